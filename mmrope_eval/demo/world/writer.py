@@ -58,7 +58,7 @@ def build_world(
             table = TABLES[name]
             where = {"dataset": dataset, "config": table.config, "split": table.split}
             written[name] = {**where, "rows": rows, "seed": seed, "difficulty": asdict(difficulty)}
-        _write_card(out / dataset, [TABLES[name] for name in columns_of])
+        write_card(out / dataset, [TABLES[name] for name in columns_of])
     about = {"world": WORLD_VERSION, "columns": {name: written[name] for name in COLUMNS if name in written}}
     manifest.write_text(json.dumps(about, indent=2) + "\n")
     return out
@@ -91,7 +91,7 @@ def _write_column(folder: Path, column: str, n: int, seed: int, difficulty: Diff
     for serial, samples in enumerate(eval_samples(column, seed, difficulty)):
         first = samples[0]
         if first.clip is not None:
-            _write_video(folder / video_path(column, first), first.clip)
+            write_video(folder / video_path(column, first), first.clip)
             if column == "videomme" and serial % 5 < SUBTITLED:
                 path = folder / "subtitle" / f"{first.row['videoID']}.srt"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def _write_column(folder: Path, column: str, n: int, seed: int, difficulty: Diff
         for name in MVBENCH:
             _write_json(folder / "json" / f"{name}.json", [fields for kind, fields in rows if kind == name])
     else:
-        _write_parquet(folder / table.path, table, [fields for _, fields in rows])
+        write_parquet(folder / table.path, table, [fields for _, fields in rows])
     return len(rows)
 
 
@@ -140,7 +140,7 @@ def _encoded(picture: Pixels, jpeg: bool, name: str) -> dict[str, Any]:
     return {"bytes": buffer.getvalue(), "path": f"{name.replace('/', '-')}.{'jpg' if jpeg else 'png'}"}
 
 
-def _write_parquet(path: Path, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_parquet(path: Path, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -153,7 +153,7 @@ def _write_json(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     path.write_text(json.dumps(list(rows), indent=1) + "\n")
 
 
-def _write_video(path: Path, clip: Clip) -> None:
+def write_video(path: Path, clip: Clip) -> None:
     """An MPEG-4 part 2 video in an mp4 file, with the clip's own presentation times."""
     import av
 
@@ -174,7 +174,7 @@ def _write_video(path: Path, clip: Clip) -> None:
         container.mux(stream.encode())
 
 
-def _write_card(folder: Path, tables: Sequence[Table]) -> None:
+def write_card(folder: Path, tables: Sequence[Table]) -> None:
     """README.md with the configurations in its head, by which `datasets` finds the files.
 
     `datasets` names its cache of a local folder after these configurations alone, so that another world with the same
