@@ -15,7 +15,7 @@ from mmrope_eval.engine.types import Failure, Response
 from mmrope_eval.suite import scorers, scoring
 from mmrope_eval.suite.aggregate import AGGREGATES, COLUMNS, Item
 from mmrope_eval.suite.plan import Sample, TaskPlan
-from mmrope_eval.suite.registry import Family
+from mmrope_eval.suite.registry import Family, TaskSpec
 
 FORMAT = 1
 TASKS_ACROSS = 10
@@ -111,6 +111,7 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
         "chance": plan.spec.chance,
         "n": len(scored),
+        "expected": full_size(plan.spec),
         "n_failed": sum(isinstance(one.result, Failure) for one in scored),
         "n_truncated": sum(one.truncated for one in scored),
         "n_unparsed": sum(one.unparsed for one in scored),
@@ -120,6 +121,11 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
         "data_fingerprint": plan.fingerprint(),
         "prompt_hash": plan.prompt_hash(),
     }
+
+
+def full_size(spec: TaskSpec) -> int | None:
+    """How many samples the whole benchmark has, as its authors published it; None where the task does not say."""
+    return spec.expected.get("expressions") or spec.expected.get("samples")
 
 
 def average_of(task: str) -> str:

@@ -1,0 +1,79 @@
+"""Writes the folders of finished runs, without running anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrope_eval.rope import Variant, VariantError, load_variant
+
+COLUMNS = {
+    "chartqa": ("ChartQA", "image", "relaxed", 0.0, 2500),
+    "docvqa": ("DocVQA", "image", "anls", 0.0, 5349),
+    "ai2d": ("AI2D", "image", "acc", 25.0, 3088),
+    "mvbench": ("MVBench", "video", "acc", 27.3, 4000),
+    "lvbench": ("LVBench", "video", "acc", 25.0, 1549),
+    "refcoco_val": ("RefCOCO val", "grounding", "acc_50", 0.0, 10834),
+}
+"""task -> the paper's column, category, main metric, chance, samples of the whole benchmark"""
+
+
+def sample(task: str, number: int, score: float, **changes: Any) -> dict[str, Any]:
+    """One line of samples/<task>.jsonl; two neighbours share a picture."""
+    metric = COLUMNS[task][2]
+    media = [{"kind": "image", "fingerprint": f"{task}-picture-{number // 2}"}]
+    return {
+        "id": f"{task}/{number}", "prompt": "?", "target": {"answer": "A"}, "prediction": "A" if score else "B",
+        "parsed": "A" if score else "B", "scores": {metric: score}, "failure": None, "truncated": False,
+        "media": media, "prompt_tokens": 100 + number, "positions": {"max_position": 99.0 + number},
+        "finish_reason": "stop", "generated_tokens": 1, **changes,
+    }
+
+
+def entry(task: str, samples: Sequence[Mapping[str, Any]], **changes: Any) -> dict[str, Any]:
+    """The task's entry in scores.json: the plain mean of its samples."""
+    column, category, metric, chance, expected = COLUMNS[task]
+    values = [one["scores"][metric] for one in samples]
+    return {
+        "column": column, "category": category, "main": metric,
+        "metrics": {metric: {"value": 100 * sum(values) / len(values), "stderr": 1.0, "n": len(values)}},
+        "average": "micro", "groups": {}, "absent_groups": [], "chance": chance, "n": len(values),
+        "expected": expected, "n_failed": sum(one["failure"] is not None for one in samples),
+        "n_truncated": sum(one["truncated"] for one in samples), "n_unparsed": 0, "task_version": 1,
+        "scorer": "choice", "scorer_version": 1, "data_fingerprint": f"data-{task}", "prompt_hash": f"prompt-{task}",
+        **changes,
+    }
+
+
+def write_cell(
+    folder: Path, variant: str, tasks: Mapping[str, Sequence[float] | Sequence[Mapping[str, Any]]], *,
+    model: str = "tiny", limit: int | None = None, changes: Mapping[str, Any] | None = None,
+) -> Path:
+    """One cell from each task's sample values, or lines made with `sample`; `changes` go into every entry."""
+    try:
+        definition = load_variant(variant)
+    except VariantError:
+        definition = Variant(variant)
+    lines = {
+        task: [one if isinstance(one, Mapping) else sample(task, i, float(one)) for i, one in enumerate(values)]
+        for task, values in tasks.items()
+    }
+    checkpoint = {"path": f"/models/{model}", "fingerprint": f"weights-{model}"}
+    scores = {
+        "format": 1, "label": variant, "checkpoint": checkpoint, "coordinates": "absolute", "prompts": "paper",
+        "variant": {"name": variant, "fingerprint": definition.fingerprint},
+        "tasks": {task: entry(task, rows, **(changes or {})) for task, rows in lines.items()},
+    }
+    manifest = {
+        "format": 1, "limit": limit, "seed": 0, "checkpoint": checkpoint,
+        "variant": {"how": "--variant", "fingerprint": definition.fingerprint, "definition": definition.to_dict()},
+    }
+    (folder / "samples").mkdir(parents=True)
+    for task, rows in lines.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / "samples" / f"{task}.jsonl").write_text(text, encoding="utf-8")
+    for name, content in (("manifest.json", manifest), ("scores.json", scores)):
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
