@@ -1,0 +1,124 @@
+"""How samples make a score, as arrays: which units it averages over, and which of them stand or fall together.
+
+The averages are those of `suite.aggregate`, written so that thousands of redrawn samples are averaged at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+AVERAGES: Final = ("micro", "macro", "circular", "ocrbench", "mmmu")
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What a score averages over and what is drawn together.
+
+    unit: int (n,), the unit that each sample belongs to; other than the sample itself only under "circular".
+    cluster: int (u,), each unit's cluster, 0 ... C - 1.
+    strata: bool (u, G), the groups each unit counts in where their means are averaged ("macro"); else G = 0.
+    """
+
+    unit: Ints
+    cluster: Ints
+    strata: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, clusters: Sequence[object], average: str = "micro",
+           groups: Sequence[Sequence[str]] | None = None) -> Layout:
+        """The layout of n samples from the name of each one's cluster, the column's average and the samples' groups.
+
+        `average` is one of AVERAGES, as `scores.json` records it; `groups` are the names of the groups a sample counts
+        in (none, one or several), needed for "macro" and "circular" only. ValueError for an unknown average.
+        """
+        if average not in AVERAGES:
+            raise ValueError(f"unknown average '{average}'")
+        codes = _codes([str(name) for name in clusters])
+        n = len(codes)
+        named = [()] * n if groups is None else [tuple(names) for names in groups]
+        unit = np.arange(n)
+        if average == "circular":
+            unit = _codes([f"={names[0]}" if names else f"#{row}" for row, names in enumerate(named)])
+        cluster = codes[np.unique(unit, return_index=True)[1]]
+        labels = sorted({name for names in named for name in names}) if average == "macro" else []
+        column = {name: position for position, name in enumerate(labels)}
+        strata = np.zeros((len(cluster), len(labels)), dtype=bool)
+        for row, names in enumerate(named if labels else []):
+            strata[row, [column[name] for name in names]] = True
+        return cls(unit, _codes(list(cluster)), strata)
+
+    @property
+    def units(self) -> int:
+        """How many units the score averages over."""
+        return len(self.cluster)
+
+    @cached_property
+    def clusters(self) -> int:
+        """How many clusters are drawn."""
+        return int(self.cluster.max()) + 1 if self.units else 0
+
+    @cached_property
+    def columns(self) -> Floats:
+        """(u, K): the sums a score is made of. All units; under "macro" each group and the units without one before."""
+        every = np.ones((self.units, 1))
+        if not self.strata.shape[1]:
+            return every
+        return np.hstack([self.strata, ~self.strata.any(axis=1, keepdims=True), every]).astype(np.float64)
+
+    @cached_property
+    def weights(self) -> Floats:
+        """(u,): how much of the score one unit is; they sum to 1."""
+        counts = self.columns.sum(axis=0)
+        if len(counts) == 1:
+            return np.full(self.units, 1 / self.units)
+        present = counts[:-2] > 0
+        share = 1 - counts[-2] / counts[-1]
+        per_group = np.divide(1.0, counts[:-2], out=np.zeros(len(present)), where=present) / max(present.sum(), 1)
+        weights: Floats = share * (self.columns[:, :-2] @ per_group) + self.columns[:, -2] / counts[-1]
+        return weights
+
+    def of_units(self, values: Floats) -> Floats:
+        """(n,) sample values -> (u,) unit values: under "circular" a question is as good as its worst rotation."""
+        if np.array_equal(self.unit, np.arange(len(values))):
+            return np.asarray(values, dtype=np.float64)
+        worst = np.full(self.units, np.inf)
+        np.minimum.at(worst, self.unit, values)
+        return worst
+
+    def per_cluster(self, amounts: Floats) -> Floats:
+        """(u, K) amounts of units -> (C, K) sums over clusters."""
+        sums = np.zeros((self.clusters, amounts.shape[1]))
+        np.add.at(sums, self.cluster, amounts)
+        return sums
+
+    def score(self, values: Floats) -> float:
+        """The column's number for sample values (n,), as `suite.aggregate` defines it; not a number for no samples."""
+        sums = self.of_units(values) @ self.columns
+        return float(average_rows(sums[None], self.columns.sum(axis=0)[None])[0])
+
+
+def _codes(names: Sequence[object]) -> Ints:
+    """Names -> 0, 1, 2 ... by sorted name."""
+    return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64) if names else np.zeros(0, np.int64)
+
+
+def average_rows(sums: Floats, counts: Floats) -> Floats:
+    """(m, K) sums and counts in the order of `Layout.columns` -> (m,) scores; a group nobody is in is left out."""
+    everyone = np.maximum(counts[:, -1], 1)
+    if sums.shape[1] == 1:
+        plain: Floats = np.where(counts[:, -1] > 0, sums[:, -1] / everyone, np.nan)
+        return plain
+    present = counts[:, :-2] > 0
+    means = np.divide(sums[:, :-2], counts[:, :-2], out=np.zeros(present.shape), where=present)
+    centre = means.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    result: Floats = (1 - counts[:, -2] / everyone) * centre + sums[:, -2] / everyone
+    return result
