@@ -23,6 +23,14 @@ examples:
 A run that was stopped continues where it was: start the same command again.
 """
 
+ANALYZE_EXAMPLES = """\
+examples:
+  the three guidelines, position growth, overlap, frequencies and decay, with figures
+    mmrope-eval analyze mrope mrope-i hope --figures figures
+  attention on visual tokens with and without spatial reset (Table 5)
+    mmrope-eval analyze mrope-i qwen3-vl --model CKPT --tasks docvqa --limit 50 --data-root DIR
+"""
+
 SCORE_FORMAT = """\
 a line of FILE:
   {"doc": {the data set's own fields}, "response": "text, or null where there is none", "id": anything, if wanted}
@@ -178,7 +186,10 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
                       help="stop once more than N samples of a row have failed (0.05: more than 5 %% of them); "
                            "default: list them and go on")
     data.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
+    _media_arguments(parser)
 
+
+def _media_arguments(parser: argparse.ArgumentParser) -> None:
     media = parser.add_argument_group("images and videos")
     media.add_argument("--min-pixels", metavar="N", type=pixels,
                        help="smallest image in pixels, e.g. 256*28*28; smaller ones are enlarged (recorded)")
@@ -239,6 +250,48 @@ def demo(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--columns", metavar="LIST", type=names, help="comma-separated columns; default: all 24")
     made.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another world")
     made.add_argument("--sheet", metavar="PNG", type=Path, help="also draw a page of samples (alone: only that)")
+    needle = parts.add_parser("needle", help="generate needles in haystacks: cards in videos of any length",
+                              allow_abbrev=False)
+    needle.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the mirror")
+    needle.add_argument("--frames", metavar="N", type=positive, default=64, help="of every video (default: %(default)s)")
+    needle.add_argument("--size", metavar="N", type=positive, default=56,
+                        help="width and height in pixels (default: %(default)s)")
+    needle.add_argument("--fps", metavar="F", type=rate, default=4.0, help="frames per second (default: %(default)s)")
+    needle.add_argument("--depths", metavar="LIST", type=names, default=["0", "25", "50", "75", "100"],
+                        help="where the card is, in per cent of the video (default: 0,25,50,75,100)")
+    needle.add_argument("--n", metavar="N", type=positive, default=8, help="questions at each depth "
+                        "(default: %(default)s)")
+    needle.add_argument("--distractors", metavar="N", type=int, default=3, help="look-alikes (default: %(default)s)")
+    needle.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, other needles")
+
+
+def analyze(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `analyze`: which variants, for which model and layout; with --tasks, attention of a real model."""
+    parser.epilog = ANALYZE_EXAMPLES
+    parser.add_argument("variants", metavar="VARIANT", nargs="*",
+                        help="names or YAML paths; default: the rows of the paper's Table 2, with --tasks what the "
+                             "checkpoint says")
+    parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings, default={},
+                        help="override one parameter of every variant; may be repeated")
+    parser.add_argument("--format", choices=["text", "markdown", "csv", "json"], default="text",
+                        help="default: %(default)s")
+    shape = parser.add_argument_group("without tasks: positions and frequencies")
+    shape.add_argument("--layout", metavar="PARTS",
+                       help="text:N, image:HxW and video:TxHxW@STEP in merged grid cells, for example 'text:12 "
+                            "image:9x7 text:20'; default: one image and one video, printed above the tables")
+    shape.add_argument("--head-dim", metavar="N", type=positive, help="default: 128 (Qwen2.5-VL-7B), or --model's")
+    shape.add_argument("--kv-heads", metavar="N", type=positive, help="default: 4, or --model's")
+    shape.add_argument("--theta", metavar="F", type=rate, help="rotary base; default: 1000000, or --model's")
+    shape.add_argument("--figures", metavar="DIR", type=Path, help="also draw figures there, as PDF and PNG")
+    model = parser.add_argument_group("with tasks: attention on visual tokens")
+    model.add_argument("--model", metavar="CKPT", help="a checkpoint folder")
+    model.add_argument("--tasks", metavar="LIST", type=names,
+                       help="comma-separated tasks, suites and globs on whose samples attention is measured")
+    model.add_argument("--limit", metavar="N", type=positive, help="samples of each task; default: 16")
+    model.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror of the datasets; default: the hub")
+    model.add_argument("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto",
+                       help="weights and activations (default: %(default)s, what the checkpoint says)")
+    _media_arguments(parser)
 
 
 def doctor(parser: argparse.ArgumentParser) -> None:

@@ -32,6 +32,8 @@ def main(args: argparse.Namespace) -> int:
     """Build what is missing, evaluate, print the table: exit code 0, or 1 when samples failed."""
     if args.part == "data":
         return make_data(args)
+    if args.part == "needle":
+        return make_needles(args)
     from mmrope_eval.suite.run import report, run
 
     began = time.perf_counter()
@@ -66,6 +68,20 @@ def make_data(args: argparse.Namespace) -> int:
         print(f"miniature benchmarks in {args.out}: evaluate on them with --data-root {args.out}")
     if args.sheet is not None:
         print(f"samples to look at: {contact_sheet(args.sheet, seed=args.seed, columns=args.columns)}")
+    return 0
+
+
+def make_needles(args: argparse.Namespace) -> int:
+    """`mmrope-eval demo needle`: write needle videos of one length."""
+    from mmrope_eval.demo.world.needle import Haystack, build_needles
+    from mmrope_eval.errors import UserError
+
+    try:
+        depths = tuple(map(float, args.depths))
+    except ValueError as error:
+        raise UserError(f"demo needle: --depths takes numbers from 0 to 100 ({error}).") from error
+    haystack = Haystack(args.frames, args.size, args.fps, depths, args.n, args.distractors, args.seed)
+    print(f"needles in {build_needles(args.out, haystack)}: evaluate on them with --tasks needle --data-root {args.out}")
     return 0
 
 

@@ -63,7 +63,9 @@ def is_present(spec: TaskSpec, data_root: Path | None) -> bool:
 
 
 def fetch_command(spec: TaskSpec, data_root: Path | None) -> str:
-    """The exact command that fetches the dataset."""
+    """The exact command that fetches the dataset, or makes it where it is generated."""
+    if spec.generated is not None:
+        return f"{spec.generated} --out {shlex.quote(str(data_root or 'DIR'))}"
     revision = f" --revision {spec.dataset_kwargs['revision']}" if "revision" in spec.dataset_kwargs else ""
     where = f" --local-dir {shlex.quote(str(mirror_folder(spec, data_root)))}" if data_root is not None else ""
     return f"hf download {spec.dataset} --repo-type dataset{revision}{where}"
@@ -73,10 +75,12 @@ def require(spec: TaskSpec, data_root: Path | None) -> None:
     """UserError with the command to run when the dataset is not there and cannot be fetched now."""
     if is_present(spec, data_root):
         return
-    command = fetch_command(spec, data_root)
+    command, make = fetch_command(spec, data_root), "make" if spec.generated else "fetch"
     if data_root is not None:
         folder = mirror_folder(spec, data_root)
-        raise UserError(f"Task {spec.name}: the mirror has no folder {folder}; fetch it with: {command}")
+        raise UserError(f"Task {spec.name}: the mirror has no folder {folder}; {make} it with: {command}")
+    if spec.generated is not None:
+        raise UserError(f"Task {spec.name}: its data are generated; make them with: {command}; then give --data-root.")
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUTHY or not _hub_has(spec):
         raise UserError(
             f"Task {spec.name}: dataset {spec.dataset} is not in the local cache and the hub cannot be asked for it; "

@@ -56,6 +56,8 @@ class TaskSpec:
     """The groups that a whole data set has (sub-tasks, categories), where the number depends on having them all."""
     licence: str | None = None
     """Of the data set, as its authors state it."""
+    generated: str | None = None
+    """The command that makes the data, where they are generated and lie on no hub; it takes `--out DIR`."""
 
     def prompt(self, family: str) -> str:
         """The prompt template of a family, or the task's default one."""
@@ -194,6 +196,7 @@ def read_task(path: Path) -> TaskSpec:
             expected=metadata.get("expected", {}),
             groups=tuple(metadata.get("groups") or metadata.get("subsets") or ()),
             licence=metadata.get("licence"),
+            generated=metadata.get("generated"),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"Task file {path}: {error} is missing or of the wrong shape (see tasks/README.md).") from error

@@ -111,9 +111,9 @@ def needle_table(dataset: str = DATASET) -> Table:
 
 
 def needle_samples(haystack: Haystack) -> Iterator[Sample]:
-    """Every question at every depth, depth by depth."""
-    for depth in haystack.depths:
-        for serial in range(haystack.questions):
+    """Every question at every depth; a question's depths follow one another, so that any first part has all depths."""
+    for serial in range(haystack.questions):
+        for depth in haystack.depths:
             yield needle_sample(haystack, depth, serial)
 
 
