@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "suite": {"suite", "engine", "rope", "errors"},
     "report": {"report", "rope", "errors"},
     "demo": {"demo", "suite", "report", "reference", "engine", "rope", "errors"},
+    "analyze": {"report", "suite", "reference", "engine", "rope", "errors"},
     "arguments": {"errors"},
     "catalogue": {"suite", "rope", "errors"},
     "doctor": {"suite", "rope", "errors"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,9 @@ from mmrope_eval.rope.kernels import rotate_oracle
 
 Attention = Literal["sdpa", "eager"]
 """PyTorch's fused attention, or plain matmul and softmax (faster to train with on a CPU, in bfloat16 above all)."""
+
+Observer = Callable[[int, Tensor, Tensor, Tensor | None], None]
+"""Is shown a layer's index, its rotated queries (b, heads, n, d) and keys (b, kv heads, m, d), and the mask."""
 
 
 class VariantRotary(nn.Module):
@@ -37,6 +41,7 @@ class VariantAttention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.o_proj = stock.q_proj, stock.k_proj, stock.v_proj, stock.o_proj
         self.q_norm: nn.Module = getattr(stock, "q_norm", nn.Identity())
         self.k_norm: nn.Module = getattr(stock, "k_norm", nn.Identity())
+        self.observer: Observer | None = None
 
     def forward(
         self,
@@ -56,6 +61,8 @@ class VariantAttention(nn.Module):
         v = self.v_proj(hidden_states).view(split).transpose(1, 2)
         if past_key_values is not None:
             k, v = past_key_values.update(k, v, self.layer_idx)
+        if self.observer is not None:
+            self.observer(self.layer_idx, q, k, attention_mask)
         mixed = (attend_fused if self.attention == "sdpa" else attend_plainly)(q, k, v, attention_mask)
         return self.o_proj(mixed.transpose(1, 2).reshape(b, n, -1)), None
 
@@ -69,6 +76,13 @@ def attend_fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor
 
 def attend_plainly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """The same by matmul and softmax; the softmax in float32."""
+    weights = attention_weights(q, k, mask).to(q.dtype)
+    mixed: Tensor = weights.reshape(q.shape[0], k.shape[1], -1, *weights.shape[2:]) @ v.unsqueeze(2)
+    return mixed.reshape(q.shape)
+
+
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """The weights (b, heads, n, m) themselves, in float32; every row adds up to 1."""
     b, heads, n, d = q.shape
     grouped = q.reshape(b, k.shape[1], -1, n, d)
     scores = grouped @ k.unsqueeze(2).transpose(-1, -2) * d**-0.5
@@ -77,6 +91,5 @@ def attend_plainly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tens
     if mask is not None:
         mask = mask.unsqueeze(2)
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype)
-    mixed: Tensor = weights @ v.unsqueeze(2)
-    return mixed.reshape(b, heads, n, d)
+    weights: Tensor = scores.softmax(-1, dtype=torch.float32)
+    return weights.reshape(b, heads, n, -1)
