@@ -46,6 +46,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """A whole number, zero or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(text)
+
+
 def pixels(text: str) -> int:
     """A pixel count, as a number (1003520) or as a product (1280*28*28)."""
     return math.prod(positive(factor.strip()) for factor in text.split("*"))
@@ -60,6 +67,20 @@ def rate(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number above zero")
     return value
+
+
+def tolerated(text: str) -> float:
+    """A finite number, zero or more."""
+    return 0.0 if text.strip("0.") == "" and "0" in text else rate(text)
+
+
+def kinds(text: str) -> list[str]:
+    """A comma-separated list of what two runs may differ in."""
+    found = names(text)
+    for name in found:
+        if name not in ("prompts", "scorers", "data"):
+            raise argparse.ArgumentTypeError(f"'{name}' is none of prompts, scorers, data")
+    return found
 
 
 def fraction(text: str) -> float:
@@ -158,6 +179,36 @@ def rescore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, help="write here instead of into the run")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
                         help="local mirror of the datasets; default: where the run had it")
+
+
+def compare(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `compare`: two runs."""
+    parser.add_argument("a", metavar="A", type=Path, help="the --output of a run, or one of its rows")
+    parser.add_argument("b", metavar="B", type=Path, help="another; differences are B minus A")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with every sample in one run only")
+    _statistics_arguments(parser)
+
+
+def check(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `check`: a run, what it must not fall behind, how far, and where the outcome is written."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="the --output of a run, or one of its rows")
+    parser.add_argument("--against", metavar="BASELINE", type=Path, required=True,
+                        help="another run, or a file of reported scores such as results/reported/huang2025.yaml")
+    parser.add_argument("--tolerance", metavar="POINTS", type=tolerated, default=0.5,
+                        help="a loss of at most this many points passes (default: %(default)s)")
+    parser.add_argument("--allow-different", metavar="KINDS", type=kinds, default=[],
+                        help="compare although prompts, scorers or data differ (comma-separated)")
+    parser.add_argument("--require-all", action="store_true", help="fail also when a cell of the baseline is missing")
+    parser.add_argument("--junit", metavar="FILE", type=Path, help="write a JUnit XML file, one test case a cell")
+    parser.add_argument("--summary", metavar="FILE", type=Path, help="write a markdown summary for a pull request")
+    _statistics_arguments(parser)
+
+
+def _statistics_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--alpha", metavar="F", type=fraction, default=0.05,
+                        help="chance of calling any equal pair different (default: %(default)s)")
+    parser.add_argument("--seed", metavar="N", type=whole, default=0,
+                        help="of everything drawn at random (default: %(default)s)")
 
 
 def data(parser: argparse.ArgumentParser) -> None:
