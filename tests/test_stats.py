@@ -281,7 +281,18 @@ def test_the_standard_error_is_the_bootstraps(average: str) -> None:
 
 
 def test_a_published_number_has_an_error_of_its_own() -> None:
-    assert stats.below_reported(0.5, 0.02, 0.4, 100) == 1.0
     alone = scipy.stats.norm.sf(0.04 / (0.02 * math.sqrt(2)))
-    assert stats.below_reported(0.5, 0.02, 0.54, 100) == pytest.approx(alone)
-    assert stats.below_reported(0.0, 0.0, 0.3, 40) == pytest.approx(0.7**20)
+    assert stats.below_reported(0.5, 0.02, 0.54) == pytest.approx(alone)
+    assert stats.below_reported(0.5, 0.02, 0.5 - 0.04) == pytest.approx(1 - alone)
+    reach = stats.reported_reach(0.02, 0.9)
+    assert stats.below_reported(0.5, 0.02, 0.5 + reach) == pytest.approx(0.05), "interval and test are one"
+    loss = stats.reported_detectable(0.02, 0.05)
+    shown = scipy.stats.norm.cdf((loss - reach) / (0.02 * math.sqrt(2)))
+    assert shown == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("values", [np.zeros(50), np.ones(50), np.full(50, 0.5)])
+def test_no_score_is_certain_because_nothing_varies(values: np.ndarray) -> None:
+    assert stats.standard_error(singles(50), values) == 0
+    assert 0.02 < stats.cautious_error(singles(50), values) < 0.08
+    assert stats.cautious_error(singles(50), coins(50, 0.5)) == stats.standard_error(singles(50), coins(50, 0.5))

@@ -268,15 +268,33 @@ def detectable_difference(layout: Layout, first: Floats, second: Floats, *, alph
     return max((_NORMAL.inv_cdf(1 - tail) + _NORMAL.inv_cdf(power)) * spread, needed)
 
 
-def below_reported(score: float, spread: float, reported: float, clusters: int) -> float:
-    """One-sided p-value for "the score is below a number someone published", all in [0, 1].
+def cautious_error(layout: Layout, values: Floats) -> float:
+    """`standard_error`, but never zero: where nothing varies, that after two more right and two more wrong clusters.
+
+    (Agresti & Coull 1998. A column that is all wrong is not known to be so for certain.)
+    """
+    found = standard_error(layout, values)
+    if found > 0:
+        return found
+    n = layout.clusters + 4
+    share = (layout.clusters * layout.score(values) + 2) / n
+    return math.sqrt(share * (1 - share) / n)
+
+
+def below_reported(score: float, error: float, reported: float) -> float:
+    """One-sided p-value for "the score is below a number someone published"; score, its error and number in one unit.
 
     The published number has a sampling error of its own that nobody published. On the same benchmark it is about as
-    large as ours, and at worst independent of it: the difference then has root two times our standard error `spread`.
-    Where our own clusters do not vary (all wrong), the exact chance of that, on half as many clusters, stands in.
+    large as ours, and at worst independent of it: the difference then has root two times our standard error.
     """
-    if score >= reported:
-        return 1.0
-    if not spread > 0:
-        return float((1 - reported) ** (clusters / 2)) if score == 0 else math.nan
-    return 1 - _NORMAL.cdf((reported - score) / (math.sqrt(2) * spread))
+    return _NORMAL.cdf((score - reported) / (math.sqrt(2) * error))
+
+
+def reported_reach(error: float, level: float) -> float:
+    """Half the width of the interval of the difference to a published number, on the same grounds."""
+    return _NORMAL.inv_cdf((1 + level) / 2) * math.sqrt(2) * error
+
+
+def reported_detectable(error: float, alpha: float, power: float = 0.8) -> float:
+    """The smallest true loss against a published number that shows with probability `power` at one-sided `alpha`."""
+    return (_NORMAL.inv_cdf(1 - alpha) + _NORMAL.inv_cdf(power)) * math.sqrt(2) * error
