@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,13 +14,18 @@ from matplotlib.patches import Patch
 from mmrope_eval.report.analyze import FURTHEST, Report
 from mmrope_eval.rope import Vision
 from mmrope_eval.rope.analysis import AXIS_NAMES, BANDS, Analysis, band_edges, decay
+from mmrope_eval.rope.positions import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GREYS = {0: "#1a1a1a", 1: "#7f7f7f", 2: "#cfcfcf", -1: "#ffffff"}
 """Shade of pairs that read t, h, w, none."""
-AXIS_LINES = {"t": ("-", "#1a1a1a", 2.0), "h": ("--", "#555555", 1.4), "w": (":", "#1a1a1a", 1.6)}
+TEXT_MARK: dict[str, Any] = {"marker": ".", "color": "#000000", "markersize": 3.5, "label": "text"}
+VISION_MARK: dict[str, Any] = {"marker": "s", "color": "#9a9a9a", "markersize": 3, "markerfacecolor": "none",
+                               "markeredgewidth": 0.6, "label": "vision"}  # fmt: skip
+SMOOTHING = 1.25
+"""Decay curves ripple; the figure shows means over distances within this factor, the tables the curves themselves."""
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
 MARKERS = ("", "o", "s", "^", "x", "D", "v", "+")
 
@@ -43,37 +48,27 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
 
 
 def positions_figure(report: Report) -> Figure:
-    """A panel for each variant: coordinates t, h, w along the sequence, vision shaded."""
+    """A panel for each variant: where text and vision tokens sit in the plane of t and h."""
     columns = min(len(report.analyses), 4)
     rows = math.ceil(len(report.analyses) / columns)
-    figure = Figure(figsize=(3.2 * columns, 2.6 * rows + 0.5), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    figure = Figure(figsize=(2.7 * columns, 2.7 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
     for panel, analysis in zip(panels.flat, report.analyses, strict=False):
-        for start, stop in vision_spans(analysis):
-            panel.axvspan(start - 0.5, stop - 0.5, color="#eeeeee", linewidth=0)
-        for name, line in zip(AXIS_NAMES, analysis.positions, strict=True):
-            style, colour, width = AXIS_LINES[name]
-            panel.plot(line, linestyle=style, color=colour, linewidth=width, label=name)
+        is_vision = np.repeat([isinstance(s, Vision) for s in analysis.segments], [s.n for s in analysis.segments])
+        for which, style in ((is_vision, VISION_MARK), (~is_vision, TEXT_MARK)):
+            # Cells of one row differ in w only: drawn once.
+            points = np.unique(np.round(analysis.positions[:2, which], 3), axis=1)
+            panel.plot(*points, linestyle="none", rasterized=points.shape[1] > 5000, **style)
         panel.set_title(analysis.variant.name, fontsize=10)
         panel.tick_params(labelsize=8)
         _quiet(panel)
     for panel in list(panels.flat)[len(report.analyses) :]:
         panel.set_axis_off()
-    figure.supxlabel("token", fontsize=9)
-    figure.supylabel("position", fontsize=9)
+    figure.supxlabel("t", fontsize=9)
+    figure.supylabel("h", fontsize=9)
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    shaded = Patch(facecolor="#eeeeee", edgecolor="#bbbbbb")
-    figure.legend([*handles, shaded], [*labels, "vision"], loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(handles[::-1], labels[::-1], loc="outside upper center", ncols=2, frameon=False)
     return figure
-
-
-def vision_spans(analysis: Analysis) -> Iterator[tuple[int, int]]:
-    """(start, stop) of every vision block, in tokens."""
-    start = 0
-    for segment in analysis.segments:
-        if isinstance(segment, Vision):
-            yield start, start + segment.n
-        start += segment.n
 
 
 def frequencies_figure(report: Report) -> Figure:
@@ -111,12 +106,14 @@ def head_rows(analysis: Analysis) -> Iterator[tuple[str, np.ndarray]]:
 
 def decay_figure(report: Report) -> Figure:
     """A panel for each axis and one for text; variants with the same curve share a line."""
-    distances = np.unique(np.round(np.geomspace(1, FURTHEST, 240)))
+    every = np.arange(FURTHEST + 1, dtype=np.float64)
+    distances = np.unique(np.round(np.geomspace(1, FURTHEST / SMOOTHING, 120)))
     figure = Figure(figsize=(9.2, 6.6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
-    curves = [(a.variant.name, decay(a.table, distances)) for a in report.analyses]
+    curves = [(a.variant.name, {axis: smooth(curve, distances) for axis, curve in decay(a.table, every).items()})
+              for a in report.analyses]  # fmt: skip
     for panel, axis in zip(panels.flat, (*AXIS_NAMES, "text"), strict=True):
-        different: list[tuple[list[str], np.ndarray]] = []
+        different: list[tuple[list[str], Floats]] = []
         for name, found in curves:
             if axis not in found:
                 continue
@@ -128,16 +125,26 @@ def decay_figure(report: Report) -> Figure:
         for number, (names, curve) in enumerate(different):
             panel.plot(distances, curve, color=str(0.55 * (number % 3) / 2), linewidth=1.3,
                        linestyle=STYLES[number % len(STYLES)], marker=MARKERS[number % len(MARKERS)], markersize=4,
-                       markevery=(number * 5, 30), label=", ".join(names))  # fmt: skip
+                       markevery=(number * 4, 24), label=", ".join(names))  # fmt: skip
         panel.axhline(0, color="#999999", linewidth=0.6)
         panel.set_xscale("log", base=4)
+        panel.minorticks_off()
         panel.set_title("text: all axes at once" if axis == "text" else f"along {axis}", fontsize=10)
         panel.tick_params(labelsize=8)
-        panel.legend(fontsize=7, frameon=False, loc="lower left")
+        panel.legend(fontsize=7, loc="lower left", framealpha=1, edgecolor="none")
         _quiet(panel)
-    figure.supxlabel("distance in positions", fontsize=9)
+    figure.supxlabel(f"distance in positions (mean over distances within a factor of {SMOOTHING:g})", fontsize=9)
     figure.supylabel("expected q.k of equal unit vectors", fontsize=9)
     return figure
+
+
+def smooth(curve: Floats, distances: Floats) -> Floats:
+    """Means of a curve given at 0, 1, 2 ... over the whole distances from d / SMOOTHING to d * SMOOTHING."""
+    total = np.concatenate(([0.0], np.cumsum(curve)))
+    low = np.ceil(distances / SMOOTHING).astype(int)
+    high = np.floor(distances * SMOOTHING).astype(int) + 1
+    means: Floats = (total[high] - total[low]) / (high - low)
+    return means
 
 
 def _quiet(panel: Axes, left: bool = True) -> None:
