@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -12,10 +13,12 @@ from typing import Any, Self
 from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.checkpoint import Checkpoint, switch_problem
 from mmrope_eval.engine.feeder import Feeder
+from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Preparer
+from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.run import EngineRun
-from mmrope_eval.engine.settings import engine_settings, in_workers
+from mmrope_eval.engine.settings import compute_threads, engine_settings, in_workers
 from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import Variant
@@ -44,7 +47,7 @@ class LiveEngine:
         self.checkpoint = checkpoint
         self.variant = variant
         self._shape = vllm_compat.engine_shape(engine)
-        self.max_model_len = int(engine.vllm_config.model_config.max_model_len)
+        self._writer = PromptWriter(checkpoint)
         self._preparer = self._make_preparer()
 
     @classmethod
@@ -65,7 +68,7 @@ class LiveEngine:
             if not in_workers(options):
                 if vllm_compat.runs_in_this_process():
                     raise UserError("this process runs an engine already: close it first, or set workers=True")
-                resources.enter_context(vllm_compat.own_thread_count())
+                resources.enter_context(vllm_compat.torch_threads(compute_threads(checkpoint, options)))
                 if "TORCHDYNAMO_DISABLE" in variables:
                     resources.enter_context(vllm_compat.no_dynamo())
             engine = vllm_compat.start_engine(arguments, variables)
@@ -87,12 +90,18 @@ class LiveEngine:
         self._engine = None
         self._resources.close()
 
-    def switch(self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None) -> None:
-        """Go on with another variant, the weights of another checkpoint, or both; what is not given stays.
+    def switch(
+        self,
+        *,
+        variant: Variant | None = None,
+        checkpoint: Checkpoint | None = None,
+        policy: MediaPolicy | None = None,
+    ) -> None:
+        """Go on with another variant, the weights of another checkpoint, or other media limits; the rest stays.
 
-        All caches are emptied. Raises `SwitchError` for a checkpoint that is not a retrained copy of the running one
-        (another network, tokenizer or processor) and `VariantError` for a variant that does not fit; the engine then
-        goes on as it was.
+        All caches are emptied. Limits should stay within those that the engine was started with, for which it made
+        room. Raises `SwitchError` for a checkpoint that is not a retrained copy of the running one (another network,
+        tokenizer or processor) and `VariantError` for a variant that does not fit; the engine then goes on as it was.
         """
         self._check_idle("switch")
         new_variant, new_checkpoint = variant or self.variant, checkpoint or self.checkpoint
@@ -109,6 +118,10 @@ class LiveEngine:
         vllm_compat.rpc(self._engine, "mmrope_set_variant", new_variant.to_dict(), new_checkpoint.rope_theta)
         vllm_compat.reset_caches(self._engine)
         self.variant, self.checkpoint = new_variant, new_checkpoint
+        if policy is not None:
+            self._options = dataclasses.replace(self._options, policy=policy)
+        if reload:
+            self._writer = PromptWriter(new_checkpoint)
         self._preparer = self._make_preparer()
 
     def stream(self, requests: Iterable[Request]) -> Iterator[Response | Failure]:
@@ -140,7 +153,7 @@ class LiveEngine:
             raise RuntimeError(f"cannot {what} while a stream is open: read it to its end or close it")
 
     def _make_preparer(self) -> Preparer:
-        return Preparer(self._engine, self._shape, self.checkpoint, self.variant, self._options, self.max_model_len)
+        return Preparer(self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options)
 
 
 def _fit(variant: Variant, checkpoint: Checkpoint) -> None:

@@ -36,6 +36,8 @@ class EngineOptions:
     """Media tensors held at a time, in preparation and in the engine; one request may always go ahead."""
     preparers: int | None = None
     """Threads that decode media and run processors; None: one for every second core, at most 8."""
+    threads: int | None = None
+    """Compute threads of an engine inside this process on CPU; None: one for a tiny model, else torch's own choice."""
     policy: MediaPolicy = field(default_factory=MediaPolicy)
     media_cache_dir: Path | None = None
     """Where decoded frames are kept; None: nowhere."""
@@ -44,7 +46,7 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         for name in ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "lookahead",
-                     "lookahead_bytes", "preparers"):  # fmt: skip
+                     "lookahead_bytes", "preparers", "threads"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"engine option {name} is {value}: it must be at least 1")

@@ -51,13 +51,13 @@ class Preparer:
         engine: Any,
         shape: vllm_compat.ModelShape,
         checkpoint: Checkpoint,
+        writer: PromptWriter,
         variant: Variant,
         options: EngineOptions,
-        max_model_len: int,
     ) -> None:
         self._engine, self._shape, self._checkpoint, self._variant = engine, shape, checkpoint, variant
-        self._options, self._max_model_len = options, max_model_len
-        self._writer = PromptWriter(checkpoint)
+        self._options, self._writer = options, writer
+        self._max_model_len = int(engine.vllm_config.model_config.max_model_len)
         self._codec = PositionCodec(shape.position_bits)
         self._cache = MediaCache(options.media_cache_dir) if options.media_cache_dir else None
         self._eos = list(checkpoint.eos_ids)

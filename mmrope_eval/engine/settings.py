@@ -11,6 +11,7 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.rope import Variant
 
 _GIB = 2**30
+_TINY = 64 * 2**20  # bytes of weights
 
 
 def engine_settings(
@@ -58,6 +59,18 @@ def engine_settings(
 def in_workers(options: EngineOptions) -> bool:
     """Whether vLLM runs in processes of its own."""
     return options.workers or options.tensor_parallel_size > 1
+
+
+def compute_threads(checkpoint: Checkpoint, options: EngineOptions) -> int | None:
+    """Compute threads on CPU; None leaves them as they are.
+
+    Several threads on the matrices of a tiny model spend their time waiting for one another, and for a core that a
+    thread preparing media has taken.
+    """
+    if options.threads is not None or vllm_compat.is_cuda():
+        return options.threads
+    size = sum(path.stat().st_size for path in checkpoint.path.glob("*.safetensors"))
+    return 1 if size < _TINY else None
 
 
 def _variables(*, workers: bool, cuda: bool, eager: bool) -> dict[str, str]:

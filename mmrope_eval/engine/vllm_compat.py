@@ -300,15 +300,20 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def own_thread_count() -> Iterator[None]:
-    """Give back `torch.set_num_threads`, which vLLM's CPU worker replaces by a function that only warns."""
+def torch_threads(count: int | None) -> Iterator[None]:
+    """This many compute threads for an engine in this process (None: as many as there are), then as before.
+
+    vLLM's CPU worker replaces `torch.set_num_threads` by a function that only warns; it is given back too.
+    """
     import torch
 
-    before = torch.set_num_threads
+    set_threads, before = torch.set_num_threads, torch.get_num_threads()
+    set_threads(count or before)
     try:
         yield
     finally:
-        torch.set_num_threads = before
+        torch.set_num_threads = set_threads
+        set_threads(before)
 
 
 @contextmanager
