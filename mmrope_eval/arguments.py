@@ -304,7 +304,8 @@ def demo(parser: argparse.ArgumentParser) -> None:
     needle = parts.add_parser("needle", help="generate needles in haystacks: cards in videos of any length",
                               allow_abbrev=False)
     needle.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the mirror")
-    needle.add_argument("--frames", metavar="N", type=positive, default=64, help="of every video (default: %(default)s)")
+    needle.add_argument("--frames", metavar="N", type=positive, default=64,
+                        help="of every video (default: %(default)s)")
     needle.add_argument("--size", metavar="N", type=positive, default=56,
                         help="width and height in pixels (default: %(default)s)")
     needle.add_argument("--fps", metavar="F", type=rate, default=4.0, help="frames per second (default: %(default)s)")
@@ -343,6 +344,23 @@ def analyze(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto",
                        help="weights and activations (default: %(default)s, what the checkpoint says)")
     _media_arguments(parser)
+
+
+def sweep(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sweep`: a sweep file, checkpoints, where results go."""
+    parser.add_argument("config", metavar="FILE", help="a sweep's YAML file, or a name in configs/sweeps")
+    parser.add_argument("--model", metavar="CKPT", nargs="+", default=[], help="checkpoint folders")
+    parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, default=[],
+                        help="RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
+    parser.add_argument("--limit", metavar="N", type=positive, help="ask the first N samples of each task only")
+    parser.add_argument("--prompts", metavar="FAMILY", help="prompt family; default: that of the checkpoint")
+    parser.add_argument("--data-root", metavar="DIR", type=Path,
+                        help="local mirror of the datasets; default: the hub (needles are generated below --output)")
+    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("runs/sweep"),
+                        help="where points, table and figures go, and where a sweep resumes (default: %(default)s)")
+    parser.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
+    parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")
+    _engine_arguments(parser)
 
 
 def doctor(parser: argparse.ArgumentParser) -> None:

@@ -50,6 +50,8 @@ COMMANDS = (
     Command("data", "check a local mirror of the datasets, or plan one", "mmrope_eval.suite.datacheck:main",
             arguments.data),
     Command("demo", "evaluate every variant on a small built-in world", "mmrope_eval.demo.run:main", arguments.demo),
+    Command("sweep", "extrapolate to longer contexts, with and without scaling", "mmrope_eval.sweep:main",
+            arguments.sweep),
     Command("doctor", "check this machine and say what to fix", "mmrope_eval.doctor:main", arguments.doctor),
 )
 

@@ -125,10 +125,11 @@ def needle_sample(haystack: Haystack, depth: float, serial: int) -> Sample:
     clip = draw_for("eval", lambda: haystack_clip(rng, haystack, depth, cards))
     color = cards[0][0]
     needle = next(card for card in clip.cards if card.color == color)
-    choice = Choice("needle", needle_question(color), options, lambda: number_on(clip, color), (needle.start, needle.end))
+    span = (needle.start, needle.end)
+    choice = Choice("needle", needle_question(color), options, lambda: number_on(clip, color), span)
     row: dict[str, Any] = {
         "video": f"depth{depth:g}-{serial:04d}.mp4",
-        "question": f"{choice.question}\n{bracketed(choice)}",
+        **needle_row_text(haystack, serial),
         "answer": choice.solve(),
         "depth": float(depth),
         "color": color,
@@ -139,6 +140,13 @@ def needle_sample(haystack: Haystack, depth: float, serial: int) -> Sample:
     }
     group = f"needle/{where}/{serial}"
     return Sample("needle", "needle", row, choice.solve(), choice.solve, group, clip=clip, span=choice.span)
+
+
+def needle_row_text(haystack: Haystack, serial: int) -> dict[str, str]:
+    """The question as the row has it: the same for every depth and length."""
+    cards, options = needle_cards(haystack, serial)
+    choice = Choice("needle", needle_question(cards[0][0]), options, lambda: cards[0][1])
+    return {"question": f"{choice.question}\n{bracketed(choice)}"}
 
 
 def needle_question(color: str) -> str:
@@ -168,7 +176,7 @@ def needle_cards(haystack: Haystack, serial: int) -> tuple[list[tuple[str, str]]
 
 
 def haystack_clip(rng: Random, haystack: Haystack, depth: float, cards: list[tuple[str, str]]) -> Clip:
-    """A story in equal slots; the needle's slot is the one at `depth`, the distractors' are drawn, actors in the rest."""
+    """A story in equal slots: the needle in the one at `depth`, distractors in others that are drawn, then actors."""
     frames, fps = haystack.frames, haystack.fps
     patches = frames // PATCH
     count = max(2 * len(cards), round(frames / fps / SLOT_SECONDS))

@@ -1,0 +1,177 @@
+"""What a sweep measured, as a frame, as tables on the screen and as CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+from tabulate import tabulate
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.report.results import read_cell, sample_rows
+
+RECORD: Final = "sweep.json"
+CSV: Final = "sweep.csv"
+DEPTHS: Final = "needle.csv"
+DASH: Final = "—"
+WORDS: Final = {"memory": "does not fit in memory", "no room": "no room for the video", "excluded": "not started",
+                "failed": "the engine stopped"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep's points and needle depths.
+
+    `points`: one row per point with model, variant, scaling, task, column, context, frames, factor, status, cause,
+    score, chance, n, failed; achieved tokens (least, median, most) and the largest position id. `depths`: one row per
+    needle point and depth with its score. Scores are on a 0-100 scale.
+    """
+
+    title: str
+    train_context: int
+    points: pd.DataFrame
+    depths: pd.DataFrame
+
+
+def load_sweep(folder: str | Path) -> SweepResult:
+    """The sweep in a folder. UserError when there is none, or it is damaged."""
+    path = Path(folder) / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        rows = [point_row(Path(folder), point) for point in record["points"]]
+        depths = [row for point in record["points"] for row in depth_rows(Path(folder), point)]
+        title, trained = str(record["title"]), int(record["train_context"])
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} holds no {RECORD}; name the --output of a sweep.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not the record of a sweep ({error}); start the sweep's command again.") from error
+    if not rows:
+        raise UserError(f"{path} has no points yet; start the sweep's command again.")
+    points = with_labels(pd.DataFrame(rows))
+    return SweepResult(title, trained, points, with_labels(pd.DataFrame(depths)) if depths else pd.DataFrame())
+
+
+def with_labels(points: pd.DataFrame) -> pd.DataFrame:
+    """With a column `label`: the variant, and the model's name where it says more."""
+    several = points.groupby("variant")["model"].nunique().max() > 1
+    return points.assign(label=points["model"] + ": " + points["variant"] if several else points["variant"])
+
+
+def point_row(folder: Path, point: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of `SweepResult.points`."""
+    row = dict(point)
+    if point["status"] != "done":
+        return row
+    cell = read_cell(folder / point["folder"])
+    entry = cell.entries["tasks"][point["task"]]
+    samples = pd.DataFrame(sample_rows(cell))
+    tokens = samples["prompt_tokens"].dropna() if len(samples) else pd.Series(dtype=float)
+    positions = samples["max_position"].dropna() if len(samples) else pd.Series(dtype=float)
+    row |= {
+        "metric": entry["main"],
+        "score": entry["metrics"][entry["main"]]["value"],
+        "stderr": entry["metrics"][entry["main"]]["stderr"],
+        "n": entry["n"],
+        "failed": entry["n_failed"],
+        "unparsed": entry["n_unparsed"],
+    }
+    if len(tokens):
+        row |= {"tokens_min": int(tokens.min()), "tokens_median": int(tokens.median()), "tokens_max": int(tokens.max())}
+    if len(positions):
+        row["max_position"] = float(positions.max())
+    return row
+
+
+def depth_rows(folder: Path, point: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The score at every depth of a needle point."""
+    if point["task"] != "needle" or point["status"] != "done":
+        return []
+    groups = read_cell(folder / point["folder"]).entries["tasks"]["needle"]["groups"]
+    head = {key: point[key] for key in ("model", "variant", "scaling", "context")}
+    return [{**head, "depth": float(depth), "score": part["value"], "n": part["n"]} for depth, part in groups.items()]
+
+
+def report(sweep: SweepResult) -> str:
+    """Scores, and what was really reached, task by task; then what did not run, with its cause."""
+    parts = [sweep.title]
+    for column in sweep.points["column"].unique():
+        points = sweep.points[sweep.points["column"] == column]
+        parts += [f"{column}, {metric(points)}", pivot(points, score), reached(points)]
+    return "\n\n".join([*parts, *remarks(sweep)]) + "\n"
+
+
+def metric(points: pd.DataFrame) -> str:
+    """The metric's name and chance level."""
+    names = list(points["metric"].dropna()) if "metric" in points else []
+    chance = points["chance"].dropna()
+    return (str(names[0]) if names else "score") + (f" (chance {chance.iloc[0]:g})" if len(chance) else "")
+
+
+def pivot(points: pd.DataFrame, show: Any) -> str:
+    """A line per variant and scaling, a column per context."""
+    contexts = sorted(points["context"].unique())
+    body = []
+    for (label, scaling), rows in points.groupby(["label", "scaling"], sort=False):
+        by = {row["context"]: row for _, row in rows.iterrows()}
+        body.append([label, scaling, *(show(by.get(context)) for context in contexts)])
+    headers = ["variant", "scaling", *map(short, contexts)]
+    align = ["left", "left", *["right"] * len(contexts)]
+    return tabulate(body, headers, tablefmt="simple", colalign=align, disable_numparse=True)
+
+
+def reached(points: pd.DataFrame) -> str:
+    """Per context: frames asked for, tokens achieved; per variant: the largest position, and the factor derived."""
+    done = points[points["status"] == "done"]
+    if not len(done) or "tokens_median" not in done:
+        return "nothing was measured"
+    lines = []
+    for context in sorted(done["context"].unique()):
+        rows = done[done["context"] == context]
+        low, middle, high = rows["tokens_min"].min(), rows["tokens_median"].median(), rows["tokens_max"].max()
+        lines.append([short(context), f"{rows['frames'].max():g}", f"{low:,.0f}", f"{middle:,.0f}", f"{high:,.0f}"])
+    budget = tabulate(lines, ["context", "frames", "tokens, least", "median", "most"], tablefmt="simple",
+                      colalign=["right"] * 5, disable_numparse=True)  # fmt: skip
+    positions = pivot(done, lambda row: DASH if row is None or pd.isna(row.get("max_position"))
+                      else f"{row['max_position']:,.5g} x{row['factor']:.3g}")  # fmt: skip
+    return f"{budget}\n\nlargest position, and the factor scaled by\n{positions}"
+
+
+def score(row: Any) -> str:
+    """One number; a dash with a mark where there is none."""
+    if row is None or row["status"] != "done" or pd.isna(row["score"]):
+        return f"{DASH} {row['status']}" if row is not None and row["status"] != "done" else DASH
+    return f"{row['score']:.1f}{'*' if row['failed'] else ''}"
+
+
+def remarks(sweep: SweepResult) -> list[str]:
+    """What a reader of the tables must know."""
+    lines = []
+    for (status, cause), rows in sweep.points[sweep.points["status"] != "done"].groupby(["status", "cause"]):
+        where = sorted({f"{row['column']} at {short(row['context'])}" for _, row in rows.iterrows()})
+        lines.append(f"{DASH} {status}: {WORDS.get(str(status), status)} ({', '.join(where)}): {cause}")
+    if "failed" in sweep.points and sweep.points["failed"].fillna(0).any():
+        lines.append("* some samples failed and count as wrong; see failures.jsonl of the point")
+    return lines
+
+
+def short(context: float) -> str:
+    """32768 as 32K, 160 as 160."""
+    return f"{context / 1024:g}K" if context >= 1024 and context % 1024 == 0 else f"{context:g}"
+
+
+def write_files(sweep: SweepResult, folder: str | Path) -> list[Path]:
+    """CSV and figures into the folder; their paths."""
+    from mmrope_eval.report.sweep_figures import draw_depths, draw_lengths
+
+    out = Path(folder)
+    sweep.points.to_csv(out / CSV, index=False)
+    written = [out / CSV]
+    if len(sweep.depths):
+        sweep.depths.to_csv(out / DEPTHS, index=False)
+        written.append(out / DEPTHS)
+        written += draw_depths(sweep, out)
+    return [*written, *draw_lengths(sweep, out)]

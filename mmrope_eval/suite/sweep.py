@@ -1,0 +1,278 @@
+"""A sweep: the same questions at many context lengths, under many variants and context scalings.
+
+It is a set of runs. Every point (context, task, checkpoint, variant, scaling) is a cell as `mmrope-eval run` makes it,
+in a folder of its own, asked, stored, resumed and scored by the same code; what a sweep adds is the media policy that
+a token budget buys, the scaling that a variant's own positions ask for, and one engine for all of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmrope_eval.engine.run import EngineDiedError
+from mmrope_eval.errors import UserError
+from mmrope_eval.suite import results
+from mmrope_eval.suite.cells import make_cells, response_context
+from mmrope_eval.suite.execute import Cell
+from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.suite.plan import TaskPlan
+from mmrope_eval.suite.plans import Plans
+from mmrope_eval.suite.protocol import render
+from mmrope_eval.suite.registry import Family, Registry, TaskSpec
+from mmrope_eval.suite.run import run_cell
+from mmrope_eval.suite.store import run_lock
+from mmrope_eval.suite.sweep_budget import (
+    Budget,
+    Growth,
+    Writer,
+    frame_side,
+    layout,
+    make_budget,
+    make_policy,
+    reach,
+    scaled,
+    stamp_tokens,
+    text_tokens,
+)
+from mmrope_eval.suite.sweep_config import Frames, Needle, SweepConfig
+from mmrope_eval.suite.sweep_engine import (
+    DoesNotFitError,
+    SweepHolder,
+    SweepStart,
+    longest_first,
+    memory_problem,
+    says_memory,
+)
+
+if TYPE_CHECKING:
+    from mmrope_eval.engine.checkpoint import Checkpoint
+
+FORMAT = 1
+RECORD = "sweep.json"
+NEEDLE = "needle"
+
+
+class NeedleMaker(Protocol):
+    """Where a sweep's needles come from."""
+
+    def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
+        """The questions, as rows of the needle task; they are the same at every length."""
+
+    def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
+        """Write a data set whose videos have shape[0] frames of shape[1] x shape[1] pixels; a second time do nothing.
+
+        UserError for videos that cannot hold the cards.
+        """
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement of a sweep."""
+
+    cell: Cell
+    scaling: str
+    task: TaskSpec
+    budget: Budget
+    growth: Growth
+    config: RunConfig
+    """Of the run that this point is."""
+
+    def record(self) -> dict[str, Any]:
+        """Its head in sweep.json."""
+        checkpoint, budget = self.cell.checkpoint, self.budget
+        return {
+            "checkpoint": str(checkpoint.path), "model": Path(checkpoint.path).name, "variant": self.cell.variant.name,
+            "scaling": self.scaling, "task": self.task.name, "column": self.task.column, "chance": self.task.chance,
+            "context": budget.context, "text_tokens": budget.text, "frames": budget.frames,
+            "planned_tokens": budget.tokens, "trained_reach": self.growth.trained, "target_reach": self.growth.target,
+            "factor": self.cell.variant.scaling.factor,
+        }  # fmt: skip
+
+
+@dataclass
+class Sweep:
+    """A sweep under way."""
+
+    config: SweepConfig
+    run: RunConfig
+    """Models, data, output and engine options; its tasks and media policy are the sweep's."""
+    needles: NeedleMaker
+    begin: SweepStart
+    writer: Callable[[Checkpoint], Writer]
+    points_done: list[dict[str, Any]] = field(default_factory=list)
+    failed: int = 0
+
+    @cached_property
+    def registry(self) -> Registry:
+        """All tasks."""
+        return Registry()
+
+    @cached_property
+    def tasks(self) -> list[TaskSpec]:
+        """The tasks on videos, then the needle. UserError for a task without videos."""
+        found = self.registry.select(self.config.tasks) if self.config.tasks else []
+        without = [spec.name for spec in found if "video" not in spec.media]
+        if without:
+            raise UserError(f"Sweep {self.config.path}: task {without[0]} has no videos to fill a context with.")
+        return [*found, *([self.registry.tasks[NEEDLE]] if self.config.needle else [])]
+
+    def go(self) -> Path:
+        """Measure every point; the path of sweep.json, which is written anew after each."""
+        cells = make_cells(dataclasses.replace(self.run, variants=self.run.variants or self.config.variants),
+                           self.registry)  # fmt: skip
+        with run_lock(self.run.output), SweepHolder(_never, begin=self.begin) as holder:
+            plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
+                     for spec in self.tasks if spec.name != NEEDLE}  # fmt: skip
+            points = [point for cell in cells for point in self.points(cell, plans)]
+            holder.limits = longest_first(point.config.options for point in points if point.budget.grids)
+            measured: dict[tuple[str, ...], dict[str, Any]] = {}
+            for number, point in enumerate(points, 1):
+                where = f"[{number}/{len(points)}] {point.cell.label}"
+                print(f"{where}: {point.budget.frames} frames, factor {point.cell.variant.scaling.factor:g}",
+                      file=sys.stderr)  # fmt: skip
+                key = (str(point.budget.context), point.task.name, point.cell.checkpoint.fingerprint,
+                       point.cell.variant.fingerprint)  # fmt: skip
+                if key not in measured:  # without growth a scaling changes nothing
+                    measured[key] = self.measure(point, plans, holder)
+                self.points_done.append({**point.record(), **measured[key]})
+                self.write()
+        return self.run.output / RECORD
+
+    def points(self, base: Cell, plans: Mapping[str, Plans]) -> Iterator[Point]:
+        """Every point of one checkpoint under one variant: contexts from short to long, then tasks, then scalings."""
+        writer, frames, checkpoint = self.writer(base.checkpoint), self.config.frames, base.checkpoint
+        stamp = stamp_tokens(writer, checkpoint)
+        texts = {spec.name: text_tokens(writer, self.prompts(spec, base.family, plans)) for spec in self.tasks}
+        for context in self.config.contexts:
+            for spec in self.tasks:
+                answer, text = spec.generation.max_tokens, texts[spec.name]
+                trained, budget = (make_budget(tokens, text, answer, frames, checkpoint, stamp)
+                                   for tokens in (self.config.train_context, context))  # fmt: skip
+                ends = (reach(base.variant, layout(one, frames, checkpoint), checkpoint) for one in (trained, budget))
+                growth = Growth(*ends)
+                for scaling in self.config.scaling:
+                    yield self.point(base, spec, budget, growth, scaling)
+
+    def point(self, base: Cell, spec: TaskSpec, budget: Budget, growth: Growth, scaling: str) -> Point:
+        """One point: a run of one task, with what the budget buys."""
+        options = dataclasses.replace(self.run.options, max_model_len=budget.max_model_len)
+        if budget.grids:
+            options = dataclasses.replace(options, policy=make_policy(budget, self.config.frames, base.checkpoint))
+        variant = scaled(base.variant, scaling, growth)
+        kind = variant.scaling.type if variant is not base.variant else "none"
+        name = base.label if kind == "none" else f"{base.label}--{kind}"
+        output = self.run.output / str(budget.context) / spec.name
+        config = dataclasses.replace(self.run, tasks=(spec.name,), output=output, options=options)
+        cell = dataclasses.replace(
+            base, label=f"{budget.context} {spec.name} {name}", variant=variant, folder=output / name,
+            context=response_context(config, base.checkpoint, variant),
+        )  # fmt: skip
+        return Point(cell, scaling, spec, budget, growth, config)
+
+    def prompts(self, spec: TaskSpec, family: Family, plans: Mapping[str, Plans]) -> list[tuple[str, str | None]]:
+        """All prompts of a task, with their system prompts."""
+        if spec.name == NEEDLE and self.config.needle:
+            template = spec.prompt(family.prompts)
+            return [(render(template, row), family.system) for row in self.needles.rows(self.config.needle)]
+        samples = plans[spec.name].of(family)[spec.name].samples
+        found = [(sample.prompt, sample.system) for sample in samples if sample.problem is None]
+        if not found:
+            raise UserError(f"Task {spec.name} has no sample that can be asked.")
+        return found
+
+    def measure(self, point: Point, plans: Mapping[str, Plans], holder: SweepHolder) -> dict[str, Any]:
+        """Run one point: its status, and the folder of its scores where it has them."""
+        limit = self.run.options.max_model_len
+        if limit is not None and point.budget.max_model_len > limit:
+            cause = f"{point.budget.max_model_len} tokens exceed --max-model-len {limit}"
+            return {"status": "excluded", "cause": cause}
+        if not point.budget.grids:
+            return {"status": "no room", "cause": f"{point.budget.text} tokens of text leave no room for a frame"}
+        try:
+            plan = self.plan(point, plans)
+        except NoRoomError as error:
+            return {"status": "no room", "cause": str(error)}
+        holder.wanted = point.config.options
+        try:
+            entry, bad, _ = run_cell(point.config, point.cell, {point.task.name: plan}, holder)
+        except DoesNotFitError as error:
+            return {"status": "memory", "cause": str(error)}
+        except EngineDiedError as error:
+            holder.close()
+            problem = memory_problem(error)
+            self.failed += problem is None
+            return {"status": "memory" if problem else "failed", "cause": problem or str(error)}
+        folder = {"folder": str(point.cell.folder.relative_to(self.run.output))}
+        cause = memory_cause(point.cell.folder) if bad else None
+        if cause:
+            return {"status": "memory", "cause": cause, **folder}
+        self.failed += bad
+        return {"status": "done", "cause": None, "n": entry[point.task.name]["n"], **folder}
+
+    def plan(self, point: Point, plans: Mapping[str, Plans]) -> TaskPlan:
+        """The task's samples; for the needle from videos of this point's own length, made when they are needed."""
+        family, name = point.cell.family, point.task.name
+        if name != NEEDLE or self.config.needle is None:
+            return plans[name].of(family)[name]
+        side, fps = frame_side(point.budget.cells, point.cell.checkpoint), self.config.frames.fps
+        dataset = f"{point.task.dataset}-{point.budget.frames}x{side}-{fps:g}"
+        try:
+            self.needles.build(self.data, dataset, self.config.needle, (point.budget.frames, side), fps)
+        except UserError as error:
+            raise NoRoomError(str(error)) from error
+        spec = dataclasses.replace(point.task, dataset=dataset)
+        return Plans([spec], self.data, self.run.limit, self.run.seed).of(family)[name]
+
+    @property
+    def data(self) -> Path:
+        """Where generated videos lie."""
+        return self.run.output / "data"
+
+    def write(self) -> None:
+        """Write sweep.json."""
+        config = {"title": self.config.title, "file": str(self.config.path), "contexts": self.config.contexts,
+                  "train_context": self.config.train_context, "scaling": self.config.scaling,
+                  "frames": dataclasses.asdict(self.config.frames), "limit": self.run.limit,
+                  "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
+        content = {"format": FORMAT, "command": list(self.run.command), **config, "points": self.points_done}
+        results.write_json(self.run.output / RECORD, content)
+
+
+class NoRoomError(Exception):
+    """A video of the budget's length cannot hold what the task needs; one sentence."""
+
+
+def memory_cause(folder: Path) -> str | None:
+    """The first cause in a cell's failures.jsonl that is about memory."""
+    import json
+
+    path = folder / "failures.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return next((str(cause) for line in lines if says_memory(cause := json.loads(line)["cause"])), None)
+
+
+def live_engine(checkpoint: Any, variant: Any, options: Any) -> Any:
+    """Start the real engine."""
+    from mmrope_eval.engine.live import LiveEngine
+
+    return LiveEngine.start(checkpoint, variant, options)
+
+
+def prompt_writer(checkpoint: Checkpoint) -> Writer:
+    """The checkpoint's own template and tokenizer."""
+    from mmrope_eval.engine.prompt import PromptWriter
+
+    return PromptWriter(checkpoint)
+
+
+def _never(*_: object) -> Any:
+    raise AssertionError("a sweep starts its engine with options")
+
+
+__all__ = ["Frames", "Sweep", "live_engine", "prompt_writer"]

@@ -1,0 +1,145 @@
+"""From a context in tokens to frames, and from positions to the factor of a context scaling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mmrope_eval.engine.media_policy import MediaPolicy
+from mmrope_eval.engine.types import Generation, Request, VideoSource
+from mmrope_eval.rope import Text, Variant, Vision
+from mmrope_eval.suite.sweep_config import Frames
+
+if TYPE_CHECKING:
+    from mmrope_eval.engine.checkpoint import Checkpoint
+    from mmrope_eval.rope.segments import Segment
+
+TIMESTAMP = "<1234.5 seconds>"
+"""The longest that Qwen3-VL writes before a frame in a sweep."""
+
+
+class Writer(Protocol):
+    """What of `PromptWriter` is used."""
+
+    def write(self, request: Request) -> tuple[str, list[int]]:
+        """The prompt as text and as token ids, each video one token."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How the tokens of one context are spent in one task."""
+
+    context: int
+    text: int
+    """Tokens of the longest prompt besides its video."""
+    stamp: int
+    """Text tokens that belong to each temporal grid: Qwen3-VL's timestamps."""
+    cells: int
+    """A frame has cells x cells vision tokens."""
+    grids: int
+    """Temporal grids that fit; 0: not even one."""
+    frames: int
+    answer: int
+    """Tokens that may be generated."""
+
+    @property
+    def tokens(self) -> int:
+        """Of a prompt whose video fills its budget."""
+        return self.text + self.grids * (self.cells**2 + self.stamp)
+
+    @property
+    def max_model_len(self) -> int:
+        """What the engine must allow; a whole context, so that points of different texts share an engine."""
+        return self.context + self.answer
+
+
+def make_budget(
+    context: int, text: int, answer: int, frames: Frames, checkpoint: Checkpoint, stamp: int = 0
+) -> Budget:
+    """The token budget less the prompt's text, divided by the tokens of a temporal grid."""
+    grids = max(0, (context - text) // (frames.cells**2 + stamp))
+    count = grids * checkpoint.geometry.temporal_patch_size
+    return Budget(context, text, stamp, frames.cells, grids, count, answer)
+
+
+def make_policy(budget: Budget, frames: Frames, checkpoint: Checkpoint) -> MediaPolicy:
+    """Every video's frames at one size, as dense as `frames` says, as many as the budget buys."""
+    side = frame_side(budget.cells, checkpoint)
+    return MediaPolicy(
+        image_max_pixels=max(side**2, MediaPolicy.image_min_pixels),
+        video_fps=frames.fps,
+        video_min_frames=min(MediaPolicy.video_min_frames, budget.frames),
+        video_max_frames=budget.frames,
+        video_max_tokens=budget.grids * budget.cells**2,
+        frame_min_pixels=side**2,
+        frame_max_pixels=side**2,
+    )
+
+
+def frame_side(cells: int, checkpoint: Checkpoint) -> int:
+    """Width and height in pixels of a square frame of cells x cells vision tokens."""
+    return cells * checkpoint.geometry.patch_size * checkpoint.geometry.merge_size
+
+
+def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]]) -> int:
+    """Tokens of the longest of (prompt, system prompt) pairs with one video each, without the video's."""
+    video, one = VideoSource(Path("video")), Generation(max_tokens=1)
+    return max(len(writer.write(Request("", (video, prompt), one, system))[1]) - 1 for prompt, system in prompts)
+
+
+def stamp_tokens(writer: Writer, checkpoint: Checkpoint) -> int:
+    """Text tokens of a temporal grid: in Qwen3-VL a timestamp, vision_start and vision_end, elsewhere none."""
+    if checkpoint.family != "qwen3-vl":
+        return 0
+    one = Generation(max_tokens=1)
+    long, short = (writer.write(Request("", (text,), one))[1] for text in (f"x{TIMESTAMP}", "x"))
+    return len(long) - len(short) + 2
+
+
+def layout(budget: Budget, frames: Frames, checkpoint: Checkpoint) -> Sequence[Segment]:
+    """The token layout of a prompt whose video fills its budget."""
+    before, after = Text(budget.text // 2), Text(budget.text - budget.text // 2)
+    grids, cells = max(1, budget.grids), budget.cells
+    if checkpoint.family == "qwen3-vl":
+        frame = (Text(budget.stamp), Vision(1, cells, cells))
+        return [before, *(frame * grids), after]
+    step = checkpoint.tokens_per_second * checkpoint.geometry.temporal_patch_size / frames.fps
+    return [before, Vision(grids, cells, cells, step), after]
+
+
+def reach(variant: Variant, segments: Sequence[Segment], checkpoint: Checkpoint) -> float:
+    """How far a prompt's positions go on the axes that the variant rotates: the largest, counted from one."""
+    table = variant.table(
+        checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, rotary_dim=checkpoint.rotary_dim
+    )
+    axes = sorted({int(axis) for axis in np.unique(table.axis)} - {-1})
+    positions, _ = variant.positions(segments)
+    return float(positions[axes].max()) + 1
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How far a variant's positions reach in training and at a target length."""
+
+    trained: float
+    target: float
+
+    @property
+    def factor(self) -> float:
+        """What a context scaling must make up for; 1 within the trained reach."""
+        return max(1.0, round(self.target / self.trained, 6))
+
+
+def scaled(variant: Variant, scaling: str, growth: Growth) -> Variant:
+    """The variant under a context scaling by its own growth; unchanged where there is none to make up for."""
+    if scaling == "none" or growth.factor == 1:
+        return variant
+    settings: dict[str, Any] = {"type": scaling, "factor": growth.factor}
+    if scaling == "yarn":
+        settings["original_max_position"] = max(1, math.ceil(growth.trained))
+    return Variant.from_dict({**variant.to_dict(), "scaling": settings})

@@ -1,0 +1,170 @@
+"""The engine of a sweep: started once for the longest context that fits, then only switched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.errors import UserError
+from mmrope_eval.suite.execute import Cell, Engine, EngineHolder, Timings
+
+if TYPE_CHECKING:
+    from mmrope_eval.engine.checkpoint import Checkpoint
+    from mmrope_eval.rope import Variant
+
+SweepStart = Callable[["Checkpoint", "Variant", EngineOptions], Engine]
+
+MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "kv cache is needed",
+    "available kv cache memory",
+    "no available memory for the cache blocks",
+    "free memory on device",
+    "engine core initialization failed",
+)
+"""How PyTorch, vLLM and the operating system say it. A worker's own words stay in its log: there only the last line."""
+
+PIXEL_COPIES = 3
+"""Of a video's patches in float32 at a time: the processor's, the engine's, the encoder's."""
+
+
+class DoesNotFitError(Exception):
+    """A point needs more memory than there is; one sentence."""
+
+
+def memory_problem(error: BaseException | None) -> str | None:
+    """What an exception, or one that it came from, says about memory; None when it is about something else."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or says_memory(f"{type(error).__name__}: {error}"):
+            return " ".join(str(error).split())[:300] or type(error).__name__
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def says_memory(text: str) -> bool:
+    """Whether a sentence is about memory that is missing."""
+    lowered = text.lower()
+    return "outofmemoryerror" in lowered or any(words in lowered for words in MEMORY_WORDS)
+
+
+@dataclass
+class SweepHolder(EngineHolder):
+    """At most one live engine, with room for the longest context that fits; media limits change from point to point."""
+
+    begin: SweepStart | None = None
+    limits: tuple[EngineOptions, ...] = ()
+    """What an engine may be started for: one entry for every max_model_len, the longest first."""
+    wanted: EngineOptions = field(default_factory=EngineOptions)
+    """Of the point at hand."""
+    limit: int = 0
+    """max_model_len of the running engine."""
+    refused: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    """Why a network could not be started for a max_model_len."""
+
+    def ready(self, cell: Cell, timings: Timings) -> Engine:
+        """The engine, running `cell` under the media limits of `wanted`. DoesNotFitError when none can be started."""
+        began = time.perf_counter()
+        if self.engine is not None and self.limit < (self.wanted.max_model_len or 0):
+            self.close()
+        if self.engine is not None and self.cell is not None:
+            same = self.cell.checkpoint.fingerprint == cell.checkpoint.fingerprint
+            try:
+                self.change(cell, None if same else cell.checkpoint)
+                timings.switch = time.perf_counter() - began
+            except UserError:  # another network or tokenizer
+                self.close()
+        if self.engine is None:
+            self.engine = self.start_longest(cell)
+            self.change(cell, None)
+            timings.engine_start = time.perf_counter() - began
+        self.cell = cell
+        return self.engine
+
+    def change(self, cell: Cell, checkpoint: Checkpoint | None) -> None:
+        """Switch the running engine to the point at hand."""
+        engine: Any = self.engine
+        engine.switch(variant=cell.variant, checkpoint=checkpoint, policy=self.wanted.policy)
+
+    def start_longest(self, cell: Cell) -> Engine:
+        """An engine for the longest context that fits, at least the one that is wanted."""
+        assert self.begin is not None
+        cause = f"no context of {self.wanted.max_model_len} tokens is allowed"
+        for options in self.limits:
+            length = options.max_model_len or 0
+            if length < (self.wanted.max_model_len or 0):
+                break
+            key = (length, *network(cell.checkpoint))
+            if key not in self.refused:
+                try:
+                    check_memory(cell.checkpoint, options)
+                    engine = self.begin(cell.checkpoint, cell.variant, options)
+                except Exception as error:
+                    problem = memory_problem(error)
+                    if problem is None:
+                        raise
+                    self.refused[key] = problem
+                else:
+                    self.limit = length
+                    return engine
+            cause = self.refused[key]
+        raise DoesNotFitError(cause)
+
+
+def network(checkpoint: Checkpoint) -> tuple[Any, ...]:
+    """What decides a checkpoint's need for memory."""
+    text = checkpoint.text_config
+    return checkpoint.family, text.get("hidden_size"), text.get("num_hidden_layers"), checkpoint.num_kv_heads
+
+
+def check_memory(checkpoint: Checkpoint, options: EngineOptions) -> None:
+    """MemoryError where a machine without a GPU lacks the memory: there the operating system would end the process.
+
+    Counted are the KV cache of one sequence and a few copies of the largest video's pixels, on top of the weights.
+    """
+    import torch
+
+    available = available_memory()
+    if available is None or torch.cuda.is_available():
+        return
+    size = 2 if checkpoint.dtype in ("bfloat16", "float16") and options.dtype != "float32" else 4
+    layers = int(checkpoint.text_config["num_hidden_layers"])
+    cache = 2 * layers * checkpoint.num_kv_heads * checkpoint.head_dim * size * (options.max_model_len or 0)
+    geometry = checkpoint.geometry
+    patch = 3 * geometry.temporal_patch_size * geometry.patch_size**2 * 4
+    pixels = PIXEL_COPIES * options.policy.video_max_tokens * geometry.merge_size**2 * patch
+    weights = sum(path.stat().st_size for path in Path(checkpoint.path).glob("*.safetensors"))
+    if (needed := cache + pixels + weights) > available:
+        gib = 2**30
+        raise MemoryError(f"not enough memory: about {needed / gib:.1f} GiB needed for {options.max_model_len} tokens "
+                          f"of context, {available / gib:.1f} GiB available")
+
+
+def available_memory() -> int | None:
+    """Bytes that a new process can have, as Linux estimates it; None elsewhere."""
+    return next((int(line.split()[1]) * 1024 for line in _meminfo() if line.startswith("MemAvailable:")), None)
+
+
+def _meminfo() -> Iterator[str]:
+    try:
+        yield from Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return
+
+
+def longest_first(options: Iterable[EngineOptions]) -> tuple[EngineOptions, ...]:
+    """One entry for every max_model_len, with the largest video that a point of this length has."""
+    chosen: dict[int, EngineOptions] = {}
+    for one in options:
+        known = chosen.setdefault(one.max_model_len or 0, one)
+        if known.policy.video_max_tokens < one.policy.video_max_tokens:
+            chosen[one.max_model_len or 0] = one
+    return tuple(chosen[length] for length in sorted(chosen, reverse=True))

@@ -1,0 +1,86 @@
+"""`mmrope-eval sweep`: measure every point, then show and draw what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.suite.sweep_config import Needle
+
+
+def main(args: argparse.Namespace) -> int:
+    """The command: exit code 0, or 1 when samples failed for another reason than memory."""
+    from mmrope_eval.report.sweep import load_sweep, report, write_files
+
+    failed = 0
+    if not args.report_only:
+        failed = measure(args)
+    sweep = load_sweep(args.output)
+    print(report(sweep))
+    for path in write_files(sweep, args.output):
+        print(path)
+    return 1 if failed else 0
+
+
+def measure(args: argparse.Namespace) -> int:
+    """Run the sweep; how many samples failed."""
+    from mmrope_eval.suite.sweep import Sweep, live_engine, prompt_writer
+    from mmrope_eval.suite.sweep_config import read_sweep
+
+    if not args.model:
+        raise UserError("sweep: name at least one checkpoint with --model.")
+    sweep = Sweep(read_sweep(args.config), run_config(args), GeneratedNeedles(), live_engine, prompt_writer)
+    sweep.go()
+    return sweep.failed
+
+
+def run_config(args: argparse.Namespace) -> Any:
+    """The command line as what every point's run shares."""
+    from mmrope_eval.engine.options import EngineOptions
+    from mmrope_eval.suite.cache import cache_home
+    from mmrope_eval.suite.options import RunConfig
+
+    options = EngineOptions(
+        max_model_len=args.max_model_len,
+        dtype=args.dtype,
+        workers=args.workers,
+        tensor_parallel_size=args.tensor_parallel_size,
+        gpu_memory_utilization=args.gpu_memory_utilization,
+        media_cache_dir=None if args.no_cache else cache_home() / "frames",
+        trust_remote_code=args.trust_remote_code,
+        seed=args.seed,
+    )
+    return RunConfig(
+        models=tuple(args.model),
+        tasks=(),
+        output=args.output,
+        variants=tuple(args.variant),
+        data_root=args.data_root,
+        limit=args.limit,
+        prompts=args.prompts,
+        seed=args.seed,
+        options=options,
+        command=tuple(sys.argv),
+    )
+
+
+class GeneratedNeedles:
+    """Needles of the small world."""
+
+    def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
+        """The questions; they do not depend on the videos' length."""
+        from mmrope_eval.demo.world.needle import Haystack, needle_row_text
+
+        haystack = Haystack(1 << 10, **dataclasses.asdict(needle))
+        return [needle_row_text(haystack, serial) for serial in range(needle.questions)]
+
+    def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
+        """Write the videos of one length."""
+        from mmrope_eval.demo.world.needle import Haystack, build_needles
+
+        build_needles(data_root, Haystack(shape[0], shape[1], fps, **dataclasses.asdict(needle)), dataset)
