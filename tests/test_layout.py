@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "report": {"report", "rope", "errors"},
     "demo": {"demo", "suite", "report", "reference", "engine", "rope", "errors"},
     "analyze": {"report", "suite", "reference", "engine", "rope", "errors"},
+    "sweep": {"suite", "report", "demo", "engine", "errors"},
     "arguments": {"errors"},
     "catalogue": {"suite", "rope", "errors"},
     "doctor": {"suite", "rope", "errors"},

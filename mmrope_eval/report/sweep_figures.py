@@ -123,7 +123,7 @@ def draw_depths(sweep: SweepResult, folder: Path) -> list[Path]:
 
 def heat(panel: Axes, grid: np.ndarray) -> AxesImage:
     """One heat map: white is 100 %, black 0 %; what was not measured has a dash."""
-    image = panel.imshow(np.ma.MaskedArray(grid, np.isnan(grid)), cmap="gray", vmin=0, vmax=100, aspect="auto")
+    image = panel.imshow(grid, cmap="gray", vmin=0, vmax=100, aspect="auto")
     panel.set_facecolor("#f4e3c1")
     for (row, column), value in np.ndenumerate(grid):
         text = "—" if math.isnan(value) else f"{value:.0f}"

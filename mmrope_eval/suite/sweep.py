@@ -209,9 +209,8 @@ class Sweep:
             self.failed += problem is None
             return {"status": "memory" if problem else "failed", "cause": problem or str(error)}
         folder = {"folder": str(point.cell.folder.relative_to(self.run.output))}
-        cause = memory_cause(point.cell.folder) if bad else None
-        if cause:
-            return {"status": "memory", "cause": cause, **folder}
+        if bad and (lack := memory_cause(point.cell.folder)):
+            return {"status": "memory", "cause": lack, **folder}
         self.failed += bad
         return {"status": "done", "cause": None, "n": entry[point.task.name]["n"], **folder}
 
