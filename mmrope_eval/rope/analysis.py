@@ -313,5 +313,6 @@ def half_distance(curve: Floats, distances: Floats) -> float | None:
 
 def _mean_cos(inv_freq: NDArray[np.float32], distances: Floats) -> Floats:
     different, counts = np.unique(inv_freq.astype(np.float64), return_counts=True)
-    mean: Floats = np.cos(np.asarray(distances, np.float64)[:, None] * different) @ (counts / counts.sum())
+    # Divided last, so that distance 0 gives exactly 1.
+    mean: Floats = np.cos(np.asarray(distances, np.float64)[:, None] * different) @ counts / counts.sum()
     return mean
