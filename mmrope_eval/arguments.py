@@ -363,6 +363,25 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     _engine_arguments(parser)
 
 
+def table(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `table`: which table, from which runs, what it shows besides scores."""
+    parser.add_argument("table", metavar="TABLE", help="2, 3, 4, 6 or 7, or a YAML file like those of configs/tables")
+    parser.add_argument("run", metavar="RUN", type=Path, nargs="+", help="--output folders of runs")
+    parser.add_argument("--format", choices=["markdown", "latex", "csv", "html", "json"], default="markdown")
+    parser.add_argument("--baseline", metavar="ROW", help="also show differences from this row, for example vanilla")
+    parser.add_argument("--reported", action="store_true", help="set the paper's scores beside ours")
+    parser.add_argument("--intervals", action="store_true", help="95 %% intervals, clustered by picture and video")
+    parser.add_argument("--model", metavar="GLOB", type=names, default=[], help="only checkpoints of these names")
+    parser.add_argument("--seeds", choices=["one", "mean"], default="one",
+                        help="several runs of one cell: refuse, or show their mean (default: %(default)s)")
+    parser.add_argument("--all", action="store_true", help="add variants of the runs that the table does not list")
+    parser.add_argument("--partial", action="store_true",
+                        help="average over the benchmarks that every row has, where some are missing")
+    parser.add_argument("--chance", action=argparse.BooleanOptionalAction, default=True, help="show chance levels")
+    parser.add_argument("--standalone", action="store_true", help="LaTeX that compiles by itself")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write here instead of printing")
+
+
 def doctor(parser: argparse.ArgumentParser) -> None:
     """Arguments of `doctor`: how deep, and which data."""
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror whose datasets are to be checked")

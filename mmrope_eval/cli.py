@@ -47,6 +47,8 @@ COMMANDS = (
     Command("compare", "say in which tasks two runs differ, and how surely", "mmrope_eval.report.compare:main",
             arguments.compare),
     Command("check", "fail where a run is worse than a baseline", "mmrope_eval.report.check:main", arguments.check),
+    Command("table", "print one of the paper's tables from finished runs", "mmrope_eval.report.table_command:main",
+            arguments.table),
     Command("data", "check a local mirror of the datasets, or plan one", "mmrope_eval.suite.datacheck:main",
             arguments.data),
     Command("demo", "evaluate every variant on a small built-in world", "mmrope_eval.demo.run:main", arguments.demo),

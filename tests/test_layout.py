@@ -107,13 +107,13 @@ def test_every_dependency_is_declared() -> None:
 def test_every_package_is_declared() -> None:
     declared = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {".".join(init.parent.relative_to(ROOT).parts) for init in PACKAGE.rglob("__init__.py")}
-    assert declared == found | {"mmrope_eval.configs", "mmrope_eval.tasks"}
+    assert declared == found | {"mmrope_eval.configs", "mmrope_eval.results", "mmrope_eval.tasks"}
 
 
 def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("mmrope_eval", "configs", "tasks"):
+    for name in ("mmrope_eval", "configs", "results", "tasks"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -122,7 +122,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     unpacked = tmp_path / "unpacked"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(unpacked)
 
-    for folder in ("configs", "tasks"):
+    for folder in ("configs", "results", "tasks"):
         inside = unpacked / "mmrope_eval"
         shipped = {path.relative_to(inside) for path in (inside / folder).rglob("*.*")}
         assert shipped == {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.*") if path.suffix != ".pyc"}

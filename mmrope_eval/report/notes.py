@@ -1,0 +1,196 @@
+"""What a reader must know about a table's cells: footnotes with the cells they are about, and remarks on all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from mmrope_eval.report.tables import Entry, Table, resolve
+
+Place = tuple[str | None, str | None]
+"""(row, column); None for the whole row's or column's heading."""
+
+ALIKE: Final = {"data": "data_fingerprint", "prompts": "prompt_hash", "scorer": "scorer_version",
+                "metric": "metric", "number of samples": "n"}
+
+
+@dataclass(frozen=True)
+class Note:
+    """A footnote: its kind for machines, its text, and where its mark stands."""
+
+    kind: str
+    text: str
+    places: frozenset[Place]
+
+
+def footnotes(table: Table) -> list[Note]:
+    """All footnotes, in the order of their marks."""
+    counts = (
+        ("incomplete", "part of the benchmark only", lacking),
+        ("failed", "with failed samples, counted wrong", lambda entry: positive(entry, "failed")),
+        ("truncated", "with answers cut off at the token limit", lambda entry: positive(entry, "truncated")),
+    )
+    found = [count_note(table, kind, text, count) for kind, text, count in counts]
+    found += [partial_note(table), unlike_note(table), *row_notes(table)]
+    return [note for note in found if note is not None]
+
+
+def lacking(entry: Entry) -> tuple[int, int] | None:
+    """(samples asked, samples of the benchmark) where the first are fewer; None where complete or unknown."""
+    n, expected = entry.scores["n"], entry.scores["expected"]
+    if pd.isna(expected) or pd.isna(n):
+        return (int(n), 0) if entry.scores["limited"] and not pd.isna(n) else None
+    return (int(n), int(expected)) if n < expected else None
+
+
+def positive(entry: Entry, name: str) -> tuple[int, int] | None:
+    """(count, samples) where the count is known and above zero."""
+    count, n = entry.scores[name], entry.scores["n"]
+    return None if pd.isna(count) or not count else (int(count), int(n))
+
+
+def count_note(
+    table: Table, kind: str, text: str, count: Callable[[Entry], tuple[int, int] | None]
+) -> Note | None:
+    """One footnote for all benchmarks that `count` has something on: how many of how many, by row where they differ."""
+    counts: dict[str, dict[str, tuple[int, int]]] = {}
+    for row, found in table.picked.items():
+        for benchmark, entries in found.items():
+            known = [one for one in map(count, entries) if one is not None]
+            if known:
+                counts.setdefault(benchmark, {})[row] = (sum(one for one, _ in known), sum(all_ for _, all_ in known))
+    shown = {one for column in table.columns for one in resolve(column, table.averages)}
+    counts = {name: by_row for name, by_row in counts.items() if name in shown}
+    if not counts:
+        return None
+    behind = {column: resolve(column, table.averages) for column in table.columns}
+    places = frozenset((row, column) for column, names in behind.items() for row in table.rows
+                       if any(row in counts.get(name, {}) for name in names) and known_cell(table, row, column))
+    ordered = [name for name in table.definition.benchmarks_in_order() if name in counts]
+    details = ", ".join(detail(name, counts[name], rows_with(table, name)) for name in ordered)
+    return Note(kind, f"{text}: {details}", places)
+
+
+def known_cell(table: Table, row: str, column: str) -> bool:
+    """Whether a cell has a score."""
+    return not pd.isna(table.cell(row, column)["score"])
+
+
+def rows_with(table: Table, benchmark: str) -> list[str]:
+    """The rows that a benchmark is known in."""
+    return [row for row in table.rows if benchmark in table.picked[row]]
+
+
+def detail(name: str, by_row: Mapping[str, tuple[int, int]], rows: Sequence[str]) -> str:
+    """`ChartQA 18 of 2,500` where all rows say so, else row by row."""
+    if len(set(by_row.values())) == 1 and len(by_row) == len(rows):
+        every = " in every row" if len(rows) > 1 else ""
+        return f"{name} {ratio(*next(iter(by_row.values())))}{every}"
+    return f"{name} ({', '.join(f'{row} {ratio(*pair)}' for row, pair in by_row.items())})"
+
+
+def ratio(part: int, whole: int) -> str:
+    """Counts in words; a whole of 0 is unknown."""
+    return f"{part:,} of {whole:,}" if whole else f"the first {part:,}"
+
+
+def partial_note(table: Table) -> Note | None:
+    """Which averages leave out benchmarks."""
+    texts, places = [], []
+    for column in table.columns:
+        used, whole = resolve(column, table.averages), table.definition.benchmarks(column)
+        if column in table.averages and len(used) < len(whole):
+            texts.append(f"{table.definition.label(column)} {len(used)} of {len(whole)}"
+                         + (f" ({', '.join(used)})" if 0 < len(used) <= 3 else ""))
+            places.append((None, column))
+    text = f"averaged over the benchmarks that every row has: {', '.join(texts)}"
+    return Note("partial", text, frozenset(places)) if texts else None
+
+
+def unlike_note(table: Table) -> Note | None:
+    """Columns whose rows do not rest on the same questions, asked and scored in the same way."""
+    texts, places = [], set()
+    for name in table.definition.benchmarks_in_order():
+        entries = [entry for found in table.picked.values() for entry in found.get(name, ())]
+        differing = [kind for kind, key in ALIKE.items()
+                     if len({str(entry.scores[key]) for entry in entries if not pd.isna(entry.scores[key])}) > 1]
+        columns = [column for column in table.columns if name in resolve(column, table.averages)]
+        if differing and columns:
+            texts.append(f"{name} ({', '.join(differing)})")
+            places |= {(None, column) for column in columns}
+    text = f"the rows are not comparable, they differ in: {', '.join(texts)}"
+    return Note("unlike", text, frozenset(places)) if texts else None
+
+
+def row_notes(table: Table) -> Iterator[Note]:
+    """Rows filled by a variant of another name, with other sections, or by the mean of several runs."""
+    for row in table.definition.rows:
+        entries = [entry for column in table.picked[row.label].values() for entry in column]
+        cells = list({str(entry.cell.path): entry.cell for entry in entries}.values())
+        place = frozenset({(row.label, None)})
+        others = list(dict.fromkeys(cell.variant for cell in cells
+                                    if row.variant is not None and cell.variant != row.variant.name))
+        if others:
+            yield Note("same-design", f"{row.label}: from the run of {', '.join(others)}, the same design", place)
+        sections = list(dict.fromkeys(section(cell.manifest) for cell in cells))
+        if row.variant is not None and row.variant.frequency.allocation == "heads":
+            own = row.variant.frequency.mrope_section or ()
+            for found in sections:
+                if found and found != tuple(own):
+                    yield Note("heads", f"{row.label}: KV heads dealt {colons(found)} to time, height and width "
+                                        f"({colons(own)} in the table's definition)", place)
+    for label in table.rows:
+        several = {entry.cell.path.as_posix(): entry.cell.model for column in table.picked[label].values()
+                   if len(column) > 1 for entry in column}
+        if several:
+            text = f"{label}: mean of {len(several)} runs ({', '.join(sorted(several))})"
+            yield Note("mean", text, frozenset({(label, None)}))
+
+
+def section(manifest: Mapping[str, Any]) -> tuple[int, ...]:
+    """A run's mrope_section."""
+    definition = (manifest.get("variant") or {}).get("definition") or {}
+    return tuple((definition.get("frequency") or {}).get("mrope_section") or ())
+
+
+def colons(counts: Iterable[int]) -> str:
+    """1:1:2"""
+    return ":".join(map(str, counts))
+
+
+def remarks(table: Table) -> list[str]:
+    """What is true of the whole table: how to read a cell, what is unknown, what was left out."""
+    definition, options = table.definition, table.options
+    parts = ["score, 0 to 100"]
+    if table.baseline is not None:
+        parts.append(f"(difference from {table.baseline})")
+    if options.level is not None:
+        parts.append(f"[{100 * options.level:g} % interval over other questions, not over other trainings]")
+    if options.reported is not None:
+        parts.append("/ reported (ours minus reported)")
+    across = "column" if definition.layout == "across" else "line"
+    found = [f"A cell: {' '.join(parts)}. Bold is best in its {across}, underlined second; what looks equal ties."]
+    if table.cells["score"].isna().any():
+        missing = [column for column in definition.columns if column in definition.averages
+                   and table.cells[table.cells["column"] == column]["score"].isna().any()]
+        text = "—: unknown; no run given here has it"
+        if missing:
+            text += ", or not every benchmark of the average"
+            text += "" if options.partial else " (--partial averages those that every row has)"
+        found.append(f"{text}.")
+    if options.chance:
+        found.append("chance: the expected score of guessing among the options that are offered; "
+                     "0 where answers are free, — where it is not known.")
+    if options.reported is not None:
+        used = sorted({str(source) for source in table.cells["source"].dropna()})
+        listed = "; ".join(f"{letter} = {options.reported.sources[letter]}" for letter in used)
+        found.append(f"Reported: {options.reported.paper}, second-hand ({listed or 'no cell of this table'}); its "
+                     "models were trained by its authors, so a difference is about the checkpoints too.")
+    if table.hidden:
+        found.append(f"Not shown, as no row has them: {', '.join(table.hidden)}.")
+    if table.left_out:
+        found.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds them).")
+    return found

@@ -1,0 +1,88 @@
+"""LaTeX and HTML through pandas' Styler; the frame around the table is a jinja2 template."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jinja2 import Environment, StrictUndefined
+
+from mmrope_eval.report.render import STYLES, Marked, align_of, note_lines, title, wide
+from mmrope_eval.report.tables import Table
+
+LATEX: Final = r"""
+<%- if standalone -%>
+\documentclass{article}
+\usepackage[utf8]{inputenc}
+\usepackage{booktabs}
+\usepackage{graphicx}
+\usepackage[margin=1.5cm]{geometry}
+\begin{document}
+<% else -%>
+% needs \usepackage{booktabs} and \usepackage{graphicx}
+<% endif -%>
+\begin{table}[t]
+\centering
+\caption{<< caption >>}
+\label{tab:<< label >>}
+% as wide as it is, but no wider than the text
+\resizebox{\ifdim\width>\linewidth \linewidth\else\width\fi}{!}{%
+<< tabular >>}
+\par\smallskip
+\begin{minipage}{\linewidth}
+\footnotesize
+<% for mark, text in notes -%>
+<% if mark %>\textsuperscript{<< mark >>}~<% endif %><< text >>\par
+<% endfor -%>
+\end{minipage}
+\end{table}
+<% if standalone -%>
+\end{document}
+<% endif -%>
+"""
+
+HTML: Final = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title><< caption >></title></head>
+<body>
+<< table >>
+<div style="font-size: small">
+<% for mark, text in notes -%>
+<p><% if mark %><sup><< mark >></sup> <% endif %><< text >></p>
+<% endfor -%>
+</div>
+</body>
+</html>
+"""
+
+
+def fill(template: str, **values: object) -> str:
+    """A template filled; its marks are << >> and <% %>, since LaTeX has braces of its own."""
+    environment = Environment(block_start_string="<%", block_end_string="%>", variable_start_string="<<",
+                              variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
+                              undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(template).render(**values)
+
+
+def latex(table: Table, marked: Marked, standalone: bool) -> str:
+    """A table environment with booktabs' rules, or a whole document."""
+    style = STYLES["latex"]
+    frame = wide(table, marked, style)
+    grouped = frame.index.nlevels > 1
+    tabular = frame.style.to_latex(
+        hrules=True, column_format=align_of(frame), multirow_align="naive", clines="skip-last;data" if grouped else None
+    )
+    return fill(LATEX, standalone=standalone, caption=style.escape(title(table)), label=table.definition.name,
+                tabular=tabular.strip(), notes=note_lines(table, marked, style))
+
+
+def html_page(table: Table, marked: Marked) -> str:
+    """A page with the table and its notes."""
+    style = STYLES["html"]
+    frame = wide(table, marked, style)
+    caption = style.escape(title(table))
+    styler = frame.style.set_caption(caption).set_table_styles([
+        {"selector": "td", "props": "text-align: right; padding: 0.1em 0.6em; font-variant-numeric: tabular-nums"},
+        {"selector": "th", "props": "text-align: left; padding: 0.1em 0.6em"},
+        {"selector": "tbody tr:hover", "props": "background: #f2f2f2"},
+    ])
+    return fill(HTML, caption=caption, table=styler.to_html(), notes=note_lines(table, marked, style))

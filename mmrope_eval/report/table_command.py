@@ -1,0 +1,40 @@
+"""`mmrope-eval table`: fill one of the paper's tables from finished runs and print it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Final
+
+from mmrope_eval.report.definitions import load_definition
+from mmrope_eval.report.published import load_published
+from mmrope_eval.report.render import render
+from mmrope_eval.report.results import load_run
+from mmrope_eval.report.tables import Options, build
+
+LEVEL: Final = 0.95
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the table, or write it to --output. Exit code 0."""
+    definition = load_definition(args.table)
+    options = Options(
+        baseline=args.baseline,
+        reported=load_published() if args.reported else None,
+        level=LEVEL if args.intervals else None,
+        seeds=args.seeds,
+        models=tuple(args.model),
+        every_variant=args.all,
+        partial=args.partial,
+        chance=args.chance,
+    )
+    runs = [load_run(path) for path in args.run]
+    for folder in (one for run in runs for one in run.unfinished):
+        print(f"mmrope-eval: {folder} is a run that did not finish; it is not in the table.", file=sys.stderr)
+    text = render(build(definition, runs, options), args.format, standalone=args.standalone)
+    if args.output is None:
+        print(text)
+    else:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    return 0
