@@ -199,15 +199,15 @@ class Difference:
 
 
 def differences(pairs: Sequence[TaskPair], *, alternative: stats.Alternative = "two-sided", alpha: float = 0.05,
-                seed: int = 0, draws: int = stats.DRAWS) -> list[Difference]:
+                seed: int = 0, draws: int = stats.DRAWS, flips: int = stats.FLIPS) -> list[Difference]:
     """Every pair measured, tested, and corrected by Holm over all of them.
 
     The interval's level is 1 - alpha, uncorrected. `detectable` is the difference that shows with a chance of 80 %
     whichever others do: at alpha over the number of pairs. Each pair draws from a seed of its own, made from `seed`,
     its cell and its task, so that its numbers do not depend on what else is compared.
     """
-    tests = [stats.paired_test(one.layout, one.first, one.second, alternative=alternative, seed=own_seed(seed, one))
-             for one in pairs]
+    tests = [stats.paired_test(one.layout, one.first, one.second, alternative=alternative, flips=flips,
+                               seed=own_seed(seed, one)) for one in pairs]
     found = []
     for one, test, adjusted in zip(pairs, tests, stats.holm([test.p for test in tests]), strict=True):
         interval = stats.difference_interval(one.layout, one.first, one.second, level=1 - alpha, draws=draws,

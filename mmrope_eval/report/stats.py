@@ -79,7 +79,7 @@ def _bootstrap(rows: Floats, statistic: Callable[[Floats], Floats], level: float
     percentile and bca: Efron 1987, "Better bootstrap confidence intervals"; ties count half, as scipy does.
     """
     n = len(rows)
-    if n < 2:
+    if n < 2 or draws < 1:
         return Interval(math.nan, math.nan, level, method, 0, seed)
     kinds, multiplicity = np.unique(rows, axis=0, return_counts=True)
     drawn = np.concatenate([statistic(totals) for totals in _draw(kinds, multiplicity, draws, seed)])

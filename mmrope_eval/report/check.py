@@ -1,0 +1,171 @@
+"""`mmrope-eval check RUN --against BASELINE`: fail where a run is worse, beyond tolerance and beyond chance."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.report import stats
+from mmrope_eval.report.junit import junit
+from mmrope_eval.report.outcome import Outcome, Verdict, lines, markdown
+from mmrope_eval.report.pairing import ALIKE, Matched, TaskPair, count, differences, match, own_seed
+from mmrope_eval.report.published import load_published
+from mmrope_eval.report.reported import ReportedCell, reported_cells
+from mmrope_eval.report.results import Run, load_run
+
+YAML = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a cell fails."""
+
+    tolerance: float = 0.5
+    """A loss of at most this many points passes."""
+    alpha: float = 0.05
+    """Chance that any cell of an equally good run is called worse, over all cells together."""
+    allowed: frozenset[str] = frozenset()
+    """Kinds of ALIKE in which run and baseline may differ."""
+    require_all: bool = False
+    seed: int = 0
+    draws: int = stats.DRAWS
+    """For intervals, on which no verdict against a run depends."""
+    flips: int = stats.FLIPS
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check, print, write the files asked for; 0 passed, 1 failed."""
+    rules = Rules(args.tolerance, args.alpha, frozenset(args.allow_different), args.require_all, args.seed)
+    found = check(args.run, args.against, rules)
+    print("\n".join(lines(found)))
+    for path, text in ((args.junit, junit(found)), (args.summary, markdown(found))):
+        if path is not None:
+            write(path, text)
+    return 1 if found.failed else 0
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole. UserError when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
+    """The outcome of a run against another run or against published scores. UserError for what cannot be compared."""
+    run = load_run(run_path)
+    if against.is_dir():
+        baseline = load_run(against)
+        matched = match(baseline, run)
+        refuse_unlike(matched.pairs, rules.allowed, run_path, against)
+        verdicts, notes = against_run(matched, rules), run_notes(baseline, run, matched)
+    else:
+        if not against.exists() and (against.suffix in YAML or len(against.parts) > 1):
+            raise UserError(f"{against} does not exist; name a run's folder or a file of reported scores.")
+        published = load_published(str(against))
+        cells = reported_cells(run, published)
+        refuse_partial(cells, rules.allowed, run_path)
+        verdicts = against_reported(cells, rules)
+        notes = (f"The scores of {published.paper} come without prompts, scorers and samples: only the numbers were "
+                 "compared, and each is taken to have as large an error as this run's own.",)
+    compared = sum(one.state not in ("missing", "new") for one in verdicts)
+    if not compared:
+        raise UserError(f"{run_path} has none of the cells of {against}: {', '.join(one.name for one in verdicts)}.")
+    unfinished = tuple(f"{path} did not finish and is not in this check." for path in run.unfinished)
+    return Outcome(str(run_path), str(against), rules.tolerance, rules.alpha, rules.seed, rules.require_all,
+                   tuple(verdicts), (*notes, *unfinished))
+
+
+# --------------------------------------------------------------------------------------------------------------
+
+
+def refuse_unlike(pairs: Sequence[TaskPair], allowed: Collection[str], run: Path, against: Path) -> None:
+    """UserError, naming kinds and tasks, where prompts, scorers or data differ and that is not allowed."""
+    found = {kind: list(dict.fromkeys(one.column for one in pairs if kind in one.unlike)) for kind in ALIKE}
+    refused = {kind: columns for kind, columns in found.items() if columns and kind not in allowed}
+    if refused:
+        what = "; ".join(f"{kind} of {', '.join(columns)}" for kind, columns in refused.items())
+        raise UserError(f"{run} and {against} do not measure the same thing (different {what}); evaluate both alike, "
+                        f"or pass --allow-different {','.join(refused)}.")
+
+
+def refuse_partial(cells: Iterable[ReportedCell], allowed: Collection[str], run: Path) -> None:
+    """UserError where the run asked only a part of a benchmark that was reported on the whole."""
+    partial = list(dict.fromkeys(column for one in cells for column in one.partial))
+    if partial and "data" not in allowed:
+        raise UserError(f"{run} asked only a part of {', '.join(partial)}, and the reported scores are of the whole; "
+                        "evaluate all of it, or pass --allow-different data.")
+
+
+def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
+    """One verdict a cell: paired on the samples that both runs have, one-sided tests, Holm over all cells."""
+    pairs = matched.pairs
+    losses = differences(pairs, alternative="less", alpha=rules.alpha, seed=rules.seed, draws=rules.draws,
+                         flips=rules.flips)
+    better = stats.holm([
+        stats.paired_test(one.layout, one.second, one.first, alternative="less", flips=rules.flips,
+                          seed=own_seed(rules.seed, one)).p
+        for one in pairs
+    ])
+    verdicts = [
+        Verdict(one.cell, one.column, state_of(one.change, one.p_holm, gain, rules), one.first, one.second, one.low,
+                one.high, gain if one.change > 0 else one.p_holm, one.detectable,
+                f"{count(one.samples, 'sample')}, {one.test}")
+        for one, gain in zip(losses, better, strict=True)
+    ]
+    verdicts += [Verdict(cell, column, "missing", reason="only the baseline has it")
+                 for cell, column, _ in matched.only_first]
+    verdicts += [Verdict(cell, column, "new", reason="the baseline does not have it")
+                 for cell, column, _ in matched.only_second]
+    # A task without a sample in common is in both lists: it is missing, not new.
+    missing = {(one.cell, one.column) for one in verdicts if one.state == "missing"}
+    return [one for one in verdicts if one.state != "new" or (one.cell, one.column) not in missing]
+
+
+def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:
+    """One verdict a published score: by the interval of the difference, at a level that Holm sets over all cells."""
+    known = [one for one in cells if one.score is not None]
+    losses = stats.holm([stats.below_reported(one.score or 0.0, one.error, one.reported) for one in known])
+    gains = stats.holm([stats.below_reported(one.reported, one.error, one.score or 0.0) for one in known])
+    verdicts = []
+    for one, loss, gain in zip(known, losses, gains, strict=True):
+        change = (one.score or 0.0) - one.reported
+        reach = stats.reported_reach(one.error, 1 - rules.alpha)
+        verdicts.append(Verdict(
+            one.cell, one.column, state_of(change, loss, gain, rules), one.reported, one.score, change - reach,
+            change + reach, gain if change > 0 else loss,
+            stats.reported_detectable(one.error, rules.alpha / len(known)), "interval against a reported score",
+        ))
+    return verdicts + [Verdict(one.cell, one.column, "missing", one.reported, reason=one.reason)
+                       for one in cells if one.score is None]
+
+
+def state_of(change: float, loss: float, gain: float,
+             rules: Rules) -> Literal["worse", "lower", "same", "better"]:
+    """What a cell's change and its two adjusted p-values (of a loss, of a gain) come to."""
+    if change < -rules.tolerance:
+        return "worse" if loss <= rules.alpha else "lower"
+    return "better" if change > rules.tolerance and gain <= rules.alpha else "same"
+
+
+def run_notes(baseline: Run, run: Run, matched: Matched) -> tuple[str, ...]:
+    """What a reader of the verdict must know about the two runs."""
+    notes = []
+    for kind in sorted({kind for one in matched.pairs for kind in one.unlike}):
+        columns = ", ".join(dict.fromkeys(one.column for one in matched.pairs if kind in one.unlike))
+        notes.append(f"Different {kind}, as allowed: {columns}.")
+    for where, which in (("the baseline", "only_first"), ("this run", "only_second")):
+        counts = [(one.name, len(getattr(one, which))) for one in matched.pairs if getattr(one, which)]
+        if counts:
+            notes.append(f"Samples only in {where}, left out: {', '.join(f'{name} {n:,}' for name, n in counts)}.")
+    for name, found in (("The baseline", baseline), ("This run", run)):
+        failed = found.scores["failed"].fillna(0).sum()
+        if failed:
+            notes.append(f"{name} has {int(failed):,} samples that failed and count as wrong.")
+    return tuple(notes)

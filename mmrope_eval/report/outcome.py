@@ -1,0 +1,171 @@
+"""The outcome of a check, and its words: on the screen and as markdown for a pull request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from mmrope_eval.report.pairing import chance, count, points
+
+State = Literal["worse", "lower", "same", "better", "missing", "new"]
+WORDS: Final[Mapping[State, str]] = {
+    "worse": "Worse",
+    "missing": "Missing",
+    "lower": "Lower, within chance",
+    "better": "Better",
+    "same": "No worse",
+    "new": "Not in the baseline",
+}
+"""States in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One cell; scores 0 to 100. `p` is Holm's, of a loss where the score fell, of a gain where it rose."""
+
+    cell: str
+    column: str
+    state: State
+    baseline: float | None = None
+    score: float | None = None
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    detectable: float = math.nan
+    basis: str = ""
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The cell in words."""
+        return f"{self.column} of {self.cell}"
+
+    @property
+    def change(self) -> float:
+        """Points gained; not a number where one side is unknown."""
+        return math.nan if self.score is None or self.baseline is None else self.score - self.baseline
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        if self.reason:
+            known = "" if self.baseline is None else f" (baseline {points(self.baseline)})"
+            return f"{self.name}: {self.reason}{known}."
+        return (f"{self.name}: {points(self.baseline or 0.0)} -> {points(self.score or 0.0)} "
+                f"({points(self.change, sign=True)}, interval {points(self.low, sign=True)} to "
+                f"{points(self.high, sign=True)}, {chance(self.p)}).")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A whole check."""
+
+    run: str
+    against: str
+    tolerance: float
+    alpha: float
+    seed: int
+    require_all: bool
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+
+    def of(self, state: State) -> tuple[Verdict, ...]:
+        """The verdicts of one state, the largest change first."""
+        found = [one for one in self.verdicts if one.state == state]
+        return tuple(sorted(found, key=lambda one: 0.0 if math.isnan(one.change) else -abs(one.change)))
+
+    @property
+    def failing(self) -> tuple[Verdict, ...]:
+        """The verdicts that make the check fail."""
+        return (*self.of("worse"), *(self.of("missing") if self.require_all else ()))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the check failed."""
+        return bool(self.failing)
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence."""
+        compared = sum(one.state not in ("missing", "new") for one in self.verdicts)
+        worse, missing = len(self.of("worse")), len(self.of("missing"))
+        text = f"{worse} of {count(compared, 'cell')} worse" if worse else f"{count(compared, 'cell')}, none worse"
+        return f"{'Failed' if self.failed else 'Passed'}: {text}{f', {missing} missing' if missing else ''}."
+
+    @property
+    def rule(self) -> str:
+        """What "worse" means here."""
+        return (f"Worse: more than {self.tolerance:g} points below the baseline, and p at most {self.alpha:g} "
+                "(one-sided, after Holm over all cells). "
+                f"Intervals are {100 * (1 - self.alpha):g} %, uncorrected. Seed {self.seed}.")
+
+
+def lines(found: Outcome) -> Iterator[str]:
+    """The outcome for a terminal or a log."""
+    yield found.headline
+    yield f"{found.run} against {found.against}"
+    for state, title in WORDS.items():
+        verdicts = found.of(state)
+        if verdicts:
+            yield ""
+            yield f"{title}:"
+            yield from (f"  {one.sentence}" for one in verdicts)
+    yield ""
+    yield found.rule
+    unseen = [one.detectable for one in found.verdicts if one.detectable > found.tolerance]
+    if unseen:
+        yield sensitivity(found)
+    yield from found.notes
+
+
+def sensitivity(found: Outcome) -> str:
+    """How small a loss this check would have noticed."""
+    known = sorted((one.detectable, one.name) for one in found.verdicts if not math.isnan(one.detectable))
+    (least, best), (most, worst) = known[0], known[-1]
+    text = f"A loss of {points(least)} points ({best})"
+    if len(known) > 1:
+        text += f" to {points(most)} ({worst})"
+    return f"{text} would have been noticed four times in five; smaller ones less often."
+
+
+def markdown(found: Outcome) -> str:
+    """The outcome for a pull request: a table of cells, failures first, and what must be known about it."""
+    from tabulate import tabulate
+
+    rows = [
+        [WORDS[one.state], plain(one.cell), plain(one.column), number(one.baseline), number(one.score),
+         points(one.change, sign=True), span(one), "—" if math.isnan(one.p) else chance(one.p).removeprefix("p = "),
+         points(one.detectable)]
+        for state in WORDS for one in found.of(state)
+    ]
+    headers = ["Verdict", "Variant", "Column", "Baseline", "This run", "Change", "Interval", "p", "Noticeable loss"]
+    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 6)
+    missing = [f"- {plain(one.sentence)}" for state in ("missing", "new") for one in found.of(state)]
+    parts = [f"## RoPE check: {found.headline}", f"`{found.run}` against `{found.against}`", table]
+    if missing:
+        parts.append("\n".join(missing))
+    parts.append(found.rule)
+    if any(not math.isnan(one.detectable) for one in found.verdicts):
+        parts.append(sensitivity(found))
+    if found.notes:
+        parts.append("\n".join(f"- {plain(note)}" for note in found.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text that markdown leaves as it is, inside a table too."""
+    for mark in "\\|*_`<>":
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace("\n", " ")
+
+
+def number(value: float | None) -> str:
+    """A score, or an em dash."""
+    return points(math.nan if value is None else value)
+
+
+def span(one: Verdict) -> str:
+    """A verdict's interval."""
+    return "—" if math.isnan(one.low) else f"{points(one.low, sign=True)} to {points(one.high, sign=True)}"
