@@ -133,12 +133,11 @@ class Sweep:
             holder.limits = longest_first(point.config.options for point in points if point.budget.grids)
             measured: dict[tuple[str, ...], dict[str, Any]] = {}
             for number, point in enumerate(points, 1):
-                where = f"[{number}/{len(points)}] {point.cell.label}"
-                print(f"{where}: {point.budget.frames} frames, factor {point.cell.variant.scaling.factor:g}",
-                      file=sys.stderr)  # fmt: skip
                 key = (str(point.budget.context), point.task.name, point.cell.checkpoint.fingerprint,
                        point.cell.variant.fingerprint)  # fmt: skip
                 if key not in measured:  # without growth a scaling changes nothing
+                    print(f"[{number}/{len(points)}] {point.cell.label}: {point.budget.frames} frames, factor "
+                          f"{point.cell.variant.scaling.factor:g}", file=sys.stderr)  # fmt: skip
                     measured[key] = self.measure(point, plans, holder)
                 self.points_done.append({**point.record(), **measured[key]})
                 self.write()

@@ -1,0 +1,402 @@
+"""A sweep: budgets, growth, one engine for all points, memory, resuming. A stand-in engine; the real one comes last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from suite_fakes import FakeEngine, facts
+
+from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_eval.demo.world import build_world
+from mmrope_eval.engine.checkpoint import read_checkpoint
+from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.engine.prompt import PromptWriter
+from mmrope_eval.engine.run import EngineDiedError
+from mmrope_eval.engine.types import Failure, PositionFacts, Request, Response
+from mmrope_eval.errors import UserError
+from mmrope_eval.report.sweep import load_sweep, report, write_files
+from mmrope_eval.rope import Text, Vision, load_variant
+from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.suite.sweep import Sweep, prompt_writer
+from mmrope_eval.suite.sweep_budget import (
+    Growth,
+    layout,
+    make_budget,
+    make_policy,
+    reach,
+    scaled,
+    stamp_tokens,
+    text_tokens,
+)
+from mmrope_eval.suite.sweep_config import Frames, Needle, SweepConfig, read_sweep
+from mmrope_eval.suite.sweep_engine import memory_problem
+from mmrope_eval.sweep import GeneratedNeedles
+
+CONTEXTS = (400, 640, 1280)
+FRAMES = Frames(cells=2, fps=4.0)
+SHARED = Path(tempfile.gettempdir()) / f"mmrope-needles-{os.getpid()}"
+NEEDLE = Needle(depths=(0.0, 50.0, 100.0), questions=2)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny25")
+
+
+@pytest.fixture(scope="module")
+def checkpoint3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_checkpoint("qwen3-vl", tmp_path_factory.mktemp("ck") / "tiny3")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_needles() -> Iterator[None]:
+    yield
+    shutil.rmtree(SHARED, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def sweep_of(**changes: Any) -> SweepConfig:
+    settings: dict[str, Any] = {"path": Path("test.yaml"), "title": "Test", "contexts": CONTEXTS, "train_context": 400,
+                                "needle": NEEDLE, "frames": FRAMES}  # fmt: skip
+    return SweepConfig(**{**settings, **changes})
+
+
+@dataclass
+class Machine:
+    """Starts stand-in engines, with as much memory as it is told to have, and keeps what happens to them."""
+
+    allowed: int = 1 << 20
+    """The longest max_model_len that an engine may be started with."""
+    breaks_at: int | None = None
+    """max_tokens of video beyond which answering runs out of memory."""
+    dies_at: int | None = None
+    log: list[str] = field(default_factory=list)
+
+    def __call__(self, checkpoint: Any, variant: Any, options: EngineOptions) -> MachineEngine:
+        length = options.max_model_len or 0
+        self.log.append(f"start {length}")
+        if length > self.allowed:
+            raise ValueError(f"To serve one request of {length} tokens, 9 GiB KV cache is needed, which is too much")
+        return MachineEngine(checkpoint, variant, machine=self, options=options)
+
+
+@dataclass
+class MachineEngine(FakeEngine):
+    machine: Machine = field(default_factory=Machine)
+    options: EngineOptions = field(default_factory=EngineOptions)
+    policy: Any = None
+
+    def switch(self, *, variant: Any = None, checkpoint: Any = None, policy: Any = None) -> None:
+        self.machine.log.append(f"switch {policy.video_max_frames}")
+        assert policy.video_max_tokens <= self.options.policy.video_max_tokens
+        self.policy = policy
+        self.variant, self.checkpoint = variant or self.variant, checkpoint or self.checkpoint
+
+    def reply(self, request: Request) -> Response | Failure:
+        tokens = self.policy.video_max_tokens
+        self.machine.log.append(request.id)
+        if self.machine.dies_at and tokens >= self.machine.dies_at:
+            raise EngineDiedError("vLLM stopped working: RuntimeError: CUDA error: out of memory")
+        if self.machine.breaks_at and tokens >= self.machine.breaks_at:
+            return Failure(request.id, "engine", "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")
+        media = tuple(facts(part) for part in request.content if not isinstance(part, str))
+        positions = PositionFacts("f", float(tokens), 0.0)
+        return Response(request.id, "B", (66,), "stop", 100 + tokens, media, positions)
+
+
+class SharedNeedles(GeneratedNeedles):
+    """Makes the videos of each length once for all tests."""
+
+    def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
+        name = f"{dataset}-{hashlib.sha256(repr((needle, fps)).encode()).hexdigest()[:8]}"
+        if not (data_root / dataset).exists():
+            GeneratedNeedles.build(self, SHARED, name, needle, shape, fps)
+            shutil.copytree(SHARED / name, data_root / dataset)
+
+
+def go(checkpoint: Path, output: Path, machine: Machine, config: SweepConfig | None = None, **run: Any) -> Sweep:
+    settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": (), "output": output, "variants": ("mrope",)}
+    sweep = Sweep(config or sweep_of(), RunConfig(**{**settings, **run}), SharedNeedles(), machine, prompt_writer)
+    sweep.go()
+    return sweep
+
+
+def by_point(folder: Path) -> Mapping[tuple[int, str], dict[str, Any]]:
+    points = json.loads((folder / "sweep.json").read_text())["points"]
+    return {(point["context"], point["scaling"]): point for point in points}
+
+
+class TestBudget:
+    def test_frames_are_what_the_text_leaves(self, checkpoint: Path) -> None:
+        budget = make_budget(1000, 130, 64, FRAMES, read_checkpoint(checkpoint))
+        assert (budget.grids, budget.frames) == (217, 434)
+        assert budget.tokens == 130 + 217 * 4 == 998 and budget.max_model_len == 1064
+
+    def test_the_policy_spends_exactly_the_budget(self, checkpoint: Path) -> None:
+        from mmrope_eval.engine.media_policy import spend_budget
+
+        found = read_checkpoint(checkpoint)
+        budget = make_budget(1000, 130, 64, FRAMES, found)
+        policy = make_policy(budget, FRAMES, found)
+        for size in ((84, 84), (56, 56), (640, 360)):
+            plan = spend_budget(10_000, size, policy, found.geometry)
+            assert plan.frames == budget.frames and plan.tokens <= budget.grids * 4
+        assert spend_budget(10_000, (84, 84), policy, found.geometry).size == (56, 56)
+
+    def test_no_room(self, checkpoint: Path) -> None:
+        assert make_budget(100, 99, 64, FRAMES, read_checkpoint(checkpoint)).grids == 0
+
+    def test_text_is_the_longest_prompt_less_its_video(self, checkpoint: Path) -> None:
+        writer = PromptWriter(read_checkpoint(checkpoint))
+        short, long = (text_tokens(writer, [(prompt, None)]) for prompt in ("ab", "abcd"))
+        assert long == short + 2 == text_tokens(writer, [("ab", None), ("abcd", None)])
+
+    def test_timestamps_count_in_qwen3(self, checkpoint: Path, checkpoint3: Path) -> None:
+        old, new = read_checkpoint(checkpoint), read_checkpoint(checkpoint3)
+        assert stamp_tokens(PromptWriter(old), old) == 0
+        assert stamp_tokens(PromptWriter(new), new) == len("<1234.5 seconds>") + 2  # bytes, vision_start, vision_end
+        assert make_budget(1000, 130, 64, FRAMES, new, stamp=18).grids == 870 // 22
+
+
+class TestGrowth:
+    @pytest.mark.parametrize(("variant", "expected"), [
+        # 25 and 50 text tokens; 1 second for every 2 frames at 2 tokens per second at 2 fps: frames move by 2.
+        ("vanilla", (100 + 40 * 4, 100 + 80 * 4)),
+        ("mrope", (100 + 79, 100 + 159)),
+        ("mrope-i", (100 + 79, 100 + 159)),
+        ("v2pe", (100 + 16, 100 + 16)),
+    ])  # fmt: skip
+    def test_reach_by_hand(self, checkpoint: Path, variant: str, expected: tuple[int, int]) -> None:
+        found, frames = read_checkpoint(checkpoint), Frames(cells=2, fps=2.0)
+        budgets = [make_budget(100 + 4 * grids, 100, 64, frames, found) for grids in (40, 80)]
+        ends = [reach(load_variant(variant), layout(budget, frames, found), found) for budget in budgets]
+        assert ends == list(expected)
+
+    def test_the_layout_is_what_the_processors_make(self, checkpoint: Path, checkpoint3: Path) -> None:
+        old, new = read_checkpoint(checkpoint), read_checkpoint(checkpoint3)
+        assert layout(make_budget(112, 100, 1, FRAMES, old), FRAMES, old) == [Text(50), Vision(3, 2, 2, 1.0), Text(50)]
+        assert layout(make_budget(145, 101, 1, FRAMES, new, 18), FRAMES, new) == [
+            Text(50), Text(18), Vision(1, 2, 2), Text(18), Vision(1, 2, 2), Text(51)]
+
+    def test_axes_that_do_not_rotate_do_not_count(self, checkpoint: Path) -> None:
+        found = read_checkpoint(checkpoint)
+        far = load_variant("mrope", no_rotation="t")
+        segments = [Text(10), Vision(500, 4, 4)]
+        assert reach(far, segments, found) == 14 and reach(load_variant("mrope"), segments, found) == 510
+
+    def test_the_factor_is_the_growth(self) -> None:
+        base = load_variant("mrope")
+        yarn = scaled(base, "yarn", Growth(100.5, 402)).scaling
+        assert (yarn.type, yarn.factor, yarn.original_max_position) == ("yarn", 4.0, 101)
+        assert scaled(base, "ntk", Growth(100, 250)).scaling.factor == 2.5
+        assert scaled(base, "linear", Growth(100, 100)) is base is scaled(base, "linear", Growth(100, 50))
+        assert scaled(base, "none", Growth(100, 900)) is base
+
+
+class TestSweeping:
+    def test_every_point_in_one_engine(self, checkpoint: Path, tmp_path: Path) -> None:
+        machine = Machine()
+        go(checkpoint, tmp_path, machine)
+        assert [line for line in machine.log if line.startswith("start")] == ["start 1344"]
+        points = by_point(tmp_path)
+        assert set(points) == {(c, s) for c in CONTEXTS for s in ("none", "linear", "ntk", "yarn")}
+        assert all(point["status"] == "done" and point["n"] == 6 for point in points.values())
+        # Within the trained context no scaling changes anything: asked once, shown four times.
+        assert len({points[400, s]["folder"] for s in ("none", "linear", "ntk", "yarn")}) == 1
+        assert len([line for line in machine.log if "/" in line]) == 6 * (1 + 4 + 4)
+        frames = [points[context, "none"]["frames"] for context in CONTEXTS]
+        assert frames == sorted(frames) and all(frame % 2 == 0 for frame in frames)
+        factors = [points[context, "yarn"]["factor"] for context in CONTEXTS]
+        assert factors[0] == 1 < factors[1] < factors[2]
+        assert points[1280, "none"]["factor"] == 1
+
+    def test_the_videos_have_the_budget_s_frames(self, checkpoint: Path, tmp_path: Path) -> None:
+        import av
+
+        go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(640,), scaling=("none",)))
+        (point,) = by_point(tmp_path).values()
+        video = next((tmp_path / "data").rglob("*.mp4"))
+        with av.open(str(video)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == point["frames"]
+
+    def test_a_second_start_asks_nothing(self, checkpoint: Path, tmp_path: Path) -> None:
+        go(checkpoint, tmp_path, Machine())
+        before = by_point(tmp_path)
+        machine = Machine()
+        go(checkpoint, tmp_path, machine)
+        assert machine.log == [] and by_point(tmp_path) == before
+
+    def test_a_longer_context_is_added_to_what_is_there(self, checkpoint: Path, tmp_path: Path) -> None:
+        go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(400, 640)))
+        machine = Machine()
+        go(checkpoint, tmp_path, machine)
+        assert len([line for line in machine.log if "/" in line]) == 6 * 4
+
+    def test_what_does_not_start_is_said_and_the_rest_goes_on(self, checkpoint: Path, tmp_path: Path) -> None:
+        machine = Machine(allowed=1000)
+        sweep = go(checkpoint, tmp_path, machine)
+        # The longest that fits is found once and then kept.
+        assert [line for line in machine.log if line.startswith("start")] == ["start 1344", "start 704"]
+        points = by_point(tmp_path)
+        assert {points[1280, s]["status"] for s in ("none", "yarn")} == {"memory"}
+        assert "9 GiB KV cache is needed" in points[1280, "none"]["cause"]
+        assert points[640, "yarn"]["status"] == points[400, "none"]["status"] == "done" and sweep.failed == 0
+
+    @pytest.mark.parametrize("how", ["breaks_at", "dies_at"])
+    def test_memory_that_ends_while_answering(self, checkpoint: Path, tmp_path: Path, how: str) -> None:
+        sweep = go(checkpoint, tmp_path, Machine(**{how: 900}))
+        points = by_point(tmp_path)
+        assert {points[1280, s]["status"] for s in ("none", "linear", "ntk", "yarn")} == {"memory"}
+        assert points[640, "ntk"]["status"] == "done" and sweep.failed == 0
+
+    def test_other_failures_are_not_about_memory(self, checkpoint: Path, tmp_path: Path) -> None:
+        def broken(*_: Any) -> Any:
+            raise UserError("no vLLM")
+
+        with pytest.raises(UserError, match="no vLLM"):
+            go(checkpoint, tmp_path, broken)  # type: ignore[arg-type]
+
+    def test_text_that_leaves_no_room(self, checkpoint: Path, tmp_path: Path) -> None:
+        go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(50, 150, 640), scaling=("none",)))
+        assert [point["status"] for point in by_point(tmp_path).values()] == ["no room", "no room", "done"]
+
+    def test_benchmarks_beside_the_needle(self, checkpoint: Path, tmp_path: Path) -> None:
+        world = build_world(tmp_path / "world", n=3, columns=["lvbench"])
+        config = sweep_of(tasks=("lvbench",), scaling=("none", "yarn"), contexts=(640,))
+        go(checkpoint, tmp_path / "out", Machine(), config, data_root=world, limit=2)
+        record = json.loads((tmp_path / "out/sweep.json").read_text())
+        found = {(point["task"], point["scaling"]): point for point in record["points"]}
+        assert {key: point["n"] for key, point in found.items()} == {
+            (task, scaling): 2 for task in ("lvbench", "needle") for scaling in ("none", "yarn")}
+        assert found["lvbench", "none"]["frames"] < found["needle", "none"]["frames"], "its questions are longer"
+
+    def test_two_variants_and_checkpoints_share_the_engine(self, checkpoint: Path, tmp_path: Path) -> None:
+        other = build_checkpoint("qwen2.5-vl", tmp_path / "other", seed=1)
+        machine = Machine()
+        config = sweep_of(contexts=(640,), scaling=("none",), variants=("mrope", "vanilla"))
+        go(checkpoint, tmp_path / "out", machine, config, models=(str(checkpoint), str(other)), variants=())
+        assert len([line for line in machine.log if line.startswith("start")]) == 1
+        found = load_sweep(tmp_path / "out").points
+        assert list(found["label"]) == ["tiny25: mrope", "tiny25: vanilla", "other: mrope", "other: vanilla"]
+        assert found["folder"].nunique() == 4
+
+    def test_a_task_without_videos(self, checkpoint: Path, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="task chartqa has no videos"):
+            go(checkpoint, tmp_path, Machine(), sweep_of(tasks=("chartqa",)))
+
+
+class TestReport:
+    @pytest.fixture(scope="class")
+    def folder(self, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        out = tmp_path_factory.mktemp("report")
+        config = sweep_of(variants=("mrope", "vanilla"))
+        go(checkpoint, out, Machine(allowed=1000), config, variants=())
+        return out
+
+    def test_achieved_tokens_and_positions(self, folder: Path) -> None:
+        sweep = load_sweep(folder)
+        done = sweep.points[sweep.points["status"] == "done"]
+        assert (done["tokens_median"] == 100 + done["frames"] * 2).all()
+        assert (done["max_position"] == done["frames"] * 2).all()
+        # The right option takes turns through the letters: of two questions B answers one.
+        assert set(done["score"]) == {50.0} and set(sweep.depths["score"]) == {50.0}
+        assert set(sweep.depths["depth"]) == {0, 50, 100}
+
+    def test_the_screen(self, folder: Path) -> None:
+        text = report(load_sweep(folder))
+        assert "Needle, accuracy (chance 25)" in text
+        lines = [line.split() for line in text.splitlines()]
+        assert ["vanilla", "yarn", "50.0", "50.0", "—", "memory"] in lines
+        assert "— memory: does not fit in memory (Needle at 1280):" in text
+
+    def test_the_files(self, folder: Path) -> None:
+        from PIL import Image
+
+        paths = write_files(load_sweep(folder), folder)
+        assert {path.name for path in paths} == {
+            "sweep.csv", "needle.csv", "sweep.pdf", "sweep.png", "needle.pdf", "needle.png"}
+        for name in ("sweep", "needle"):
+            first = (folder / f"{name}.pdf").read_bytes()
+            assert first.startswith(b"%PDF") and b"/Subtype /Image" not in first or name == "needle"
+            with Image.open(folder / f"{name}.png") as picture:
+                assert min(picture.size) > 200
+        before = {path.name: path.read_bytes() for path in paths}
+        assert {path.name: path.read_bytes() for path in write_files(load_sweep(folder), folder)} == before
+
+    def test_lines_differ_without_colour(self) -> None:
+        from mmrope_eval.report.sweep_figures import style
+
+        looks = [(str(one["marker"]), str(one["linestyle"]), one["markerfacecolor"]) for one in map(style, range(24))]
+        assert len(set(looks)) == len(looks)
+
+    def test_no_sweep(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="holds no sweep.json"):
+            load_sweep(tmp_path)
+
+
+class TestConfig:
+    @pytest.mark.parametrize("name", ["extrapolation", "demo"])
+    def test_the_files_of_the_project(self, name: str) -> None:
+        config = read_sweep(name)
+        assert config.tasks == ("videomme", "lvbench", "mlvu") and config.needle is not None
+        assert config.contexts[-1] == 8 * config.train_context and config.scaling == ("none", "linear", "ntk", "yarn")
+
+    @pytest.mark.parametrize(("old", "new", "message"), [
+        ("contexts: [64]", "", "`contexts` is missing"),
+        ("contexts: [64]", "contexts: 64", "`contexts` must be a list"),
+        ("contexts: [64]", "contexts: [6.5]", "cannot be 6.5"),
+        ("contexts: [64]", "contexts: []", "needs `contexts`"),
+        ("needle: {}", "", "needs `tasks`, a `needle`, or both"),
+        ("needle: {}", "needle: {depth: [1]}", "unknown key 'depth'"),
+        ("needle: {}", "needle: {}\nscaling: [yarm]", "unknown scaling"),
+        ("needle: {}", "needle: {}\nframes: {cells: 0}", "needs `frames`"),
+        ("train_context: 32", "train_context: two", "cannot be 'two'"),
+    ])
+    def test_a_wrong_file_is_named_with_its_fault(self, tmp_path: Path, old: str, new: str, message: str) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text("contexts: [64]\ntrain_context: 32\nneedle: {}\n".replace(old, new))
+        with pytest.raises(UserError, match=message) as caught:
+            read_sweep(str(path))
+        assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+    def test_an_unknown_name(self) -> None:
+        with pytest.raises(UserError, match="one of demo, extrapolation"):
+            read_sweep("extra")
+
+
+def test_what_is_about_memory() -> None:
+    def chain(outer: Exception, inner: Exception) -> Exception:
+        outer.__cause__ = inner
+        return outer
+
+    assert memory_problem(MemoryError("not enough")) == "not enough"
+    assert memory_problem(chain(RuntimeError("start failed"), RuntimeError("CUDA out of memory. Tried")))
+    assert memory_problem(ValueError("size mismatch")) is None and memory_problem(None) is None
+
+
+def test_too_little_memory_for_the_pixels_is_known_before(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmrope_eval.engine.media_policy import MediaPolicy
+    from mmrope_eval.suite import sweep_engine
+
+    def options(tokens: int) -> EngineOptions:
+        return EngineOptions(max_model_len=tokens, policy=MediaPolicy(video_max_tokens=tokens))
+
+    monkeypatch.setattr(sweep_engine, "available_memory", lambda: 2**32)
+    sweep_engine.check_memory(read_checkpoint(checkpoint), options(1 << 14))
+    with pytest.raises(MemoryError, match="262144 tokens of context, 4.0 GiB available"):
+        sweep_engine.check_memory(read_checkpoint(checkpoint), options(1 << 18))
