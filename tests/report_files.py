@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.rope import Variant, VariantError, load_variant
+from mmrope_eval.suite.registry import Registry
 
 COLUMNS = {
-    "chartqa": ("ChartQA", "image", "relaxed", 0.0, 2500),
-    "docvqa": ("DocVQA", "image", "anls", 0.0, 5349),
-    "ai2d": ("AI2D", "image", "acc", 25.0, 3088),
-    "mvbench": ("MVBench", "video", "acc", 27.3, 4000),
-    "lvbench": ("LVBench", "video", "acc", 25.0, 1549),
-    "refcoco_val": ("RefCOCO val", "grounding", "acc_50", 0.0, 10834),
+    spec.name: (spec.column, spec.category, spec.metrics[0], spec.chance,
+                spec.expected.get("expressions") or spec.expected["samples"])
+    for spec in Registry().tasks.values()
+    if "expressions" in spec.expected or "samples" in spec.expected
 }
 """task -> the paper's column, category, main metric, chance, samples of the whole benchmark"""
 

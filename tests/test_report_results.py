@@ -47,11 +47,11 @@ def test_a_folder_of_cells_becomes_one_frame_of_scores(run: Path) -> None:
 
 def test_samples_name_what_they_share_and_hold_every_metric(run: Path) -> None:
     samples = load_run(run / "mrope").samples
-    assert list(samples.columns) == [*SAMPLE_COLUMNS, "score_relaxed", "score_acc"]
+    assert list(samples.columns) == [*SAMPLE_COLUMNS, "score_relaxed", "score_accuracy"]
     assert len(samples) == 6, "a line separator inside an answer is no end of a line"
     chart = samples[samples.task == "chartqa"].set_index("id")
     assert chart["score"].tolist() == [1.0, 0.0, 0.0, 0.5]
-    assert chart["score_acc"].isna().all()
+    assert chart["score_accuracy"].isna().all()
     assert chart["failed"].tolist() == [False, False, True, False]
     assert chart["truncated"].tolist() == [False, False, False, True]
     assert chart.loc["chartqa/0", "group"] == "chartqa-picture-0"

@@ -70,26 +70,24 @@ def count_note(
     places = frozenset((row, column) for column, names in behind.items() for row in table.rows
                        if any(row in counts.get(name, {}) for name in names) and known_cell(table, row, column))
     ordered = [name for name in table.definition.benchmarks_in_order() if name in counts]
-    details = ", ".join(detail(name, counts[name], rows_with(table, name)) for name in ordered)
-    return Note(kind, f"{text}: {details}", places)
+    return Note(kind, f"{text}: {'; '.join(details(ordered, counts, table))}", places)
+
+
+def details(names: Sequence[str], counts: Mapping[str, Mapping[str, tuple[int, int]]], table: Table) -> Iterator[str]:
+    """`in every row ChartQA 18 of 2,500` for all benchmarks of which every row says the same, then the others."""
+    filled = {name: [row for row in table.rows if name in table.picked[row]] for name in names}
+    alike = [name for name in names if len(set(counts[name].values())) == 1 and len(counts[name]) == len(filled[name])]
+    if alike:
+        where = "in every row " if any(len(filled[name]) > 1 for name in alike) else ""
+        yield where + ", ".join(f"{name} {ratio(*next(iter(counts[name].values())))}" for name in alike)
+    for name in names:
+        if name not in alike:
+            yield f"{name} ({', '.join(f'{row} {ratio(*pair)}' for row, pair in counts[name].items())})"
 
 
 def known_cell(table: Table, row: str, column: str) -> bool:
     """Whether a cell has a score."""
     return not pd.isna(table.cell(row, column)["score"])
-
-
-def rows_with(table: Table, benchmark: str) -> list[str]:
-    """The rows that a benchmark is known in."""
-    return [row for row in table.rows if benchmark in table.picked[row]]
-
-
-def detail(name: str, by_row: Mapping[str, tuple[int, int]], rows: Sequence[str]) -> str:
-    """`ChartQA 18 of 2,500` where all rows say so, else row by row."""
-    if len(set(by_row.values())) == 1 and len(by_row) == len(rows):
-        every = " in every row" if len(rows) > 1 else ""
-        return f"{name} {ratio(*next(iter(by_row.values())))}{every}"
-    return f"{name} ({', '.join(f'{row} {ratio(*pair)}' for row, pair in by_row.items())})"
 
 
 def ratio(part: int, whole: int) -> str:
@@ -172,7 +170,10 @@ def remarks(table: Table) -> list[str]:
     if options.reported is not None:
         parts.append("/ reported (ours minus reported)")
     across = "column" if definition.layout == "across" else "line"
-    found = [f"A cell: {' '.join(parts)}. Bold is best in its {across}, underlined second; what looks equal ties."]
+    found = [f"A cell: {' '.join(parts)}."]
+    if table.cells["rank"].notna().any():
+        found.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
+                     "difference is more than chance: see mmrope-eval compare.")
     if table.cells["score"].isna().any():
         missing = [column for column in definition.columns if column in definition.averages
                    and table.cells[table.cells["column"] == column]["score"].isna().any()]
@@ -188,7 +189,7 @@ def remarks(table: Table) -> list[str]:
         used = sorted({str(source) for source in table.cells["source"].dropna()})
         listed = "; ".join(f"{letter} = {options.reported.sources[letter]}" for letter in used)
         found.append(f"Reported: {options.reported.paper}, second-hand ({listed or 'no cell of this table'}); its "
-                     "models were trained by its authors, so a difference is about the checkpoints too.")
+                     "authors trained their own models, so differences from it come from the checkpoints as well.")
     if table.hidden:
         found.append(f"Not shown, as no row has them: {', '.join(table.hidden)}.")
     if table.left_out:

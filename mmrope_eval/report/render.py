@@ -35,7 +35,7 @@ class Style:
 
 def latex_escape(text: str) -> str:
     """Text as LaTeX shows it."""
-    return "".join(_LATEX_SPECIAL.get(one, one) for one in text)
+    return "".join(_LATEX_SPECIAL.get(one, one) for one in text).replace("--", "-{}-").replace("-{}--", "---")
 
 
 def superscript(letters: str) -> str:
@@ -89,6 +89,7 @@ def number(value: float, *, sign: bool = False) -> str:
     """Two digits with a real minus; an em dash where unknown."""
     if math.isnan(value):
         return "—"
+    value = round(value, DIGITS) + 0.0  # no minus before a zero
     text = f"{value:+.{DIGITS}f}" if sign else f"{value:.{DIGITS}f}"
     return text.replace("-", "−")
 
@@ -165,9 +166,8 @@ def as_markdown(table: Table, marked: Marked) -> str:
         before = ["", *categories]
         frame.index = pd.Index([one if one != last else "" for one, last in zip(categories, before, strict=False)])
         frame.insert(0, "", names)
-        align = ("left", "left", *("right",) * (frame.shape[1] - 1))
-    else:
-        align = ("left", *("right",) * frame.shape[1])
+    side = "left" if table.options.crowded else "right"
+    align = ["left" if name == "" else side for name in ["", *frame.columns]]
     body = frame.to_markdown(tablefmt="pipe", colalign=align, disable_numparse=True)
     notes = [f"- {style.mark(letter)} {style.escape(note.text)}" for letter, note in marked.notes]
     said = [f"- {style.escape(remark)}" for remark in remarks(table)]
@@ -227,9 +227,9 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def align_of(frame: pd.DataFrame) -> str:
-    """LaTeX's letters for the frame's columns."""
-    return "l" * frame.index.nlevels + "r" * frame.shape[1]
+def align_of(table: Table, frame: pd.DataFrame) -> str:
+    """LaTeX's letters for the frame's columns: numbers flush right, cells that begin with a number flush left."""
+    return "l" * frame.index.nlevels + ("l" if table.options.crowded else "r") * frame.shape[1]
 
 
 def note_lines(table: Table, marked: Marked, style: Style) -> Sequence[tuple[str, str]]:

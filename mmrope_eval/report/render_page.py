@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from jinja2 import Environment, StrictUndefined
@@ -68,9 +69,11 @@ def latex(table: Table, marked: Marked, standalone: bool) -> str:
     style = STYLES["latex"]
     frame = wide(table, marked, style)
     grouped = frame.index.nlevels > 1
-    tabular = frame.style.to_latex(
-        hrules=True, column_format=align_of(frame), multirow_align="naive", clines="skip-last;data" if grouped else None
-    )
+    tabular = frame.style.to_latex(hrules=True, column_format=align_of(table, frame), multirow_align="naive",
+                                   clines="skip-last;data" if grouped else None)
+    # pandas rules off groups with \\cline, which booktabs' spacing does not suit, and once too often.
+    tabular = re.sub(r"\\cline\{[\d-]+\}\s*\\bottomrule", r"\\bottomrule", tabular)
+    tabular = re.sub(r"\\cline\{[\d-]+\}", r"\\midrule", tabular)
     return fill(LATEX, standalone=standalone, caption=style.escape(title(table)), label=table.definition.name,
                 tabular=tabular.strip(), notes=note_lines(table, marked, style))
 
@@ -79,9 +82,9 @@ def html_page(table: Table, marked: Marked) -> str:
     """A page with the table and its notes."""
     style = STYLES["html"]
     frame = wide(table, marked, style)
-    caption = style.escape(title(table))
+    caption, side = style.escape(title(table)), "left" if table.options.crowded else "right"
     styler = frame.style.set_caption(caption).set_table_styles([
-        {"selector": "td", "props": "text-align: right; padding: 0.1em 0.6em; font-variant-numeric: tabular-nums"},
+        {"selector": "td", "props": f"text-align: {side}; padding: 0.1em 0.6em; font-variant-numeric: tabular-nums"},
         {"selector": "th", "props": "text-align: left; padding: 0.1em 0.6em"},
         {"selector": "tbody tr:hover", "props": "background: #f2f2f2"},
     ])

@@ -55,6 +55,11 @@ class Options:
     chance: bool = True
     seed: int = 0
 
+    @property
+    def crowded(self) -> bool:
+        """Whether cells hold more than their score."""
+        return not (self.baseline is None and self.reported is None and self.level is None)
+
 
 @dataclass(frozen=True)
 class Entry:
