@@ -337,6 +337,16 @@ def test_json_and_csv_hold_every_number(capsys: pytest.CaptureFixture[str]) -> N
                 assert (float(value) if value else None) == row[quantity]
 
 
+def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    assert main(["analyze"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    without_model, _, _ = page.partition("## Attention on visual tokens")
+    excerpts = [line for block in without_model.split("```")[1::2] for line in block.strip().splitlines()]
+    assert len(excerpts) > 20
+    assert [line for line in excerpts if line not in printed] == []
+
+
 def test_options_shape_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--head-dim", "64", "--kv-heads", "2", "--theta", "10000", "--set", "temporal_stride=2"]
     assert main(["analyze", "mrope", *options, "--layout", "video:3x1x1", "--format", "json"]) == 0

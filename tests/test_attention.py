@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,14 @@ def test_even_attention_is_counted(reference: ReferenceModel) -> None:
 def test_text_alone_is_refused(reference: ReferenceModel) -> None:
     with pytest.raises(UserError, match="without image or video"):
         visual_attention(reference, text_prompt([1, 2, 3]))
+
+
+def test_a_checkpoint_gives_the_geometry(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "mrope", "--model", str(checkpoint), "--format", "json"]) == 0
+    geometry = json.loads(capsys.readouterr().out)["geometry"]
+    assert geometry == {"head_dim": 32, "num_kv_heads": 4, "rope_theta": 1e5, "rotary_dim": 32}
+    assert main(["analyze", "mrope", "--model", str(checkpoint), "--theta", "50", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["geometry"] == {**geometry, "rope_theta": 50}
 
 
 def test_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,10 +128,11 @@ def decay_figure(report: Report) -> Figure:
                        markevery=(number * 4, 24), label=", ".join(names))  # fmt: skip
         panel.axhline(0, color="#999999", linewidth=0.6)
         panel.set_xscale("log", base=4)
+        panel.set_ylim(-0.75, 1.05)  # room for the legend
         panel.minorticks_off()
         panel.set_title("text: all axes at once" if axis == "text" else f"along {axis}", fontsize=10)
         panel.tick_params(labelsize=8)
-        panel.legend(fontsize=7, loc="lower left", framealpha=1, edgecolor="none")
+        panel.legend(fontsize=7, loc="lower left", frameon=False)
         _quiet(panel)
     figure.supxlabel(f"distance in positions (mean over distances within a factor of {SMOOTHING:g})", fontsize=9)
     figure.supylabel("expected q.k of equal unit vectors", fontsize=9)
