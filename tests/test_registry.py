@@ -23,7 +23,7 @@ PLUS = ["refcocoplus_testA", "refcocoplus_testB", "refcocoplus_val"]
     (["refcoco_*"], REFCOCO),
     (["refcoco*_val", "-refcocog_val"], ["refcoco_val", "refcocoplus_val"]),
     (["grounding", "-refcoco_*", "-refcocog_*"], ["refcocoplus_val", "refcocoplus_testA", "refcocoplus_testB"]),
-    (["*", "-grounding", "-image", "-video"], ["videomme_subtitles"]),
+    (["*", "-grounding", "-image", "-video"], ["needle", "videomme_subtitles"]),
 ])
 def test_names(words: list[str], expected: list[str]) -> None:
     assert [spec.name for spec in REGISTRY.select(words)] == expected

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from mmrope_eval.demo.world import build_world
+from mmrope_eval.demo.world.needle import Haystack, build_needles
 from mmrope_eval.engine.media import MediaPolicy
 from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, Response, VideoSource
 from mmrope_eval.errors import UserError
@@ -41,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("tasks")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
-        yield build_world(root / "world", n=N)
+        yield build_needles(build_world(root / "world", n=N), Haystack(16, questions=2)).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,7 @@ GOLD: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "videomme": lambda row: next(o for o in row["options"] if o.startswith(row["answer"])),
     "lvbench": lambda row: f"\\boxed{{{row['answer']}}}",
     "mlvu": lambda row: f"**{row['answer']}**",
+    "needle": lambda row: row["answer"],
     "charades_sta": lambda row: f"The event happens in the {row['timestamp'][0]} - {row['timestamp'][1]} seconds.",
 }
 
@@ -155,6 +157,7 @@ def test_groups_are_reported_and_missing_ones_named(plans: Callable[[str], TaskP
     assert found["average"] == "macro" and len(found["groups"]) == 20 and found["absent_groups"] == []
     assert found["groups"]["moving_count"] == {"value": 100, "n": 1}
     star = entry(plans("star"), None)
+    assert set(entry(plans("needle"), None)["groups"]) == {"0", "25", "50", "75", "100"}
     assert set(star["groups"]) == {"Interaction", "Sequence", "Prediction", "Feasibility"}
     mlvu = entry(plans("mlvu"), None)
     assert mlvu["absent_groups"] == ["anomaly_reco", "topic_reasoning"], "five rows hold five of the seven tasks"
