@@ -1,0 +1,144 @@
+"""How often `mmrope-eval check` calls an equally good run worse, and how often it notices a loss that is there.
+
+    python benchmarks/false_alarms.py [--rounds 1000] [--power-rounds 200] [--tolerance 0 0.5] [--json FILE]
+
+Each round draws a baseline and a run over the same questions: every question has a difficulty, shared in part by the
+questions about its picture, and each run answers it right with that chance. The columns are those of a small table:
+plain accuracy, several questions a picture, IoU, means of unequal groups. "Equally good" means that nothing but luck
+differs; a loss of d points takes away that share of the run's right answers in every column.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmrope_eval.report import stats
+from mmrope_eval.report.check import Rules, against_reported, against_run
+from mmrope_eval.report.layout import Layout
+from mmrope_eval.report.pairing import Matched, TaskPair
+from mmrope_eval.report.reported import ReportedCell
+
+
+@dataclass(frozen=True)
+class Column:
+    """A benchmark: questions, questions a picture, how they are averaged, how they are scored, how hard they are."""
+
+    name: str
+    questions: int
+    per_picture: int
+    average: str = "micro"
+    scores: str = "accuracy"
+    level: float = 0.6
+
+    def layout(self) -> Layout:
+        """Its layout; the groups of "macro" hold 1, 2, 3 and 4 tenths of the questions."""
+        picture = np.arange(self.questions) // self.per_picture
+        share = picture / picture[-1]
+        groups = [(f"g{int(np.searchsorted([0.1, 0.3, 0.6], part))}",) for part in share]
+        return Layout.of(picture, self.average, groups)
+
+
+COLUMNS = (
+    Column("plain", 1000, 1),
+    Column("easy", 400, 1, level=0.95),
+    Column("three a picture", 900, 3),
+    Column("eight a video", 400, 8, level=0.4),
+    Column("iou", 500, 2, scores="iou", level=0.35),
+    Column("groups", 600, 1, "macro"),
+    Column("groups of videos", 300, 3, "macro", level=0.5),
+    Column("small", 60, 1, level=0.3),
+)
+
+
+def rounds(column: Column, count: int, loss: float, spread: float, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """`count` times (2, n): a baseline's values and a run's; `loss` in points; `spread` (0-1): how much of the answers
+    is decided by the question rather than by luck."""
+    pictures = math.ceil(column.questions / column.per_picture)
+    picture = np.arange(column.questions) // column.per_picture
+    keep = 1 - loss / 100 / column.level
+    for _ in range(count):
+        if spread > 0:
+            # Half of a question's difficulty is its picture's; beta with this concentration has the variance `spread`.
+            concentration = 1 / spread - 1
+            alpha, beta = column.level * concentration, (1 - column.level) * concentration
+            shared = rng.beta(alpha, beta, pictures)[picture]
+            skill = np.where(rng.random(column.questions) < 0.5, shared, rng.beta(alpha, beta, column.questions))
+        else:
+            skill = np.full(column.questions, column.level)
+        values = (rng.random((2, column.questions)) < skill).astype(float)
+        if column.scores == "iou":
+            values = np.clip(skill + rng.normal(0, 0.15, values.shape), 0, 1)
+        values[1] *= rng.random(column.questions) < keep
+        yield values
+
+
+def worlds(columns: tuple[Column, ...], count: int, loss: float, spread: float, seed: int) -> Iterator[list[TaskPair]]:
+    """`count` times a baseline and a run on all columns."""
+    rng = np.random.default_rng(seed)
+    layouts = [column.layout() for column in columns]
+    for drawn in zip(*(rounds(column, count, loss, spread, rng) for column in columns), strict=True):
+        yield [TaskPair("mrope-i", column.name, column.name, "score", layout, values[0], values[1], (), (), ())
+               for column, layout, values in zip(columns, layouts, drawn, strict=True)]
+
+
+def failures(kind: str, count: int, rules: Rules, loss: float, spread: float, seed: int,
+             columns: tuple[Column, ...] = COLUMNS) -> tuple[int, int]:
+    """Of `count` rounds, how many checks fail at all, and how many cells: against a run or against reported scores."""
+    checks = cells = 0
+    for pairs in worlds(columns, count, loss, spread, seed):
+        if kind == "run":
+            verdicts = against_run(Matched(tuple(pairs), (), ()), rules)
+        else:
+            verdicts = against_reported([as_reported(one) for one in pairs], rules)
+        worse = sum(one.state == "worse" for one in verdicts)
+        checks, cells = checks + (worse > 0), cells + worse
+    return checks, cells
+
+
+def as_reported(pair: TaskPair) -> ReportedCell:
+    """The pair as it looks to someone who knows only the baseline's score."""
+    baseline, score = (100 * pair.layout.score(values) for values in (pair.first, pair.second))
+    error = 100 * stats.cautious_error(pair.layout, pair.second)
+    return ReportedCell(pair.cell, pair.column, baseline, score, error)
+
+
+def main() -> None:
+    """Run the simulation and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=1000, help="with equally good runs (default: %(default)s)")
+    parser.add_argument("--power-rounds", type=int, default=200, help="with a loss (default: %(default)s)")
+    parser.add_argument("--tolerance", type=float, nargs="+", default=[0.0, 0.5])
+    parser.add_argument("--flips", type=int, default=1999)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", metavar="FILE", type=Path)
+    args = parser.parse_args()
+    equal = itertools.product([0.0], ["run", "reported"], [0.0, 0.3, 0.7], args.tolerance)
+    lost = itertools.product([1.0, 2.0, 4.0, 8.0], ["run", "reported"], [0.3, 0.7], args.tolerance[-1:])
+    rows = []
+    print("  loss  against   spread  tolerance  rounds  checks failed  cells failed  seconds")
+    for loss, kind, spread, tolerance in (*equal, *lost):
+        count = args.power_rounds if loss else args.rounds
+        began = time.perf_counter()
+        rules = Rules(tolerance, draws=0, flips=args.flips)
+        checks, cells = (100 * n / count for n in failures(kind, count, rules, loss, spread, args.seed))
+        cells /= len(COLUMNS)
+        seconds = time.perf_counter() - began
+        rows.append({"loss": loss, "against": kind, "spread": spread, "tolerance": tolerance, "rounds": count,
+                     "checks_failed": checks, "cells_failed": cells, "seconds": round(seconds, 1)})
+        print(f"{loss:6.1f}  {kind:8}  {spread:6.1f}  {tolerance:9.1f}  {count:6}  {checks:11.1f} %  {cells:10.1f} %"
+              f"  {seconds:7.1f}", flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
