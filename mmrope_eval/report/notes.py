@@ -144,7 +144,9 @@ def row_notes(table: Table) -> Iterator[Note]:
         several = {entry.cell.path.as_posix(): entry.cell.model for column in table.picked[label].values()
                    if len(column) > 1 for entry in column}
         if several:
-            text = f"{label}: mean of {len(several)} runs ({', '.join(sorted(several))})"
+            models = sorted(set(several.values()))
+            named = models if len(models) == len(several) else sorted(several)
+            text = f"{label}: mean of {len(several)} runs ({', '.join(named)})"
             yield Note("mean", text, frozenset({(label, None)}))
 
 

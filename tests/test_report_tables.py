@@ -1,0 +1,365 @@
+"""Which run fills which cell, averages, differences, ranks, intervals, and what is said about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_files import COLUMNS, sample, write_cell
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.report import stats
+from mmrope_eval.report.definitions import Row, TableDefinition, definition_key, home, load_definition
+from mmrope_eval.report.intervals import Spread, average_spread
+from mmrope_eval.report.layout import Layout
+from mmrope_eval.report.notes import Note, footnotes, remarks
+from mmrope_eval.report.published import load_published
+from mmrope_eval.report.results import load_run
+from mmrope_eval.report.tables import Options, Table, build, with_ranks
+from mmrope_eval.rope import load_variant
+
+CATEGORIES = {"Image": ("ChartQA", "DocVQA"), "Video": ("MVBench",), "Grounding": ("RefCOCO val",),
+              "Overall": ("Image", "Video", "Grounding")}
+TASKS = {"chartqa": [1, 0, 1, 1], "docvqa": [1, 0, 0, 0], "mvbench": [1, 0], "refcoco_val": [1, 1, 1, 1, 0]}
+"""75, 25, 50, 80: Image is 50, Overall is 60, the mean of all four is 57.5."""
+
+
+def definition(*rows: str, table: str = "table4") -> TableDefinition:
+    """Table 4's columns over four benchmarks instead of 24, with rows of our choice."""
+    chosen = tuple(Row(name, load_variant(name)) for name in rows)
+    return replace(load_definition(table), rows=chosen or load_definition(table).rows, averages=CATEGORIES)
+
+
+def filled(folder: Path, *rows: str, columns: tuple[str, ...] | None = None, **options: Any) -> Table:
+    found = definition(*rows)
+    return build(replace(found, columns=columns) if columns else found, [load_run(folder)], Options(**options))
+
+
+def scores(table: Table) -> dict[tuple[str, str], float | None]:
+    keys = zip(table.cells["row"], table.cells["column"], table.cells["score"], strict=True)
+    return {(row, column): None if np.isnan(value) else round(value, 6) for row, column, value in keys}
+
+
+def note(table: Table, kind: str) -> Note:
+    return next(one for one in footnotes(table) if one.kind == kind)
+
+
+# ---------------------------------------------------------------------------------------------- which run, which row
+
+
+def test_a_run_fills_the_row_of_its_definition_whatever_its_name(tmp_path: Path) -> None:
+    write_cell(tmp_path / "a", "mhrope", TASKS)
+    write_cell(tmp_path / "b", "mrope-i", {**TASKS, "mvbench": [1, 1]})
+    table = build(definition(), [load_run(tmp_path)], Options())
+    found = scores(table)
+    assert found["multi-head", "Overall"] == 60 and found["interleave", "Video"] == 100
+    assert found["videorope-like", "Overall"] is None and found["ilrope-like", "Image"] is None
+    assert [one.text for one in footnotes(table) if one.kind == "same-design"] == [
+        "multi-head: from the run of mhrope, the same design", "interleave: from the run of mrope-i, the same design"]
+    assert table.cell("interleave", "Overall")["variants"] == ("mrope-i",)
+
+
+def test_a_changed_parameter_is_another_design(tmp_path: Path) -> None:
+    folder = write_cell(tmp_path / "a", "mrope-i", TASKS)
+    change_variant(folder, temporal_stride=2.0)
+    table = filled(tmp_path, "mrope-i", "hope")
+    assert set(scores(table).values()) == {None}
+    assert table.left_out == ("mrope-i with temporal_stride=2.0",)
+    assert "mrope-i with temporal_stride=2.0 (--all adds them)" in remarks(table)[-1]
+    extra = filled(tmp_path, "mrope-i", every_variant=True)
+    assert extra.rows == ("mrope-i", "mrope-i with temporal_stride=2.0") and not extra.left_out
+    assert scores(extra)["mrope-i with temporal_stride=2.0", "Overall"] == 60
+
+
+def change_variant(folder: Path, **changes: Any) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    name = manifest["variant"]["definition"]["name"]
+    manifest["variant"]["definition"] = load_variant(name, **changes).to_dict()
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [
+    (load_variant("mrope-i"), load_variant("interleave"), True),
+    (load_variant("mrope-i"), load_variant("+3d+spatial-reset"), True),
+    (load_variant("mrope-i"), load_variant("qwen3-vl"), False),
+    (load_variant("mrope-i"), load_variant("mrope-i", mrope_section=[6, 5, 5]), True),
+    (load_variant("mrope-i"), load_variant("mrope-i", mrope_section=[12, 2, 2]), False),
+    (load_variant("mrope-i", temporal_stride=1), load_variant("mrope-i"), True),
+    (load_variant("mrope-i"), load_variant("mrope-i", scaling={"type": "yarn", "factor": 4.0}), False),
+    (load_variant("mhrope"), load_variant("mhrope", mrope_section=[1, 1, 2]), True),
+    (load_variant("mrope"), load_variant("mrope-i"), False),
+])
+def test_definitions_are_compared_by_what_they_decide(one: Any, other: Any, same: bool) -> None:
+    assert (definition_key(one.to_dict()) == definition_key(other.to_dict())) is same
+
+
+def test_heads_dealt_otherwise_are_said(tmp_path: Path) -> None:
+    change_variant(write_cell(tmp_path / "a", "mhrope", TASKS), mrope_section=[1, 1, 2])
+    table = filled(tmp_path, "mhrope")
+    assert scores(table)["mhrope", "Overall"] == 60
+    assert note(table, "heads").text.startswith("mhrope: KV heads dealt 1:1:2 to time, height and width (2:3:3")
+
+
+def test_table_6_knows_ratios_on_small_models(tmp_path: Path) -> None:
+    change_variant(write_cell(tmp_path / "a", "mrope-i", TASKS), mrope_section=[12, 2, 2])
+    table = build(load_definition("6"), [load_run(tmp_path)], Options(partial=True))
+    assert scores(table)["48:8:8", "Overall"] == 60 and scores(table)["24:20:20", "Overall"] is None
+
+
+def test_tasks_of_one_variant_may_come_from_several_runs(tmp_path: Path) -> None:
+    half = {name: TASKS[name] for name in ("chartqa", "docvqa")}
+    write_cell(tmp_path / "image", "hope", half)
+    write_cell(tmp_path / "rest", "hope", {name: TASKS[name] for name in TASKS if name not in half})
+    runs = [load_run(tmp_path / "image"), load_run(tmp_path / "rest"), load_run(tmp_path / "image")]
+    assert scores(build(definition("hope"), runs, Options()))["hope", "Overall"] == 60
+
+
+def test_several_runs_of_a_cell_are_never_chosen_from(tmp_path: Path) -> None:
+    for seed, value in enumerate((1, 0)):
+        write_cell(tmp_path / f"seed{seed}", "hope", {**TASKS, "mvbench": [1, value]}, model=f"hope-{seed}")
+    with pytest.raises(UserError, match=r"hope, ChartQA: 2 runs have this cell: .*seed0 \(hope-0\); .*--seeds mean"):
+        filled(tmp_path, "hope")
+    table = filled(tmp_path, "hope", seeds="mean")
+    assert scores(table)["hope", "Video"] == 75 and table.cell("hope", "Video")["runs"] == 2
+    assert note(table, "mean").text == "hope: mean of 2 runs (hope-0, hope-1)"
+    assert scores(filled(tmp_path, "hope", models=("*-1",)))["hope", "Video"] == 50
+    with pytest.raises(UserError, match="--model no matches none of the runs' checkpoints: hope-0, hope-1"):
+        filled(tmp_path, "hope", models=("no",))
+
+
+def test_a_copy_of_a_run_is_the_same_run(tmp_path: Path) -> None:
+    write_cell(tmp_path / "one", "hope", TASKS)
+    write_cell(tmp_path / "copy", "hope", TASKS)
+    assert scores(filled(tmp_path, "hope"))["hope", "Overall"] == 60
+
+
+# --------------------------------------------------------------------------------------------------- the arithmetic
+
+
+def test_overall_is_the_mean_of_the_categories_not_of_the_benchmarks(tmp_path: Path) -> None:
+    write_cell(tmp_path, "hope", TASKS)
+    assert scores(filled(tmp_path, "hope")) == {
+        ("hope", "Image"): 50, ("hope", "Video"): 50, ("hope", "Grounding"): 80, ("hope", "Overall"): 60}
+
+
+def test_an_average_that_lacks_a_benchmark_is_unknown_unless_asked_for(tmp_path: Path) -> None:
+    write_cell(tmp_path / "a", "hope", {name: TASKS[name] for name in TASKS if name != "docvqa"})
+    write_cell(tmp_path / "b", "mrope", TASKS)
+    found = scores(filled(tmp_path, "hope", "mrope", "vanilla"))
+    assert found["hope", "Image"] is None and found["hope", "Overall"] is None and found["mrope", "Image"] == 50
+    table = filled(tmp_path, "hope", "mrope", "vanilla", partial=True)
+    assert scores(table)["hope", "Image"] == 75 == scores(table)["mrope", "Image"], "over what both have"
+    assert scores(table)["vanilla", "Image"] is None, "a row without a run does not count"
+    assert note(table, "partial").places == {(None, "Image"), (None, "Overall")}
+    assert "Image avg 1 of 2 (ChartQA)" in note(table, "partial").text
+
+
+def test_differences_from_the_baseline(tmp_path: Path) -> None:
+    write_cell(tmp_path / "a", "mrope-i", TASKS)
+    write_cell(tmp_path / "b", "hope", {**TASKS, "mvbench": [0, 0]})
+    for name in ("interleave", "mrope-i"):
+        table = build(definition("interleave", "hope"), [load_run(tmp_path)], Options(baseline=name))
+        assert table.baseline == "interleave"
+        assert table.cell("hope", "Video")["delta"] == -50 and np.isnan(table.cell("interleave", "Video")["delta"])
+    with pytest.raises(UserError, match=r"--baseline vanilla is no row of this table; choose one of interleave, hope"):
+        build(definition("interleave", "hope"), [load_run(tmp_path)], Options(baseline="vanilla"))
+
+
+@pytest.mark.parametrize(("values", "ranks"), [
+    ([1, 2, 3], [None, 2, 1]),
+    ([3, 3, 2], [1, 1, None]),
+    ([1, 2, 2, 3], [None, 2, 2, 1]),
+    ([5, 5, 5], [None, None, None]),
+    ([5], [None]),
+    ([50.001, 50.004, 10], [1, 1, None]),
+    ([50.001, 50.006, 10], [2, 1, None]),
+    ([None, 3, 1], [None, 1, 2]),
+    ([None, None], [None, None]),
+])
+def test_ranks_follow_what_is_shown(values: list[float | None], ranks: list[int | None]) -> None:
+    frame = pd.DataFrame({"column": "x", "row": range(len(values)), "score": pd.Series(values, dtype="float64")})
+    found = with_ranks(frame)["rank"]
+    assert [None if pd.isna(one) else int(one) for one in found] == ranks
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=8))
+def test_the_best_is_the_highest_shown_and_the_second_the_next(values: list[float]) -> None:
+    shown = [round(value, 2) for value in values]
+    found = with_ranks(pd.DataFrame({"column": "x", "score": values}))["rank"].tolist()
+    best = {one for one, rank in zip(shown, found, strict=True) if rank is not pd.NA and rank == 1}
+    second = {one for one, rank in zip(shown, found, strict=True) if rank is not pd.NA and rank == 2}
+    assert best == ({max(shown)} if len(set(shown)) > 1 else set())
+    lone = len(set(shown)) > 1 and shown.count(max(shown)) == 1
+    assert second == ({max(one for one in shown if one < max(shown))} if lone else set())
+
+
+def test_reported_scores_stand_beside_ours(tmp_path: Path) -> None:
+    tasks = {task: [1, 0] for task, (column, *_) in COLUMNS.items()
+             if column in load_definition("2").benchmarks_in_order()}
+    write_cell(tmp_path, "mrope-i", tasks)
+    whole = build(load_definition("2"), [load_run(tmp_path)], Options(reported=load_published()))
+    cell = whole.cell("mrope-i", "Image")
+    assert (cell["reported"], cell["source"]) == (66.65, "A")
+    assert cell["difference"] == pytest.approx(50 - 66.65)
+    assert np.isnan(whole.cell("mrope-i", "MMStar")["reported"])
+    assert whole.cell("vanilla", "MMMU")["reported"] == 50.56 and np.isnan(whole.cell("vanilla", "MMMU")["difference"])
+    del tasks["ai2d"]
+    write_cell(tmp_path / "less", "mrope-i", tasks, model="other")
+    part = build(load_definition("2"), [load_run(tmp_path / "less")],
+                 Options(reported=load_published(), partial=True)).cell("mrope-i", "Image")
+    assert part["score"] == 50 and np.isnan(part["difference"]), "a part is not compared with the whole"
+
+
+# ---------------------------------------------------------------------------------------------------------- intervals
+
+
+def test_a_benchmark_has_the_bootstrap_interval_of_its_pictures(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    values = [float(one) for one in rng.random(60) < 0.7]
+    write_cell(tmp_path, "hope", {**TASKS, "mvbench": values})
+    cell = filled(tmp_path, "hope", columns=("MVBench",), level=0.9, seed=7).cell("hope", "MVBench")
+    # Neighbours share a picture; MVBench is a mean of groups, and these samples name none.
+    layout = Layout.of([str(i // 2) for i in range(60)], "micro")
+    expected = stats.score_interval(layout, np.array(values), level=0.9, seed=7)
+    assert (cell["low"], cell["high"]) == (pytest.approx(100 * expected.low), pytest.approx(100 * expected.high))
+    assert cell["low"] < cell["score"] < cell["high"]
+
+
+def test_the_interval_of_an_average_counts_shared_pictures() -> None:
+    def part(*clusters: str) -> Spread:
+        return Spread(50, 40, 70, frozenset(clusters))
+
+    alone = average_spread([part("a", "b"), part("c", "d")])
+    assert (alone.low, alone.score, alone.high) == pytest.approx((50 - 10 / 2**0.5, 50, 50 + 20 / 2**0.5))
+    together = average_spread([part("a", "b"), part("a", "b")])
+    assert (together.low, together.high) == pytest.approx((40, 70)), "the same pictures teach nothing new"
+    half = average_spread([part("a", "b"), part("b", "c")])
+    assert alone.high < half.high < together.high
+
+
+def test_averages_have_intervals_where_their_benchmarks_have(tmp_path: Path) -> None:
+    write_cell(tmp_path, "hope", {**TASKS, "mvbench": [1.0]})
+    table = filled(tmp_path, "hope", level=0.95)
+    assert table.cell("hope", "Image")["low"] < 50 < table.cell("hope", "Image")["high"]
+    several = filled(tmp_path, "hope")
+    assert np.isnan(several.cell("hope", "Image")["low"])
+
+
+# -------------------------------------------------------------------------------------------------------------- notes
+
+
+def test_every_incomplete_failed_or_truncated_cell_has_its_note(tmp_path: Path) -> None:
+    lines = [sample("docvqa", 0, 1), sample("docvqa", 1, 0, failure={"stage": "media", "cause": "no"}),
+             sample("docvqa", 2, 0, truncated=True)]
+    write_cell(tmp_path / "a", "hope", {**TASKS, "docvqa": lines}, limit=3)
+    write_cell(tmp_path / "b", "mrope", {**TASKS, "docvqa": [1, 0, 0]}, limit=3)
+    table = filled(tmp_path, "hope", "mrope", columns=("ChartQA", "DocVQA", "Image", "Video"))
+    assert note(table, "failed").text == "with failed samples, counted wrong: DocVQA (hope 1 of 3)"
+    assert note(table, "failed").places == {("hope", "DocVQA"), ("hope", "Image")}
+    assert note(table, "truncated").text == "with answers cut off at the token limit: DocVQA (hope 1 of 3)"
+    assert note(table, "incomplete").text == (
+        "part of the benchmark only: in every row ChartQA 4 of 2,500, DocVQA 3 of 5,349, MVBench 2 of 4,000")
+    assert ("mrope", "Image") in note(table, "incomplete").places
+
+
+def test_a_complete_run_has_no_note(tmp_path: Path) -> None:
+    write_cell(tmp_path, "hope", TASKS, changes={"expected": 2})
+    assert footnotes(filled(tmp_path, "hope")) == []
+
+
+def test_a_limited_run_that_did_not_record_the_whole_is_noted(tmp_path: Path) -> None:
+    write_cell(tmp_path, "hope", TASKS, changes={"expected": None}, limit=5)
+    assert "Video" in {column for _, column in note(filled(tmp_path, "hope"), "incomplete").places}
+    assert "MVBench the first 2" in note(filled(tmp_path, "hope"), "incomplete").text
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"prompt_hash": "other"}, "prompts"), ({"data_fingerprint": "other"}, "data"), ({"scorer_version": 2}, "scorer"),
+])
+def test_rows_that_rest_on_other_questions_are_marked(change: Mapping[str, Any], words: str, tmp_path: Path) -> None:
+    write_cell(tmp_path / "a", "hope", TASKS)
+    write_cell(tmp_path / "b", "mrope", TASKS, changes=change)
+    table = filled(tmp_path, "hope", "mrope", columns=("ChartQA", "Video"))
+    assert note(table, "unlike").text == (
+        f"the rows are not comparable, they differ in: ChartQA ({words}), MVBench ({words})")
+    assert note(table, "unlike").places == {(None, "ChartQA"), (None, "Video")}
+
+
+# ------------------------------------------------------------------------------------------------- definitions, scores
+
+
+@pytest.mark.parametrize("name", ["2", "3", "4", "6", "7"])
+def test_the_papers_tables_name_what_exists(name: str) -> None:
+    table = load_definition(name)
+    known = {column for column, *_ in COLUMNS.values()}
+    assert set(table.benchmarks_in_order()) <= known
+    assert len(table.benchmarks("Overall")) == 24 and set(table.columns) <= known | set(table.averages)
+    keys = [row.key for row in table.rows if row.key]
+    assert len(keys) == len(set(keys)), "two rows of one design could not be told apart"
+    reported = load_published().table(table.name)
+    assert {row for row, _ in reported.index} <= {row.label for row in table.rows}
+    assert {column for _, column in reported.index} <= set(table.columns)
+
+
+def test_reported_scores_agree_with_themselves() -> None:
+    published = load_published()
+    two, three, four = (published.table(f"table{n}")["value"] for n in (2, 3, 4))
+    for variant, row in (("mrope-i", "interleave"), ("mhrope", "multi-head")):
+        mean = sum(two[variant, part] for part in ("Image", "Video", "Grounding")) / 3
+        assert mean == pytest.approx(four[row, "Overall"], abs=0.005)
+    for variant, row in (("vanilla", "vanilla"), ("mrope-i", "+3d+spatial-reset")):
+        for column in ("Image", "Video", "Grounding"):
+            assert two[variant, column] == three[row, column]
+    assert set(published.cells["source"]) <= set(published.sources)
+    assert len(published.cells) == 75
+
+
+def edited(path: Path, change: Callable[[str], str], source: Path) -> str:
+    path.write_text(change(source.read_text()))
+    return str(path)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda text: text.replace("value: 50.56, source: A", "source: A"), "MMMU: a reported score needs a value"),
+    (lambda text: text.replace("value: 50.56", "value: 505.6"), "needs a value from 0 to 100, not 505.6"),
+    (lambda text: text.replace("value: 50.56, source: A", "value: 50.56"), "needs a source out of A, B, C, not None"),
+    (lambda text: text.replace("50.56, source: A", "50.56, source: D"), "needs a source out of A, B, C, not 'D'"),
+    (lambda text: "paper: none\n", "holds no tables"),
+])
+def test_a_reported_score_needs_a_value_and_a_source(
+    change: Callable[[str], str], words: str, tmp_path: Path
+) -> None:
+    name = edited(tmp_path / "x.yaml", change, home() / "results" / "reported" / "huang2025.yaml")
+    with pytest.raises(UserError, match=words):
+        load_published(name)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda text: text.replace("[videorope-like", "[videorope-lke"), "row 'videorope-lke': unknown variant"),
+    (lambda text: text.replace("videorope-like", "interleave"), "rows must be a list of different names"),
+    (lambda text: text + "layout: sideways\n", "layout must be one of across, down, not 'sideways'"),
+    (lambda text: text.replace("columns: [", "columns: []\nother: ["), "columns must be a list of names"),
+    (lambda text: text.replace("[videorope-like", "[{label: x, varant: hope}"), "a row is a variant's name"),
+    (lambda text: "- 1", "must hold a mapping"),
+])
+def test_a_bad_table_is_one_sentence(change: Callable[[str], str], words: str, tmp_path: Path) -> None:
+    name = edited(tmp_path / "x.yaml", change, home() / "configs" / "tables" / "table4.yaml")
+    with pytest.raises(UserError, match=words) as raised:
+        load_definition(name)
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_an_unknown_table_or_publication_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"no table '5'; choose one of 2, 3, 4, 6, 7"):
+        load_definition("5")
+    with pytest.raises(UserError, match=r"no reported scores 'x'; choose one of huang2025"):
+        load_published("x")
