@@ -33,6 +33,10 @@ ATTENTION_NOTES = (
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0. UserError for options that contradict each other."""
     variants = [name for word in args.variants for name in word.split(",") if name]
+    stems = [Path(name).stem if name.endswith((".yaml", ".yml")) else name for name in variants]
+    for name in stems:
+        if stems.count(name) > 1:
+            raise UserError(f"variant '{name}' is named twice: rows are told apart by name, give the file another one")
     if args.tasks:
         return attention_main(args, variants)
     for option, given in (("--data-root", args.data_root), ("--limit", args.limit)):

@@ -360,6 +360,7 @@ def test_options_shape_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "sentence"),
     [
         (["mropei"], "did you mean"),
+        (["mrope,hope", "mrope"], "named twice"),
         (["mrope", "--layout", "text:3"], "no image and no video"),
         (["mrope", "--limit", "3"], "--limit has a meaning with --tasks only"),
         (["mrope", "--tasks", "chartqa"], "give --model"),
