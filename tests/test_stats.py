@@ -281,13 +281,13 @@ def test_the_standard_error_is_the_bootstraps(average: str) -> None:
 
 
 def test_a_published_number_has_an_error_of_its_own() -> None:
-    alone = scipy.stats.norm.sf(0.04 / (0.02 * math.sqrt(2)))
-    assert stats.below_reported(0.5, 0.02, 0.54) == pytest.approx(alone)
-    assert stats.below_reported(0.5, 0.02, 0.5 - 0.04) == pytest.approx(1 - alone)
-    reach = stats.reported_reach(0.02, 0.9)
-    assert stats.below_reported(0.5, 0.02, 0.5 + reach) == pytest.approx(0.05), "interval and test are one"
-    loss = stats.reported_detectable(0.02, 0.05)
-    shown = scipy.stats.norm.cdf((loss - reach) / (0.02 * math.sqrt(2)))
+    n, ours, theirs = 400, 0.5, 0.6
+    error = math.sqrt(ours * (1 - ours) / n)
+    both = math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / n)  # two independent samples
+    assert stats.reported_error(error, ours, theirs) == pytest.approx(both)
+    assert 0 < stats.reported_error(error, 0.0, 1.0) < math.inf
+    assert stats.share_below(-stats.reach(0.9)) == pytest.approx(0.05), "interval and test are one"
+    shown = scipy.stats.norm.sf(stats.reach(0.9) - stats.detectable_errors(0.05))
     assert shown == pytest.approx(0.8)
 
 

@@ -130,17 +130,17 @@ def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
 
 def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:
     """One verdict a published score: by the interval of the difference, at a level that Holm sets over all cells."""
-    known = [one for one in cells if one.score is not None]
-    losses = stats.holm([stats.below_reported(one.score or 0.0, one.error, one.reported) for one in known])
-    gains = stats.holm([stats.below_reported(one.reported, one.error, one.score or 0.0) for one in known])
+    known = [(one, one.score, 100 * stats.reported_error(one.error / 100, one.score / 100, one.reported / 100))
+             for one in cells if one.score is not None]
+    losses = stats.holm([stats.share_below((score - one.reported) / error) for one, score, error in known])
+    gains = stats.holm([stats.share_below((one.reported - score) / error) for one, score, error in known])
     verdicts = []
-    for one, loss, gain in zip(known, losses, gains, strict=True):
-        change = (one.score or 0.0) - one.reported
-        reach = stats.reported_reach(one.error, 1 - rules.alpha)
+    for (one, score, error), loss, gain in zip(known, losses, gains, strict=True):
+        change, reach = score - one.reported, stats.reach(1 - rules.alpha) * error
         verdicts.append(Verdict(
-            one.cell, one.column, state_of(change, loss, gain, rules), one.reported, one.score, change - reach,
-            change + reach, gain if change > 0 else loss,
-            stats.reported_detectable(one.error, rules.alpha / len(known)), "interval against a reported score",
+            one.cell, one.column, state_of(change, loss, gain, rules), one.reported, score, change - reach,
+            change + reach, gain if change > 0 else loss, stats.detectable_errors(rules.alpha / len(known)) * error,
+            "interval against a reported score",
         ))
     return verdicts + [Verdict(one.cell, one.column, "missing", one.reported, reason=one.reason)
                        for one in cells if one.score is None]

@@ -265,7 +265,7 @@ def detectable_difference(layout: Layout, first: Floats, second: Floats, *, alph
     if layout.clusters < 2:
         return math.nan
     spread = _spread(contributions(layout, first, second))
-    return max((_NORMAL.inv_cdf(1 - tail) + _NORMAL.inv_cdf(power)) * spread, needed)
+    return max(detectable_errors(tail, power) * spread, needed)
 
 
 def cautious_error(layout: Layout, values: Floats) -> float:
@@ -281,20 +281,26 @@ def cautious_error(layout: Layout, values: Floats) -> float:
     return math.sqrt(share * (1 - share) / n)
 
 
-def below_reported(score: float, error: float, reported: float) -> float:
-    """One-sided p-value for "the score is below a number someone published"; score, its error and number in one unit.
+def reported_error(error: float, score: float, reported: float) -> float:
+    """Standard error of the difference between a score and a number someone published; all in [0, 1].
 
     The published number has a sampling error of its own that nobody published. On the same benchmark it is about as
-    large as ours, and at worst independent of it: the difference then has root two times our standard error.
+    large as ours, `error`, scaled to its own level as that of a share is; and at worst it is independent of ours.
     """
-    return _NORMAL.cdf((score - reported) / (math.sqrt(2) * error))
+    here, there = (min(max(value, 0.005), 0.995) for value in (score, reported))
+    return error * math.sqrt(1 + there * (1 - there) / (here * (1 - here)))
 
 
-def reported_reach(error: float, level: float) -> float:
-    """Half the width of the interval of the difference to a published number, on the same grounds."""
-    return _NORMAL.inv_cdf((1 + level) / 2) * math.sqrt(2) * error
+def share_below(z: float) -> float:
+    """The standard normal distribution up to `z`."""
+    return _NORMAL.cdf(z)
 
 
-def reported_detectable(error: float, alpha: float, power: float = 0.8) -> float:
-    """The smallest true loss against a published number that shows with probability `power` at one-sided `alpha`."""
-    return (_NORMAL.inv_cdf(1 - alpha) + _NORMAL.inv_cdf(power)) * math.sqrt(2) * error
+def reach(level: float) -> float:
+    """Half the width of a two-sided normal interval, in standard errors."""
+    return _NORMAL.inv_cdf((1 + level) / 2)
+
+
+def detectable_errors(tail: float, power: float = 0.8) -> float:
+    """How many standard errors a true difference must have to show with probability `power` in a test of one tail."""
+    return _NORMAL.inv_cdf(1 - tail) + _NORMAL.inv_cdf(power)
