@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,8 +76,6 @@ def definition_key(definition: Mapping[str, Any]) -> str:
     Sections are ratios here (24:20:20 pairs is 6:5:5). Sections that count KV heads depend on the model and are left
     out; words (name, summary, source) too.
     """
-    import json
-
     parts = {name: dict(definition.get(name) or {}) for name in ("position", "frequency", "scaling")}
     frequency = parts["frequency"]
     section = frequency.pop("mrope_section", None)
