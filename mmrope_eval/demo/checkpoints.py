@@ -111,7 +111,7 @@ def build_checkpoint(
         "eos_token_id": token_id("<|im_end|>"),
         "use_cache": True,
     }
-    make_config = _qwen2_5_config if family == "qwen2.5-vl" else _qwen3_config
+    make_config = qwen2_5_config if family == "qwen2.5-vl" else _qwen3_config
     config = make_config(text, head_dim, tie_word_embeddings, dtype)
     if mm_rope is not None:
         config["mm_rope"] = mm_rope if isinstance(mm_rope, str) else dict(mm_rope)
@@ -123,7 +123,7 @@ def build_checkpoint(
     return out
 
 
-def _qwen2_5_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -> dict[str, Any]:
+def qwen2_5_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -> dict[str, Any]:
     """The flat layout of the published Qwen2.5-VL checkpoints: text settings at the top level."""
     spatial = head_dim * 3 // 16
     return {

@@ -223,6 +223,9 @@ def single(rng: Random, difficulty: Difficulty, category: str) -> Page:
     size = difficulty.image_size
     bend = {name: pick(rng, options) for name, options in STYLES[category].items()}
     height = round(size * (0.26 if len(words) > 4 else 0.32) * (0.9 + 0.2 * rng.random()))
+    bends = (bend.get("turn", 0), bend.get("slant", 0.0), bend.get("wobble", 0))
+    while letters(words, height, *bends)[0].shape[1] > size:
+        height -= 1
     x, y = size * (0.45 + 0.1 * rng.random()), size * (0.35 + 0.3 * rng.random())
     background = PAPER if "Hand" in category else random_background(rng)
     ink = INK if background.light[0] > 128 else (245, 245, 245)

@@ -1,0 +1,168 @@
+"""The training loop: one step, all steps, and an exact way back after an interruption."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrope_eval.demo.training.packing import Packed, Row, epoch, pack
+from mmrope_eval.demo.training.recipe import Schedule
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmrope_eval.demo.training.lessons import Lessons
+    from mmrope_eval.reference import ReferenceModel
+
+SAVE_EVERY = 60.0
+"""Seconds between two saved states."""
+LOG_EVERY = 25
+SHORT = 0.2
+"""Weight of the token that ends an answer: it is easy, and half of all answer tokens."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is taught, in which order: rows of pictures and of clips, two to one by batches."""
+
+    lessons: Mapping[bool, Lessons]
+    rows: Mapping[bool, Sequence[Row]]
+    tokens: int
+    seed: int
+    pattern: tuple[bool, ...] = (False, True, False)
+    """Which batches show clips, repeated."""
+
+    def batches(self, first: int) -> Iterator[tuple[bool, Packed]]:
+        """The batches of steps `first`, `first + 1` ... without end; each step's is always the same."""
+        streams = {video: self._stream(video) for video in set(self.pattern)}
+        step = 0
+        while True:
+            video = self.pattern[step % len(self.pattern)]
+            chosen = next(streams[video])
+            if step >= first:
+                yield video, pack([self.rows[video][i] for i in chosen])
+            step += 1
+
+    def _stream(self, video: bool) -> Iterator[tuple[int, ...]]:
+        number = 0
+        while True:
+            yield from epoch(self.rows[video], self.tokens, (self.seed, number, int(video)))
+            number += 1
+
+
+def soft_targets(size: int, scales: Sequence[Sequence[int]], sigma: float) -> torch.Tensor:
+    """(vocabulary, vocabulary): for a token on a scale, a normal distribution over its neighbours; else itself."""
+    import torch
+
+    table = torch.eye(size)
+    for scale in scales:
+        at = torch.arange(len(scale), dtype=torch.float32)
+        weights = torch.exp(-0.5 * ((at[:, None] - at[None, :]) / sigma) ** 2)
+        index = torch.tensor(scale)
+        table[index] = 0.0
+        table[index[:, None], index[None, :]] = weights / weights.sum(1, keepdim=True)
+    return table
+
+
+class Learner:
+    """A reference model that learns from packed batches."""
+
+    def __init__(self, reference: ReferenceModel, soft: torch.Tensor, end: int) -> None:
+        self._reference, self._soft, self._end = reference, soft, end
+
+    def loss(self, batch: Packed, seen: torch.Tensor, positions: npt.NDArray[np.float64], *,
+             video: bool) -> torch.Tensor:  # fmt: skip
+        """Mean cross entropy over answer tokens, soft where they lie on a scale.
+
+        `seen` holds the embeddings of all vision tokens, (tokens, hidden); `positions` is (3, b, n).
+        """
+        import torch
+
+        model = self._reference.model
+        tokens = torch.from_numpy(batch.tokens)
+        shown = tokens == (model.config.video_token_id if video else model.config.image_token_id)
+        embeddings = model.model.language_model.embed_tokens(tokens).masked_scatter(shown[..., None], seen)
+        hidden = model.model.language_model(
+            inputs_embeds=embeddings,
+            position_ids=torch.from_numpy(positions),
+            attention_mask=torch.from_numpy(batch.mask),
+            use_cache=False,
+        ).last_hidden_state
+        labels = torch.from_numpy(batch.labels)
+        learnt = labels >= 0
+        logprobs = model.lm_head(hidden[learnt]).float().log_softmax(-1)
+        wanted, scaled = labels[learnt], torch.from_numpy(batch.scaled)[learnt]
+        losses = -logprobs.gather(1, wanted[:, None])[:, 0]
+        losses = losses.masked_scatter(scaled, -(self._soft[wanted[scaled]] * logprobs[scaled]).sum(1))
+        weights = torch.where(wanted == self._end, SHORT, 1.0)
+        mean: torch.Tensor = (losses * weights).sum() / weights.sum()
+        return mean
+
+
+def drill(
+    model: torch.nn.Module,
+    parameters: Sequence[torch.nn.Parameter],
+    losses_from: Callable[[int], Iterator[torch.Tensor]],
+    schedule: Schedule,
+    folder: Path,
+    stop: int | None = None,
+) -> list[dict[str, Any]]:
+    """Minimise the loss of every step from where `folder` says, and save there now and then; the log of all steps.
+
+    `losses_from(step)` gives the loss of that step and those after it, each when it is asked for. It may depend on the
+    step's number and the weights alone: then a training that was interrupted continues exactly. `stop` ends before that
+    step, as an interruption would.
+    """
+    import torch
+
+    optimizer = torch.optim.AdamW(
+        parameters, lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay, fused=True
+    )
+    first, log, spent = _restore(folder / "state.pt", model, optimizer)
+    began = saved = time.perf_counter()
+    losses: list[float] = []
+    last = min(stop or schedule.steps, schedule.steps)
+    for step, loss in zip(range(first, last), losses_from(first), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if (step + 1) % LOG_EVERY == 0 or step + 1 == last:
+            seconds = spent + time.perf_counter() - began
+            log.append({"step": step + 1, "loss": round(float(np.mean(losses)), 4), "seconds": round(seconds, 1)})
+            losses = []
+            if step + 1 == last or time.perf_counter() - saved > SAVE_EVERY:
+                _save(folder / "state.pt", model, optimizer, step + 1, log)
+                saved = time.perf_counter()
+    return log
+
+
+def _save(path: Path, model: Any, optimizer: Any, step: int, log: list[dict[str, Any]]) -> None:
+    import torch
+
+    partial = path.with_suffix(".partial")
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "log": log}, partial)
+    partial.replace(path)
+
+
+def _restore(path: Path, model: Any, optimizer: Any) -> tuple[int, list[dict[str, Any]], float]:
+    """(next step, log, seconds spent) of a saved state; nothing done where there is none."""
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        return 0, [], 0.0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    log = state["log"]
+    return int(state["step"]), log, float(log[-1]["seconds"]) if log else 0.0

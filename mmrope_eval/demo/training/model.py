@@ -1,0 +1,83 @@
+"""The tiny Qwen2.5-VL that the demo trains: its files before training, and its parts while it trains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrope_eval.demo.checkpoints import qwen2_5_config, token_id, write_processor
+from mmrope_eval.demo.training import language
+from mmrope_eval.demo.training.recipe import FAMILY, SECTIONS, Shape
+from mmrope_eval.rope import Variant, load_variant
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmrope_eval.reference import ReferenceModel
+
+
+def demo_variant(name: str) -> Variant:
+    """A variant as the demo's checkpoints have it."""
+    return load_variant(name, **({"mrope_section": list(SECTIONS[name])} if name in SECTIONS else {}))
+
+
+def write_shell(out: Path, shape: Shape, words: Sequence[str], variant: str | None = None) -> Path:
+    """Write everything of a checkpoint but its weights into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = {
+        "vocab_size": language.vocabulary_size(words),
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": shape.num_layers,
+        "num_attention_heads": shape.num_heads,
+        "num_key_value_heads": shape.num_heads,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 131_072,
+        "rope_theta": shape.rope_theta,
+        "bos_token_id": token_id("<|endoftext|>"),
+        "eos_token_id": token_id("<|im_end|>"),
+        "use_cache": True,
+    }
+    config = qwen2_5_config(text, shape.head_dim, True, "float32")
+    config["initializer_range"] = config["vision_config"]["initializer_range"] = shape.initial
+    if variant is not None:
+        config["mm_rope"] = demo_variant(variant).to_dict() if variant in SECTIONS else variant
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_processor(FAMILY, out)
+    language.write_language(out, words)
+    return out
+
+
+def new_model(shell: Path, variant: Variant, seed: int) -> ReferenceModel:
+    """Random weights from `seed`, in training mode."""
+    import torch
+    import transformers
+
+    from mmrope_eval.reference import new_reference
+
+    config = transformers.AutoConfig.from_pretrained(shell, local_files_only=True)
+    state = torch.random.get_rng_state()
+    try:
+        torch.manual_seed(seed)
+        return new_reference(config, variant, attention="eager")
+    finally:
+        torch.random.set_rng_state(state)
+
+
+def vision_part(state: dict[str, torch.Tensor], *, connector: bool = True) -> dict[str, torch.Tensor]:
+    """The vision encoder's tensors of a state dict, with or without its connector (`merger`)."""
+    return {name: t for name, t in state.items() if ".visual." in name and (connector or ".merger." not in name)}
+
+
+def save_checkpoint(reference: ReferenceModel, out: Path) -> None:
+    """Weights as bfloat16 safetensors beside the shell's files; config.json asks for float32 arithmetic."""
+    import torch
+    from safetensors.torch import save_file
+
+    state: dict[str, Any] = reference.model.state_dict()
+    tied = "lm_head.weight"
+    tensors = {n: t.detach().to(torch.bfloat16).contiguous() for n, t in state.items() if n != tied}
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,68 @@
+"""Trained checkpoints as files: the folder that the demo evaluates, and the manifest that says how they were made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrope_eval.demo.training import model
+from mmrope_eval.demo.training.recipe import CONTEXT, Recipe
+from mmrope_eval.demo.training.stages import School
+from mmrope_eval.reference import ReferenceModel
+
+MANIFEST = "manifest.json"
+ABOUT = "training.json"
+LOG = "training.jsonl"
+
+
+def folder_name(variant: str, seed: int) -> str:
+    """The folder of a checkpoint: the variant's name, with the seed where it is not the first."""
+    return variant if seed == 0 else f"{variant}-seed{seed}"
+
+
+def publish(
+    school: School, reference: ReferenceModel, log: Sequence[dict[str, Any]], variant: str, seed: int, out: Path
+) -> Path:
+    """Write one trained checkpoint with its log into `out`, and `out`'s manifest anew; the checkpoint's folder."""
+    folder = out / folder_name(variant, seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    model.write_shell(folder, school.recipe.shape, school.words, variant)
+    model.save_checkpoint(reference, folder)
+    write_log(folder / LOG, log)
+    about = {
+        "variant": variant,
+        "variant_fingerprint": model.demo_variant(variant).fingerprint,
+        "seed": seed,
+        "steps": school.recipe.telling.steps,
+        "training_loss": log[-1]["loss"],
+        "training_seconds": log[-1]["seconds"],
+        "lessons": school.key,
+        "recipe": school.recipe.fingerprint,
+        "parameters": sum(parameter.numel() for parameter in reference.model.parameters()),
+        "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+    }
+    _write(folder / ABOUT, about)
+    write_log(out / "sight.jsonl", school.sight_log)
+    write_manifest(school.recipe, out)
+    return folder
+
+
+def write_manifest(recipe: Recipe, out: Path) -> None:
+    """One file on all checkpoints below `out`, and the recipe that they share."""
+    made = {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob(f"*/{ABOUT}"))}
+    _write(out / MANIFEST, {"context": CONTEXT, "recipe": recipe.to_dict(), "checkpoints": made})
+
+
+def write_log(path: Path, log: Sequence[dict[str, Any]]) -> None:
+    """A training's log, one JSON object a line."""
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,154 @@
+"""How the demo's checkpoints are made: every number of the training, in one place.
+
+The language model and the connector start from random weights and are trained once per variant, on the same lessons in
+the same order. The vision encoder is trained once, before, and stays frozen, as in the paper (arXiv 2510.23095, section
+5); while it learns, every step draws another variant, so that it favours none. Its language model is thrown away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from mmrope_eval.demo.world import Difficulty
+from mmrope_eval.engine.checkpoint import VisionGeometry
+from mmrope_eval.engine.media_policy import MediaPolicy
+
+GEOMETRY = VisionGeometry(patch_size=14, merge_size=2, temporal_patch_size=2)
+FAMILY: Literal["qwen2.5-vl"] = "qwen2.5-vl"
+"""Whose prompts, chat format and coordinates the checkpoints are trained with and asked in."""
+
+CONTEXT = 160
+"""Training context L in tokens: a video of at most 128 tokens, and its question."""
+
+DIFFICULTY = Difficulty(
+    video_size=56,
+    max_things=4,
+    shapes=5,
+    hollow_share=0.0,
+    noise=2.0,
+    chart_bars=(3, 4),
+    chart_labelled_share=0.8,
+    document_lines=(3, 3),
+    long_seconds=(30.0, 60.0),
+    lvbench_seconds=(80.0, 110.0),
+    distractors=(2, 3),
+)
+"""Of the demo's world: hard enough that trained models differ, easy enough that minutes of training show."""
+
+
+def media_policy(context: int = CONTEXT) -> MediaPolicy:
+    """What the models see at a context length: pictures as they are, four frames a second as far as they fit."""
+    tokens = context - 32
+    return MediaPolicy(
+        video_fps=4.0,
+        video_max_frames=tokens // 2,
+        video_max_tokens=tokens,
+        frame_min_pixels=56 * 56,
+        frame_max_pixels=56 * 56,
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The checkpoints' architecture: Qwen2.5-VL's, shrunk."""
+
+    hidden_size: int = 128
+    intermediate_size: int = 256
+    num_layers: int = 3
+    num_heads: int = 4
+    """Query heads and KV heads: as many KV heads as axes need rows, so that MHRoPE is real."""
+    rope_theta: float = 50.0
+    """Chosen for the grids and seconds of the small world: at 1e6 most pairs would hardly turn."""
+    tokens_per_second: int = 2
+    initial: float = 0.06
+    """Standard deviation of initial weights: the usual 0.02 is for matrices a hundred times wider."""
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of a head."""
+        return self.hidden_size // self.num_heads
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One training: AdamW with warm-up and cosine decay to a tenth."""
+
+    steps: int
+    tokens: int = 1536
+    """Padded tokens a step, at most."""
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    sigma: float = 2.0
+    """Standard deviation of the soft labels on coordinates, in pixels and in half seconds."""
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (0.1 + 0.9 * (1 + math.cos(math.pi * min(1.0, done))) / 2)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a checkpoint becomes, but the variant and the seed."""
+
+    pictures: int = 40_000
+    """Groups of questions that share a picture."""
+    clips: int = 6_000
+    """Groups of questions that share a video."""
+    data_seed: int = 1
+    shape: Shape = field(default_factory=Shape)
+    seeing: Schedule = field(default_factory=lambda: Schedule(steps=2400, clip=5.0))
+    """Of the vision encoder, once."""
+    telling: Schedule = field(default_factory=lambda: Schedule(steps=3000))
+    """Of the language model and the connector, for every variant."""
+    difficulty: Difficulty = DIFFICULTY
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, complete."""
+        return asdict(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the recipe."""
+        return fingerprint(self.to_dict())
+
+
+def fingerprint(value: Mapping[str, Any]) -> str:
+    """sha256 of a JSON-able mapping in canonical form."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+KINDS = (
+    *("grounding",) * 5,
+    *("mmmu", "mmbench", "mmstar", "ocrbench", "ai2d", "realworldqa", "docvqa", "textvqa", "infovqa", "chartqa"),
+)
+"""Kinds of picture lessons; one that occurs more often is taught more often."""
+
+CLIP_KINDS = ("mvbench", "star", "videomme", "lvbench", "mlvu", "mlvu", "charades_sta", "charades_sta")
+
+SEEING_VARIANTS = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i")
+"""Drawn anew for every step while the vision encoder learns: the seven of Table 2."""
+
+VARIANTS = (
+    *SEEING_VARIANTS,
+    *("+3d", "+diagonal", "+modality-interval", "+text-spatial-reset", "+spatial-base"),
+    *("videorope-like", "ilrope-like"),
+)
+"""The rows of Tables 2, 3 and 4; `+3d+spatial-reset`, `interleave` (mrope-i) and `multi-head` (mhrope) are among them
+under another name."""
+
+SECTIONS: Mapping[str, tuple[int, ...]] = {"mhrope": (2, 1, 1)}
+"""Sections that differ from the variant's own: with four KV heads, two are the temporal axis's."""
+
+SEEDS: Mapping[str, tuple[int, ...]] = {"vanilla": (0, 1, 2), "mrope-i": (0, 1, 2)}
+"""Training seeds; 0 alone where nothing is said."""
