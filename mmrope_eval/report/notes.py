@@ -177,8 +177,8 @@ def remarks(table: Table) -> list[str]:
         found.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
                      "difference is more than chance: see mmrope-eval compare.")
     if table.cells["score"].isna().any():
-        missing = [column for column in definition.columns if column in definition.averages
-                   and table.cells[table.cells["column"] == column]["score"].isna().any()]
+        missing = [column for column in table.columns if column in definition.averages
+                   and any(not known_cell(table, row, column) for row in table.rows if table.picked[row])]
         text = "—: unknown; no run given here has it"
         if missing:
             text += ", or not every benchmark of the average"

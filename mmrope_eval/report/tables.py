@@ -299,12 +299,14 @@ def with_differences(cells: pd.DataFrame, definition: TableDefinition, baseline:
 def with_ranks(cells: pd.DataFrame) -> pd.DataFrame:
     """Fill `rank`: 1 for the best of a column, 2 for the next value, as shown. Ties share a rank.
 
-    Where more than one row ties for the best there is no second, and where all are equal there is no best.
+    Where more than one row ties for the best there is no second, nor among two rows; where all are equal there is no
+    best.
     """
     shown = cells["score"].round(DIGITS)
     places = shown.groupby(cells["column"]).rank(method="min", ascending=False)
-    spread = shown.groupby(cells["column"]).transform("nunique")
-    return cells.assign(rank=places.where((places <= 2) & (spread > 1)).astype("Int64"))
+    known, distinct = (shown.groupby(cells["column"]).transform(count) for count in ("count", "nunique"))
+    marked = (distinct > 1) & ((places == 1) | ((places == 2) & (known > 2)))
+    return cells.assign(rank=places.where(marked).astype("Int64"))
 
 
 def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequence[Entry]]],
