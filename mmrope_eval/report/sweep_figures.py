@@ -122,13 +122,13 @@ def draw_depths(sweep: SweepResult, folder: Path) -> list[Path]:
 
 
 def heat(panel: Axes, grid: np.ndarray) -> AxesImage:
-    """One heat map: white is 100 %, black 0 %; what was not measured has a dash."""
+    """One heat map: white is 100 %, black 0 %; what was not measured is hatched."""
     image = panel.imshow(grid, cmap="gray", vmin=0, vmax=100, aspect="auto")
-    panel.set_facecolor("#f4e3c1")
+    panel.patch.set(facecolor="white", hatch="/////", edgecolor="#b0b0b0")
     for (row, column), value in np.ndenumerate(grid):
-        text = "—" if math.isnan(value) else f"{value:.0f}"
-        dark = not math.isnan(value) and value < 55
-        panel.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        if not math.isnan(value):
+            color = "white" if value < 55 else "black"
+            panel.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color)
     return image
 
 
