@@ -25,7 +25,7 @@ from mmrope_eval.report import stats
 from mmrope_eval.report.check import Rules, against_reported, against_run
 from mmrope_eval.report.layout import Layout
 from mmrope_eval.report.pairing import Matched, TaskPair
-from mmrope_eval.report.reported import ReportedCell
+from mmrope_eval.report.reported import ReportedCell, answers
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def failures(kind: str, count: int, rules: Rules, loss: float, spread: float, se
 def as_reported(pair: TaskPair) -> ReportedCell:
     """The pair as it looks to someone who knows only the baseline's score."""
     baseline, score = (100 * pair.layout.score(values) for values in (pair.first, pair.second))
-    error = 100 * stats.cautious_error(pair.layout, pair.second)
-    return ReportedCell(pair.cell, pair.column, baseline, score, error)
+    centre, error = stats.cautious_error(pair.layout, pair.second)
+    return ReportedCell(pair.cell, pair.column, baseline, score, answers(100 * centre, 100 * error))
 
 
 def main() -> None:

@@ -112,7 +112,7 @@ def test_a_loss_that_may_be_chance_passes_and_is_named(tmp_path: Path, capsys: p
     b = write_cell(tmp_path / "b", "mrope", {"chartqa": [0.0] * 3 + [1.0] * 17})
     code, out, _ = check(capsys, b, "--against", a)
     assert code == 0
-    assert "ChartQA of mrope: 100.00 -> 85.00 (-15.00" in block(out, "Lower, within chance")
+    assert "ChartQA of mrope: 100.00 -> 85.00 (-15.00" in block(out, "Lower, but within chance")
     assert "would have been noticed four times in five" in out
 
 
@@ -206,11 +206,19 @@ def test_a_reported_score_fails_a_run_whose_interval_excludes_it(
     assert (code, err) == (1, "")
     assert out.startswith("Failed: 1 of 3 cells worse, 2 missing.\n")
     assert "ChartQA of mrope-i: 70.00 -> 50.00 (-20.00" in block(out, "Worse")
-    assert "DocVQA of mrope-i: 76.00 -> 75.00" in block(out, "Lower, within chance")
+    assert "DocVQA of mrope-i: 76.00 -> 75.00" in block(out, "Lower, but within chance")
     assert "AI2D of mrope-i: 40.00 -> 75.00" in block(out, "Better")
     assert "MMMU of mrope-i: the run did not evaluate it (baseline 50.00)." in block(out, "Missing")
     assert "Image of mrope-i: the run lacks MMMU, MMBench," in block(out, "Missing")
     assert "come without prompts, scorers and samples" in out
+
+
+def test_a_broken_run_is_caught_by_a_reported_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = whole(tmp_path / "run", {"chartqa": [0] * 40, "docvqa": [1] * 40})
+    against = write_reported(tmp_path / "paper.yaml", {"mrope-i": {"ChartQA": 62.0, "DocVQA": 93.0}})
+    code, out, _ = check(capsys, run, "--against", against)
+    assert code == 1 and "ChartQA of mrope-i: 62.00 -> 0.00" in block(out, "Worse")
+    assert "DocVQA" in block(out, "No worse"), "20 pages all right, and 93 % reported: not enough to call it better"
 
 
 def test_averages_are_compared_where_all_their_columns_are_there(
@@ -276,7 +284,7 @@ def test_the_summary_is_one_table_with_failures_first(files: tuple[ElementTree.E
     widths = {len(re.split(r"(?<!\\)\|", row)) for row in rows}
     assert len(rows) == 5 and widths == {11}, "a name with a bar in it stays in its cell"
     assert [re.split(r"(?<!\\)\|", row)[1].strip() for row in rows[2:]] == ["Worse", "Missing", "No worse"]
-    assert "a\\|b\\<c\\>" in rows[2] and "-100.00" in rows[2] and "p < 0.001" in rows[2]
+    assert "a\\|b\\<c\\>" in rows[2] and "-100.00" in rows[2] and "| < 0.001 |" in re.sub(" +", " ", rows[2])
 
 
 # -- the promise --------------------------------------------------------------------------------------------------

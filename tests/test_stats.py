@@ -280,19 +280,23 @@ def test_the_standard_error_is_the_bootstraps(average: str) -> None:
     assert stats.standard_error(layout, values) == pytest.approx((wide.high - wide.low) / 2, rel=0.06)
 
 
-def test_a_published_number_has_an_error_of_its_own() -> None:
-    n, ours, theirs = 400, 0.5, 0.6
-    error = math.sqrt(ours * (1 - ours) / n)
-    both = math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / n)  # two independent samples
-    assert stats.reported_error(error, ours, theirs) == pytest.approx(both)
-    assert 0 < stats.reported_error(error, 0.0, 1.0) < math.inf
-    assert stats.share_below(-stats.reach(0.9)) == pytest.approx(0.05), "interval and test are one"
-    shown = scipy.stats.norm.sf(stats.reach(0.9) - stats.detectable_errors(0.05))
-    assert shown == pytest.approx(0.8)
+@pytest.mark.parametrize(("ours", "theirs"), [(200, 240), (0, 20), (396, 400)])
+def test_a_published_number_has_an_error_of_its_own(ours: int, theirs: int) -> None:
+    # As the usual test of two shares of 400 answers each (a chi-squared test without correction, its root).
+    z = (theirs - ours) / 400 / stats.reported_error(ours / 400, theirs / 400, 400)
+    found = scipy.stats.chi2_contingency([[ours, 400 - ours], [theirs, 400 - theirs]], correction=False)
+    assert 2 * stats.share_below(-z) == pytest.approx(found.pvalue)
+
+
+def test_interval_test_and_detectable_loss_are_one() -> None:
+    assert stats.share_below(-stats.reach(0.9)) == pytest.approx(0.05)
+    assert scipy.stats.norm.sf(stats.reach(0.9) - stats.detectable_errors(0.05)) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("values", [np.zeros(50), np.ones(50), np.full(50, 0.5)])
 def test_no_score_is_certain_because_nothing_varies(values: np.ndarray) -> None:
     assert stats.standard_error(singles(50), values) == 0
-    assert 0.02 < stats.cautious_error(singles(50), values) < 0.08
-    assert stats.cautious_error(singles(50), coins(50, 0.5)) == stats.standard_error(singles(50), coins(50, 0.5))
+    centre, error = stats.cautious_error(singles(50), values)
+    assert 0 < centre < 1 and 0.02 < error < 0.08
+    varied = coins(50, 0.5)
+    assert stats.cautious_error(singles(50), varied) == (varied.mean(), stats.standard_error(singles(50), varied))

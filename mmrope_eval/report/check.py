@@ -130,10 +130,10 @@ def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
 
 def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:
     """One verdict a published score: by the interval of the difference, at a level that Holm sets over all cells."""
-    known = [(one, one.score, 100 * stats.reported_error(one.error / 100, one.score / 100, one.reported / 100))
+    known = [(one, one.score, 100 * stats.reported_error(one.score / 100, one.reported / 100, one.answers))
              for one in cells if one.score is not None]
-    losses = stats.holm([stats.share_below((score - one.reported) / error) for one, score, error in known])
-    gains = stats.holm([stats.share_below((one.reported - score) / error) for one, score, error in known])
+    losses = stats.holm([below(score, one.reported, error) for one, score, error in known])
+    gains = stats.holm([below(one.reported, score, error) for one, score, error in known])
     verdicts = []
     for (one, score, error), loss, gain in zip(known, losses, gains, strict=True):
         change, reach = score - one.reported, stats.reach(1 - rules.alpha) * error
@@ -144,6 +144,11 @@ def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdic
         ))
     return verdicts + [Verdict(one.cell, one.column, "missing", one.reported, reason=one.reason)
                        for one in cells if one.score is None]
+
+
+def below(low: float, high: float, error: float) -> float:
+    """One-sided p-value for `low` being below `high`, given the standard error of their difference."""
+    return stats.share_below((low - high) / error) if error > 0 else float(low >= high)
 
 
 def state_of(change: float, loss: float, gain: float,

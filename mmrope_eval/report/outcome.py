@@ -13,7 +13,7 @@ State = Literal["worse", "lower", "same", "better", "missing", "new"]
 WORDS: Final[Mapping[State, str]] = {
     "worse": "Worse",
     "missing": "Missing",
-    "lower": "Lower, within chance",
+    "lower": "Lower, but within chance",
     "better": "Better",
     "same": "No worse",
     "new": "Not in the baseline",
@@ -136,7 +136,7 @@ def markdown(found: Outcome) -> str:
 
     rows = [
         [WORDS[one.state], plain(one.cell), plain(one.column), number(one.baseline), number(one.score),
-         points(one.change, sign=True), span(one), "—" if math.isnan(one.p) else chance(one.p).removeprefix("p = "),
+         points(one.change, sign=True), span(one), "—" if math.isnan(one.p) else chance(one.p).removeprefix("p ").removeprefix("= "),
          points(one.detectable)]
         for state in WORDS for one in found.of(state)
     ]

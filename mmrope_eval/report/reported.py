@@ -26,8 +26,8 @@ class ReportedCell:
     column: str
     reported: float
     score: float | None = None
-    error: float = math.nan
-    """Clustered standard error of the run's own."""
+    answers: float = math.nan
+    """How many independent right or wrong answers would be as sure as the run's own score."""
     partial: tuple[str, ...] = ()
     """Columns behind the score of which the run asked only a part."""
     reason: str = ""
@@ -35,9 +35,12 @@ class ReportedCell:
 
 @dataclass(frozen=True)
 class Own:
-    """One cell's columns: score with one standard error to each side, and those asked only in part."""
+    """One cell's columns."""
 
-    spreads: Mapping[str, Spread]
+    scores: Mapping[str, Spread]
+    """The scores as they are."""
+    cautious: Mapping[str, Spread]
+    """The scores with one standard error to each side, neither 0 nor 100 for certain."""
     partial: tuple[str, ...]
 
 
@@ -65,15 +68,20 @@ def cells_of(run: Run, cell: Cell, name: str, reported: Mapping[str, float],
     own = measure(run, cell, name)
     for column, value in reported.items():
         benchmarks = behind(column, averages)
-        lacking = [one for one in benchmarks if one not in own.spreads]
+        lacking = [one for one in benchmarks if one not in own.scores]
         if lacking:
             what = "the run did not evaluate it" if lacking == [column] else f"the run lacks {', '.join(lacking)}"
             yield ReportedCell(name, column, value, reason=what)
             continue
-        found = spread_of(column, averages, own.spreads)
-        if found is not None:
-            yield ReportedCell(name, column, value, found.score, found.high - found.score,
+        found, spread = spread_of(column, averages, own.scores), spread_of(column, averages, own.cautious)
+        if found is not None and spread is not None:
+            yield ReportedCell(name, column, value, found.score, answers(spread.score, spread.high - spread.score),
                                tuple(one for one in benchmarks if one in own.partial))
+
+
+def answers(score: float, error: float) -> float:
+    """How many right or wrong answers have this standard error at this score, both 0 to 100."""
+    return score * (100 - score) / error**2
 
 
 def behind(column: str, averages: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -85,7 +93,9 @@ def behind(column: str, averages: Mapping[str, Sequence[str]]) -> tuple[str, ...
 
 def measure(run: Run, cell: Cell, name: str) -> Own:
     """Every column of a cell that has samples."""
-    spreads, partial = {}, []
+    scores: dict[str, Spread] = {}
+    cautious: dict[str, Spread] = {}
+    partial = []
     for task, row in rows_of(run, cell).items():
         column = str(row["column"] or task)
         samples = samples_of(run, str(cell.path), task)
@@ -95,11 +105,12 @@ def measure(run: Run, cell: Cell, name: str) -> Own:
         groups = [str(group) for group in samples["group"]]
         layout = layout_of(groups, str(row["average"] or "micro"), samples["target"].tolist(), f"{name}, {task}")
         values = samples["score"].to_numpy(np.float64)
-        score, error = 100 * layout.score(values), 100 * stats.cautious_error(layout, values)
-        spreads[column] = Spread(score, score - error, score + error, frozenset(groups))
+        score, (centre, error) = 100 * layout.score(values), stats.cautious_error(layout, values)
+        scores[column] = Spread(score, score, score, frozenset(groups))
+        cautious[column] = Spread(100 * centre, 100 * (centre - error), 100 * (centre + error), frozenset(groups))
         if is_partial(row):
             partial.append(column)
-    return Own(spreads, tuple(partial))
+    return Own(scores, cautious, tuple(partial))
 
 
 def is_partial(row: Mapping[str, Any]) -> bool:

@@ -268,27 +268,29 @@ def detectable_difference(layout: Layout, first: Floats, second: Floats, *, alph
     return max(detectable_errors(tail, power) * spread, needed)
 
 
-def cautious_error(layout: Layout, values: Floats) -> float:
-    """`standard_error`, but never zero: where nothing varies, that after two more right and two more wrong clusters.
+def cautious_error(layout: Layout, values: Floats) -> tuple[float, float]:
+    """A score and its `standard_error`; where nothing varies, both after two more right and two more wrong clusters.
 
     (Agresti & Coull 1998. A column that is all wrong is not known to be so for certain.)
     """
-    found = standard_error(layout, values)
+    found, score = standard_error(layout, values), layout.score(values)
     if found > 0:
-        return found
+        return score, found
     n = layout.clusters + 4
-    share = (layout.clusters * layout.score(values) + 2) / n
-    return math.sqrt(share * (1 - share) / n)
+    share = (layout.clusters * score + 2) / n
+    return share, math.sqrt(share * (1 - share) / n)
 
 
-def reported_error(error: float, score: float, reported: float) -> float:
-    """Standard error of the difference between a score and a number someone published; all in [0, 1].
+def reported_error(score: float, reported: float, answers: float) -> float:
+    """Standard error, if there is no difference, of that between a score and a number someone published; in [0, 1].
 
-    The published number has a sampling error of its own that nobody published. On the same benchmark it is about as
-    large as ours, `error`, scaled to its own level as that of a share is; and at worst it is independent of ours.
+    `answers`: how many independent right or wrong answers would have our standard error, score (1 - score) / error².
+    The published number has a sampling error of its own that nobody published: on the same benchmark it rests on as
+    many, and at worst on answers independent of ours. Both are taken at the level between the two, as in the usual
+    test of two shares, so that a score near 0 or 1 does not look surer than it is.
     """
-    here, there = (min(max(value, 0.005), 0.995) for value in (score, reported))
-    return error * math.sqrt(1 + there * (1 - there) / (here * (1 - here)))
+    between = (score + reported) / 2
+    return math.sqrt(2 * between * (1 - between) / answers) if 0 < between < 1 else 0.0
 
 
 def share_below(z: float) -> float:
