@@ -16,6 +16,7 @@ from mmrope_eval import cli
 from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.types import Failure, Request, Response
+from mmrope_eval.report.results import load_run
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite import scorers
 from mmrope_eval.suite.options import RunConfig
@@ -201,3 +202,15 @@ class TestStock:
         assert code == 0 and sorted(fake.asked) == [f"chartqa/{i}" for i in range(N)]
         assert "ours and lmms-eval's, from the same responses" in capsys.readouterr().out
         assert (tmp_path / "out/samples_stock/chartqa.jsonl").is_file()
+
+
+def test_the_report_reads_what_a_run_wrote(stored: Path) -> None:
+    run = load_run(stored)
+    scores = run.scores.set_index("task")
+    columns = ["column", "category", "metric", "n", "expected", "failed"]
+    assert scores.loc["chartqa", columns].tolist() == ["ChartQA", "image", "relaxed", N, 2500, 1]
+    assert scores.loc["refcoco_val", ["column", "expected"]].tolist() == ["RefCOCO val", 10834], "expressions"
+    assert scores[["average", "scorer", "scorer_version", "prompt_hash", "data_fingerprint"]].notna().all().all()
+    chart = run.samples.query("task == 'chartqa'")
+    assert len(chart) == N and 100 * chart["score"].mean() == pytest.approx(scores.loc["chartqa", "score"])
+    assert (chart.loc[~chart["failed"], "group"] == "f").all(), "the fingerprint that the fake engine gives pictures"
