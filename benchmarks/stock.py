@@ -44,7 +44,7 @@ def main() -> int:
         raise SystemExit("stock lmms-eval reads videos with decord, which is missing; run: pip install decord")
     with tempfile.TemporaryDirectory() as temporary:
         scratch = args.scratch or Path(temporary)
-        demo = [sys.executable, "-m", "mmrope_eval", "demo", "--output", str(scratch / "demo")]
+        demo = [sys.executable, "-m", "mmrope_eval", "demo", "untrained", "--output", str(scratch / "demo")]
         shutil.rmtree(scratch / "demo", ignore_errors=True)
         ours = timed(demo, scratch / "ours.log")
         again = timed(demo, scratch / "again.log")

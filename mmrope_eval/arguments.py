@@ -286,37 +286,6 @@ def show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror to read samples from")
 
 
-def demo(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `demo`: where it works; `demo data`: what is generated."""
-    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo"),
-                        help="folder for checkpoints, data and results (default: %(default)s)")
-    parser.add_argument("--limit", metavar="N", type=positive, help="evaluate only the first N samples of each task")
-    parser.add_argument("--family", choices=["qwen2.5-vl", "qwen3-vl", "both"], default="qwen2.5-vl",
-                        help="which tiny checkpoint is evaluated (default: %(default)s)")
-    parts = parser.add_subparsers(dest="part", metavar="PART", title="parts")
-    made = parts.add_parser("data", help="generate miniatures of all benchmarks, a mirror for --data-root",
-                            allow_abbrev=False)
-    made.add_argument("--out", metavar="DIR", type=Path, help="folder of the mirror")
-    made.add_argument("--n", metavar="N", type=positive, default=64, help="rows a column (default: %(default)s)")
-    made.add_argument("--columns", metavar="LIST", type=names, help="comma-separated columns; default: all 24")
-    made.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another world")
-    made.add_argument("--sheet", metavar="PNG", type=Path, help="also draw a page of samples (alone: only that)")
-    needle = parts.add_parser("needle", help="generate needles in haystacks: cards in videos of any length",
-                              allow_abbrev=False)
-    needle.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the mirror")
-    needle.add_argument("--frames", metavar="N", type=positive, default=64,
-                        help="of every video (default: %(default)s)")
-    needle.add_argument("--size", metavar="N", type=positive, default=56,
-                        help="width and height in pixels (default: %(default)s)")
-    needle.add_argument("--fps", metavar="F", type=rate, default=4.0, help="frames per second (default: %(default)s)")
-    needle.add_argument("--depths", metavar="LIST", type=names, default=["0", "25", "50", "75", "100"],
-                        help="where the card is, in per cent of the video (default: 0,25,50,75,100)")
-    needle.add_argument("--n", metavar="N", type=positive, default=8, help="questions at each depth "
-                        "(default: %(default)s)")
-    needle.add_argument("--distractors", metavar="N", type=int, default=3, help="look-alikes (default: %(default)s)")
-    needle.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, other needles")
-
-
 def analyze(parser: argparse.ArgumentParser) -> None:
     """Arguments of `analyze`: which variants, for which model and layout; with --tasks, attention of a real model."""
     parser.epilog = ANALYZE_EXAMPLES

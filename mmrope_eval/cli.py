@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from mmrope_eval import __version__, arguments
+from mmrope_eval import __version__, arguments, demo_arguments
 from mmrope_eval.errors import UserError
 
 PROGRAM = "mmrope-eval"
@@ -51,7 +51,8 @@ COMMANDS = (
             arguments.table),
     Command("data", "check a local mirror of the datasets, or plan one", "mmrope_eval.suite.datacheck:main",
             arguments.data),
-    Command("demo", "evaluate every variant on a small built-in world", "mmrope_eval.demo.run:main", arguments.demo),
+    Command("demo", "evaluate trained tiny checkpoints on a small built-in world", "mmrope_eval.demo.run:main",
+            demo_arguments.demo),
     Command("sweep", "extrapolate to longer contexts, with and without scaling", "mmrope_eval.sweep:main",
             arguments.sweep),
     Command("doctor", "check this machine and say what to fix", "mmrope_eval.doctor:main", arguments.doctor),

@@ -30,9 +30,10 @@ MAY_IMPORT = {
     "analyze": {"report", "suite", "reference", "engine", "rope", "errors"},
     "sweep": {"suite", "report", "demo", "engine", "errors"},
     "arguments": {"errors"},
+    "demo_arguments": {"arguments"},
     "catalogue": {"suite", "rope", "errors"},
     "doctor": {"suite", "rope", "errors"},
-    "cli": {"arguments", "errors"},
+    "cli": {"arguments", "demo_arguments", "errors"},
     "__main__": {"cli"},
     "__init__": {"report"},
 }

@@ -1,138 +1,119 @@
-"""`mmrope-eval demo`: every variant on a small world, end to end, in one start of the real engine.
+"""`mmrope-eval demo`: the trained checkpoints on the small world, through the real engine, as the paper's Table 2.
 
-Builds what is missing below its folder: tiny checkpoints with random weights, and a mirror of three benchmarks made of
-real photographs and videos that ship inside installed packages. A second start finds everything answered.
+Seven tiny checkpoints, one a variant, answer a miniature of every benchmark column in one start of the engine. A second
+start finds everything answered.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import inspect
+import importlib
+import json
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.errors import UserError
 
 if TYPE_CHECKING:
-    from mmrope_eval.demo.checkpoints import Family
+    from mmrope_eval.suite.options import RunConfig
 
-VARIANTS = ("vanilla", "v2pe", "mrope", "mrope-i", "mhrope", "videorope", "hope", "circlerope", "ilrope", "omnirope",
-            "mmrope", "grape")
-TASKS = ("refcoco_val", "chartqa", "charades_sta")
+TABLE_2 = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i")
 
 NOTE = """\
-The checkpoints are tiny and their weights are random: scores near zero are right. What this shows is that every variant
-runs on images and videos through the real engine, and what a run leaves behind."""
+Tiny models (0.9 M parameters) trained for minutes on a synthetic world: what they say about the variants holds there.
+docs/demo.md has intervals, seeds and what can be concluded; `mmrope-eval compare` tests two rows against each other."""
 
 
 def main(args: argparse.Namespace) -> int:
-    """Build what is missing, evaluate, print the table: exit code 0, or 1 when samples failed."""
-    if args.part == "data":
-        return make_data(args)
-    if args.part == "needle":
-        return make_needles(args)
-    from mmrope_eval.suite.run import report, run
+    """Evaluate, print the table: exit code 0, or 1 when samples failed."""
+    if args.part is not None:
+        return part(args)
+    from mmrope_eval.suite.run import run
 
     began = time.perf_counter()
     folder = Path(args.output)
-    data = ensure_mirror(folder / "data")
-    families: tuple[Family, ...] = ("qwen2.5-vl", "qwen3-vl") if args.family == "both" else (args.family,)
-    failed = asked = 0
-    for family in families:
-        checkpoint = ensure_checkpoint(folder / "checkpoints" / family, family)
-        result = run(demo_config(checkpoint, data, folder / "results" / family, args.limit))
-        print(f"\n{family}, tiny, random weights")
-        report(result)
-        failed, asked = failed + result.failed, asked + result.asked
+    models = checkpoints(args.checkpoints, args.variant)
+    result = run(demo_config(models, ensure_world(folder / "world", args.n), folder / "results", args.limit))
+    print_table(sorted(result.folders.values()))
     print(f"\n{NOTE}")
-    answered = f"{asked} samples asked now" if asked else "nothing left to ask: all answers were kept from before"
-    print(f"{len(VARIANTS)} variants x {len(TASKS)} tasks, {answered}, {time.perf_counter() - began:.0f} s")
-    return 1 if failed else 0
+    answered = f"{result.asked} questions asked now" if result.asked else "all answers were kept from before"
+    print(f"{len(models)} checkpoints x 24 columns, {answered}, {time.perf_counter() - began:.0f} s")
+    return 1 if result.failed else 0
 
 
-def make_data(args: argparse.Namespace) -> int:
-    """`mmrope-eval demo data`: write the miniature benchmarks, and the page of samples where it is wanted."""
-    from mmrope_eval.demo.world import COLUMNS, build_world, contact_sheet
-    from mmrope_eval.errors import UserError
-
-    if args.out is None and args.sheet is None:
-        raise UserError("demo data: name a folder with --out DIR, a page of samples with --sheet PNG, or both.")
-    unknown = [name for name in args.columns or () if name not in COLUMNS]
-    if unknown:
-        raise UserError(f"demo data: there is no column '{unknown[0]}'; choose from {', '.join(COLUMNS)}.")
-    if args.out is not None:
-        build_world(args.out, n=args.n, seed=args.seed, columns=args.columns)
-        print(f"miniature benchmarks in {args.out}: evaluate on them with --data-root {args.out}")
-    if args.sheet is not None:
-        print(f"samples to look at: {contact_sheet(args.sheet, seed=args.seed, columns=args.columns)}")
-    return 0
+def part(args: argparse.Namespace) -> int:
+    """The other things `demo` does: one handler each."""
+    module, function = {
+        "train": ("training.command", "main"),
+        "untrained": ("untrained", "main"),
+        "data": ("generate", "make_data"),
+        "needle": ("generate", "make_needles"),
+    }[args.part]
+    return int(getattr(importlib.import_module(f"mmrope_eval.demo.{module}"), function)(args))
 
 
-def make_needles(args: argparse.Namespace) -> int:
-    """`mmrope-eval demo needle`: write needle videos of one length."""
-    from mmrope_eval.demo.world.needle import Haystack, build_needles
-    from mmrope_eval.errors import UserError
+def checkpoints(folder: Path | None, variants: list[str] | None) -> list[Path]:
+    """The folders of the trained checkpoints. UserError when one is missing."""
+    from mmrope_eval.suite.registry import project_dir
 
-    try:
-        depths = tuple(map(float, args.depths))
-    except ValueError as error:
-        raise UserError(f"demo needle: --depths takes numbers from 0 to 100 ({error}).") from error
-    haystack = Haystack(args.frames, args.size, args.fps, depths, args.n, args.distractors, args.seed)
-    print(f"needles in {build_needles(args.out, haystack)}: evaluate on them with --tasks needle --data-root {args.out}")
-    return 0
+    home = folder or project_dir("checkpoints")
+    found = [home / name for name in variants or TABLE_2]
+    for path in found:
+        if not (path / "model.safetensors").is_file():
+            raise UserError(
+                f"The demo's checkpoint {path} is missing; clone the repository, which has it in checkpoints/, or make "
+                f"it: mmrope-eval demo train --variant {path.name} --out {home}."
+            )
+    return found
 
 
-def demo_config(checkpoint: Path, data: Path, output: Path, limit: int | None) -> RunConfig:
-    """All variants and tasks on a tiny checkpoint; media small enough for a processor without a GPU."""
-    from mmrope_eval.engine.media_policy import MediaPolicy
+def ensure_world(folder: Path, n: int) -> Path:
+    """The small world's miniature benchmarks with `n` rows a column, built unless they are there."""
+    from dataclasses import asdict
+
+    from mmrope_eval.demo.training.recipe import DIFFICULTY
+    from mmrope_eval.demo.world import build_world
+    from mmrope_eval.demo.world.core import WORLD_VERSION
+    from mmrope_eval.demo.world.writer import MANIFEST
+
+    wanted = json.loads(json.dumps({"world": WORLD_VERSION, "n": n, "difficulty": asdict(DIFFICULTY)}))
+    stamp = folder.with_name(f"{folder.name}.json")
+    if not (stamp.is_file() and (folder / MANIFEST).is_file() and json.loads(stamp.read_text()) == wanted):
+        print(f"drawing the small world in {folder}", file=sys.stderr)
+        build_world(folder, n=n, difficulty=DIFFICULTY)
+        stamp.write_text(json.dumps(wanted))
+    return folder
+
+
+def demo_config(models: list[Path], data: Path, output: Path, limit: int | None) -> RunConfig:
+    """All columns on the trained checkpoints, under the media policy that they were trained with."""
+    from mmrope_eval.demo.training.recipe import media_policy
     from mmrope_eval.engine.options import EngineOptions
+    from mmrope_eval.suite.options import RunConfig
 
-    policy = MediaPolicy(
-        image_max_pixels=8 * 8 * 32 * 32,
-        video_fps=1.0,
-        video_max_frames=8,
-        video_max_tokens=128,
-        frame_min_pixels=4 * 4 * 28 * 28,
+    frames = output.parent / "frames"
+    options = EngineOptions(
+        max_model_len=2048, max_num_seqs=64, lookahead=64, policy=media_policy(), media_cache_dir=frames
     )
     return RunConfig(
-        models=(str(checkpoint),),
-        tasks=TASKS,
+        models=tuple(str(model) for model in models),
+        tasks=("table2",),
         output=output,
-        variants=VARIANTS,
         data_root=data,
         limit=limit,
-        options=EngineOptions(
-            max_model_len=2048,
-            max_num_seqs=64,
-            lookahead=32,
-            policy=policy,
-            media_cache_dir=output.parent.parent / "frames",
-        ),
+        options=options,
         command=tuple(sys.argv),
     )
 
 
-def ensure_mirror(folder: Path) -> Path:
-    """The mirror, built unless the one that is there is current."""
-    from mmrope_eval.demo.mirror import build_mirror, mirror_is_current
+def print_table(folders: list[Path]) -> None:
+    """Table 2 of finished runs, with chance levels."""
+    from mmrope_eval.report.definitions import load_definition
+    from mmrope_eval.report.render import render
+    from mmrope_eval.report.results import load_run
+    from mmrope_eval.report.tables import Options, build
 
-    if not mirror_is_current(folder):
-        print(f"building the demo's data in {folder}", file=sys.stderr)
-        build_mirror(folder)
-    return folder
-
-
-def ensure_checkpoint(folder: Path, family: Family) -> Path:
-    """The family's tiny checkpoint, built unless the one that is there was built by the same code."""
-    from mmrope_eval.demo import checkpoints
-
-    recipe = hashlib.sha256(inspect.getsource(checkpoints).encode()).hexdigest()
-    stamp = folder / "recipe.sha256"
-    if not stamp.is_file() or stamp.read_text() != recipe:
-        print(f"building the {family} checkpoint in {folder}", file=sys.stderr)
-        checkpoints.build_checkpoint(family, folder)
-        stamp.write_text(recipe)
-    return folder
+    print()
+    print(render(build(load_definition("2"), [load_run(folder) for folder in folders], Options()), "markdown"))
