@@ -220,6 +220,7 @@ def test_a_run_that_did_not_finish_is_said(tmp_path: Path, capsys: pytest.Captur
     (["table", "2", "nowhere"], "nowhere is not a folder"),
     (["table", "2", "{runs}", "--baseline", "none"], "--baseline none is no row"),
     (["table", "2", "{runs}", "--model", "x*"], "--model x* matches none"),
+    (["table", "2", "{runs}", "--standalone"], "--standalone is for --format latex, not markdown"),
 ])
 def test_bad_input_is_one_sentence(
     argv: list[str], words: str, runs: Path, capsys: pytest.CaptureFixture[str]

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Final
 
+from mmrope_eval.errors import UserError
 from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.render import render
@@ -17,6 +18,8 @@ LEVEL: Final = 0.95
 
 def main(args: argparse.Namespace) -> int:
     """Print the table, or write it to --output. Exit code 0."""
+    if args.standalone and args.format != "latex":
+        raise UserError(f"--standalone is for --format latex, not {args.format}.")
     definition = load_definition(args.table)
     options = Options(
         baseline=args.baseline,
