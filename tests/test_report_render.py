@@ -67,6 +67,7 @@ def test_markdown_with_everything(runs: Path, capsys: pytest.CaptureFixture[str]
     rows = {re.sub("[ᵃᵇᶜᵈ,]", "", row[1]): row for row in pipe_table(text)}
     assert re.fullmatch(r"\*\*100.00\*\* \(\+75.00\) \[\d+.\d\d, 100.00\] / 53.22 \(\+46.78\)", rows["MMMU"][9])
     assert re.fullmatch(r"25.00 \[\d.\d\d, \d+.\d\d\] / 50.56 \(−25.56\)", rows["MMMU"][3])
+    assert rows["AI2D"][9].endswith(" / —") and rows["AI2D"][5] == "— / —"
     assert rows["Video avg"][5] == "— / 52.18", "ours is unknown, the reported score is not"
     assert "A = a published summary of the paper; C = secondary notes" in text
 

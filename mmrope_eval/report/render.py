@@ -106,7 +106,7 @@ def cell_text(table: Table, row: str, column: str, marked: Marked, style: Style)
         text += f" ({style.escape(number(cell['delta'], sign=True))})"
     if not pd.isna(cell["low"]):
         text += f" [{style.escape(number(cell['low']))}, {style.escape(number(cell['high']))}]"
-    if not pd.isna(cell["reported"]):
+    if table.options.reported is not None:
         text += f" / {style.escape(number(cell['reported']))}"
         if not pd.isna(cell["difference"]):
             text += f" ({style.escape(number(cell['difference'], sign=True))})"
