@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ import yaml
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
+from mmrope_eval.report import stats
 from mmrope_eval.report.check import Rules
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -310,3 +312,18 @@ def test_a_real_loss_is_noticed(simulation: ModuleType) -> None:
     rules = Rules(draws=0, flips=499)
     checks, cells = simulation.failures("run", 60, rules, loss=6.0, spread=0.5, seed=2)
     assert checks == 60 and cells > 60 * 4
+
+
+# -- the page -----------------------------------------------------------------------------------------------------
+
+def test_the_workflow_of_the_page_is_yaml_with_commands_that_exist() -> None:
+    text = (ROOT / "docs" / "ci.md").read_text()
+    workflow = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    steps = {step.get("name"): step for step in workflow["jobs"]["check"]["steps"]}
+    evaluate = shlex.split(steps["Evaluate"]["run"])
+    args = cli.parse(["run", *evaluate[evaluate.index("evaluate.py") + 1 :]])
+    assert args.variant == ["mrope-i", "mrope"]
+    command = shlex.split(steps["Check"]["run"])
+    args = cli.parse(command[command.index("mmrope_eval") + 1 :])
+    assert (args.command, args.run, args.require_all) == ("check", Path("runs/pr"), True)
+    assert f"{stats.DRAWS:,} draws" in text and f"{stats.FLIPS:,} random swaps" in text

@@ -8,13 +8,15 @@ a token budget buys, the scaling that a variant's own positions ask for, and one
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.run import EngineDiedError
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite import results
@@ -129,40 +131,63 @@ class Sweep:
         with run_lock(self.run.output), SweepHolder(_never, begin=self.begin) as holder:
             plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
                      for spec in self.tasks if spec.name != NEEDLE}  # fmt: skip
-            points = [point for cell in cells for point in self.points(cell, plans)]
-            holder.limits = longest_first(point.config.options for point in points if point.budget.grids)
-            measured: dict[tuple[str, ...], dict[str, Any]] = {}
-            for number, point in enumerate(points, 1):
-                key = (str(point.budget.context), point.task.name, point.cell.checkpoint.fingerprint,
-                       point.cell.variant.fingerprint)  # fmt: skip
-                if key not in measured:  # without growth a scaling changes nothing
-                    print(f"[{number}/{len(points)}] {point.cell.label}: {point.budget.frames} frames, factor "
-                          f"{point.cell.variant.scaling.factor:g}", file=sys.stderr)  # fmt: skip
-                    measured[key] = self.measure(point, plans, holder)
-                self.points_done.append({**point.record(), **measured[key]})
-                self.write()
+            budgets = [self.budgets(cell, plans) for cell in cells]
+            holder.limits = longest_first(
+                self.options(cell, budget) for cell, found in zip(cells, budgets, strict=True)
+                for budget in found.values() if budget.grids
+            )  # fmt: skip
+            for cell, found in zip(cells, budgets, strict=True):
+                for spec in self.tasks:
+                    self.lengths(cell, spec, {c: found[spec.name, c] for c in self.config.contexts}, plans, holder)
         return self.run.output / RECORD
 
-    def points(self, base: Cell, plans: Mapping[str, Plans]) -> Iterator[Point]:
-        """Every point of one checkpoint under one variant: contexts from short to long, then tasks, then scalings."""
+    def budgets(self, base: Cell, plans: Mapping[str, Plans]) -> dict[tuple[str, int], Budget]:
+        """By task and context."""
         writer, frames, checkpoint = self.writer(base.checkpoint), self.config.frames, base.checkpoint
         stamp = stamp_tokens(writer, checkpoint)
-        texts = {spec.name: text_tokens(writer, self.prompts(spec, base.family, plans)) for spec in self.tasks}
-        for context in self.config.contexts:
-            for spec in self.tasks:
-                answer, text = spec.generation.max_tokens, texts[spec.name]
-                trained, budget = (make_budget(tokens, text, answer, frames, checkpoint, stamp)
-                                   for tokens in (self.config.train_context, context))  # fmt: skip
-                ends = (reach(base.variant, layout(one, frames, checkpoint), checkpoint) for one in (trained, budget))
-                growth = Growth(*ends)
-                for scaling in self.config.scaling:
-                    yield self.point(base, spec, budget, growth, scaling)
+        found = {}
+        for spec in self.tasks:
+            text = text_tokens(writer, self.prompts(spec, base.family, plans))
+            for context in self.config.contexts:
+                answer = spec.generation.max_tokens
+                found[spec.name, context] = make_budget(context, text, answer, frames, checkpoint, stamp)
+        return found
+
+    def lengths(
+        self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans], holder: SweepHolder
+    ) -> None:
+        """One task under one variant: the trained context first, then the others; unscaled first, then scaled.
+
+        A scaling's factor is derived from the positions that the unscaled points really reached.
+        """
+        trained = self.config.train_context
+        first = 0.0
+        for context in (trained, *(context for context in budgets if context != trained)):
+            plain = self.point(base, spec, budgets[context], Growth(1, 1), "none")
+            outcome = self.measure(plain, plans, holder)
+            planned = reach(base.variant, layout(plain.budget, self.config.frames, base.checkpoint), base.checkpoint)
+            reached = reached_positions(self.run.output / outcome["folder"], spec.name) if "folder" in outcome else None
+            growth = Growth(first or reached or planned, reached or planned)
+            first = first or growth.trained
+            for scaling in self.config.scaling:
+                point = self.point(base, spec, budgets[context], growth, scaling)
+                if point.cell.variant is not base.variant:  # without growth a scaling changes nothing
+                    outcome_of = self.measure(point, plans, holder)
+                else:
+                    outcome_of = outcome
+                self.points_done.append({**point.record(), **outcome_of})
+                self.write()
+
+    def options(self, base: Cell, budget: Budget) -> EngineOptions:
+        """How the engine runs a point."""
+        options = dataclasses.replace(self.run.options, max_model_len=budget.max_model_len)
+        if not budget.grids:
+            return options
+        return dataclasses.replace(options, policy=make_policy(budget, self.config.frames, base.checkpoint))
 
     def point(self, base: Cell, spec: TaskSpec, budget: Budget, growth: Growth, scaling: str) -> Point:
         """One point: a run of one task, with what the budget buys."""
-        options = dataclasses.replace(self.run.options, max_model_len=budget.max_model_len)
-        if budget.grids:
-            options = dataclasses.replace(options, policy=make_policy(budget, self.config.frames, base.checkpoint))
+        options = self.options(base, budget)
         variant = scaled(base.variant, scaling, growth)
         kind = variant.scaling.type if variant is not base.variant else "none"
         name = base.label if kind == "none" else f"{base.label}--{kind}"
@@ -198,6 +223,8 @@ class Sweep:
         except NoRoomError as error:
             return {"status": "no room", "cause": str(error)}
         holder.wanted = point.config.options
+        print(f"{point.cell.label}: {point.budget.frames} frames, factor {point.cell.variant.scaling.factor:g}",
+              file=sys.stderr)  # fmt: skip
         try:
             entry, bad, _ = run_cell(point.config, point.cell, {point.task.name: plan}, holder)
         except DoesNotFitError as error:
@@ -246,10 +273,16 @@ class NoRoomError(Exception):
     """A video of the budget's length cannot hold what the task needs; one sentence."""
 
 
+def reached_positions(folder: Path, task: str) -> float | None:
+    """How far the positions of a point's prompts really went, counted from one; None when no prompt was answered."""
+    path = folder / "samples" / f"{task}.jsonl"
+    with path.open(encoding="utf-8") as lines:
+        found = [row["positions"]["max_position"] for row in map(json.loads, lines) if row.get("positions")]
+    return float(max(found)) + 1 if found else None
+
+
 def memory_cause(folder: Path) -> str | None:
     """The first cause in a cell's failures.jsonl that is about memory."""
-    import json
-
     path = folder / "failures.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return next((str(cause) for line in lines if says_memory(cause := json.loads(line)["cause"])), None)

@@ -1,7 +1,7 @@
 """Pictures that the vision encoder learns to see with: all that the small world is drawn with, placed at random.
 
 There is no question, no language model and no rotary variant here, so the encoder can favour none. Every patch is told
-what covers it most: a figure, a plate or a text; its colour, the box of the whole, the word it reads, how it moves.
+what covers it most: a figure, a plate or a text; its colour, the box of the whole, its characters, how it moves.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ LETTERS: Final = "ABCDEFGH"
 TEXTS: Final = tuple(
     dict.fromkeys([*ITEMS, *NAMES, *CITIES, *MONTHS, *WORDS, *SHOPS, *LETTERS, *(str(n) for n in range(101))])
 )
+GLYPHS: Final = "".join(sorted({glyph for text in TEXTS for glyph in text}))
 SCALE: Final = 28.0
 """Pixels by which boxes and motions are divided."""
 PATCH: Final = 14
@@ -70,7 +71,8 @@ class Targets:
     kind: npt.NDArray[np.int64]
     color: npt.NDArray[np.int64]
     """-1 where it does not matter"""
-    words: npt.NDArray[np.int64]
+    glyphs: npt.NDArray[np.float32]
+    """(patches, 2, characters): 1 for a character whose middle lies in the left or right half of the patch"""
     box: npt.NDArray[np.float32]
     """(patches, 4): left, top, right, bottom relative to the patch's middle, over `SCALE`"""
     motion: npt.NDArray[np.float32]
@@ -160,7 +162,8 @@ def targets(items: Sequence[Item], side: int) -> Targets:
     across = side // PATCH
     middle = (np.arange(across) + 0.5) * PATCH
     shape = (across, across)
-    kind, color, words = np.zeros(shape, np.int64), np.full(shape, -1), np.full(shape, -1)
+    kind, color = np.zeros(shape, np.int64), np.full(shape, -1)
+    glyphs = np.zeros((*shape, 2, len(GLYPHS)), np.float32)
     box, motion = np.zeros((*shape, 4), np.float32), np.zeros((*shape, 2), np.float32)
     most = np.full(shape, LEAST * PATCH * PATCH)
     for item in items:
@@ -172,12 +175,22 @@ def targets(items: Sequence[Item], side: int) -> Targets:
         most[here] = area[here]
         kind[here] = KINDS.index(item.kind)
         color[here] = -1 if item.color is None else list(COLORS).index(item.color)
-        words[here] = -1 if item.words is None else TEXTS.index(item.words)
+        if item.words is not None:
+            _spell(glyphs, item.words, item.box, here)
         edges = np.stack(np.broadcast_arrays(x1 - middle[None, :], y1 - middle[:, None], x2 - middle[None, :],
                                              y2 - middle[:, None]), axis=-1)  # fmt: skip
         box[here] = edges[here] / SCALE
         motion[here] = np.array(item.motion) / SCALE
-    return Targets(*(_by_cells(values) for values in (kind, color, words, box, motion)))
+    return Targets(*(_by_cells(values) for values in (kind, color, glyphs, box, motion)))
+
+
+def _spell(glyphs: npt.NDArray[np.float32], words: str, box: Box, here: npt.NDArray[np.bool_]) -> None:
+    """Mark where each character's middle is, in every row of patches that the text covers."""
+    x1, _, x2, _ = box
+    for i, glyph in enumerate(words):
+        half = int((x1 + (i + 0.5) / len(words) * (x2 - x1)) // (PATCH / 2))
+        rows = here[:, half // 2]
+        glyphs[rows, half // 2, half % 2, GLYPHS.index(glyph)] = 1.0
 
 
 def _by_cells(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -107,9 +107,9 @@ class Recipe:
     """Groups of questions that share a video."""
     data_seed: int = 1
     shape: Shape = field(default_factory=Shape)
-    seeing: Schedule = field(default_factory=lambda: Schedule(steps=2400, clip=5.0))
+    seeing: Schedule = field(default_factory=lambda: Schedule(steps=3600, clip=5.0))
     """Of the vision encoder, once."""
-    telling: Schedule = field(default_factory=lambda: Schedule(steps=3000))
+    telling: Schedule = field(default_factory=lambda: Schedule(steps=2000))
     """Of the language model and the connector, for every variant."""
     difficulty: Difficulty = DIFFICULTY
 

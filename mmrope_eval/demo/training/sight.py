@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from mmrope_eval.demo.training.loop import drill
-from mmrope_eval.demo.training.primer import FIGURES, KINDS, PRIMER_VERSION, TEXTS, Targets, primer, targets
+from mmrope_eval.demo.training.primer import FIGURES, GLYPHS, KINDS, PRIMER_VERSION, Targets, primer, targets
 from mmrope_eval.demo.training.recipe import Recipe, Schedule, fingerprint
 from mmrope_eval.demo.training.seeing import before_connector, patches
 from mmrope_eval.demo.world.scenes import COLORS
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 SIDES = (112, 112, 112, 56)
 """Pixels of the pictures of successive steps."""
-WORDS_WEIGHT = 0.5
-"""Of the loss on words, which are learnt late and would drown the rest."""
 PATCH_ROWS = 1536
 """Patches a step."""
 
@@ -36,21 +34,23 @@ class Examiner(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.sizes = (len(KINDS), len(COLORS), len(TEXTS), 4, 2)
+        self.sizes = (len(KINDS), len(COLORS), 2 * len(GLYPHS), 4, 2)
         self.heads = nn.Linear(hidden, sum(self.sizes))
 
     def loss(self, features: Tensor, wanted: Targets) -> Tensor:
         """Sum of what is missed, each kind over the patches that it concerns."""
-        kind, color, words, box, motion = self.heads(features).split(self.sizes, dim=1)
-        kinds, colors, texts = (torch.from_numpy(a) for a in (wanted.kind, wanted.color, wanted.words))
-        shown, told, written = kinds > 0, colors >= 0, texts >= 0
+        kind, color, glyphs, box, motion = self.heads(features).split(self.sizes, dim=1)
+        kinds, colors, marks = (torch.from_numpy(a) for a in (wanted.kind, wanted.color, wanted.glyphs))
+        shown, told, written = kinds > 0, colors >= 0, kinds == KINDS.index("text")
         figures = (kinds > 0) & (kinds <= len(FIGURES))
         edges, moves = (torch.from_numpy(a)[shown] for a in (wanted.box, wanted.motion))
         return (
             functional.cross_entropy(kind, kinds)
             + functional.cross_entropy(kind[figures], kinds[figures])
             + functional.cross_entropy(color[told], colors[told])
-            + WORDS_WEIGHT * functional.cross_entropy(words[written], texts[written])
+            + functional.binary_cross_entropy_with_logits(
+                glyphs[written], marks[written].flatten(1), reduction="sum"
+            ) / (1 + marks[written].sum())
             + 3 * functional.smooth_l1_loss(box[shown], edges, beta=0.1)
             + functional.smooth_l1_loss(motion[shown], moves, beta=0.1)
         )
