@@ -14,6 +14,7 @@ from typing import Any
 from mmrope_eval.engine.types import Failure, Response
 from mmrope_eval.suite import scorers, scoring
 from mmrope_eval.suite.aggregate import AGGREGATES, COLUMNS, Item
+from mmrope_eval.suite.guessing import chance_level
 from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.registry import Family, TaskSpec
 
@@ -109,7 +110,7 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
         "average": average,
         "groups": {name: {"value": percent(part.value), "n": part.n} for name, part in groups.items()},
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
-        "chance": plan.spec.chance,
+        "chance": percent(chance_of(average, scored)),
         "n": len(scored),
         "expected": full_size(plan.spec),
         "n_failed": sum(isinstance(one.result, Failure) for one in scored),
@@ -121,6 +122,16 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
         "data_fingerprint": plan.fingerprint(),
         "prompt_hash": plan.prompt_hash(),
     }
+
+
+def chance_of(average: str, scored: Sequence[Scored]) -> float:
+    """What guessing is expected to score on these samples; a failed one is wrong for a guesser too."""
+    answered = [(one, one.result) for one in scored if not isinstance(one.result, Failure)]
+    durations = [
+        next((facts.duration for facts in result.media if facts.kind == "video"), None) for _, result in answered
+    ]
+    lost = [None] * (len(scored) - len(answered))
+    return chance_level(average, [*(one.target for one, _ in answered), *lost], [*durations, *lost])
 
 
 def full_size(spec: TaskSpec) -> int | None:

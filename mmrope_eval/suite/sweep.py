@@ -171,11 +171,9 @@ class Sweep:
             first = first or growth.trained
             for scaling in self.config.scaling:
                 point = self.point(base, spec, budgets[context], growth, scaling)
-                if point.cell.variant is not base.variant:  # without growth a scaling changes nothing
-                    outcome_of = self.measure(point, plans, holder)
-                else:
-                    outcome_of = outcome
-                self.points_done.append({**point.record(), **outcome_of})
+                changed = point.cell.variant is not base.variant  # without growth a scaling changes nothing
+                measured = self.measure(point, plans, holder) if changed else outcome
+                self.points_done.append({**point.record(), **measured})
                 self.write()
 
     def options(self, base: Cell, budget: Budget) -> EngineOptions:

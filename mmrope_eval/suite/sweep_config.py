@@ -63,7 +63,7 @@ class SweepConfig:
             (self.train_context < 1, "needs `train_context`: the tokens that the checkpoints were trained on"),
             (not self.tasks and self.needle is None, "needs `tasks`, a `needle`, or both"),
             ("none" not in self.scaling, "needs `none` in `scaling`: factors are derived from the unscaled positions"),
-            (self.train_context not in self.contexts, "needs its `train_context` among its `contexts`, to compare with"),
+            (self.train_context not in self.contexts, "needs its `train_context` among its `contexts`"),
             (bool(unknown), f"has an unknown scaling {unknown}; choose from {', '.join(SCALINGS)}"),
             (self.frames.cells < 1 or self.frames.fps <= 0, "needs `frames` with cells of at least 1 and fps above 0"),
             (self.needle is not None and (self.needle.questions < 1 or not self.needle.depths),
