@@ -1,8 +1,10 @@
-"""The demo's training: what is taught is what is asked, each question as if alone, and an interruption changes nothing."""
+"""The demo's training: taught is what will be asked, each question as if alone; an interruption changes nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -15,6 +17,8 @@ from mmrope_eval.demo.training import language, lessons, model, packing, primer,
 from mmrope_eval.demo.training.loop import Course, Learner, drill, soft_targets
 from mmrope_eval.demo.training.recipe import DIFFICULTY, FAMILY, SECTIONS, VARIANTS, Recipe, Schedule
 from mmrope_eval.demo.world import COLUMNS, training_samples
+from mmrope_eval.reference import ReferenceModel
+from mmrope_eval.rope import Variant
 from mmrope_eval.suite.protocol import build_target
 from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.scorers import SCORERS
@@ -30,7 +34,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(shell: Path) -> dict[bool, lessons.Lessons]:
-    return {video: lessons.make_lessons(RECIPE, shell, RECIPE.shape.tokens_per_second, video=video) for video in (False, True)}
+    rate = RECIPE.shape.tokens_per_second
+    return {video: lessons.make_lessons(RECIPE, shell, rate, video=video) for video in (False, True)}
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -85,29 +90,28 @@ def test_a_packed_question_is_the_question_alone(
     group = made[video].groups[index]
     alone = [replace(group, questions=(question,)) for question in group.questions[: packing.MOST_QUESTIONS]]
     assert len(alone) > 1
-    together = _logits(reference, chosen, [packing.make_row(0, group, video=video)], [group], made[video], index)
-    single = [_logits(reference, chosen, [packing.make_row(0, one, video=video)], [one], made[video], index) for one in alone]
+    pixels, grids = seeing.encoder_input(made[video], [index])
+    with torch.no_grad():
+        seen = reference.model.model.visual(pixels, grid_thw=grids).pooler_output
+        together, *single = (_logits(reference, chosen, one, seen, video=video) for one in (group, *alone))
     torch.testing.assert_close(together, torch.cat(single), atol=2e-4, rtol=0)
 
 
 def _logits(
-    reference: object, variant: object, rows: list[packing.Row], groups: list[lessons.Group], source: lessons.Lessons, index: int
+    reference: ReferenceModel, variant: Variant, group: lessons.Group, seen: torch.Tensor, *, video: bool
 ) -> torch.Tensor:
-    """Logits at all places where something is learnt, by the loop's own arithmetic."""
-    batch = packing.pack(rows)
-    net = reference.model  # type: ignore[attr-defined]
-    with torch.no_grad():
-        seen = net.model.visual(*seeing.encoder_input(source, [index])[:1], grid_thw=seeing.encoder_input(source, [index])[1]).pooler_output
-        tokens = torch.from_numpy(batch.tokens)
-        shown = (tokens == net.config.image_token_id) | (tokens == net.config.video_token_id)
-        embeddings = net.model.language_model.embed_tokens(tokens).masked_scatter(shown[..., None], seen)
-        hidden = net.model.language_model(
-            inputs_embeds=embeddings,
-            position_ids=torch.from_numpy(packing.Positions(variant).of(batch, groups)),  # type: ignore[arg-type]
-            attention_mask=torch.from_numpy(batch.mask),
-            use_cache=False,
-        ).last_hidden_state
-        return net.lm_head(hidden[torch.from_numpy(batch.labels) >= 0])
+    """Logits at all places of a group's row where something is learnt."""
+    batch = packing.pack([packing.make_row(0, group, video=video)])
+    net = reference.model
+    tokens = torch.from_numpy(batch.tokens)
+    shown = (tokens == net.config.image_token_id) | (tokens == net.config.video_token_id)
+    hidden = net.model.language_model(
+        inputs_embeds=net.model.language_model.embed_tokens(tokens).masked_scatter(shown[..., None], seen),
+        position_ids=torch.from_numpy(packing.Positions(variant).of(batch, [group])),
+        attention_mask=torch.from_numpy(batch.mask),
+        use_cache=False,
+    ).last_hidden_state
+    return net.lm_head(hidden[torch.from_numpy(batch.labels) >= 0])
 
 
 def test_padding_changes_nothing(shell: Path, made: dict[bool, lessons.Lessons]) -> None:
@@ -145,22 +149,25 @@ def _trained(
     chosen = model.demo_variant("mrope-i")
     rows = {v: [packing.make_row(i, g, video=v) for i, g in enumerate(m.groups)] for v, m in made.items()}
     course = Course(made, rows, schedule.tokens, seed=1)
+    scales = language.scales(language.read_tokenizer(shell))
+    positions = packing.Positions(chosen)
     for stop in stops:
         reference = model.new_model(shell, chosen, seed=0)
-        net = reference.model
-        scales = language.scales(language.read_tokenizer(shell))
-        learner = Learner(reference, soft_targets(net.config.get_text_config().vocab_size, scales, 2.0), end=258)
-        positions = packing.Positions(chosen)
-
-        def losses(first: int):  # type: ignore[no-untyped-def]
-            for video, batch in course.batches(first):
-                pixels, grids = seeing.encoder_input(made[video], batch.groups)
-                seen = net.model.visual(pixels, grid_thw=grids).pooler_output
-                yield learner.loss(batch, seen, positions.of(batch, made[video].groups), video=video)
-
-        log = drill(net, list(net.parameters()), losses, schedule, folder, stop)
+        size = reference.model.config.get_text_config().vocab_size
+        learner = Learner(reference, soft_targets(size, scales, 2.0), end=258)
+        losses = partial(_losses, reference, learner, course, positions)
+        log = drill(reference.model, list(reference.model.parameters()), losses, schedule, folder, stop)
         assert log[-1]["step"] == stop
-    return net.state_dict()
+    return reference.model.state_dict()
+
+
+def _losses(
+    reference: ReferenceModel, learner: Learner, course: Course, positions: packing.Positions, first: int
+) -> Iterator[torch.Tensor]:
+    for video, batch in course.batches(first):
+        pixels, grids = seeing.encoder_input(course.lessons[video], batch.groups)
+        seen = reference.model.model.visual(pixels, grid_thw=grids).pooler_output
+        yield learner.loss(batch, seen, positions.of(batch, course.lessons[video].groups), video=video)
 
 
 def test_soft_labels_are_distributions_around_the_label(shell: Path) -> None:
