@@ -69,9 +69,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def sweep_of(**changes: Any) -> SweepConfig:
-    settings: dict[str, Any] = {"path": Path("test.yaml"), "title": "Test", "contexts": CONTEXTS, "train_context": 400,
-                                "needle": NEEDLE, "frames": FRAMES}  # fmt: skip
-    return SweepConfig(**{**settings, **changes})
+    settings: dict[str, Any] = {"path": Path("test.yaml"), "title": "Test", "contexts": CONTEXTS, "needle": NEEDLE,
+                                "frames": FRAMES, **changes}  # fmt: skip
+    return SweepConfig(**{"train_context": min(c for c in settings["contexts"] if c >= 400), **settings})
 
 
 @dataclass
@@ -83,6 +83,8 @@ class Machine:
     breaks_at: int | None = None
     """max_tokens of video beyond which answering runs out of memory."""
     dies_at: int | None = None
+    furthest: float = 1e9
+    """Positions go no further: the videos are too short, or tell the time in seconds."""
     log: list[str] = field(default_factory=list)
 
     def __call__(self, checkpoint: Any, variant: Any, options: EngineOptions) -> MachineEngine:
@@ -113,7 +115,7 @@ class MachineEngine(FakeEngine):
         if self.machine.breaks_at and tokens >= self.machine.breaks_at:
             return Failure(request.id, "engine", "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")
         media = tuple(facts(part) for part in request.content if not isinstance(part, str))
-        positions = PositionFacts("f", float(tokens), 0.0)
+        positions = PositionFacts("f", min(float(tokens), self.machine.furthest), 0.0)
         return Response(request.id, "B", (66,), "stop", 100 + tokens, media, positions)
 
 
@@ -223,6 +225,15 @@ class TestSweeping:
         assert factors[0] == 1 < factors[1] < factors[2]
         assert points[1280, "none"]["factor"] == 1
 
+    def test_the_factor_comes_from_the_positions_really_reached(self, checkpoint: Path, tmp_path: Path) -> None:
+        go(checkpoint, tmp_path, Machine(furthest=299), sweep_of(contexts=(400, 640, 1280)))
+        points = by_point(tmp_path)
+        trained = points[400, "none"]["trained_reach"]
+        assert trained == points[400, "none"]["frames"] * 2 + 1 < 300
+        for context in (640, 1280):
+            assert points[context, "ntk"]["factor"] == round(300 / trained, 6)
+            assert points[context, "none"]["target_reach"] == 300
+
     def test_the_videos_have_the_budget_s_frames(self, checkpoint: Path, tmp_path: Path) -> None:
         import av
 
@@ -329,8 +340,7 @@ class TestReport:
         assert {path.name for path in paths} == {
             "sweep.csv", "needle.csv", "sweep.pdf", "sweep.png", "needle.pdf", "needle.png"}
         for name in ("sweep", "needle"):
-            first = (folder / f"{name}.pdf").read_bytes()
-            assert first.startswith(b"%PDF") and b"/Subtype /Image" not in first or name == "needle"
+            assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
             with Image.open(folder / f"{name}.png") as picture:
                 assert min(picture.size) > 200
         before = {path.name: path.read_bytes() for path in paths}
@@ -343,7 +353,7 @@ class TestReport:
         assert len(set(looks)) == len(looks)
 
     def test_no_sweep(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="holds no sweep.json"):
+        with pytest.raises(UserError, match=r"holds no sweep\.json"):
             load_sweep(tmp_path)
 
 
@@ -351,7 +361,8 @@ class TestConfig:
     @pytest.mark.parametrize("name", ["extrapolation", "demo"])
     def test_the_files_of_the_project(self, name: str) -> None:
         config = read_sweep(name)
-        assert config.tasks == ("videomme", "lvbench", "mlvu") and config.needle is not None
+        assert "lvbench" in config.tasks
+        assert config.needle is not None
         assert config.contexts[-1] == 8 * config.train_context and config.scaling == ("none", "linear", "ntk", "yarn")
 
     @pytest.mark.parametrize(("old", "new", "message"), [
@@ -361,13 +372,15 @@ class TestConfig:
         ("contexts: [64]", "contexts: []", "needs `contexts`"),
         ("needle: {}", "", "needs `tasks`, a `needle`, or both"),
         ("needle: {}", "needle: {depth: [1]}", "unknown key 'depth'"),
-        ("needle: {}", "needle: {}\nscaling: [yarm]", "unknown scaling"),
+        ("needle: {}", "needle: {}\nscaling: [none, yarm]", "unknown scaling"),
         ("needle: {}", "needle: {}\nframes: {cells: 0}", "needs `frames`"),
-        ("train_context: 32", "train_context: two", "cannot be 'two'"),
+        ("train_context: 64", "train_context: two", "cannot be 'two'"),
+        ("train_context: 64", "train_context: 32", "needs its `train_context` among its `contexts`"),
+        ("needle: {}", "needle: {}\nscaling: [yarn]", "needs `none` in `scaling`"),
     ])
     def test_a_wrong_file_is_named_with_its_fault(self, tmp_path: Path, old: str, new: str, message: str) -> None:
         path = tmp_path / "mine.yaml"
-        path.write_text("contexts: [64]\ntrain_context: 32\nneedle: {}\n".replace(old, new))
+        path.write_text("contexts: [64]\ntrain_context: 64\nneedle: {}\n".replace(old, new))
         with pytest.raises(UserError, match=message) as caught:
             read_sweep(str(path))
         assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
@@ -398,5 +411,5 @@ def test_too_little_memory_for_the_pixels_is_known_before(
 
     monkeypatch.setattr(sweep_engine, "available_memory", lambda: 2**32)
     sweep_engine.check_memory(read_checkpoint(checkpoint), options(1 << 14))
-    with pytest.raises(MemoryError, match="262144 tokens of context, 4.0 GiB available"):
+    with pytest.raises(MemoryError, match=r"262144 tokens of context, 4\.0 GiB available"):
         sweep_engine.check_memory(read_checkpoint(checkpoint), options(1 << 18))
