@@ -269,13 +269,14 @@ def detectable_difference(layout: Layout, first: Floats, second: Floats, *, alph
 
 
 def cautious_error(layout: Layout, values: Floats) -> tuple[float, float]:
-    """A score and its `standard_error`; where nothing varies, both after two more right and two more wrong clusters.
+    """A score and its `standard_error` where that is taken for certain although it rests on few clusters.
 
-    (Agresti & Coull 1998. A column that is all wrong is not known to be so for certain.)
+    It is widened as Student's t is wider than the normal distribution. Where nothing varies, both are those after two
+    more right and two more wrong clusters (Agresti & Coull 1998): a column that is all wrong may not be so for certain.
     """
     found, score = standard_error(layout, values), layout.score(values)
     if found > 0:
-        return score, found
+        return score, found * math.sqrt((layout.clusters - 1) / max(layout.clusters - 3, 1))
     n = layout.clusters + 4
     share = (layout.clusters * score + 2) / n
     return share, math.sqrt(share * (1 - share) / n)
