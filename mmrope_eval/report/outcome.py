@@ -136,7 +136,7 @@ def markdown(found: Outcome) -> str:
 
     rows = [
         [WORDS[one.state], plain(one.cell), plain(one.column), number(one.baseline), number(one.score),
-         points(one.change, sign=True), span(one), "—" if math.isnan(one.p) else chance(one.p).removeprefix("p ").removeprefix("= "),
+         points(one.change, sign=True), span(one), short(one.p),
          points(one.detectable)]
         for state in WORDS for one in found.of(state)
     ]
@@ -164,6 +164,11 @@ def plain(text: str) -> str:
 def number(value: float | None) -> str:
     """A score, or an em dash."""
     return points(math.nan if value is None else value)
+
+
+def short(p: float) -> str:
+    """A p-value under a heading that says so, or an em dash."""
+    return "—" if math.isnan(p) else chance(p).removeprefix("p ").removeprefix("= ")
 
 
 def span(one: Verdict) -> str:
