@@ -282,7 +282,8 @@ class TestSweeping:
 
     def test_text_that_leaves_no_room(self, checkpoint: Path, tmp_path: Path) -> None:
         go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(50, 150, 640), scaling=("none",)))
-        assert [point["status"] for point in by_point(tmp_path).values()] == ["no room", "no room", "done"]
+        found = {context: point["status"] for (context, _), point in by_point(tmp_path).items()}
+        assert found == {50: "no room", 150: "no room", 640: "done"}
 
     def test_benchmarks_beside_the_needle(self, checkpoint: Path, tmp_path: Path) -> None:
         world = build_world(tmp_path / "world", n=3, columns=["lvbench"])
