@@ -74,7 +74,7 @@ class Learner:
     """A reference model that learns from packed batches."""
 
     def __init__(self, reference: ReferenceModel, soft: torch.Tensor, end: int) -> None:
-        self._reference, self._soft, self._end = reference, soft, end
+        self._reference, self._soft, self._end = reference, soft.to(reference.model.device), end
 
     def loss(self, batch: Packed, seen: torch.Tensor, positions: npt.NDArray[np.float64], *,
              video: bool) -> torch.Tensor:  # fmt: skip
@@ -85,19 +85,21 @@ class Learner:
         import torch
 
         model = self._reference.model
-        tokens = torch.from_numpy(batch.tokens)
+        tokens, places, mask, labels, on_scale = (
+            torch.from_numpy(array).to(model.device)
+            for array in (batch.tokens, positions, batch.mask, batch.labels, batch.scaled)
+        )
         shown = tokens == (model.config.video_token_id if video else model.config.image_token_id)
         embeddings = model.model.language_model.embed_tokens(tokens).masked_scatter(shown[..., None], seen)
         hidden = model.model.language_model(
             inputs_embeds=embeddings,
-            position_ids=torch.from_numpy(positions),
-            attention_mask=torch.from_numpy(batch.mask),
+            position_ids=places,
+            attention_mask=mask,
             use_cache=False,
         ).last_hidden_state
-        labels = torch.from_numpy(batch.labels)
         learnt = labels >= 0
         logprobs = model.lm_head(hidden[learnt]).float().log_softmax(-1)
-        wanted, scaled = labels[learnt], torch.from_numpy(batch.scaled)[learnt]
+        wanted, scaled = labels[learnt], on_scale[learnt]
         losses = -logprobs.gather(1, wanted[:, None])[:, 0]
         losses = losses.masked_scatter(scaled, -(self._soft[wanted[scaled]] * logprobs[scaled]).sum(1))
         weights = torch.where(wanted == self._end, SHORT, 1.0)

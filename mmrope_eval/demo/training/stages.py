@@ -82,6 +82,7 @@ def learn_to_tell(
     schedule = school.recipe.telling
     chosen = model.demo_variant(variant)
     reference = model.new_model(school.shell, chosen, seed)
+    reference.model.to("cuda" if torch.cuda.is_available() else "cpu")
     visual = reference.model.model.visual
     visual.load_state_dict(school.visual, strict=False)
     for name, parameter in visual.named_parameters():
@@ -93,7 +94,7 @@ def learn_to_tell(
 
     def losses(first: int) -> Iterator[torch.Tensor]:
         for video, batch in course.batches(first):
-            seen = visual.merger(school.features(video, batch.groups))
+            seen = visual.merger(school.features(video, batch.groups).to(reference.model.device))
             yield learner.loss(batch, seen, positions.of(batch, school.lessons[video].groups), video=video)
 
     learnt = [parameter for parameter in reference.model.parameters() if parameter.requires_grad]
