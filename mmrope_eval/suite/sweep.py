@@ -42,7 +42,7 @@ from mmrope_eval.suite.sweep_budget import (
     stamp_tokens,
     text_tokens,
 )
-from mmrope_eval.suite.sweep_config import Frames, Needle, SweepConfig
+from mmrope_eval.suite.sweep_config import Needle, SweepConfig
 from mmrope_eval.suite.sweep_engine import (
     DoesNotFitError,
     SweepHolder,
@@ -302,6 +302,3 @@ def prompt_writer(checkpoint: Checkpoint) -> Writer:
 
 def _never(*_: object) -> Any:
     raise AssertionError("a sweep starts its engine with options")
-
-
-__all__ = ["Frames", "Sweep", "live_engine", "prompt_writer"]
