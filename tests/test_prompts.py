@@ -45,7 +45,8 @@ def row_of(task: str) -> dict[str, Any]:
 
 def folder_of_videos(root: Path) -> Path:
     """Every video that the rows name, as an empty file, and one file of subtitles."""
-    names = ("star/Charades_segment/a.mp4", "Charades_v1_480/B.mp4", "data/C.mp4", "D.mp4", "E.mp4", "F.mp4", "videos/G.mp4")
+    plain = ("D.mp4", "E.mp4", "F.mp4", "videos/G.mp4")
+    names = ("star/Charades_segment/a.mp4", "Charades_v1_480/B.mp4", "data/C.mp4", *plain)
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
