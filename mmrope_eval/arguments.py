@@ -249,6 +249,9 @@ def _media_arguments(parser: argparse.ArgumentParser) -> None:
     media.add_argument("--fps", metavar="F", type=rate, help="video frames per second")
     media.add_argument("--max-frames", metavar="N", type=positive, help="most frames taken from one video")
     media.add_argument("--video-tokens", metavar="N", type=positive, help="most vision tokens for one video")
+    media.add_argument("--min-frame-pixels", metavar="N", type=pixels,
+                       help="smallest video frame in pixels; smaller ones are enlarged (recorded)")
+    media.add_argument("--max-frame-pixels", metavar="N", type=pixels, help="largest video frame in pixels")
 
 
 def _engine_arguments(parser: argparse.ArgumentParser) -> None:

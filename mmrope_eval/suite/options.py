@@ -78,5 +78,7 @@ def media_policy(args: argparse.Namespace) -> MediaPolicy:
         "video_fps": args.fps,
         "video_max_frames": args.max_frames,
         "video_max_tokens": args.video_tokens,
+        "frame_min_pixels": args.min_frame_pixels,
+        "frame_max_pixels": args.max_frame_pixels,
     }
     return MediaPolicy(**{name: value for name, value in given.items() if value is not None})
