@@ -183,3 +183,10 @@ def test_list_and_show_print_what_exists() -> None:
     shown = call("show", "mrope", "--set", "mrope_section=[8,28,28]", "--set", "temporal_stride=2").stdout
     assert "* mrope_section: (8, 28, 28)" in shown
     assert "* temporal_stride: 2" in shown
+
+
+def test_the_demo_names_a_checkpoint_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--checkpoints", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert f"checkpoint {tmp_path / 'vanilla'} is missing" in message
+    assert "demo train --variant vanilla" in message

@@ -23,7 +23,7 @@ TABLE_2 = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mro
 
 NOTE = """\
 Tiny models (0.9 M parameters) trained for minutes on a synthetic world: what they say about the variants holds there.
-docs/demo.md has intervals, seeds and what can be concluded; `mmrope-eval compare` tests two rows against each other."""
+`mmrope-eval table 2 RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows."""
 
 
 def main(args: argparse.Namespace) -> int:
@@ -63,8 +63,8 @@ def checkpoints(folder: Path | None, variants: list[str] | None) -> list[Path]:
     for path in found:
         if not (path / "model.safetensors").is_file():
             raise UserError(
-                f"The demo's checkpoint {path} is missing; clone the repository, which has it in checkpoints/, or make "
-                f"it: mmrope-eval demo train --variant {path.name} --out {home}."
+                f"The demo's checkpoint {path} is missing; make it with mmrope-eval demo train --variant {path.name} "
+                f"--out {home}, or see the variants run without training: mmrope-eval demo untrained."
             )
     return found
 

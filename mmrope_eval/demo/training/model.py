@@ -42,6 +42,12 @@ def write_shell(out: Path, shape: Shape, words: Sequence[str], variant: str | No
         "use_cache": True,
     }
     config = qwen2_5_config(text, shape.head_dim, True, "float32")
+    config["vision_config"] |= {
+        "hidden_size": shape.vision_hidden_size,
+        "intermediate_size": shape.vision_intermediate_size,
+        "depth": shape.vision_depth,
+        "num_heads": shape.vision_heads,
+    }
     config["initializer_range"] = config["vision_config"]["initializer_range"] = shape.initial
     if variant is not None:
         config["mm_rope"] = demo_variant(variant).to_dict() if variant in SECTIONS else variant

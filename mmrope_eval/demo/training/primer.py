@@ -31,7 +31,7 @@ from mmrope_eval.demo.world.scenes import (
     stamp,
 )  # fmt: skip
 
-PRIMER_VERSION: Final = 1
+PRIMER_VERSION: Final = 2
 """Raise it when the same seed gives another picture."""
 
 FIGURES: Final = (*SHAPES, *PEOPLE, *POSES)
@@ -86,7 +86,7 @@ def primer(rng: Random, side: int) -> tuple[Pixels, list[Item]]:
     frames = [backdrop(background, side, side).copy() for _ in range(2)]
     items: list[Item] = []
     for _ in range(between(rng, (1, 4) if moving else (2, 7))):
-        what = pick(rng, ("figure", "figure", "figure", "figure", "text", "text", "plate"))
+        what = pick(rng, ("figure", "figure", "figure", "text", "text", "text", "plate"))
         for _ in range(8):
             if what == "figure":
                 item, draw = _figure(rng, side, moving)
@@ -130,8 +130,8 @@ def _plate(rng: Random, side: int) -> tuple[Item, Drawing]:
 
 
 def _text(rng: Random, side: int, bright: bool) -> tuple[Item, Drawing]:
-    words, height = pick(rng, TEXTS), between(rng, (14, 26) if side > 100 else (12, 24))
-    if chance(rng, 0.3):
+    words, height = pick(rng, TEXTS), between(rng, (15, 34) if side > 100 else (14, 26))
+    if chance(rng, 0.15):
         mask = text_mask(words, float(between(rng, (8, 11))))
     else:
         mask = np.max(letters(words, height, 0, pick(rng, (0.0, 0.0, 0.25)), 0), axis=0)

@@ -64,6 +64,10 @@ class Shape:
     """Query heads and KV heads: as many KV heads as axes need rows, so that MHRoPE is real."""
     rope_theta: float = 50.0
     """Chosen for the grids and seconds of the small world: at 1e6 most pairs would hardly turn."""
+    vision_hidden_size: int = 96
+    vision_intermediate_size: int = 192
+    vision_depth: int = 3
+    vision_heads: int = 3
     tokens_per_second: int = 2
     initial: float = 0.06
     """Standard deviation of initial weights: the usual 0.02 is for matrices a hundred times wider."""
@@ -107,9 +111,9 @@ class Recipe:
     """Groups of questions that share a video."""
     data_seed: int = 1
     shape: Shape = field(default_factory=Shape)
-    seeing: Schedule = field(default_factory=lambda: Schedule(steps=3600, clip=5.0))
+    seeing: Schedule = field(default_factory=lambda: Schedule(steps=7000, learning_rate=1.5e-3, clip=5.0))
     """Of the vision encoder, once."""
-    telling: Schedule = field(default_factory=lambda: Schedule(steps=2000))
+    telling: Schedule = field(default_factory=lambda: Schedule(steps=4500))
     """Of the language model and the connector, for every variant."""
     difficulty: Difficulty = DIFFICULTY
 
