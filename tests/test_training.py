@@ -34,8 +34,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(shell: Path) -> dict[bool, lessons.Lessons]:
-    rate = RECIPE.shape.tokens_per_second
-    return {video: lessons.make_lessons(RECIPE, shell, rate, video=video) for video in (False, True)}
+    return {video: lessons.make_lessons(RECIPE, shell, video=video) for video in (False, True)}
 
 
 @pytest.mark.parametrize("column", COLUMNS)

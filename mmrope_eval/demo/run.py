@@ -19,8 +19,6 @@ from mmrope_eval.errors import UserError
 if TYPE_CHECKING:
     from mmrope_eval.suite.options import RunConfig
 
-TABLE_2 = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i")
-
 NOTE = """\
 Tiny models (0.9 M parameters) trained for minutes on a synthetic world: what they say about the variants holds there.
 `mmrope-eval table 2 RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows."""
@@ -56,6 +54,7 @@ def part(args: argparse.Namespace) -> int:
 
 def checkpoints(folder: Path | None, variants: list[str] | None) -> list[Path]:
     """The folders of the trained checkpoints. UserError when one is missing."""
+    from mmrope_eval.demo.training.recipe import TABLE_2
     from mmrope_eval.suite.registry import project_dir
 
     home = folder or project_dir("checkpoints")

@@ -114,10 +114,9 @@ def _assemble(
     except ValueError as error:
         raise MediaError(f"{source.path}: {error}.") from error
     patch = geometry.temporal_patch_size
-    padding = -len(chosen.positions) % patch
+    positions, times = fill_patches(chosen, patch)
+    padding = len(positions) - len(chosen.positions)
     frames = read_frames(source.path, index, chosen.positions, plan.size, padding)
-    positions = np.append(chosen.positions, np.repeat(chosen.positions[-1:], padding))
-    times = np.append(chosen.times, np.repeat(chosen.times[-1:], padding))
     metadata, seconds_per_grid = clock_metadata(times, len(chosen.times), chosen.duration, patch)
     facts = MediaFacts(
         kind="video",
@@ -135,6 +134,13 @@ def _assemble(
         notes=(*index.notes, *chosen.notes, *_loss_notes(index, chosen, plan.size, plan.tokens, padding, policy)),
     )
     return LoadedVideo(frames, metadata, facts)
+
+
+def fill_patches(chosen: Selection, temporal_patch_size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Positions and times of a selection with its last frame repeated until the frames fill whole temporal patches."""
+    padding = -len(chosen.positions) % temporal_patch_size
+    positions = np.append(chosen.positions, np.repeat(chosen.positions[-1:], padding))
+    return positions, np.append(chosen.times, np.repeat(chosen.times[-1:], padding))
 
 
 def _loss_notes(

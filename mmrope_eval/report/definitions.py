@@ -60,9 +60,14 @@ class TableDefinition:
 
     def benchmarks(self, column: str) -> tuple[str, ...]:
         """The benchmarks behind a column: itself, or an average's, averages of averages resolved."""
-        if column not in self.averages:
-            return (column,)
-        return tuple(dict.fromkeys(one for part in self.averages[column] for one in self.benchmarks(part)))
+        return benchmarks_behind(column, self.averages)
+
+
+def benchmarks_behind(column: str, averages: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The benchmarks behind a column, each once: itself, or an average's, averages of averages resolved."""
+    if column not in averages:
+        return (column,)
+    return tuple(dict.fromkeys(one for part in averages[column] for one in benchmarks_behind(part, averages)))
 
 
 def home() -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report import stats
-from mmrope_eval.report.definitions import home, read_yaml
+from mmrope_eval.report.definitions import benchmarks_behind, home, read_yaml
 from mmrope_eval.report.intervals import Spread, spread_of
 from mmrope_eval.report.pairing import folder, layout_of, rows_of, samples_of
 from mmrope_eval.report.published import Published
@@ -67,7 +67,7 @@ def cells_of(run: Run, cell: Cell, name: str, reported: Mapping[str, float],
     """The published scores of one cell's variant beside its own."""
     own = measure(run, cell, name)
     for column, value in reported.items():
-        benchmarks = behind(column, averages)
+        benchmarks = benchmarks_behind(column, averages)
         lacking = [one for one in benchmarks if one not in own.scores]
         if lacking:
             what = "the run did not evaluate it" if lacking == [column] else f"the run lacks {', '.join(lacking)}"
@@ -82,13 +82,6 @@ def cells_of(run: Run, cell: Cell, name: str, reported: Mapping[str, float],
 def answers(score: float, error: float) -> float:
     """How many right or wrong answers have this standard error at this score, both 0 to 100."""
     return score * (100 - score) / error**2
-
-
-def behind(column: str, averages: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """The benchmarks behind a column: itself, or those of an average."""
-    if column not in averages:
-        return (column,)
-    return tuple(one for part in averages[column] for one in behind(part, averages))
 
 
 def measure(run: Run, cell: Cell, name: str) -> Own:

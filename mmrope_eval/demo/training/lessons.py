@@ -8,7 +8,7 @@ reads as well as its letter.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, islice
@@ -24,7 +24,7 @@ from mmrope_eval.demo.training.recipe import CLIP_KINDS, FAMILY, GEOMETRY, KINDS
 from mmrope_eval.demo.world import Sample, training_samples
 from mmrope_eval.demo.world.clips import Clip
 from mmrope_eval.engine.media_frames import FrameIndex
-from mmrope_eval.engine.media_video import clock_metadata, select_frames
+from mmrope_eval.engine.media_video import clock_metadata, fill_patches, select_frames
 from mmrope_eval.engine.types import VideoSource
 from mmrope_eval.suite.choice import read_options
 from mmrope_eval.suite.protocol import build_target, render
@@ -105,9 +105,7 @@ def clip_frames(clip: Clip, span: tuple[float, float] | None) -> tuple[Pixels, f
         truncated=None,
     )
     chosen = select_frames(VideoSource(Path("clip"), start, end), media_policy(), GEOMETRY, index)
-    padding = -len(chosen.positions) % GEOMETRY.temporal_patch_size
-    positions = np.append(chosen.positions, np.repeat(chosen.positions[-1:], padding))
-    times = np.append(chosen.times, np.repeat(chosen.times[-1:], padding))
+    positions, times = fill_patches(chosen, GEOMETRY.temporal_patch_size)
     _, seconds = clock_metadata(times, len(chosen.times), chosen.duration, GEOMETRY.temporal_patch_size)
     return clip.frames(positions.tolist()), seconds
 
@@ -141,7 +139,7 @@ def make_words(recipe: Recipe, groups: int = 4000) -> list[str]:
     return language.vocabulary((tasks[name].prompt(FAMILY) for name in [*columns, "refcoco_val"]), texts)
 
 
-def make_lessons(recipe: Recipe, folder: Path, tokens_per_second: int, *, video: bool) -> Lessons:
+def make_lessons(recipe: Recipe, folder: Path, *, video: bool) -> Lessons:
     """Draw, render and tokenise `recipe.pictures` or `recipe.clips` groups."""
     tasks = Registry().tasks
     tokenizer = language.read_tokenizer(folder)
@@ -165,7 +163,8 @@ def make_lessons(recipe: Recipe, folder: Path, tokens_per_second: int, *, video:
             for question in questions
         )
         before = (*tokenizer.encode(questions[0].before).ids, vision_start)
-        groups.append(Group(t, cells, cells, seconds * tokens_per_second if video else 1.0, start, before, encoded))
+        step = seconds * recipe.shape.tokens_per_second if video else 1.0
+        groups.append(Group(t, cells, cells, step, start, before, encoded))
         frames.append(seen)
         start += len(seen)
     return Lessons(tuple(groups), np.concatenate(frames), video)
@@ -178,7 +177,7 @@ def load_lessons(recipe: Recipe, folder: Path, work: Path, *, video: bool) -> Le
     pixels, words = stem.with_suffix(".npy"), stem.with_suffix(".json")
     if not words.is_file():
         work.mkdir(parents=True, exist_ok=True)
-        made = make_lessons(recipe, folder, recipe.shape.tokens_per_second, video=video)
+        made = make_lessons(recipe, folder, video=video)
         np.save(pixels, made.frames)
         partial = words.with_suffix(".partial")
         partial.write_text(json.dumps([_to_json(group) for group in made.groups]))
@@ -210,12 +209,3 @@ def _from_json(entry: list[Any]) -> Group:
     t, h, w, step, start, before, questions = entry
     asked = tuple((tuple(q), tuple(a), scaled) for q, a, scaled in questions)
     return Group(t, h, w, step, start, tuple(before), asked)
-
-
-def describe(lessons: Mapping[str, Lessons]) -> dict[str, int]:
-    """How much there is to learn from: groups, questions and answer tokens by kind of medium."""
-    counts = {}
-    for name, made in lessons.items():
-        counts[f"{name} groups"] = len(made.groups)
-        counts[f"{name} questions"] = sum(len(group.questions) for group in made.groups)
-    return counts

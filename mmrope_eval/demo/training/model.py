@@ -65,12 +65,9 @@ def new_model(shell: Path, variant: Variant, seed: int) -> ReferenceModel:
     from mmrope_eval.reference import new_reference
 
     config = transformers.AutoConfig.from_pretrained(shell, local_files_only=True)
-    state = torch.random.get_rng_state()
-    try:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return new_reference(config, variant, attention="eager")
-    finally:
-        torch.random.set_rng_state(state)
 
 
 def vision_part(state: dict[str, torch.Tensor], *, connector: bool = True) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from mmrope_eval.demo.training import model
 from mmrope_eval.demo.training.recipe import CONTEXT, Recipe
 from mmrope_eval.demo.training.stages import School
 from mmrope_eval.reference import ReferenceModel
+from mmrope_eval.suite.results import write_json, write_lines
 
 MANIFEST = "manifest.json"
 ABOUT = "training.json"
@@ -32,7 +33,7 @@ def publish(
     shutil.rmtree(folder, ignore_errors=True)
     model.write_shell(folder, school.recipe.shape, school.words, variant)
     model.save_checkpoint(reference, folder)
-    write_log(folder / LOG, log)
+    write_lines(folder / LOG, log)
     about = {
         "variant": variant,
         "variant_fingerprint": model.demo_variant(variant).fingerprint,
@@ -45,8 +46,8 @@ def publish(
         "parameters": sum(parameter.numel() for parameter in reference.model.parameters()),
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
     }
-    _write(folder / ABOUT, about)
-    write_log(out / "sight.jsonl", school.sight_log)
+    write_json(folder / ABOUT, about)
+    write_lines(out / "sight.jsonl", school.sight_log)
     write_manifest(school.recipe, out)
     return folder
 
@@ -54,15 +55,4 @@ def publish(
 def write_manifest(recipe: Recipe, out: Path) -> None:
     """One file on all checkpoints below `out`, and the recipe that they share."""
     made = {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob(f"*/{ABOUT}"))}
-    _write(out / MANIFEST, {"context": CONTEXT, "recipe": recipe.to_dict(), "checkpoints": made})
-
-
-def write_log(path: Path, log: Sequence[dict[str, Any]]) -> None:
-    """A training's log, one JSON object a line."""
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8")
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_json(out / MANIFEST, {"context": CONTEXT, "recipe": recipe.to_dict(), "checkpoints": made})

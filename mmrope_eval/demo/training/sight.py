@@ -90,10 +90,9 @@ def key(recipe: Recipe) -> str:
 def learn_to_see(reference: ReferenceModel, schedule: Schedule, folder: Path, stop: int | None = None) -> list[Any]:
     """Train the vision encoder of `reference` in place; the log."""
     visual = reference.model.model.visual
-    state = torch.random.get_rng_state()
-    torch.manual_seed(0)
-    examiner = Examiner(visual.config.hidden_size)
-    torch.random.set_rng_state(state)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        examiner = Examiner(visual.config.hidden_size)
     both = nn.ModuleDict({"visual": visual, "examiner": examiner})
 
     def losses(first: int) -> Iterator[Tensor]:

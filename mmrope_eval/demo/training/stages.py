@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,12 @@ class School:
         starts = {video: seeing.patch_starts(made[video]) for video in KINDS}
         return cls(recipe, work, words, shell, made, state, tuple(log), seen, starts)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """sha256 of the lessons."""
         return lessons.lessons_key(self.recipe, self.shell)
 
+    @cached_property
     def course(self) -> Course:
         """The order in which the lessons are taught; the same for every variant and training seed."""
         rows = {
@@ -90,7 +92,7 @@ def learn_to_tell(
     scales = language.scales(language.read_tokenizer(school.shell))
     soft = soft_targets(reference.model.config.get_text_config().vocab_size, scales, schedule.sigma)
     learner = Learner(reference, soft, token_id("<|im_end|>"))
-    course, positions = school.course(), packing.Positions(chosen)
+    course, positions = school.course, packing.Positions(chosen)
 
     def losses(first: int) -> Iterator[torch.Tensor]:
         for video, batch in course.batches(first):
