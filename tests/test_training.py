@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import replace
-from functools import partial
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mmrope_eval.demo.training import language, lessons, model, packing, primer, seeing, sight
-from mmrope_eval.demo.training.loop import Course, Learner, drill, soft_targets
+from mmrope_eval.demo.training import firsts, language, lessons, model, naming, packing, primer, seeing, sight, stages
+from mmrope_eval.demo.training.loop import soft_targets
+from mmrope_eval.demo.training.muon import Muon, orthogonal
 from mmrope_eval.demo.training.recipe import DIFFICULTY, FAMILY, SECTIONS, VARIANTS, Recipe, Schedule
-from mmrope_eval.demo.world import COLUMNS, training_samples
+from mmrope_eval.demo.world import COLUMNS, Sample, training_samples
+from mmrope_eval.demo.world.scenes import COLORS
 from mmrope_eval.reference import ReferenceModel
 from mmrope_eval.rope import Variant
 from mmrope_eval.suite.protocol import build_target
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.suite.registry import Registry, TaskSpec
 from mmrope_eval.suite.scorers import SCORERS
 
-RECIPE = replace(Recipe(), pictures=40, clips=12)
+RECIPE = replace(Recipe(), pictures=40, clips=12, first_pictures=8, first_clips=4, beginning=4)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +44,17 @@ def test_what_is_taught_earns_full_marks(column: str) -> None:
     spec = Registry().tasks[column]
     for sample in islice(training_samples(3, [column], DIFFICULTY), 40):
         question = lessons.question_of(sample, spec)
-        target = build_target(spec.target, dict(sample.row))
-        if spec.scorer == "box":
-            target |= {"coordinates": "absolute", "used_size": [112, 112], "source_size": [112, 112]}
+        target = _target(sample, spec)
         score = SCORERS[spec.scorer](question.answer, target)
         least = 0.85 if spec.scorer == "span" else 0.99  # spans are taught to half a second
         assert score.values[spec.metrics[0]] >= least, (question, target, score)
+
+
+def _target(sample: Sample, spec: TaskSpec) -> dict[str, Any]:
+    target = build_target(spec.target, dict(sample.row))
+    if spec.scorer == "box":
+        target |= {"coordinates": "absolute", "used_size": [112, 112], "source_size": [112, 112]}
+    return target
 
 
 def test_every_lesson_is_written_in_the_vocabulary_and_comes_back(shell: Path) -> None:
@@ -130,43 +137,105 @@ def test_every_row_of_the_tables_fits_the_demo_s_models() -> None:
     assert set(SECTIONS) <= set(VARIANTS)
 
 
-def test_an_interrupted_training_continues_exactly(
-    shell: Path, made: dict[bool, lessons.Lessons], tmp_path: Path
-) -> None:
-    whole = _trained(shell, made, tmp_path / "whole", (6,))
-    parts = _trained(shell, made, tmp_path / "parts", (2, 3, 6))
+@pytest.fixture(scope="module")
+def school(shell: Path, made: dict[bool, lessons.Lessons], tmp_path_factory: pytest.TempPathFactory) -> stages.School:
+    """Eight steps of telling, after an encoder with random weights."""
+    recipe = replace(RECIPE, telling=Schedule(steps=8, warmup=2, tokens=400, matrix_rate=0.02))
+    work = tmp_path_factory.mktemp("work")
+    reference = model.new_model(shell, model.demo_variant("vanilla"), seed=0)
+    visual = reference.model.model.visual
+    seen = {video: seeing.features(visual, made[video], work / f"{video}.npy") for video in made}
+    starts = {video: seeing.patch_starts(made[video]) for video in made}
+    return stages.School(recipe, work, ("a",), shell, made, model.shared_part(reference), {}, seen, starts)
+
+
+def test_an_interrupted_training_continues_exactly(school: stages.School, tmp_path: Path) -> None:
+    whole = _weights(replace(school, work=tmp_path / "whole"), "mrope-i")
+    for stop in (2, 3, 8):
+        parts = _weights(replace(school, work=tmp_path / "parts"), "mrope-i", stop=stop)
+    begun = _weights(replace(school, work=tmp_path / "begun"), "mrope-i", stop=2)
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    begun = _trained(shell, made, tmp_path / "begun", (2,))
     assert any(not torch.equal(whole[name], begun[name]) for name in whole)
 
 
-def _trained(
-    shell: Path, made: dict[bool, lessons.Lessons], folder: Path, stops: tuple[int, ...]
-) -> dict[str, torch.Tensor]:
-    schedule = Schedule(steps=6, warmup=2, tokens=400)
-    chosen = model.demo_variant("mrope-i")
-    rows = {v: [packing.make_row(i, g, video=v) for i, g in enumerate(m.groups)] for v, m in made.items()}
-    course = Course(made, rows, schedule.tokens, seed=1)
-    scales = language.scales(language.read_tokenizer(shell))
-    positions = packing.Positions(chosen)
-    for stop in stops:
-        reference = model.new_model(shell, chosen, seed=0)
-        size = reference.model.config.get_text_config().vocab_size
-        learner = Learner(reference, soft_targets(size, scales, 2.0), end=258)
-        losses = partial(_losses, reference, learner, course, positions)
-        log = drill(reference.model, list(reference.model.parameters()), losses, schedule, folder, stop)
-        assert log[-1]["step"] == stop
-    return reference.model.state_dict()
+def test_variants_and_seeds_become_different_models_with_one_encoder(school: stages.School) -> None:
+    ends = [_weights(school, variant, seed) for variant, seed in (("vanilla", 0), ("mrope-i", 0), ("mrope-i", 1))]
+    name = "model.language_model.layers.0.self_attn.q_proj.weight"
+    assert all(not torch.equal(a[name], b[name]) for a, b in combinations(ends, 2))
+    for part, tensor in school.start.items():
+        if ".visual." in part and ".merger." not in part:
+            assert all(torch.equal(end[part], tensor) for end in ends)
 
 
-def _losses(
-    reference: ReferenceModel, learner: Learner, course: Course, positions: packing.Positions, first: int
-) -> Iterator[torch.Tensor]:
-    for video, batch in course.batches(first):
-        pixels, grids = seeing.encoder_input(course.lessons[video], batch.groups)
-        seen = reference.model.model.visual(pixels, grid_thw=grids).pooler_output
-        yield learner.loss(batch, seen, positions.of(batch, course.lessons[video].groups), video=video)
+def _weights(school: stages.School, variant: str, seed: int = 0, stop: int | None = None) -> dict[str, torch.Tensor]:
+    reference, log = stages.learn_to_tell(school, variant, seed, stop)
+    assert log[-1]["step"] == (stop or school.recipe.telling.steps)
+    return dict(reference.model.state_dict())
+
+
+def test_boxes_are_taught_as_often_as_the_recipe_says(school: stages.School) -> None:
+    taught = Counter(row.group for row in school.course.rows[False])
+    groups = list(enumerate(school.lessons[False].groups))[school.recipe.first_pictures :]
+    boxes = {i: any(scaled for *_, scaled in group.questions) for i, group in groups}
+    assert taught == {i: school.recipe.emphasis if box else 1 for i, box in boxes.items()}
+    assert 0 < sum(boxes.values()) < len(boxes)
+
+
+def test_first_lessons_are_taught_first_and_alone(school: stages.School) -> None:
+    batches = list(islice(school.course.batches(0), 8))
+    for step, (video, batch) in enumerate(batches):
+        early = [group < school.recipe.first(video) for group in batch.groups]
+        assert all(early) if step < school.recipe.beginning else not any(early)
+    later = list(islice(school.course.batches(5), 3))
+    assert [batch.groups for _, batch in later] == [batch.groups for _, batch in batches[5:]]
+
+
+@pytest.mark.parametrize("video", [False, True])
+def test_first_lessons_name_things_that_share_nothing(video: bool) -> None:
+    tasks = Registry().tasks
+    answered = Counter()
+    for sample in islice(firsts.first_samples(3, DIFFICULTY, video=video), 400):
+        question = lessons.question_of(sample, tasks[sample.column])
+        answered[sample.column] += 1
+        score = SCORERS[tasks[sample.column].scorer](question.answer, _target(sample, tasks[sample.column]))
+        assert score.values[tasks[sample.column].metrics[0]] >= 0.7  # spans are taught to half a second
+        if sample.clip:
+            names = [actor.name.split() for actor in sample.clip.actors]
+            assert len({color for color, _ in names}) == len({noun for _, noun in names}) == len(names)
+    assert set(answered) == ({"charades_sta", "mlvu"} if video else {"refcoco_val", "mmstar"})
+
+
+def test_muon_steps_are_nearly_orthogonal() -> None:
+    torch.manual_seed(0)
+    for shape in ((3, 8, 20), (2, 20, 8), (1, 16, 16)):
+        given = torch.randn(shape)
+        values = torch.linalg.svdvals(orthogonal(given))
+        assert values.min() > 0.3 and values.max() < 1.3
+        u, _, v = torch.linalg.svd(given, full_matrices=False)
+        # The same singular vectors: in their basis the result is diagonal.
+        inner = u.mT @ orthogonal(given) @ v.mT
+        torch.testing.assert_close(inner, torch.diag_embed(inner.diagonal(dim1=1, dim2=2)), atol=1e-4, rtol=0)
+
+
+def test_muon_goes_downhill_faster_than_the_gradient_alone_where_it_is_narrow() -> None:
+    torch.manual_seed(0)
+    target, scale = torch.randn(12, 12), torch.logspace(0, -2, 12)
+    weight = torch.nn.Parameter(torch.zeros(12, 12))
+    optimizer = Muon([weight], lr=0.05, weight_decay=0.0)
+    losses = []
+    for _ in range(200):
+        loss = (((weight - target) * scale) ** 2).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] / 100
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.01), (99, 1.0), (100, 1.0), (300, 0.6), (500, 0.2), (900, 0.2)])
+def test_learning_rates_warm_up_and_fall(step: int, share: float) -> None:
+    assert Schedule(steps=500, warmup=100, final=0.2).share(step) == pytest.approx(share)
 
 
 def test_soft_labels_are_distributions_around_the_label(shell: Path) -> None:
@@ -197,3 +266,46 @@ def test_sight_is_repeatable() -> None:
     assert torch.equal(first[0], second[0])
     assert (first[2].kind == second[2].kind).all()
     assert not torch.equal(first[0], sight.lesson((0, 6), 56)[0])
+
+
+def test_vision_tokens_learn_the_words_for_what_they_show(shell: Path, tmp_path: Path) -> None:
+    """After few steps, with an encoder of random weights: the colour that most of a cell shows is the nearest word."""
+    reference = model.new_model(shell, model.demo_variant("vanilla"), seed=0)
+    tokenizer = language.read_tokenizer(shell)
+    before = _named_colors(reference, tokenizer.get_vocab())
+    log = naming.learn_to_name(reference, tokenizer, Schedule(steps=40, warmup=5), tmp_path)
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert before < 0.4 < 0.5 < _named_colors(reference, tokenizer.get_vocab())
+
+
+def _named_colors(reference: ReferenceModel, vocabulary: dict[str, int]) -> float:
+    """Share of cells with a colour whose vision token is nearest to a spelling of it, among all spellings."""
+    words = naming.Words.of(tuple(COLORS), vocabulary)
+    pixels, grids, wanted = sight.lesson((9, 0), 112)
+    with torch.no_grad():
+        seen = reference.model.model.visual(pixels, grid_thw=grids).pooler_output
+        nearest = (seen @ reference.model.model.language_model.embed_tokens.weight[words.ids].T).argmax(1)
+    share = naming.shares(torch.from_numpy(wanted.color), len(COLORS))
+    told = share.sum(1) > 0
+    return float((words.meanings[:, nearest].argmax(0) == share.argmax(1))[told].float().mean())
+
+
+def test_a_cell_shares_its_name_among_what_its_patches_show() -> None:
+    labels = torch.tensor([0, 0, 1, -1, -1, -1, -1, -1])
+    assert naming.shares(labels, 3).tolist() == [[pytest.approx(2 / 3), pytest.approx(1 / 3), 0], [0, 0, 0]]
+
+
+def test_spellings_of_a_word_share_its_meaning() -> None:
+    words = naming.Words.of(("red", "blue"), {"red": 5, " red": 7, " Blue": 8, "green": 9})
+    assert words.ids.tolist() == [5, 7, 8]
+    assert words.meanings.tolist() == [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
+
+
+def test_numbers_on_a_scale_start_like_their_neighbours(shell: Path) -> None:
+    embeddings = torch.randn(2000, 64)
+    scales = language.scales(language.read_tokenizer(shell))
+    naming.align_scales(embeddings, scales)
+    rows = torch.nn.functional.normalize(embeddings[torch.tensor(scales[0])], dim=1)
+    near, far = (rows[:-1] * rows[1:]).sum(1).mean(), (rows[:-50] * rows[50:]).sum(1).mean()
+    assert near > 0.6 > 0.4 > far
+    assert embeddings.norm(dim=1).mean() == pytest.approx(8.0, rel=0.05)

@@ -8,10 +8,10 @@ reads as well as its letter.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from mmrope_eval.demo.checkpoints import token_id
 from mmrope_eval.demo.training import language
+from mmrope_eval.demo.training.firsts import first_samples
 from mmrope_eval.demo.training.recipe import CLIP_KINDS, FAMILY, GEOMETRY, KINDS, Recipe, fingerprint, media_policy
 from mmrope_eval.demo.world import Sample, training_samples
 from mmrope_eval.demo.world.clips import Clip
@@ -30,8 +31,11 @@ from mmrope_eval.suite.choice import read_options
 from mmrope_eval.suite.protocol import build_target, render
 from mmrope_eval.suite.registry import Registry, TaskSpec
 
-LESSONS_VERSION = 1
+LESSONS_VERSION = 3
 """Raise it when the same recipe gives other lessons."""
+
+LESSON_KEYS = ("pictures", "clips", "first_pictures", "first_clips", "data_seed", "difficulty")
+"""What of a recipe decides its lessons."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -110,21 +114,26 @@ def clip_frames(clip: Clip, span: tuple[float, float] | None) -> tuple[Pixels, f
     return clip.frames(positions.tolist()), seconds
 
 
-def _groups(seed: int, kinds: Sequence[str], recipe: Recipe) -> Iterator[tuple[list[Sample], Pixels, float]]:
-    """(samples that share what is seen, its frames, seconds a frame pair), without end."""
+def _groups(recipe: Recipe, *, video: bool) -> Iterator[tuple[list[Sample], Pixels, float]]:
+    """(samples that share what is seen, its frames, seconds a frame pair): first lessons, then the world's, endless."""
+    seed, difficulty = recipe.data_seed, recipe.difficulty
+    first = islice(_together(first_samples(seed, difficulty, video=video)), recipe.first(video))
+    world = _together(training_samples(seed, CLIP_KINDS if video else KINDS, difficulty))
     specs = Registry().tasks
-    stream = training_samples(seed, kinds, recipe.difficulty)
-    for _, together in groupby(stream, key=lambda sample: sample.group):
-        samples = list(together)
-        first = samples[0]
-        if first.clip is None:
+    for samples in chain(first, world):
+        sample = samples[0]
+        if sample.clip is None:
             # A group is one vision block: the few questions on several pictures are evaluated only.
-            if len(first.images) == 1:
-                yield samples, next(iter(first.images.values()))[None], 1.0
+            if len(sample.images) == 1:
+                yield samples, next(iter(sample.images.values()))[None], 1.0
             continue
-        spans = "start" in specs[first.column].media
-        frames, seconds = clip_frames(first.clip, first.span if spans else None)
+        spans = "start" in specs[sample.column].media
+        frames, seconds = clip_frames(sample.clip, sample.span if spans else None)
         yield samples, frames, seconds
+
+
+def _together(stream: Iterator[Sample]) -> Iterator[list[Sample]]:
+    return (list(samples) for _, samples in groupby(stream, key=lambda sample: sample.group))
 
 
 def make_words(recipe: Recipe, groups: int = 4000) -> list[str]:
@@ -140,17 +149,17 @@ def make_words(recipe: Recipe, groups: int = 4000) -> list[str]:
 
 
 def make_lessons(recipe: Recipe, folder: Path, *, video: bool) -> Lessons:
-    """Draw, render and tokenise `recipe.pictures` or `recipe.clips` groups."""
+    """Draw, render and tokenise the recipe's pictures or clips; first lessons come first."""
     tasks = Registry().tasks
     tokenizer = language.read_tokenizer(folder)
     vision_start, vision_end, ask, end = (
         token_id(f"<|{name}|>") for name in ("vision_start", "vision_end", "im_start", "im_end")
     )
-    count = recipe.clips if video else recipe.pictures
+    count = recipe.first(video) + (recipe.clips if video else recipe.pictures)
     groups: list[Group] = []
     frames: list[Pixels] = []
     start = 0
-    for samples, seen, seconds in islice(_groups(recipe.data_seed, CLIP_KINDS if video else KINDS, recipe), count):
+    for samples, seen, seconds in islice(_groups(recipe, video=video), count):
         questions = [question_of(sample, tasks[sample.column]) for sample in samples]
         t = len(seen) // GEOMETRY.temporal_patch_size if video else 1
         cells = seen.shape[1] // (GEOMETRY.patch_size * GEOMETRY.merge_size)
@@ -193,7 +202,7 @@ def lessons_key(recipe: Recipe, folder: Path) -> str:
     about = {
         "lessons": LESSONS_VERSION,
         "world": WORLD_VERSION,
-        "recipe": {k: v for k, v in recipe.to_dict().items() if k in ("pictures", "clips", "data_seed", "difficulty")},
+        "recipe": {k: v for k, v in recipe.to_dict().items() if k in LESSON_KEYS},
         "kinds": [KINDS, CLIP_KINDS],
         "tokenizer": (folder / "tokenizer.json").read_text(encoding="utf-8"),
         "tokens_per_second": recipe.shape.tokens_per_second,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from mmrope_eval.demo.training.recipe import Schedule
 if TYPE_CHECKING:
     import torch
 
-    from mmrope_eval.demo.training.lessons import Lessons
     from mmrope_eval.reference import ReferenceModel
 
 SAVE_EVERY = 60.0
@@ -29,31 +29,36 @@ SHORT = 0.2
 
 @dataclass(frozen=True)
 class Course:
-    """What is taught, in which order: rows of pictures and of clips, two to one by batches."""
+    """What is taught, in which order: rows of pictures and of clips, one to one by batches."""
 
-    lessons: Mapping[bool, Lessons]
+    first: Mapping[bool, Sequence[Row]]
+    """Rows of the first lessons, of pictures and of clips."""
     rows: Mapping[bool, Sequence[Row]]
+    """Those of all others."""
+    beginning: int
+    """Steps with first lessons."""
     tokens: int
     seed: int
-    pattern: tuple[bool, ...] = (False, True, False)
+    pattern: tuple[bool, ...] = (False, True)
     """Which batches show clips, repeated."""
 
     def batches(self, first: int) -> Iterator[tuple[bool, Packed]]:
         """The batches of steps `first`, `first + 1` ... without end; each step's is always the same."""
-        streams = {video: self._stream(video) for video in set(self.pattern)}
-        step = 0
-        while True:
+        streams = {
+            (video, early): self._stream(rows[video], (int(video), int(early)))
+            for early, rows in ((True, self.first), (False, self.rows))
+            for video in set(self.pattern)
+        }
+        for step in count():
             video = self.pattern[step % len(self.pattern)]
-            chosen = next(streams[video])
+            chosen = next(streams[video, step < self.beginning])
             if step >= first:
-                yield video, pack([self.rows[video][i] for i in chosen])
-            step += 1
+                yield video, pack(chosen)
 
-    def _stream(self, video: bool) -> Iterator[tuple[int, ...]]:
-        number = 0
-        while True:
-            yield from epoch(self.rows[video], self.tokens, (self.seed, number, int(video)))
-            number += 1
+    def _stream(self, rows: Sequence[Row], tag: tuple[int, int]) -> Iterator[list[Row]]:
+        for number in count():
+            for batch in epoch(rows, self.tokens, (self.seed, number, *tag)):
+                yield [rows[i] for i in batch]
 
 
 def soft_targets(size: int, scales: Sequence[Sequence[int]], sigma: float) -> torch.Tensor:
@@ -123,40 +128,63 @@ def drill(
     """
     import torch
 
-    optimizer = torch.optim.AdamW(
-        parameters, lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay, fused=True
-    )
-    first, log, spent = _restore(folder / "state.pt", model, optimizer)
+    optimizers = make_optimizers(model, parameters, schedule)
+    rates = [optimizer.defaults["lr"] for optimizer in optimizers]
+    first, log, spent = _restore(folder / "state.pt", model, optimizers)
     began = saved = time.perf_counter()
     losses: list[float] = []
     last = min(stop or schedule.steps, schedule.steps)
     for step, loss in zip(range(first, last), losses_from(first), strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
-        optimizer.step()
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * schedule.share(step)
+            optimizer.step()
         losses.append(float(loss.detach()))
         if (step + 1) % LOG_EVERY == 0 or step + 1 == last:
             seconds = spent + time.perf_counter() - began
             log.append({"step": step + 1, "loss": round(float(np.mean(losses)), 4), "seconds": round(seconds, 1)})
             losses = []
             if step + 1 == last or time.perf_counter() - saved > SAVE_EVERY:
-                _save(folder / "state.pt", model, optimizer, step + 1, log)
+                _save(folder / "state.pt", model, optimizers, step + 1, log)
                 saved = time.perf_counter()
     return log
 
 
-def _save(path: Path, model: Any, optimizer: Any, step: int, log: list[dict[str, Any]]) -> None:
+def make_optimizers(
+    model: torch.nn.Module, parameters: Sequence[torch.nn.Parameter], schedule: Schedule
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of decoder layers where the schedule asks for it, AdamW for everything else."""
+    import torch
+
+    from mmrope_eval.demo.training.muon import Muon
+
+    chosen = {id(parameter) for parameter in parameters}
+    inner = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if schedule.matrix_rate and id(parameter) in chosen and parameter.ndim == 2 and ".layers." in name
+    ]
+    matrices = {id(parameter) for parameter in inner}
+    others = [parameter for parameter in parameters if id(parameter) not in matrices]
+    adam = torch.optim.AdamW(
+        others, lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay, fused=True
+    )
+    return [adam, Muon(inner, schedule.matrix_rate, schedule.matrix_decay)] if inner else [adam]
+
+
+def _save(path: Path, model: Any, optimizers: Sequence[Any], step: int, log: list[dict[str, Any]]) -> None:
     import torch
 
     partial = path.with_suffix(".partial")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "log": log}, partial)
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    torch.save({"model": model.state_dict(), "optimizers": states, "step": step, "log": log}, partial)
     partial.replace(path)
 
 
-def _restore(path: Path, model: Any, optimizer: Any) -> tuple[int, list[dict[str, Any]], float]:
+def _restore(path: Path, model: Any, optimizers: Sequence[Any]) -> tuple[int, list[dict[str, Any]], float]:
     """(next step, log, seconds spent) of a saved state; nothing done where there is none."""
     import torch
 
@@ -165,6 +193,7 @@ def _restore(path: Path, model: Any, optimizer: Any) -> tuple[int, list[dict[str
         return 0, [], 0.0
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     log = state["log"]
     return int(state["step"]), log, float(log[-1]["seconds"]) if log else 0.0

@@ -70,9 +70,10 @@ def new_model(shell: Path, variant: Variant, seed: int) -> ReferenceModel:
         return new_reference(config, variant, attention="eager")
 
 
-def vision_part(state: dict[str, torch.Tensor], *, connector: bool = True) -> dict[str, torch.Tensor]:
-    """The vision encoder's tensors of a state dict, with or without its connector (`merger`)."""
-    return {name: t for name, t in state.items() if ".visual." in name and (connector or ".merger." not in name)}
+def shared_part(reference: ReferenceModel) -> dict[str, torch.Tensor]:
+    """Copies of what is no decoder: the vision encoder with its connector, and the word embeddings."""
+    state: dict[str, torch.Tensor] = reference.model.state_dict()
+    return {name: tensor.clone() for name, tensor in state.items() if ".visual." in name or ".embed_tokens." in name}
 
 
 def save_checkpoint(reference: ReferenceModel, out: Path) -> None:

@@ -17,7 +17,7 @@ from mmrope_eval.demo.checkpoints import token_id
 from mmrope_eval.demo.training.lessons import Group
 from mmrope_eval.rope import Text, Variant, Vision
 
-MOST_QUESTIONS = 4
+MOST_QUESTIONS = 6
 """Of a group in one row."""
 WINDOW = 1024
 """Groups among which rows of similar length are looked for."""

@@ -19,7 +19,6 @@ from mmrope_eval.demo.world.core import Pixels, between, chance, pick
 from mmrope_eval.demo.world.documents import CITIES, INK, ITEMS, MONTHS, NAMES, PAPER, SHOPS, WORDS, letters
 from mmrope_eval.demo.world.scenes import (
     COLORS,
-    DIAMETERS,
     PEOPLE,
     POSES,
     SHAPES,
@@ -41,6 +40,8 @@ TEXTS: Final = tuple(
     dict.fromkeys([*ITEMS, *NAMES, *CITIES, *MONTHS, *WORDS, *SHOPS, *LETTERS, *(str(n) for n in range(101))])
 )
 GLYPHS: Final = "".join(sorted({glyph for text in TEXTS for glyph in text}))
+DIAMETERS: Final = ((0.14, 0.18), (0.27, 0.33))
+"""Of figures, as shares of the picture's side: from smaller than any in the small world's scenes."""
 SCALE: Final = 28.0
 """Pixels by which boxes and motions are divided."""
 PATCH: Final = 14
@@ -105,7 +106,7 @@ def primer(rng: Random, side: int) -> tuple[Pixels, list[Item]]:
 
 def _figure(rng: Random, side: int, moving: bool) -> tuple[Item, Drawing]:
     noun, color = pick(rng, (*SHAPES, *SHAPES, *PEOPLE, *PEOPLE, *POSES)), pick(rng, tuple(COLORS))
-    low, high = DIAMETERS[pick(rng, ("small", "big"))]
+    low, high = pick(rng, DIAMETERS)
     diameter = between(rng, (max(6, round(low * side)), round(high * side * (1.3 if moving else 1.0))))
     x, y = between(rng, (0, side - diameter)), between(rng, (0, side - diameter))
     motion = (between(rng, (-6, 6)), between(rng, (-6, 6))) if moving and chance(rng, 0.5) else (0, 0)

@@ -47,7 +47,8 @@ def publish(
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
     }
     write_json(folder / ABOUT, about)
-    write_lines(out / "sight.jsonl", school.sight_log)
+    for stage, lines in school.logs.items():
+        write_lines(out / f"{stage}.jsonl", lines)
     write_manifest(school.recipe, out)
     return folder
 

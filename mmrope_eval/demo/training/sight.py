@@ -72,13 +72,14 @@ class Lessons(Dataset[tuple[Tensor, Tensor, Targets]]):
     """The lessons of some steps, for a worker that draws ahead."""
 
     steps: range
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Targets]:
         step = self.steps[index]
-        return lesson((0, step), SIDES[step % len(SIDES)])
+        return lesson((self.seed, step), SIDES[step % len(SIDES)])
 
 
 def key(recipe: Recipe) -> str:

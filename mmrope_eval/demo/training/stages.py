@@ -1,4 +1,4 @@
-"""The two stages: the vision encoder, once; the connector and the language model, once a variant and seed."""
+"""The stages: sight and names once, for all; then the connector and the language model, once a variant and seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from mmrope_eval.demo.checkpoints import token_id
-from mmrope_eval.demo.training import language, lessons, model, packing, seeing, sight
+from mmrope_eval.demo.training import language, lessons, model, naming, packing, seeing, sight
 from mmrope_eval.demo.training.loop import Course, Learner, drill, soft_targets
 from mmrope_eval.demo.training.recipe import Recipe
 from mmrope_eval.reference import ReferenceModel
@@ -31,9 +31,10 @@ class School:
     shell: Path
     """A checkpoint folder without weights."""
     lessons: dict[bool, lessons.Lessons]
-    visual: dict[str, torch.Tensor]
-    """The trained vision encoder."""
-    sight_log: tuple[dict[str, Any], ...]
+    start: dict[str, torch.Tensor]
+    """What every model starts with: the trained vision encoder, the connector and the word embeddings."""
+    logs: dict[str, list[dict[str, Any]]]
+    """Of the stages before."""
     seen: dict[bool, npt.NDArray[np.float16]]
     """The encoder's output for every patch of every lesson, (patches, hidden)."""
     starts: dict[bool, npt.NDArray[np.int64]]
@@ -45,16 +46,19 @@ class School:
         shell = model.write_shell(work / "shell", recipe.shape, words)
         made = {video: lessons.load_lessons(recipe, shell, work, video=video) for video in KINDS}
         reference = model.new_model(shell, model.demo_variant("vanilla"), seed=0)
-        log = sight.learn_to_see(reference, recipe.seeing, work / f"sight-{sight.key(recipe)[:16]}")
-        visual = reference.model.model.visual
+        tokenizer = language.read_tokenizer(shell)
+        known = naming.key(recipe, tokenizer)
+        logs = {
+            "seeing": sight.learn_to_see(reference, recipe.seeing, work / f"sight-{sight.key(recipe)[:16]}"),
+            "naming": naming.learn_to_name(reference, tokenizer, recipe.naming, work / f"naming-{known[:16]}"),
+        }
         key = f"{lessons.lessons_key(recipe, shell)[:16]}-{sight.key(recipe)[:16]}"
         seen = {
-            video: seeing.features(visual, made[video], work / f"seen-{name}-{key}.npy")
+            video: seeing.features(reference.model.model.visual, made[video], work / f"seen-{name}-{key}.npy")
             for video, name in KINDS.items()
         }
-        state = {name: tensor.clone() for name, tensor in visual.state_dict().items() if not name.startswith("merger")}
         starts = {video: seeing.patch_starts(made[video]) for video in KINDS}
-        return cls(recipe, work, words, shell, made, state, tuple(log), seen, starts)
+        return cls(recipe, work, words, shell, made, model.shared_part(reference), logs, seen, starts)
 
     @cached_property
     def key(self) -> str:
@@ -64,11 +68,12 @@ class School:
     @cached_property
     def course(self) -> Course:
         """The order in which the lessons are taught; the same for every variant and training seed."""
-        rows = {
-            video: [packing.make_row(i, group, video=video) for i, group in enumerate(made.groups)]
-            for video, made in self.lessons.items()
-        }
-        return Course(self.lessons, rows, self.recipe.telling.tokens, self.recipe.data_seed)
+        first, rest = {}, {}
+        for video, made in self.lessons.items():
+            rows = [packing.make_row(i, group, video=video) for i, group in enumerate(made.groups)]
+            first[video], rest[video] = rows[: self.recipe.first(video)], rows[self.recipe.first(video) :]
+        rest[False] += [row for row in rest[False] if row.scaled.any()] * (self.recipe.emphasis - 1)
+        return Course(first, rest, self.recipe.beginning, self.recipe.telling.tokens, self.recipe.data_seed)
 
     def features(self, video: bool, groups: Sequence[int]) -> torch.Tensor:
         """What the encoder sees in some groups, float32 (patches, hidden)."""
@@ -80,13 +85,13 @@ class School:
 def learn_to_tell(
     school: School, variant: str, seed: int, stop: int | None = None
 ) -> tuple[ReferenceModel, list[dict[str, Any]]]:
-    """Train connector and language model under a variant; the model and its log."""
+    """Train connector and language model from random weights under a variant; the model and its log."""
     schedule = school.recipe.telling
     chosen = model.demo_variant(variant)
     reference = model.new_model(school.shell, chosen, seed)
     reference.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    reference.model.load_state_dict(school.start, strict=False)
     visual = reference.model.model.visual
-    visual.load_state_dict(school.visual, strict=False)
     for name, parameter in visual.named_parameters():
         parameter.requires_grad_(name.startswith("merger"))
     scales = language.scales(language.read_tokenizer(school.shell))
@@ -101,5 +106,4 @@ def learn_to_tell(
 
     learnt = [parameter for parameter in reference.model.parameters() if parameter.requires_grad]
     folder = school.work / "telling" / f"{variant}-{seed}-{school.recipe.fingerprint[:16]}"
-    log = drill(reference.model, learnt, losses, schedule, folder, stop)
-    return reference, log
+    return reference, drill(reference.model, learnt, losses, schedule, folder, stop)

@@ -163,13 +163,16 @@ ROTATION: Final = 1_000_000
 
 
 def draw_mmbench(rng: Random, difficulty: Difficulty, side: Side, serial: int) -> list[Sample]:
-    """One question under every rotation of its options, in columns A to D; columns that are not used hold `nan`."""
+    """One question under every rotation of its options, in columns A to D; columns that are not used hold `nan`.
+
+    For training it is asked once: the rotations would teach the same.
+    """
     kind = pick(rng, tuple(MMBENCH))
     scene, (asked,) = ask_scene(rng, difficulty, side, (kind,))
     images, category, count = {"image": render(scene)}, MMBENCH[kind], len(asked.options)
     hint = f"There are {len(scene.things)} shapes in the picture." if chance(rng, 0.2) else "nan"
     samples = []
-    for turn in range(count):
+    for turn in range(count if side == "eval" else 1):
         choice = replace(asked, options=(*asked.options[turn:], *asked.options[:turn]))
         row = {
             "index": serial + turn * ROTATION,
@@ -195,17 +198,22 @@ def draw_mmstar(rng: Random, difficulty: Difficulty, side: Side, serial: int) ->
         scene, choice = draw_sequence(rng, difficulty, side)
     else:
         scene, (choice,) = ask_scene(rng, difficulty, side, (kind,))
+    row = mmstar_row(choice, kind, serial)
+    return [Sample("mmstar", kind, row, choice.solve(), choice.solve, f"mmstar/{serial}", {"image": render(scene)})]
+
+
+def mmstar_row(choice: Choice, kind: str, serial: int) -> dict[str, object]:
+    """A question in MMStar's fields, without its picture."""
     category, fine = MMSTAR[kind]
-    row = {
+    listed = ", ".join(f"{letter}: {option}" for letter, option in zip(LETTERS, choice.options, strict=False))
+    return {
         "index": serial,
-        "question": f"{choice.question}\nOptions: "
-        + ", ".join(f"{letter}: {option}" for letter, option in zip(LETTERS, choice.options, strict=False)),
+        "question": f"{choice.question}\nOptions: {listed}",
         "answer": choice.solve(),
         "category": category,
         "l2_category": fine,
         "meta_info": {"source": "mini", "split": "val", "image_path": f"images/{serial}.jpg"},
     }
-    return [Sample("mmstar", kind, row, choice.solve(), choice.solve, f"mmstar/{serial}", {"image": render(scene)})]
 
 
 EXAMINATIONS: Final[dict[str, Draw]] = {

@@ -70,10 +70,10 @@ class Expression:
 
 def say(expression: Expression, rng: Random, style: str) -> str:
     """One wording in the style of `refcoco`, `refcoco+` or `refcocog`."""
-    words = _say_look(expression.look)
+    words = say_look(expression.look)
     article = "the " if style == "refcocog" else ""
     if expression.relation and expression.anchor:
-        return f"{article}{words} that is {expression.relation} the {_say_look(expression.anchor)}"
+        return f"{article}{words} that is {expression.relation} the {say_look(expression.anchor)}"
     if expression.place in EXTREMES:
         return f"{article}{expression.place} {words}"
     if expression.place in EDGES:
@@ -85,7 +85,8 @@ def say(expression: Expression, rng: Random, style: str) -> str:
     return f"{article}{words}"
 
 
-def _say_look(look: Look) -> str:
+def say_look(look: Look) -> str:
+    """`small red circle`, `woman in blue`."""
     people = look.noun in PEOPLE or look.noun == "person"
     before = [look.size, "hollow" if look.hollow else None, None if people else look.color, look.noun]
     words = " ".join(word for word in before if word)
@@ -255,7 +256,7 @@ def describe(scene: Scene, looks: Looks, target: int, rng: Random, style: str, m
 
 
 def _words(look: Look) -> int:
-    return len(_say_look(look).split())
+    return len(say_look(look).split())
 
 
 def _invent(look: Look, looks: Looks, target: int, rng: Random, style: str) -> Expression:

@@ -21,7 +21,7 @@ from mmrope_eval.demo.world.core import (
 )
 from mmrope_eval.demo.world.scenes import COLORS, SHAPES
 from mmrope_eval.demo.world.sketches import camera
-from mmrope_eval.demo.world.stories import clock, names, story, tell, unique
+from mmrope_eval.demo.world.stories import TRAINING_QUESTIONS, ask_more, clock, names, story, tell, unique
 
 # --------------------------------------------------------------------------------------------------------------
 # VideoMME
@@ -65,6 +65,7 @@ def draw_videomme(rng: Random, difficulty: Difficulty, side: Side, serial: int) 
         asked[0] = "needle"
     per_act = 4.0 if length == "long" else 2.6
     clip, choices = story(rng, difficulty, side, seconds[length], asked, cards=cards, per_act=per_act)
+    choices = ask_more(rng, difficulty, side, clip, choices, [*kinds, *(["needle"] if cards else [])])
     domain, sub_category = DOMAINS[serial // 3 % len(DOMAINS)]
     samples = []
     for index, choice in enumerate(choices):
@@ -124,6 +125,7 @@ def draw_lvbench(rng: Random, difficulty: Difficulty, side: Side, serial: int) -
     cards = min(between(rng, difficulty.distractors), len(COLORS))
     kinds = ["needle", "at", *some(rng, ("next", "action", "order", "when"), 2)]
     clip, choices = story(rng, difficulty, side, difficulty.lvbench_seconds, kinds, cards=cards, per_act=6.5)
+    choices = ask_more(rng, difficulty, side, clip, choices, (*kinds, "next", "action", "order", "when", "at"))
     genre = pick(rng, ("cartoon", "documentary", "live", "selfmedia", "sport", "tv"))
     samples = []
     for index, choice in enumerate(choices):
@@ -232,11 +234,28 @@ MLVU: Final = {
 """MLVU's task types of the dev split's multiple-choice part."""
 
 
+FURTHER: Final = {
+    "plotQA": ("action", "next", "who", "color", "when"),
+    "needle": ("needle", "action", "next"),
+    "order": ("list", "next", "order"),
+}
+"""Task type -> the kinds of further questions that training asks of its stories."""
+
+
 def draw_mlvu(rng: Random, difficulty: Difficulty, side: Side, serial: int) -> list[Sample]:
     """One video and question; the task types take turns with the serial number."""
     task = list(MLVU)[serial % len(MLVU)]
-    clip, choice = MLVU[task](rng, difficulty, side)
-    row = {
+    clip, first = MLVU[task](rng, difficulty, side)
+    samples = []
+    for choice in ask_more(rng, difficulty, side, clip, [first], FURTHER.get(task, ())):
+        row = mlvu_row(choice, clip, task, serial)
+        samples.append(Sample("mlvu", task, row, choice.solve(), choice.solve, f"mlvu/{serial}", clip=clip))
+    return samples
+
+
+def mlvu_row(choice: Choice, clip: Clip, task: str, serial: int) -> dict[str, object]:
+    """A question on a clip in MLVU's fields."""
+    return {
         "video_name": f"{task}_{serial}.mp4",
         "duration": clip.duration,
         "question": f"{choice.question}\n{bracketed(choice)}",
@@ -244,7 +263,6 @@ def draw_mlvu(rng: Random, difficulty: Difficulty, side: Side, serial: int) -> l
         "answer": choice.solve(),
         "task_type": task,
     }
-    return [Sample("mlvu", task, row, choice.solve(), choice.solve, f"mlvu/{serial}", clip=clip)]
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -263,7 +281,7 @@ def draw_charades(rng: Random, difficulty: Difficulty, side: Side, serial: int) 
     seconds = (difficulty.clip_seconds[1] * 1.5, difficulty.clip_seconds[1] * 3)
     clip = tell(rng, difficulty, side, seconds, per_act=4.0, uneven=serial % 4 == 3)
     samples = []
-    for actor in some(rng, unique(clip), CAPTIONS_PER_VIDEO):
+    for actor in some(rng, unique(clip), CAPTIONS_PER_VIDEO if side == "eval" else TRAINING_QUESTIONS):
         row = {"video": f"MINI{serial:04d}.mp4", "caption": caption(actor), "timestamp": [actor.start, actor.end]}
         proof, group = partial(located, clip, caption(actor)), f"charades_sta/{serial}"
         span = (actor.start, actor.end)

@@ -34,7 +34,7 @@ SKIN: Final = (235, 190, 155)
 TONES: Final = ((235, 235, 230), (205, 212, 218), (222, 210, 190), (60, 64, 72), (95, 88, 84), (250, 250, 250))
 """Muted, so that every colour above stands out."""
 PATTERNS: Final = ("plain", "gradient", "stripes", "checks")
-DIAMETERS: Final = {"small": (0.14, 0.18), "big": (0.27, 0.33)}
+DIAMETERS: Final = {"small": (0.18, 0.22), "big": (0.30, 0.36)}
 """As shares of the picture's side; nothing lies between small and big."""
 
 GRAIN: Final = 1021

@@ -266,3 +266,19 @@ def story(rng: Random, difficulty: Difficulty, side: Side, seconds: tuple[float,
           **how: float) -> tuple[Clip, list[Choice]]:  # fmt: skip
     """A random story and a question of every kind about it."""
     return ask_story(rng, difficulty, kinds, partial(tell, rng, difficulty, side, seconds, **how))  # type: ignore[arg-type]
+
+
+TRAINING_QUESTIONS: Final = 6
+"""Of one story, where it is for training: seeing a video costs more than asking about it."""
+
+
+def ask_more(
+    rng: Random, difficulty: Difficulty, side: Side, clip: Clip, asked: Sequence[Choice], kinds: Sequence[str]
+) -> list[Choice]:
+    """What is asked of a story; for training, with further different questions of some kinds, as far as it has them."""
+    different = {choice.question: choice for choice in asked}
+    for kind in [kind for _ in range(2) for kind in some(rng, kinds, len(kinds))] if side == "train" else ():
+        choice = STORY_ASKERS[kind](clip, rng, difficulty)
+        if choice and len(different) < TRAINING_QUESTIONS:
+            different.setdefault(choice.question, choice)
+    return list(different.values())
