@@ -25,7 +25,7 @@ from mmrope_eval.suite.protocol import build_target
 from mmrope_eval.suite.registry import Registry, TaskSpec
 from mmrope_eval.suite.scorers import SCORERS
 
-RECIPE = replace(Recipe(), pictures=40, clips=12, first_pictures=8, first_clips=4, beginning=4)
+RECIPE = replace(Recipe(), pictures=40, clips=12, first_pictures=8, first_clips=4, beginning=2, alone=3)
 
 
 @pytest.fixture(scope="module")
@@ -182,13 +182,15 @@ def test_boxes_are_taught_as_often_as_the_recipe_says(school: stages.School) -> 
     assert 0 < sum(boxes.values()) < len(boxes)
 
 
-def test_first_lessons_are_taught_first_and_alone(school: stages.School) -> None:
-    batches = list(islice(school.course.batches(0), 8))
-    for step, (video, batch) in enumerate(batches):
-        early = [group < school.recipe.first(video) for group in batch.groups]
-        assert all(early) if step < school.recipe.beginning else not any(early)
+def test_pictures_come_first_and_of_both_the_first_lessons(school: stages.School) -> None:
+    batches = list(islice(school.course.batches(0), 12))
+    assert [video for video, _ in batches] == [False, False, False, True, False, True, False, True] + [False, True] * 2
+    for medium in (False, True):
+        early = [{group < school.recipe.first(medium) for group in batch.groups} for video, batch in batches
+                 if video == medium]  # fmt: skip
+        assert early == [{True}] * 2 + [{False}] * (len(early) - 2)
     later = list(islice(school.course.batches(5), 3))
-    assert [batch.groups for _, batch in later] == [batch.groups for _, batch in batches[5:]]
+    assert [batch.groups for _, batch in later] == [batch.groups for _, batch in batches[5:8]]
 
 
 @pytest.mark.parametrize("video", [False, True])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +24,24 @@ if TYPE_CHECKING:
 SAVE_EVERY = 60.0
 """Seconds between two saved states."""
 LOG_EVERY = 25
+LAYER = r"\.(layers|blocks)\."
+"""In the names of parameters that belong to a decoder's or an encoder's layer."""
 SHORT = 0.2
 """Weight of the token that ends an answer: it is easy, and half of all answer tokens."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """What is taught, in which order: rows of pictures and of clips, one to one by batches."""
+    """What is taught, in which order: pictures alone, then by turns with clips; of both, first lessons first."""
 
     first: Mapping[bool, Sequence[Row]]
     """Rows of the first lessons, of pictures and of clips."""
     rows: Mapping[bool, Sequence[Row]]
     """Those of all others."""
     beginning: int
-    """Steps with first lessons."""
+    """Batches of first lessons, of pictures and of clips."""
+    alone: int
+    """Steps that show pictures only, at the beginning."""
     tokens: int
     seed: int
     pattern: tuple[bool, ...] = (False, True)
@@ -44,18 +49,18 @@ class Course:
 
     def batches(self, first: int) -> Iterator[tuple[bool, Packed]]:
         """The batches of steps `first`, `first + 1` ... without end; each step's is always the same."""
-        streams = {
-            (video, early): self._stream(rows[video], (int(video), int(early)))
-            for early, rows in ((True, self.first), (False, self.rows))
-            for video in set(self.pattern)
-        }
+        streams = {video: self._stream(video) for video in (False, *self.pattern)}
         for step in count():
-            video = self.pattern[step % len(self.pattern)]
-            chosen = next(streams[video, step < self.beginning])
+            video = step >= self.alone and self.pattern[step % len(self.pattern)]
+            chosen = next(streams[video])
             if step >= first:
                 yield video, pack(chosen)
 
-    def _stream(self, rows: Sequence[Row], tag: tuple[int, int]) -> Iterator[list[Row]]:
+    def _stream(self, video: bool) -> Iterator[list[Row]]:
+        yield from islice(self._endless(self.first[video], (int(video), 1)), self.beginning)
+        yield from self._endless(self.rows[video], (int(video), 0))
+
+    def _endless(self, rows: Sequence[Row], tag: tuple[int, int]) -> Iterator[list[Row]]:
         for number in count():
             for batch in epoch(rows, self.tokens, (self.seed, number, *tag)):
                 yield [rows[i] for i in batch]
@@ -95,7 +100,8 @@ class Learner:
             for array in (batch.tokens, positions, batch.mask, batch.labels, batch.scaled)
         )
         shown = tokens == (model.config.video_token_id if video else model.config.image_token_id)
-        embeddings = model.model.language_model.embed_tokens(tokens).masked_scatter(shown[..., None], seen)
+        embeddings = model.model.language_model.embed_tokens(tokens)
+        embeddings = embeddings.masked_scatter(shown[..., None], seen.to(embeddings.dtype))
         hidden = model.model.language_model(
             inputs_embeds=embeddings,
             position_ids=places,
@@ -156,7 +162,7 @@ def drill(
 def make_optimizers(
     model: torch.nn.Module, parameters: Sequence[torch.nn.Parameter], schedule: Schedule
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of decoder layers where the schedule asks for it, AdamW for everything else."""
+    """Muon for the matrices of layers where the schedule asks for it, AdamW for everything else."""
     import torch
 
     from mmrope_eval.demo.training.muon import Muon
@@ -165,7 +171,7 @@ def make_optimizers(
     inner = [
         parameter
         for name, parameter in model.named_parameters()
-        if schedule.matrix_rate and id(parameter) in chosen and parameter.ndim == 2 and ".layers." in name
+        if schedule.matrix_rate and id(parameter) in chosen and parameter.ndim == 2 and re.search(LAYER, name)
     ]
     matrices = {id(parameter) for parameter in inner}
     others = [parameter for parameter in parameters if id(parameter) not in matrices]

@@ -30,7 +30,7 @@ from mmrope_eval.demo.world.scenes import (
     stamp,
 )  # fmt: skip
 
-PRIMER_VERSION: Final = 2
+PRIMER_VERSION: Final = 3
 """Raise it when the same seed gives another picture."""
 
 FIGURES: Final = (*SHAPES, *PEOPLE, *POSES)
@@ -40,8 +40,8 @@ TEXTS: Final = tuple(
     dict.fromkeys([*ITEMS, *NAMES, *CITIES, *MONTHS, *WORDS, *SHOPS, *LETTERS, *(str(n) for n in range(101))])
 )
 GLYPHS: Final = "".join(sorted({glyph for text in TEXTS for glyph in text}))
-DIAMETERS: Final = ((0.14, 0.18), (0.27, 0.33))
-"""Of figures, as shares of the picture's side: from smaller than any in the small world's scenes."""
+DIAMETERS: Final = ((0.14, 0.24), (0.27, 0.38))
+"""Of figures, as shares of the picture's side: around those of the small world's scenes."""
 SCALE: Final = 28.0
 """Pixels by which boxes and motions are divided."""
 PATCH: Final = 14

@@ -60,7 +60,7 @@ class Shape:
 
     hidden_size: int = 128
     intermediate_size: int = 256
-    num_layers: int = 3
+    num_layers: int = 4
     num_heads: int = 4
     """Query heads and KV heads: as many KV heads as axes need rows, so that MHRoPE is real."""
     rope_theta: float = 50.0
@@ -118,15 +118,19 @@ class Recipe:
     first_pictures: int = 4_000
     first_clips: int = 2_000
     """Groups of the first lessons, beside the others."""
-    beginning: int = 600
-    """Steps that teach first lessons."""
+    beginning: int = 300
+    """Batches of first lessons, of pictures and of clips."""
+    alone: int = 700
+    """Steps that show pictures only, at the beginning: places and names are learnt there."""
     data_seed: int = 1
     shape: Shape = field(default_factory=Shape)
-    seeing: Schedule = field(default_factory=lambda: Schedule(steps=7000, learning_rate=1.5e-3, clip=5.0))
+    seeing: Schedule = field(
+        default_factory=lambda: Schedule(steps=9000, learning_rate=1.5e-3, clip=5.0, matrix_rate=0.02, final=0.02)
+    )
     """Of the vision encoder, once."""
     naming: Schedule = field(default_factory=lambda: Schedule(steps=600))
     """Of the connector and the words for what it sees, once."""
-    telling: Schedule = field(default_factory=lambda: Schedule(steps=4000, matrix_rate=0.02, final=0.02))
+    telling: Schedule = field(default_factory=lambda: Schedule(steps=3800, matrix_rate=0.02, final=0.02))
     """Of the language model and the connector, for every variant."""
     emphasis: int = 3
     """Times that an epoch teaches a picture whose questions ask for boxes; four tokens have to be right."""

@@ -73,7 +73,8 @@ class School:
             rows = [packing.make_row(i, group, video=video) for i, group in enumerate(made.groups)]
             first[video], rest[video] = rows[: self.recipe.first(video)], rows[self.recipe.first(video) :]
         rest[False] += [row for row in rest[False] if row.scaled.any()] * (self.recipe.emphasis - 1)
-        return Course(first, rest, self.recipe.beginning, self.recipe.telling.tokens, self.recipe.data_seed)
+        recipe = self.recipe
+        return Course(first, rest, recipe.beginning, recipe.alone, recipe.telling.tokens, recipe.data_seed)
 
     def features(self, video: bool, groups: Sequence[int]) -> torch.Tensor:
         """What the encoder sees in some groups, float32 (patches, hidden)."""

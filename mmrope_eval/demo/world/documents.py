@@ -71,7 +71,7 @@ class Page:
 # Drawing
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def letters(words: str, height: int, turn: int, slant: float, wobble: int) -> tuple[npt.NDArray[np.float32], ...]:
     """One mask a letter, all of the size of the whole text, in [0, 1]; Pillow's built-in font."""
     from PIL import Image, ImageDraw, ImageFont
