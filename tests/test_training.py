@@ -13,7 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from mmrope_eval.demo.training import firsts, language, lessons, model, naming, packing, primer, seeing, sight, stages
+from mmrope_eval.demo.training import (
+    encoder,
+    firsts,
+    language,
+    lessons,
+    model,
+    naming,
+    packing,
+    primer,
+    seeing,
+    sight,
+    stages,
+)
 from mmrope_eval.demo.training.loop import soft_targets
 from mmrope_eval.demo.training.muon import Muon, orthogonal
 from mmrope_eval.demo.training.recipe import DIFFICULTY, FAMILY, SECTIONS, VARIANTS, Recipe, Schedule
@@ -268,6 +280,27 @@ def test_sight_is_repeatable() -> None:
     assert torch.equal(first[0], second[0])
     assert (first[2].kind == second[2].kind).all()
     assert not torch.equal(first[0], sight.lesson((0, 6), 56)[0])
+
+
+@pytest.mark.parametrize("side", [56, 112])
+def test_equal_pictures_seen_at_once_look_as_they_do_alone(shell: Path, side: int) -> None:
+    visual = model.new_model(shell, model.demo_variant("vanilla"), seed=0).model.model.visual
+    names = list(visual.state_dict())
+    pixels, grids, _ = sight.lesson((0, 0), side)
+    with torch.no_grad():
+        stock = seeing.before_connector(visual, pixels, grids)
+        encoder.make_even(visual)
+        even = seeing.before_connector(visual, pixels, grids)
+    assert list(visual.state_dict()) == names
+    torch.testing.assert_close(even, stock, atol=1e-4, rtol=1e-4)
+
+
+def test_pictures_of_different_sizes_are_not_seen_at_once(shell: Path) -> None:
+    visual = model.new_model(shell, model.demo_variant("vanilla"), seed=0).model.model.visual
+    encoder.make_even(visual)
+    (large, _, _), (small, _, _) = (sight.lesson((0, 0), side) for side in (112, 56))
+    with pytest.raises(ValueError, match=r"one size, not of \[16, 64\] patches"):
+        visual(torch.cat([large[:64], small[:16]]), grid_thw=torch.tensor([[1, 8, 8], [1, 4, 4]]))
 
 
 def test_vision_tokens_learn_the_words_for_what_they_show(shell: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Muon (Jordan et al., 2024): momentum whose steps on a weight matrix are made nearly orthogonal.
 
 On the demo's models it needs about half as many steps as AdamW. torch.optim.Muon computes the orthogonalisation in
-bfloat16, which CPUs without bfloat16 emulate at a tenth of the speed; this one keeps the weights' dtype and treats
+bfloat16, which CPUs without bfloat16 emulate at a tenth of the speed; this one takes the dtype that is fast, and
 matrices of one shape together.
 """
 
@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from mmrope_eval.demo.training.precision import fast_dtype
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the odd polynomial that draws singular values towards 1, from Jordan et al.'s article on Muon."""
@@ -36,7 +38,8 @@ class Muon(torch.optim.Optimizer):
                 momentum.lerp_(parameter.grad, 1 - MOMENTUM)
                 alike[tuple(parameter.shape)].append((parameter, parameter.grad.lerp(momentum, MOMENTUM)))
             for (rows, columns), members in alike.items():
-                updates = orthogonal(torch.stack([update for _, update in members]))
+                stacked = torch.stack([update for _, update in members])
+                updates = orthogonal(stacked.to(fast_dtype(stacked.device))).to(stacked.dtype)
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
                 for (parameter, _), update in zip(members, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)

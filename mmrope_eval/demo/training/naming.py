@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from mmrope_eval.demo.training import language, sight
 from mmrope_eval.demo.training.loop import drill
-from mmrope_eval.demo.training.primer import FIGURES, SCALE, Targets
+from mmrope_eval.demo.training.primer import FIGURES, GLYPHS, KINDS, SCALE, Targets
 from mmrope_eval.demo.training.recipe import Recipe, Schedule, fingerprint
 from mmrope_eval.demo.training.seeing import CELL, before_connector
 from mmrope_eval.demo.world.scenes import COLORS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from mmrope_eval.reference import ReferenceModel
 
-NAMING_VERSION = 1
+NAMING_VERSION = 2
 """Raise it when the same recipe gives another start."""
 SIZES = ("small", "big")
 BIG = 0.225
@@ -67,18 +67,20 @@ def shares(labels: Tensor, count: int) -> Tensor:
 
 
 class Namer(nn.Module):
-    """Asks vision tokens for names, through the word embeddings, and for edges and motions."""
+    """Asks vision tokens for names, through the word embeddings, and for edges, motions and characters."""
 
     def __init__(self, hidden: int, vocabulary: Mapping[str, int]) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(hidden)
         self.edges = nn.Linear(hidden, CELL * 6)
+        self.spell = nn.Linear(hidden, CELL * 2 * len(GLYPHS))
         self._words = [Words.of(words, vocabulary) for words in (FIGURES, tuple(COLORS), SIZES)]
 
     def loss(self, seen: Tensor, embeddings: Tensor, wanted: Targets, side: int) -> Tensor:
         """`seen` (cells, hidden), `embeddings` (vocabulary, hidden); the targets are of patches."""
-        kinds, colors, box, motion = (
-            torch.from_numpy(array) for array in (wanted.kind, wanted.color, wanted.box, wanted.motion)
+        kinds, colors, box, motion, marks = (
+            torch.from_numpy(array)
+            for array in (wanted.kind, wanted.color, wanted.box, wanted.motion, wanted.glyphs)
         )
         figures = torch.where((kinds > 0) & (kinds <= len(FIGURES)), kinds - 1, -1)
         big = ((box[:, 3] - box[:, 1]) * SCALE > BIG * side).long()
@@ -93,6 +95,9 @@ class Namer(nn.Module):
         shown = kinds > 0
         found = self.edges(normed).view(-1, 6)[shown]
         truth = torch.cat([box, motion], 1)[shown]
+        written = kinds == KINDS.index("text")
+        read = self.spell(normed).view(len(kinds), -1)[written]
+        total = total + sight.misspelt(read, marks[written].flatten(1))
         return total + 3 * functional.smooth_l1_loss(found, truth, beta=0.1)
 
 

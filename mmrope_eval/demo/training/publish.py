@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.demo.training import model
+from mmrope_eval.demo.training.precision import fast_dtype
 from mmrope_eval.demo.training.recipe import CONTEXT, Recipe
 from mmrope_eval.demo.training.stages import School
 from mmrope_eval.reference import ReferenceModel
@@ -41,6 +42,7 @@ def publish(
         "steps": school.recipe.telling.steps,
         "training_loss": log[-1]["loss"],
         "training_seconds": log[-1]["seconds"],
+        "products": str(fast_dtype(reference.model.device)).removeprefix("torch."),
         "lessons": school.key,
         "recipe": school.recipe.fingerprint,
         "parameters": sum(parameter.numel() for parameter in reference.model.parameters()),

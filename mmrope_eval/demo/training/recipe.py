@@ -111,12 +111,12 @@ class Schedule:
 class Recipe:
     """Everything that decides what a checkpoint becomes, but the variant and the seed."""
 
-    pictures: int = 30_000
+    pictures: int = 60_000
     """Groups of questions that share a picture."""
-    clips: int = 6_000
+    clips: int = 12_000
     """Groups of questions that share a video."""
-    first_pictures: int = 4_000
-    first_clips: int = 2_000
+    first_pictures: int = 6_000
+    first_clips: int = 3_000
     """Groups of the first lessons, beside the others."""
     beginning: int = 300
     """Batches of first lessons, of pictures and of clips."""
@@ -128,9 +128,9 @@ class Recipe:
         default_factory=lambda: Schedule(steps=9000, learning_rate=1.5e-3, clip=5.0, matrix_rate=0.02, final=0.02)
     )
     """Of the vision encoder, once."""
-    naming: Schedule = field(default_factory=lambda: Schedule(steps=600))
+    naming: Schedule = field(default_factory=lambda: Schedule(steps=1500))
     """Of the connector and the words for what it sees, once."""
-    telling: Schedule = field(default_factory=lambda: Schedule(steps=3800, matrix_rate=0.02, final=0.02))
+    telling: Schedule = field(default_factory=lambda: Schedule(steps=6000, matrix_rate=0.02, final=0.02))
     """Of the language model and the connector, for every variant."""
     emphasis: int = 3
     """Times that an epoch teaches a picture whose questions ask for boxes; four tokens have to be right."""

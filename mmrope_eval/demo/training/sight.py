@@ -49,12 +49,16 @@ class Examiner(nn.Module):
             functional.cross_entropy(kind, kinds)
             + functional.cross_entropy(kind[figures], kinds[figures])
             + functional.cross_entropy(color[told], colors[told])
-            + functional.binary_cross_entropy_with_logits(
-                glyphs[written], marks[written].flatten(1), reduction="sum"
-            ) / (1 + marks[written].sum())
+            + misspelt(glyphs[written], marks[written].flatten(1))
             + 3 * functional.smooth_l1_loss(box[shown], edges, beta=0.1)
             + functional.smooth_l1_loss(motion[shown], moves, beta=0.1)
         )
+
+
+def misspelt(read: Tensor, marks: Tensor) -> Tensor:
+    """Cross entropy a character that is there: logits and 0 or 1 for every place and character, (patches, n)."""
+    missed = functional.binary_cross_entropy_with_logits(read, marks, reduction="sum")
+    return missed / (1 + marks.sum())
 
 
 def lesson(seed: Sequence[int], side: int) -> tuple[Tensor, Tensor, Targets]:

@@ -15,6 +15,7 @@ import torch
 from mmrope_eval.demo.checkpoints import token_id
 from mmrope_eval.demo.training import language, lessons, model, naming, packing, seeing, sight
 from mmrope_eval.demo.training.loop import Course, Learner, drill, soft_targets
+from mmrope_eval.demo.training.precision import products
 from mmrope_eval.demo.training.recipe import Recipe
 from mmrope_eval.reference import ReferenceModel
 
@@ -102,8 +103,10 @@ def learn_to_tell(
 
     def losses(first: int) -> Iterator[torch.Tensor]:
         for video, batch in course.batches(first):
-            seen = visual.merger(school.features(video, batch.groups).to(reference.model.device))
-            yield learner.loss(batch, seen, positions.of(batch, school.lessons[video].groups), video=video)
+            with products(reference.model.device):
+                seen = visual.merger(school.features(video, batch.groups).to(reference.model.device))
+                loss = learner.loss(batch, seen, positions.of(batch, school.lessons[video].groups), video=video)
+            yield loss
 
     learnt = [parameter for parameter in reference.model.parameters() if parameter.requires_grad]
     folder = school.work / "telling" / f"{variant}-{seed}-{school.recipe.fingerprint[:16]}"
