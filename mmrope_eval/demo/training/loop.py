@@ -54,7 +54,7 @@ class Course:
             video = step >= self.alone and self.pattern[step % len(self.pattern)]
             chosen = next(streams[video])
             if step >= first:
-                yield video, pack(chosen)
+                yield video, pack(chosen, self.tokens)
 
     def _stream(self, video: bool) -> Iterator[list[Row]]:
         yield from islice(self._endless(self.first[video], (int(video), 1)), self.beginning)
@@ -80,11 +80,37 @@ def soft_targets(size: int, scales: Sequence[Sequence[int]], sigma: float) -> to
     return table
 
 
+def through(decoder: Any, hidden: torch.Tensor, rotation: Any, mask: torch.Tensor) -> torch.Tensor:
+    """(b, n, hidden) after all layers and the last norm; `mask` is added to the scores."""
+    for layer in decoder.layers:
+        hidden = layer(hidden, attention_mask=mask, position_embeddings=rotation)
+    normed: torch.Tensor = decoder.norm(hidden)
+    return normed
+
+
 class Learner:
     """A reference model that learns from packed batches."""
 
-    def __init__(self, reference: ReferenceModel, soft: torch.Tensor, end: int) -> None:
+    def __init__(self, reference: ReferenceModel, soft: torch.Tensor, end: int, *, compiled: bool = False) -> None:
+        """`compiled` fuses the layers' operations by torch.compile, once for every shape of batches."""
+        import torch
+
         self._reference, self._soft, self._end = reference, soft.to(reference.model.device), end
+        self._through: Any = through
+        if compiled:
+            torch.compiler.reset()  # what was compiled for another model does not serve this one
+            self._through = torch.compile(through, dynamic=False)
+
+    def decode(self, embeddings: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(b, n, hidden): what the stock forward computes, without what it does around its layers.
+
+        `mask` is bool (b, 1, n, n), `positions` (3, b, n).
+        """
+        import torch
+
+        decoder = self._reference.model.model.language_model
+        added = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, float("-inf"))
+        return self._through(decoder, embeddings, decoder.rotary_emb(embeddings, positions), added)
 
     def loss(self, batch: Packed, seen: torch.Tensor, positions: npt.NDArray[np.float64], *,
              video: bool) -> torch.Tensor:  # fmt: skip
@@ -102,12 +128,7 @@ class Learner:
         shown = tokens == (model.config.video_token_id if video else model.config.image_token_id)
         embeddings = model.model.language_model.embed_tokens(tokens)
         embeddings = embeddings.masked_scatter(shown[..., None], seen.to(embeddings.dtype))
-        hidden = model.model.language_model(
-            inputs_embeds=embeddings,
-            position_ids=places,
-            attention_mask=mask,
-            use_cache=False,
-        ).last_hidden_state
+        hidden = self.decode(embeddings, places, mask)
         learnt = labels >= 0
         logprobs = model.lm_head(hidden[learnt]).float().log_softmax(-1)
         wanted, scaled = labels[learnt], on_scale[learnt]

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from mmrope_eval.demo.training import language, sight
 from mmrope_eval.demo.training.loop import drill
-from mmrope_eval.demo.training.primer import FIGURES, GLYPHS, KINDS, SCALE, Targets
+from mmrope_eval.demo.training.primer import FIGURES, GLYPHS, KINDS, SCALE, TEXTS, Targets
 from mmrope_eval.demo.training.recipe import Recipe, Schedule, fingerprint
 from mmrope_eval.demo.training.seeing import CELL, before_connector
 from mmrope_eval.demo.world.scenes import COLORS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from mmrope_eval.reference import ReferenceModel
 
-NAMING_VERSION = 2
+NAMING_VERSION = 3
 """Raise it when the same recipe gives another start."""
 SIZES = ("small", "big")
 BIG = 0.225
@@ -74,20 +74,20 @@ class Namer(nn.Module):
         self.norm = nn.RMSNorm(hidden)
         self.edges = nn.Linear(hidden, CELL * 6)
         self.spell = nn.Linear(hidden, CELL * 2 * len(GLYPHS))
-        self._words = [Words.of(words, vocabulary) for words in (FIGURES, tuple(COLORS), SIZES)]
+        self._words = [Words.of(words, vocabulary) for words in (FIGURES, tuple(COLORS), SIZES, TEXTS)]
 
     def loss(self, seen: Tensor, embeddings: Tensor, wanted: Targets, side: int) -> Tensor:
         """`seen` (cells, hidden), `embeddings` (vocabulary, hidden); the targets are of patches."""
-        kinds, colors, box, motion, marks = (
+        kinds, colors, texts, box, motion, marks = (
             torch.from_numpy(array)
-            for array in (wanted.kind, wanted.color, wanted.box, wanted.motion, wanted.glyphs)
+            for array in (wanted.kind, wanted.color, wanted.words, wanted.box, wanted.motion, wanted.glyphs)
         )
         figures = torch.where((kinds > 0) & (kinds <= len(FIGURES)), kinds - 1, -1)
         big = ((box[:, 3] - box[:, 1]) * SCALE > BIG * side).long()
         sizes = torch.where(figures >= 0, big, -1)
         normed = self.norm(seen)
         total = torch.zeros(())
-        for words, labels in zip(self._words, (figures, colors, sizes), strict=True):
+        for words, labels in zip(self._words, (figures, colors, sizes, texts), strict=True):
             share = shares(labels, len(words.meanings))
             said = share.sum(1) > 0
             logprobs = (normed[said] @ embeddings[words.ids].T).log_softmax(-1)

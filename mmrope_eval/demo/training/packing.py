@@ -19,6 +19,10 @@ from mmrope_eval.rope import Text, Variant, Vision
 
 MOST_QUESTIONS = 6
 """Of a group in one row."""
+LONGEST = 168
+"""Tokens of a row, beyond which no further question is added."""
+STEP = 24
+"""Lengths of batches are multiples of it."""
 WINDOW = 1024
 """Groups among which rows of similar length are looked for."""
 
@@ -47,6 +51,8 @@ def make_row(index: int, group: Group, *, video: bool) -> Row:
     branch, offset = [0] * len(shared), list(range(len(shared)))
     for number, (asked, answer, on_scale) in enumerate(group.questions[:MOST_QUESTIONS], 1):
         own = [*asked, *answer[:-1]]
+        if number > 1 and len(tokens) + len(own) > LONGEST:
+            break
         tokens += own
         labels += [-1] * (len(asked) - 1) + list(answer)
         scaled += [False] * (len(asked) - 1) + [on_scale] * (len(answer) - 1) + [False]
@@ -77,12 +83,16 @@ class Packed:
     """(b, 1, n, n), True where a row may look."""
 
 
-def pack(rows: Sequence[Row]) -> Packed:
-    """Rows as one batch."""
-    n = max(len(row.tokens) for row in rows)
+def pack(rows: Sequence[Row], tokens: int = 0) -> Packed:
+    """Rows as one batch, filled up with empty rows to about `tokens` tokens.
+
+    So batches have few different shapes: for each new one, the libraries below build their kernels anew.
+    """
+    n = padded_length(max(len(row.tokens) for row in rows))
+    b = max(len(rows), tokens // n)
 
     def padded(name: str, fill: int) -> npt.NDArray[np.int64]:
-        out = np.full((len(rows), n), fill, np.int64)
+        out = np.full((b, n), fill, np.int64)
         for i, row in enumerate(rows):
             values = getattr(row, name)
             out[i, : len(values)] = values
@@ -101,6 +111,11 @@ def pack(rows: Sequence[Row]) -> Packed:
     )
 
 
+def padded_length(n: int) -> int:
+    """The length to which rows of `n` tokens are padded."""
+    return -(-n // STEP) * STEP
+
+
 class Positions:
     """Coordinates of packed batches under one variant; layouts that come again are not computed again."""
 
@@ -110,7 +125,10 @@ class Positions:
 
     def of(self, batch: Packed, groups: Sequence[Group]) -> npt.NDArray[np.float64]:
         """(3, b, n)"""
-        return np.stack([self._layout(groups[g])[:, batch.offset[i]] for i, g in enumerate(batch.groups)], axis=1)
+        out = np.zeros((3, *batch.tokens.shape))
+        for i, group in enumerate(batch.groups):
+            out[:, i] = self._layout(groups[group])[:, batch.offset[i]]
+        return out
 
     def _layout(self, group: Group) -> npt.NDArray[np.float64]:
         key = (len(group.before), group.t, group.h, group.w, group.step)
@@ -132,7 +150,7 @@ def epoch(rows: Sequence[Row], tokens: int, seed: Sequence[int]) -> Iterator[tup
         window = sorted(order[start : start + WINDOW].tolist(), key=lambda i: len(rows[i].tokens))
         batch: list[int] = []
         for i in window:
-            if batch and (len(batch) + 1) * len(rows[i].tokens) > tokens:
+            if batch and (len(batch) + 1) * padded_length(len(rows[i].tokens)) > tokens:
                 batches.append(tuple(batch))
                 batch = []
             batch.append(i)

@@ -72,6 +72,8 @@ class Targets:
     kind: npt.NDArray[np.int64]
     color: npt.NDArray[np.int64]
     """-1 where it does not matter"""
+    words: npt.NDArray[np.int64]
+    """Index in TEXTS of the text that a patch shows a part of, else -1."""
     glyphs: npt.NDArray[np.float32]
     """(patches, 2, characters): 1 for a character whose middle lies in the left or right half of the patch"""
     box: npt.NDArray[np.float32]
@@ -163,7 +165,7 @@ def targets(items: Sequence[Item], side: int) -> Targets:
     across = side // PATCH
     middle = (np.arange(across) + 0.5) * PATCH
     shape = (across, across)
-    kind, color = np.zeros(shape, np.int64), np.full(shape, -1)
+    kind, color, words = np.zeros(shape, np.int64), np.full(shape, -1), np.full(shape, -1)
     glyphs = np.zeros((*shape, 2, len(GLYPHS)), np.float32)
     box, motion = np.zeros((*shape, 4), np.float32), np.zeros((*shape, 2), np.float32)
     most = np.full(shape, LEAST * PATCH * PATCH)
@@ -176,13 +178,14 @@ def targets(items: Sequence[Item], side: int) -> Targets:
         most[here] = area[here]
         kind[here] = KINDS.index(item.kind)
         color[here] = -1 if item.color is None else list(COLORS).index(item.color)
+        words[here] = -1 if item.words is None else TEXTS.index(item.words)
         if item.words is not None:
             _spell(glyphs, item.words, item.box, here)
         edges = np.stack(np.broadcast_arrays(x1 - middle[None, :], y1 - middle[:, None], x2 - middle[None, :],
                                              y2 - middle[:, None]), axis=-1)  # fmt: skip
         box[here] = edges[here] / SCALE
         motion[here] = np.array(item.motion) / SCALE
-    return Targets(*(_by_cells(values) for values in (kind, color, glyphs, box, motion)))
+    return Targets(*(_by_cells(values) for values in (kind, color, words, glyphs, box, motion)))
 
 
 def _spell(glyphs: npt.NDArray[np.float32], words: str, box: Box, here: npt.NDArray[np.bool_]) -> None:

@@ -85,7 +85,7 @@ class School:
 
 
 def learn_to_tell(
-    school: School, variant: str, seed: int, stop: int | None = None
+    school: School, variant: str, seed: int, stop: int | None = None, *, compiled: bool = False
 ) -> tuple[ReferenceModel, list[dict[str, Any]]]:
     """Train connector and language model from random weights under a variant; the model and its log."""
     schedule = school.recipe.telling
@@ -98,7 +98,7 @@ def learn_to_tell(
         parameter.requires_grad_(name.startswith("merger"))
     scales = language.scales(language.read_tokenizer(school.shell))
     soft = soft_targets(reference.model.config.get_text_config().vocab_size, scales, schedule.sigma)
-    learner = Learner(reference, soft, token_id("<|im_end|>"))
+    learner = Learner(reference, soft, token_id("<|im_end|>"), compiled=compiled)
     course, positions = school.course, packing.Positions(chosen)
 
     def losses(first: int) -> Iterator[torch.Tensor]:
