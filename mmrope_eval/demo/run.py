@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mmrope_eval.suite.options import RunConfig
 
 NOTE = """\
-Tiny models (0.9 M parameters) trained for minutes on a synthetic world: what they say about the variants holds there.
+Tiny models (1.4 M parameters) trained for minutes on a synthetic world: what they say about the variants holds there.
 `mmrope-eval table 2 RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows."""
 
 

@@ -1,4 +1,4 @@
-"""First lessons: few things that have nothing in common, plainly named.
+"""First lessons: few things that have nothing in common, plainly named, and words to read.
 
 The small world's own things resemble each other, so a beginner must tell them apart and say where they are at once, and
 each is in the way of the other. With one thing there is nothing to tell apart; with different ones every word helps.
@@ -14,6 +14,7 @@ from typing import Final
 
 from mmrope_eval.demo.world.choices import ask_color, ask_shape
 from mmrope_eval.demo.world.clips import Clip
+from mmrope_eval.demo.world.columns import COLUMNS
 from mmrope_eval.demo.world.core import (
     Difficulty,
     Pixels,
@@ -33,6 +34,9 @@ from mmrope_eval.demo.world.stories import STORY_ASKERS, tell
 
 ALONE: Final = 0.35
 """Share of pictures that show one thing."""
+READING: Final = ("textvqa", "ocrbench", "docvqa")
+READ: Final = 0.35
+"""Share of pictures that show words."""
 ASKED: Final = ("action", "color", "who", "order", "next", "at")
 """Kinds of questions on stories."""
 SECONDS: Final = (2.0, 6.0)
@@ -62,7 +66,9 @@ def scene(rng: Random, difficulty: Difficulty) -> Scene:
 
 
 def picture_samples(rng: Random, difficulty: Difficulty, serial: int) -> list[Sample]:
-    """Where each thing is, and a question about one's colour or shape."""
+    """Where each thing is, and a question about one's colour or shape; or what is written."""
+    if chance(rng, READ):
+        return COLUMNS[pick(rng, READING)](rng, difficulty, "train", serial)
     drawn = draw_for("train", partial(scene, rng, difficulty))
     images, group = {"image": render(drawn)}, f"first-picture/{serial}"
     samples = [_located(rng, drawn, thing, images, group) for thing in some(rng, drawn.things, 4)]

@@ -31,7 +31,7 @@ from mmrope_eval.suite.choice import read_options
 from mmrope_eval.suite.protocol import build_target, render
 from mmrope_eval.suite.registry import Registry, TaskSpec
 
-LESSONS_VERSION = 3
+LESSONS_VERSION = 4
 """Raise it when the same recipe gives other lessons."""
 
 LESSON_KEYS = ("pictures", "clips", "first_pictures", "first_clips", "data_seed", "difficulty")

@@ -42,10 +42,10 @@ class Course:
     """Batches of first lessons, of pictures and of clips."""
     alone: int
     """Steps that show pictures only, at the beginning."""
+    pattern: Sequence[bool]
+    """Which batches show clips, repeated."""
     tokens: int
     seed: int
-    pattern: tuple[bool, ...] = (False, True)
-    """Which batches show clips, repeated."""
 
     def batches(self, first: int) -> Iterator[tuple[bool, Packed]]:
         """The batches of steps `first`, `first + 1` ... without end; each step's is always the same."""

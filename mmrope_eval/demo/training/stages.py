@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +43,14 @@ class School:
 
     @classmethod
     def open(cls, recipe: Recipe, work: Path) -> School:
-        """Make or load everything below `work`."""
+        """Make or load everything below `work`; another training that does so at the same time is waited for."""
+        work.mkdir(parents=True, exist_ok=True)
+        with (work / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return cls._open(recipe, work)
+
+    @classmethod
+    def _open(cls, recipe: Recipe, work: Path) -> School:
         words = tuple(lessons.make_words(recipe))
         shell = model.write_shell(work / "shell", recipe.shape, words)
         made = {video: lessons.load_lessons(recipe, shell, work, video=video) for video in KINDS}
@@ -75,7 +83,9 @@ class School:
             first[video], rest[video] = rows[: self.recipe.first(video)], rows[self.recipe.first(video) :]
         rest[False] += [row for row in rest[False] if row.scaled.any()] * (self.recipe.emphasis - 1)
         recipe = self.recipe
-        return Course(first, rest, recipe.beginning, recipe.alone, recipe.telling.tokens, recipe.data_seed)
+        return Course(
+            first, rest, recipe.beginning, recipe.alone, recipe.pattern, recipe.telling.tokens, recipe.data_seed
+        )
 
     def features(self, video: bool, groups: Sequence[int]) -> torch.Tensor:
         """What the encoder sees in some groups, float32 (patches, hidden)."""

@@ -1,0 +1,139 @@
+"""The trained demo checkpoints: their files, the engine against the reference on them, and the committed scores."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmrope_eval import cli
+from mmrope_eval.demo.agreement import differences
+from mmrope_eval.demo.run import checkpoints, demo_config, ensure_world
+from mmrope_eval.demo.training.model import demo_variant
+from mmrope_eval.demo.training.recipe import SEEDS, TABLE_2, Recipe
+from mmrope_eval.engine.checkpoint import read_checkpoint, resolve_variant
+from mmrope_eval.errors import UserError
+from mmrope_eval.suite.run import run
+
+HOME = Path(__file__).resolve().parents[1] / "checkpoints"
+RESULTS = HOME.parent / "results" / "demo"
+MANIFEST = json.loads((HOME / "manifest.json").read_text())
+ASKED = ("refcoco_val", "mmstar", "charades_sta")
+TESTED = ("vanilla", "mrope-i", "mhrope")
+
+
+def test_every_row_of_table_2_has_a_checkpoint_and_two_of_them_three_seeds() -> None:
+    seeds = {f"{variant}-seed{seed}" for variant, numbers in SEEDS.items() for seed in numbers if seed}
+    assert {*TABLE_2, *seeds} <= set(MANIFEST["checkpoints"])
+
+
+def test_checkpoints_are_small() -> None:
+    sizes = {path.parent.name: path.stat().st_size for path in HOME.glob("*/model.safetensors")}
+    assert set(sizes) == set(MANIFEST["checkpoints"])
+    assert max(sizes.values()) <= 3_000_000
+    assert sum(path.stat().st_size for path in HOME.rglob("*") if path.is_file()) <= 60_000_000
+    assert all(about["parameters"] <= 1_500_000 for about in MANIFEST["checkpoints"].values())
+
+
+@pytest.mark.parametrize("name", MANIFEST["checkpoints"])
+def test_a_checkpoint_is_what_the_manifest_says(name: str) -> None:
+    about = MANIFEST["checkpoints"][name]
+    assert hashlib.sha256((HOME / name / "model.safetensors").read_bytes()).hexdigest() == about["sha256"]
+    assert json.loads((HOME / name / "training.json").read_text()) == about
+    variant, how = resolve_variant(read_checkpoint(HOME / name), None)
+    assert variant.fingerprint == demo_variant(about["variant"]).fingerprint == about["variant_fingerprint"]
+    assert "mm_rope" in how
+    log = [json.loads(line) for line in (HOME / name / "training.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == about["steps"]
+    assert log[-1]["loss"] == about["training_loss"] < log[0]["loss"] / 2
+
+
+def test_all_were_taught_alike_and_as_the_recipe_says_now() -> None:
+    made = MANIFEST["checkpoints"].values()
+    assert {one["recipe"] for one in made} == {Recipe().fingerprint}
+    for shared in ("lessons", "steps", "products"):
+        assert len({one[shared] for one in made}) == 1
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    about = json.loads((RESULTS / "about.json").read_text())
+    return ensure_world(tmp_path_factory.mktemp("world") / "world", about["rows_a_column"])
+
+
+def answered(world: Path, output: Path, limit: int | None = None) -> dict[str, Path]:
+    """The cells of some checkpoints through the real engine, by variant."""
+    config = demo_config(checkpoints(HOME, list(TESTED)), world, output, limit)
+    result = run(dataclasses.replace(config, tasks=ASKED))
+    assert result.failed == 0
+    return {json.loads((folder / "scores.json").read_text())["variant"]["name"]: folder
+            for folder in result.folders.values()}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return answered(world, tmp_path_factory.mktemp("run") / "results")
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_scores_are_those_committed(finished: dict[str, Path], name: str) -> None:
+    """Within a few answers: other processors round sums differently."""
+    now = json.loads((finished[name] / "scores.json").read_text())["tasks"]
+    kept = json.loads((RESULTS / "scores" / f"{name}.json").read_text())["tasks"]
+    for task in ASKED:
+        assert now[task]["data_fingerprint"] == kept[task]["data_fingerprint"]
+        main = kept[task]["main"]
+        assert now[task]["metrics"][main]["value"] == pytest.approx(kept[task]["metrics"][main]["value"], abs=3), task
+
+
+def test_a_second_run_answers_the_same(finished: dict[str, Path], world: Path, tmp_path: Path) -> None:
+    again = answered(world, tmp_path / "results", limit=20)
+    for name in TESTED:
+        for task in ASKED:
+            first, second = (
+                [json.loads(line) for line in (cells[name] / "samples" / f"{task}.jsonl").read_text().splitlines()]
+                for cells in (finished, again)
+            )
+            answers = {row["id"]: row["prediction"] for row in first}
+            assert second and all(answers[row["id"]] == row["prediction"] for row in second)
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_the_engine_answers_as_the_reference_does(finished: dict[str, Path], world: Path, name: str) -> None:
+    """Every greedy answer, in float32; benchmarks/agreement.py asks all columns, and bfloat16."""
+    torch.set_num_threads(1)
+    compared, found = differences(HOME / name, finished[name], world, ASKED, limit=40, dtype=torch.float32)
+    assert compared >= 3 * 40
+    assert found == []
+
+
+def committed(table: str) -> dict[tuple[str, str], dict[str, str]]:
+    with (RESULTS / f"table{table}.csv").open() as lines:
+        return {(line["row"], line["column"]): line for line in csv.DictReader(lines)}
+
+
+def test_committed_tables_hold_every_row() -> None:
+    cells = committed("2")
+    assert all(cells[row, column]["score"] for row in TABLE_2 for column in ("Image", "Video", "Grounding", "Overall"))
+
+
+def test_the_trained_models_are_well_above_chance() -> None:
+    cells = committed("2")
+    for column in ("Image", "Video", "Grounding"):
+        cell = cells["mrope-i", column]
+        assert float(cell["score"]) >= float(cell["chance"]) + 15, column
+    assert float(cells["mrope-i", "Grounding"]["score"]) >= 60
+    for row in TABLE_2:
+        for column in ("Image", "Video", "Grounding"):
+            assert float(cells[row, column]["score"]) <= 95, "the demo would be at its ceiling"
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"checkpoint .*mrope-i is missing.*demo train --variant mrope-i"):
+        checkpoints(tmp_path, ["mrope-i"])
+    assert cli.main(["demo", "--checkpoints", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
