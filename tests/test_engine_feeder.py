@@ -110,6 +110,23 @@ def test_an_error_of_the_iterable_comes_after_the_items_before_it() -> None:
         assert feeder.finished
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_of_the_preparation_ends_it_and_is_raised(threads: int) -> None:
+    def prepare(item: Request) -> Prepared:
+        if item.id == "2":
+            raise LookupError("broken")
+        return prepared(item)
+
+    seen: list[int] = []
+    with (
+        Feeder(counted(seen, 1000), prepare, ahead=3, max_bytes=10**9, threads=threads) as feeder,
+        pytest.raises(LookupError, match="broken"),
+    ):
+        while feeder.take(wait=True) is not None:
+            pass
+    assert len(seen) < 20
+
+
 def test_leaving_early_stops_the_threads() -> None:
     seen: list[int] = []
     before = threading.active_count()

@@ -55,7 +55,15 @@ def fresh(one: Checkpoint, two: Checkpoint, folder: Path) -> dict[str, dict[str,
             return (alone if not changes else answers)(engine, every_kind(folder))
 
     found = {name: run(one, B, **changes) for name, changes in SCHEDULES.items()}
-    return {**found, "variant B": run(one, B), "checkpoint two": run(two, A)}
+    first, second = (
+        read_checkpoint(build_checkpoint("qwen2.5-vl", folder / f"tied {seed}", seed=seed, tie_word_embeddings=True))
+        for seed in (1, 2)
+    )
+    with LiveEngine.start(first, A, options()) as engine:
+        alone(engine, every_kind(folder))
+        engine.switch(checkpoint=second)
+        found["tied two, switched to"] = alone(engine, every_kind(folder))
+    return {**found, "variant B": run(one, B), "checkpoint two": run(two, A), "tied two": run(second, A)}
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +120,10 @@ def test_switch_of_weights_equals_fresh_engines(
     assert same(first, third)
     assert same(second, fresh["checkpoint two"])
     assert not same(first, second)
+
+
+def test_an_output_matrix_that_is_the_word_embeddings_is_switched_too(fresh: dict[str, dict[str, Response]]) -> None:
+    assert same(fresh["tied two, switched to"], fresh["tied two"])
 
 
 def test_a_checkpoint_of_another_shape_is_refused_and_the_engine_goes_on(

@@ -115,6 +115,17 @@ def test_a_video_keeps_its_time_step_to_the_last_digit(seconds: float) -> None:
     assert span.step == float(rounded) * 2.0
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_time_step_that_half_precision_rounded_is_still_exact(dtype: torch.dtype) -> None:
+    seconds = 0.4927537037037037
+    data = {"video_grid_thw": SimpleNamespace(data=torch.tensor([6, 8, 4])),
+            "second_per_grid_ts": SimpleNamespace(data=torch.tensor(seconds, dtype=dtype))}  # fmt: skip
+    item = SimpleNamespace(modality="video", mm_position=SimpleNamespace(offset=5, length=48), data=data,
+                           identifier=vllm_compat.media_identifier("abc", seconds))  # fmt: skip
+    (span,) = vllm_compat.media_spans([item], shape())
+    assert span.step == seconds * 2.0
+
+
 def test_a_time_step_that_the_processor_did_not_find_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"found 0\.5 seconds per grid, the video was loaded with 0\.6"):
         vllm_compat.exact_seconds(vllm_compat.media_identifier("abc", 0.6), 0.5)

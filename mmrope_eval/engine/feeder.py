@@ -89,7 +89,11 @@ class Feeder:
     def _work(self) -> None:
         while self._reserve():
             request = self._pull()
-            item = None if request is None else self._prepare(request)
+            item = None
+            try:
+                item = None if request is None else self._prepare(request)
+            except BaseException as error:  # noqa: BLE001 - raised again where the results are read
+                self._error, self._exhausted = error, True
             with self._changed:
                 self._working -= 1
                 if item is not None:

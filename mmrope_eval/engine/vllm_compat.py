@@ -174,8 +174,17 @@ def configured_variant(vllm_config: Any) -> Variant:
 
 
 def reload_weights(model_runner: Any, path: str) -> None:
-    """Replace a runner's weights in place; vLLM repacks them as it did at the start."""
+    """Replace a runner's weights in place; vLLM repacks them as it did at the start.
+
+    All but an output matrix that is the word embeddings: no weight of its own is loaded, so on CPUs, where matrices
+    are packed for the processor, the old checkpoint's stays in use (seen in vLLM 0.32.0). It is packed anew here.
+    """
     model_runner.reload_weights(weights_path=path)
+    language_model = model_runner.get_model().language_model
+    head, embeddings = getattr(language_model, "lm_head", None), language_model.model.embed_tokens
+    if head is not None and head is not embeddings and language_model.config.tie_word_embeddings:
+        head.weight = embeddings.weight
+        head.quant_method.process_weights_after_loading(head)
 
 
 # --- media in requests --------------------------------------------------------------------------------------------
@@ -198,13 +207,16 @@ def input_spans(engine_input: Mapping[str, Any], shape: ModelShape) -> list[Medi
 
 
 def _span(modality: str, position: Any, data: Any, identifier: str, shape: ModelShape) -> MediaSpan:
+    import torch
+
     t, h, w = (int(x) for x in data[f"{modality}_grid_thw"].data.tolist())
     step, pad = 1.0, shape.image_token_id
     if modality == "video":
         pad = shape.video_token_id
         seconds = data.get("second_per_grid_ts")
         if seconds is not None:
-            step = exact_seconds(identifier, float(seconds.data)) * shape.tokens_per_second
+            error = max(1e-6, torch.finfo(seconds.data.dtype).eps)
+            step = exact_seconds(identifier, float(seconds.data), error) * shape.tokens_per_second
     return MediaSpan(position.offset, position.length, t, h // shape.merge_size, w // shape.merge_size, step, pad)
 
 
@@ -216,13 +228,16 @@ def media_identifier(fingerprint: str, seconds_per_grid: float | None) -> str:
     return fingerprint if seconds_per_grid is None else f"{fingerprint}@{seconds_per_grid.hex()}"
 
 
-def exact_seconds(identifier: str, rounded: float) -> float:
-    """The time step that `media_identifier` put into the name; the processor's where the name is not ours."""
+def exact_seconds(identifier: str, rounded: float, error: float = 1e-6) -> float:
+    """The time step that `media_identifier` put into the name; the processor's where the name is not ours.
+
+    vLLM hands the processor's number over in the model's dtype: `error` is how far that may be off, relatively.
+    """
     _, found, digits = identifier.partition("@")
     if not found:
         return rounded
     exact = float.fromhex(digits)
-    if abs(exact - rounded) > 1e-6 * abs(exact):
+    if abs(exact - rounded) > error * abs(exact):
         raise ValueError(f"the processor found {rounded} seconds per grid, the video was loaded with {exact}")
     return exact
 
