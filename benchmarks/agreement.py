@@ -2,8 +2,10 @@
 
     python benchmarks/agreement.py [--n 6] [--variant vanilla,mrope-i] [--dtype float32,bfloat16]
 
-Both decode greedily from the same weights in the same dtype. In float32 every answer must be equal, in bfloat16, where
-engine and transformers round at different places, at least 99 of 100.
+Both decode greedily from the same weights in the same dtype. In float32 every answer must be equal. In bfloat16 engine
+and transformers round at different places, and these models often rank neighbouring numbers alike (they were taught
+that a near miss is nearly right): at least 99 of 100 answers must be equal, or part at a token that the reference
+itself prefers by less than NEAR.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from mmrope_eval.demo.run import checkpoints, demo_config, ensure_world
 from mmrope_eval.suite.run import run
 
 LEAST = {"float32": 1.0, "bfloat16": 0.99}
+NEAR = {"float32": 0.0, "bfloat16": 0.07}
+"""Nats. Logits between 8 and 16 are multiples of 1/16 in bfloat16: one such step, and equal ones."""
 
 
 def main() -> int:
@@ -45,13 +49,14 @@ def main() -> int:
                 compared, found = differences(
                     model, folder, data, config.tasks, limit=None, dtype=getattr(torch, dtype)
                 )
-                equal = compared - len(found)
-                short |= equal < LEAST[dtype] * compared
-                rows.append([dtype, model.name, compared, equal, f"{100 * equal / compared:.2f} %"])
-                for one in found[:5]:
+                apart = [one for one in found if one.margin > NEAR[dtype]]
+                short |= len(apart) > (1 - LEAST[dtype]) * compared
+                share = [f"{100 * (1 - len(some) / compared):.2f} %" for some in (found, apart)]
+                rows.append([dtype, model.name, compared, *share])
+                for one in found:
                     print(f"{dtype} {model.name} {one.task} {one.id}: engine {one.engine!r}, reference "
-                          f"{one.reference!r}", file=sys.stderr)  # fmt: skip
-    print(tabulate(rows, headers=["dtype", "checkpoint", "questions", "equal answers", ""], tablefmt="github"))
+                          f"{one.reference!r}, preferred by {one.margin:.3f}", file=sys.stderr)  # fmt: skip
+    print(tabulate(rows, headers=["dtype", "checkpoint", "questions", "equal", "or nearly tied"], tablefmt="github"))
     return 1 if short else 0
 
 

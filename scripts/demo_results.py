@@ -1,6 +1,6 @@
 """Evaluate the demo's checkpoints and write results/demo: what `make results` runs.
 
-    python scripts/demo_results.py [--n 48] [--output runs/demo-results] [--part tables,sweep]
+    python scripts/demo_results.py [--n 96] [--output runs/demo-results] [--part tables,sweep]
 
 Tables 2, 3 and 4 as markdown, LaTeX and, with intervals, CSV; the spread between training seeds; every checkpoint's
 scores; the extrapolation sweep. Answers are kept in --output: a second start asks nothing again.
@@ -29,7 +29,7 @@ LONG_SECONDS = (96.0, 104.0)
 def main() -> int:
     """Evaluate, then write; exit code 1 when samples failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=48, help="rows a column (default: %(default)s)")
+    parser.add_argument("--n", type=int, default=96, help="rows a column (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "demo-results")
     parser.add_argument("--part", default=",".join(PARTS), help="default: %(default)s")
     args = parser.parse_args()

@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+    from mmrope_eval.reference import ReferenceModel
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Difference:
     id: str
     engine: str | None
     reference: str
+    margin: float
+    """By how much the reference prefers its own token where the two part, in nats; infinite for a failed sample."""
 
 
 def differences(
@@ -42,8 +46,20 @@ def differences(
         given = {row["id"]: row["prediction"] for row in map(json.loads, lines)}
         for sample in plan.samples:
             prompt = reference.prepare_request(plan.request(sample), media_policy())
-            text = reference.generate(prompt, sample.generation).text
+            answer, theirs = reference.generate(prompt, sample.generation), given[sample.id]
             compared += 1
-            if text != given[sample.id]:
-                found.append(Difference(task, sample.id, given[sample.id], text))
+            if answer.text != theirs:
+                lead = margin(reference, prompt, answer.token_ids, theirs)
+                found.append(Difference(task, sample.id, theirs, answer.text, lead))
     return compared, found
+
+
+def margin(reference: ReferenceModel, prompt: Any, ours: Sequence[int], theirs: str | None) -> float:
+    """The reference's log-probability of its own token less that of the engine's, at the first that differs."""
+    if theirs is None:
+        return float("inf")
+    tokenizer = reference.processor.tokenizer
+    other = [*tokenizer(theirs).input_ids, reference.model.generation_config.eos_token_id]
+    at = next(i for i, (one, two) in enumerate(zip(ours, other, strict=False)) if one != two)
+    logits = reference.forward(reference.collate([prompt], [ours[:at]]))[0, -1].detach().float().log_softmax(-1)
+    return float(logits[ours[at]] - logits[other[at]])
