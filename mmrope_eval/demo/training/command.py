@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"all checkpoints asked for are in {out}: remove a folder to train it again")
         return 0
     print(f"lessons and the vision encoder, in {work}", file=sys.stderr)
-    school = School.open(Recipe(), work)
+    school = School.open(Recipe(), work, out)
     for number, (variant, seed) in enumerate(wanted, 1):
         print(f"[{number}/{len(wanted)}] {variant}, seed {seed}", file=sys.stderr)
         reference, log = learn_to_tell(school, variant, seed, compiled=args.compile)

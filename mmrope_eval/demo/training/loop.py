@@ -110,7 +110,8 @@ class Learner:
 
         decoder = self._reference.model.model.language_model
         added = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, float("-inf"))
-        return self._through(decoder, embeddings, decoder.rotary_emb(embeddings, positions), added)
+        hidden: torch.Tensor = self._through(decoder, embeddings, decoder.rotary_emb(embeddings, positions), added)
+        return hidden
 
     def loss(self, batch: Packed, seen: torch.Tensor, positions: npt.NDArray[np.float64], *,
              video: bool) -> torch.Tensor:  # fmt: skip

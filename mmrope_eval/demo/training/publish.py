@@ -13,6 +13,7 @@ from mmrope_eval.demo.training import model
 from mmrope_eval.demo.training.precision import fast_dtype
 from mmrope_eval.demo.training.recipe import CONTEXT, Recipe
 from mmrope_eval.demo.training.stages import School
+from mmrope_eval.demo.training.start import START, write_start
 from mmrope_eval.reference import ReferenceModel
 from mmrope_eval.suite.results import write_json, write_lines
 
@@ -49,6 +50,7 @@ def publish(
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
     }
     write_json(folder / ABOUT, about)
+    write_start(out / START, school.start, school.start_key)
     for stage, lines in school.logs.items():
         write_lines(out / f"{stage}.jsonl", lines)
     write_manifest(school.recipe, out)

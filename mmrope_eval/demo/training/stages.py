@@ -14,10 +14,11 @@ import numpy.typing as npt
 import torch
 
 from mmrope_eval.demo.checkpoints import token_id
-from mmrope_eval.demo.training import language, lessons, model, naming, packing, seeing, sight
+from mmrope_eval.demo.training import encoder, language, lessons, model, naming, packing, seeing, sight
 from mmrope_eval.demo.training.loop import Course, Learner, drill, soft_targets
 from mmrope_eval.demo.training.precision import products
 from mmrope_eval.demo.training.recipe import Recipe
+from mmrope_eval.demo.training.start import START, read_start
 from mmrope_eval.reference import ReferenceModel
 
 KINDS = {False: "pictures", True: "clips"}
@@ -42,25 +43,32 @@ class School:
     starts: dict[bool, npt.NDArray[np.int64]]
 
     @classmethod
-    def open(cls, recipe: Recipe, work: Path) -> School:
-        """Make or load everything below `work`; another training that does so at the same time is waited for."""
+    def open(cls, recipe: Recipe, work: Path, out: Path) -> School:
+        """Make or load everything below `work`; another training that does so at the same time is waited for.
+
+        Sight and names are taken from the start that lies beside the checkpoints in `out`, where it is the recipe's.
+        """
         work.mkdir(parents=True, exist_ok=True)
         with (work / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return cls._open(recipe, work)
+            return cls._open(recipe, work, out)
 
     @classmethod
-    def _open(cls, recipe: Recipe, work: Path) -> School:
+    def _open(cls, recipe: Recipe, work: Path, out: Path) -> School:
         words = tuple(lessons.make_words(recipe))
         shell = model.write_shell(work / "shell", recipe.shape, words)
         made = {video: lessons.load_lessons(recipe, shell, work, video=video) for video in KINDS}
         reference = model.new_model(shell, model.demo_variant("vanilla"), seed=0)
         tokenizer = language.read_tokenizer(shell)
         known = naming.key(recipe, tokenizer)
-        logs = {
-            "seeing": sight.learn_to_see(reference, recipe.seeing, work / f"sight-{sight.key(recipe)[:16]}"),
-            "naming": naming.learn_to_name(reference, tokenizer, recipe.naming, work / f"naming-{known[:16]}"),
-        }
+        logs: dict[str, list[dict[str, Any]]] = {}
+        kept = read_start(out / START, known)
+        if kept is None:
+            logs["seeing"] = sight.learn_to_see(reference, recipe.seeing, work / f"sight-{sight.key(recipe)[:16]}")
+            logs["naming"] = naming.learn_to_name(reference, tokenizer, recipe.naming, work / f"naming-{known[:16]}")
+        else:
+            reference.model.load_state_dict(kept, strict=False)
+            encoder.make_even(reference.model.model.visual)
         key = f"{lessons.lessons_key(recipe, shell)[:16]}-{sight.key(recipe)[:16]}"
         seen = {
             video: seeing.features(reference.model.model.visual, made[video], work / f"seen-{name}-{key}.npy")
@@ -73,6 +81,11 @@ class School:
     def key(self) -> str:
         """sha256 of the lessons."""
         return lessons.lessons_key(self.recipe, self.shell)
+
+    @cached_property
+    def start_key(self) -> str:
+        """sha256 of all that decides `start`."""
+        return naming.key(self.recipe, language.read_tokenizer(self.shell))
 
     @cached_property
     def course(self) -> Course:
