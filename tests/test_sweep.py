@@ -359,11 +359,14 @@ class TestReport:
 
 
 class TestConfig:
-    @pytest.mark.parametrize("name", ["extrapolation", "demo"])
-    def test_the_files_of_the_project(self, name: str) -> None:
+    @pytest.mark.parametrize(
+        ("name", "tasks", "needle"),
+        [("extrapolation", True, True), ("demo", True, False), ("demo-needle", False, True)],
+    )
+    def test_the_files_of_the_project(self, name: str, tasks: bool, needle: bool) -> None:
         config = read_sweep(name)
-        assert "lvbench" in config.tasks
-        assert config.needle is not None
+        assert ("lvbench" in config.tasks) == tasks
+        assert (config.needle is not None) == needle
         assert config.contexts[-1] == 8 * config.train_context and config.scaling == ("none", "linear", "ntk", "yarn")
 
     @pytest.mark.parametrize(("old", "new", "message"), [
@@ -387,7 +390,7 @@ class TestConfig:
         assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
 
     def test_an_unknown_name(self) -> None:
-        with pytest.raises(UserError, match="one of demo, extrapolation"):
+        with pytest.raises(UserError, match="one of demo, demo-needle, extrapolation"):
             read_sweep("extra")
 
 

@@ -347,7 +347,7 @@ def test_vision_tokens_learn_the_words_for_what_they_show(shell: Path, tmp_path:
     reference = model.new_model(shell, model.demo_variant("vanilla"), seed=0)
     tokenizer = language.read_tokenizer(shell)
     before = _named_colors(reference, tokenizer.get_vocab())
-    log = naming.learn_to_name(reference, tokenizer, Schedule(steps=40, warmup=5), tmp_path)
+    log = naming.learn_to_name(reference, tokenizer, Schedule(steps=80, warmup=5), tmp_path)
     assert log[-1]["loss"] < log[0]["loss"]
     assert before < 0.4 < 0.5 < _named_colors(reference, tokenizer.get_vocab())
 

@@ -174,16 +174,12 @@ def configured_variant(vllm_config: Any) -> Variant:
 
 
 def reload_weights(model_runner: Any, path: str) -> None:
-    """Replace a runner's weights in place; vLLM repacks them as it did at the start.
-
-    All but an output matrix that is the word embeddings: no weight of its own is loaded, so on CPUs, where matrices
-    are packed for the processor, the old checkpoint's stays in use (seen in vLLM 0.32.0). It is packed anew here.
-    """
+    """Replace a runner's weights in place; vLLM repacks them, but for an output matrix that is the word embeddings."""
     model_runner.reload_weights(weights_path=path)
-    language_model = model_runner.get_model().language_model
-    head, embeddings = getattr(language_model, "lm_head", None), language_model.model.embed_tokens
-    if head is not None and head is not embeddings and language_model.config.tie_word_embeddings:
-        head.weight = embeddings.weight
+    decoder = model_runner.get_model().language_model
+    head = getattr(decoder, "lm_head", None)
+    if decoder.config.tie_word_embeddings and head is not None:
+        head.weight = decoder.model.embed_tokens.weight
         head.quant_method.process_weights_after_loading(head)
 
 
@@ -221,17 +217,14 @@ def _span(modality: str, position: Any, data: Any, identifier: str, shape: Model
 
 
 def media_identifier(fingerprint: str, seconds_per_grid: float | None) -> str:
-    """How we name an item to vLLM: what it is, and its time step in full.
-
-    The processor rounds the step to float32, which is enough to move a frame when positions are truncated to integers.
-    """
+    """How we name an item to vLLM: what it is, and its time step in full (rounding can move a truncated position)."""
     return fingerprint if seconds_per_grid is None else f"{fingerprint}@{seconds_per_grid.hex()}"
 
 
 def exact_seconds(identifier: str, rounded: float, error: float = 1e-6) -> float:
     """The time step that `media_identifier` put into the name; the processor's where the name is not ours.
 
-    vLLM hands the processor's number over in the model's dtype: `error` is how far that may be off, relatively.
+    `error` is how far the processor's may be off, relatively: vLLM hands it over in the model's dtype.
     """
     _, found, digits = identifier.partition("@")
     if not found:
