@@ -1,6 +1,6 @@
 """Does the gate catch a wrong table, and does it leave honest runs alone? On the demo's trained checkpoints.
 
-    python benchmarks/gate.py [--n 24] [--honest 10] [--model mrope-i] [--swapped mrope,qwen3-vl,vanilla]
+    python benchmarks/gate.py [--n 24] [--honest 10] [--model mrope-i] [--swapped mrope,vanilla]
 
 The baseline is one run of a checkpoint on all 24 columns. Honest runs start an engine of their own each, with other
 batch sizes, and ask everything anew: `mmrope-eval check` must pass. Then the same weights run under another variant's
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=24, help="rows a column (default: %(default)s)")
     parser.add_argument("--honest", type=int, default=10)
     parser.add_argument("--model", default="mrope-i")
-    parser.add_argument("--swapped", default="mrope,qwen3-vl,vanilla")
+    parser.add_argument("--swapped", default="mrope,vanilla")
     args = parser.parse_args()
     rows, wrong = [], 0
     with tempfile.TemporaryDirectory() as scratch:
