@@ -63,7 +63,7 @@ def write_tables(folders: list[Path], n: int) -> None:
     from mmrope_eval.report.results import load_run
     from mmrope_eval.report.tables import Options, build
 
-    runs = {load_run(folder).cells[0].model: load_run(folder) for folder in folders}
+    runs = {run.cells[0].model: run for run in map(load_run, folders)}
     first = [run for model, run in runs.items() if "-seed" not in model]
     for name, baseline in (("2", "vanilla"), ("3", "vanilla"), ("4", None)):
         for kind, ending, options in (

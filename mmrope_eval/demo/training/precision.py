@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 
+@cache
 def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
     """bfloat16 on a GPU and on CPUs with AMX, which multiply in it some eight times as fast; else float32."""
     if torch.device(device).type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False):

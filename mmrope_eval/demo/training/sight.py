@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from mmrope_eval.demo.training import encoder
 from mmrope_eval.demo.training.loop import drill
 from mmrope_eval.demo.training.primer import FIGURES, GLYPHS, KINDS, PRIMER_VERSION, Targets, primer, targets
 from mmrope_eval.demo.training.recipe import Recipe, Schedule, fingerprint
@@ -96,7 +95,6 @@ def key(recipe: Recipe) -> str:
 def learn_to_see(reference: ReferenceModel, schedule: Schedule, folder: Path, stop: int | None = None) -> list[Any]:
     """Train the vision encoder of `reference` in place; the log."""
     visual = reference.model.model.visual
-    encoder.make_even(visual)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         examiner = Examiner(visual.config.hidden_size)

@@ -59,6 +59,7 @@ class School:
         shell = model.write_shell(work / "shell", recipe.shape, words)
         made = {video: lessons.load_lessons(recipe, shell, work, video=video) for video in KINDS}
         reference = model.new_model(shell, model.demo_variant("vanilla"), seed=0)
+        encoder.make_even(reference.model.model.visual)
         tokenizer = language.read_tokenizer(shell)
         known = naming.key(recipe, tokenizer)
         logs: dict[str, list[dict[str, Any]]] = {}
@@ -68,7 +69,6 @@ class School:
             logs["naming"] = naming.learn_to_name(reference, tokenizer, recipe.naming, work / f"naming-{known[:16]}")
         else:
             reference.model.load_state_dict(kept, strict=False)
-            encoder.make_even(reference.model.model.visual)
         key = f"{lessons.lessons_key(recipe, shell)[:16]}-{sight.key(recipe)[:16]}"
         seen = {
             video: seeing.features(reference.model.model.visual, made[video], work / f"seen-{name}-{key}.npy")
