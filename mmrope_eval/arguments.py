@@ -134,14 +134,14 @@ def run(parser: argparse.ArgumentParser) -> None:
     """Arguments of `run`: what to evaluate, on which data, how media are read, how the engine runs."""
     parser.epilog = RUN_EXAMPLES
     what = parser.add_argument_group("what to evaluate")
-    what.add_argument("--model", metavar="CKPT", nargs="+", required=True,
+    what.add_argument("--model", metavar="CKPT", nargs="+", action="extend", required=True,
                       help="checkpoint folders (Qwen2.5-VL or Qwen3-VL layout, safetensors)")
-    what.add_argument("--variant", metavar="NAME[,NAME...]", type=names, default=[],
+    what.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend", default=[],
                       help="RoPE variants by name or YAML path (see 'mmrope-eval list variants'); "
                            "default: what each checkpoint's config.json says")
     what.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings, default={},
                       help="override one parameter of every variant chosen; may be repeated")
-    what.add_argument("--tasks", metavar="LIST", type=names, required=True,
+    what.add_argument("--tasks", metavar="LIST", type=names, action="extend", required=True,
                       help="comma-separated tasks, suites and globs; '-name' takes one out")
     what.add_argument("--limit", metavar="N", type=positive, help="evaluate exactly the first N samples of each task")
     what.add_argument("--prompts", metavar="FAMILY",
@@ -196,7 +196,7 @@ def check(parser: argparse.ArgumentParser) -> None:
                         help="another run, or a file of reported scores such as results/reported/huang2025.yaml")
     parser.add_argument("--tolerance", metavar="POINTS", type=tolerated, default=0.5,
                         help="a loss of at most this many points passes (default: %(default)s)")
-    parser.add_argument("--allow-different", metavar="KINDS", type=kinds, default=[],
+    parser.add_argument("--allow-different", metavar="KINDS", type=kinds, action="extend", default=[],
                         help="compare although prompts, scorers or data differ (comma-separated)")
     parser.add_argument("--require-all", action="store_true", help="fail also when a cell of the baseline is missing")
     parser.add_argument("--junit", metavar="FILE", type=Path, help="write a JUnit XML file, one test case a cell")
@@ -217,7 +217,7 @@ def data(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="check every row, picture and video of a local mirror", allow_abbrev=False)
     plan = actions.add_parser("plan", help="print the commands that make a local mirror", allow_abbrev=False)
     for sub in (check, plan):
-        sub.add_argument("--tasks", metavar="LIST", type=names, default=["*"],
+        sub.add_argument("--tasks", metavar="LIST", type=names, action="extend",
                          help="comma-separated tasks, suites and globs; default: all")
         sub.add_argument("--json", action="store_true", help="print one JSON object")
     check.add_argument("--data-root", metavar="DIR", type=Path, required=True, help="the mirror")
@@ -260,6 +260,9 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                         help="context length in tokens; default: what the checkpoint allows")
     engine.add_argument("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto",
                         help="weights and activations (default: %(default)s, what the checkpoint says)")
+    engine.add_argument("--head-dtype", choices=["auto", "float32"], default="auto",
+                        help="output matrix (default: %(default)s, as --dtype); float32 keeps logits apart that "
+                             "bfloat16 rounds to a tie")
     engine.add_argument("--tensor-parallel-size", metavar="N", type=positive, default=1,
                         help="GPUs to split the model over (default: %(default)s)")
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction, default=0.9,
@@ -309,7 +312,7 @@ def analyze(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--figures", metavar="DIR", type=Path, help="also draw figures there, as PDF and PNG")
     model = parser.add_argument_group("with tasks: attention on visual tokens")
     model.add_argument("--model", metavar="CKPT", help="a checkpoint folder")
-    model.add_argument("--tasks", metavar="LIST", type=names,
+    model.add_argument("--tasks", metavar="LIST", type=names, action="extend",
                        help="comma-separated tasks, suites and globs on whose samples attention is measured")
     model.add_argument("--limit", metavar="N", type=positive, help="samples of each task; default: 16")
     model.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror of the datasets; default: the hub")
@@ -321,8 +324,8 @@ def analyze(parser: argparse.ArgumentParser) -> None:
 def sweep(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sweep`: a sweep file, checkpoints, where results go."""
     parser.add_argument("config", metavar="FILE", help="a sweep's YAML file, or a name in configs/sweeps")
-    parser.add_argument("--model", metavar="CKPT", nargs="+", default=[], help="checkpoint folders")
-    parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, default=[],
+    parser.add_argument("--model", metavar="CKPT", nargs="+", action="extend", default=[], help="checkpoint folders")
+    parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend", default=[],
                         help="RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
     parser.add_argument("--limit", metavar="N", type=positive, help="ask the first N samples of each task only")
     parser.add_argument("--prompts", metavar="FAMILY", help="prompt family; default: that of the checkpoint")
@@ -343,7 +346,8 @@ def table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", metavar="ROW", help="also show differences from this row, for example vanilla")
     parser.add_argument("--reported", action="store_true", help="set the paper's scores beside ours")
     parser.add_argument("--intervals", action="store_true", help="95 %% intervals, clustered by picture and video")
-    parser.add_argument("--model", metavar="GLOB", type=names, default=[], help="only checkpoints of these names")
+    parser.add_argument("--model", metavar="GLOB", type=names, action="extend", default=[],
+                        help="only checkpoints of these names")
     parser.add_argument("--seeds", choices=["one", "mean"], default="one",
                         help="several runs of one cell: refuse, or show their mean (default: %(default)s)")
     parser.add_argument("--all", action="store_true", help="add variants of the runs that the table does not list")

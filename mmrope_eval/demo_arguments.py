@@ -22,7 +22,7 @@ def demo(parser: argparse.ArgumentParser) -> None:
                         help="folder for data and results (default: %(default)s)")
     parser.add_argument("--n", metavar="N", type=positive, default=24, help="rows a column (default: %(default)s)")
     parser.add_argument("--limit", metavar="N", type=positive, help="evaluate only the first N samples of each task")
-    parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names,
+    parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
                         help="checkpoints to evaluate, by folder (default: the seven rows of Table 2)")
     parser.add_argument("--checkpoints", metavar="DIR", type=Path, help="where they are (default: the project's own)")
     parts = parser.add_subparsers(dest="part", metavar="PART", title="parts")
@@ -44,7 +44,8 @@ def _untrained(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, help="default: every row of Tables 2 to 4")
+    parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
+                        help="default: every row of Tables 2 to 4")
     parser.add_argument("--seeds", metavar="LIST", type=whole_numbers,
                         help="training seeds (default: 0; 0,1,2 for vanilla and mrope-i)")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("checkpoints"),
@@ -60,7 +61,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
 def _data(made: argparse.ArgumentParser) -> None:
     made.add_argument("--out", metavar="DIR", type=Path, help="folder of the mirror")
     made.add_argument("--n", metavar="N", type=positive, default=64, help="rows a column (default: %(default)s)")
-    made.add_argument("--columns", metavar="LIST", type=names, help="comma-separated columns; default: all 24")
+    made.add_argument("--columns", metavar="LIST", type=names, action="extend",
+                      help="comma-separated columns; default: all 24")
     made.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another world")
     made.add_argument("--sheet", metavar="PNG", type=Path, help="also draw a page of samples (alone: only that)")
 

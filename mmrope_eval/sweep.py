@@ -48,6 +48,7 @@ def run_config(args: argparse.Namespace) -> Any:
     options = EngineOptions(
         max_model_len=args.max_model_len,
         dtype=args.dtype,
+        head_dtype=args.head_dtype,
         workers=args.workers,
         tensor_parallel_size=args.tensor_parallel_size,
         gpu_memory_utilization=args.gpu_memory_utilization,

@@ -1,6 +1,6 @@
 """Evaluate the demo's checkpoints and write results/demo: what `make results` runs.
 
-    python scripts/demo_results.py [--n 96] [--output runs/demo-results] [--part tables,sweep]
+    python scripts/demo_results.py [--n 96] [--output runs/demo-results] [--part tables sweep]
 
 Tables 2, 3 and 4 as markdown, LaTeX and, with intervals, CSV; the spread between training seeds; every checkpoint's
 scores; the extrapolation sweep. Answers are kept in --output: a second start asks nothing again.
@@ -33,11 +33,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=96, help="rows a column (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "demo-results")
-    parser.add_argument("--part", default=",".join(PARTS), help="default: %(default)s")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     args = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     done = {"tables": tables, "sweep": sweep}
-    code = max(done[part](args.n, args.output) for part in args.part.split(","))
+    code = max(done[part](args.n, args.output) for part in args.part)
     for path in RESULTS.rglob("*"):
         if path.suffix in (".json", ".csv", ".md", ".tex"):
             path.write_text(path.read_text().replace(f"{ROOT}/", ""))  # a record is the same wherever it was made

@@ -118,6 +118,18 @@ def test_a_loss_that_may_be_chance_passes_and_is_named(tmp_path: Path, capsys: p
     assert "would have been noticed four times in five" in out
 
 
+def test_a_column_too_small_for_any_loss_to_show_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = [1.0] * 30, [0.0] * 2 + [1.0] * 28
+    a = write_cell(tmp_path / "a", "mrope", {"chartqa": before, "ai2d": [1.0, 1.0, 0.0]})
+    b = write_cell(tmp_path / "b", "mrope", {"chartqa": after, "ai2d": [1.0, 0.0, 0.0]})
+    summary = tmp_path / "summary.md"
+    code, out, _ = check(capsys, b, "--against", a, "--summary", summary)
+    assert code == 0
+    assert "Too few samples to notice any loss: AI2D of mrope." in out and "points (ChartQA of mrope)" in out
+    row = next(line for line in summary.read_text().splitlines() if "AI2D" in line and line.startswith("|"))
+    assert row.split("|")[-2].strip() == "none"
+
+
 def test_improvements_missing_and_new_cells_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = write_cell(tmp_path / "a", "mrope", {"chartqa": [0.0] * 60, "ai2d": [1.0] * 8})
     b = write_cell(tmp_path / "b", "mrope", {"chartqa": [1.0] * 60, "docvqa": [1.0] * 8})

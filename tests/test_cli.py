@@ -161,6 +161,26 @@ def test_run_arguments_arrive_parsed() -> None:
     assert cli.parse(RUN).set == {}  # a dict of its own for every parse
 
 
+def test_an_option_given_twice_adds_up() -> None:
+    args = cli.parse(["run", "--model", "a", "b", "--model", "c", "--tasks", "image", "--tasks", "docvqa,-chartqa",
+                      "--variant", "mrope", "--variant", "hope"])  # fmt: skip
+    assert args.model == ["a", "b", "c"]
+    assert (args.tasks, args.variant) == (["image", "docvqa", "-chartqa"], ["mrope", "hope"])
+    assert cli.parse(["table", "2", "runs", "--model", "a", "--model", "b,c*"]).model == ["a", "b", "c*"]
+    assert cli.parse(["data", "plan", "--tasks", "image", "--tasks", "video"]).tasks == ["image", "video"]
+    assert cli.parse(RUN).variant == []
+
+
+def test_how_the_output_matrix_is_computed_reaches_the_engine() -> None:
+    from mmrope_eval.suite.options import config_from_args
+    from mmrope_eval.sweep import run_config
+
+    assert config_from_args(cli.parse([*RUN, "--head-dtype", "float32"])).options.head_dtype == "float32"
+    assert config_from_args(cli.parse(RUN)).options.head_dtype == "auto"
+    swept = cli.parse(["sweep", "extrapolation", "--model", "a", "--head-dtype", "float32"])
+    assert run_config(swept).options.head_dtype == "float32"
+
+
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,9}", fullmatch=True), st.integers() | st.booleans() | st.just("auto")))
 def test_settings_read_back_what_was_written(wanted: dict[str, object]) -> None:
     words = {True: "true", False: "false"}

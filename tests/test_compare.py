@@ -53,6 +53,14 @@ def test_it_says_in_words_what_differs(runs: tuple[Path, Path], capsys: pytest.C
     assert "Seed 0." in out
 
 
+def test_too_few_samples_for_anything_to_show_are_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = write_cell(tmp_path / "a", "mrope", {"chartqa": [1.0, 1.0, 0.0]})
+    b = write_cell(tmp_path / "b", "mrope-i", {"chartqa": [1.0, 0.0, 0.0]})
+    assert "These are too few samples for any difference to show." in compare(capsys, a, b)[1]
+
+
 def test_the_numbers_are_those_of_the_samples(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = compare(capsys, *runs, "--json", "--seed", 4)
     found = json.loads(out)

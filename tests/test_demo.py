@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmrope_eval import cli
-from mmrope_eval.demo.agreement import differences
+from mmrope_eval.demo.agreement import compare
 from mmrope_eval.demo.run import checkpoints, demo_config
 from mmrope_eval.demo.training import language, naming
 from mmrope_eval.demo.training.model import demo_variant
@@ -82,10 +82,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_world(tmp_path_factory.mktemp("world"), n=n, columns=ASKED, difficulty=DIFFICULTY)
 
 
-def answered(world: Path, output: Path, limit: int | None = None) -> dict[str, Path]:
+def answered(
+    world: Path, output: Path, limit: int | None = None, names: tuple[str, ...] = TESTED, **changes: str
+) -> dict[str, Path]:
     """The cells of some checkpoints through the real engine, by variant."""
-    config = demo_config(checkpoints(HOME, list(TESTED)), world, output, limit)
-    result = run(dataclasses.replace(config, tasks=ASKED))
+    config = demo_config(checkpoints(HOME, list(names)), world, output, limit)
+    options = dataclasses.replace(config.options, **changes)
+    result = run(dataclasses.replace(config, tasks=ASKED, options=options))
     assert result.failed == 0
     return {json.loads((folder / "scores.json").read_text())["variant"]["name"]: folder
             for folder in result.folders.values()}  # fmt: skip
@@ -123,9 +126,27 @@ def test_a_second_run_answers_the_same(finished: dict[str, Path], world: Path, t
 def test_the_engine_answers_as_the_reference_does(finished: dict[str, Path], world: Path, name: str) -> None:
     """Every greedy answer, in float32; benchmarks/agreement.py asks all columns, and bfloat16."""
     torch.set_num_threads(1)
-    compared, found = differences(HOME / name, finished[name], world, ASKED, limit=40, dtype=torch.float32)
-    assert compared >= 3 * 40
-    assert found == []
+    found = compare(HOME / name, finished[name], world, ASKED, limit=40, dtype=torch.float32)
+    assert found.questions >= 3 * 40
+    assert found.different == ()
+    assert found.same_tokens == found.tokens > found.questions
+
+
+def test_a_float32_output_matrix_keeps_apart_what_bfloat16_ties(world: Path, tmp_path: Path) -> None:
+    """Of both sides: wherever they part, their logits are then nearer than bfloat16 could tell, and they part less."""
+    torch.set_num_threads(1)
+    found = {}
+    for head in ("auto", "float32"):
+        folder = answered(world, tmp_path / head / "results", 48, ("mrope-i",), dtype="bfloat16", head_dtype=head)
+        found[head] = compare(HOME / "mrope-i", folder["mrope-i"], world, ASKED, limit=48, dtype=torch.bfloat16,
+                              wide_head=head == "float32")  # fmt: skip
+    plain, wide = found["auto"], found["float32"]
+    assert plain.questions == wide.questions >= 3 * 48
+    assert any(one.margin == 0 for one in plain.different)
+    assert all(one.margin < 0.05 for one in wide.different)
+    assert len(wide.different) <= 0.75 * len(plain.different)
+    assert wide.same_tokens / wide.tokens > 0.95
+    assert sum(not one.same_score for one in wide.different if one.task != "charades_sta") <= 2
 
 
 def committed(table: str) -> dict[tuple[str, str], dict[str, str]]:

@@ -1,9 +1,9 @@
-"""Whether the engine answered the demo's questions as the reference does: word for word, greedy, the same weights."""
+"""Whether the engine answered the demo's questions as the reference does: greedy, the same weights, the same dtype."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from mmrope_eval.engine.types import Response
     from mmrope_eval.reference import ReferenceModel
 
 
@@ -24,42 +25,85 @@ class Difference:
     reference: str
     margin: float
     """By how much the reference prefers its own token where the two part, in nats; infinite for a failed sample."""
+    same_score: bool
+    """By the task's main metric."""
 
 
-def differences(
-    checkpoint: Path, folder: Path, data: Path, tasks: Sequence[str], *, limit: int | None, dtype: torch.dtype
-) -> tuple[int, list[Difference]]:
-    """How many questions of a finished cell (`folder`) were compared, and those with different answers."""
+@dataclass(frozen=True)
+class Agreement:
+    """Of one checkpoint's answers."""
+
+    questions: int
+    tokens: int
+    """Of the engine's answers, their ends included."""
+    same_tokens: int
+    """Those that the reference ranks first, given the engine's tokens before them."""
+    different: tuple[Difference, ...]
+    """Answers that are not equal to the letter."""
+
+
+def compare(
+    checkpoint: Path,
+    folder: Path,
+    data: Path,
+    tasks: Sequence[str],
+    *,
+    limit: int | None,
+    dtype: torch.dtype,
+    wide_head: bool = False,
+) -> Agreement:
+    """A finished cell (`folder`) against the reference, which answers each of its questions anew."""
     from mmrope_eval.demo.training.recipe import FAMILY, media_policy
     from mmrope_eval.engine.checkpoint import read_checkpoint, resolve_variant
     from mmrope_eval.reference import load_reference
+    from mmrope_eval.suite.outcome import score_cell
     from mmrope_eval.suite.plans import Plans
     from mmrope_eval.suite.registry import Registry
 
     registry = Registry()
     variant, _ = resolve_variant(read_checkpoint(checkpoint), None)
-    reference = load_reference(checkpoint, variant, dtype=dtype)
+    reference = load_reference(checkpoint, variant, dtype=dtype, wide_head=wide_head)
     plans = Plans(registry.select(list(tasks)), data, limit, 0).of(registry.family(FAMILY))
-    compared, found = 0, []
+    tokens = same = 0
+    answers: dict[str, Response] = {}
+    rows: list[tuple[str, dict[str, Any], float]] = []
     for task, plan in plans.items():
-        lines = (folder / "samples" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()
-        given = {row["id"]: row["prediction"] for row in map(json.loads, lines)}
+        given = _rows(folder, task)
         for sample in plan.samples:
             prompt = reference.prepare_request(plan.request(sample), media_policy())
-            answer, theirs = reference.generate(prompt, sample.generation), given[sample.id]
-            compared += 1
-            if answer.text != theirs:
-                lead = margin(reference, prompt, answer.token_ids, theirs)
-                found.append(Difference(task, sample.id, theirs, answer.text, lead))
-    return compared, found
+            answers[sample.id] = ours = reference.generate(prompt, sample.generation)
+            theirs = _token_ids(reference, given[sample.id])
+            best = reference.score(prompt, theirs).best[-len(theirs) :] if theirs else ()
+            tokens += len(theirs)
+            same += sum(one == two for one, two in zip(theirs, best, strict=True))
+            if given[sample.id]["prediction"] != ours.text:
+                rows.append((task, given[sample.id], _margin(reference, prompt, ours.token_ids, theirs)))
+    worth = {one.sample.id: one.score.values for scored in score_cell(plans, answers).values() for one in scored}
+    different = []
+    for task, row, margin in rows:
+        main, id = plans[task].spec.metrics[0], row["id"]
+        equal = row["scores"][main] == worth[id][main]
+        different.append(Difference(task, id, row["prediction"], answers[id].text, margin, equal))
+    return Agreement(len(answers), tokens, same, tuple(different))
 
 
-def margin(reference: ReferenceModel, prompt: Any, ours: Sequence[int], theirs: str | None) -> float:
+def _rows(folder: Path, task: str) -> dict[str, dict[str, Any]]:
+    lines = (folder / "samples" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["id"]: row for row in map(json.loads, lines)}
+
+
+def _token_ids(reference: ReferenceModel, row: Mapping[str, Any]) -> tuple[int, ...]:
+    """Of the engine's answer, and the token that ended it; none of a failed sample."""
+    if row["prediction"] is None:
+        return ()
+    ended = row["finish_reason"] == "stop"
+    return (*reference.processor.tokenizer(row["prediction"]).input_ids, *reference.eos_ids[: int(ended)])
+
+
+def _margin(reference: ReferenceModel, prompt: Any, ours: Sequence[int], theirs: Sequence[int]) -> float:
     """The reference's log-probability of its own token less that of the engine's, at the first that differs."""
-    if theirs is None:
+    at = next((i for i, (one, two) in enumerate(zip(ours, theirs, strict=False)) if one != two), None)
+    if at is None:
         return float("inf")
-    tokenizer = reference.processor.tokenizer
-    other = [*tokenizer(theirs).input_ids, reference.model.generation_config.eos_token_id]
-    at = next(i for i, (one, two) in enumerate(zip(ours, other, strict=False)) if one != two)
     logits = reference.forward(reference.collate([prompt], [ours[:at]]))[0, -1].detach().float().log_softmax(-1)
-    return float(logits[ours[at]] - logits[other[at]])
+    return float(logits[ours[at]] - logits[theirs[at]])

@@ -17,6 +17,8 @@ class EngineOptions:
     """Context length in tokens, prompt and generation together; None: what config.json declares."""
     dtype: str = "auto"
     """auto: the dtype in which the checkpoint was saved."""
+    head_dtype: str = "auto"
+    """Of the output matrix; auto: as the rest. float32 keeps logits apart that half precision rounds to one value."""
     workers: bool = False
     """Run vLLM in worker processes; with more than one GPU it always does."""
     tensor_parallel_size: int = 1

@@ -26,7 +26,7 @@ def engine_settings(
     dtype = checkpoint.dtype if options.dtype == "auto" else options.dtype
     arguments: dict[str, Any] = {
         "model": str(checkpoint.path),
-        "hf_overrides": _overrides(checkpoint, variant),
+        "hf_overrides": _overrides(checkpoint, variant) | _head(options),
         "worker_extension_cls": "mmrope_eval.engine.models.WorkerExtension",
         "load_format": "safetensors",
         "trust_remote_code": checkpoint.trust_remote_code and options.trust_remote_code,
@@ -107,6 +107,10 @@ def _overrides(checkpoint: Checkpoint, variant: Variant) -> dict[str, Any]:
         vllm_compat.VARIANT_KEY: variant.to_dict(),
         "text_config": {"rope_parameters": rope},
     }
+
+
+def _head(options: EngineOptions) -> dict[str, str]:
+    return {} if options.head_dtype == "auto" else {"head_dtype": options.head_dtype}
 
 
 def _largest_item(checkpoint: Checkpoint, options: EngineOptions) -> int:

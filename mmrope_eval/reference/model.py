@@ -13,7 +13,7 @@ from torch import Tensor
 from mmrope_eval.engine.media import LoadedImage, LoadedVideo, MediaCache, MediaPolicy, load_image, load_video
 from mmrope_eval.engine.types import Generation, ImageSource, Part, Request, Response
 from mmrope_eval.errors import UserError
-from mmrope_eval.reference.modules import Attention, VariantAttention, VariantRotary
+from mmrope_eval.reference.modules import Attention, VariantAttention, VariantRotary, WideHead
 from mmrope_eval.reference.prompts import MEDIA_TENSORS, Prompt, prepare
 from mmrope_eval.rope import Text, Variant
 
@@ -163,7 +163,7 @@ class ReferenceModel:
             token = int(scores.argmax())
             token_ids.append(token)
             logprobs.append(float(scores[token]))
-            if token in self._eos_ids() and not generation.ignore_eos:
+            if token in self.eos_ids and not generation.ignore_eos:
                 reason = "stop"
                 break
             text = self._decode(token_ids)
@@ -190,15 +190,24 @@ class ReferenceModel:
             "" if self.processor is None else str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
         )
 
-    def _eos_ids(self) -> tuple[int, ...]:
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
         eos = self.model.generation_config.eos_token_id
         return () if eos is None else tuple(eos) if isinstance(eos, list) else (eos,)
 
 
 def load_reference(
-    checkpoint: Path | str, variant: Variant, *, dtype: torch.dtype = torch.float32, attention: Attention = "sdpa"
+    checkpoint: Path | str,
+    variant: Variant,
+    *,
+    dtype: torch.dtype = torch.float32,
+    attention: Attention = "sdpa",
+    wide_head: bool = False,
 ) -> ReferenceModel:
     """A local checkpoint (safetensors) with `variant` inside, in evaluation mode. Runs no code from the checkpoint.
+
+    `wide_head` computes logits in float32 whatever `dtype` is, as the engine does with `head_dtype` float32.
 
     Raises `UserError` for another model than Qwen2.5-VL and Qwen3-VL, `VariantError` where the variant cannot fit.
     """
@@ -213,6 +222,8 @@ def load_reference(
         processor = transformers.AutoProcessor.from_pretrained(checkpoint, **options)
     except OSError as error:
         raise UserError(f"checkpoint '{checkpoint}' cannot be loaded: {' '.join(str(error).split())}") from error
+    if wide_head:
+        model.lm_head = WideHead(model.lm_head)
     return ReferenceModel(model.eval(), variant, processor)
 
 

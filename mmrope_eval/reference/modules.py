@@ -32,6 +32,19 @@ class VariantRotary(nn.Module):
         return cos.transpose(0, 1).contiguous(), sin.transpose(0, 1).contiguous()
 
 
+class WideHead(nn.Module):
+    """Takes the place of the output matrix in a half-precision model: the same weights, logits in float32."""
+
+    def __init__(self, stock: nn.Module) -> None:
+        super().__init__()
+        self.stock = stock
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """(b, n, hidden) to float32 (b, n, vocabulary)."""
+        weight: Tensor = self.stock.weight  # type: ignore[assignment]
+        return nn.functional.linear(hidden_states.float(), weight.float())
+
+
 class VariantAttention(nn.Module):
     """Takes the place of a decoder layer's self-attention and keeps its projections (and, in Qwen3-VL, its norms)."""
 

@@ -66,8 +66,16 @@ def sentence(one: Difference, alpha: float, family: int) -> str:
     numbers = f"{points(one.first)} -> {points(one.second)}, {interval}, {after}; {size}"
     if one.p_holm <= alpha:
         return f"{where}: {direction(one.change)} ({numbers})."
-    seen = "" if math.isnan(one.detectable) else f" A difference of {points(one.detectable)} would probably have shown."
-    return f"{where}: {direction(one.change)} ({numbers}).{seen}"
+    return f"{where}: {direction(one.change)} ({numbers}).{detectable(one)}"
+
+
+def detectable(one: Difference) -> str:
+    """What could have been seen, after a difference that was not."""
+    if math.isnan(one.detectable):
+        return ""
+    if one.detectable > 100:
+        return " These are too few samples for any difference to show."
+    return f" A difference of {points(one.detectable)} would probably have shown."
 
 
 def direction(change: float) -> str:

@@ -123,11 +123,18 @@ def lines(found: Outcome) -> Iterator[str]:
 def sensitivity(found: Outcome) -> str:
     """How small a loss this check would have noticed."""
     known = sorted((one.detectable, one.name) for one in found.verdicts if not math.isnan(one.detectable))
-    (least, best), (most, worst) = known[0], known[-1]
-    text = f"A loss of {points(least)} points ({best})"
-    if len(known) > 1:
-        text += f" to {points(most)} ({worst})"
-    return f"{text} would have been noticed four times in five; smaller ones less often."
+    seen = [one for one in known if one[0] <= 100]
+    blind = [name for size, name in known if size > 100]
+    text = ""
+    if seen:
+        (least, best), (most, worst) = seen[0], seen[-1]
+        text = f"A loss of {points(least)} points ({best})"
+        if len(seen) > 1:
+            text += f" to {points(most)} ({worst})"
+        text += " would have been noticed four times in five; smaller ones less often."
+    if blind:
+        text += f" Too few samples to notice any loss: {', '.join(blind)}."
+    return text.lstrip()
 
 
 def markdown(found: Outcome) -> str:
@@ -137,7 +144,7 @@ def markdown(found: Outcome) -> str:
     rows = [
         [WORDS[one.state], plain(one.cell), plain(one.column), number(one.baseline), number(one.score),
          points(one.change, sign=True), span(one), short(one.p),
-         points(one.detectable)]
+         points(one.detectable) if not one.detectable > 100 else "none"]
         for state in WORDS for one in found.of(state)
     ]
     headers = ["Verdict", "Variant", "Column", "Baseline", "This run", "Change", "Interval", "p", "Noticeable loss"]

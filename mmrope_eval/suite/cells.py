@@ -85,6 +85,7 @@ def checkpoint_coordinates(checkpoint: Checkpoint) -> str | None:
 
 def response_context(config: RunConfig, checkpoint: Checkpoint, variant: Variant) -> dict[str, Any]:
     """What determines a response besides its question; part of every response's identity."""
+    head = config.options.head_dtype
     return {
         "store": SCHEMA,
         "weights": checkpoint.fingerprint,
@@ -93,4 +94,6 @@ def response_context(config: RunConfig, checkpoint: Checkpoint, variant: Variant
         "dtype": config.options.dtype,
         "max_model_len": config.options.max_model_len,
         "versions": versions(),
+        # Only where it is set: answers kept from before there was the option stay valid.
+        **({} if head == "auto" else {"head_dtype": head}),
     }

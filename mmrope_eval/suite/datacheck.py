@@ -68,7 +68,7 @@ class TaskReport:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0 fine, 1 something is missing or broken; bad input raises UserError (2)."""
     registry = Registry()
-    specs = registry.select(args.tasks)
+    specs = registry.select(args.tasks or ["*"])
     if args.action == "plan":
         return print_plan(plan_entries(specs, args.data_root, args.sizes), args.json)
     if not args.data_root.is_dir():

@@ -60,6 +60,7 @@ def engine_options(args: argparse.Namespace) -> EngineOptions:
     return EngineOptions(
         max_model_len=args.max_model_len,
         dtype=args.dtype,
+        head_dtype=args.head_dtype,
         workers=args.workers,
         tensor_parallel_size=args.tensor_parallel_size,
         gpu_memory_utilization=args.gpu_memory_utilization,
