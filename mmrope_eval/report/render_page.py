@@ -84,8 +84,13 @@ def html_page(table: Table, marked: Marked) -> str:
     frame = wide(table, marked, style)
     caption, side = style.escape(title(table)), "left" if table.options.crowded else "right"
     styler = frame.style.set_caption(caption).set_table_styles([
-        {"selector": "td", "props": f"text-align: {side}; padding: 0.1em 0.6em; font-variant-numeric: tabular-nums"},
-        {"selector": "th", "props": "text-align: left; padding: 0.1em 0.6em"},
+        {"selector": "", "props": "border-collapse: collapse; border-bottom: 1px solid"},
+        {"selector": "td", "props": "padding: 0.1em 0.6em; white-space: nowrap; font-variant-numeric: tabular-nums"},
+        {"selector": "th", "props": "padding: 0.1em 0.6em; white-space: nowrap; text-align: left; vertical-align: top"},
+        {"selector": "td, th.col_heading", "props": f"text-align: {side}"},
+        {"selector": "sup", "props": "line-height: 0"},
+        {"selector": "tbody tr:first-child > *, tbody tr:has(th.level1):has(th.level0) > *",
+         "props": "border-top: 1px solid"},
         {"selector": "tbody tr:hover", "props": "background: #f2f2f2"},
     ])
     return fill(HTML, caption=caption, table=styler.to_html(), notes=note_lines(table, marked, style))
