@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answered(
-    world: Path, output: Path, limit: int | None = None, names: tuple[str, ...] = TESTED, **changes: str
+    world: Path, output: Path, limit: int | None = None, names: tuple[str, ...] = TESTED, **changes: Any
 ) -> dict[str, Path]:
     """The cells of some checkpoints through the real engine, by variant."""
     config = demo_config(checkpoints(HOME, list(names)), world, output, limit)
@@ -132,21 +133,32 @@ def test_the_engine_answers_as_the_reference_does(finished: dict[str, Path], wor
     assert found.same_tokens == found.tokens > found.questions
 
 
-def test_a_float32_output_matrix_keeps_apart_what_bfloat16_ties(world: Path, tmp_path: Path) -> None:
-    """Of both sides: wherever they part, their logits are then nearer than bfloat16 could tell, and they part less."""
+def test_bfloat16_answers_are_the_references_where_it_rounds_as_vllm_does(world: Path, tmp_path: Path) -> None:
+    """Asked one at a time; which sums a kernel rounds depends on the processor, and this one's have AMX in mind."""
     torch.set_num_threads(1)
-    found = {}
-    for head in ("auto", "float32"):
-        folder = answered(world, tmp_path / head / "results", 48, ("mrope-i",), dtype="bfloat16", head_dtype=head)
-        found[head] = compare(HOME / "mrope-i", folder["mrope-i"], world, ASKED, limit=48, dtype=torch.bfloat16,
-                              wide_head=head == "float32")  # fmt: skip
-    plain, wide = found["auto"], found["float32"]
-    assert plain.questions == wide.questions >= 3 * 48
-    assert any(one.margin == 0 for one in plain.different)
-    assert all(one.margin < 0.05 for one in wide.different)
-    assert len(wide.different) <= 0.75 * len(plain.different)
+    folder = answered(world, tmp_path / "results", 24, ("mrope-i",), dtype="bfloat16", max_num_seqs=1,
+                      enable_prefix_caching=False)["mrope-i"]  # fmt: skip
+    alike, plain = (
+        compare(HOME / "mrope-i", folder, world, ASKED, limit=24, dtype=torch.bfloat16, rounding=rounding)
+        for rounding in ("vllm", "transformers")
+    )
+    assert plain.questions == alike.questions >= 3 * 24
+    assert plain.same_tokens / plain.tokens > 0.93
+    if torch.cpu._is_amx_tile_supported():
+        assert alike.same_tokens / alike.tokens > 0.985
+        assert len(alike.different) <= len(plain.different) / 2
+    else:
+        assert alike.same_tokens / alike.tokens > 0.93
+
+
+def test_a_float32_output_matrix_keeps_apart_what_bfloat16_ties(world: Path, tmp_path: Path) -> None:
+    """On both sides: wherever they part, the two tokens are then nearer than bfloat16 could tell."""
+    torch.set_num_threads(1)
+    folder = answered(world, tmp_path / "results", 24, ("mrope-i",), dtype="bfloat16", head_dtype="float32")["mrope-i"]
+    wide = compare(HOME / "mrope-i", folder, world, ASKED, limit=24, dtype=torch.bfloat16, wide_head=True)
     assert wide.same_tokens / wide.tokens > 0.95
-    assert sum(not one.same_score for one in wide.different if one.task != "charades_sta") <= 2
+    assert all(abs(one.margin) < 0.05 for one in wide.different)
+    assert all(one.margin % 0.03125 != 0 for one in wide.different), "steps of a bfloat16 logit"
 
 
 def committed(table: str) -> dict[tuple[str, str], dict[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from engine_requests import alone, answers, ask, clip, every_kind, options, outcomes, picture
 
 from mmrope_eval.demo.checkpoints import build_checkpoint
@@ -86,6 +87,23 @@ def same(ours: dict[str, Response], theirs: dict[str, Response]) -> bool:
         == (theirs[k].token_ids, theirs[k].logprobs, theirs[k].prompt_logprobs, theirs[k].positions)
         for k in ours
     )
+
+
+def test_the_vision_encoder_rotates_in_float32_as_transformers_does(live: LiveEngine) -> None:
+    """Whatever dtype its activations have; to the bit."""
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
+
+    def rotate(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        encoder = model.visual
+        cos, sin = (part.repeat(1, 2) for part in encoder.rotary_pos_emb.get_cos_sin(40))
+        x = torch.randn(1, 40, 3, cos.shape[1] * 2, generator=torch.Generator().manual_seed(0)).bfloat16()
+        ours = [block.attn.apply_rotary_emb(x, cos, sin)[0] for block in encoder.blocks]
+        theirs, _ = apply_rotary_pos_emb_vision(x[0], x[0], cos.repeat(1, 2), sin.repeat(1, 2))
+        return torch.stack(ours), theirs
+
+    ((ours, theirs),) = live._engine.apply_model(rotate)
+    assert ours.dtype == torch.bfloat16
+    assert all(torch.equal(one, theirs) for one in ours)
 
 
 # --- switching ----------------------------------------------------------------------------------------------------

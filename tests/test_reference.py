@@ -16,6 +16,8 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.reference import (
     Batch,
     ReferenceModel,
+    Rounding,
+    attend_as_flash,
     attend_fused,
     attend_plainly,
     load_reference,
@@ -275,8 +277,49 @@ def test_both_attentions_agree(heads: int, kv_heads: int, n: int, m: int, masked
     q, k, v = torch.randn(2, heads, n, 16), torch.randn(2, kv_heads, m, 16), torch.randn(2, kv_heads, m, 16)
     visible = torch.ones(2, 1, n, m, dtype=torch.bool).tril(m - n)
     mask = {"none": None, "boolean": visible, "additive": torch.zeros(2, 1, n, m).masked_fill(~visible, -1e9)}[masked]
-    fused, plain = attend_fused(q, k, v, mask), attend_plainly(q, k, v, mask)
+    fused, plain, flash = (attend(q, k, v, mask) for attend in (attend_fused, attend_plainly, attend_as_flash))
     assert (fused - plain).abs().max() <= 1e-5
+    assert (flash - plain).abs().max() <= 1e-5
+    half = attend_as_flash(q.bfloat16(), k.bfloat16(), v.bfloat16(), None if mask is None else mask)
+    assert half.dtype == torch.bfloat16 and (half - plain).abs().max() <= 0.03
+
+
+@pytest.mark.parametrize("kind", ["text", "two images", "image after video"])
+def test_whose_rounding_it_is_matters_in_half_precision_only(
+    checkpoints: dict[str, Path], references: dict[str, ReferenceModel], kind: str
+) -> None:
+    """Both are as far from float32, and further from each other than float32 rounds."""
+    prompt = references["qwen2.5-vl"].prepare(content("qwen2.5-vl", kind))
+    continuation = prompt.token_ids[:4]
+    exact = torch.tensor(references["qwen2.5-vl"].score(prompt, continuation).logprobs)
+    path, variant = checkpoints["qwen2.5-vl"], load_variant(NATIVE["qwen2.5-vl"])
+
+    def error(dtype: torch.dtype, rounding: Rounding) -> float:
+        found = load_reference(path, variant, dtype=dtype, rounding=rounding, wide_head=True)
+        return float((torch.tensor(found.score(prompt, continuation).logprobs) - exact).abs().max())
+
+    assert error(torch.float32, "vllm") <= 1e-4
+    ours, stock = error(torch.bfloat16, "vllm"), error(torch.bfloat16, "transformers")
+    assert ours != stock and 1e-4 < ours < 2 * stock
+
+
+def test_rounding_as_vllm_is_for_qwen2_5_only(checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match=r"written for Qwen2\.5-VL"):
+        load_reference(checkpoints["qwen3-vl"], load_variant("qwen3-vl"), rounding="vllm")
+
+
+def test_a_wide_head_gives_float32_logits_of_the_same_weights(checkpoints: dict[str, Path]) -> None:
+    variant = load_variant(NATIVE["qwen2.5-vl"])
+    plain, wide = (
+        load_reference(checkpoints["qwen2.5-vl"], variant, dtype=torch.bfloat16, wide_head=head)
+        for head in (False, True)
+    )
+    batch = plain.collate([plain.prepare(content("qwen2.5-vl", "image"))])
+    with torch.no_grad():
+        coarse, fine = plain.forward(batch), wide.forward(batch)
+    assert (coarse.dtype, fine.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(fine, fine.float()) and not torch.equal(fine, fine.bfloat16().float())
+    assert (coarse - fine).abs().max() <= fine.abs().max() / 128
 
 
 def test_two_builds_give_the_same_bytes_and_another_seed_gives_others(tmp_path: Path) -> None:

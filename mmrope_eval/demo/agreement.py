@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from mmrope_eval.engine.types import Response
-    from mmrope_eval.reference import ReferenceModel
+    from mmrope_eval.reference import ReferenceModel, Rounding
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,12 @@ def compare(
     limit: int | None,
     dtype: torch.dtype,
     wide_head: bool = False,
+    rounding: Rounding = "transformers",
 ) -> Agreement:
-    """A finished cell (`folder`) against the reference, which answers each of its questions anew."""
+    """A finished cell (`folder`) against the reference, which answers each of its questions anew.
+
+    `dtype`, `wide_head` and `rounding` are `load_reference`'s.
+    """
     from mmrope_eval.demo.training.recipe import FAMILY, media_policy
     from mmrope_eval.engine.checkpoint import read_checkpoint, resolve_variant
     from mmrope_eval.reference import load_reference
@@ -62,7 +66,7 @@ def compare(
 
     registry = Registry()
     variant, _ = resolve_variant(read_checkpoint(checkpoint), None)
-    reference = load_reference(checkpoint, variant, dtype=dtype, wide_head=wide_head)
+    reference = load_reference(checkpoint, variant, dtype=dtype, wide_head=wide_head, rounding=rounding)
     plans = Plans(registry.select(list(tasks)), data, limit, 0).of(registry.family(FAMILY))
     tokens = same = 0
     answers: dict[str, Response] = {}

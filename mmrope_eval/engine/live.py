@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from mmrope_eval.engine import vllm_compat
+from mmrope_eval.engine import process, vllm_compat
 from mmrope_eval.engine.checkpoint import Checkpoint, switch_problem
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.media_policy import MediaPolicy
@@ -63,14 +63,14 @@ class LiveEngine:
         warning = vllm_compat.version_warning(vllm_compat.vllm_version())
         if warning:
             warnings.warn(warning, stacklevel=2)
-        with vllm_compat.quiet(), ExitStack() as resources:
+        with process.quiet(), ExitStack() as resources:
             arguments, variables = engine_settings(checkpoint, variant, options)
             if not in_workers(options):
                 if vllm_compat.runs_in_this_process():
                     raise UserError("this process runs an engine already: close it first, or set workers=True")
-                resources.enter_context(vllm_compat.torch_threads(compute_threads(checkpoint, options)))
+                resources.enter_context(process.torch_threads(compute_threads(checkpoint, options)))
                 if "TORCHDYNAMO_DISABLE" in variables:
-                    resources.enter_context(vllm_compat.no_dynamo())
+                    resources.enter_context(process.no_dynamo())
             engine = vllm_compat.start_engine(arguments, variables)
             resources.callback(vllm_compat.stop_engine, engine)
             live = cls(engine, checkpoint, variant, options)

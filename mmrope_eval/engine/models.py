@@ -27,7 +27,10 @@ class VariantModel:
     rotary: SharedRotary
 
     def install(self, vllm_config: Any) -> None:
-        """Put the shared rotary module into every layer of this rank, with the variant that the config names."""
+        """Put the shared rotary module into every layer of this rank, with the variant that the config names.
+
+        The vision encoder keeps its rotation, in float32.
+        """
         self._shape = shape = vllm_compat.model_shape(vllm_config)
         self._log = PositionLog()
         self.codec = PositionCodec(shape.position_bits)
@@ -42,6 +45,7 @@ class VariantModel:
         )
         for attention in vllm_compat.attention_modules(self):
             attention.rotary_emb = self.rotary
+        vllm_compat.rotate_vision_in_float32(self)
         self.set_variant(vllm_compat.configured_variant(vllm_config), shape.rope_theta)
 
     def set_variant(self, variant: Variant, rope_theta: float) -> None:

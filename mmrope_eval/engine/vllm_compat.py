@@ -6,16 +6,13 @@ vLLM is imported inside functions only: the plugin's entry point and the command
 from __future__ import annotations
 
 import importlib.metadata
-import logging
-import os
 import re
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
+from mmrope_eval.engine.process import environment
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import MediaSpan, Variant, load_variant
 
@@ -29,8 +26,6 @@ ARCHITECTURES = {
 DEFAULT_VARIANTS = {"qwen2_5_vl": "mrope", "qwen3_vl": "qwen3-vl"}
 VARIANT_KEY = "mm_rope"
 """Key of config.json, or of hf_overrides, that names or defines the variant."""
-
-_log = logging.getLogger(__name__)
 
 
 # --- versions and registration ----------------------------------------------------------------------------------
@@ -167,6 +162,17 @@ def attention_modules(model: Any) -> Iterator[Any]:
             yield layer.self_attn
 
 
+def rotate_vision_in_float32(model: Any) -> None:
+    """The vision encoder's own rotation, in float32 as in transformers.
+
+    vLLM rounds its cos and sin to the model's dtype, and on CPU each product too.
+    """
+    encoder = model.visual
+    encoder.rotary_pos_emb.cos_sin_cache = encoder.rotary_pos_emb._compute_cos_sin_cache()
+    for block in encoder.blocks:
+        block.attn.apply_rotary_emb.enable_fp32_compute = True
+
+
 def configured_variant(vllm_config: Any) -> Variant:
     """The variant that config.json or hf_overrides ask for, else that of the model type."""
     config = vllm_config.model_config.hf_config
@@ -255,22 +261,6 @@ def media_bytes(engine_input: Mapping[str, Any]) -> int:
 # --- the engine ---------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the time that vLLM reads them; child processes inherit them.
-
-    Afterwards the environment is as it was: vLLM leaves a dozen variables of its own, LD_PRELOAD among them.
-    """
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
-
-
 def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str]) -> Any:
     """A vLLM `LLMEngine` from `EngineArgs` by name; those that this version does not know are left out."""
     with environment(variables):
@@ -288,53 +278,6 @@ def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str]) -> 
             EngineArgs(**{name: value for name, value in arguments.items() if name in known}),
             usage_context=UsageContext.LLM_CLASS,
         )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Only vLLM's errors, unless VLLM_LOGGING_LEVEL asks for more; child processes inherit it.
-
-    vLLM warns of things that are meant here (eager mode, no Triton on CPU) and, on CPU, once for every prompt.
-    """
-    if "VLLM_LOGGING_LEVEL" in os.environ:
-        yield
-        return
-    # Set before vLLM is imported, for what it says while it has not configured its logging yet.
-    logging.getLogger("vllm").setLevel(logging.ERROR)
-    values = {"VLLM_LOGGING_LEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning"}
-    with environment(values), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
-
-
-@contextmanager
-def torch_threads(count: int | None) -> Iterator[None]:
-    """This many compute threads for an engine in this process (None: as many as there are), then as before.
-
-    vLLM's CPU worker replaces `torch.set_num_threads` by a function that only warns; it is given back too.
-    """
-    import torch
-
-    set_threads, before = torch.set_num_threads, torch.get_num_threads()
-    set_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads = set_threads
-        set_threads(before)
-
-
-@contextmanager
-def no_dynamo() -> Iterator[None]:
-    """torch.compile off in this process, where it was imported before its environment variable was set."""
-    import torch._dynamo.config
-
-    before = torch._dynamo.config.disable
-    torch._dynamo.config.disable = True
-    try:
-        yield
-    finally:
-        torch._dynamo.config.disable = before
 
 
 def engine_shape(engine: Any) -> ModelShape:

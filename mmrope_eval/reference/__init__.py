@@ -11,17 +11,27 @@ compared with what this does simply.
 """
 
 from mmrope_eval.reference.model import Batch, ReferenceModel, Score, load_reference, new_reference
-from mmrope_eval.reference.modules import Attention, VariantAttention, VariantRotary, attend_fused, attend_plainly
+from mmrope_eval.reference.modules import (
+    Attention,
+    VariantAttention,
+    VariantRotary,
+    attend_as_flash,
+    attend_fused,
+    attend_plainly,
+)
 from mmrope_eval.reference.prompts import Prompt, text_prompt
+from mmrope_eval.reference.rounding import Rounding
 
 __all__ = [
     "Attention",
     "Batch",
     "Prompt",
     "ReferenceModel",
+    "Rounding",
     "Score",
     "VariantAttention",
     "VariantRotary",
+    "attend_as_flash",
     "attend_fused",
     "attend_plainly",
     "load_reference",

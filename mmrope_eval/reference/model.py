@@ -15,6 +15,7 @@ from mmrope_eval.engine.types import Generation, ImageSource, Part, Request, Res
 from mmrope_eval.errors import UserError
 from mmrope_eval.reference.modules import Attention, VariantAttention, VariantRotary, WideHead
 from mmrope_eval.reference.prompts import MEDIA_TENSORS, Prompt, prepare
+from mmrope_eval.reference.rounding import Rounding, round_as_vllm
 from mmrope_eval.rope import Text, Variant
 
 ARCHITECTURES = {
@@ -204,10 +205,12 @@ def load_reference(
     dtype: torch.dtype = torch.float32,
     attention: Attention = "sdpa",
     wide_head: bool = False,
+    rounding: Rounding = "transformers",
 ) -> ReferenceModel:
     """A local checkpoint (safetensors) with `variant` inside, in evaluation mode. Runs no code from the checkpoint.
 
-    `wide_head` computes logits in float32 whatever `dtype` is, as the engine does with `head_dtype` float32.
+    `wide_head` computes logits in float32 whatever `dtype` is, as the engine does with `head_dtype` float32; `rounding`
+    says whose rounding half precision follows (see `rounding.py`).
 
     Raises `UserError` for another model than Qwen2.5-VL and Qwen3-VL, `VariantError` where the variant cannot fit.
     """
@@ -224,7 +227,10 @@ def load_reference(
         raise UserError(f"checkpoint '{checkpoint}' cannot be loaded: {' '.join(str(error).split())}") from error
     if wide_head:
         model.lm_head = WideHead(model.lm_head)
-    return ReferenceModel(model.eval(), variant, processor)
+    reference = ReferenceModel(model.eval(), variant, processor)
+    if rounding == "vllm":
+        round_as_vllm(model)
+    return reference
 
 
 def new_reference(

@@ -50,7 +50,8 @@ class VariantAttention(nn.Module):
 
     def __init__(self, stock: Any, layer_idx: int, head_dim: int, attention: Attention) -> None:
         super().__init__()
-        self.layer_idx, self.head_dim, self.attention = layer_idx, head_dim, attention
+        self.layer_idx, self.head_dim = layer_idx, head_dim
+        self.attention: Attention | Literal["flash"] = attention
         self.q_proj, self.k_proj, self.v_proj, self.o_proj = stock.q_proj, stock.k_proj, stock.v_proj, stock.o_proj
         self.q_norm: nn.Module = getattr(stock, "q_norm", nn.Identity())
         self.k_norm: nn.Module = getattr(stock, "k_norm", nn.Identity())
@@ -76,7 +77,8 @@ class VariantAttention(nn.Module):
             k, v = past_key_values.update(k, v, self.layer_idx)
         if self.observer is not None:
             self.observer(self.layer_idx, q, k, attention_mask)
-        mixed = (attend_fused if self.attention == "sdpa" else attend_plainly)(q, k, v, attention_mask)
+        attend = {"sdpa": attend_fused, "eager": attend_plainly, "flash": attend_as_flash}[self.attention]
+        mixed = attend(q, k, v, attention_mask)
         return self.o_proj(mixed.transpose(1, 2).reshape(b, n, -1)), None
 
 
@@ -94,15 +96,28 @@ def attend_plainly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tens
     return mixed.reshape(q.shape)
 
 
+def attend_as_flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """The same, rounded as flash attention rounds: exp(score - maximum), while its sum stays in float32."""
+    scores = masked_scores(q.float(), k.float(), mask)
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    mixed: Tensor = weights.to(q.dtype).float() @ v.float().unsqueeze(2) / weights.sum(-1, keepdim=True)
+    return mixed.to(q.dtype).reshape(q.shape)
+
+
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     """The weights (b, heads, n, m) themselves, in float32; every row adds up to 1."""
-    b, heads, n, d = q.shape
+    weights: Tensor = masked_scores(q, k, mask).softmax(-1, dtype=torch.float32)
+    return weights.reshape(*q.shape[:3], -1)
+
+
+def masked_scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled scores (b, kv heads, group, n, m), minus infinity where a query must not look."""
+    b, _, n, d = q.shape
     grouped = q.reshape(b, k.shape[1], -1, n, d)
-    scores = grouped @ k.unsqueeze(2).transpose(-1, -2) * d**-0.5
+    scores: Tensor = grouped @ k.unsqueeze(2).transpose(-1, -2) * d**-0.5
     if mask is None and n > 1:
         mask = torch.ones(n, k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - n)[None, None]
     if mask is not None:
         mask = mask.unsqueeze(2)
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    weights: Tensor = scores.softmax(-1, dtype=torch.float32)
-    return weights.reshape(b, heads, n, -1)
+    return scores
