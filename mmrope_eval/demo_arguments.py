@@ -47,7 +47,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
                         help="default: every row of Tables 2 to 4")
     parser.add_argument("--seeds", metavar="LIST", type=whole_numbers,
-                        help="training seeds (default: 0; 0,1,2 for vanilla and mrope-i)")
+                        help="training seeds (default: 0; 0,1,2 for vanilla and mrope-i, 0,1 for mrope)")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("checkpoints"),
                         help="folder of the checkpoints; those already there are kept (default: %(default)s)")
     parser.add_argument("--work", metavar="DIR", type=Path, default=Path("runs/training"),

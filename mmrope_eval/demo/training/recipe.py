@@ -186,5 +186,5 @@ under another name."""
 SECTIONS: Mapping[str, tuple[int, ...]] = {"mhrope": (2, 1, 1)}
 """Sections that differ from the variant's own: with four KV heads, two are the temporal axis's."""
 
-SEEDS: Mapping[str, tuple[int, ...]] = {"vanilla": (0, 1, 2), "mrope-i": (0, 1, 2)}
+SEEDS: Mapping[str, tuple[int, ...]] = {"vanilla": (0, 1, 2), "mrope": (0, 1), "mrope-i": (0, 1, 2)}
 """Training seeds; 0 alone where nothing is said."""
