@@ -37,10 +37,12 @@ def main() -> int:
     args = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     done = {"tables": tables, "sweep": sweep}
-    code = max(done[part](args.n, args.output) for part in args.part)
-    for path in RESULTS.rglob("*"):
-        if path.suffix in (".json", ".csv", ".md", ".tex"):
-            path.write_text(path.read_text().replace(f"{ROOT}/", ""))  # a record is the same wherever it was made
+    code = 0
+    for part in args.part:
+        code = max(code, done[part](args.n, args.output))
+        for path in RESULTS.rglob("*"):
+            if path.suffix in (".json", ".csv", ".md", ".tex"):
+                path.write_text(path.read_text().replace(f"{ROOT}/", ""))  # a record is the same wherever it was made
     return code
 
 
