@@ -134,19 +134,19 @@ def test_the_engine_answers_as_the_reference_does(finished: dict[str, Path], wor
 
 
 def test_bfloat16_answers_are_the_references_where_it_rounds_as_vllm_does(world: Path, tmp_path: Path) -> None:
-    """Asked one at a time; which sums a kernel rounds depends on the processor, and this one's have AMX in mind."""
+    """Asked one at a time; what a kernel rounds depends on the processor, and the reference follows one with AMX."""
     torch.set_num_threads(1)
-    folder = answered(world, tmp_path / "results", 24, ("mrope-i",), dtype="bfloat16", max_num_seqs=1,
-                      enable_prefix_caching=False)["mrope-i"]  # fmt: skip
+    folder = answered(world, tmp_path / "results", 24, ("mrope-i",), dtype="bfloat16", head_dtype="float32",
+                      max_num_seqs=1, enable_prefix_caching=False)["mrope-i"]  # fmt: skip
     alike, plain = (
-        compare(HOME / "mrope-i", folder, world, ASKED, limit=24, dtype=torch.bfloat16, rounding=rounding)
-        for rounding in ("vllm", "transformers")
+        compare(HOME / "mrope-i", folder, world, ASKED, limit=24, dtype=torch.bfloat16, wide_head=True, rounding=whose)
+        for whose in ("vllm", "transformers")
     )
     assert plain.questions == alike.questions >= 3 * 24
-    assert plain.same_tokens / plain.tokens > 0.93
+    assert plain.same_tokens / plain.tokens > 0.95
     if torch.cpu._is_amx_tile_supported():
-        assert alike.same_tokens / alike.tokens > 0.985
-        assert len(alike.different) <= len(plain.different) / 2
+        assert alike.same_tokens / alike.tokens >= 0.99
+        assert len(alike.different) < len(plain.different)
     else:
         assert alike.same_tokens / alike.tokens > 0.93
 
