@@ -41,21 +41,9 @@ def measure(args: argparse.Namespace) -> int:
 
 def run_config(args: argparse.Namespace) -> Any:
     """The command line as what every point's run shares."""
-    from mmrope_eval.engine.options import EngineOptions
-    from mmrope_eval.suite.cache import cache_home
-    from mmrope_eval.suite.options import RunConfig
+    from mmrope_eval.engine.media_policy import MediaPolicy
+    from mmrope_eval.suite.options import RunConfig, engine_options
 
-    options = EngineOptions(
-        max_model_len=args.max_model_len,
-        dtype=args.dtype,
-        head_dtype=args.head_dtype,
-        workers=args.workers,
-        tensor_parallel_size=args.tensor_parallel_size,
-        gpu_memory_utilization=args.gpu_memory_utilization,
-        media_cache_dir=None if args.no_cache else cache_home() / "frames",
-        trust_remote_code=args.trust_remote_code,
-        seed=args.seed,
-    )
     return RunConfig(
         models=tuple(args.model),
         tasks=(),
@@ -65,7 +53,7 @@ def run_config(args: argparse.Namespace) -> Any:
         limit=args.limit,
         prompts=args.prompts,
         seed=args.seed,
-        options=options,
+        options=engine_options(args, MediaPolicy()),
         command=tuple(sys.argv),
     )
 

@@ -92,8 +92,9 @@ def compare(
 
 
 def _rows(folder: Path, task: str) -> dict[str, dict[str, Any]]:
-    lines = (folder / "samples" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()
-    return {row["id"]: row for row in map(json.loads, lines)}
+    from mmrope_eval.report.results import read_lines
+
+    return {row["id"]: row for row in map(json.loads, read_lines(folder / "samples" / f"{task}.jsonl"))}
 
 
 def _token_ids(reference: ReferenceModel, row: Mapping[str, Any]) -> tuple[int, ...]:

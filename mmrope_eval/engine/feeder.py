@@ -91,7 +91,8 @@ class Feeder:
             request = self._pull()
             item = None
             try:
-                item = None if request is None else self._prepare(request)
+                if request is not None:
+                    item = self._prepare(request)
             except BaseException as error:  # noqa: BLE001 - raised again where the results are read
                 self._error, self._exhausted = error, True
             with self._changed:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmrope_eval.report import stats
-from mmrope_eval.report.pairing import Difference, Matched, chance, count, differences, match, points
+from mmrope_eval.report.pairing import Difference, Matched, chance, count, differences, match, never_shows, points
 from mmrope_eval.report.results import Run, load_run
 
 NAMED = 5
@@ -73,7 +73,7 @@ def detectable(one: Difference) -> str:
     """What could have been seen, after a difference that was not."""
     if math.isnan(one.detectable):
         return ""
-    if one.detectable > 100:
+    if never_shows(one.detectable):
         return " These are too few samples for any difference to show."
     return f" A difference of {points(one.detectable)} would probably have shown."
 

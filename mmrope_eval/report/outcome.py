@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from mmrope_eval.report.pairing import chance, count, points
+from mmrope_eval.report.pairing import chance, count, never_shows, points
 
 State = Literal["worse", "lower", "same", "better", "missing", "new"]
 WORDS: Final[Mapping[State, str]] = {
@@ -123,8 +123,8 @@ def lines(found: Outcome) -> Iterator[str]:
 def sensitivity(found: Outcome) -> str:
     """How small a loss this check would have noticed."""
     known = sorted((one.detectable, one.name) for one in found.verdicts if not math.isnan(one.detectable))
-    seen = [one for one in known if one[0] <= 100]
-    blind = [name for size, name in known if size > 100]
+    seen = [one for one in known if not never_shows(one[0])]
+    blind = [name for size, name in known if never_shows(size)]
     text = ""
     if seen:
         (least, best), (most, worst) = seen[0], seen[-1]
@@ -144,7 +144,7 @@ def markdown(found: Outcome) -> str:
     rows = [
         [WORDS[one.state], plain(one.cell), plain(one.column), number(one.baseline), number(one.score),
          points(one.change, sign=True), span(one), short(one.p),
-         points(one.detectable) if not one.detectable > 100 else "none"]
+         "none" if never_shows(one.detectable) else points(one.detectable)]
         for state in WORDS for one in found.of(state)
     ]
     headers = ["Verdict", "Variant", "Column", "Baseline", "This run", "Change", "Interval", "p", "Noticeable loss"]

@@ -227,6 +227,11 @@ def own_seed(seed: int, pair: TaskPair) -> int:
     return zlib.crc32(f"{seed}|{pair.cell}|{pair.task}".encode())
 
 
+def never_shows(detectable: float) -> bool:
+    """Whether even 100 points, the largest difference there is, would not show: the samples are too few."""
+    return detectable > 100
+
+
 def points(value: float, *, sign: bool = False) -> str:
     """A score or a difference with two digits; an em dash where it is unknown."""
     if math.isnan(value):

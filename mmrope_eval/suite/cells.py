@@ -85,15 +85,13 @@ def checkpoint_coordinates(checkpoint: Checkpoint) -> str | None:
 
 def response_context(config: RunConfig, checkpoint: Checkpoint, variant: Variant) -> dict[str, Any]:
     """What determines a response besides its question; part of every response's identity."""
-    head = config.options.head_dtype
     return {
         "store": SCHEMA,
         "weights": checkpoint.fingerprint,
         "variant": variant.fingerprint,
         "policy": dataclasses.asdict(config.options.policy),
         "dtype": config.options.dtype,
+        "head_dtype": config.options.head_dtype,
         "max_model_len": config.options.max_model_len,
         "versions": versions(),
-        # Only where it is set: answers kept from before there was the option stay valid.
-        **({} if head == "auto" else {"head_dtype": head}),
     }

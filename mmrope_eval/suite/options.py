@@ -50,13 +50,13 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         coordinates=args.coordinates,
         max_failures=MaxFailures(args.max_failures),
         seed=args.seed,
-        options=engine_options(args),
+        options=engine_options(args, media_policy(args)),
         command=tuple(sys.argv),
     )
 
 
-def engine_options(args: argparse.Namespace) -> EngineOptions:
-    """How the engine runs, as the command line says."""
+def engine_options(args: argparse.Namespace, policy: MediaPolicy) -> EngineOptions:
+    """How the engine runs, as the command line says; `policy` is how media are read."""
     return EngineOptions(
         max_model_len=args.max_model_len,
         dtype=args.dtype,
@@ -64,7 +64,7 @@ def engine_options(args: argparse.Namespace) -> EngineOptions:
         workers=args.workers,
         tensor_parallel_size=args.tensor_parallel_size,
         gpu_memory_utilization=args.gpu_memory_utilization,
-        policy=media_policy(args),
+        policy=policy,
         media_cache_dir=None if args.no_cache else cache_home() / "frames",
         trust_remote_code=args.trust_remote_code,
         seed=args.seed,
