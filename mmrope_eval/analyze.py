@@ -16,7 +16,8 @@ from mmrope_eval.report.sections import Row, Section, percent, render
 from mmrope_eval.rope import Variant
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import Checkpoint
+    from mmrope_eval.models.checkpoint import Checkpoint
+    from mmrope_eval.models.naming import ModelChoice
     from mmrope_eval.reference import Prompt, ReferenceModel
     from mmrope_eval.reference.attention import VisualAttention
     from mmrope_eval.rope.analysis import Geometry
@@ -62,9 +63,9 @@ def _geometry(args: argparse.Namespace) -> Geometry:
 
     geometry = Geometry()
     if args.model is not None:
-        from mmrope_eval.engine.checkpoint import read_checkpoint
+        from mmrope_eval.suite.cells import one_checkpoint
 
-        found = read_checkpoint(args.model)
+        _, found = one_checkpoint(args.model)
         geometry = Geometry(found.head_dim, found.num_kv_heads, found.rope_theta, found.rotary_dim)
     given: dict[str, Any] = {"num_kv_heads": args.kv_heads, "rope_theta": args.theta}
     if args.head_dim is not None:
@@ -79,12 +80,13 @@ def attention_main(args: argparse.Namespace, variants: list[str]) -> int:
     for option in ("--layout", "--head-dim", "--kv-heads", "--theta", "--figures"):
         if getattr(args, option[2:].replace("-", "_")) is not None:
             raise UserError(f"{option} belongs to the analysis without a model: leave it out, or leave out --tasks")
-    from mmrope_eval.engine.checkpoint import read_checkpoint, resolve_variant
+    from mmrope_eval.models.variant_choice import resolve_variant
+    from mmrope_eval.suite.cells import one_checkpoint
 
-    checkpoint = read_checkpoint(args.model)
-    wanted: Sequence[str | None] = variants or (None,)
-    chosen = [resolve_variant(checkpoint, name, args.set)[0] for name in wanted]
-    rows = attention_rows(args, checkpoint, chosen)
+    choice, checkpoint = one_checkpoint(args.model)
+    wanted: Sequence[str | None] = variants or (choice.variant,)
+    chosen = [resolve_variant(checkpoint, name, args.set, assume_stock=args.assume_stock).variant for name in wanted]
+    rows = attention_rows(args, choice, checkpoint, chosen)
     names = [variant.name for variant in chosen]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     header = [f"model: {Path(args.model).name}, fingerprint {checkpoint.fingerprint[:12]}"]
@@ -97,7 +99,9 @@ def attention_main(args: argparse.Namespace, variants: list[str]) -> int:
     return 0
 
 
-def attention_rows(args: argparse.Namespace, checkpoint: Checkpoint, variants: list[Variant]) -> list[Row]:
+def attention_rows(
+    args: argparse.Namespace, choice: ModelChoice, checkpoint: Checkpoint, variants: list[Variant]
+) -> list[Row]:
     """A row for each variant, task and layer (counted from 1), shares between 0 and 1; the last layer row of each is
     the mean of all layers."""
     import torch
@@ -105,11 +109,11 @@ def attention_rows(args: argparse.Namespace, checkpoint: Checkpoint, variants: l
     from mmrope_eval.reference import load_reference
     from mmrope_eval.reference.attention import visual_attention
 
-    reference = load_reference(checkpoint.path, variants[0], dtype=getattr(torch, _dtype(args, checkpoint)))
+    reference = load_reference(checkpoint.served, variants[0], dtype=getattr(torch, _dtype(args, checkpoint)))
     if torch.cuda.is_available():
         reference.model.to("cuda")
     found: dict[tuple[str, str], list[VisualAttention]] = {}
-    for task, prompt in task_prompts(args, checkpoint, reference):
+    for task, prompt in task_prompts(args, choice, checkpoint, reference):
         for variant in variants:
             reference.set_variant(variant)
             found.setdefault((task, variant.name), []).append(visual_attention(reference, prompt))
@@ -129,12 +133,13 @@ def _dtype(args: argparse.Namespace, checkpoint: Checkpoint) -> str:
 
 
 def task_prompts(
-    args: argparse.Namespace, checkpoint: Checkpoint, reference: ReferenceModel
+    args: argparse.Namespace, choice: ModelChoice, checkpoint: Checkpoint, reference: ReferenceModel
 ) -> Iterator[tuple[str, Prompt]]:
     """The first samples of each task as a run would ask them. Rows that cannot be asked are named on stderr."""
     from mmrope_eval.engine.media import MediaError
+    from mmrope_eval.engine.media_policy import checkpoint_policy
     from mmrope_eval.suite.cells import cell_family
-    from mmrope_eval.suite.options import RunConfig, media_policy
+    from mmrope_eval.suite.options import RunConfig, media_limits
     from mmrope_eval.suite.plans import Plans
     from mmrope_eval.suite.protocol import SampleError
     from mmrope_eval.suite.registry import Registry
@@ -142,8 +147,9 @@ def task_prompts(
     registry = Registry()
     config = RunConfig((args.model,), tuple(args.tasks), Path())
     specs = registry.select(args.tasks)
-    plans = Plans(specs, args.data_root, args.limit or DEFAULT_SAMPLES).of(cell_family(config, checkpoint, registry))
-    policy = media_policy(args)
+    family = cell_family(config, choice, checkpoint, registry)
+    plans = Plans(specs, args.data_root, args.limit or DEFAULT_SAMPLES).of(family)
+    policy, _ = checkpoint_policy(checkpoint, media_limits(args))
     for name, plan in plans.items():
         used = 0
         for sample in plan.samples:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+
+from mmrope_eval.argument_types import Settings, failures, fraction, names, pixels, positive, rate, setting
 
 RUN_EXAMPLES = """\
 examples:
@@ -18,7 +16,7 @@ examples:
   one checkpoint under several variants, one engine start
     python evaluate.py --model CKPT --variant mrope,mrope-i,hope --tasks video
   several checkpoints, a variant changed in one parameter, data from a local mirror
-    python evaluate.py --model CKPT_A CKPT_B --variant v2pe --set temporal_stride=0.5 --tasks image --data-root DIR
+    python evaluate.py --model CKPT_A CKPT_B --variant mrope-i --set temporal_stride=0.5 --tasks image --data-root DIR
 
 A run that was stopped continues where it was: start the same command again.
 """
@@ -39,103 +37,11 @@ a line of FILE:
 """
 
 
-def positive(text: str) -> int:
-    """A whole number above zero."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above zero")
-    return int(text)
-
-
-def whole(text: str) -> int:
-    """A whole number, zero or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
-    return int(text)
-
-
-def pixels(text: str) -> int:
-    """A pixel count, as a number (1003520) or as a product (1280*28*28)."""
-    return math.prod(positive(factor.strip()) for factor in text.split("*"))
-
-
-def rate(text: str) -> float:
-    """A finite number above zero."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above zero")
-    return value
-
-
-def tolerated(text: str) -> float:
-    """A finite number, zero or more."""
-    return 0.0 if text.strip("0.") == "" and "0" in text else rate(text)
-
-
-def kinds(text: str) -> list[str]:
-    """A comma-separated list of what two runs may differ in."""
-    found = names(text)
-    for name in found:
-        if name not in ("prompts", "scorers", "data"):
-            raise argparse.ArgumentTypeError(f"'{name}' is none of prompts, scorers, data")
-    return found
-
-
-def fraction(text: str) -> float:
-    """A number above zero, at most one."""
-    value = rate(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not between 0 and 1")
-    return value
-
-
-def failures(text: str) -> int | float:
-    """A count (whole number, 0 allowed) or a share (a number between 0 and 1, with a point)."""
-    return int(text) if text.isdecimal() else fraction(text)
-
-
-def names(text: str) -> list[str]:
-    """A comma-separated list."""
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    if not found:
-        raise argparse.ArgumentTypeError("the list is empty")
-    return found
-
-
-def setting(text: str) -> tuple[str, object]:
-    """One `key=value`; the value is read as JSON where it is JSON (2, 0.5, true, [24, 20, 20]), else as a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise argparse.ArgumentTypeError(f"'{text}' is not of the form key=value")
-    try:
-        return key.strip(), json.loads(value)
-    except json.JSONDecodeError:
-        return key.strip(), value
-
-
-class Settings(argparse.Action):
-    """Collects repeated `key=value` options into one dict."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        """Add one parsed setting to those before it; the last one of a name wins."""
-        key, value = cast("tuple[str, object]", values)
-        setattr(namespace, self.dest, {**getattr(namespace, self.dest), key: value})
-
-
 def run(parser: argparse.ArgumentParser) -> None:
     """Arguments of `run`: what to evaluate, on which data, how media are read, how the engine runs."""
     parser.epilog = RUN_EXAMPLES
     what = parser.add_argument_group("what to evaluate")
-    what.add_argument("--model", metavar="CKPT", nargs="+", action="extend", required=True,
-                      help="checkpoint folders (Qwen2.5-VL or Qwen3-VL layout, safetensors)")
+    _model_arguments(what)
     what.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend", default=[],
                       help="RoPE variants by name or YAML path (see 'mmrope-eval list variants'); "
                            "default: what each checkpoint's config.json says")
@@ -152,6 +58,16 @@ def run(parser: argparse.ArgumentParser) -> None:
     _data_arguments(parser)
     _scorer_argument(parser)
     _engine_arguments(parser)
+
+
+def _model_arguments(what: argparse._ArgumentGroup) -> None:
+    what.add_argument("--model", metavar="CKPT", nargs="+", action="extend", default=[],
+                      help="checkpoints (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): folders, quoted globs, runs with checkpoint-* "
+                           "folders, LoRA adapters, hub names with @revision; CKPT=VARIANT names its RoPE")
+    what.add_argument("--models", metavar="FILE", type=Path, action="append", default=[],
+                      help="YAML list of checkpoints: path, variant, label, coordinates, prompts")
+    what.add_argument("--assume-stock", action="store_true",
+                      help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
 
 
 def _scorer_argument(parser: argparse.ArgumentParser) -> None:
@@ -179,36 +95,6 @@ def rescore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, help="write here instead of into the run")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
                         help="local mirror of the datasets; default: where the run had it")
-
-
-def compare(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `compare`: two runs."""
-    parser.add_argument("a", metavar="A", type=Path, help="the --output of a run, or one of its rows")
-    parser.add_argument("b", metavar="B", type=Path, help="another; differences are B minus A")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, with every sample in one run only")
-    _statistics_arguments(parser)
-
-
-def check(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `check`: a run, what it must not fall behind, how far, and where the outcome is written."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="the --output of a run, or one of its rows")
-    parser.add_argument("--against", metavar="BASELINE", type=Path, required=True,
-                        help="another run, or a file of reported scores such as results/reported/huang2025.yaml")
-    parser.add_argument("--tolerance", metavar="POINTS", type=tolerated, default=0.5,
-                        help="a loss of at most this many points passes (default: %(default)s)")
-    parser.add_argument("--allow-different", metavar="KINDS", type=kinds, action="extend", default=[],
-                        help="compare although prompts, scorers or data differ (comma-separated)")
-    parser.add_argument("--require-all", action="store_true", help="fail also when a cell of the baseline is missing")
-    parser.add_argument("--junit", metavar="FILE", type=Path, help="write a JUnit XML file, one test case a cell")
-    parser.add_argument("--summary", metavar="FILE", type=Path, help="write a markdown summary for a pull request")
-    _statistics_arguments(parser)
-
-
-def _statistics_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--alpha", metavar="F", type=fraction, default=0.05,
-                        help="chance of calling any equal pair different (default: %(default)s)")
-    parser.add_argument("--seed", metavar="N", type=whole, default=0,
-                        help="of everything drawn at random (default: %(default)s)")
 
 
 def data(parser: argparse.ArgumentParser) -> None:
@@ -311,7 +197,9 @@ def analyze(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--theta", metavar="F", type=rate, help="rotary base; default: 1000000, or --model's")
     shape.add_argument("--figures", metavar="DIR", type=Path, help="also draw figures there, as PDF and PNG")
     model = parser.add_argument_group("with tasks: attention on visual tokens")
-    model.add_argument("--model", metavar="CKPT", help="a checkpoint folder")
+    model.add_argument("--model", metavar="CKPT", help="a checkpoint")
+    model.add_argument("--assume-stock", action="store_true",
+                       help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
     model.add_argument("--tasks", metavar="LIST", type=names, action="extend",
                        help="comma-separated tasks, suites and globs on whose samples attention is measured")
     model.add_argument("--limit", metavar="N", type=positive, help="samples of each task; default: 16")
@@ -324,7 +212,7 @@ def analyze(parser: argparse.ArgumentParser) -> None:
 def sweep(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sweep`: a sweep file, checkpoints, where results go."""
     parser.add_argument("config", metavar="FILE", help="a sweep's YAML file, or a name in configs/sweeps")
-    parser.add_argument("--model", metavar="CKPT", nargs="+", action="extend", default=[], help="checkpoint folders")
+    _model_arguments(parser.add_argument_group("checkpoints"))
     parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend", default=[],
                         help="RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
     parser.add_argument("--limit", metavar="N", type=positive, help="ask the first N samples of each task only")
@@ -336,26 +224,6 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
     parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")
     _engine_arguments(parser)
-
-
-def table(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `table`: which table, from which runs, what it shows besides scores."""
-    parser.add_argument("table", metavar="TABLE", help="2, 3, 4, 6 or 7, or a YAML file like those of configs/tables")
-    parser.add_argument("run", metavar="RUN", type=Path, nargs="+", help="--output folders of runs")
-    parser.add_argument("--format", choices=["markdown", "latex", "csv", "html", "json"], default="markdown")
-    parser.add_argument("--baseline", metavar="ROW", help="also show differences from this row, for example vanilla")
-    parser.add_argument("--reported", action="store_true", help="set the paper's scores beside ours")
-    parser.add_argument("--intervals", action="store_true", help="95 %% intervals, clustered by picture and video")
-    parser.add_argument("--model", metavar="GLOB", type=names, action="extend", default=[],
-                        help="only checkpoints of these names")
-    parser.add_argument("--seeds", choices=["one", "mean"], default="one",
-                        help="several runs of one cell: refuse, or show their mean (default: %(default)s)")
-    parser.add_argument("--all", action="store_true", help="add variants of the runs that the table does not list")
-    parser.add_argument("--partial", action="store_true",
-                        help="average over the benchmarks that every row has, where some are missing")
-    parser.add_argument("--chance", action=argparse.BooleanOptionalAction, default=True, help="show chance levels")
-    parser.add_argument("--standalone", action="store_true", help="LaTeX that compiles by itself")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write here instead of printing")
 
 
 def doctor(parser: argparse.ArgumentParser) -> None:

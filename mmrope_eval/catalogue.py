@@ -6,11 +6,13 @@ import argparse
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmrope_eval.errors import UserError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from mmrope_eval.rope import Variant
     from mmrope_eval.suite.registry import Registry, Suite, TaskSpec
 
@@ -45,7 +47,7 @@ def list_names(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Print one variant, task or suite in full."""
-    from mmrope_eval.rope import load_variant, variant_names
+    from mmrope_eval.rope import load_variant, variant_name, variant_names
     from mmrope_eval.suite.registry import Registry
 
     registry = Registry()
@@ -59,7 +61,7 @@ def show(args: argparse.Namespace) -> int:
                                                         args.data_root))
     elif args.name in registry.suites and not args.set:
         lines = suite_lines(registry.suites[args.name], registry)
-    elif args.name in variant_names() or args.name.endswith((".yaml", ".yml")) or args.set:
+    elif args.set or args.name.endswith((".yaml", ".yml")) or variant_name(args.name):
         lines = variant_lines(load_variant(args.name, **args.set))
     else:
         raise UserError(unknown_name(args.name, [*variant_names(), *tasks, *registry.suites]))
@@ -91,12 +93,11 @@ def variant_lines(variant: Variant) -> Iterator[str]:
     yield from position_lines(variant)
 
 
-def parameter_lines(part: Any) -> Iterator[str]:
-    """Parameters of one section; `*` marks what differs from the default."""
-    for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        yield f"  {' ' if value == default else '*'} {field.name}: {value}"
+def parameter_lines(part: BaseModel) -> Iterator[str]:
+    """Parameters that one section reads; `*` marks what differs from the default."""
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        yield f"  {' ' if value == field.default else '*'} {name}: {value}"
 
 
 def allocation_lines(variant: Variant) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 Exit codes: 0 all went well, 1 some samples failed or a check did not pass, 2 bad input, 130 interrupted.
 
-Adding a subcommand: one function that declares its arguments (in `arguments.py`) and one line in `COMMANDS`, naming the
+Adding a subcommand: one function that declares its arguments (in `arguments.py` and its like) and one line in `COMMANDS`, naming the
 handler as "module:function". The handler is imported only when its command runs, takes the parsed namespace, and
 returns the exit code; `--help` therefore never waits for torch or vLLM.
 """
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from mmrope_eval import __version__, arguments, demo_arguments
+from mmrope_eval import __version__, arguments, demo_arguments, report_arguments
 from mmrope_eval.errors import UserError
 
 PROGRAM = "mmrope-eval"
@@ -45,10 +45,13 @@ COMMANDS = (
     Command("analyze", "compare variants' positions and frequencies, or attention on visual tokens",
             "mmrope_eval.analyze:main", arguments.analyze),
     Command("compare", "say in which tasks two runs differ, and how surely", "mmrope_eval.report.compare:main",
-            arguments.compare),
-    Command("check", "fail where a run is worse than a baseline", "mmrope_eval.report.check:main", arguments.check),
+            report_arguments.compare),
+    Command("check", "fail where a run is worse than a baseline", "mmrope_eval.report.check:main",
+            report_arguments.check),
     Command("table", "print one of the paper's tables from finished runs", "mmrope_eval.report.table_command:main",
-            arguments.table),
+            report_arguments.table),
+    Command("steps", "show scores over the steps of trainings, as a table and a figure",
+            "mmrope_eval.report.steps_command:main", report_arguments.steps),
     Command("data", "check a local mirror of the datasets, or plan one", "mmrope_eval.suite.datacheck:main",
             arguments.data),
     Command("demo", "evaluate trained tiny checkpoints on a small built-in world", "mmrope_eval.demo.run:main",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.arguments import names, positive, rate
+from mmrope_eval.argument_types import names, positive, rate
 
 
 def whole_numbers(text: str) -> list[int]:

@@ -32,7 +32,7 @@ def measure(args: argparse.Namespace) -> int:
     from mmrope_eval.suite.sweep import Sweep, live_engine, prompt_writer
     from mmrope_eval.suite.sweep_config import read_sweep
 
-    if not args.model:
+    if not args.model and not args.models:
         raise UserError("sweep: name at least one checkpoint with --model.")
     sweep = Sweep(read_sweep(args.config), run_config(args), GeneratedNeedles(), live_engine, prompt_writer)
     sweep.go()
@@ -41,11 +41,12 @@ def measure(args: argparse.Namespace) -> int:
 
 def run_config(args: argparse.Namespace) -> Any:
     """The command line as what every point's run shares."""
-    from mmrope_eval.engine.media_policy import MediaPolicy
     from mmrope_eval.suite.options import RunConfig, engine_options
 
     return RunConfig(
         models=tuple(args.model),
+        model_files=tuple(args.models),
+        assume_stock=args.assume_stock,
         tasks=(),
         output=args.output,
         variants=tuple(args.variant),
@@ -53,7 +54,7 @@ def run_config(args: argparse.Namespace) -> Any:
         limit=args.limit,
         prompts=args.prompts,
         seed=args.seed,
-        options=engine_options(args, MediaPolicy()),
+        options=engine_options(args),
         command=tuple(sys.argv),
     )
 

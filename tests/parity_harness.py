@@ -19,11 +19,11 @@ import torch
 from parity_media import texture
 from PIL import Image
 
-from mmrope_eval.demo.checkpoints import FAMILIES, build_checkpoint
-from mmrope_eval.engine.checkpoint import read_checkpoint
+from mmrope_eval.demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.engine.live import EngineOptions, LiveEngine
 from mmrope_eval.engine.media import MediaPolicy
 from mmrope_eval.engine.types import Failure, Generation, ImageSource, Request, Response, VideoSource
+from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.reference import Prompt, ReferenceModel, load_reference
 from mmrope_eval.rope import load_variant, variant_names
 
@@ -51,6 +51,14 @@ def build_requests(folder: Path) -> list[Request]:
         "mixed": (three, "came before ", cut, ", and after it ", two, "; what changed?"),
     }
     return [Request(kind, content, GENERATION) for kind, content in contents.items()]
+
+
+def tiny_checkpoint(family: Family, folder: Path) -> Path:
+    """With tensors named as in the published Qwen2-VL files, and for the others as transformers names them now.
+
+    Qwen2.5-VL's have transformers' present names, so that the engine is seen to read both.
+    """
+    return build_checkpoint(family, folder, old_names=family == "qwen2-vl")
 
 
 def picture(width: int, height: int, seed: int) -> ImageSource:
@@ -144,6 +152,7 @@ def run_family(checkpoint: Path, names: Sequence[str], folder: Path, *, workers:
     start = time.monotonic()
     requests = build_requests(folder)
     description = read_checkpoint(checkpoint)
+    family = description.family.name
     reference = load_reference(checkpoint, load_variant(names[0]))
     with one_thread():
         prompts = {request.id: reference.prepare_request(request, POLICY) for request in requests}
@@ -158,9 +167,9 @@ def run_family(checkpoint: Path, names: Sequence[str], folder: Path, *, workers:
             for kind, prompt in prompts.items():
                 answer = answers[kind]
                 if isinstance(answer, Failure):
-                    raise AssertionError(f"{description.family}, {name}, {kind}: {answer.cause}")
+                    raise AssertionError(f"{family}, {name}, {kind}: {answer.cause}")
                 with one_thread():
-                    comparisons.append(compare(description.family, name, reference, prompt, answer))
+                    comparisons.append(compare(family, name, reference, prompt, answer))
             scores[name] = np.concatenate([answers[kind].prompt_logprobs for kind in prompts])
     return FamilyRun(tuple(comparisons), scores, time.monotonic() - start)
 
@@ -196,13 +205,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how far the engine is from the reference.")
     parser.add_argument("--workers", action="store_true", help="run vLLM in worker processes")
     parser.add_argument("--variants", nargs="+", default=variant_names(), metavar="NAME")
+    parser.add_argument("--families", nargs="+", default=FAMILIES, choices=FAMILIES, metavar="NAME")
     parser.add_argument("--out", type=Path, help="write the table there too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         runs = [
-            run_family(build_checkpoint(f, folder / f), arguments.variants, folder, workers=arguments.workers)
-            for f in FAMILIES
+            run_family(tiny_checkpoint(f, folder / f), arguments.variants, folder, workers=arguments.workers)
+            for f in arguments.families
         ]
     comparisons = [c for run in runs for c in run.comparisons]
     text = table(comparisons)

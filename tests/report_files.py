@@ -49,8 +49,12 @@ def entry(task: str, samples: Sequence[Mapping[str, Any]], **changes: Any) -> di
 def write_cell(
     folder: Path, variant: str, tasks: Mapping[str, Sequence[float] | Sequence[Mapping[str, Any]]], *,
     model: str = "tiny", limit: int | None = None, changes: Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
 ) -> Path:
-    """One cell from each task's sample values, or lines made with `sample`; `changes` go into every entry."""
+    """One cell from each task's sample values, or lines made with `sample`; `changes` go into every entry.
+
+    `model` may have parents: runA/checkpoint-100. `checkpoint` is added to what is recorded of it.
+    """
     try:
         definition = load_variant(variant)
     except VariantError:
@@ -59,14 +63,14 @@ def write_cell(
         task: [one if isinstance(one, Mapping) else sample(task, i, float(one)) for i, one in enumerate(values)]
         for task, values in tasks.items()
     }
-    checkpoint = {"path": f"/models/{model}", "fingerprint": f"weights-{model}"}
+    recorded = {"path": f"/models/{model}", "fingerprint": f"weights-{model}", **(checkpoint or {})}
     scores = {
-        "format": 1, "label": variant, "checkpoint": checkpoint, "coordinates": "absolute", "prompts": "paper",
+        "format": 1, "label": variant, "checkpoint": recorded, "coordinates": "absolute", "prompts": "paper",
         "variant": {"name": variant, "fingerprint": definition.fingerprint},
         "tasks": {task: entry(task, rows, **(changes or {})) for task, rows in lines.items()},
     }
     manifest = {
-        "format": 1, "limit": limit, "seed": 0, "checkpoint": checkpoint,
+        "format": 1, "limit": limit, "seed": 0, "checkpoint": recorded,
         "variant": {"how": "--variant", "fingerprint": definition.fingerprint, "definition": definition.to_dict()},
     }
     (folder / "samples").mkdir(parents=True)

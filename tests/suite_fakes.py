@@ -63,7 +63,7 @@ class FakeEngine:
         media = tuple(facts(part) for part in request.content if not isinstance(part, str))
         return Response(request.id, text, tuple(text.encode()), "stop", 7, media)
 
-    def switch(self, *, variant: Variant | None = None, checkpoint: Any = None) -> None:
+    def switch(self, *, variant: Variant | None = None, checkpoint: Any = None, policy: Any = None) -> None:
         self.log.append(f"switch {variant.name if variant else '='} {'weights' if checkpoint else '='}")
         self.variant, self.checkpoint = variant or self.variant, checkpoint or self.checkpoint
 
@@ -84,7 +84,7 @@ class FakeStart:
     settings: dict[str, Any] = field(default_factory=dict)
     engines: list[FakeEngine] = field(default_factory=list)
 
-    def __call__(self, checkpoint: Any, variant: Variant) -> FakeEngine:
+    def __call__(self, checkpoint: Any, variant: Variant, policy: Any = None) -> FakeEngine:
         self.engines.append(FakeEngine(checkpoint, variant, **self.settings))
         return self.engines[-1]
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval import __version__, arguments, cli
+from mmrope_eval import __version__, argument_types, cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import VariantError
 
@@ -193,7 +193,7 @@ def test_pixels_are_products(factors: list[int]) -> None:
     product = 1
     for factor in factors:
         product *= factor
-    assert arguments.pixels("*".join(map(str, factors))) == product
+    assert argument_types.pixels("*".join(map(str, factors))) == product
 
 
 def test_list_and_show_print_what_exists() -> None:

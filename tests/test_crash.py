@@ -21,7 +21,7 @@ import suite_mirror
 from suite_fakes import FakeEngine, FakeStart
 
 from mmrope_eval.demo.checkpoints import build_checkpoint
-from mmrope_eval.engine.checkpoint import Checkpoint
+from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import Variant
 from mmrope_eval.suite.data import quiet_lmms_eval
 from mmrope_eval.suite.options import RunConfig

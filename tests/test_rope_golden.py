@@ -17,8 +17,9 @@ FRACTIONAL = {"v2pe", "circlerope"}
 
 
 def ours(variant: str, params: dict[str, Any]) -> Variant:
-    """The published parameters in our names (DESIGN, section 3): two differ."""
-    renamed = {k: v for k, v in params.items() if k != "num_key_value_heads"}
+    """The published parameters in our names (DESIGN, section 3): two differ, and MM-RoPE reads no section there."""
+    unread = {"num_key_value_heads", *(["mrope_section"] if variant == "mmrope" else [])}
+    renamed = {k: v for k, v in params.items() if k not in unread}
     if "temporal_stride_lst" in renamed:
         (renamed["temporal_stride"],) = renamed.pop("temporal_stride_lst")
     return load_variant(OUR_NAME.get(variant, variant), **renamed)

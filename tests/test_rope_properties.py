@@ -108,10 +108,15 @@ def test_scores_depend_on_position_differences_only(
     torch.testing.assert_close(there, here, rtol=0, atol=4e-3)
 
 
+def resets(variant: Variant) -> bool:
+    """Whether rows and columns count from zero; only grids can."""
+    return getattr(variant.position, "spatial_reset", False)
+
+
 MOVES_WITH_TEXT = [
     name
     for name in VARIANTS
-    if not load_variant(name).position.spatial_reset and not load_variant(name).position.text_spatial_reset
+    if not resets(load_variant(name)) and not load_variant(name).position.text_spatial_reset
 ]
 
 
@@ -180,7 +185,8 @@ def family(variant: Variant) -> str:
     design = variant.position
     if design.layout in ("diagonal", "circle"):
         return design.layout
-    return "spatial reset" if design.spatial_reset else "apart" if design.visual_stride is None else "packed"
+    packed = getattr(design, "visual_stride", None) is not None
+    return "spatial reset" if resets(variant) else "packed" if packed else "apart"
 
 
 def shared_axes(positions: np.ndarray, text: np.ndarray) -> str:

@@ -17,7 +17,7 @@ from suite_fakes import FakeEngine, facts
 
 from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.demo.world import build_world
-from mmrope_eval.engine.checkpoint import read_checkpoint
+from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.run import EngineDiedError

@@ -57,16 +57,20 @@ def compare(
 
     `dtype`, `wide_head` and `rounding` are `load_reference`'s.
     """
-    from mmrope_eval.demo.training.recipe import FAMILY, media_policy
-    from mmrope_eval.engine.checkpoint import read_checkpoint, resolve_variant
+    from mmrope_eval.demo.training.recipe import FAMILY
+    from mmrope_eval.engine.media_policy import checkpoint_policy
+    from mmrope_eval.models.checkpoint import read_checkpoint
+    from mmrope_eval.models.variant_choice import resolve_variant
     from mmrope_eval.reference import load_reference
     from mmrope_eval.suite.outcome import score_cell
     from mmrope_eval.suite.plans import Plans
     from mmrope_eval.suite.registry import Registry
 
     registry = Registry()
-    variant, _ = resolve_variant(read_checkpoint(checkpoint), None)
-    reference = load_reference(checkpoint, variant, dtype=dtype, wide_head=wide_head, rounding=rounding)
+    opened = read_checkpoint(checkpoint)
+    policy, _ = checkpoint_policy(opened, {})
+    variant = resolve_variant(opened, None).variant
+    reference = load_reference(opened.served, variant, dtype=dtype, wide_head=wide_head, rounding=rounding)
     plans = Plans(registry.select(list(tasks)), data, limit, 0).of(registry.family(FAMILY))
     tokens = same = 0
     answers: dict[str, Response] = {}
@@ -74,7 +78,7 @@ def compare(
     for task, plan in plans.items():
         given = _rows(folder, task)
         for sample in plan.samples:
-            prompt = reference.prepare_request(plan.request(sample), media_policy())
+            prompt = reference.prepare_request(plan.request(sample), policy)
             answers[sample.id] = ours = reference.generate(prompt, sample.generation)
             theirs = _token_ids(reference, given[sample.id])
             best = reference.score(prompt, theirs).best[-len(theirs) :] if theirs else ()

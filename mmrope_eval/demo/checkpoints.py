@@ -1,4 +1,4 @@
-"""Tiny Qwen2.5-VL and Qwen3-VL checkpoints with random weights, built in seconds and offline.
+"""Tiny Qwen2-VL, Qwen2.5-VL and Qwen3-VL checkpoints with random weights, built in seconds and offline.
 
 The files are those of a published checkpoint (config, safetensors, tokenizer, chat template, processors), in the same
 layout, so that vLLM and transformers load them without knowing. The language is bytes: 256 tokens, then Qwen's special
@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 from mmrope_eval.errors import UserError
 
-Family = Literal["qwen2.5-vl", "qwen3-vl"]
-FAMILIES: tuple[Family, ...] = ("qwen2.5-vl", "qwen3-vl")
+Family = Literal["qwen2.5-vl", "qwen3-vl", "qwen2-vl"]
+FAMILIES: tuple[Family, ...] = ("qwen2.5-vl", "qwen3-vl", "qwen2-vl")
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -81,16 +81,19 @@ def build_checkpoint(
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     max_position_embeddings: int = 32_768,
     mm_rope: str | Mapping[str, Any] | None = None,
+    old_names: bool = False,
 ) -> Path:
     """Write a tiny checkpoint into `out` (created if missing, its files overwritten) and return `out`.
 
-    `num_heads` defaults to 8 for Qwen2.5-VL and 16 for Qwen3-VL (grouped queries). `sharpness` is the standard
+    `num_heads` defaults to 16 for Qwen3-VL (grouped queries), to 8 for the others. `sharpness` is the standard
     deviation of attention scores and half that of the next token's logits. `mm_rope` becomes that key of config.json.
+    `old_names` calls tensors as the published Qwen2-VL and Qwen2.5-VL files do (`model.layers`, `visual`), not as
+    transformers does since 4.52 (`model.language_model.layers`, `model.visual`).
     Raises `UserError` for an unknown family or a shape that the family cannot have.
     """
     if family not in FAMILIES:
         raise UserError(f"unknown checkpoint family '{family}': give one of {', '.join(FAMILIES)}")
-    heads = num_heads or (num_kv_heads if family == "qwen2.5-vl" else 2 * num_kv_heads)
+    heads = num_heads or (2 * num_kv_heads if family == "qwen3-vl" else num_kv_heads)
     if heads % num_kv_heads or head_dim % 16 or num_layers < 2:
         raise UserError(
             f"a tiny checkpoint cannot have {heads} query heads on {num_kv_heads} KV heads of size {head_dim} in "
@@ -98,7 +101,7 @@ def build_checkpoint(
         )
     text = {
         "vocab_size": VOCAB_SIZE,
-        "hidden_size": heads * head_dim if family == "qwen2.5-vl" else 128,
+        "hidden_size": 128 if family == "qwen3-vl" else heads * head_dim,
         "intermediate_size": 256,
         "num_hidden_layers": num_layers,
         "num_attention_heads": heads,
@@ -111,7 +114,7 @@ def build_checkpoint(
         "eos_token_id": token_id("<|im_end|>"),
         "use_cache": True,
     }
-    make_config = qwen2_5_config if family == "qwen2.5-vl" else _qwen3_config
+    make_config = {"qwen2-vl": _qwen2_config, "qwen2.5-vl": qwen2_5_config, "qwen3-vl": _qwen3_config}[family]
     config = make_config(text, head_dim, tie_word_embeddings, dtype)
     if mm_rope is not None:
         config["mm_rope"] = mm_rope if isinstance(mm_rope, str) else dict(mm_rope)
@@ -119,8 +122,37 @@ def build_checkpoint(
     _write_json(out / "config.json", config)
     write_tokenizer(out)
     write_processor(family, out)
-    _write_weights(config, out, seed=seed, sharpness=sharpness, dtype=dtype)
+    _write_weights(config, out, seed=seed, sharpness=sharpness, dtype=dtype, old_names=old_names)
     return out
+
+
+def _qwen2_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -> dict[str, Any]:
+    """The flat layout of the published Qwen2-VL checkpoints, with their names of the vision encoder's keys."""
+    spatial = head_dim * 3 // 16
+    return {
+        "architectures": ["Qwen2VLForConditionalGeneration"],
+        "model_type": "qwen2_vl",
+        **text,
+        **_media_token_ids(),
+        "rope_scaling": {"type": "mrope", "mrope_section": [head_dim // 2 - 2 * spatial, spatial, spatial]},
+        "sliding_window": text["max_position_embeddings"],
+        "max_window_layers": text["num_hidden_layers"],
+        "use_sliding_window": False,
+        "tie_word_embeddings": tied,
+        "torch_dtype": dtype,
+        "vision_config": {
+            "depth": 2,
+            "embed_dim": 64,
+            "mlp_ratio": 4,
+            "num_heads": 2,
+            "in_chans": 3,
+            "hidden_size": text["hidden_size"],
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "spatial_patch_size": 14,
+            "temporal_patch_size": 2,
+        },
+    }
 
 
 def qwen2_5_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -> dict[str, Any]:
@@ -232,7 +264,7 @@ def write_tokenizer(out: Path) -> None:
 
 def write_processor(family: Family, out: Path) -> None:
     """Write the image and video processor settings and the chat template of a family."""
-    old = family == "qwen2.5-vl"
+    old = family != "qwen3-vl"
     patch = 14 if old else 16
     cell = (2 * patch) ** 2
     common = {
@@ -241,16 +273,21 @@ def write_processor(family: Family, out: Path) -> None:
         "merge_size": 2,
         "image_mean": [0.48145466, 0.4578275, 0.40821073] if old else [0.5, 0.5, 0.5],
         "image_std": [0.26862954, 0.26130258, 0.27577711] if old else [0.5, 0.5, 0.5],
-        "processor_class": "Qwen2_5_VLProcessor" if old else "Qwen3VLProcessor",
+        "processor_class": {"qwen2-vl": "Qwen2VLProcessor", "qwen2.5-vl": "Qwen2_5_VLProcessor"}.get(
+            family, "Qwen3VLProcessor"
+        ),
     }
-    _write_json(
-        out / "preprocessor_config.json",
-        {
-            **common,
-            "image_processor_type": "Qwen2VLImageProcessor",
-            "size": {"shortest_edge": cell, "longest_edge": 16_384 * cell},
-        },
-    )
+    system = "'You are a helpful assistant.'" if old else "none"
+    template = f"{{%- set DEFAULT_SYSTEM = {system} -%}}\n" + CHAT_TEMPLATE
+    image = {**common, "image_processor_type": "Qwen2VLImageProcessor"}
+    if family == "qwen2-vl":
+        # As published: limits as keys of their own, nothing about videos, the template in a JSON file.
+        image |= {"min_pixels": 4 * cell, "max_pixels": 16_384 * cell}
+        _write_json(out / "preprocessor_config.json", image)
+        _write_json(out / "chat_template.json", {"chat_template": template})
+        return
+    image["size"] = {"shortest_edge": cell, "longest_edge": 16_384 * cell}
+    _write_json(out / "preprocessor_config.json", image)
     # Qwen2.5-VL's video budget counts one frame's pixels, Qwen3-VL's those of all frames.
     _write_json(
         out / "video_preprocessor_config.json",
@@ -261,12 +298,12 @@ def write_processor(family: Family, out: Path) -> None:
             "size": {"shortest_edge": cell, "longest_edge": (16_384 if old else 24_576) * cell},
         },
     )
-    system = "'You are a helpful assistant.'" if old else "none"
-    template = f"{{%- set DEFAULT_SYSTEM = {system} -%}}\n" + CHAT_TEMPLATE
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
-def _write_weights(config: dict[str, Any], out: Path, *, seed: int, sharpness: float, dtype: str) -> None:
+def _write_weights(
+    config: dict[str, Any], out: Path, *, seed: int, sharpness: float, dtype: str, old_names: bool
+) -> None:
     import numpy as np
     import torch
     import transformers
@@ -286,7 +323,8 @@ def _write_weights(config: dict[str, Any], out: Path, *, seed: int, sharpness: f
         if name == "lm_head.weight":
             # Greedy generation stays inside the byte language: no early end, no stray media placeholder.
             values[256:] *= 0.01
-        tensors[name] = torch.from_numpy(values.astype(np.float32)).to(getattr(torch, dtype))
+        written = name.replace("model.language_model.", "model.").replace("model.visual.", "visual.") if old_names else name
+        tensors[written] = torch.from_numpy(values.astype(np.float32)).to(getattr(torch, dtype))
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
 
 

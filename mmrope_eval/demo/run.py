@@ -87,15 +87,12 @@ def ensure_world(folder: Path, n: int) -> Path:
 
 
 def demo_config(models: list[Path], data: Path, output: Path, limit: int | None) -> RunConfig:
-    """All columns on the trained checkpoints, under the media policy that they were trained with."""
-    from mmrope_eval.demo.training.recipe import media_policy
+    """All columns on the trained checkpoints, under the media policy that they carry (`mm_media`)."""
     from mmrope_eval.engine.options import EngineOptions
     from mmrope_eval.suite.options import RunConfig
 
     frames = output.parent / "frames"
-    options = EngineOptions(
-        max_model_len=2048, max_num_seqs=64, lookahead=64, policy=media_policy(), media_cache_dir=frames
-    )
+    options = EngineOptions(max_model_len=2048, max_num_seqs=64, lookahead=64, media_cache_dir=frames)
     return RunConfig(
         models=tuple(str(model) for model in models),
         tasks=("table2",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -11,9 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from mmrope_eval.engine import process, vllm_compat
-from mmrope_eval.engine.checkpoint import Checkpoint, switch_problem
 from mmrope_eval.engine.feeder import Feeder
-from mmrope_eval.engine.media_policy import MediaPolicy
+from mmrope_eval.engine.media_policy import MediaPolicy, checkpoint_policy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Preparer
 from mmrope_eval.engine.prompt import PromptWriter
@@ -21,6 +19,7 @@ from mmrope_eval.engine.run import EngineRun
 from mmrope_eval.engine.settings import compute_threads, engine_settings, in_workers
 from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.checkpoint import Checkpoint, switch_problem
 from mmrope_eval.rope import Variant
 
 __all__ = ["EngineOptions", "LiveEngine", "SwitchError"]
@@ -38,10 +37,12 @@ class LiveEngine:
     tie between two tokens is what could turn; on GPUs in half precision near-ties can turn, as in any vLLM engine.
     """
 
-    def __init__(self, engine: Any, checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> None:
+    def __init__(
+        self, engine: Any, checkpoint: Checkpoint, variant: Variant, options: EngineOptions, policy: MediaPolicy
+    ) -> None:
         """Take over a vLLM engine that runs our models; `start` is the way to get one."""
         self._engine: Any = engine
-        self._options = options
+        self._options, self._policy = options, policy
         self._streaming = False
         self._resources = ExitStack()
         self.checkpoint = checkpoint
@@ -59,12 +60,13 @@ class LiveEngine:
         time of the start only.
         """
         options = options or EngineOptions()
+        policy = options.policy or checkpoint_policy(checkpoint, {})[0]
         _fit(variant, checkpoint)
         warning = vllm_compat.version_warning(vllm_compat.vllm_version())
         if warning:
             warnings.warn(warning, stacklevel=2)
         with process.quiet(), ExitStack() as resources:
-            arguments, variables = engine_settings(checkpoint, variant, options)
+            arguments, variables = engine_settings(checkpoint, variant, options, policy)
             if not in_workers(options):
                 if vllm_compat.runs_in_this_process():
                     raise UserError("this process runs an engine already: close it first, or set workers=True")
@@ -73,7 +75,7 @@ class LiveEngine:
                     resources.enter_context(process.no_dynamo())
             engine = vllm_compat.start_engine(arguments, variables)
             resources.callback(vllm_compat.stop_engine, engine)
-            live = cls(engine, checkpoint, variant, options)
+            live = cls(engine, checkpoint, variant, options, policy)
             live._resources = resources.pop_all()
         return live
 
@@ -114,12 +116,12 @@ class LiveEngine:
                 "start another engine for it"
             )
         if reload:
-            vllm_compat.rpc(self._engine, "mmrope_load_weights", str(new_checkpoint.path))
+            vllm_compat.rpc(self._engine, "mmrope_load_weights", str(new_checkpoint.served))
         vllm_compat.rpc(self._engine, "mmrope_set_variant", new_variant.to_dict(), new_checkpoint.rope_theta)
         vllm_compat.reset_caches(self._engine)
         self.variant, self.checkpoint = new_variant, new_checkpoint
         if policy is not None:
-            self._options = dataclasses.replace(self._options, policy=policy)
+            self._policy = policy
         if reload:
             self._writer = PromptWriter(new_checkpoint)
         self._preparer = self._make_preparer()
@@ -153,7 +155,7 @@ class LiveEngine:
             raise RuntimeError(f"cannot {what} while a stream is open: read it to its end or close it")
 
     def _make_preparer(self) -> Preparer:
-        return Preparer(self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options)
+        return Preparer(self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options, self._policy)
 
 
 def _fit(variant: Variant, checkpoint: Checkpoint) -> None:

@@ -21,7 +21,7 @@ from mmrope_eval.engine.media_video import LoadedVideo, load_video
 from mmrope_eval.engine.types import ImageSource, MediaFacts
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import VisionGeometry
+    from mmrope_eval.models.family import VisionGeometry
 
 __all__ = ["LoadedImage", "LoadedVideo", "MediaCache", "MediaError", "MediaPolicy", "load_image", "load_video"]
 
@@ -61,7 +61,7 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
     name, data = _read(source)
     notes: list[str] = []
     image = _decode(name, data, policy, notes)
-    factor = geometry.patch_size * geometry.merge_size
+    factor = geometry.factor
     try:
         size = fit_size(*image.size, factor, policy.image_min_pixels, policy.image_max_pixels)
     except ValueError as error:

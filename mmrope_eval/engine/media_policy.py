@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from mmrope_eval.errors import UserError
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import VisionGeometry
+    from mmrope_eval.models.checkpoint import Checkpoint
+    from mmrope_eval.models.family import ModelFamily, VisionGeometry
 
 MAX_ASPECT_RATIO = 200
 """Qwen's own limit on long side / short side; beyond it the processors raise."""
@@ -47,6 +51,8 @@ class MediaPolicy:
     """Vision tokens one video may take in the language model's sequence."""
     frame_min_pixels: int = 128 * 28 * 28
     frame_max_pixels: int = 768 * 28 * 28
+    video_min_pixels: int | None = None
+    """Fewest pixels of all frames of a video together; frames of a smaller one are enlarged (Qwen3-VL's rule)."""
 
     def __post_init__(self) -> None:
         positive = (
@@ -60,7 +66,7 @@ class MediaPolicy:
             "frame_min_pixels",
             "frame_max_pixels",
         )
-        for name in positive:
+        for name in positive + (("video_min_pixels",) if self.video_min_pixels is not None else ()):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise UserError(f"Media policy: {name} is {value}; it must be a positive number.")
@@ -93,7 +99,66 @@ class MediaPolicy:
             self.video_max_tokens,
             self.frame_min_pixels,
             self.frame_max_pixels,
+            # Kept answers and frames of policies without this limit stay what they are called.
+            *(() if self.video_min_pixels is None else (self.video_min_pixels,)),
         )
+
+    def record(self) -> dict[str, object]:
+        """The policy as part of an answer's identity: its fields, those without a limit left out."""
+        return {name: value for name, value in dataclasses.asdict(self).items()
+                if not (name == "video_min_pixels" and value is None)}  # fmt: skip
+
+
+MEDIA_KEY = "mm_media"
+"""Key of config.json by which a checkpoint carries a media policy: fields of `MediaPolicy`."""
+
+
+def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any]) -> tuple[MediaPolicy, dict[str, str]]:
+    """The media policy of a checkpoint, and by field where it was said.
+
+    Its processor files, then its `mm_media`, then the fields `given` on the command line; what nobody says is this
+    project's default. Raises UserError for fields that there are not, and for limits that contradict each other.
+    """
+    declared = checkpoint.declared(MEDIA_KEY)
+    where = f"{checkpoint.path / 'config.json'} ({MEDIA_KEY})"
+    fields = {**checkpoint.processor.limits, **_declared_fields(declared, where), **given}
+    sources = {
+        **checkpoint.processor.sources,
+        **dict.fromkeys(declared or (), where),
+        **dict.fromkeys(given, "the command line"),
+    }
+    return MediaPolicy(**fields), sources
+
+
+def _declared_fields(declared: Any, where: str) -> dict[str, Any]:
+    from pydantic import TypeAdapter, ValidationError
+
+    if declared is None:
+        return {}
+    if not isinstance(declared, Mapping):
+        raise UserError(f"{where} must be a mapping of media limits, not {declared!r}")
+    known = get_type_hints(MediaPolicy)
+    fields: dict[str, Any] = {}
+    for name, value in declared.items():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), list(known), n=1)
+            raise UserError(f"{where} has an unknown limit '{name}'{f', did you mean {close[0]}?' if close else ''}")
+        given = tuple(value) if isinstance(value, list) else value
+        try:
+            fields[name] = TypeAdapter(known[name]).validate_python(given, strict=True)
+        except ValidationError as error:
+            raise UserError(f"{where}: {name} is wrong ({error.errors()[0]['msg'].lower()}, not {value!r})") from error
+    return fields
+
+
+def published_size(width: int, height: int, family: ModelFamily) -> tuple[int, int]:
+    """What a family's published preprocessor makes of a picture, where no checkpoint says otherwise."""
+    return fit_size(width, height, family.published.factor, *family.image_limits)
+
+
+def largest_item(policy: MediaPolicy, geometry: VisionGeometry) -> int:
+    """Vision tokens of the largest picture or video that a policy allows."""
+    return max(policy.image_max_pixels // geometry.factor**2, policy.video_max_tokens)
 
 
 def fit_size(width: int, height: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
@@ -133,13 +198,15 @@ def spend_budget(frames: int, size: tuple[int, int], policy: MediaPolicy, geomet
     Frames come first: each temporal patch gets an even share of the budget, as many pixels as that buys within the
     per-frame limits. Only where the share falls below `frame_min_pixels` are frames given up. Never over budget.
     """
-    factor = geometry.patch_size * geometry.merge_size
+    factor = geometry.factor
     grids = math.ceil(frames / geometry.temporal_patch_size)
     affordable = policy.video_max_tokens * factor * factor // policy.frame_min_pixels
     grids = max(1, min(grids, affordable))
     share = policy.video_max_tokens // grids
     max_pixels = min(policy.frame_max_pixels, share * factor * factor)
-    width, height = fit_size(*size, factor, min(policy.frame_min_pixels, max_pixels), max_pixels)
+    even_share = math.ceil((policy.video_min_pixels or 0) / (grids * geometry.temporal_patch_size))
+    min_pixels = min(max(policy.frame_min_pixels, even_share), max_pixels)
+    width, height = fit_size(*size, factor, min_pixels, max_pixels)
     columns, rows = width // factor, height // factor
     # The rule may overshoot by a row or a column (rounding up, very long frames); a budget may not.
     while columns * rows > share:

@@ -26,8 +26,8 @@ from mmrope_eval.engine.media_policy import MEDIA_VERSION, MediaError, MediaPoli
 from mmrope_eval.engine.types import MediaFacts, VideoSource
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import VisionGeometry
     from mmrope_eval.engine.media_frames import FrameIndex
+    from mmrope_eval.models.family import VisionGeometry
 
 CLOCK = 90_000
 """Ticks per second in `metadata`: MPEG's own clock, in which every common frame interval is a whole number."""

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL and Qwen3-VL for vLLM with a variant inside. Imported by vLLM, in whichever process runs the model."""
+"""The model families for vLLM with a variant inside. Imported by vLLM, in whichever process runs the model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.positions import PositionLog, prompt_key, prompt_positions
 from mmrope_eval.engine.rotary import SharedRotary, kv_head_rows
+from mmrope_eval.models.families import FAMILIES
+from mmrope_eval.models.family import ModelFamily
 from mmrope_eval.rope import RotaryTable, Variant
 from mmrope_eval.rope.encoding import PositionCodec
 
-_Qwen25VL, _Qwen3VL = vllm_compat.base_models()
-
 
 class VariantModel:
-    """What both families share: positions by the variant, one rotary module for all layers, a record of positions."""
+    """What all families share: positions by the variant, one rotary module for all layers, a record of positions."""
 
     _shape: vllm_compat.ModelShape
     _log: PositionLog
@@ -83,20 +83,20 @@ class VariantModel:
         )
 
 
-class MMRopeQwen2_5_VLForConditionalGeneration(VariantModel, _Qwen25VL):  # type: ignore[misc, valid-type]  # noqa: N801
-    """Qwen2.5-VL: a video is one block, and its frames are as far apart as the clock says."""
+def with_variant(family: ModelFamily) -> type:
+    """vLLM's class of a family with `VariantModel` before it, under our own name."""
 
-    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
-        super().__init__(vllm_config=vllm_config, prefix=prefix)
+    def __init__(self: Any, *, vllm_config: Any, prefix: str = "") -> None:  # noqa: N807 - a class's own
+        base.__init__(self, vllm_config=vllm_config, prefix=prefix)
         self.install(vllm_config)
 
+    base = vllm_compat.base_model(family)
+    content = {"__init__": __init__, "__module__": __name__, "__doc__": f"{family.title} with a variant inside."}
+    return type(family.architecture, (VariantModel, base), content)
 
-class MMRopeQwen3VLForConditionalGeneration(VariantModel, _Qwen3VL):  # type: ignore[misc, valid-type]
-    """Qwen3-VL: every frame is a block of its own after a written timestamp."""
 
-    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
-        super().__init__(vllm_config=vllm_config, prefix=prefix)
-        self.install(vllm_config)
+# One class a family, by the name under which vLLM's registry looks for it in this module.
+globals().update({family.architecture: with_variant(family) for family in FAMILIES})
 
 
 class WorkerExtension:

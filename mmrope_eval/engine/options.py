@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmrope_eval.engine.media_policy import MediaPolicy
@@ -40,7 +40,10 @@ class EngineOptions:
     """Threads that decode media and run processors; None: one for every second core, at most 8."""
     threads: int | None = None
     """Compute threads of an engine inside this process on CPU; None: one for a tiny model, else torch's own choice."""
-    policy: MediaPolicy = field(default_factory=MediaPolicy)
+    policy: MediaPolicy | None = None
+    """How pictures and videos are read; None: as the checkpoint says (`checkpoint_policy`)."""
+    room: int | None = None
+    """Vision tokens of the largest picture or video to come; None: of `policy`. For policies that change."""
     media_cache_dir: Path | None = None
     """Where decoded frames are kept; None: nowhere."""
     trust_remote_code: bool = False

@@ -9,12 +9,20 @@ from functools import partial
 from typing import Any, Literal
 
 from mmrope_eval.engine import vllm_compat
-from mmrope_eval.engine.checkpoint import Checkpoint
-from mmrope_eval.engine.media import LoadedImage, LoadedVideo, MediaCache, MediaError, load_image, load_video
+from mmrope_eval.engine.media import (
+    LoadedImage,
+    LoadedVideo,
+    MediaCache,
+    MediaError,
+    MediaPolicy,
+    load_image,
+    load_video,
+)
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.positions import prompt_key, prompt_positions
 from mmrope_eval.engine.prompt import PromptError, PromptWriter
 from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, Part, PositionFacts, Request
+from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import LayoutError, Variant
 from mmrope_eval.rope.encoding import EncodingError, PositionCodec
 
@@ -54,9 +62,10 @@ class Preparer:
         writer: PromptWriter,
         variant: Variant,
         options: EngineOptions,
+        policy: MediaPolicy,
     ) -> None:
         self._engine, self._shape, self._checkpoint, self._variant = engine, shape, checkpoint, variant
-        self._options, self._writer = options, writer
+        self._options, self._writer, self._policy = options, writer, policy
         self._max_model_len = int(engine.vllm_config.model_config.max_model_len)
         self._codec = PositionCodec(shape.position_bits)
         self._cache = MediaCache(options.media_cache_dir) if options.media_cache_dir else None
@@ -122,8 +131,8 @@ class Preparer:
     def _load(self, part: Part) -> LoadedImage | LoadedVideo:
         assert not isinstance(part, str)
         if isinstance(part, ImageSource):
-            return load_image(part, self._options.policy, self._checkpoint.geometry)
-        return load_video(part, self._options.policy, self._checkpoint.geometry, self._cache)
+            return load_image(part, self._policy, self._checkpoint.geometry)
+        return load_video(part, self._policy, self._checkpoint.geometry, self._cache)
 
     def _render(self, request: Request, loaded: list[LoadedImage | LoadedVideo]) -> Any:
         _, token_ids = self._writer.write(request)
@@ -135,7 +144,7 @@ class Preparer:
             )
         media: dict[str, list[Any]] = {}
         names: dict[str, list[str]] = {}
-        timed = self._checkpoint.family == "qwen2.5-vl"
+        timed = self._checkpoint.family.video.timed
         for item in loaded:
             if isinstance(item, LoadedImage):
                 media.setdefault("image", []).append(_as_image(item))

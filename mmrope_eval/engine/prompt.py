@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from mmrope_eval.engine.checkpoint import Checkpoint
 from mmrope_eval.engine.types import ImageSource, Part, Request
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.checkpoint import Checkpoint
 
 
 class PromptError(Exception):
@@ -19,23 +17,20 @@ class PromptWriter:
     """Tokenises requests with a checkpoint's chat template and tokenizer. Not safe for concurrent use."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        """Raises `UserError` where the tokenizer cannot be loaded or there is no chat template."""
+        """Raises `UserError` where transformers cannot load the tokenizer."""
         from transformers import AutoTokenizer
 
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(
-                checkpoint.path, local_files_only=True, trust_remote_code=checkpoint.trust_remote_code
+                checkpoint.served, local_files_only=True, trust_remote_code=checkpoint.trust_remote_code
             )
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, ValueError, ImportError, AttributeError, KeyError, TypeError) as error:
             raise UserError(
                 f"the tokenizer of checkpoint '{checkpoint.path}' cannot be loaded: {' '.join(str(error).split())}"
             ) from error
-        self._template = self._tokenizer.chat_template or _legacy_template(checkpoint.path)
-        if not self._template:
-            raise UserError(
-                f"checkpoint '{checkpoint.path}' has no chat template: put chat_template.jinja into its folder"
-            )
-        self._pads = {kind: int(checkpoint.config[f"{kind}_token_id"]) for kind in ("image", "video")}
+        self._template = checkpoint.template.text
+        ids = checkpoint.vocabulary.ids
+        self._pads = {"image": ids.image_token_id, "video": ids.video_token_id}
 
     def write(self, request: Request) -> tuple[str, list[int]]:
         """The prompt as text and as token ids, each image and video one placeholder token. Raises `PromptError`."""
@@ -64,13 +59,3 @@ def _kind(part: Part) -> str:
 
 def _template_item(part: Part) -> dict[str, str]:
     return {"type": "text", "text": part} if isinstance(part, str) else {"type": _kind(part)}
-
-
-def _legacy_template(folder: Path) -> str | None:
-    """chat_template.json, where older processors keep their template."""
-    path = folder / "chat_template.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.is_file() else None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error})") from error
-    return str(found) if found else None

@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 from mmrope_eval.engine import vllm_compat
-from mmrope_eval.engine.checkpoint import Checkpoint
+from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.models.checkpoint import Checkpoint
+from mmrope_eval.models.rope_config import VARIANT_KEY
 from mmrope_eval.rope import Variant
 
 _GIB = 2**30
@@ -15,7 +17,7 @@ _TINY = 64 * 2**20  # bytes of weights
 
 
 def engine_settings(
-    checkpoint: Checkpoint, variant: Variant, options: EngineOptions
+    checkpoint: Checkpoint, variant: Variant, options: EngineOptions, policy: MediaPolicy
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """(arguments of `EngineArgs`, environment variables), for the device of this machine. Imports vLLM."""
     cuda = vllm_compat.is_cuda()
@@ -25,7 +27,7 @@ def engine_settings(
     max_num_seqs = options.max_num_seqs or (256 if cuda else 32)
     dtype = checkpoint.dtype if options.dtype == "auto" else options.dtype
     arguments: dict[str, Any] = {
-        "model": str(checkpoint.path),
+        "model": str(checkpoint.served),
         "hf_overrides": _overrides(checkpoint, variant) | _head(options),
         "worker_extension_cls": "mmrope_eval.engine.models.WorkerExtension",
         "load_format": "safetensors",
@@ -35,7 +37,7 @@ def engine_settings(
         "max_model_len": max_model_len,
         "max_num_seqs": max_num_seqs,
         "max_num_batched_tokens": options.max_num_batched_tokens
-        or max(max_num_seqs, min(max_model_len, _largest_item(checkpoint, options)), 2048),
+        or max(max_num_seqs, min(max_model_len, options.room or largest_item(policy, checkpoint.geometry)), 2048),
         "enable_prefix_caching": options.enable_prefix_caching,
         "enforce_eager": eager,
         "tensor_parallel_size": options.tensor_parallel_size,
@@ -69,8 +71,7 @@ def compute_threads(checkpoint: Checkpoint, options: EngineOptions) -> int | Non
     """
     if options.threads is not None or vllm_compat.is_cuda():
         return options.threads
-    size = sum(path.stat().st_size for path in checkpoint.path.glob("*.safetensors"))
-    return 1 if size < _TINY else None
+    return 1 if checkpoint.weight_bytes < _TINY else None
 
 
 def _variables(*, workers: bool, cuda: bool, eager: bool) -> dict[str, str]:
@@ -103,8 +104,8 @@ def _overrides(checkpoint: Checkpoint, variant: Variant) -> dict[str, Any]:
     if checkpoint.rotary_dim != checkpoint.head_dim:
         rope["partial_rotary_factor"] = checkpoint.rotary_dim / checkpoint.head_dim
     return {
-        "architectures": [vllm_compat.ARCHITECTURES[str(checkpoint.config["model_type"])]],
-        vllm_compat.VARIANT_KEY: variant.to_dict(),
+        "architectures": [checkpoint.family.architecture],
+        VARIANT_KEY: variant.to_dict(),
         "text_config": {"rope_parameters": rope},
     }
 
@@ -113,16 +114,9 @@ def _head(options: EngineOptions) -> dict[str, str]:
     return {} if options.head_dtype == "auto" else {"head_dtype": options.head_dtype}
 
 
-def _largest_item(checkpoint: Checkpoint, options: EngineOptions) -> int:
-    """Vision tokens of the largest image or video that the media policy allows."""
-    cell = (checkpoint.geometry.patch_size * checkpoint.geometry.merge_size) ** 2
-    return max(options.policy.image_max_pixels // cell, options.policy.video_max_tokens)
-
-
 def _cpu_cache_bytes(checkpoint: Checkpoint, dtype: str, max_model_len: int, given: float | None) -> int:
     if given is not None:
         return int(given * _GIB)
     size = 4 if "32" in dtype else 2
-    layers = int(checkpoint.text_config["num_hidden_layers"])
-    a_token = 2 * layers * checkpoint.num_kv_heads * checkpoint.head_dim * size
+    a_token = 2 * checkpoint.num_layers * checkpoint.num_kv_heads * checkpoint.head_dim * size
     return math.ceil(min(max(4 * a_token * max_model_len, _GIB // 2), max(16 * _GIB, 1.1 * a_token * max_model_len)))

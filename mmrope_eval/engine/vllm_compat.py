@@ -5,6 +5,7 @@ vLLM is imported inside functions only: the plugin's entry point and the command
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import re
 import time
@@ -14,18 +15,13 @@ from typing import Any
 
 from mmrope_eval.engine.process import environment
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import BY_MODEL_TYPE, FAMILIES
+from mmrope_eval.models.family import ModelFamily
+from mmrope_eval.models.rope_config import VARIANT_KEY
 from mmrope_eval.rope import MediaSpan, Variant, load_variant
 
 TESTED = ((0, 26), (0, 32))
 """First and last minor version of vLLM that this file was written for."""
-
-ARCHITECTURES = {
-    "qwen2_5_vl": "MMRopeQwen2_5_VLForConditionalGeneration",
-    "qwen3_vl": "MMRopeQwen3VLForConditionalGeneration",
-}
-DEFAULT_VARIANTS = {"qwen2_5_vl": "mrope", "qwen3_vl": "qwen3-vl"}
-VARIANT_KEY = "mm_rope"
-"""Key of config.json, or of hf_overrides, that names or defines the variant."""
 
 
 # --- versions and registration ----------------------------------------------------------------------------------
@@ -58,21 +54,19 @@ def register_architectures(*, eager: bool = False) -> None:
     """
     from vllm import ModelRegistry
 
-    for architecture in ARCHITECTURES.values():
+    for family in FAMILIES:
         if eager:
             from mmrope_eval.engine import models
 
-            ModelRegistry.register_model(architecture, getattr(models, architecture))
-        elif architecture not in ModelRegistry.models:
-            ModelRegistry.register_model(architecture, f"mmrope_eval.engine.models:{architecture}")
+            ModelRegistry.register_model(family.architecture, getattr(models, family.architecture))
+        elif family.architecture not in ModelRegistry.models:
+            ModelRegistry.register_model(family.architecture, f"mmrope_eval.engine.models:{family.architecture}")
 
 
-def base_models() -> tuple[Any, Any]:
-    """vLLM's own Qwen2.5-VL and Qwen3-VL classes."""
-    from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
-    from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
-
-    return Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
+def base_model(family: ModelFamily) -> Any:
+    """vLLM's own class of a family."""
+    module, _, name = family.vllm_class.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 # --- inside the model ---------------------------------------------------------------------------------------------
@@ -82,7 +76,6 @@ def base_models() -> tuple[Any, Any]:
 class ModelShape:
     """What a model in a worker needs to know, as far as vLLM's configuration decides it."""
 
-    family: str
     head_dim: int
     rotary_dim: int
     num_kv_heads: int
@@ -120,13 +113,12 @@ def model_shape(vllm_config: Any) -> ModelShape:
     largest_graph = getattr(compilation, "max_cudagraph_capture_size", None) or 0
     vision = config.vision_config
     return ModelShape(
-        family=config.model_type,
         head_dim=head_dim,
         rotary_dim=int(head_dim * float(rope.get("partial_rotary_factor") or 1.0)),
         num_kv_heads=int(model_config.get_total_num_kv_heads()),
         rope_theta=float(rope["rope_theta"]),
         merge_size=int(vision.spatial_merge_size),
-        tokens_per_second=float(getattr(vision, "tokens_per_second", 1.0)),
+        tokens_per_second=BY_MODEL_TYPE[config.model_type].tokens_per_second(vision.to_dict()),
         image_token_id=int(config.image_token_id),
         video_token_id=int(config.video_token_id),
         rank=int(get_tensor_model_parallel_rank()),
@@ -176,7 +168,7 @@ def rotate_vision_in_float32(model: Any) -> None:
 def configured_variant(vllm_config: Any) -> Variant:
     """The variant that config.json or hf_overrides ask for, else that of the model type."""
     config = vllm_config.model_config.hf_config
-    return load_variant(getattr(config, VARIANT_KEY, None) or DEFAULT_VARIANTS[config.model_type])
+    return load_variant(getattr(config, VARIANT_KEY, None) or BY_MODEL_TYPE[config.model_type].stock_variant)
 
 
 def reload_weights(model_runner: Any, path: str) -> None:
@@ -216,7 +208,7 @@ def _span(modality: str, position: Any, data: Any, identifier: str, shape: Model
     if modality == "video":
         pad = shape.video_token_id
         seconds = data.get("second_per_grid_ts")
-        if seconds is not None:
+        if seconds is not None and shape.tokens_per_second:
             error = max(1e-6, torch.finfo(seconds.data.dtype).eps)
             step = exact_seconds(identifier, float(seconds.data), error) * shape.tokens_per_second
     return MediaSpan(position.offset, position.length, t, h // shape.merge_size, w // shape.merge_size, step, pad)

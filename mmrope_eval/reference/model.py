@@ -13,15 +13,12 @@ from torch import Tensor
 from mmrope_eval.engine.media import LoadedImage, LoadedVideo, MediaCache, MediaPolicy, load_image, load_video
 from mmrope_eval.engine.types import Generation, ImageSource, Part, Request, Response
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import family_of
+from mmrope_eval.models.family import VisionGeometry
 from mmrope_eval.reference.modules import Attention, VariantAttention, VariantRotary, WideHead
 from mmrope_eval.reference.prompts import MEDIA_TENSORS, Prompt, prepare
 from mmrope_eval.reference.rounding import Rounding, round_as_vllm
 from mmrope_eval.rope import Text, Variant
-
-ARCHITECTURES = {
-    "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
-    "qwen3_vl": "Qwen3VLForConditionalGeneration",
-}
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,6 @@ class ReferenceModel:
 
     def prepare_request(self, request: Request, policy: MediaPolicy, cache: MediaCache | None = None) -> Prompt:
         """`prepare` for a request to the engine, its media loaded under `policy`. Raises `MediaError`."""
-        from mmrope_eval.engine.checkpoint import VisionGeometry
-
         vision = self.model.config.vision_config
         geometry = VisionGeometry(
             patch_size=vision.patch_size,
@@ -212,7 +207,7 @@ def load_reference(
     `wide_head` computes logits in float32 whatever `dtype` is, as the engine does with `head_dtype` float32; `rounding`
     says whose rounding half precision follows (see `rounding.py`).
 
-    Raises `UserError` for another model than Qwen2.5-VL and Qwen3-VL, `VariantError` where the variant cannot fit.
+    Raises `UserError` for a model of no known family, `VariantError` where the variant cannot fit.
     """
     import transformers
 
@@ -253,10 +248,7 @@ def new_reference(
 def _architecture(config: Any) -> Any:
     import transformers
 
-    name = ARCHITECTURES.get(config.model_type)
-    if name is None:
-        raise UserError(f"model type '{config.model_type}' is not supported: give a Qwen2.5-VL or Qwen3-VL checkpoint")
-    return getattr(transformers, name)
+    return getattr(transformers, family_of(config.model_type, "the model's configuration").hf_class)
 
 
 def _token_logprobs(logits: Tensor, token_ids: Tensor) -> tuple[float, ...]:

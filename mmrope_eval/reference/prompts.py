@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmrope_eval.engine.media import LoadedImage, LoadedVideo
 from mmrope_eval.engine.types import MediaFacts
+from mmrope_eval.models.families import family_of
 from mmrope_eval.rope.segments import MediaSpan, Segment, Text, segments_from_tokens
 
 MEDIA_TENSORS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
@@ -57,8 +58,9 @@ def _spans(
     config: Any, token_ids: Sequence[int], media: Mapping[str, Tensor], videos: Sequence[LoadedVideo]
 ) -> list[MediaSpan]:
     merge = config.vision_config.spatial_merge_size
-    rate = float(getattr(config.vision_config, "tokens_per_second", 1.0))
-    steps = iter([(video.facts.seconds_per_grid or 1.0) * rate for video in videos])
+    rule = family_of(config.model_type, "the model's configuration").video
+    rate = float(config.vision_config.tokens_per_second) if rule.timed else 0.0
+    steps = iter([(video.facts.seconds_per_grid or 1.0) * rate if rule.timed else 1.0 for video in videos])
     none = torch.empty(0, 3)
     pending = {
         config.image_token_id: iter(media.get("image_grid_thw", none).tolist()),

@@ -106,10 +106,10 @@ def fit_heads(variant: Variant, geometry: Geometry) -> Geometry:
     try:
         geometry.table(variant)
     except VariantError:
-        section = variant.frequency.mrope_section
-        if variant.frequency.allocation != "heads" or section is None or sum(section) <= geometry.num_kv_heads:
+        frequency = variant.frequency
+        if frequency.allocation != "heads" or sum(frequency.mrope_section) <= geometry.num_kv_heads:
             raise
-        return replace(geometry, num_kv_heads=sum(section))
+        return replace(geometry, num_kv_heads=sum(frequency.mrope_section))
     return geometry
 
 

@@ -10,7 +10,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmrope_eval.report import stats
-from mmrope_eval.report.pairing import Difference, Matched, chance, count, differences, match, never_shows, points
+from mmrope_eval.report.pairing import (
+    Difference,
+    Matched,
+    chance,
+    count,
+    differences,
+    match,
+    match_cells,
+    never_shows,
+    points,
+)
 from mmrope_eval.report.results import Run, load_run
 
 NAMED = 5
@@ -34,6 +44,7 @@ def lines(first: Run, second: Run, matched: Matched, found: Sequence[Difference]
     """The comparison in words."""
     yield f"A  {first.path}"
     yield f"B  {second.path}"
+    yield from map(one_training, trainings(first, second))
     differing = [one for one in found if one.p_holm <= alpha]
     agreeing = [one for one in found if one.p_holm > alpha]
     yield ""
@@ -53,6 +64,32 @@ def lines(first: Run, second: Run, matched: Matched, found: Sequence[Difference]
         yield from remarks
     yield ""
     yield how(found, alpha, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class OneTraining:
+    """Cells of A and B that are steps of one training."""
+
+    run: str
+    steps: tuple[int, int]
+    cells: tuple[str, ...]
+
+
+def trainings(first: Run, second: Run) -> list[OneTraining]:
+    """The pairs of cells that are two steps of one training, those of one training and equal steps together."""
+    found: dict[tuple[str, tuple[int, int]], list[str]] = {}
+    for name, one, two in match_cells(first, second):
+        if one is None or two is None or one.run is None or one.run != two.run:
+            continue
+        if one.step is not None and two.step is not None and one.step != two.step:
+            found.setdefault((one.run, (one.step, two.step)), []).append(name)
+    return [OneTraining(run, steps, tuple(names)) for (run, steps), names in found.items()]
+
+
+def one_training(one: OneTraining) -> str:
+    """What is to be known of them."""
+    return (f"{', '.join(one.cells)}: the same training ({one.run}), A at step {one.steps[0]} and B at step "
+            f"{one.steps[1]}: not two trainings, so a difference tells of the steps between them.")
 
 
 def sentence(one: Difference, alpha: float, family: int) -> str:
@@ -125,6 +162,7 @@ def record(first: Run, second: Run, matched: Matched, found: Sequence[Difference
     return {
         "a": str(first.path), "b": str(second.path), "alpha": alpha, "seed": seed, "draws": stats.DRAWS,
         "comparisons": [{key: finite(value) for key, value in row.items()} for row in rows],
+        "one_training": [dataclasses.asdict(one) for one in trainings(first, second)],
         "only_in_a": [list(one) for one in matched.only_first],
         "only_in_b": [list(one) for one in matched.only_second],
     }

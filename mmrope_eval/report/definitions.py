@@ -79,9 +79,11 @@ def definition_key(definition: Mapping[str, Any]) -> str:
     """A name for all that a variant's definition decides, equal for equal designs on models of different size.
 
     Sections are ratios here (24:20:20 pairs is 6:5:5). Sections that count KV heads depend on the model and are left
-    out; words (name, summary, source) too.
+    out; words (name, summary, source) too. Records of any version are told by what they decide. VariantError for a
+    definition that cannot be read.
     """
-    parts = {name: dict(definition.get(name) or {}) for name in ("position", "frequency", "scaling")}
+    read = Variant.from_dict(definition).to_dict()
+    parts = {name: read[name] for name in ("position", "frequency", "scaling")}
     frequency = parts["frequency"]
     section = frequency.pop("mrope_section", None)
     frequency.pop("exact", None)

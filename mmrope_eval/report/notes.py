@@ -135,9 +135,9 @@ def row_notes(table: Table) -> Iterator[Note]:
             yield Note("same-design", f"{row.label}: from the run of {', '.join(others)}, the same design", place)
         sections = list(dict.fromkeys(section(cell.manifest) for cell in cells))
         if row.variant is not None and row.variant.frequency.allocation == "heads":
-            own = row.variant.frequency.mrope_section or ()
+            own = row.variant.frequency.mrope_section
             for found in sections:
-                if found and found != tuple(own):
+                if found and found != own:
                     yield Note("heads", f"{row.label}: KV heads dealt {colons(found)} to time, height and width "
                                         f"({colons(own)} in the table's definition)", place)
     for label in table.rows:
@@ -192,6 +192,7 @@ def remarks(table: Table) -> list[str]:
         listed = "; ".join(f"{letter} = {options.reported.sources[letter]}" for letter in used)
         found.append(f"Reported: {options.reported.paper}, second-hand ({listed or 'no cell of this table'}); its "
                      "authors trained their own models, so differences from it come from the checkpoints as well.")
+    found += table.said
     if table.hidden:
         found.append(f"Not shown, as no row has them: {', '.join(table.hidden)}.")
     if table.left_out:

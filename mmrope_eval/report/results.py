@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.steps import checkpoint_name, training_run, training_step
 
 SCORES: Final = "scores.json"
 MANIFEST: Final = "manifest.json"
@@ -31,7 +32,9 @@ SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     "limited": "bool",
     **dict.fromkeys(("average", "scorer"), "object"),
     **dict.fromkeys(("scorer_version", "task_version"), "Int64"),
-    **dict.fromkeys(("prompt_hash", "data_fingerprint", "variant_fingerprint", "model_fingerprint", "cell"), "object"),
+    **dict.fromkeys(("prompt_hash", "data_fingerprint", "variant_fingerprint", "model_fingerprint"), "object"),
+    "step": "Int64",
+    **dict.fromkeys(("training_run", "cell"), "object"),
 })
 """Columns of `Run.scores` and their types."""
 
@@ -42,7 +45,8 @@ SAMPLE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(("parsed", "prediction", "target"), "object"),
     "prompt_tokens": "Int64",
     "max_position": "float64",
-    "cell": "object",
+    "step": "Int64",
+    **dict.fromkeys(("training_run", "cell"), "object"),
 })
 """Columns of `Run.samples` and their types; a column `score_<metric>` for each metric follows."""
 
@@ -58,8 +62,25 @@ class Cell:
 
     @property
     def model(self) -> str:
-        """The last part of the checkpoint's path."""
-        return Path(self.entries["checkpoint"]["path"]).name
+        """The name of the checkpoint's folder, or of its repository in the hub's cache."""
+        return checkpoint_name(str(self.entries["checkpoint"]["path"]))
+
+    @functools.cached_property
+    def step(self) -> int | None:
+        """The training step of the checkpoint; None where it has none."""
+        found = self._recorded("step", training_step)
+        return None if found is None else int(found)
+
+    @functools.cached_property
+    def run(self) -> str | None:
+        """The training that the step is of, by its folder; None where there is no step."""
+        found = self._recorded("run", training_run)
+        return None if found is None else str(found)
+
+    def _recorded(self, name: str, rule: Callable[[str], Any]) -> Any:
+        """What the record says of the checkpoint, or what the same rule says today where the record is older."""
+        checkpoint = self.entries["checkpoint"]
+        return checkpoint[name] if name in checkpoint else rule(str(checkpoint["path"]))
 
     @property
     def model_fingerprint(self) -> str | None:
@@ -104,7 +125,8 @@ class Run:
 
         `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `n` counts samples asked,
         `expected` those of the whole benchmark; `failed` are counted wrong; `average` names how samples become the
-        score (see mmrope_eval.suite.aggregate); `cell` is the folder.
+        score (see mmrope_eval.suite.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
+        a training; `cell` is the folder.
         """
         return frame((score_row(cell, task) for cell in self.cells for task in cell.tasks), SCORE_COLUMNS)
 
@@ -179,6 +201,8 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
         "limited": cell.limited,
         "variant_fingerprint": cell.variant_fingerprint,
         "model_fingerprint": cell.model_fingerprint,
+        "step": cell.step,
+        "training_run": cell.run,
         "cell": str(cell.path),
         **{name: entry.get(f"n_{name}") for name in ("failed", "truncated", "unparsed")},
         **{name: entry.get(name) for name in ("column", "category", "chance", "n", "expected", "average", "scorer",
@@ -224,6 +248,8 @@ def sample_row(cell: Cell, task: str, main: str | None, sample: Mapping[str, Any
         "target": sample.get("target"),
         "prompt_tokens": sample.get("prompt_tokens"),
         "max_position": (sample.get("positions") or {}).get("max_position"),
+        "step": cell.step,
+        "training_run": cell.run,
         "cell": str(cell.path),
         **{f"score_{name}": value for name, value in scores.items()},
     }

@@ -26,6 +26,7 @@ def main(args: argparse.Namespace) -> int:
         reported=load_published() if args.reported else None,
         level=LEVEL if args.intervals else None,
         seeds=args.seeds,
+        step=args.step,
         models=tuple(args.model),
         every_variant=args.all,
         partial=args.partial,

@@ -1,14 +1,15 @@
 """From runs to a filled table: which run fills which cell, averages, differences, ranks, and what must be said.
 
 A run fills a row when its variant's definition equals the row's, whatever either is called. No cell is ever chosen
-among several silently: two runs of one cell are an error unless their mean is asked for.
+among several silently: two runs of one cell are an error unless their mean is asked for, and steps of a training are
+chosen, not averaged.
 """
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report import intervals
+from mmrope_eval.report import intervals, step_choice
 from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.results import Cell, Run
@@ -31,7 +32,8 @@ CELL_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("score", "chance", "delta", "low", "high", "reported", "difference"), "float64"),
     **dict.fromkeys(("rank", "n", "expected", "failed", "truncated", "unparsed", "runs"), "Int64"),
     "limited": "boolean",
-    **dict.fromkeys(("source", "benchmarks", "variants", "models", "data", "prompts", "scorers", "cells"), "object"),
+    **dict.fromkeys(("source", "benchmarks", "variants", "models", "steps", "data", "prompts", "scorers", "cells"),
+                    "object"),
 }
 """Columns of `Table.cells` and their types."""
 
@@ -46,6 +48,8 @@ class Options:
     level: float | None = None
     """Level of the intervals; None for no intervals."""
     seeds: Literal["one", "mean"] = "one"
+    step: step_choice.Step = None
+    """Which training step; "last" of each training, "all" for a line each; None where there must be no choice."""
     models: tuple[str, ...] = ()
     """Globs of checkpoint names; empty for all."""
     every_variant: bool = False
@@ -78,6 +82,15 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A row before it is filled: what may fill it, and the row of the definition that it is one step of, or is."""
+
+    row: Row
+    entries: Sequence[Entry]
+    base: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A filled table. `cells` has one line per row and column (see CELL_TYPES), unrounded; NaN is unknown."""
 
@@ -95,6 +108,8 @@ class Table:
     baseline: str | None
     hidden: tuple[str, ...] = ()
     """Columns of the definition that are not shown, as nothing is known of them (with `partial`)."""
+    said: tuple[str, ...] = ()
+    """Further remarks: which training steps these are."""
 
     @cached_property
     def _by_name(self) -> dict[tuple[str, str], dict[str, Any]]:
@@ -108,7 +123,8 @@ class Table:
 
 def build(definition: TableDefinition, runs: Iterable[Run], options: Options) -> Table:
     """Fill a table. UserError where a cell has several candidates, or the baseline is no row."""
-    entries = collect(runs, options.models)
+    collected = collect(runs, options.models)
+    entries = step_choice.select(collected, options.step, key_of)
     by_key: dict[str, list[Entry]] = {}
     for entry in entries:
         by_key.setdefault(key_of(entry.cell), []).append(entry)
@@ -117,21 +133,44 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     if options.every_variant:
         rows += extra_rows(rows, [by_key[key][0].cell for key in others])
         others = []
-    picked = {row.label: pick(row.label, by_key.get(row.key or "", []), options.seeds) for row in rows}
+    lines = [Line(row, by_key.get(row.key or "", []), row.label) for row in rows]
+    if options.step == "all":
+        lines = [part for whole in lines for part in by_step(whole)]
+        definition = replace(definition, rows=tuple(one.row for one in lines))
+    table = fill(definition, lines, options)
+    lost = step_choice.lost_trainings(collected, entries)
+    return replace(table, left_out=tuple(describe(by_key[key][0].cell) for key in others),
+                   said=tuple(step_choice.remarks(table.picked, lost, options.step)))
+
+
+def by_step(whole: Line) -> list[Line]:
+    """A line for each training step of a row; what has no step keeps the row's label."""
+    steps: dict[int | None, list[Entry]] = {}
+    for entry in whole.entries:
+        steps.setdefault(entry.cell.step, []).append(entry)
+    if set(steps) <= {None}:
+        return [whole]
+    return [Line(whole.row if step is None else Row(f"{whole.base} @ {step}", whole.row.variant), steps[step],
+                 whole.base) for step in sorted(steps, key=lambda one: -1 if one is None else one)]
+
+
+def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -> Table:
+    """A table of these lines. UserError where a cell has several candidates, or the baseline is no line."""
+    picked = {one.row.label: pick(one.row.label, one.entries, options) for one in lines}
     averages = averages_of(definition, picked, options.partial)
-    lines = [line(row.label, column, picked[row.label], averages) for row in rows for column in definition.columns]
-    cells = pd.DataFrame(lines).reindex(columns=list(CELL_TYPES)).astype(CELL_TYPES)
-    baseline = baseline_row(rows, options.baseline)
-    cells = with_ranks(with_differences(cells, definition, baseline, options.reported, averages))
+    values = [line(row, column, found, averages) for row, found in picked.items() for column in definition.columns]
+    cells = pd.DataFrame(values).reindex(columns=list(CELL_TYPES)).astype(CELL_TYPES)
+    baseline = baseline_row(lines, options.baseline)
+    bases = {one.row.label: one.base for one in lines}
+    cells = with_ranks(with_differences(cells, definition, baseline, options.reported, averages, bases))
     if options.level is not None:
         cells = with_intervals(cells, picked, averages, options.level, options.seed)
     known = cells.groupby("column")[["score", "reported"]].count().sum(axis=1)
     hidden = tuple(one for one in definition.columns if options.partial and not known[one])
     if set(hidden) == set(definition.columns):
         hidden = ()
-    return Table(definition, options, tuple(row.label for row in rows),
-                 tuple(one for one in definition.columns if one not in hidden), cells[~cells["column"].isin(hidden)],
-                 picked, tuple(describe(by_key[key][0].cell) for key in others), averages, baseline, hidden)
+    return Table(definition, options, tuple(picked), tuple(one for one in definition.columns if one not in hidden),
+                 cells[~cells["column"].isin(hidden)], picked, (), averages, baseline, hidden)
 
 
 def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
@@ -157,8 +196,8 @@ def key_of(cell: Cell) -> str:
     """The key of a cell's variant; its recorded fingerprint where the definition cannot be read."""
     definition = (cell.manifest.get("variant") or {}).get("definition") or {}
     try:
-        return definition_key(Variant.from_dict(definition).to_dict())
-    except (VariantError, TypeError, AttributeError):
+        return definition_key(definition)
+    except VariantError:
         return str(cell.variant_fingerprint)
 
 
@@ -167,10 +206,13 @@ def describe(cell: Cell) -> str:
     if cell.variant not in variant_names():
         return cell.variant
     known = load_variant(cell.variant).to_dict()
-    found = (cell.manifest.get("variant") or {}).get("definition") or {}
+    definition = (cell.manifest.get("variant") or {}).get("definition")
+    try:
+        found = Variant.from_dict(definition).to_dict() if definition else known
+    except VariantError:
+        return cell.variant
     changes = [f"{name}={value}" for part in ("position", "frequency", "scaling")
-               for name, value in (found.get(part) or {}).items()
-               if name != "exact" and known[part].get(name) != value]
+               for name, value in found[part].items() if name != "exact" and known[part].get(name) != value]
     return f"{cell.variant} with {', '.join(changes)}" if changes else cell.variant
 
 
@@ -185,8 +227,9 @@ def extra_rows(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
     return found
 
 
-def pick(row: str, entries: Sequence[Entry], seeds: str) -> dict[str, list[Entry]]:
-    """What fills each benchmark of a row. UserError when several runs do and their mean was not asked for."""
+def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list[Entry]]:
+    """What fills each benchmark of a row. UserError when several runs do and their mean was not asked for, or the row
+    rests on several training steps."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         if pd.isna(entry.scores["score"]):
@@ -194,8 +237,9 @@ def pick(row: str, entries: Sequence[Entry], seeds: str) -> dict[str, list[Entry
         column = found.setdefault(str(entry.scores["column"]), [])
         if all(entry.same != other.same for other in column):
             column.append(entry)
+    step_choice.refuse(row, found, options)
     for name, candidates in found.items():
-        if len(candidates) > 1 and seeds == "one":
+        if len(candidates) > 1 and options.seeds == "one":
             where = "; ".join(f"{one.cell.path} ({one.cell.model})" for one in candidates)
             raise UserError(f"{row}, {name}: {len(candidates)} runs have this cell: {where}. Name the runs to use, "
                             "choose a checkpoint with --model, or take their mean with --seeds mean.")
@@ -230,6 +274,7 @@ def line(
         "limited": any(entry.scores["limited"] for entry in entries),
         "variants": unique(entry.cell.variant for entry in entries),
         "models": unique(entry.cell.model for entry in entries),
+        "steps": unique(entry.cell.step for entry in entries if entry.cell.step is not None),
         "cells": unique(entry.cell.path for entry in entries),
         "data": unique(entry.scores["data_fingerprint"] for entry in entries),
         "prompts": unique(entry.scores["prompt_hash"] for entry in entries),
@@ -264,22 +309,26 @@ def value(column: str, name: str, found: Mapping[str, Sequence[Entry]],
     return sum(parts) / len(parts) if parts else float("nan")
 
 
-def baseline_row(rows: Sequence[Row], name: str | None) -> str | None:
-    """The label of the baseline's row: by label, or by a variant of the same definition. UserError when there is none.
+def baseline_row(lines: Sequence[Line], name: str | None) -> str | None:
+    """The label of the baseline's row: by label, or by a variant of the same definition. UserError when there is none,
+    or it has a line for each of several steps.
     """
-    if name is None or name in {row.label for row in rows}:
+    labels = [one.row.label for one in lines]
+    if name is None or name in labels:
         return name
-    if name in variant_names():
-        key = Row(name, load_variant(name)).key
-        for row in rows:
-            if row.key == key:
-                return row.label
-    raise UserError(f"--baseline {name} is no row of this table; choose one of "
-                    f"{', '.join(row.label for row in rows)}.")
+    key = Row(name, load_variant(name)).key if name in variant_names() else None
+    found = [one.row.label for one in lines if one.base == name] or [
+        one.row.label for one in lines if key is not None and one.row.key == key]
+    if not found:
+        raise UserError(f"--baseline {name} is no row of this table; choose one of {', '.join(labels)}.")
+    if len(found) > 1 and len({one.base for one in lines if one.row.label in found}) == 1:
+        raise UserError(f"--baseline {name} has several steps; choose one of {', '.join(found)}.")
+    return found[0]
 
 
 def with_differences(cells: pd.DataFrame, definition: TableDefinition, baseline: str | None,
-                     reported: Published | None, averages: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+                     reported: Published | None, averages: Mapping[str, tuple[str, ...]],
+                     bases: Mapping[str, str]) -> pd.DataFrame:
     """Fill `delta`, `reported`, `source` and `difference`. A partial average is not compared with a full one."""
     cells = cells.copy()
     if baseline is not None:
@@ -287,7 +336,7 @@ def with_differences(cells: pd.DataFrame, definition: TableDefinition, baseline:
         cells["delta"] = (cells["score"] - cells["column"].map(base)).where(cells["row"] != baseline)
     if reported is not None:
         published = reported.table(definition.name)
-        keys = list(zip(cells["row"], cells["column"], strict=True))
+        keys = list(zip(cells["row"].map(bases), cells["column"], strict=True))
         known = [published.loc[key] if key in published.index else None for key in keys]
         cells["reported"] = [float("nan") if one is None else float(one["value"]) for one in known]
         cells["source"] = [None if one is None else str(one["source"]) for one in known]

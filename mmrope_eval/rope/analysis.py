@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrope_eval.rope.positions import Floats
+from mmrope_eval.rope.read_variant import load_variant
 from mmrope_eval.rope.segments import Segment, Text, Vision
 from mmrope_eval.rope.table import RotaryTable
-from mmrope_eval.rope.variant import Variant, load_variant
+from mmrope_eval.rope.variant import Variant
 
 AXIS_NAMES = ("t", "h", "w")
 BANDS = 4

@@ -1,7 +1,8 @@
 """Position design: from the token layout of a prompt to coordinates (t, h, w). arXiv 2510.23095, section 3.1.
 
 One function serves every variant. A text token sits at one position on all axes. A vision block starts at the next free
-position, its *origin*, and a `layout` says how its cells spread from there:
+position, its *origin*, and a layout, a class with the parameters that it reads and no others, says how its cells spread
+from there:
 
 - ``flat``: one after the other, as if they were text; `visual_stride` packs a whole block into that many positions
   (V2PE).
@@ -28,44 +29,227 @@ fractions.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr
 
+from mmrope_eval.rope.parameters import (
+    FiniteNumber,
+    NotNegative,
+    Number,
+    Parameters,
+    Positive,
+    Switch,
+    as_tuple,
+    shown,
+    takes,
+)
 from mmrope_eval.rope.segments import Segment, Text, Vision
 
 Floats = NDArray[np.float64]
 
+Placement = tuple[Floats, Floats, float]
+"""Cells (3, n) relative to the origin; which axes move with it, (3, 1) of ones and zeros; where text resumes."""
 
-@dataclass(frozen=True)
-class PositionDesign:
+
+def _are_integers(*values: float) -> bool:
+    """Whether all are whole numbers, of whichever type."""
+    return all(float(value).is_integer() for value in values)
+
+
+def _check_scale(scale: tuple[float, float, float]) -> tuple[float, float, float]:
+    """A scale of three positive numbers. Raises ValueError."""
+    if min(scale) <= 0:
+        raise ValueError(f"must be positive, not {list(scale)}")
+    return scale
+
+
+def _check_radius(radius: float | str) -> float | str:
+    """A radius above zero, in numbers or in words. Raises ValueError."""
+    words = re.fullmatch(r"auto(?:-([0-9]+\.?[0-9]*|\.[0-9]+))?", radius) if isinstance(radius, str) else None
+    size = float(words[1] or 1) if words else 0.0 if isinstance(radius, str) else radius
+    if not 0 < size < math.inf:
+        raise ValueError(f"must be a number, 'auto' or 'auto-K', above zero, not {shown(radius)}")
+    return radius
+
+
+class Layout(Parameters):
     """How coordinates are assigned. Field names follow the published implementation's parameters where it has them."""
 
-    layout: Literal["flat", "grid", "diagonal", "circle"] = "flat"
-    visual_stride: float | None = None
-    """flat: positions one whole vision block takes; None gives every cell a position of its own."""
-    temporal_stride: float = 1.0
-    integer_time: bool = False
-    spatial_reset: bool = False
-    """grid: rows and columns count from zero. The closing vision_end token follows the block's *local* extent."""
-    position_scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """grid: multiplies local (t, h, w)."""
-    modality_interval: float = 0.0
+    layout: str
+    modality_interval: NotNegative = 0.0
     """Extra positions left empty before and after every vision block."""
-    text_spatial_reset: bool = False
+    text_spatial_reset: Switch = False
     """Text tokens sit at zero on the spatial axes."""
-    alpha: float = 0.5
-    """circle: 1 spreads cells by their true angle, 0 by their index."""
-    radius: float | str = 10.0
-    """circle: a number, "auto" (the largest centred coordinate) or "auto-K" (K times that)."""
-    dff_rate: float | bool = False
-    """circle: weight of the flat grid, projected on the same plane, blended in."""
-    method: Literal["circle", "no_circle"] = "circle"
-    move_to_origin: bool = True
-    move_to_positive: float | Literal["auto"] | bool = False
+
+    def place(self, block: Vision) -> Placement:
+        """Where the cells of one vision block sit."""
+        raise NotImplementedError
+
+    @property
+    def integer_positions(self) -> bool:
+        """Whether every coordinate of every block whose `Vision.step` is an integer or truncated is an integer."""
+        return _are_integers(self.modality_interval)
+
+
+class FlatLayout(Layout):
+    """Cells one after the other on all axes, as if they were text."""
+
+    layout: Literal["flat"] = "flat"
+    visual_stride: Positive | None = None
+    """Positions one whole vision block takes; None gives every cell a position of its own."""
+
+    def place(self, block: Vision) -> Placement:
+        """Every cell on the line of text."""
+        moves = np.ones((3, 1))
+        if self.visual_stride is None:
+            return np.tile(np.arange(block.n, dtype=np.float64), (3, 1)), moves, float(block.n)
+        span = np.arange(1, block.n + 1) * (self.visual_stride / block.n)
+        # The last cell sits visual_stride after the previous token; text resumes at the next integer. Origins are
+        # integers.
+        return np.tile(span - 1, (3, 1)), moves, float(math.ceil(self.visual_stride))
+
+    @property
+    def integer_positions(self) -> bool:
+        """A packed block's cells lie between the integers."""
+        return self.visual_stride is None and super().integer_positions
+
+
+class TimedLayout(Layout):
+    """Layouts whose frames follow each other in time."""
+
+    temporal_stride: Positive = 1.0
+    """Positions from frame to frame, times the `step` of the data."""
+    integer_time: Switch = False
+    """Whether that product is truncated."""
+
+    def frame_times(self, block: Vision) -> Floats:
+        """float64 (t,): every frame's coordinate, relative to the origin."""
+        time = np.arange(block.t, dtype=np.float64) * (block.step * self.temporal_stride)
+        if self.integer_time:
+            # The small term keeps an exact multiple from falling to the integer below.
+            time = np.floor(time + 1e-9)
+        return time
+
+    @property
+    def integer_positions(self) -> bool:
+        """Truncated time is an integer whatever the stride."""
+        return super().integer_positions and (self.integer_time or _are_integers(self.temporal_stride))
+
+
+class GridLayout(TimedLayout):
+    """Frame, row and column each along an axis of their own (MRoPE)."""
+
+    layout: Literal["grid"] = "grid"
+    spatial_reset: Switch = False
+    """Rows and columns count from zero. The closing vision_end token follows the block's *local* extent."""
+    position_scale: Annotated[
+        tuple[FiniteNumber, FiniteNumber, FiniteNumber],
+        BeforeValidator(as_tuple),
+        takes("three finite numbers, for t, h and w"),
+        AfterValidator(_check_scale),
+    ] = (1.0, 1.0, 1.0)
+    """Multiplies local (t, h, w)."""
+
+    def place(self, block: Vision) -> Placement:
+        """The block's grid, stretched by `position_scale`."""
+        coordinates = (self.frame_times(block), np.arange(block.h), np.arange(block.w))
+        axes = [axis * scale for axis, scale in zip(coordinates, self.position_scale, strict=True)]
+        cells = np.stack(np.meshgrid(*axes, indexing="ij"))
+        moves = np.ones((3, 1))
+        moves[1:] = 0.0 if self.spatial_reset else 1.0
+        extent = max(axis[-1] for axis in axes) + 1
+        return cells.reshape(3, -1), moves, float(extent)
+
+    @property
+    def integer_positions(self) -> bool:
+        """A fractional scale gives fractions on its axis."""
+        return super().integer_positions and _are_integers(*self.position_scale)
+
+
+class DiagonalLayout(TimedLayout):
+    """Rows and columns are centred and ride on the temporal coordinate (VideoRoPE, HoPE)."""
+
+    layout: Literal["diagonal"] = "diagonal"
+
+    def place(self, block: Vision) -> Placement:
+        """A stack of centred images along the text line."""
+        time = self.frame_times(block)
+        rows, columns = np.arange(block.h), np.arange(block.w)
+        centred = (np.zeros(block.t), rows - (block.h - 1) // 2, columns - (block.w - 1) // 2)
+        cells = np.stack(np.meshgrid(*centred, indexing="ij")) + time[:, None, None]
+        return cells.reshape(3, -1), np.ones((3, 1)), float(time[-1] + 1)
+
+
+class CircleLayout(TimedLayout):
+    """Each frame is a ring in the plane perpendicular to the text line. CircleRoPE, arXiv 2505.16416.
+
+    `radius` and `alpha` shape the ring, which `method: no_circle` and a `dff_rate` of 1 replace by the flat grid.
+    """
+
+    layout: Literal["circle"] = "circle"
+    alpha: Number = 0.5
+    """1 spreads cells by their true angle, 0 by their index."""
+    radius: Annotated[
+        FiniteNumber | StrictStr,
+        takes("a positive number, 'auto' or 'auto-K'"),
+        AfterValidator(_check_radius),
+    ] = 10.0
+    """A number, "auto" (the largest centred coordinate) or "auto-K" (K times that)."""
+    dff_rate: Annotated[StrictBool | FiniteNumber, takes("a finite number, true or false")] = False
+    """Weight of the flat grid, projected on the same plane, blended in."""
+    method: Annotated[Literal["circle", "no_circle"], takes("'circle' or 'no_circle'")] = "circle"
+    move_to_origin: Switch = True
+    move_to_positive: Annotated[
+        StrictBool | FiniteNumber | Literal["auto"], takes("a finite number, 'auto', true or false")
+    ] = False
+
+    def place(self, block: Vision) -> Placement:
+        """The picture's ring, moved along the text line by every frame's time."""
+        time = self.frame_times(block)
+        ring = self._ring(block.h, block.w)
+        cells = ring[:, None] + time[:, None, None]
+        return cells.reshape(3, -1), np.ones((3, 1)), float(ring.max() + time[-1] + 1)
+
+    @property
+    def integer_positions(self) -> bool:
+        """Cosines are no integers."""
+        return False
+
+    def _ring(self, h: int, w: int) -> Floats:
+        """One frame's coordinates (t, h, w), shape (3, h, w), relative to the block's origin.
+
+        x runs along columns and y along rows; both the ring and the flat grid are carried into the plane perpendicular
+        to the text line (1, 1, 1), whose basis vectors are u = (-1, 1, 0) / sqrt 2 and v = (-1, -1, 2) / sqrt 6 in
+        (w, h, t).
+        """
+        y, x = (axis.astype(np.float64) for axis in np.mgrid[:h, :w])
+        if self.move_to_origin:
+            y, x = y - (h - 1) / 2, x - (w - 1) / 2
+        # In-plane coordinates of the plain grid; the ring replaces them unless the method says otherwise.
+        flat = np.stack((x, y))
+        plane = flat
+        if self.method == "circle":
+            angle = self.alpha * _true_angle(x, y) + (1 - self.alpha) * np.arange(h * w).reshape(h, w) * (
+                2 * math.pi / (h * w)
+            )
+            plane = _radius(self.radius, flat) * np.stack((np.cos(angle), np.sin(angle)))
+        rate = float(self.dff_rate)
+        a, b = (1 - rate) * plane + rate * flat
+        u, v = np.array([0.0, 1.0, -1.0]) / math.sqrt(2), np.array([2.0, -1.0, -1.0]) / math.sqrt(6)  # as (t, h, w)
+        ring: Floats = a * u[:, None, None] + b * v[:, None, None]
+        if self.move_to_positive is not False:
+            offset = 0.0 if self.move_to_positive in ("auto", True) else float(self.move_to_positive)
+            ring = ring + abs(float(ring.min())) + offset
+        return ring
+
+
+PositionDesign = Annotated[FlatLayout | GridLayout | DiagonalLayout | CircleLayout, Field(discriminator="layout")]
+"""Where tokens sit: one of the layouts, told apart by `layout`."""
 
 
 def positions(design: PositionDesign, segments: Iterable[Segment]) -> tuple[Floats, float]:
@@ -78,7 +262,7 @@ def positions(design: PositionDesign, segments: Iterable[Segment]) -> tuple[Floa
     n = sum(s.n for s in layout)
     out = np.empty((3, n))
     ramp = np.arange(max((s.n for s in layout if isinstance(s, Text)), default=0), dtype=np.float64)
-    local: dict[Vision, _Local] = {}
+    local: dict[Vision, Placement] = {}
     cursor, start = 0.0, 0
     for segment in layout:
         stop = start + segment.n
@@ -91,78 +275,13 @@ def positions(design: PositionDesign, segments: Iterable[Segment]) -> tuple[Floa
         elif segment.n:
             # Blocks of one shape differ by their origin only: a video of a thousand frames is laid out once.
             if segment not in local:
-                local[segment] = _lay_out(design, segment)
+                local[segment] = design.place(segment)
             origin = cursor + design.modality_interval
             cells, moves, extent = local[segment]
             np.add(cells, moves * origin, out=block)
             cursor = origin + extent + design.modality_interval
         start = stop
     return out, cursor - n
-
-
-_Local = tuple[Floats, Floats, float]
-"""Cells (3, n) relative to the origin; which axes move with it, (3, 1) of ones and zeros; where text resumes."""
-
-
-def _lay_out(design: PositionDesign, block: Vision) -> _Local:
-    moves = np.ones((3, 1))
-    if design.layout == "flat":
-        cells, extent = _flat(design, block)
-        return cells, moves, extent
-    time = np.arange(block.t) * (block.step * design.temporal_stride)
-    if design.integer_time:
-        # The small term keeps an exact multiple from falling to the integer below.
-        time = np.floor(time + 1e-9)
-    rows, columns = np.arange(block.h), np.arange(block.w)
-    if design.layout == "grid":
-        axes = [axis * scale for axis, scale in zip((time, rows, columns), design.position_scale, strict=True)]
-        cells = np.stack(np.meshgrid(*axes, indexing="ij"))
-        moves[1:] = 0.0 if design.spatial_reset else 1.0
-        extent = max(axis[-1] for axis in axes) + 1
-    elif design.layout == "diagonal":
-        centred = (np.zeros(block.t), rows - (block.h - 1) // 2, columns - (block.w - 1) // 2)
-        cells = np.stack(np.meshgrid(*centred, indexing="ij")) + time[:, None, None]
-        extent = time[-1] + 1
-    else:
-        ring = _ring(design, block.h, block.w)
-        cells = ring[:, None] + time[:, None, None]
-        extent = ring.max() + time[-1] + 1
-    return cells.reshape(3, -1), moves, float(extent)
-
-
-def _flat(design: PositionDesign, block: Vision) -> tuple[Floats, float]:
-    if design.visual_stride is None:
-        return np.tile(np.arange(block.n, dtype=np.float64), (3, 1)), float(block.n)
-    span = np.arange(1, block.n + 1) * (design.visual_stride / block.n)
-    # The last cell sits visual_stride after the previous token; text resumes at the next integer. Origins are integers.
-    return np.tile(span - 1, (3, 1)), float(math.ceil(design.visual_stride))
-
-
-def _ring(design: PositionDesign, h: int, w: int) -> Floats:
-    """One frame's coordinates (t, h, w), shape (3, h, w), relative to the block's origin. CircleRoPE, arXiv 2505.16416.
-
-    x runs along columns and y along rows; both the ring and the flat grid are carried into the plane perpendicular to
-    the text line (1, 1, 1), whose basis vectors are u = (-1, 1, 0) / sqrt 2 and v = (-1, -1, 2) / sqrt 6 in (w, h, t).
-    """
-    y, x = (axis.astype(np.float64) for axis in np.mgrid[:h, :w])
-    if design.move_to_origin:
-        y, x = y - (h - 1) / 2, x - (w - 1) / 2
-    # In-plane coordinates of the plain grid; the ring replaces them unless the method says otherwise.
-    flat = np.stack((x, y))
-    plane = flat
-    if design.method == "circle":
-        angle = design.alpha * _true_angle(x, y) + (1 - design.alpha) * np.arange(h * w).reshape(h, w) * (
-            2 * math.pi / (h * w)
-        )
-        plane = _radius(design.radius, flat) * np.stack((np.cos(angle), np.sin(angle)))
-    rate = float(design.dff_rate)
-    a, b = (1 - rate) * plane + rate * flat
-    u, v = np.array([0.0, 1.0, -1.0]) / math.sqrt(2), np.array([2.0, -1.0, -1.0]) / math.sqrt(6)  # as (t, h, w)
-    ring: Floats = a * u[:, None, None] + b * v[:, None, None]
-    if design.move_to_positive is not False:
-        offset = 0.0 if design.move_to_positive in ("auto", True) else float(design.move_to_positive)
-        ring = ring + abs(float(ring.min())) + offset
-    return ring
 
 
 def _true_angle(x: Floats, y: Floats) -> Floats:

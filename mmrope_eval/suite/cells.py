@@ -1,14 +1,22 @@
-"""The rows of a result: which checkpoints under which variants, how each is asked, what determines its responses."""
+"""The rows of a result: which checkpoints under which variants, how each is asked, what determines its responses.
+
+Everything that can be known without an engine is known here: a checkpoint that cannot be evaluated is a row that failed,
+before anything starts, and the others go on.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmrope_eval.engine.media_policy import MediaPolicy, checkpoint_policy
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
+from mmrope_eval.models.naming import ModelChoice, make_labels, resolve_models
+from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.suite.execute import Cell
 from mmrope_eval.suite.manifest import versions
 from mmrope_eval.suite.options import RunConfig
@@ -16,82 +24,150 @@ from mmrope_eval.suite.registry import Family, Registry, check_coordinates
 from mmrope_eval.suite.store import SCHEMA
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import Checkpoint
     from mmrope_eval.rope import Variant
 
 
-def make_cells(config: RunConfig, registry: Registry) -> list[Cell]:
-    """Checkpoints times variants, checkpoint by checkpoint, each with a label and a folder of its own."""
-    from mmrope_eval.engine.checkpoint import read_checkpoint, resolve_variant
+@dataclass(frozen=True)
+class FailedRow:
+    """A row that cannot be evaluated, and why in one sentence."""
 
-    cells = []
-    for model in config.models:
-        checkpoint = read_checkpoint(model, trust_remote_code=config.options.trust_remote_code)
-        family = cell_family(config, checkpoint, registry)
-        for wanted in config.variants or (None,):
-            variant, how = resolve_variant(checkpoint, wanted, dict(config.overrides))
-            context = response_context(config, checkpoint, variant)
-            cells.append(Cell("", checkpoint, variant, how, family, config.output, context))
-    labels = make_labels([(Path(cell.checkpoint.path).name, cell.variant.name) for cell in cells])
-    if len(cells) == 1:
-        return [dataclasses.replace(cells[0], label=labels[0])]
-    return [dataclasses.replace(cell, label=label, folder=config.output / label)
-            for cell, label in zip(cells, labels, strict=True)]
+    label: str
+    folder: Path
+    cause: str
 
 
-def make_labels(names: Sequence[tuple[str, str]]) -> list[str]:
-    """A short, unique name for each (checkpoint, variant): the part in which they differ."""
-    checkpoints, variants = ({pair[i] for pair in names} for i in (0, 1))
-    if len(checkpoints) == 1:
-        wanted = [variant for _, variant in names]
-    elif len(variants) == 1:
-        wanted = [checkpoint for checkpoint, _ in names]
-    else:
-        wanted = [f"{checkpoint}--{variant}" for checkpoint, variant in names]
-    seen: dict[str, int] = {}
-    labels = []
-    for label in wanted:
-        seen[label] = seen.get(label, 0) + 1
-        labels.append(label if seen[label] == 1 else f"{label}-{seen[label]}")
-    return labels
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a run."""
+
+    cells: tuple[Cell, ...]
+    failed: tuple[FailedRow, ...]
+    folders: Mapping[str, Path]
+    """Of all rows by label, in the order asked for."""
 
 
-def cell_family(config: RunConfig, checkpoint: Checkpoint, registry: Registry) -> Family:
-    """How a checkpoint is asked and read: its family's file, config.json's `mm_coordinates`, then the command line."""
-    family = registry.family(checkpoint.family)
-    declared = checkpoint_coordinates(checkpoint)
-    if declared is not None:
-        family = dataclasses.replace(family, coordinates=check_coordinates(declared, f"{checkpoint.path}/config.json"))
-    if config.coordinates is not None:
-        family = dataclasses.replace(family, coordinates=check_coordinates(config.coordinates, "--coordinates"))
-    if config.prompts is not None:
+def make_cells(config: RunConfig, registry: Registry) -> Rows:
+    """Checkpoints times variants, checkpoint by checkpoint, each with a label and a folder of its own.
+
+    Raises `UserError` or `VariantError` where no row can be evaluated, and for what is wrong with the command itself.
+    """
+    choices = resolve_models(config.models, config.model_files)
+    if not choices:
+        raise UserError("name at least one checkpoint with --model, or a file of them with --models")
+    _check_names(config, choices, registry)
+    drafts: list[Cell | Exception] = []
+    named: list[tuple[ModelChoice, str]] = []
+    for choice, wanted, found in _read(config, choices, registry):
+        drafts.append(found)
+        named.append((choice, found.variant.name if isinstance(found, Cell) else wanted or ""))
+    errors = [draft for draft in drafts if isinstance(draft, Exception)]
+    if len(errors) == len(drafts):
+        raise errors[0] if len(errors) == 1 else UserError(_all_failed(errors))
+    labels = make_labels(_with_variants(named, drafts))
+    folders = [config.output] if len(drafts) == 1 else [config.output / label for label in labels]
+    cells, failed = [], []
+    for draft, label, folder in zip(drafts, labels, folders, strict=True):
+        if isinstance(draft, Cell):
+            cells.append(dataclasses.replace(draft, label=label, folder=folder))
+        else:
+            failed.append(FailedRow(label, folder, " ".join(str(draft).split())))
+    return Rows(tuple(cells), tuple(failed), dict(zip(labels, folders, strict=True)))
+
+
+def _with_variants(named: Sequence[tuple[ModelChoice, str]], drafts: Sequence[object]) -> list[tuple[ModelChoice, str]]:
+    """A row that failed before its variant was known goes by the others', where they have one in common."""
+    known = {variant for (_, variant), draft in zip(named, drafts, strict=True) if isinstance(draft, Cell)}
+    usual = known.pop() if len(known) == 1 else ""
+    return [(choice, variant or usual) for choice, variant in named]
+
+
+def _all_failed(errors: Sequence[Exception]) -> str:
+    causes = list(dict.fromkeys(" ".join(str(error).split()) for error in errors))
+    return causes[0] if len(causes) == 1 else f"none of {len(errors)} rows can be evaluated: {'; '.join(causes)}"
+
+
+def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Registry) -> None:
+    """What is wrong with the command whatever the checkpoints hold, before gigabytes are read."""
+    from mmrope_eval.rope import load_variant
+
+    for name in dict.fromkeys([*config.variants, *(choice.variant for choice in choices if choice.variant)]):
+        load_variant(name, **config.overrides)
+    for wording in dict.fromkeys([config.prompts, *(choice.prompts for choice in choices)]):
         known = {*registry.families, *(name for spec in registry.tasks.values() for name in spec.prompts)}
-        if config.prompts not in known:
-            raise UserError(f"--prompts {config.prompts}: no task has such a wording; choose one of "
-                            f"{', '.join(sorted(known))}.")
-        family = dataclasses.replace(family, prompts=config.prompts)
-    return family
+        if wording is not None and wording not in known:
+            raise UserError(f"--prompts {wording}: no task has such a wording; choose one of {', '.join(sorted(known))}.")
 
 
-def checkpoint_coordinates(checkpoint: Checkpoint) -> str | None:
-    """The checkpoint's own declaration (`mm_coordinates` in its config.json), or None."""
-    try:
-        content = json.loads((Path(checkpoint.path) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{checkpoint.path}/config.json cannot be read ({error}).") from error
-    found = content.get("mm_coordinates")
-    return None if found is None else str(found)
+def _read(
+    config: RunConfig, choices: Sequence[ModelChoice], registry: Registry
+) -> Iterator[tuple[ModelChoice, str | None, Cell | Exception]]:
+    """Every row as a cell without label and folder, or what is wrong with it."""
+    from mmrope_eval.rope import VariantError
+
+    for choice in choices:
+        wanted: Sequence[str | None] = (choice.variant,) if choice.variant else config.variants or (None,)
+        try:
+            checkpoint: Checkpoint | Exception = read_checkpoint(choice.path, config.options.trust_remote_code)
+        except UserError as error:
+            checkpoint = error
+        for name in wanted:
+            try:
+                if isinstance(checkpoint, Exception):
+                    raise checkpoint
+                yield choice, name, _cell(config, choice, checkpoint, name, registry)
+            except (UserError, VariantError) as error:
+                yield choice, name, error
 
 
-def response_context(config: RunConfig, checkpoint: Checkpoint, variant: Variant) -> dict[str, Any]:
+def _cell(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, wanted: str | None, registry: Registry) -> Cell:
+    chosen = resolve_variant(checkpoint, wanted, config.overrides, assume_stock=config.assume_stock)
+    chosen.variant.table(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta,
+                         rotary_dim=checkpoint.rotary_dim)  # fmt: skip
+    _check_precision(checkpoint, config.options.dtype)
+    policy, sources = (config.options.policy, {}) if config.options.policy else checkpoint_policy(checkpoint, config.media)
+    family = cell_family(config, choice, checkpoint, registry)
+    context = response_context(config, checkpoint, chosen.variant, policy)
+    return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named)
+
+
+def _check_precision(checkpoint: Checkpoint, dtype: str) -> None:
+    wanted = checkpoint.dtype if dtype == "auto" else dtype
+    if checkpoint.quantisation is not None and wanted == "float32":
+        raise UserError(f"checkpoint '{checkpoint.path}' is quantised ({checkpoint.quantisation}), which runs in half "
+                        "precision only: give --dtype bfloat16 or float16")  # fmt: skip
+
+
+def cell_family(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, registry: Registry) -> Family:
+    """How a checkpoint is asked and read: its family's file, config.json's `mm_coordinates`, its entry in --models, then
+    the command line."""
+    family = registry.family(checkpoint.family.name)
+    declared = checkpoint.declared("mm_coordinates")
+    for name, where in (
+        (declared, f"{checkpoint.path}/config.json"), (choice.coordinates, choice.named), (config.coordinates, "--coordinates")
+    ):  # fmt: skip
+        if name is not None:
+            family = dataclasses.replace(family, coordinates=check_coordinates(str(name), where))
+    wording = config.prompts or choice.prompts
+    return family if wording is None else dataclasses.replace(family, prompts=wording)
+
+
+def response_context(config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> dict[str, Any]:
     """What determines a response besides its question; part of every response's identity."""
     return {
         "store": SCHEMA,
         "weights": checkpoint.fingerprint,
         "variant": variant.fingerprint,
-        "policy": dataclasses.asdict(config.options.policy),
+        "policy": policy.record(),
         "dtype": config.options.dtype,
         "head_dtype": config.options.head_dtype,
         "max_model_len": config.options.max_model_len,
         "versions": versions(),
     }
+
+
+def one_checkpoint(word: str, assume_stock: bool = False) -> tuple[ModelChoice, Checkpoint]:
+    """The one checkpoint that a word names. Raises `UserError` for several."""
+    choices = resolve_models([word])
+    if len(choices) > 1:
+        raise UserError(f"--model {word} names {len(choices)} checkpoints, {choices[0].path} and others: name one")
+    return choices[0], read_checkpoint(choices[0].path)

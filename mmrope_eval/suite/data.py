@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.cache import cache_home
+from mmrope_eval.models.files import cache_home
 from mmrope_eval.suite.protocol import SampleError
 from mmrope_eval.suite.registry import PREFIX, Family, TaskSpec, project_dir
 from mmrope_eval.suite.videos import VideoFolder

@@ -20,6 +20,7 @@ from typing import Any
 
 from mmrope_eval.engine.types import ImageSource, Part, VideoSource
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.suite.data import Docs, fetch_command, load_docs, mirror_folder
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.protocol import (
@@ -73,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
         return print_plan(plan_entries(specs, args.data_root, args.sizes), args.json)
     if not args.data_root.is_dir():
         raise UserError(f"--data-root {args.data_root} is not a folder; `mmrope-eval data plan` prints how to make it.")
-    family = registry.family("qwen2.5-vl")
+    family = registry.family(DEFAULT_FAMILY.name)
     reports = []
     for spec in specs:
         report = check_task(spec, args.data_root, lambda s: load_docs(s, args.data_root, family), not args.no_decode)

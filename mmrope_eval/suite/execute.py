@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
@@ -19,7 +20,9 @@ from mmrope_eval.suite.registry import Family
 from mmrope_eval.suite.store import ResponseStore, Stored
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import Checkpoint
+    from mmrope_eval.engine.media_policy import MediaPolicy
+    from mmrope_eval.models.checkpoint import Checkpoint
+    from mmrope_eval.models.variant_choice import VariantChoice
     from mmrope_eval.rope import Variant
 
 
@@ -29,14 +32,26 @@ class Engine(Protocol):
     def stream(self, requests: Iterable[Request]) -> Generator[Response | Failure, None, None]:
         """Answers in any order, requests pulled as needed; closing it drops what is unfinished."""
 
-    def switch(self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None) -> Any:
-        """Go on with another variant or checkpoint."""
+    def switch(
+        self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None, policy: MediaPolicy | None = None
+    ) -> Any:
+        """Go on with another variant, checkpoint or media policy."""
 
     def close(self) -> None:
         """Free everything."""
 
 
-StartEngine = Callable[["Checkpoint", "Variant"], Engine]
+StartEngine = Callable[["Checkpoint", "Variant", "MediaPolicy"], Engine]
+
+
+class RowError(Exception):
+    """One row cannot be evaluated, whatever its samples are; one sentence. The other rows can."""
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line: its type, and the beginning of what it says."""
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class TooManyFailuresError(Exception):
@@ -75,13 +90,21 @@ class Cell:
 
     label: str
     checkpoint: Checkpoint
-    variant: Variant
-    how: str
-    """Where the variant was chosen: the command line, config.json, or the model type."""
+    chosen: VariantChoice
     family: Family
+    policy: MediaPolicy
+    media_sources: Mapping[str, str]
+    """Where each limit of `policy` was said that is not this project's default."""
     folder: Path
     context: Mapping[str, Any]
     """What, besides the question, determines a response (see `plan.identity`)."""
+    named: str = ""
+    """The checkpoint, as the user named it."""
+
+    @property
+    def variant(self) -> Variant:
+        """The variant that the row is evaluated under."""
+        return self.chosen.variant
 
 
 @dataclass
@@ -103,17 +126,25 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
     cell: Cell | None = None
 
     def ready(self, cell: Cell, timings: Timings) -> Engine:
-        """The engine, running `cell`."""
+        """The engine, running `cell`. RowError, with what vLLM raised as its cause, when none can be started on it."""
         began = time.perf_counter()
         if self.engine is not None and self.cell is not None:
             same = self.cell.checkpoint.fingerprint == cell.checkpoint.fingerprint
             try:
-                self.engine.switch(variant=cell.variant, checkpoint=None if same else cell.checkpoint)
+                self.engine.switch(variant=cell.variant, checkpoint=None if same else cell.checkpoint, policy=cell.policy)
                 timings.switch = time.perf_counter() - began
-            except UserError:  # another network or tokenizer: this checkpoint needs an engine of its own
+            except Exception as error:  # noqa: BLE001 - this checkpoint needs an engine of its own, or cannot be loaded
+                if not isinstance(error, UserError):
+                    print(f"{cell.label}: the running engine could not take it over ({sentence(error)}); starting another",
+                          file=sys.stderr)  # fmt: skip
                 self.close()
         if self.engine is None:
-            self.engine = self.start(cell.checkpoint, cell.variant)
+            try:
+                self.engine = self.start(cell.checkpoint, cell.variant, cell.policy)
+            except UserError as error:
+                raise RowError(str(error)) from error
+            except Exception as error:
+                raise RowError(f"no engine could be started on it: {sentence(error)}") from error
             timings.engine_start = time.perf_counter() - began
         self.cell = cell
         return self.engine

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmrope_eval.engine.media import MediaError, MediaPolicy, load_image, load_video
 from mmrope_eval.engine.types import ImageSource, MediaFacts, Part, VideoSource
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import BY_NAME, DEFAULT_FAMILY
 from mmrope_eval.suite.data import is_present
 from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.plans import Plans
@@ -69,9 +70,7 @@ def media_lines(plan: TaskPlan, sample: Sample, policy: MediaPolicy) -> Iterator
 
 def media_facts(part: ImageSource | VideoSource, policy: MediaPolicy, family: Family) -> MediaFacts:
     """The facts of one medium for a published checkpoint of the family (its usual patch sizes)."""
-    from mmrope_eval.engine.checkpoint import VisionGeometry
-
-    geometry = VisionGeometry(patch_size=16 if family.name == "qwen3-vl" else 14, merge_size=2, temporal_patch_size=2)
+    geometry = BY_NAME.get(family.name, DEFAULT_FAMILY).published
     if isinstance(part, ImageSource):
         return load_image(part, policy, geometry).facts
     return load_video(part, policy, geometry, None).facts

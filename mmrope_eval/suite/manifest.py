@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval import __version__
+from mmrope_eval.steps import training_run, training_step
 from mmrope_eval.suite import results
 from mmrope_eval.suite.execute import Cell, Timings
 from mmrope_eval.suite.plan import TaskPlan
@@ -40,8 +41,8 @@ def scores_file(cell: Cell, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "format": results.FORMAT,
         "label": cell.label,
-        "checkpoint": {"path": str(cell.checkpoint.path), "fingerprint": cell.checkpoint.fingerprint},
-        "variant": {"name": cell.variant.name, "fingerprint": cell.variant.fingerprint},
+        "checkpoint": {"path": str(cell.checkpoint.path), "fingerprint": cell.checkpoint.fingerprint, **_training(cell)},
+        "variant": {"name": cell.variant.name, "fingerprint": cell.variant.fingerprint, "assumed": cell.chosen.assumed},
         "coordinates": cell.family.coordinates,
         "prompts": cell.family.prompts,
         "tasks": entry,
@@ -60,12 +61,18 @@ def manifest(
         "device": device(),
         "checkpoint": {
             "path": str(cell.checkpoint.path),
-            "family": cell.checkpoint.family,
+            "named": cell.named,
+            "family": cell.checkpoint.family.name,
             "fingerprint": cell.checkpoint.fingerprint,
+            **_training(cell),
+            "remarks": list(cell.checkpoint.remarks),
+            "adapter": _plain(cell.checkpoint.adapter),
         },
-        "variant": {"how": cell.how, "fingerprint": cell.variant.fingerprint, "definition": cell.variant.to_dict()},
+        "variant": {"how": cell.chosen.how, "assumed": cell.chosen.assumed, "fingerprint": cell.variant.fingerprint,
+                    "definition": cell.variant.to_dict()},
+        "media": {"policy": _plain(cell.policy.record()), "sources": dict(cell.media_sources)},
         "family": dataclasses.asdict(cell.family),
-        "engine_options": _plain(dataclasses.asdict(config.options)),
+        "engine_options": _plain({k: v for k, v in dataclasses.asdict(config.options).items() if k != "policy"}),
         "context": _plain(cell.context),
         "limit": config.limit,
         "seed": config.seed,
@@ -81,6 +88,12 @@ def manifest(
         },
         "sessions": sessions(cell, timings),
     }
+
+
+def _training(cell: Cell) -> dict[str, Any]:
+    """The training step of a checkpoint and of which training it is, where its folder says so."""
+    path = cell.checkpoint.path
+    return {"step": training_step(path), "run": training_run(path)}
 
 
 def sessions(cell: Cell, timings: Timings) -> list[dict[str, Any]]:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.suite.cache import cache_home
+from mmrope_eval.models.files import cache_home
 from mmrope_eval.suite.execute import MaxFailures
 
 
@@ -20,6 +19,7 @@ class RunConfig:
     """Everything a run depends on."""
 
     models: tuple[str, ...]
+    """Checkpoints as people name them (see `models.naming`)."""
     tasks: tuple[str, ...]
     output: Path
     variants: tuple[str, ...] = ()
@@ -31,9 +31,15 @@ class RunConfig:
     coordinates: str | None = None
     max_failures: MaxFailures = field(default_factory=MaxFailures)
     seed: int = 0
+    assume_stock: bool = False
+    """Whether a checkpoint that names no variant may be called like one that it is not."""
+    media: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `MediaPolicy` that go before what each checkpoint says."""
     options: EngineOptions = field(default_factory=EngineOptions)
-    """How the engine runs; the media policy is part of it."""
+    """How the engine runs; a media policy in it takes the place of what the checkpoints and `media` say."""
     command: tuple[str, ...] = ()
+    model_files: tuple[Path, ...] = ()
+    """YAML lists of further checkpoints."""
 
 
 def config_from_args(args: argparse.Namespace) -> RunConfig:
@@ -42,6 +48,8 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         models=tuple(args.model),
         tasks=tuple(args.tasks),
         output=args.output,
+        model_files=tuple(args.models),
+        assume_stock=args.assume_stock,
         variants=tuple(args.variant),
         overrides=args.set,
         data_root=args.data_root,
@@ -50,13 +58,14 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         coordinates=args.coordinates,
         max_failures=MaxFailures(args.max_failures),
         seed=args.seed,
-        options=engine_options(args, media_policy(args)),
+        media=media_limits(args),
+        options=engine_options(args),
         command=tuple(sys.argv),
     )
 
 
-def engine_options(args: argparse.Namespace, policy: MediaPolicy) -> EngineOptions:
-    """How the engine runs, as the command line says; `policy` is how media are read."""
+def engine_options(args: argparse.Namespace) -> EngineOptions:
+    """How the engine runs, as the command line says."""
     return EngineOptions(
         max_model_len=args.max_model_len,
         dtype=args.dtype,
@@ -64,15 +73,14 @@ def engine_options(args: argparse.Namespace, policy: MediaPolicy) -> EngineOptio
         workers=args.workers,
         tensor_parallel_size=args.tensor_parallel_size,
         gpu_memory_utilization=args.gpu_memory_utilization,
-        policy=policy,
         media_cache_dir=None if args.no_cache else cache_home() / "frames",
         trust_remote_code=args.trust_remote_code,
         seed=args.seed,
     )
 
 
-def media_policy(args: argparse.Namespace) -> MediaPolicy:
-    """The media policy with the limits that the command line names."""
+def media_limits(args: argparse.Namespace) -> dict[str, Any]:
+    """The media limits that the command line names, as fields of `MediaPolicy`."""
     given = {
         "image_min_pixels": args.min_pixels,
         "image_max_pixels": args.max_pixels,
@@ -82,4 +90,4 @@ def media_policy(args: argparse.Namespace) -> MediaPolicy:
         "frame_min_pixels": args.min_frame_pixels,
         "frame_max_pixels": args.max_frame_pixels,
     }
-    return MediaPolicy(**{name: value for name, value in given.items() if value is not None})
+    return {name: value for name, value in given.items() if value is not None}

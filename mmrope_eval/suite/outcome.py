@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,22 @@ def write_cell(folder: Path, scores: Mapping[str, Any], scored: Mapping[str, Seq
         results.write_lines(folder / "failures.jsonl", failures)
     else:
         (folder / "failures.jsonl").unlink(missing_ok=True)
+    (folder / FAILED_ROW).unlink(missing_ok=True)
     results.write_json(folder / "scores.json", scores)
+
+
+FAILED_ROW = "failed.json"
+"""In the folder of a row that could not be evaluated."""
+
+
+def write_failed_row(folder: Path, cause: str, error: BaseException | None = None) -> None:
+    """Say in a row's folder that it failed. Scores of an earlier run are set aside: they are not this checkpoint's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trace = traceback.format_exception(error) if error is not None else []
+    for name in ("scores.json", "manifest.json"):
+        if (folder / name).is_file():
+            (folder / name).replace(folder / f"earlier-{name}")
+    results.write_json(folder / FAILED_ROW, {"cause": cause, "traceback": "".join(trace).splitlines()})
 
 
 def failure_line(one: Scored) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mmrope_eval.engine.checkpoint_files import FileHashes
 from mmrope_eval.engine.types import Generation, ImageSource, Part, Request, VideoSource
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.files import FileHashes
 from mmrope_eval.suite.data import Docs
 from mmrope_eval.suite.protocol import SampleError, build_parts, build_target, check_question, render, with_subtitles
 from mmrope_eval.suite.registry import Family, TaskSpec

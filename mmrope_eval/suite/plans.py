@@ -16,7 +16,7 @@ from typing import Any
 
 from mmrope_eval import __version__
 from mmrope_eval.engine.types import Generation
-from mmrope_eval.suite.cache import cache_home
+from mmrope_eval.models.files import cache_home
 from mmrope_eval.suite.data import data_folders, load_docs, require
 from mmrope_eval.suite.plan import LazyDocs, Sample, TaskPlan, digest, plan_samples
 from mmrope_eval.suite.registry import Family, TaskSpec, read_yaml

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import jinja2
 
 from mmrope_eval.engine.types import ImageSource, Part, VideoSource
+from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.suite.choice import read_options
 from mmrope_eval.suite.videos import MissingVideoError, VideoFolder
 
@@ -190,15 +191,12 @@ def doc_to_target(doc: Doc, model_specific_target_kwargs: Mapping[str, Any]) -> 
 def _sizes(doc: Doc, field: str) -> dict[str, tuple[int, int]]:
     from PIL import Image
 
-    from mmrope_eval.engine.media_policy import MediaPolicy, fit_size
+    from mmrope_eval.engine.media_policy import published_size
 
     source = _image(doc, field).data
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
         size = picture.size
-    policy = MediaPolicy()
-    # 28 = patch 14 * merge 2, the side of a merged patch of Qwen2.5-VL, the family that counts in resized pixels.
-    used = fit_size(*size, 28, policy.image_min_pixels, policy.image_max_pixels)
-    return {"source_size": size, "used_size": used}
+    return {"source_size": size, "used_size": published_size(*size, DEFAULT_FAMILY)}
 
 
 # --------------------------------------------------------------------------------------------------------------

@@ -6,16 +6,27 @@ import argparse
 import collections
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
+from mmrope_eval.engine.run import EngineDiedError
 from mmrope_eval.engine.types import Failure
 from mmrope_eval.suite import outcome, results
-from mmrope_eval.suite.cells import make_cells
+from mmrope_eval.suite.cells import FailedRow, make_cells
 from mmrope_eval.suite.datacheck import check_before_run
-from mmrope_eval.suite.execute import Asking, Cell, EngineHolder, StartEngine, Timings, TooManyFailuresError, remaining
+from mmrope_eval.suite.execute import (
+    Asking,
+    Cell,
+    EngineHolder,
+    RowError,
+    StartEngine,
+    Timings,
+    TooManyFailuresError,
+    remaining,
+)
 from mmrope_eval.suite.manifest import manifest, scores_file
 from mmrope_eval.suite.options import RunConfig, config_from_args
 from mmrope_eval.suite.plan import TaskPlan
@@ -25,7 +36,7 @@ from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.store import ResponseStore, run_lock
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import Checkpoint
+    from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope import Variant
 
 SHOWN_CAUSES = 3
@@ -39,10 +50,14 @@ class RunResult:
     folders: Mapping[str, Path]
     failed: int
     asked: int
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Rows that could not be evaluated at all, each with its cause."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the scores must know of how the rows were made."""
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command: exit code 0, or 1 when samples failed."""
+    """The command: exit code 0, or 1 when samples or whole rows failed."""
     try:
         result = run(config_from_args(args))
     except TooManyFailuresError as stop:
@@ -50,11 +65,11 @@ def main(args: argparse.Namespace) -> int:
               file=sys.stderr)
         return 1
     report(result)
-    code = 1 if result.failed else 0
+    code = 1 if result.failed or result.broken else 0
     if args.scorer == "stock":
         from mmrope_eval.suite.rescore import compare_runs, read_run
 
-        folders = result.folders.values()
+        folders = [folder for label, folder in result.folders.items() if label in result.rows]
         code = max(code, compare_runs([read_run(f) for f in folders], args.data_root, {f: f for f in folders}))
     return code
 
@@ -62,8 +77,13 @@ def main(args: argparse.Namespace) -> int:
 def report(result: RunResult) -> None:
     """Print the table, what must be known about it, and where the files are."""
     print()
-    print(results.table(result.rows))
-    for line in (*results.remarks(result.rows), *(cause for f in result.folders.values() for cause in causes(f))):
+    if result.rows:
+        shown = {label: result.rows.get(label, {}) for label in result.folders}
+        print(results.table({f"{label} (failed)" if label in result.broken else label: row for label, row in shown.items()}))
+    for label, cause in result.broken.items():
+        print(f"{label} failed: {cause}")
+    finished = [folder for label, folder in result.folders.items() if label in result.rows]
+    for line in (*results.remarks(result.rows), *(cause for folder in finished for cause in causes(folder)), *result.notes):
         print(line)
     print()
     folders = list(result.folders.values())
@@ -87,21 +107,54 @@ def causes(folder: Path) -> list[str]:
 def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult:
     """Evaluate every checkpoint under every variant on every task. UserError for bad input, before anything starts.
 
-    `start_engine` replaces the live engine in tests.
+    A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
+    in tests.
     """
     registry = Registry()
     specs = registry.select(config.tasks)
-    cells = make_cells(config, registry)
-    with run_lock(config.output), EngineHolder(start_engine or _starter(config)) as holder:
+    rows = make_cells(config, registry)
+    room = max(largest_item(cell.policy, cell.checkpoint.geometry) for cell in rows.cells)
+    entries: dict[str, Mapping[str, Any]] = {}
+    broken: dict[str, str] = {}
+    failed = asked = 0
+    with run_lock(config.output), EngineHolder(start_engine or _starter(config, room)) as holder:
+        for row in rows.failed:
+            broken[row.label] = _failed(row)
         plans = Plans(specs, config.data_root, config.limit, config.seed)
-        entries: dict[str, Mapping[str, Any]] = {}
-        failed = asked = 0
-        for number, cell in enumerate(cells, 1):
-            print(f"[{number}/{len(cells)}] {cell.label}: variant {cell.variant.name} ({cell.how})", file=sys.stderr)
-            entry, bad, new = run_cell(config, cell, plans.of(cell.family), holder)
+        for number, cell in enumerate(rows.cells, 1):
+            print(f"[{number}/{len(rows.cells)}] {cell.label}: {announcement(cell)}", file=sys.stderr)
+            try:
+                entry, bad, new = run_cell(config, cell, plans.of(cell.family), holder)
+            except (RowError, EngineDiedError) as error:
+                holder.close()
+                broken[cell.label] = _failed(FailedRow(cell.label, cell.folder, str(error)), error)
+                continue
             entries[cell.label] = entry
             failed, asked = failed + bad, asked + new
-    return RunResult(entries, {cell.label: cell.folder for cell in cells}, failed, asked)
+    return RunResult(entries, rows.folders, failed, asked, broken, notes(rows.cells))
+
+
+def announcement(cell: Cell) -> str:
+    """The variant of a row and how it was chosen, in one line."""
+    text = f"variant {cell.variant.name} ({cell.chosen.how})"
+    if cell.chosen.assumed:
+        text += (f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it was "
+                 "trained otherwise, say --variant")
+    return "; ".join([text, *cell.checkpoint.remarks])
+
+
+def notes(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """One line on the rows whose variant nobody named."""
+    assumed = [f"{cell.label}: {cell.variant.name}" for cell in cells if cell.chosen.assumed]
+    text = f"variant assumed from the model type, as no config.json names one ({', '.join(assumed)})"
+    return (text,) if assumed else ()
+
+
+def _failed(row: FailedRow, error: BaseException | None = None) -> str:
+    """Write and print what befell a row; its cause."""
+    outcome.write_failed_row(row.folder, row.cause, error)
+    print(f"{row.label} failed: {row.cause}", file=sys.stderr)
+    return row.cause
 
 
 def run_cell(
@@ -132,10 +185,12 @@ def run_cell(
     return entry, sum(isinstance(result, Failure) for result in outcomes.values()), len(work.pending)
 
 
-def _starter(config: RunConfig) -> StartEngine:
-    def start(checkpoint: Checkpoint, variant: Variant) -> Any:
+def _starter(config: RunConfig, room: int) -> StartEngine:
+    """Start the live engine, with room for the largest picture or video of any row."""
+
+    def start(checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> Any:
         from mmrope_eval.engine.live import LiveEngine
 
-        return LiveEngine.start(checkpoint, variant, config.options)
+        return LiveEngine.start(checkpoint, variant, replace(config.options, policy=policy, room=room))
 
     return start

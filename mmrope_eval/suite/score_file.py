@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.suite import results, scorers, side_by_side
 from mmrope_eval.suite.aggregate import AGGREGATES, Item
 from mmrope_eval.suite.protocol import SampleError, build_target
@@ -209,12 +210,10 @@ def file_size(path: Path) -> Size:
 
 
 def default_used_size(source: Size) -> Size:
-    """What Qwen2.5-VL's preprocessor makes of a picture under the default media policy."""
-    from mmrope_eval.engine.media_policy import MediaPolicy, fit_size
+    """What the published preprocessor of the family that counts in resized pixels makes of a picture."""
+    from mmrope_eval.engine.media_policy import published_size
 
-    policy = MediaPolicy()
-    # 28 = patch 14 * merge 2: the family that counts in resized pixels.
-    return fit_size(int(source[0]), int(source[1]), 28, policy.image_min_pixels, policy.image_max_pixels)
+    return published_size(int(source[0]), int(source[1]), DEFAULT_FAMILY)
 
 
 # --------------------------------------------------------------------------------------------------------------

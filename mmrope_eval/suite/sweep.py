@@ -53,7 +53,7 @@ from mmrope_eval.suite.sweep_engine import (
 )
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import Checkpoint
+    from mmrope_eval.models.checkpoint import Checkpoint
 
 FORMAT = 1
 RECORD = "sweep.json"
@@ -126,8 +126,12 @@ class Sweep:
 
     def go(self) -> Path:
         """Measure every point; the path of sweep.json, which is written anew after each."""
-        cells = make_cells(dataclasses.replace(self.run, variants=self.run.variants or self.config.variants),
-                           self.registry)  # fmt: skip
+        rows = make_cells(dataclasses.replace(self.run, variants=self.run.variants or self.config.variants),
+                          self.registry)  # fmt: skip
+        cells = rows.cells
+        for row in rows.failed:
+            print(f"{row.label} failed: {row.cause}", file=sys.stderr)
+        self.failed += len(rows.failed)
         with run_lock(self.run.output), SweepHolder(_never, begin=self.begin) as holder:
             plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
                      for spec in self.tasks if spec.name != NEEDLE}  # fmt: skip
@@ -186,14 +190,16 @@ class Sweep:
     def point(self, base: Cell, spec: TaskSpec, budget: Budget, growth: Growth, scaling: str) -> Point:
         """One point: a run of one task, with what the budget buys."""
         options = self.options(base, budget)
+        policy = options.policy or base.policy
         variant = scaled(base.variant, scaling, growth)
         kind = variant.scaling.type if variant is not base.variant else "none"
         name = base.label if kind == "none" else f"{base.label}--{kind}"
         output = self.run.output / str(budget.context) / spec.name
         config = dataclasses.replace(self.run, tasks=(spec.name,), output=output, options=options)
+        chosen = dataclasses.replace(base.chosen, variant=variant)
         cell = dataclasses.replace(
-            base, label=f"{budget.context} {spec.name} {name}", variant=variant, folder=output / name,
-            context=response_context(config, base.checkpoint, variant),
+            base, label=f"{budget.context} {spec.name} {name}", chosen=chosen, folder=output / name, policy=policy, media_sources={},
+            context=response_context(config, base.checkpoint, variant, policy),
         )  # fmt: skip
         return Point(cell, scaling, spec, budget, growth, config)
 

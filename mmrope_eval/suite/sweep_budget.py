@@ -16,7 +16,7 @@ from mmrope_eval.rope import Text, Variant, Vision
 from mmrope_eval.suite.sweep_config import Frames
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import Checkpoint
+    from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope.segments import Segment
 
 TIMESTAMP = "<1234.5 seconds>"
@@ -83,7 +83,7 @@ def make_policy(budget: Budget, frames: Frames, checkpoint: Checkpoint) -> Media
 
 def frame_side(cells: int, checkpoint: Checkpoint) -> int:
     """Width and height in pixels of a square frame of cells x cells vision tokens."""
-    return cells * checkpoint.geometry.patch_size * checkpoint.geometry.merge_size
+    return cells * checkpoint.geometry.factor
 
 
 def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]]) -> int:
@@ -93,8 +93,8 @@ def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]]) -> in
 
 
 def stamp_tokens(writer: Writer, checkpoint: Checkpoint) -> int:
-    """Text tokens of a temporal grid: in Qwen3-VL a timestamp, vision_start and vision_end, elsewhere none."""
-    if checkpoint.family != "qwen3-vl":
+    """Text tokens of a temporal grid: where frames are blocks a timestamp, vision_start and vision_end, else none."""
+    if checkpoint.family.video.layout != "frames":
         return 0
     one = Generation(max_tokens=1)
     long, short = (writer.write(Request("", (text,), one))[1] for text in (f"x{TIMESTAMP}", "x"))
@@ -105,10 +105,11 @@ def layout(budget: Budget, frames: Frames, checkpoint: Checkpoint) -> Sequence[S
     """The token layout of a prompt whose video fills its budget."""
     before, after = Text(budget.text // 2), Text(budget.text - budget.text // 2)
     grids, cells = max(1, budget.grids), budget.cells
-    if checkpoint.family == "qwen3-vl":
+    if checkpoint.family.video.layout == "frames":
         frame = (Text(budget.stamp), Vision(1, cells, cells))
         return [before, *(frame * grids), after]
-    step = checkpoint.tokens_per_second * checkpoint.geometry.temporal_patch_size / frames.fps
+    seconds = checkpoint.geometry.temporal_patch_size / frames.fps
+    step = checkpoint.tokens_per_second * seconds if checkpoint.family.video.timed else 1.0
     return [before, Vision(grids, cells, cells, step), after]
 
 

@@ -13,7 +13,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.suite.execute import Cell, Engine, EngineHolder, Timings
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.checkpoint import Checkpoint
+    from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope import Variant
 
 SweepStart = Callable[["Checkpoint", "Variant", EngineOptions], Engine]
@@ -92,7 +92,7 @@ class SweepHolder(EngineHolder):
     def change(self, cell: Cell, checkpoint: Checkpoint | None) -> None:
         """Switch the running engine to the point at hand."""
         engine: Any = self.engine
-        engine.switch(variant=cell.variant, checkpoint=checkpoint, policy=self.wanted.policy)
+        engine.switch(variant=cell.variant, checkpoint=checkpoint, policy=cell.policy)
 
     def start_longest(self, cell: Cell) -> Engine:
         """An engine for the longest context that fits, at least the one that is wanted."""
@@ -121,8 +121,7 @@ class SweepHolder(EngineHolder):
 
 def network(checkpoint: Checkpoint) -> tuple[Any, ...]:
     """What decides a checkpoint's need for memory."""
-    text = checkpoint.text_config
-    return checkpoint.family, text.get("hidden_size"), text.get("num_hidden_layers"), checkpoint.num_kv_heads
+    return checkpoint.family.name, checkpoint.weight_bytes, checkpoint.num_layers, checkpoint.num_kv_heads
 
 
 def check_memory(checkpoint: Checkpoint, options: EngineOptions) -> None:
@@ -136,13 +135,12 @@ def check_memory(checkpoint: Checkpoint, options: EngineOptions) -> None:
     if available is None or torch.cuda.is_available():
         return
     size = 2 if checkpoint.dtype in ("bfloat16", "float16") and options.dtype != "float32" else 4
-    layers = int(checkpoint.text_config["num_hidden_layers"])
-    cache = 2 * layers * checkpoint.num_kv_heads * checkpoint.head_dim * size * (options.max_model_len or 0)
+    a_token = 2 * checkpoint.num_layers * checkpoint.num_kv_heads * checkpoint.head_dim * size
+    cache = a_token * (options.max_model_len or 0)
     geometry = checkpoint.geometry
     patch = 3 * geometry.temporal_patch_size * geometry.patch_size**2 * 4
-    pixels = PIXEL_COPIES * options.policy.video_max_tokens * geometry.merge_size**2 * patch
-    weights = sum(path.stat().st_size for path in Path(checkpoint.path).glob("*.safetensors"))
-    if (needed := cache + pixels + weights) > available:
+    pixels = PIXEL_COPIES * video_tokens(options) * geometry.merge_size**2 * patch
+    if (needed := cache + pixels + checkpoint.weight_bytes) > available:
         gib = 2**30
         raise MemoryError(f"not enough memory: about {needed / gib:.1f} GiB needed for {options.max_model_len} tokens "
                           f"of context, {available / gib:.1f} GiB available")
@@ -160,11 +158,16 @@ def _meminfo() -> Iterator[str]:
         return
 
 
+def video_tokens(options: EngineOptions) -> int:
+    """Vision tokens of the largest video of a point."""
+    return options.policy.video_max_tokens if options.policy else 0
+
+
 def longest_first(options: Iterable[EngineOptions]) -> tuple[EngineOptions, ...]:
     """One entry for every max_model_len, with the largest video that a point of this length has."""
     chosen: dict[int, EngineOptions] = {}
     for one in options:
         known = chosen.setdefault(one.max_model_len or 0, one)
-        if known.policy.video_max_tokens < one.policy.video_max_tokens:
+        if video_tokens(known) < video_tokens(one):
             chosen[one.max_model_len or 0] = one
     return tuple(chosen[length] for length in sorted(chosen, reverse=True))

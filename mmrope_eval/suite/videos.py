@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmrope_eval.suite.cache import cache_home
+from mmrope_eval.models.files import cache_home
 
 
 class MissingVideoError(Exception):

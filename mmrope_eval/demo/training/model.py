@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.demo.checkpoints import qwen2_5_config, token_id, write_processor
 from mmrope_eval.demo.training import language
-from mmrope_eval.demo.training.recipe import FAMILY, SECTIONS, Shape
+from mmrope_eval.demo.training.recipe import FAMILY, SECTIONS, Shape, carried_policy
+from mmrope_eval.engine.media_policy import MEDIA_KEY
 from mmrope_eval.rope import Variant, load_variant
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def write_shell(out: Path, shape: Shape, words: Sequence[str], variant: str | No
     config["initializer_range"] = config["vision_config"]["initializer_range"] = shape.initial
     if variant is not None:
         config["mm_rope"] = demo_variant(variant).to_dict() if variant in SECTIONS else variant
+        config[MEDIA_KEY] = carried_policy()
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     write_processor(FAMILY, out)
     language.write_language(out, words)

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mmrope_eval.demo.world import Difficulty
-from mmrope_eval.engine.checkpoint import VisionGeometry
 from mmrope_eval.engine.media_policy import MediaPolicy
+from mmrope_eval.models.family import VisionGeometry
 
 GEOMETRY = VisionGeometry(patch_size=14, merge_size=2, temporal_patch_size=2)
 FAMILY: Literal["qwen2.5-vl"] = "qwen2.5-vl"
@@ -55,6 +55,16 @@ def media_policy(context: int = CONTEXT) -> MediaPolicy:
         frame_min_pixels=56 * 56,
         frame_max_pixels=56 * 56,
     )
+
+
+def carried_policy() -> dict[str, int | float]:
+    """Of videos the same as a checkpoint carries it in config.json, to be asked as it was taught wherever it goes.
+
+    Limits on pictures are its preprocessor's.
+    """
+    policy = media_policy()
+    names = ("video_fps", "video_min_frames", "video_max_frames", "video_max_tokens", "frame_min_pixels", "frame_max_pixels")
+    return {name: getattr(policy, name) for name in names}
 
 
 @dataclass(frozen=True)

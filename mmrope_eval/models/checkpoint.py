@@ -1,0 +1,314 @@
+"""A checkpoint folder, read and checked without loading it: what is evaluated is exactly what its files hold."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part
+from mmrope_eval.models.families import family_of
+from mmrope_eval.models.family import ModelFamily, VisionGeometry
+from mmrope_eval.models.files import FileHashes, cache_home
+from mmrope_eval.models.processor import ProcessorSettings, read_processor
+from mmrope_eval.models.rope_config import RopeConfig, read_rope
+from mmrope_eval.models.served import served_folder, weight_bytes
+from mmrope_eval.models.template import ChatTemplate, find_template
+from mmrope_eval.models.tensors import Shapes, canonical_name
+from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
+from mmrope_eval.models.weights import Weights, check_tensors, find_weights, head_is_embedding, scan_weights
+
+# Their content takes part in the identity of a checkpoint: what can change a response.
+TOKENIZER_FILES: Final = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json",
+)  # fmt: skip
+PROCESSOR_FILES: Final = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
+
+# Keys of config.json that do not change what the network computes once our rotary table is inside.
+_NOT_THE_NETWORK: Final = (
+    "mm_rope", "mm_coordinates", "mm_media", "rope_scaling", "rope_parameters", "rope_theta", "_name_or_path",
+    "transformers_version", "use_cache", "architectures", "initializer_range", "attention_dropout",
+)  # fmt: skip
+
+DTYPES: Final = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder that was found whole; `read_checkpoint` makes one."""
+
+    path: Path
+    """As the user has it."""
+    served: Path
+    """What an engine and the reference load: `path`, or links to it with what is wrong mended."""
+    family: ModelFamily
+    geometry: VisionGeometry
+    head_dim: int
+    num_heads: int
+    num_kv_heads: int
+    num_layers: int
+    tokens_per_second: float
+    """Position units per second of video: Qwen2.5-VL's `tokens_per_second`; 0 where time is not measured."""
+    max_position: int
+    """The longest context that config.json declares, in tokens."""
+    dtype: str
+    """In which the weights were saved, by config.json; bfloat16 where it does not say."""
+    quantisation: str | None
+    fingerprint: str
+    """sha256 over weights, config, tokenizer, chat template and processor settings; empty where weights were not read."""
+    rope: RopeConfig = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
+    template: ChatTemplate = field(repr=False)
+    processor: ProcessorSettings = field(repr=False)
+    weights: Weights = field(repr=False)
+    tied: bool
+    """Whether the output matrix is the word embeddings."""
+    config: Mapping[str, Any] = field(repr=False)
+    """config.json, as written."""
+    network: Mapping[str, Any] = field(repr=False)
+    """What of config.json decides the network, as it is served."""
+    remarks: tuple[str, ...] = ()
+    """What was read otherwise than a user might think; one sentence each."""
+    adapter: Mapping[str, Any] | None = None
+    """What was merged, where the user gave an adapter."""
+    trust_remote_code: bool = False
+
+    @property
+    def rope_theta(self) -> float:
+        """The rotary base."""
+        return self.rope.theta
+
+    @property
+    def rotary_dim(self) -> int:
+        """Channels of a head that rotate."""
+        return self.rope.rotary_dim
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+        return self.vocabulary.eos_ids
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights on disk."""
+        return weight_bytes(self.weights.files)
+
+    def declared(self, key: str) -> Any:
+        """One of our own keys of config.json (`mm_media`, `mm_coordinates`), at the top or in text_config."""
+        given = self.config.get(key)
+        return text_part(self.config).get(key) if given is None else given
+
+
+def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_weights: bool = True) -> Checkpoint:
+    """Read and check a checkpoint folder without loading it; its weights are read once, and remembered.
+
+    An adapter's folder is merged into its base first. `trust_remote_code` only allows transformers and vLLM to run code
+    from the folder later. `read_weights=False` looks at the weights' headers alone: without a fingerprint, without a
+    check that every value is finite, and so not for a run. Raises `UserError`, one sentence naming the file and what to do, for everything that would
+    make an engine compute something else than the checkpoint holds, or fail.
+    """
+    folder, adapter = _opened(path)
+    where = folder / "config.json"
+    config = read_json(where)
+    family = family_of(str(config.get("model_type")), f"checkpoint '{path}'")
+    text, vision = _parts(config, family, where)
+    geometry = VisionGeometry(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
+    vocabulary = read_vocabulary(folder, config, text.vocab_size)
+    template = find_template(folder, vocabulary.tokens, vocabulary.special)
+    processor = read_processor(folder, family, geometry)
+    rope = read_rope(config, family, head_dim=text.head_size, max_position=text.max_position_embeddings, where=str(where))
+    quantisation = _quantisation(config, where)
+    found = _read_weights(folder, config, family.tensors(text, vision), quantised=quantisation is not None,
+                          scan=read_weights)  # fmt: skip
+    mended = {**processor.mended, **({"config.json": found.config} if found.config is not config else {})}
+    notes = ["output matrix: the file's own"] if found.config is not config else []
+    notes += [f"chat template: {template.source}"] if template.changed else []
+    return Checkpoint(
+        path=Path(path).expanduser().resolve(),
+        served=served_folder(folder, found.weights, mended),
+        family=family,
+        geometry=geometry,
+        head_dim=text.head_size,
+        num_heads=text.num_attention_heads,
+        num_kv_heads=text.kv_heads,
+        num_layers=text.num_hidden_layers,
+        tokens_per_second=family.tokens_per_second(config["vision_config"]),
+        max_position=text.max_position_embeddings,
+        dtype=_dtype(config, where),
+        quantisation=quantisation,
+        fingerprint=_fingerprint(folder, found, notes) if read_weights else "",
+        rope=rope,
+        vocabulary=vocabulary,
+        template=template,
+        processor=processor,
+        weights=found.weights,
+        tied=found.tied,
+        config=config,
+        network=_network(found.config),
+        remarks=(*found.remarks, *((template.remark,) if template.remark else ()), *processor.remarks),
+        adapter=adapter,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+# --- the folder ---------------------------------------------------------------------------------------------------
+
+
+def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
+    """The folder with a whole model, and what was merged to make it."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"checkpoint '{path}' is not a folder: give the path of a downloaded checkpoint{_nearby(folder)}")
+    folder = folder.resolve()
+    if (folder / "adapter_config.json").is_file() or any(folder.glob("adapter_model.*")):
+        return _merged(folder)
+    if not (folder / "config.json").is_file():
+        steps = sorted(child.name for child in folder.glob("*/config.json"))
+        inside = f" (it holds {len(steps)} folders that do)" if steps else ""
+        raise UserError(f"checkpoint '{path}' has no config.json: give the folder that holds one{inside}")
+    return folder, None
+
+
+def _merged(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
+    from mmrope_eval.models.lora import merge_adapter
+    from mmrope_eval.models.naming import resolve_models
+
+    whole = sorted(path.name for path in folder.glob("model*.safetensors"))
+    if whole:
+        raise UserError(f"checkpoint '{folder}' has an adapter (adapter_config.json, adapter_model) beside whole weights "
+                        f"({whole[0]}): which of them is meant? Move the adapter's files to a folder of their own")
+    merged = merge_adapter(folder, cache_home() / "merged", lambda base: resolve_models([base])[0].path)
+    return merged.path, merged.record
+
+
+def _nearby(folder: Path) -> str:
+    """A did-you-mean clause over the folders beside a missing one."""
+    try:
+        names = [child.name for child in folder.parent.iterdir() if child.is_dir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(folder.name, names, n=1)
+    return f" (did you mean '{folder.parent / close[0]}'?)" if close else ""
+
+
+# --- config.json --------------------------------------------------------------------------------------------------
+
+
+def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple[TextConfig, VisionConfig]:
+    text, vision = text_part(config), config.get("vision_config")
+    if not isinstance(vision, Mapping):
+        raise UserError(f"{where} has no vision_config: it is not the config.json of a whole {family.title} model")
+    missing = [key for key in family.text_required if text is config and key not in config]
+    if missing:
+        raise UserError(f"{where} does not describe a {family.model_type} model: key '{missing[0]}' is missing")
+    found = parse_part(family.text, text, str(where)), parse_part(family.vision, vision, f"{where}, vision_config")
+    heads, kv_heads = found[0].num_attention_heads, found[0].kv_heads
+    if heads % kv_heads:
+        raise UserError(f"{where}: {heads} query heads (num_attention_heads) cannot share {kv_heads} KV heads "
+                        "(num_key_value_heads): the one must be a multiple of the other")  # fmt: skip
+    return found
+
+
+def _says_tied(config: Mapping[str, Any]) -> bool:
+    """Either place may say so: transformers 4.52 to 4.57 wrote the truth into text_config alone."""
+    return any(part.get("tie_word_embeddings") is True for part in (config, text_part(config)))
+
+
+def _untied(config: Mapping[str, Any]) -> dict[str, Any]:
+    nested = config.get("text_config")
+    inner = {"text_config": {**nested, "tie_word_embeddings": False}} if isinstance(nested, Mapping) else {}
+    return {**config, "tie_word_embeddings": False, **inner}
+
+
+def _dtype(config: Mapping[str, Any], where: Path) -> str:
+    for part in (config, text_part(config)):
+        for key in ("dtype", "torch_dtype"):
+            given = part.get(key)
+            if given:
+                name = str(given).removeprefix("torch.")
+                if name not in DTYPES:
+                    raise UserError(f"{where}: {key} is {given!r}; give one of {', '.join(DTYPES)}")
+                return name
+    return "bfloat16"
+
+
+def _quantisation(config: Mapping[str, Any], where: Path) -> str | None:
+    given = config.get("quantization_config", text_part(config).get("quantization_config"))
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not isinstance(given.get("quant_method"), str):
+        raise UserError(f"{where}: quantization_config must be a mapping that names its quant_method, not {given!r}")
+    return str(given["quant_method"])
+
+
+# --- weights and identity -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Weights that are whole, and config.json as they need it."""
+
+    weights: Weights
+    config: Mapping[str, Any]
+    tied: bool
+    remarks: tuple[str, ...]
+    hashes: FileHashes
+
+
+def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, quantised: bool, scan: bool
+                  ) -> _Found:
+    tied, hashes = _says_tied(config), FileHashes()
+    weights = find_weights(folder)
+    own_head, remarks = check_tensors(weights, needed, tied=tied, quantised=quantised)
+    if not scan:
+        return _Found(weights, config, tied, remarks, hashes)
+    scans = scan_weights(weights, hashes)
+    if not (tied and own_head) or head_is_embedding(weights, scans):
+        return _Found(weights, config, tied, remarks, hashes)
+    remark = ("config.json says that the output matrix is the word embeddings (tie_word_embeddings), but the weights hold "
+              "another: theirs is used, as transformers does")  # fmt: skip
+    return _Found(weights, _untied(config), False, (*remarks, remark), hashes)
+
+
+def _fingerprint(folder: Path, found: _Found, notes: list[str]) -> str:
+    names = ("config.json", "generation_config.json", *TOKENIZER_FILES, *TEMPLATE_FILES, *PROCESSOR_FILES)
+    files = [folder / name for name in names if (folder / name).is_file()]
+    return found.hashes.combined([*found.weights.files, *files], notes)
+
+
+def switch_problem(running: Checkpoint, wanted: Checkpoint) -> str | None:
+    """Why an engine that runs one checkpoint cannot take the weights of another, in a few words; None when it can."""
+    if running.network != wanted.network:
+        return "their config.json describe different networks"
+    for what, names in (("tokenizers", TOKENIZER_FILES), ("processor settings", PROCESSOR_FILES)):
+        for name in names:
+            if _content(running.served / name) != _content(wanted.served / name):
+                return f"their {what} differ ({name})"
+    ours, theirs = (
+        {canonical_name(name): shape for name, shape in c.weights.shapes().items()} for c in (running, wanted)
+    )
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            return f"weight '{name}' is {_shape(ours.get(name))} in one and {_shape(theirs.get(name))} in the other"
+    return None
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else " x ".join(map(str, shape)) or "a scalar"
+
+
+def _network(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _network(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in _NOT_THE_NETWORK
+    }
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

@@ -1,0 +1,262 @@
+"""Reading a checkpoint's files once: their sha256 and, of weights, whether every value is finite. Remembered.
+
+Weights are gigabytes, so one pass over a file does all that needs its bytes, several files at a time, and a file is
+read again only when its size or times have changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+
+from mmrope_eval.errors import UserError
+
+PIECE = 1 << 22
+"""Bytes read at a time: small enough to stay in a core's cache for both passes over it."""
+
+WORTH_A_LINE = 2 * 10**9
+"""Bytes from which on reading is announced."""
+
+MAX_HEADER = 100_000_000
+"""What the safetensors library itself allows."""
+
+# dtype of a safetensors header -> (numpy type of the bits, the bits that are all set in a value that is not finite)
+_NOT_FINITE: Mapping[str, tuple[type[np.unsignedinteger[Any]], int]] = {
+    "F64": (np.uint64, 0x7FF0_0000_0000_0000),
+    "F32": (np.uint32, 0x7F80_0000),
+    "F16": (np.uint16, 0x7C00),
+    "BF16": (np.uint16, 0x7F80),
+    "F8_E5M2": (np.uint8, 0x7C),
+    "F8_E4M3": (np.uint8, 0x7F),
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor by its file's header."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    """Offsets in bytes from the start of the file."""
+    end: int
+
+
+@dataclass(frozen=True)
+class WeightScan:
+    """What one pass over a safetensors file found."""
+
+    digest: str
+    """sha256 of the whole file, in hexadecimal."""
+    not_finite: tuple[str, ...] = ()
+    """Tensors that hold a nan or an infinity."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of the values alone, of word embeddings and output matrix: are they the same numbers?"""
+
+
+def cache_home() -> Path:
+    """Where what can be made again is kept: `mmrope-eval` in $XDG_CACHE_HOME, by default ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrope-eval"
+
+
+class FileHashes:
+    """sha256 of files. A file is read again only when its size or its times have changed.
+
+    The memory lives under `directory`, by default `mmrope-eval/hashes` in the user's cache folder ($XDG_CACHE_HOME).
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = directory or cache_home() / "hashes"
+
+    def of(self, path: Path) -> str:
+        """sha256 of one file's content, in hexadecimal. Raises `UserError` when it cannot be read."""
+        known = self._recall(path, "")
+        if known is not None and len(known) == 64:
+            return known
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
+        self._remember(path, "", digest)
+        return digest
+
+    def combined(self, paths: Iterable[Path], notes: Iterable[str] = ()) -> str:
+        """sha256 over the names and contents of several files, and over what was done differently than they say."""
+        lines = sorted(f"{path.name} {self.of(path)}" for path in paths)
+        return hashlib.sha256("\n".join([*lines, *notes]).encode()).hexdigest()
+
+    def scan(self, paths: Sequence[Path], headers: Mapping[Path, Mapping[str, TensorInfo]],
+             contents_of: frozenset[str]) -> dict[Path, WeightScan]:
+        """Read weights, in parallel over files: their hashes, and what in them is not finite.
+
+        `headers` are `read_header`'s, `contents_of` the tensors of which a hash of their own is wanted. Raises
+        `UserError` when a file cannot be read.
+        """
+        wanted = {path: contents_of & headers[path].keys() for path in paths}
+        found = {path: scan for path in paths if (scan := self._recall_scan(path, wanted[path])) is not None}
+        missing = [path for path in paths if path not in found]
+        with ReadProgress(sum(path.stat().st_size for path in missing), len(missing)) as progress:
+            workers = max(1, min(8, len(missing), os.cpu_count() or 1))
+            with ThreadPoolExecutor(workers) as pool:
+                scans = pool.map(lambda path: scan_file(path, headers[path], wanted[path], progress), missing)
+                for path, scan in zip(missing, scans, strict=True):
+                    found[path] = scan
+                    self._remember(path, "scan", json.dumps(asdict(scan)))
+                    self._remember(path, "", scan.digest)
+        return found
+
+    def _recall_scan(self, path: Path, contents_of: frozenset[str]) -> WeightScan | None:
+        try:
+            known = json.loads(self._recall(path, "scan") or "")
+            scan = WeightScan(known["digest"], tuple(known["not_finite"]), known["contents"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        return scan if contents_of <= scan.contents.keys() else None
+
+    def _memory(self, path: Path, kind: str) -> Path:
+        stat = path.stat()
+        key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
+        # A copy that keeps size and time of modification still has a change time of its own.
+        key += f"\n{stat.st_ctime_ns}" if kind else ""
+        name = hashlib.sha256(key.encode()).hexdigest()
+        return self.directory / (f"{name}.{kind}" if kind else name)
+
+    def _recall(self, path: Path, kind: str) -> str | None:
+        with contextlib.suppress(OSError, ValueError):
+            return self._memory(path, kind).read_text(encoding="ascii")
+        return None
+
+    def _remember(self, path: Path, kind: str, text: str) -> None:
+        # A cache folder that cannot be written costs time, not the run.
+        with contextlib.suppress(OSError):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self.directory, delete=False, encoding="ascii") as file:
+                file.write(text)
+            Path(file.name).replace(self._memory(path, kind))
+
+
+class ReadProgress:
+    """A line on stderr while much is read: at the end of a second, and where stderr is no terminal once."""
+
+    def __init__(self, total: int, files: int, stream: TextIO | None = None) -> None:
+        self._total, self._files, self._stream = total, files, stream or sys.stderr
+        self._done, self._said, self._began, self._lock = 0, 0.0, time.monotonic(), Lock()
+        self._live = total >= WORTH_A_LINE
+
+    def __enter__(self) -> ReadProgress:
+        if self._live:
+            print(f"reading {self._total / 1e9:.1f} GB of weights in {self._files} files, once: hashes, and whether "
+                  "every value is finite", file=self._stream)  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live and self._stream.isatty():
+            print(file=self._stream)
+
+    def add(self, count: int) -> None:
+        """Another `count` bytes are read; from any thread."""
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if self._live and self._stream.isatty() and now - self._said > 1:
+                self._said = now
+                rate = self._done / max(now - self._began, 1e-9)
+                left = (self._total - self._done) / rate
+                print(f"\r{self._done / 1e9:.1f} of {self._total / 1e9:.1f} GB, {rate / 1e9:.2f} GB/s, "
+                      f"{left:.0f} s to go ", end="", file=self._stream, flush=True)  # fmt: skip
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """All tensors of a safetensors file, by its header alone. Raises `UserError` for a damaged or truncated file."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+            if start.startswith(b"version https://git-lfs"):
+                raise UserError(f"{path} is a Git LFS pointer, not the weights: run 'git lfs pull' in its folder")
+            length = int.from_bytes(start[:8], "little")
+            if len(start) < 8 or length > MAX_HEADER:
+                raise ValueError("its header is not one")
+            file.seek(8)
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        begin = 8 + length
+        found = {str(name): _info(path, entry, begin) for name, entry in header.items()}
+        end = max((tensor.end for tensor in found.values()), default=begin)
+        if path.stat().st_size < end:
+            raise ValueError(f"{end} bytes announced, {path.stat().st_size} present")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is not a complete safetensors file ({error}): download it again") from error
+    return found
+
+
+def _info(path: Path, entry: Mapping[str, Any], begin: int) -> TensorInfo:
+    first, last = (int(offset) for offset in entry["data_offsets"])
+    shape = tuple(int(size) for size in entry["shape"])
+    if not 0 <= first <= last or any(size < 0 for size in shape):
+        raise ValueError("offsets or shapes that cannot be")
+    return TensorInfo(path, str(entry["dtype"]), shape, begin + first, begin + last)
+
+
+def scan_file(
+    path: Path, tensors: Mapping[str, TensorInfo], contents_of: frozenset[str], progress: ReadProgress
+) -> WeightScan:
+    """One pass over a file. Raises `UserError` when it cannot be read."""
+    whole = hashlib.sha256()
+    bad: list[str] = []
+    contents: dict[str, str] = {}
+    try:
+        with path.open("rb") as file:
+            for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+                _skip(file, tensor.begin, whole, progress)
+                own = hashlib.sha256() if name in contents_of else None
+                if not _read_tensor(file, tensor, whole, own, progress):
+                    bad.append(name)
+                if own is not None:
+                    contents[name] = own.hexdigest()
+            _skip(file, path.stat().st_size, whole, progress)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
+    return WeightScan(whole.hexdigest(), tuple(bad), contents)
+
+
+def _skip(file: BinaryIO, until: int, whole: Any, progress: ReadProgress) -> None:
+    """Hash what lies between tensors: the header, padding."""
+    while (left := until - file.tell()) > 0:
+        piece = file.read(min(PIECE, left))
+        if not piece:
+            raise OSError("it became shorter while it was read")
+        whole.update(piece)
+        progress.add(len(piece))
+
+
+def _read_tensor(file: BinaryIO, tensor: TensorInfo, whole: Any, own: Any, progress: ReadProgress) -> bool:
+    """Hash one tensor; whether all of its values are finite."""
+    kind, mask = _NOT_FINITE.get(tensor.dtype, (None, 0))
+    finite = True
+    while (left := tensor.end - file.tell()) > 0:
+        piece = file.read(min(PIECE, left))
+        if not piece:
+            raise OSError("it became shorter while it was read")
+        whole.update(piece)
+        if own is not None:
+            own.update(piece)
+        if kind is not None and finite:
+            bits = np.frombuffer(piece, kind, count=len(piece) // kind().itemsize)
+            finite = int((bits & kind(mask)).max(initial=0)) != mask
+        progress.add(len(piece))
+    return finite

@@ -1,0 +1,339 @@
+"""How people name checkpoints: folders, globs, a training's folder, names on the hub, FOLDER=VARIANT, a YAML file.
+
+Nothing here reads a checkpoint; what comes out are folders, each with what was said about it. Everything wrong is one
+sentence with the word as it was typed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.models import hub
+from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint, some
+from mmrope_eval.steps import distinct_names, numbered, training_run, training_step, usable
+
+__all__ = ["ModelChoice", "make_labels", "resolve_models", "training_run", "training_step"]
+
+_SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/([0-9a-f]{40})")
+_MAGIC: Final = re.compile(r"[*?[]")
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """One checkpoint, as somebody chose it."""
+
+    path: Path
+    """An existing folder on this machine."""
+    named: str
+    """As it was typed."""
+    variant: str | None = None
+    """A variant's name or YAML path; None: what the command line or the checkpoint says."""
+    label: str | None = None
+    coordinates: str | None = None
+    prompts: str | None = None
+    revision: str | None = None
+    """The commit of a snapshot in the hub's cache, whether it was named by the hub's name or by its folder."""
+
+
+def resolve_models(words: Sequence[str], files: Sequence[Path] = (), *, say: Say | None = None) -> list[ModelChoice]:
+    """The checkpoints that words and YAML files name, in their order.
+
+    `say` hears what is skipped or downloaded, a line each; default: stderr. Raises UserError for what is not there,
+    cannot be read, or is named twice under the same variant and label.
+    """
+    tell = say or _to_stderr
+    found = [choice for word in words for choice in _resolve(word, None, tell)]
+    labels: dict[str, str] = {}
+    for file in files:
+        found += _read_file(Path(file), labels, tell)
+    seen: dict[tuple[Path, str | None, str | None], ModelChoice] = {}
+    for choice in found:
+        key = (choice.path.resolve(), choice.variant, choice.label)
+        if key in seen:
+            variant = f" with the variant '{choice.variant}'" if choice.variant else ""
+            raise UserError(f"checkpoint {choice.path} is named twice{variant}, by '{seen[key].named}' and by "
+                            f"'{choice.named}': leave one out, or give them different labels in a --models file")
+        seen[key] = choice
+    return found
+
+
+def _to_stderr(line: str) -> None:
+    print(f"mmrope-eval: {line}", file=sys.stderr)
+
+
+def _resolve(word: str, base: Path | None, say: Say, splits: bool = True) -> list[ModelChoice]:
+    """The checkpoints of one word. A relative path is relative to `base`; `splits`: FOLDER=VARIANT is allowed."""
+    if not word.strip():
+        raise UserError("a checkpoint's name is empty: give a folder")
+    folders = _local(word, base, say)
+    name, variant = word, None
+    if folders is None and splits and "=" in word:
+        name, variant = _split(word)
+        folders = _local(name, base, say)
+        if folders is None and "/" in variant and not variant.endswith((".yaml", ".yml")):
+            name, variant = word, None  # a folder that is not there, below one with a '=' in its name
+    if folders is None:
+        folders = _remote(name, base, say)
+    if folders is None:
+        raise UserError(_no_folder(name, base))
+    return [_choice(folder, word, variant) for folder in folders]
+
+
+def _split(word: str) -> tuple[str, str]:
+    """FOLDER=VARIANT at the last '='; a '=' before a wildcard belongs to the folder."""
+    name, _, variant = word.rpartition("=")
+    if not name or not variant:
+        part = "folder before" if not name else "variant after"
+        raise UserError(f"checkpoint '{word}' names no {part} its '=': write FOLDER=VARIANT, or the folder alone")
+    return (word, "") if _MAGIC.search(variant) else (name, variant)
+
+
+def _choice(folder: Path, named: str, variant: str | None) -> ModelChoice:
+    snapshot = _SNAPSHOT.fullmatch(folder.absolute().as_posix())
+    return ModelChoice(folder, named, variant or None, revision=snapshot[1] if snapshot else None)
+
+
+# --------------------------------------------------------------------------------------------------- on this machine
+
+
+def _local(name: str, base: Path | None, say: Say) -> list[Path] | None:
+    """The checkpoints below a path or a glob; None where there is nothing of that name."""
+    path = _path(name, base)
+    try:
+        if path.is_dir():
+            return _checkpoints_in(path, say)
+        if not path.exists():
+            return _matches(name, base, say) if _MAGIC.search(name) else None
+    except OSError as error:
+        raise UserError(f"checkpoint '{name}' cannot be read ({error.strerror}): give a folder") from error
+    also = ", or read it with --models" if path.suffix in (".yaml", ".yml") else ""
+    raise UserError(f"checkpoint '{name}' is a file: give its folder, '{path.parent}'{also}")
+
+
+def _path(name: str, base: Path | None) -> Path:
+    """A name as a path, `~` expanded."""
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:  # no such user
+        path = Path(name)
+    return path if base is None else base / path
+
+
+def _matches(name: str, base: Path | None, say: Say) -> list[Path] | None:
+    """The checkpoints that a glob matches, in natural order; None where it matches nothing."""
+    pattern = _path(name, None)
+    # Path.glob knows neither absolute patterns nor '..'.
+    found = glob.glob(str(pattern), root_dir=base, recursive=True)  # noqa: PTH207
+    paths = sorted((_path(one, base) for one in found), key=_natural)
+    folders = [path for path in paths if path.is_dir()]
+    if paths and not folders:
+        raise UserError(f"'{name}' matches files only ({some([path.name for path in paths])}): give folders")
+    below = {folder: _checkpoints_in(folder, say) for folder in folders}
+    whole = {folder: inside for folder, inside in below.items() if any(map(is_checkpoint, inside))}
+    if whole and len(whole) < len(below):
+        say(f"'{name}' also matches what holds no config.json, left out: "
+            f"{some([str(folder) for folder in below if folder not in whole])}")
+    chosen = [one for inside in (whole or below).values() for one in inside]
+    return list({one.resolve(): one for one in reversed(chosen)}.values())[::-1] or None
+
+
+def _checkpoints_in(folder: Path, say: Say) -> list[Path]:
+    """The folder, or the checkpoints of a training where it is a training's folder, by step."""
+    if is_checkpoint(folder):
+        return [folder]
+    steps = {child: int(found[1]) for child in folder.iterdir()
+             if (found := CHECKPOINT.fullmatch(child.name)) and child.is_dir()}
+    children = sorted(steps, key=lambda child: (steps[child], child.name))
+    whole = [child for child in children if is_checkpoint(child)]
+    if children and not whole:
+        raise UserError(f"'{folder}' is a training's folder, and none of its checkpoints "
+                        f"({some([child.name for child in children])}) holds a config.json: save them with "
+                        "save_pretrained()")
+    if len(whole) < len(children):
+        say(f"'{folder}': left out, as they hold no config.json: "
+            f"{some([child.name for child in children if child not in whole])}")
+    return whole or [folder]
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """A key that sorts checkpoint-2 before checkpoint-10."""
+    parts = re.split(r"([0-9]+)", path.as_posix())
+    return [(0, int(part), part) if part.isascii() and part.isdigit() else (1, 0, part) for part in parts]
+
+
+def _no_folder(name: str, base: Path | None) -> str:
+    """What is said of a name that is nothing here; the first half as it always was."""
+    where = f" (a path in this file is relative to the file's folder, '{base.resolve()}')" if base is not None else ""
+    close = _close(_path(name, base))
+    hint = f", did you mean '{close}'?" if close else ": give the path of a downloaded checkpoint"
+    if _MAGIC.search(name):
+        return f"checkpoint '{name}' matches nothing{where}: give a folder, or a pattern that folders match"
+    return f"checkpoint '{name}' is not a folder{where}{hint}"
+
+
+def _close(path: Path) -> Path | None:
+    """The folder that a path most likely means: each part that is not there replaced by its closest sibling."""
+    found = Path(path.anchor)
+    for part in path.parts[1 if path.anchor else 0:]:
+        if (found / part).is_dir():
+            found /= part
+            continue
+        try:
+            siblings = [child.name for child in (found if found.parts else Path()).iterdir() if child.is_dir()]
+        except OSError:
+            return None
+        match = difflib.get_close_matches(part, siblings, n=1)
+        if not match:
+            return None
+        found /= match[0]
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- on the hub
+
+
+def _remote(name: str, base: Path | None, say: Say) -> list[Path] | None:
+    """The checkpoints of a repository on the hub, out of its cache or downloaded; None for no repository's name."""
+    repo = hub.parse(name)
+    if repo is None:
+        return None
+    folder, lacks = hub.cached(repo)
+    if folder is None:
+        owner = _path(repo.name.split("/")[0], base)
+        if not lacks and (owner.is_dir() or _close(_path(repo.name, base))):
+            # A path with a mistake in it must not start a download of somebody's model.
+            raise UserError(f"{_no_folder(name, base)}; the hub's model of that name comes with `{repo.command}`")
+        folder = hub.download(repo, name, lacks, say)
+    return _checkpoints_in(folder, say)
+
+
+# ------------------------------------------------------------------------------------------------------ from a file
+
+
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class _Entry(BaseModel):
+    """A mapping in a --models file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    path: _Text
+    variant: _Text | None = None
+    label: _Text | None = None
+    coordinates: Literal["absolute", "thousand", "unit"] | None = None
+    prompts: _Text | None = None
+
+
+def _read_file(file: Path, labels: dict[str, str], say: Say) -> list[ModelChoice]:
+    """The checkpoints that a YAML file lists; `labels` are those given so far, with their places."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"--models {file} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, list) or not content:
+        raise UserError(f"--models {file} must hold a list of checkpoints, each a folder or a mapping of "
+                        f"{', '.join(_Entry.model_fields)}")
+    found: list[ModelChoice] = []
+    for number, entry in enumerate(content, 1):
+        where = f"--models {file}, entry {number}"
+        chosen = _read_entry(entry, where, file.parent, say)
+        for label in filter(None, (choice.label for choice in chosen)):
+            if label in labels:
+                raise UserError(f"{where}: label '{label}' is taken by {labels[label]}: give another")
+            labels[label] = where.removeprefix("--models ")
+        found += chosen
+    return found
+
+
+def _read_entry(content: Any, where: str, base: Path, say: Say) -> list[ModelChoice]:
+    """The checkpoints of one entry."""
+    try:
+        if isinstance(content, str):
+            found, given = _resolve(content, base, say), None
+        elif isinstance(content, dict):
+            given = _Entry.model_validate(content)
+            found = _resolve(given.path, base, say, splits=False)
+        else:
+            raise UserError(f"a folder or a mapping of {', '.join(_Entry.model_fields)} is needed, not {content!r}")
+        return [_with_words(choice, given, base, len(found)) for choice in found]
+    except ValidationError as error:
+        raise UserError(f"{where}: {_sentence(error)}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: int) -> ModelChoice:
+    """A choice with what its entry says; a variant's YAML path is relative to the file, as a folder's is."""
+    variant, label = choice.variant, None
+    if given is not None:
+        variant, label = given.variant, given.label
+    if label is not None and several > 1:
+        raise UserError(f"label '{label}' is for one checkpoint, and path '{choice.named}' means {several}: leave the "
+                        "label out")
+    if label is not None and (label != usable(label) or not label):
+        raise UserError(f"label '{label}' cannot name a folder: use letters and digits, without '/' and without a "
+                        "dot or a space at its ends")
+    if variant is not None and variant.endswith((".yaml", ".yml")):
+        variant = str(_path(variant, base))
+    found = replace(choice, variant=variant, label=label)
+    return found if given is None else replace(found, coordinates=given.coordinates, prompts=given.prompts)
+
+
+def _sentence(error: ValidationError) -> str:
+    """What is wrong with an entry, in our words; a misspelt key before the key that it leaves missing."""
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    key, value = str(first["loc"][0]), first["input"]
+    known = list(_Entry.model_fields)
+    if first["type"] in ("extra_forbidden", "invalid_key"):
+        close = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"the keys are {', '.join(known)}"
+        return f"unknown key '{key}', {hint}"
+    if first["type"] == "missing":
+        return f"key '{key}' is missing: every mapping needs one"
+    if first["type"] == "literal_error":
+        return f"{key} must be one of absolute, thousand, unit, not {value!r}"
+    if first["type"] == "string_too_short":
+        return f"{key} is empty: say what it is, or leave the key out"
+    return f"{key} must be text, not {value!r}" + ("" if isinstance(value, list | dict) else ": put it in quotes")
+
+
+# ------------------------------------------------------------------------------------------------------------ labels
+
+
+def make_labels(choices_with_variants: Sequence[tuple[ModelChoice, str]]) -> list[str]:
+    """A short, unique name for each (checkpoint, variant), usable as a folder's name: the part in which they differ.
+
+    A given label wins. Checkpoints are called after their folders, with parents where these repeat; a number follows
+    only where one folder is asked under two variants of one name.
+    """
+    pairs = [(choice.path.resolve(), usable(variant) or "variant") for choice, variant in choices_with_variants]
+    shown = {path: choice.path for (path, _), (choice, _) in zip(reversed(pairs), reversed(choices_with_variants),
+                                                                 strict=True)}
+    given = [choice.label for choice, _ in choices_with_variants]
+    names = dict(zip(shown, distinct_names(list(shown.values()), {one for one in given if one}), strict=True))
+    several = {label for label in given if label and given.count(label) > 1}
+    variants = {variant for _, variant in pairs}
+    labels: list[str] = []
+    for (path, variant), label in zip(pairs, given, strict=True):
+        if label:
+            labels.append(f"{label}--{variant}" if label in several else label)
+        elif len(names) == 1:
+            labels.append(variant)
+        else:
+            labels.append(names[path] if len(variants) == 1 else f"{names[path]}--{variant}")
+    # Given labels keep their place: numbers go to the others.
+    fixed = [label for label, own in zip(labels, given, strict=True) if own and own not in several]
+    rest = iter(numbered([label for label, own in zip(labels, given, strict=True) if not own or own in several], fixed))
+    return [label if own and own not in several else next(rest) for label, own in zip(labels, given, strict=True)]

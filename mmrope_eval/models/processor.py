@@ -1,0 +1,228 @@
+"""Processor settings of a checkpoint: how pixels are normalised and cut, and the limits on pictures and videos.
+
+Pictures and frames are resized before a processor sees them, so its limits have to be read and obeyed here. Files and
+their order are transformers': the nested part of processor_config.json, then the file of its own, and for videos at
+last the pictures' file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.models.config import ConfigPart, Count, parse_part, read_json
+from mmrope_eval.models.family import ModelFamily, VisionGeometry
+
+IMAGE_FILE = "preprocessor_config.json"
+VIDEO_FILE = "video_preprocessor_config.json"
+NESTED_FILE = "processor_config.json"
+
+VIDEO_PROCESSORS = ("Qwen2VLVideoProcessor", "Qwen3VLVideoProcessor")
+
+UNSAID = (56 * 56, 28 * 28 * 1280)
+"""Fewest and most pixels of transformers' image processor where a file says neither."""
+
+BICUBIC = (3, "bicubic", "BICUBIC")
+
+Channels = Annotated[list[Annotated[float, Field(strict=False)]], Field(min_length=3, max_length=3)]
+
+
+class ProcessorPart(ConfigPart):
+    """What image and video processors have in common."""
+
+    patch_size: Count
+    temporal_patch_size: Count
+    merge_size: Count
+    image_mean: Channels
+    image_std: Channels
+    size: Mapping[str, Any] | None = None
+    min_pixels: Count | None = None
+    max_pixels: Count | None = None
+    do_resize: bool | None = None
+    do_center_crop: bool | None = None
+    resample: int | str | None = None
+
+    def limits(self) -> tuple[int | None, int | None]:
+        """(fewest, most) pixels; a number of its own goes before `size`, as in transformers."""
+        size = self.size or {}
+        low = self.min_pixels or size.get("shortest_edge") or size.get("min_pixels")
+        high = self.max_pixels or size.get("longest_edge") or size.get("max_pixels")
+        return low, high
+
+
+class VideoPart(ProcessorPart):
+    """A video processor's own."""
+
+    fps: float | int | None = None
+    num_frames: Count | None = None
+    min_frames: Count | None = None
+    max_frames: Count | None = None
+    cap_pixels_per_frame: bool | None = None
+    max_video_tokens: Count | None = None
+
+
+@dataclass(frozen=True)
+class ProcessorSettings:
+    """What a checkpoint's processor files say."""
+
+    limits: Mapping[str, int | float]
+    """Fields of `MediaPolicy` that they decide."""
+    sources: Mapping[str, str]
+    """By such a field: file and key."""
+    mended: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Files that an engine must see otherwise, with their content: names of classes that transformers dropped."""
+    remarks: tuple[str, ...] = ()
+
+
+def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) -> ProcessorSettings:
+    """Read and check a checkpoint's processor files. Raises `UserError` naming the file, the key and what to do."""
+    nested = read_json(folder / NESTED_FILE) if (folder / NESTED_FILE).is_file() else {}
+    image_place, image_raw = _image(folder, nested, family)
+    image = parse_part(ProcessorPart, image_raw, image_place)
+    _check(image, image_place, geometry)
+    video_place, video_raw = _video(folder, nested)
+    limits: dict[str, int | float] = {}
+    sources: dict[str, str] = {}
+    low, high = _pixels(image, image_place)
+    limits |= {"image_min_pixels": low, "image_max_pixels": high}
+    sources |= dict.fromkeys(("image_min_pixels", "image_max_pixels"), image_place)
+    if video_raw is not None:
+        video = parse_part(VideoPart, {**_shared(image), **video_raw}, video_place)
+        _check(video, video_place, geometry)
+        found = _video_limits(video, image, video_place, family, geometry)
+        limits |= found
+        sources |= dict.fromkeys(found, video_place)
+    mended, remarks = _mend(folder, nested, family)
+    return ProcessorSettings(limits, sources, mended, remarks)
+
+
+def _image(folder: Path, nested: Mapping[str, Any], family: ModelFamily) -> tuple[str, Mapping[str, Any]]:
+    own = read_json(folder / IMAGE_FILE) if (folder / IMAGE_FILE).is_file() else None
+    inside = nested.get("image_processor")
+    if isinstance(inside, Mapping):
+        _agree(folder, inside, own)
+        return f"{folder / NESTED_FILE} (image_processor)", inside
+    if own is None:
+        raise UserError(f"checkpoint '{folder}' has no {IMAGE_FILE}: copy it from the model that it was trained from, for "
+                        f"example 'hf download {family.base} {IMAGE_FILE} --local-dir .'")  # fmt: skip
+    return str(folder / IMAGE_FILE), own
+
+
+def _agree(folder: Path, inside: Mapping[str, Any], own: Mapping[str, Any] | None) -> None:
+    """Two copies of the pictures' settings must say the same, of what bears on pixels."""
+    for key in ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "min_pixels", "max_pixels",
+                "size"):  # fmt: skip
+        if own is not None and own.get(key) is not None and inside.get(key) is not None and own[key] != inside[key]:
+            raise UserError(f"{folder}: {key} is {own[key]} in {IMAGE_FILE} and {inside[key]} in {NESTED_FILE} (which "
+                            "transformers reads first): make them one")  # fmt: skip
+
+
+def _video(folder: Path, nested: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
+    inside = nested.get("video_processor")
+    if isinstance(inside, Mapping):
+        return f"{folder / NESTED_FILE} (video_processor)", inside
+    path = folder / VIDEO_FILE
+    return str(path), read_json(path) if path.is_file() else None
+
+
+def _shared(image: ProcessorPart) -> dict[str, Any]:
+    """What a video file may leave out; transformers then takes its class's own, which are the pictures'."""
+    names = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
+    return {name: getattr(image, name) for name in names}
+
+
+def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
+    config = {"patch_size": geometry.patch_size, "merge_size": geometry.merge_size,
+              "temporal_patch_size": geometry.temporal_patch_size}  # fmt: skip
+    names = {"merge_size": "spatial_merge_size"}
+    for key, wanted in config.items():
+        if getattr(part, key) != wanted:
+            raise UserError(f"{place}: {key} is {getattr(part, key)}, and vision_config of config.json has "
+                            f"{names.get(key, key)} {wanted}: put the files of one model together")  # fmt: skip
+    if not all(value > 0 for value in part.image_std):
+        raise UserError(f"{place}: image_std must be three numbers above zero, not {part.image_std}")
+    if part.do_resize is False:
+        raise UserError(f"{place}: do_resize is false, but pictures of any size are asked here and have to be resized: take it "
+                        "out")  # fmt: skip
+    if part.do_center_crop:
+        raise UserError(f"{place}: do_center_crop is true, which cuts pictures; this project shows them whole: take it out")
+    if part.resample is not None and part.resample not in BICUBIC:
+        raise UserError(f"{place}: resample is {part.resample!r}; pictures are resized with the bicubic filter (3) here")
+
+
+def _pixels(part: ProcessorPart, place: str) -> tuple[int, int]:
+    low, high = (given if given is not None else unsaid for given, unsaid in zip(part.limits(), UNSAID, strict=True))
+    for name, value in (("fewest", low), ("most", high)):
+        if type(value) is not int or value < 1:
+            raise UserError(f"{place}: the {name} pixels of a picture (min_pixels, max_pixels, or size with shortest_edge and "
+                            f"longest_edge) must be a whole number above zero, not {value!r}")  # fmt: skip
+    if low > high:
+        raise UserError(f"{place}: min_pixels (shortest_edge) is {low}, above max_pixels (longest_edge), {high}")
+    return low, high
+
+
+def _video_limits(video: VideoPart, image: ProcessorPart, place: str, family: ModelFamily, geometry: VisionGeometry
+                  ) -> dict[str, int | float]:
+    """Limits on videos as fields of `MediaPolicy`.
+
+    A processor of transformers 4.52 or later that found no file for videos took the pictures' limits and saved them as
+    the videos' own; such a copy says nothing.
+    """
+    names = {"fps": "video_fps", "num_frames": "video_frames", "min_frames": "video_min_frames",
+             "max_frames": "video_max_frames"}  # fmt: skip
+    found: dict[str, int | float] = {ours: value for key, ours in names.items()
+                                     if (value := getattr(video, key)) is not None}  # fmt: skip
+    if video.limits() in ((None, None), image.limits()):
+        return found
+    low, high = _pixels(video, place)
+    if family.video.limits == "frame":
+        found |= {"frame_min_pixels": low, "frame_max_pixels": high}
+        if video.cap_pixels_per_frame and video.max_video_tokens:
+            found["video_max_tokens"] = video.max_video_tokens
+        return found
+    cell = geometry.factor**2
+    found |= {"video_max_tokens": max(1, high // (geometry.temporal_patch_size * cell)), "video_min_pixels": low,
+              "frame_min_pixels": cell, "frame_max_pixels": max(cell, high)}  # fmt: skip
+    if video.cap_pixels_per_frame and video.max_video_tokens:
+        found["frame_max_pixels"] = video.max_video_tokens * cell
+    return found
+
+
+def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
+          ) -> tuple[dict[str, Mapping[str, Any]], tuple[str, ...]]:
+    """Processor files with classes that the installed transformers has. `UserError` for another family's class."""
+    mended: dict[str, Mapping[str, Any]] = {}
+    remarks: list[str] = []
+    present = family.image_processors[0]
+    videos = VIDEO_PROCESSORS[1] if family.video.limits == "video" else VIDEO_PROCESSORS[0]
+
+    def checked(part: Mapping[str, Any], key: str, place: str, right: str) -> dict[str, Any] | None:
+        given = part.get(key)
+        if given == right or (key == "image_processor_type" and given in (f"{right}Fast", f"{right}Pil")):
+            return None
+        old = (*family.image_processors, *VIDEO_PROCESSORS, "Qwen2_5_VLVideoProcessor", None)
+        if given not in old:
+            raise UserError(f"{place}: {key} is '{given}', which is not {family.title}'s: put {right} there, or copy the file "
+                            "from the model that it was trained from")  # fmt: skip
+        remarks.append(f"{key} '{given}' of {Path(place).name} read as {right}")
+        return {**part, key: right}
+
+    for name, key, right in ((IMAGE_FILE, "image_processor_type", present), (VIDEO_FILE, "video_processor_type", videos)):
+        if (folder / name).is_file():
+            part = checked(read_json(folder / name), key, str(folder / name), right)
+            if part is not None:
+                mended[name] = part
+    inside = dict(nested)
+    for section, key, right in (("image_processor", "image_processor_type", present),
+                                ("video_processor", "video_processor_type", videos)):  # fmt: skip
+        if isinstance(nested.get(section), Mapping):
+            part = checked(nested[section], key, str(folder / NESTED_FILE), right)
+            if part is not None:
+                inside[section] = part
+                mended[NESTED_FILE] = inside
+    return mended, tuple(remarks)

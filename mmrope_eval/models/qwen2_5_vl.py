@@ -1,0 +1,57 @@
+"""Qwen2.5-VL (arXiv 2502.13923): what the paper's models start from."""
+
+from __future__ import annotations
+
+from mmrope_eval.models.config import Count, TextConfig, VisionConfig
+from mmrope_eval.models.family import ModelFamily, VideoRule, VisionGeometry
+from mmrope_eval.models.qwen2_vl import FLAT_KEYS
+from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, linear, norm
+
+
+class Qwen2_5VLVision(VisionConfig):  # noqa: N801 - the family's own spelling
+    """Window attention and gated MLPs; `out_hidden_size` is the language model's width."""
+
+    intermediate_size: Count = 3420
+    out_hidden_size: Count = 3584
+
+
+def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
+    """All tensors: a decoder with biases on q, k, v, and an encoder of RMS norms and gated MLPs."""
+    assert isinstance(vision, Qwen2_5VLVision)
+    width, inner = vision.hidden_size, vision.intermediate_size
+    patch = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
+    shapes = decoder_tensors(text, qkv_bias=True, out_bias=False, qk_norm=False)
+    shapes[f"{VISION}patch_embed.proj.weight"] = (width, *patch)
+    for block in range(vision.depth):
+        name = f"{VISION}blocks.{block}"
+        shapes |= dict(norm(f"{name}.norm1", width)) | dict(norm(f"{name}.norm2", width))
+        shapes |= dict(linear(f"{name}.attn.qkv", 3 * width, width, bias=True))
+        shapes |= dict(linear(f"{name}.attn.proj", width, width, bias=True))
+        shapes |= dict(linear(f"{name}.mlp.gate_proj", inner, width, bias=True))
+        shapes |= dict(linear(f"{name}.mlp.up_proj", inner, width, bias=True))
+        shapes |= dict(linear(f"{name}.mlp.down_proj", width, inner, bias=True))
+    shapes |= dict(norm(f"{VISION}merger.ln_q", width))
+    shapes |= dict(linear(f"{VISION}merger.mlp.0", vision.merged_width, vision.merged_width, bias=True))
+    shapes |= dict(linear(f"{VISION}merger.mlp.2", vision.out_hidden_size, vision.merged_width, bias=True))
+    return shapes
+
+
+QWEN2_5_VL = ModelFamily(
+    name="qwen2.5-vl",
+    title="Qwen2.5-VL",
+    model_type="qwen2_5_vl",
+    stock_variant="mrope",
+    hf_class="Qwen2_5_VLForConditionalGeneration",
+    vllm_class="vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VLForConditionalGeneration",
+    text=TextConfig,
+    vision=Qwen2_5VLVision,
+    tensors=tensors,
+    published=VisionGeometry(patch_size=14, merge_size=2, temporal_patch_size=2),
+    image_processors=("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil",
+                      "Qwen2_5_VLImageProcessor", "Qwen2_5_VLImageProcessorFast"),
+    video=VideoRule(layout="block", timed=True, limits="frame"),
+    image_limits=(56 * 56, 16384 * 28 * 28),
+    frame_limits=(128 * 28 * 28, 768 * 28 * 28),
+    base="Qwen/Qwen2.5-VL-7B-Instruct",
+    text_required=FLAT_KEYS,
+)  # fmt: skip

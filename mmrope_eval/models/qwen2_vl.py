@@ -1,0 +1,65 @@
+"""Qwen2-VL (arXiv 2409.12191): the base of VideoRoPE's and HoPE's public checkpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mmrope_eval.models.config import Count, TextConfig, VisionConfig
+from mmrope_eval.models.family import ModelFamily, VideoRule, VisionGeometry
+from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, linear, norm
+
+FLAT_KEYS = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+
+
+class Qwen2VLVision(VisionConfig):
+    """`hidden_size` is the language model's width here; the encoder's own is `embed_dim`."""
+
+    embed_dim: Count = 1280
+    mlp_ratio: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] = 4
+
+    @property
+    def merged_width(self) -> int:
+        """Channels of a merged cell before the merger's linear layers."""
+        return self.embed_dim * self.spatial_merge_size**2
+
+
+def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
+    """All tensors: a decoder with biases on q, k, v, and an encoder of LayerNorms and two-layer MLPs."""
+    assert isinstance(vision, Qwen2VLVision)
+    width, inner = vision.embed_dim, int(vision.embed_dim * vision.mlp_ratio)
+    patch = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
+    shapes = decoder_tensors(text, qkv_bias=True, out_bias=False, qk_norm=False)
+    shapes[f"{VISION}patch_embed.proj.weight"] = (width, *patch)
+    for block in range(vision.depth):
+        name = f"{VISION}blocks.{block}"
+        shapes |= dict(norm(f"{name}.norm1", width, bias=True)) | dict(norm(f"{name}.norm2", width, bias=True))
+        shapes |= dict(linear(f"{name}.attn.qkv", 3 * width, width, bias=True))
+        shapes |= dict(linear(f"{name}.attn.proj", width, width, bias=True))
+        shapes |= dict(linear(f"{name}.mlp.fc1", inner, width, bias=True))
+        shapes |= dict(linear(f"{name}.mlp.fc2", width, inner, bias=True))
+    shapes |= dict(norm(f"{VISION}merger.ln_q", width, bias=True))
+    shapes |= dict(linear(f"{VISION}merger.mlp.0", vision.merged_width, vision.merged_width, bias=True))
+    shapes |= dict(linear(f"{VISION}merger.mlp.2", vision.hidden_size, vision.merged_width, bias=True))
+    return shapes
+
+
+QWEN2_VL = ModelFamily(
+    name="qwen2-vl",
+    title="Qwen2-VL",
+    model_type="qwen2_vl",
+    stock_variant="mrope",
+    hf_class="Qwen2VLForConditionalGeneration",
+    vllm_class="vllm.model_executor.models.qwen2_vl:Qwen2VLForConditionalGeneration",
+    text=TextConfig,
+    vision=Qwen2VLVision,
+    tensors=tensors,
+    published=VisionGeometry(patch_size=14, merge_size=2, temporal_patch_size=2),
+    image_processors=("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil"),
+    video=VideoRule(layout="block", timed=False, limits="frame"),
+    image_limits=(56 * 56, 16384 * 28 * 28),
+    frame_limits=(128 * 28 * 28, 768 * 28 * 28),
+    base="Qwen/Qwen2-VL-7B-Instruct",
+    text_required=FLAT_KEYS,
+)

@@ -1,0 +1,289 @@
+"""What a config.json says about rotation, in whatever way its writer put it, and which variant follows.
+
+Nothing is guessed: a key with "rope" in its name is read, or it is a question that `--variant` answers. Two places that
+disagree are named both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.models.family import ModelFamily
+from mmrope_eval.rope import VariantError, load_variant
+
+VARIANT_KEY: Final = "mm_rope"
+"""Our key of config.json: a name, or a mapping."""
+
+_KNOWN_TO_TRANSFORMERS = {"rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor"}
+_READ = {VARIANT_KEY, "circle_rope", "rope_pos_id_version", "rope_pos_id_stride"}
+_SCALING_KEYS = {
+    "type", "rope_type", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor",
+    "mrope_section", "mrope_interleaved", "rope_theta", "partial_rotary_factor", "finetuned",
+}  # fmt: skip
+_PLAIN = {"default", "mrope"}
+_SCALINGS = {"linear": "linear", "ntk": "ntk", "yarn": "yarn"}
+_SCALING_READS = {
+    "linear": {"factor"}, "ntk": {"factor"},
+    "yarn": {"factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"},
+}  # fmt: skip
+_PACKAGE_FIELDS = {"alpha", "radius", "method", "move_to_origin", "dff_rate", "move_to_positive"}
+
+
+@dataclass(frozen=True)
+class RopeConfig:
+    """Rotation by config.json."""
+
+    theta: float
+    rotary_dim: int
+    section: tuple[int, ...] | None
+    """`mrope_section`, as written."""
+    scaling: Mapping[str, Any] | None
+    """Context scaling in our terms; None for none."""
+    scaling_problem: str | None
+    """Why its context scaling cannot be obeyed; another, given with `--set scaling`, is what helps."""
+    named: str | Mapping[str, Any] | None
+    """The variant that the file names, as `load_variant` takes it."""
+    named_by: str = ""
+    """The key that names it."""
+    questions: tuple[str, ...] = field(default=())
+    """What only `--variant` can decide; one sentence each."""
+
+
+def read_rope(config: Mapping[str, Any], family: ModelFamily, *, head_dim: int, max_position: int, where: str
+              ) -> RopeConfig:
+    """Rotation by config.json. Raises `UserError` naming `where` and the keys, for what --variant cannot decide."""
+    places = _places(config)
+    scaled = _scaling_places(places)
+    theta = _theta(places, scaled, where)
+    partial = _agreeing("partial_rotary_factor", [*places, *scaled], where)
+    section = _agreeing("mrope_section", scaled, where)
+    if section is not None and not (isinstance(section, list) and len(section) == 3
+                                    and all(type(n) is int and n >= 0 for n in section)):
+        raise UserError(f"{where}: mrope_section must be three counts of rotary pairs, not {section!r}")
+    named, by, questions = _named_variant(places, where)
+    if named is None:
+        questions += _foreign_keys(config, places, where) + _architecture(config, family, where)
+        questions += _interleaving(scaled, family, where)
+    try:
+        scaling, problem = _scaling(scaled, max_position, where), None
+    except UserError as error:
+        scaling, problem = None, str(error)
+    return RopeConfig(
+        theta=theta,
+        rotary_dim=_rotary_dim(head_dim, partial, where),
+        section=tuple(section) if section else None,
+        scaling=scaling,
+        scaling_problem=problem,
+        named=named,
+        named_by=by,
+        questions=tuple(questions),
+    )
+
+
+Place = tuple[str, Mapping[str, Any]]
+
+
+def _places(config: Mapping[str, Any]) -> list[Place]:
+    """Where the language model's keys may stand, each with a name for messages."""
+    nested = config.get("text_config")
+    found: list[Place] = [("the top", config)]
+    return [*found, ("text_config", nested)] if isinstance(nested, Mapping) else found
+
+
+def _scaling_places(places: Sequence[Place]) -> list[Place]:
+    return [(f"{key} of {name}", part[key]) for name, part in places for key in ("rope_parameters", "rope_scaling")
+            if isinstance(part.get(key), Mapping)]  # fmt: skip
+
+
+def _agreeing(key: str, places: Sequence[Place], where: str) -> Any:
+    """The one value that all places give a key; None where none does. `UserError` naming two that disagree."""
+    given = [(name, part[key]) for name, part in places if part.get(key) is not None]
+    for name, value in given[1:]:
+        if value != given[0][1]:
+            raise UserError(f"{where} has two copies of {key} that disagree: {given[0][1]!r} at {given[0][0]} and "
+                            f"{value!r} at {name}; make them one")  # fmt: skip
+    return given[0][1] if given else None
+
+
+def _theta(places: Sequence[Place], scaled: Sequence[Place], where: str) -> float:
+    theta = _agreeing("rope_theta", [*places, *scaled], where)
+    if theta is None:
+        raise UserError(f"{where} has no rope_theta, the rotary base: put the number that the model was trained with there")
+    if isinstance(theta, bool) or not isinstance(theta, int | float) or not 1 < theta < float("inf"):
+        raise UserError(f"{where}: rope_theta must be a number above one, not {theta!r}")
+    return float(theta)
+
+
+def _rotary_dim(head_dim: int, partial: Any, where: str) -> int:
+    share = 1 if partial is None else partial
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise UserError(f"{where}: partial_rotary_factor must be a share between 0 and 1, not {partial!r}")
+    return int(head_dim * share)
+
+
+# --- which variant ------------------------------------------------------------------------------------------------
+
+
+def _named_variant(places: Sequence[Place], where: str) -> tuple[str | Mapping[str, Any] | None, str, list[str]]:
+    """(the variant, the key that names it, questions); keys of the top and of text_config must agree."""
+    readings: list[tuple[str, str | Mapping[str, Any]]] = []
+    questions: list[str] = []
+    for name, part in places:
+        for key, read in ((VARIANT_KEY, _mm_rope), ("circle_rope", _circle_rope), ("rope_pos_id_version", _v2pe)):
+            if part.get(key) is None:
+                continue
+            try:
+                readings.append((f"{key} of {name}", read(part)))
+            except VariantError as error:
+                questions.append(f"{where}, {key} of {name}: {error}")
+    for name, spec in readings[1:]:
+        if not _same(spec, readings[0][1]):
+            questions.append(f"{where} names two variants: {_spelled(readings[0][1])} at {readings[0][0]} and "
+                             f"{_spelled(spec)} at {name}")  # fmt: skip
+    if questions or not readings:
+        return None, "", questions
+    return readings[0][1], readings[0][0].removesuffix(" of the top"), []
+
+
+def _same(one: str | Mapping[str, Any], other: str | Mapping[str, Any]) -> bool:
+    try:
+        return load_variant(one).fingerprint == load_variant(other).fingerprint
+    except VariantError:
+        return one == other
+
+
+def _spelled(spec: str | Mapping[str, Any]) -> str:
+    return f"'{spec}'" if isinstance(spec, str) else str(dict(spec))
+
+
+def _mm_rope(part: Mapping[str, Any]) -> str | Mapping[str, Any]:
+    found = part[VARIANT_KEY]
+    if not isinstance(found, str | Mapping):
+        raise VariantError(f"it must be a variant's name or a mapping, not {found!r}")
+    return found
+
+
+def _circle_rope(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """CircleRoPE's own key (lose4578/CircleRoPE, code/config.json)."""
+    found = part["circle_rope"]
+    if not isinstance(found, Mapping):
+        raise VariantError(f"it must be a mapping, not {found!r}")
+    if found.get("AGE_mode") not in (None, False, ""):
+        raise VariantError(
+            f"AGE_mode '{found['AGE_mode']}' rotates some layers by the circle and others by MRoPE's grid, and a variant "
+            "here is one for all layers: this checkpoint cannot be evaluated as it was trained"
+        )
+    unknown = sorted(found.keys() - _PACKAGE_FIELDS - {"AGE_mode"})
+    if unknown:
+        raise VariantError(f"'{unknown[0]}' is not known")
+    # What the author's code takes where a key is absent: radius and alpha of -1, no move to the origin.
+    given = {"radius": -1, "alpha": -1, "move_to_origin": False} | {k: v for k, v in found.items() if k != "AGE_mode"}
+    return {"name": "circlerope", **given}
+
+
+def _v2pe(part: Mapping[str, Any]) -> str | Mapping[str, Any]:
+    """V2PE's own keys (OpenGVLab/V2PE, modeling_internvl_chat.py): 256 tokens of a tile share `stride` positions."""
+    version, stride = part["rope_pos_id_version"], part.get("rope_pos_id_stride")
+    if version == "default":
+        return "vanilla"
+    if version in ("v2pe_fix", "v2pe_rnd") and isinstance(stride, int | float) and not isinstance(stride, bool):
+        return {"name": "v2pe", "visual_stride": float(stride)}
+    if version in ("v2pe_fix", "v2pe_rnd"):
+        raise VariantError(f"'{version}' needs rope_pos_id_stride, the positions of one block; say it with --variant v2pe "
+                           "--set visual_stride=N")  # fmt: skip
+    raise VariantError(f"'{version}' is none of default, v2pe_fix and v2pe_rnd")
+
+
+def _foreign_keys(config: Mapping[str, Any], places: Sequence[Place], where: str) -> list[str]:
+    vision = config.get("vision_config")
+    everywhere = [*places, ("vision_config", vision)] if isinstance(vision, Mapping) else places
+    found = [(key, part[key], name) for name, part in everywhere for key in part
+             if re.search("rope|rotary", str(key), re.IGNORECASE) and key not in _KNOWN_TO_TRANSFORMERS | _READ
+             and part[key] is not None]  # fmt: skip
+    lost = [("rope_pos_id_stride", part["rope_pos_id_stride"], name) for name, part in places
+            if part.get("rope_pos_id_stride") is not None and part.get("rope_pos_id_version") is None]
+    return [f"{where} has '{key}': {value!r} at {name}, which names a rotation that neither transformers nor this project "
+            f"reads{_offer(value)}" for key, value, name in [*found, *lost]]  # fmt: skip
+
+
+def _offer(value: Any) -> str:
+    """A variant whose name the value is."""
+    if isinstance(value, str):
+        try:
+            return f" (--variant {load_variant(value).name}?)"
+        except VariantError:
+            return ""
+    return ""
+
+
+def _architecture(config: Mapping[str, Any], family: ModelFamily, where: str) -> list[str]:
+    given = config.get("architectures")
+    names = [str(name) for name in given] if isinstance(given, list) else []
+    foreign = [name for name in names if name not in (family.hf_class, family.architecture)]
+    return [f"{where} names the class '{name}' in architectures, which is not {family.title}'s own" for name in foreign[:1]]
+
+
+def _interleaving(scaled: Sequence[Place], family: ModelFamily, where: str) -> list[str]:
+    """mrope_interleaved, where it contradicts what the family's own code does."""
+    stock = load_variant(family.stock_variant).frequency.allocation == "interleaved"
+    return [
+        f"{where} has mrope_interleaved: {str(part['mrope_interleaved']).lower()} at {name}: transformers' {family.title} "
+        f"does not read that key and trains with {'interleaved' if stock else 'chunked'} pairs, vLLM's obeys it "
+        f"(--variant {'qwen3-vl' if part['mrope_interleaved'] else 'mrope'} for what it says, --variant "
+        f"{family.stock_variant} for what transformers does)"
+        for name, part in scaled
+        if part.get("mrope_interleaved") is not None and bool(part["mrope_interleaved"]) != stock
+    ][:1]
+
+
+# --- context scaling ----------------------------------------------------------------------------------------------
+
+
+def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str, Any] | None:
+    """config.json's own context scaling in our terms. `UserError` for kinds and keys that are not obeyed here."""
+    kinds = [(f"{key} in {name}", part[key]) for name, part in scaled for key in ("rope_type", "type")
+             if part.get(key) is not None]  # fmt: skip
+    stretched = [(place, kind) for place, kind in kinds if kind not in _PLAIN]
+    for place, kind in kinds:
+        if stretched and kind != stretched[0][1]:
+            raise UserError(f"{where} contradicts itself: {stretched[0][0]} is '{stretched[0][1]}' and {place} is '{kind}'; "
+                            "leave the one that the model was trained with, or say --set scaling='{\"type\": ...}'")
+    if not stretched:
+        return None
+    place, kind = stretched[0]
+    if kind not in _SCALINGS:
+        raise UserError(f"{where}, {place}: {_unknown_scaling(kind)}")
+    # Several copies of one scaling agree key by key, or are refused.
+    wanted = {key: _agreeing(key, scaled, where) for key in _SCALING_READS[kind]}
+    unread = sorted({key for _, part in scaled for key in part} - _SCALING_KEYS)
+    if unread:
+        raise UserError(f"{where}: '{unread[0]}' of its {kind} scaling is not known here; say --set scaling='...' instead")
+    for key, value in wanted.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(f"{where}: {key} of its {kind} scaling must be a number, not {value!r}")
+    if wanted["factor"] is None:
+        raise UserError(f"{where} asks for {kind} scaling without a factor: say by how much the context is stretched")
+    result: dict[str, Any] = {"type": _SCALINGS[kind], "factor": float(wanted["factor"])}
+    if kind == "yarn":
+        result["original_max_position"] = int(wanted["original_max_position_embeddings"] or max_position)
+        result |= {key: float(wanted[key]) for key in ("beta_fast", "beta_slow", "attention_factor") if wanted[key]}
+    return result
+
+
+def _unknown_scaling(kind: Any) -> str:
+    if isinstance(kind, str):
+        if kind == "dynamic":
+            return ("'dynamic' scaling changes the frequencies with every prompt's length, which a fixed table cannot: say "
+                    "--set scaling='{\"type\": \"ntk\", \"factor\": F}' for one length, or take it out")
+        try:
+            name = load_variant(kind).name
+        except VariantError:
+            pass
+        else:
+            return f"'{kind}' is a variant, no context scaling: say --variant {name}, and 'default' here"
+    known = ", ".join(_SCALINGS)
+    return f"context scaling of type {kind!r} is not known: {known} are, or say --set scaling='{{\"type\": \"none\"}}'"

@@ -1,0 +1,79 @@
+"""The folder that an engine and the reference load: the user's own, or links to it with what is wrong mended.
+
+A user's folder is never written to. Where transformers' order takes other files than vLLM's, or config.json says
+something that the weights contradict, both load a folder of links in the cache, so that they see the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.models.files import cache_home
+from mmrope_eval.models.weights import INDEX, SINGLE, Weights
+
+
+def served_folder(folder: Path, weights: Weights, mended: Mapping[str, Mapping[str, Any]]) -> Path:
+    """The folder to load; `mended` is the content of JSON files that differ from the user's."""
+    canonical = (weights.files == (folder / SINGLE,) and not (folder / INDEX).is_file()) or (folder / INDEX).is_file()
+    if not mended and not weights.others and canonical and not _passed_over(folder, weights):
+        return folder
+    entries = _links(folder, weights, mended)
+    texts = {name: json.dumps(content, indent=2) for name, content in mended.items()}
+    if weights.files != (folder / SINGLE,) and not (folder / INDEX).is_file() and len(weights.files) > 1:
+        texts[INDEX] = json.dumps({"metadata": {}, "weight_map": {n: t.file.name for n, t in weights.tensors.items()}})
+    key = hashlib.sha256(json.dumps([sorted((n, str(p)) for n, p in entries.items()), texts]).encode()).hexdigest()
+    base = cache_home() / "served"
+    target = base / f"{folder.name[:60]}-{key[:16]}"
+    if not target.is_dir():
+        try:
+            _build(target, entries, texts)
+        except OSError as error:
+            raise UserError(f"{base} cannot be written ({error.strerror or error}), where a mended view of checkpoint "
+                            f"'{folder}' would lie: set XDG_CACHE_HOME to a folder that can") from error  # fmt: skip
+    return target
+
+
+def _passed_over(folder: Path, weights: Weights) -> bool:
+    """Whether there is an index that model.safetensors goes before: vLLM would follow the index."""
+    return (folder / INDEX).is_file() and weights.files == (folder / SINGLE,)
+
+
+def _links(folder: Path, weights: Weights, mended: Mapping[str, Any]) -> dict[str, Path]:
+    left_out = {INDEX} if _passed_over(folder, weights) else set()
+    entries = {
+        path.name: path.resolve() for path in sorted(folder.iterdir())
+        if path.is_file() and path.suffix not in (".safetensors", ".bin", ".pt", ".pth") and path.name not in mended
+        and path.name not in left_out
+    }  # fmt: skip
+    if len(weights.files) == 1 and not (folder / INDEX).is_file():
+        return {**entries, SINGLE: weights.files[0].resolve()}
+    return entries | {path.name: path.resolve() for path in weights.files}
+
+
+def _build(target: Path, entries: Mapping[str, Path], texts: Mapping[str, str]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=".draft-"))
+    try:
+        for name, path in entries.items():
+            (draft / name).symlink_to(path)
+        for name, text in texts.items():
+            (draft / name).write_text(text, encoding="utf-8")
+        with contextlib.suppress(FileExistsError, OSError):
+            draft.rename(target)  # another process may have been faster: its folder is the same
+        if not target.is_dir():
+            raise OSError(f"{target} could not be made")
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def weight_bytes(files: Sequence[Path]) -> int:
+    """Bytes of weights on disk."""
+    return sum(path.stat().st_size for path in files)

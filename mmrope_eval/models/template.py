@@ -1,0 +1,135 @@
+"""The chat template of a checkpoint: which of its files gives it, and whether it can place pictures and videos."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.sandbox
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.models.config import read_json
+
+TEXT = "Which way is up?"
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A template that can place media."""
+
+    text: str
+    source: str
+    """The file that it stands in."""
+    remark: str | None = None
+    changed: bool = False
+    """Whether another file's was used before version 0.3, for this folder."""
+
+
+@dataclass(frozen=True)
+class MediaTokens:
+    """How a medium is written: the tokens around it, and the one that stands for its content."""
+
+    start: str
+    image: str
+    video: str
+    end: str
+
+
+def find_template(folder: Path, tokens: MediaTokens, special: Mapping[str, str]) -> ChatTemplate:
+    """The template by which transformers' processor writes prompts: its own files before the tokenizer's.
+
+    `special` are the tokenizer's named tokens (eos_token and such). Raises `UserError` where there is none, none that
+    can place media, or two that write different prompts.
+    """
+    found = list(_candidates(folder))
+    if not found:
+        raise UserError(f"checkpoint '{folder}' has no chat template: copy chat_template.jinja or chat_template.json from "
+                        "the model that it was trained from into its folder")  # fmt: skip
+    written = {source: _write(text, tokens, special) for source, text in found}
+    usable = [(source, text) for source, text in found if not isinstance(written[source], _Useless)]
+    if not usable:
+        source = found[0][0]
+        raise UserError(f"checkpoint '{folder}': the chat template in {source} {written[source]}: copy chat_template.jinja "
+                        "or chat_template.json from the model that it was trained from into its folder")  # fmt: skip
+    source, text = usable[0]
+    for other, _ in usable[1:]:
+        if written[other] != written[source] and other != "tokenizer_config.json":
+            raise UserError(f"checkpoint '{folder}' has two chat templates that write different prompts, in {source} and "
+                            f"{other}: remove the one that it was not trained with")  # fmt: skip
+    unused = [name for name, _ in found if name != source and written[name] != written[source]]
+    remark = f"chat template of {source}; {', '.join(unused)} has another, not used" if unused else None
+    # Until 0.2 the tokenizer's was taken, which transformers fills from the .jinja file if there is one.
+    earlier = next((name for name in ("chat_template.jinja", "tokenizer_config.json", "chat_template.json")
+                    if name in written), source)  # fmt: skip
+    return ChatTemplate(text, source, remark, changed=written[earlier] != written[source])
+
+
+def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
+    """(file, template), in the order of transformers' processors."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        try:
+            yield path.name, path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as text ({error})") from error
+    for name in ("chat_template.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            given = read_json(folder / name).get("chat_template")
+            if isinstance(given, list):  # several by name, as older tokenizers keep them
+                given = {item.get("name"): item.get("template") for item in given if isinstance(item, Mapping)}
+            if isinstance(given, Mapping):
+                given = given.get("default")
+            if isinstance(given, str) and given.strip():
+                yield name, given
+
+
+class _Useless(str):
+    """Why a template is of no use, as the end of a sentence."""
+
+
+def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
+    """A question with a picture and a video as the template writes it, or why it cannot."""
+    content = [{"type": "image"}, {"type": "video"}, {"type": "text", "text": TEXT}]
+    try:
+        prompt = _environment().from_string(text).render(
+            messages=[{"role": "user", "content": content}], add_generation_prompt=True, **special)
+    except Exception as error:  # noqa: BLE001 - a template is a program, and may raise anything
+        return _Useless(f"cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+    for kind, pad in (("image", tokens.image), ("video", tokens.video)):
+        place = tokens.start + pad + tokens.end
+        if prompt.count(pad) != 1 or place not in prompt:
+            return _Useless(f"cannot place media (it does not write {place} for {'an' if kind == 'image' else 'a'} {kind})")
+    if prompt.count(TEXT) != 1:
+        return _Useless("leaves the question's text out")
+    return prompt
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}`, by which some templates mark what is trained on; it changes nothing of the prompt."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Any) -> Any:
+        """The block's content."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.Scope(body).set_lineno(line)
+
+
+def _environment() -> jinja2.Environment:
+    """jinja2 as transformers sets it up for chat templates."""
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
+
+    def refuse(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda pattern: datetime.datetime.now().strftime(pattern)
+    return environment

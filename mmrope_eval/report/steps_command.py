@@ -1,0 +1,31 @@
+"""`mmrope-eval steps`: scores over the steps of trainings, printed and drawn."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Final
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.report.render import render
+from mmrope_eval.report.results import load_run
+from mmrope_eval.report.steps import load_steps
+
+SUFFIXES: Final = (".png", ".pdf")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the table; draw the figure where one is asked for. Exit code 0."""
+    if args.figure is not None and args.figure.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--figure {args.figure}: name a file that ends in {' or '.join(SUFFIXES)}.")
+    runs = [load_run(path) for path in args.run]
+    for folder in (one for run in runs for one in run.unfinished):
+        print(f"mmrope-eval: {folder} is a run that did not finish; it is not in the table.", file=sys.stderr)
+    found = load_steps(runs, args.columns or (), partial=args.partial, models=args.model)
+    print(render(found.table, args.format))
+    if args.figure is not None:
+        from mmrope_eval.report.steps_figure import draw
+
+        draw(found, args.figure)
+        print(f"mmrope-eval: figure: {args.figure}", file=sys.stderr)
+    return 0

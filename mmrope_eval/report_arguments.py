@@ -1,0 +1,73 @@
+"""What the subcommands that read finished runs accept."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmrope_eval.argument_types import fraction, kinds, names, step, tolerated, whole
+
+
+def compare(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `compare`: two runs."""
+    parser.add_argument("a", metavar="A", type=Path, help="the --output of a run, or one of its rows")
+    parser.add_argument("b", metavar="B", type=Path, help="another; differences are B minus A")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with every sample in one run only")
+    _statistics_arguments(parser)
+
+
+def check(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `check`: a run, what it must not fall behind, how far, and where the outcome is written."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="the --output of a run, or one of its rows")
+    parser.add_argument("--against", metavar="BASELINE", type=Path, required=True,
+                        help="another run, or a file of reported scores such as results/reported/huang2025.yaml")
+    parser.add_argument("--tolerance", metavar="POINTS", type=tolerated, default=0.5,
+                        help="a loss of at most this many points passes (default: %(default)s)")
+    parser.add_argument("--allow-different", metavar="KINDS", type=kinds, action="extend", default=[],
+                        help="compare although prompts, scorers or data differ (comma-separated)")
+    parser.add_argument("--require-all", action="store_true", help="fail also when a cell of the baseline is missing")
+    parser.add_argument("--junit", metavar="FILE", type=Path, help="write a JUnit XML file, one test case a cell")
+    parser.add_argument("--summary", metavar="FILE", type=Path, help="write a markdown summary for a pull request")
+    _statistics_arguments(parser)
+
+
+def _statistics_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--alpha", metavar="F", type=fraction, default=0.05,
+                        help="chance of calling any equal pair different (default: %(default)s)")
+    parser.add_argument("--seed", metavar="N", type=whole, default=0,
+                        help="of everything drawn at random (default: %(default)s)")
+
+
+def table(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `table`: which table, from which runs, what it shows besides scores."""
+    parser.add_argument("table", metavar="TABLE", help="2, 3, 4, 6 or 7, or a YAML file like those of configs/tables")
+    parser.add_argument("run", metavar="RUN", type=Path, nargs="+", help="--output folders of runs")
+    parser.add_argument("--format", choices=["markdown", "latex", "csv", "html", "json"], default="markdown")
+    parser.add_argument("--baseline", metavar="ROW", help="also show differences from this row, for example vanilla")
+    parser.add_argument("--reported", action="store_true", help="set the paper's scores beside ours")
+    parser.add_argument("--intervals", action="store_true", help="95 %% intervals, clustered by picture and video")
+    parser.add_argument("--model", metavar="GLOB", type=names, action="extend", default=[],
+                        help="only checkpoints of these names")
+    parser.add_argument("--seeds", choices=["one", "mean"], default="one",
+                        help="several runs of one cell: refuse, or show their mean (default: %(default)s)")
+    parser.add_argument("--step", metavar="N|last|all", type=step,
+                        help="checkpoints of one training: show step N, each training's last, or a line for each step")
+    parser.add_argument("--all", action="store_true", help="add variants of the runs that the table does not list")
+    parser.add_argument("--partial", action="store_true",
+                        help="average over the benchmarks that every row has, where some are missing")
+    parser.add_argument("--chance", action=argparse.BooleanOptionalAction, default=True, help="show chance levels")
+    parser.add_argument("--standalone", action="store_true", help="LaTeX that compiles by itself")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write here instead of printing")
+
+
+def steps(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `steps`: runs of a training's checkpoints, which scores, a figure."""
+    parser.add_argument("run", metavar="RUN", type=Path, nargs="+", help="--output folders of runs")
+    parser.add_argument("--columns", metavar="LIST", type=names, action="extend",
+                        help="comma-separated averages, benchmarks or tasks; default: Overall,Image,Video,Grounding")
+    parser.add_argument("--partial", action="store_true",
+                        help="average over the benchmarks that every step has, where some are missing")
+    parser.add_argument("--model", metavar="GLOB", type=names, action="extend", default=[],
+                        help="only checkpoints of these names")
+    parser.add_argument("--figure", metavar="FILE", type=Path, help="also draw the scores over steps: .png or .pdf")
+    parser.add_argument("--format", choices=["markdown", "csv", "json"], default="markdown")

@@ -1,0 +1,95 @@
+"""What the typed parameters of layouts, allocations and scalings share: strict types, and words for what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+
+class VariantError(ValueError):
+    """A RoPE variant that cannot be: one sentence naming the parameter and the fix."""
+
+
+class Parameters(BaseModel):
+    """The parameters of one kind of layout, allocation or scaling: exactly its own, of exactly their types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+_SHORT.maxlevel = 3
+
+
+def shown(value: object) -> str:
+    """A value as a sentence can hold it: on one line and short, whatever a YAML file made of it."""
+    try:
+        return " ".join(_SHORT.repr(value).split())
+    except ValueError:  # Python prints no integer of more than 4300 digits
+        return "a number of thousands of digits"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` with the known word that is closest in any letter case, or nothing."""
+    spelled = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(word.casefold(), spelled, n=1, cutoff=0.5)
+    return f" (did you mean '{spelled[close[0]]}'?)" if close else ""
+
+
+def takes(words: str) -> WrapValidator:
+    """The check of a type, failing with one phrase however many alternatives the type has."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise ValueError(f"cannot be {shown(value)}; it takes {words}") from None
+
+    return WrapValidator(check)
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError(f"must be positive, not {value}")
+    return value
+
+
+def _not_negative(value: float) -> float:
+    if value < 0:
+        raise ValueError(f"must not be negative, not {value}")
+    return value
+
+
+_LARGEST = 2**63
+# An integer stays an integer: the fingerprint of a variant tells 16 from 16.0.
+FiniteNumber = (
+    Annotated[StrictInt, Field(gt=-_LARGEST, lt=_LARGEST)] | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+)
+"""An int or a float as it was written; a bool, a text, nan and infinity are none. For use inside `takes`."""
+Number = Annotated[FiniteNumber, takes("a finite number")]
+Positive = Annotated[Number, AfterValidator(_positive)]
+NotNegative = Annotated[Number, AfterValidator(_not_negative)]
+PositiveInt = Annotated[StrictInt, Field(gt=-_LARGEST, lt=_LARGEST), takes("a whole number"), AfterValidator(_positive)]
+Switch = Annotated[StrictBool, takes("true or false")]
+Words = Annotated[StrictStr, takes("text")]
+
+
+def as_tuple(value: Any) -> Any:
+    """YAML and JSON write a tuple as a list."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,216 @@
+"""Variants by name, alias, YAML file or mapping, changed in single parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmrope_eval.rope.frequencies import HeadsAllocation
+from mmrope_eval.rope.parameters import VariantError, did_you_mean, shown
+from mmrope_eval.rope.sections import SECTIONS
+from mmrope_eval.rope.variant import Variant, check_keys, name_of
+
+_MODEL_ARGUMENTS = {"dim": "head_dim", "base": "rope_theta", "num_key_value_heads": "num_kv_heads"}
+"""Arguments of the published package's factory that describe the model -> our names for them."""
+_DEFINING = {"extends", *(section.name for section in SECTIONS if section.name != "scaling")}
+"""Keys that a mapping has when it is a definition and not a name with overrides."""
+
+
+def variants_dir() -> Path:
+    """The folder of variant files: configs/variants of a checkout, or the copy inside an installed package."""
+    here = Path(__file__).resolve()
+    candidates = [here.parents[2] / "configs" / "variants", here.parents[1] / "configs" / "variants"]
+    return next((c for c in candidates if c.is_dir()), candidates[0])
+
+
+def variant_names() -> list[str]:
+    """Names of the variants in configs/variants."""
+    return sorted(p.stem for p in variants_dir().glob("*.yaml"))
+
+
+def variant_aliases() -> dict[str, str]:
+    """Other names for the variants in configs/variants, by their files' `aliases` -> the variant's name.
+
+    Raises `VariantError` where two variants claim the same.
+    """
+    found: dict[str, str] = {}
+    claimed: dict[str, str] = {}
+    for name in variant_names():
+        for alias in _aliases(_content(variants_dir() / f"{name}.yaml")):
+            other = claimed.setdefault(_folded(alias), name)
+            if other != name:
+                raise VariantError(f"variants '{other}' and '{name}' both have the alias {shown(alias)}")
+            found[alias] = name
+    return found
+
+
+def variant_name(spec: str) -> str | None:
+    """The variant in configs/variants that a name means: its own, else in any letter case and with _ for -, else an
+    alias; None where there is none."""
+    names = variant_names()
+    if spec in names:
+        return spec
+    wanted = _folded(spec)
+    alike = {_folded(name): name for name in names}
+    if wanted in alike:
+        return alike[wanted]
+    return {_folded(alias): name for alias, name in variant_aliases().items()}.get(wanted)
+
+
+def load_variant(spec: str | Path | Mapping[str, Any], **overrides: Any) -> Variant:
+    """A variant by name, by path of a YAML file, or from a mapping (a config.json's `mm_rope`), with overrides.
+
+    A mapping is a full definition (it has a `position` or `frequency`), or a `name` and overrides. Overrides are
+    parameters of the variant's layout and allocation by their own names, and `scaling` as a mapping; a `layout` or
+    `allocation` among them starts its section anew. Raises `VariantError`.
+    """
+    return Variant.from_dict(_overridden(_definition(spec), overrides))
+
+
+def split_model_arguments(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+    """A mapping in the published package's style, as the variant alone, and what it says of the model.
+
+    ``{"name": "mrope-interleave", "dim": 128, "base": 1e6}`` is ``({"name": "mrope-interleave"}, {"head_dim": 128,
+    "rope_theta": 1e6})``, for the caller to compare with the model; `num_key_value_heads` is `num_kv_heads`. All else
+    is left to `load_variant`, which knows it or refuses it. Raises `VariantError` for arguments that are no numbers.
+    """
+    if _DEFINING & mapping.keys():
+        return dict(mapping), {}
+    model: dict[str, float] = {}
+    for theirs, ours in _MODEL_ARGUMENTS.items():
+        if theirs not in mapping:
+            continue
+        value = mapping[theirs]
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (whole or (isinstance(value, float) and theirs == "base")) or not 0 < value < 2**63:
+            raise VariantError(f"variant {shown(mapping.get('name'))}: {theirs} must be a positive "
+                               f"{'number' if theirs == 'base' else 'whole number'}, not {shown(value)}")  # fmt: skip
+        model[ours] = value
+    return {key: value for key, value in mapping.items() if key not in _MODEL_ARGUMENTS}, model
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-")
+
+
+def _definition(spec: Any) -> dict[str, Any]:
+    """The full definition behind a spec, with nothing left to extend."""
+    if isinstance(spec, Mapping):
+        if "name" in spec and not _DEFINING & spec.keys():
+            changes = {key: value for key, value in spec.items() if key != "name"}
+            return _overridden(_definition(name_of(spec)), changes)
+        return _extended(dict(spec), [])
+    path = _find(spec)
+    return _extended(_layer(path), [path])
+
+
+def _find(spec: Any) -> Path:
+    if not isinstance(spec, str | Path):
+        raise VariantError(f"a variant is a name, the path of a YAML file or a mapping, not {shown(spec)}")
+    path = Path(spec)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            found = path.is_file()
+        except OSError:  # a name longer than the file system takes
+            found = False
+        if found:
+            return path.resolve()
+        raise VariantError(
+            f"no variant file at {shown(str(path))}: give the path of a YAML file or a name from configs/variants"
+        )
+    name = variant_name(str(spec))
+    if name is not None:
+        return variants_dir() / f"{name}.yaml"
+    names = variant_names()
+    hint = did_you_mean(str(spec).replace("_", "-"), [*variant_aliases(), *names])
+    raise VariantError(f"unknown variant {shown(str(spec))}{hint}; known: {', '.join(names)}")
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """A variant file's mapping, named after the file unless it names itself. Raises `VariantError`."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # Besides YAML's own errors its constructors let through what a bad number, date or tag makes Python raise.
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError,
+            yaml.YAMLError) as error:  # fmt: skip
+        raise VariantError(f"variant file '{path}' cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise VariantError(f"variant file '{path}' must hold a mapping with position, frequency or extends")
+    content.setdefault("name", path.stem)
+    return content
+
+
+def _aliases(content: Mapping[str, Any]) -> list[str]:
+    aliases = content.get("aliases", [])
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+        raise VariantError(f"variant {shown(name_of(content))}: aliases must be a list of names, not {shown(aliases)}")
+    return aliases
+
+
+def _layer(path: Path) -> dict[str, Any]:
+    """A variant file's part of a definition, which its aliases are not. Raises `VariantError`."""
+    content = _content(path)
+    check_keys(content, "extends", "aliases")
+    _aliases(content)
+    content.pop("aliases", None)
+    return content
+
+
+def _extended(content: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    """The content laid over what it extends, section by section, whatever that extends in turn."""
+    layers = [content]
+    while (base := layers[-1].pop("extends", None)) is not None:
+        if not isinstance(base, str):
+            raise VariantError(f"variant {shown(name_of(content))}: extends must be a variant's name or the path of a "
+                               f"YAML file, not {shown(base)}")  # fmt: skip
+        path = _find(base)
+        if path in files:
+            chain = " -> ".join(f"'{file.stem}'" for file in (*files[-3:], path))
+            raise VariantError(f"variant {shown(name_of(content))} extends itself ({chain}): name another variant")
+        files = [*files, path]
+        layers.append(_layer(path))
+    definition = layers.pop()
+    for layer in reversed(layers):
+        definition = {**layer, **{section.name: section.laid_over(section.content(definition, name_of(definition)),
+                                                                  section.content(layer, name_of(layer)))
+                                  for section in SECTIONS}}  # fmt: skip
+    definition = {**definition, **{section.name: section.content(definition, name_of(definition))
+                                   for section in SECTIONS}}  # fmt: skip
+    if not HeadsAllocation.model_fields.keys() <= definition["frequency"].keys():
+        _check_exact(definition)
+    return definition
+
+
+def _check_exact(definition: Mapping[str, Any]) -> None:
+    """Refuse an `exact` that was written for counts of heads: nothing reads it there, and only records hold it."""
+    if definition["frequency"].get("allocation") == "heads" and "exact" in definition["frequency"]:
+        raise VariantError(f"variant {shown(name_of(definition))}: frequency.exact is not read by allocation 'heads', "
+                           "whose counts never scale: leave it out")  # fmt: skip
+
+
+def _overridden(definition: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition with single parameters changed, all of them at once. Raises `VariantError` for unknown ones."""
+    name = name_of(definition)
+    laid: dict[str, dict[str, Any]] = {}
+    result = dict(definition)
+    known = {field: section.name for section in SECTIONS if section.name != "scaling" for field in section.fields}
+    for key, value in overrides.items():
+        if key == "scaling":
+            result["scaling"] = value
+        elif key in known:
+            laid.setdefault(known[key], {})[key] = value
+        else:
+            hint = did_you_mean(key, [*known, "scaling"]) if isinstance(key, str) else ""
+            raise VariantError(f"variant {shown(name)} has no parameter {shown(key)}{hint}")
+    if {"mrope_section", "pattern"} & overrides.keys():
+        # Counts given on the side are meant for one model; those of a variant's own file are a ratio.
+        laid["frequency"].setdefault("exact", True)
+    for section in SECTIONS:
+        if section.name in laid:
+            result[section.name] = section.laid_over(section.content(definition, name), laid[section.name])
+    if "exact" in overrides:
+        _check_exact(result)
+    return result
