@@ -54,10 +54,7 @@ def build_requests(folder: Path) -> list[Request]:
 
 
 def tiny_checkpoint(family: Family, folder: Path) -> Path:
-    """With tensors named as in the published Qwen2-VL files, and for the others as transformers names them now.
-
-    Qwen2.5-VL's have transformers' present names, so that the engine is seen to read both.
-    """
+    """Qwen2-VL's tensors are named as in its published files, the others' as transformers names them now."""
     return build_checkpoint(family, folder, old_names=family == "qwen2-vl")
 
 

@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from parity_harness import Comparison, FamilyRun, run_family
+from parity_harness import Comparison, FamilyRun, run_family, tiny_checkpoint
 
-from mmrope_eval.demo.checkpoints import FAMILIES, build_checkpoint
+from mmrope_eval.demo.checkpoints import FAMILIES
 from mmrope_eval.rope import load_variant, variant_names
 
 NAMED = ["vanilla", "v2pe", "mrope", "mrope-i", "mhrope", "videorope", "hope", "circlerope"]
@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Fami
 
     @cache
     def checkpoint(family: str) -> Path:
-        return build_checkpoint(family, folder / family)
+        return tiny_checkpoint(family, folder / family)
 
     @cache
     def run(family: str, workers: bool) -> FamilyRun:

@@ -170,7 +170,8 @@ class Preparer:
 
     def _params(self, request: Request) -> Any:
         generation = request.generation
-        scores = {"logprobs": 0, "prompt_logprobs": 0} if generation.logprobs else {}
+        # The chosen token's own, always: by it logits that are not finite are seen (see `EngineRun`).
+        scores = {"logprobs": 0, "prompt_logprobs": 0 if generation.logprobs else None}
         return vllm_compat.sampling_params(
             max_tokens=generation.max_tokens,
             temperature=generation.temperature,

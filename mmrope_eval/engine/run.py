@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -86,6 +87,10 @@ class EngineRun:
             )
         asked = item.request.generation.logprobs
         token_ids = tuple(completion.token_ids)
+        logprobs = _chosen(completion.logprobs, token_ids)
+        problem = _not_an_answer(completion, token_ids, logprobs)
+        if problem is not None:
+            return Failure(item.request.id, "engine", problem, item.media)
         return Response(
             id=item.request.id,
             text=completion.text,
@@ -96,7 +101,7 @@ class EngineRun:
             positions=used,
             prompt_token_ids=item.prompt_token_ids,
             prompt_logprobs=_chosen(output.prompt_logprobs[1:], item.prompt_token_ids[1:]) if asked else None,
-            logprobs=_chosen(completion.logprobs, token_ids) if asked else None,
+            logprobs=logprobs if asked else None,
         )
 
     def _positions_used(self, item: Prepared) -> PositionFacts | None:
@@ -141,6 +146,25 @@ class EngineRun:
         item = self._running.pop(name)
         self._feeder.release(item)
         return item
+
+
+REPEATS = 8
+"""So many times one token and nothing else, up to the limit, is a broken model and no answer."""
+
+
+def _not_an_answer(completion: Any, token_ids: Sequence[int], logprobs: Sequence[float]) -> str | None:
+    """Why what was generated is no answer, in one sentence; None for an answer.
+
+    A network that computes nan or infinity still gives a token each step, by default the first of the vocabulary.
+    """
+    broken = next((place for place, value in enumerate(logprobs) if not math.isfinite(value)), None)
+    if broken is not None:
+        return (f"the model's logits are not finite (nan or infinity) at generated token {broken + 1}: its weights diverged, "
+                "or half precision overflows (try --dtype bfloat16 or float32)")  # fmt: skip
+    if completion.finish_reason == "length" and len(token_ids) >= REPEATS and len(set(token_ids)) == 1:
+        return (f"the model repeats one token to the limit of {len(token_ids)} (token {token_ids[0]}, the answer begins "
+                f"{completion.text[:12]!r}): its weights are not trained or do not fit its variant or precision")
+    return None
 
 
 def _chosen(steps: Any, token_ids: tuple[int, ...]) -> tuple[float, ...]:

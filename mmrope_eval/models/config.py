@@ -18,6 +18,9 @@ from mmrope_eval.errors import UserError
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
+MAX_DEPTH = 64
+"""Levels of a JSON file; real ones have at most ten."""
+
 Part = TypeVar("Part", bound=BaseModel)
 
 
@@ -38,7 +41,7 @@ class TextConfig(ConfigPart):
     num_key_value_heads: Count | None = 8
     """None: as many as query heads."""
     head_dim: Count | None = None
-    """None: hidden_size / num_attention_heads."""
+    """None: hidden_size / num_attention_heads, which is what these two families have whatever the key says."""
     max_position_embeddings: Count = 32768
 
     @property
@@ -79,8 +82,21 @@ def read_json(path: Path) -> dict[str, Any]:
             "from where the checkpoint comes from"
         ) from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} must hold a JSON object, not {type(content).__name__}")
+        raise UserError(f"{path} must hold a JSON object, not {type(content).__name__}: copy it again from where the "
+                        "checkpoint comes from")  # fmt: skip
+    if _too_deep(content):
+        raise UserError(f"{path} is nested more than {MAX_DEPTH} levels deep, which no checkpoint's file is: copy it again "
+                        "from where the checkpoint comes from")  # fmt: skip
     return content
+
+
+def _too_deep(content: Any) -> bool:
+    """Whether what walks over the content level by level would run out of levels."""
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [inner for item in level if isinstance(item, dict | list)
+                 for inner in (item.values() if isinstance(item, dict) else item)]  # fmt: skip
+    return bool(level)
 
 
 def parse_part(kind: type[Part], content: Mapping[str, Any], where: str) -> Part:

@@ -66,6 +66,9 @@ class ModelFamily:
     """The same of a video frame, where the checkpoint does not say."""
     base: str
     """A published checkpoint whose files can be copied."""
+    flat_names: bool = True
+    """Whether transformers before 4.52 saved it, with `model.layers` where there is `model.language_model.layers` now;
+    vLLM reads such names for these families alone."""
     text_required: tuple[str, ...] = ()
     """Keys that a flat config.json must spell out: transformers writes them all there."""
 

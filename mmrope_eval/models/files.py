@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -41,7 +42,18 @@ _NOT_FINITE: Mapping[str, tuple[type[np.unsignedinteger[Any]], int]] = {
     "BF16": (np.uint16, 0x7F80),
     "F8_E5M2": (np.uint8, 0x7C),
     "F8_E4M3": (np.uint8, 0x7F),
+    "F8_E8M0": (np.uint8, 0xFF),
+    "C64": (np.uint32, 0x7F80_0000),
 }
+_ONE_NAN: Mapping[str, int] = {"F8_E4M3FNUZ": 0x80, "F8_E5M2FNUZ": 0x80}
+"""dtypes without infinities, and the byte that is their only nan."""
+
+# Bits of one value of each dtype that the safetensors library knows.
+_BITS: Mapping[str, int] = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64, "F4": 4, "F6_E2M3": 6,
+    "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F16": 16, "BF16": 16,
+    "F32": 32, "F64": 64, "C64": 64,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,11 +100,12 @@ class FileHashes:
         if known is not None and len(known) == 64:
             return known
         try:
+            before = self._memory(path, "")
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
-        self._remember(path, "", digest)
+        self._remember(path, "", digest, before)
         return digest
 
     def combined(self, paths: Iterable[Path], notes: Iterable[str] = ()) -> str:
@@ -110,29 +123,29 @@ class FileHashes:
         wanted = {path: contents_of & headers[path].keys() for path in paths}
         found = {path: scan for path in paths if (scan := self._recall_scan(path, wanted[path])) is not None}
         missing = [path for path in paths if path not in found]
+        before = {path: {kind: self._memory(path, kind) for kind in ("", "scan")} for path in missing}
         with ReadProgress(sum(path.stat().st_size for path in missing), len(missing)) as progress:
             workers = max(1, min(8, len(missing), os.cpu_count() or 1))
             with ThreadPoolExecutor(workers) as pool:
                 scans = pool.map(lambda path: scan_file(path, headers[path], wanted[path], progress), missing)
                 for path, scan in zip(missing, scans, strict=True):
                     found[path] = scan
-                    self._remember(path, "scan", json.dumps(asdict(scan)))
-                    self._remember(path, "", scan.digest)
+                    self._remember(path, "scan", json.dumps(asdict(scan)), before[path]["scan"])
+                    self._remember(path, "", scan.digest, before[path][""])
         return found
 
     def _recall_scan(self, path: Path, contents_of: frozenset[str]) -> WeightScan | None:
         try:
             known = json.loads(self._recall(path, "scan") or "")
-            scan = WeightScan(known["digest"], tuple(known["not_finite"]), known["contents"])
+            scan = WeightScan(known["digest"], tuple(known["not_finite"]), dict(known["contents"]))
         except (ValueError, KeyError, TypeError):
             return None
         return scan if contents_of <= scan.contents.keys() else None
 
     def _memory(self, path: Path, kind: str) -> Path:
         stat = path.stat()
-        key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
         # A copy that keeps size and time of modification still has a change time of its own.
-        key += f"\n{stat.st_ctime_ns}" if kind else ""
+        key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.directory / (f"{name}.{kind}" if kind else name)
 
@@ -141,13 +154,16 @@ class FileHashes:
             return self._memory(path, kind).read_text(encoding="ascii")
         return None
 
-    def _remember(self, path: Path, kind: str, text: str) -> None:
+    def _remember(self, path: Path, kind: str, text: str, before: Path) -> None:
+        """Keep what was read, unless the file has changed since `before`, its place in the memory then."""
         # A cache folder that cannot be written costs time, not the run.
         with contextlib.suppress(OSError):
+            if self._memory(path, kind) != before:
+                return
             self.directory.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self.directory, delete=False, encoding="ascii") as file:
                 file.write(text)
-            Path(file.name).replace(self._memory(path, kind))
+            Path(file.name).replace(before)
 
 
 class ReadProgress:
@@ -193,23 +209,50 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
                 raise ValueError("its header is not one")
             file.seek(8)
             header = json.loads(file.read(length))
+        if not isinstance(header, dict):
+            raise ValueError("its header is not one")
         header.pop("__metadata__", None)
         begin = 8 + length
-        found = {str(name): _info(path, entry, begin) for name, entry in header.items()}
-        end = max((tensor.end for tensor in found.values()), default=begin)
-        if path.stat().st_size < end:
-            raise ValueError(f"{end} bytes announced, {path.stat().st_size} present")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is not a complete safetensors file ({error}): download it again") from error
+        found = {name: _info(path, name, entry, begin) for name, entry in header.items()}
+        _check_layout(found, begin, path.stat().st_size)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise UserError(f"{path} is not a complete safetensors file ({' '.join(reason.split())}): download it again"
+                        ) from error  # fmt: skip
     return found
 
 
-def _info(path: Path, entry: Mapping[str, Any], begin: int) -> TensorInfo:
-    first, last = (int(offset) for offset in entry["data_offsets"])
-    shape = tuple(int(size) for size in entry["shape"])
-    if not 0 <= first <= last or any(size < 0 for size in shape):
-        raise ValueError("offsets or shapes that cannot be")
-    return TensorInfo(path, str(entry["dtype"]), shape, begin + first, begin + last)
+def _info(path: Path, name: str, entry: Any, begin: int) -> TensorInfo:
+    given = entry if isinstance(entry, Mapping) else {}
+    offsets, shape, dtype = given.get("data_offsets"), given.get("shape"), given.get("dtype")
+    if not (_counts(offsets) and len(offsets) == 2 and offsets[0] <= offsets[1] and _counts(shape)):
+        raise ValueError(f"offsets or shape of {_one_line(name)} that cannot be")
+    if not isinstance(dtype, str) or dtype not in _BITS:
+        raise ValueError(f"{_one_line(name)} is of the unknown dtype {dtype!r}")
+    return TensorInfo(path, dtype, tuple(shape), begin + offsets[0], begin + offsets[1])
+
+
+def _counts(given: Any) -> bool:
+    return isinstance(given, list) and all(type(item) is int and item >= 0 for item in given)
+
+
+def _check_layout(tensors: Mapping[str, TensorInfo], begin: int, size: int) -> None:
+    """What the safetensors library insists on: tensors fill the file without gaps, each as long as its shape says."""
+    place = begin
+    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if tensor.begin != place:
+            raise ValueError(f"{_one_line(name)} starts {'within' if tensor.begin < place else 'away from'} the tensor "
+                             "before it")  # fmt: skip
+        if math.prod(tensor.shape) * _BITS[tensor.dtype] != (tensor.end - tensor.begin) * 8:
+            raise ValueError(f"{_one_line(name)} has {tensor.end - tensor.begin} bytes, which is not its shape "
+                             f"{list(tensor.shape)} of {tensor.dtype}")  # fmt: skip
+        place = tensor.end
+    if size != place:
+        raise ValueError(f"{place} bytes announced, {size} present")
+
+
+def _one_line(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def scan_file(
@@ -258,5 +301,7 @@ def _read_tensor(file: BinaryIO, tensor: TensorInfo, whole: Any, own: Any, progr
         if kind is not None and finite:
             bits = np.frombuffer(piece, kind, count=len(piece) // kind().itemsize)
             finite = int((bits & kind(mask)).max(initial=0)) != mask
+        elif tensor.dtype in _ONE_NAN and finite:
+            finite = _ONE_NAN[tensor.dtype] not in piece
         progress.add(len(piece))
     return finite

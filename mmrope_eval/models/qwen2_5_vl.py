@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from mmrope_eval.models.config import Count, TextConfig, VisionConfig
 from mmrope_eval.models.family import ModelFamily, VideoRule, VisionGeometry
 from mmrope_eval.models.qwen2_vl import FLAT_KEYS
@@ -13,6 +17,9 @@ class Qwen2_5VLVision(VisionConfig):  # noqa: N801 - the family's own spelling
 
     intermediate_size: Count = 3420
     out_hidden_size: Count = 3584
+    window_size: Count = 112
+    fullatt_block_indexes: list[int] = [7, 15, 23, 31]
+    tokens_per_second: Annotated[int, Field(gt=0, lt=2**31)] | Annotated[float, Field(gt=0, lt=2**31)] = 4
 
 
 def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:

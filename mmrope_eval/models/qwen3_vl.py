@@ -16,7 +16,7 @@ class Qwen3VLText(TextConfig):
     num_hidden_layers: Count = 32
     num_attention_heads: Count = 32
     num_key_value_heads: Count | None = 32
-    head_dim: Count | None = 128
+    head_dim: Count = 128
     max_position_embeddings: Count = 128000
     attention_bias: bool = False
 
@@ -76,4 +76,5 @@ QWEN3_VL = ModelFamily(
     image_limits=(65536, 16777216),
     frame_limits=(4 * 32 * 32, 768 * 32 * 32),
     base="Qwen/Qwen3-VL-8B-Instruct",
+    flat_names=False,
 )  # fmt: skip

@@ -70,6 +70,14 @@ def find_template(folder: Path, tokens: MediaTokens, special: Mapping[str, str])
     return ChatTemplate(text, source, remark, changed=written[earlier] != written[source])
 
 
+def written_question(template: ChatTemplate, special: Mapping[str, str]) -> str:
+    """A question with one picture as the template writes it, for people to look at and to compare."""
+    content = [{"type": "image"}, {"type": "text", "text": TEXT}]
+    written: str = _environment().from_string(template.text).render(
+        messages=[{"role": "user", "content": content}], add_generation_prompt=True, **special)
+    return written
+
+
 def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
     """(file, template), in the order of transformers' processors."""
     path = folder / "chat_template.jinja"

@@ -198,7 +198,8 @@ class Sweep:
         config = dataclasses.replace(self.run, tasks=(spec.name,), output=output, options=options)
         chosen = dataclasses.replace(base.chosen, variant=variant)
         cell = dataclasses.replace(
-            base, label=f"{budget.context} {spec.name} {name}", chosen=chosen, folder=output / name, policy=policy, media_sources={},
+            base, label=f"{budget.context} {spec.name} {name}", chosen=chosen, folder=output / name,
+            policy=policy, media_sources={},
             context=response_context(config, base.checkpoint, variant, policy),
         )  # fmt: skip
         return Point(cell, scaling, spec, budget, growth, config)
