@@ -60,6 +60,8 @@ def write(path: Path, text: str) -> None:
 def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
     """The outcome of a run against another run or against published scores. UserError for what cannot be compared."""
     run = load_run(run_path)
+    if run.failed:
+        raise UserError(f"{run_path} cannot be checked: {run.left_out()[-1]}; start its command again.")
     if against.is_dir():
         baseline = load_run(against)
         matched = match(baseline, run)
@@ -77,7 +79,7 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
     compared = sum(one.state not in ("missing", "new") for one in verdicts)
     if not compared:
         raise UserError(f"{run_path} has none of the cells of {against}: {', '.join(one.name for one in verdicts)}.")
-    unfinished = tuple(f"{path} did not finish and is not in this check." for path in run.unfinished)
+    unfinished = tuple(f"{sentence}; it is not in this check." for sentence in run.left_out())
     return Outcome(str(run_path), str(against), rules.tolerance, rules.alpha, rules.seed, rules.require_all,
                    tuple(verdicts), (*notes, *unfinished))
 
@@ -173,4 +175,5 @@ def run_notes(baseline: Run, run: Run, matched: Matched) -> tuple[str, ...]:
         failed = found.scores["failed"].fillna(0).sum()
         if failed:
             notes.append(f"{name} has {int(failed):,} samples that failed and count as wrong.")
+        notes += [f"{sentence}." for sentence in found.assumptions()]
     return tuple(notes)

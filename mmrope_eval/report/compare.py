@@ -45,6 +45,7 @@ def lines(first: Run, second: Run, matched: Matched, found: Sequence[Difference]
     yield f"A  {first.path}"
     yield f"B  {second.path}"
     yield from map(one_training, trainings(first, second))
+    yield from (sentence for run in (first, second) for sentence in run.assumptions())
     differing = [one for one in found if one.p_holm <= alpha]
     agreeing = [one for one in found if one.p_holm > alpha]
     yield ""

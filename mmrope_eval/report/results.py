@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -24,6 +24,7 @@ from mmrope_eval.steps import checkpoint_name, training_run, training_step
 SCORES: Final = "scores.json"
 MANIFEST: Final = "manifest.json"
 STORE: Final = "responses.sqlite"
+FAILED_ROW: Final = "failed.json"
 
 SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(("model", "variant", "task", "column", "category", "metric"), "object"),
@@ -100,6 +101,12 @@ class Cell:
         return None if found is None else str(found)
 
     @property
+    def assumed(self) -> bool:
+        """Whether nothing named the variant, so that it was taken from the model type."""
+        recorded = self.manifest.get("variant") or {}
+        return bool(recorded.get("assumed", str(recorded.get("how", "")).startswith("model type")))
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks, in the run's order."""
         return tuple(self.entries["tasks"])
@@ -118,6 +125,19 @@ class Run:
     cells: tuple[Cell, ...]
     unfinished: tuple[Path, ...] = ()
     """Folders that hold responses but no scores: their run was stopped."""
+    failed: Mapping[Path, str] = field(default_factory=dict)
+    """Folders of rows that could not be evaluated, each with its cause."""
+
+    def assumptions(self) -> list[str]:
+        """One sentence on the cells whose variant nobody named."""
+        names = list(dict.fromkeys(f"{cell.model} ({cell.variant})" for cell in self.cells if cell.assumed))
+        return [f"{self.path}: the variant of {', '.join(names)} is assumed from the model type, as no config.json names "
+                "one"] if names else []  # fmt: skip
+
+    def left_out(self) -> list[str]:
+        """One sentence for each folder that has no scores."""
+        stopped = [f"{folder} is a run that did not finish" for folder in self.unfinished]
+        return stopped + [f"{folder} is a row that failed ({cause})" for folder, cause in self.failed.items()]
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
@@ -150,12 +170,15 @@ def load_run(path: str | Path) -> Run:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the --output of a run.")
     found = cell_folders(folder, SCORES)
-    stopped = tuple(one for one in cell_folders(folder, STORE) if one not in found)
+    failed = {one: str(read_record(one / FAILED_ROW).get("cause")) for one in cell_folders(folder, FAILED_ROW)}
+    stopped = tuple(one for one in cell_folders(folder, STORE) if one not in found and one not in failed)
+    if not found and failed:
+        raise UserError(f"{folder} holds no scores, for its checkpoints failed: {'; '.join(failed.values())}")
     if not found and stopped:
         raise UserError(f"{folder} holds a run that did not finish; start its command again.")
     if not found:
         raise UserError(f"{folder} holds no {SCORES}; name the --output of a run.")
-    return Run(folder, tuple(map(read_cell, found)), stopped)
+    return Run(folder, tuple(map(read_cell, found)), stopped, failed)
 
 
 def cell_folders(folder: Path, name: str) -> list[Path]:

@@ -19,8 +19,8 @@ def main(args: argparse.Namespace) -> int:
     if args.figure is not None and args.figure.suffix.lower() not in SUFFIXES:
         raise UserError(f"--figure {args.figure}: name a file that ends in {' or '.join(SUFFIXES)}.")
     runs = [load_run(path) for path in args.run]
-    for folder in (one for run in runs for one in run.unfinished):
-        print(f"mmrope-eval: {folder} is a run that did not finish; it is not in the table.", file=sys.stderr)
+    for sentence in (one for run in runs for one in run.left_out()):
+        print(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
     found = load_steps(runs, args.columns or (), partial=args.partial, models=args.model)
     print(render(found.table, args.format))
     if args.figure is not None:

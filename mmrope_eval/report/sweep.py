@@ -67,6 +67,7 @@ def point_row(folder: Path, point: Mapping[str, Any]) -> dict[str, Any]:
     if point["status"] != "done":
         return row
     cell = read_cell(folder / point["folder"])
+    row["assumed"] = cell.assumed
     entry = cell.entries["tasks"][point["task"]]
     samples = pd.DataFrame(sample_rows(cell))
     tokens = samples["prompt_tokens"].dropna() if len(samples) else pd.Series(dtype=float)
@@ -155,6 +156,10 @@ def remarks(sweep: SweepResult) -> list[str]:
         lines.append(f"{DASH} {status}: {WORDS.get(str(status), status)} ({', '.join(where)}): {cause}")
     if "failed" in sweep.points and sweep.points["failed"].fillna(0).any():
         lines.append("* some samples failed and count as wrong; see failures.jsonl of the point")
+    if "assumed" in sweep.points and sweep.points["assumed"].fillna(False).any():
+        taken = sweep.points[sweep.points["assumed"].fillna(False).astype(bool)]
+        names = sorted({f"{row['model']} ({row['variant']})" for _, row in taken.iterrows()})
+        lines.append(f"the variant of {', '.join(names)} is assumed from the model type, as no config.json names one")
     return lines
 
 

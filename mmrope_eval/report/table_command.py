@@ -33,8 +33,8 @@ def main(args: argparse.Namespace) -> int:
         chance=args.chance,
     )
     runs = [load_run(path) for path in args.run]
-    for folder in (one for run in runs for one in run.unfinished):
-        print(f"mmrope-eval: {folder} is a run that did not finish; it is not in the table.", file=sys.stderr)
+    for sentence in (one for run in runs for one in run.left_out()):
+        print(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
     text = render(build(definition, runs, options), args.format, standalone=args.standalone)
     if args.output is None:
         print(text)
