@@ -32,13 +32,13 @@ class SharedEngine:
         self.live: Any = None
         self.starts = 0
 
-    def __call__(self, checkpoint: Any, variant: Any) -> Any:
+    def __call__(self, checkpoint: Any, variant: Any, policy: Any) -> Any:
         from mmrope_eval.engine.live import LiveEngine
 
         if self.live is None:
             self.live, self.starts = LiveEngine.start(checkpoint, variant, OPTIONS), self.starts + 1
         else:
-            self.live.switch(variant=variant, checkpoint=checkpoint)
+            self.live.switch(variant=variant, checkpoint=checkpoint, policy=policy)
         return self
 
     def stream(self, requests: Any) -> Any:
@@ -184,7 +184,7 @@ def test_the_record_says_what_the_model_saw(
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["variant"]["definition"]["name"] == "mrope-i" and manifest["variant"]["how"] == "--variant"
     assert manifest["tasks"]["chartqa"]["n"] == 3 and manifest["versions"]["vllm"]
-    assert manifest["engine_options"]["policy"]["video_max_tokens"] == 64
+    assert manifest["media"]["policy"]["video_max_tokens"] == 64
 
 
 def test_lmms_eval_drives_the_engine_to_the_same_answers(
