@@ -18,11 +18,13 @@ from mmrope_eval.demo.agreement import compare
 from mmrope_eval.demo.run import checkpoints, demo_config
 from mmrope_eval.demo.training import language, naming
 from mmrope_eval.demo.training.model import demo_variant
-from mmrope_eval.demo.training.recipe import DIFFICULTY, TABLE_2, Recipe
+from mmrope_eval.demo.training.recipe import DIFFICULTY, TABLE_2, Recipe, carried_policy, media_policy
 from mmrope_eval.demo.training.start import START, read_start
 from mmrope_eval.demo.world import build_world
-from mmrope_eval.engine.checkpoint import read_checkpoint, resolve_variant
+from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.checkpoint import read_checkpoint
+from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.suite.run import run
 
 HOME = Path(__file__).resolve().parents[1] / "checkpoints"
@@ -49,12 +51,22 @@ def test_a_checkpoint_is_what_the_manifest_says(name: str) -> None:
     about = MANIFEST["checkpoints"][name]
     assert hashlib.sha256((HOME / name / "model.safetensors").read_bytes()).hexdigest() == about["sha256"]
     assert json.loads((HOME / name / "training.json").read_text()) == about
-    variant, how = resolve_variant(read_checkpoint(HOME / name), None)
-    assert variant.fingerprint == demo_variant(about["variant"]).fingerprint == about["variant_fingerprint"]
-    assert "mm_rope" in how
+    chosen = resolve_variant(read_checkpoint(HOME / name), None)
+    assert chosen.variant.fingerprint == demo_variant(about["variant"]).fingerprint == about["variant_fingerprint"]
+    assert "mm_rope" in chosen.how
     log = [json.loads(line) for line in (HOME / name / "training.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == about["steps"]
     assert log[-1]["loss"] == about["training_loss"] < log[0]["loss"] / 2
+
+
+@pytest.mark.parametrize("name", MANIFEST["checkpoints"])
+def test_a_checkpoint_carries_the_limits_on_videos_that_it_was_taught_under(name: str) -> None:
+    policy, sources = checkpoint_policy(read_checkpoint(HOME / name), {})
+    carried = carried_policy()
+    assert {field: getattr(policy, field) for field in carried} == carried
+    assert all("mm_media" in sources[field] for field in carried)
+    pictures = ("image_min_pixels", "image_max_pixels")
+    assert dataclasses.replace(policy, **{name: getattr(media_policy(), name) for name in pictures}) == media_policy()
 
 
 def test_all_were_taught_alike_and_as_the_recipe_says_now() -> None:
@@ -121,6 +133,19 @@ def test_a_second_run_answers_the_same(finished: dict[str, Path], world: Path, t
             )
             answers = {row["id"]: row["prediction"] for row in first}
             assert second and all(answers[row["id"]] == row["prediction"] for row in second)
+
+
+def test_evaluate_alone_gives_the_demos_answers(finished: dict[str, Path], world: Path, tmp_path: Path) -> None:
+    """The documented command, with no limits given: a checkpoint carries its own."""
+    argv = ["run", "--model", str(HOME / "mrope-i"), "--tasks", ",".join(ASKED), "--limit", "24",
+            "--data-root", str(world), "--max-model-len", "2048", "--output", str(tmp_path)]  # fmt: skip
+    assert cli.main(argv) == 0
+    for task in ASKED:
+        first, second = ([json.loads(line) for line in (folder / "samples" / f"{task}.jsonl").read_text().splitlines()]
+                         for folder in (finished["mrope-i"], tmp_path))  # fmt: skip
+        answers = {row["id"]: (row["prediction"], row["media"][0]["grid_thw"]) for row in first}
+        assert len(second) == 24
+        assert all(answers[row["id"]] == (row["prediction"], row["media"][0]["grid_thw"]) for row in second)
 
 
 @pytest.mark.parametrize("name", TESTED)
