@@ -10,7 +10,7 @@ from typing import Any, Self
 from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.prepare import Prepared
-from mmrope_eval.engine.types import Failure, PositionFacts, Response
+from mmrope_eval.engine.types import Failure, PositionFacts, Response, no_answer
 
 
 class EngineDiedError(RuntimeError):
@@ -88,7 +88,7 @@ class EngineRun:
         asked = item.request.generation.logprobs
         token_ids = tuple(completion.token_ids)
         logprobs = _chosen(completion.logprobs, token_ids)
-        problem = _not_an_answer(completion, token_ids, logprobs)
+        problem = _problem(completion, token_ids, logprobs)
         if problem is not None:
             return Failure(item.request.id, "engine", problem, item.media)
         return Response(
@@ -148,11 +148,7 @@ class EngineRun:
         return item
 
 
-REPEATS = 8
-"""So many times one token and nothing else, up to the limit, is a broken model and no answer."""
-
-
-def _not_an_answer(completion: Any, token_ids: Sequence[int], logprobs: Sequence[float]) -> str | None:
+def _problem(completion: Any, token_ids: Sequence[int], logprobs: Sequence[float]) -> str | None:
     """Why what was generated is no answer, in one sentence; None for an answer.
 
     A network that computes nan or infinity still gives a token each step, by default the first of the vocabulary.
@@ -161,10 +157,7 @@ def _not_an_answer(completion: Any, token_ids: Sequence[int], logprobs: Sequence
     if broken is not None:
         return (f"the model's logits are not finite (nan or infinity) at generated token {broken + 1}: its weights diverged, "
                 "or half precision overflows (try --dtype bfloat16 or float32)")  # fmt: skip
-    if completion.finish_reason == "length" and len(token_ids) >= REPEATS and len(set(token_ids)) == 1:
-        return (f"the model repeats one token to the limit of {len(token_ids)} (token {token_ids[0]}, the answer begins "
-                f"{completion.text[:12]!r}): its weights are not trained or do not fit its variant or precision")
-    return None
+    return no_answer(token_ids, completion.finish_reason)
 
 
 def _chosen(steps: Any, token_ids: tuple[int, ...]) -> tuple[float, ...]:

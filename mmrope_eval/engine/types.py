@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -99,6 +100,18 @@ class Response:
     prompt_logprobs: tuple[float, ...] | None = field(default=None, repr=False)
     """Log-probability of prompt tokens 1..n-1 given their prefix; None unless asked for."""
     logprobs: tuple[float, ...] | None = field(default=None, repr=False)
+
+
+REPEATS = 8
+"""So many times one token and nothing else, up to the limit, is a broken model and no answer."""
+
+
+def no_answer(token_ids: Sequence[int], finish_reason: str) -> str | None:
+    """Why generated tokens are no answer, in one sentence; None for an answer."""
+    if finish_reason != "length" or len(token_ids) < REPEATS or len(set(token_ids)) > 1:
+        return None
+    return (f"the model repeats token {token_ids[0]} to the limit of {len(token_ids)}: its weights are not trained, or do "
+            "not fit its variant or precision")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -266,10 +266,21 @@ def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str]) -> 
             vllm.envs.disable_envs_cache()
         register_architectures(eager=True)
         known = {field.name for field in fields(EngineArgs)}
-        return LLMEngine.from_engine_args(
-            EngineArgs(**{name: value for name, value in arguments.items() if name in known}),
-            usage_context=UsageContext.LLM_CLASS,
-        )
+        try:
+            return LLMEngine.from_engine_args(
+                EngineArgs(**{name: value for name, value in arguments.items() if name in known}),
+                usage_context=UsageContext.LLM_CLASS,
+            )
+        except Exception:
+            clean_up()
+            raise
+
+
+def clean_up() -> None:
+    """What an engine that could not be started leaves in this process, which would be in the next one's way."""
+    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+    cleanup_dist_env_and_memory()
 
 
 def engine_shape(engine: Any) -> ModelShape:

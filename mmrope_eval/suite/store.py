@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from mmrope_eval.engine.types import Failure, MediaFacts, PositionFacts, Response
+from mmrope_eval.engine.types import Failure, MediaFacts, PositionFacts, Response, no_answer
 from mmrope_eval.errors import UserError
 
 SCHEMA = 1
@@ -88,7 +88,8 @@ class ResponseStore:
         query = "SELECT identity, sample, status, attempts, payload FROM responses"
         for identity, sample, status, attempts, payload in self._connection.execute(query):
             if wanted.get(sample) == identity:
-                found[sample] = Stored(from_payload(status, json.loads(payload)), attempts)
+                result = from_payload(status, json.loads(payload))
+                found[sample] = Stored(result, MAX_ATTEMPTS if status == "ok" else attempts)
         return found
 
     def close(self) -> None:
@@ -116,6 +117,9 @@ def from_payload(status: str, payload: dict[str, Any]) -> Response | Failure:
     if status == "failed":
         return Failure(**payload, media=media)
     positions = payload.pop("positions")
+    problem = no_answer(payload["token_ids"], payload["finish_reason"])
+    if problem is not None:  # kept by version 0.2, which scored it
+        return Failure(payload["id"], "engine", problem, media)
     return Response(
         **{**payload, "token_ids": tuple(payload["token_ids"])},
         media=media,
