@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from mmrope_eval import __version__, arguments, demo_arguments, report_arguments
+from mmrope_eval import __version__, arguments, demo_arguments, model_arguments, report_arguments
 from mmrope_eval.errors import UserError
 
 PROGRAM = "mmrope-eval"
@@ -58,6 +58,10 @@ COMMANDS = (
             demo_arguments.demo),
     Command("sweep", "extrapolate to longer contexts, with and without scaling", "mmrope_eval.sweep:main",
             arguments.sweep),
+    Command("inspect", "say what checkpoints hold, under which RoPE, and how each would be asked",
+            "mmrope_eval.inspection:main", model_arguments.inspect),
+    Command("stamp", "write the RoPE that a checkpoint was trained with into its config.json",
+            "mmrope_eval.models.stamp:main", model_arguments.stamp),
     Command("doctor", "check this machine and say what to fix", "mmrope_eval.doctor:main", arguments.doctor),
 )
 

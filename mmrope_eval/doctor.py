@@ -223,6 +223,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield from import_findings(deep=args.deep)
     yield from disk_findings()
     yield from data_findings(args.data_root)
+    yield Finding("ok", "checkpoints", "'mmrope-eval inspect CKPT...' checks yours without an engine")
 
 
 def main(args: argparse.Namespace) -> int:

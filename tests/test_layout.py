@@ -35,9 +35,11 @@ MAY_IMPORT = {
     "arguments": {"argument_types"},
     "report_arguments": {"argument_types"},
     "demo_arguments": {"argument_types"},
+    "model_arguments": {"argument_types"},
+    "inspection": {"suite", "engine", "models", "rope", "errors"},
     "catalogue": {"suite", "rope", "errors"},
     "doctor": {"suite", "rope", "errors"},
-    "cli": {"arguments", "report_arguments", "demo_arguments", "errors"},
+    "cli": {"arguments", "report_arguments", "demo_arguments", "model_arguments", "errors"},
     "__main__": {"cli"},
     "__init__": {"report"},
 }

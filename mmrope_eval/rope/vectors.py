@@ -1,4 +1,4 @@
-"""Test vectors: exact positions and rotary tables of every shipped variant, for trainers to check their own code against.
+"""Test vectors: exact positions and rotary tables of every shipped variant, to check a trainer's code against.
 
 `python -m mmrope_eval.rope.vectors FILE` writes them; docs/vectors/positions.json is such a file, and docs/training.md
 says how it is read. Its format is meant to be read with nothing but a JSON parser.

@@ -1,0 +1,241 @@
+"""`mmrope-eval stamp`: write the variant that a checkpoint was trained with into its config.json, and nothing else.
+
+The file's text is edited where the key stands or belongs; every other byte stays. It is replaced in one step, so that a
+failure leaves the old one. A file that others share (the hub's cache links to one copy) is never written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.models import hub
+from mmrope_eval.models.config import parse_part, read_json, text_part
+from mmrope_eval.models.families import family_of
+from mmrope_eval.models.naming import resolve_models
+from mmrope_eval.models.rope_config import VARIANT_KEY, read_rope
+from mmrope_eval.rope import Variant, VariantError, load_variant, variant_name
+
+_SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/[^/]+")
+
+Value = str | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What is to be written into one folder; checked, and not yet written."""
+
+    path: Path
+    """The config.json."""
+    value: Value
+    text: str
+    """Its new content."""
+    changed: bool
+    """Whether that differs from what is there."""
+    copy: bool
+    """Whether text_config has a copy that is kept the same."""
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check every folder that the name means, then write, and say what was written."""
+    variant = load_variant(args.variant, **args.set)
+    value = spelled(args.variant, args.set, variant)
+    for stamp in [plan_stamp(folder, variant, value, force=args.force) for folder in _folders(args.model)]:
+        shown = json.dumps(value) if isinstance(value, str) else f"its definition in full, named '{variant.name}'"
+        if stamp.changed:
+            write(stamp)
+            print(f'{stamp.path}: "{VARIANT_KEY}" is now {shown}, fingerprint {variant.fingerprint[:12]}')
+            print("  config.json is part of a checkpoint's identity: answers that were stored before are asked again")
+            if stamp.copy:
+                print("  text_config holds a copy of the key, which says the same now")
+        else:
+            print(f'{stamp.path}: "{VARIANT_KEY}" means {shown} already, nothing was written')
+        print(f"  check it with: mmrope-eval inspect {shlex.quote(str(stamp.path.parent))}")
+    return 0
+
+
+def spelled(name: str, changes: Mapping[str, Any], variant: Variant) -> Value:
+    """A variant as config.json has it: the name of a shipped one, else a definition that needs no other file."""
+    known = variant_name(name)
+    value: Value = known if known is not None and not changes else variant.to_dict()
+    assert load_variant(value).fingerprint == variant.fingerprint
+    return value
+
+
+def _folders(word: str) -> list[Path]:
+    """The folders of this machine that a word names. Raises `UserError` for all else."""
+    name = word.rpartition("=")[0] or word
+    if not any(Path(one).expanduser().is_dir() for one in (word, name)) and hub.parse(name) is not None:
+        raise UserError(f"checkpoint '{word}' is not a folder: stamp writes into folders of this machine only; a model "
+                        f"of the hub is asked as {name}=VARIANT or with --variant")  # fmt: skip
+    choices = resolve_models([word])
+    if any(choice.variant for choice in choices):
+        raise UserError(f"checkpoint '{word}' names a variant itself: say 'mmrope-eval stamp CKPT VARIANT', two words")
+    return [choice.path for choice in choices]
+
+
+# --- what is to be written ----------------------------------------------------------------------------------------
+
+
+def plan_stamp(folder: Path, variant: Variant, value: Value, *, force: bool = False) -> Stamp:
+    """Check that `variant` can be written into a folder's config.json. Raises `UserError` where it cannot."""
+    path = folder.resolve() / "config.json"
+    if not path.is_file():
+        what = "is an adapter without" if (folder / "adapter_config.json").is_file() else "has no"
+        raise UserError(f"checkpoint '{folder}' {what} config.json: stamp the model that it belongs to, or say the "
+                        "variant with --variant or CKPT=VARIANT")  # fmt: skip
+    _check_own(folder, path)
+    config = read_json(path)
+    places = [(where, part) for where, part in (("the top", config), ("text_config", config.get("text_config")))
+              if isinstance(part, dict)]  # fmt: skip
+    named = {where: part[VARIANT_KEY] for where, part in places if part.get(VARIANT_KEY) is not None}
+    other = {where: found for where, found in named.items() if not _means(found, variant)}
+    if other and not force:
+        said = " and ".join(f"{_shown(found)} at {where}" for where, found in other.items())
+        raise UserError(f"{path} already says {VARIANT_KEY} {said}, and you say {_shown(value)}: --force writes yours "
+                        "over it")  # fmt: skip
+    copy = VARIANT_KEY in (places[-1][1] if len(places) > 1 else {})
+    wanted = _with(config, value, copy)
+    if "model_type" in config or not (folder / "adapter_config.json").is_file():  # an adapter's own keys alone
+        _check_fit(wanted, variant, path)
+    if named.get("the top") is not None and not other and (not copy or "text_config" in named):
+        return Stamp(path, value, "", changed=False, copy=copy)
+    text = _edited(path.read_bytes().decode("utf-8"), value, copy)
+    assert json.dumps(json.loads(text)) == json.dumps(wanted)
+    return Stamp(path, value, text, changed=True, copy=copy)
+
+
+def _check_own(folder: Path, path: Path) -> None:
+    """Refuse a file that is not the folder's own, or cannot be written."""
+    if path.is_symlink() or _SNAPSHOT.fullmatch(path.parent.as_posix()):
+        what = f"a link to {path.resolve()}" if path.is_symlink() else "in the hub's cache"
+        raise UserError(f"{path} is {what}, which others share: copy the folder (cp -rL) and stamp the copy, or say "
+                        "the variant with --variant or CKPT=VARIANT")  # fmt: skip
+    if not (os.access(folder, os.W_OK) and os.access(path, os.W_OK)):
+        raise UserError(f"'{path}' cannot be written: make it writable, or say the variant with --variant or "
+                        "CKPT=VARIANT")  # fmt: skip
+
+
+def _means(found: Any, variant: Variant) -> bool:
+    try:
+        return isinstance(found, str | Mapping) and load_variant(found).fingerprint == variant.fingerprint
+    except VariantError:
+        return False
+
+
+def _shown(value: Any) -> str:
+    """A name, or the name of a definition."""
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return f"'{value['name']}' with parameters"
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def _with(config: Mapping[str, Any], value: Value, copy: bool) -> dict[str, Any]:
+    found = {**config, VARIANT_KEY: value}
+    return found | {"text_config": {**found["text_config"], VARIANT_KEY: value}} if copy else found
+
+
+def _check_fit(config: Mapping[str, Any], variant: Variant, path: Path) -> None:
+    """Refuse a variant that does not fit the network, and keys of config.json that name another."""
+    family = family_of(str(config.get("model_type")), f"checkpoint '{path.parent}'")
+    text = parse_part(family.text, text_part(config), str(path))
+    rope = read_rope(config, family, head_dim=text.head_size, max_position=text.max_position_embeddings,
+                     where=str(path))  # fmt: skip
+    if rope.questions:
+        raise UserError(f"{rope.questions[0]}; take out the key that is wrong, or say --variant or CKPT=VARIANT")
+    try:
+        variant.frequency.axis_map(rope.rotary_dim // 2, text.kv_heads)
+    except VariantError as error:
+        raise UserError(f"variant '{variant.name}' does not fit checkpoint '{path.parent}': {error}") from error
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One key of a JSON object, by offsets into the text."""
+
+    key: str
+    before: int
+    """Where the white space before the key begins."""
+    start: int
+    """Where the key begins."""
+    value: int
+    end: int
+
+
+def _edited(text: str, value: Value, copy: bool) -> str:
+    """The text of config.json with the key's value replaced, or put behind the last key."""
+    top = _members(text, _past_space(text, 0))
+    if not top:
+        return json.dumps({VARIANT_KEY: value}, indent=2) + "\n"
+    edits = [_edit(text, top, value)]
+    if copy:
+        nested = next(member for member in reversed(top) if member.key == "text_config")
+        edits.append(_edit(text, _members(text, nested.value), value))
+    for start, end, written in sorted(edits, reverse=True):
+        text = text[:start] + written + text[end:]
+    return text
+
+
+def _edit(text: str, members: Sequence[_Member], value: Value) -> tuple[int, int, str]:
+    """(from, to, what stands there then); a definition is laid out as the file is."""
+    space = text[members[-1].before : members[-1].start]
+    written = json.dumps(value)
+    if "\n" in space and not isinstance(value, str):
+        first = re.match(r"\s*\{\r?\n( +)", text)
+        written = json.dumps(value, indent=len(first[1]) if first else 2)
+        written = written.replace("\n", "\n" + space.rpartition("\n")[2])
+    old = [member for member in members if member.key == VARIANT_KEY]
+    if old:
+        return old[-1].value, old[-1].end, written
+    end = members[-1].end
+    return end, end, f',{space}"{VARIANT_KEY}": {written}'
+
+
+def _members(text: str, start: int) -> list[_Member]:
+    """The keys of the JSON object that begins at `start`; the text is known to be JSON."""
+    decoder, found, before = json.JSONDecoder(), [], start + 1
+    while text[at := _past_space(text, before)] != "}":
+        key, colon = decoder.raw_decode(text, at)
+        value = _past_space(text, _past_space(text, colon) + 1)
+        _, end = decoder.raw_decode(text, value)
+        found.append(_Member(key, before, at, value, end))
+        comma = _past_space(text, end)
+        before = comma + (text[comma] == ",")
+    return found
+
+
+def _past_space(text: str, at: int) -> int:
+    found = re.compile(r"\s*").match(text, at)
+    assert found is not None
+    return found.end()
+
+
+def write(stamp: Stamp) -> None:
+    """Replace the file in one step, with its permissions. Raises `UserError` where that cannot be, the old one kept."""
+    draft = None
+    try:
+        with tempfile.NamedTemporaryFile("wb", dir=stamp.path.parent, prefix=".config-", delete=False) as file:
+            draft = Path(file.name)
+            file.write(stamp.text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(stamp.path.stat().st_mode & 0o7777)
+        draft.replace(stamp.path)
+    except OSError as error:
+        if draft is not None:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+        raise UserError(f"{stamp.path} cannot be written ({error.strerror or error}); it is as it was") from error
