@@ -1,6 +1,6 @@
 """What a switch costs beside a start: one engine, its table swapped, then its weights too.
 
-    python benchmarks/switch.py [--rounds N]
+    python benchmarks/switch.py [--rounds N] [--family NAME]
 
 Wall-clock seconds on tiny random checkpoints; the first start of a process also imports vLLM. The last column is what
 matters on a busy machine: the ratio to the start, taken side by side in one run.
@@ -17,10 +17,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
-from mmrope_eval.engine.checkpoint import read_checkpoint
+from mmrope_eval.demo.checkpoints import FAMILIES, build_checkpoint
 from mmrope_eval.engine.live import EngineOptions, LiveEngine
 from mmrope_eval.engine.types import Generation, Request
+from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.rope import load_variant
 
 
@@ -28,10 +28,11 @@ def main() -> int:
     """Measure and print; 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--family", choices=FAMILIES, default="qwen2.5-vl")
+    args = parser.parse_args()
     question = [Request("q", ("What stands here?",), Generation(max_tokens=4))]
     with tempfile.TemporaryDirectory() as scratch:
-        folders = [build_checkpoint("qwen2.5-vl", Path(scratch) / str(seed), seed=seed) for seed in (0, 1)]
+        folders = [build_checkpoint(args.family, Path(scratch) / str(seed), seed=seed) for seed in (0, 1)]
         one, other = map(read_checkpoint, folders)
         variants = [load_variant("mrope-i"), load_variant("mhrope")]
         began = time.perf_counter()
@@ -40,7 +41,7 @@ def main() -> int:
         start = time.perf_counter() - began
         with engine:
             tables, both = [], []
-            for i in range(rounds):
+            for i in range(args.rounds):
                 began = time.perf_counter()
                 engine.switch(variant=variants[(i + 1) % 2])
                 tables.append(time.perf_counter() - began)

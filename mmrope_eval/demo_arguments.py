@@ -39,8 +39,9 @@ def _untrained(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo/untrained"),
                         help="folder for checkpoints, data and results (default: %(default)s)")
     parser.add_argument("--limit", metavar="N", type=positive, help="evaluate only the first N samples of each task")
-    parser.add_argument("--family", choices=["qwen2.5-vl", "qwen3-vl", "both"], default="qwen2.5-vl",
-                        help="which tiny checkpoint is evaluated (default: %(default)s)")
+    parser.add_argument("--family", choices=["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "both", "all"],
+                        default="qwen2.5-vl",
+                        help="which tiny checkpoint is evaluated; both: the newer two (default: %(default)s)")
 
 
 def _train(parser: argparse.ArgumentParser) -> None:

@@ -43,15 +43,16 @@ def ask(name: str, *content: Part, max_tokens: int = 12, **generation: object) -
     return Request(name, content, Generation(max_tokens, logprobs=True, **generation))  # type: ignore[arg-type]
 
 
-def every_kind(folder: Path) -> list[Request]:
+def every_kind(folder: Path, max_tokens: int = 12) -> list[Request]:
     """Text, one image, two images, a video, and an image beside a video."""
-    return [
-        ask("text", "Where is the red bicycle?"),
-        ask("image", picture(100, 75), "What is it?"),
-        ask("two images", picture(100, 75), "or", picture(60, 130), "?"),
-        ask("video", clip(folder), "What happens?"),
-        ask("mixed", picture(90, 90), clip(folder), "Does it appear?"),
-    ]
+    contents: dict[str, tuple[Part, ...]] = {
+        "text": ("Where is the red bicycle?",),
+        "image": (picture(100, 75), "What is it?"),
+        "two images": (picture(100, 75), "or", picture(60, 130), "?"),
+        "video": (clip(folder), "What happens?"),
+        "mixed": (picture(90, 90), clip(folder), "Does it appear?"),
+    }
+    return [ask(name, *content, max_tokens=max_tokens) for name, content in contents.items()]
 
 
 def answers(engine: LiveEngine, requests: Iterable[Request]) -> dict[str, Response]:

@@ -6,21 +6,24 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from engine_requests import alone, answers, ask, clip, every_kind, options, outcomes, picture
+from engine_requests import POLICY, alone, answers, ask, clip, every_kind, options, outcomes, picture
 
 from mmrope_eval.demo.checkpoints import build_checkpoint
-from mmrope_eval.engine.checkpoint import Checkpoint, read_checkpoint
+from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.live import LiveEngine, SwitchError
 from mmrope_eval.engine.types import Failure, Generation, ImageSource, Request, Response, VideoSource
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import MediaSpan, Variant, VariantError, load_variant, segments_from_tokens
 from mmrope_eval.rope.encoding import encode, encode_delta
+from mmrope_eval.suite.scoring import first_box
 
 A, B = load_variant("mrope"), load_variant("circlerope")
 
@@ -51,24 +54,73 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 def fresh(one: Checkpoint, two: Checkpoint, folder: Path) -> dict[str, dict[str, Response]]:
     """Answers to every kind of request by engines that never ran anything else; a process holds one at a time."""
 
-    def run(checkpoint: Checkpoint, variant: Variant, **changes: Any) -> dict[str, Response]:
+    def run(
+        checkpoint: Checkpoint, variant: Variant, requests: list[Request] | None = None, **changes: Any
+    ) -> dict[str, Response]:
         with LiveEngine.start(checkpoint, variant, options(**changes)) as engine:
-            return (alone if not changes else answers)(engine, every_kind(folder))
+            return (alone if not changes else answers)(engine, requests or every_kind(folder))
 
     found = {name: run(one, B, **changes) for name, changes in SCHEDULES.items()}
     first, second = (
         read_checkpoint(build_checkpoint("qwen2.5-vl", folder / f"tied {seed}", seed=seed, tie_word_embeddings=True))
         for seed in (1, 2)
     )
+    # Untrained and tied, they repeat one token: short answers, as long ones of that kind are failures.
+    brief = every_kind(folder, max_tokens=4)
     with LiveEngine.start(first, A, options()) as engine:
-        alone(engine, every_kind(folder))
+        alone(engine, brief)
         engine.switch(checkpoint=second)
-        found["tied two, switched to"] = alone(engine, every_kind(folder))
-    return {**found, "variant B": run(one, B), "checkpoint two": run(two, A), "tied two": run(second, A)}
+        found["tied two, switched to"] = alone(engine, brief)
+    return {**found, "variant B": run(one, B), "checkpoint two": run(two, A), "tied two": run(second, A, brief)}
+
+
+@dataclass(frozen=True)
+class Qwen2Run:
+    """What engines of Qwen2-VL checkpoints answered to every kind of request; one was switched, the others fresh."""
+
+    first: dict[str, Response]
+    """Variant A, checkpoint one."""
+    other_variant: dict[str, Response]
+    other_weights: dict[str, Response]
+    again: dict[str, Response]
+    """As the first, after both switches."""
+    refusal: str
+    after_refusal: dict[str, Response]
+    rotation: bool
+    fresh_variant: dict[str, Response]
+    fresh_weights: dict[str, Response]
 
 
 @pytest.fixture(scope="module")
-def live(one: Checkpoint, fresh: object) -> Iterator[LiveEngine]:
+def qwen2(one: Checkpoint, folder: Path) -> Qwen2Run:
+    """One checkpoint's tensors are named as published, the other's as transformers names them now."""
+    first, second = (
+        read_checkpoint(build_checkpoint("qwen2-vl", folder / f"qwen2 {seed}", seed=seed, old_names=seed == 1))
+        for seed in (1, 2)
+    )
+    requests = every_kind(folder)
+    found: dict[str, Any] = {}
+    with LiveEngine.start(first, A, options()) as engine:
+        found["rotation"] = rotates_as_transformers(engine)
+        found["first"] = alone(engine, requests)
+        engine.switch(variant=B)
+        found["other_variant"] = alone(engine, requests)
+        engine.switch(variant=A, checkpoint=second)
+        found["other_weights"] = alone(engine, requests)
+        engine.switch(checkpoint=first)
+        found["again"] = alone(engine, requests)
+        with pytest.raises(SwitchError) as refused:
+            engine.switch(checkpoint=one)
+        found["refusal"] = str(refused.value)
+        found["after_refusal"] = alone(engine, requests)
+    for name, checkpoint, variant in (("fresh_variant", first, B), ("fresh_weights", second, A)):
+        with LiveEngine.start(checkpoint, variant, options()) as engine:
+            found[name] = alone(engine, requests)
+    return Qwen2Run(**found)
+
+
+@pytest.fixture(scope="module")
+def live(one: Checkpoint, fresh: object, qwen2: object) -> Iterator[LiveEngine]:
     before = dict(os.environ)
     with LiveEngine.start(one, A, options(lookahead=3, preparers=2)) as engine:
         assert dict(os.environ) == before, "the environment is as it was once the engine runs"
@@ -89,9 +141,9 @@ def same(ours: dict[str, Response], theirs: dict[str, Response]) -> bool:
     )
 
 
-def test_the_vision_encoder_rotates_in_float32_as_transformers_does(live: LiveEngine) -> None:
-    """Whatever dtype its activations have; to the bit."""
-    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
+def rotates_as_transformers(live: LiveEngine) -> bool:
+    """Whether the vision encoder rotates bfloat16 as transformers does (one function in all families), to the bit."""
+    from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
     def rotate(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
         encoder = model.visual
@@ -103,7 +155,13 @@ def test_the_vision_encoder_rotates_in_float32_as_transformers_does(live: LiveEn
 
     ((ours, theirs),) = live._engine.apply_model(rotate)
     assert ours.dtype == torch.bfloat16
-    assert all(torch.equal(one, theirs) for one in ours)
+    return all(torch.equal(one, theirs) for one in ours)
+
+
+def test_the_vision_encoder_rotates_in_float32_as_transformers_does(live: LiveEngine, qwen2: Qwen2Run) -> None:
+    """Whatever dtype its activations have."""
+    assert rotates_as_transformers(live)
+    assert qwen2.rotation
 
 
 # --- switching ----------------------------------------------------------------------------------------------------
@@ -142,6 +200,31 @@ def test_switch_of_weights_equals_fresh_engines(
 
 def test_an_output_matrix_that_is_the_word_embeddings_is_switched_too(fresh: dict[str, dict[str, Response]]) -> None:
     assert same(fresh["tied two, switched to"], fresh["tied two"])
+
+
+def test_a_qwen2_vl_engine_is_switched_as_well(qwen2: Qwen2Run) -> None:
+    assert same(qwen2.other_variant, qwen2.fresh_variant)
+    assert same(qwen2.other_weights, qwen2.fresh_weights)
+    assert same(qwen2.first, qwen2.again)
+    assert not same(qwen2.first, qwen2.other_variant)
+    assert not same(qwen2.first, qwen2.other_weights)
+
+
+def test_a_qwen2_vl_engine_refuses_qwen2_5_vl_and_goes_on(qwen2: Qwen2Run) -> None:
+    assert "cannot take" in qwen2.refusal
+    assert "describe different networks" in qwen2.refusal
+    assert same(qwen2.first, qwen2.after_refusal)
+
+
+def test_videos_of_qwen2_vl_count_frames_and_not_seconds(qwen2: Qwen2Run) -> None:
+    """A block takes up as many positions as it has pairs of frames, if that is more than its rows and columns."""
+    response = qwen2.first["video"]
+    (facts,) = response.media
+    t, h, w = facts.grid_thw[0], facts.grid_thw[1] // 2, facts.grid_thw[2] // 2
+    assert len(facts.frame_indices) == len(set(facts.frame_indices)) + 1, "an odd number: the last frame is repeated"
+    assert t > max(h, w)
+    assert response.positions is not None
+    assert response.positions.delta == t - t * h * w
 
 
 def test_a_checkpoint_of_another_shape_is_refused_and_the_engine_goes_on(
@@ -237,6 +320,20 @@ def test_scheduling_does_not_change_fractional_positions(
         assert other[name].positions == response.positions
         assert other[name].prompt_logprobs == pytest.approx(response.prompt_logprobs, abs=1e-4)
         assert other[name].logprobs == pytest.approx(response.logprobs, abs=1e-4)
+
+
+def test_a_box_between_special_tokens_can_be_read_from_the_text_of_an_answer(qwen2: object, folder: Path) -> None:
+    """Qwen2-VL writes them; an engine leaves them out of the text."""
+    from transformers import AutoTokenizer
+
+    written = "<|object_ref_start|>player 23<|object_ref_end|><|box_start|>(176,106),(232,160)<|box_end|><|im_end|>"
+    tokenizer = AutoTokenizer.from_pretrained(folder / "qwen2 1")
+    ids = tokenizer(written)["input_ids"]
+    assert len(ids) == len("player 23(176,106),(232,160)") + 5
+    assert vllm_compat.sampling_params(max_tokens=1).skip_special_tokens
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    assert text == "player 23(176,106),(232,160)"
+    assert first_box(text) == first_box(written) == (176, 106, 232, 160)
 
 
 # --- failures -----------------------------------------------------------------------------------------------------
@@ -373,7 +470,7 @@ def test_a_second_engine_in_this_process_is_refused(engine: LiveEngine, one: Che
 
 
 def test_a_closed_engine_says_so(one: Checkpoint, live: LiveEngine) -> None:
-    idle = LiveEngine(live._engine, one, A, options())
+    idle = LiveEngine(live._engine, one, A, options(), POLICY)
     idle.close()
     idle.close()
     with pytest.raises(RuntimeError, match="closed"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from mmrope_eval.engine.positions import PositionLog, prompt_key, prompt_positio
 from mmrope_eval.engine.rotary import SharedRotary, kv_head_rows
 from mmrope_eval.engine.types import PositionFacts
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import FAMILIES
+from mmrope_eval.models.family import ModelFamily
 from mmrope_eval.rope import MediaSpan, RotaryTable, load_variant, segments_from_tokens, variant_names
 from mmrope_eval.rope.encoding import EncodingError, PositionCodec
 
@@ -129,6 +131,72 @@ def test_a_time_step_that_half_precision_rounded_is_still_exact(dtype: torch.dty
 def test_a_time_step_that_the_processor_did_not_find_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"found 0\.5 seconds per grid, the video was loaded with 0\.6"):
         vllm_compat.exact_seconds(vllm_compat.media_identifier("abc", 0.6), 0.5)
+
+
+def test_a_time_step_is_of_no_account_where_a_family_does_not_measure_time() -> None:
+    data = {"video_grid_thw": SimpleNamespace(data=torch.tensor([6, 8, 4])),
+            "second_per_grid_ts": SimpleNamespace(data=torch.tensor(0.4))}  # fmt: skip
+    position = SimpleNamespace(offset=5, length=48)
+    item = SimpleNamespace(modality="video", mm_position=position, data=data, identifier="a")
+    (span,) = vllm_compat.media_spans([item], shape(tokens_per_second=0.0))
+    assert span.step == 1.0
+
+
+# --- stock vLLM ---------------------------------------------------------------------------------------------------
+
+WORD, START, END, IMAGE, VIDEO = range(1, 6)
+MEDIA = st.lists(
+    st.tuples(st.sampled_from(["image", "video"]), st.integers(0, 4), st.integers(1, 9), st.integers(1, 5),
+              st.integers(1, 5), st.integers(1, 40)),
+    max_size=4,
+)  # fmt: skip
+"""Kind, words before it, t, h, w, and seconds per grid in eighths, which float32 holds."""
+
+
+def written(family: ModelFamily, media: list[tuple[str, int, int, int, int, int]]) -> tuple[list[int], list[Any]]:
+    """A prompt as the family's processor writes it, and its features as vLLM schedules them."""
+    tokens, features = [WORD], []
+    for kind, words, t, h, w, eighths in media:
+        t = 1 if kind == "image" else t
+        tokens += [WORD] * words
+        pad = IMAGE if kind == "image" else VIDEO
+        if kind == "video" and family.video.layout == "frames":
+            offset, content = len(tokens), ([WORD] * 3 + [START] + [pad] * h * w + [END]) * t
+            tokens += content
+        else:
+            offset, content = len(tokens) + 1, [pad] * t * h * w
+            tokens += [START, *content, END]
+        data = {f"{kind}_grid_thw": SimpleNamespace(data=torch.tensor([t, 2 * h, 2 * w]))}
+        if kind == "video" and family.video.timed:
+            data["second_per_grid_ts"] = SimpleNamespace(data=torch.tensor(eighths / 8))
+        features.append(SimpleNamespace(modality=kind, data=data, identifier="a",
+                                        mm_position=SimpleNamespace(offset=offset, length=len(content))))  # fmt: skip
+    return [*tokens, WORD, WORD], features
+
+
+@given(media=MEDIA)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_the_stock_variant_has_the_positions_of_stock_vllm(
+    family: ModelFamily, media: list[tuple[str, int, int, int, int, int]]
+) -> None:
+    tokens, features = written(family, media)
+    stock = vllm_compat.base_model(family)
+    seconds = {"tokens_per_second": 2.0} if family.video.timed else {}
+    config = SimpleNamespace(vision_config=SimpleNamespace(spatial_merge_size=2, **seconds), image_token_id=IMAGE,
+                             video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END)  # fmt: skip
+    model = SimpleNamespace(config=config)
+    if hasattr(stock, "iter_mm_grid_thw"):
+        model.iter_mm_grid_thw = MethodType(stock.iter_mm_grid_thw, model)
+    else:
+        model._get_mrope_input_positions = stock._get_mrope_input_positions
+    theirs, delta = stock.get_mrope_input_positions(model, tokens, features)
+    spans = vllm_compat.media_spans(
+        features, shape(image_token_id=IMAGE, video_token_id=VIDEO, tokens_per_second=2.0 if seconds else 0.0)
+    )
+    codec = PositionCodec(64)
+    found = prompt_positions(load_variant(family.stock_variant), tokens, spans, codec)
+    assert np.array_equal(codec.decode(torch.from_numpy(found.ids), torch.float64).numpy(), theirs.numpy())
+    assert found.facts.delta == delta
 
 
 # --- the rotary module --------------------------------------------------------------------------------------------

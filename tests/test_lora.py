@@ -108,16 +108,16 @@ def agree(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor
 
 
 # Settings of LoraConfig, scale, and how many tensors of Qwen2.5-VL (its vision encoder has down_proj too) and Qwen3-VL.
-KINDS: dict[str, tuple[dict[str, Any], float, tuple[int, int]]] = {
-    "plain": ({}, 3, (8, 6)),
-    "rslora": ({"use_rslora": True}, 6, (8, 6)),
-    "dora": ({"use_dora": True}, 3, (8, 6)),
-    "modules_to_save": ({"modules_to_save": ["embed_tokens", "lm_head"]}, 3, (10, 8)),
-    "a merger": ({"modules_to_save": ["visual.merger"]}, 3, (13, 12)),
-    "vision": ({"target_modules": ["attn.qkv", "attn.proj"]}, 3, (4, 4)),
-    "one block": ({"target_modules": ["qkv"], "layers_to_transform": [1], "layers_pattern": "blocks"}, 3, (1, 1)),
-    "regex": ({"target_modules": r"model\.language_model\.layers\.1\..*(q|o)_proj"}, 3, (2, 2)),
-    "excluded": ({"exclude_modules": r".*(layers|blocks)\.0.*"}, 3, (4, 3)),
+KINDS: dict[str, tuple[dict[str, Any], float, tuple[int, int, int]]] = {
+    "plain": ({}, 3, (8, 6, 6)),
+    "rslora": ({"use_rslora": True}, 6, (8, 6, 6)),
+    "dora": ({"use_dora": True}, 3, (8, 6, 6)),
+    "modules_to_save": ({"modules_to_save": ["embed_tokens", "lm_head"]}, 3, (10, 8, 8)),
+    "a merger": ({"modules_to_save": ["visual.merger"]}, 3, (13, 12, 12)),
+    "vision": ({"target_modules": ["attn.qkv", "attn.proj"]}, 3, (4, 4, 4)),
+    "one block": ({"target_modules": ["qkv"], "layers_to_transform": [1], "layers_pattern": "blocks"}, 3, (1, 1, 1)),
+    "regex": ({"target_modules": r"model\.language_model\.layers\.1\..*(q|o)_proj"}, 3, (2, 2, 2)),
+    "excluded": ({"exclude_modules": r".*(layers|blocks)\.0.*"}, 3, (4, 3, 3)),
 }
 
 

@@ -21,7 +21,7 @@ from mmrope_eval.suite.videos import VideoFolder
 DATA = Path(__file__).parent / "data/prompts"
 ROWS: dict[str, dict[str, Any]] = json.loads((DATA / "rows.json").read_text(encoding="utf-8"))
 REGISTRY = Registry()
-FAMILIES = ("qwen2.5-vl", "qwen3-vl", "paper")
+FAMILIES = ("qwen2-vl", "qwen2.5-vl", "qwen3-vl", "paper")
 SUBTITLES = """1
 00:00:00,200 --> 00:00:02,500
 <font color="white" size=".72c">an orange star

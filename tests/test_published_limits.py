@@ -1,15 +1,15 @@
-"""Under the published processor settings of every family, media get the sizes that transformers' own processors give."""
+"""Under the published processor settings of every family, media get the sizes that transformers' processors give."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from media_files import encoded
 from PIL import Image
 
@@ -81,20 +81,20 @@ def test_limits_of_pictures_are_the_files_own(published: Mapping[Family, Checkpo
 
 # --- Qwen3-VL's limit on all frames of a video together -------------------------------------------------------------
 
+MOST = 25165824
 FRAMES = (2, 4, 6, 10, 14, 32, 50, 100, 128, 250, 256, 512, 700, 768)
 FRAME_SIZES = ((64, 48), (128, 128), (320, 240), (640, 360), (854, 480), (1280, 720), (1920, 1080), (1080, 1920),
                (3840, 2160), (2000, 100))  # fmt: skip
-SMALLER = {(14, (3840, 2160)), (50, (854, 480)), (100, (1280, 720)), (250, (640, 360)), (250, (1080, 1920))}
 
 
-def sizes(checkpoint: Checkpoint, frames: int, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(width, height) by us and by transformers."""
+def both(checkpoint: Checkpoint, frames: int, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(width, height) of a frame by us and by transformers' rule."""
     from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 
     policy, _ = checkpoint_policy(checkpoint, {})
     plan = spend_budget(frames, size, policy, checkpoint.geometry)
-    assert plan.frames == frames
-    height, width = smart_resize(frames, size[1], size[0], 2, 32, 4096, 25165824)
+    assert plan.frames == frames, "no frame is given up for the budget"
+    height, width = smart_resize(frames, size[1], size[0], 2, 32, 4096, MOST)
     return plan.size, (width, height)
 
 
@@ -102,6 +102,48 @@ def sizes(checkpoint: Checkpoint, frames: int, size: tuple[int, int]) -> tuple[t
 def test_a_video_has_the_size_that_transformers_gives_it(
     published: Mapping[Family, Checkpoint], size: tuple[int, int]
 ) -> None:
-    for frames in FRAMES:
-        ours, theirs = sizes(published["qwen3-vl"], frames, size)
-        print(frames, size, ours, theirs)
+    found = {frames: both(published["qwen3-vl"], frames, size) for frames in FRAMES}
+    assert {frames: ours for frames, (ours, _) in found.items()} == {f: theirs for f, (_, theirs) in found.items()}
+
+
+@pytest.mark.parametrize("frames", [2, 4, 14, 34])
+@pytest.mark.parametrize("size", [(40, 50), (320, 240), (854, 480), (1920, 1080)], ids=str)
+def test_the_processor_itself_gives_that_grid(
+    published: Mapping[Family, Checkpoint], processors: Mapping[Family, Any], size: tuple[int, int], frames: int
+) -> None:
+    width, height = both(published["qwen3-vl"], frames, size)[0]
+    video = torch.zeros(1, dtype=torch.uint8).expand(frames, 3, size[1], size[0])
+    theirs = processors["qwen3-vl"].video_processor(videos=[video], do_sample_frames=False, return_tensors="pt")
+    assert theirs["video_grid_thw"][0].tolist() == [frames // 2, height // 16, width // 16]
+
+
+@given(st.integers(1, 384), st.integers(32, 4000), st.integers(32, 4000))
+def test_where_the_sizes_differ_ours_is_smaller(
+    published: Mapping[Family, Checkpoint], grids: int, width: int, height: int
+) -> None:
+    """By design: our budget is one of whole tokens, and each pair of frames gets an equal number of them.
+
+    transformers' share is a fraction where the pairs do not divide 12,288 tokens, which can buy one more column or row;
+    and its frames, never thinner than one cell, go over the budget where they are very long, which ours never do.
+    """
+    if max(width, height) > 200 * min(width, height):
+        return
+    ours, theirs = both(published["qwen3-vl"], 2 * grids, (width, height))
+    assert 2 * grids * ours[0] * ours[1] <= MOST
+    if 12288 % grids == 0 and 2 * grids * theirs[0] * theirs[1] <= MOST:
+        assert ours == theirs
+    elif 2 * grids * theirs[0] * theirs[1] <= MOST:
+        assert all(0 <= their - our <= 32 for our, their in zip(ours, theirs, strict=True))
+    else:
+        assert ours[0] * ours[1] < theirs[0] * theirs[1]
+
+
+def test_an_odd_number_of_frames_counts_with_its_repeated_last_one(published: Mapping[Family, Checkpoint]) -> None:
+    """transformers resizes five frames and then repeats the fifth: the six that the model sees are over budget."""
+    from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
+
+    policy, _ = checkpoint_policy(published["qwen3-vl"], {})
+    plan = spend_budget(5, (3840, 2160), policy, published["qwen3-vl"].geometry)
+    theirs = smart_resize(5, 2160, 3840, 2, 32, 4096, MOST)
+    assert plan.frames == 6
+    assert 6 * plan.size[0] * plan.size[1] <= MOST < 6 * theirs[0] * theirs[1]

@@ -123,7 +123,7 @@ def test_bad_lines_are_named_and_cost_no_other_line(tmp_path: Path, capsys: pyte
     (["chartq", "r.jsonl"], "did you mean 'chartqa'"),
     (["grounding", "r.jsonl"], "'grounding' means 8 tasks"),
     (["chartqa", "gone.jsonl"], "gone.jsonl cannot be read"),
-    (["chartqa", "r.jsonl", "--prompts", "qwen2-vl"], "did you mean 'qwen2.5-vl'"),
+    (["chartqa", "r.jsonl", "--prompts", "qwen25-vl"], "did you mean 'qwen2.5-vl'"),
 ])
 def test_bad_input(
     argv: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

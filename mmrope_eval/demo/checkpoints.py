@@ -114,8 +114,7 @@ def build_checkpoint(
         "eos_token_id": token_id("<|im_end|>"),
         "use_cache": True,
     }
-    make_config = {"qwen2-vl": _qwen2_config, "qwen2.5-vl": qwen2_5_config, "qwen3-vl": _qwen3_config}[family]
-    config = make_config(text, head_dim, tie_word_embeddings, dtype)
+    config = _CONFIGS[family](text, head_dim, tie_word_embeddings, dtype)
     if mm_rope is not None:
         config["mm_rope"] = mm_rope if isinstance(mm_rope, str) else dict(mm_rope)
     out.mkdir(parents=True, exist_ok=True)
@@ -222,6 +221,9 @@ def _qwen3_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -
     }
 
 
+_CONFIGS = {"qwen2-vl": _qwen2_config, "qwen2.5-vl": qwen2_5_config, "qwen3-vl": _qwen3_config}
+
+
 def _media_token_ids() -> dict[str, int]:
     return {
         "image_token_id": token_id("<|image_pad|>"),
@@ -323,8 +325,9 @@ def _write_weights(
         if name == "lm_head.weight":
             # Greedy generation stays inside the byte language: no early end, no stray media placeholder.
             values[256:] *= 0.01
-        written = name.replace("model.language_model.", "model.").replace("model.visual.", "visual.") if old_names else name
-        tensors[written] = torch.from_numpy(values.astype(np.float32)).to(getattr(torch, dtype))
+        if old_names:
+            name = name.replace("model.language_model.", "model.").replace("model.visual.", "visual.")
+        tensors[name] = torch.from_numpy(values.astype(np.float32)).to(getattr(torch, dtype))
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
 
 

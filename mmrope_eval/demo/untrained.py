@@ -30,12 +30,14 @@ runs on images and videos through the real engine, and what a run leaves behind.
 
 def main(args: argparse.Namespace) -> int:
     """Build what is missing, evaluate, print the table: exit code 0, or 1 when samples failed."""
+    from mmrope_eval.demo.checkpoints import FAMILIES
     from mmrope_eval.suite.run import report, run
 
     began = time.perf_counter()
     folder = Path(args.output)
     data = ensure_mirror(folder / "data")
-    families: tuple[Family, ...] = ("qwen2.5-vl", "qwen3-vl") if args.family == "both" else (args.family,)
+    groups: dict[str, tuple[Family, ...]] = {"both": ("qwen2.5-vl", "qwen3-vl"), "all": FAMILIES}
+    families = groups.get(args.family, (args.family,))
     failed = asked = 0
     for family in families:
         checkpoint = ensure_checkpoint(folder / "checkpoints" / family, family)

@@ -10,7 +10,7 @@ from typing import Any, Self
 from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.prepare import Prepared
-from mmrope_eval.engine.types import Failure, PositionFacts, Response, no_answer
+from mmrope_eval.engine.types import Failure, PositionFacts, Request, Response, no_answer
 
 
 class EngineDiedError(RuntimeError):
@@ -88,7 +88,7 @@ class EngineRun:
         asked = item.request.generation.logprobs
         token_ids = tuple(completion.token_ids)
         logprobs = _chosen(completion.logprobs, token_ids)
-        problem = _problem(completion, token_ids, logprobs)
+        problem = _problem(item.request, completion, token_ids, logprobs)
         if problem is not None:
             return Failure(item.request.id, "engine", problem, item.media)
         return Response(
@@ -148,16 +148,17 @@ class EngineRun:
         return item
 
 
-def _problem(completion: Any, token_ids: Sequence[int], logprobs: Sequence[float]) -> str | None:
+def _problem(request: Request, completion: Any, token_ids: Sequence[int], logprobs: Sequence[float]) -> str | None:
     """Why what was generated is no answer, in one sentence; None for an answer.
 
-    A network that computes nan or infinity still gives a token each step, by default the first of the vocabulary.
+    A network that computes nan or infinity still gives a token each step, by default the first of the vocabulary. Who
+    asks for tokens whatever they are (`ignore_eos`) gets them.
     """
     broken = next((place for place, value in enumerate(logprobs) if not math.isfinite(value)), None)
     if broken is not None:
         return (f"the model's logits are not finite (nan or infinity) at generated token {broken + 1}: its weights diverged, "
                 "or half precision overflows (try --dtype bfloat16 or float32)")  # fmt: skip
-    return no_answer(token_ids, completion.finish_reason)
+    return None if request.generation.ignore_eos else no_answer(token_ids, completion.finish_reason)
 
 
 def _chosen(steps: Any, token_ids: tuple[int, ...]) -> tuple[float, ...]:
