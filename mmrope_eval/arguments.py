@@ -62,8 +62,8 @@ def run(parser: argparse.ArgumentParser) -> None:
 
 def _model_arguments(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--model", metavar="CKPT", nargs="+", action="extend", default=[],
-                      help="checkpoints (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): folders, quoted globs, runs with checkpoint-* "
-                           "folders, LoRA adapters, hub names with @revision; CKPT=VARIANT names its RoPE")
+                      help="checkpoints (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): folders, quoted globs, runs with "
+                           "checkpoint-* folders, LoRA adapters, hub names with @revision; CKPT=VARIANT names its RoPE")
     what.add_argument("--models", metavar="FILE", type=Path, action="append", default=[],
                       help="YAML list of checkpoints: path, variant, label, coordinates, prompts")
     what.add_argument("--assume-stock", action="store_true",

@@ -2,9 +2,9 @@
 
 Exit codes: 0 all went well, 1 some samples failed or a check did not pass, 2 bad input, 130 interrupted.
 
-Adding a subcommand: one function that declares its arguments (in `arguments.py` and its like) and one line in `COMMANDS`, naming the
-handler as "module:function". The handler is imported only when its command runs, takes the parsed namespace, and
-returns the exit code; `--help` therefore never waits for torch or vLLM.
+Adding a subcommand: one function that declares its arguments (in `arguments.py` and its like) and one line in
+`COMMANDS`, naming the handler as "module:function". The handler is imported only when its command runs, takes the
+parsed namespace, and returns the exit code; `--help` therefore never waits for torch or vLLM.
 """
 
 from __future__ import annotations

@@ -55,8 +55,9 @@ def mute(weights: dict[str, torch.Tensor]) -> None:
 
 def evaluate(models: list[Path], mirror: Path, output: Path, *more: str) -> int:
     named = [str(model) for model in models]
-    return cli.main(["run", "--tasks", TASK, "--data-root", str(mirror), "--max-model-len", "1024", "--max-pixels", "50176",
-                     "--output", str(output), "--model", *named, *more])  # fmt: skip
+    limits = ["--max-model-len", "1024", "--max-pixels", "50176"]
+    return cli.main(["run", "--tasks", TASK, "--data-root", str(mirror), *limits, "--output", str(output), "--model",
+                     *named, *more])  # fmt: skip
 
 
 def causes(folder: Path) -> set[str]:

@@ -9,9 +9,9 @@ import pytest
 from engine_requests import answers, ask, every_kind, options, outcomes
 
 from mmrope_eval.demo.checkpoints import build_checkpoint
-from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.engine.types import Failure, Response
+from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import Variant, load_variant
 
 MHROPE, CIRCLE = load_variant("mhrope"), load_variant("circlerope")

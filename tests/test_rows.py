@@ -60,8 +60,13 @@ def make(whole: Path, tmp_path: Path) -> Make:
 
 
 def configure(models: list[Path | str], mirror: Path, output: Path, **changes: Any) -> RunConfig:
-    settings: dict[str, Any] = {"models": tuple(map(str, models)), "tasks": (TASK,), "output": output,
-                                "data_root": mirror, "options": EngineOptions()}
+    settings: dict[str, Any] = {
+        "models": tuple(map(str, models)),
+        "tasks": (TASK,),
+        "output": output,
+        "data_root": mirror,
+        "options": EngineOptions(),
+    }
     return RunConfig(**{**settings, **changes})
 
 
@@ -83,7 +88,12 @@ class TestOneBadCheckpoint:
         assert "merger.mlp.2.weight" in result.broken["b"]
         running.report(result)
         shown = capsys.readouterr().out
-        assert [line.split()[0] for line in shown.splitlines() if line.startswith(("a ", "b ", "c "))] == ["a", "b", "c", "b"]
+        assert [line.split()[0] for line in shown.splitlines() if line.startswith(("a ", "b ", "c "))] == [
+            "a",
+            "b",
+            "c",
+            "b",
+        ]
         assert "b (failed)" in shown and "b failed: " in shown
 
     def test_makes_the_command_exit_with_1(
@@ -205,9 +215,7 @@ class TestVariantOfARow:
         result = running.run(configure([make("named")], mirror, tmp_path / "out"), FakeStart())
         assert not result.notes and not load_run(tmp_path / "out").assumptions()
 
-    def test_a_folder_called_like_another_variant_is_a_question(
-        self, make: Make, mirror: Path, tmp_path: Path
-    ) -> None:
+    def test_a_folder_called_like_another_variant_is_a_question(self, make: Make, mirror: Path, tmp_path: Path) -> None:
         folder = make("my-MHRoPE_sft", mm_rope=None)
         with pytest.raises(UserError, match=r"my-MHRoPE_sft.*--variant mhrope.*--assume-stock"):
             running.run(configure([folder], mirror, tmp_path / "out"), FakeStart())
@@ -234,7 +242,9 @@ class TestMediaPolicyOfARow:
     ) -> None:
         folder = make("small", mm_media={"video_max_tokens": 77})
         settings = json.loads((folder / "preprocessor_config.json").read_text())
-        (folder / "preprocessor_config.json").write_text(json.dumps({**settings, "min_pixels": 784, "max_pixels": 3136}))
+        (folder / "preprocessor_config.json").write_text(
+            json.dumps({**settings, "min_pixels": 784, "max_pixels": 3136})
+        )
         running.run(configure([folder], mirror, tmp_path / "out"), FakeStart())
         found = self.policy(tmp_path / "out")
         assert (found["policy"]["image_max_pixels"], found["policy"]["video_max_tokens"]) == (3136, 77)

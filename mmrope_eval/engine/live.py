@@ -155,7 +155,9 @@ class LiveEngine:
             raise RuntimeError(f"cannot {what} while a stream is open: read it to its end or close it")
 
     def _make_preparer(self) -> Preparer:
-        return Preparer(self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options, self._policy)
+        return Preparer(
+            self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options, self._policy
+        )
 
 
 def _fit(variant: Variant, checkpoint: Checkpoint) -> None:

@@ -156,8 +156,8 @@ def _problem(request: Request, completion: Any, token_ids: Sequence[int], logpro
     """
     broken = next((place for place, value in enumerate(logprobs) if not math.isfinite(value)), None)
     if broken is not None:
-        return (f"the model's logits are not finite (nan or infinity) at generated token {broken + 1}: its weights diverged, "
-                "or half precision overflows (try --dtype bfloat16 or float32)")  # fmt: skip
+        return (f"the model's logits are not finite (nan or infinity) at generated token {broken + 1}: its weights "
+                "diverged, or half precision overflows (try --dtype bfloat16 or float32)")  # fmt: skip
     return None if request.generation.ignore_eos else no_answer(token_ids, completion.finish_reason)
 
 

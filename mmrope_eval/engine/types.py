@@ -110,8 +110,8 @@ def no_answer(token_ids: Sequence[int], finish_reason: str) -> str | None:
     """Why generated tokens are no answer, in one sentence; None for an answer."""
     if finish_reason != "length" or len(token_ids) < REPEATS or len(set(token_ids)) > 1:
         return None
-    return (f"the model repeats token {token_ids[0]} to the limit of {len(token_ids)}: its weights are not trained, or do "
-            "not fit its variant or precision")  # fmt: skip
+    return (f"the model repeats token {token_ids[0]} to the limit of {len(token_ids)}: its weights are not trained, or "
+            "do not fit its variant or precision")  # fmt: skip
 
 
 @dataclass(frozen=True)

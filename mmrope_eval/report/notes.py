@@ -144,8 +144,8 @@ def row_notes(table: Table) -> Iterator[Note]:
         assumed = list(dict.fromkeys(entry.cell.model for column in table.picked[label].values() for entry in column
                                      if entry.cell.assumed))
         if assumed:
-            yield Note("assumed", f"{label}: no config.json says that {', '.join(assumed)} was trained so; it is taken from "
-                                  "the model type", frozenset({(label, None)}))
+            yield Note("assumed", f"{label}: no config.json says that {', '.join(assumed)} was trained so; it is taken "
+                                  "from the model type", frozenset({(label, None)}))
         several = {entry.cell.path.as_posix(): entry.cell.model for column in table.picked[label].values()
                    if len(column) > 1 for entry in column}
         if several:

@@ -131,8 +131,8 @@ class Run:
     def assumptions(self) -> list[str]:
         """One sentence on the cells whose variant nobody named."""
         names = list(dict.fromkeys(f"{cell.model} ({cell.variant})" for cell in self.cells if cell.assumed))
-        return [f"{self.path}: the variant of {', '.join(names)} is assumed from the model type, as no config.json names "
-                "one"] if names else []  # fmt: skip
+        return [f"{self.path}: the variant of {', '.join(names)} is assumed from the model type, as no config.json "
+                "names one"] if names else []  # fmt: skip
 
     def left_out(self) -> list[str]:
         """One sentence for each folder that has no scores."""

@@ -1,7 +1,7 @@
 """The rows of a result: which checkpoints under which variants, how each is asked, what determines its responses.
 
-Everything that can be known without an engine is known here: a checkpoint that cannot be evaluated is a row that failed,
-before anything starts, and the others go on.
+Everything that can be known without an engine is known here: a checkpoint that cannot be evaluated is a row that
+failed, before anything starts, and the others go on.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Re
     for wording in dict.fromkeys([config.prompts, *(choice.prompts for choice in choices)]):
         known = {*registry.families, *(name for spec in registry.tasks.values() for name in spec.prompts)}
         if wording is not None and wording not in known:
-            raise UserError(f"--prompts {wording}: no task has such a wording; choose one of {', '.join(sorted(known))}.")
+            raise UserError(
+                f"--prompts {wording}: no task has such a wording; choose one of {', '.join(sorted(known))}."
+            )
 
 
 def _read(
@@ -119,12 +121,16 @@ def _read(
                 yield choice, name, error
 
 
-def _cell(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, wanted: str | None, registry: Registry) -> Cell:
+def _cell(
+    config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, wanted: str | None, registry: Registry
+) -> Cell:
     chosen = resolve_variant(checkpoint, wanted, config.overrides, assume_stock=config.assume_stock)
     chosen.variant.table(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta,
                          rotary_dim=checkpoint.rotary_dim)  # fmt: skip
     _check_precision(checkpoint, config.options.dtype)
-    policy, sources = (config.options.policy, {}) if config.options.policy else checkpoint_policy(checkpoint, config.media)
+    policy, sources = (
+        (config.options.policy, {}) if config.options.policy else checkpoint_policy(checkpoint, config.media)
+    )
     family = cell_family(config, choice, checkpoint, registry)
     context = response_context(config, checkpoint, chosen.variant, policy)
     return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named)
@@ -138,20 +144,24 @@ def _check_precision(checkpoint: Checkpoint, dtype: str) -> None:
 
 
 def cell_family(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, registry: Registry) -> Family:
-    """How a checkpoint is asked and read: its family's file, config.json's `mm_coordinates`, its entry in --models, then
-    the command line."""
+    """How a checkpoint is asked and read: its family's file, config.json's `mm_coordinates`, its entry in a --models
+    file, then the command line."""
     family = registry.family(checkpoint.family.name)
     declared = checkpoint.declared("mm_coordinates")
     for name, where in (
-        (declared, f"{checkpoint.path}/config.json"), (choice.coordinates, choice.named), (config.coordinates, "--coordinates")
-    ):  # fmt: skip
+        (declared, f"{checkpoint.path}/config.json"),
+        (choice.coordinates, choice.named),
+        (config.coordinates, "--coordinates"),
+    ):
         if name is not None:
             family = dataclasses.replace(family, coordinates=check_coordinates(str(name), where))
     wording = config.prompts or choice.prompts
     return family if wording is None else dataclasses.replace(family, prompts=wording)
 
 
-def response_context(config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> dict[str, Any]:
+def response_context(
+    config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy
+) -> dict[str, Any]:
     """What determines a response besides its question; part of every response's identity."""
     return {
         "store": SCHEMA,

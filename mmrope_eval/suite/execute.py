@@ -131,11 +131,13 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
         if self.engine is not None and self.cell is not None:
             same = self.cell.checkpoint.fingerprint == cell.checkpoint.fingerprint
             try:
-                self.engine.switch(variant=cell.variant, checkpoint=None if same else cell.checkpoint, policy=cell.policy)
+                new = None if same else cell.checkpoint
+                self.engine.switch(variant=cell.variant, checkpoint=new, policy=cell.policy)
                 timings.switch = time.perf_counter() - began
             except Exception as error:  # noqa: BLE001 - this checkpoint needs an engine of its own, or cannot be loaded
                 if not isinstance(error, UserError):
-                    print(f"{cell.label}: the running engine could not take it over ({sentence(error)}); starting another",
+                    print(f"{cell.label}: the running engine could not take it over ({sentence(error)}); starting "
+                          "another",
                           file=sys.stderr)  # fmt: skip
                 self.close()
         if self.engine is None:

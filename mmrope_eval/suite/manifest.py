@@ -41,7 +41,11 @@ def scores_file(cell: Cell, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "format": results.FORMAT,
         "label": cell.label,
-        "checkpoint": {"path": str(cell.checkpoint.path), "fingerprint": cell.checkpoint.fingerprint, **_training(cell)},
+        "checkpoint": {
+            "path": str(cell.checkpoint.path),
+            "fingerprint": cell.checkpoint.fingerprint,
+            **_training(cell),
+        },
         "variant": {"name": cell.variant.name, "fingerprint": cell.variant.fingerprint, "assumed": cell.chosen.assumed},
         "coordinates": cell.family.coordinates,
         "prompts": cell.family.prompts,

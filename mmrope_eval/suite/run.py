@@ -61,8 +61,10 @@ def main(args: argparse.Namespace) -> int:
     try:
         result = run(config_from_args(args))
     except TooManyFailuresError as stop:
-        print(f"mmrope-eval: stopped: {stop} The same command continues; failed samples are tried twice in all.",
-              file=sys.stderr)
+        print(
+            f"mmrope-eval: stopped: {stop} The same command continues; failed samples are tried twice in all.",
+            file=sys.stderr,
+        )
         return 1
     report(result)
     code = 1 if result.failed or result.broken else 0
@@ -79,11 +81,19 @@ def report(result: RunResult) -> None:
     print()
     if result.rows:
         shown = {label: result.rows.get(label, {}) for label in result.folders}
-        print(results.table({f"{label} (failed)" if label in result.broken else label: row for label, row in shown.items()}))
+        print(
+            results.table(
+                {f"{label} (failed)" if label in result.broken else label: row for label, row in shown.items()}
+            )
+        )
     for label, cause in result.broken.items():
         print(f"{label} failed: {cause}")
     finished = [folder for label, folder in result.folders.items() if label in result.rows]
-    for line in (*results.remarks(result.rows), *(cause for folder in finished for cause in causes(folder)), *result.notes):
+    for line in (
+        *results.remarks(result.rows),
+        *(cause for folder in finished for cause in causes(folder)),
+        *result.notes,
+    ):
         print(line)
     print()
     folders = list(result.folders.values())
@@ -138,8 +148,10 @@ def announcement(cell: Cell) -> str:
     """The variant of a row and how it was chosen, in one line."""
     text = f"variant {cell.variant.name} ({cell.chosen.how})"
     if cell.chosen.assumed:
-        text += (f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it was "
-                 "trained otherwise, say --variant")
+        text += (
+            f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it was "
+            "trained otherwise, say --variant"
+        )
     return "; ".join([text, *cell.checkpoint.remarks])
 
 

@@ -63,7 +63,8 @@ def carried_policy() -> dict[str, int | float]:
     Limits on pictures are its preprocessor's.
     """
     policy = media_policy()
-    names = ("video_fps", "video_min_frames", "video_max_frames", "video_max_tokens", "frame_min_pixels", "frame_max_pixels")
+    names = ("video_fps", "video_min_frames", "video_max_frames", "video_max_tokens", "frame_min_pixels",
+             "frame_max_pixels")  # fmt: skip
     return {name: getattr(policy, name) for name in names}
 
 
