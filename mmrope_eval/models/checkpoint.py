@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part
+from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, shown, text_part
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes, cache_home
@@ -60,7 +60,7 @@ class Checkpoint:
     """In which the weights were saved, by config.json; bfloat16 where it does not say."""
     quantisation: str | None
     fingerprint: str
-    """sha256 over weights, config, tokenizer, chat template and processor settings; empty where weights were not read."""
+    """sha256 over weights, config, tokenizer, chat template and processor settings; empty where weights are unread."""
     rope: RopeConfig = field(repr=False)
     vocabulary: Vocabulary = field(repr=False)
     template: ChatTemplate = field(repr=False)
@@ -109,22 +109,26 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
 
     An adapter's folder is merged into its base first. `trust_remote_code` only allows transformers and vLLM to run code
     from the folder later. `read_weights=False` looks at the weights' headers alone: without a fingerprint, without a
-    check that every value is finite, and so not for a run. Raises `UserError`, one sentence naming the file and what to do, for everything that would
-    make an engine compute something else than the checkpoint holds, or fail.
+    check that every value is finite, and so not for a run. Raises `UserError`, one sentence naming the file and what to
+    do, for everything that would make an engine compute something else than the checkpoint holds, or fail.
     """
     folder, adapter = _opened(path)
+    _check_entries(folder)
     where = folder / "config.json"
     config = read_json(where)
-    family = family_of(str(config.get("model_type")), f"checkpoint '{path}'")
+    model_type = config.get("model_type")
+    family = family_of(model_type if isinstance(model_type, str) and model_type.isprintable() else shown(model_type),
+                       f"checkpoint '{path}' (config.json)")  # fmt: skip
     text, vision = _parts(config, family, where)
     geometry = VisionGeometry(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
     vocabulary = read_vocabulary(folder, config, text.vocab_size)
     template = find_template(folder, vocabulary.tokens, vocabulary.special)
     processor = read_processor(folder, family, geometry)
-    rope = read_rope(config, family, head_dim=text.head_size, max_position=text.max_position_embeddings, where=str(where))
+    rope = read_rope(config, family, head_dim=text.head_size, max_position=text.max_position_embeddings,
+                     where=str(where))
     quantisation = _quantisation(config, where)
     found = _read_weights(folder, config, family.tensors(text, vision), quantised=quantisation is not None,
-                          scan=read_weights)  # fmt: skip
+                          flat_names=family.flat_names, scan=read_weights)  # fmt: skip
     mended = {**processor.mended, **({"config.json": found.config} if found.config is not config else {})}
     notes = ["output matrix: the file's own"] if found.config is not config else []
     notes += [f"chat template: {template.source}"] if template.changed else []
@@ -161,9 +165,15 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
 
 def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
     """The folder with a whole model, and what was merged to make it."""
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"checkpoint '{path}' is not a folder: give the path of a downloaded checkpoint{_nearby(folder)}")
+    try:
+        folder = Path(path).expanduser()
+        there = folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name; ~ of a user that there is not
+        raise UserError(f"checkpoint '{path}' is not a folder ({error}): give the path of a downloaded "
+                        "checkpoint") from error
+    if not there:
+        raise UserError(f"checkpoint '{path}' is not a folder: give the path of a downloaded "
+                        f"checkpoint{_nearby(folder)}")
     folder = folder.resolve()
     if (folder / "adapter_config.json").is_file() or any(folder.glob("adapter_model.*")):
         return _merged(folder)
@@ -174,14 +184,26 @@ def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
     return folder, None
 
 
+def _check_entries(folder: Path) -> None:
+    """Raise `UserError` for an entry that is called like a file of a checkpoint and is none."""
+    for name in ("config.json", "generation_config.json", *TOKENIZER_FILES, *TEMPLATE_FILES, *PROCESSOR_FILES):
+        entry = folder / name
+        if entry.is_symlink() and not entry.exists():
+            raise UserError(f"checkpoint '{folder}': {name} is a link to a file that is not there: download it again")
+        if entry.exists() and not entry.is_file():
+            raise UserError(f"checkpoint '{folder}': {name} is a folder where a file should be: copy the file again "
+                            "from where the checkpoint comes from")  # fmt: skip
+
+
 def _merged(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
     from mmrope_eval.models.lora import merge_adapter
     from mmrope_eval.models.naming import resolve_models
 
     whole = sorted(path.name for path in folder.glob("model*.safetensors"))
     if whole:
-        raise UserError(f"checkpoint '{folder}' has an adapter (adapter_config.json, adapter_model) beside whole weights "
-                        f"({whole[0]}): which of them is meant? Move the adapter's files to a folder of their own")
+        raise UserError(f"checkpoint '{folder}' has an adapter (adapter_config.json, adapter_model) beside whole "
+                        f"weights ({whole[0]}): which of them is meant? Move the adapter's files to a folder of their "
+                        "own")
     merged = merge_adapter(folder, cache_home() / "merged", lambda base: resolve_models([base])[0].path)
     return merged.path, merged.record
 
@@ -201,22 +223,27 @@ def _nearby(folder: Path) -> str:
 
 def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple[TextConfig, VisionConfig]:
     text, vision = text_part(config), config.get("vision_config")
+    if config.get("text_config") is not None and not isinstance(config["text_config"], Mapping):
+        raise UserError(f"{where}: text_config must be a mapping, not {shown(config['text_config'])}")
     if not isinstance(vision, Mapping):
         raise UserError(f"{where} has no vision_config: it is not the config.json of a whole {family.title} model")
     missing = [key for key in family.text_required if text is config and key not in config]
     if missing:
         raise UserError(f"{where} does not describe a {family.model_type} model: key '{missing[0]}' is missing")
     found = parse_part(family.text, text, str(where)), parse_part(family.vision, vision, f"{where}, vision_config")
-    heads, kv_heads = found[0].num_attention_heads, found[0].kv_heads
-    if heads % kv_heads:
-        raise UserError(f"{where}: {heads} query heads (num_attention_heads) cannot share {kv_heads} KV heads "
-                        "(num_key_value_heads): the one must be a multiple of the other")  # fmt: skip
+    for place, problem in ((str(where), found[0].problem()), (f"{where}, vision_config", found[1].problem(found[0]))):
+        if problem is not None:
+            raise UserError(f"{place}: {problem}; copy config.json from where the weights come from")
     return found
 
 
-def _says_tied(config: Mapping[str, Any]) -> bool:
+def _says_tied(config: Mapping[str, Any], where: Path) -> bool:
     """Either place may say so: transformers 4.52 to 4.57 wrote the truth into text_config alone."""
-    return any(part.get("tie_word_embeddings") is True for part in (config, text_part(config)))
+    said = [part["tie_word_embeddings"] for part in (config, text_part(config)) if "tie_word_embeddings" in part]
+    for value in said:
+        if not isinstance(value, bool):
+            raise UserError(f"{where}: tie_word_embeddings must be true or false, not {shown(value)}")
+    return True in said
 
 
 def _untied(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,20 +256,23 @@ def _dtype(config: Mapping[str, Any], where: Path) -> str:
     for part in (config, text_part(config)):
         for key in ("dtype", "torch_dtype"):
             given = part.get(key)
-            if given:
+            if given is not None:
                 name = str(given).removeprefix("torch.")
-                if name not in DTYPES:
-                    raise UserError(f"{where}: {key} is {given!r}; give one of {', '.join(DTYPES)}")
+                if not isinstance(given, str) or name not in DTYPES:
+                    raise UserError(f"{where}: {key} is {shown(given)}; give one of {', '.join(DTYPES)}")
                 return name
     return "bfloat16"
 
 
 def _quantisation(config: Mapping[str, Any], where: Path) -> str | None:
-    given = config.get("quantization_config", text_part(config).get("quantization_config"))
-    if given is None:
+    places = [part["quantization_config"] for part in (config, text_part(config))
+              if part.get("quantization_config") is not None]  # fmt: skip
+    if not places:
         return None
+    given = places[0]
     if not isinstance(given, Mapping) or not isinstance(given.get("quant_method"), str):
-        raise UserError(f"{where}: quantization_config must be a mapping that names its quant_method, not {given!r}")
+        raise UserError(f"{where}: quantization_config must be a mapping that names its quant_method, not "
+                        f"{shown(given)}")
     return str(given["quant_method"])
 
 
@@ -260,18 +290,18 @@ class _Found:
     hashes: FileHashes
 
 
-def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, quantised: bool, scan: bool
-                  ) -> _Found:
-    tied, hashes = _says_tied(config), FileHashes()
+def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, quantised: bool,
+                  flat_names: bool, scan: bool) -> _Found:
+    tied, hashes = _says_tied(config, folder / "config.json"), FileHashes()
     weights = find_weights(folder)
-    own_head, remarks = check_tensors(weights, needed, tied=tied, quantised=quantised)
+    own_head, remarks = check_tensors(weights, needed, tied=tied, quantised=quantised, flat_names=flat_names)
     if not scan:
         return _Found(weights, config, tied, remarks, hashes)
     scans = scan_weights(weights, hashes)
     if not (tied and own_head) or head_is_embedding(weights, scans):
         return _Found(weights, config, tied, remarks, hashes)
-    remark = ("config.json says that the output matrix is the word embeddings (tie_word_embeddings), but the weights hold "
-              "another: theirs is used, as transformers does")  # fmt: skip
+    remark = ("config.json says that the output matrix is the word embeddings (tie_word_embeddings), but the weights "
+              "hold another: theirs is used, as transformers does")  # fmt: skip
     return _Found(weights, _untied(config), False, (*remarks, remark), hashes)
 
 

@@ -1,4 +1,4 @@
-"""config.json as typed objects: the numbers that decide the shapes of a network's tensors.
+"""config.json as typed objects: the numbers that decide a network's tensors, and what an engine cannot start with.
 
 Keys that are absent have the value that transformers' own configuration classes give them (a test compares every one),
 since `save_pretrained` leaves such keys out of nested configurations. Everything else in the file is left alone here.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,8 @@ from mmrope_eval.errors import UserError
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+Epsilon = Annotated[float, Field(gt=0, lt=1)]
 
 MAX_DEPTH = 64
 """Levels of a JSON file; real ones have at most ten."""
@@ -43,6 +45,17 @@ class TextConfig(ConfigPart):
     head_dim: Count | None = None
     """None: hidden_size / num_attention_heads, which is what these two families have whatever the key says."""
     max_position_embeddings: Count = 32768
+    hidden_act: Literal["silu"] = "silu"
+    rms_norm_eps: Epsilon = 1e-5
+    use_cache: bool = True
+    initializer_range: float = 0.02
+    attention_dropout: float | None = 0.0
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+
+    own_head_size: ClassVar[bool] = False
+    """Whether heads may be of another size than an even share of hidden_size."""
 
     @property
     def kv_heads(self) -> int:
@@ -53,6 +66,19 @@ class TextConfig(ConfigPart):
     def head_size(self) -> int:
         """Channels of one head."""
         return self.head_dim or self.hidden_size // self.num_attention_heads
+
+    def problem(self) -> str | None:
+        """Why no network has these numbers together; None when one can."""
+        heads = self.num_attention_heads
+        if heads % self.kv_heads:
+            return (f"{heads} query heads (num_attention_heads) cannot share {self.kv_heads} KV heads "
+                    "(num_key_value_heads): the one must be a multiple of the other")  # fmt: skip
+        if not self.own_head_size and self.head_size * heads != self.hidden_size:
+            return (f"{heads} heads (num_attention_heads) of {self.head_size} channels (head_dim, or an even share) "
+                    f"do not make hidden_size {self.hidden_size}")  # fmt: skip
+        if self.head_size % 2:
+            return f"heads of {self.head_size} channels (head_dim) have no pairs to rotate: it must be an even number"
+        return None
 
 
 class VisionConfig(ConfigPart):
@@ -65,11 +91,33 @@ class VisionConfig(ConfigPart):
     patch_size: Count = 14
     spatial_merge_size: Count = 2
     temporal_patch_size: Count = 2
+    hidden_act: Annotated[str, Field(min_length=1)]
+    initializer_range: float = 0.02
 
     @property
     def merged_width(self) -> int:
         """Channels of a merged cell before the merger's linear layers."""
-        return self.hidden_size * self.spatial_merge_size**2
+        return self.width * self.spatial_merge_size**2
+
+    @property
+    def width(self) -> int:
+        """Channels of a patch."""
+        return self.hidden_size
+
+    @property
+    def out_width(self) -> int:
+        """Channels of what the language model gets."""
+        raise NotImplementedError
+
+    def problem(self, text: TextConfig) -> str | None:
+        """Why no network has these numbers together, beside that language model; None when one can."""
+        if self.width % (4 * self.num_heads):
+            return (f"{self.width} channels of a patch are no {self.num_heads} heads (num_heads) with rotary pairs "
+                    "for rows and columns: their size must be a multiple of 4")  # fmt: skip
+        if self.out_width != text.hidden_size:
+            return (f"its pictures have {self.out_width} channels for the language model, whose hidden_size is "
+                    f"{text.hidden_size}")  # fmt: skip
+        return None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -85,8 +133,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} must hold a JSON object, not {type(content).__name__}: copy it again from where the "
                         "checkpoint comes from")  # fmt: skip
     if _too_deep(content):
-        raise UserError(f"{path} is nested more than {MAX_DEPTH} levels deep, which no checkpoint's file is: copy it again "
-                        "from where the checkpoint comes from")  # fmt: skip
+        raise UserError(f"{path} is nested more than {MAX_DEPTH} levels deep, which no checkpoint's file is: copy it "
+                        "again from where the checkpoint comes from")  # fmt: skip
     return content
 
 
@@ -105,13 +153,17 @@ def parse_part(kind: type[Part], content: Mapping[str, Any], where: str) -> Part
         return kind.model_validate(dict(content))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        given = "" if first["type"] == "missing" else f", not {_short(first['input'])}"
-        raise UserError(f"{where}: '{key}' is wrong ({first['msg'].lower()}{given})") from error
+        key = ".".join(map(str, first["loc"][:2]))
+        if first["type"] == "missing":
+            raise UserError(f"{where}: key '{key}' is missing; copy the file from where the checkpoint comes "
+                            "from") from error
+        raise UserError(f"{where}: '{key}' is wrong ({first['msg'].lower()}, not {shown(first['input'])}); copy the "
+                        "file from where the checkpoint comes from") from error  # fmt: skip
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A value of a JSON file for a message: one short line."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

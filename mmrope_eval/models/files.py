@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, TypeGuard
 
 import numpy as np
 
@@ -50,7 +50,8 @@ _ONE_NAN: Mapping[str, int] = {"F8_E4M3FNUZ": 0x80, "F8_E5M2FNUZ": 0x80}
 
 # Bits of one value of each dtype that the safetensors library knows.
 _BITS: Mapping[str, int] = {
-    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64, "F4": 4, "F6_E2M3": 6,
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64, "F4": 4,
+    "F6_E2M3": 6,
     "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F16": 16, "BF16": 16,
     "F32": 32, "F64": 64, "C64": 64,
 }  # fmt: skip
@@ -226,13 +227,13 @@ def _info(path: Path, name: str, entry: Any, begin: int) -> TensorInfo:
     given = entry if isinstance(entry, Mapping) else {}
     offsets, shape, dtype = given.get("data_offsets"), given.get("shape"), given.get("dtype")
     if not (_counts(offsets) and len(offsets) == 2 and offsets[0] <= offsets[1] and _counts(shape)):
-        raise ValueError(f"offsets or shape of {_one_line(name)} that cannot be")
+        raise ValueError(f"offsets or shape of {one_line(name)} that cannot be")
     if not isinstance(dtype, str) or dtype not in _BITS:
-        raise ValueError(f"{_one_line(name)} is of the unknown dtype {dtype!r}")
+        raise ValueError(f"{one_line(name)} is of the unknown dtype {dtype!r}")
     return TensorInfo(path, dtype, tuple(shape), begin + offsets[0], begin + offsets[1])
 
 
-def _counts(given: Any) -> bool:
+def _counts(given: Any) -> TypeGuard[list[int]]:
     return isinstance(given, list) and all(type(item) is int and item >= 0 for item in given)
 
 
@@ -241,17 +242,18 @@ def _check_layout(tensors: Mapping[str, TensorInfo], begin: int, size: int) -> N
     place = begin
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != place:
-            raise ValueError(f"{_one_line(name)} starts {'within' if tensor.begin < place else 'away from'} the tensor "
+            raise ValueError(f"{one_line(name)} starts {'within' if tensor.begin < place else 'away from'} the tensor "
                              "before it")  # fmt: skip
         if math.prod(tensor.shape) * _BITS[tensor.dtype] != (tensor.end - tensor.begin) * 8:
-            raise ValueError(f"{_one_line(name)} has {tensor.end - tensor.begin} bytes, which is not its shape "
+            raise ValueError(f"{one_line(name)} has {tensor.end - tensor.begin} bytes, which is not its shape "
                              f"{list(tensor.shape)} of {tensor.dtype}")  # fmt: skip
         place = tensor.end
     if size != place:
         raise ValueError(f"{place} bytes announced, {size} present")
 
 
-def _one_line(name: str) -> str:
+def one_line(name: str) -> str:
+    """A tensor's name for a message."""
     return name if name.isprintable() else repr(name)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import ConfigPart, Count, parse_part, read_json
+from mmrope_eval.models.config import ConfigPart, Count, parse_part, read_json, shown
 from mmrope_eval.models.family import ModelFamily, VisionGeometry
 
 IMAGE_FILE = "preprocessor_config.json"
@@ -29,7 +29,7 @@ UNSAID = (56 * 56, 28 * 28 * 1280)
 
 BICUBIC = (3, "bicubic", "BICUBIC")
 
-Channels = Annotated[list[Annotated[float, Field(strict=False)]], Field(min_length=3, max_length=3)]
+Channels = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=3, max_length=3)]
 
 
 class ProcessorPart(ConfigPart):
@@ -43,6 +43,7 @@ class ProcessorPart(ConfigPart):
     size: Mapping[str, Any] | None = None
     min_pixels: Count | None = None
     max_pixels: Count | None = None
+    processor_class: str | None = None
     do_resize: bool | None = None
     do_center_crop: bool | None = None
     resample: int | str | None = None
@@ -50,15 +51,16 @@ class ProcessorPart(ConfigPart):
     def limits(self) -> tuple[int | None, int | None]:
         """(fewest, most) pixels; a number of its own goes before `size`, as in transformers."""
         size = self.size or {}
-        low = self.min_pixels or size.get("shortest_edge") or size.get("min_pixels")
-        high = self.max_pixels or size.get("longest_edge") or size.get("max_pixels")
-        return low, high
+        low = (self.min_pixels, size.get("shortest_edge"), size.get("min_pixels"))
+        high = (self.max_pixels, size.get("longest_edge"), size.get("max_pixels"))
+        first, last = (next((value for value in given if value is not None), None) for given in (low, high))
+        return first, last
 
 
 class VideoPart(ProcessorPart):
     """A video processor's own."""
 
-    fps: float | int | None = None
+    fps: Annotated[float, Field(gt=0, le=1e6)] | None = None
     num_frames: Count | None = None
     min_frames: Count | None = None
     max_frames: Count | None = None
@@ -108,18 +110,19 @@ def _image(folder: Path, nested: Mapping[str, Any], family: ModelFamily) -> tupl
         _agree(folder, inside, own)
         return f"{folder / NESTED_FILE} (image_processor)", inside
     if own is None:
-        raise UserError(f"checkpoint '{folder}' has no {IMAGE_FILE}: copy it from the model that it was trained from, for "
-                        f"example 'hf download {family.base} {IMAGE_FILE} --local-dir .'")  # fmt: skip
+        raise UserError(f"checkpoint '{folder}' has no {IMAGE_FILE}: copy it from the model that it was trained from, "
+                        f"for example 'hf download {family.base} {IMAGE_FILE} --local-dir .'")  # fmt: skip
     return str(folder / IMAGE_FILE), own
 
 
 def _agree(folder: Path, inside: Mapping[str, Any], own: Mapping[str, Any] | None) -> None:
     """Two copies of the pictures' settings must say the same, of what bears on pixels."""
-    for key in ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "min_pixels", "max_pixels",
+    for key in ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "min_pixels",
+                "max_pixels",
                 "size"):  # fmt: skip
         if own is not None and own.get(key) is not None and inside.get(key) is not None and own[key] != inside[key]:
-            raise UserError(f"{folder}: {key} is {own[key]} in {IMAGE_FILE} and {inside[key]} in {NESTED_FILE} (which "
-                            "transformers reads first): make them one")  # fmt: skip
+            raise UserError(f"{folder}: {key} is {shown(own[key])} in {IMAGE_FILE} and {shown(inside[key])} in "
+                            f"{NESTED_FILE} (which transformers reads first): make them one")  # fmt: skip
 
 
 def _video(folder: Path, nested: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
@@ -146,21 +149,27 @@ def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
                             f"{names.get(key, key)} {wanted}: put the files of one model together")  # fmt: skip
     if not all(value > 0 for value in part.image_std):
         raise UserError(f"{place}: image_std must be three numbers above zero, not {part.image_std}")
+    if part.size is not None and None in part.limits():
+        raise UserError(f"{place}: size must say shortest_edge and longest_edge, in pixels, not "
+                        f"{shown(dict(part.size))}")
     if part.do_resize is False:
-        raise UserError(f"{place}: do_resize is false, but pictures of any size are asked here and have to be resized: take it "
-                        "out")  # fmt: skip
+        raise UserError(f"{place}: do_resize is false, but pictures of any size are asked here and have to be "
+                        "resized: take it out")  # fmt: skip
     if part.do_center_crop:
-        raise UserError(f"{place}: do_center_crop is true, which cuts pictures; this project shows them whole: take it out")
+        raise UserError(f"{place}: do_center_crop is true, which cuts pictures; this project shows them whole: take "
+                        "it out")
     if part.resample is not None and part.resample not in BICUBIC:
-        raise UserError(f"{place}: resample is {part.resample!r}; pictures are resized with the bicubic filter (3) here")
+        raise UserError(f"{place}: resample is {shown(part.resample)}, but pictures are resized with the bicubic "
+                        "filter here: put 3 there")
 
 
 def _pixels(part: ProcessorPart, place: str) -> tuple[int, int]:
     low, high = (given if given is not None else unsaid for given, unsaid in zip(part.limits(), UNSAID, strict=True))
     for name, value in (("fewest", low), ("most", high)):
-        if type(value) is not int or value < 1:
-            raise UserError(f"{place}: the {name} pixels of a picture (min_pixels, max_pixels, or size with shortest_edge and "
-                            f"longest_edge) must be a whole number above zero, not {value!r}")  # fmt: skip
+        if type(value) is not int or not 1 <= value < 2**53:
+            raise UserError(f"{place}: the {name} pixels of a picture (min_pixels, max_pixels, or size with "
+                            "shortest_edge and longest_edge) must be a whole number above zero, not "
+                            f"{shown(value)}")  # fmt: skip
     if low > high:
         raise UserError(f"{place}: min_pixels (shortest_edge) is {low}, above max_pixels (longest_edge), {high}")
     return low, high
@@ -207,12 +216,13 @@ def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
             return None
         old = (*family.image_processors, *VIDEO_PROCESSORS, "Qwen2_5_VLVideoProcessor", None)
         if given not in old:
-            raise UserError(f"{place}: {key} is '{given}', which is not {family.title}'s: put {right} there, or copy the file "
-                            "from the model that it was trained from")  # fmt: skip
-        remarks.append(f"{key} '{given}' of {Path(place).name} read as {right}")
+            raise UserError(f"{place}: {key} is {shown(given)}, which is not {family.title}'s: put {right} there, or "
+                            "copy the file from the model that it was trained from")  # fmt: skip
+        remarks.append(f"{key} {'(absent)' if given is None else repr(given)} of {Path(place).name} read as {right}")
         return {**part, key: right}
 
-    for name, key, right in ((IMAGE_FILE, "image_processor_type", present), (VIDEO_FILE, "video_processor_type", videos)):
+    for name, key, right in ((IMAGE_FILE, "image_processor_type", present),
+                             (VIDEO_FILE, "video_processor_type", videos)):
         if (folder / name).is_file():
             part = checked(read_json(folder / name), key, str(folder / name), right)
             if part is not None:

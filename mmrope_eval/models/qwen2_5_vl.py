@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mmrope_eval.models.config import Count, TextConfig, VisionConfig
 from mmrope_eval.models.family import ModelFamily, VideoRule, VisionGeometry
-from mmrope_eval.models.qwen2_vl import FLAT_KEYS
+from mmrope_eval.models.qwen2_vl import FLAT_KEYS, Qwen2VLText
 from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, linear, norm
 
 
@@ -19,7 +19,20 @@ class Qwen2_5VLVision(VisionConfig):  # noqa: N801 - the family's own spelling
     out_hidden_size: Count = 3584
     window_size: Count = 112
     fullatt_block_indexes: list[int] = [7, 15, 23, 31]
-    tokens_per_second: Annotated[int, Field(gt=0, lt=2**31)] | Annotated[float, Field(gt=0, lt=2**31)] = 4
+    tokens_per_second: Count = 4
+    hidden_act: Annotated[str, Field(min_length=1)] = "silu"
+
+    @property
+    def out_width(self) -> int:
+        """Channels of what the language model gets."""
+        return self.out_hidden_size
+
+    def problem(self, text: TextConfig) -> str | None:
+        """Also: a window of attention must hold a merged cell."""
+        cell = self.patch_size * self.spatial_merge_size
+        if self.window_size < cell:
+            return f"window_size {self.window_size} is smaller than the {cell} pixels that one token covers"
+        return super().problem(text)
 
 
 def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
@@ -50,7 +63,7 @@ QWEN2_5_VL = ModelFamily(
     stock_variant="mrope",
     hf_class="Qwen2_5_VLForConditionalGeneration",
     vllm_class="vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VLForConditionalGeneration",
-    text=TextConfig,
+    text=Qwen2VLText,
     vision=Qwen2_5VLVision,
     tensors=tensors,
     published=VisionGeometry(patch_size=14, merge_size=2, temporal_patch_size=2),

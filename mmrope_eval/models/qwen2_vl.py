@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,22 +13,45 @@ from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, linear, 
 FLAT_KEYS = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 
 
+class Qwen2VLText(TextConfig):
+    """The decoder of Qwen2-VL and Qwen2.5-VL; its windows are not evaluated here."""
+
+    use_sliding_window: bool | None = False
+    sliding_window: int | None = None
+    max_window_layers: int | None = 80
+    bos_token_id: int | None = 151643
+    eos_token_id: int | list[int] | None = 151645
+
+    def problem(self) -> str | None:
+        """Also: attention over all of the prompt, in every layer."""
+        if self.use_sliding_window:
+            return "use_sliding_window is true, and an engine here gives every layer the whole prompt"
+        return super().problem()
+
+
 class Qwen2VLVision(VisionConfig):
     """`hidden_size` is the language model's width here; the encoder's own is `embed_dim`."""
 
     embed_dim: Count = 1280
-    mlp_ratio: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] = 4
+    mlp_ratio: Annotated[int, Field(gt=0, lt=2**20)] = 4
+    hidden_act: Literal["quick_gelu"] = "quick_gelu"
+    """vLLM computes that whatever the key says."""
 
     @property
-    def merged_width(self) -> int:
-        """Channels of a merged cell before the merger's linear layers."""
-        return self.embed_dim * self.spatial_merge_size**2
+    def width(self) -> int:
+        """Channels of a patch."""
+        return self.embed_dim
+
+    @property
+    def out_width(self) -> int:
+        """Channels of what the language model gets."""
+        return self.hidden_size
 
 
 def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
     """All tensors: a decoder with biases on q, k, v, and an encoder of LayerNorms and two-layer MLPs."""
     assert isinstance(vision, Qwen2VLVision)
-    width, inner = vision.embed_dim, int(vision.embed_dim * vision.mlp_ratio)
+    width, inner = vision.embed_dim, vision.embed_dim * vision.mlp_ratio
     patch = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
     shapes = decoder_tensors(text, qkv_bias=True, out_bias=False, qk_norm=False)
     shapes[f"{VISION}patch_embed.proj.weight"] = (width, *patch)
@@ -52,7 +75,7 @@ QWEN2_VL = ModelFamily(
     stock_variant="mrope",
     hf_class="Qwen2VLForConditionalGeneration",
     vllm_class="vllm.model_executor.models.qwen2_vl:Qwen2VLForConditionalGeneration",
-    text=TextConfig,
+    text=Qwen2VLText,
     vision=Qwen2VLVision,
     tensors=tensors,
     published=VisionGeometry(patch_size=14, merge_size=2, temporal_patch_size=2),

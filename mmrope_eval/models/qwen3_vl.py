@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from mmrope_eval.models.config import Count, TextConfig, VisionConfig
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from mmrope_eval.models.config import Count, Epsilon, TextConfig, VisionConfig
 from mmrope_eval.models.family import ModelFamily, VideoRule, VisionGeometry
 from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, linear, norm
 
@@ -19,6 +23,10 @@ class Qwen3VLText(TextConfig):
     head_dim: Count = 128
     max_position_embeddings: Count = 128000
     attention_bias: bool = False
+    rms_norm_eps: Epsilon = 1e-6
+    attention_dropout: float = 0.0
+
+    own_head_size: ClassVar[bool] = True
 
 
 class Qwen3VLVision(VisionConfig):
@@ -30,7 +38,23 @@ class Qwen3VLVision(VisionConfig):
     intermediate_size: Count = 4304
     out_hidden_size: Count = 3584
     num_position_embeddings: Count = 2304
+    hidden_act: Annotated[str, Field(min_length=1)] = "gelu_pytorch_tanh"
     deepstack_visual_indexes: list[int] = [8, 16, 24]
+
+    @property
+    def out_width(self) -> int:
+        """Channels of what the language model gets."""
+        return self.out_hidden_size
+
+    def problem(self, text: TextConfig) -> str | None:
+        """Also: DeepStack takes what blocks give that there are, each once, to layers that there are."""
+        taken = self.deepstack_visual_indexes
+        if len(set(taken)) < len(taken) or any(not 0 <= block < self.depth for block in taken):
+            return f"deepstack_visual_indexes {taken} are not different blocks of the {self.depth} (depth) that it has"
+        if len(taken) > text.num_hidden_layers:
+            return (f"deepstack_visual_indexes {taken} are for more layers than the {text.num_hidden_layers} "
+                    "(num_hidden_layers) of the language model")  # fmt: skip
+        return super().problem(text)
 
 
 def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:

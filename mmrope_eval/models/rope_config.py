@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.config import shown
 from mmrope_eval.models.family import ModelFamily
 from mmrope_eval.rope import VariantError, load_variant
 
@@ -24,6 +25,9 @@ _SCALING_KEYS = {
     "type", "rope_type", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor",
     "mrope_section", "mrope_interleaved", "rope_theta", "partial_rotary_factor", "finetuned",
 }  # fmt: skip
+_OTHER_SCALING_KEYS = {"short_factor", "long_factor", "low_freq_factor", "high_freq_factor", "mscale", "mscale_all_dim",
+                       "truncate"}
+"""Of kinds that are refused by name where they are asked for."""
 _PLAIN = {"default", "mrope"}
 _SCALINGS = {"linear": "linear", "ntk": "ntk", "yarn": "yarn"}
 _SCALING_READS = {
@@ -57,16 +61,16 @@ def read_rope(config: Mapping[str, Any], family: ModelFamily, *, head_dim: int, 
               ) -> RopeConfig:
     """Rotation by config.json. Raises `UserError` naming `where` and the keys, for what --variant cannot decide."""
     places = _places(config)
-    scaled = _scaling_places(places)
+    scaled = _scaling_places(places, where)
     theta = _theta(places, scaled, where)
     partial = _agreeing("partial_rotary_factor", [*places, *scaled], where)
     section = _agreeing("mrope_section", scaled, where)
     if section is not None and not (isinstance(section, list) and len(section) == 3
                                     and all(type(n) is int and n >= 0 for n in section)):
-        raise UserError(f"{where}: mrope_section must be three counts of rotary pairs, not {section!r}")
+        raise UserError(f"{where}: mrope_section must be three counts of rotary pairs, not {shown(section)}")
     named, by, questions = _named_variant(places, where)
     if named is None:
-        questions += _foreign_keys(config, places, where) + _architecture(config, family, where)
+        questions += _foreign_keys(config, places, scaled, where) + _architecture(config, family, where)
         questions += _interleaving(scaled, family, where)
     try:
         scaling, problem = _scaling(scaled, max_position, where), None
@@ -94,9 +98,13 @@ def _places(config: Mapping[str, Any]) -> list[Place]:
     return [*found, ("text_config", nested)] if isinstance(nested, Mapping) else found
 
 
-def _scaling_places(places: Sequence[Place]) -> list[Place]:
-    return [(f"{key} of {name}", part[key]) for name, part in places for key in ("rope_parameters", "rope_scaling")
-            if isinstance(part.get(key), Mapping)]  # fmt: skip
+def _scaling_places(places: Sequence[Place], where: str) -> list[Place]:
+    found = [(f"{key} of {name}", part[key]) for name, part in places for key in ("rope_parameters", "rope_scaling")
+             if part.get(key) is not None]  # fmt: skip
+    for name, part in found:
+        if not isinstance(part, Mapping):
+            raise UserError(f"{where}: {name} must be a mapping, not {shown(part)}")
+    return found
 
 
 def _agreeing(key: str, places: Sequence[Place], where: str) -> Any:
@@ -104,25 +112,30 @@ def _agreeing(key: str, places: Sequence[Place], where: str) -> Any:
     given = [(name, part[key]) for name, part in places if part.get(key) is not None]
     for name, value in given[1:]:
         if value != given[0][1]:
-            raise UserError(f"{where} has two copies of {key} that disagree: {given[0][1]!r} at {given[0][0]} and "
-                            f"{value!r} at {name}; make them one")  # fmt: skip
+            raise UserError(f"{where} has two copies of {key} that disagree: {shown(given[0][1])} at {given[0][0]} and "
+                            f"{shown(value)} at {name}; make them one")  # fmt: skip
     return given[0][1] if given else None
 
 
 def _theta(places: Sequence[Place], scaled: Sequence[Place], where: str) -> float:
     theta = _agreeing("rope_theta", [*places, *scaled], where)
     if theta is None:
-        raise UserError(f"{where} has no rope_theta, the rotary base: put the number that the model was trained with there")
-    if isinstance(theta, bool) or not isinstance(theta, int | float) or not 1 < theta < float("inf"):
-        raise UserError(f"{where}: rope_theta must be a number above one, not {theta!r}")
+        raise UserError(f"{where} has no rope_theta, the rotary base: put the number that the model was trained with "
+                        "there")  # fmt: skip
+    if isinstance(theta, bool) or not isinstance(theta, int | float) or not 1 < theta < 2**63:
+        raise UserError(f"{where}: rope_theta must be a number above one, not {shown(theta)}")
     return float(theta)
 
 
 def _rotary_dim(head_dim: int, partial: Any, where: str) -> int:
     share = 1 if partial is None else partial
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-        raise UserError(f"{where}: partial_rotary_factor must be a share between 0 and 1, not {partial!r}")
-    return int(head_dim * share)
+        raise UserError(f"{where}: partial_rotary_factor must be a share between 0 and 1, not {shown(partial)}")
+    rotary = int(head_dim * share)
+    if rotary < 2 or rotary % 2:
+        raise UserError(f"{where}: partial_rotary_factor {partial} of heads of {head_dim} channels rotates {rotary}, "
+                        "which are no pairs: it must make an even number")  # fmt: skip
+    return rotary
 
 
 # --- which variant ------------------------------------------------------------------------------------------------
@@ -157,13 +170,13 @@ def _same(one: str | Mapping[str, Any], other: str | Mapping[str, Any]) -> bool:
 
 
 def _spelled(spec: str | Mapping[str, Any]) -> str:
-    return f"'{spec}'" if isinstance(spec, str) else str(dict(spec))
+    return shown(spec if isinstance(spec, str) else dict(spec))
 
 
 def _mm_rope(part: Mapping[str, Any]) -> str | Mapping[str, Any]:
     found = part[VARIANT_KEY]
-    if not isinstance(found, str | Mapping):
-        raise VariantError(f"it must be a variant's name or a mapping, not {found!r}")
+    if not isinstance(found, str | Mapping) or not found:
+        raise VariantError(f"it must be a variant's name or a mapping, not {shown(found)}")
     return found
 
 
@@ -171,15 +184,15 @@ def _circle_rope(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """CircleRoPE's own key (lose4578/CircleRoPE, code/config.json)."""
     found = part["circle_rope"]
     if not isinstance(found, Mapping):
-        raise VariantError(f"it must be a mapping, not {found!r}")
+        raise VariantError(f"it must be a mapping, not {shown(found)}")
     if found.get("AGE_mode") not in (None, False, ""):
         raise VariantError(
-            f"AGE_mode '{found['AGE_mode']}' rotates some layers by the circle and others by MRoPE's grid, and a variant "
-            "here is one for all layers: this checkpoint cannot be evaluated as it was trained"
+            f"AGE_mode {shown(found['AGE_mode'])} rotates some layers by the circle and others by MRoPE's grid, and a "
+            "variant here is one for all layers: this checkpoint cannot be evaluated as it was trained"
         )
     unknown = sorted(found.keys() - _PACKAGE_FIELDS - {"AGE_mode"})
     if unknown:
-        raise VariantError(f"'{unknown[0]}' is not known")
+        raise VariantError(f"{shown(unknown[0])} is not known")
     # What the author's code takes where a key is absent: radius and alpha of -1, no move to the origin.
     given = {"radius": -1, "alpha": -1, "move_to_origin": False} | {k: v for k, v in found.items() if k != "AGE_mode"}
     return {"name": "circlerope", **given}
@@ -190,24 +203,31 @@ def _v2pe(part: Mapping[str, Any]) -> str | Mapping[str, Any]:
     version, stride = part["rope_pos_id_version"], part.get("rope_pos_id_stride")
     if version == "default":
         return "vanilla"
-    if version in ("v2pe_fix", "v2pe_rnd") and isinstance(stride, int | float) and not isinstance(stride, bool):
+    if version in ("v2pe_fix", "v2pe_rnd") and _is_number(stride):
         return {"name": "v2pe", "visual_stride": float(stride)}
     if version in ("v2pe_fix", "v2pe_rnd"):
-        raise VariantError(f"'{version}' needs rope_pos_id_stride, the positions of one block; say it with --variant v2pe "
-                           "--set visual_stride=N")  # fmt: skip
-    raise VariantError(f"'{version}' is none of default, v2pe_fix and v2pe_rnd")
+        raise VariantError(f"{shown(version)} needs rope_pos_id_stride, the positions of one block; say it with "
+                           "--variant v2pe --set visual_stride=N")  # fmt: skip
+    raise VariantError(f"{shown(version)} is none of default, v2pe_fix and v2pe_rnd")
 
 
-def _foreign_keys(config: Mapping[str, Any], places: Sequence[Place], where: str) -> list[str]:
+def _foreign_keys(config: Mapping[str, Any], places: Sequence[Place], scaled: Sequence[Place], where: str) -> list[str]:
     vision = config.get("vision_config")
     everywhere = [*places, ("vision_config", vision)] if isinstance(vision, Mapping) else places
     found = [(key, part[key], name) for name, part in everywhere for key in part
-             if re.search("rope|rotary", str(key), re.IGNORECASE) and key not in _KNOWN_TO_TRANSFORMERS | _READ
+             if _names_a_rotation(str(key)) and key not in _KNOWN_TO_TRANSFORMERS | _READ
              and part[key] is not None]  # fmt: skip
     lost = [("rope_pos_id_stride", part["rope_pos_id_stride"], name) for name, part in places
             if part.get("rope_pos_id_stride") is not None and part.get("rope_pos_id_version") is None]
-    return [f"{where} has '{key}': {value!r} at {name}, which names a rotation that neither transformers nor this project "
-            f"reads{_offer(value)}" for key, value, name in [*found, *lost]]  # fmt: skip
+    inside = [(key, value, name) for name, part in scaled for key, value in part.items()
+              if key not in _SCALING_KEYS | _OTHER_SCALING_KEYS and value is not None]  # fmt: skip
+    return [f"{where} has {shown(key)}: {shown(value)} at {name}, which names a rotation that neither transformers nor "
+            f"this project reads{_offer(value)}" for key, value, name in [*found, *lost, *inside]]  # fmt: skip
+
+
+def _names_a_rotation(key: str) -> bool:
+    """Whether a key speaks of RoPE; a 'property' and 'Europe' do not."""
+    return re.search(r"(?<!p)(?<!eu)rope|rotary", key, re.IGNORECASE) is not None
 
 
 def _offer(value: Any) -> str:
@@ -222,18 +242,23 @@ def _offer(value: Any) -> str:
 
 def _architecture(config: Mapping[str, Any], family: ModelFamily, where: str) -> list[str]:
     given = config.get("architectures")
-    names = [str(name) for name in given] if isinstance(given, list) else []
+    names = [name for name in (given if isinstance(given, list) else [given]) if name is not None]
     foreign = [name for name in names if name not in (family.hf_class, family.architecture)]
-    return [f"{where} names the class '{name}' in architectures, which is not {family.title}'s own" for name in foreign[:1]]
+    return [f"{where} names the class {shown(name)} in architectures, which is not {family.title}'s own"
+            for name in foreign[:1]]  # fmt: skip
 
 
 def _interleaving(scaled: Sequence[Place], family: ModelFamily, where: str) -> list[str]:
     """mrope_interleaved, where it contradicts what the family's own code does."""
     stock = load_variant(family.stock_variant).frequency.allocation == "interleaved"
+    for name, part in scaled:
+        if part.get("mrope_interleaved") is not None and not isinstance(part["mrope_interleaved"], bool):
+            given = shown(part["mrope_interleaved"])
+            return [f"{where}: mrope_interleaved at {name} must be true or false, not {given}"]
     return [
-        f"{where} has mrope_interleaved: {str(part['mrope_interleaved']).lower()} at {name}: transformers' {family.title} "
-        f"does not read that key and trains with {'interleaved' if stock else 'chunked'} pairs, vLLM's obeys it "
-        f"(--variant {'qwen3-vl' if part['mrope_interleaved'] else 'mrope'} for what it says, --variant "
+        f"{where} has mrope_interleaved: {str(part['mrope_interleaved']).lower()} at {name}: transformers' "
+        f"{family.title} does not read that key and trains with {'interleaved' if stock else 'chunked'} pairs, vLLM's "
+        f"obeys it (--variant {'qwen3-vl' if part['mrope_interleaved'] else 'mrope'} for what it says, --variant "
         f"{family.stock_variant} for what transformers does)"
         for name, part in scaled
         if part.get("mrope_interleaved") is not None and bool(part["mrope_interleaved"]) != stock
@@ -246,12 +271,16 @@ def _interleaving(scaled: Sequence[Place], family: ModelFamily, where: str) -> l
 def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str, Any] | None:
     """config.json's own context scaling in our terms. `UserError` for kinds and keys that are not obeyed here."""
     kinds = [(f"{key} in {name}", part[key]) for name, part in scaled for key in ("rope_type", "type")
-             if part.get(key) is not None]  # fmt: skip
+             if key in part]  # fmt: skip
+    for place, kind in kinds:
+        if not isinstance(kind, str):
+            raise UserError(f"{where}: {place} must be a kind of context scaling by name, not {shown(kind)}")
     stretched = [(place, kind) for place, kind in kinds if kind not in _PLAIN]
     for place, kind in kinds:
         if stretched and kind != stretched[0][1]:
-            raise UserError(f"{where} contradicts itself: {stretched[0][0]} is '{stretched[0][1]}' and {place} is '{kind}'; "
-                            "leave the one that the model was trained with, or say --set scaling='{\"type\": ...}'")
+            raise UserError(f"{where} contradicts itself: {stretched[0][0]} is {shown(stretched[0][1])} and {place} is "
+                            f"{shown(kind)}; leave the one that the model was trained with, or say "
+                            "--set scaling='{\"type\": ...}'")  # fmt: skip
     if not stretched:
         return None
     place, kind = stretched[0]
@@ -261,10 +290,11 @@ def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str
     wanted = {key: _agreeing(key, scaled, where) for key in _SCALING_READS[kind]}
     unread = sorted({key for _, part in scaled for key in part} - _SCALING_KEYS)
     if unread:
-        raise UserError(f"{where}: '{unread[0]}' of its {kind} scaling is not known here; say --set scaling='...' instead")
+        raise UserError(f"{where}: {shown(unread[0])} of its {kind} scaling is not known here; say --set scaling='...' "
+                        "instead")  # fmt: skip
     for key, value in wanted.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise UserError(f"{where}: {key} of its {kind} scaling must be a number, not {value!r}")
+        if value is not None and not _is_number(value):
+            raise UserError(f"{where}: {key} of its {kind} scaling must be a number, not {shown(value)}")
     if wanted["factor"] is None:
         raise UserError(f"{where} asks for {kind} scaling without a factor: say by how much the context is stretched")
     result: dict[str, Any] = {"type": _SCALINGS[kind], "factor": float(wanted["factor"])}
@@ -274,16 +304,22 @@ def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str
     return result
 
 
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a JSON file is a number to calculate with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
 def _unknown_scaling(kind: Any) -> str:
     if isinstance(kind, str):
         if kind == "dynamic":
-            return ("'dynamic' scaling changes the frequencies with every prompt's length, which a fixed table cannot: say "
-                    "--set scaling='{\"type\": \"ntk\", \"factor\": F}' for one length, or take it out")
+            return ("'dynamic' scaling changes the frequencies with every prompt's length, which a fixed table cannot: "
+                    "say --set scaling='{\"type\": \"ntk\", \"factor\": F}' for one length, or take it out")
         try:
             name = load_variant(kind).name
         except VariantError:
             pass
         else:
-            return f"'{kind}' is a variant, no context scaling: say --variant {name}, and 'default' here"
+            return f"{shown(kind)} is a variant, no context scaling: say --variant {name}, and 'default' here"
     known = ", ".join(_SCALINGS)
-    return f"context scaling of type {kind!r} is not known: {known} are, or say --set scaling='{{\"type\": \"none\"}}'"
+    return (f"context scaling of type {shown(kind)} is not known: {known} are, or say --set "
+            "scaling='{\"type\": \"none\"}'")  # fmt: skip

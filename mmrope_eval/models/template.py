@@ -49,19 +49,20 @@ def find_template(folder: Path, tokens: MediaTokens, special: Mapping[str, str])
     """
     found = list(_candidates(folder))
     if not found:
-        raise UserError(f"checkpoint '{folder}' has no chat template: copy chat_template.jinja or chat_template.json from "
-                        "the model that it was trained from into its folder")  # fmt: skip
+        raise UserError(f"checkpoint '{folder}' has no chat template: copy chat_template.jinja or chat_template.json "
+                        "from the model that it was trained from into its folder")  # fmt: skip
     written = {source: _write(text, tokens, special) for source, text in found}
     usable = [(source, text) for source, text in found if not isinstance(written[source], _Useless)]
     if not usable:
         source = found[0][0]
-        raise UserError(f"checkpoint '{folder}': the chat template in {source} {written[source]}: copy chat_template.jinja "
-                        "or chat_template.json from the model that it was trained from into its folder")  # fmt: skip
+        raise UserError(f"checkpoint '{folder}': the chat template in {source} {written[source]}: copy "
+                        "chat_template.jinja or chat_template.json from the model that it was trained from into its "
+                        "folder")  # fmt: skip
     source, text = usable[0]
     for other, _ in usable[1:]:
         if written[other] != written[source] and other != "tokenizer_config.json":
-            raise UserError(f"checkpoint '{folder}' has two chat templates that write different prompts, in {source} and "
-                            f"{other}: remove the one that it was not trained with")  # fmt: skip
+            raise UserError(f"checkpoint '{folder}' has two chat templates that write different prompts, in {source} "
+                            f"and {other}: remove the one that it was not trained with")  # fmt: skip
     unused = [name for name, _ in found if name != source and written[name] != written[source]]
     remark = f"chat template of {source}; {', '.join(unused)} has another, not used" if unused else None
     # Until 0.2 the tokenizer's was taken, which transformers fills from the .jinja file if there is one.
@@ -73,9 +74,12 @@ def find_template(folder: Path, tokens: MediaTokens, special: Mapping[str, str])
 def written_question(template: ChatTemplate, special: Mapping[str, str]) -> str:
     """A question with one picture as the template writes it, for people to look at and to compare."""
     content = [{"type": "image"}, {"type": "text", "text": TEXT}]
-    written: str = _environment().from_string(template.text).render(
-        messages=[{"role": "user", "content": content}], add_generation_prompt=True, **special)
-    return written
+    try:
+        return _environment().from_string(template.text).render(
+            messages=[{"role": "user", "content": content}], add_generation_prompt=True, **special)
+    except Exception as error:  # a template is a program, and may raise anything
+        raise UserError(f"the chat template in {template.source} cannot write a question with one picture "
+                        f"({type(error).__name__}: {' '.join(str(error).split())[:200]})") from error  # fmt: skip
 
 
 def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
@@ -90,7 +94,7 @@ def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
         if (folder / name).is_file():
             given = read_json(folder / name).get("chat_template")
             if isinstance(given, list):  # several by name, as older tokenizers keep them
-                given = {item.get("name"): item.get("template") for item in given if isinstance(item, Mapping)}
+                given = {str(item.get("name")): item.get("template") for item in given if isinstance(item, Mapping)}
             if isinstance(given, Mapping):
                 given = given.get("default")
             if isinstance(given, str) and given.strip():
@@ -112,7 +116,11 @@ def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
     for kind, pad in (("image", tokens.image), ("video", tokens.video)):
         place = tokens.start + pad + tokens.end
         if prompt.count(pad) != 1 or place not in prompt:
-            return _Useless(f"cannot place media (it does not write {place} for {'an' if kind == 'image' else 'a'} {kind})")
+            return _Useless(f"cannot place media (it does not write {place} for {'an' if kind == 'image' else 'a'} "
+                            f"{kind})")
+    if prompt.index(tokens.image) > prompt.index(tokens.video):
+        return _Useless(f"cannot place media (it writes {tokens.video} for an image and {tokens.image} for a video, "
+                        "which image_token_id and video_token_id of config.json name the other way round)")  # fmt: skip
     if prompt.count(TEXT) != 1:
         return _Useless("leaves the question's text out")
     return prompt

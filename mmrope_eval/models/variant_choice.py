@@ -13,7 +13,8 @@ from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.models.families import FAMILIES
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_aliases, variant_names
 
-_STEP = re.compile(r"checkpoint-\d+|global_step_?\d+|step[-_]?\d+|iter[-_]?\d+|epoch[-_]?\d+|final|best|last|hf|merged", re.I)
+_STEP = re.compile(r"checkpoint-\d+|global_step_?\d+|step[-_]?\d+|iter[-_]?\d+|epoch[-_]?\d+|final|best|last|hf|merged",
+                   re.IGNORECASE)
 """Folder names that say which moment of a training it is, not which training: the folder above says that."""
 
 
@@ -48,7 +49,8 @@ def resolve_variant(
     elif rope.questions:
         raise UserError(f"{rope.questions[0]}: say which variant it was trained with, --variant NAME")
     elif rope.named is not None:
-        choice = VariantChoice(_load_named(rope.named, given, f"{where}, {rope.named_by}"), f"config.json ({rope.named_by})")
+        named = _load_named(rope.named, given, f"{where}, {rope.named_by}")
+        choice = VariantChoice(named, f"config.json ({rope.named_by})")
     else:
         choice = _stock(checkpoint, given, assume_stock)
     if "scaling" in given or choice.variant.scaling.type != "none":
@@ -74,8 +76,8 @@ def _stock(checkpoint: Checkpoint, given: Mapping[str, Any], assume_stock: bool)
     if called is not None:
         raise UserError(
             f"checkpoint '{checkpoint.path}' says nowhere in config.json how it was trained, but is called "
-            f"'{called[0]}': say --variant {called[1]} if that is its RoPE, or --assume-stock if it is {family.title}'s own "
-            f"('mmrope-eval stamp CKPT {called[1]}' writes it into config.json)"
+            f"'{called[0]}': say --variant {called[1]} if that is its RoPE, or --assume-stock if it is "
+            f"{family.title}'s own ('mmrope-eval stamp CKPT {called[1]}' writes it into config.json)"
         )
     variant = load_variant(family.stock_variant, **given)
     how = f"model type ({family.model_type})"
@@ -113,7 +115,8 @@ def named_in_path(path: Path, stock: str) -> tuple[str, str] | None:
 def _first_named(parts: Sequence[str], stock: Variant) -> tuple[str, str] | None:
     families = {family.name for family in FAMILIES}
     known = {name: name for name in variant_names() if name not in families} | variant_aliases()
-    spellings = sorted(((_spelled(word), name) for word, name in known.items()), key=lambda pair: len(pair[0]), reverse=True)
+    spellings = sorted(((_spelled(word), name) for word, name in known.items()), key=lambda pair: len(pair[0]),
+                       reverse=True)
     for part in parts:
         for word, name in spellings:
             if re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", _spelled(part)):

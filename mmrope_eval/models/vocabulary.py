@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import ConfigPart, TokenId, parse_part, read_json
+from mmrope_eval.models.config import ConfigPart, TokenId, parse_part, read_json, shown
 from mmrope_eval.models.template import MediaTokens
 
 MEDIA_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
@@ -43,30 +43,67 @@ def read_vocabulary(folder: Path, config: Mapping[str, Any], vocab_size: int) ->
     by_id = _token_names(folder, settings)
     largest = max(by_id, default=0)
     if largest >= vocab_size:
-        raise UserError(f"checkpoint '{folder}': its tokenizer knows token {largest} ('{by_id[largest]}'), but the embeddings "
-                        f"have vocab_size {vocab_size} rows: copy the tokenizer that the model was trained with")
+        raise UserError(f"checkpoint '{folder}': its tokenizer knows token {largest} ({shown(by_id[largest])}), but "
+                        f"the embeddings have vocab_size {vocab_size} rows: copy the tokenizer that the model was "
+                        "trained with")
     ids = parse_part(MediaTokenIds, config, str(folder / "config.json"))
     names = []
     for key in MEDIA_IDS:
         token = getattr(ids, key)
         if token not in by_id:
-            raise UserError(f"{folder / 'config.json'}: {key} is {token}, which its tokenizer does not know: copy tokenizer "
-                            "and config.json of one model")  # fmt: skip
+            raise UserError(f"{folder / 'config.json'}: {key} is {token}, which its tokenizer does not know: copy "
+                            "tokenizer and config.json of one model")  # fmt: skip
         names.append(by_id[token])
     if len(set(names)) < len(names):
         raise UserError(f"{folder / 'config.json'}: {', '.join(MEDIA_IDS)} must be four different tokens, not {names}")
     image, video, start, end = names
     special = {name: text for name in NAMED_TOKENS if (text := _content(settings.get(name))) is not None}
-    eos = _eos_ids(folder, config, vocab_size, {text: token for token, text in by_id.items()}.get(special.get("eos_token", "")))
+    eos = _eos_ids(folder, config, vocab_size,
+                   {text: token for token, text in by_id.items()}.get(special.get("eos_token", "")))
     return Vocabulary(MediaTokens(start, image, video, end), ids, special, eos)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
     if not path.is_file():
-        raise UserError(f"checkpoint '{folder}' has no tokenizer_config.json: copy tokenizer.json, tokenizer_config.json and "
+        raise UserError(f"checkpoint '{folder}' has no tokenizer_config.json: copy tokenizer.json, "
+                        "tokenizer_config.json and "
                         "their like from the model that it was trained from")  # fmt: skip
-    return read_json(path)
+    if (folder / "special_tokens_map.json").is_file():
+        read_json(folder / "special_tokens_map.json")  # transformers reads it where the settings do not say all
+    found = read_json(path)
+    if not found:
+        raise UserError(f"{path} is empty: copy it from the model that the checkpoint was trained from")
+    _check_tokens(found, path)
+    return found
+
+
+def _check_tokens(settings: Mapping[str, Any], path: Path) -> None:
+    """Raise `UserError` for a token that is none: transformers cannot load such a tokenizer."""
+    decoder = settings.get("added_tokens_decoder")
+    if not isinstance(decoder, Mapping | None):
+        raise UserError(f"{path}: added_tokens_decoder must be a mapping from numbers to tokens, not {shown(decoder)}")
+    several = {"added_tokens_decoder": list((decoder or {}).values())}
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        given = settings.get(key)
+        if isinstance(given, Mapping):
+            several[key] = list(given.values())
+        elif isinstance(given, list):
+            several[key] = given
+        elif given is not None:
+            raise UserError(f"{path}: {key} must be a list of tokens, not {shown(given)}")
+    named = {name: [settings[name]] for name in NAMED_TOKENS if settings.get(name) is not None}
+    for key, tokens in (several | named).items():
+        wrong = [token for token in tokens if _content(token) is None]
+        if wrong:
+            raise UserError(f"{path}: {key} has {shown(wrong[0])} where a token should be: copy the file from where "
+                            "the checkpoint comes from")  # fmt: skip
+    length = settings.get("model_max_length")
+    if not isinstance(length, int | float | None):
+        raise UserError(f"{path}: model_max_length must be a number, not {shown(length)}")
+    for key in ("tokenizer_class", "processor_class"):
+        if not isinstance(settings.get(key), str | None):
+            raise UserError(f"{path}: {key} must be a name, not {shown(settings[key])}")
 
 
 def _token_names(folder: Path, settings: Mapping[str, Any]) -> dict[int, str]:
@@ -80,15 +117,15 @@ def _token_names(folder: Path, settings: Mapping[str, Any]) -> dict[int, str]:
             raise UserError(f"checkpoint '{folder}': vocab.json or merges.txt is empty: copy both again")
         found = {token: word for word, token in words.items() if isinstance(token, int)}
     else:
-        raise UserError(f"checkpoint '{folder}' has no tokenizer (tokenizer.json, or vocab.json and merges.txt): copy it from "
-                        "the model that it was trained from")  # fmt: skip
+        raise UserError(f"checkpoint '{folder}' has no tokenizer (tokenizer.json, or vocab.json and merges.txt): copy "
+                        "it from the model that it was trained from")  # fmt: skip
     added = folder / "added_tokens.json"
     if added.is_file():
         found |= {token: word for word, token in read_json(added).items() if isinstance(token, int)}
     decoder = settings.get("added_tokens_decoder")
     for token, entry in (decoder.items() if isinstance(decoder, Mapping) else ()):
         text = _content(entry)
-        if str(token).isdecimal() and text is not None:
+        if str(token).isdecimal() and len(str(token)) < 12 and text is not None:
             found[int(token)] = text
     return found
 
@@ -99,8 +136,8 @@ def _of_tokenizers(path: Path) -> dict[int, str]:
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
-        raise UserError(f"{path} cannot be read as a tokenizer ({' '.join(str(error).split())[:200]}): copy it again from "
-                        "where the checkpoint comes from") from error  # fmt: skip
+        raise UserError(f"{path} cannot be read as a tokenizer ({' '.join(str(error).split())[:200]}): copy it again "
+                        "from where the checkpoint comes from") from error  # fmt: skip
     return {token: word for word, token in tokenizer.get_vocab(with_added_tokens=True).items()}
 
 
@@ -116,7 +153,11 @@ def _eos_ids(folder: Path, config: Mapping[str, Any], vocab_size: int, of_tokeni
     places = [("config.json", part) for part in (nested, config) if isinstance(part, Mapping)]
     path = folder / "generation_config.json"
     if path.is_file():
-        places.insert(0, (path.name, read_json(path)))
+        generation = read_json(path)
+        for key in ("pad_token_id", "bos_token_id"):
+            if generation.get(key) is not None and type(generation[key]) is not int:
+                raise UserError(f"{path}: {key} must be a token's number, not {shown(generation[key])}")
+        places.insert(0, (path.name, generation))
     for name, part in places:
         given = part.get("eos_token_id")
         if given is None:
@@ -127,6 +168,6 @@ def _eos_ids(folder: Path, config: Mapping[str, Any], vocab_size: int, of_tokeni
                             f"{json.dumps(given)[:80]}")  # fmt: skip
         return tuple(ids)
     if of_tokenizer is None:
-        raise UserError(f"checkpoint '{folder}' does not say which token ends an answer: copy generation_config.json from the "
-                        "model that it was trained from")  # fmt: skip
+        raise UserError(f"checkpoint '{folder}' does not say which token ends an answer: copy generation_config.json "
+                        "from the model that it was trained from")  # fmt: skip
     return (of_tokenizer,)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import read_json
-from mmrope_eval.models.files import FileHashes, TensorInfo, WeightScan, read_header
+from mmrope_eval.models.config import read_json, shown
+from mmrope_eval.models.files import FileHashes, TensorInfo, WeightScan, one_line, read_header
 from mmrope_eval.models.tensors import EMBEDDING, HEAD, WRAPPERS, Shapes, canonical_name, is_buffer
 
 SINGLE = "model.safetensors"
@@ -23,8 +23,11 @@ _SHOWN = 3
 
 # What quantisation puts in the place of a linear layer's weight, and beside it.
 _PACKED = ("qweight", "weight_packed", "weight")
-_BESIDE = ("scales", "qzeros", "g_idx", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_shape",
-           "weight_zero_point", "weight_g_idx", "input_scale", "activation_scale", "input_scale_inv")  # fmt: skip
+_BESIDE = ("scales", "qzeros", "g_idx", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_global_scale",
+           "weight_shape", "weight_zero_point", "weight_g_idx", "weight_format", "input_scale", "input_scale_inv",
+           "input_global_scale", "input_zero_point", "activation_scale", "output_scale", "SCB")  # fmt: skip
+_BESIDE_ATTENTION = ("k_scale", "v_scale", "q_scale", "prob_scale")
+_FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,13 @@ def find_weights(folder: Path) -> Weights:
     naming the file and the command that mends it.
     """
     present = sorted(folder.glob("*.safetensors"))
-    dangling = [path.name for path in present if not path.is_file()]
-    if dangling:
-        raise UserError(f"checkpoint '{folder}': {dangling[0]} is a link to a file that is not there: download it again")
+    for entry in (*present, folder / INDEX):
+        if entry.is_dir():
+            raise UserError(f"checkpoint '{folder}': {entry.name} is a folder where a file should be: download it "
+                            "again")
+        if entry.is_symlink() and not entry.exists():
+            raise UserError(f"checkpoint '{folder}': {entry.name} is a link to a file that is not there: download it "
+                            "again")
     remarks: list[str] = []
     single, index = folder / SINGLE, folder / INDEX
     if single in present:
@@ -82,8 +89,8 @@ def find_weights(folder: Path) -> Weights:
     for file in files:
         for name, tensor in read_header(file).items():
             if name in tensors:
-                raise UserError(f"checkpoint '{folder}' has the tensor {name} in {tensors[name].file.name} and again "
-                                f"in {file.name}: remove the file that does not belong to it")  # fmt: skip
+                raise UserError(f"checkpoint '{folder}' has the tensor {one_line(name)} in {tensors[name].file.name} "
+                                f"and again in {file.name}: remove the file that does not belong to it")  # fmt: skip
             tensors[name] = tensor
     others = tuple(path for path in present if path not in files)
     return Weights(folder, tuple(files), others, tensors, tuple(remarks))
@@ -94,16 +101,19 @@ def _indexed(folder: Path, index: Path) -> list[Path]:
     if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content.values()):
         raise UserError(f"{index} has no weight_map from tensors to files: download it again")
     names = sorted(set(content.values()))
-    outside = [name for name in names if Path(name).name != name]
+    outside = [name for name in names if Path(name).name != name or name == ".."]
     if outside:
-        raise UserError(f"{index} names the file '{outside[0]}', which is not in the folder itself")
-    missing = [name for name in names if not (folder / name).is_file()]
+        raise UserError(f"{index} names the file {shown(outside[0])}, which is not in the folder itself: download it "
+                        "again")
+    present = {path.name for path in folder.iterdir() if path.is_file()}
+    missing = [shown(name).strip("'") for name in names if name not in present]
     if missing:
         raise UserError(f"checkpoint '{folder}' lacks {_some(missing)}, which {INDEX} names: download the folder again")
     headers = {name: read_header(folder / name) for name in names}
     for tensor, name in content.items():
         if tensor not in headers[name]:
-            raise UserError(f"{index} says that {tensor} is in {name}, which does not hold it: download both again")
+            raise UserError(f"{index} says that {one_line(tensor)} is in {name}, which does not hold it: download "
+                            "both again")
     return [folder / name for name in names]
 
 
@@ -119,7 +129,8 @@ def _unindexed(folder: Path, present: Sequence[Path]) -> list[Path]:
                             "download the folder again")  # fmt: skip
         return list(shards)
     if len(present) > 1:
-        raise UserError(f"checkpoint '{folder}' has neither {SINGLE} nor {INDEX}, but {_some([p.name for p in present])}: "
+        raise UserError(f"checkpoint '{folder}' has neither {SINGLE} nor {INDEX}, but "
+                        f"{_some([p.name for p in present])}: "
                         f"leave the one that is the network and call it {SINGLE}")  # fmt: skip
     return list(present)
 
@@ -145,8 +156,9 @@ def _what_else(folder: Path) -> str:
     return ": convert it with save_pretrained()"
 
 
-def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bool) -> tuple[bool, tuple[str, ...]]:
-    """Whether the files have a head of their own, and remarks.
+def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bool, flat_names: bool = True
+                  ) -> tuple[bool, tuple[str, ...]]:
+    """Whether the files have a head of their own, and remarks; `flat_names`: whether `model.layers` are names to load.
 
     Raises `UserError` for a tensor that is missing, empty, of another shape, twice there or foreign to the network.
     """
@@ -156,15 +168,18 @@ def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bo
     for name in weights.tensors:
         known = ours.setdefault(canonical_name(name), name)
         if known != name:
-            raise UserError(f"checkpoint '{folder}' holds {known} and {name}, which are one tensor under two names: "
-                            "remove one of the two copies")  # fmt: skip
+            raise UserError(f"checkpoint '{folder}' holds {one_line(known)} and {one_line(name)}, which are one "
+                            "tensor under two names: remove one of the two copies")  # fmt: skip
     empty = [name for name, tensor in weights.tensors.items() if 0 in tensor.shape]
     if empty:
         raise UserError(
-            f"checkpoint '{folder}': {_some(empty)} {'is' if len(empty) == 1 else 'are'} empty, as DeepSpeed ZeRO-3 saves "
-            "without stage3_gather_16bit_weights_on_model_save: run 'python zero_to_fp32.py . . --safe_serialization' "
-            "in that folder"
+            f"checkpoint '{folder}': {_some(empty)} {'is' if len(empty) == 1 else 'are'} empty, as DeepSpeed ZeRO-3 "
+            "saves without stage3_gather_16bit_weights_on_model_save: run 'python zero_to_fp32.py . . "
+            "--safe_serialization' in that folder"
         )
+    _check_kinds(weights, quantised=quantised)
+    if not flat_names:
+        _check_generation(folder, weights.tensors, needed)
     own_head = HEAD in ours
     wanted = {name: shape for name, shape in needed.items() if name != HEAD or own_head or not tied}
     _check_missing(folder, wanted, ours, quantised=quantised)
@@ -172,7 +187,8 @@ def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bo
     _check_foreign(folder, wanted, ours, quantised=quantised)
     _check_others(weights, wanted)
     beside = [path.name for path in weights.others if not _of_index(path, weights)]
-    return own_head, weights.remarks + tuple(f"{name} takes no part: it holds no tensor of this network" for name in beside)
+    return own_head, weights.remarks + tuple(f"{name} takes no part: it holds no tensor of this "
+                                             "network" for name in beside)
 
 
 def _check_wrappers(folder: Path, names: Iterable[str]) -> None:
@@ -183,10 +199,28 @@ def _check_wrappers(folder: Path, names: Iterable[str]) -> None:
                         if prefix.startswith("base_model") else
                         "the wrapper it was trained in; save the model inside (unwrap_model(model).save_pretrained)")
                 raise UserError(
-                    f"checkpoint '{folder}': its tensors are named '{prefix}...' ({name}) after {what}, or rename them "
-                    f"with python -c \"from safetensors.torch import load_file as l, save_file as s; f='model.safetensors'; "
-                    f"s({{k.removeprefix('{prefix}'): v for k, v in l(f).items()}}, f, {{'format': 'pt'}})\""
+                    f"checkpoint '{folder}': its tensors are named '{prefix}*' ({one_line(name)}) after {what}, or "
+                    "rename them with python -c \"from safetensors.torch import load_file as l, save_file as s; "
+                    f"f='model.safetensors'; s({{k.removeprefix('{prefix}'): v for k, v in l(f).items()}}, f, "
+                    f"{{'format': 'pt'}})\""
                 )
+
+
+def _check_kinds(weights: Weights, *, quantised: bool) -> None:
+    odd = [name for name, tensor in weights.tensors.items() if tensor.dtype not in _FLOATS and not is_buffer(name)]
+    if odd and not quantised:
+        raise UserError(f"checkpoint '{weights.folder}': {_some(odd)} {'is' if len(odd) == 1 else 'are'} of dtype "
+                        f"{weights.tensors[odd[0]].dtype}, as quantised weights are, but config.json has no "
+                        "quantization_config: copy config.json from where the weights come from")  # fmt: skip
+
+
+def _check_generation(folder: Path, names: Iterable[str], needed: Shapes) -> None:
+    old = [name for name in names if name != canonical_name(name) and canonical_name(name) in needed
+           and name.startswith("model.")]  # fmt: skip
+    if old:
+        raise UserError(f"checkpoint '{folder}': {_some(old)} {'is' if len(old) == 1 else 'are'} named as older "
+                        f"transformers did for other families, and vLLM does not read that: call {old[0]} "
+                        f"{canonical_name(old[0])}, and so on")
 
 
 def _check_missing(folder: Path, wanted: Shapes, ours: Mapping[str, str], *, quantised: bool) -> None:
@@ -194,10 +228,12 @@ def _check_missing(folder: Path, wanted: Shapes, ours: Mapping[str, str], *, qua
     if not missing:
         return
     why = ""
+    if missing == [EMBEDDING] and HEAD in ours:
+        why = f": {ours[HEAD]} is there, which is the same matrix where it is tied; save that under both names"
     if missing == [HEAD]:
         why = ": save it with its output matrix, or, where that is the word embeddings, set tie_word_embeddings to true"
-    raise UserError(f"checkpoint '{folder}' lacks {_some(missing)} of the {len(wanted)} tensors that the network of its "
-                    f"config.json has{why or ': save or download it again, whole'}")  # fmt: skip
+    raise UserError(f"checkpoint '{folder}' lacks {_some(missing)} of the {len(wanted)} tensors that the network of "
+                    f"its config.json has{why or ': save or download it again, whole'}")  # fmt: skip
 
 
 def _packed(name: str, ours: Collection[str]) -> bool:
@@ -213,9 +249,9 @@ def _check_shapes(weights: Weights, wanted: Shapes, ours: Mapping[str, str], *, 
         first = wrong[0]
         more = f" (and {len(wrong) - 1} more tensors)" if len(wrong) > 1 else ""
         raise UserError(
-            f"checkpoint '{weights.folder}': {ours[first]} is {_shape(weights.tensors[ours[first]].shape)}, and the network "
-            f"of config.json has {_shape(wanted[first])} there{more}: {_reason(first)}put config.json and weights of one "
-            "model together"
+            f"checkpoint '{weights.folder}': {ours[first]} is {_shape(weights.tensors[ours[first]].shape)}, and the "
+            f"network of config.json has {_shape(wanted[first])} there{more}: {_reason(first)}put config.json and "
+            "weights of one model together"
         )
 
 
@@ -232,26 +268,32 @@ def _check_foreign(folder: Path, wanted: Shapes, ours: Mapping[str, str], *, qua
     if adapters:
         raise UserError(f"checkpoint '{folder}' holds {_some(adapters)} of a LoRA adapter that was not merged: load it "
                         "with peft and save merge_and_unload()")  # fmt: skip
-    raise UserError(f"checkpoint '{folder}' holds {_some(foreign)}, which the network of its config.json does not have: "
-                    "put config.json and weights of one model together, or remove what does not belong to it")
+    raise UserError(f"checkpoint '{folder}' holds {_some(foreign)}, which the network of its config.json does not "
+                    "have: put config.json and weights of one model together, or remove what does not belong to it")
 
 
 def _beside(name: str, wanted: Collection[str]) -> bool:
     stem, _, last = name.rpartition(".")
-    # bitsandbytes puts its own under the weight's name: `x.weight.absmax`.
-    return (f"{stem}.weight" in wanted and (last in _BESIDE or last in _PACKED)) or f"{stem}" in wanted
+    if last in _BESIDE_ATTENTION:
+        return f"{stem}.q_proj.weight" in wanted
+    # bitsandbytes puts its own under the weight's name: `x.weight.absmax`, `x.weight.quant_state.bitsandbytes__nf4`.
+    above, found, _ = name.partition(".weight.")
+    return (f"{stem}.weight" in wanted and (last in _BESIDE or last in _PACKED)) or (bool(found)
+                                                                                     and f"{above}.weight" in wanted)
 
 
 def _check_others(weights: Weights, wanted: Shapes) -> None:
     for path in weights.others:
         names = read_header(path)
         if any("lora_" in name for name in names):
-            raise UserError(f"checkpoint '{weights.folder}' has an adapter, {path.name}, beside whole weights: which of them "
+            raise UserError(f"checkpoint '{weights.folder}' has an adapter, {path.name}, beside whole weights: which "
+                            "of them "
                             "is meant? Move the adapter to a folder of its own, with its adapter_config.json")
         again = [name for name in names if canonical_name(_unwrapped(name)) in wanted]
         if again and not _of_index(path, weights):
             raise UserError(f"checkpoint '{weights.folder}' has two copies of its tensors, {path.name} beside "
-                            f"{weights.files[0].name} ({_some(again)}): move the one away that is not meant")  # fmt: skip
+                            f"{weights.files[0].name} ({_some(again)}): move the one away that is not "
+                            "meant")  # fmt: skip
 
 
 def _unwrapped(name: str) -> str:
@@ -263,7 +305,8 @@ def _unwrapped(name: str) -> str:
 def _of_index(path: Path, weights: Weights) -> bool:
     """Whether a file is a shard of the index that model.safetensors goes before."""
     index = weights.folder / INDEX
-    return index.is_file() and path.name in set((read_json(index).get("weight_map") or {}).values())
+    named = read_json(index).get("weight_map") if index.is_file() else None
+    return isinstance(named, dict) and path.name in named.values()
 
 
 def scan_weights(weights: Weights, hashes: FileHashes) -> Mapping[Path, WeightScan]:
@@ -272,8 +315,10 @@ def scan_weights(weights: Weights, hashes: FileHashes) -> Mapping[Path, WeightSc
     scans = hashes.scan(weights.files, weights.headers, compared)
     bad = [name for file in weights.files for name in scans[file].not_finite]
     if bad:
-        raise UserError(f"checkpoint '{weights.folder}': {_some(bad)} {'holds' if len(bad) == 1 else 'hold'} values that "
-                        "are not finite (nan or infinity): the training diverged or the file is damaged; take an earlier "
+        raise UserError(f"checkpoint '{weights.folder}': {_some(bad)} {'holds' if len(bad) == 1 else 'hold'} values "
+                        "that "
+                        "are not finite (nan or infinity): the training diverged or the file is damaged; take an "
+                        "earlier "
                         "checkpoint")  # fmt: skip
     return scans
 
@@ -281,8 +326,10 @@ def scan_weights(weights: Weights, hashes: FileHashes) -> Mapping[Path, WeightSc
 def head_is_embedding(weights: Weights, scans: Mapping[Path, WeightScan]) -> bool:
     """Whether the output matrix that the files hold is the word embeddings, number for number."""
     head, embedding = weights.named(HEAD), weights.named(EMBEDDING)
+    if head is None or embedding is None or weights.tensors[head].dtype != weights.tensors[embedding].dtype:
+        return False
     contents = {name: digest for scan in scans.values() for name, digest in scan.contents.items()}
-    return head is not None and embedding is not None and contents[head] == contents[embedding]
+    return contents[head] == contents[embedding]
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -291,5 +338,5 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _some(names: Sequence[str]) -> str:
     """The first few of many names, and how many there are."""
-    listed = ", ".join(names[:_SHOWN])
+    listed = ", ".join(one_line(name) for name in names[:_SHOWN])
     return listed if len(names) <= _SHOWN else f"{listed} and {len(names) - _SHOWN} more ({len(names)} in all)"
