@@ -513,7 +513,7 @@ def without_head(folder: Path) -> None:
         (tokenizer(model_max_length=7), r"tokenizers differ \(tokenizer_config.json\)"),
         (lambda folder: (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text() + "\n"),
          r"tokenizers differ \(tokenizer.json\)"),
-        (pictures(image_mean=[0.1, 0.1, 0.1]), r"processor settings differ \(preprocessor_config.json\)"),
+        (pictures(image_mean=[0.1, 0.1, 0.1]), "their image processors treat pixels differently"),
     ],
 )  # fmt: skip
 def test_another_network_or_another_reading_cannot_take_over(change: Change, words: str, folder: Path) -> None:
@@ -522,6 +522,22 @@ def test_another_network_or_another_reading_cannot_take_over(change: Change, wor
     problem = switch_problem(running, read_checkpoint(folder))
     assert problem is not None
     assert re.search(words, problem)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pictures(max_pixels=3136, min_pixels=784),
+        config(mm_rope="hope"),
+        config(which_rope="videorope"),
+        config(mm_media={"video_fps": 1.0}),
+        config(rope_theta=777.0),
+    ],
+)
+def test_what_is_obeyed_outside_the_network_needs_no_engine_of_its_own(change: Change, folder: Path) -> None:
+    running = read_checkpoint(copies.tiny(OLD))
+    change(folder)
+    assert switch_problem(running, read_checkpoint(folder)) is None
 
 
 def test_other_names_for_the_same_tensors_can_take_over(folder: Path) -> None:

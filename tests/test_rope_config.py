@@ -100,6 +100,11 @@ def refusal(folder: Path, requested: str | None = None, **overrides: Any) -> str
         ({"rope_pos_id_version": "v2pe_rnd", "rope_pos_id_stride": 16}, None, load_variant("v2pe", visual_stride=16.0),
          "rope_pos_id_version"),
         # Ours decides, so a stranger beside it asks nothing.
+        ({"mm_rope": "mrope-interleave"}, None, load_variant("qwen3-vl"), "mm_rope"),
+        ({"mm_rope": "vanilla_rope"}, None, load_variant("vanilla"), "mm_rope"),
+        ({"mm_rope": {"name": "mrope-interleave", "dim": 16, "base": 100000}}, None, load_variant("qwen3-vl"),
+         "mm_rope"),
+        ({"mm_rope": {"name": "hope", "num_key_value_heads": 1}}, None, load_variant("hope"), "mm_rope"),
         ({"mm_rope": "hope", "which_rope": "hope"}, None, load_variant("hope"), "mm_rope"),
         ({"mm_rope": "circlerope", "architectures": ["Qwen2_5_VLForConditionalGeneration_CircleRoPE"]}, None,
          load_variant("circlerope"), "mm_rope"),
@@ -135,6 +140,17 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any] | None, dict[str,
     "circle-with-other-numbers": (
         OLD, {"mm_rope": "circlerope", "circle_rope": {"radius": 3, "alpha": 0.1}}, None, {}, "names two variants"
     ),
+    "another-head": (
+        OLD, {"mm_rope": {"name": "mrope-interleave", "dim": 128}}, None, {},
+        "whose head_dim is 128, and this one's is 16",
+    ),
+    "another-base": (
+        OLD, {"mm_rope": {"name": "hope", "base": 10}}, None, {}, "whose rope_theta is 10, and this one's is 100000"
+    ),
+    "another-number-of-heads": (
+        OLD, {}, {"mm_rope": {"name": "mhrope", "num_key_value_heads": 4}}, {}, "mm_rope of text_config is for a model"
+    ),
+    "no-number": (OLD, {"mm_rope": {"name": "hope", "dim": "wide"}}, None, {}, "dim must be a positive whole number"),
     "number": (OLD, {"mm_rope": 3}, None, {}, "mm_rope of the top: it must be a variant's name or a mapping, not 3"),
     "list": (OLD, {"mm_rope": ["hope"]}, None, {}, r"must be a variant's name or a mapping, not \['hope'\]"),
     "true": (OLD, {}, {"mm_rope": True}, {}, "mm_rope of text_config: it must be a variant's name"),

@@ -68,7 +68,7 @@ class MediaPolicy:
         )
         for name in positive + (("video_min_pixels",) if self.video_min_pixels is not None else ()):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if not 0 < value < _MOST:
                 raise UserError(f"Media policy: {name} is {value}; it must be a positive number.")
         for low, high in (
             ("image_min_pixels", "image_max_pixels"),
@@ -109,6 +109,9 @@ class MediaPolicy:
                 if not (name == "video_min_pixels" and value is None)}  # fmt: skip
 
 
+_MOST = 2**53
+"""Above every limit that means something, and still exact as a float."""
+
 MEDIA_KEY = "mm_media"
 """Key of config.json by which a checkpoint carries a media policy: fields of `MediaPolicy`."""
 
@@ -127,7 +130,12 @@ def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any]) -> tuple
         **dict.fromkeys(declared or (), where),
         **dict.fromkeys(given, "the command line"),
     }
-    return MediaPolicy(**fields), sources
+    try:
+        return MediaPolicy(**fields), sources
+    except UserError as error:
+        said = [name for name in sources if name in str(error)]
+        places = "; ".join(dict.fromkeys(f"{name} is from {sources[name]}" for name in said))
+        raise UserError(f"checkpoint '{checkpoint.path}': {error} ({places})" if places else str(error)) from error
 
 
 def _declared_fields(declared: Any, where: str) -> dict[str, Any]:
@@ -142,7 +150,7 @@ def _declared_fields(declared: Any, where: str) -> dict[str, Any]:
     for name, value in declared.items():
         if name not in known:
             close = difflib.get_close_matches(str(name), list(known), n=1)
-            raise UserError(f"{where} has an unknown limit '{name}'{f', did you mean {close[0]}?' if close else ''}")
+            raise UserError(f"{where} has an unknown limit {name!r}{f', did you mean {close[0]}?' if close else ''}")
         given = tuple(value) if isinstance(value, list) else value
         try:
             fields[name] = TypeAdapter(known[name]).validate_python(given, strict=True)

@@ -29,10 +29,11 @@ TOKENIZER_FILES: Final = (
 PROCESSOR_FILES: Final = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
 
-# Keys of config.json that do not change what the network computes once our rotary table is inside.
+# Keys of config.json that do not change what the network computes once our rotary table is inside; nor does any key
+# with "rope" in its name.
 _NOT_THE_NETWORK: Final = (
-    "mm_rope", "mm_coordinates", "mm_media", "rope_scaling", "rope_parameters", "rope_theta", "_name_or_path",
-    "transformers_version", "use_cache", "architectures", "initializer_range", "attention_dropout",
+    "mm_coordinates", "mm_media", "_name_or_path", "transformers_version", "use_cache", "architectures",
+    "initializer_range", "attention_dropout",
 )  # fmt: skip
 
 DTYPES: Final = ("float32", "bfloat16", "float16")
@@ -124,8 +125,7 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     vocabulary = read_vocabulary(folder, config, text.vocab_size)
     template = find_template(folder, vocabulary.tokens, vocabulary.special)
     processor = read_processor(folder, family, geometry)
-    rope = read_rope(config, family, head_dim=text.head_size, max_position=text.max_position_embeddings,
-                     where=str(where))
+    rope = read_rope(config, family, text, str(where))
     quantisation = _quantisation(config, where)
     found = _read_weights(folder, config, family.tensors(text, vision), quantised=quantisation is not None,
                           flat_names=family.flat_names, scan=read_weights)  # fmt: skip
@@ -133,7 +133,7 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     notes = ["output matrix: the file's own"] if found.config is not config else []
     notes += [f"chat template: {template.source}"] if template.changed else []
     return Checkpoint(
-        path=Path(path).expanduser().resolve(),
+        path=Path(path).expanduser().absolute(),  # a link keeps the name that somebody gave it
         served=served_folder(folder, found.weights, mended),
         family=family,
         geometry=geometry,
@@ -315,10 +315,12 @@ def switch_problem(running: Checkpoint, wanted: Checkpoint) -> str | None:
     """Why an engine that runs one checkpoint cannot take the weights of another, in a few words; None when it can."""
     if running.network != wanted.network:
         return "their config.json describe different networks"
-    for what, names in (("tokenizers", TOKENIZER_FILES), ("processor settings", PROCESSOR_FILES)):
-        for name in names:
-            if _content(running.served / name) != _content(wanted.served / name):
-                return f"their {what} differ ({name})"
+    for name in TOKENIZER_FILES:
+        if _content(running.served / name) != _content(wanted.served / name):
+            return f"their tokenizers differ ({name})"
+    for kind, settings in running.processor.pixels.items():
+        if settings != wanted.processor.pixels[kind]:
+            return f"their {kind} processors treat pixels differently"
     ours, theirs = (
         {canonical_name(name): shape for name, shape in c.weights.shapes().items()} for c in (running, wanted)
     )
@@ -336,7 +338,7 @@ def _network(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _network(value) if isinstance(value, Mapping) else value
         for key, value in config.items()
-        if key not in _NOT_THE_NETWORK
+        if key not in _NOT_THE_NETWORK and "rope" not in key
     }
 
 

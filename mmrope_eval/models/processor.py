@@ -29,6 +29,10 @@ UNSAID = (56 * 56, 28 * 28 * 1280)
 
 BICUBIC = (3, "bicubic", "BICUBIC")
 
+_LIMITS = {"size", "min_pixels", "max_pixels", "fps", "num_frames", "min_frames", "max_frames", "do_resize", "resample",
+           "do_sample_frames", "cap_pixels_per_frame", "max_video_tokens", "image_processor_type",
+           "video_processor_type", "processor_class"}  # fmt: skip
+
 Channels = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=3, max_length=3)]
 
 
@@ -76,6 +80,8 @@ class ProcessorSettings:
     """Fields of `MediaPolicy` that they decide."""
     sources: Mapping[str, str]
     """By such a field: file and key."""
+    pixels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What a processor still does with pictures and frames that were resized before: normalise, cut into patches."""
     mended: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Files that an engine must see otherwise, with their content: names of classes that transformers dropped."""
     remarks: tuple[str, ...] = ()
@@ -99,8 +105,14 @@ def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) 
         found = _video_limits(video, image, video_place, family, geometry)
         limits |= found
         sources |= dict.fromkeys(found, video_place)
+    pixels = {"image": _left_to_do(image_raw), "video": _left_to_do(image_raw if video_raw is None else video_raw)}
     mended, remarks = _mend(folder, nested, family)
-    return ProcessorSettings(limits, sources, mended, remarks)
+    return ProcessorSettings(limits, sources, pixels, mended, remarks)
+
+
+def _left_to_do(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A processor's settings without its limits, which are obeyed before, and without the names of classes."""
+    return {key: value for key, value in part.items() if key not in _LIMITS}
 
 
 def _image(folder: Path, nested: Mapping[str, Any], family: ModelFamily) -> tuple[str, Mapping[str, Any]]:

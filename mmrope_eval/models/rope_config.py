@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import shown
+from mmrope_eval.models.config import TextConfig, shown
 from mmrope_eval.models.family import ModelFamily
-from mmrope_eval.rope import VariantError, load_variant
+from mmrope_eval.rope import VariantError, load_variant, split_model_arguments
 
 VARIANT_KEY: Final = "mm_rope"
 """Our key of config.json: a name, or a mapping."""
@@ -57,8 +57,7 @@ class RopeConfig:
     """What only `--variant` can decide; one sentence each."""
 
 
-def read_rope(config: Mapping[str, Any], family: ModelFamily, *, head_dim: int, max_position: int, where: str
-              ) -> RopeConfig:
+def read_rope(config: Mapping[str, Any], family: ModelFamily, text: TextConfig, where: str) -> RopeConfig:
     """Rotation by config.json. Raises `UserError` naming `where` and the keys, for what --variant cannot decide."""
     places = _places(config)
     scaled = _scaling_places(places, where)
@@ -69,16 +68,19 @@ def read_rope(config: Mapping[str, Any], family: ModelFamily, *, head_dim: int, 
                                     and all(type(n) is int and n >= 0 for n in section)):
         raise UserError(f"{where}: mrope_section must be three counts of rotary pairs, not {shown(section)}")
     named, by, questions = _named_variant(places, where)
-    if named is None:
+    if isinstance(named, Mapping):
+        named, questions = _for_this_model(named, {"head_dim": text.head_size, "num_kv_heads": text.kv_heads,
+                                                   "rope_theta": theta}, f"{where}, {by}")  # fmt: skip
+    elif named is None:
         questions += _foreign_keys(config, places, scaled, where) + _architecture(config, family, where)
         questions += _interleaving(scaled, family, where)
     try:
-        scaling, problem = _scaling(scaled, max_position, where), None
+        scaling, problem = _scaling(scaled, text.max_position_embeddings, where), None
     except UserError as error:
         scaling, problem = None, str(error)
     return RopeConfig(
         theta=theta,
-        rotary_dim=_rotary_dim(head_dim, partial, where),
+        rotary_dim=_rotary_dim(text.head_size, partial, where),
         section=tuple(section) if section else None,
         scaling=scaling,
         scaling_problem=problem,
@@ -160,6 +162,19 @@ def _named_variant(places: Sequence[Place], where: str) -> tuple[str | Mapping[s
     if questions or not readings:
         return None, "", questions
     return readings[0][1], readings[0][0].removesuffix(" of the top"), []
+
+
+def _for_this_model(
+    named: Mapping[str, Any], model: Mapping[str, float], where: str
+) -> tuple[Mapping[str, Any] | None, list[str]]:
+    """A variant without the published package's arguments that describe the model, which must be this one's."""
+    try:
+        variant, said = split_model_arguments(named)
+    except VariantError as error:
+        return None, [f"{where}: {error}"]
+    wrong = [f"{where} is for a model whose {name} is {value:g}, and this one's is {model[name]:g}"
+             for name, value in said.items() if value != model[name]]  # fmt: skip
+    return (None, wrong) if wrong else (variant, [])
 
 
 def _same(one: str | Mapping[str, Any], other: str | Mapping[str, Any]) -> bool:

@@ -149,8 +149,7 @@ def _check_fit(config: Mapping[str, Any], variant: Variant, path: Path) -> None:
     """Refuse a variant that does not fit the network, and keys of config.json that name another."""
     family = family_of(str(config.get("model_type")), f"checkpoint '{path.parent}'")
     text = parse_part(family.text, text_part(config), str(path))
-    rope = read_rope(config, family, head_dim=text.head_size, max_position=text.max_position_embeddings,
-                     where=str(path))  # fmt: skip
+    rope = read_rope(config, family, text, str(path))
     if rope.questions:
         raise UserError(f"{rope.questions[0]}; take out the key that is wrong, or say --variant or CKPT=VARIANT")
     try:

@@ -102,14 +102,19 @@ def named_in_path(path: Path, stock: str) -> tuple[str, str] | None:
 
     Read are the folder's own name and, where that is a training step's, the run's above it.
     """
+    parts = dict.fromkeys(part for spelling in (path, path.resolve()) for part in _telling(spelling))
+    return _first_named(list(parts), load_variant(stock))
+
+
+def _telling(path: Path) -> list[str]:
+    if path.parent.name == "snapshots":  # of the hub's cache: models--ORG--NAME/snapshots/COMMIT
+        return [path.parent.parent.name.rpartition("--")[2]]
     parts = [path.name]
     for parent in path.parents:
         if not _STEP.fullmatch(parts[-1]):
             break
         parts.append(parent.name)
-    if path.parent.name == "snapshots":  # of the hub's cache: models--ORG--NAME/snapshots/COMMIT
-        parts = [path.parent.parent.name.rpartition("--")[2]]
-    return _first_named(parts, load_variant(stock))
+    return parts
 
 
 def _first_named(parts: Sequence[str], stock: Variant) -> tuple[str, str] | None:
