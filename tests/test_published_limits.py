@@ -118,22 +118,16 @@ def test_the_processor_itself_gives_that_grid(
 
 
 @given(st.integers(1, 384), st.integers(32, 4000), st.integers(32, 4000))
-def test_where_the_sizes_differ_ours_is_smaller(
+def test_sizes_differ_only_where_transformers_goes_over_its_own_budget(
     published: Mapping[Family, Checkpoint], grids: int, width: int, height: int
 ) -> None:
-    """By design: our budget is one of whole tokens, and each pair of frames gets an equal number of them.
-
-    transformers' share is a fraction where the pairs do not divide 12,288 tokens, which can buy one more column or row;
-    and its frames, never thinner than one cell, go over the budget where they are very long, which ours never do.
-    """
+    """By design: its frames, never thinner than one cell, may be too many tokens where they are very long."""
     if max(width, height) > 200 * min(width, height):
         return
     ours, theirs = both(published["qwen3-vl"], 2 * grids, (width, height))
     assert 2 * grids * ours[0] * ours[1] <= MOST
-    if 12288 % grids == 0 and 2 * grids * theirs[0] * theirs[1] <= MOST:
+    if 2 * grids * theirs[0] * theirs[1] <= MOST:
         assert ours == theirs
-    elif 2 * grids * theirs[0] * theirs[1] <= MOST:
-        assert all(0 <= their - our <= 32 for our, their in zip(ours, theirs, strict=True))
     else:
         assert ours[0] * ours[1] < theirs[0] * theirs[1]
 

@@ -210,7 +210,7 @@ def spend_budget(frames: int, size: tuple[int, int], policy: MediaPolicy, geomet
     grids = math.ceil(frames / geometry.temporal_patch_size)
     affordable = policy.video_max_tokens * factor * factor // policy.frame_min_pixels
     grids = max(1, min(grids, affordable))
-    share = policy.video_max_tokens // grids
+    share = policy.video_max_tokens / grids  # a fraction, as in transformers: rounding down comes with the sides
     max_pixels = min(policy.frame_max_pixels, share * factor * factor)
     even_share = math.ceil((policy.video_min_pixels or 0) / (grids * geometry.temporal_patch_size))
     min_pixels = min(max(policy.frame_min_pixels, even_share), max_pixels)
