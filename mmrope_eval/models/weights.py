@@ -187,8 +187,8 @@ def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bo
     _check_foreign(folder, wanted, ours, quantised=quantised)
     _check_others(weights, wanted)
     beside = [path.name for path in weights.others if not _of_index(path, weights)]
-    return own_head, weights.remarks + tuple(f"{name} takes no part: it holds no tensor of this "
-                                             "network" for name in beside)
+    left_out = tuple(f"{name} takes no part: it holds no tensor of this network" for name in beside)
+    return own_head, weights.remarks + left_out
 
 
 def _check_wrappers(folder: Path, names: Iterable[str]) -> None:
@@ -287,13 +287,11 @@ def _check_others(weights: Weights, wanted: Shapes) -> None:
         names = read_header(path)
         if any("lora_" in name for name in names):
             raise UserError(f"checkpoint '{weights.folder}' has an adapter, {path.name}, beside whole weights: which "
-                            "of them "
-                            "is meant? Move the adapter to a folder of its own, with its adapter_config.json")
+                            "of them is meant? Move the adapter to a folder of its own, with its adapter_config.json")
         again = [name for name in names if canonical_name(_unwrapped(name)) in wanted]
         if again and not _of_index(path, weights):
             raise UserError(f"checkpoint '{weights.folder}' has two copies of its tensors, {path.name} beside "
-                            f"{weights.files[0].name} ({_some(again)}): move the one away that is not "
-                            "meant")  # fmt: skip
+                            f"{weights.files[0].name} ({_some(again)}): move away the one that is not meant")
 
 
 def _unwrapped(name: str) -> str:
@@ -316,10 +314,8 @@ def scan_weights(weights: Weights, hashes: FileHashes) -> Mapping[Path, WeightSc
     bad = [name for file in weights.files for name in scans[file].not_finite]
     if bad:
         raise UserError(f"checkpoint '{weights.folder}': {_some(bad)} {'holds' if len(bad) == 1 else 'hold'} values "
-                        "that "
-                        "are not finite (nan or infinity): the training diverged or the file is damaged; take an "
-                        "earlier "
-                        "checkpoint")  # fmt: skip
+                        "that are not finite (nan or infinity): the training diverged or the file is damaged; take an "
+                        "earlier checkpoint")  # fmt: skip
     return scans
 
 
