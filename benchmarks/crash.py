@@ -65,6 +65,10 @@ class Attempt(Protocol):
         """SIGKILL."""
 
 
+RUNS_A_KILL = 10
+"""More runs than this for every kill, and something else is wrong."""
+
+
 def disturb(
     start: Callable[[int], Attempt], kills: int, rng: random.Random, window: float, say: Callable[[str], object]
 ) -> tuple[list[float], int]:
@@ -80,6 +84,8 @@ def disturb(
         try:
             check(attempt.wait(moment))
             number += 1
+            if number > RUNS_A_KILL * kills:
+                raise RuntimeError(f"{number} runs ended before they could be killed: does a run answer anything?")
         except subprocess.TimeoutExpired:
             attempt.kill()
             attempt.wait()

@@ -21,6 +21,7 @@ import suite_mirror
 from suite_fakes import FakeEngine, FakeStart
 
 from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import Variant
 from mmrope_eval.suite.data import quiet_lmms_eval
@@ -50,10 +51,14 @@ class Fork:
     def __init__(self, config: RunConfig) -> None:
         fork = multiprocessing.get_context("fork")
         self.answering = fork.Event()
-        self.process = fork.Process(target=run, args=(config, self.start))
+        self.process = fork.Process(target=self.whole, args=(config,))
         self.process.start()
 
-    def start(self, checkpoint: Checkpoint, variant: Variant) -> FakeEngine:
+    def whole(self, config: RunConfig) -> None:
+        if run(config, self.start).broken:
+            sys.exit(1)
+
+    def start(self, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> FakeEngine:
         self.answering.set()
         return FakeEngine(checkpoint, variant, delay=0.03)
 

@@ -40,7 +40,7 @@ class Answering(FakeEngine):
         return dataclasses.replace(found, text=texts.get(task, found.text))
 
 
-def start(checkpoint: Any, variant: Any) -> Answering:
+def start(checkpoint: Any, variant: Any, policy: Any) -> Answering:
     return Answering(checkpoint, variant)
 
 

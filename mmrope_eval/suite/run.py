@@ -124,10 +124,11 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     specs = registry.select(config.tasks)
     rows = make_cells(config, registry)
     room = max(largest_item(cell.policy, cell.checkpoint.geometry) for cell in rows.cells)
+    config = replace(config, options=replace(config.options, room=room))
     entries: dict[str, Mapping[str, Any]] = {}
     broken: dict[str, str] = {}
     failed = asked = 0
-    with run_lock(config.output), EngineHolder(start_engine or _starter(config, room)) as holder:
+    with run_lock(config.output), EngineHolder(start_engine or _starter(config)) as holder:
         for row in rows.failed:
             broken[row.label] = _failed(row)
         plans = Plans(specs, config.data_root, config.limit, config.seed)
@@ -197,12 +198,12 @@ def run_cell(
     return entry, sum(isinstance(result, Failure) for result in outcomes.values()), len(work.pending)
 
 
-def _starter(config: RunConfig, room: int) -> StartEngine:
-    """Start the live engine, with room for the largest picture or video of any row."""
+def _starter(config: RunConfig) -> StartEngine:
+    """Start the live engine."""
 
     def start(checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> Any:
         from mmrope_eval.engine.live import LiveEngine
 
-        return LiveEngine.start(checkpoint, variant, replace(config.options, policy=policy, room=room))
+        return LiveEngine.start(checkpoint, variant, replace(config.options, policy=policy))
 
     return start
