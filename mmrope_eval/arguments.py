@@ -107,7 +107,8 @@ def data(parser: argparse.ArgumentParser) -> None:
                          help="comma-separated tasks, suites and globs; default: all")
         sub.add_argument("--json", action="store_true", help="print one JSON object")
     check.add_argument("--data-root", metavar="DIR", type=Path, required=True, help="the mirror")
-    check.add_argument("--no-decode", action="store_true", help="do not decode the videos' first and last frames")
+    check.add_argument("--no-decode", action="store_true",
+                       help="read pictures' heads only, and do not decode the videos' first and last frames")
     plan.add_argument("--data-root", metavar="DIR", type=Path, default=Path("data"),
                       help="where the mirror is or shall be (default: %(default)s)")
     plan.add_argument("--sizes", action="store_true", help="ask the hub how large each dataset is")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import suite_mirror
+from PIL import Image
 from suite_fakes import FakeStart
 
 from mmrope_eval import cli
@@ -122,7 +124,34 @@ def test_a_broken_picture(damaged: Path, capsys: pytest.CaptureFixture[str]) -> 
     rewrite(damaged, "lmms-lab-encoder/ChartQA", "test", change)
     code, found = check(capsys, damaged, "chartqa")
     assert code == 1 and found["chartqa"]["problems"] == [
-        "row 1: its picture cannot be opened (UnidentifiedImageError)."]
+        "row 1: image: not a picture (it begins with 'no picture')."]
+
+
+def test_pictures_fail_as_they_would_in_the_run(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cut JPEG, one above 200:1 and floating-point pixels have whole heads."""
+    def file(image: Image.Image, form: str) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, form)
+        return buffer.getvalue()
+
+    def change(table: Any) -> Any:
+        import pyarrow as pa
+
+        photo = file(Image.effect_noise((300, 200), 90), "JPEG")
+        rows = table.to_pylist()
+        rows[0]["image"]["bytes"] = photo[: len(photo) // 2]
+        rows[1]["image"]["bytes"] = file(Image.new("RGB", (1, 201)), "PNG")
+        rows[2]["image"]["bytes"] = file(Image.new("F", (56, 56)), "TIFF")
+        return pa.Table.from_pylist(rows, schema=table.schema)
+
+    rewrite(damaged, "lmms-lab-encoder/ChartQA", "test", change)
+    code, found = check(capsys, damaged, "chartqa")
+    assert code == 1 and found["chartqa"]["problems"] == [
+        "row 0: image: not a complete, readable image (the file ends before the picture does).",
+        "row 1: image: 1x201 is more than 200 times as long as wide, the limit of Qwen's resizing rule.",
+        "row 2: image: floating-point pixels have no agreed white; convert the image to 8 or 16 bits."]
+    code, found = check(capsys, damaged, "chartqa", "--no-decode")
+    assert code == 0, found
 
 
 def test_needed_columns_are_read_off_the_task_file() -> None:

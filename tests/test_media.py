@@ -18,9 +18,10 @@ from mmrope_eval.engine.media import MediaError, MediaPolicy, load_image
 from mmrope_eval.engine.media_policy import fit_size, spend_budget
 from mmrope_eval.engine.types import ImageSource
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.family import VisionGeometry
 
-QWEN25: Any = SimpleNamespace(patch_size=14, merge_size=2, temporal_patch_size=2)
-QWEN3: Any = SimpleNamespace(patch_size=16, merge_size=2, temporal_patch_size=2)
+QWEN25: Any = VisionGeometry(14, 2, 2)
+QWEN3: Any = VisionGeometry(16, 2, 2)
 GEOMETRIES = pytest.mark.parametrize("geometry", [QWEN25, QWEN3], ids=["qwen2.5-vl", "qwen3-vl"])
 
 sides = st.integers(1, 6000)
@@ -270,8 +271,8 @@ ENORMOUS = png_header(20_000, 10_000)
         (encoded(noise(300, 200), "GIF")[:5000], "not a complete, readable image"),
         (encoded(noise(300, 200), "WEBP")[:5000], "not a complete, readable image"),
         (encoded(noise(300, 200), "TIFF")[:5000], "not a complete, readable image"),
-        (b"", "not a complete, readable image"),
-        (b"<html>404</html>", "not a complete, readable image"),
+        (b"", "not a picture (the file is empty)"),
+        (b"<html>404</html>", "not a picture (it begins with '<html>404</html>')"),
         (HUGE, "10000x10000 is 100 megapixels; the limit is 64 (decode_max_pixels)"),
         (ENORMOUS, "too many pixels to decode"),
         (encoded(noise(2, 600)), "more than 200 times as long as wide"),
@@ -324,6 +325,20 @@ def test_a_100_megapixel_image_is_refused_before_it_is_decoded(monkeypatch: pyte
 def test_a_missing_image_names_its_path(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"gone\.png: the image cannot be read \(No such file"):
         load(tmp_path / "gone.png")
+
+
+def test_answers_of_another_media_version_are_not_taken_for_this_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures and frames decoded otherwise: the media's fingerprints and the identity of every answer change."""
+    from mmrope_eval.engine import media
+    from mmrope_eval.suite import cells
+
+    options = SimpleNamespace(dtype="auto", head_dtype="auto", max_model_len=9)
+    about: Any = (SimpleNamespace(options=options), SimpleNamespace(fingerprint="w"), SimpleNamespace(fingerprint="v"))
+    before = cells.response_context(*about, MediaPolicy()), load(PNG).facts.fingerprint
+    for module in (media, cells):
+        monkeypatch.setattr(module, "MEDIA_VERSION", media.MEDIA_VERSION + 1)
+    after = cells.response_context(*about, MediaPolicy()), load(PNG).facts.fingerprint
+    assert before[0] != after[0] and before[1] != after[1]
 
 
 def test_fingerprints_follow_content_policy_and_geometry() -> None:

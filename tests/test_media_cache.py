@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from media_files import frame_numbers, write_video
 from mmrope_eval.engine import media_cache, media_frames
 from mmrope_eval.engine.media import MediaCache, MediaError, MediaPolicy, load_video
 from mmrope_eval.engine.types import VideoSource
+from mmrope_eval.models.family import VisionGeometry
 
-GEOMETRY: Any = SimpleNamespace(patch_size=14, merge_size=2, temporal_patch_size=2)
+GEOMETRY: Any = VisionGeometry(14, 2, 2)
 POLICY = MediaPolicy(video_frames=4, frame_min_pixels=1)
 
 
@@ -83,7 +83,7 @@ def test_a_copy_of_the_video_under_another_name_is_the_same_content(
         lambda path, cache: load(path, cache, MediaPolicy(video_frames=4, frame_min_pixels=2)),
         lambda path, cache: load(path, cache, start=0.1),
         lambda path, cache: load_video(
-            VideoSource(path), POLICY, SimpleNamespace(patch_size=16, merge_size=2, temporal_patch_size=2), cache
+            VideoSource(path), POLICY, VisionGeometry(16, 2, 2), cache
         ),
         lambda path, cache: load(write_video(path, range(0, 900, 100)), cache),
     ],

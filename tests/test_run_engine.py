@@ -130,7 +130,8 @@ class TestBadMedia:
     ) -> None:
         monkeypatch.setattr(running, "_starter", lambda config: engine)
         code = cli.main(["run", "--model", str(checkpoint), "--tasks", ",".join(self.TASKS), "--data-root",
-                         str(bad_mirror), "--output", str(tmp_path), "--variant", "mrope-i"])
+                         str(bad_mirror), "--output", str(tmp_path), "--variant", "mrope-i", "--max-pixels", "50176",
+                         "--video-tokens", "64", "--min-frame-pixels", "6272"])  # fmt: skip
         table = capsys.readouterr().out
         assert code == 1 and "0.00*" in table and "5 failed, counted wrong" in table
 

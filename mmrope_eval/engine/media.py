@@ -6,7 +6,6 @@ This is the module to import from; videos live in media_video.py, the disk cache
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from PIL import Image, ImageOps
 
 from mmrope_eval.engine.media_cache import MediaCache
 from mmrope_eval.engine.media_policy import MEDIA_VERSION, MediaError, MediaPolicy, fit_size
+from mmrope_eval.engine.media_sources import check_codestream, open_picture, picture_fault, require_regular
 from mmrope_eval.engine.media_video import LoadedVideo, load_video
 from mmrope_eval.engine.types import ImageSource, MediaFacts
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["LoadedImage", "LoadedVideo", "MediaCache", "MediaError", "MediaPolicy", "load_image", "load_video"]
 
 _ORIENTATION_TAG = 0x0112
+_TWELVE_BITS = 4095
+"""The brightest level of cameras and scanners that keep 12 bits in 16 without saying so."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,6 @@ class LoadedImage:
 
     pixels: NDArray[np.uint8]
     facts: MediaFacts
-
-
-class _CompleteReader(io.BytesIO):
-    """Raises where a decoder asks for bytes after the end.
-
-    Pillow does that itself, unless some import switched `ImageFile.LOAD_TRUNCATED_IMAGES` on (lmms-eval's does): then
-    it fills the missing part with grey and says nothing.
-    """
-
-    decoding = False
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        if self.decoding and not data and size != 0:
-            raise OSError("the file ends before the picture does")
-        return data
 
 
 def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometry) -> LoadedImage:
@@ -83,6 +69,15 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
     return LoadedImage(pixels, facts)
 
 
+def image_size(source: ImageSource) -> tuple[int, int]:
+    """(width, height) in pixels as an image's head says. Raises MediaError where there is none."""
+    name, data = _read(source)
+    try:
+        return open_picture(data, lambda image: image.size)
+    except Exception as error:
+        raise MediaError(f"{name}: {picture_fault(error, data)}.") from error
+
+
 def resize_note(source: tuple[int, int], used: tuple[int, int], min_pixels: int, max_pixels: int) -> str:
     """One sentence on a resize and its reason."""
     area = source[0] * source[1]
@@ -94,7 +89,8 @@ def resize_note(source: tuple[int, int], used: tuple[int, int], min_pixels: int,
 
 def _read(source: ImageSource) -> tuple[str, bytes]:
     if isinstance(source.data, bytes):
-        return f"image of {len(source.data)} bytes", source.data
+        return "image", source.data  # no length: the causes of one fault must be equal
+    require_regular(source.data, "image")
     try:
         return str(source.data), source.data.read_bytes()
     except OSError as error:
@@ -103,31 +99,54 @@ def _read(source: ImageSource) -> tuple[str, bytes]:
 
 def _decode(name: str, data: bytes, policy: MediaPolicy, notes: list[str]) -> Image.Image:
     """The upright RGB image; what was changed is appended to `notes`."""
-    reader = _CompleteReader(data)
+    made: list[str] = []
+
+    def whole(image: Image.Image) -> tuple[Image.Image, int]:
+        made.clear()  # a second attempt begins anew
+        return _load_whole(name, image, data, policy, made)
+
     try:
-        image: Image.Image = Image.open(reader)  # reads the header only
-        if image.width * image.height > policy.decode_max_pixels:
-            raise MediaError(
-                f"{name}: {image.width}x{image.height} is {image.width * image.height / 1e6:.0f} "
-                f"megapixels; the limit is {policy.decode_max_pixels / 1e6:g} (decode_max_pixels)."
-            )
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"first of {frames} frames used")
-            image.seek(0)
-        reader.decoding = True
-        image.load()
+        image, orientation = open_picture(data, whole)
     except MediaError:
         raise
     except Image.DecompressionBombError as error:
         raise MediaError(f"{name}: too many pixels to decode ({error}).") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
-        raise MediaError(f"{name}: not a complete, readable image ({_first_line(error)}).") from error
-    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    if orientation in range(2, 9):
-        image = ImageOps.exif_transpose(image)
-        notes.append(f"EXIF orientation {orientation} applied")
-    return _to_rgb(name, image, policy.background, notes)
+        raise MediaError(f"{name}: {picture_fault(error, data)}.") from error
+    notes.extend(made)
+    try:
+        if image.getexif().get(_ORIENTATION_TAG) in range(2, 9):
+            orientation = image.getexif()[_ORIENTATION_TAG]
+            image = ImageOps.exif_transpose(image)
+        if orientation in range(2, 9):
+            notes.append(f"EXIF orientation {orientation} applied")
+        return _to_rgb(name, image, policy.background, notes)
+    except MediaError:
+        raise
+    except Exception as error:  # Pillow asserts that a palette is there, among other things
+        paletted = image.mode in ("P", "PA")
+        why = "its palette is missing or damaged" if paletted else f"{type(error).__name__}, mode {image.mode}"
+        raise MediaError(f"{name}: the pixels cannot be converted to RGB ({why}).") from error
+
+
+def _load_whole(
+    name: str, image: Image.Image, data: bytes, policy: MediaPolicy, notes: list[str]
+) -> tuple[Image.Image, int]:
+    """The first frame, decoded, and the EXIF orientation that decoding applies itself (1 for none)."""
+    if image.width * image.height > policy.decode_max_pixels:
+        raise MediaError(
+            f"{name}: {image.width}x{image.height} is {image.width * image.height / 1e6:.0f} "
+            f"megapixels; the limit is {policy.decode_max_pixels / 1e6:g} (decode_max_pixels)."
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"first of {frames} frames used")
+        image.seek(0)
+    # Pillow turns a TIFF upright while it decodes, and forgets that it did.
+    orientation = image.getexif().get(_ORIENTATION_TAG, 1) if image.format == "TIFF" else 1
+    check_codestream(image, data)
+    image.load()
+    return image, orientation
 
 
 def _to_rgb(name: str, image: Image.Image, background: tuple[int, int, int], notes: list[str]) -> Image.Image:
@@ -138,6 +157,8 @@ def _to_rgb(name: str, image: Image.Image, background: tuple[int, int, int], not
         if levels.min() < 0 or levels.max() > 65535:
             raise MediaError(f"{name}: grey levels from {levels.min()} to {levels.max()} exceed 16 bits.")
         notes.append("16-bit grey levels scaled to 8 bits")
+        if 0 < levels.max() <= _TWELVE_BITS:
+            notes.append(f"nearly black: the brightest level is {levels.max()} of 65535, as of 12 bits kept in 16")
         # 65535 / 255 = 257; adding half of it rounds to nearest.
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -150,7 +171,3 @@ def _to_rgb(name: str, image: Image.Image, background: tuple[int, int, int], not
     if image.mode == "CMYK":
         notes.append("CMYK converted to RGB without a colour profile")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

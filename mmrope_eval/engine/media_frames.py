@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,14 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmrope_eval.engine.media_colour import RgbConverter, colour_notes
+from mmrope_eval.engine.media_order import keeps_times, may_hide_order, numbered, shown_times, stream_rate
 from mmrope_eval.engine.media_policy import MediaError
+from mmrope_eval.engine.media_sources import beginning, read_head, require_regular
+
+_FRAMES_TRIED = 64
+"""So many frames tell whether a container that has a place for presentation times was filled with others."""
+_STRANGEST_ASPECT = 8
 
 
 class _Shown(NamedTuple):
@@ -29,6 +36,18 @@ class _Shown(NamedTuple):
     pts: int
     key: bool
     duration: int
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Frames in the order shown, and how that order is known."""
+
+    shown: list[_Shown]
+    whole: int
+    """Packets that are not cut off."""
+    time_base: Fraction | None
+    counted: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class IndexMismatchError(Exception):
@@ -52,6 +71,8 @@ class FrameIndex:
     truncated: str | None
     """How the file falls short of what its header promises; None if it does not."""
     notes: tuple[str, ...] = ()
+    counted: bool = False
+    """Frames are known by their number in a full decoding pass: the times that they carry are others' or none."""
 
     @cached_property
     def times(self) -> NDArray[np.float64]:
@@ -70,10 +91,10 @@ class FrameIndex:
 
 
 def index_frames(path: Path, max_pixels: int) -> FrameIndex:
-    """The index from the container's packets, without decoding more than the first frame.
+    """The index from the container's packets, without decoding more than the first frame or frames.
 
-    Falls back to `index_by_decoding` where packets carry no timestamps. Raises MediaError for a file that cannot be
-    opened, has no video stream or no frames, or whose frames exceed `max_pixels`.
+    Falls back to `index_by_decoding` where packets carry no timestamps, or those of decoding. Raises MediaError for a
+    file that cannot be opened, has no video stream or no frames, or whose frames exceed `max_pixels`.
     """
     with closing(_open(path)) as container:
         stream = _video_stream(path, container, max_pixels)
@@ -87,29 +108,59 @@ def index_frames(path: Path, max_pixels: int) -> FrameIndex:
                 shown.clear()
                 break
             shown.append(_Shown(packet.pts, packet.is_keyframe, packet.duration or 0))
-        if shown and len({frame.pts for frame in shown}) == len(shown):
-            return _build(path, container, stream, shown, whole)
+        distinct = len({frame.pts for frame in shown}) == len(shown)
+        if shown and distinct and not _order_is_hidden(path, container, stream, [frame.pts for frame in shown]):
+            return _build(path, container, stream, _Listing(sorted(shown), whole, stream.time_base))
     return index_by_decoding(path, max_pixels)
 
 
+def _order_is_hidden(path: Path, container: InputContainer, stream: VideoStream, pts: list[int]) -> bool:
+    """Whether packet times are those of decoding. Decodes the first frames where that could be."""
+    if not may_hide_order(container, stream, pts):
+        return False
+    if not keeps_times(container):
+        return True
+    with closing(_open(path)) as again:
+        first = [frame.pts for frame in islice(_frames(again, _best_video(again)), _FRAMES_TRIED)]
+    return any(tick is None for tick in first) or first != sorted(first)
+
+
 def index_by_decoding(path: Path, max_pixels: int) -> FrameIndex:
-    """The index from a full decoding pass that keeps timestamps only; MediaError where any frame fails to decode."""
+    """The index from a full decoding pass that keeps timestamps only.
+
+    Raises MediaError where any frame fails to decode, and where times run backwards.
+    """
     with closing(_open(path)) as container:
         stream = _video_stream(path, container, max_pixels)
         whole = sum(not packet.is_corrupt for packet in _packets(container, stream))
     with closing(_open(path)) as container:
         stream = _video_stream(path, container, max_pixels)
-        shown: list[_Shown] = []
+        decoded: list[tuple[int | None, bool, int]] = []
         failures: list[str] = []
         for frame in _frames(container, stream, failures):
-            if frame.pts is None:
-                raise MediaError(f"{path}: frames carry no timestamps.")
-            if not shown:
+            if not decoded:
                 failures.clear()  # a recording may start between keyframes: nothing is shown until the first one
-            shown.append(_Shown(frame.pts, frame.key_frame, frame.duration or 0))
-        if failures and shown:
+            decoded.append((frame.pts, frame.key_frame, frame.duration or 0))
+        if failures and decoded:
             raise MediaError(f"{path}: {len(failures)} frame(s) cannot be decoded ({failures[0]}).")
-        return _build(path, container, stream, shown, whole)
+        return _build(path, container, stream, _listing(path, stream, decoded, whole))
+
+
+def _listing(path: Path, stream: VideoStream, decoded: list[tuple[int | None, bool, int]], whole: int) -> _Listing:
+    """The listing of frames that a decoder gave out, which is the order shown: (own time, key frame, duration)."""
+    own = [pts for pts, _, _ in decoded]
+    try:
+        times = shown_times(own)
+    except ValueError as error:
+        raise MediaError(f"{path}: {error}.") from error
+    if times is None:
+        rate = stream_rate(stream)
+        note = f"the file keeps no times: frames spaced by its frame rate of {float(rate):g} per second"
+        return _Listing([_Shown(n, key, 1) for n, (_, key, _) in enumerate(decoded)], whole, 1 / rate, True, (note,))
+    counted = own != times.tolist() or len(set(own)) < len(own)
+    note = "the file keeps no presentation times: frames numbered in the order shown"
+    shown = [_Shown(pts, key, length) for pts, (_, key, length) in zip(times.tolist(), decoded, strict=True)]
+    return _Listing(shown, whole, stream.time_base, counted, (note,) if counted else ())
 
 
 def read_frames(
@@ -125,17 +176,39 @@ def read_frames(
 
     Returns uint8 (len(positions) + padding, height, width, 3), the last frame repeated `padding` times. Decoding starts
     at the keyframe before each wanted frame where that skips anything, or once at the beginning where the container
-    cannot seek to it. Memory: the result and one source frame.
+    cannot seek to it, or where what follows a seek is not what was wanted: MPEG program streams call every packet a
+    keyframe. Memory: the result and one source frame.
     Raises MediaError where a frame wanted, or one it is predicted from, is damaged; IndexMismatchError where the
     decoder does not show a listed frame.
     """
     result = np.empty((len(positions) + padding, size[1], size[0], 3), np.uint8)
     wanted = index.pts[positions]
     starts = index.keyframes[np.maximum(np.searchsorted(index.keyframes, wanted, side="right") - 1, 0)]
+    seek = seek and not index.counted and bool((starts > np.append(index.pts[0], wanted[:-1])).any())
+    try:
+        arrived = _fill(path, index, wanted, starts, result, seek)
+    except (IndexMismatchError, MediaError):
+        if not seek:
+            raise
+        arrived = False
+    if not arrived:
+        return read_frames(path, index, positions, size, padding, seek=False)
+    result[len(positions) :] = result[len(positions) - 1]
+    return result
+
+
+def _fill(
+    path: Path, index: FrameIndex, wanted: NDArray[np.int64], starts: NDArray[np.int64], result: NDArray[np.uint8],
+    seek: bool,
+) -> bool:  # fmt: skip
+    """Decode the frames of the times `wanted` into `result`; False where a seek landed too late."""
+    convert = RgbConverter()
+    size = (result.shape[2], result.shape[1])
     with closing(_open(path)) as container:
-        stream = container.streams.best("video")
-        assert isinstance(stream, VideoStream)
+        stream = _best_video(container)
         reader = _frames(container, stream)
+        if index.counted:
+            reader = numbered(reader, index.pts)
         reached = int(index.pts[0])
         for slot, (target, start) in enumerate(zip(wanted.tolist(), starts.tolist(), strict=True)):
             if seek and start > reached:
@@ -143,14 +216,12 @@ def read_frames(
                 reader = _frames(container, stream)
                 first = next(reader, None)
                 if first is None or first.pts is None or first.pts > start:
-                    break  # landed too late, as in MPEG transport streams, which have no index
+                    return False  # as in MPEG transport streams, which have no index
                 reader = chain([first], reader)
-            result[slot] = _pixels(_advance(path, reader, start, target, index), index.quarter_turns, size)
+            frame = _advance(path, reader, start, target, index)
+            result[slot] = _upright(convert.rgb(frame), index.quarter_turns, size)
             reached = target
-        else:
-            result[len(positions) :] = result[len(positions) - 1]
-            return result
-    return read_frames(path, index, positions, size, padding, seek=False)
+    return True
 
 
 def _advance(path: Path, reader: Iterator[VideoFrame], start: int, target: int, index: FrameIndex) -> VideoFrame:
@@ -168,27 +239,37 @@ def _advance(path: Path, reader: Iterator[VideoFrame], start: int, target: int, 
     raise IndexMismatchError(f"the frame at {at:.3f} s cannot be decoded")
 
 
-def _pixels(frame: VideoFrame, quarter_turns: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    rgb: NDArray[np.uint8] = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
+def _upright(pixels: NDArray[np.uint8], quarter_turns: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    rgb: NDArray[np.uint8] = np.rot90(pixels, quarter_turns)
     if (rgb.shape[1], rgb.shape[0]) == size:
         return rgb
     return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize(size, Image.Resampling.BICUBIC))
 
 
 def _open(path: Path) -> InputContainer:
-    if not path.is_file():
-        raise MediaError(f"{path}: the video file does not exist.")
+    require_regular(path, "video")
     try:
         container: InputContainer = av.open(str(path))
     except av.error.FFmpegError as error:
-        raise MediaError(f"{path}: not a readable video file ({error.strerror or type(error).__name__}).") from error
+        head = read_head(path)
+        cause = "" if not head else f"{error.strerror or type(error).__name__}; "
+        raise MediaError(f"{path}: not a readable video file ({cause}{beginning(head)}).") from error
     return container
+
+
+def _best_video(container: InputContainer) -> VideoStream:
+    stream = container.streams.best("video")
+    assert isinstance(stream, VideoStream)
+    return stream
 
 
 def _video_stream(path: Path, container: InputContainer, max_pixels: int) -> VideoStream:
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream):
         raise MediaError(f"{path}: the file has no video stream, or an empty one.")
+    if getattr(stream, "codec_context", None) is None:
+        what = beginning(read_head(path))
+        raise MediaError(f"{path}: not a readable video file (there is no decoder for it; {what}).")
     if stream.width * stream.height > max_pixels:
         raise MediaError(
             f"{path}: frames of {stream.width}x{stream.height} exceed the limit of "
@@ -223,39 +304,42 @@ def _frames(container: InputContainer, stream: VideoStream, failures: list[str] 
                 failures.append(error.strerror or type(error).__name__)
 
 
-def _build(path: Path, container: InputContainer, stream: VideoStream, shown: list[_Shown], whole: int) -> FrameIndex:
-    if not shown or stream.time_base is None:
+def _build(path: Path, container: InputContainer, stream: VideoStream, listing: _Listing) -> FrameIndex:
+    shown, base = listing.shown, listing.time_base
+    if not shown or base is None:
         raise MediaError(f"{path}: the video has no frames.")
-    shown = sorted(shown)
     pts = np.array([frame.pts for frame in shown], np.int64)
     last = shown[-1].duration
     if last <= 0:
         rate = stream.average_rate or Fraction(1)
-        last = int(np.median(np.diff(pts))) if len(pts) > 1 else max(1, round(1 / (rate * stream.time_base)))
+        last = int(np.median(np.diff(pts))) if len(pts) > 1 else max(1, round(1 / (rate * base)))
     end = int(pts[-1]) + last
-    turns, size, notes = _orientation(path)
+    turns, size, notes = _first_look(path)
+    keys = [] if listing.counted else [frame.pts for frame in shown if frame.key]
     return FrameIndex(
         pts=pts,
-        keyframes=np.array([frame.pts for frame in shown if frame.key] or [pts[0]], np.int64),
+        keyframes=np.array(keys or [pts[0]], np.int64),
         end=end,
-        time_base=stream.time_base,
+        time_base=base,
         size=size,
         quarter_turns=turns,
-        truncated=_missing(container, stream, pts, end, whole),
-        notes=notes,
-    )
+        truncated=_missing(container, stream, float((end - int(pts[0])) * base),
+                           float(int(np.diff(pts).max(initial=0)) * base), listing.whole),
+        notes=(*listing.notes, *notes),
+        counted=listing.counted,
+    )  # fmt: skip
 
 
 def _missing(
-    container: InputContainer, stream: VideoStream, pts: NDArray[np.int64], end: int, whole: int
+    container: InputContainer, stream: VideoStream, available: float, longest: float, whole: int
 ) -> str | None:
-    """What the header promises beyond the `whole` packets that are there, if anything."""
-    base = stream.time_base or Fraction(1)
-    available = float((end - int(pts[0])) * base)
+    """What the header promises beyond the `whole` packets and the `available` seconds that are there, if anything.
+
+    `longest` is the longest that a frame but the last is shown, in seconds.
+    """
     if stream.frames:
         return f"{whole} of {stream.frames} frames are there" if whole < stream.frames else None
     promised = _promised_seconds(container, stream)
-    longest = float(int(np.diff(pts).max(initial=0)) * base)
     # Durations are rounded and may include a last frame's long stay; a second and two frames are no sign of loss.
     if promised is not None and promised - available > 1.0 + 2 * longest:
         return f"the header promises {promised:.2f} s, the frames end at {available:.2f} s"
@@ -274,17 +358,32 @@ def _promised_seconds(container: InputContainer, stream: VideoStream) -> float |
     return None
 
 
-def _orientation(path: Path) -> tuple[int, tuple[int, int], tuple[str, ...]]:
+def _first_look(path: Path) -> tuple[int, tuple[int, int], tuple[str, ...]]:
     """Quarter turns, size as shown and notes, from the first frame: the display matrix travels with the frames."""
     with closing(_open(path)) as container:
-        stream = container.streams.best("video")
-        assert isinstance(stream, VideoStream)
+        stream = _best_video(container)
         first = next(_frames(container, stream), None)
-    if first is None:
-        raise MediaError(f"{path}: the video has no frame that can be decoded.")
+        if first is None:
+            raise MediaError(f"{path}: the video has no frame that can be decoded.")
+        size, shape_notes = displayed_size(first.width, first.height, stream.sample_aspect_ratio)
+        colours = colour_notes(first, stream.codec_context)
     turns, rest = divmod(first.rotation, 90)
     if rest:
-        return 0, (first.width, first.height), (f"rotation by {first.rotation} degrees not applied",)
+        return 0, size, (*shape_notes, f"rotation by {first.rotation} degrees not applied", *colours)
     turns %= 4
-    size = (first.height, first.width) if turns % 2 else (first.width, first.height)
-    return turns, size, (f"rotated {90 * turns} degrees counterclockwise to upright",) if turns else ()
+    turned = (f"rotated {90 * turns} degrees counterclockwise to upright",) if turns else ()
+    return turns, size[::-1] if turns % 2 else size, (*shape_notes, *turned, *colours)
+
+
+def displayed_size(width: int, height: int, aspect: Fraction | None) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Size in square pixels of a frame whose pixels are `aspect` times as wide as high, and a note if they are not.
+
+    The height stays, as in ffmpeg's `scale=iw*sar:ih`. An aspect beyond 8:1 is taken for a mistake.
+    """
+    shown = round(width * aspect) if aspect else width
+    if aspect is None or shown == width:
+        return (width, height), ()
+    ratio = f"{aspect.numerator}:{aspect.denominator}"
+    if not 1 / _STRANGEST_ASPECT <= aspect <= _STRANGEST_ASPECT:
+        return (width, height), (f"pixels of {ratio} (sample aspect ratio) shown as squares",)
+    return (shown, height), (f"pixels of {ratio} (sample aspect ratio): {width}x{height} shown as {shown}x{height}",)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_ASPECT_RATIO = 200
 """Qwen's own limit on long side / short side; beyond it the processors raise."""
 
-MEDIA_VERSION = 1
+MEDIA_VERSION = 2
 """Part of every fingerprint: raise it when decoding, selection or resizing changes its result."""
 
 
@@ -169,7 +169,7 @@ def largest_item(policy: MediaPolicy, geometry: VisionGeometry) -> int:
     return max(policy.image_max_pixels // geometry.factor**2, policy.video_max_tokens)
 
 
-def fit_size(width: int, height: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+def fit_size(width: int, height: int, factor: int, min_pixels: float, max_pixels: float) -> tuple[int, int]:
     """Qwen's smart-resize rule: (width, height) in pixels, both multiples of `factor`, near the aspect ratio.
 
     Round each side to the nearest multiple. Where the area then exceeds `max_pixels`, scale the source down to that

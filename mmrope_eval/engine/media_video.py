@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from mmrope_eval.engine.media_cache import MediaCache, hash_file
 from mmrope_eval.engine.media_policy import MEDIA_VERSION, MediaError, MediaPolicy, spend_budget
+from mmrope_eval.engine.media_sources import require_regular
 from mmrope_eval.engine.types import MediaFacts, VideoSource
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def load_video(
 
     Raises MediaError for a missing, unreadable, empty, truncated or damaged video, and for a span outside it.
     """
+    require_regular(source.path, "video")
     try:
         content = cache.content_hash(source.path) if cache else hash_file(source.path)
     except OSError as error:
@@ -189,11 +191,12 @@ def select_frames(source: VideoSource, policy: MediaPolicy, geometry: VisionGeom
 
     By rate: at k / fps seconds, duration * fps of them, rounded. By count: evenly from the first frame to the last.
     Each target takes the frame nearest to it in time, the earlier of two; no frame is taken twice. A rate that the
-    frame limits or the token budget do not allow turns into a count. Raises ValueError where the span has no frames.
+    frame limits or the token budget do not allow turns into a count. A span between two frames, an instant among them,
+    has the frame nearest to its middle. Raises ValueError for a span that ends before it starts, or lies outside.
     """
-    start, times, notes = _span(source, index)
-    first = int(np.searchsorted(index.times, start - _EPSILON))
+    start, first, times, notes = _span(source, index)
     duration = (min(source.end, index.duration) if source.end is not None else index.duration) - start
+    duration = max(duration, 0.0) or 1 / index.fps  # an instant is shown for as long as a frame
     if policy.video_frames is None:
         wanted = max(1, math.floor(duration * policy.video_fps + 0.5))
         count = min(max(wanted, policy.video_min_frames), policy.video_max_frames, len(times))
@@ -227,22 +230,29 @@ def _shortfall(wanted: int, count: int, used: int, available: int, policy: Media
     return f"the budget of {policy.video_max_tokens} tokens buys no more"
 
 
-def _span(source: VideoSource, index: FrameIndex) -> tuple[float, NDArray[np.float64], list[str]]:
-    """The span's start, its frames' times from that start, notes."""
+def _span(source: VideoSource, index: FrameIndex) -> tuple[float, int, NDArray[np.float64], list[str]]:
+    """The span's start, the position of its first frame, its frames' times from that start, notes."""
     start = source.start or 0.0
     end = math.inf if source.end is None else source.end
-    if not (0 <= start < end):
-        raise ValueError(f"the span from {start:g} s to {end:g} s is empty; start must be 0 or more and below end")
+    if not (0 <= start <= end):
+        raise ValueError(f"the span from {start:g} s to {end:g} s is empty; start must be 0 or more and not above end")
     if index.truncated and end > index.duration - _EPSILON:
         raise ValueError(f"the file is cut off: {index.truncated}, and frames after that are asked for")
-    inside = (index.times >= start - _EPSILON) & (index.times < end - _EPSILON)
-    if not inside.any():
-        until = "the end" if source.end is None else f"{end:g} s"
+    until = "the end" if source.end is None else f"{end:g} s"
+    if start > index.duration - _EPSILON:
         raise ValueError(f"no frame lies between {start:g} s and {until}; the video lasts {index.duration:g} s")
     notes = []
+    first, last = np.searchsorted(index.times, [start - _EPSILON, end - _EPSILON]).tolist()
+    if first >= last:
+        middle = (start + min(end, index.duration)) / 2
+        first = int(_nearest(index.times, np.array([middle]))[0])
+        last = first + 1
+        instant, between = f"the span is an instant, {start:g} s", f"no frame begins between {start:g} s and {until}"
+        at = f"{index.times[first]:.3f}".rstrip("0").rstrip(".")
+        notes.append(f"{instant if start == end else between}: the nearest is used, at {at} s")
     if source.end is not None and end > index.duration + 0.5 / index.fps:
         notes.append(f"span asked for up to {end:g} s, the video ends at {index.duration:g} s")
-    return start, np.maximum(index.times[inside] - start, 0.0), notes
+    return start, first, np.maximum(index.times[first:last] - start, 0.0), notes
 
 
 def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrope_eval.engine.media_policy import MediaPolicy, checkpoint_policy
+from mmrope_eval.engine.media_policy import MEDIA_VERSION, MediaPolicy, checkpoint_policy
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.models.naming import ModelChoice, make_labels, resolve_models
@@ -168,6 +168,7 @@ def response_context(
         "weights": checkpoint.fingerprint,
         "variant": variant.fingerprint,
         "policy": policy.record(),
+        "media": MEDIA_VERSION,
         "dtype": config.options.dtype,
         "head_dtype": config.options.head_dtype,
         "max_model_len": config.options.max_model_len,

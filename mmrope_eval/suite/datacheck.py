@@ -1,13 +1,13 @@
 """`mmrope-eval data check` and `data plan`: is a local mirror whole, and which commands make one.
 
-`check` reads every row as a run would (question, target, media), opens every picture's head, and decodes the first and
-the last frame of every video. `check_before_run` is the cheap part, which every run does before an engine starts.
+`check` reads every row as a run would (question, target, media), loads every picture by the code that a run uses, and
+decodes the first and the last frame of every video (picturecheck.py has the pictures). `check_before_run` is the cheap
+part, which every run does before an engine starts.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import shlex
@@ -22,6 +22,7 @@ from mmrope_eval.engine.types import ImageSource, Part, VideoSource
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.suite.data import Docs, fetch_command, load_docs, mirror_folder
+from mmrope_eval.suite.picturecheck import PictureCheck
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.protocol import (
     SampleError,
@@ -109,7 +110,7 @@ def check_task(spec: TaskSpec, root: Path, load: Any, decode: bool = True) -> Ta
         report.counts = found_counts(spec, docs)
         report.missing_columns = missing_columns(spec, docs)
         if not report.missing_columns:
-            videos = check_rows(spec, docs, report.problems)
+            videos = check_rows(spec, docs, report.problems, decode)
             report.videos = len(videos)
             report.problems += decode_ends(videos) if decode else []
     report.fetch = [] if report.ok else fetch
@@ -157,20 +158,28 @@ def needed_columns(spec: TaskSpec) -> set[str]:
     return needed - ({"subtitles"} if "subtitles" in spec.media else set())
 
 
-def check_rows(spec: TaskSpec, docs: Docs, problems: list[str]) -> dict[Path, int]:
-    """Read every row as a run would; appends to `problems`. Returns the videos found, each with its first row."""
+def check_rows(spec: TaskSpec, docs: Docs, problems: list[str], decode: bool = True) -> dict[Path, int]:
+    """Read every row as a run would, and its pictures whole (their heads without `decode`); appends to `problems`.
+
+    Returns the videos found, each with its first row.
+    """
     videos: dict[Path, int] = {}
-    for index in range(len(docs.rows)):
-        try:
-            for part in read_row(spec, docs, index):
-                if isinstance(part, VideoSource):
-                    videos.setdefault(part.path, index)
-                elif isinstance(part, ImageSource):
-                    check_image(part)
-        except SampleError as error:
-            problems.append(f"row {index}: {error}")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a data set's rows may raise anything
-            problems.append(f"row {index}: it cannot be read ({type(error).__name__}: {' '.join(str(error).split())}).")
+    with PictureCheck(decode) as pictures:
+        for index in range(len(docs.rows)):
+            try:
+                parts = read_row(spec, docs, index)
+            except SampleError as error:
+                pictures.add_problem(index, str(error))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a data set's rows may raise anything
+                cause = f"it cannot be read ({type(error).__name__}: {' '.join(str(error).split())})."
+                pictures.add_problem(index, cause)
+            else:
+                for part in parts:
+                    if isinstance(part, VideoSource):
+                        videos.setdefault(part.path, index)
+                    elif isinstance(part, ImageSource):
+                        pictures.add(index, part)
+        problems += [f"row {index}: {cause}" for index, cause in pictures.problems()]
     return videos
 
 
@@ -180,17 +189,6 @@ def read_row(spec: TaskSpec, docs: Docs, index: int) -> tuple[Part, ...]:
     build_target(spec.target, row)
     check_question(spec.question, row)
     return build_parts(spec.media, render(spec.prompt("default"), row), row, docs.videos)
-
-
-def check_image(source: ImageSource) -> None:
-    """Read a picture's head; SampleError when there is none."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(source.data) if isinstance(source.data, bytes) else source.data) as picture:
-            picture.size  # noqa: B018 - reading the head is the check
-    except (OSError, ValueError, SyntaxError) as error:
-        raise SampleError(f"its picture cannot be opened ({type(error).__name__}).") from error
 
 
 def decode_ends(videos: Mapping[Path, int]) -> list[str]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mmrope_eval.engine.media_policy import MediaError
+from mmrope_eval.engine.media_sources import require_regular
 from mmrope_eval.engine.types import Generation, ImageSource, Part, Request, VideoSource
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import FileHashes
@@ -107,7 +109,7 @@ def plan_sample(spec: TaskSpec, docs: Docs, family: Family, index: int, generati
         media = tuple(source_fingerprint(part) for part in parts if not isinstance(part, str))
     except SampleError as error:
         problem = (error.stage, str(error))
-    except UserError as error:
+    except (MediaError, UserError) as error:
         problem = ("media", str(error))
     except KeyboardInterrupt:
         raise
@@ -138,9 +140,16 @@ def _jsonable(value: Any) -> Any:
 
 
 def source_fingerprint(part: Part) -> str:
-    """A medium before any policy: sha256 of the image's bytes, or of the video file's with the span asked for."""
+    """A medium before any policy: sha256 of the image's bytes, or of the video file's with the span asked for.
+
+    Raises MediaError for a path that is no regular file: a pipe would block for ever.
+    """
     if isinstance(part, ImageSource):
-        return hashlib.sha256(part.data).hexdigest() if isinstance(part.data, bytes) else FileHashes().of(part.data)
+        if isinstance(part.data, bytes):
+            return hashlib.sha256(part.data).hexdigest()
+        require_regular(part.data, "image")
+        return FileHashes().of(part.data)
     assert isinstance(part, VideoSource)
+    require_regular(part.path, "video")
     # Remembered by size and time: hashing a thousand videos at every start would cost minutes.
     return f"{FileHashes().of(part.path)}@{part.start}-{part.end}"

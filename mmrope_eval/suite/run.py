@@ -108,10 +108,16 @@ def causes(folder: Path) -> list[str]:
     counts: collections.Counter[str] = collections.Counter()
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         failure = json.loads(line)
-        counts[failure["cause"]] += 1
-        first.setdefault(failure["cause"], failure["id"])
+        cause = without_path(failure["cause"])
+        counts[cause] += 1
+        first.setdefault(cause, failure["id"])
     shown = [f"  {n} x {first[cause]}: {cause}" for cause, n in counts.most_common(SHOWN_CAUSES)]
     return [*shown, f"  all {counts.total()} in {path}"] if shown else []
+
+
+def without_path(cause: str) -> str:
+    """A cause without the file that it begins with, so that one fault of many files is one line."""
+    return cause.partition(": ")[2] or cause if cause.startswith("/") else cause
 
 
 def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult:
