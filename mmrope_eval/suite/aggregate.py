@@ -76,7 +76,8 @@ def macro(items: Sequence[Item]) -> Summary:
     by 250 and by 1,500, which is the same on the whole set and wrong on a part of it.
     MVBench (arXiv:2311.17005): the mean of 20 tasks; group = task. A blank answer is a wrong answer.
     MLVU (arXiv:2406.04264): M-Avg, the mean of the seven multiple-choice tasks' accuracies, as the paper's rows add up
-    (the `Avg` that its choice_bench.py prints weighs tasks by size instead); group = task_type.
+    and as its choice_bench.py prints it (the tasks' accuracies, added and divided by their number). VLMEvalKit's
+    `M-Avg` weighs tasks by size instead (right answers / questions asked); group = task_type.
     STAR (arXiv:2405.09711): four question types, reported apart by its run_program.py, and their mean, as SeViLA
     (arXiv:2305.06988) and others report it; group = question type, the first word of question_id.
     The standard error treats groups as strata. Samples without a group (their rows could not be read, so they are

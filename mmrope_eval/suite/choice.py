@@ -2,172 +2,52 @@
 
 `extract` reads the letter that a response commits to. The rules, of which the first that applies decides:
 
-0. Reasoning is not the answer: text up to the last `</think>` is dropped, an unclosed `<think>` with all that follows.
-   Emphasis, code marks and dollar signs are ignored, and full-width characters are read as ASCII.
-1. The whole response is one letter (`B`, `b`, `(B)`, `B.`, `[b]:`), or equals the text of exactly one option, with or
-   without that option's letter in front (`B. red`, `B red`).
-2. The last *final* answer (`\\boxed{B}`, `<answer>B</answer>`, `Final answer: B`) counts, readable or not.
-3. *Statements*: `The answer is B`, `Answer: B`, `I choose B`, `the correct option is B`, `B is correct`, and a label
-   that opens the response (`B. ...`, `(B) ...`, `B: ...`, `B` alone on the first line). All must name the same option.
-   A statement may name it by its text (`The answer is a red car.`).
+0. Reasoning, stop tokens and invisible marks are not the answer (`reasoning.answer_part`). Emphasis, code marks,
+   headings, list marks, HTML and LaTeX are ignored, and full-width characters are read as ASCII.
+1. The whole response is one letter (`B`, `b`, `(B)`, `B.`, `[b]:`, `"B"`), or equals the text of exactly one option,
+   with or without that option's letter in front (`B. red`, `B red`); or it is JSON with an `answer`.
+2. The *close*: the last of a final answer (`\\boxed{B}`, `<answer>B</answer>`, GLM's box, `Final answer: B`), an
+   `Answer: B` line, and a last line that is a label or a conclusion (`B`, `B. blue`, `Therefore, B`). It outranks
+   whatever stands before it; where it cannot be read, only what follows it can still answer.
+3. *Statements*: `The answer is B`, `I choose B`, `the correct option is B`, `B is correct`, `It must be B`, `选B`, and
+   a label that opens the response (`B. ...`, `(B) ...`, `B, because ...`, `B` alone on the first line). All must name
+   the same option. A statement may name it by its text (`The answer is a red car.`).
 4. *Mentions*: `option B`, `(B)`. All must name the same option.
 5. The response opens with the text of exactly one option, ended by punctuation or a new line (`Yes, he does.`).
+6. Exactly one option's text stands in the response, at the edges of words (`The car is clearly blue in colour.`).
 
-Whatever is negated (`not B`, `B is wrong`, `rule out B`) is no statement and no mention. Two different letters under
-one rule, and a letter that is no option, leave the response *unparsed*: wrong, and counted as such. A lower-case letter
-and a capital `A` or `I` that a further word follows are articles and pronouns ("a man ...", "A man ...").
+Whatever is negated (`not B`, `B is wrong`, `rule out B`), asked (`Is the answer A?`) or left open (`whether it is B`)
+is no statement and no mention. Two different letters under one rule, and a letter that is no option, leave the response
+*unparsed*: wrong, and counted as such. A lower-case letter and a capital `A` or `I` that a further word follows are
+articles and pronouns ("a man ...", "A man ..."); letters of plurals and formulas ("person(s)", "v(t)") name nothing.
 """
 
 from __future__ import annotations
 
-import ast
-import math
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import Final
 
+from mmrope_eval.suite import choice_patterns as patterns
+from mmrope_eval.suite.answer_text import json_answers
+from mmrope_eval.suite.choice_options import (
+    LETTERS,
+    UNKNOWN_OPTIONS,
+    Options,
+    is_choice,
+    letter_of,
+    read_options,
+    target_options,
+)
+from mmrope_eval.suite.choice_text import contained_text, opening_text, own_text_follows, plain_text, readable
+from mmrope_eval.suite.reasoning import answer_part
 from mmrope_eval.suite.scoring import Score, Scorer, Target
 
-LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-UNKNOWN_OPTIONS: Final = 10
-"""How many letters are accepted (A to J) when a task cannot say which options there are."""
-
-Options = Mapping[str, str]
-
-# --------------------------------------------------------------------------------------------------------------
-# Options
-
-_OPTION_STARTS: Final = (
-    re.compile(r"(?m)^[ \t]*\(([A-Z])\)[ \t]*"),
-    re.compile(r"(?m)^[ \t]*([A-Z])[.):][ \t]+"),
-    re.compile(r"(?:(?<=\s)|^)\(([A-Z])\)[ \t]+"),
-    re.compile(r"(?:(?<=\s)|^)([A-Z])[.:][ \t]+"),
-)
-_LETTER_PREFIX: Final = re.compile(r"\(?([A-Z])[.):]\s+")
-
-
-def read_options(value: Any) -> dict[str, str]:
-    """Option letter -> option text, from whatever a dataset holds.
-
-    A list of texts (a letter before each, as Video-MME has it, is removed when all letters are in order); a mapping
-    of letters to texts, in which None, not-a-number, "" and "nan" are no options (MMBench's columns); the number of
-    options; a list written as text (MMMU); or the question itself, with the options inside (MMStar, LVBench, MLVU,
-    RealWorldQA). Nothing readable gives an empty mapping.
-    """
-    if isinstance(value, bool) or value is None:
-        return {}
-    if isinstance(value, int):
-        return dict.fromkeys(LETTERS[: max(0, value)], "")
-    if isinstance(value, Mapping):
-        return {str(k): str(v) for k, v in sorted(value.items()) if _is_letter(k) and not _missing(v)}
-    if isinstance(value, str):
-        listed = _literal_list(value)
-        return _options_in_text(value) if listed is None else read_options(listed)
-    texts = [str(text).strip() for text in value]
-    prefixed = [_LETTER_PREFIX.match(text) for text in texts]
-    if texts and [match.group(1) if match else None for match in prefixed] == list(LETTERS[: len(texts)]):
-        texts = [text[match.end() :] for text, match in zip(texts, prefixed, strict=True) if match]
-    return dict(zip(LETTERS, texts, strict=False))
-
-
-def _is_letter(value: Any) -> bool:
-    return len(str(value)) == 1 and str(value) in LETTERS
-
-
-def _missing(value: Any) -> bool:
-    return value is None or str(value) in ("", "nan") or (isinstance(value, float) and math.isnan(value))
-
-
-def _literal_list(text: str) -> list[Any] | None:
-    if not text.lstrip().startswith("["):
-        return None
-    try:
-        value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    return value if isinstance(value, list) else None
-
-
-def _options_in_text(question: str) -> dict[str, str]:
-    """The options in a question: the longest run of labels A, B, C ..., each up to the next one or a new line."""
-    for pattern in _OPTION_STARTS:
-        labels = list(pattern.finditer(question))
-        runs = [_run(labels[i:]) for i, label in enumerate(labels) if label.group(1) == "A"]
-        run = max(reversed(runs), key=len, default=[])
-        if len(run) >= 2:
-            ends = [label.start() for label in run[1:]] + [len(question)]
-            texts = [question[label.end() : end].strip() for label, end in zip(run, ends, strict=True)]
-            return {label.group(1): text.split("\n")[0].rstrip(" ,;") for label, text in zip(run, texts, strict=True)}
-    return {}
-
-
-def _run(labels: Sequence[re.Match[str]]) -> list[re.Match[str]]:
-    """The labels from the first on that are A, B, C ... without a gap."""
-    found = []
-    for letter, label in zip(LETTERS, labels, strict=False):
-        if label.group(1) != letter:
-            break
-        found.append(label)
-    return found
-
-
-def letter_of(options: Any, answer: str) -> str:
-    """The letter of the option whose text is `answer`; ValueError unless exactly one has it."""
-    found = [letter for letter, text in read_options(options).items() if text == str(answer).strip()]
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} options have the text {answer!r}")
-    return found[0]
-
-
-# --------------------------------------------------------------------------------------------------------------
-# What stands for a letter. All patterns run on text whose white space is collapsed, so that none can backtrack far.
-
-_CONNECTIVE: Final = r"\s(?:because|since|as|due|based|given|which|for|with|and|or)\b"
-_BRACKETED: Final = r"[\[(]\s?([A-Za-z])\s?[\])]"
-_BARE: Final = rf"([B-HJ-Z])(?![\w'’-]|\.\w)|([A-Za-z])(?=\s?$|\n|\s?[.,;:!?)\]}}\"<&/](?!\w)|{_CONNECTIVE})"
-_LETTER: Final = re.compile(f"(?:{_BRACKETED}|{_BARE})")
-_JOINT: Final = r"\s?(?:,\s?(?:or|and)?|/|&|\bor\b|\band\b)\s?(?:option\s|choice\s)?"
-_MORE: Final = re.compile(rf"{_JOINT}(?:{_BRACKETED}|{_BARE})")
-_WHOLE: Final = re.compile(r"[\[(<{\"']*([A-Za-z])[\])>}\"']*[.,:;!)]*")
-_LABEL: Final = re.compile(rf"(?:{_BRACKETED}|([A-Z])(?:[.:)]|\s[-–—:](?=\s))(?!\w)|([A-Z])(?=\n|$))")
-_INLINE_LABEL: Final = re.compile(r"(?<!\S)(?:\(([A-Za-z])\)|([A-Z])[.:)](?=\s))")
-_FINAL: Final = re.compile(
-    r"\\boxed\s?\{((?:[^{}]|\{[^{}]{0,200}\}){0,200})\}|<answer>([^<]{0,400})"
-    r"|\bfinal answer(?:\sis\b)?\s?[:=]?\s?([^\n]{0,400})",
-    re.IGNORECASE,
-)
-_KIND: Final = r"(?:\s(?:option|choice|letter))?"
-_STATEMENT: Final = re.compile(
-    r"\b(?:answer|(?:correct|right|best|most likely|closest|most appropriate) (?:option|choice|one|letter|answer))\b"
-    rf"(?:\s(?:would be|should be|must be|is)\b)?(?:\s?[:=])?{_KIND}(?:\s?:)?\s?"
-    rf"|\b(?:i|i'd|i’d|i would|we) (?:choose|select|pick|go with|answer with|answer)\b{_KIND}(?:\s?:)?\s"
-    rf"|\b(?:it|that)(?:\sis|'s|’s){_KIND}\s(?=\(?[A-Z]\)?\s?(?:[.!,\n]|$))"
-    r"|答案(?:是|为|应该是)?:?\s?(?:选项|选)?\s?",
-    re.IGNORECASE,
-)
-_IS_RIGHT: Final = re.compile(
-    r"(?:^|[.,;:!?\n]\s?|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Ss]o|[Tt]herefore|[Hh]ence|[Tt]hus|that|think)\s)"
-    r"\(?([A-Z])\)? (?:is|seems|must be|would be) (?:the )?(?:correct|right|best|most likely|answer)\b"
-)
-_MENTION: Final = re.compile(
-    rf"\b(?:[Oo]ption|[Cc]hoice)\s(?:{_BRACKETED}|([A-Z])(?![\w'’-]|\.\w)|{_BARE})|\(([A-Za-z])\)"
-)
-_NEGATED_STATEMENT: Final = re.compile(
-    r"(?:\bnot|n't|n’t|\bwrong|\bincorrect|\bworst)\s(?:(?:the|a|an|correct|right|best|most likely|likely)\s)*$",
-    re.IGNORECASE,
-)
-_NEGATED_BEFORE: Final = re.compile(
-    r"(?:\bnot|n't|n’t|\bneither|\bnor|\bexcept|\bunlike|\bexclud(?:e|ing)|\beliminat(?:e|ing)|\brul(?:e|ing) out|"
-    r"\binstead of|\bthan|\bwithout)(?:\s(?:the|be|is|option|choice|answer))*\s?$",
-    re.IGNORECASE,
-)
-_NEGATED_AFTER: Final = re.compile(
-    r"\s?(?:is|are|was|does|do|can|could|would|seems)(?:n't|n’t|not|\snot)\b"
-    r"|\s?(?:is|are|seems|can be|must be|would be)\s(?:clearly |also |definitely )?"
-    r"(?:wrong|incorrect|false|ruled out|eliminated|excluded|unlikely|impossible|irrelevant)\b",
-    re.IGNORECASE,
-)
+__all__ = [
+    "LETTERS", "METRICS", "SCORERS", "UNKNOWN_OPTIONS", "Options", "extract", "is_choice", "letter_of", "plain_text",
+    "read_options", "score_choice", "target_options",
+]  # fmt: skip
 
 
 def extract(response: str, options: Options) -> str | None:
@@ -176,40 +56,25 @@ def extract(response: str, options: Options) -> str | None:
     `options` maps the letters that exist to their texts ("" where only the letter is known). A pure function of its
     arguments, in time linear in the response.
     """
-    text = _readable(response)
+    text = readable(response)
     if not text:
         return None
     whole = _whole(text, options)
     if whole is not None:
         return whole
-    finals = list(_FINAL.finditer(text))
-    if finals:
-        return _named(next(group for group in finals[-1].groups() if group is not None), options)
-    for letters in (_statements(text, options), _mentions(text)):
+    only = _only_letters(text)
+    if only:
+        return _agreed(only, options)
+    keyed = {_named(readable(str(value)), options) for value in json_answers(answer_part(response))}
+    if keyed:
+        return keyed.pop() if len(keyed) == 1 else None
+    closed, letter = _close(text, options)
+    if closed:
+        return letter
+    for letters in (_statements(text, options), _mentions(text, options)):
         if letters:
             return _agreed(letters, options)
-    return _opening_text(text, options)
-
-
-def _readable(text: str) -> str:
-    """The response without reasoning and markup, white space collapsed, its lines kept."""
-    lines = (" ".join(line.split()) for line in _unmarked(_answer_part(text)).splitlines())
-    return "\n".join(line for line in lines if line)
-
-
-def _answer_part(text: str) -> str:
-    return text.rpartition("</think>")[2].partition("<think>")[0]
-
-
-def _unmarked(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text)
-    text = re.sub(r"\*{2,3}|(?<!\w)\*|\*(?!\w)|`{1,3}|\$|__|\\[()\[\]]", "", text)
-    return re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s?\{([^{}]{0,200})\}", r"\1", text)
-
-
-def plain_text(text: str) -> str:
-    """A text for comparison: case-folded, without markup and without punctuation at its ends, single spaces."""
-    return " ".join(_unmarked(text).casefold().split()).strip(" .,;:!?\"'()[]")
+    return opening_text(text, options) or contained_text(text, options)
 
 
 def _agreed(letters: Iterable[str], options: Options) -> str | None:
@@ -223,104 +88,234 @@ def _letter(match: re.Match[str]) -> str:
 
 def _whole(text: str, options: Options) -> str | None:
     """Rule 1."""
-    match = _WHOLE.fullmatch(text)
+    match = patterns.WHOLE.fullmatch(text)
     if match is not None and match.group(1).upper() in options:
         return match.group(1).upper()
     bare = plain_text(text)
     texts = {letter: plain_text(option) for letter, option in options.items() if plain_text(option)}
     equal = [letter for letter, option in texts.items() if bare == option]
+    if text.endswith("?") and not any(options[letter].rstrip().endswith("?") for letter in equal):
+        return None
     if not equal:
-        joints = (" ", ". ", ".", ": ", ":", ") ", ")", " - ")
+        joints = (" ", ". ", ".", ": ", ":", ") ", ")", " - ", " = ", ", ", "] ", "} ", " – ", " — ", "、", " → ", '" ')
         equal = [letter for letter, option in texts.items() if bare in {letter.lower() + j + option for j in joints}]
     return equal[0] if len(equal) == 1 else None
 
 
-def _named(content: str, options: Options) -> str | None:
-    """The option that a final answer names: by a letter, a label, or its text."""
-    content = content.strip().strip("\"'“”‘’ ")
-    whole = _whole(content, options)
+def _only_letters(text: str) -> set[str]:
+    """The letters of a response that is nothing but letters ("(A)(B)", "A or B", "B, B"); none for any other."""
+    words = re.findall(r"[^\W_]+", text[:200])
+    letters = {word for word in words if len(word) == 1 and word.isascii() and word.isalpha()}
+    one_case = len({word.isupper() for word in letters}) == 1
+    only = len(text) <= 200 and len(words) > 1 and one_case and letters | {"or", "and"} >= set(words)
+    return {letter.upper() for letter in letters} if only else set()
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Rule 2: what a response closes with
+
+
+def _close(text: str, options: Options) -> tuple[bool, str | None]:
+    """(whether the response closes with an answer, the option it names)."""
+    closers = list(patterns.CLOSER.finditer(text))
+    last_line = text.rfind("\n") + 1
+    if not closers or closers[-1].end() <= last_line:
+        letter = _last_line(text, options)
+        if letter is not None:
+            return True, letter
+    if not closers:
+        return False, None
+    last, content = closers[-1], _content(closers[-1])
+    letter = _named(content, options)
+    if letter is None:
+        start = last.start() + max(last.group(0).find(content), 0)
+        after = text[start if last.group(4) is not None or last.group(5) is not None else last.end() :]
+        return True, _read_after(after, options)
+    if len(closers) > 1 and patterns.BETWEEN.fullmatch(text, closers[-2].end(), last.start()):
+        before = _named(_content(closers[-2]), options)
+        return True, letter if before in (letter, None) else None
+    return True, letter
+
+
+def _content(closer: re.Match[str]) -> str:
+    """What a closer holds; of a box in a tag, or in a sentence, what the box holds."""
+    content = next(group for group in closer.groups() if group is not None)
+    for _ in range(3):
+        inner = list(patterns.WRAPPED.finditer(content))
+        if not inner:
+            break
+        content = next(group for group in inner[-1].groups() if group is not None)
+    return content
+
+
+def _read_after(text: str, options: Options) -> str | None:
+    """The option that what follows an unreadable close still names."""
+    line = _last_line(text, options) if "\n" in text else None
+    if line is not None:
+        return line
+    return _agreed(_statements(text, options) or _mentions(text, options), options)
+
+
+def _last_line(text: str, options: Options) -> str | None:
+    """The option that the last of several lines names by itself, unless the lines are a list of options."""
+    lines = text.split("\n")
+    last = lines[-1]
+    if len(lines) < 2 or patterns.NEGATIVE_HEADING.search(lines[-2]):
+        return None
+    letter = _line_letter(last, options)
+    if letter is None:
+        if patterns.CLOSING_LINE.match(last) is None:
+            return None
+        return _agreed(_statements(last, options) or _mentions(last, options), options)
+    others = {named for line in lines[:-1] if (named := _line_letter(line, options)) is not None}
+    return letter if others <= {letter} or (letter in others and len(others) > 1) else None
+
+
+def _line_letter(line: str, options: Options) -> str | None:
+    """The option that a line names as a label does."""
+    if len(line) > 400:
+        return None
+    whole = _whole(line, options)
     if whole is not None:
         return whole
-    match = _LABEL.match(content) or _LETTER.match(content)
+    bare = re.sub(
+        r"^(?:option|choice|answer|选项|選択肢)\s(?=[(\[]?[A-Z][)\]]?\s?(?:[.:,]|$))", "", line, flags=re.IGNORECASE
+    )
+    label = patterns.LABEL.match(bare)
+    if label is None or _negated(bare, 0, label.end()) or _further(bare, label.end()) or bare.endswith("?"):
+        return None
+    return _agreed([_letter(label)], options)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Rules 3 and 4
+
+
+def _named(content: str, options: Options) -> str | None:
+    """The option that a final answer names: by a letter, a label, or its text."""
+    content = re.sub(r"^(?:[-–—=>→:]+\s|[:=→])\s?", "", content.strip()).strip("\"'“”‘’ ")
+    whole = _whole(content, options)
+    if whole is not None or content.endswith("?"):
+        return whole
+    own = _letter_and_text(content, 0, options)
+    if own is not None:
+        return _agreed([_letter(own)], options)
+    match = patterns.LABEL.match(content) or patterns.LETTER.match(content)
     if match is not None:
-        return _agreed([_letter(match), *_further(content, match.end())], options)
-    stated = _statements(content, options) or _mentions(content)
-    return _agreed(stated, options) if stated else _opening_text(content, options)
+        further, end = _joined(content, match.end())
+        return _agreed([_letter(match), *further, *_statements(content[end:], options)], options)
+    stated = _statements(content, options) or _mentions(content, options)
+    if stated:
+        return _agreed(stated, options)
+    return opening_text(content, options) or contained_text(content, options)
+
+
+_LONE_LETTER: Final = re.compile(r"[\[(\"']?([A-Z])(?![A-Za-z0-9_'’])")
+
+
+def _letter_and_text(text: str, at: int, options: Options) -> re.Match[str] | None:
+    """A letter with its own option's text behind it ("A red"), where the letter alone might be an article."""
+    match = _LONE_LETTER.match(text, at)
+    if match is None or not own_text_follows(text, match.end(), match.group(1), options):
+        return None
+    return match
 
 
 def _further(text: str, at: int) -> list[str]:
     """The letters joined to one that ends at `at`: "A or B", "A, B and C"."""
+    return _joined(text, at)[0]
+
+
+def _joined(text: str, at: int) -> tuple[list[str], int]:
+    """The letters joined to one that ends at `at`, and where the last of them ends."""
     found: list[str] = []
-    while len(found) < 3 and (match := _MORE.match(text, at)) is not None:
+    while len(found) < 3 and (match := patterns.MORE.match(text, at)) is not None:
         found.append(_letter(match))
         at = match.end()
-    return found
+    return found, at
 
 
 def _negated(text: str, start: int, end: int) -> bool:
-    return bool(_NEGATED_BEFORE.search(text[max(0, start - 40) : start]) or _NEGATED_AFTER.match(text, end))
+    before = text[max(0, start - 40) : start]
+    return bool(patterns.NEGATED_BEFORE.search(before) or patterns.NEGATED_AFTER.match(text, end))
+
+
+def _open(text: str, start: int, end: int) -> bool:
+    """Whether what stands there is asked, or said to be open."""
+    if patterns.ASKED.match(text, end):
+        return True
+    sentence = re.split(r"[.!?\n]", text[max(0, start - 160) : start])[-1]
+    clause = sentence[max((match.end() for match in patterns.CLAUSE_START.finditer(sentence)), default=0) :]
+    said = text[start:end]
+    return bool(patterns.DOUBT.search(clause + said) or patterns.CONDITION.search(sentence + said))
 
 
 def _statements(text: str, options: Options) -> list[str]:
     """Rule 3: every letter that is stated to be the answer."""
-    label = _opening_label(text)
+    label = _opening_label(text, options)
     found = [] if label is None else [label]
-    for statement in _STATEMENT.finditer(text):
-        if _NEGATED_STATEMENT.search(text[max(0, statement.start() - 40) : statement.start()]):
+    for statement in chain(patterns.STATEMENT.finditer(text), patterns.LONG_STATEMENT.finditer(text)):
+        if patterns.NEGATED_STATEMENT.search(text[max(0, statement.start() - 40) : statement.start()]):
             continue
         at = statement.end()
-        named = _opening_text(text[at : at + 400], options)
-        letter = _LETTER.match(text, at)
+        own = _letter_and_text(text, at, options)
+        named = None if own else opening_text(text[at : at + 400].lstrip("\"' "), options)
+        letter = own or patterns.LETTER.match(text, at)
+        if (named is None and letter is None) or _open(text, statement.start(), at):
+            continue
         if named is not None:
             found.append(named)
-        elif letter is not None and not _negated(text, at, letter.end()):
-            found += [_letter(letter), *_further(text, letter.end())]
-    return found + [match.group(1) for match in _IS_RIGHT.finditer(text)]
-
-
-def _opening_label(text: str) -> str | None:
-    """The label that opens the response, unless it opens a list of options or is joined to another ("(A) or (B)")."""
-    first = _LABEL.match(text)
-    if first is None or _negated(text, 0, first.end()) or _further(text, first.end()):
-        return None
-    letter = _letter(first)
-    opening_lines = {_letter(label) for label in map(_LABEL.match, text.split("\n")) if label is not None}
-    inline = {_letter(label) for label in _INLINE_LABEL.finditer(text)}
-    following = LETTERS[LETTERS.index(letter) + 1 : LETTERS.index(letter) + 2]
-    return None if len(opening_lines) > 1 or (following and following in inline) else letter
-
-
-def _mentions(text: str) -> list[str]:
-    """Rule 4: every option that is mentioned by its letter."""
-    found = []
-    for match in _MENTION.finditer(text):
-        if not _negated(text, match.start(), match.end()):
-            found += [_letter(match), *_further(text, match.end())]
+        elif letter is not None:
+            further, end = ([], letter.end()) if own else _joined(text, letter.end())
+            if not _negated(text, at, end):
+                found += [_letter(letter), *further]
+    for match in patterns.TEXT_STATEMENT.finditer(text):
+        named = opening_text(text[match.end() : match.end() + 400], options)
+        if named is not None and not _open(text, match.start(), match.end()):
+            found.append(named)
+    for match in patterns.IS_RIGHT.finditer(text):
+        if not _open(text, match.start(), match.end()):
+            found.append(match.group(1))
     return found
 
 
-def _opening_text(text: str, options: Options) -> str | None:
-    """Rule 5: the option with whose text the response opens; None when a longer one might be meant as well."""
-    folded = text.casefold()
-    known = {letter: " ".join(_unmarked(option).casefold().split()).rstrip(".") for letter, option in options.items()}
-    # An option whose text is a letter is named by its own letter only.
-    fitting = {
-        letter: option
-        for letter, option in known.items()
-        if option and not _is_letter(option.upper()) and folded.startswith(option)
-    }
-    longest = max(map(len, fitting.values()), default=0)
-    winners = [letter for letter, option in fitting.items() if len(option) == longest]
-    ended = re.match(r"[.,;:!?](?=\s|$)|\n|$", folded[longest : longest + 2])
-    return winners[0] if len(winners) == 1 and ended else None
+def _opening_label(text: str, options: Options) -> str | None:
+    """The label that opens the response, unless it opens a list of options or is joined to another ("(A) or (B)")."""
+    own = _letter_and_text(text, 0, options)
+    first = own or patterns.LABEL.match(text)
+    if first is None or _negated(text, 0, first.end()) or (own is None and _further(text, first.end())):
+        return None
+    letter = _letter(first)
+    if (
+        own is not None
+        and patterns.LABEL.match(text) is None
+        and any(text_.casefold() in text.casefold() for at, text_ in options.items() if at != letter and text_)
+    ):
+        return None
+    if letter in "AI" and re.match(r"\n[a-z]", text[first.end() : first.end() + 2]):
+        return None  # an article, and its noun on the next line
+    opening_lines = {_letter(label) for label in map(patterns.LABEL.match, text.split("\n")) if label is not None}
+    inline = {_letter(label) for label in patterns.INLINE_LABEL.finditer(text)}
+    following = LETTERS[LETTERS.index(letter) + 1 : LETTERS.index(letter) + 2]
+    listed = len(inline - {letter}) > 1 or (following and following in inline)
+    return None if len(opening_lines) > 1 or listed else letter
+
+
+def _mentions(text: str, options: Options) -> list[str]:
+    """Rule 4: every option that is mentioned by its letter; a bracketed letter that is no option is no mention."""
+    found = []
+    for match in patterns.MENTION.finditer(text):
+        letter = _letter(match)
+        bracketed = match.group(0).lstrip(" \n,:").startswith("(")
+        further, end = _joined(text, match.end())
+        if (bracketed and letter not in options) or _negated(text, match.start(), end):
+            continue
+        if not _open(text, match.start(), match.end()):
+            found += [letter, *further]
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------------
-
-
-def target_options(target: Target) -> dict[str, str]:
-    """The options of a target (`options`, see `read_options`); letters A to J where it has none."""
-    return read_options(target.get("options")) or dict.fromkeys(LETTERS[:UNKNOWN_OPTIONS], "")
 
 
 def score_choice(response: str, target: Target) -> Score:
@@ -334,11 +329,6 @@ def score_choice(response: str, target: Target) -> Score:
     """
     letter = extract(response, target_options(target))
     return Score({"accuracy": float(letter is not None and letter == str(target["answer"]).strip().upper())}, letter)
-
-
-def is_choice(options: Mapping[str, str] | Sequence[str], answer: Any) -> bool:
-    """Whether a question of a mixed benchmark is a multiple-choice one: it has options, and the answer is a letter."""
-    return len(options) >= 2 and _is_letter(str(answer).strip().upper())
 
 
 SCORERS: Final[Mapping[str, Scorer]] = {"choice": score_choice}

@@ -13,6 +13,9 @@ picture that the model saw, `used_size` in the same places; without it the defau
 is said on stderr.
 
 MVBench's sub-task is `subset` in `doc`, as a run adds it.
+
+A response may carry what a server left in it: stop tokens, a byte order mark, zero-width characters, and thoughts. No
+scorer reads them (`reasoning.answer_part`); lmms-eval's number (`--scorer stock`) is made from the response as it is.
 """
 
 from __future__ import annotations

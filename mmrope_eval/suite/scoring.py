@@ -13,6 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mmrope_eval.suite.answer_text import MINUS, answer_words
+from mmrope_eval.suite.boxes import Box, first_box
+from mmrope_eval.suite.reasoning import answer_part
+from mmrope_eval.suite.spans import Span, first_span, to_seconds
+
+__all__ = [
+    "METRICS", "SCORERS", "VERSION", "Box", "Score", "Scorer", "Span", "Target", "box_iou", "first_box", "first_span",
+    "plain_answer", "read_number", "relaxed_by_reference_code", "score_box", "score_relaxed", "score_span", "span_iou",
+    "to_seconds", "to_source_pixels",
+]  # fmt: skip
+
 Target = Mapping[str, Any]
 
 
@@ -26,35 +37,11 @@ class Score:
 
 Scorer = Callable[[str, Target], Score]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raise it whenever a scorer's result can change for the same response; it is recorded with every score."""
-
-_NUMBER: Final = r"[-+]?(?:\d{1,9}(?:\.\d{1,12})?|\.\d{1,12})"
 
 # --------------------------------------------------------------------------------------------------------------
 # Boxes
-
-_COMMA: Final = r"\s*[,;]\s*"
-_POINTS: Final = r"\s*[)\]]\s*[,;]?\s*[(\[]\s*"
-_EDGE_BEFORE, _EDGE_AFTER = r"(?<![\w.+-])", r"(?![\w.]*\w)"
-_BOX: Final = re.compile(
-    rf"{_EDGE_BEFORE}({_NUMBER}){_COMMA}({_NUMBER})(?:{_COMMA}|{_POINTS})({_NUMBER}){_COMMA}({_NUMBER}){_EDGE_AFTER}"
-    rf"|[\[(<]\s*({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*[\])>]"
-)
-
-Box = tuple[float, float, float, float]
-
-
-def first_box(response: str) -> Box | None:
-    """The first four numbers written as a box: `[x1, y1, x2, y2]`, bare `x1,y1,x2,y2` or `(x1,y1),(x2,y2)`.
-
-    Only the first one counts, wherever it stands: a spray of boxes is worth what its first box is worth.
-    """
-    match = _BOX.search(response)
-    if match is None:
-        return None
-    x1, y1, x2, y2 = (float(group) for group in match.groups() if group is not None)
-    return (x1, y1, x2, y2)
 
 
 def to_source_pixels(box: Box, convention: str, used_size: Sequence[float], source_size: Sequence[float]) -> Box:
@@ -122,7 +109,7 @@ def read_number(text: str) -> float | None:
     Thousands separators, a leading currency sign and a percent sign are notation: "2,000", "$2000" and "2000" are
     one number, and so are "64%" and "64" (a percent sign is a unit here, never a division by 100).
     """
-    text = plain_answer(text).removesuffix("%").rstrip()
+    text = plain_answer(text.translate(MINUS)).removesuffix("%").rstrip()
     sign = text[:1] if text[:1] in "+-" else ""
     text = sign + text[len(sign) :].lstrip("$€£").lstrip()
     if _GROUPED.fullmatch(text):
@@ -156,67 +143,33 @@ def score_relaxed(response: str, target: Target) -> Score:
     Definition: Masry et al. 2022 (arXiv:2203.10244), section 5.1: a numeric answer is correct within 5 % of the
     gold answer, any other answer must match exactly. `relaxed` applies that to the numbers the answers stand for
     (see `read_number`), ignoring case and one closing full stop in words; `strict` wants equal numbers, so that a
-    year or a count that is merely near is wrong; `official` is `relaxed_by_reference_code`.
+    year or a count that is merely near is wrong; `official` is `relaxed_by_reference_code` of the answer part of the
+    response, its markup kept, because the reference code keeps it. The other two read `answer_text.answer_words`.
     Target: `answer`; `group` ("human" or "augmented") adds the mean of each half as `relaxed_human` and so on.
     """
-    answer = str(target["answer"])
-    words = plain_answer(response).casefold()
-    predicted, gold = read_number(response), read_number(answer)
+    answer, said, whole = str(target["answer"]), answer_words(response), answer_part(response).strip()
+    words = plain_answer(said).casefold()
+    predicted, gold = read_number(said), read_number(answer)
     if predicted is not None and gold is not None:
         relaxed = abs(predicted - gold) <= 0.05 * abs(gold) + 1e-9 * abs(gold)
         strict = math.isclose(predicted, gold, rel_tol=1e-9, abs_tol=0.0)
     else:
-        relaxed = strict = words != "" and words == plain_answer(answer).casefold()
+        relaxed = strict = words != "" and words == plain_answer(answer.translate(MINUS)).casefold()
     values: dict[str, float | None] = {
         "relaxed": float(relaxed),
         "strict": float(strict),
-        "official": float(response.strip() != "" and relaxed_by_reference_code(response.strip(), answer)),
+        "official": float(whole != "" and relaxed_by_reference_code(whole, answer)),
         "relaxed_human": None,
         "relaxed_augmented": None,
     }
     group = f"relaxed_{target.get('group')}"
     if group in values:
         values[group] = float(relaxed)
-    return Score(values, plain_answer(response) or None)
+    return Score(values, plain_answer(said) or whole or None)
 
 
 # --------------------------------------------------------------------------------------------------------------
 # Spans of time
-
-_TIME: Final = r"(\d{1,3}:\d{1,2}(?::\d{1,2})?(?:\.\d{1,6})?|\d{1,9}(?:\.\d{1,6})?)"
-_UNIT: Final = r"\s*(?:seconds|second|secs|sec|s)?\b\s*"
-_LAST: Final = r"(?![\w:]*\d)"
-_SPANS: Final = (
-    re.compile(rf"(?<![\w.:]){_TIME}{_UNIT}(?:-|–|—|~|to\b|until\b)\s*{_TIME}{_LAST}", re.IGNORECASE),
-    re.compile(rf"[\[(]\s*{_TIME}{_UNIT},\s*{_TIME}{_LAST}", re.IGNORECASE),
-    re.compile(rf"\bbetween\s+{_TIME}{_UNIT}and\s+{_TIME}{_LAST}", re.IGNORECASE),
-    re.compile(
-        rf"\b(?:start|begin)\w*\b[^\d\n]{{0,40}}{_TIME}{_UNIT}[^\d]{{0,60}}?\bend\w*\b[^\d\n]{{0,40}}{_TIME}{_LAST}",
-        re.IGNORECASE,
-    ),
-)
-
-Span = tuple[float, float]
-
-
-def to_seconds(text: str) -> float:
-    """Seconds of `12.5`, `mm:ss`, `mm:ss.f` or `hh:mm:ss`."""
-    seconds = 0.0
-    for part in text.split(":"):
-        seconds = seconds * 60 + float(part)
-    return seconds
-
-
-def first_span(response: str) -> Span | None:
-    """The first span of time in a response: "12.3 - 45.6", "from 0:12 to 0:45", "[3, 9]", "starts at 3 ... ends at 9".
-
-    The two ends come back in the order in which they are written.
-    """
-    found = [match for match in (pattern.search(response) for pattern in _SPANS) if match is not None]
-    if not found:
-        return None
-    match = min(found, key=lambda m: m.start())
-    return (to_seconds(match.group(1)), to_seconds(match.group(2)))
 
 
 def span_iou(a: Span, b: Span) -> float:

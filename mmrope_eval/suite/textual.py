@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from mmrope_eval.suite.answer_text import MINUS, answer_words, tagged_contents
 from mmrope_eval.suite.choice import is_choice, read_options, score_choice
+from mmrope_eval.suite.reasoning import answer_part
 from mmrope_eval.suite.scoring import Score, Scorer, Target, plain_answer
 
 
@@ -63,12 +65,13 @@ def score_anls(response: str, target: Target) -> Score:
     here both lengths are those of the normalised texts, as in the papers. `exact` is 1 when the normalised texts are
     equal. Target: `answers`, the accepted ones.
     """
-    words = " ".join(response.lower().split())
+    said = answer_words(response)
+    words = " ".join(said.lower().split())
     if not words:
         return Score({"anls": 0.0, "exact": 0.0}, None)
-    accepted = [" ".join(answer.lower().split()) for answer in answers_of(target)]
+    accepted = [" ".join(answer.translate(MINUS).lower().split()) for answer in answers_of(target)]
     best = max((levenshtein_similarity(words, answer) for answer in accepted), default=0.0)
-    return Score({"anls": best if best >= ANLS_THRESHOLD else 0.0, "exact": float(words in accepted)}, response.strip())
+    return Score({"anls": best if best >= ANLS_THRESHOLD else 0.0, "exact": float(words in accepted)}, said)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -119,14 +122,15 @@ def score_vqa(response: str, target: Target) -> Score:
     where an answer is nothing but an article. Target: `answers`, ten of them; with fewer than four no response can
     reach 1.
     """
-    if not response.strip():
+    said = answer_words(response)
+    if not said:
         return Score({"vqa": 0.0, "exact": 0.0}, None)
-    given = [vqa_words(answer) for answer in answers_of(target)]
-    words = vqa_words(response)
+    given = [vqa_words(answer.translate(MINUS)) for answer in answers_of(target)]
+    words = vqa_words(said)
     matches = given.count(words)
     # Leaving out one of the `matches` people who agree leaves one match fewer; leaving out another leaves them all.
     total = matches * min(1.0, (matches - 1) / 3) + (len(given) - matches) * min(1.0, matches / 3)
-    return Score({"vqa": total / len(given) if given else 0.0, "exact": float(matches > 0)}, response.strip())
+    return Score({"vqa": total / len(given) if given else 0.0, "exact": float(matches > 0)}, said)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -145,6 +149,8 @@ def score_contains(response: str, target: Target) -> Score:
     answer contains the right one.
     Target: `answers` (or `answer`), `dataset` (the row's source) and `group` (its question type, for the aggregation).
     """
+    response = answer_part(response)
+    response = (tagged_contents(response) or [response])[-1]
     if not response.strip():
         return Score({"contains": 0.0, "exact": 0.0}, None)
     formula = target.get("dataset") == HANDWRITTEN_FORMULAS
@@ -155,7 +161,8 @@ def score_contains(response: str, target: Target) -> Score:
 
     words = normal(response)
     accepted = [answer for answer in map(normal, answers_of(target)) if answer]
-    exact = any(words == answer or normal(plain_answer(response)) == answer for answer in accepted)
+    whole = {words, normal(plain_answer(response)), normal(plain_answer(answer_words(response)))}
+    exact = any(answer in whole for answer in accepted)
     contains = any(answer in words for answer in accepted)
     return Score({"contains": float(contains), "exact": float(exact and contains)}, response.strip())
 
@@ -173,8 +180,8 @@ def score_choice_or_exact(response: str, target: Target) -> Score:
     """
     if is_choice(read_options(target.get("options")), target["answer"]):
         return score_choice(response, target)
-    words = plain_answer(response).casefold()
-    right = words != "" and words == plain_answer(str(target["answer"])).casefold()
+    words = plain_answer(answer_words(response)).casefold()
+    right = words != "" and words == plain_answer(str(target["answer"]).translate(MINUS)).casefold()
     return Score({"accuracy": float(right)}, words or None)
 
 
@@ -229,8 +236,9 @@ def score_choice_or_open(response: str, target: Target) -> Score:
     if read_options(target.get("options")):
         score = score_choice(response, target)
         return Score({**empty, **score.values, "accuracy_choice": score.values["accuracy"]}, score.parsed)
-    right = bool(response.strip()) and open_is_right(response, answers_of(target))
-    return Score({**empty, "accuracy": float(right), "accuracy_open": float(right)}, response.strip() or None)
+    said = answer_words(response)
+    right = bool(said) and open_is_right(said, answers_of(target))
+    return Score({**empty, "accuracy": float(right), "accuracy_open": float(right)}, said or None)
 
 
 def open_is_right(response: str, answers: Sequence[str]) -> bool:
