@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmrope_eval.report.results import Cell, Run, load_run
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["Cell", "Run", "__version__", "load_run"]
 
 

@@ -44,7 +44,10 @@ def ask(name: str, *content: Part, max_tokens: int = 12, **generation: object) -
 
 
 def every_kind(folder: Path, max_tokens: int = 12) -> list[Request]:
-    """Text, one image, two images, a video, and an image beside a video."""
+    """Text, one image, two images, a video, and an image beside a video.
+
+    Of so many tokens whatever they are: random weights may repeat one, which elsewhere is no answer.
+    """
     contents: dict[str, tuple[Part, ...]] = {
         "text": ("Where is the red bicycle?",),
         "image": (picture(100, 75), "What is it?"),
@@ -52,7 +55,7 @@ def every_kind(folder: Path, max_tokens: int = 12) -> list[Request]:
         "video": (clip(folder), "What happens?"),
         "mixed": (picture(90, 90), clip(folder), "Does it appear?"),
     }
-    return [ask(name, *content, max_tokens=max_tokens) for name, content in contents.items()]
+    return [ask(name, *content, max_tokens=max_tokens, ignore_eos=True) for name, content in contents.items()]
 
 
 def answers(engine: LiveEngine, requests: Iterable[Request]) -> dict[str, Response]:
