@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmrope_eval.argument_types import Settings, failures, fraction, names, pixels, positive, rate, setting
+from mmrope_eval.model_arguments import naming_options
 
 RUN_EXAMPLES = """\
 examples:
@@ -64,10 +65,7 @@ def _model_arguments(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--model", metavar="CKPT", nargs="+", action="extend", default=[],
                       help="checkpoints (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): folders, quoted globs, runs with "
                            "checkpoint-* folders, LoRA adapters, hub names with @revision; CKPT=VARIANT names its RoPE")
-    what.add_argument("--models", metavar="FILE", type=Path, action="append", default=[],
-                      help="YAML list of checkpoints: path, variant, label, coordinates, prompts")
-    what.add_argument("--assume-stock", action="store_true",
-                      help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
+    naming_options(what)
 
 
 def _scorer_argument(parser: argparse.ArgumentParser) -> None:

@@ -25,20 +25,25 @@ examples:
 """
 
 
+def naming_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """What every command that takes checkpoints accepts beside their names."""
+    parser.add_argument("--models", metavar="FILE", type=Path, action="append", default=[],
+                        help="YAML list of checkpoints: path, variant, label, coordinates, prompts")
+    parser.add_argument("--assume-stock", action="store_true",
+                        help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
+
+
 def inspect(parser: argparse.ArgumentParser) -> None:
     """Arguments of `inspect`: checkpoints, as `run` takes them."""
     parser.epilog = INSPECT_EXAMPLES
     parser.add_argument("model", metavar="CKPT", nargs="*",
                         help="checkpoints, named as for --model of 'run': folders, quoted globs, runs with "
                              "checkpoint-* folders, LoRA adapters, hub names, CKPT=VARIANT")
-    parser.add_argument("--models", metavar="FILE", type=Path, action="append", default=[],
-                        help="YAML list of checkpoints: path, variant, label, coordinates, prompts")
+    naming_options(parser)
     parser.add_argument("--variant", metavar="NAME",
                         help="RoPE variant by name or YAML path, as if 'run' were given it")
     parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings, default={},
                         help="override one parameter of every variant; may be repeated")
-    parser.add_argument("--assume-stock", action="store_true",
-                        help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
     parser.add_argument("--no-weights", action="store_true",
                         help="read headers only: no fingerprint, no check for values that are not finite")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

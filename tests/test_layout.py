@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "analyze": {"report", "suite", "reference", "engine", "models", "rope", "errors"},
     "sweep": {"suite", "report", "demo", "engine", "errors"},
     "argument_types": set(),
-    "arguments": {"argument_types"},
+    "arguments": {"argument_types", "model_arguments"},
     "report_arguments": {"argument_types"},
     "demo_arguments": {"argument_types"},
     "model_arguments": {"argument_types"},
