@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, shown, text_part
+from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes, cache_home
@@ -20,6 +20,7 @@ from mmrope_eval.models.template import ChatTemplate, find_template
 from mmrope_eval.models.tensors import Shapes, canonical_name
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
 from mmrope_eval.models.weights import Weights, check_tensors, find_weights, head_is_embedding, scan_weights
+from mmrope_eval.models.words import shown
 
 # Their content takes part in the identity of a checkpoint: what can change a response.
 TOKENIZER_FILES: Final = (

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.words import shown
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -159,12 +160,6 @@ def parse_part(kind: type[Part], content: Mapping[str, Any], where: str) -> Part
                             "from") from error
         raise UserError(f"{where}: '{key}' is wrong ({first['msg'].lower()}, not {shown(first['input'])}); copy the "
                         "file from where the checkpoint comes from") from error  # fmt: skip
-
-
-def shown(value: Any) -> str:
-    """A value of a JSON file for a message: one short line."""
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:

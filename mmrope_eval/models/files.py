@@ -24,6 +24,10 @@ from typing import Any, BinaryIO, TextIO, TypeGuard
 import numpy as np
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.words import one_line
+
+INDEX = "model.safetensors.index.json"
+"""Which tensor is in which shard."""
 
 PIECE = 1 << 22
 """Bytes read at a time: small enough to stay in a core's cache for both passes over it."""
@@ -250,11 +254,6 @@ def _check_layout(tensors: Mapping[str, TensorInfo], begin: int, size: int) -> N
         place = tensor.end
     if size != place:
         raise ValueError(f"{place} bytes announced, {size} present")
-
-
-def one_line(name: str) -> str:
-    """A tensor's name for a message."""
-    return name if name.isprintable() else repr(name)
 
 
 def scan_file(

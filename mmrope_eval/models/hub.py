@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.files import INDEX
+from mmrope_eval.models.words import some
 
 CONFIGS: Final = ("config.json", "adapter_config.json")
 """A folder with one of these is a checkpoint, or an adapter, of which the reader says what to do."""
@@ -17,7 +19,6 @@ CHECKPOINT: Final = re.compile(r"checkpoint-([0-9]+)")
 """A step's folder in a training's folder."""
 WANTED: Final = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "*.py")
 """What is downloaded of a repository: no pictures, no weights in formats that are not read."""
-INDEX: Final = "model.safetensors.index.json"
 WEIGHTS: Final = (".safetensors", ".bin", ".pth")
 _NAME: Final = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?", re.ASCII)
 
@@ -47,12 +48,6 @@ def parse(word: str) -> Repo | None:
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder says what it holds."""
     return any((folder / name).is_file() for name in CONFIGS)
-
-
-def some(names: Sequence[str], shown: int = 4) -> str:
-    """The first few names, and how many more."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def download(repo: Repo, word: str, lacks: str, say: Say) -> Path:

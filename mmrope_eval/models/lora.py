@@ -22,14 +22,13 @@ from typing import Any
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import read_json
-from mmrope_eval.models.files import FileHashes
+from mmrope_eval.models.files import INDEX, FileHashes
 from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, describe, is_adapter, read_adapter
 from mmrope_eval.models.lora_merge import Merge
 
 __all__ = ["Adapter", "MergedAdapter", "is_adapter", "merge_adapter", "read_adapter"]
 
 RECORD = "merged.json"
-_INDEX = "model.safetensors.index.json"
 _LAYOUT = 1  # part of the key; to be raised when the same files would be merged into others
 _VOCABULARY = ("tokenizer.json", "vocab.json")
 _TOKENIZER = (*_VOCABULARY, "tokenizer_config.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
@@ -127,7 +126,7 @@ def _base_weights(adapter: Adapter, base: Path) -> tuple[Path, ...]:
         raise UserError(f"{named} has no config.json: download it again")
     if read_json(base / "config.json").get("quantization_config"):
         raise UserError(f"{named} is quantised: name the checkpoint that it was made from in {adapter.path / CONFIG}")
-    names = read_json(base / _INDEX).get("weight_map", {}).values() if (base / _INDEX).is_file() else ()
+    names = read_json(base / INDEX).get("weight_map", {}).values() if (base / INDEX).is_file() else ()
     files = tuple(base / name for name in sorted(set(names) or {"model.safetensors"}))
     missing = [path.name for path in files if not path.is_file()]
     if missing:
@@ -138,7 +137,7 @@ def _base_weights(adapter: Adapter, base: Path) -> tuple[Path, ...]:
 def _copied(adapter: Adapter, base: Path) -> dict[str, Path]:
     """Files of the merged checkpoint that are copies, by name: the base's, or the adapter's tokenizer and template."""
     own = {name: adapter.path / name for name in (*_TOKENIZER, *_TEMPLATES) if (adapter.path / name).is_file()}
-    dropped = {"config.json", _INDEX, RECORD}
+    dropped = {"config.json", INDEX, RECORD}
     # A vocabulary belongs to its other files, and one template beside another would be the one that is read.
     if any(name in own for name in _VOCABULARY):
         dropped.update(_TOKENIZER)
@@ -204,8 +203,8 @@ def _write(plan: _Plan, partial: Path) -> None:
         total += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         _save(tensors, partial / path.name)
     merge.check_used()
-    if (plan.base / _INDEX).is_file():
-        _write_json(partial / _INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    if (plan.base / INDEX).is_file():
+        _write_json(partial / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     config = dict(plan.config)
     if merge.untied:
         config["tie_word_embeddings"] = False

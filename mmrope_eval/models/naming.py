@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
-from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint, some
+from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint
+from mmrope_eval.models.words import some
 from mmrope_eval.steps import distinct_names, numbered, training_run, training_step, usable
 
 __all__ = ["ModelChoice", "make_labels", "resolve_models", "training_run", "training_step"]

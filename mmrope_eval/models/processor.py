@@ -15,8 +15,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import ConfigPart, Count, parse_part, read_json, shown
+from mmrope_eval.models.config import ConfigPart, Count, parse_part, read_json
 from mmrope_eval.models.family import ModelFamily, VisionGeometry
+from mmrope_eval.models.words import shown
 
 IMAGE_FILE = "preprocessor_config.json"
 VIDEO_FILE = "video_preprocessor_config.json"

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import TextConfig, shown
+from mmrope_eval.models.config import TextConfig
 from mmrope_eval.models.family import ModelFamily
+from mmrope_eval.models.words import shown
 from mmrope_eval.rope import VariantError, load_variant, split_model_arguments
 
 VARIANT_KEY: Final = "mm_rope"

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.files import cache_home
-from mmrope_eval.models.weights import INDEX, SINGLE, Weights
+from mmrope_eval.models.files import INDEX, cache_home
+from mmrope_eval.models.weights import SINGLE, Weights
 
 
 def served_folder(folder: Path, weights: Weights, mended: Mapping[str, Mapping[str, Any]]) -> Path:

@@ -12,10 +12,10 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.models.families import FAMILIES
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_aliases, variant_names
+from mmrope_eval.steps import step_of_name
 
-_STEP = re.compile(r"checkpoint-\d+|global_step_?\d+|step[-_]?\d+|iter[-_]?\d+|epoch[-_]?\d+|final|best|last|hf|merged",
-                   re.IGNORECASE)
-"""Folder names that say which moment of a training it is, not which training: the folder above says that."""
+_MOMENT = re.compile(r"epoch[-_]?\d+|final|best|last|hf|merged", re.IGNORECASE)
+"""Folder names that say which moment of a training it is, beside its steps; the folder above says which training."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _telling(path: Path) -> list[str]:
         return [path.parent.parent.name.rpartition("--")[2]]
     parts = [path.name]
     for parent in path.parents:
-        if not _STEP.fullmatch(parts[-1]):
+        if step_of_name(parts[-1]) is None and not _MOMENT.fullmatch(parts[-1]):
             break
         parts.append(parent.name)
     return parts

@@ -1,0 +1,23 @@
+"""What messages have in common: names and values of foreign files, short and on one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def one_line(name: str) -> str:
+    """A name of a foreign file: a tensor's, a file's."""
+    return name if name.isprintable() else repr(name)
+
+
+def shown(value: Any) -> str:
+    """A value of a JSON file."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def some(names: Sequence[str], count: int = 3) -> str:
+    """The first few of many names, and how many there are."""
+    listed = ", ".join(one_line(name) for name in names[:count])
+    return listed if len(names) <= count else f"{listed} and {len(names) - count} more ({len(names)} in all)"
