@@ -473,6 +473,8 @@ def test_a_factor_that_stretches_nothing_is_refused(make: Make, factor: float) -
         ("runs/qwen2.5-vl", "mrope", None),
         ("runs/Qwen3-VL-8B", "qwen3-vl", None),
         ("runs/qwen3-vl", "mrope", None),
+        ("runs/distilled-from-Qwen2-VL-7B", "qwen3-vl", None),
+        ("runs/qwen2_5_vl-to-3", "qwen3-vl", None),
         ("runs/hopeful", "mrope", None),
         ("runs/no-hopes", "mrope", None),
         ("runs/exp17", "mrope", None),

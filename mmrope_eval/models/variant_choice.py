@@ -118,10 +118,10 @@ def _telling(path: Path) -> list[str]:
 
 
 def _first_named(parts: Sequence[str], stock: Variant) -> tuple[str, str] | None:
-    families = {family.name for family in FAMILIES}
-    known = {name: name for name in variant_names() if name not in families} | variant_aliases()
-    spellings = sorted(((_spelled(word), name) for word, name in known.items()), key=lambda pair: len(pair[0]),
-                       reverse=True)
+    families = {_spelled(word) for family in FAMILIES for word in (family.name, family.model_type)}
+    known = {name: name for name in variant_names()} | variant_aliases()
+    spellings = sorted(((_spelled(word), name) for word, name in known.items() if _spelled(word) not in families),
+                       key=lambda pair: len(pair[0]), reverse=True)  # fmt: skip
     for part in parts:
         for word, name in spellings:
             if re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", _spelled(part)):
