@@ -13,6 +13,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.files import read_header
 from mmrope_eval.models.tensors import WRAPPERS, canonical_name
+from mmrope_eval.models.words import shown
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -108,7 +109,10 @@ def describe(folder: Path) -> Adapter:
         value = config.get(name)
         if not isinstance(value, kinds) or isinstance(value, bool) or not value or value in ("", []):
             what = "is missing" if value is None else f"cannot be {value!r}"
-            raise UserError(f"{where}: '{name}' {what}: write there what the adapter was trained with")
+            of = config.get("base_model_name_or_path")
+            adapter = f", a LoRA adapter of {shown(of)}, " if isinstance(of, str) and of else " "
+            raise UserError(f"{where}{adapter}cannot be merged: '{name}' {what}; write there what it was trained with, "
+                            "or merge it with peft's merge_and_unload()")  # fmt: skip
     _check_mergeable(where, config)
     _check_weights(folder)
     targets = config["target_modules"]
