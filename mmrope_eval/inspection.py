@@ -95,8 +95,7 @@ def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: argparse.Namespa
              ) -> Facts | None:
     try:
         chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set, assume_stock=args.assume_stock)
-        # What the rotary table would refuse, without the table, which needs torch.
-        chosen.variant.frequency.axis_map(checkpoint.rotary_dim // 2, checkpoint.num_kv_heads)
+        chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     except (UserError, VariantError) as error:
         questions.append(_one_line(error))
         return None

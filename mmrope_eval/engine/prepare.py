@@ -22,6 +22,7 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.positions import prompt_key, prompt_positions
 from mmrope_eval.engine.prompt import PromptError, PromptWriter
 from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, Part, PositionFacts, Request
+from mmrope_eval.errors import sentence
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import LayoutError, Variant
 from mmrope_eval.rope.encoding import EncodingError, PositionCodec
@@ -125,8 +126,7 @@ class Preparer:
             raise
         # Libraries raise anything at bad input: SystemExit, failed assertions, panics of native code.
         except BaseException as error:
-            text = " ".join(str(error).split())[:300]
-            raise RefusedError(stage, f"{type(error).__name__}: {text}" if text else type(error).__name__) from error
+            raise RefusedError(stage, sentence(error)) from error
 
     def _load(self, part: Part) -> LoadedImage | LoadedVideo:
         assert not isinstance(part, str)

@@ -11,6 +11,7 @@ from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.prepare import Prepared
 from mmrope_eval.engine.types import Failure, PositionFacts, Request, Response, no_answer
+from mmrope_eval.errors import sentence
 
 
 class EngineDiedError(RuntimeError):
@@ -62,7 +63,7 @@ class EngineRun:
             self._engine.add_request(name, item.engine_input, item.params)
         except (ValueError, TypeError) as error:
             self._feeder.release(item)
-            return Failure(item.request.id, "prompt", _sentence(error), item.media)
+            return Failure(item.request.id, "prompt", sentence(error), item.media)
         self._running[name] = item
         return None
 
@@ -125,9 +126,9 @@ class EngineRun:
             # The scheduler counts as cached what the step was going to compute.
             vllm_compat.reset_caches(self._engine)
         except Exception as second:
-            raise EngineDiedError(f"vLLM stopped working: {_sentence(error)}") from second
+            raise EngineDiedError(f"vLLM stopped working: {sentence(error)}") from second
         if len(suspects) == 1:
-            yield Failure(suspects[0].request.id, "engine", _sentence(error), suspects[0].media)
+            yield Failure(suspects[0].request.id, "engine", sentence(error), suspects[0].media)
             return
         for item in suspects:
             refused = self._submit(item)
@@ -164,8 +165,3 @@ def _problem(request: Request, completion: Any, token_ids: Sequence[int], logpro
 def _chosen(steps: Any, token_ids: tuple[int, ...]) -> tuple[float, ...]:
     """The log-probability of each token among those that vLLM lists for its step."""
     return tuple(float(step[token].logprob) for step, token in zip(steps, token_ids, strict=True))
-
-
-def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

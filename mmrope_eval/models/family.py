@@ -62,8 +62,6 @@ class ModelFamily:
     video: VideoRule
     image_limits: tuple[int, int]
     """Fewest and most pixels (width * height) of an image, by the published preprocessor_config.json."""
-    frame_limits: tuple[int, int]
-    """The same of a video frame, where the checkpoint does not say."""
     base: str
     """A published checkpoint whose files can be copied."""
     flat_names: bool = True

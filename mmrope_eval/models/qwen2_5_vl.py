@@ -71,7 +71,6 @@ QWEN2_5_VL = ModelFamily(
                       "Qwen2_5_VLImageProcessor", "Qwen2_5_VLImageProcessorFast"),
     video=VideoRule(layout="block", timed=True, limits="frame"),
     image_limits=(56 * 56, 16384 * 28 * 28),
-    frame_limits=(128 * 28 * 28, 768 * 28 * 28),
     base="Qwen/Qwen2.5-VL-7B-Instruct",
     text_required=FLAT_KEYS,
 )  # fmt: skip

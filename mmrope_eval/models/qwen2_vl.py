@@ -82,7 +82,6 @@ QWEN2_VL = ModelFamily(
     image_processors=("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil"),
     video=VideoRule(layout="block", timed=False, limits="frame"),
     image_limits=(56 * 56, 16384 * 28 * 28),
-    frame_limits=(128 * 28 * 28, 768 * 28 * 28),
     base="Qwen/Qwen2-VL-7B-Instruct",
     text_required=FLAT_KEYS,
 )

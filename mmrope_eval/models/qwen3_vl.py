@@ -98,7 +98,6 @@ QWEN3_VL = ModelFamily(
                       "Qwen3VLImageProcessor", "Qwen3VLImageProcessorFast"),
     video=VideoRule(layout="frames", timed=False, limits="video"),
     image_limits=(65536, 16777216),
-    frame_limits=(4 * 32 * 32, 768 * 32 * 32),
     base="Qwen/Qwen3-VL-8B-Instruct",
     flat_names=False,
 )  # fmt: skip

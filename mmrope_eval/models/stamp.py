@@ -153,7 +153,7 @@ def _check_fit(config: Mapping[str, Any], variant: Variant, path: Path) -> None:
     if rope.questions:
         raise UserError(f"{rope.questions[0]}; take out the key that is wrong, or say --variant or CKPT=VARIANT")
     try:
-        variant.frequency.axis_map(rope.rotary_dim // 2, text.kv_heads)
+        variant.check_fit(rope.rotary_dim, text.kv_heads)
     except VariantError as error:
         raise UserError(f"variant '{variant.name}' does not fit checkpoint '{path.parent}': {error}") from error
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrope_eval.rope.frequencies import DealtAllocation, FrequencyAllocation
+from mmrope_eval.rope.frequencies import AxisMap, DealtAllocation, FrequencyAllocation
 from mmrope_eval.rope.parameters import VariantError
 from mmrope_eval.rope.scaling import ContextScaling
 
@@ -52,6 +52,16 @@ class RotaryTable:
         return (cos, sin) if is_torch else (cos.numpy(), sin.numpy())
 
 
+def axis_map(allocation: FrequencyAllocation, rotary_dim: int, num_kv_heads: int) -> AxisMap:
+    """int8 (num_kv_heads, rotary_dim / 2), the axes of one model's pairs. Raises `VariantError` for a misfit."""
+    if rotary_dim < 4 or rotary_dim % 2 or num_kv_heads < 1:
+        raise VariantError(
+            f"a rotary table needs an even rotary_dim of at least 4 and at least one KV head, not {rotary_dim} and "
+            f"{num_kv_heads}: check head_dim, partial_rotary_factor and num_key_value_heads of the checkpoint's config"
+        )
+    return allocation.axis_map(rotary_dim // 2, num_kv_heads)
+
+
 def build_table(
     allocation: FrequencyAllocation,
     scaling: ContextScaling,
@@ -61,12 +71,7 @@ def build_table(
     rope_theta: float,
 ) -> RotaryTable:
     """The table of one model under one allocation and scaling. Raises `VariantError`."""
-    if rotary_dim < 4 or rotary_dim % 2 or num_kv_heads < 1:
-        raise VariantError(
-            f"a rotary table needs an even rotary_dim of at least 4 and at least one KV head, not {rotary_dim} and "
-            f"{num_kv_heads}: check head_dim, partial_rotary_factor and num_key_value_heads of the checkpoint's config"
-        )
-    axis = allocation.axis_map(rotary_dim // 2, num_kv_heads)
+    axis = axis_map(allocation, rotary_dim, num_kv_heads)
     inv_freq = np.tile(scaling.inv_freq(rope_theta, rotary_dim), (num_kv_heads, 1))
     if isinstance(allocation, DealtAllocation) and allocation.spatial_rope_theta is not None:
         spatial = np.tile(scaling.inv_freq(allocation.spatial_rope_theta, rotary_dim), (num_kv_heads, 1))

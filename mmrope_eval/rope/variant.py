@@ -14,7 +14,7 @@ from mmrope_eval.rope.positions import FlatLayout, Floats, PositionDesign, posit
 from mmrope_eval.rope.scaling import ContextScaling, NoScaling
 from mmrope_eval.rope.sections import SECTIONS
 from mmrope_eval.rope.segments import Segment
-from mmrope_eval.rope.table import RotaryTable, build_table
+from mmrope_eval.rope.table import RotaryTable, axis_map, build_table
 
 _WORDS = ("name", "summary", "source")
 
@@ -48,6 +48,10 @@ class Variant:
             num_kv_heads=num_kv_heads,
             rope_theta=rope_theta,
         )
+
+    def check_fit(self, rotary_dim: int, num_kv_heads: int) -> None:
+        """Raises the `VariantError` that `table` would, without the table, which needs torch."""
+        axis_map(self.frequency, rotary_dim, num_kv_heads)
 
     @property
     def integer_positions(self) -> bool:

@@ -125,8 +125,7 @@ def _cell(
     config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, wanted: str | None, registry: Registry
 ) -> Cell:
     chosen = resolve_variant(checkpoint, wanted, config.overrides, assume_stock=config.assume_stock)
-    chosen.variant.table(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta,
-                         rotary_dim=checkpoint.rotary_dim)  # fmt: skip
+    chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     _check_precision(checkpoint, config.options.dtype)
     policy, sources = (
         (config.options.policy, {}) if config.options.policy else checkpoint_policy(checkpoint, config.media)
@@ -176,7 +175,7 @@ def response_context(
     }
 
 
-def one_checkpoint(word: str, assume_stock: bool = False) -> tuple[ModelChoice, Checkpoint]:
+def one_checkpoint(word: str) -> tuple[ModelChoice, Checkpoint]:
     """The one checkpoint that a word names. Raises `UserError` for several."""
     choices = resolve_models([word])
     if len(choices) > 1:

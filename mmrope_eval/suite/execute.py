@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mmrope_eval.engine.types import Failure, Request, Response
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.suite.plan import Sample, TaskPlan, identity
 from mmrope_eval.suite.progress import Progress
 from mmrope_eval.suite.protocol import SampleError
@@ -46,12 +46,6 @@ StartEngine = Callable[["Checkpoint", "Variant", "MediaPolicy"], Engine]
 
 class RowError(Exception):
     """One row cannot be evaluated, whatever its samples are; one sentence. The other rows can."""
-
-
-def sentence(error: BaseException) -> str:
-    """An exception in one line: its type, and the beginning of what it says."""
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class TooManyFailuresError(Exception):
@@ -137,8 +131,7 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
             except Exception as error:  # noqa: BLE001 - this checkpoint needs an engine of its own, or cannot be loaded
                 if not isinstance(error, UserError):
                     print(f"{cell.label}: the running engine could not take it over ({sentence(error)}); starting "
-                          "another",
-                          file=sys.stderr)  # fmt: skip
+                          "another", file=sys.stderr)  # fmt: skip
                 self.close()
         if self.engine is None:
             try:
