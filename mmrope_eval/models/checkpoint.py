@@ -15,7 +15,7 @@ from mmrope_eval.models.family import ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes, cache_home
 from mmrope_eval.models.processor import ProcessorSettings, read_processor
 from mmrope_eval.models.rope_config import RopeConfig, read_rope
-from mmrope_eval.models.served import served_folder, weight_bytes
+from mmrope_eval.models.served import served_folder
 from mmrope_eval.models.template import ChatTemplate, find_template
 from mmrope_eval.models.tensors import Shapes, canonical_name
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
@@ -29,6 +29,7 @@ TOKENIZER_FILES: Final = (
 )  # fmt: skip
 PROCESSOR_FILES: Final = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
+_IDENTITY_FILES: Final = ("config.json", "generation_config.json", *TOKENIZER_FILES, *TEMPLATE_FILES, *PROCESSOR_FILES)
 
 # Keys of config.json that do not change what the network computes once our rotary table is inside; nor does any key
 # with "rope" in its name.
@@ -98,7 +99,7 @@ class Checkpoint:
     @property
     def weight_bytes(self) -> int:
         """Bytes of weights on disk."""
-        return weight_bytes(self.weights.files)
+        return sum(path.stat().st_size for path in self.weights.files)
 
     def declared(self, key: str) -> Any:
         """One of our own keys of config.json (`mm_media`, `mm_coordinates`), at the top or in text_config."""
@@ -187,7 +188,7 @@ def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
 
 def _check_entries(folder: Path) -> None:
     """Raise `UserError` for an entry that is called like a file of a checkpoint and is none."""
-    for name in ("config.json", "generation_config.json", *TOKENIZER_FILES, *TEMPLATE_FILES, *PROCESSOR_FILES):
+    for name in _IDENTITY_FILES:
         entry = folder / name
         if entry.is_symlink() and not entry.exists():
             raise UserError(f"checkpoint '{folder}': {name} is a link to a file that is not there: download it again")
@@ -307,8 +308,7 @@ def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, qu
 
 
 def _fingerprint(folder: Path, found: _Found, notes: list[str]) -> str:
-    names = ("config.json", "generation_config.json", *TOKENIZER_FILES, *TEMPLATE_FILES, *PROCESSOR_FILES)
-    files = [folder / name for name in names if (folder / name).is_file()]
+    files = [folder / name for name in _IDENTITY_FILES if (folder / name).is_file()]
     return found.hashes.combined([*found.weights.files, *files], notes)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from mmrope_eval.models.weights import SINGLE, Weights
 
 def served_folder(folder: Path, weights: Weights, mended: Mapping[str, Mapping[str, Any]]) -> Path:
     """The folder to load; `mended` is the content of JSON files that differ from the user's."""
-    canonical = (weights.files == (folder / SINGLE,) and not (folder / INDEX).is_file()) or (folder / INDEX).is_file()
-    if not mended and not weights.others and canonical and not _passed_over(folder, weights):
+    single, indexed = weights.files == (folder / SINGLE,), (folder / INDEX).is_file()
+    # Both read the same where just one of the two is there: beside an index, vLLM passes over model.safetensors.
+    if not mended and not weights.others and single != indexed:
         return folder
     entries = _links(folder, weights, mended)
     texts = {name: json.dumps(content, indent=2) for name, content in mended.items()}
-    if weights.files != (folder / SINGLE,) and not (folder / INDEX).is_file() and len(weights.files) > 1:
+    if len(weights.files) > 1 and not indexed:
         texts[INDEX] = json.dumps({"metadata": {}, "weight_map": {n: t.file.name for n, t in weights.tensors.items()}})
     key = hashlib.sha256(json.dumps([sorted((n, str(p)) for n, p in entries.items()), texts]).encode()).hexdigest()
     base = cache_home() / "served"
@@ -41,13 +42,8 @@ def served_folder(folder: Path, weights: Weights, mended: Mapping[str, Mapping[s
     return target
 
 
-def _passed_over(folder: Path, weights: Weights) -> bool:
-    """Whether there is an index that model.safetensors goes before: vLLM would follow the index."""
-    return (folder / INDEX).is_file() and weights.files == (folder / SINGLE,)
-
-
 def _links(folder: Path, weights: Weights, mended: Mapping[str, Any]) -> dict[str, Path]:
-    left_out = {INDEX} if _passed_over(folder, weights) else set()
+    left_out = {INDEX} if weights.files == (folder / SINGLE,) else set()
     entries = {
         path.name: path.resolve() for path in sorted(folder.iterdir())
         if path.is_file() and path.suffix not in (".safetensors", ".bin", ".pt", ".pth") and path.name not in mended
@@ -66,14 +62,9 @@ def _build(target: Path, entries: Mapping[str, Path], texts: Mapping[str, str]) 
             (draft / name).symlink_to(path)
         for name, text in texts.items():
             (draft / name).write_text(text, encoding="utf-8")
-        with contextlib.suppress(FileExistsError, OSError):
+        with contextlib.suppress(OSError):
             draft.rename(target)  # another process may have been faster: its folder is the same
         if not target.is_dir():
             raise OSError(f"{target} could not be made")
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def weight_bytes(files: Sequence[Path]) -> int:
-    """Bytes of weights on disk."""
-    return sum(path.stat().st_size for path in files)
