@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.sections import Row, Section, percent, render
 from mmrope_eval.rope import Variant
@@ -148,7 +149,7 @@ def task_prompts(
     config = RunConfig((args.model,), tuple(args.tasks), Path())
     specs = registry.select(args.tasks)
     family = cell_family(config, choice, checkpoint, registry)
-    plans = Plans(specs, args.data_root, args.limit or DEFAULT_SAMPLES).of(family)
+    plans = Plans(specs, args.data_root, read_limit(args.limit) or Limit(DEFAULT_SAMPLES)).of(family)
     policy, _ = checkpoint_policy(checkpoint, media_limits(args))
     for name, plan in plans.items():
         used = 0

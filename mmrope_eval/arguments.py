@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.argument_types import Settings, failures, fraction, names, pixels, positive, rate, setting
+from mmrope_eval.argument_types import (
+    Settings,
+    failures,
+    fraction,
+    names,
+    pixels,
+    positive,
+    rate,
+    setting,
+    tolerated,
+)
 from mmrope_eval.model_arguments import naming_options
 
 RUN_EXAMPLES = """\
@@ -30,6 +40,14 @@ examples:
     mmrope-eval analyze mrope-i qwen3-vl --model CKPT --tasks docvqa --limit 50 --data-root DIR
 """
 
+ROOT_HELP = (
+    "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
+)
+LIMIT_HELP = (
+    "ask N samples of each task: the same ones every time, spread over the benchmark's own groups, and with a larger N "
+    "those of the smaller one; first:N takes the first N rows"
+)
+
 SCORE_FORMAT = """\
 a line of FILE:
   {"doc": {the data set's own fields}, "response": "text, or null where there is none", "id": anything, if wanted}
@@ -50,7 +68,7 @@ def run(parser: argparse.ArgumentParser) -> None:
                       help="override one parameter of every variant chosen; may be repeated")
     what.add_argument("--tasks", metavar="LIST", type=names, action="extend", required=True,
                       help="comma-separated tasks, suites and globs; '-name' takes one out")
-    what.add_argument("--limit", metavar="N", type=positive, help="evaluate exactly the first N samples of each task")
+    what.add_argument("--limit", metavar="N", help=LIMIT_HELP)
     what.add_argument("--prompts", metavar="FAMILY",
                       help="prompt family (see configs/families); default: that of the checkpoint")
     what.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
@@ -96,15 +114,23 @@ def rescore(parser: argparse.ArgumentParser) -> None:
 
 
 def data(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `data`: check a local mirror, or print how to make one."""
+    """Arguments of `data`: check local data, print how to make a mirror, or free what the cache holds of them."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
     check = actions.add_parser("check", help="check every row, picture and video of a local mirror", allow_abbrev=False)
     plan = actions.add_parser("plan", help="print the commands that make a local mirror", allow_abbrev=False)
+    prune = actions.add_parser("prune", help="free what the cache holds and can make again", allow_abbrev=False)
     for sub in (check, plan):
         sub.add_argument("--tasks", metavar="LIST", type=names, action="extend",
                          help="comma-separated tasks, suites and globs; default: all")
+    for sub in (check, plan, prune):
         sub.add_argument("--json", action="store_true", help="print one JSON object")
-    check.add_argument("--data-root", metavar="DIR", type=Path, required=True, help="the mirror")
+        cache_option(sub)
+    prune.add_argument("kinds", metavar="KIND", nargs="*",
+                       help="datasets, unpacked, frames, plans, hashes, merged, served; default: all")
+    prune.add_argument("--older-than", metavar="DAYS", type=tolerated, default=0.0,
+                       help="only what was not used for so many days (default: %(default)s, everything)")
+    prune.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
+    check.add_argument("--data-root", metavar="DIR", type=Path, required=True, help=ROOT_HELP)
     check.add_argument("--no-decode", action="store_true",
                        help="read pictures' heads only, and do not decode the videos' first and last frames")
     plan.add_argument("--data-root", metavar="DIR", type=Path, default=Path("data"),
@@ -112,10 +138,17 @@ def data(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--sizes", action="store_true", help="ask the hub how large each dataset is")
 
 
+def cache_option(parser: argparse._ActionsContainer) -> None:
+    """`--cache-dir`, which all commands that read data share."""
+    parser.add_argument("--cache-dir", metavar="DIR", type=Path,
+                        help="where tables, frames, unpacked videos and hashes are kept; default: $MMROPE_CACHE, "
+                             "else mmrope-eval in $XDG_CACHE_HOME")
+
+
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data and results")
-    data.add_argument("--data-root", metavar="DIR", type=Path,
-                      help="local mirror of the datasets in the hub's layout (org/name/...); default: the hub")
+    data.add_argument("--data-root", metavar="DIR", type=Path, help=f"{ROOT_HELP}; default: HF_HOME, then the hub")
+    cache_option(data)
     data.add_argument("--output", metavar="DIR", type=Path, default=Path("runs/default"),
                       help="where responses, scores and samples go, and where a run resumes (default: %(default)s)")
     data.add_argument("--max-failures", metavar="N", type=failures,
@@ -201,7 +234,7 @@ def analyze(parser: argparse.ArgumentParser) -> None:
                        help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
     model.add_argument("--tasks", metavar="LIST", type=names, action="extend",
                        help="comma-separated tasks, suites and globs on whose samples attention is measured")
-    model.add_argument("--limit", metavar="N", type=positive, help="samples of each task; default: 16")
+    model.add_argument("--limit", metavar="N", help=f"{LIMIT_HELP}; default: 16")
     model.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror of the datasets; default: the hub")
     model.add_argument("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto",
                        help="weights and activations (default: %(default)s, what the checkpoint says)")
@@ -214,7 +247,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     _model_arguments(parser.add_argument_group("checkpoints"))
     parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend", default=[],
                         help="RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
-    parser.add_argument("--limit", metavar="N", type=positive, help="ask the first N samples of each task only")
+    parser.add_argument("--limit", metavar="N", help=LIMIT_HELP)
     parser.add_argument("--prompts", metavar="FAMILY", help="prompt family; default: that of the checkpoint")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
                         help="local mirror of the datasets; default: the hub (needles are generated below --output)")

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from mmrope_eval import __version__, arguments, demo_arguments, model_arguments, report_arguments
+from mmrope_eval.environment import cache_at
 from mmrope_eval.errors import UserError
 
 PROGRAM = "mmrope-eval"
@@ -146,7 +147,8 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     args = parse([command, *given] if command else given)
     try:
-        return dispatch(args)
+        with cache_at(getattr(args, "cache_dir", None)):
+            return dispatch(args)
     except KeyboardInterrupt:
         print(f"\n{PROGRAM}: interrupted; the same command continues where this one stopped.", file=sys.stderr)
         return 130

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmrope_eval.data.choice_of_rows import read_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite.sweep_config import Needle
 
@@ -51,7 +52,7 @@ def run_config(args: argparse.Namespace) -> Any:
         output=args.output,
         variants=tuple(args.variant),
         data_root=args.data_root,
-        limit=args.limit,
+        limit=read_limit(args.limit),
         prompts=args.prompts,
         seed=args.seed,
         options=engine_options(args),

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.engine.types import ImageSource, VideoSource
 from mmrope_eval.suite.protocol import build_parts, render, subtitle_text, with_subtitles
 from mmrope_eval.suite.registry import Registry, TaskSpec
-from mmrope_eval.suite.videos import VideoFolder
 
 DATA = Path(__file__).parent / "data/prompts"
 ROWS: dict[str, dict[str, Any]] = json.loads((DATA / "rows.json").read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def folder_of_videos(root: Path) -> Path:
 
 def asked(spec: TaskSpec, family: str, root: Path) -> list[str]:
     """What a checkpoint of a family is given, in reading order."""
-    videos = VideoFolder(root, tuple(spec.media.get("folders", (".",))))
+    videos = MediaFolder((root,), tuple(spec.media.get("folders", (".",))))
     row = with_subtitles(spec.media, row_of(spec.name), videos)
     prompt = render(spec.prompt(REGISTRY.family(family).prompts), row)
     lines = []

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from mmrope_eval.data.media_files import MediaFolder, NoSuchFileError
 from mmrope_eval.demo.world import build_world
 from mmrope_eval.demo.world.needle import Haystack, build_needles
 from mmrope_eval.engine.media import MediaPolicy
@@ -25,11 +26,10 @@ from mmrope_eval.suite.data import fetch_command, load_docs, load_task
 from mmrope_eval.suite.listing import media_facts
 from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.plans import Plans
-from mmrope_eval.suite.protocol import MissingMediumError, build_parts, interleaved
+from mmrope_eval.suite.protocol import MissingMediumError, build_parts, interleaved, on_disk
 from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.results import average_of
 from mmrope_eval.suite.rows import round_robin
-from mmrope_eval.suite.videos import MissingVideoError, VideoFolder
 
 REGISTRY = Registry()
 TASKS = list(REGISTRY.tasks)
@@ -261,7 +261,7 @@ def test_a_missing_subset_is_an_error_and_no_smaller_benchmark(tmp_path: Path, w
     copy = tmp_path / "OpenGVLab/MVBench"
     shutil.copytree(world / "OpenGVLab/MVBench", copy)
     (copy / "json/state_change.json").unlink()
-    with pytest.raises(UserError, match=r"Task mvbench: .*fetch it anew with: .* --revision video") as caught:
+    with pytest.raises(UserError, match=r"Task mvbench: .*state_change.* fetch it with: .* --revision video") as caught:
         load_docs(REGISTRY.tasks["mvbench"], tmp_path, QWEN)
     assert "\n" not in str(caught.value)
 
@@ -277,17 +277,20 @@ def test_of_videos_with_one_name_the_one_in_the_right_folder_is_found(tmp_path: 
     for archive, inside in members.items():
         with zipfile.ZipFile(tmp_path / f"{archive}.zip", "w") as stream:
             stream.writestr(f"{inside}/video_1.mp4", archive)
-    folder = VideoFolder(tmp_path)
+    folder = MediaFolder((tmp_path,))
     folders = ("clevrer/video_validation", "perception/videos", "sta/sta_video_segment")
-    assert [folder.find(f"{name}/video_1.mp4").read_text() for name in folders] == list(members)
+    assert [on_disk(folder.find(f"{name}/video_1.mp4")).read_text() for name in folders] == list(members)
+    (tmp_path / "perception.zip").unlink()
+    with pytest.raises(NoSuchFileError, match=r"has its name, in another folder"):
+        MediaFolder((tmp_path,)).find("perception/videos/video_1.mp4")
 
 
 def test_of_several_names_the_first_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "a.mkv").touch()
     media = {"video": ["{{ v }}.mp4", "{{ v }}.mkv"]}
-    (video, _) = build_parts(media, "?", {"v": "a"}, VideoFolder(tmp_path))
+    (video, _) = build_parts(media, "?", {"v": "a"}, MediaFolder((tmp_path,)))
     assert isinstance(video, VideoSource) and video.path == tmp_path / "a.mkv"
-    with pytest.raises(MissingMediumError, match=r"'b\.mp4' is not in"):
-        build_parts(media, "?", {"v": "b"}, VideoFolder(tmp_path))
-    with pytest.raises(MissingVideoError, match="leads outside"):
-        VideoFolder(tmp_path).find("../a.mkv")
+    with pytest.raises(MissingMediumError, match=r"'b\.mp4' is not below"):
+        build_parts(media, "?", {"v": "b"}, MediaFolder((tmp_path,)))
+    with pytest.raises(NoSuchFileError, match="leads outside"):
+        MediaFolder((tmp_path,)).find("../a.mkv")

@@ -68,9 +68,10 @@ EXPECTED: dict[str, tuple[str, str | None, str, dict[str, str]]] = {
     **{f"mvbench/{name}": ("OpenGVLab/MVBench", name, "train", {
         "video": "string", "question": "string", "candidates": "list<string>", "answer": "string"})
        for name in ("action_antonym", "object_shuffle", "egocentric_navigation")},
-    "star": ("zechen-nlp/star_bench", None, "validation", {
+    **{f"star/{name}": ("zechen-nlp/star_bench", name, "validation", {
         "question_id": "string", "question": "string", "video_id": "string", "video": "string", "start": "float64",
-        "end": "float64", "answer": "string", "choices": "list<struct<choice_id:int64,choice:string>>"}),
+        "end": "float64", "answer": "string", "choices": "list<struct<choice_id:int64,choice:string>>"})
+       for name in ("interaction", "sequence", "prediction", "feasibility")},
     "videomme": ("lmms-eval/Video-MME", None, "test", {
         "video_id": "string", "duration": "string", "domain": "string", "sub_category": "string", "url": "string",
         "videoID": "string", "question_id": "string", "task_type": "string", "question": "string",
@@ -147,7 +148,7 @@ def test_the_columns_and_types_are_those_of_the_data_set(world: Path, name: str)
     dataset, config, split, fields = EXPECTED[name]
     rows = load_dataset(str(world / dataset), config)[split]
     assert {field: spelled(feature) for field, feature in rows.features.items()} == fields
-    assert len(rows) == (1 if name.startswith("mvbench") else N)
+    assert len(rows) == (1 if name.startswith(("mvbench", "star")) else N)
 
 
 def test_pictures_are_real_png_and_jpeg_files(world: Path) -> None:
@@ -324,7 +325,7 @@ def test_right_answers_earn_full_marks_from_every_task_file(world: Path) -> None
             sample = known[identity(row)]
             prompt = render(spec.prompt(family.prompts), row)
             assert prompt == render(spec.prompt(family.prompts), sample.row), "training sees the evaluation's prompts"
-            shown = [part for part in build_parts(spec.media, prompt, row, docs.videos) if not isinstance(part, str)]
+            shown = [part for part in build_parts(spec.media, prompt, row, docs.files) if not isinstance(part, str)]
             assert len(shown) == max(1, len(sample.images))
             target = build_target(spec.target, row)
             if spec.scorer == "box":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from mmrope_eval.data.choice_of_rows import Limit
     from mmrope_eval.engine.types import Response
     from mmrope_eval.reference import ReferenceModel, Rounding
 
@@ -48,7 +49,7 @@ def compare(
     data: Path,
     tasks: Sequence[str],
     *,
-    limit: int | None,
+    limit: Limit | None,
     dtype: torch.dtype,
     wide_head: bool = False,
     rounding: Rounding = "transformers",

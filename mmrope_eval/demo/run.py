@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def main(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     folder = Path(args.output)
     models = checkpoints(args.checkpoints, args.variant)
-    result = run(demo_config(models, ensure_world(folder / "world", args.n), folder / "results", args.limit))
+    limit = read_limit(args.limit)
+    result = run(demo_config(models, ensure_world(folder / "world", args.n), folder / "results", limit))
     print_table(sorted(result.folders.values()))
     print(f"\n{NOTE}")
     answered = f"{result.asked} questions asked now" if result.asked else "all answers were kept from before"
@@ -75,9 +77,10 @@ def ensure_world(folder: Path, n: int) -> Path:
     from mmrope_eval.demo.training.recipe import DIFFICULTY
     from mmrope_eval.demo.world import build_world
     from mmrope_eval.demo.world.core import WORLD_VERSION
-    from mmrope_eval.demo.world.writer import MANIFEST
+    from mmrope_eval.demo.world.writer import LAYOUT_VERSION, MANIFEST
 
-    wanted = json.loads(json.dumps({"world": WORLD_VERSION, "n": n, "difficulty": asdict(DIFFICULTY)}))
+    about = {"world": WORLD_VERSION, "layout": LAYOUT_VERSION, "n": n, "difficulty": asdict(DIFFICULTY)}
+    wanted = json.loads(json.dumps(about))
     stamp = folder.with_name(f"{folder.name}.json")
     if not (stamp.is_file() and (folder / MANIFEST).is_file() and json.loads(stamp.read_text()) == wanted):
         print(f"drawing the small world in {folder}", file=sys.stderr)
@@ -86,7 +89,7 @@ def ensure_world(folder: Path, n: int) -> Path:
     return folder
 
 
-def demo_config(models: list[Path], data: Path, output: Path, limit: int | None) -> RunConfig:
+def demo_config(models: list[Path], data: Path, output: Path, limit: Limit | None) -> RunConfig:
     """All columns on the trained checkpoints, under the media policy that they carry (`mm_media`)."""
     from mmrope_eval.engine.options import EngineOptions
     from mmrope_eval.suite.options import RunConfig

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.suite.options import RunConfig
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
     failed = asked = 0
     for family in families:
         checkpoint = ensure_checkpoint(folder / "checkpoints" / family, family)
-        result = run(demo_config(checkpoint, data, folder / "results" / family, args.limit))
+        result = run(demo_config(checkpoint, data, folder / "results" / family, read_limit(args.limit)))
         print(f"\n{family}, tiny, random weights")
         report(result)
         failed, asked = failed + result.failed, asked + result.asked
@@ -51,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def demo_config(checkpoint: Path, data: Path, output: Path, limit: int | None) -> RunConfig:
+def demo_config(checkpoint: Path, data: Path, output: Path, limit: Limit | None) -> RunConfig:
     """All variants and tasks on a tiny checkpoint; media small enough for a processor without a GPU."""
     from mmrope_eval.engine.media_policy import MediaPolicy
     from mmrope_eval.engine.options import EngineOptions

@@ -30,7 +30,7 @@ class MediaCache:
     def __init__(self, directory: Path, max_bytes: int = 20 * 2**30) -> None:
         self.directory = Path(directory)
         self.max_bytes = max_bytes
-        (self.directory / "hashes").mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: str) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:
         """(frames uint8, header) stored under `key`, or None; a damaged entry is removed and counts as missing."""
@@ -61,24 +61,6 @@ class MediaCache:
         except OSError as error:
             _log.warning("could not cache decoded frames in %s: %s", self.directory, error)
 
-    def content_hash(self, path: Path) -> str:
-        """sha256 of a file's content, remembered by its path, size and modification time in nanoseconds."""
-        stat = path.stat()
-        identity = f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
-        memo = self.directory / "hashes" / hashlib.sha256(identity.encode()).hexdigest()
-        try:
-            known = memo.read_text()
-            if len(known) == 64:
-                return known
-        except OSError:
-            pass
-        digest = hash_file(path)
-        try:
-            _write_atomically(memo, digest.encode())
-        except OSError as error:
-            _log.warning("could not remember a content hash in %s: %s", self.directory, error)
-        return digest
-
     def _path(self, key: str) -> Path:
         return self.directory / f"{key}.frames"
 
@@ -100,12 +82,6 @@ class MediaCache:
                 break
             path.unlink(missing_ok=True)
             excess -= size
-
-
-def hash_file(path: Path) -> str:
-    """sha256 of a file's content, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_entry(path: Path) -> tuple[NDArray[np.uint8], dict[str, Any]]:

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrope_eval.engine.media_cache import MediaCache, hash_file
+from mmrope_eval.engine.media_cache import MediaCache
 from mmrope_eval.engine.media_policy import MEDIA_VERSION, MediaError, MediaPolicy, spend_budget
 from mmrope_eval.engine.media_sources import require_regular
 from mmrope_eval.engine.types import MediaFacts, VideoSource
+from mmrope_eval.errors import UserError
+from mmrope_eval.models.files import FileHashes
 
 if TYPE_CHECKING:
     from mmrope_eval.engine.media_frames import FrameIndex
@@ -65,9 +67,9 @@ def load_video(
     """
     require_regular(source.path, "video")
     try:
-        content = cache.content_hash(source.path) if cache else hash_file(source.path)
-    except OSError as error:
-        raise MediaError(f"{source.path}: the video cannot be read ({error.strerror or error}).") from error
+        content = FileHashes().of(source.path)  # one memory for planning and preparing, with a cache of frames or not
+    except UserError as error:
+        raise MediaError(f"{source.path}: the video cannot be read ({error}).") from error
     key = [
         MEDIA_VERSION,
         "video",

@@ -119,6 +119,6 @@ class Failure:
     """A request that produced no answer, and why, in one sentence."""
 
     id: str
-    stage: Literal["media", "prompt", "positions", "engine"]
+    stage: Literal["media", "prompt", "target", "positions", "engine"]
     cause: str
     media: tuple[MediaFacts, ...] = ()

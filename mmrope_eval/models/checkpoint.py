@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import ModelFamily, VisionGeometry
-from mmrope_eval.models.files import FileHashes, cache_home
+from mmrope_eval.models.files import FileHashes
 from mmrope_eval.models.processor import ProcessorSettings, read_processor
 from mmrope_eval.models.rope_config import RopeConfig, read_rope
 from mmrope_eval.models.served import served_folder

@@ -14,15 +14,16 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, TextIO, TypeGuard
+from typing import IO, Any, BinaryIO, TextIO, TypeGuard
 
 import numpy as np
 
+from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.words import one_line
 
@@ -85,11 +86,6 @@ class WeightScan:
     """sha256 of the values alone, of word embeddings and output matrix: are they the same numbers?"""
 
 
-def cache_home() -> Path:
-    """Where what can be made again is kept: `mmrope-eval` in $XDG_CACHE_HOME, by default ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrope-eval"
-
-
 class FileHashes:
     """sha256 of files. A file is read again only when its size or its times have changed.
 
@@ -101,17 +97,33 @@ class FileHashes:
 
     def of(self, path: Path) -> str:
         """sha256 of one file's content, in hexadecimal. Raises `UserError` when it cannot be read."""
-        known = self._recall(path, "")
-        if known is not None and len(known) == 64:
+        return self.of_part(path, "", lambda: hash_file(path))
+
+    def of_part(self, path: Path, part: str, read: Callable[[], str]) -> str:
+        """What `read` gives, the sha256 of a part of a file (a member of an archive, say), remembered as `part`.
+
+        Raises `UserError` when the file cannot be read.
+        """
+        known = self.known(path, part)
+        if known is not None:
             return known
         try:
-            before = self._memory(path, "")
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            before = self._memory(path, part)
+            digest = read()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
-        self._remember(path, "", digest, before)
+        self._remember(path, part, digest, before)
         return digest
+
+    def known(self, path: Path, part: str = "") -> str | None:
+        """The remembered sha256 of a file or a part of it."""
+        found = self._recall(path, part)
+        return found if found is not None and len(found) == 64 else None
+
+    def remember(self, path: Path, digest: str) -> None:
+        """Keep the sha256 of a file that was just written and hashed on the way."""
+        with contextlib.suppress(OSError):
+            self._remember(path, "", digest, self._memory(path, ""))
 
     def combined(self, paths: Iterable[Path], notes: Iterable[str] = ()) -> str:
         """sha256 over the names and contents of several files, and over what was done differently than they say."""
@@ -171,18 +183,40 @@ class FileHashes:
             Path(file.name).replace(before)
 
 
+def hash_file(path: Path, progress: ReadProgress | None = None) -> str:
+    """sha256 of a file's content, in hexadecimal. Raises OSError when it cannot be read."""
+    with path.open("rb") as file:
+        return hash_stream(file, progress)
+
+
+def hash_stream(stream: IO[bytes], progress: ReadProgress | None = None, copy: BinaryIO | None = None) -> str:
+    """sha256 of all that a stream still gives, in hexadecimal; written to `copy` on the way where that is given."""
+    digest = hashlib.sha256()
+    while piece := stream.read(PIECE):
+        digest.update(piece)
+        if copy is not None:
+            copy.write(piece)
+        if progress is not None:
+            progress.add(len(piece))
+    return digest.hexdigest()
+
+
 class ReadProgress:
     """A line on stderr while much is read: at the end of a second, and where stderr is no terminal once."""
 
-    def __init__(self, total: int, files: int, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, total: int, files: int, what: str = "weights", why: str = "hashes, and whether every value is finite",
+        stream: TextIO | None = None,
+    ) -> None:  # fmt: skip
         self._total, self._files, self._stream = total, files, stream or sys.stderr
+        self._what, self._why = what, why
         self._done, self._said, self._began, self._lock = 0, 0.0, time.monotonic(), Lock()
         self._live = total >= WORTH_A_LINE
 
     def __enter__(self) -> ReadProgress:
         if self._live:
-            print(f"reading {self._total / 1e9:.1f} GB of weights in {self._files} files, once: hashes, and whether "
-                  "every value is finite", file=self._stream)  # fmt: skip
+            print(f"reading {self._total / 1e9:.1f} GB of {self._what} in {self._files} files, once: {self._why}",
+                  file=self._stream)  # fmt: skip
         return self
 
     def __exit__(self, *_: object) -> None:

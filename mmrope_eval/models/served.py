@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.files import INDEX, cache_home
+from mmrope_eval.models.files import INDEX
 from mmrope_eval.models.weights import SINGLE, Weights
 
 

@@ -1,7 +1,7 @@
-"""A task's rows, through lmms-eval's own dataset machinery: from the hub, or from an offline mirror of it.
+"""A task's rows, through lmms-eval's own dataset machinery: from this machine's files, else from the hub.
 
-A mirror (`--data-root`) has the hub's own layout, `DIR/org/name/...` with the repository's files as they are, so that
-`hf download` makes one. Public data need no login.
+`--data-root` may be a mirror (`DIR/org/name/...` with the repository's files as they are, so that `hf download` makes
+one), a hub cache, an HF_HOME or VLMEvalKit's LMUData (see `data.places`). Public data need no login.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmrope_eval.data.cache import drop_older, tables_home
+from mmrope_eval.data.media_files import MediaFolder
+from mmrope_eval.data.places import Found, NotHereError, find_split, hub_home, places
+from mmrope_eval.data.tables import TableError
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.files import cache_home
-from mmrope_eval.suite.protocol import SampleError
+from mmrope_eval.suite.protocol import SampleError, expression_fields, template_fields
 from mmrope_eval.suite.registry import PREFIX, Family, TaskSpec, project_dir
-from mmrope_eval.suite.videos import VideoFolder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,66 +33,67 @@ class Docs:
     """The rows of one task: `rows[i]` is a mapping; images are encoded bytes."""
 
     rows: Dataset
-    videos: VideoFolder | None
+    files: MediaFolder
+    """Where the media are that the rows name."""
+    remarks: tuple[str, ...] = ()
+    """What is not as it should be with the files that hold them, each in a sentence."""
 
 
 def mirror_folder(spec: TaskSpec, data_root: Path) -> Path:
-    """Where the task's dataset lies in a mirror."""
+    """Where the task's dataset lies in a mirror that `hf download` makes."""
     return data_root / spec.dataset
 
 
-def hub_folders(spec: TaskSpec) -> list[Path]:
-    """Folders in which huggingface_hub and datasets keep this dataset once it was fetched."""
-    from huggingface_hub import constants
-
-    hub = Path(constants.HF_HUB_CACHE) / f"datasets--{spec.dataset.replace('/', '--')}"
-    datasets = Path(os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets")
-    return [hub, datasets / spec.dataset.replace("/", "___")]
-
-
-def data_folders(spec: TaskSpec, data_root: Path | None) -> list[Path]:
-    """Every folder whose files decide what the task's rows and media are."""
-    if data_root is not None:
-        return [mirror_folder(spec, data_root)]
-    return [*hub_folders(spec), *([media_root(spec, None)] if "video" in spec.media else [])]
+def find_data(spec: TaskSpec, data_root: Path | None) -> Found:
+    """The files of the task's split on this machine. NotHereError says where they were looked for."""
+    configs: Sequence[str | None] = spec.subsets or (spec.subset,)
+    return find_split(spec.dataset, spec.dataset_kwargs.get("revision"), configs, spec.split, data_root)
 
 
 def is_present(spec: TaskSpec, data_root: Path | None) -> bool:
-    """Whether the task's data can be read without a network."""
-    if data_root is not None:
-        return mirror_folder(spec, data_root).is_dir()
-    return any(folder.is_dir() for folder in hub_folders(spec))
+    """Whether the task's rows can be read without a network."""
+    try:
+        find_data(spec, data_root)
+    except NotHereError:
+        return False
+    return True
 
 
 def fetch_command(spec: TaskSpec, data_root: Path | None) -> str:
-    """The exact command that fetches the dataset, or makes it where it is generated."""
+    """The exact command that fetches the task's split, or makes it where it is generated."""
     if spec.generated is not None:
         return f"{spec.generated} --out {shlex.quote(str(data_root or 'DIR'))}"
     revision = f" --revision {spec.dataset_kwargs['revision']}" if "revision" in spec.dataset_kwargs else ""
+    include = "".join(f" --include {shlex.quote(pattern)}" for pattern in spec.files)
     where = f" --local-dir {shlex.quote(str(mirror_folder(spec, data_root)))}" if data_root is not None else ""
-    return f"hf download {spec.dataset} --repo-type dataset{revision}{where}"
+    return f"hf download {spec.dataset} --repo-type dataset{revision}{include}{where}"
 
 
 def require(spec: TaskSpec, data_root: Path | None) -> None:
-    """UserError with the command to run when the dataset is not there and cannot be fetched now."""
-    if is_present(spec, data_root):
+    """UserError with the command to run when the task's rows are not here and cannot be fetched now."""
+    try:
+        find_data(spec, data_root)
         return
+    except NotHereError as error:
+        here = str(error)
     command, make = fetch_command(spec, data_root), "make" if spec.generated else "fetch"
-    if data_root is not None:
-        folder = mirror_folder(spec, data_root)
-        raise UserError(f"Task {spec.name}: the mirror has no folder {folder}; {make} it with: {command}")
+    if data_root is not None or Path(spec.dataset).is_absolute():
+        found = here or f"the mirror has no folder {mirror_folder(spec, data_root or Path('/'))};"
+        raise UserError(f"Task {spec.name}: {found} {make} it with: {command}")
     if spec.generated is not None:
         raise UserError(f"Task {spec.name}: its data are generated; make them with: {command}; then give --data-root.")
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUTHY or not _hub_has(spec):
+    if not _hub_has(spec):
         raise UserError(
             f"Task {spec.name}: dataset {spec.dataset} is not in the local cache and the hub cannot be asked for it; "
-            f"where the hub can be reached, fetch it with: {command}"
+            f"{f'{here} ' if here else ''}Where the hub can be reached, fetch it with: {command}"
         )
 
 
 def _hub_has(spec: TaskSpec) -> bool:
     from huggingface_hub import HfApi
 
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUTHY:
+        return False
     try:
         HfApi().dataset_info(spec.dataset, timeout=10)
     except Exception:  # noqa: BLE001 - a probe: however it fails, the hub cannot be asked
@@ -102,22 +105,73 @@ def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> Docs:
     """The task's rows after its own row recipe, loaded by lmms-eval's TaskManager. UserError when they cannot be."""
     require(spec, data_root)
     task = load_task(spec, data_root, family)
-    return Docs(task.eval_docs, video_folder(spec, data_root))
+    return Docs(task.eval_docs, media_folder(spec, data_root), remarks(spec, data_root))
 
 
-def video_folder(spec: TaskSpec, data_root: Path | None) -> VideoFolder | None:
-    """Where the task's videos lie: in the mirror, or where lmms-eval unpacks the hub's archives."""
-    if "video" not in spec.media:
-        return None
-    return VideoFolder(media_root(spec, data_root), tuple(spec.media.get("folders", (".",))))
+def columns_of(docs: Docs) -> list[str]:
+    """The fields of a row; those that are only attached when a row is read among them."""
+    return list(docs.rows[0]) if len(docs.rows) else list(docs.rows.column_names)
 
 
-def media_root(spec: TaskSpec, data_root: Path | None) -> Path:
-    """The folder below which a task's media files lie."""
-    if data_root is not None:
-        return mirror_folder(spec, data_root).resolve()
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
-    return home / str(spec.dataset_kwargs.get("cache_dir", spec.dataset))
+def missing_columns(spec: TaskSpec, docs: Docs) -> list[str]:
+    """Fields that prompts, target or media of the task use and the data set does not have."""
+    return sorted(needed_columns(spec) - set(columns_of(docs)))
+
+
+def require_columns(spec: TaskSpec, docs: Docs) -> None:
+    """UserError when rows lack a field that the task uses: no sample of it could be right."""
+    lacking = missing_columns(spec, docs)
+    if lacking:
+        raise UserError(f"Task {spec.name}: dataset {spec.dataset} has no column '{lacking[0]}', which the task "
+                        f"uses; it has {', '.join(columns_of(docs))}.")  # fmt: skip
+
+
+def needed_columns(spec: TaskSpec) -> set[str]:
+    """Fields that the task file reads of a row."""
+    needed = {name for text in spec.prompts.values() for name in template_fields(text)}
+    needed |= {name for text in spec.target.values() for name in expression_fields(text)}
+    needed |= {spec.question} if spec.question else set()
+    for key in ("image", "images", "video", "start", "end", "subtitles"):
+        named = spec.media.get(key, [])
+        for name in [named] if isinstance(named, str) else named:
+            needed |= template_fields(name) if "{{" in name else {name}
+    return needed - ({"subtitles"} if "subtitles" in spec.media else set())
+
+
+def remarks(spec: TaskSpec, data_root: Path | None) -> tuple[str, ...]:
+    """What is missing of the split's own files."""
+    try:
+        missing = find_data(spec, data_root).missing_shards
+    except NotHereError:
+        return ()
+    if not missing:
+        return ()
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return (f"a part of the split is not here ({missing[0]}{more}): only the rows of the other files are asked.",)
+
+
+def media_folder(spec: TaskSpec, data_root: Path | None) -> MediaFolder:
+    """Where the task's media are looked for."""
+    return MediaFolder(media_roots(spec, data_root), tuple(spec.media.get("folders", (".",))))
+
+
+def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
+    """The folders below which a task's media may lie, in order.
+
+    Beside its tables; where the data set that shares its videos lies; where lmms-eval unpacks the hub's archives (its
+    `cache_dir`), below `data_root` and below HF_HOME.
+    """
+    roots: list[Path] = []
+    for dataset, revision in ((spec.dataset, spec.dataset_kwargs.get("revision")), (spec.videos_from, None)):
+        if dataset is not None:
+            roots += [place.folder for place in places(dataset, revision, data_root) if place.kind != "arrow"]
+    unpacked = str(spec.dataset_kwargs.get("cache_dir", spec.dataset))
+    shared = [unpacked, *([spec.videos_from.rpartition("/")[2]] if spec.videos_from else [])]
+    homes = [*([data_root] if data_root is not None else []), hub_home()]
+    roots += [home / name for home in homes for name in shared if (home / name).is_dir()]
+    if not roots:
+        roots = [mirror_folder(spec, data_root) if data_root is not None else hub_home() / unpacked]
+    return tuple(dict.fromkeys(root.resolve() for root in roots))
 
 
 def load_task(spec: TaskSpec, data_root: Path | None, family: Family) -> Any:
@@ -136,6 +190,8 @@ def load_task(spec: TaskSpec, data_root: Path | None, family: Family) -> Any:
                         f"fetch it anew with: {fetch_command(spec, data_root)}") from error
     except SampleError as error:
         raise UserError(f"Task {spec.name}: dataset {spec.dataset}, first row: {error}") from error
+    except TableError as error:
+        raise UserError(f"Task {spec.name}: {error} Fetch it anew with: {fetch_command(spec, data_root)}") from error
     except RetryError as error:
         cause = error.last_attempt.exception()
         if isinstance(cause, UserError):
@@ -158,28 +214,49 @@ def task_config(spec: TaskSpec, data_root: Path | None, family: Family) -> dict[
         "lmms_eval_specific_kwargs": {
             "default": {
                 "media": dict(spec.media),
-                "media_root": str(media_root(spec, data_root)),
+                "media_roots": [str(root) for root in media_roots(spec, data_root)],
                 "prompt": spec.prompt(family.prompts),
             }
         },
         "model_specific_target_kwargs": {"default": {**target, "coordinates": family.coordinates}},
     }
-    if data_root is not None:
-        folder = mirror_folder(spec, data_root).resolve()
-        cache = cache_home() / "datasets" / table_state(folder)
-        config |= {"dataset_path": str(folder), "dataset_kwargs": {"cache_dir": str(cache)}}
-    return config
+    try:
+        found = find_data(spec, data_root)
+    except NotHereError:
+        return config  # lmms-eval fetches it from the hub
+    return config | local_config(found)
 
 
-def table_state(folder: Path) -> str:
-    """A hash over the names, sizes and times of a mirror's table files.
+def local_config(found: Found) -> dict[str, Any]:
+    """What makes lmms-eval read the files that were found."""
+    from mmrope_eval.suite.subsets import LocalTask
 
-    `datasets` names the cache of a local folder after its README where that has a card, not after the tables, and
-    would answer with the rows of an older mirror in the same place.
+    parts = {
+        config: {"format": part.format, "files": [str(file) for file in part.files]}
+        for config, part in found.parts.items()
+    }
+    return {"class": LocalTask, "dataset_path": str(found.place.folder), "dataset_name": None,
+            "dataset_kwargs": {"parts": parts, "cache_dir": str(table_cache(found))}}  # fmt: skip
+
+
+def table_cache(found: Found) -> Path:
+    """Where a split's tables are converted to: one folder a place and configuration, in it one a state of the files.
+
+    Copies of earlier states are removed.
     """
-    tables = sorted(p for suffix in ("parquet", "json", "jsonl", "csv") for p in folder.rglob(f"*.{suffix}"))
-    state = [(str(p.relative_to(folder)), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in tables]
-    return hashlib.sha256(repr((str(folder), state)).encode()).hexdigest()[:24]
+    where = hashlib.sha256(repr((str(found.place.folder), list(found.parts))).encode()).hexdigest()[:16]
+    folder = tables_home() / f"{found.place.folder.name}-{where}" / table_state(found)
+    drop_older(folder)
+    return folder
+
+
+def table_state(found: Found) -> str:
+    """A hash over the names, sizes and times of a split's files: another one whenever a file is another."""
+    state = [
+        (config, str(file), (stat := file.stat()).st_size, stat.st_mtime_ns)
+        for config, part in found.parts.items() for file in part.files
+    ]  # fmt: skip
+    return hashlib.sha256(repr(state).encode()).hexdigest()[:24]
 
 
 def quiet_lmms_eval() -> None:

@@ -1,4 +1,4 @@
-"""`mmrope-eval data check` and `data plan`: is a local mirror whole, and which commands make one.
+"""`mmrope-eval data check`: are a task's rows, pictures, videos and right answers whole?
 
 `check` reads every row as a run would (question, target, media), loads every picture by the code that a run uses, and
 decodes the first and the last frame of every video (picturecheck.py has the pictures). `check_before_run` is the cheap
@@ -10,18 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmrope_eval.data.places import NotHereError
 from mmrope_eval.engine.types import ImageSource, Part, VideoSource
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.families import DEFAULT_FAMILY
-from mmrope_eval.suite.data import Docs, fetch_command, load_docs, mirror_folder
+from mmrope_eval.suite.data import Docs, find_data, load_docs, missing_columns
+from mmrope_eval.suite.dataplan import folder_bytes, group_commands, plan_entries, print_plan, print_prune, size_text
 from mmrope_eval.suite.picturecheck import PictureCheck
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.protocol import (
@@ -30,10 +31,10 @@ from mmrope_eval.suite.protocol import (
     build_target,
     check_question,
     render,
-    template_fields,
     with_subtitles,
 )
 from mmrope_eval.suite.registry import Registry, TaskSpec
+from mmrope_eval.suite.targets import check_target
 
 SHOWN = 5
 """How many problems of a task are printed; --json lists all."""
@@ -69,6 +70,8 @@ class TaskReport:
 
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0 fine, 1 something is missing or broken; bad input raises UserError (2)."""
+    if args.action == "prune":
+        return print_prune(args.kinds, args.older_than, args.dry_run, args.json)
     registry = Registry()
     specs = registry.select(args.tasks or ["*"])
     if args.action == "plan":
@@ -97,17 +100,21 @@ def main(args: argparse.Namespace) -> int:
 
 def check_task(spec: TaskSpec, root: Path, load: Any, decode: bool = True) -> TaskReport:
     """Everything about one task's data; never an exception for what is wrong with them."""
-    folder = mirror_folder(spec, root)
-    fetch = fetch_commands(spec, root)
-    if not folder.is_dir():
-        return TaskReport(spec.name, spec.dataset, False, problems=[f"there is no folder {folder}."], fetch=fetch)
-    report = TaskReport(spec.name, spec.dataset, True, folder_bytes(folder), expected=expected_counts(spec, root))
+    fetch = group_commands([spec], root)
+    try:
+        found = find_data(spec, root)
+    except NotHereError as error:
+        cause = str(error) or f"there is no folder {root / spec.dataset}."
+        return TaskReport(spec.name, spec.dataset, False, problems=[cause], fetch=fetch)
+    size = folder_bytes(found.place.folder)
+    report = TaskReport(spec.name, spec.dataset, True, size, expected=expected_counts(spec, root))
     try:
         docs = load(spec)
     except UserError as error:
         report.problems.append(str(error))
     else:
         report.counts = found_counts(spec, docs)
+        report.problems += docs.remarks
         report.missing_columns = missing_columns(spec, docs)
         if not report.missing_columns:
             videos = check_rows(spec, docs, report.problems, decode)
@@ -134,28 +141,6 @@ def found_counts(spec: TaskSpec, docs: Docs) -> dict[str, int]:
         return {"samples": total}
     light = docs.rows.with_format(None).select_columns(["source_row"])
     return {"objects": len(set(light["source_row"])), "expressions": total}
-
-
-def columns_of(docs: Docs) -> list[str]:
-    """The fields of a row; those that are only attached when a row is read among them."""
-    return list(docs.rows[0]) if len(docs.rows) else list(docs.rows.column_names)
-
-
-def missing_columns(spec: TaskSpec, docs: Docs) -> list[str]:
-    """Fields that prompts, target or media of the task use and the data set does not have."""
-    return sorted(needed_columns(spec) - set(columns_of(docs)))
-
-
-def needed_columns(spec: TaskSpec) -> set[str]:
-    """Fields that the task file reads of a row."""
-    needed = {name for text in spec.prompts.values() for name in template_fields(text)}
-    needed |= {name for text in spec.target.values() for name in template_fields("{{" + text + "}}")}
-    needed |= {spec.question} if spec.question else set()
-    for key in ("image", "images", "video", "start", "end", "subtitles"):
-        named = spec.media.get(key, [])
-        for name in [named] if isinstance(named, str) else named:
-            needed |= template_fields(name) if "{{" in name else {name}
-    return needed - ({"subtitles"} if "subtitles" in spec.media else set())
 
 
 def check_rows(spec: TaskSpec, docs: Docs, problems: list[str], decode: bool = True) -> dict[Path, int]:
@@ -185,10 +170,10 @@ def check_rows(spec: TaskSpec, docs: Docs, problems: list[str], decode: bool = T
 
 def read_row(spec: TaskSpec, docs: Docs, index: int) -> tuple[Part, ...]:
     """A row's parts, with its question and its target tried as well. SampleError when one of them is unusable."""
-    row = with_subtitles(spec.media, docs.rows[index], docs.videos)
-    build_target(spec.target, row)
+    row = with_subtitles(spec.media, docs.rows[index], docs.files)
+    check_target(spec.scorer, build_target(spec.target, row))
     check_question(spec.question, row)
-    return build_parts(spec.media, render(spec.prompt("default"), row), row, docs.videos)
+    return build_parts(spec.media, render(spec.prompt("default"), row), row, docs.files)
 
 
 def decode_ends(videos: Mapping[Path, int]) -> list[str]:
@@ -238,106 +223,14 @@ def report_lines(report: TaskReport) -> Iterator[str]:
 
 
 # --------------------------------------------------------------------------------------------------------------
-# Plan
-
-
-@dataclass(frozen=True)
-class PlanEntry:
-    """One data set of a mirror."""
-
-    dataset: str
-    tasks: tuple[str, ...]
-    licence: str | None
-    folder: str
-    present: bool
-    bytes_here: int | None
-    bytes_on_hub: int | None
-    commands: tuple[str, ...]
-
-
-def plan_entries(specs: Sequence[TaskSpec], root: Path, ask_hub: bool = False) -> list[PlanEntry]:
-    """One entry a data set and revision, in the order of the tasks."""
-    by_commands: dict[tuple[str, ...], list[TaskSpec]] = {}
-    for spec in specs:
-        by_commands.setdefault(tuple(fetch_commands(spec, root)), []).append(spec)
-    entries = []
-    for commands, group in by_commands.items():
-        folder = mirror_folder(group[0], root)
-        size = hub_bytes(group[0]) if ask_hub else None
-        ask_hub = ask_hub and size is not None  # an unreachable hub is asked once
-        entries.append(PlanEntry(
-            group[0].dataset, tuple(spec.name for spec in group), group[0].licence, str(folder), folder.is_dir(),
-            folder_bytes(folder) if folder.is_dir() else None, size, commands,
-        ))  # fmt: skip
-    return entries
-
-
-def fetch_commands(spec: TaskSpec, root: Path) -> list[str]:
-    """The commands that put a task's data set into a mirror; the second unpacks its videos."""
-    folder = shlex.quote(str(mirror_folder(spec, root)))
-    commands = [fetch_command(spec, root)]
-    if "video" in spec.media:
-        commands.append(f"find {folder} -name '*.zip' -execdir unzip -n -q {{}} ';'")
-    return commands
-
-
-def hub_bytes(spec: TaskSpec) -> int | None:
-    """How many bytes a data set has on the hub; None when the hub cannot be asked."""
-    from huggingface_hub import HfApi
-
-    try:
-        info = HfApi().dataset_info(
-            spec.dataset, revision=spec.dataset_kwargs.get("revision"), files_metadata=True, timeout=10
-        )
-    except Exception:  # noqa: BLE001 - however it fails, the size stays unknown
-        return None
-    return sum(file.size or 0 for file in info.siblings or ())
-
-
-def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
-    """Print the plan; 0 when every data set has its folder, else 1."""
-    if as_json:
-        print(json.dumps({"datasets": [asdict(entry) for entry in entries]}, indent=2, ensure_ascii=False))
-    else:
-        for entry in entries:
-            here = f"here ({size_text(entry.bytes_here or 0)})" if entry.present else "missing"
-            size = f", {size_text(entry.bytes_on_hub)} on the hub" if entry.bytes_on_hub is not None else ""
-            print(f"# {entry.dataset}: {here}{size}; {', '.join(entry.tasks)}; {entry.licence or 'licence unknown'}")
-            print("\n".join(entry.commands) + "\n")
-        print("# A zip archive is also read as it is; unpacking it saves the cache a copy of every video.")
-    return 0 if all(entry.present for entry in entries) else 1
-
-
-def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def size_text(size: int) -> str:
-    """A size in the largest unit that leaves a number of at least one."""
-    value, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-
-
-# --------------------------------------------------------------------------------------------------------------
 # Before a run
 
 
 def check_before_run(plans: Iterable[TaskPlan]) -> Iterator[str]:
-    """Load every task's rows; one sentence for each task some of whose samples cannot be asked or that is not whole.
-
-    UserError when rows cannot be loaded or lack a field that the task uses: no sample of it could be right.
-    """
+    """Load every task's rows; one sentence for each task some of whose samples cannot be asked or that is not whole."""
     for plan in plans:
         docs, spec = plan.docs.get(), plan.spec
-        lacking = missing_columns(spec, docs)
-        if lacking:
-            raise UserError(f"Task {spec.name}: dataset {spec.dataset} has no column '{lacking[0]}', which the task "
-                            f"uses; it has {', '.join(columns_of(docs))}.")
+        yield from (f"Task {spec.name}: {remark}" for remark in docs.remarks)
         broken = [sample for sample in plan.samples if sample.problem is not None]
         if broken:
             assert broken[0].problem is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.media import MediaError, MediaPolicy, load_image, load_video
 from mmrope_eval.engine.types import ImageSource, MediaFacts, Part, VideoSource
 from mmrope_eval.errors import UserError
@@ -36,7 +37,7 @@ def sample_lines(
     spec: TaskSpec, family: Family, count: int, data_root: Path | None, policy: MediaPolicy | None = None
 ) -> Iterator[str]:
     """The first `count` samples of a task exactly as a checkpoint of `family` is asked: prompt, media facts, target."""
-    plan = Plans([spec], data_root, count).of(family)[spec.name]
+    plan = Plans([spec], data_root, Limit(count, "first")).of(family)[spec.name]
     for sample in plan.samples:
         yield ""
         yield f"{sample.id}  (scorer {spec.scorer}, coordinates {family.coordinates}, prompts {family.prompts})"

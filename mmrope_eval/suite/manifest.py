@@ -36,8 +36,9 @@ def _first_version(names: Sequence[str]) -> str | None:
     return None
 
 
-def scores_file(cell: Cell, entry: Mapping[str, Any]) -> dict[str, Any]:
+def scores_file(cell: Cell, entry: Mapping[str, Any], failed_tasks: Mapping[str, str]) -> dict[str, Any]:
     """scores.json: nothing in it depends on the time or the machine's speed."""
+    failed = {"failed_tasks": dict(failed_tasks)} if failed_tasks else {}
     return {
         "format": results.FORMAT,
         "label": cell.label,
@@ -50,6 +51,7 @@ def scores_file(cell: Cell, entry: Mapping[str, Any]) -> dict[str, Any]:
         "coordinates": cell.family.coordinates,
         "prompts": cell.family.prompts,
         "tasks": entry,
+        **failed,
     }
 
 
@@ -78,7 +80,7 @@ def manifest(
         "family": dataclasses.asdict(cell.family),
         "engine_options": _plain({k: v for k, v in dataclasses.asdict(config.options).items() if k != "policy"}),
         "context": _plain(cell.context),
-        "limit": config.limit,
+        "limit": str(config.limit) if config.limit is not None else None,
         "seed": config.seed,
         "data_root": str(config.data_root.resolve()) if config.data_root is not None else None,
         "tasks": {

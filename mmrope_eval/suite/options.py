@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.models.files import cache_home
+from mmrope_eval.environment import cache_home
 from mmrope_eval.suite.execute import MaxFailures
 
 
@@ -26,7 +27,7 @@ class RunConfig:
     """Names or YAML paths; empty: what each checkpoint says."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     data_root: Path | None = None
-    limit: int | None = None
+    limit: Limit | None = None
     prompts: str | None = None
     coordinates: str | None = None
     max_failures: MaxFailures = field(default_factory=MaxFailures)
@@ -53,7 +54,7 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         variants=tuple(args.variant),
         overrides=args.set,
         data_root=args.data_root,
-        limit=args.limit,
+        limit=read_limit(args.limit),
         prompts=args.prompts,
         coordinates=args.coordinates,
         max_failures=MaxFailures(args.max_failures),

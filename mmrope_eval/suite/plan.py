@@ -8,20 +8,38 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mmrope_eval.data.choice_of_rows import Limit, choose
+from mmrope_eval.data.hashes import ContentHashes
+from mmrope_eval.data.media_files import Located
 from mmrope_eval.engine.media_policy import MediaError
 from mmrope_eval.engine.media_sources import require_regular
-from mmrope_eval.engine.types import Generation, ImageSource, Part, Request, VideoSource
+from mmrope_eval.engine.types import Generation, ImageSource, Request
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.files import FileHashes
 from mmrope_eval.suite.data import Docs
-from mmrope_eval.suite.protocol import SampleError, build_parts, build_target, check_question, render, with_subtitles
+from mmrope_eval.suite.protocol import (
+    Doc,
+    SampleError,
+    build_parts,
+    build_target,
+    check_question,
+    expression_fields,
+    locate_video,
+    render,
+    with_subtitles,
+)
 from mmrope_eval.suite.registry import Family, TaskSpec
+from mmrope_eval.suite.targets import check_target
 
 SEPARATOR = "/"
+
+Stage = Literal["media", "prompt", "target"]
+
+VideoHashes = Mapping[Located, str | UserError]
+"""The sha256 of every video of a plan, or why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +56,7 @@ class Sample:
     """A fingerprint of each source, in order: of an image's bytes, of a video file's content and span."""
     generation: Generation
     target: Mapping[str, Any] | None
-    problem: tuple[Literal["media", "prompt"], str] | None = None
+    problem: tuple[Stage, str] | None = None
     """Stage and cause why the row cannot be asked at all; such a sample is a failure before any engine sees it."""
 
     def content_key(self) -> list[Any]:
@@ -80,33 +98,87 @@ class TaskPlan:
     def request(self, sample: Sample) -> Request:
         """The engine's request for a sample. SampleError when its media are gone since the plan was made."""
         docs = self.docs.get()
-        parts = build_parts(self.spec.media, sample.prompt, docs.rows[sample.index], docs.videos)
+        parts = build_parts(self.spec.media, sample.prompt, docs.rows[sample.index], docs.files)
         return Request(sample.id, parts, sample.generation, sample.system)
 
 
-def plan_samples(
-    spec: TaskSpec, docs: Docs, family: Family, limit: int | None, seed: int = 0
-) -> tuple[Sample, ...]:
-    """The task's first `limit` samples (all without one), exactly that many when the task has them."""
-    count = len(docs.rows) if limit is None else min(limit, len(docs.rows))
+@dataclass(frozen=True)
+class Planned:
+    """A task's samples, and whether they would be the same another time over the same files."""
+
+    samples: tuple[Sample, ...]
+    lasting: bool = True
+    """False where a file could not be read just now."""
+
+
+def plan_samples(spec: TaskSpec, docs: Docs, family: Family, limit: Limit | None, seed: int = 0) -> Planned:
+    """The task's samples under a limit (all without one), in the order of its rows."""
     # Greedy decoding draws nothing, so another seed must not make another response of it.
     generation = dataclasses.replace(spec.generation, seed=seed if spec.generation.temperature > 0 else 0)
-    return tuple(plan_sample(spec, docs, family, index, generation) for index in range(count))
+    rows = chosen_rows(spec, docs, limit)
+    hashes = video_hashes(spec, docs, rows)
+    samples = tuple(plan_sample(spec, docs, family, row, generation, hashes) for row in rows)
+    unread = any(isinstance(found, UserError) for found in hashes.values())
+    # What is in a table stays so while the table is the same; a picture's own file is nobody's to watch.
+    loose = "video" not in spec.media and any(s.problem is not None and s.problem[0] == "media" for s in samples)
+    return Planned(samples, not unread and not loose)
 
 
-def plan_sample(spec: TaskSpec, docs: Docs, family: Family, index: int, generation: Generation) -> Sample:
+def chosen_rows(spec: TaskSpec, docs: Docs, limit: Limit | None) -> list[int]:
+    """The rows that a limit takes, over the groups that the task declares."""
+    count = len(docs.rows)
+    if limit is None or limit.count >= count or limit.how == "first":
+        return choose(limit, spec.name, [None] * count)
+    group = spec.strata or spec.target.get("group")
+    groups = row_values(docs, group) if group else [""] * count
+    units = row_values(docs, spec.together) if spec.together else None
+    where = f"{spec.dataset}/{spec.subset}/{spec.split}"
+    return choose(limit, where, groups, units)
+
+
+def row_values(docs: Docs, expression: str) -> list[str]:
+    """A Jinja expression over every row, as text; "" where it cannot be computed. Reads the fields that it names."""
+    fields = sorted(expression_fields(expression) & set(docs.rows.column_names))
+    light = docs.rows.with_format(None).select_columns(fields)
+
+    def value(row: Doc) -> str:
+        try:
+            return str(build_target({"value": expression}, row)["value"])
+        except SampleError:
+            return ""
+
+    return [value(row) for row in light]
+
+
+def video_hashes(spec: TaskSpec, docs: Docs, rows: Sequence[int]) -> VideoHashes:
+    """The content of every video that the rows show, each read once, many at a time."""
+    if "video" not in spec.media:
+        return {}
+    wanted = []
+    for row in rows:
+        try:
+            wanted.append(locate_video(spec.media, docs.rows[row], docs.files)[0])
+        except Exception:  # noqa: BLE001 - whatever is wrong with a row, plan_sample says it
+            continue
+    return ContentHashes().of_many(wanted)
+
+
+def plan_sample(
+    spec: TaskSpec, docs: Docs, family: Family, index: int, generation: Generation, hashes: VideoHashes
+) -> Sample:
     """One sample. Whatever is wrong with the row, or the task's own code does with it, becomes its `problem`."""
     prompt = ""
     media: tuple[str, ...] = ()
     target: dict[str, Any] | None = None
-    problem: tuple[Literal["media", "prompt"], str] | None = None
+    problem: tuple[Stage, str] | None = None
     try:
-        row = with_subtitles(spec.media, docs.rows[index], docs.videos)
-        target = build_target(spec.target, row)
+        row = with_subtitles(spec.media, docs.rows[index], docs.files)
+        found = build_target(spec.target, row)
+        check_target(spec.scorer, found)
+        target = found
         prompt = render(spec.prompt(family.prompts), row)
         check_question(spec.question, row)
-        parts = build_parts(spec.media, prompt, row, docs.videos)
-        media = tuple(source_fingerprint(part) for part in parts if not isinstance(part, str))
+        media = fingerprints(spec, docs, prompt, row, hashes)
     except SampleError as error:
         problem = (error.stage, str(error))
     except (MediaError, UserError) as error:
@@ -117,6 +189,29 @@ def plan_sample(spec: TaskSpec, docs: Docs, family: Family, index: int, generati
         problem = ("prompt", f"the row cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:300]}).")
     name = f"{spec.name}{SEPARATOR}{index}"
     return Sample(name, spec.name, index, prompt, family.system, media, generation, target, problem)
+
+
+def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: VideoHashes) -> tuple[str, ...]:
+    """Every medium of a row before any policy: sha256 of an image's bytes, or of a video's with the span asked for.
+
+    Raises SampleError for a medium that is not there, MediaError or UserError for one that cannot be read.
+    """
+    if "video" in spec.media:
+        file, start, end = locate_video(spec.media, row, docs.files)
+        found = hashes[file]
+        if isinstance(found, UserError):
+            raise found
+        return (f"{found}@{start}-{end}",)
+    parts = build_parts(spec.media, prompt, row, docs.files)
+    return tuple(image_fingerprint(part) for part in parts if isinstance(part, ImageSource))
+
+
+def image_fingerprint(source: ImageSource) -> str:
+    """sha256 of an image's bytes. Raises MediaError for a path that is no regular file: a pipe would block for ever."""
+    if isinstance(source.data, bytes):
+        return hashlib.sha256(source.data).hexdigest()
+    require_regular(source.data, "image")
+    return ContentHashes().of_located(source.data)
 
 
 def identity(sample: Sample, context: Mapping[str, Any]) -> str:
@@ -137,19 +232,3 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return str(value)
-
-
-def source_fingerprint(part: Part) -> str:
-    """A medium before any policy: sha256 of the image's bytes, or of the video file's with the span asked for.
-
-    Raises MediaError for a path that is no regular file: a pipe would block for ever.
-    """
-    if isinstance(part, ImageSource):
-        if isinstance(part.data, bytes):
-            return hashlib.sha256(part.data).hexdigest()
-        require_regular(part.data, "image")
-        return FileHashes().of(part.data)
-    assert isinstance(part, VideoSource)
-    require_regular(part.path, "video")
-    # Remembered by size and time: hashing a thousand videos at every start would cost minutes.
-    return f"{FileHashes().of(part.path)}@{part.start}-{part.end}"

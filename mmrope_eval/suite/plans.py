@@ -7,68 +7,83 @@ task file over the same data files again, which is what resuming a run does.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import functools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval import __version__
+from mmrope_eval.data.choice_of_rows import Limit
+from mmrope_eval.data.places import NotHereError
 from mmrope_eval.engine.types import Generation
-from mmrope_eval.models.files import cache_home
-from mmrope_eval.suite.data import data_folders, load_docs, require
-from mmrope_eval.suite.plan import LazyDocs, Sample, TaskPlan, digest, plan_samples
+from mmrope_eval.environment import cache_home
+from mmrope_eval.errors import UserError
+from mmrope_eval.suite.data import find_data, load_docs, media_folder, require, require_columns, table_state
+from mmrope_eval.suite.plan import LazyDocs, Planned, Sample, TaskPlan, digest, plan_samples
 from mmrope_eval.suite.registry import Family, TaskSpec, read_yaml
 
-PLANNING_CODE = ("data.py", "plan.py", "plans.py", "protocol.py", "rows.py", "subsets.py", "videos.py")
+PLANNING_ROOMS = ("data", "engine", "models", "suite")
+"""Rooms of the package whose code a plan may depend on."""
 
 
 class Plans:
     """Every task's plan for each family that is asked for; UserError when data are missing."""
 
-    def __init__(self, specs: Sequence[TaskSpec], data_root: Path | None, limit: int | None, seed: int = 0) -> None:
+    def __init__(
+        self, specs: Sequence[TaskSpec], data_root: Path | None, limit: Limit | None, seed: int = 0
+    ) -> None:
         self._specs, self._data_root, self._limit, self._seed = specs, data_root, limit, seed
         self._made: dict[Family, dict[str, TaskPlan]] = {}
+        self.failed: dict[str, str] = {}
+        """Tasks whose rows cannot be read, each with the cause; the others are planned."""
 
     def of(self, family: Family) -> Mapping[str, TaskPlan]:
-        """Plans by task name."""
+        """Plans by task name, without the tasks that failed. UserError when all of them did."""
         if family not in self._made:
             for spec in self._specs:
                 require(spec, self._data_root)  # all missing datasets are known before the first one is loaded
-            self._made[family] = {spec.name: self._plan(spec, family) for spec in self._specs}
+            self._made[family] = {}
+            for spec in self._specs:
+                try:
+                    self._made[family][spec.name] = self._plan(spec, family)
+                except UserError as error:
+                    self.failed[spec.name] = str(error)
+                    if len(self.failed) == len(self._specs):
+                        raise
         return self._made[family]
 
     def _plan(self, spec: TaskSpec, family: Family) -> TaskPlan:
         docs = LazyDocs(lambda: load_docs(spec, self._data_root, family))
-        memo = cache_home() / "plans" / f"{self._key(spec, family)}.json"
-        samples = read_samples(memo)
+        key = self._key(spec, family)
+        memo = cache_home() / "plans" / f"{key}.json"
+        samples = read_samples(memo) if key is not None else None
         if samples is None:
-            samples = plan_samples(spec, docs.get(), family, self._limit, self._seed)
-            if not any(sample.problem for sample in samples):  # a problem may have gone by the next start
+            require_columns(spec, docs.get())
+            made: Planned = plan_samples(spec, docs.get(), family, self._limit, self._seed)
+            samples = made.samples
+            if made.lasting and key is not None:
                 write_samples(memo, samples)
         return TaskPlan(spec, family, samples, docs)
 
-    def _key(self, spec: TaskSpec, family: Family) -> str:
-        files = [signature(folder) for folder in data_folders(spec, self._data_root)]
-        code = [hashlib.sha256((Path(__file__).parent / name).read_bytes()).hexdigest() for name in PLANNING_CODE]
+    def _key(self, spec: TaskSpec, family: Family) -> str | None:
+        """A hash over all that a plan depends on; None where the rows are still to be fetched."""
+        try:
+            tables = table_state(find_data(spec, self._data_root))
+        except NotHereError:
+            return None
+        videos = "video" in spec.media
+        files = list(media_folder(spec, self._data_root).index.state) if videos else []
         wording = dataclasses.asdict(family)
-        return digest([__version__, code, read_yaml(spec.path), wording, self._limit, self._seed, files])
+        return digest([code_state(), read_yaml(spec.path), wording, str(self._limit), self._seed, tables, files])
 
 
-def signature(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and modification time of every file below a folder: changes whenever the data may have."""
-    return sorted(_walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                stat = (Path(root) / name).stat()
-            except OSError:
-                continue  # a lock or temporary file that just went away
-            yield f"{root}/{name}", stat.st_size, stat.st_mtime_ns
+@functools.cache
+def code_state() -> str:
+    """sha256 over the source of everything that makes a plan."""
+    package = Path(__file__).resolve().parents[1]
+    files = sorted(path for room in PLANNING_ROOMS for path in (package / room).rglob("*.py"))
+    return digest([[str(path.relative_to(package)), path.read_text(encoding="utf-8")] for path in files])
 
 
 def read_samples(path: Path) -> tuple[Sample, ...] | None:

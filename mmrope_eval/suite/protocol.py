@@ -17,10 +17,11 @@ from typing import Any, Literal
 
 import jinja2
 
+from mmrope_eval.data.cache import unpack
+from mmrope_eval.data.media_files import Located, MediaFolder, NoSuchFileError
 from mmrope_eval.engine.types import ImageSource, Part, VideoSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
-from mmrope_eval.suite.choice import read_options
-from mmrope_eval.suite.videos import MissingVideoError, VideoFolder
+from mmrope_eval.suite.choice import LETTERS, read_options
 
 Doc = Mapping[str, Any]
 
@@ -28,7 +29,13 @@ Doc = Mapping[str, Any]
 class SampleError(Exception):
     """A dataset row that cannot become a sample; one sentence."""
 
-    stage: Literal["media", "prompt"] = "prompt"
+    stage: Literal["media", "prompt", "target"] = "prompt"
+
+
+class TargetError(SampleError):
+    """The row's right answer cannot be read or scored."""
+
+    stage = "target"
 
 
 class MissingMediumError(SampleError):
@@ -55,6 +62,11 @@ def template_fields(template: str) -> set[str]:
     return meta.find_undeclared_variables(tree) - {node.name for node in asked if isinstance(node, nodes.Name)}
 
 
+def expression_fields(expression: str) -> set[str]:
+    """The row's fields that a Jinja expression reads."""
+    return template_fields("{{" + expression + "}}")
+
+
 def build_target(expressions: Mapping[str, str], doc: Doc) -> dict[str, Any]:
     """Each target field from its Jinja expression; SampleError when one cannot be computed from the row."""
     target = {}
@@ -62,9 +74,10 @@ def build_target(expressions: Mapping[str, str], doc: Doc) -> dict[str, Any]:
         try:
             value = _expression(expression)(**doc)
         except (jinja2.UndefinedError, TypeError, ValueError, LookupError) as error:
-            raise SampleError(f"the target '{name}' cannot be read from the row ({error}).") from error
+            text = " ".join(str(error).split())[:120]
+            raise TargetError(f"the target '{name}' cannot be read from the row ({text}).") from error
         if isinstance(value, jinja2.Undefined):
-            raise SampleError(f"the target '{name}' uses a field the row does not have ({expression}).")
+            raise TargetError(f"the target '{name}' uses a field the row does not have ({expression}).")
         target[name] = value
     return target
 
@@ -75,33 +88,49 @@ def check_question(field: str | None, doc: Doc) -> None:
         raise SampleError(f"the question is empty (field '{field}').")
 
 
-def with_subtitles(media: Mapping[str, Any], doc: Doc, videos: VideoFolder | None) -> Doc:
+def with_subtitles(media: Mapping[str, Any], doc: Doc, files: MediaFolder | None) -> Doc:
     """The row with the text of its subtitle file as `subtitles` where the task wants it; "" when there is no file."""
     if "subtitles" not in media:
         return doc
     try:
-        text = subtitle_text(_find(media["subtitles"], doc, videos).read_text(encoding="utf-8", errors="replace"))
+        file = on_disk(_find(media["subtitles"], doc, files))
+        text = subtitle_text(file.read_text(encoding="utf-8", errors="replace"))
     except MissingMediumError:
         text = ""
     return {**doc, "subtitles": text}
 
 
-def build_parts(media: Mapping[str, Any], prompt: str, doc: Doc, videos: VideoFolder | None) -> tuple[Part, ...]:
+def build_parts(media: Mapping[str, Any], prompt: str, doc: Doc, files: MediaFolder | None) -> tuple[Part, ...]:
     """What the model is given, in reading order. MissingMediumError for a medium that is not there.
 
     Media come first, then the text, as Qwen's own examples order them; with a `placeholder`, every picture comes where
     the prompt first names it.
     """
     if "video" in media:
-        start, end = (doc.get(media[key]) if key in media else None for key in ("start", "end"))
-        return (VideoSource(_find(media["video"], doc, videos), start, end), prompt)
+        file, start, end = locate_video(media, doc, files)
+        return (VideoSource(on_disk(file), start, end), prompt)
     if "placeholder" in media:
-        return interleaved(media["images"], media["placeholder"], prompt, doc)
+        return interleaved(media["images"], media["placeholder"], prompt, doc, files)
     fields = media.get("images", media.get("image", []))
-    return (*(_image(doc, name) for name in ([fields] if isinstance(fields, str) else fields)), prompt)
+    return (*(_image(doc, name, files) for name in ([fields] if isinstance(fields, str) else fields)), prompt)
 
 
-def interleaved(fields: Sequence[str], placeholder: str, prompt: str, doc: Doc) -> tuple[Part, ...]:
+def locate_video(
+    media: Mapping[str, Any], doc: Doc, files: MediaFolder | None
+) -> tuple[Located, float | None, float | None]:
+    """A row's video, as a file or still in its archive, and the span asked for. MissingMediumError without a file."""
+    start, end = (doc.get(media[key]) if key in media else None for key in ("start", "end"))
+    return _find(media["video"], doc, files), start, end
+
+
+def on_disk(file: Located) -> Path:
+    """A medium as a file; one that lies in an archive is unpacked into the cache."""
+    return file if isinstance(file, Path) else unpack(file)
+
+
+def interleaved(
+    fields: Sequence[str], placeholder: str, prompt: str, doc: Doc, files: MediaFolder | None = None
+) -> tuple[Part, ...]:
     """Text and pictures in reading order: `placeholder` with the number n stands for the n-th of `fields`.
 
     A picture is shown once, where it is first named; a later mention stays text. Pictures that the prompt does not
@@ -114,32 +143,36 @@ def interleaved(fields: Sequence[str], placeholder: str, prompt: str, doc: Doc) 
         if piece not in places:
             text += piece
             continue
-        parts += [*([text] if text else []), _image(doc, places.pop(piece))]
+        parts += [*([text] if text else []), _image(doc, places.pop(piece), files)]
         text = ""
     if not parts:
         raise MissingMediumError(f"the prompt names no image ({placeholder.format(1)} ...).")
     return (*parts, text) if text else tuple(parts)
 
 
-def _find(names: str | Sequence[str], doc: Doc, videos: VideoFolder | None) -> Path:
+def _find(names: str | Sequence[str], doc: Doc, files: MediaFolder | None) -> Located:
     """The first file of a field name, a template of the file's name, or a list of these, that is there."""
-    if videos is None:
+    if files is None:
         raise MissingMediumError("the task needs videos, but no folder of videos is known.")
     missing: list[str] = []
     for name in [names] if isinstance(names, str) else names:
         try:
-            return videos.find(render(name, doc) if "{{" in name else str(doc[name]))
-        except MissingVideoError as error:
+            return files.find(render(name, doc) if "{{" in name else str(doc[name]))
+        except NoSuchFileError as error:
             missing.append(str(error))
     raise MissingMediumError(missing[0])
 
 
-def _image(doc: Doc, field: str) -> ImageSource:
+def _image(doc: Doc, field: str, files: MediaFolder | None = None) -> ImageSource:
+    """A picture's bytes, or its file where the row has only a path: one of the data set's own files and no other."""
     value = doc.get(field)
     if isinstance(value, Mapping) and value.get("bytes"):
         return ImageSource(bytes(value["bytes"]))
-    if isinstance(value, Mapping) and value.get("path"):
-        return ImageSource(Path(value["path"]))
+    if isinstance(value, Mapping) and value.get("path") and files is not None:
+        try:
+            return ImageSource(files.own(str(value["path"])))
+        except NoSuchFileError as error:
+            raise MissingMediumError(str(error)) from error
     raise MissingMediumError(f"the row has no image in field '{field}'.")
 
 
@@ -151,11 +184,11 @@ def doc_to_visual(doc: Doc, lmms_eval_specific_kwargs: Mapping[str, Any]) -> lis
     """lmms-eval: decoded RGB pictures, or the path of the video file."""
     from PIL import Image
 
-    media, videos = _media(lmms_eval_specific_kwargs)
+    media, files = _media(lmms_eval_specific_kwargs)
     # Under lmms-eval the pictures go before the text, wherever a placeholder names them.
     prompt = render(lmms_eval_specific_kwargs["prompt"], doc) if "placeholder" in media else ""
     found: list[Any] = []
-    for part in build_parts(media, prompt, doc, videos):
+    for part in build_parts(media, prompt, doc, files):
         if isinstance(part, ImageSource):
             data = io.BytesIO(part.data) if isinstance(part.data, bytes) else part.data
             found.append(Image.open(data).convert("RGB"))
@@ -166,13 +199,13 @@ def doc_to_visual(doc: Doc, lmms_eval_specific_kwargs: Mapping[str, Any]) -> lis
 
 def doc_to_text(doc: Doc, lmms_eval_specific_kwargs: Mapping[str, Any]) -> str:
     """lmms-eval: the prompt."""
-    media, videos = _media(lmms_eval_specific_kwargs)
-    return render(lmms_eval_specific_kwargs["prompt"], with_subtitles(media, doc, videos))
+    media, files = _media(lmms_eval_specific_kwargs)
+    return render(lmms_eval_specific_kwargs["prompt"], with_subtitles(media, doc, files))
 
 
-def _media(kwargs: Mapping[str, Any]) -> tuple[Mapping[str, Any], VideoFolder | None]:
-    media, root = kwargs["media"], kwargs.get("media_root")
-    return media, VideoFolder(Path(root), tuple(media.get("folders", ()))) if root else None
+def _media(kwargs: Mapping[str, Any]) -> tuple[Mapping[str, Any], MediaFolder | None]:
+    media, roots = kwargs["media"], kwargs.get("media_roots")
+    return media, MediaFolder(tuple(map(Path, roots)), tuple(media.get("folders", ()))) if roots else None
 
 
 def doc_to_target(doc: Doc, model_specific_target_kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,6 +245,14 @@ def lettered(options: Any, line: str = "{}. {}") -> str:
     return "\n".join(line.format(letter, text) for letter, text in read_options(options).items())
 
 
+def letter_at(index: Any) -> str:
+    """Jinja filter: the letter of an option by its place from 0. ValueError for what is no place."""
+    text = str(index).strip()
+    if not text.isdecimal() or int(text) >= len(LETTERS):
+        raise ValueError(f"{index!r} is no place in a list of options")
+    return LETTERS[int(text)]
+
+
 def subtitle_text(content: str) -> str:
     """The spoken lines of a SubRip file in order, without numbers, times and markup; a line repeated at once, once."""
     lines: list[str] = []
@@ -227,7 +268,7 @@ def subtitle_text(content: str) -> str:
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    environment.filters |= {"parsed": parsed, "lettered": lettered, "options": read_options}
+    environment.filters |= {"parsed": parsed, "lettered": lettered, "options": read_options, "letter": letter_at}
     return environment
 
 

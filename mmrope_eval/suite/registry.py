@@ -54,6 +54,18 @@ class TaskSpec:
     expected: Mapping[str, int]
     groups: tuple[str, ...] = ()
     """The groups that a whole data set has (sub-tasks, categories), where the number depends on having them all."""
+    subsets: tuple[str, ...] = ()
+    """The configurations over which the rows are spread, where that is more than one."""
+    videos_from: str | None = None
+    """The data set that has the videos, where this one has none."""
+    files: tuple[str, ...] = ()
+    """What of the data set's files on the hub the task needs, as patterns; all of them where this is empty."""
+    bytes: int | None = None
+    """How much that is, about, as the hub's pages said."""
+    strata: str | None = None
+    """A Jinja expression of the group over which a limit spreads its sample, where that is not the target's group."""
+    together: str | None = None
+    """A Jinja expression by which rows count only together, so that a limit takes all or none of them."""
     licence: str | None = None
     """Of the data set, as its authors state it."""
     generated: str | None = None
@@ -195,6 +207,12 @@ def read_task(path: Path) -> TaskSpec:
             dataset_kwargs=raw.get("dataset_kwargs") or {},
             expected=metadata.get("expected", {}),
             groups=tuple(metadata.get("groups") or metadata.get("subsets") or ()),
+            subsets=tuple(metadata.get("subsets") or ()),
+            videos_from=metadata.get("videos_from"),
+            files=tuple(metadata.get("files") or ()),
+            bytes=int(float(metadata["bytes"])) if "bytes" in metadata else None,
+            strata=metadata.get("strata"),
+            together=metadata.get("together"),
             licence=metadata.get("licence"),
             generated=metadata.get("generated"),
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmrope_eval.data.choice_of_rows import recorded_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite import outcome, results, side_by_side
 from mmrope_eval.suite.manifest import task_counts
@@ -95,7 +96,7 @@ def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
     if root is not None and not root.is_dir():
         raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
     specs = Registry().select(run.manifest["tasks"])
-    return Plans(specs, root, run.manifest["limit"], run.manifest["seed"]).of(run.family)
+    return Plans(specs, root, recorded_limit(run.manifest["limit"]), run.manifest["seed"]).of(run.family)
 
 
 def stored_outcomes(run: StoredRun, plans: Mapping[str, TaskPlan]) -> Outcomes:

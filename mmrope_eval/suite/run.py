@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
@@ -52,6 +53,8 @@ class RunResult:
     asked: int
     broken: Mapping[str, str] = field(default_factory=dict)
     """Rows that could not be evaluated at all, each with its cause."""
+    failed_tasks: Mapping[str, str] = field(default_factory=dict)
+    """Tasks whose rows could not be read, each with its cause."""
     notes: tuple[str, ...] = ()
     """What a reader of the scores must know of how the rows were made."""
 
@@ -67,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
         )
         return 1
     report(result)
-    code = 1 if result.failed or result.broken else 0
+    code = 1 if result.failed or result.broken or result.failed_tasks else 0
     if args.scorer == "stock":
         from mmrope_eval.suite.rescore import compare_runs, read_run
 
@@ -88,6 +91,8 @@ def report(result: RunResult) -> None:
         )
     for label, cause in result.broken.items():
         print(f"{label} failed: {cause}")
+    for task, cause in result.failed_tasks.items():
+        print(f"{task} was not asked: {cause}")
     finished = [folder for label, folder in result.folders.items() if label in result.rows]
     for line in (
         *results.remarks(result.rows),
@@ -141,14 +146,17 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
         for number, cell in enumerate(rows.cells, 1):
             print(f"[{number}/{len(rows.cells)}] {cell.label}: {announcement(cell)}", file=sys.stderr)
             try:
-                entry, bad, new = run_cell(config, cell, plans.of(cell.family), holder)
+                planned = plans.of(cell.family)
+                for task, cause in plans.failed.items():
+                    print(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
+                entry, bad, new = run_cell(config, cell, planned, holder, plans.failed)
             except (RowError, EngineDiedError) as error:
                 holder.close()
                 broken[cell.label] = _failed(FailedRow(cell.label, cell.folder, str(error)), error)
                 continue
             entries[cell.label] = entry
             failed, asked = failed + bad, asked + new
-    return RunResult(entries, rows.folders, failed, asked, broken, notes(rows.cells))
+    return RunResult(entries, rows.folders, failed, asked, broken, plans.failed, notes(rows.cells))
 
 
 def announcement(cell: Cell) -> str:
@@ -177,9 +185,16 @@ def _failed(row: FailedRow, error: BaseException | None = None) -> str:
 
 
 def run_cell(
-    config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder: EngineHolder
+    config: RunConfig,
+    cell: Cell,
+    plans: Mapping[str, TaskPlan],
+    holder: EngineHolder,
+    failed_tasks: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Mapping[str, Any], int, int]:
-    """Ask what is missing, then score and write one cell: its scores by task, failed samples, samples asked now."""
+    """Ask what is missing, then score and write one cell: its scores by task, failed samples, samples asked now.
+
+    `failed_tasks`, whose rows could not be read, are recorded with their causes.
+    """
     timings = Timings()
     with ResponseStore(cell.folder / "responses.sqlite") as store:
         work = remaining(cell, plans, store)
@@ -199,7 +214,7 @@ def run_cell(
         raise RuntimeError(f"{len(lost)} samples came back with neither answer nor failure, the first is {lost[0]}")
     scored = outcome.score_cell(plans, outcomes)
     entry = outcome.entries(plans, scored)
-    outcome.write_cell(cell.folder, scores_file(cell, entry), scored)
+    outcome.write_cell(cell.folder, scores_file(cell, entry, failed_tasks), scored)
     results.write_json(cell.folder / "manifest.json", manifest(config, cell, plans, entry, timings))
     return entry, sum(isinstance(result, Failure) for result in outcomes.values()), len(work.pending)
 

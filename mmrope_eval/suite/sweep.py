@@ -268,7 +268,8 @@ class Sweep:
         """Write sweep.json."""
         config = {"title": self.config.title, "file": str(self.config.path), "contexts": self.config.contexts,
                   "train_context": self.config.train_context, "scaling": self.config.scaling,
-                  "frames": dataclasses.asdict(self.config.frames), "limit": self.run.limit,
+                  "frames": dataclasses.asdict(self.config.frames),
+                  "limit": str(self.run.limit) if self.run.limit is not None else None,
                   "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
         content = {"format": FORMAT, "command": list(self.run.command), **config, "points": self.points_done}
         results.write_json(self.run.output / RECORD, content)

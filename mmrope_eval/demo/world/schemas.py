@@ -8,11 +8,11 @@ file name, as the hub's copy has it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from mmrope_eval.demo.world.core import Sample
-from mmrope_eval.demo.world.shows import MVBENCH
+from mmrope_eval.demo.world.shows import MVBENCH, STAR
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -38,6 +38,10 @@ class Table:
     video: str | None = None
     """The field that names the video."""
     video_folder: str = "."
+    video_dataset: str | None = None
+    """The data set that holds the videos, where it is another one."""
+    configs: Mapping[str, str] = field(default_factory=dict)
+    """Kind of sample -> configuration, where the rows are spread over several; each has a folder of its name."""
 
     @property
     def path(self) -> str:
@@ -207,7 +211,8 @@ TABLES: Final[dict[str, Table]] = {
     "chartqa": Table("lmms-lab-encoder/ChartQA", "test", CHARTQA_FIELDS),
     "mvbench": Table("OpenGVLab/MVBench", "train", MVBENCH_FIELDS, folder="json", video="video"),
     "star": Table(
-        "zechen-nlp/star_bench", "validation", STAR_FIELDS, video="video", video_folder="Charades_v1_480"
+        "zechen-nlp/star_bench", "validation", STAR_FIELDS, video="video", video_folder="Charades_v1_480",
+        video_dataset="lmms-eval/charades_sta", configs={kind: kind.lower() for kind in STAR},
     ),
     "videomme": Table(
         "lmms-eval/Video-MME", "test", VIDEOMME_FIELDS, config="videomme", folder="videomme",
@@ -231,7 +236,7 @@ TABLES: Final[dict[str, Table]] = {
 
 
 def video_path(column: str, sample: Sample) -> str:
-    """Where a sample's video lies within the data set's folder."""
+    """Where a sample's video lies within the folder of the data set that holds the videos."""
     table = TABLES[column]
     name = str(sample.row[table.video or ""])
     folder = MVBENCH[sample.kind][0] if column == "mvbench" else table.video_folder

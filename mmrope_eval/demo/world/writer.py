@@ -21,6 +21,9 @@ from mmrope_eval.demo.world.shows import MVBENCH
 from mmrope_eval.errors import UserError
 
 MANIFEST: Final = "world.json"
+LAYOUT_VERSION: Final = 2
+"""Raised when files lie elsewhere than before, with the same content: STAR has its four configurations from 2 on."""
+
 SUBTITLED: Final = 4
 """Of five VideoMME videos, how many have subtitles; in the real data set 744 of 900 have."""
 
@@ -37,7 +40,8 @@ def build_world(
 
     The layout is that of a mirror: `out/ORGANISATION/NAME/...`, which `--data-root out` reads. A row is what the data
     set counts: an object with all its expressions in RefCOCO, a question elsewhere. MVBench has `n` rows over its 20
-    sub-tasks, and at least one each. `world.json` says what was written. The same arguments give the same bytes.
+    sub-tasks and STAR over its four types, and at least one each. `world.json` says what was written. The same
+    arguments give the same bytes.
     Raises UserError for an unknown column, for n < 1 and for a folder that holds something else.
     """
     names = tuple(columns or COLUMNS)
@@ -54,7 +58,7 @@ def build_world(
     for dataset in datasets:
         columns_of = [name for name in COLUMNS if TABLES[name].dataset == dataset]
         for name in columns_of:
-            rows = _write_column(out / dataset, name, n, seed, difficulty)
+            rows = _write_column(out, name, n, seed, difficulty)
             table = TABLES[name]
             where = {"dataset": dataset, "config": table.config, "split": table.split}
             written[name] = {**where, "rows": rows, "seed": seed, "difficulty": asdict(difficulty)}
@@ -71,8 +75,13 @@ def _make_room(out: Path, datasets: Sequence[str]) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise UserError(f"{out} holds something other than a miniature world; name a new or an empty folder.")
     for dataset in datasets:
-        if (out / dataset).is_dir():
-            shutil.rmtree(out / dataset)
+        # Videos that another data set keeps here stay: their names are not those of this one's.
+        lent = [t.video_folder for t in TABLES.values() if t.video_dataset == dataset]
+        for path in sorted((out / dataset).glob("*")):
+            if path.is_dir() and path.name not in lent:
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
     out.mkdir(parents=True, exist_ok=True)
 
 
@@ -84,14 +93,15 @@ def eval_samples(column: str, seed: int, difficulty: Difficulty) -> Iterator[lis
         serial += 1
 
 
-def _write_column(folder: Path, column: str, n: int, seed: int, difficulty: Difficulty) -> int:
+def _write_column(out: Path, column: str, n: int, seed: int, difficulty: Difficulty) -> int:
     table = TABLES[column]
-    wanted = max(n, len(MVBENCH)) if column == "mvbench" else n
+    folder, videos = out / table.dataset, out / (table.video_dataset or table.dataset)
+    wanted = max(n, len(MVBENCH) if column == "mvbench" else len(table.configs))
     rows: list[tuple[str, dict[str, Any]]] = []
     for serial, samples in enumerate(eval_samples(column, seed, difficulty)):
         first = samples[0]
         if first.clip is not None:
-            write_video(folder / video_path(column, first), first.clip)
+            write_video(videos / video_path(column, first), first.clip)
             if column == "videomme" and serial % 5 < SUBTITLED:
                 path = folder / "subtitle" / f"{first.row['videoID']}.srt"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +113,9 @@ def _write_column(folder: Path, column: str, n: int, seed: int, difficulty: Diff
     if column == "mvbench":
         for name in MVBENCH:
             _write_json(folder / "json" / f"{name}.json", [fields for kind, fields in rows if kind == name])
-    else:
+    for kind, config in table.configs.items():
+        write_parquet(folder / config / Path(table.path).name, table, [fields for k, fields in rows if k == kind])
+    if column != "mvbench" and not table.configs:
         write_parquet(folder / table.path, table, [fields for _, fields in rows])
     return len(rows)
 
@@ -184,6 +196,8 @@ def write_card(folder: Path, tables: Sequence[Table]) -> None:
     for table in tables:
         if table.folder == "json":
             configs |= {name: [(table.split, f"json/{name}.json")] for name in MVBENCH}
+        elif table.configs:
+            configs |= {name: [(table.split, f"{name}/{Path(table.path).name}")] for name in table.configs.values()}
         else:
             configs.setdefault(table.config, []).append((table.split, table.path))
     lines = ["---", "configs:"]

@@ -1,0 +1,87 @@
+"""sha256 of media, each read once: many at a time, remembered, also those that still lie inside an archive."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.models.files import FileHashes, ReadProgress, hash_file, hash_stream
+
+if TYPE_CHECKING:
+    from mmrope_eval.data.media_files import Located, Member
+
+WORKERS = 8
+"""Files read at a time: sha256 leaves the interpreter's lock, and network file systems answer many at once."""
+
+
+_SUSPICIOUS: Final = 64 * 2**20
+_MOST_TIMES: Final = 50
+"""Media hardly shrink in an archive: a large member that grows by more than this when unpacked is a bomb."""
+
+
+class ContentHashes:
+    """sha256 of what lies in files and in archives; one memory for planning, preparing and checking."""
+
+    def __init__(self, files: FileHashes | None = None) -> None:
+        self._files = files or FileHashes()
+
+    def of_located(self, found: Located, progress: ReadProgress | None = None) -> str:
+        """sha256 of one file's or member's content, in hexadecimal. Raises `UserError` when it cannot be read."""
+        if isinstance(found, Path):
+            return self._files.of_part(found, "", lambda: hash_file(found, progress))
+        return self._files.of_part(found.archive, _part(found), lambda: hash_member(found, progress))
+
+    def of_many(self, wanted: Iterable[Located], stream: TextIO | None = None) -> Mapping[Located, str | UserError]:
+        """sha256 of each, those not remembered read in parallel with a line of progress; or why one cannot be read."""
+        unique = list(dict.fromkeys(wanted))
+        unknown = [found for found in unique if not self._knows(found)]
+        total = sum(_size(found) for found in unknown)
+        why = "by their content answers are known again"
+
+        def read(found: Located) -> str | UserError:
+            try:
+                return self.of_located(found, progress)
+            except UserError as error:
+                return error
+
+        with (
+            ReadProgress(total, len(unknown), "media", why, stream) as progress,
+            ThreadPoolExecutor(min(WORKERS, 2 * (os.cpu_count() or 1))) as pool,
+        ):
+            return dict(zip(unique, pool.map(read, unique), strict=True))
+
+    def _knows(self, found: Located) -> bool:
+        if isinstance(found, Path):
+            return found.is_file() and self._files.known(found) is not None
+        return found.archive.is_file() and self._files.known(found.archive, _part(found)) is not None
+
+
+def hash_member(member: Member, progress: ReadProgress | None = None, copy: BinaryIO | None = None) -> str:
+    """sha256 of a file inside a zip archive, written to `copy` on the way. Raises OSError for one that is damaged."""
+    try:
+        with zipfile.ZipFile(member.archive) as archive:
+            packed = archive.getinfo(member.name).compress_size
+            if member.size > _SUSPICIOUS and member.size > _MOST_TIMES * packed:
+                raise OSError(f"{member.name} in it grows from {packed} to {member.size} bytes: that is no video")
+            with archive.open(member.name) as stream:
+                return hash_stream(stream, progress, copy)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError) as error:
+        raise OSError(f"{member.name} in it is damaged: {' '.join(str(error).split())}") from error
+
+
+def _part(member: Member) -> str:
+    name = f"{member.name}\n{member.size}\n{member.checksum}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(name).hexdigest()[:32]
+
+
+def _size(found: Located) -> int:
+    if isinstance(found, Path):
+        return found.stat().st_size if found.is_file() else 0
+    return found.size

@@ -1,0 +1,191 @@
+"""Finding a data set's media by name anywhere below some folders, unpacked or still inside zip archives."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from mmrope_eval.data.hashes import ContentHashes
+
+_LEFT_OUT: Final = (".cache", ".git", "blobs", ".locks", ".no_exist")
+"""Folders of huggingface_hub that hold the same files under other names, or unfinished ones."""
+
+
+_COMMON: Final = frozenset({"video", "videos", "image", "images", "data", "train", "val", "validation", "test"})
+"""Folder names that say nothing about where a file is from."""
+
+
+class NoSuchFileError(Exception):
+    """A file that is nowhere below the folders; one sentence."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file inside a zip archive."""
+
+    archive: Path
+    name: str
+    size: int
+    checksum: int
+    """CRC-32 of its content, as the archive says."""
+
+
+Located = Path | Member
+
+
+@dataclass(frozen=True)
+class MediaFolder:
+    """The media of one data set: `roots` in order of preference, `folders` below each where they usually lie."""
+
+    roots: tuple[Path, ...]
+    folders: tuple[str, ...] = (".",)
+
+    def find(self, name: str) -> Located:
+        """The file that a name in a data set means. NoSuchFileError when there is none, or no telling which.
+
+        In the usual folders a name is a path. Elsewhere files are known by their base name, and of several the one
+        whose path agrees most with the name is taken; one that agrees in no folder that the name gives is not meant by
+        it. A name that leads outside (absolute, or with `..`) is refused: it comes from a data file.
+        """
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise NoSuchFileError(f"the file name '{name}' leads outside {self.roots[0]}.")
+        for root in self.roots:
+            for folder in self.folders or (".",):
+                path = root / folder / name
+                if path.is_file():
+                    return path
+        wanted = PurePosixPath(name).parts
+        named = self.index.files.get(wanted[-1] if wanted else "", ())
+        ranked = [(_fit(found, wanted), found) for found in named if _may_mean(found, wanted)]
+        if not ranked:
+            raise NoSuchFileError(self._absent(name, named))
+        best = max(fit for fit, _ in ranked)
+        alike = [found for fit, found in ranked if fit == best]
+        if len({content_key(found) for found in alike}) > 1:
+            shown = " and ".join(str(_path(found)) for found in alike[:2])
+            raise NoSuchFileError(f"several different files are called '{name}': {shown}.")
+        return alike[0]
+
+    def own(self, name: str) -> Path:
+        """A file by the path that a row of the data set gives: below the roots, whatever links lead there.
+
+        NoSuchFileError for one that lies elsewhere, or is not there.
+        """
+        given = Path(name)
+        tried = [given] if given.is_absolute() else [root / given for root in self.roots]
+        for path in tried:
+            lexical = Path(os.path.normpath(path))
+            inside = any(p.is_relative_to(root) for p in (lexical, path.resolve()) for root in self.roots)
+            if inside and path.exists():
+                return path
+        if given.is_absolute() or ".." in given.parts:
+            raise NoSuchFileError(f"the file '{name}' lies outside {self.roots[0]}, or is not there.")
+        found = self.find(name)
+        if not isinstance(found, Path):
+            raise NoSuchFileError(f"the file '{name}' lies inside {found.archive}; unpack it.")
+        return found
+
+    @cached_property
+    def index(self) -> MediaIndex:
+        """All files below the roots."""
+        return build_index(self.roots)
+
+    def _absent(self, name: str, others: Sequence[Located]) -> str:
+        text = f"the file '{name}' is not below {' or '.join(map(str, self.roots))}, nor in a zip archive there"
+        if others:
+            text += f" ({_path(others[0])} has its name, in another folder)"
+        if self.index.broken:
+            text += f"; {self.index.broken[0]} cannot be read as a zip archive"
+        return text + "."
+
+
+@dataclass(frozen=True)
+class MediaIndex:
+    """What lies below some folders."""
+
+    files: dict[str, list[Located]]
+    """By base name, files before members of archives."""
+    broken: tuple[Path, ...]
+    """Archives that cannot be read: unfinished downloads, mostly."""
+    state: tuple[tuple[str, int, int], ...]
+    """Path, size in bytes and time of change in nanoseconds of every file: another one whenever a file is another."""
+
+
+def build_index(roots: Sequence[Path]) -> MediaIndex:
+    """Walk the folders once; links are followed, each folder is entered once."""
+    files: dict[str, list[Located]] = {}
+    members: dict[str, list[Located]] = {}
+    state, broken = [], []
+    for path in _walk(roots):
+        try:
+            stat = path.stat()
+        except OSError:
+            continue  # a link to nowhere, or a temporary file that just went away
+        state.append((str(path), stat.st_size, stat.st_mtime_ns))
+        if path.suffix.lower() != ".zip":
+            files.setdefault(path.name, []).append(path)
+            continue
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+            broken.append(path)
+            continue
+        for entry in entries:
+            if not entry.is_dir():
+                member = Member(path, entry.filename, entry.file_size, entry.CRC)
+                members.setdefault(PurePosixPath(entry.filename).name, []).append(member)
+    for name, found in members.items():
+        files.setdefault(name, []).extend(found)
+    return MediaIndex(files, tuple(broken), tuple(state))
+
+
+def _walk(roots: Sequence[Path]) -> Iterator[Path]:
+    entered: set[tuple[int, int]] = set()
+    for root in roots:
+        for folder, folders, names in os.walk(root, followlinks=True):
+            stat = Path(folder).stat()
+            if (stat.st_dev, stat.st_ino) in entered:
+                folders.clear()
+                continue
+            entered.add((stat.st_dev, stat.st_ino))
+            folders[:] = sorted(name for name in folders if name not in _LEFT_OUT)
+            yield from (Path(folder) / name for name in sorted(names) if not name.endswith((".incomplete", ".lock")))
+
+
+def _fit(found: Located, wanted: Sequence[str]) -> tuple[int, int]:
+    """How well a path agrees with a name: equal parts from the end, then folders of the name that it has at all.
+
+    An archive counts as a folder of its own name, as `star.zip` with `Charades/a.mp4` for `star/Charades/a.mp4`.
+    """
+    parts = _path(found).parts
+    same = 0
+    while same < min(len(parts), len(wanted)) and parts[-1 - same] == wanted[-1 - same]:
+        same += 1
+    return same, len(set(wanted[:-1]) & set(parts[:-1]))
+
+
+def _may_mean(found: Located, wanted: Sequence[str]) -> bool:
+    """Whether a file of the right base name may be the one: the name's folders, if any, must say the same source.
+
+    CLEVRER and the Perception Test number their videos alike, so `perception/videos/video_1.mp4` is no file of a folder
+    that is called `videos` as well but lies elsewhere.
+    """
+    if len(wanted) == 1:
+        return True
+    parts = set(_path(found).parts[:-1])
+    return wanted[0] in parts or bool(parts & set(wanted[:-1]) - _COMMON)
+
+
+def _path(found: Located) -> Path:
+    return found if isinstance(found, Path) else found.archive.with_suffix("") / found.name
+
+
+def content_key(found: Located) -> str:
+    """What tells two files of one name apart without reading more than is needed: their content's sha256."""
+    return ContentHashes().of_located(found)

@@ -1,0 +1,206 @@
+"""`mmrope-eval data plan` and `data prune`: the commands that make a mirror, and what the cache holds."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mmrope_eval.data import cache
+from mmrope_eval.data.places import NotHereError
+from mmrope_eval.errors import UserError
+from mmrope_eval.suite.data import fetch_command, find_data, media_roots, mirror_folder
+from mmrope_eval.suite.registry import Registry, TaskSpec
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".mpg", ".flv", ".wmv", ".zip"})
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """One data set of a mirror: what it is for, how much of it is here, and the commands that fetch the rest."""
+
+    dataset: str
+    tasks: tuple[str, ...]
+    licence: str | None
+    folder: str
+    present: bool
+    """Whether rows, and where the tasks need them videos, are here."""
+    lacking: str | None
+    """What is not here, in a clause."""
+    bytes_here: int | None
+    bytes_on_hub: int | None
+    """Of what the commands fetch; about, where the hub was not asked."""
+    commands: tuple[str, ...]
+
+
+def plan_entries(specs: Sequence[TaskSpec], root: Path, ask_hub: bool = False) -> list[PlanEntry]:
+    """One entry a data set and revision, in the order of the tasks; data sets that only lend videos come with them."""
+    groups: dict[tuple[str, str | None], list[TaskSpec]] = {}
+    for spec in specs:
+        groups.setdefault((spec.dataset, spec.dataset_kwargs.get("revision")), []).append(spec)
+    entries = []
+    for group in groups.values():
+        entry = _entry(group, root, ask_hub)
+        ask_hub = ask_hub and entry.bytes_on_hub is not None  # an unreachable hub is asked once
+        entries.append(entry)
+    lenders = dict.fromkeys(spec.videos_from for spec in specs if spec.videos_from)
+    known = Registry().tasks.values()
+    for lender in lenders:
+        if lender and lender not in {entry.dataset for entry in entries}:
+            users = [spec for spec in specs if spec.videos_from == lender]
+            owners = [spec for spec in known if spec.dataset == lender]
+            entries.append(_lender_entry(lender, owners, users, root))
+    return entries
+
+
+def _entry(group: Sequence[TaskSpec], root: Path, ask_hub: bool) -> PlanEntry:
+    first = group[0]
+    folder = mirror_folder(first, root)
+    lacking = next((text for spec in group if (text := lacks(spec, root)) is not None), None)
+    here = folder_bytes(folder) if folder.is_dir() else None
+    size = hub_bytes(first) if ask_hub else known_bytes(group)
+    return PlanEntry(
+        first.dataset, tuple(spec.name for spec in group), first.licence, str(folder), lacking is None, lacking, here,
+        size, tuple(dict.fromkeys(group_commands(group, root))),
+    )  # fmt: skip
+
+
+def _lender_entry(lender: str, owners: Sequence[TaskSpec], users: Sequence[TaskSpec], root: Path) -> PlanEntry:
+    lacking = next((text for spec in users if (text := _lacks_videos(spec, root)) is not None), None)
+    folder = root / lender
+    licence = owners[0].licence if owners else None
+    commands = group_commands(owners, root) if owners else [
+        f"hf download {lender} --repo-type dataset --local-dir {shlex.quote(str(folder))}", unzip_command(folder)
+    ]  # fmt: skip
+    return PlanEntry(
+        lender, tuple(f"videos of {spec.name}" for spec in users), licence, str(folder), lacking is None, lacking,
+        folder_bytes(folder) if folder.is_dir() else None, known_bytes(owners), tuple(commands),
+    )  # fmt: skip
+
+
+def lacks(spec: TaskSpec, root: Path) -> str | None:
+    """What a task's data lack, in a clause; None when its rows can be read and it finds videos where it needs them."""
+    try:
+        found = find_data(spec, root)
+    except NotHereError as error:
+        return str(error).rstrip(".") or f"there is no folder {mirror_folder(spec, root)}"
+    if found.missing_shards:
+        return f"{len(found.missing_shards)} files of the split are not here ({found.missing_shards[0]})"
+    return _lacks_videos(spec, root) if spec.videos_from is None else None
+
+
+def _lacks_videos(spec: TaskSpec, root: Path) -> str | None:
+    if "video" not in spec.media:
+        return None
+    roots = [folder for folder in media_roots(spec, root) if folder.is_dir()]
+    if any(path.suffix.lower() in VIDEO_SUFFIXES for folder in roots for path in folder.rglob("*")):
+        return None
+    return f"there are no videos below {' or '.join(map(str, media_roots(spec, root)))}"
+
+
+def group_commands(group: Sequence[TaskSpec], root: Path) -> list[str]:
+    """The commands that put the splits of several tasks of one data set into a mirror."""
+    first = group[0]
+    folder = mirror_folder(first, root)
+    if first.generated is not None:
+        return [fetch_command(first, root)]
+    whole = any(not spec.files for spec in group)
+    patterns = [] if whole else list(dict.fromkeys(name for spec in group for name in spec.files))
+    revision = f" --revision {first.dataset_kwargs['revision']}" if "revision" in first.dataset_kwargs else ""
+    wanted = ["README.md", *patterns] if patterns else []
+    include = "".join(f" --include {shlex.quote(pattern)}" for pattern in wanted)
+    command = (f"hf download {first.dataset} --repo-type dataset{revision}{include} "
+               f"--local-dir {shlex.quote(str(folder))}")  # fmt: skip
+    videos = any("video" in spec.media and spec.videos_from is None for spec in group)
+    return [command, *([unzip_command(folder)] if videos else [])]
+
+
+def unzip_command(folder: Path) -> str:
+    """Unpacks every archive beside itself, also where the folder or the archive is a link; fails when one fails."""
+    script = 'for z do unzip -n -q "$z" -d "$(dirname "$z")" || exit 1; done'
+    return f"find -L {shlex.quote(str(folder))} -name '*.zip' -exec sh -c '{script}' sh {{}} +"
+
+
+def known_bytes(group: Sequence[TaskSpec]) -> int | None:
+    """About how much the commands fetch, by the task files; None where one of them does not say."""
+    sizes = {spec.files or (spec.dataset,): spec.bytes for spec in group}
+    if not sizes or any(size is None for size in sizes.values()):
+        return None
+    return sum(size or 0 for size in sizes.values())
+
+
+def hub_bytes(spec: TaskSpec) -> int | None:
+    """How many bytes a data set has on the hub; None when the hub cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().dataset_info(
+            spec.dataset, revision=spec.dataset_kwargs.get("revision"), files_metadata=True, timeout=10
+        )
+    except Exception:  # noqa: BLE001 - however it fails, the size stays unknown
+        return None
+    return sum(file.size or 0 for file in info.siblings or ())
+
+
+def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
+    """Print the plan; 0 when everything is here, else 1."""
+    if as_json:
+        print(json.dumps({"datasets": [asdict(entry) for entry in entries]}, indent=2, ensure_ascii=False))
+        return 0 if all(entry.present for entry in entries) else 1
+    for entry in entries:
+        here = size_text(entry.bytes_here or 0)
+        state = f"here ({here})" if entry.present else f"incomplete ({here})" if entry.bytes_here else "missing"
+        size = f", about {size_text(entry.bytes_on_hub)} to fetch" if entry.bytes_on_hub is not None else (
+            ", size unknown (--sizes asks the hub)" if not entry.present else "")  # fmt: skip
+        licence = entry.licence or "licence unknown"
+        print(f"# {entry.dataset}: {state}{'' if entry.present else size}; {', '.join(entry.tasks)}; {licence}")
+        if entry.lacking:
+            print(f"#   {entry.lacking}")
+        lead = "# " if entry.present else ""  # what is here needs no command, but may be wanted elsewhere
+        print("\n".join(f"{lead}{command}" for command in entry.commands) + "\n")
+    missing = [entry for entry in entries if not entry.present]
+    known = [entry.bytes_on_hub for entry in missing if entry.bytes_on_hub is not None]
+    if missing:
+        unknown = len(missing) - len(known)
+        more = f", and {unknown} of unknown size" if unknown else ""
+        print(f"# to fetch: {len(missing)} data sets, about {size_text(sum(known))}{more}")
+    print("# A zip archive is also read as it is; each of its videos is then copied into the cache when it is asked.")
+    return 1 if missing else 0
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def size_text(size: int) -> str:
+    """A size in the largest unit that leaves a number of at least one."""
+    value, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def print_prune(kinds: Sequence[str], days: float, dry_run: bool, as_json: bool) -> int:
+    """Remove (or with `dry_run` count) what the cache holds; UserError for a kind that there is not."""
+    unknown = [kind for kind in kinds if kind not in cache.KINDS]
+    if unknown:
+        raise UserError(f"The cache has no '{unknown[0]}'; it has {', '.join(cache.KINDS)}.")
+    before = {kept.kind: kept for kept in cache.contents()}
+    removed = cache.prune(kinds or list(cache.KINDS), days, dry_run)
+    if as_json:
+        found = [
+            {**asdict(kept), "folder": str(kept.folder), "bytes_before": before[kept.kind].bytes} for kept in removed
+        ]
+        print(json.dumps({"dry_run": dry_run, "removed": found}, indent=2, ensure_ascii=False))
+        return 0
+    verb = "would free" if dry_run else "freed"
+    for kept in removed:
+        total = before[kept.kind]
+        print(f"{verb} {size_text(kept.bytes):>9} of {size_text(total.bytes):>9}  {kept.folder}  ({kept.what})")
+    print(f"{verb} {size_text(sum(kept.bytes for kept in removed))} in all")
+    return 0
