@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import time
@@ -181,24 +180,6 @@ def test_leftovers_of_a_killed_process_are_swept(cache: MediaCache) -> None:
     cache.put("key", np.zeros((1, 2, 2, 3), np.uint8), {})
     assert not old.exists()
     assert young.exists()  # somebody may be writing it
-
-
-def test_content_hashes_are_remembered_by_path_size_and_time(
-    tmp_path: Path, cache: MediaCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"a" * 3_000_000)
-    expected = hashlib.sha256(b"a" * 3_000_000).hexdigest()
-    assert cache.content_hash(path) == expected
-    hashed: list[Path] = []
-    original = media_cache.hash_file
-    monkeypatch.setattr(media_cache, "hash_file", lambda p: hashed.append(p) or original(p))
-    assert cache.content_hash(path) == expected
-    assert not hashed
-    path.write_bytes(b"b" * 3_000_000)
-    os.utime(path, ns=(1, 1))
-    assert cache.content_hash(path) == hashlib.sha256(b"b" * 3_000_000).hexdigest()
-    assert hashed == [path]
 
 
 def _hammer(directory: str, path: str, seed: int) -> None:

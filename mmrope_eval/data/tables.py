@@ -32,6 +32,9 @@ _NAMES_OF_SPLITS: Final = (
 )
 """Words in a file's name that mean the same split."""
 
+_LIKE_A_SPLIT: Final = re.compile(r"(?<![a-zA-Z])(?:train|val|test|dev|eval)", re.IGNORECASE)
+"""Names that speak of splits, of these or of others (`testA`)."""
+
 _SHARD: Final = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\b")
 _NO_TABLES: Final = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "world.json"}
 
@@ -154,10 +157,10 @@ def _by_names(folder: Path, config: str | None, split: str) -> SplitFiles:
     exact = [path for path in tables if _says(path.relative_to(folder), (split,))]
     files: Sequence[Path] = exact or [path for path in tables if _says(path.relative_to(folder), words)]
     if not files:
-        others = [path for path in tables for group in _NAMES_OF_SPLITS if _says(path.relative_to(folder), group)]
-        if others:
+        names = {(match.group(1) if (match := _SHARD.match(path.stem)) else path.stem) for path in tables}
+        if len(names) > 1 or any(_LIKE_A_SPLIT.search(str(path.relative_to(folder))) for path in tables):
             raise TableError(f"{folder} has no file of split '{split}'; it has {_few(folder, tables)}.")
-        files = tables  # nothing is told apart by name: it is all one split
+        files = tables  # one table that no name tells from others: it is all there is
     return _checked(files)
 
 

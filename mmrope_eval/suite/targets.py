@@ -22,12 +22,14 @@ def check_target(scorer: str, target: Target) -> None:
     """TargetError for a target that `scorer` cannot use, or that no response could match."""
     if not _finite(target):
         raise TargetError("the right answer holds a number that is not finite.")
-    CHECKS.get(scorer, _answers)(target)
     if scorer == "box":
         target = {**target, "coordinates": "unit", "source_size": (1, 1), "used_size": (1, 1)}
     try:
+        CHECKS.get(scorer, _answers)(target)
         score = SCORERS[scorer]("", target)
         json.dumps([dict(score.values), target], allow_nan=False)
+    except TargetError:
+        raise
     except Exception as error:
         text = " ".join(str(error).split())[:200]
         raise TargetError(f"the right answer cannot be scored ({type(error).__name__}: {text}).") from error
@@ -84,7 +86,7 @@ def _answers(target: Target) -> None:
     listed = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
     if not listed:
         raise TargetError("the list of right answers is empty.")
-    if all(is_blank(answer) for answer in [*listed, *answers_of(target)]) or any(a is None for a in listed):
+    if any(answer is None for answer in listed) or all(map(is_blank, answers_of(target))):
         raise TargetError("the right answer is empty.")
 
 
