@@ -8,6 +8,7 @@ there (huggingface/datasets, `data_files.py`, as of 5.2).
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -232,6 +233,12 @@ def read_split(found: SplitFiles, split: str, cache_dir: Path) -> Dataset:
         cause = error.__cause__ or error
         text = " ".join(str(cause).split())[:300]
         raise TableError(f"{found.files[0]} cannot be read ({type(cause).__name__}: {text}).") from error
+
+
+def reopened(rows: Dataset) -> Dataset:
+    """The same rows over file mappings of their own, which go with them: what was read does not stay in memory."""
+    copy: Dataset = pickle.loads(pickle.dumps(rows))  # a mapped table is pickled as the path of its file
+    return copy
 
 
 def _require_whole(found: SplitFiles) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mmrope_eval.data.choice_of_rows import Limit, choose
 from mmrope_eval.data.hashes import ContentHashes
 from mmrope_eval.data.media_files import Located
+from mmrope_eval.data.tables import reopened
 from mmrope_eval.engine.media_policy import MediaError
 from mmrope_eval.engine.media_sources import require_regular
 from mmrope_eval.engine.types import Generation, ImageSource, Request
@@ -117,11 +118,26 @@ def plan_samples(spec: TaskSpec, docs: Docs, family: Family, limit: Limit | None
     generation = dataclasses.replace(spec.generation, seed=seed if spec.generation.temperature > 0 else 0)
     rows = chosen_rows(spec, docs, limit)
     hashes = video_hashes(spec, docs, rows)
-    samples = tuple(plan_sample(spec, docs, family, row, generation, hashes) for row in rows)
+    samples = tuple(
+        plan_sample(spec, part, family, row, generation, hashes)
+        for part, some in parts_of(spec, docs, rows) for row in some
+    )  # fmt: skip
     unread = any(isinstance(found, UserError) for found in hashes.values())
     # What is in a table stays so while the table is the same; a picture's own file is nobody's to watch.
     loose = "video" not in spec.media and any(s.problem is not None and s.problem[0] == "media" for s in samples)
     return Planned(samples, not unread and not loose)
+
+
+ROWS_AT_A_TIME = 512
+
+
+def parts_of(spec: TaskSpec, docs: Docs, rows: Sequence[int]) -> Iterator[tuple[Docs, Sequence[int]]]:
+    """Rows with pictures, some at a time over mappings of their own: gigabytes of pictures are read once and let go."""
+    if "video" in spec.media:
+        yield docs, rows
+        return
+    for start in range(0, len(rows), ROWS_AT_A_TIME):
+        yield dataclasses.replace(docs, rows=reopened(docs.rows)), rows[start : start + ROWS_AT_A_TIME]
 
 
 def chosen_rows(spec: TaskSpec, docs: Docs, limit: Limit | None) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.errors import UserError
@@ -69,11 +70,20 @@ def one_per_expression(dataset: Dataset) -> Dataset:
     exploded = exploded.add_column("expression_index", [i for texts in expressions for i in range(len(texts))])
     exploded = exploded.add_column("source_row", rows)
 
-    def attach(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        found = [images[int(row)] for row in batch["source_row"]]
-        return {**batch, **{name: [row[name] for row in found] for name in pictures}}
+    return exploded.with_transform(AttachPictures(images, tuple(pictures)))
 
-    return exploded.with_transform(attach)
+
+@dataclass(frozen=True)
+class AttachPictures:
+    """Gives every row of a batch the pictures of its `source_row`; a class, so that it can be pickled with the rows."""
+
+    images: Dataset
+    names: tuple[str, ...]
+
+    def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """The batch with the columns `names`."""
+        found = [self.images[int(row)] for row in batch["source_row"]]
+        return {**batch, **{name: [row[name] for row in found] for name in self.names}}
 
 
 def refcoco_val(dataset: Dataset) -> Dataset:
