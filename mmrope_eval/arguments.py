@@ -130,7 +130,7 @@ def data(parser: argparse.ArgumentParser) -> None:
     prune.add_argument("--older-than", metavar="DAYS", type=tolerated, default=0.0,
                        help="only what was not used for so many days (default: %(default)s, everything)")
     prune.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
-    check.add_argument("--data-root", metavar="DIR", type=Path, required=True, help=ROOT_HELP)
+    check.add_argument("--data-root", metavar="DIR", type=Path, help=f"{ROOT_HELP}; default: HF_HOME")
     check.add_argument("--no-decode", action="store_true",
                        help="read pictures' heads only, and do not decode the videos' first and last frames")
     plan.add_argument("--data-root", metavar="DIR", type=Path, default=Path("data"),

@@ -100,10 +100,9 @@ def _lacks_videos(spec: TaskSpec, root: Path) -> str | None:
     return f"there are no videos below {' or '.join(map(str, media_roots(spec, root)))}"
 
 
-def group_commands(group: Sequence[TaskSpec], root: Path) -> list[str]:
-    """The commands that put the splits of several tasks of one data set into a mirror."""
+def group_commands(group: Sequence[TaskSpec], root: Path | None) -> list[str]:
+    """The commands that put the splits of several tasks of one data set into a mirror, or into the hub's cache."""
     first = group[0]
-    folder = mirror_folder(first, root)
     if first.generated is not None:
         return [fetch_command(first, root)]
     whole = any(not spec.files for spec in group)
@@ -111,10 +110,13 @@ def group_commands(group: Sequence[TaskSpec], root: Path) -> list[str]:
     revision = f" --revision {first.dataset_kwargs['revision']}" if "revision" in first.dataset_kwargs else ""
     wanted = ["README.md", *patterns] if patterns else []
     include = "".join(f" --include {shlex.quote(pattern)}" for pattern in wanted)
-    command = (f"hf download {first.dataset} --repo-type dataset{revision}{include} "
-               f"--local-dir {shlex.quote(str(folder))}")  # fmt: skip
+    command = f"hf download {first.dataset} --repo-type dataset{revision}{include}"
+    if root is None:
+        return [command]
+    folder = mirror_folder(first, root)
     videos = any("video" in spec.media and spec.videos_from is None for spec in group)
-    return [command, *([unzip_command(folder)] if videos else [])]
+    unzip = [unzip_command(folder)] if videos else []
+    return [f"{command} --local-dir {shlex.quote(str(folder))}", *unzip]
 
 
 def unzip_command(folder: Path) -> str:
