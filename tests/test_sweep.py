@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from suite_fakes import FakeEngine, facts
 
+from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.demo.world import build_world
 from mmrope_eval.engine.options import EngineOptions
@@ -288,7 +289,7 @@ class TestSweeping:
     def test_benchmarks_beside_the_needle(self, checkpoint: Path, tmp_path: Path) -> None:
         world = build_world(tmp_path / "world", n=3, columns=["lvbench"])
         config = sweep_of(tasks=("lvbench",), scaling=("none", "yarn"), contexts=(640,))
-        go(checkpoint, tmp_path / "out", Machine(), config, data_root=world, limit=2)
+        go(checkpoint, tmp_path / "out", Machine(), config, data_root=world, limit=Limit(2))
         record = json.loads((tmp_path / "out/sweep.json").read_text())
         found = {(point["task"], point["scaling"]): point for point in record["points"]}
         assert {key: point["n"] for key, point in found.items()} == {

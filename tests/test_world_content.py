@@ -290,7 +290,7 @@ def test_videos_decode_to_the_clips_frames_at_the_stated_times(videos: Path, col
     samples = [group[0] for group in islice(eval_samples(column, 0, KNOBS), 1 if column == "lvbench" else 2)]
     for sample in samples:
         assert sample.clip is not None
-        times, frames = decoded(videos / TABLES[column].dataset / video_path(column, sample))
+        times, frames = decoded(videos / video_path(column, sample))
         assert len(times) == len(sample.clip)
         assert np.abs(np.subtract(times, sample.clip.times)).max() < 0.0011
         for i in (0, len(frames) // 2, len(frames) - 1):
@@ -319,7 +319,7 @@ def test_the_media_layer_reports_the_clips_own_times(tmp_path: Path) -> None:
     for samples in islice(eval_samples("charades_sta", 0, KNOBS), 4):
         clip = samples[0].clip
         assert clip is not None
-        path = tmp_path / TABLES["charades_sta"].dataset / video_path("charades_sta", samples[0])
+        path = tmp_path / video_path("charades_sta", samples[0])
         facts = load_video(VideoSource(path), policy, VisionGeometry(14, 2, 2)).facts
         assert facts.source_frames == len(clip) and facts.used_size == (84, 84)
         shown = [clip.times[i] for i in facts.frame_indices]

@@ -236,11 +236,12 @@ TABLES: Final[dict[str, Table]] = {
 
 
 def video_path(column: str, sample: Sample) -> str:
-    """Where a sample's video lies within the folder of the data set that holds the videos."""
+    """Where a sample's video lies within a mirror: in the folder of the data set that holds the videos."""
     table = TABLES[column]
     name = str(sample.row[table.video or ""])
     folder = MVBENCH[sample.kind][0] if column == "mvbench" else table.video_folder
-    return f"{folder}/{name if name.endswith('.mp4') else name + '.mp4'}".removeprefix("./")
+    dataset = table.video_dataset or table.dataset
+    return f"{dataset}/{folder}/{name if name.endswith('.mp4') else name + '.mp4'}".replace("/./", "/")
 
 
 def features(fields: Fields) -> Features:

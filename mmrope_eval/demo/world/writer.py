@@ -95,13 +95,13 @@ def eval_samples(column: str, seed: int, difficulty: Difficulty) -> Iterator[lis
 
 def _write_column(out: Path, column: str, n: int, seed: int, difficulty: Difficulty) -> int:
     table = TABLES[column]
-    folder, videos = out / table.dataset, out / (table.video_dataset or table.dataset)
+    folder = out / table.dataset
     wanted = max(n, len(MVBENCH) if column == "mvbench" else len(table.configs))
     rows: list[tuple[str, dict[str, Any]]] = []
     for serial, samples in enumerate(eval_samples(column, seed, difficulty)):
         first = samples[0]
         if first.clip is not None:
-            write_video(videos / video_path(column, first), first.clip)
+            write_video(out / video_path(column, first), first.clip)
             if column == "videomme" and serial % 5 < SUBTITLED:
                 path = folder / "subtitle" / f"{first.row['videoID']}.srt"
                 path.parent.mkdir(parents=True, exist_ok=True)
