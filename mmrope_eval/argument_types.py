@@ -48,8 +48,8 @@ def kinds(text: str) -> list[str]:
     """A comma-separated list of what two runs may differ in."""
     found = names(text)
     for name in found:
-        if name not in ("prompts", "scorers", "data"):
-            raise argparse.ArgumentTypeError(f"'{name}' is none of prompts, scorers, data")
+        if name not in ("prompts", "scorers", "data", "limits"):
+            raise argparse.ArgumentTypeError(f"'{name}' is none of prompts, scorers, data, limits")
     return found
 
 
@@ -80,6 +80,17 @@ def names(text: str) -> list[str]:
     found = [name.strip() for name in text.split(",") if name.strip()]
     if not found:
         raise argparse.ArgumentTypeError("the list is empty")
+    return found
+
+
+def token_limits(text: str) -> list[tuple[str | None, int]]:
+    """A comma-separated list of N (for all tasks) and TASK:N."""
+    found: list[tuple[str | None, int]] = []
+    for part in names(text):
+        name, colon, number = part.rpartition(":")
+        if colon and not name.strip():
+            raise argparse.ArgumentTypeError(f"'{part}' is neither a number of tokens nor TASK:N")
+        found.append((name.strip() or None, positive(number.strip())))
     return found
 
 

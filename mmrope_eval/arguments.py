@@ -14,6 +14,7 @@ from mmrope_eval.argument_types import (
     positive,
     rate,
     setting,
+    token_limits,
     tolerated,
 )
 from mmrope_eval.model_arguments import naming_options
@@ -50,7 +51,8 @@ LIMIT_HELP = (
 
 SCORE_FORMAT = """\
 a line of FILE:
-  {"doc": {the data set's own fields}, "response": "text, or null where there is none", "id": anything, if wanted}
+  {"doc": {the data set's own fields}, "response": "text, or null where there is none", "id": anything, if wanted,
+   "thought_open": true where the prompt ended inside a thought that the chat template opened}
   for boxes also the picture's size, "image_size": [width, height], and with coordinates in pixels of the resized
   picture "used_size": [width, height]; in the line or in doc. `media` of a run's samples/*.jsonl has both.
 """
@@ -74,9 +76,21 @@ def run(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
                       help="how the checkpoint writes boxes: pixels of the resized image, 0-1000, 0-1; default: its "
                            "config.json's mm_coordinates, else its family's (configs/families)")
+    _answer_arguments(parser)
     _data_arguments(parser)
     _scorer_argument(parser)
     _engine_arguments(parser)
+
+
+def _answer_arguments(parser: argparse.ArgumentParser) -> None:
+    answers = parser.add_argument_group("answers")
+    answers.add_argument("--max-tokens", metavar="N", type=token_limits, action="extend", default=[],
+                         help="most tokens of an answer, in place of the tasks' own limits; for some tasks TASK:N, as "
+                              "in '512,mmmu:4096' (tasks, suites and globs)")
+    answers.add_argument("--thinking", nargs="?", choices=["on", "off", "auto"], const="on",
+                         help="on (or no value): checkpoints think first, in answers of up to 32,768 tokens; off: the "
+                              "chat template is told not to; auto: on for those whose template knows thoughts; "
+                              "default: as the template has it, under the tasks' own limits")
 
 
 def _model_arguments(what: argparse._ArgumentGroup) -> None:
@@ -101,6 +115,8 @@ def score(parser: argparse.ArgumentParser) -> None:
                         help="family whose coordinates the boxes are written in (default: %(default)s)")
     parser.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
                         help="how boxes are written, where it is not the family's way")
+    parser.add_argument("--thought-open", action="store_true",
+                        help="responses begin inside a thought that the prompt opened, where their line says nothing")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the scored lines here; default: stdout")
 
 
@@ -255,6 +271,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
                         help="where points, table and figures go, and where a sweep resumes (default: %(default)s)")
     parser.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
     parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")
+    _answer_arguments(parser)
     _engine_arguments(parser)
 
 

@@ -18,7 +18,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from mmrope_eval import __version__, arguments, demo_arguments, model_arguments, report_arguments
 from mmrope_eval.environment import cache_at
@@ -65,6 +65,18 @@ COMMANDS = (
             "mmrope_eval.models.stamp:main", model_arguments.stamp),
     Command("doctor", "check this machine and say what to fix", "mmrope_eval.doctor:main", arguments.doctor),
 )
+
+
+FOREIGN: Final = {
+    **dict.fromkeys(("max-new-tokens", "max-gen-toks", "max-gen-tokens", "gen-kwargs", "generation-kwargs",
+                     "generation-config"),
+                    ("--max-tokens", "an answer's limit is --max-tokens N here, or --max-tokens TASK:N for one task")),
+    "max-tokens": ("--max-tokens", "it is written --max-tokens"),
+    **dict.fromkeys(("enable-thinking", "chat-template-kwargs", "reasoning", "think", "no-thinking",
+                     "disable-thinking"),
+                    ("--thinking", "thoughts are turned on and off by --thinking on and --thinking off here")),
+}  # fmt: skip
+"""Options of other harnesses, with hyphens for underscores: our option that does the same, and what to say of it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -114,7 +126,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if unknown:
         sub = by_name[args.command]
         options = re.findall(r"--[a-z][a-z-]*", sub.format_help())
-        sub.error(f"unknown argument '{unknown[0]}'{suggestion(unknown[0].split('=')[0], options)}")
+        word = unknown[0].split("=")[0]
+        ours, said = FOREIGN.get(word.lstrip("-").replace("_", "-"), ("", ""))
+        sub.error(f"unknown argument '{unknown[0]}'{f': {said}' if ours in options else suggestion(word, options)}")
     return args
 
 

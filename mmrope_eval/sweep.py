@@ -55,6 +55,8 @@ def run_config(args: argparse.Namespace) -> Any:
         limit=read_limit(args.limit),
         prompts=args.prompts,
         seed=args.seed,
+        max_tokens=tuple(args.max_tokens),
+        thinking=args.thinking,
         options=engine_options(args),
         command=tuple(sys.argv),
     )

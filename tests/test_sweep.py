@@ -418,3 +418,49 @@ def test_too_little_memory_for_the_pixels_is_known_before(
     sweep_engine.check_memory(read_checkpoint(checkpoint), options(1 << 14))
     with pytest.raises(MemoryError, match=r"262144 tokens of context, 4\.0 GiB available"):
         sweep_engine.check_memory(read_checkpoint(checkpoint), options(1 << 18))
+
+
+class TestAnswerLimits:
+    """`--max-tokens` and `--thinking` in a sweep: answers come on top of the context."""
+
+    CONFIG = {"contexts": (640,), "scaling": ("none",), "variants": ("mrope",)}
+
+    def manifest(self, folder: Path) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(next((folder / "640" / "needle").glob("*/manifest.json")).read_text())
+        return found
+
+    @pytest.mark.parametrize(("run", "limit"), [
+        ({}, 64), ({"max_tokens": ((None, 200),)}, 200), ({"max_tokens": (("needle", 9), (None, 200))}, 9),
+        ({"thinking": "on"}, 32768), ({"thinking": "on", "max_tokens": ((None, 100),)}, 100),
+    ])  # fmt: skip
+    def test_every_point_has_its_limit(
+        self, checkpoint: Path, tmp_path: Path, run: dict[str, Any], limit: int
+    ) -> None:
+        thinker = tmp_path / "thinker"
+        shutil.copytree(checkpoint, thinker)
+        jinja = (thinker / "chat_template.jinja").read_text()
+        (thinker / "chat_template.jinja").write_text(jinja + "{{ '<think>' if enable_thinking else '' }}")
+        machine = Machine()
+        go(thinker, tmp_path / "out", machine, sweep_of(**self.CONFIG), variants=(), **run)
+        record = self.manifest(tmp_path / "out")
+        assert record["tasks"]["needle"]["generation"]["max_tokens"] == limit
+        assert record["tasks"]["needle"]["own_max_tokens"] == 64
+        assert record["context"]["max_model_len"] == 640 + limit
+        assert record["context"].get("enable_thinking") == (True if "thinking" in run else None)
+        assert machine.log[0] == f"start {640 + limit}"
+        # Asked and told so once more, everything is kept.
+        again = Machine()
+        go(thinker, tmp_path / "out", again, sweep_of(**self.CONFIG), variants=(), **run)
+        assert not any("/" in line for line in again.log)
+
+    def test_text_that_the_template_adds_is_counted(self, checkpoint: Path, tmp_path: Path) -> None:
+        thinker = tmp_path / "thinker"
+        shutil.copytree(checkpoint, thinker)
+        jinja = (thinker / "chat_template.jinja").read_text()
+        (thinker / "chat_template.jinja").write_text(jinja + "{{ '<think>' if enable_thinking else '' }}")
+        writer = PromptWriter(read_checkpoint(thinker))
+        assert text_tokens(writer, [("ab", None)], told=True) == text_tokens(writer, [("ab", None)]) + len("<think>")
+
+    def test_a_task_that_the_sweep_has_not(self, checkpoint: Path, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="--max-tokens lvbench:64: 'lvbench' is none of the tasks"):
+            go(checkpoint, tmp_path, Machine(), sweep_of(**self.CONFIG), variants=(), max_tokens=(("lvbench", 64),))

@@ -20,7 +20,7 @@ from mmrope_eval.engine.media import (
 )
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.positions import prompt_key, prompt_positions
-from mmrope_eval.engine.prompt import PromptError, PromptWriter
+from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
 from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, Part, PositionFacts, Request
 from mmrope_eval.errors import sentence
 from mmrope_eval.models.checkpoint import Checkpoint
@@ -42,6 +42,8 @@ class Prepared:
     key: str
     positions: PositionFacts
     nbytes: int
+    thought_open: bool = False
+    """As in `Response`."""
 
 
 class RefusedError(Exception):
@@ -89,7 +91,7 @@ class Preparer:
                 loaded.append(self._guard("media", partial(self._load, part)))
                 facts.append(loaded[-1].facts)
         with self._lock:
-            engine_input = self._guard("prompt", lambda: self._render(request, loaded))
+            engine_input, opened = self._guard("prompt", lambda: self._render(request, loaded))
             params = self._guard("prompt", lambda: self._params(request))
         token_ids = tuple(engine_input["prompt_token_ids"])
         wanted = len(token_ids) + request.generation.max_tokens
@@ -113,6 +115,7 @@ class Preparer:
             key=prompt_key(token_ids, spans),
             positions=found.facts,
             nbytes=vllm_compat.media_bytes(engine_input),
+            thought_open=opened,
         )
 
     def _guard(self, stage: Stage, work: Callable[[], Any]) -> Any:
@@ -134,8 +137,9 @@ class Preparer:
             return load_image(part, self._policy, self._checkpoint.geometry)
         return load_video(part, self._policy, self._checkpoint.geometry, self._cache)
 
-    def _render(self, request: Request, loaded: list[LoadedImage | LoadedVideo]) -> Any:
-        _, token_ids = self._writer.write(request)
+    def _render(self, request: Request, loaded: list[LoadedImage | LoadedVideo]) -> tuple[Any, bool]:
+        """What the engine takes, and whether the prompt ends inside a thought."""
+        text, token_ids = self._writer.write(request)
         if len(token_ids) + sum(m.facts.tokens - 1 for m in loaded) >= self._max_model_len:
             tokens = len(token_ids) + sum(m.facts.tokens - 1 for m in loaded)
             raise PromptError(
@@ -158,7 +162,7 @@ class Preparer:
             )
         engine_input = vllm_compat.render(self._engine, token_ids, media, names)
         self._check_grids(engine_input, [m.facts for m in loaded])
-        return engine_input
+        return engine_input, thought_open(text, request)
 
     def _check_grids(self, engine_input: Any, facts: list[MediaFacts]) -> None:
         """The processor must have taken every item as it was loaded."""

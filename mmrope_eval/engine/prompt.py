@@ -7,6 +7,8 @@ from typing import Any
 from mmrope_eval.engine.types import ImageSource, Part, Request
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint
+from mmrope_eval.models.template import thinking_argument
+from mmrope_eval.models.thoughts import prompt_opens
 
 
 class PromptError(Exception):
@@ -40,8 +42,9 @@ class PromptWriter:
         if request.system is not None:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": request.system}]})
         text = self._tokenizer.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
-        )
+            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True,
+            **thinking_argument(request.enable_thinking),
+        )  # fmt: skip
         ids: list[int] = self._tokenizer(text)["input_ids"]
         for kind, pad in self._pads.items():
             wanted = sum(_kind(part) == kind for part in request.content)
@@ -51,6 +54,11 @@ class PromptWriter:
                     f"contain {self._tokenizer.convert_ids_to_tokens(pad)}"
                 )
         return text, ids
+
+
+def thought_open(prompt: str, request: Request) -> bool:
+    """Whether a request's prompt, as `PromptWriter` wrote it, ends inside a thought that the template opened."""
+    return prompt_opens(prompt, next((part for part in reversed(request.content) if isinstance(part, str)), ""))
 
 
 def _kind(part: Part) -> str:

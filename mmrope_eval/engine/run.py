@@ -103,6 +103,7 @@ class EngineRun:
             prompt_token_ids=item.prompt_token_ids,
             prompt_logprobs=_chosen(output.prompt_logprobs[1:], item.prompt_token_ids[1:]) if asked else None,
             logprobs=logprobs if asked else None,
+            thought_open=item.thought_open,
         )
 
     def _positions_used(self, item: Prepared) -> PositionFacts | None:

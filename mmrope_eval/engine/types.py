@@ -48,6 +48,8 @@ class Request:
     content: tuple[Part, ...]
     generation: Generation
     system: str | None = None
+    enable_thinking: bool | None = None
+    """What the chat template is told by this name; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class Response:
     prompt_logprobs: tuple[float, ...] | None = field(default=None, repr=False)
     """Log-probability of prompt tokens 1..n-1 given their prefix; None unless asked for."""
     logprobs: tuple[float, ...] | None = field(default=None, repr=False)
+    thought_open: bool = False
+    """Whether the prompt ended inside a thought that the chat template opened, so that no tag in `text` opens it."""
 
 
 REPEATS = 8

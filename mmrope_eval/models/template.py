@@ -15,6 +15,7 @@ import jinja2.sandbox
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import read_json
+from mmrope_eval.models.thoughts import prompt_opens
 
 TEXT = "Which way is up?"
 
@@ -71,15 +72,43 @@ def find_template(folder: Path, tokens: MediaTokens, special: Mapping[str, str])
     return ChatTemplate(text, source, remark, changed=written[earlier] != written[source])
 
 
-def written_question(template: ChatTemplate, special: Mapping[str, str]) -> str:
-    """A question with one picture as the template writes it, for people to look at and to compare."""
-    content = [{"type": "image"}, {"type": "text", "text": TEXT}]
+def written_question(template: ChatTemplate, special: Mapping[str, str], told: bool | None = None,
+                     system: str | None = None) -> str:
+    """A question with one picture as the template writes it, for people to look at and to compare.
+
+    `told` is what it is told by the name `enable_thinking`; None: nothing. Raises `UserError` where it cannot write
+    one.
+    """
+    messages: list[Any] = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": TEXT}]}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
     try:
         return _environment().from_string(template.text).render(
-            messages=[{"role": "user", "content": content}], add_generation_prompt=True, **special)
+            messages=messages, add_generation_prompt=True, **special, **thinking_argument(told))
     except Exception as error:  # a template is a program, and may raise anything
         raise UserError(f"the chat template in {template.source} cannot write a question with one picture "
                         f"({type(error).__name__}: {' '.join(str(error).split())[:200]})") from error  # fmt: skip
+
+
+def thinking_argument(told: bool | None) -> dict[str, bool]:
+    """What a template is told, as arguments: by the name that Qwen's and others trained like them read."""
+    return {} if told is None else {"enable_thinking": told}
+
+
+def opens_thought(template: ChatTemplate, special: Mapping[str, str], told: bool | None = None) -> bool:
+    """Whether a prompt ends inside a thought that the template opened."""
+    return prompt_opens(written_question(template, special, told), TEXT)
+
+
+def heeds(template: ChatTemplate, special: Mapping[str, str], told: bool) -> bool:
+    """Whether telling the template so changes the prompt, with a system prompt or without one."""
+    def written(value: bool | None, system: str | None) -> str | None:
+        try:
+            return written_question(template, special, value, system)
+        except UserError:  # a template may refuse system prompts
+            return None
+
+    return any(written(told, system) != written(None, system) for system in (None, TEXT))
 
 
 def _candidates(folder: Path) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.models.naming import ModelChoice, make_labels, resolve_models
 from mmrope_eval.models.variant_choice import resolve_variant
+from mmrope_eval.suite.answer_limits import read_thinking
 from mmrope_eval.suite.execute import Cell
 from mmrope_eval.suite.manifest import versions
 from mmrope_eval.suite.options import RunConfig
@@ -130,9 +131,10 @@ def _cell(
     policy, sources = (
         (config.options.policy, {}) if config.options.policy else checkpoint_policy(checkpoint, config.media)
     )
-    family = cell_family(config, choice, checkpoint, registry)
-    context = response_context(config, checkpoint, chosen.variant, policy)
-    return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named)
+    thinking = read_thinking(config.thinking, checkpoint)
+    family = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
+    context = response_context(config, checkpoint, chosen.variant, policy, thinking.told)
+    return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named, thinking)
 
 
 def _check_precision(checkpoint: Checkpoint, dtype: str) -> None:
@@ -159,10 +161,15 @@ def cell_family(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, 
 
 
 def response_context(
-    config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy
+    config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy, told: bool | None = None
 ) -> dict[str, Any]:
-    """What determines a response besides its question; part of every response's identity."""
+    """What determines a response besides its question; part of every response's identity.
+
+    The chat template is part of the weights' fingerprint; what it is `told` as enable_thinking is named where it
+    changes the prompt.
+    """
     return {
+        **({} if told is None else {"enable_thinking": told}),
         "store": SCHEMA,
         "weights": checkpoint.fingerprint,
         "variant": variant.fingerprint,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.errors import UserError, sentence
+from mmrope_eval.suite.answer_limits import Thinking
 from mmrope_eval.suite.plan import Sample, TaskPlan, identity
 from mmrope_eval.suite.progress import Progress
 from mmrope_eval.suite.protocol import SampleError
@@ -94,6 +95,7 @@ class Cell:
     """What, besides the question, determines a response (see `plan.identity`)."""
     named: str = ""
     """The checkpoint, as the user named it."""
+    thinking: Thinking = field(default_factory=Thinking)
 
     @property
     def variant(self) -> Variant:

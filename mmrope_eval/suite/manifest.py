@@ -80,6 +80,7 @@ def manifest(
         "family": dataclasses.asdict(cell.family),
         "engine_options": _plain({k: v for k, v in dataclasses.asdict(config.options).items() if k != "policy"}),
         "context": _plain(cell.context),
+        "thinking": {**dataclasses.asdict(cell.thinking), "max_tokens": _plain(config.max_tokens)},
         "limit": str(config.limit) if config.limit is not None else None,
         "seed": config.seed,
         "data_root": str(config.data_root.resolve()) if config.data_root is not None else None,
@@ -87,7 +88,8 @@ def manifest(
             name: {
                 "dataset": plan.spec.dataset,
                 "split": plan.spec.split,
-                "generation": dataclasses.asdict(plan.spec.generation),
+                "generation": dataclasses.asdict(plan.generation),
+                "own_max_tokens": plan.spec.generation.max_tokens,
                 **task_counts(entry[name]),
             }
             for name, plan in plans.items()

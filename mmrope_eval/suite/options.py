@@ -12,6 +12,7 @@ from typing import Any
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.environment import cache_home
+from mmrope_eval.suite.answer_limits import Asked, Given
 from mmrope_eval.suite.execute import MaxFailures
 
 
@@ -32,6 +33,11 @@ class RunConfig:
     coordinates: str | None = None
     max_failures: MaxFailures = field(default_factory=MaxFailures)
     seed: int = 0
+    max_tokens: Given = ()
+    """Answer limits in place of the tasks' own."""
+    thinking: Asked | None = None
+    """Whether checkpoints shall think before they answer; None: as their chat templates have it, under the tasks'
+    answer limits."""
     assume_stock: bool = False
     """Whether a checkpoint that names no variant may be called like one that it is not."""
     media: Mapping[str, Any] = field(default_factory=dict)
@@ -59,6 +65,8 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         coordinates=args.coordinates,
         max_failures=MaxFailures(args.max_failures),
         seed=args.seed,
+        max_tokens=tuple(args.max_tokens),
+        thinking=args.thinking,
         media=media_limits(args),
         options=engine_options(args),
         command=tuple(sys.argv),

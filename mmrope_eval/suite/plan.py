@@ -87,20 +87,46 @@ class TaskPlan:
     family: Family
     samples: tuple[Sample, ...]
     docs: LazyDocs
+    max_tokens: int | None = None
+    """The answer limit of `samples` where it is not the task's own (`limited`)."""
+
+    def limited(self, max_tokens: int) -> TaskPlan:
+        """The same questions with another answer limit, which is part of a response's identity."""
+        samples = tuple(_limited(sample, max_tokens) for sample in self.samples)
+        own = self.spec.generation.max_tokens
+        return dataclasses.replace(self, samples=samples, max_tokens=None if max_tokens == own else max_tokens)
+
+    @property
+    def generation(self) -> Generation:
+        """How answers are decoded: as the task says, with this plan's answer limit."""
+        own = self.spec.generation
+        return own if self.max_tokens is None else dataclasses.replace(own, max_tokens=self.max_tokens)
 
     def fingerprint(self) -> str:
-        """sha256 over the questions, media and targets: two runs with the same one measured the same thing."""
-        return digest([[s.content_key(), s.target] for s in self.samples])
+        """sha256 over the questions, media and targets: two runs with the same one measured the same thing, if perhaps
+        with other answer limits."""
+        return digest([[s.content_key(), s.target] for s in self._with_own_limit()])
 
     def prompt_hash(self) -> str:
-        """sha256 over the rendered prompts and the generation settings."""
-        return digest([[s.prompt, s.system, dataclasses.astuple(s.generation)] for s in self.samples])
+        """sha256 over the rendered prompts, the generation settings but a changed answer limit, and what the chat
+        template is told."""
+        told = self.family.enable_thinking
+        asked = [[s.prompt, s.system, dataclasses.astuple(s.generation)] for s in self._with_own_limit()]
+        return digest(asked if told is None else [asked, told])
+
+    def _with_own_limit(self) -> tuple[Sample, ...]:
+        own = self.spec.generation.max_tokens
+        return self.samples if self.max_tokens is None else tuple(_limited(sample, own) for sample in self.samples)
 
     def request(self, sample: Sample) -> Request:
         """The engine's request for a sample. SampleError when its media are gone since the plan was made."""
         docs = self.docs.get()
         parts = build_parts(self.spec.media, sample.prompt, docs.rows[sample.index], docs.files)
-        return Request(sample.id, parts, sample.generation, sample.system)
+        return Request(sample.id, parts, sample.generation, sample.system, self.family.enable_thinking)
+
+
+def _limited(sample: Sample, max_tokens: int) -> Sample:
+    return dataclasses.replace(sample, generation=dataclasses.replace(sample.generation, max_tokens=max_tokens))
 
 
 @dataclass(frozen=True)

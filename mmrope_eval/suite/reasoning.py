@@ -1,9 +1,8 @@
 """Which part of a response is the answer: the one place that drops thoughts, stop tokens and invisible marks.
 
-`answer_part` is what every scorer reads; what it drops is worth nothing under any metric. Sources: the chat templates
-of Qwen3-VL (`<think>`, opened by the template itself in its Thinking checkpoints), GLM-4.5V, Kimi-VL (`◁think▷`),
-Magistral (`[THINK]`) and gpt-oss (channels); Qwen3-VL's evaluation splits at `</think>` for every task, as
-VLMEvalKit's SPLIT_THINK and lmms-eval's `api/reasoning.py` do.
+`answer_part` is what every scorer reads; what it drops is worth nothing under any metric. The tags of thoughts are in
+`models/thoughts.py`, gpt-oss' channels here. Qwen3-VL's evaluation splits at `</think>` for every task, as VLMEvalKit's
+SPLIT_THINK and lmms-eval's `api/reasoning.py` do.
 """
 
 from __future__ import annotations
@@ -11,17 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_THOUGHT: Final = r"(?:[a-z]{1,20}:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|cot)"
-_OPEN: Final = re.compile(
-    rf"<{_THOUGHT}(?:\s[^<>]{{0,80}})?>|◁{_THOUGHT}▷|\[think(?:ing)?\]"
-    r"|<\|(?:begin_of_thought|start_thinking|begin_of_thinking|think|thinking)\|>",
-    re.IGNORECASE,
-)
-_CLOSE: Final = re.compile(
-    rf"</\s?{_THOUGHT}\s?>|◁/{_THOUGHT}▷|\[/think(?:ing)?\]"
-    r"|<\|(?:end_of_thought|end_thinking|end_of_thinking|/think|/thinking)\|>",
-    re.IGNORECASE,
-)
+from mmrope_eval.models.thoughts import OPEN, TAG, after_thoughts
+
 _CHANNEL: Final = re.compile(r"<\|channel\|>\s?([a-z]{1,20})[^<]{0,40}<\|message\|>", re.IGNORECASE)
 
 _END: Final = re.compile(
@@ -61,10 +51,18 @@ def answer_part(response: str) -> str:
     return without_thoughts(_own_turn(_INVISIBLE.sub("", response)))
 
 
+def whole_turn(response: str, *, thought_open: bool) -> str:
+    """The response as scorers must read it: after the tag, where the prompt ended inside a thought that it opened.
+
+    Without the tag a response that is cut off before its closing one would look like an answer.
+    """
+    return TAG + response if thought_open else response
+
+
 def without_thoughts(text: str) -> str:
     """What follows the last closed thought, up to one that is never closed."""
-    rest = text[max((closed.end() for closed in _CLOSE.finditer(text)), default=0) :]
-    opened = _OPEN.search(rest)
+    rest = after_thoughts(text)
+    opened = OPEN.search(rest)
     return rest if opened is None else rest[: opened.start()]
 
 

@@ -84,6 +84,8 @@ class Family:
     coordinates: str
     prompts: str
     system: str | None = None
+    enable_thinking: bool | None = None
+    """What the chat template is told by this name (`--thinking`); None: nothing."""
 
 
 @dataclass(frozen=True)

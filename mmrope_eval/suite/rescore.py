@@ -18,6 +18,7 @@ from typing import Any
 from mmrope_eval.data.choice_of_rows import recorded_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite import outcome, results, side_by_side
+from mmrope_eval.suite.answer_limits import with_limits
 from mmrope_eval.suite.manifest import task_counts
 from mmrope_eval.suite.outcome import Outcomes
 from mmrope_eval.suite.plan import TaskPlan, identity
@@ -40,6 +41,13 @@ class StoredRun:
     def family(self) -> Family:
         """How the checkpoint was asked."""
         return Family(**self.manifest["family"])
+
+    @property
+    def answer_limits(self) -> dict[str, int]:
+        """The answer limits of the run by task, where they were not the tasks' own."""
+        tasks = {name: (task["generation"]["max_tokens"], task.get("own_max_tokens"))
+                 for name, task in self.manifest["tasks"].items()}  # fmt: skip
+        return {name: limit for name, (limit, own) in tasks.items() if own is not None and limit != own}
 
 
 def main(args: argparse.Namespace) -> int:
@@ -96,7 +104,8 @@ def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
     if root is not None and not root.is_dir():
         raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
     specs = Registry().select(run.manifest["tasks"])
-    return Plans(specs, root, recorded_limit(run.manifest["limit"]), run.manifest["seed"]).of(run.family)
+    plans = Plans(specs, root, recorded_limit(run.manifest["limit"]), run.manifest["seed"]).of(run.family)
+    return with_limits(plans, run.answer_limits)
 
 
 def stored_outcomes(run: StoredRun, plans: Mapping[str, TaskPlan]) -> Outcomes:

@@ -16,10 +16,13 @@ from mmrope_eval.suite import scorers, scoring
 from mmrope_eval.suite.aggregate import AGGREGATES, COLUMNS, Item
 from mmrope_eval.suite.guessing import chance_level
 from mmrope_eval.suite.plan import Sample, TaskPlan
+from mmrope_eval.suite.reasoning import whole_turn
 from mmrope_eval.suite.registry import Family, TaskSpec
+from mmrope_eval.unread import MARK, WARNING, remedy, too_many
 
 FORMAT = 1
 TASKS_ACROSS = 10
+NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Scored:
                 "prompt_tokens": result.prompt_tokens,
                 "generated_tokens": len(result.token_ids),
                 "positions": dataclasses.asdict(result.positions) if result.positions else None,
+                "thought_open": result.thought_open,
             }
         return row
 
@@ -86,7 +90,8 @@ def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> lis
         if isinstance(result, Failure) or target is None:
             score = scorers.score_failure(plan.spec.scorer, target)
         else:
-            score = scorers.SCORERS[plan.spec.scorer](result.text, target)
+            text = whole_turn(result.text, thought_open=result.thought_open)
+            score = scorers.SCORERS[plan.spec.scorer](text, target)
         scored.append(Scored(sample, result, target, score))
     return scored
 
@@ -174,7 +179,8 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The table on the screen: the main metric of every task for every checkpoint and variant.
 
     One line a checkpoint and variant, one column a task; with more tasks than fit a screen the other way round. `rows`
-    maps a label to the `tasks` of its scores.json. Unknown is an em dash; a star marks failed samples, counted wrong.
+    maps a label to the `tasks` of its scores.json. Unknown is an em dash; a star marks failed samples, counted wrong,
+    and a dagger too many unread answers.
     """
     from tabulate import tabulate
 
@@ -196,7 +202,12 @@ def cell(entry: Mapping[str, Any] | None) -> str:
     if entry is None or entry["metrics"][entry["main"]]["value"] is None:
         return "—"
     star = "*" if entry["n_failed"] else ""
-    return f"{entry['metrics'][entry['main']]['value']:.2f}{star}"
+    return f"{entry['metrics'][entry['main']]['value']:.2f}{star}{MARK if hardly_read(entry) else ''}"
+
+
+def hardly_read(entry: Mapping[str, Any]) -> bool:
+    """Whether too many of a task's answers are unread for its number to go without a word."""
+    return too_many(entry["n_unparsed"], entry["n"] - entry["n_failed"])
 
 
 def remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -204,7 +215,7 @@ def remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for count, text in (
         ("n_failed", "* {n} failed, counted wrong; causes in samples/"),
-        ("n_truncated", "{n} answers cut off at the task's token limit"),
+        ("n_truncated", "{n} answers cut off at the answer limit"),
         ("n_unparsed", "{n} answers without anything the scorer can read, counted wrong"),
     ):
         found = {label: sum(t[count] for t in tasks.values()) for label, tasks in rows.items()}
@@ -213,4 +224,21 @@ def remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
             if len(set(found.values())) == 1 and len(found) > 1:
                 spread = f"{next(iter(found.values()))} in every row"
             lines.append(f"{text.format(n=sum(found.values()))} ({spread})")
-    return lines
+    return lines + unread_remarks(rows)
+
+
+def unread_remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which numbers rest on too many unread answers, with the likely cause: a line for each cause."""
+    lines: dict[str, list[str]] = {}
+    for label, tasks in rows.items():
+        for entry in filter(hardly_read, tasks.values()):
+            cause = remedy(entry["n_unparsed"], entry["n_truncated"])
+            where = f"{entry['column']} {entry['n_unparsed']} of {entry['n'] - entry['n_failed']}"
+            lines.setdefault(cause, []).append(f"{where} ({label})" if len(rows) > 1 else where)
+    return [f"{MARK} {WARNING}: {listed(found)}; {cause}" for cause, found in lines.items()]
+
+
+def listed(items: Sequence[str]) -> str:
+    """The first few, and how many more."""
+    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return ", ".join(items[:NAMED]) + more

@@ -16,6 +16,7 @@ from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.run import EngineDiedError
 from mmrope_eval.engine.types import Failure
 from mmrope_eval.suite import outcome, results
+from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.suite.cells import FailedRow, make_cells
 from mmrope_eval.suite.datacheck import check_before_run
 from mmrope_eval.suite.execute import (
@@ -33,7 +34,7 @@ from mmrope_eval.suite.options import RunConfig, config_from_args
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.progress import Progress
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.suite.registry import Registry, TaskSpec
 from mmrope_eval.suite.store import ResponseStore, run_lock
 
 if TYPE_CHECKING:
@@ -133,7 +134,9 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     """
     registry = Registry()
     specs = registry.select(config.tasks)
+    given = given_limits(config.max_tokens, specs, registry)
     rows = make_cells(config, registry)
+    limits = [cell_limits(config, cell, specs, given) for cell in rows.cells]
     room = max(largest_item(cell.policy, cell.checkpoint.geometry) for cell in rows.cells)
     config = replace(config, options=replace(config.options, room=room))
     entries: dict[str, Mapping[str, Any]] = {}
@@ -143,10 +146,12 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
         for row in rows.failed:
             broken[row.label] = _failed(row)
         plans = Plans(specs, config.data_root, config.limit, config.seed)
-        for number, cell in enumerate(rows.cells, 1):
+        for number, (cell, (own, remarks)) in enumerate(zip(rows.cells, limits, strict=True), 1):
             print(f"[{number}/{len(rows.cells)}] {cell.label}: {announcement(cell)}", file=sys.stderr)
+            for remark in (*remarks, *warnings(cell.thinking, specs, given)):
+                print(f"{cell.label}: {remark}", file=sys.stderr)
             try:
-                planned = plans.of(cell.family)
+                planned = with_limits(plans.of(cell.family), own)
                 for task, cause in plans.failed.items():
                     print(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
                 entry, bad, new = run_cell(config, cell, planned, holder, plans.failed)
@@ -167,7 +172,16 @@ def announcement(cell: Cell) -> str:
             f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it was "
             "trained otherwise, say --variant"
         )
-    return "; ".join([text, *cell.checkpoint.remarks])
+    return "; ".join(filter(None, [text, described(cell.thinking), *cell.checkpoint.remarks]))
+
+
+def cell_limits(
+    config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], given: Mapping[str, int]
+) -> tuple[dict[str, int], list[str]]:
+    """A row's answer limits that are not the tasks' own, and remarks. UserError where its context has no room."""
+    room = Room.of(cell, config.options.max_model_len)
+    room.check(cell.thinking, given)
+    return row_limits(cell.thinking, specs, given, room.thinking), list(room.remarks(cell.thinking, given))
 
 
 def notes(cells: Sequence[Cell]) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ A line of FILE is a JSON object with
 
 - `doc`: the row's fields under the data set's own names (what the task's target is made of; pictures may be absent),
 - `response`: the model's text, or null for a sample that failed, which counts as wrong,
-- and, if wanted, `id`, and `media` as in a run's samples/*.jsonl (for boxes: `source_size` and `used_size`).
+- and, if wanted, `id`, `media` as in a run's samples/*.jsonl (for boxes: `source_size` and `used_size`), and
+  `thought_open`: true where the prompt ended inside a thought that the chat template opened, so that the response
+  begins inside it (`--thought-open` says so of every line that does not).
 
 Boxes need the picture's size, (width, height) in pixels, from the first of: `media[0]`; `image_size`, or `width` and
 `height`, or `image_width` and `image_height`, in the line or in `doc`; `doc.image` as a path (relative to FILE) or
@@ -34,9 +36,11 @@ from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.suite import results, scorers, side_by_side
 from mmrope_eval.suite.aggregate import AGGREGATES, Item
 from mmrope_eval.suite.protocol import SampleError, build_target
+from mmrope_eval.suite.reasoning import whole_turn
 from mmrope_eval.suite.registry import Family, Registry, TaskSpec
 from mmrope_eval.suite.scoring import Score
 from mmrope_eval.suite.stock import StockError, StockResult, stock_score
+from mmrope_eval.unread import MARK, WARNING, too_many
 
 Size = tuple[float, float]
 
@@ -80,7 +84,7 @@ class BadLine:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, 1 when there is no stock number that was asked for, 2 when lines could not be used."""
     spec, family = task_and_family(args.task, args.prompts, args.coordinates)
-    found = list(score_lines(args.file, spec, family))
+    found = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
     good = [line for line in found if isinstance(line, Line)]
     bad = [line for line in found if isinstance(line, BadLine)]
     stock, problem = stock_numbers(spec, good) if args.scorer == "stock" else (None, None)
@@ -102,18 +106,25 @@ def task_and_family(name: str, prompts: str, coordinates: str | None) -> tuple[T
     return specs[0], family if coordinates is None else dataclasses.replace(family, coordinates=coordinates)
 
 
-def score_lines(path: Path, spec: TaskSpec, family: Family) -> Iterator[Line | BadLine]:
-    """Every line that is not blank, scored or with its cause. UserError when the file cannot be read."""
+def score_lines(
+    path: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False
+) -> Iterator[Line | BadLine]:
+    """Every line that is not blank, scored or with its cause. UserError when the file cannot be read.
+
+    `thought_open` holds for lines that do not say it themselves.
+    """
     try:
         with path.open("rb") as stream:
             for number, text in enumerate(stream, 1):
                 if text.strip():
-                    yield score_line(number, text, path.parent, spec, family)
+                    yield score_line(number, text, path.parent, spec, family, thought_open=thought_open)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def score_line(number: int, text: bytes, folder: Path, spec: TaskSpec, family: Family) -> Line | BadLine:
+def score_line(
+    number: int, text: bytes, folder: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False
+) -> Line | BadLine:
     """One line; whatever its content, a cause comes back and never an exception."""
     try:
         entry, doc, response = parse(text)
@@ -122,8 +133,9 @@ def score_line(number: int, text: bytes, folder: Path, spec: TaskSpec, family: F
         if spec.scorer == "box":
             sizes, assumed = box_sizes(entry, doc, folder, family)
             target |= {"coordinates": family.coordinates, **sizes}
-        score = scorers.score_failure(spec.scorer, target) if response is None else (
-            scorers.SCORERS[spec.scorer](response, target))
+        turn = None if response is None else whole_turn(response, thought_open=in_thought(entry, thought_open))
+        score = scorers.score_failure(spec.scorer, target) if turn is None else (
+            scorers.SCORERS[spec.scorer](turn, target))
     except (LineError, SampleError) as error:
         return BadLine(number, str(error))
     except Exception as error:  # noqa: BLE001 - fields of the wrong type may raise anything in expressions and scorers
@@ -148,6 +160,14 @@ def parse(text: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None
     if entry["response"] is not None and not isinstance(entry["response"], str):
         raise LineError("its `response` is neither a text nor null.")
     return entry, entry["doc"], entry["response"]
+
+
+def in_thought(entry: Mapping[str, Any], otherwise: bool) -> bool:
+    """Whether a response begins inside a thought, as its line says. LineError when it says neither true nor false."""
+    found = entry.get("thought_open", otherwise)
+    if not isinstance(found, bool):
+        raise LineError("its `thought_open` is neither true nor false.")
+    return found
 
 
 def no_constant(name: str) -> None:
@@ -266,6 +286,8 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
     failed = sum(one.response is None for one in good)
     unread = sum(one.response is not None and one.score.parsed is None for one in good)
     yield f"{len(good)} of {len(good) + len(bad)} lines scored; {failed} failed, {unread} with no readable answer"
+    if too_many(unread, len(good) - failed):
+        yield f"{MARK} {WARNING}: {unread} of {len(good) - failed}"
     assumed = sum(one.assumed_size for one in good)
     if assumed:
         yield f"{assumed} lines do not say the resized picture's size (`used_size`); the default media policy's is used"

@@ -108,6 +108,8 @@ def to_payload(result: Response | Failure) -> dict[str, Any]:
     payload = dataclasses.asdict(result)
     for name in ("prompt_token_ids", "prompt_logprobs", "logprobs"):
         payload.pop(name, None)
+    if not payload.get("thought_open"):  # as versions without the field wrote it, and can read it
+        payload.pop("thought_open", None)
     return payload
 
 

@@ -20,6 +20,7 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.run import EngineDiedError
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite import results
+from mmrope_eval.suite.answer_limits import described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.suite.cells import make_cells, response_context
 from mmrope_eval.suite.execute import Cell
 from mmrope_eval.suite.options import RunConfig
@@ -126,11 +127,16 @@ class Sweep:
 
     def go(self) -> Path:
         """Measure every point; the path of sweep.json, which is written anew after each."""
+        given = given_limits(self.run.max_tokens, self.tasks, self.registry)
         rows = make_cells(dataclasses.replace(self.run, variants=self.run.variants or self.config.variants),
                           self.registry)  # fmt: skip
         cells = rows.cells
         for row in rows.failed:
             print(f"{row.label} failed: {row.cause}", file=sys.stderr)
+        for cell in cells:
+            for remark in (described(cell.thinking), *warnings(cell.thinking, self.tasks, given)):
+                if remark is not None:
+                    print(f"{cell.label}: {remark}", file=sys.stderr)
         self.failed += len(rows.failed)
         with run_lock(self.run.output), SweepHolder(_never, begin=self.begin) as holder:
             plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
@@ -145,15 +151,20 @@ class Sweep:
                     self.lengths(cell, spec, {c: found[spec.name, c] for c in self.config.contexts}, plans, holder)
         return self.run.output / RECORD
 
+    def limits(self, base: Cell) -> dict[str, int]:
+        """A row's answer limits that are not the tasks' own; answers come on top of the context."""
+        return row_limits(base.thinking, self.tasks, given_limits(self.run.max_tokens, self.tasks, self.registry))
+
     def budgets(self, base: Cell, plans: Mapping[str, Plans]) -> dict[tuple[str, int], Budget]:
         """By task and context."""
         writer, frames, checkpoint = self.writer(base.checkpoint), self.config.frames, base.checkpoint
         stamp = stamp_tokens(writer, checkpoint)
+        limits = self.limits(base)
         found = {}
         for spec in self.tasks:
-            text = text_tokens(writer, self.prompts(spec, base.family, plans))
+            text = text_tokens(writer, self.prompts(spec, base.family, plans), base.family.enable_thinking)
             for context in self.config.contexts:
-                answer = spec.generation.max_tokens
+                answer = limits.get(spec.name, spec.generation.max_tokens)
                 found[spec.name, context] = make_budget(context, text, answer, frames, checkpoint, stamp)
         return found
 
@@ -200,7 +211,7 @@ class Sweep:
         cell = dataclasses.replace(
             base, label=f"{budget.context} {spec.name} {name}", chosen=chosen, folder=output / name,
             policy=policy, media_sources={},
-            context=response_context(config, base.checkpoint, variant, policy),
+            context=response_context(config, base.checkpoint, variant, policy, base.thinking.told),
         )  # fmt: skip
         return Point(cell, scaling, spec, budget, growth, config)
 
@@ -231,7 +242,8 @@ class Sweep:
         print(f"{point.cell.label}: {point.budget.frames} frames, factor {point.cell.variant.scaling.factor:g}",
               file=sys.stderr)  # fmt: skip
         try:
-            entry, bad, _ = run_cell(point.config, point.cell, {point.task.name: plan}, holder)
+            limited = with_limits({point.task.name: plan}, self.limits(point.cell))
+            entry, bad, _ = run_cell(point.config, point.cell, limited, holder)
         except DoesNotFitError as error:
             return {"status": "memory", "cause": str(error)}
         except EngineDiedError as error:

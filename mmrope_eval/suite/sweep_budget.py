@@ -86,10 +86,13 @@ def frame_side(cells: int, checkpoint: Checkpoint) -> int:
     return cells * checkpoint.geometry.factor
 
 
-def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]]) -> int:
-    """Tokens of the longest of (prompt, system prompt) pairs with one video each, without the video's."""
+def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]], told: bool | None = None) -> int:
+    """Tokens of the longest of (prompt, system prompt) pairs with one video each, without the video's.
+
+    `told` is what the chat template is told as enable_thinking.
+    """
     video, one = VideoSource(Path("video")), Generation(max_tokens=1)
-    return max(len(writer.write(Request("", (video, prompt), one, system))[1]) - 1 for prompt, system in prompts)
+    return max(len(writer.write(Request("", (video, prompt), one, system, told))[1]) - 1 for prompt, system in prompts)
 
 
 def stamp_tokens(writer: Writer, checkpoint: Checkpoint) -> int:

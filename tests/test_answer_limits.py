@@ -1,0 +1,228 @@
+"""`--max-tokens` and the limits that `--thinking` raises: which task gets which, what is refused, what is recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import suite_mirror
+from suite_fakes import FakeStart
+
+from mmrope_eval import cli
+from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_eval.engine.media_policy import MediaPolicy
+from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.errors import UserError
+from mmrope_eval.report.results import load_run
+from mmrope_eval.suite import run as running
+from mmrope_eval.suite.answer_limits import THINKING_TOKENS, Room, Thinking, given_limits, row_limits
+from mmrope_eval.suite.options import RunConfig, config_from_args
+from mmrope_eval.suite.registry import Registry
+
+REGISTRY = Registry()
+SPECS = REGISTRY.select(["chartqa", "ocrbench", "refcoco_val"])
+OWN = {"chartqa": 32, "ocrbench": 128, "refcoco_val": 128}
+RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]
+
+GIVEN = [
+    ([], {}),
+    (["512"], {"chartqa": 512, "ocrbench": 512, "refcoco_val": 512}),
+    (["chartqa:64"], {"chartqa": 64}),
+    (["chartqa:64,512"], {"chartqa": 64, "ocrbench": 512, "refcoco_val": 512}),
+    (["512, chartqa:64"], {"chartqa": 64, "ocrbench": 512, "refcoco_val": 512}),
+    (["512", "256"], {"chartqa": 256, "ocrbench": 256, "refcoco_val": 256}),
+    (["grounding:256"], {"refcoco_val": 256}),
+    (["refcoco*:256", "mmrope_chartqa:8"], {"refcoco_val": 256, "chartqa": 8}),
+    (["chartqa:64,chartqa:65"], {"chartqa": 65}),
+]
+"""(words after --max-tokens, limits by task)"""
+
+
+@pytest.mark.parametrize(("words", "expected"), GIVEN)
+def test_a_tasks_own_word_goes_before_the_one_for_all(words: list[str], expected: dict[str, int]) -> None:
+    args = cli.parse([*RUN, *(part for word in words for part in ("--max-tokens", word))])
+    assert {spec.name: spec.generation.max_tokens for spec in SPECS} == OWN
+    assert given_limits(config_from_args(args).max_tokens, SPECS, REGISTRY) == expected
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("mmmu", "--max-tokens mmmu:64: 'mmmu' is none of the tasks of this run (chartqa, ocrbench, refcoco_val)."),
+    ("chartq", "There is no task or suite 'chartq'; did you mean 'chartqa'?"),
+])  # fmt: skip
+def test_a_name_that_is_no_task_of_the_run_is_refused(name: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        given_limits(((name, 64),), SPECS, REGISTRY)
+    assert str(refused.value) == said
+
+
+FOREIGN = {
+    "--max-new-tokens": "--max-tokens N",
+    "--max_new_tokens": "--max-tokens N",
+    "--max_new_tokens=64": "--max-tokens N",
+    "--max_gen_toks": "--max-tokens N",
+    "--gen_kwargs": "--max-tokens N",
+    "--gen-kwargs": "--max-tokens N",
+    "--max_tokens": "--max-tokens",
+    "--enable_thinking": "--thinking on and --thinking off",
+    "--chat-template-kwargs": "--thinking on and --thinking off",
+}
+
+
+@pytest.mark.parametrize("command", [RUN, ["sweep", "demo"]])
+@pytest.mark.parametrize(("word", "said"), FOREIGN.items())
+def test_other_harnesses_names_are_told_ours(
+    command: list[str], word: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, word, "64"])
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2 and len(printed.splitlines()) == 1
+    assert f"unknown argument '{word}': " in printed and said in printed
+
+
+def test_a_command_without_the_option_does_not_name_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["check", "RUN", "--against", "B", "--max-new-tokens", "3"])
+    assert "--max-tokens" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("word", "said"), [
+    ("0", "'0' is not a whole number above zero"), ("64k", "'64k' is not a whole number"),
+    (":5", "':5' is neither a number of tokens nor TASK:N"), ("chartqa:", "'' is not a whole number"),
+    (",", "the list is empty"),
+])  # fmt: skip
+def test_a_limit_that_is_no_number_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([*RUN, "--max-tokens", word])
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("thinking", "given", "most", "expected"), [
+    (Thinking(), {}, 99, {}),
+    (Thinking(), {"chartqa": 64}, 99, {"chartqa": 64}),
+    (Thinking(), {"chartqa": 32}, 99, {}),
+    (Thinking(thought_open=True), {}, 99, {}),
+    (Thinking("off", False), {}, 99, {}),
+    (Thinking("on", raised=True), {}, 4096, {"chartqa": 4096, "ocrbench": 4096, "refcoco_val": 4096}),
+    (Thinking("on", raised=True), {"chartqa": 8}, 4096, {"chartqa": 8, "ocrbench": 4096, "refcoco_val": 4096}),
+    (Thinking("on", raised=True), {}, 100, {"chartqa": 100}),
+])  # fmt: skip
+def test_thoughts_raise_limits_and_the_command_line_wins(
+    thinking: Thinking, given: dict[str, int], most: int, expected: dict[str, int]
+) -> None:
+    assert row_limits(thinking, SPECS, given, most) == expected
+
+
+ON = Thinking("on", raised=True)
+ROOM = [
+    (Room(128_000, 17_408), {}, ON, THINKING_TOKENS, ""),
+    (Room(32_768, 17_408), {}, ON, 15_360, "have 15,360 tokens, not 32,768"),
+    (Room(32_768, 17_408), {"chartqa": 512}, Thinking(), None, ""),
+    (Room(32_768, 17_408), {"chartqa": 20_000}, Thinking(), None, "leave 12,768 of the context for a prompt"),
+    (Room(32_768, 17_408), {"chartqa": 32_704}, Thinking(), None, "leave 64 of the context"),
+    (Room(32_768, 17_408), {"chartqa": 32_705}, Thinking(), None, UserError("--max-tokens 32705 for chartqa ")),
+    (Room(18_000, 17_408), {}, ON, None, UserError("leaves less than 1024 for thoughts")),
+    (Room(18_000, 17_408), {}, Thinking("auto"), None, ""),
+    (Room(2_048, 17_408), {}, Thinking(), None, ""),
+]
+
+
+@pytest.mark.parametrize(("room", "given", "thinking", "limit", "said"), ROOM)
+def test_prompts_and_answers_share_the_context(
+    room: Room, given: dict[str, int], thinking: Thinking, limit: int | None, said: str | UserError
+) -> None:
+    if isinstance(said, UserError):
+        with pytest.raises(UserError, match=str(said)):
+            room.check(thinking, given)
+        return
+    room.check(thinking, given)
+    assert limit is None or room.thinking == limit
+    remarks = list(room.remarks(thinking, given))
+    assert len(remarks) == bool(said) and (not said or said in remarks[0])
+
+
+# ----------------------------------------------------------------------------------------------------- whole runs
+
+TASKS = ("chartqa", "refcoco_val")
+POLICY = MediaPolicy(image_max_pixels=50176, video_max_tokens=64, frame_min_pixels=6272)
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=2)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
+
+
+def configure(checkpoint: Path, mirror: Path, output: Path, **changes: Any) -> RunConfig:
+    settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": TASKS, "output": output, "variants": ("mrope",),
+                                "data_root": mirror, "options": EngineOptions(policy=POLICY)}
+    return RunConfig(**{**settings, **changes})
+
+
+def tasks(folder: Path, name: str = "manifest.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / name).read_text())["tasks"]
+    return found
+
+
+def test_only_the_answers_whose_limit_changes_are_asked_anew(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
+    def asked(*given: tuple[str | None, int]) -> list[str]:
+        start = FakeStart()
+        running.run(configure(checkpoint, mirror, tmp_path, max_tokens=given), start)
+        return sorted(start.asked)
+
+    charts, boxes = [f"chartqa/{i}" for i in range(2)], [f"refcoco_val/{i}" for i in range(4)]
+    assert asked() == charts + boxes
+    assert asked(("chartqa", 32)) == []
+    assert asked(("chartqa", 64)) == charts
+    assert asked((None, 64)) == boxes
+    assert asked((None, 64)) == asked() == []
+
+
+def test_a_limit_is_in_the_record_and_changes_no_hash_of_data_and_prompts(
+    checkpoint: Path, mirror: Path, tmp_path: Path
+) -> None:
+    for name, given in (("own", ()), ("more", (("chartqa", 64),))):
+        running.run(configure(checkpoint, mirror, tmp_path / name, max_tokens=given), FakeStart())
+    own, more = tasks(tmp_path / "own"), tasks(tmp_path / "more")
+    assert [one["chartqa"]["generation"]["max_tokens"] for one in (own, more)] == [32, 64]
+    assert [one["chartqa"]["own_max_tokens"] for one in (own, more)] == [32, 32]
+    assert more["refcoco_val"] == own["refcoco_val"]
+    for key in ("data_fingerprint", "prompt_hash"):
+        assert own["chartqa"][key] == more["chartqa"][key]
+    scores = load_run(tmp_path / "more").scores.set_index("task")
+    assert scores[["max_tokens", "own_max_tokens"]].values.tolist() == [[64, 32], [128, 128]]
+
+
+def test_rescore_finds_the_answers_under_their_limit(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
+    running.run(configure(checkpoint, mirror, tmp_path, max_tokens=((None, 77),)), FakeStart())
+    before = [(tmp_path / name).read_bytes() for name in ("scores.json", "samples/chartqa.jsonl")]
+    record = tasks(tmp_path)
+    assert cli.main(["rescore", str(tmp_path)]) == 0
+    assert [(tmp_path / name).read_bytes() for name in ("scores.json", "samples/chartqa.jsonl")] == before
+    assert tasks(tmp_path) == record
+
+
+def test_a_limit_without_room_is_one_sentence_before_an_engine_starts(
+    checkpoint: Path, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["run", "--model", str(checkpoint), "--tasks", "chartqa", "--data-root", str(mirror), "--output",
+            str(tmp_path / "out"), "--max-tokens", "4000", "--max-model-len", "4000"]  # fmt: skip
+    assert cli.main(argv) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == ["mmrope-eval: error: --max-tokens 4000 for chartqa leaves no room for a prompt in the context "
+                       "of 4000 tokens (max_model_len): lower it, or raise --max-model-len"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_little_room_is_said_and_the_run_goes_on(
+    checkpoint: Path, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = EngineOptions(policy=POLICY, max_model_len=2048)
+    running.run(configure(checkpoint, mirror, tmp_path, max_tokens=((None, 1900),), options=options), FakeStart())
+    assert "answers of up to 1,900 tokens leave 148 of the context for a prompt" in capsys.readouterr().err
