@@ -257,10 +257,22 @@ def _media_rows(facts: Facts) -> Iterator[Row]:
 def _asking_rows(facts: Facts) -> Iterator[Row]:
     yield " ", "chat template", facts["template"]["source"]
     yield " ", "a question", _escaped(facts["template"]["question"])
+    yield " ", "thoughts", _thoughts(facts["template"])
     ids, token = facts["ends"]["ids"], facts["ends"]["eos_token"]
     yield " ", "ends answers", f"token {', '.join(map(str, ids))}" + (f" (eos_token {token})" if token else "")
     yield " ", "boxes", f"{facts['coordinates']} ({facts['coordinates_source']})"
     yield " ", "prompts", facts["prompts"]
+
+
+def _thoughts(template: Mapping[str, Any]) -> str:
+    """What a chat template makes of thoughts, and the option for it."""
+    if not template["opens_thought"] and not template["enable_thinking"]:
+        return "none that the chat template knows of"
+    text = "the chat template opens one" if template["opens_thought"] else "left to the model"
+    if template["enable_thinking"]:
+        told = " and ".join(str(value).lower() for value in template["enable_thinking"])
+        text += f", and heeds enable_thinking={told}"
+    return f"{text} (--thinking)"
 
 
 def _escaped(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mmrope_eval.models.checkpoint import TOKENIZER_FILES, Checkpoint
 from mmrope_eval.models.naming import training_run, training_step
-from mmrope_eval.models.template import written_question
+from mmrope_eval.models.template import heeds, opens_thought, written_question
 from mmrope_eval.models.tensors import HEAD, canonical_name, is_buffer
 
 _DTYPES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -46,6 +46,8 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             "source": template.source,
             "sha256": hashlib.sha256(template.text.encode()).hexdigest(),
             "question": written_question(template, checkpoint.vocabulary.special),
+            "opens_thought": opens_thought(template, checkpoint.vocabulary.special),
+            "enable_thinking": [told for told in (True, False) if heeds(template, checkpoint.vocabulary.special, told)],
         },
         "ends": {"ids": list(checkpoint.eos_ids), "eos_token": checkpoint.vocabulary.special.get("eos_token")},
         "training": {"step": training_step(path), "run": training_run(path)},
