@@ -24,7 +24,7 @@ def check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", metavar="POINTS", type=tolerated, default=0.5,
                         help="a loss of at most this many points passes (default: %(default)s)")
     parser.add_argument("--allow-different", metavar="KINDS", type=kinds, action="extend", default=[],
-                        help="compare although prompts, scorers or data differ (comma-separated)")
+                        help="compare although prompts, scorers, data or (answer) limits differ (comma-separated)")
     parser.add_argument("--require-all", action="store_true", help="fail also when a cell of the baseline is missing")
     parser.add_argument("--junit", metavar="FILE", type=Path, help="write a JUnit XML file, one test case a cell")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="write a markdown summary for a pull request")

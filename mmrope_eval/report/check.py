@@ -118,8 +118,8 @@ def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
     verdicts = [
         Verdict(one.cell, one.column, state_of(one.change, one.p_holm, gain, rules), one.first, one.second, one.low,
                 one.high, gain if one.change > 0 else one.p_holm, one.detectable,
-                f"{count(one.samples, 'sample')}, {one.test}")
-        for one, gain in zip(losses, better, strict=True)
+                f"{count(one.samples, 'sample')}, {one.test}", unread=unread_of(pair))
+        for one, gain, pair in zip(losses, better, pairs, strict=True)
     ]
     verdicts += [Verdict(cell, column, "missing", reason="only the baseline has it")
                  for cell, column, _ in matched.only_first]
@@ -128,6 +128,12 @@ def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
     # A task without a sample in common is in both lists: it is missing, not new.
     missing = {(one.cell, one.column) for one in verdicts if one.state == "missing"}
     return [one for one in verdicts if one.state != "new" or (one.cell, one.column) not in missing]
+
+
+def unread_of(pair: TaskPair) -> str:
+    """What is to be said of unread answers in this run or in the baseline."""
+    sides = (("this run", pair.unread[1]), ("the baseline", pair.unread[0]))
+    return "; ".join(f"in {side} {text}" for side, text in sides if text)
 
 
 def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:
@@ -142,7 +148,7 @@ def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdic
         verdicts.append(Verdict(
             one.cell, one.column, state_of(change, loss, gain, rules), one.reported, score, change - reach,
             change + reach, gain if change > 0 else loss, stats.detectable_errors(rules.alpha / len(known)) * error,
-            "interval against a reported score",
+            "interval against a reported score", unread=one.unread,
         ))
     return verdicts + [Verdict(one.cell, one.column, "missing", one.reported, reason=one.reason)
                        for one in cells if one.score is None]

@@ -22,6 +22,7 @@ from mmrope_eval.report.pairing import (
     points,
 )
 from mmrope_eval.report.results import Run, load_run
+from mmrope_eval.unread import MARK
 
 NAMED = 5
 """How many samples are named before the rest is counted."""
@@ -128,6 +129,10 @@ def notes(matched: Matched) -> Iterator[str]:
     for kind in dict.fromkeys(kind for one in matched.pairs for kind in one.unlike):
         names = ", ".join(one.name for one in matched.pairs if kind in one.unlike)
         yield f"Not alike: the {kind} of {names}; a difference may come from there."
+    for one in matched.pairs:
+        for run, text in zip("AB", one.unread, strict=True):
+            if text:
+                yield f"{MARK} {one.name} in {run}: {text}."
     for run, alone in (("A", matched.only_first), ("B", matched.only_second)):
         if alone:
             yield f"Only in {run}: {', '.join(f'{column} of {cell}' for cell, column, _ in alone)}."
@@ -158,7 +163,8 @@ def percent(share: float) -> str:
 def record(first: Run, second: Run, matched: Matched, found: Sequence[Difference], alpha: float,
            seed: int) -> dict[str, Any]:
     """The comparison for machines; every sample that only one run has is named."""
-    rows = [{**dataclasses.asdict(one), "change": one.change, "unlike": pair.unlike, "differs": one.p_holm <= alpha}
+    rows = [{**dataclasses.asdict(one), "change": one.change, "unlike": pair.unlike, "unread": pair.unread,
+             "differs": one.p_holm <= alpha}
             for one, pair in zip(found, matched.pairs, strict=True)]
     return {
         "a": str(first.path), "b": str(second.path), "alpha": alpha, "seed": seed, "draws": stats.DRAWS,

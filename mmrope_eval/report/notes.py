@@ -9,12 +9,14 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.report.tables import Entry, Table, resolve
+from mmrope_eval.unread import WARNING, too_many
 
 Place = tuple[str | None, str | None]
 """(row, column); None for the whole row's or column's heading."""
 
+UNREAD_CAUSES: Final = "often as the answer limit cut them off (--max-tokens, --thinking)"
 ALIKE: Final = {"data": "data_fingerprint", "prompts": "prompt_hash", "scorer": "scorer_version",
-                "metric": "metric", "number of samples": "n"}
+                "metric": "metric", "number of samples": "n", "answer limit": "max_tokens"}
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,10 @@ def footnotes(table: Table) -> list[Note]:
         ("incomplete", "part of the benchmark only", lacking),
         ("failed", "with failed samples, counted wrong", lambda entry: positive(entry, "failed")),
         ("truncated", "with answers cut off at the token limit", lambda entry: positive(entry, "truncated")),
+        ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read),
     )
     found = [count_note(table, kind, text, count) for kind, text, count in counts]
-    found += [partial_note(table), unlike_note(table), *row_notes(table)]
+    found += [limit_note(table), partial_note(table), unlike_note(table), *row_notes(table)]
     return [note for note in found if note is not None]
 
 
@@ -50,6 +53,37 @@ def positive(entry: Entry, name: str) -> tuple[int, int] | None:
     """(count, samples) where the count is known and above zero."""
     count, n = entry.scores[name], entry.scores["n"]
     return None if pd.isna(count) or not count else (int(count), int(n))
+
+
+def hardly_read(entry: Entry) -> tuple[int, int] | None:
+    """(unread answers, answers) where they are too many to go without a word."""
+    unread, n, failed = (entry.scores[name] for name in ("unparsed", "n", "failed"))
+    if pd.isna(unread) or pd.isna(n):
+        return None
+    answered = int(n) - (0 if pd.isna(failed) else int(failed))
+    return (int(unread), answered) if too_many(int(unread), answered) else None
+
+
+def limit_note(table: Table) -> Note | None:
+    """Which cells were answered under another limit than the task's own."""
+    cells: dict[str, dict[str, list[str]]] = {}
+    places: set[Place] = set()
+    for row, found in table.picked.items():
+        for name, entries in found.items():
+            pairs = {(one.scores["max_tokens"], one.scores["own_max_tokens"]) for one in entries
+                     if not pd.isna(one.scores["max_tokens"])}
+            shown = {(row, column) for column in table.columns
+                     if name in resolve(column, table.averages) and known_cell(table, row, column)}
+            for limit, own in sorted(pair for pair in pairs if shown and pair[0] != pair[1]):
+                cells.setdefault(f"{limit:,} instead of {own:,}", {}).setdefault(name, []).append(row)
+                places |= shown
+    texts = []
+    for limits, by_name in cells.items():
+        every = {name: [row for row in table.rows if name in table.picked[row]] for name in by_name}
+        where = [name if rows == every[name] else f"{name} of {', '.join(rows)}" for name, rows in by_name.items()]
+        texts.append(f"{limits} ({'; '.join(where)})")
+    text = f"tokens that an answer could have, other than the task's own limit: {', '.join(texts)}"
+    return Note("answer-limit", text, frozenset(places)) if texts else None
 
 
 def count_note(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from mmrope_eval.report.pairing import chance, count, never_shows, points
+from mmrope_eval.unread import MARK
 
 State = Literal["worse", "lower", "same", "better", "missing", "new"]
 WORDS: Final[Mapping[State, str]] = {
@@ -36,6 +37,8 @@ class Verdict:
     detectable: float = math.nan
     basis: str = ""
     reason: str = ""
+    unread: str = ""
+    """How many of the run's answers, or else of the baseline's, are unread where they are many."""
 
     @property
     def name(self) -> str:
@@ -55,7 +58,8 @@ class Verdict:
             return f"{self.name}: {self.reason}{known}."
         return (f"{self.name}: {points(self.baseline or 0.0)} -> {points(self.score or 0.0)} "
                 f"({points(self.change, sign=True)}, interval {points(self.low, sign=True)} to "
-                f"{points(self.high, sign=True)}, {chance(self.p)}).")
+                f"{points(self.high, sign=True)}, {chance(self.p)})."
+                + (f" {MARK} {self.unread}." if self.unread else ""))
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def markdown(found: Outcome) -> str:
     from tabulate import tabulate
 
     rows = [
-        [WORDS[one.state], plain(one.cell), plain(one.column), number(one.baseline), number(one.score),
+        [WORDS[one.state], plain(one.cell), plain(one.column), number(one.baseline), number(one.score) + mark(one),
          points(one.change, sign=True), span(one), short(one.p),
          "none" if never_shows(one.detectable) else points(one.detectable)]
         for state in WORDS for one in found.of(state)
@@ -151,8 +155,8 @@ def markdown(found: Outcome) -> str:
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 6)
     missing = [f"- {plain(one.sentence)}" for state in ("missing", "new") for one in found.of(state)]
     parts = [f"## RoPE check: {found.headline}", f"`{found.run}` against `{found.against}`", table]
-    if missing:
-        parts.append("\n".join(missing))
+    unread = [f"- {plain(f'{MARK} {one.name}: {one.unread}')}." for one in found.verdicts if one.unread]
+    parts += ["\n".join(remarks) for remarks in (missing, unread) if remarks]
     parts.append(found.rule)
     if any(not math.isnan(one.detectable) for one in found.verdicts):
         parts.append(sensitivity(found))
@@ -166,6 +170,11 @@ def plain(text: str) -> str:
     for mark in "\\|*_`<>":
         text = text.replace(mark, f"\\{mark}")
     return text.replace("\n", " ")
+
+
+def mark(one: Verdict) -> str:
+    """Beside a score of which many answers are unread."""
+    return MARK if one.unread else ""
 
 
 def number(value: float | None) -> str:

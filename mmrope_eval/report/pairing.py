@@ -16,11 +16,13 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.report import stats
 from mmrope_eval.report.layout import AVERAGES, Floats, Layout
 from mmrope_eval.report.results import Cell, Run
+from mmrope_eval.unread import remedy, too_many
 
 ALIKE: Final[Mapping[str, tuple[str, ...]]] = {
     "prompts": ("prompt_hash",),
     "scorers": ("scorer", "scorer_version", "task_version", "metric", "average"),
     "data": ("data_fingerprint",),
+    "limits": ("max_tokens",),
 }
 """What two results must share to be compared: the kind of difference, and the columns of `Run.scores` that show it."""
 
@@ -40,6 +42,8 @@ class TaskPair:
     only_second: tuple[str, ...]
     unlike: tuple[str, ...]
     """Kinds of ALIKE in which the two differ."""
+    unread: tuple[str, str] = ("", "")
+    """Of each, how many of its answers are unread, in words, where they are too many to go without a word."""
 
     @property
     def name(self) -> str:
@@ -149,7 +153,16 @@ def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], one: pd
         tuple(map(str, one.index.difference(two.index, sort=False))),
         tuple(map(str, two.index.difference(one.index, sort=False))),
         tuple(kind for kind, names in ALIKE.items() if any(first[name] != second[name] for name in names)),
+        (unread(first), unread(second)),
     )
+
+
+def unread(row: Mapping[str, Any]) -> str:
+    """How many answers are unread, of a row of `Run.scores`, and what may mend it; "" where they are few."""
+    count, answered = row["unparsed"] or 0, (row["n"] or 0) - (row["failed"] or 0)
+    if not too_many(count, answered):
+        return ""
+    return f"{count:,} of {answered:,} answers are unread ({remedy(count, row['truncated'] or 0)})"
 
 
 def layout_of(clusters: Sequence[object], average: str, targets: Sequence[object], where: str) -> Layout:

@@ -13,7 +13,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.report import stats
 from mmrope_eval.report.definitions import benchmarks_behind, home, read_yaml
 from mmrope_eval.report.intervals import Spread, spread_of
-from mmrope_eval.report.pairing import folder, layout_of, rows_of, samples_of
+from mmrope_eval.report.pairing import folder, layout_of, rows_of, samples_of, unread
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.results import Cell, Run
 
@@ -31,6 +31,8 @@ class ReportedCell:
     partial: tuple[str, ...] = ()
     """Columns behind the score of which the run asked only a part."""
     reason: str = ""
+    unread: str = ""
+    """The columns behind the score with many unread answers, in words."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Own:
     cautious: Mapping[str, Spread]
     """The scores with one standard error to each side, neither 0 nor 100 for certain."""
     partial: tuple[str, ...]
+    unread: Mapping[str, str]
+    """By column, what is to be said of unread answers."""
 
 
 def reported_cells(run: Run, baseline: Published) -> list[ReportedCell]:
@@ -76,7 +80,8 @@ def cells_of(run: Run, cell: Cell, name: str, reported: Mapping[str, float],
         found, spread = spread_of(column, averages, own.scores), spread_of(column, averages, own.cautious)
         if found is not None and spread is not None:
             yield ReportedCell(name, column, value, found.score, answers(spread.score, spread.high - spread.score),
-                               tuple(one for one in benchmarks if one in own.partial))
+                               tuple(one for one in benchmarks if one in own.partial),
+                               unread="; ".join(f"of {one} {own.unread[one]}" for one in benchmarks if own.unread[one]))
 
 
 def answers(score: float, error: float) -> float:
@@ -89,6 +94,7 @@ def measure(run: Run, cell: Cell, name: str) -> Own:
     scores: dict[str, Spread] = {}
     cautious: dict[str, Spread] = {}
     partial = []
+    said = {}
     for task, row in rows_of(run, cell).items():
         column = str(row["column"] or task)
         samples = samples_of(run, str(cell.path), task)
@@ -101,9 +107,10 @@ def measure(run: Run, cell: Cell, name: str) -> Own:
         score, (centre, error) = 100 * layout.score(values), stats.cautious_error(layout, values)
         scores[column] = Spread(score, score, score, frozenset(groups))
         cautious[column] = Spread(100 * centre, 100 * (centre - error), 100 * (centre + error), frozenset(groups))
+        said[column] = unread(row)
         if is_partial(row):
             partial.append(column)
-    return Own(scores, cautious, tuple(partial))
+    return Own(scores, cautious, tuple(partial), said)
 
 
 def is_partial(row: Mapping[str, Any]) -> bool:

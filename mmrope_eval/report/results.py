@@ -31,6 +31,7 @@ SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(("score", "stderr", "chance"), "float64"),
     **dict.fromkeys(("n", "expected", "failed", "truncated", "unparsed"), "Int64"),
     "limited": "bool",
+    **dict.fromkeys(("max_tokens", "own_max_tokens"), "Int64"),
     **dict.fromkeys(("average", "scorer"), "object"),
     **dict.fromkeys(("scorer_version", "task_version"), "Int64"),
     **dict.fromkeys(("prompt_hash", "data_fingerprint", "variant_fingerprint", "model_fingerprint"), "object"),
@@ -144,8 +145,9 @@ class Run:
         """One row per cell and task.
 
         `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `n` counts samples asked,
-        `expected` those of the whole benchmark; `failed` are counted wrong; `average` names how samples become the
-        score (see mmrope_eval.suite.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
+        `expected` those of the whole benchmark; `failed` are counted wrong; `max_tokens` is the answer limit,
+        `own_max_tokens` the task's own; `average` names how samples become the score (see
+        mmrope_eval.suite.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
         a training; `cell` is the folder.
         """
         return frame((score_row(cell, task) for cell in self.cells for task in cell.tasks), SCORE_COLUMNS)
@@ -222,6 +224,7 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
         "score": value.get("value"),
         "stderr": value.get("stderr"),
         "limited": cell.limited,
+        **answer_limits(cell, task),
         "variant_fingerprint": cell.variant_fingerprint,
         "model_fingerprint": cell.model_fingerprint,
         "step": cell.step,
@@ -231,6 +234,13 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
         **{name: entry.get(name) for name in ("column", "category", "chance", "n", "expected", "average", "scorer",
                                               "scorer_version", "task_version", "prompt_hash", "data_fingerprint")},
     }
+
+
+def answer_limits(cell: Cell, task: str) -> dict[str, int | None]:
+    """The tokens that an answer could have, and those that the task's file gives; older records had no others."""
+    recorded = (cell.manifest.get("tasks") or {}).get(task) or {}
+    limit = (recorded.get("generation") or {}).get("max_tokens")
+    return {"max_tokens": limit, "own_max_tokens": recorded.get("own_max_tokens", limit)}
 
 
 def sample_rows(cell: Cell) -> Iterator[dict[str, Any]]:

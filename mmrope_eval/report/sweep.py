@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.results import read_cell, sample_rows
+from mmrope_eval.unread import MARK, WARNING, remedy, too_many
 
 RECORD: Final = "sweep.json"
 CSV: Final = "sweep.csv"
@@ -79,6 +80,7 @@ def point_row(folder: Path, point: Mapping[str, Any]) -> dict[str, Any]:
         "n": entry["n"],
         "failed": entry["n_failed"],
         "unparsed": entry["n_unparsed"],
+        "truncated": entry["n_truncated"],
     }
     if len(tokens):
         row |= {"tokens_min": int(tokens.min()), "tokens_median": int(tokens.median()), "tokens_max": int(tokens.max())}
@@ -145,7 +147,25 @@ def score(row: Any) -> str:
     """One number; a dash with a mark where there is none."""
     if row is None or row["status"] != "done" or pd.isna(row["score"]):
         return f"{DASH} {row['status']}" if row is not None and row["status"] != "done" else DASH
-    return f"{row['score']:.1f}{'*' if row['failed'] else ''}"
+    return f"{row['score']:.1f}{'*' if row['failed'] else ''}{MARK if hardly_read(row) else ''}"
+
+
+def hardly_read(row: Any) -> bool:
+    """Whether too many of a point's answers are unread for its number to go without a word."""
+    return row["status"] == "done" and too_many(int(row["unparsed"]), int(row["n"] - row["failed"]))
+
+
+def unread_remarks(points: pd.DataFrame) -> list[str]:
+    """Where answers are unread, by column, with the likely cause of all."""
+    found = points[points.apply(hardly_read, axis=1)]
+    lines = []
+    for column, rows in found.groupby("column", sort=False):
+        unread, answers = int(rows["unparsed"].sum()), int((rows["n"] - rows["failed"]).sum())
+        contexts = ", ".join(map(short, sorted(rows["context"].unique())))
+        cause = remedy(unread, int(rows["truncated"].sum()))
+        where = f"{column} {unread:,} of {answers:,} in the points so marked ({contexts})"
+        lines.append(f"{MARK} {WARNING}: {where}; {cause}")
+    return lines
 
 
 def remarks(sweep: SweepResult) -> list[str]:
@@ -156,6 +176,8 @@ def remarks(sweep: SweepResult) -> list[str]:
         lines.append(f"{DASH} {status}: {WORDS.get(str(status), status)} ({', '.join(where)}): {cause}")
     if "failed" in sweep.points and sweep.points["failed"].fillna(0).any():
         lines.append("* some samples failed and count as wrong; see failures.jsonl of the point")
+    if "unparsed" in sweep.points:
+        lines += unread_remarks(sweep.points)
     if "assumed" in sweep.points and sweep.points["assumed"].fillna(False).any():
         taken = sweep.points[sweep.points["assumed"].fillna(False).astype(bool)]
         names = sorted({f"{row['model']} ({row['variant']})" for _, row in taken.iterrows()})
