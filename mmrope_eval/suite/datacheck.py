@@ -29,6 +29,7 @@ from mmrope_eval.suite.protocol import (
     SampleError,
     build_parts,
     build_target,
+    check_made,
     check_question,
     render,
     with_subtitles,
@@ -170,7 +171,9 @@ def check_rows(spec: TaskSpec, docs: Docs, problems: list[str], decode: bool = T
 
 def read_row(spec: TaskSpec, docs: Docs, index: int) -> tuple[Part, ...]:
     """A row's parts, with its question and its target tried as well. SampleError when one of them is unusable."""
-    row = with_subtitles(spec.media, docs.rows[index], docs.files)
+    row = docs.rows[index]
+    check_made(row)
+    row = with_subtitles(spec.media, row, docs.files)
     check_target(spec.scorer, build_target(spec.target, row))
     check_question(spec.question, row)
     return build_parts(spec.media, render(spec.prompt("default"), row), row, docs.files)
