@@ -286,15 +286,17 @@ def test_pictures_in_files(tmp_path: Path) -> None:
     folder = tmp_path / "LMUData" / "images" / "Mini"
     folder.mkdir(parents=True)
     (folder / "a.png").write_bytes(A)
+    (folder / "c.png").write_bytes(B)
     (tmp_path / "secret.png").write_bytes(B)
     names = ["a.png", str(["a.png"]), str(folder / "a.png"), "/elsewhere/LMUData/images/Mini/a.png",
-             "../../../secret.png", str(tmp_path / "secret.png"), "b.png"]  # fmt: skip
+             "../../../secret.png", str(tmp_path / "secret.png"), "b.png", "c.png"]  # fmt: skip
     rows = made(tmp_path, [{"image_path": name} for name in names])
     for row in rows[:4]:
         assert row[PROBLEM] is None and Path(row["image"]["path"]).read_bytes() == A
     for row in rows[4:6]:
         assert "lies outside" in row[PROBLEM] and row["image"] is None
     assert "its picture 'b.png' is not in" in rows[6][PROBLEM]
+    assert Path(rows[7]["image"]["path"]).read_bytes() == B
 
 
 # --------------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Pictures:
         self._root = root.resolve()
         self._folders = (self._root / FOLDER / folder, self._root / FOLDER / table.path.stem, self._root)
         self._stream = table.path.open("rb")
-        self._last: tuple[int, list[dict[str, Any]]] | None = None
+        self._last: tuple[str, list[dict[str, Any]]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -49,16 +49,18 @@ class Pictures:
     def of(self, record: Record) -> Sequence[Mapping[str, Any]]:
         """A record's pictures in order, each `{"bytes", "path"}` with one of the two. PictureError."""
         holder = self._holder(record)
-        if self._last is None or self._last[0] != holder.offset:
-            self._last = (holder.offset, self._read(holder))
+        key = self.key(holder)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, self._read(holder))
         return self._last[1]
 
     def key(self, record: Record) -> str:
-        """Equal for two records that have the same picture."""
+        """Equal for two records that have the same picture, and unlike any other's where a record has none."""
         try:
-            return self._holder(record).picture
+            holder = self._holder(record)
         except PictureError:
-            return str(record.offset)
+            holder = record
+        return holder.picture or f"at {holder.offset}"
 
     def size(self, record: Record, number: int) -> tuple[int, int]:
         """Width and height of the number-th picture, counted from 1. PictureError."""
@@ -84,7 +86,7 @@ class Pictures:
             found = [self.table.records[position] for position in self.table.indexed(index)]
             if not found:
                 raise PictureError(f"its picture is that of row '{index}', which the table does not have")
-            if len({other.picture for other in found}) > 1:
+            if len({(r.picture, r.fields.get(PICTURES), r.fields.get(PATHS)) for r in found}) > 1:
                 raise PictureError(f"its picture is that of row '{index}', but {len(found)} rows have this index")
             record = found[0]
         return record

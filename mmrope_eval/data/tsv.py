@@ -36,8 +36,8 @@ class Record:
     """Of its text in the file, in bytes."""
     fields: Mapping[str, str | None]
     """Column -> text, None where it is empty; the column of pictures only where its text is short."""
-    picture: str
-    """md5 of its picture column's text: equal texts are equal pictures."""
+    picture: str | None
+    """md5 of its picture column's text, where that holds pictures: equal texts are equal pictures."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,10 @@ def _record(header: tuple[str, ...], cells: list[str], line: int, offset: int, l
     if len(cells) != len(header):
         raise ValueError(f"the record has {len(cells)} fields, the header {len(header)}")
     row = dict(zip(header, cells, strict=True))
-    picture = row.get(PICTURES, "")
     kept = {name: text or None for name, text in row.items() if name != PICTURES or len(text) <= SHORT}
-    return Record(line, offset, length, kept, hashlib.md5(picture.encode(), usedforsecurity=False).hexdigest())
+    held = PICTURES in row and PICTURES not in kept
+    picture = hashlib.md5(row[PICTURES].encode(), usedforsecurity=False).hexdigest() if held else None
+    return Record(line, offset, length, kept, picture)
 
 
 class _Lines:
