@@ -7,6 +7,7 @@ import csv
 import hashlib
 import os
 import shutil
+import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,16 +15,19 @@ from typing import Any
 
 import lmudata_tables as tables
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from suite_mirror import png
 
 from mmrope_eval.data.lmudata import PROBLEM, as_hub_folder, find_table
 from mmrope_eval.data.recipe import Recipe, read_recipe, xywh
+from mmrope_eval.data.tsv import picture_text, scan
 from mmrope_eval.demo.world import build_world
 from mmrope_eval.demo.world.schemas import TABLES
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite.data import load_docs
 from mmrope_eval.suite.datacheck import needed_columns
-from mmrope_eval.suite.lmudata import has_table, hub_folder, task_recipe, why_no_table
+from mmrope_eval.suite.lmudata import hub_folder, task_recipe, task_table, why_no_table
 from mmrope_eval.suite.plan import Sample, plan_samples
 from mmrope_eval.suite.protocol import evaluate
 from mmrope_eval.suite.registry import Registry, TaskSpec
@@ -103,7 +107,7 @@ def test_what_is_made_are_the_fields_that_the_task_reads_in_the_hubs_types(task:
 @pytest.mark.parametrize("task", WITH_TABLE)
 def test_every_question_is_the_hubs(task: str, world: Path, lmudata: Path, tmp_path: Path) -> None:
     spec = REGISTRY.tasks[task]
-    assert has_table(spec, lmudata)
+    assert task_table(spec, lmudata) is not None
     hub, made = planned(spec, world), planned(spec, mirror_of(spec, lmudata, world, tmp_path))
     assert [sample.problem for sample in made] == [None] * len(hub)
     assert [(s.prompt, s.media) for s in made] == [(s.prompt, s.media) for s in hub]
@@ -268,6 +272,22 @@ def test_texts_come_through(tmp_path: Path) -> None:
     assert csv.field_size_limit() == 131072, "the limit of the process is as it was"
 
 
+CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\0"), min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+def test_whatever_pandas_writes_is_read(cells: list[tuple[str, str]], quoting: int) -> None:
+    """Every record's texts, and its pictures from the place in the file that the scan remembers."""
+    rows = [{"index": i, "question": q, "image": h * 65} for i, (q, h) in enumerate(cells)]
+    with tempfile.TemporaryDirectory() as folder:
+        table = scan(tables.write_tsv(Path(folder) / "Mini.tsv", rows, quoting=quoting))
+        assert [record.fields["question"] for record in table.records] == [q for q, _ in cells]
+        with table.path.open("rb") as stream:
+            read = [picture_text(stream, table, record) for record in reversed(table.records)]
+        assert read == [h * 65 for _, h in reversed(cells)]
+
+
 def test_an_empty_cell_is_nothing(tmp_path: Path) -> None:
     (row,) = made(tmp_path, [{"image": text(A), "hint": float("nan")}])
     assert row["hint"] == "nan"
@@ -382,7 +402,7 @@ def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_another_table_is_not_mistaken_for_it(task: str, name: str, said: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.tsv").touch()
     spec = REGISTRY.tasks[task]
-    assert not has_table(spec, tmp_path) and said in why_no_table(spec, tmp_path)
+    assert task_table(spec, tmp_path) is None and said in why_no_table(spec, tmp_path)
     with pytest.raises(UserError, match="VLMEvalKit"):
         hub_folder(spec, tmp_path)
 

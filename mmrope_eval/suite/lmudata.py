@@ -17,10 +17,10 @@ def task_recipe(spec: TaskSpec) -> Recipe | None:
     return None if spec.lmudata is None else read_recipe(spec.lmudata, spec.path)
 
 
-def has_table(spec: TaskSpec, root: Path) -> bool:
-    """Whether `root` is an LMUData folder as far as this task goes. UserError for two tables of one name."""
+def task_table(spec: TaskSpec, root: Path) -> Path | None:
+    """The task's table, where `root` is an LMUData folder that has it. UserError for two tables of one name."""
     recipe = task_recipe(spec)
-    return recipe is not None and find_table(root, recipe) is not None
+    return None if recipe is None else find_table(root, recipe)
 
 
 def why_no_table(spec: TaskSpec, root: Path) -> str:
