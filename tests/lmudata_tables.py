@@ -198,10 +198,26 @@ def write_tsv(path: Path, rows: list[Row], **options: Any) -> Path:
     return path
 
 
+VIDEOS = {"videomme": {"video": "data", "subtitle": "subtitle"}, "mlvu": {"MLVU/video/1_plotQA": "."}}
+"""Folder of VLMEvalKit's, beside the table -> folder of the world's data set."""
+
+
+def link_videos(world: Path, root: Path) -> None:
+    """The videos where VLMEvalKit unpacks them."""
+    mvbench = world / TABLES["mvbench"].dataset
+    clips = {f"video/{entry.name}": entry.name for entry in mvbench.iterdir() if entry.is_dir()}
+    for column, name in (("mvbench", "MVBench_MP4"), ("videomme", "Video-MME"), ("mlvu", "MLVU_MCQ")):
+        for theirs, ours in (VIDEOS | {"mvbench": clips})[column].items():
+            link = root / FOLDERS[name] / theirs
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((world / TABLES[column].dataset / ours).resolve())
+
+
 def build(world: Path, root: Path) -> Path:
-    """Every table that VLMEvalKit has of the world's columns."""
+    """Every table that VLMEvalKit has of the world's columns, and their videos."""
     tables = {name: list(make(hub_rows(world, column))) for column, (name, make) in ROWS.items()}
     tables |= {"MVBench_MP4": mvbench(world), "RefCOCO": refcoco(world)}
     for name, rows in tables.items():
         write_tsv(root / FOLDERS.get(name, ".") / f"{name}.tsv", rows)
+    link_videos(world, root)
     return root

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -19,14 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from suite_mirror import png
 
+from mmrope_eval import cli
 from mmrope_eval.data.lmudata import PROBLEM, as_hub_folder, find_table
 from mmrope_eval.data.recipe import Recipe, read_recipe, xywh
 from mmrope_eval.data.tsv import picture_text, scan
 from mmrope_eval.demo.world import build_world
 from mmrope_eval.demo.world.schemas import TABLES
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.data import load_docs
-from mmrope_eval.suite.datacheck import needed_columns
+from mmrope_eval.suite.data import is_present, load_docs, needed_columns
 from mmrope_eval.suite.lmudata import hub_folder, task_recipe, task_table, why_no_table
 from mmrope_eval.suite.plan import Sample, plan_samples
 from mmrope_eval.suite.protocol import evaluate
@@ -67,21 +68,11 @@ def name_missing_options(world: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
 
 
-def mirror_of(spec: TaskSpec, lmudata: Path, world: Path, mirror: Path) -> Path:
-    """A mirror with what was made from LMUData in the place of the data set, and the world's videos beside it."""
-    folder = mirror / spec.dataset
-    shutil.copytree(hub_folder(spec, lmudata), folder)
-    for entry in (world / spec.dataset).iterdir():
-        if entry.name != "README.md" and not [*entry.glob("*.parquet"), *entry.glob("*.json")]:
-            (folder / entry.name).symlink_to(entry)
-    return mirror
-
-
 def planned(spec: TaskSpec, root: Path) -> list[Sample]:
     """Every sample as it is asked of two families, whose prompts differ most."""
     docs = load_docs(spec, root, REGISTRY.family("qwen2.5-vl"))
     families = map(REGISTRY.family, ("qwen2.5-vl", "qwen3-vl"))
-    return [sample for family in families for sample in plan_samples(spec, docs, family, None)]
+    return [sample for family in families for sample in plan_samples(spec, docs, family, None).samples]
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -105,10 +96,9 @@ def test_what_is_made_are_the_fields_that_the_task_reads_in_the_hubs_types(task:
 
 
 @pytest.mark.parametrize("task", WITH_TABLE)
-def test_every_question_is_the_hubs(task: str, world: Path, lmudata: Path, tmp_path: Path) -> None:
+def test_every_question_is_the_hubs(task: str, world: Path, lmudata: Path) -> None:
     spec = REGISTRY.tasks[task]
-    assert task_table(spec, lmudata) is not None
-    hub, made = planned(spec, world), planned(spec, mirror_of(spec, lmudata, world, tmp_path))
+    hub, made = planned(spec, world), planned(spec, lmudata)
     assert [sample.problem for sample in made] == [None] * len(hub)
     assert [(s.prompt, s.media) for s in made] == [(s.prompt, s.media) for s in hub]
     assert [told_apart(s.target) for s in made] == [told_apart(s.target) for s in hub]
@@ -124,7 +114,7 @@ def test_the_formulas_of_ocrbench_are_among_the_questions(world: Path) -> None:
     assert "HME100k" in {row["dataset"] for row in tables.hub_rows(world, "ocrbench")}
 
 
-def test_an_objects_expressions_are_one_row_again(world: Path, lmudata: Path, tmp_path: Path) -> None:
+def test_an_objects_expressions_are_one_row_again(world: Path, lmudata: Path) -> None:
     spec = REGISTRY.tasks["refcoco_testA"]
     rows = load(hub_folder(spec, lmudata), "default", "testA")
     assert [(row["answer"], row["bbox"]) for row in rows] == [
@@ -235,8 +225,8 @@ def test_a_row_that_cannot_be_made_is_a_failed_sample(world: Path, lmudata: Path
     rows[4] |= {"A": None}
     rows[5]["question"] = None
     tables.write_tsv(tmp_path / "LMUData" / "AI2D_TEST.tsv", rows)
-    docs = load_docs(spec, mirror_of(spec, tmp_path / "LMUData", world, tmp_path / "mirror"), QWEN)
-    samples = plan_samples(spec, docs, QWEN, None)
+    docs = load_docs(spec, tmp_path / "LMUData", QWEN)
+    samples = plan_samples(spec, docs, QWEN, None).samples
     assert {s.index: s.problem for s in samples if s.problem} == {
         3: ("prompt", "line 5 of AI2D_TEST.tsv: its answer is none of its options."),
         4: ("prompt", "line 6 of AI2D_TEST.tsv: an option between two others is missing."),
@@ -253,8 +243,8 @@ def test_a_bad_box_keeps_its_expression(world: Path, tmp_path: Path) -> None:
     rows[4]["image"] = "99999"
     rows[6]["question"] = "Where is it?"
     tables.write_tsv(tmp_path / "LMUData" / "RefCOCO.tsv", rows)
-    docs = load_docs(spec, mirror_of(spec, tmp_path / "LMUData", world, tmp_path / "mirror"), QWEN)
-    samples = plan_samples(spec, docs, QWEN, None)
+    docs = load_docs(spec, tmp_path / "LMUData", QWEN)
+    samples = plan_samples(spec, docs, QWEN, None).samples
     assert len(samples) == len(rows)
     assert sorted(s.problem[1] for s in samples if s.problem) == [
         "line 4 of RefCOCO.tsv: its field 'bbox' cannot be made: a box has four numbers, not 3.",
@@ -349,7 +339,7 @@ def test_rows_that_belong_nowhere_end_it(tmp_path: Path) -> None:
     rows = [{"index": i, "question": "q", "hint": None, "image": text(A), "part": part} for i, part in enumerate("ab")]
     tables.write_tsv(tmp_path / "Mini.tsv", rows)
     for changes, message in (({"config": "part"}, "line 3: 'b' is none of the parts that the data set has (a)"),
-                             ({"where": {"place": 1}}, "line 2: what it is of cannot be told ('place' uses a field"),
+                             ({"where": {"place": 1}}, "line 2: what it is of cannot be told (place: it uses a field"),
                              ({"where": {"part": "c"}}, "no row of the split that is asked for (part = c)")):
         with pytest.raises(UserError) as caught:
             as_hub_folder(recipe(**changes), tmp_path, tmp_path / "c", evaluate, split="test", configs=["a"])
@@ -480,3 +470,46 @@ def test_a_box_is_cocos_again() -> None:
     corners = [0.088250, 0.033709, 0.469672, 0.474155]
     assert xywh(corners, (640, 426)) == [56.48, 14.36, 244.11, 187.63]
     assert xywh([56.48, 14.36, 300.59, 201.99], (640, 426)) == [56.48, 14.36, 244.11, 187.63]
+
+
+# --------------------------------------------------------------------------------------------------------------
+# The commands
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    code = cli.main([str(word) for word in words])
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_the_folder_is_checked_as_a_mirror_is(lmudata: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = "mmmu,mvbench,videomme_subtitles,refcocog_test"
+    _, said = command(capsys, "data", "check", "--data-root", lmudata, "--tasks", tasks, "--json")
+    found = {report["task"]: report for report in json.loads(said.rpartition("}")[0] + "}")["tasks"]}
+    assert [report["problems"] + report["missing_columns"] for report in found.values()] == [[]] * 4
+    assert found["mmmu"]["counts"] == {"samples": N} and found["mvbench"]["videos"] > 0
+    assert found["refcocog_test"]["counts"]["objects"] == N
+
+
+def test_a_column_without_its_table_is_that_columns_failure(
+    lmudata: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(lmudata / "MMBench_DEV_EN.tsv", tmp_path / "MMBench_DEV_EN_V11.tsv")
+    (tmp_path / "AI2D_TEST.tsv").write_text("index\timage\n1\t")
+    code, said = command(capsys, "data", "check", "--data-root", tmp_path, "--tasks", "mmbench,ai2d,star")
+    assert code == 1 and "0 of 3 tasks are whole" in said
+    assert "its MMBench_DEV_EN_V11.tsv is MMBench V1.1, another benchmark with other questions." in said
+    assert "AI2D_TEST.tsv, line 2: the file ends within a line" in said
+    assert "VLMEvalKit has no table of STAR." in said
+    with pytest.raises(UserError, match=r"Task mmbench: .*MMBench V1\.1, another benchmark .*fetch it with: hf downl"):
+        load_docs(REGISTRY.tasks["mmbench"], tmp_path, QWEN)
+
+
+def test_listing_and_planning_read_no_table(
+    lmudata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert is_present(REGISTRY.tasks["mmbench"], lmudata) and not is_present(REGISTRY.tasks["lvbench"], lmudata)
+    code, said = command(capsys, "data", "plan", "--data-root", lmudata, "--tasks", "mmbench,chartqa")
+    assert code == 0 and "missing" not in said
+    assert not list(tmp_path.rglob("*.arrow"))

@@ -42,6 +42,11 @@ _PLACES: Final = ("*.tsv", "*/*.tsv", "*/snapshots/*/*.tsv")
 _EMPTY: Final[Mapping[str, Any]] = {"string": "", "int64": 0, "float64": 0.0, "float32": 0.0, "image": None}
 
 
+def has_tables(root: Path) -> bool:
+    """Whether a folder holds any table where VLMEvalKit keeps them."""
+    return any(True for pattern in _PLACES for _ in root.glob(pattern))
+
+
 def find_table(root: Path, recipe: Recipe) -> Path | None:
     """The benchmark's table below `root`: the first of the recipe's names that is there, else one in any case.
 

@@ -104,7 +104,7 @@ def check_task(spec: TaskSpec, root: Path, load: Any, decode: bool = True) -> Ta
     fetch = group_commands([spec], root)
     try:
         found = find_data(spec, root)
-    except NotHereError as error:
+    except (NotHereError, UserError) as error:
         cause = str(error) or f"there is no folder {root / spec.dataset}."
         return TaskReport(spec.name, spec.dataset, False, problems=[cause], fetch=fetch)
     size = folder_bytes(found.place.folder)
