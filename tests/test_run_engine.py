@@ -106,7 +106,7 @@ def bad_mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestBadMedia:
     BAD = {"refcoco_val/1": "question is empty", "refcoco_val/2": "not a complete, readable image",
-           "refcoco_val/3": "100 megapixels", "charades_sta/0": "'gone.mp4' is not in", "charades_sta/1": ""}
+           "refcoco_val/3": "100 megapixels", "charades_sta/0": "'gone.mp4' is not below", "charades_sta/1": ""}
     TASKS = ("refcoco_val", "charades_sta")
 
     def test_is_one_listed_failure_each_counted_wrong_and_the_run_goes_on(

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.data.cache import drop_older, tables_home
+from mmrope_eval.data.lmudata import has_tables
 from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.data.places import Found, NotHereError, find_split, hub_home, places
 from mmrope_eval.data.tables import TableError
 from mmrope_eval.errors import UserError
+from mmrope_eval.suite.lmudata import hub_folder, task_table, why_no_table
 from mmrope_eval.suite.protocol import SampleError, expression_fields, template_fields
 from mmrope_eval.suite.registry import PREFIX, Family, TaskSpec, project_dir
 
@@ -45,18 +47,51 @@ def mirror_folder(spec: TaskSpec, data_root: Path) -> Path:
 
 
 def find_data(spec: TaskSpec, data_root: Path | None) -> Found:
-    """The files of the task's split on this machine. NotHereError says where they were looked for."""
+    """The files of the task's split on this machine, made from VLMEvalKit's table where only that is here.
+
+    NotHereError says where they were looked for; UserError what is wrong with that table.
+    """
+    try:
+        return _find(spec, data_root)
+    except NotHereError:
+        missing = absence(spec, data_root)
+        if missing is not None or data_root is None:
+            raise NotHereError(missing or "") from None
+    return find_split(str(hub_folder(spec, data_root)), None, spec.subsets or (spec.subset,), spec.split, None)
+
+
+def _find(spec: TaskSpec, data_root: Path | None) -> Found:
+    """The files of the task's split where the hub's layouts have them. NotHereError."""
     configs: Sequence[str | None] = spec.subsets or (spec.subset,)
     return find_split(spec.dataset, spec.dataset_kwargs.get("revision"), configs, spec.split, data_root)
 
 
+def absence(spec: TaskSpec, data_root: Path | None) -> str | None:
+    """What is in the place of the task's rows, "" for nothing; None where they can be read without a network.
+
+    VLMEvalKit's table is only looked for and not read, which costs no time.
+    """
+    try:
+        _find(spec, data_root)
+    except NotHereError as error:
+        if data_root is None or not has_tables(data_root):
+            return str(error)
+        if task_table(spec, data_root) is None:
+            return f"{error} {why_no_table(spec, data_root)}".strip()
+    return None
+
+
+def missing_shards(spec: TaskSpec, data_root: Path | None) -> tuple[str, ...]:
+    """Files of the task's split that are not with the others."""
+    try:
+        return _find(spec, data_root).missing_shards
+    except NotHereError:
+        return ()
+
+
 def is_present(spec: TaskSpec, data_root: Path | None) -> bool:
     """Whether the task's rows can be read without a network."""
-    try:
-        find_data(spec, data_root)
-    except NotHereError:
-        return False
-    return True
+    return absence(spec, data_root) is None
 
 
 def fetch_command(spec: TaskSpec, data_root: Path | None) -> str:
@@ -71,11 +106,9 @@ def fetch_command(spec: TaskSpec, data_root: Path | None) -> str:
 
 def require(spec: TaskSpec, data_root: Path | None) -> None:
     """UserError with the command to run when the task's rows are not here and cannot be fetched now."""
-    try:
-        find_data(spec, data_root)
+    here = absence(spec, data_root)
+    if here is None:
         return
-    except NotHereError as error:
-        here = str(error)
     command, make = fetch_command(spec, data_root), "make" if spec.generated else "fetch"
     if data_root is not None or Path(spec.dataset).is_absolute():
         found = here or f"the mirror has no folder {mirror_folder(spec, data_root or Path('/'))};"
@@ -140,10 +173,7 @@ def needed_columns(spec: TaskSpec) -> set[str]:
 
 def remarks(spec: TaskSpec, data_root: Path | None) -> tuple[str, ...]:
     """What is missing of the split's own files."""
-    try:
-        missing = find_data(spec, data_root).missing_shards
-    except NotHereError:
-        return ()
+    missing = missing_shards(spec, data_root)
     if not missing:
         return ()
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -159,7 +189,7 @@ def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
     """The folders below which a task's media may lie, in order.
 
     Beside its tables; where the data set that shares its videos lies; where lmms-eval unpacks the hub's archives (its
-    `cache_dir`), below `data_root` and below HF_HOME.
+    `cache_dir`), below `data_root` and below HF_HOME; beside VLMEvalKit's table of it.
     """
     roots: list[Path] = []
     for dataset, revision in ((spec.dataset, spec.dataset_kwargs.get("revision")), (spec.videos_from, None)):
@@ -169,6 +199,8 @@ def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
     shared = [unpacked, *([spec.videos_from.rpartition("/")[2]] if spec.videos_from else [])]
     homes = [*([data_root] if data_root is not None else []), hub_home()]
     roots += [home / name for home in homes for name in shared if (home / name).is_dir()]
+    if data_root is not None and (table := task_table(spec, data_root)) is not None:
+        roots += [table.parent, data_root]
     if not roots:
         roots = [mirror_folder(spec, data_root) if data_root is not None else hub_home() / unpacked]
     return tuple(dict.fromkeys(root.resolve() for root in roots))

@@ -29,6 +29,7 @@ from mmrope_eval.suite.protocol import (
     SampleError,
     build_parts,
     build_target,
+    check_made,
     check_question,
     render,
     with_subtitles,
@@ -103,7 +104,7 @@ def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True
     fetch = group_commands([spec], root)
     try:
         found = find_data(spec, root)
-    except NotHereError as error:
+    except (NotHereError, UserError) as error:
         cause = str(error) or f"there is no folder {spec.dataset} in {root or hub_home()}."
         return TaskReport(spec.name, spec.dataset, False, problems=[cause], fetch=fetch)
     size = folder_bytes(found.place.folder)
@@ -172,7 +173,9 @@ def check_rows(spec: TaskSpec, docs: Docs, problems: list[str], decode: bool = T
 
 def read_row(spec: TaskSpec, docs: Docs, index: int) -> tuple[Part, ...]:
     """A row's parts, with its question and its target tried as well. SampleError when one of them is unusable."""
-    row = with_subtitles(spec.media, docs.rows[index], docs.files)
+    row = docs.rows[index]
+    check_made(row)
+    row = with_subtitles(spec.media, row, docs.files)
     check_target(spec.scorer, build_target(spec.target, row))
     check_question(spec.question, row)
     return build_parts(spec.media, render(spec.prompt("default"), row), row, docs.files)

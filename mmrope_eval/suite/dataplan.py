@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmrope_eval.data import cache
-from mmrope_eval.data.places import NotHereError
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.data import fetch_command, find_data, media_roots, mirror_folder
+from mmrope_eval.suite.data import absence, fetch_command, media_roots, mirror_folder, missing_shards
 from mmrope_eval.suite.registry import Registry, TaskSpec
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".mpg", ".flv", ".wmv", ".zip"})
@@ -82,12 +81,11 @@ def _lender_entry(lender: str, owners: Sequence[TaskSpec], users: Sequence[TaskS
 
 def lacks(spec: TaskSpec, root: Path) -> str | None:
     """What a task's data lack, in a clause; None when its rows can be read and it finds videos where it needs them."""
-    try:
-        found = find_data(spec, root)
-    except NotHereError as error:
-        return str(error).rstrip(".") or f"there is no folder {mirror_folder(spec, root)}"
-    if found.missing_shards:
-        return f"{len(found.missing_shards)} files of the split are not here ({found.missing_shards[0]})"
+    here = absence(spec, root)
+    if here is not None:
+        return here.rstrip(".") or f"there is no folder {mirror_folder(spec, root)}"
+    if missing := missing_shards(spec, root):
+        return f"{len(missing)} files of the split are not here ({missing[0]})"
     return _lacks_videos(spec, root) if spec.videos_from is None else None
 
 

@@ -26,6 +26,7 @@ from mmrope_eval.suite.protocol import (
     SampleError,
     build_parts,
     build_target,
+    check_made,
     check_question,
     expression_fields,
     locate_video,
@@ -214,7 +215,9 @@ def plan_sample(
     target: dict[str, Any] | None = None
     problem: tuple[Stage, str] | None = None
     try:
-        row = with_subtitles(spec.media, docs.rows[index], docs.files)
+        row = docs.rows[index]
+        check_made(row)
+        row = with_subtitles(spec.media, row, docs.files)
         found = build_target(spec.target, row)
         check_target(spec.scorer, found)
         target = found

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import jinja2
 
 from mmrope_eval.data.cache import unpack
+from mmrope_eval.data.lmudata import PROBLEM
 from mmrope_eval.data.media_files import Located, MediaFolder, NoSuchFileError
 from mmrope_eval.engine.types import ImageSource, Part, VideoSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
@@ -72,14 +73,27 @@ def build_target(expressions: Mapping[str, str], doc: Doc) -> dict[str, Any]:
     target = {}
     for name, expression in expressions.items():
         try:
-            value = _expression(expression)(**doc)
-        except (jinja2.UndefinedError, TypeError, ValueError, LookupError) as error:
-            text = " ".join(str(error).split())[:120]
-            raise TargetError(f"the target '{name}' cannot be read from the row ({text}).") from error
-        if isinstance(value, jinja2.Undefined):
-            raise TargetError(f"the target '{name}' uses a field the row does not have ({expression}).")
-        target[name] = value
+            target[name] = evaluate(expression, doc)
+        except ValueError as error:
+            raise TargetError(f"the target '{name}' cannot be read from the row ({error}).") from error
     return target
+
+
+def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
+    """The value of a Jinja expression over a row's fields. ValueError when it has none."""
+    try:
+        value = _expression(expression)(**names)
+    except (jinja2.UndefinedError, TypeError, ValueError, LookupError) as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from error
+    if isinstance(value, jinja2.Undefined):
+        raise ValueError(f"{expression}: it uses a field the row does not have")
+    return value
+
+
+def check_made(doc: Doc) -> None:
+    """SampleError for a row of VLMEvalKit's table that could not be made into one of the data set."""
+    if problem := doc.get(PROBLEM):
+        raise SampleError(problem)
 
 
 def check_question(field: str | None, doc: Doc) -> None:

@@ -70,6 +70,8 @@ class TaskSpec:
     """Of the data set, as its authors state it."""
     generated: str | None = None
     """The command that makes the data, where they are generated and lie on no hub; it takes `--out DIR`."""
+    lmudata: Mapping[str, Any] | None = None
+    """How the rows are made from VLMEvalKit's table of the benchmark, where it has one (see data/recipe.py)."""
 
     def prompt(self, family: str) -> str:
         """The prompt template of a family, or the task's default one."""
@@ -217,6 +219,7 @@ def read_task(path: Path) -> TaskSpec:
             together=metadata.get("together"),
             licence=metadata.get("licence"),
             generated=metadata.get("generated"),
+            lmudata=metadata.get("lmudata"),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"Task file {path}: {error} is missing or of the wrong shape (see tasks/README.md).") from error

@@ -18,12 +18,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from mmrope_eval.data.features import Fields
 from mmrope_eval.demo.world.choices import Choice
 from mmrope_eval.demo.world.clips import ACTIONS, Actor, Card, Clip, act
 from mmrope_eval.demo.world.core import WORLD_VERSION, Difficulty, Sample, draw_for, generator, pick, some
 from mmrope_eval.demo.world.longform import bracketed
 from mmrope_eval.demo.world.scenes import COLORS, random_background
-from mmrope_eval.demo.world.schemas import Fields, Table
+from mmrope_eval.demo.world.schemas import Table
 from mmrope_eval.demo.world.stories import names
 from mmrope_eval.demo.world.writer import write_card, write_parquet, write_video
 from mmrope_eval.errors import UserError

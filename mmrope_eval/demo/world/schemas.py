@@ -9,16 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
+from mmrope_eval.data.features import Fields
 from mmrope_eval.demo.world.core import Sample
 from mmrope_eval.demo.world.shows import MVBENCH, STAR
-
-if TYPE_CHECKING:
-    from datasets import Features
-
-Fields = Mapping[str, Any]
-"""Field -> type: a name (`string`, `int64`, `image` ...), [type] for a list, {field: type} for a struct."""
 
 
 @dataclass(frozen=True)
@@ -242,17 +237,3 @@ def video_path(column: str, sample: Sample) -> str:
     folder = MVBENCH[sample.kind][0] if column == "mvbench" else table.video_folder
     dataset = table.video_dataset or table.dataset
     return f"{dataset}/{folder}/{name if name.endswith('.mp4') else name + '.mp4'}".replace("/./", "/")
-
-
-def features(fields: Fields) -> Features:
-    """The `datasets` features of a table."""
-    from datasets import Features, Image, Value
-
-    def feature(kind: Any) -> Any:
-        if isinstance(kind, list):
-            return [feature(kind[0])]
-        if isinstance(kind, Mapping):
-            return {name: feature(inner) for name, inner in kind.items()}
-        return Image() if kind == "image" else Value(kind)
-
-    return Features({name: feature(kind) for name, kind in fields.items()})

@@ -12,11 +12,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from mmrope_eval.data.features import features
 from mmrope_eval.demo.world.clips import Clip
 from mmrope_eval.demo.world.columns import COLUMNS
 from mmrope_eval.demo.world.core import WORLD_VERSION, Difficulty, Pixels, Sample, generator
 from mmrope_eval.demo.world.longform import subtitles
-from mmrope_eval.demo.world.schemas import TABLES, Table, features, video_path
+from mmrope_eval.demo.world.schemas import TABLES, Table, video_path
 from mmrope_eval.demo.world.shows import MVBENCH
 from mmrope_eval.errors import UserError
 
