@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mmrope_eval.data import cache
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.data import absence, fetch_command, media_roots, mirror_folder, missing_shards
+from mmrope_eval.suite.data import absence, fetch_command, media_folder, mirror_folder, missing_shards
 from mmrope_eval.suite.registry import Registry, TaskSpec
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".mpg", ".flv", ".wmv", ".zip"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".mpg", ".flv", ".wmv"})
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ def lacks(spec: TaskSpec, root: Path) -> str | None:
 def _lacks_videos(spec: TaskSpec, root: Path) -> str | None:
     if "video" not in spec.media:
         return None
-    roots = [folder for folder in media_roots(spec, root) if folder.is_dir()]
-    if any(path.suffix.lower() in VIDEO_SUFFIXES for folder in roots for path in folder.rglob("*")):
+    media = media_folder(spec, root)
+    if any(Path(name).suffix.lower() in VIDEO_SUFFIXES for name in media.index.files):
         return None
-    return f"there are no videos below {' or '.join(map(str, media_roots(spec, root)))}"
+    return f"there are no videos below {' or '.join(map(str, media.roots))}"
 
 
 def group_commands(group: Sequence[TaskSpec], root: Path | None) -> list[str]:
