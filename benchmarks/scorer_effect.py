@@ -136,7 +136,8 @@ def effect(task: str, root: Path) -> str:
     from mmrope_eval.suite.plans import Plans
     from mmrope_eval.suite.registry import Registry
     from mmrope_eval.suite.scorers import SCORERS
-    from mmrope_eval.suite.stock import STOCK, StockItem, stock_score
+    from mmrope_eval.suite.second import SecondItem
+    from mmrope_eval.suite.stock import STOCK, stock_score
 
     registry = Registry()
     spec, family = registry.tasks[task], registry.family("qwen2.5-vl")
@@ -149,7 +150,7 @@ def effect(task: str, root: Path) -> str:
         for answer in answers(task, row, target):
             said.append(answer)
             ours.append(SCORERS[spec.scorer](answer.text, target).values[spec.metrics[0]] or 0.0)
-            items.append(StockItem(row, answer.text, row.get("subset")))
+            items.append(SecondItem(row, answer.text, row.get("subset")))
     head = [spec.column, len(said), share(ours)]
     if task not in STOCK:
         return line([*head, "—", "—", agreed(said, ours), "—", ""])

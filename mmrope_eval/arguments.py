@@ -101,8 +101,9 @@ def _model_arguments(what: argparse._ArgumentGroup) -> None:
 
 
 def _scorer_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scorer", choices=["strict", "stock"], default="strict",
-                        help="stock: also print lmms-eval's own number from the same responses (default: %(default)s)")
+    parser.add_argument("--scorer", choices=["strict", "stock", "vlmevalkit"], default="strict",
+                        help="also print another harness' own number from the same responses: stock is lmms-eval, "
+                             "vlmevalkit VLMEvalKit's rules without its judge (an extra) (default: %(default)s)")
 
 
 def score(parser: argparse.ArgumentParser) -> None:

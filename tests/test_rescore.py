@@ -21,7 +21,8 @@ from mmrope_eval.suite import run as running
 from mmrope_eval.suite import scorers
 from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.scoring import Score, Target
-from mmrope_eval.suite.stock import StockItem, stock_score
+from mmrope_eval.suite.second import SecondItem
+from mmrope_eval.suite.stock import stock_score
 
 N = 4
 TASKS = ("refcoco_val", "chartqa", "charades_sta")
@@ -189,7 +190,7 @@ class TestStock:
         spans = lines(stored / "samples_stock/charades_sta.jsonl")
         docs = [{"video": f"V{i % 2}.mp4", "caption": f"person opens door {i}", "timestamp": [0.5, 9.5]}
                 for i in range(N)]
-        items = [StockItem(doc, row["prediction"]) for doc, row in zip(docs, spans, strict=True)]
+        items = [SecondItem(doc, row["prediction"]) for doc, row in zip(docs, spans, strict=True)]
         assert tuple(row["stock"] for row in spans) == stock_score("charades_sta", items).samples
 
     def test_a_run_prints_both_without_asking_twice(

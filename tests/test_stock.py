@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from mmrope_eval.suite import aggregate, choice, scoring, stock, textual
-from mmrope_eval.suite.stock import StockError, StockItem, stock_score
+from mmrope_eval.suite.second import SecondError, SecondItem
+from mmrope_eval.suite.stock import stock_score
 
 pytest.importorskip("lmms_eval")
 
@@ -81,8 +82,8 @@ def answer_of(column: str, right: bool) -> str:
 
 @pytest.mark.parametrize("column", stock.STOCK)
 def test_every_stock_task_gives_100_for_right_answers_and_a_value_per_sample(column: str) -> None:
-    right = StockItem(doc_of(column), answer_of(column, True))
-    wrong = StockItem(
+    right = SecondItem(doc_of(column), answer_of(column, True))
+    wrong = SecondItem(
         {**doc_of(column), "index": 8, "id": "validation_Art_2", "caption": "sits"}, answer_of(column, False)
     )
     # These two divide by what is not there: OCRBench by 1,000 questions, MLVU by seven tasks.
@@ -97,14 +98,14 @@ def test_every_stock_task_gives_100_for_right_answers_and_a_value_per_sample(col
 def test_there_is_a_stock_task_for_every_column_but_star() -> None:
     columns = {"refcoco" if name.startswith("refcoco") else name for name in stock.STOCK}
     assert columns == set(aggregate.COLUMNS) - {"star"}
-    with pytest.raises(StockError, match="has no task for 'star'"):
-        stock_score("star", [StockItem(MC, "B")])
-    with pytest.raises(StockError, match="zero responses"):
+    with pytest.raises(SecondError, match="has no task for 'star'"):
+        stock_score("star", [SecondItem(MC, "B")])
+    with pytest.raises(SecondError, match="zero responses"):
         stock_score("ai2d", [])
 
 
 def test_nothing_leaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    stock_score("mmmu", [StockItem(DOCS["mmmu"], "B")])  # imports
+    stock_score("mmmu", [SecondItem(DOCS["mmmu"], "B")])  # imports
     capfd.readouterr()
     monkeypatch.chdir(tmp_path)
     random.seed(5)
@@ -112,7 +113,7 @@ def test_nothing_leaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: p
     state, numpy_state, modules = random.getstate(), numpy.random.get_state()[1].tolist(), set(sys.modules)
     docs = json.dumps(DOCS)
     for column in stock.STOCK:
-        stock_score(column, [StockItem(doc_of(column), "no answer at all")])
+        stock_score(column, [SecondItem(doc_of(column), "no answer at all")])
     assert random.getstate() == state and numpy.random.get_state()[1].tolist() == numpy_state
     assert not [name for name in set(sys.modules) - modules if "_mmrope_stock" in name]
     assert json.dumps(DOCS) == docs, "rows are copied"
@@ -134,8 +135,8 @@ def test_nothing_leaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: p
     ],
 )
 def test_a_fault_is_one_sentence(column: str, doc: dict[str, Any], match: str) -> None:
-    with pytest.raises(StockError, match=match) as caught:
-        stock_score(column, [StockItem(doc, "A")])
+    with pytest.raises(SecondError, match=match) as caught:
+        stock_score(column, [SecondItem(doc, "A")])
     assert "\n" not in str(caught.value)
 
 
@@ -149,12 +150,12 @@ def test_system_exit_stops_here(monkeypatch: pytest.MonkeyPatch) -> None:
         "STOCK",
         {"ai2d": stock.StockTask(task.task, task.module, task.metric, leave, task.total, task.one, task.scale)},
     )
-    with pytest.raises(StockError, match="SystemExit: video path"):
-        stock_score("ai2d", [StockItem(DOCS["ai2d"], "B")])
+    with pytest.raises(SecondError, match="SystemExit: video path"):
+        stock_score("ai2d", [SecondItem(DOCS["ai2d"], "B")])
 
 
 def test_a_missing_installation_is_named() -> None:
-    with pytest.raises(StockError, match=r"no_such_task\.utils is not installed"):
+    with pytest.raises(SecondError, match=r"no_such_task\.utils is not installed"):
         stock.fresh_module("no_such_task.utils")
 
 
@@ -170,7 +171,7 @@ def test_the_size_of_a_picture_in_any_form(picture: str, tmp_path: Path) -> None
         "size": {"width": 200, "height": 100},
     }
     doc = {**BOX, "image": forms[picture]}
-    assert stock_score("refcoco_val", [StockItem(doc, "[50, 100, 250, 500]")]).value == 100.0
+    assert stock_score("refcoco_val", [SecondItem(doc, "[50, 100, 250, 500]")]).value == 100.0
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -191,9 +192,9 @@ BEST = "The best answer is B. All the other options are not Described in the vid
 @pytest.mark.parametrize("column", ["mmstar", "realworldqa", "videomme", "lvbench", "mlvu"])
 def test_best_answer_b_all_described(column: str) -> None:
     doc = DOCS[column]
-    samples = stock_score(column, [StockItem(doc, BEST)]).samples
+    samples = stock_score(column, [SecondItem(doc, BEST)]).samples
     assert samples == (0.0,), "stock reads a letter of a word after the answer"
-    read = stock_score(column, [StockItem({**doc, "answer": "D"}, BEST)]).samples[0]
+    read = stock_score(column, [SecondItem({**doc, "answer": "D"}, BEST)]).samples[0]
     assert read == 1.0, "namely the D of 'Described'"
     assert choice.score_choice(BEST, {"answer": "B", "options": 4}).values["accuracy"] == 1.0
 
@@ -209,14 +210,14 @@ def test_best_answer_b_all_described(column: str) -> None:
 )
 def test_a_man_is_no_answer_a(column: str, response: str) -> None:
     doc = {**DOCS[column], "answer": "red" if column == "mvbench" else "A"}
-    assert stock_score(column, [StockItem(doc, response)]).samples == (1.0,)
+    assert stock_score(column, [SecondItem(doc, response)]).samples == (1.0,)
     score = choice.score_choice(response, {"answer": "A", "options": ["red", "blue", "green", "grey"]})
     assert (score.values["accuracy"], score.parsed) == (0.0, None)
 
 
 def test_mmmu_guesses_and_we_do_not() -> None:
     rows = [{**DOCS["mmmu"], "id": f"validation_Art_{i}"} for i in range(200)]
-    items = [StockItem(row, "I cannot see it") for row in rows]
+    items = [SecondItem(row, "I cannot see it") for row in rows]
     stocked = stock_score("mmmu", items)
     assert 10 < stocked.value < 45, "chance, for answers that say nothing"
     assert stocked.note is not None and "random" in stocked.note
@@ -229,14 +230,14 @@ def test_mmmu_guesses_and_we_do_not() -> None:
 
 def test_mmmu_list_of_answers_written_as_text() -> None:
     doc = {**DOCS["mmmu"], "question_type": "open", "options": "[]", "answer": "['24/7', '3.429']"}
-    assert stock_score("mmmu", [StockItem(doc, "The answer is 3.43")]).value == 0.0
+    assert stock_score("mmmu", [SecondItem(doc, "The answer is 3.43")]).value == 0.0
     target = {"answer": doc["answer"], "options": "[]", "group": "Art"}
     assert ours("mmmu", textual.score_choice_or_open, [(target, "The answer is 3.43")]) == 100.0
 
 
 @pytest.mark.parametrize("column", ["mlvu", "lvbench", "realworldqa", "mmstar"])
 def test_letters_beyond_d(column: str) -> None:
-    assert stock_score(column, [StockItem({**DOCS[column], "answer": "F"}, "(F)")]).samples == (0.0,)
+    assert stock_score(column, [SecondItem({**DOCS[column], "answer": "F"}, "(F)")]).samples == (0.0,)
     assert choice.score_choice("(F)", {"answer": "F", "options": 6}).values["accuracy"] == 1.0
 
 
@@ -252,7 +253,7 @@ def test_ocrbench_sum_doubles_and_a_part_is_divided_by_a_thousand() -> None:
     finally:
         shared.OCRBench_score.update(before)
     assert second == pytest.approx(first + 0.001), "stock remembers the first call"
-    assert stock_score("ocrbench", [StockItem(DOCS["ocrbench"], "B")] * 10).value == pytest.approx(1.0), (
+    assert stock_score("ocrbench", [SecondItem(DOCS["ocrbench"], "B")] * 10).value == pytest.approx(1.0), (
         "10 of 10 is 1 %"
     )
     target = {"answers": ["B"], "dataset": "svt", "group": "Regular Text Recognition"}
@@ -261,7 +262,7 @@ def test_ocrbench_sum_doubles_and_a_part_is_divided_by_a_thousand() -> None:
 
 def test_ocrbench_empty_answer_is_in_every_response() -> None:
     doc = {**DOCS["ocrbench"], "answer": [""]}
-    assert stock_score("ocrbench", [StockItem(doc, "anything")]).samples == (1.0,)
+    assert stock_score("ocrbench", [SecondItem(doc, "anything")]).samples == (1.0,)
     assert textual.score_contains("anything", {"answers": [""]}).values["contains"] == 0.0
 
 
@@ -271,7 +272,7 @@ def test_mmstar_is_a_mean_of_six_categories_not_of_eighteen() -> None:
         + [("numeric commonsense and calculation", "C")] * 2
         + [("statistical reasoning", "C")] * 2
     )
-    items = [StockItem({**DOCS["mmstar"], "l2_category": l2}, response) for l2, response in rows]
+    items = [SecondItem({**DOCS["mmstar"], "l2_category": l2}, response) for l2, response in rows]
     assert stock_score("mmstar", items).value == pytest.approx(100 / 3)
     targets = [({"answer": "B", "options": 4, "group": "math"}, response) for _, response in rows]
     assert ours("mmstar", choice.score_choice, targets) == pytest.approx(60.0)
@@ -279,7 +280,7 @@ def test_mmstar_is_a_mean_of_six_categories_not_of_eighteen() -> None:
 
 def test_mvbench_blanks_stay_in_the_denominator() -> None:
     rows = [("action_count", "B"), ("action_count", ""), ("action_count", " "), ("state_change", "B")]
-    items = [StockItem(DOCS["mvbench"], response, group) for group, response in rows]
+    items = [SecondItem(DOCS["mvbench"], response, group) for group, response in rows]
     assert stock_score("mvbench", items).value == 100.0
     target = {"answer": "B", "options": DOCS["mvbench"]["candidates"]}
     mine = ours("mvbench", choice.score_choice, [({**target, "group": group}, response) for group, response in rows])
@@ -287,7 +288,7 @@ def test_mvbench_blanks_stay_in_the_denominator() -> None:
 
 
 def test_mlvu_mean_over_the_tasks_there_are() -> None:
-    items = [StockItem({**DOCS["mlvu"], "task_type": task}, "B") for task in ("ego", "count")]
+    items = [SecondItem({**DOCS["mlvu"], "task_type": task}, "B") for task in ("ego", "count")]
     assert stock_score("mlvu", items).value == pytest.approx(200 / 7), "five absent tasks count as zero"
     targets = [({"answer": "B", "options": 4, "group": task}, "B") for task in ("ego", "count")]
     assert ours("mlvu", choice.score_choice, targets) == 100.0
@@ -295,9 +296,9 @@ def test_mlvu_mean_over_the_tasks_there_are() -> None:
 
 def test_charades_swaps_ends_and_merges_samples() -> None:
     doc = DOCS["charades_sta"]
-    assert stock_score("charades_sta", [StockItem(doc, "20 - 10")]).value == 100.0
+    assert stock_score("charades_sta", [SecondItem(doc, "20 - 10")]).value == 100.0
     assert scoring.score_span("20 - 10", {"span": [10, 20]}).values["iou"] == 0.0
-    both = stock_score("charades_sta", [StockItem(doc, "10 - 20"), StockItem(doc, "50 - 60")])
+    both = stock_score("charades_sta", [SecondItem(doc, "10 - 20"), SecondItem(doc, "50 - 60")])
     assert (both.value, both.samples) == (0.0, (1.0, 0.0)), "the second of two equal queries replaces the first"
     assert (
         ours("charades_sta", scoring.score_span, [({"span": [10, 20]}, "10 - 20"), ({"span": [10, 20]}, "50 - 60")])
@@ -309,10 +310,10 @@ def test_grounding_takes_the_best_of_many_boxes_and_readings() -> None:
     doc = {**BOX, "bbox": [100, 50, 40, 40]}
     spray = "[0, 0, 40, 40] [100, 50, 140, 90] [60, 20, 99, 60]"
     target = {"box": [100, 50, 140, 90], "coordinates": "absolute", "source_size": (200, 100), "used_size": (200, 100)}
-    assert stock_score("refcoco_val", [StockItem(doc, spray)]).value == 100.0
+    assert stock_score("refcoco_val", [SecondItem(doc, spray)]).value == 100.0
     assert scoring.score_box(spray, target).values["acc_50"] == 0.0
     thousand = "[500, 500, 700, 900]"
-    assert stock_score("refcoco_val", [StockItem(doc, thousand)]).value == 100.0
+    assert stock_score("refcoco_val", [SecondItem(doc, thousand)]).value == 100.0
     assert scoring.score_box(thousand, target).values["acc_50"] == 0.0, "the declared convention is pixels"
 
 
@@ -328,24 +329,24 @@ def test_bbox_rec_reads_only_boxes_from_0_to_1() -> None:
 @pytest.mark.parametrize(("response", "answer"), [("2,000", "2000"), ("Yes.", "Yes"), ("64%", "64")])
 def test_chartqa_notation(response: str, answer: str) -> None:
     doc = {**DOCS["chartqa"], "answer": answer}
-    assert stock_score("chartqa", [StockItem(doc, response)]).value == 0.0
+    assert stock_score("chartqa", [SecondItem(doc, response)]).value == 0.0
     assert scoring.score_relaxed(response, {"answer": answer}).values["relaxed"] == 1.0
 
 
 def test_chartqa_years_within_five_per_cent() -> None:
-    assert stock_score("chartqa", [StockItem({**DOCS["chartqa"], "answer": "2020"}, "1980")]).value == 100.0
+    assert stock_score("chartqa", [SecondItem({**DOCS["chartqa"], "answer": "2020"}, "1980")]).value == 100.0
     assert scoring.score_relaxed("1980", {"answer": "2020"}).values["strict"] == 0.0
 
 
 def test_anls_is_not_raised_by_blanks() -> None:
     doc, response = {"answers": ["invoice"]}, "i" + " " * 12 + "x"
-    assert stock_score("docvqa", [StockItem(doc, response)]).value > 50
+    assert stock_score("docvqa", [SecondItem(doc, response)]).value > 50
     assert textual.score_anls(response, doc).values["anls"] == 0.0
 
 
 def test_ai2d_reads_hardly_any_form() -> None:
     for response in ("The answer is B.", "(B) blue", "Option B", "blue"):
-        assert stock_score("ai2d", [StockItem(DOCS["ai2d"], response)]).value == 0.0
+        assert stock_score("ai2d", [SecondItem(DOCS["ai2d"], response)]).value == 0.0
         assert (
             choice.score_choice(response, {"answer": "B", "options": DOCS["ai2d"]["options"]}).values["accuracy"] == 1.0
         )
@@ -353,13 +354,13 @@ def test_ai2d_reads_hardly_any_form() -> None:
 
 def test_textvqa_gives_credit_for_silence() -> None:
     doc = {**DOCS["textvqa"], "answers": ["the"] * 10}
-    assert stock_score("textvqa", [StockItem(doc, "")]).value == 100.0
+    assert stock_score("textvqa", [SecondItem(doc, "")]).value == 100.0
     assert textual.score_vqa("", doc).values["vqa"] == 0.0
 
 
 def test_mmbench_circular_on_both_sides() -> None:
     rotations = [{**DOCS["mmbench"], "index": 7 + i * 1_000_000} for i in range(2)]
-    items = [StockItem(rotations[0], "B"), StockItem(rotations[1], "C")]
+    items = [SecondItem(rotations[0], "B"), SecondItem(rotations[1], "C")]
     result = stock_score("mmbench", items)
     assert (result.value, result.samples) == (0.0, (1.0, 0.0))
     targets = [({"answer": "B", "options": 4, "group": 7}, item.response) for item in items]

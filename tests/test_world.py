@@ -292,7 +292,8 @@ def perfect(column: str) -> list[tuple[Sample, dict[str, Any]]]:
 @pytest.mark.parametrize("column", [name for name in COLUMNS if name != "star"])
 def test_right_answers_earn_full_marks_from_lmms_eval_itself(column: str) -> None:
     """The stock tasks' own code reads these rows; MMBench's is left out where it would call a paid service."""
-    from mmrope_eval.suite.stock import StockItem, stock_score
+    from mmrope_eval.suite.second import SecondItem
+    from mmrope_eval.suite.stock import stock_score
 
     items = []
     for sample, row in perfect(column)[:6]:
@@ -302,7 +303,7 @@ def test_right_answers_earn_full_marks_from_lmms_eval_itself(column: str) -> Non
         if sample.box is not None:
             row["image"] = {"width": 112, "height": 112}
             answer = f"[{answer}]"
-        items.append(StockItem(row, answer, sample.kind if column == "mvbench" else None))
+        items.append(SecondItem(row, answer, sample.kind if column == "mvbench" else None))
     assert stock_score(column, items).samples == pytest.approx([1.0] * len(items))
 
 

@@ -2,7 +2,8 @@
 
 A response is taken only for the very question it was given to: the manifest keeps what a response's identity was made
 of, and the question is planned again from the data set. Strict scoring ends in the same code as `run` and writes the
-same files; `--scorer stock` puts lmms-eval's own number beside ours and leaves the run's scores alone.
+same files; `--scorer stock` or `vlmevalkit` puts lmms-eval's or VLMEvalKit's own number beside ours and leaves the
+run's scores alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mmrope_eval.suite.outcome import Outcomes
 from mmrope_eval.suite.plan import TaskPlan, identity
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.registry import Family, Registry
+from mmrope_eval.suite.side_by_side import Second
 from mmrope_eval.suite.store import ResponseStore, run_lock
 
 STORE, MANIFEST = "responses.sqlite", "manifest.json"
@@ -51,13 +53,15 @@ class StoredRun:
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command: exit code 0, 1 when samples had failed or lmms-eval's scoring failed."""
+    """The command: exit code 0, 1 when samples had failed or the other harness' scoring failed."""
+    second = side_by_side.second_of(args.scorer)
     runs = find_runs(args.run)
     data_root: Path | None = args.data_root
+    targets = {run.folder: target(run, args.run, args.output) for run in runs}
     with run_lock(args.output or args.run):
-        if args.scorer == "stock":
-            return compare_runs(runs, data_root, {run.folder: target(run, args.run, args.output) for run in runs})
-        return rescore_runs(runs, data_root, {run.folder: target(run, args.run, args.output) for run in runs})
+        if second is not None:
+            return compare_runs(second, runs, data_root, targets)
+        return rescore_runs(runs, data_root, targets)
 
 
 def target(run: StoredRun, root: Path, output: Path | None) -> Path:
@@ -156,17 +160,19 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return f"{len(changed)} of {len(after)} tasks changed ({', '.join(changed)})" if changed else "nothing changed"
 
 
-def compare_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Mapping[Path, Path]) -> int:
-    """Print and write lmms-eval's numbers beside ours; 1 when lmms-eval's scoring failed on a task."""
+def compare_runs(
+    second: Second, runs: Sequence[StoredRun], data_root: Path | None, targets: Mapping[Path, Path]
+) -> int:
+    """Print and write the other harness' numbers beside ours; 1 when its scoring failed on a task."""
     code = 0
     for run in runs:
         plans = plans_of(run, data_root)
         scored = outcome.score_cell(plans, stored_outcomes(run, plans))
         entry = outcome.entries(plans, scored)
-        found = [side_by_side.compare_task(plan, scored[name], entry[name]) for name, plan in plans.items()]
-        side_by_side.write(targets[run.folder], found)
-        print(f"\n{run.scores['label']}: ours and lmms-eval's, from the same responses")
-        print(side_by_side.table(found))
-        print(f"samples that differ: {targets[run.folder]}/samples_stock")
+        found = [side_by_side.compare_task(second, plan, scored[name], entry[name]) for name, plan in plans.items()]
+        side_by_side.write(targets[run.folder], second, found)
+        print(f"\n{run.scores['label']}: ours and {second.title}'s, from the same responses")
+        print(side_by_side.table(second, found))
+        print(f"samples that differ: {targets[run.folder]}/samples_{second.key}")
         code = max(code, int(any(one.broken for one in found)))
     return code

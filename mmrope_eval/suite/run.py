@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.run import EngineDiedError
 from mmrope_eval.engine.types import Failure
-from mmrope_eval.suite import outcome, results
+from mmrope_eval.suite import outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.suite.cells import FailedRow, make_cells
 from mmrope_eval.suite.datacheck import check_before_run
@@ -35,6 +35,7 @@ from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.progress import Progress
 from mmrope_eval.suite.registry import Registry, TaskSpec
+from mmrope_eval.suite.rescore import compare_runs, read_run
 from mmrope_eval.suite.store import ResponseStore, run_lock
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class RunResult:
 
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples or whole rows failed."""
+    second = side_by_side.second_of(args.scorer)
     try:
         result = run(config_from_args(args))
     except TooManyFailuresError as stop:
@@ -72,11 +74,10 @@ def main(args: argparse.Namespace) -> int:
         return 1
     report(result)
     code = 1 if result.failed or result.broken or result.failed_tasks else 0
-    if args.scorer == "stock":
-        from mmrope_eval.suite.rescore import compare_runs, read_run
-
+    if second is not None:
         folders = [folder for label, folder in result.folders.items() if label in result.rows]
-        code = max(code, compare_runs([read_run(f) for f in folders], args.data_root, {f: f for f in folders}))
+        runs = [read_run(folder) for folder in folders]
+        code = max(code, compare_runs(second, runs, args.data_root, {folder: folder for folder in folders}))
     return code
 
 

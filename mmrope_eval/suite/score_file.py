@@ -17,7 +17,7 @@ is said on stderr.
 MVBench's sub-task is `subset` in `doc`, as a run adds it.
 
 A response may carry what a server left in it: stop tokens, a byte order mark, zero-width characters, and thoughts. No
-scorer reads them (`reasoning.answer_part`); lmms-eval's number (`--scorer stock`) is made from the response as it is.
+scorer reads them (`reasoning.answer_part`); another harness' number (`--scorer`) is made from the response as it is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from mmrope_eval.suite.protocol import SampleError, build_target
 from mmrope_eval.suite.reasoning import whole_turn
 from mmrope_eval.suite.registry import Family, Registry, TaskSpec
 from mmrope_eval.suite.scoring import Score
-from mmrope_eval.suite.stock import StockError, StockResult, stock_score
+from mmrope_eval.suite.second import SecondError, SecondResult
+from mmrope_eval.suite.side_by_side import Second
 from mmrope_eval.unread import MARK, WARNING, too_many
 
 Size = tuple[float, float]
@@ -82,14 +83,15 @@ class BadLine:
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command: exit code 0, 1 when there is no stock number that was asked for, 2 when lines could not be used."""
+    """The command: exit code 0, 1 when there is no other number that was asked for, 2 when lines could not be used."""
+    second = side_by_side.second_of(args.scorer)
     spec, family = task_and_family(args.task, args.prompts, args.coordinates)
     found = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
     good = [line for line in found if isinstance(line, Line)]
     bad = [line for line in found if isinstance(line, BadLine)]
-    stock, problem = stock_numbers(spec, good) if args.scorer == "stock" else (None, None)
-    write(args.output, output_rows(spec, found, stock))
-    for text in (*summary(spec, good, bad), *stock_summary(spec, good, stock, problem)):
+    theirs, problem = second_numbers(second, spec, good) if second is not None else (None, None)
+    write(args.output, output_rows(spec, found, second, theirs))
+    for text in (*summary(spec, good, bad), *second_summary(second, spec, good, theirs, problem)):
         print(text, file=sys.stderr)
     for line in bad:
         print(f"mmrope-eval: error: {args.file}, line {line.number}: {line.cause}", file=sys.stderr)
@@ -243,26 +245,27 @@ def default_used_size(source: Size) -> Size:
 # What comes out
 
 
-def stock_numbers(spec: TaskSpec, good: Sequence[Line]) -> tuple[StockResult | None, str | None]:
-    """lmms-eval's number from the same responses, or why there is none."""
-    items = [side_by_side.stock_item(spec.name, one.doc, one.response or "", one.target.get("source_size"))
-             for one in good]
+def second_numbers(
+    second: Second, spec: TaskSpec, good: Sequence[Line]
+) -> tuple[SecondResult | None, str | None]:
+    """The other harness' number from the same responses, or why there is none."""
+    items = [side_by_side.second_item(spec.name, one.doc, one.response, one.target) for one in good]
     try:
-        return stock_score(side_by_side.stock_column(spec.name), items), None
-    except StockError as error:
+        return second.score(second.column(spec.name), items), None
+    except SecondError as error:
         return None, str(error)
 
 
 def output_rows(
-    spec: TaskSpec, found: Sequence[Line | BadLine], stock: StockResult | None
+    spec: TaskSpec, found: Sequence[Line | BadLine], second: Second | None, theirs: SecondResult | None
 ) -> Iterator[dict[str, Any]]:
-    """One object a line, in the file's order, with lmms-eval's value beside ours where it was asked for."""
-    shares = iter(stock.samples if stock else ())
+    """One object a line, in the file's order, with the other harness' value beside ours where it was asked for."""
+    shares = iter(theirs.samples if theirs else ())
     for line in found:
         row = line.row()
-        if stock is not None and isinstance(line, Line):
+        if second is not None and theirs is not None and isinstance(line, Line):
             share = next(shares)
-            row |= {"stock": share, "agree": side_by_side.agree(line.score.values[spec.metrics[0]], share)}
+            row |= {second.key: share, "agree": side_by_side.agree(line.score.values[spec.metrics[0]], share)}
         yield row
 
 
@@ -293,14 +296,15 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
         yield f"{assumed} lines do not say the resized picture's size (`used_size`); the default media policy's is used"
 
 
-def stock_summary(
-    spec: TaskSpec, good: Sequence[Line], stock: StockResult | None, problem: str | None
+def second_summary(
+    second: Second | None, spec: TaskSpec, good: Sequence[Line], theirs: SecondResult | None, problem: str | None
 ) -> Iterator[str]:
-    """lmms-eval's number in one line, and what to know about it."""
+    """The other harness' number in one line, and what to know about it."""
     if problem is not None:
         yield f"{problem} (Samples are the lines scored, counted from 0.)"
-    if stock is not None:
-        pairs = zip(good, stock.samples, strict=True)
-        differ = sum(not side_by_side.agree(one.score.values[spec.metrics[0]], share) for one, share in pairs)
-        yield (f"lmms-eval {stock.task} {stock.metric}: {stock.value:.2f} "
-               f"({differ} of {len(good)} samples differ{'; ' + stock.note if stock.note else ''})")
+    if second is not None and theirs is not None:
+        pairs = zip(good, theirs.samples, strict=True)
+        agreed = [side_by_side.agree(one.score.values[spec.metrics[0]], share) for one, share in pairs]
+        compared = len(agreed) - agreed.count(None)
+        yield (f"{second.title} {theirs.task} {theirs.metric}: {theirs.value:.2f} "
+               f"({agreed.count(False)} of {compared} samples differ{'; ' + theirs.note if theirs.note else ''})")

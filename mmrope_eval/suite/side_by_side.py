@@ -1,137 +1,184 @@
-"""lmms-eval's own number beside ours, from the same responses: nothing is generated again."""
+"""Another harness' own number beside ours, from the same responses: nothing is generated again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mmrope_eval.engine.types import Response
 from mmrope_eval.suite import results
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.results import Scored
-from mmrope_eval.suite.stock import STOCK, StockError, StockItem, StockResult, is_picture, stock_score
+from mmrope_eval.suite.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.suite.stock import STOCK, is_picture, stock_score
+from mmrope_eval.suite.vlmevalkit import KIT, kit_score, require
 
 TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One task: our main metric and lmms-eval's, both on a 0-100 scale, and where they differ."""
+class Second:
+    """A harness whose number can stand beside ours."""
 
+    key: str
+    """Its name for --scorer, in files' names and in their fields."""
+    title: str
+    columns: Collection[str]
+    """Our tasks that it scores; a task that it does not know may be a variation of one (`column`)."""
+    score: Callable[[str, Sequence[SecondItem]], SecondResult]
+    """SecondError when there is no number."""
+    require: Callable[[], None] = lambda: None
+    """UserError when it is not installed."""
+
+    def column(self, task: str) -> str:
+        """The column whose scoring fits a task: its own, or that which it is a variation of (videomme_subtitles)."""
+        return task if task in self.columns else task.partition("_")[0]
+
+
+SECONDS: Final[Mapping[str, Second]] = {
+    "stock": Second("stock", "lmms-eval", STOCK, stock_score),
+    "vlmevalkit": Second("vlmevalkit", "VLMEvalKit", KIT, kit_score, require),
+}
+"""By the value of --scorer."""
+
+
+def second_of(scorer: str) -> Second | None:
+    """The harness that --scorer asks for beside ours, or None. UserError when it is not installed."""
+    found = SECONDS.get(scorer)
+    if found is not None:
+        found.require()
+    return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One task: our main metric and the other harness', both on a 0-100 scale, and where they differ."""
+
+    second: Second
     task: str
     metric: str
     ours: float | None
-    stock: StockResult | None
+    theirs: SecondResult | None
     problem: str | None
-    """Why there is no stock number."""
+    """Why there is no other number."""
     lines: Sequence[Mapping[str, Any]]
-    """One a sample: both values and whether they agree; empty where there is no stock number."""
+    """One a sample: both values and whether they agree; empty where there is no other number."""
 
     @property
     def disagreements(self) -> int:
         """Samples that the two value differently."""
-        return sum(not line["agree"] for line in self.lines)
+        return sum(line["agree"] is False for line in self.lines)
+
+    @property
+    def compared(self) -> int:
+        """Samples that both were asked about."""
+        return sum(line["agree"] is not None for line in self.lines)
 
     @property
     def broken(self) -> bool:
-        """Whether lmms-eval has a task for this column, but no number came of it."""
-        return self.stock is None and stock_column(self.task) in STOCK
+        """Whether the other harness has a task for this column, but no number came of it."""
+        return self.theirs is None and self.second.column(self.task) in self.second.columns
 
     def entry(self) -> dict[str, Any]:
-        """The task's entry in scores_stock.json."""
-        stock = self.stock
+        """The task's entry in scores_KEY.json."""
+        theirs, key = self.theirs, self.second.key
         return {
             "metric": self.metric,
             "ours": self.ours,
-            "stock": round(stock.value, 9) if stock else None,
-            "stock_task": stock.task if stock else None,
-            "stock_metric": stock.metric if stock else None,
-            "note": stock.note if stock else self.problem,
+            key: round(theirs.value, 9) if theirs else None,
+            f"{key}_task": theirs.task if theirs else None,
+            f"{key}_metric": theirs.metric if theirs else None,
+            "note": theirs.note if theirs else self.problem,
             "n": len(self.lines),
             "n_disagreeing": self.disagreements,
+            **(theirs.facts if theirs else {}),
         }
 
 
-def stock_column(task: str) -> str:
-    """The column whose stock task scores this one: its own, or that which it is a variation of (videomme_subtitles)."""
-    return task if task in STOCK else task.partition("_")[0]
-
-
 def light(doc: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without its pictures' content, which stock scoring never looks at."""
+    """A row without its pictures' content, which no scoring looks at."""
     return {name: {"width": 0, "height": 0} if is_picture(value) else value for name, value in doc.items()}
 
 
-def stock_item(task: str, doc: Mapping[str, Any], response: str, size: Sequence[float] | None = None) -> StockItem:
-    """What stock scoring takes; MVBench's rows do not hold their sub-task, ours have it as `subset`."""
-    group = str(doc["subset"]) if stock_column(task) == "mvbench" and "subset" in doc else None
+def second_item(
+    task: str, doc: Mapping[str, Any], response: str | None, target: Mapping[str, Any] | None
+) -> SecondItem:
+    """What another harness' scoring takes; MVBench's rows do not hold their sub-task, ours have it as `subset`."""
+    group = str(doc["subset"]) if task.partition("_")[0] == "mvbench" and "subset" in doc else None
+    size = (target or {}).get("source_size")
     picture = {"image": {"width": size[0], "height": size[1]}} if size is not None else {}
-    return StockItem({**light(doc), **picture}, response, group)
+    return SecondItem({**light(doc), **picture}, response or "", group, target, response is None)
 
 
-def compare_task(plan: TaskPlan, scored: Sequence[Scored], entry: Mapping[str, Any]) -> Comparison:
-    """Score a task's responses as lmms-eval does. A failed sample is an empty response to both.
+def compare_task(
+    second: Second, plan: TaskPlan, scored: Sequence[Scored], entry: Mapping[str, Any]
+) -> Comparison:
+    """Score a task's responses as the other harness does. A failed sample is wrong for both.
 
-    A sample whose row cannot be read has no target and nothing to be compared with: it is left out of stock's number.
+    A sample whose row cannot be read has no target and nothing to be compared with: it is left out of their number.
     """
     task, metric = plan.spec.name, plan.spec.metrics[0]
+    ours = entry["metrics"][metric]["value"]
     rows = plan.docs.get().rows
     usable = [one for one in scored if one.target is not None]
-    items = (
-        stock_item(task, rows[one.sample.index], one.result.text if isinstance(one.result, Response) else "",
-                   (one.target or {}).get("source_size"))
-        for one in usable
-    )  # fmt: skip
+    items = [second_item(task, rows[one.sample.index], text(one), one.target) for one in usable]
     try:
-        stock = stock_score(stock_column(task), list(items))
-    except StockError as error:
-        return Comparison(task, metric, entry["metrics"][metric]["value"], None, str(error), ())
-    lines = [line(one, metric, share) for one, share in zip(usable, stock.samples, strict=True)]
-    return Comparison(task, metric, entry["metrics"][metric]["value"], stock, None, lines)
+        theirs = second.score(second.column(task), items)
+    except SecondError as error:
+        return Comparison(second, task, metric, ours, None, str(error), ())
+    lines = [line(second, one, metric, share) for one, share in zip(usable, theirs.samples, strict=True)]
+    return Comparison(second, task, metric, ours, theirs, None, lines)
 
 
-def line(one: Scored, metric: str, share: float) -> dict[str, Any]:
-    """The line of samples_stock/<task>.jsonl."""
+def text(one: Scored) -> str | None:
+    """A sample's response; None when it failed."""
+    return one.result.text if isinstance(one.result, Response) else None
+
+
+def line(second: Second, one: Scored, metric: str, share: float | None) -> dict[str, Any]:
+    """The line of samples_KEY/<task>.jsonl."""
     ours = one.score.values[metric]
     return {
         "id": one.sample.id,
         "agree": agree(ours, share),
         "ours": ours,
-        "stock": share,
-        "prediction": one.result.text if isinstance(one.result, Response) else None,
+        second.key: share,
+        "prediction": text(one),
         "parsed": one.score.parsed,
         "target": one.target,
     }
 
 
-def agree(ours: float | None, stock: float) -> bool:
-    """Whether two values of one sample are the same."""
-    return ours is not None and abs(ours - stock) <= TOLERANCE
+def agree(ours: float | None, theirs: float | None) -> bool | None:
+    """Whether two values of one sample are the same; None where the other harness was not asked about it."""
+    if theirs is None:
+        return None
+    return ours is not None and abs(ours - theirs) <= TOLERANCE
 
 
-def write(folder: Path, comparisons: Iterable[Comparison]) -> None:
-    """Write samples_stock/<task>.jsonl and scores_stock.json."""
+def write(folder: Path, second: Second, comparisons: Iterable[Comparison]) -> None:
+    """Write samples_KEY/<task>.jsonl and scores_KEY.json."""
     entries = {}
     for one in comparisons:
         entries[one.task] = one.entry()
-        if one.stock is not None:
-            results.write_lines(folder / "samples_stock" / f"{one.task}.jsonl", one.lines)
-    results.write_json(folder / "scores_stock.json", {"format": results.FORMAT, "tasks": entries})
+        if one.theirs is not None:
+            results.write_lines(folder / f"samples_{second.key}" / f"{one.task}.jsonl", one.lines)
+    results.write_json(folder / f"scores_{second.key}.json", {"format": results.FORMAT, "tasks": entries})
 
 
-def table(comparisons: Iterable[Comparison]) -> str:
+def table(second: Second, comparisons: Iterable[Comparison]) -> str:
     """Both numbers, one line a task, then the notes."""
     from tabulate import tabulate
 
     comparisons = list(comparisons)
-    headers = ["task", "metric", "ours", "lmms-eval", "its task", "its metric", "samples that differ"]
-    body = [[one.task, one.metric, number(one.ours), number(one.stock.value if one.stock else None),
-             one.stock.task if one.stock else "—", one.stock.metric if one.stock else "—",
-             f"{one.disagreements} of {len(one.lines)}" if one.stock else "—"] for one in comparisons]
+    headers = ["task", "metric", "ours", second.title, "its task", "its metric", "samples that differ"]
+    body = [[one.task, one.metric, number(one.ours), number(one.theirs.value if one.theirs else None),
+             one.theirs.task if one.theirs else "—", one.theirs.metric if one.theirs else "—",
+             f"{one.disagreements} of {one.compared}" if one.theirs else "—"] for one in comparisons]
     notes = [f"{one.task}: {note}" for one in comparisons
-             if (note := one.problem or (one.stock.note if one.stock else None))]
+             if (note := one.problem or (one.theirs.note if one.theirs else None))]
     return "\n".join([tabulate(body, headers, tablefmt="simple", disable_numparse=True), *notes])
 
 

@@ -3,7 +3,7 @@
 Nothing of theirs may reach the rest of the program: a task's module is loaded afresh for each use (OCRBench keeps its
 sum in a module variable, MMBench seeds Python's generator), rows are copied before they are handed over (TextVQA
 rewrites them), files go to a temporary folder, what is printed is dropped, the state of `random` and `numpy.random`
-is restored, and SystemExit becomes a StockError like any other fault. lmms-eval is imported on first use (seconds).
+is restored, and SystemExit becomes a SecondError like any other fault. lmms-eval is imported on first use (seconds).
 
 MMMU draws an option at random where it can read none. Its authors seed the generator with 42; here every sample seeds
 it with "42:" and its row's id, so that the number is repeatable and no sample depends on another.
@@ -26,39 +26,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
+from mmrope_eval.suite.second import SecondError, SecondItem, SecondResult
+
 SEED: Final = 42
-Doc = Mapping[str, Any]
-
-
-class StockError(Exception):
-    """lmms-eval's own scoring failed, or there is none for the task; one sentence."""
-
-
-@dataclass(frozen=True)
-class StockItem:
-    """A dataset row as the stock task sees it, and the response to it.
-
-    Pictures are never looked at; grounding needs their size, from a PIL image, `{"bytes": ...}`, `{"path": ...}` or
-    `{"width": ..., "height": ...}`.
-    """
-
-    doc: Doc
-    response: str
-    group: str | None = None
-    """MVBench only: the name of the row's sub-task, which its rows do not hold."""
-
-
-@dataclass(frozen=True)
-class StockResult:
-    """lmms-eval's number on a 0-100 scale, each sample's part of it in [0, 1], and what to know about it."""
-
-    value: float
-    samples: tuple[float, ...]
-    task: str
-    metric: str
-    note: str | None
-
-
 Process = Callable[[ModuleType, dict[str, Any], str], Any]
 """(task module, row, stripped response) -> what the metric's aggregation takes."""
 Total = Callable[[ModuleType, list[Any], Any], float]
@@ -228,15 +198,15 @@ STOCK: Final[Mapping[str, StockTask]] = _tasks()
 # --------------------------------------------------------------------------------------------------------------
 
 
-def stock_score(column: str, items: Sequence[StockItem]) -> StockResult:
+def stock_score(column: str, items: Sequence[SecondItem]) -> SecondResult:
     """lmms-eval's number for responses to one of our tasks (its name without `mmrope_`).
 
-    StockError when there is no stock task, no item, or when lmms-eval's code fails on them (the sample is named).
+    SecondError when there is no stock task, no item, or when lmms-eval's code fails on them (the sample is named).
     """
     if column not in STOCK:
-        raise StockError(f"lmms-eval has no task for '{column}'; the columns that have one are: {', '.join(STOCK)}.")
+        raise SecondError(f"lmms-eval has no task for '{column}'; the columns that have one are: {', '.join(STOCK)}.")
     if not items:
-        raise StockError(f"lmms-eval's {STOCK[column].task} cannot score zero responses.")
+        raise SecondError(f"lmms-eval's {STOCK[column].task} cannot score zero responses.")
     stock = STOCK[column]
     with _isolated(stock.task) as arguments:
         module = fresh_module(stock.module)
@@ -244,16 +214,16 @@ def stock_score(column: str, items: Sequence[StockItem]) -> StockResult:
         samples = tuple(stock.one(module, copy.deepcopy(result)) for result in results)
         # Again fresh: shares that were computed through an aggregation may have left a sum behind.
         value = _totalled(stock, fresh_module(stock.module), results, [item.group for item in items], arguments)
-    return StockResult(value * stock.scale, samples, stock.task, stock.metric, stock.note)
+    return SecondResult(value * stock.scale, samples, stock.task, stock.metric, stock.note)
 
 
-def _processed(stock: StockTask, module: ModuleType, position: int, item: StockItem) -> Any:
+def _processed(stock: StockTask, module: ModuleType, position: int, item: SecondItem) -> Any:
     random.seed(f"{SEED}:{item.doc.get('id', position)}")
     doc = {name: Picture(value) if is_picture(value) else copy.deepcopy(value) for name, value in item.doc.items()}
     try:
         return stock.process(module, doc, item.response.strip())
     except (Exception, SystemExit) as error:
-        raise StockError(f"lmms-eval's {stock.task} fails on sample {position}: {describe(error)}.") from error
+        raise SecondError(f"lmms-eval's {stock.task} fails on sample {position}: {describe(error)}.") from error
 
 
 def _totalled(
@@ -301,14 +271,14 @@ def describe(error: BaseException) -> str:
 def fresh_module(name: str) -> ModuleType:
     """A new copy of `lmms_eval.tasks.<name>`, which nothing else shares and sys.modules does not keep.
 
-    StockError when lmms-eval is not installed or the file is missing.
+    SecondError when lmms-eval is not installed or the file is missing.
     """
     found = importlib.util.find_spec("lmms_eval")
     folders = list(found.submodule_search_locations or ()) if found is not None else []
     path = next((p for f in folders if (p := Path(f, "tasks", *name.split(".")).with_suffix(".py")).is_file()), None)
     spec = importlib.util.spec_from_file_location(f"_mmrope_stock.{name}", path) if path is not None else None
     if spec is None or spec.loader is None:
-        raise StockError(f"lmms-eval's task module {name} is not installed; install lmms-eval 0.7.3.")
+        raise SecondError(f"lmms-eval's task module {name} is not installed; install lmms-eval 0.7.3.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -316,7 +286,7 @@ def fresh_module(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _isolated(task: str) -> Iterator[Any]:
-    """Run foreign code: faults become StockError, global state comes back as it was, output is dropped."""
+    """Run foreign code: faults become SecondError, global state comes back as it was, output is dropped."""
     import numpy
     from loguru import logger
 
@@ -330,10 +300,10 @@ def _isolated(task: str) -> Iterator[Any]:
             contextlib.redirect_stderr(io.StringIO()),
         ):
             yield SimpleNamespace(output_path=folder)
-    except StockError:
+    except SecondError:
         raise
     except (Exception, SystemExit) as error:
-        raise StockError(f"lmms-eval's {task} fails: {describe(error)}.") from error
+        raise SecondError(f"lmms-eval's {task} fails: {describe(error)}.") from error
     finally:
         logger.enable("lmms_eval")
         random.setstate(state)

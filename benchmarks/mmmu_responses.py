@@ -1,0 +1,109 @@
+"""Real responses scored four ways: what MMMU's authors read, ours, lmms-eval's and VLMEvalKit's rules.
+
+    python benchmarks/mmmu_responses.py [FILE] [--lines DIR]
+
+FILE holds the authors' example outputs (MMMU-Benchmark/MMMU, mmmu/example_outputs: LLaVA-1.5-13B and Qwen-VL-Chat on the
+900 validation questions), one JSON object a line with `model`, `id`, `answer`, `response`, `options`, `right` and `drawn`
+(what the authors' reader made of it, and whether it drew). Prints the table of tasks/README.md. VLMEvalKit's column
+needs the extra `vlmevalkit`. `--lines` also writes DIR/MODEL.jsonl for `mmrope-eval score mmmu`, which prints the same
+numbers from the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DEFAULT = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "mmmu_examples.jsonl.gz"
+TITLES = {"llava1.5_13b": "LLaVA-1.5-13B", "qwen_vl": "Qwen-VL-Chat"}
+Row = Mapping[str, Any]
+
+
+def read(path: Path) -> dict[str, list[Row]]:
+    """The rows of the file by model, in its order."""
+    found: dict[str, list[Row]] = {}
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        for line in stream:
+            row = json.loads(line)
+            found.setdefault(row["model"], []).append(row)
+    return found
+
+
+def doc(row: Row) -> dict[str, Any]:
+    """The data set's own fields of a row; it writes lists as text."""
+    kind = "multiple-choice" if row["options"] else "open"
+    return {"id": row["id"], "question": row["id"], "question_type": kind, "options": str(row["options"]),
+            "answer": str(row["answer"])}
+
+
+def write(folder: Path, model: str, rows: Sequence[Row]) -> None:
+    """The rows as `mmrope-eval score mmmu` takes them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"id": row["id"], "doc": doc(row), "response": row["response"]}) for row in rows]
+    (folder / f"{model}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def numbers(rows: Sequence[Row]) -> list[str]:
+    """A model's cells: the authors', ours, lmms-eval's, VLMEvalKit's by rules, and with its draws."""
+    from mmrope_eval.errors import UserError
+    from mmrope_eval.suite.aggregate import AGGREGATES, Item
+    from mmrope_eval.suite.protocol import build_target
+    from mmrope_eval.suite.registry import Registry
+    from mmrope_eval.suite.scorers import SCORERS
+    from mmrope_eval.suite.second import SecondItem
+    from mmrope_eval.suite.stock import stock_score
+    from mmrope_eval.suite.vlmevalkit import kit_score
+
+    spec = Registry().tasks["mmmu"]
+    docs = [doc(row) for row in rows]
+    targets = [build_target(spec.target, one) for one in docs]
+    scores = [SCORERS[spec.scorer](row["response"], target) for row, target in zip(rows, targets, strict=True)]
+    ours = AGGREGATES["mmmu"]([Item.of(s.values["accuracy"], t) for s, t in zip(scores, targets, strict=True)])
+    items = [SecondItem(one, row["response"], None, target)
+             for one, row, target in zip(docs, rows, targets, strict=True)]
+    cells = [
+        f"{share(row['right'] for row in rows)} ({sum(row['drawn'] for row in rows)} drawn)",
+        f"{100 * ours.value:.2f} ({sum(score.parsed is None for score in scores)} unread)",
+        f"{stock_score('mmmu', items).value:.2f}",
+    ]
+    try:
+        theirs = kit_score("mmmu", items)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return [*cells, "—", "—"]
+    facts = theirs.facts
+    return [*cells, f"{theirs.value:.2f} ({facts['n_judge']} for the judge)",
+            f"{facts['with_draws']:.2f} ({facts['n_drawn']} drawn)"]
+
+
+def share(right: Any) -> str:
+    """The share of true values on a 0-100 scale."""
+    values = list(right)
+    return f"{100 * sum(values) / len(values):.2f}"
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, default=DEFAULT, help="default: %(default)s")
+    parser.add_argument("--lines", metavar="DIR", type=Path, help="also write the responses for `mmrope-eval score`")
+    args = parser.parse_args()
+    if not args.file.is_file():
+        print(f"{args.file} is not there: name the file with the authors' responses as FILE.", file=sys.stderr)
+        return 2
+    print("| responses | n | authors' reader | ours | lmms-eval | VLMEvalKit, rules | with its draws |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for model, rows in read(args.file).items():
+        if args.lines is not None:
+            write(args.lines, model, rows)
+        print("| " + " | ".join([TITLES.get(model, model), str(len(rows)), *numbers(rows)]) + " |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

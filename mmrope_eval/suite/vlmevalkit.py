@@ -1,0 +1,287 @@
+"""VLMEvalKit's number from the same responses: its own functions (package ms-vlmeval), rules only, no judge model.
+
+Three steps, of which only the middle one needs the package: `request` puts rows and responses into VLMEvalKit's own
+fields, `ask` has `vlmevalkit_worker.py` call VLMEvalKit in a process of its own, `result` reads the reply.
+
+Where its rules read nothing, VLMEvalKit asks a judge model. Here such an answer is wrong in `value` (its own policy
+"exact_matching"), and counted. Beside it stands the number with an option drawn at random for each, which is what
+VLMEvalKit falls back on when its judge fails; every sample seeds the generator with "42:" and its row's id or place.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.suite.choice_options import is_choice, read_options
+from mmrope_eval.suite.second import SecondError, SecondItem, SecondResult
+
+VERSION: Final = "0.0.20"
+EXTRA: Final = "vlmevalkit"
+WORKER: Final = Path(__file__).with_name("vlmevalkit_worker.py")
+SEED: Final = 42
+Row = dict[str, Any]
+Fields = Callable[[SecondItem], Row | None]
+"""A row in VLMEvalKit's fields, without response and seed; None where VLMEvalKit has no such question."""
+
+
+@dataclass(frozen=True)
+class KitTask:
+    """How VLMEvalKit scores one of our columns."""
+
+    dataset: str
+    metric: str
+    kind: str
+    """How the functions are put together: a name in `vlmevalkit_worker.KINDS`."""
+    functions: tuple[str, ...]
+    """What computes the number, each as "module:name"."""
+    fields: Fields
+    note: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Rows in VLMEvalKit's fields
+
+
+def _target(item: SecondItem, name: str) -> Any:
+    return (item.target or {}).get(name)
+
+
+def _choice(item: SecondItem) -> Row | None:
+    """A question with its options by letter; None where the row has none."""
+    options, answer = read_options(_target(item, "options")), str(_target(item, "answer")).strip()
+    if not is_choice(options, answer):
+        return None
+    return {"question": str(item.doc.get("question", "")), **options, "answer": answer, "GT": answer.upper()}
+
+
+def _mmmu(item: SecondItem) -> Row:
+    """As in VLMEvalKit's table: an open question has no options, and its answer as the data set writes it."""
+    return {
+        "question": str(item.doc.get("question", "")),
+        "answer": str(item.doc["answer"]),
+        **read_options(_target(item, "options")),
+    }
+
+
+def _mmbench(item: SecondItem) -> Row | None:
+    row = _choice(item)
+    return None if row is None else {**row, "g_index": int(item.doc["index"]) % 1_000_000}
+
+
+def _videomme(item: SecondItem) -> Row:
+    """VLMEvalKit's table keeps the options apart from the question, where its reader of options does not see them."""
+    return {"question": str(item.doc["question"]), "answer": str(item.doc["answer"]).strip()}
+
+
+def _with_gold(item: SecondItem, task_type: Any) -> Row | None:
+    row = _choice(item)
+    if row is None:
+        return None
+    return {**row, "task_type": str(task_type), "gold": f"({row['GT']}) {row[row['GT']]}"}
+
+
+def _mvbench(item: SecondItem) -> Row | None:
+    return _with_gold(item, item.group)
+
+
+def _mlvu(item: SecondItem) -> Row | None:
+    return _with_gold(item, item.doc.get("task_type"))
+
+
+def _accepted(item: SecondItem) -> Row:
+    """The accepted answers as a written list: VLMEvalKit evaluates the field as Python, whatever stands there."""
+    answers = _target(item, "answers")
+    several = isinstance(answers, Sequence) and not isinstance(answers, str)
+    return {"answer": repr([str(answer) for answer in answers] if several else [str(answers)])}
+
+
+def _chart(item: SecondItem) -> Row:
+    return {"answer": repr([str(_target(item, "answer"))])}
+
+
+def _ocr(item: SecondItem) -> Row:
+    return {**_accepted(item), "category": str(item.doc.get("question_type"))}
+
+
+def _box(item: SecondItem) -> Row:
+    width, height = _target(item, "source_size")
+    return {"box": [float(v) for v in _target(item, "box")], "width": float(width), "height": float(height)}
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Columns
+
+_MCQ: Final = "vlmeval.dataset.utils.multiple_choice"
+_VQA: Final = ("vlmeval.dataset.utils.vqa_eval:process_line", "vlmeval.dataset.utils.vqa_eval:hit_calculate")
+
+
+def _vanilla(dataset: str, note: str | None = None) -> KitTask:
+    functions = (f"{_MCQ}:eval_vanilla", f"{_MCQ}:report_acc")
+    return KitTask(dataset, "Overall", "choice", functions, _choice, note)
+
+
+def _written(dataset: str, method: str, fields: Fields, note: str | None = None) -> KitTask:
+    return KitTask(dataset, "Overall", "words", _VQA, fields, note, {"method": method})
+
+
+def _by_first_word(dataset: str, module: str, metric: str, fields: Fields, note: str) -> KitTask:
+    place = f"vlmeval.dataset.utils.{module}"
+    functions = (f"{place}:check_ans_with_model", f"{place}:get_dimension_rating")
+    return KitTask(dataset, metric, module, functions, fields, note)
+
+
+_BOXES: Final = (
+    "numbers up to 1,000 are thousandths whatever the checkpoint's convention; reversed corners are swapped, boxes clipped"
+)
+
+
+def _tasks() -> dict[str, KitTask]:
+    reading = "vlmeval.dataset.utils.videomme"
+    videomme = (f"{reading}:extract_characters_regex", f"{reading}:extract_option")
+    tasks = {
+        "mmmu": KitTask("MMMU_DEV_VAL", "validation Overall", "mmmu",
+                        (f"{_MCQ}:MMMU_preproc", f"{_MCQ}:eval_vanilla", f"{_MCQ}:report_acc"), _mmmu,
+                        "makes an open question a choice of A, its answer, and B, 'Other Answers'"),
+        "mmbench": KitTask("MMBench_DEV_EN", "Overall", "circular",
+                           (f"{_MCQ}:prefetch_answer", f"{_MCQ}:prefetch_circular_group", f"{_MCQ}:eval_circular_group",
+                            f"{_MCQ}:report_acc"), _mmbench, "V1.0; a sample's value is that of one rotation"),
+        "mmstar": _vanilla("MMStar", "the mean over questions, not over the six categories"),
+        "ai2d": _vanilla("AI2D_TEST"),
+        "realworldqa": _vanilla("RealWorldQA"),
+        "ocrbench": KitTask("OCRBench", "Final Score", "ocrbench", ("vlmeval.dataset.image_vqa:OCRBench",), _ocr,
+                            "a sum of right answers, here as a share of those asked"),
+        "textvqa": _written("TextVQA_VAL", "vqa_score", _accepted),
+        "docvqa": _written("DocVQA_VAL", "anls", _accepted),
+        "infovqa": _written("InfoVQA_VAL", "anls", _accepted),
+        "chartqa": _written("ChartQA_TEST", "relaxed_accuracy", _chart, "ours to set beside it is `official`"),
+        "videomme": KitTask("Video-MME", "overall", "videomme", videomme, _videomme,
+                            "reads the first capital A to D; sees no options"),
+        "mlvu": _by_first_word("MLVU_MCQ", "mlvu", "M-Avg", _mlvu, "right answers over all questions asked"),
+        "mvbench": _by_first_word("MVBench", "mvbench", "overall", _mvbench,
+                                  "right answers over all questions asked; the first word decides"),
+    }  # fmt: skip
+    splits = ("refcoco_val", "refcoco_testA", "refcoco_testB", "refcocoplus_val", "refcocoplus_testA",
+              "refcocoplus_testB", "refcocog_val", "refcocog_test")  # fmt: skip
+    box = ("vlmeval.dataset.refcoco:RefCOCODataset",)
+    return tasks | {name: KitTask("RefCOCO", "Precision@1", "box", box, _box, _BOXES) for name in splits}
+
+
+KIT: Final[Mapping[str, KitTask]] = _tasks()
+"""Our task name -> how VLMEvalKit scores it. It has no `lvbench`, `star` or `charades_sta`."""
+
+
+# --------------------------------------------------------------------------------------------------------------
+
+
+def require() -> None:
+    """UserError where the package is not installed, or in another version than the one this file was written for."""
+    try:
+        found = importlib.metadata.version("ms-vlmeval")
+    except importlib.metadata.PackageNotFoundError:
+        found = "none"
+    if found != VERSION:
+        raise UserError(
+            f"--scorer vlmevalkit calls VLMEvalKit (package ms-vlmeval {VERSION}; installed: {found}): install the "
+            f"extra '{EXTRA}' (tasks/README.md, \"VLMEvalKit's numbers\", has the command)."
+        )
+
+
+def kit_score(column: str, items: Sequence[SecondItem]) -> SecondResult:
+    """VLMEvalKit's number for responses to one of our tasks (its name without `mmrope_`).
+
+    SecondError when it has no such column, none of the questions, or when it fails on them (the sample is named).
+    UserError where the package is missing.
+    """
+    if column not in KIT:
+        raise SecondError(f"VLMEvalKit has no '{column}'; the columns that it has are: {', '.join(KIT)}.")
+    require()
+    asked = request(column, items)
+    return result(column, items, asked, ask(asked))
+
+
+def request(column: str, items: Sequence[SecondItem]) -> dict[str, Any]:
+    """What the worker is asked; `places` are the items' places of its rows. SecondError when there is no row."""
+    task = KIT[column]
+    rows, places = [], []
+    for place, item in enumerate(items):
+        try:
+            found = task.fields(item)
+        except (LookupError, TypeError, ValueError) as error:
+            raise SecondError(f"VLMEvalKit's {task.dataset} cannot be given sample {place} ({error!r}).") from error
+        if found is not None:
+            seed = f"{SEED}:{item.doc.get('id', found.get('g_index', place))}"
+            rows.append({**found, "prediction": None if item.failed else item.response, "seed": seed})
+            places.append(place)
+    if not rows:
+        raise SecondError(f"VLMEvalKit's {task.dataset} has none of the {len(items)} questions.")
+    return {
+        "kind": task.kind,
+        "dataset": task.dataset,
+        "functions": list(task.functions),
+        "options": dict(task.options),
+        "rows": rows,
+        "places": places,
+    }
+
+
+def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The worker's reply. SecondError when VLMEvalKit fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("request.json", "reply.json")]
+        paths[0].write_text(json.dumps(asked), encoding="utf-8")
+        # VERBOSE is a switch of VLMEvalKit's that changes what its rules read.
+        environment = {name: value for name, value in os.environ.items() if name != "VERBOSE"}
+        command = [sys.executable, "-P", str(WORKER), *map(str, paths)]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
+        if not paths[1].is_file():
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise SecondError(f"VLMEvalKit's {asked['dataset']} fails: {last}.")
+        reply: dict[str, Any] = json.loads(paths[1].read_text(encoding="utf-8"))
+    if "error" in reply:
+        where = "" if reply["row"] is None else f" on sample {asked['places'][reply['row']]}"
+        cause = " ".join(reply["error"].split())[:300].rstrip(".")
+        raise SecondError(f"VLMEvalKit's {asked['dataset']} fails{where}: {cause}.")
+    return reply
+
+
+def result(
+    column: str, items: Sequence[SecondItem], asked: Mapping[str, Any], reply: Mapping[str, Any]
+) -> SecondResult:
+    """The number, each item's part of it (None for an item that was left out), and what is to be known of both."""
+    task = KIT[column]
+    shares: list[float | None] = [None] * len(items)
+    for place, share in zip(asked["places"], reply["samples"], strict=True):
+        shares[place] = share
+    unread, left_out = sum(reply["unread"]), len(items) - len(asked["rows"])
+    facts = {
+        "package": f"ms-vlmeval {VERSION}",
+        "functions": list(task.functions),
+        "n_left_out": left_out,
+        "n_judge": unread,
+        "n_drawn": reply["draws"],
+        "with_draws": round(reply["drawn_value"], 9),
+    }
+    blank = sum(not row["prediction"].strip() for row in asked["rows"] if row["prediction"] is not None)
+    notes = [
+        *([task.note] if task.note else []),
+        *([f"{left_out} questions without options are left out"] if left_out else []),
+        *([f"{blank} blank answers count as right by its rule"] if blank and task.kind == "mvbench" else []),
+    ]
+    if unread:
+        notes.append(
+            f"{unread} answers that its rules do not read, which it would show a judge model, count as wrong; with "
+            f"options drawn at random instead ({reply['draws']} draws, seed '{SEED}:' and the row): "
+            f"{reply['drawn_value']:.2f}"
+        )
+    return SecondResult(reply["value"], tuple(shares), task.dataset, task.metric, "; ".join(notes) or None, facts)
