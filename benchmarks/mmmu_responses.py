@@ -2,11 +2,11 @@
 
     python benchmarks/mmmu_responses.py [FILE] [--lines DIR]
 
-FILE holds the authors' example outputs (MMMU-Benchmark/MMMU, mmmu/example_outputs: LLaVA-1.5-13B and Qwen-VL-Chat on the
-900 validation questions), one JSON object a line with `model`, `id`, `answer`, `response`, `options`, `right` and `drawn`
-(what the authors' reader made of it, and whether it drew). Prints the table of tasks/README.md. VLMEvalKit's column
-needs the extra `vlmevalkit`. `--lines` also writes DIR/MODEL.jsonl for `mmrope-eval score mmmu`, which prints the same
-numbers from the command line.
+FILE holds the authors' example outputs (MMMU-Benchmark/MMMU, mmmu/example_outputs: LLaVA-1.5-13B and Qwen-VL-Chat on
+the 900 validation questions), gzipped, one JSON object a line with `model`, `id`, `answer`, `response`, `options`,
+`right` and `drawn` (what the authors' reader made of it, and whether it drew). Prints the table of tasks/README.md.
+VLMEvalKit's columns need the extra `vlmevalkit`. `--lines` also writes DIR/MODEL.jsonl for `mmrope-eval score mmmu`,
+which prints the same numbers from the command line.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,10 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.report.results import load_run
 from mmrope_eval.suite import run as running
-from mmrope_eval.suite import scorers
+from mmrope_eval.suite import scorers, vlmevalkit
 from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.scoring import Score, Target
-from mmrope_eval.suite.second import SecondItem
+from mmrope_eval.suite.second import SecondError, SecondItem
 from mmrope_eval.suite.stock import stock_score
 
 N = 4
@@ -203,6 +205,56 @@ class TestStock:
         assert code == 0 and sorted(fake.asked) == [f"chartqa/{i}" for i in range(N)]
         assert "ours and lmms-eval's, from the same responses" in capsys.readouterr().out
         assert (tmp_path / "out/samples_stock/chartqa.jsonl").is_file()
+
+
+class TestVlmevalkit:
+    """The package's own replies are in test_vlmevalkit.py; here a stand-in replies that every other answer is right."""
+
+    @pytest.fixture(autouse=True)
+    def reply(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
+            n = len(asked["rows"])
+            return {"samples": [float(i % 2 == 0) for i in range(n)], "value": 50.0, "unread": [True] * n,
+                    "draws": n, "drawn_value": 75.0}
+
+        monkeypatch.setattr(importlib.metadata, "version", lambda _: vlmevalkit.VERSION)
+        monkeypatch.setattr(vlmevalkit, "ask", ask)
+
+    def test_its_number_its_counts_and_what_it_does_not_have(
+        self, stored: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = files(stored)
+        assert rescore(stored, "--scorer", "vlmevalkit") == 0, "a column that it does not have is no fault"
+        assert files(stored) == before and not (stored / "scores_stock.json").exists()
+        entries = json.loads((stored / "scores_vlmevalkit.json").read_text())["tasks"]
+        chart = entries["chartqa"]
+        assert (chart["ours"], chart["vlmevalkit"], chart["vlmevalkit_task"]) == (75.0, 50.0, "ChartQA_TEST")
+        assert (chart["n_judge"], chart["n_drawn"], chart["with_draws"]) == (N, N, 75.0)
+        assert chart["functions"][0] == "vlmeval.dataset.utils.vqa_eval:process_line"
+        assert entries["charades_sta"]["vlmevalkit"] is None
+        assert entries["charades_sta"]["note"].startswith("VLMEvalKit has no 'charades_sta'")
+        out = capsys.readouterr().out
+        assert "ours and VLMEvalKit's, from the same responses" in out
+        assert f"{N} answers that its rules do not read" in out and f"({N} draws" in out and "75.00" in out
+
+    def test_samples_show_where_the_two_disagree(self, stored: Path) -> None:
+        rescore(stored, "--scorer", "vlmevalkit")
+        rows = lines(stored / "samples_vlmevalkit/chartqa.jsonl")
+        assert [(row["id"], row["ours"], row["vlmevalkit"], row["agree"]) for row in rows] == [
+            ("chartqa/0", 1.0, 1.0, True), ("chartqa/1", 1.0, 0.0, False), ("chartqa/2", 1.0, 1.0, True),
+            ("chartqa/3", 0.0, 0.0, True)]
+        assert not (stored / "samples_vlmevalkit/charades_sta.jsonl").exists()
+
+    def test_a_failed_sample_is_handed_over_as_failed(self, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[Any] = []
+
+        def keep(request: Mapping[str, Any]) -> dict[str, Any]:
+            asked.extend(row["prediction"] for row in request["rows"] if request["dataset"] == "ChartQA_TEST")
+            raise SecondError("told to fail.")
+
+        monkeypatch.setattr(vlmevalkit, "ask", keep)
+        assert rescore(stored, "--scorer", "vlmevalkit") == 1, "a column that it has, and no number"
+        assert asked == ['"0"', '"10"', '"20"', None]
 
 
 def test_the_report_reads_what_a_run_wrote(stored: Path) -> None:

@@ -34,7 +34,8 @@ class Second:
 
     def column(self, task: str) -> str:
         """The column whose scoring fits a task: its own, or that which it is a variation of (videomme_subtitles)."""
-        return task if task in self.columns else task.partition("_")[0]
+        base = task.partition("_")[0]
+        return base if task not in self.columns and base in self.columns else task
 
 
 SECONDS: Final[Mapping[str, Second]] = {

@@ -75,8 +75,8 @@ def _mmmu(item: SecondItem) -> Row:
 
 
 def _mmbench(item: SecondItem) -> Row | None:
-    row = _choice(item)
-    return None if row is None else {**row, "g_index": int(item.doc["index"]) % 1_000_000}
+    row, index = _choice(item), int(item.doc["index"])
+    return None if row is None else {**row, "index": index, "g_index": index % 1_000_000}
 
 
 def _videomme(item: SecondItem) -> Row:
@@ -142,7 +142,8 @@ def _by_first_word(dataset: str, module: str, metric: str, fields: Fields, note:
 
 
 _BOXES: Final = (
-    "numbers up to 1,000 are thousandths whatever the checkpoint's convention; reversed corners are swapped, boxes clipped"
+    "takes numbers up to 1,000 for thousandths whatever the checkpoint's convention, swaps reversed corners, and cuts "
+    "boxes off at the picture's edges"
 )
 
 
