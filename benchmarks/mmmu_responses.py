@@ -7,12 +7,16 @@ the 900 validation questions), gzipped, one JSON object a line with `model`, `id
 `right` and `drawn` (what the authors' reader made of it, and whether it drew). Prints the table of tasks/README.md.
 VLMEvalKit's columns need the extra `vlmevalkit`. `--lines` also writes DIR/MODEL.jsonl for `mmrope-eval score mmmu`,
 which prints the same numbers from the command line.
+
+A second table says what the rules of other columns make of the same responses to the questions with four options: the
+video columns have rules of their own, and no public responses to them were found.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -81,6 +85,35 @@ def numbers(rows: Sequence[Row]) -> list[str]:
             f"{facts['with_draws']:.2f} ({facts['n_drawn']} drawn)"]
 
 
+RULES = {"ai2d": "the common rule", "mlvu": "MLVU", "mvbench": "MVBench", "videomme": "Video-MME"}
+"""VLMEvalKit's rules for four options, by the column that is asked."""
+
+
+def by_rule(rows: Sequence[Row]) -> list[str]:
+    """How many of the responses to four options are right by ours, by MVBench's authors' and by each of `RULES`."""
+    from mmrope_eval.suite.choice import score_choice
+    from mmrope_eval.suite.second import SecondItem
+    from mmrope_eval.suite.stock import stock_score
+    from mmrope_eval.suite.vlmevalkit import kit_score
+
+    items, words = [], []
+    for row in (row for row in rows if len(row["options"]) == 4):
+        one = {"id": row["id"], "question": row["id"], "answer": row["answer"], "task_type": "MMMU"}
+        target = {"options": row["options"], "answer": row["answer"]}
+        items.append(SecondItem(one, row["response"], "MMMU", target))
+        text = row["options"]["ABCD".index(row["answer"])]
+        words.append(SecondItem({**one, "candidates": row["options"], "answer": text}, row["response"], "MMMU"))
+    ours = sum(score_choice(item.response, item.target or {}).values["accuracy"] or 0.0 for item in items)
+    authors = sum(value or 0.0 for value in stock_score("mvbench", words).samples)
+    cells = [str(len(items)), f"{ours:.0f}", f"{authors:.0f}"]
+    if importlib.util.find_spec("vlmeval") is None:
+        return [*cells, *["—"] * len(RULES)]
+    for column in RULES:
+        found = kit_score(column, items)
+        cells.append(f"{sum(value or 0.0 for value in found.samples):.0f} ({found.facts['n_judge']} for the judge)")
+    return cells
+
+
 def share(right: Any) -> str:
     """The share of true values on a 0-100 scale."""
     values = list(right)
@@ -95,14 +128,24 @@ def main() -> int:
     args = parser.parse_args()
     if not args.file.is_file():
         print(f"{args.file} is not there: name the file with the authors' responses as FILE.", file=sys.stderr)
-        return 2
-    print("| responses | n | authors' reader | ours | lmms-eval | VLMEvalKit, rules | with its draws |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
-    for model, rows in read(args.file).items():
-        if args.lines is not None:
+        return 0 if args.file == DEFAULT else 2  # `make bench` goes on
+    found = read(args.file)
+    heads = ["responses", "n", "authors' reader", "ours", "lmms-eval", "VLMEvalKit, rules", "with its draws"]
+    show(heads, {model: [str(len(rows)), *numbers(rows)] for model, rows in found.items()})
+    if args.lines is not None:
+        for model, rows in found.items():
             write(args.lines, model, rows)
-        print("| " + " | ".join([TITLES.get(model, model), str(len(rows)), *numbers(rows)]) + " |", flush=True)
+    heads = ["right by", "n", "ours", "MVBench's authors", *(f"VLMEvalKit, {title}" for title in RULES.values())]
+    show(heads, {model: by_rule(rows) for model, rows in found.items()})
     return 0
+
+
+def show(heads: Sequence[str], cells: Mapping[str, Sequence[str]]) -> None:
+    """A markdown table, one line a model."""
+    print("| " + " | ".join(heads) + " |\n|---|" + "--:|" * (len(heads) - 1))
+    for model, found in cells.items():
+        print("| " + " | ".join([TITLES.get(model, model), *found]) + " |")
+    print(flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What our scorers change: one fixed set of responses to the small world, scored by ours and by stock lmms-eval.
+"""What our scorers change: one fixed set of responses to the small world, scored by ours and by another harness.
 
-    python benchmarks/scorer_effect.py [--n 24]
+    python benchmarks/scorer_effect.py [--n 24] [--scorer stock|vlmevalkit]
 
-Every row of every column is answered in several styles in which models answer. Of each style it is known whether it
-gives the right answer, and only that one, so that the table can say how often either scorer agrees. Prints the
-markdown table of tasks/README.md. No engine and no model is involved; the same responses come out every time.
+`stock` is lmms-eval; `vlmevalkit` needs the extra of that name. Every row of every column is answered in several styles
+in which models answer. Of each style it is known whether it gives the right answer, and only that one, so that the
+table can say how often either scorer agrees. Questions that the other harness does not have are left out. Prints the
+markdown tables of tasks/README.md. No engine and no model is involved; the same responses come out every time.
 """
 
 from __future__ import annotations
@@ -131,13 +132,12 @@ def answers(task: str, row: Row, target: Row) -> Iterator[Answer]:
 # --------------------------------------------------------------------------------------------------------------
 
 
-def effect(task: str, root: Path) -> str:
+def effect(task: str, root: Path, scorer: str) -> str:
     """The task's row of the table."""
     from mmrope_eval.suite.plans import Plans
     from mmrope_eval.suite.registry import Registry
     from mmrope_eval.suite.scorers import SCORERS
-    from mmrope_eval.suite.second import SecondItem
-    from mmrope_eval.suite.stock import STOCK, stock_score
+    from mmrope_eval.suite.side_by_side import SECONDS, second_item
 
     registry = Registry()
     spec, family = registry.tasks[task], registry.family("qwen2.5-vl")
@@ -150,14 +150,17 @@ def effect(task: str, root: Path) -> str:
         for answer in answers(task, row, target):
             said.append(answer)
             ours.append(SCORERS[spec.scorer](answer.text, target).values[spec.metrics[0]] or 0.0)
-            items.append(SecondItem(row, answer.text, row.get("subset")))
+            items.append(second_item(task, row, answer.text, target))
     head = [spec.column, len(said), share(ours)]
-    if task not in STOCK:
+    if task not in SECONDS[scorer].columns:
         return line([*head, "—", "—", agreed(said, ours), "—", ""])
-    stock = list(stock_score(task, items).samples)
-    differ = [i for i in range(len(said)) if abs(ours[i] - stock[i]) > 1e-9]
-    where = styles([said[i] for i in differ], [stock[i] - ours[i] for i in differ])
-    return line([*head, share(stock), len(differ), agreed(said, ours), agreed(said, stock), where])
+    samples = SECONDS[scorer].score(task, items).samples
+    asked = [i for i, value in enumerate(samples) if value is not None]
+    said, ours, theirs = [said[i] for i in asked], [ours[i] for i in asked], [samples[i] or 0.0 for i in asked]
+    differ = [i for i in range(len(said)) if abs(ours[i] - theirs[i]) > 1e-9]
+    where = styles([said[i] for i in differ], [theirs[i] - ours[i] for i in differ])
+    both = [share(ours), share(theirs), len(differ), agreed(said, ours), agreed(said, theirs)]
+    return line([spec.column, len(said), *both, where])
 
 
 def line(cells: list[Any]) -> str:
@@ -186,17 +189,19 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=24, help="rows a column (default: %(default)s)")
+    parser.add_argument("--scorer", choices=["stock", "vlmevalkit"], default="stock", help="default: %(default)s")
     args = parser.parse_args()
     from mmrope_eval.demo.world import COLUMNS, build_world
 
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = f"{scratch}/cache"
         root = build_world(Path(scratch) / "world", n=args.n)
-        print(line(["column", "responses", "ours", "stock", "differ", "ours as meant", "stock as meant",
-                    "where stock is higher (+) or lower (−)"]))
+        name = {"stock": "stock", "vlmevalkit": "VLMEvalKit"}[args.scorer]
+        print(line(["column", "responses", "ours", name, "differ", "ours as meant", f"{name} as meant",
+                    f"where {name} is higher (+) or lower (−)"]))
         print("|---|--:|--:|--:|--:|--:|--:|---|")
         for task in COLUMNS:
-            print(effect(task, root), flush=True)
+            print(effect(task, root, args.scorer), flush=True)
     return 0
 
 

@@ -6,6 +6,7 @@ replies are made anew and compared; where it is not, the same tests check that t
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -62,7 +63,7 @@ def test_every_column_is_vlmevalkits_or_said_to_be_missing() -> None:
     assert columns == set(aggregate.COLUMNS) - {"star", "lvbench", "charades_sta"}
     assert set(GOLDEN) == {name for name in vlmevalkit.KIT if not name.startswith("refcoco")} | {"refcoco_val"}
     for column in ("star", "lvbench", "charades_sta", "needle"):
-        with pytest.raises(SecondError, match=f"VLMEvalKit has no '{column}'; the columns that it has are: mmmu, "):
+        with pytest.raises(SecondError, match=f"VLMEvalKit does not have '{column}' "):
             vlmevalkit.kit_score(column, [SecondItem({}, "B")])
 
 
@@ -115,7 +116,8 @@ def test_every_sample_has_its_part_in_the_number(column: str) -> None:
 def test_questions_that_vlmevalkit_does_not_have_are_left_out() -> None:
     found = result_of("realworldqa")
     assert found.samples[1::2] == (None,) * 25 and None not in found.samples[::2]
-    assert found.facts["n_left_out"] == 25 and "25 questions without options are left out" in str(found.note)
+    assert found.facts["n_left_out"] == 25
+    assert "left out, though ours counts them: 25 of 50 questions" in str(found.note)
     with pytest.raises(SecondError, match="RealWorldQA has none of the 1 questions"):
         vlmevalkit.request("realworldqa", items_of(GOLDEN["realworldqa"])[1:2])
 
@@ -128,7 +130,7 @@ JUDGED = {"mmmu": (36, 36), "mmbench": (18, 10), "mmstar": (9, 9), "mvbench": (1
 def test_answers_for_the_judge_and_draws_are_counted_and_shown(column: str, counts: tuple[int, int]) -> None:
     found = result_of(column)
     assert (found.facts["n_judge"], found.facts["n_drawn"]) == counts
-    pattern = r"(\d+) answers that its rules do not read.*\((\d+) draws, seed '42:'.*: ([\d.]+)$"
+    pattern = r"its rules do not read (\d+) of \d+ answers.*seed '42:'.* (\d+) drawn: ([\d.]+)\)$"
     shown = re.search(pattern, found.note or "")
     assert (shown is not None) == (counts[0] > 0)
     if shown is not None:
@@ -176,8 +178,17 @@ def test_what_its_rules_read(case: tuple[str, str, int], expected: tuple[float, 
 
 
 def test_blank_answers_that_count_as_right_are_said() -> None:
-    assert "2 blank answers count as right by its rule" in str(result_of("mvbench").note)
+    assert "blank answers that its rule calls right: 2" in str(result_of("mvbench").note)
     assert "blank" not in str(result_of("mlvu").note)
+
+
+def test_boxes_in_pixels_are_said_to_be_beside_the_point() -> None:
+    golden = GOLDEN["refcoco_val"]
+    for coordinates, said in (("thousand", False), ("absolute", True)):
+        items = [dataclasses.replace(item, target={**(item.target or {}), "coordinates": coordinates})
+                 for item in items_of(golden)]
+        found = vlmevalkit.result("refcoco_val", items, golden["request"], golden["reply"])
+        assert ("answers in pixels" in str(found.note)) == said
 
 
 def test_mlvu_is_right_of_asked_where_ours_is_a_mean_of_tasks() -> None:
@@ -403,8 +414,8 @@ def test_score_prints_and_writes_both_numbers(tmp_path: Path, capsys: pytest.Cap
         (1.0, 1.0, True), (0.0, None, None)]
     differ = sum(row["agree"] is False for row in rows)
     err = capsys.readouterr().err
-    assert f"VLMEvalKit RealWorldQA Overall: 40.00 ({differ} of 25 samples differ; 25 questions without" in err
-    assert "9 answers that its rules do not read" in err and "44.00" in err
+    assert f"VLMEvalKit RealWorldQA Overall: 40.00 ({differ} of 25 samples differ; left out, though" in err
+    assert "its rules do not read 9 of 25 answers" in err and "44.00" in err
 
 
 @pytest.mark.usefixtures("recorded")
@@ -412,7 +423,7 @@ def test_a_column_that_it_does_not_have_is_said(tmp_path: Path, capsys: pytest.C
     doc = {"video": "v.mp4", "caption": "opens a door", "timestamp": [10.0, 20.0]}
     (tmp_path / "r.jsonl").write_text(json.dumps({"doc": doc, "response": "10 - 20"}) + "\n")
     assert cli.main(["score", "charades_sta", str(tmp_path / "r.jsonl"), "--scorer", "vlmevalkit"]) == 1
-    assert "VLMEvalKit has no 'charades_sta'" in capsys.readouterr().err
+    assert "VLMEvalKit does not have 'charades_sta'" in capsys.readouterr().err
 
 
 def test_both_harnesses_can_be_asked_for() -> None:

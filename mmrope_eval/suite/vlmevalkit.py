@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -205,7 +205,7 @@ def kit_score(column: str, items: Sequence[SecondItem]) -> SecondResult:
     UserError where the package is missing.
     """
     if column not in KIT:
-        raise SecondError(f"VLMEvalKit has no '{column}'; the columns that it has are: {', '.join(KIT)}.")
+        raise SecondError(f"VLMEvalKit does not have '{column}' (tasks/README.md lists the columns that it has).")
     require()
     asked = request(column, items)
     return result(column, items, asked, ask(asked))
@@ -264,25 +264,35 @@ def result(
     shares: list[float | None] = [None] * len(items)
     for place, share in zip(asked["places"], reply["samples"], strict=True):
         shares[place] = share
-    unread, left_out = sum(reply["unread"]), len(items) - len(asked["rows"])
     facts = {
         "package": f"ms-vlmeval {VERSION}",
         "functions": list(task.functions),
-        "n_left_out": left_out,
-        "n_judge": unread,
+        "n_left_out": len(items) - len(asked["rows"]),
+        "n_judge": sum(reply["unread"]),
         "n_drawn": reply["draws"],
         "with_draws": round(reply["drawn_value"], 9),
     }
-    blank = sum(not row["prediction"].strip() for row in asked["rows"] if row["prediction"] is not None)
-    notes = [
-        *([task.note] if task.note else []),
-        *([f"{left_out} questions without options are left out"] if left_out else []),
-        *([f"{blank} blank answers count as right by its rule"] if blank and task.kind == "mvbench" else []),
-    ]
+    note = "; ".join(_notes(task, items, asked, reply)) or None
+    return SecondResult(reply["value"], tuple(shares), task.dataset, task.metric, note, facts)
+
+
+def _notes(
+    task: KitTask, items: Sequence[SecondItem], asked: Mapping[str, Any], reply: Mapping[str, Any]
+) -> Iterator[str]:
+    """What a reader of the number must know."""
+    rows, unread = asked["rows"], sum(reply["unread"])
+    blank = sum(not row["prediction"].strip() for row in rows if row["prediction"] is not None)
+    if task.note:
+        yield task.note
+    if task.kind == "box" and any(_target(item, "coordinates") == "absolute" for item in items):
+        yield "this checkpoint answers in pixels, of which the number says nothing"
+    if len(rows) < len(items):
+        yield f"left out, though ours counts them: {len(items) - len(rows)} of {len(items)} questions, without options"
+    if blank and task.kind == "mvbench":
+        yield f"blank answers that its rule calls right: {blank}"
     if unread:
-        notes.append(
-            f"{unread} answers that its rules do not read, which it would show a judge model, count as wrong; with "
-            f"options drawn at random instead ({reply['draws']} draws, seed '{SEED}:' and the row): "
-            f"{reply['drawn_value']:.2f}"
+        yield (
+            f"its rules do not read {unread} of {len(rows)} answers, for which it would ask a judge model; they count "
+            f"as wrong (with options drawn at random, seed '{SEED}:' and the row, {reply['draws']} drawn: "
+            f"{reply['drawn_value']:.2f})"
         )
-    return SecondResult(reply["value"], tuple(shares), task.dataset, task.metric, "; ".join(notes) or None, facts)
