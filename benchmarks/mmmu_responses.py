@@ -8,8 +8,8 @@ the 900 validation questions), gzipped, one JSON object a line with `model`, `id
 VLMEvalKit's columns need the extra `vlmevalkit`. `--lines` also writes DIR/MODEL.jsonl for `mmrope-eval score mmmu`,
 which prints the same numbers from the command line.
 
-A second table says what the rules of other columns make of the same responses to the questions with four options: the
-video columns have rules of their own, and no public responses to them were found.
+With the extra, a second table says what VLMEvalKit's rules of other columns make of the same responses to the questions
+with four options: the video columns have rules of their own, and no public responses to them were found.
 """
 
 from __future__ import annotations
@@ -90,28 +90,26 @@ RULES = {"ai2d": "the common rule", "mlvu": "MLVU", "mvbench": "MVBench", "video
 
 
 def by_rule(rows: Sequence[Row]) -> list[str]:
-    """How many of the responses to four options are right by ours, by MVBench's authors' and by each of `RULES`."""
+    """How many of the responses to four options are right by ours, by each of `RULES`, and by the first word alone."""
     from mmrope_eval.suite.choice import score_choice
     from mmrope_eval.suite.second import SecondItem
-    from mmrope_eval.suite.stock import stock_score
     from mmrope_eval.suite.vlmevalkit import kit_score
+    from mmrope_eval.suite.vlmevalkit_worker import load
 
-    items, words = [], []
+    items, golds = [], []
     for row in (row for row in rows if len(row["options"]) == 4):
         one = {"id": row["id"], "question": row["id"], "answer": row["answer"], "task_type": "MMMU"}
         target = {"options": row["options"], "answer": row["answer"]}
         items.append(SecondItem(one, row["response"], "MMMU", target))
-        text = row["options"]["ABCD".index(row["answer"])]
-        words.append(SecondItem({**one, "candidates": row["options"], "answer": text}, row["response"], "MMMU"))
+        golds.append(f"({row['answer']}) {row['options']['ABCD'.index(row['answer'])]}")
     ours = sum(score_choice(item.response, item.target or {}).values["accuracy"] or 0.0 for item in items)
-    authors = sum(value or 0.0 for value in stock_score("mvbench", words).samples)
-    cells = [str(len(items)), f"{ours:.0f}", f"{authors:.0f}"]
-    if importlib.util.find_spec("vlmeval") is None:
-        return [*cells, *["—"] * len(RULES)]
+    cells = [str(len(items)), f"{ours:.0f}"]
     for column in RULES:
         found = kit_score(column, items)
         cells.append(f"{sum(value or 0.0 for value in found.samples):.0f} ({found.facts['n_judge']} for the judge)")
-    return cells
+    first_word = load(["vlmeval.dataset.utils.mvbench:check_ans"])["check_ans"]
+    right = sum(first_word(item.response, gold) for item, gold in zip(items, golds, strict=True))
+    return [*cells, str(right)]
 
 
 def share(right: Any) -> str:
@@ -135,8 +133,9 @@ def main() -> int:
     if args.lines is not None:
         for model, rows in found.items():
             write(args.lines, model, rows)
-    heads = ["right by", "n", "ours", "MVBench's authors", *(f"VLMEvalKit, {title}" for title in RULES.values())]
-    show(heads, {model: by_rule(rows) for model, rows in found.items()})
+    if importlib.util.find_spec("vlmeval") is not None:
+        heads = ["right by", "n", "ours", *RULES.values(), "MVBench's first word alone"]
+        show(heads, {model: by_rule(rows) for model, rows in found.items()})
     return 0
 
 

@@ -11,7 +11,6 @@ file named after the time in the system's folder for temporary files.
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import tempfile
@@ -109,11 +108,8 @@ def item(column: str, doc: Doc, response: str | None) -> SecondItem:
 
 
 def load(*names: str) -> list[Any]:
-    """Functions of VLMEvalKit, loaded as the worker does, once."""
-    if "vlmeval" not in sys.modules:
-        return list(vlmevalkit_worker.load(names).values())
-    pairs = [name.split(":") for name in names]
-    return [getattr(importlib.import_module(module), name) for module, name in pairs]
+    """Functions of VLMEvalKit, loaded as the worker does."""
+    return list(vlmevalkit_worker.load(names).values())
 
 
 def table(rows: Rows, **more: Any) -> Any:

@@ -271,12 +271,13 @@ def score(request: Mapping[str, Any], functions: Mapping[str, Any], folder: Path
 
 def load(names: Sequence[str]) -> dict[str, Any]:
     """VLMEvalKit's functions by name, from "module:name"; ImportError or AttributeError where one is not there."""
-    found = importlib.util.find_spec("vlmeval")
-    folders = list(found.submodule_search_locations or ()) if found is not None else []
-    for name, under in (("vlmeval", ""), ("vlmeval.dataset", "dataset")):
-        package = types.ModuleType(name)
-        package.__path__ = [str(Path(folder, under)) for folder in folders]
-        sys.modules[name] = package
+    if "vlmeval" not in sys.modules:
+        found = importlib.util.find_spec("vlmeval")
+        folders = list(found.submodule_search_locations or ()) if found is not None else []
+        for name, under in (("vlmeval", ""), ("vlmeval.dataset", "dataset")):
+            package = types.ModuleType(name)
+            package.__path__ = [str(Path(folder, under)) for folder in folders]
+            sys.modules[name] = package
     pairs = [name.split(":") for name in names]
     return {name: getattr(importlib.import_module(module), name) for module, name in pairs}
 
