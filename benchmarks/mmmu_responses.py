@@ -98,9 +98,8 @@ def by_rule(rows: Sequence[Row]) -> list[str]:
 
     items, golds = [], []
     for row in (row for row in rows if len(row["options"]) == 4):
-        one = {"id": row["id"], "question": row["id"], "answer": row["answer"], "task_type": "MMMU"}
-        target = {"options": row["options"], "answer": row["answer"]}
-        items.append(SecondItem(one, row["response"], "MMMU", target))
+        target = {"options": row["options"], "answer": row["answer"], "group": "MMMU"}
+        items.append(SecondItem({"id": row["id"], "question": row["id"]}, row["response"], "MMMU", target))
         golds.append(f"({row['answer']}) {row['options']['ABCD'.index(row['answer'])]}")
     ours = sum(score_choice(item.response, item.target or {}).values["accuracy"] or 0.0 for item in items)
     cells = [str(len(items)), f"{ours:.0f}"]

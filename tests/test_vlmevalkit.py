@@ -288,8 +288,9 @@ def test_the_sample_on_which_vlmevalkit_fails_is_named_by_its_place_in_the_run(
 
 
 def test_a_row_without_its_fields_is_named() -> None:
-    with pytest.raises(SecondError, match=r"VLMEvalKit's MMMU_DEV_VAL cannot be given sample 0 .*answer"):
-        vlmevalkit.request("mmmu", [SecondItem({"id": "x"}, "B", None, {"options": "[]"})])
+    target = {"options": ["red", "blue"], "answer": "B", "group": 1}
+    with pytest.raises(SecondError, match=r"VLMEvalKit's MMBench_DEV_EN cannot be given sample 0 .*'index'"):
+        vlmevalkit.request("mmbench", [SecondItem({}, "B", None, target)])
 
 
 # --------------------------------------------------------------------------------------------------------------

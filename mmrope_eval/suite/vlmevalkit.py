@@ -69,34 +69,27 @@ def _mmmu(item: SecondItem) -> Row:
     """As in VLMEvalKit's table: an open question has no options, and its answer as the data set writes it."""
     return {
         "question": str(item.doc.get("question", "")),
-        "answer": str(item.doc["answer"]),
+        "answer": str(_target(item, "answer")),
         **read_options(_target(item, "options")),
     }
 
 
 def _mmbench(item: SecondItem) -> Row | None:
-    row, index = _choice(item), int(item.doc["index"])
-    return None if row is None else {**row, "index": index, "g_index": index % 1_000_000}
+    row = _choice(item)
+    return None if row is None else {**row, "index": int(item.doc["index"]), "g_index": int(_target(item, "group"))}
 
 
 def _videomme(item: SecondItem) -> Row:
     """VLMEvalKit's table keeps the options apart from the question, where its reader of options does not see them."""
-    return {"question": str(item.doc["question"]), "answer": str(item.doc["answer"]).strip()}
+    return {"question": str(item.doc["question"]), "answer": str(_target(item, "answer")).strip()}
 
 
-def _with_gold(item: SecondItem, task_type: Any) -> Row | None:
+def _with_gold(item: SecondItem) -> Row | None:
+    """MVBench and MLVU: also the sub-task, and the right option as their readers take it."""
     row = _choice(item)
     if row is None:
         return None
-    return {**row, "task_type": str(task_type), "gold": f"({row['GT']}) {row[row['GT']]}"}
-
-
-def _mvbench(item: SecondItem) -> Row | None:
-    return _with_gold(item, item.group)
-
-
-def _mlvu(item: SecondItem) -> Row | None:
-    return _with_gold(item, item.doc.get("task_type"))
+    return {**row, "task_type": str(_target(item, "group")), "gold": f"({row['GT']}) {row[row['GT']]}"}
 
 
 def _accepted(item: SecondItem) -> Row:
@@ -111,7 +104,7 @@ def _chart(item: SecondItem) -> Row:
 
 
 def _ocr(item: SecondItem) -> Row:
-    return {**_accepted(item), "category": str(item.doc.get("question_type"))}
+    return {**_accepted(item), "category": str(_target(item, "group"))}
 
 
 def _box(item: SecondItem) -> Row:
@@ -135,10 +128,10 @@ def _written(dataset: str, method: str, fields: Fields, note: str | None = None)
     return KitTask(dataset, "Overall", "words", _VQA, fields, note, {"method": method})
 
 
-def _by_first_word(dataset: str, module: str, metric: str, fields: Fields, note: str) -> KitTask:
+def _by_first_word(dataset: str, module: str, metric: str, note: str) -> KitTask:
     place = f"vlmeval.dataset.utils.{module}"
     functions = (f"{place}:check_ans_with_model", f"{place}:get_dimension_rating")
-    return KitTask(dataset, metric, module, functions, fields, note)
+    return KitTask(dataset, metric, module, functions, _with_gold, note)
 
 
 _BOXES: Final = (
@@ -168,8 +161,8 @@ def _tasks() -> dict[str, KitTask]:
         "chartqa": _written("ChartQA_TEST", "relaxed_accuracy", _chart, "ours to set beside it is `official`"),
         "videomme": KitTask("Video-MME", "overall", "videomme", videomme, _videomme,
                             "reads the first capital A to D; sees no options"),
-        "mlvu": _by_first_word("MLVU_MCQ", "mlvu", "M-Avg", _mlvu, "right answers over all questions asked"),
-        "mvbench": _by_first_word("MVBench", "mvbench", "overall", _mvbench,
+        "mlvu": _by_first_word("MLVU_MCQ", "mlvu", "M-Avg", "right answers over all questions asked"),
+        "mvbench": _by_first_word("MVBench", "mvbench", "overall",
                                   "right answers over all questions asked; the first word decides"),
     }  # fmt: skip
     splits = ("refcoco_val", "refcoco_testA", "refcoco_testB", "refcocoplus_val", "refcocoplus_testA",
