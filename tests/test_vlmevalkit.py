@@ -67,6 +67,19 @@ def test_every_column_is_vlmevalkits_or_said_to_be_missing() -> None:
             vlmevalkit.kit_score(column, [SecondItem({}, "B")])
 
 
+@pytest.mark.parametrize("column", vlmevalkit.KIT)
+def test_the_page_names_what_computes_each_number(column: str) -> None:
+    page = (ROOT / "tasks/README.md").read_text(encoding="utf-8")
+    section = page[page.index("## VLMEvalKit's numbers") : page.index("## The needle")]
+    shown = "`refcoco_val` and the other seven" if column.startswith("refcoco") else f"`{column}`"
+    (row,) = [line for line in section.splitlines() if line.startswith("|") and shown in line.split("|")[1]]
+    task = vlmevalkit.KIT[column]
+    assert task.dataset in row.split("|")[2]
+    for name in task.functions:
+        module, function = name.removeprefix("vlmeval.dataset.").split(":")
+        assert f"`{module}`" in row and f"`{function}`" in row
+
+
 def test_a_variation_of_a_column_is_scored_as_the_column() -> None:
     second = side_by_side.SECONDS["vlmevalkit"]
     assert [second.column(task) for task in ("videomme_subtitles", "refcoco_val", "star")] == [
