@@ -143,9 +143,9 @@ def task_prompts(
     from mmrope_eval.suite.options import RunConfig, media_limits
     from mmrope_eval.suite.plans import Plans
     from mmrope_eval.suite.protocol import SampleError
-    from mmrope_eval.suite.registry import Registry
+    from mmrope_eval.suite.registry import open_registry
 
-    registry = Registry()
+    registry = open_registry(args.tasks, args.tasks_dir)
     config = RunConfig((args.model,), tuple(args.tasks), Path())
     specs = registry.select(args.tasks)
     family = cell_family(config, choice, checkpoint, registry)

@@ -69,7 +69,8 @@ def run(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings, default={},
                       help="override one parameter of every variant chosen; may be repeated")
     what.add_argument("--tasks", metavar="LIST", type=names, action="extend", required=True,
-                      help="comma-separated tasks, suites and globs; '-name' takes one out")
+                      help="comma-separated tasks, suites, globs and paths of task files; '-name' takes one out")
+    tasks_dir(what)
     what.add_argument("--limit", metavar="N", help=LIMIT_HELP)
     what.add_argument("--prompts", metavar="FAMILY",
                       help="prompt family (see configs/families); default: that of the checkpoint")
@@ -93,6 +94,12 @@ def _answer_arguments(parser: argparse.ArgumentParser) -> None:
                               "default: as the template has it, under the tasks' own limits")
 
 
+def tasks_dir(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """What every command that knows tasks accepts."""
+    parser.add_argument("--tasks-dir", metavar="DIR", type=Path, action="append", default=[],
+                        help="add the task files in DIR to the shipped ones (docs/benchmark.md); may be repeated")
+
+
 def _model_arguments(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--model", metavar="CKPT", nargs="+", action="extend", default=[],
                       help="checkpoints (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): folders, quoted globs, runs with "
@@ -109,7 +116,8 @@ def _scorer_argument(parser: argparse.ArgumentParser) -> None:
 def score(parser: argparse.ArgumentParser) -> None:
     """Arguments of `score`: a task, a file of responses, how boxes are read."""
     parser.epilog = SCORE_FORMAT
-    parser.add_argument("task", metavar="TASK", help="the task whose scorer reads the responses")
+    parser.add_argument("task", metavar="TASK", help="the task whose scorer reads the responses, or its file")
+    tasks_dir(parser)
     parser.add_argument("file", metavar="FILE", type=Path, help="JSON lines with `doc` and `response`")
     _scorer_argument(parser)
     parser.add_argument("--prompts", metavar="FAMILY", default="qwen2.5-vl",
@@ -128,6 +136,7 @@ def rescore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, help="write here instead of into the run")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
                         help="local mirror of the datasets; default: where the run had it")
+    tasks_dir(parser)
 
 
 def data(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +147,8 @@ def data(parser: argparse.ArgumentParser) -> None:
     prune = actions.add_parser("prune", help="free what the cache holds and can make again", allow_abbrev=False)
     for sub in (check, plan):
         sub.add_argument("--tasks", metavar="LIST", type=names, action="extend",
-                         help="comma-separated tasks, suites and globs; default: all")
+                         help="comma-separated tasks, suites, globs and paths of task files; default: all")
+        tasks_dir(sub)
     for sub in (check, plan, prune):
         sub.add_argument("--json", action="store_true", help="print one JSON object")
         cache_option(sub)
@@ -214,17 +224,19 @@ def list_names(parser: argparse.ArgumentParser) -> None:
     """Arguments of `list`: which kind of name."""
     parser.add_argument("kind", nargs="?", choices=["variants", "tasks", "suites"], help="default: all three")
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="say which tasks' data this local mirror holds")
+    tasks_dir(parser)
 
 
 def show(parser: argparse.ArgumentParser) -> None:
     """Arguments of `show`: one name, and overrides for a variant."""
-    parser.add_argument("name", metavar="NAME", help="a variant, task or suite")
+    parser.add_argument("name", metavar="NAME", help="a variant, task or suite, or the path of its YAML file")
     parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings, default={},
                         help="override one parameter of the variant; may be repeated")
     parser.add_argument("--n", metavar="N", type=positive, help="also show a task's first N samples as they are asked")
     parser.add_argument("--prompts", metavar="FAMILY", default="qwen2.5-vl",
                         help="family whose wording and coordinates the samples show (default: %(default)s)")
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror to read samples from")
+    tasks_dir(parser)
 
 
 def analyze(parser: argparse.ArgumentParser) -> None:
@@ -250,7 +262,9 @@ def analyze(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--assume-stock", action="store_true",
                        help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
     model.add_argument("--tasks", metavar="LIST", type=names, action="extend",
-                       help="comma-separated tasks, suites and globs on whose samples attention is measured")
+                       help="comma-separated tasks, suites, globs and paths of task files on whose samples attention "
+                            "is measured")
+    tasks_dir(model)
     model.add_argument("--limit", metavar="N", help=f"{LIMIT_HELP}; default: 16")
     model.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror of the datasets; default: the hub")
     model.add_argument("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto",
@@ -264,6 +278,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     _model_arguments(parser.add_argument_group("checkpoints"))
     parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend", default=[],
                         help="RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
+    tasks_dir(parser)
     parser.add_argument("--limit", metavar="N", help=LIMIT_HELP)
     parser.add_argument("--prompts", metavar="FAMILY", help="prompt family; default: that of the checkpoint")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
@@ -279,5 +294,6 @@ def sweep(parser: argparse.ArgumentParser) -> None:
 def doctor(parser: argparse.ArgumentParser) -> None:
     """Arguments of `doctor`: how deep, and which data."""
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror whose datasets are to be checked")
+    tasks_dir(parser)
     parser.add_argument("--deep", action="store_true",
                         help="also import vLLM, transformers' video processors and lmms-eval (half a minute)")

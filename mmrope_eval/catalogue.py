@@ -23,9 +23,9 @@ HEAD_DIM, KV_HEADS, ROPE_THETA = 128, 8, 1e6
 def list_names(args: argparse.Namespace) -> int:
     """Print variants, tasks and suites, one a line, or only the kind asked for."""
     from mmrope_eval.rope import load_variant, variant_names
-    from mmrope_eval.suite.registry import Registry
+    from mmrope_eval.suite.registry import open_registry
 
-    registry = Registry()
+    registry = open_registry(folders=args.tasks_dir)
     if args.kind == "tasks":
         from mmrope_eval.suite.listing import task_table
 
@@ -48,10 +48,12 @@ def list_names(args: argparse.Namespace) -> int:
 def show(args: argparse.Namespace) -> int:
     """Print one variant, task or suite in full."""
     from mmrope_eval.rope import load_variant, variant_name, variant_names
-    from mmrope_eval.suite.registry import Registry
+    from mmrope_eval.suite.registry import open_registry
+    from mmrope_eval.suite.task_file import is_task_file
 
-    registry = Registry()
-    tasks = registry.tasks
+    own = [args.name] if not args.set and is_task_file(args.name) else []
+    registry = open_registry(own, args.tasks_dir)
+    tasks = {**registry.tasks, **{name: registry.select(own)[0] for name in own}}
     if args.name in tasks and not args.set:
         lines = task_lines(tasks[args.name])
         if args.n:
@@ -129,6 +131,8 @@ def position_lines(variant: Variant) -> Iterator[str]:
 def task_lines(task: TaskSpec) -> Iterator[str]:
     """Every field of a task as its file declares it."""
     for field in dataclasses.fields(task):
+        if not field.repr:  # the file as a whole
+            continue
         yield f"{field.name}: {getattr(task, field.name)}"
 
 

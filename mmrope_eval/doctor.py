@@ -13,7 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -191,9 +191,14 @@ def disk_findings() -> Iterator[Finding]:
             yield Finding("ok", topic, text)
 
 
-def data_findings(data_root: Path | None) -> Iterator[Finding]:
-    """Which datasets of the tasks are at hand. None of them is a must: the hub has them."""
-    for dataset in datasets_of_tasks():
+def data_findings(data_root: Path | None, tasks_dirs: Sequence[Path] = ()) -> Iterator[Finding]:
+    """Which datasets of the tasks are at hand. None of them is a must: the hub has them, and a folder is one's own."""
+    for dataset in datasets_of_tasks(tasks_dirs):
+        if Path(dataset).is_absolute():
+            there = Path(dataset).is_dir()
+            yield Finding("ok" if there else "note", dataset, "a folder" if there else "not there",
+                          "" if there else "the `dataset_path` of a task file: correct it, or put the data there")
+            continue
         mirror = data_root / dataset if data_root else None
         cached = hub_cache() / f"datasets--{dataset.replace('/', '--')}"
         if mirror is not None and mirror.is_dir():
@@ -207,11 +212,11 @@ def data_findings(data_root: Path | None) -> Iterator[Finding]:
                           "nothing to do where the hub can be reached; offline, give a mirror with --data-root")
 
 
-def datasets_of_tasks() -> list[str]:
-    """Hub names of the datasets that the tasks read."""
-    from mmrope_eval.suite.registry import Registry
+def datasets_of_tasks(folders: Sequence[Path] = ()) -> list[str]:
+    """The datasets that the tasks read, those of task files in `folders` among them: hub names, and folders."""
+    from mmrope_eval.suite.registry import open_registry
 
-    return sorted({task.dataset for task in Registry().tasks.values()})
+    return sorted({task.dataset for task in open_registry(folders=folders).tasks.values()})
 
 
 def findings(args: argparse.Namespace) -> Iterator[Finding]:
@@ -222,7 +227,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield plugin_finding()
     yield from import_findings(deep=args.deep)
     yield from disk_findings()
-    yield from data_findings(args.data_root)
+    yield from data_findings(args.data_root, args.tasks_dir)
     yield Finding("ok", "checkpoints", "'mmrope-eval inspect CKPT...' checks yours without an engine")
 
 

@@ -49,6 +49,7 @@ def run_config(args: argparse.Namespace) -> Any:
         model_files=tuple(args.models),
         assume_stock=args.assume_stock,
         tasks=(),
+        tasks_dirs=tuple(args.tasks_dir),
         output=args.output,
         variants=tuple(args.variant),
         data_root=args.data_root,

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from mmrope_eval.engine.process import environment
@@ -18,7 +19,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.families import BY_MODEL_TYPE, FAMILIES
 from mmrope_eval.models.family import ModelFamily
 from mmrope_eval.models.rope_config import VARIANT_KEY
-from mmrope_eval.rope import MediaSpan, Variant, load_variant
+from mmrope_eval.rope import MediaSpan, Variant, load_variant_beside
 
 TESTED = ((0, 26), (0, 32))
 """First and last minor version of vLLM that this file was written for."""
@@ -168,7 +169,8 @@ def rotate_vision_in_float32(model: Any) -> None:
 def configured_variant(vllm_config: Any) -> Variant:
     """The variant that config.json or hf_overrides ask for, else that of the model type."""
     config = vllm_config.model_config.hf_config
-    return load_variant(getattr(config, VARIANT_KEY, None) or BY_MODEL_TYPE[config.model_type].stock_variant)
+    named = getattr(config, VARIANT_KEY, None) or BY_MODEL_TYPE[config.model_type].stock_variant
+    return load_variant_beside(Path(vllm_config.model_config.model), named)
 
 
 def reload_weights(model_runner: Any, path: str) -> None:

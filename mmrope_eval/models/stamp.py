@@ -24,7 +24,7 @@ from mmrope_eval.models.config import parse_part, read_json, text_part
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.naming import resolve_models
 from mmrope_eval.models.rope_config import VARIANT_KEY, read_rope
-from mmrope_eval.rope import Variant, VariantError, load_variant, variant_name
+from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_name
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/[^/]+")
 
@@ -99,7 +99,7 @@ def plan_stamp(folder: Path, variant: Variant, value: Value, *, force: bool = Fa
     places = [(where, part) for where, part in (("the top", config), ("text_config", config.get("text_config")))
               if isinstance(part, dict)]  # fmt: skip
     named = {where: part[VARIANT_KEY] for where, part in places if part.get(VARIANT_KEY) is not None}
-    other = {where: found for where, found in named.items() if not _means(found, variant)}
+    other = {where: found for where, found in named.items() if not _means(found, variant, path.parent)}
     if other and not force:
         said = " and ".join(f"{_shown(found)} at {where}" for where, found in other.items())
         raise UserError(f"{path} already says {VARIANT_KEY} {said}, and you say {_shown(value)}: --force writes yours "
@@ -126,9 +126,10 @@ def _check_own(folder: Path, path: Path) -> None:
                         "CKPT=VARIANT")  # fmt: skip
 
 
-def _means(found: Any, variant: Variant) -> bool:
+def _means(found: Any, variant: Variant, folder: Path) -> bool:
     try:
-        return isinstance(found, str | Mapping) and load_variant(found).fingerprint == variant.fingerprint
+        known = isinstance(found, str | Mapping)
+        return known and load_variant_beside(folder, found).fingerprint == variant.fingerprint
     except VariantError:
         return False
 

@@ -10,8 +10,17 @@ from typing import Any
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint
+from mmrope_eval.models.config import read_json
 from mmrope_eval.models.families import FAMILIES
-from mmrope_eval.rope import Variant, VariantError, load_variant, variant_aliases, variant_names
+from mmrope_eval.models.rope_config import VARIANT_KEY
+from mmrope_eval.rope import (
+    Variant,
+    VariantError,
+    load_variant,
+    load_variant_beside,
+    variant_aliases,
+    variant_names,
+)
 from mmrope_eval.steps import step_of_name
 
 _MOMENT = re.compile(r"epoch[-_]?\d+|final|best|last|hf|merged", re.IGNORECASE)
@@ -49,7 +58,7 @@ def resolve_variant(
     elif rope.questions:
         raise UserError(f"{rope.questions[0]}: say which variant it was trained with, --variant NAME")
     elif rope.named is not None:
-        named = _load_named(rope.named, given, f"{where}, {rope.named_by}")
+        named = _load_named(rope.named, given, _naming_folder(checkpoint), f"{where}, {rope.named_by}")
         choice = VariantChoice(named, f"config.json ({rope.named_by})")
     else:
         choice = _stock(checkpoint, given, assume_stock)
@@ -63,9 +72,16 @@ def resolve_variant(
     return replace(choice, variant=scaled, how=f"{choice.how}, {rope.scaling['type']} scaling of config.json")
 
 
-def _load_named(spec: str | Mapping[str, Any], given: Mapping[str, Any], where: str) -> Variant:
+def _naming_folder(checkpoint: Checkpoint) -> Path:
+    """The folder of the config.json that names the variant: of an adapter's own key, else of its base."""
+    base, own = (checkpoint.adapter or {}).get("base_path"), checkpoint.path / "config.json"
+    of_base = base is not None and not (own.is_file() and VARIANT_KEY in read_json(own))
+    return Path(str(base)) if of_base else checkpoint.path
+
+
+def _load_named(spec: str | Mapping[str, Any], given: Mapping[str, Any], folder: Path, where: str) -> Variant:
     try:
-        return load_variant(spec, **given)
+        return load_variant_beside(folder, spec, **given)
     except VariantError as error:
         raise UserError(f"{where}: {error}; --variant decides otherwise") from error
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, cast
 import yaml
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.rope import Variant, VariantError, load_variant, variants_dir
+from mmrope_eval.rope import Variant, VariantError, load_variant_beside, variants_dir
 
 LAYOUTS: Final = ("across", "down")
 
@@ -133,9 +133,10 @@ def read_row(content: Any, path: Path) -> Row:
     if "variant" not in content:
         return Row(str(content["label"]))
     try:
-        return Row(str(content["label"]), load_variant(str(content["variant"]), **(content.get("set") or {})))
+        variant = load_variant_beside(path.parent, str(content["variant"]), **(content.get("set") or {}))
     except VariantError as error:
         raise UserError(f"{path}, row '{content['label']}': {error}.") from error
+    return Row(str(content["label"]), variant)
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:

@@ -9,7 +9,9 @@ from mmrope_eval.rope.frequencies import FrequencyAllocation
 from mmrope_eval.rope.parameters import VariantError
 from mmrope_eval.rope.positions import PositionDesign
 from mmrope_eval.rope.read_variant import (
+    beside,
     load_variant,
+    load_variant_beside,
     split_model_arguments,
     variant_aliases,
     variant_name,
@@ -33,7 +35,9 @@ __all__ = [
     "Variant",
     "VariantError",
     "Vision",
+    "beside",
     "load_variant",
+    "load_variant_beside",
     "segments_from_tokens",
     "split_model_arguments",
     "variant_aliases",

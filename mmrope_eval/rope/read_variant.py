@@ -15,6 +15,8 @@ _MODEL_ARGUMENTS = {"dim": "head_dim", "base": "rope_theta", "num_key_value_head
 """Arguments of the published package's factory that describe the model -> our names for them."""
 _DEFINING = {"extends", *(section.name for section in SECTIONS if section.name != "scaling")}
 """Keys that a mapping has when it is a definition and not a name with overrides."""
+SUFFIXES = (".yaml", ".yml")
+"""What the path of a file ends with, and no name does."""
 
 
 def variants_dir() -> Path:
@@ -65,7 +67,23 @@ def load_variant(spec: str | Path | Mapping[str, Any], **overrides: Any) -> Vari
     parameters of the variant's layout and allocation by their own names, and `scaling` as a mapping; a `layout` or
     `allocation` among them starts its section anew. Raises `VariantError`.
     """
-    return Variant.from_dict(_overridden(_definition(spec), overrides))
+    return Variant.from_dict(_overridden(_definition(spec, None), overrides))
+
+
+def load_variant_beside(folder: Path, spec: str | Path | Mapping[str, Any], **overrides: Any) -> Variant:
+    """A variant as a file in `folder` names it: as `load_variant`, but a relative path of a YAML file is tried in
+    `folder` first, then from the working folder."""
+    return Variant.from_dict(_overridden(_definition(spec, folder), overrides))
+
+
+def beside(name: str, folder: Path) -> str:
+    """The path of a YAML file that a file in `folder` means by `name`, where there is one there; else `name` itself,
+    which is a name, or a path from the working folder."""
+    path = folder / name
+    try:
+        return str(path) if path.suffix in SUFFIXES and path.is_file() else name
+    except (OSError, ValueError):  # a name longer than the file system takes, or with a zero byte
+        return name
 
 
 def split_model_arguments(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
@@ -94,30 +112,33 @@ def _folded(name: str) -> str:
     return name.casefold().replace("_", "-")
 
 
-def _definition(spec: Any) -> dict[str, Any]:
-    """The full definition behind a spec, with nothing left to extend."""
+def _definition(spec: Any, folder: Path | None) -> dict[str, Any]:
+    """The full definition behind a spec that a file in `folder` gives, with nothing left to extend."""
     if isinstance(spec, Mapping):
         if "name" in spec and not _DEFINING & spec.keys():
             changes = {key: value for key, value in spec.items() if key != "name"}
-            return _overridden(_definition(name_of(spec)), changes)
-        return _extended(dict(spec), [])
-    path = _find(spec)
+            return _overridden(_definition(name_of(spec), folder), changes)
+        return _extended(dict(spec), [], folder)
+    path = _find(spec, folder)
     return _extended(_layer(path), [path])
 
 
-def _find(spec: Any) -> Path:
+def _find(spec: Any, folder: Path | None) -> Path:
+    """The file that a name or a path means; a relative path is tried in `folder`, then from the working folder."""
     if not isinstance(spec, str | Path):
         raise VariantError(f"a variant is a name, the path of a YAML file or a mapping, not {shown(spec)}")
-    path = Path(spec)
-    if path.suffix in (".yaml", ".yml"):
+    path = Path(spec if folder is None else beside(str(spec), folder))
+    if path.suffix in SUFFIXES:
         try:
             found = path.is_file()
-        except OSError:  # a name longer than the file system takes
+        except (OSError, ValueError):  # a name longer than the file system takes, or with a zero byte
             found = False
         if found:
             return path.resolve()
+        where = "" if folder is None or path.is_absolute() else f", neither in '{folder}' nor in the working folder"
         raise VariantError(
-            f"no variant file at {shown(str(path))}: give the path of a YAML file or a name from configs/variants"
+            f"no variant file at {shown(str(path))}{where}: give the path of a YAML file or a name from "
+            "configs/variants"
         )
     name = variant_name(str(spec))
     if name is not None:
@@ -159,14 +180,17 @@ def _layer(path: Path) -> dict[str, Any]:
     return content
 
 
-def _extended(content: dict[str, Any], files: list[Path]) -> dict[str, Any]:
-    """The content laid over what it extends, section by section, whatever that extends in turn."""
+def _extended(content: dict[str, Any], files: list[Path], folder: Path | None = None) -> dict[str, Any]:
+    """The content laid over what it extends, section by section, whatever that extends in turn.
+
+    `files` are those that the content was read from; where there is none, it is that of a file in `folder`.
+    """
     layers = [content]
     while (base := layers[-1].pop("extends", None)) is not None:
         if not isinstance(base, str):
             raise VariantError(f"variant {shown(name_of(content))}: extends must be a variant's name or the path of a "
                                f"YAML file, not {shown(base)}")  # fmt: skip
-        path = _find(base)
+        path = _find(base, files[-1].parent if files else folder)
         if path in files:
             chain = " -> ".join(f"'{file.stem}'" for file in (*files[-3:], path))
             raise VariantError(f"variant {shown(name_of(content))} extends itself ({chain}): name another variant")

@@ -42,11 +42,11 @@ from mmrope_eval.suite.choice_options import (
 )
 from mmrope_eval.suite.choice_text import contained_text, opening_text, own_text_follows, plain_text, readable
 from mmrope_eval.suite.reasoning import answer_part
-from mmrope_eval.suite.scoring import Score, Scorer, Target
+from mmrope_eval.suite.scoring import Fields, Score, Scorer, Target
 
 __all__ = [
-    "LETTERS", "METRICS", "SCORERS", "UNKNOWN_OPTIONS", "Options", "extract", "is_choice", "letter_of", "plain_text",
-    "read_options", "score_choice", "target_options",
+    "LETTERS", "METRICS", "SCORERS", "TARGETS", "UNKNOWN_OPTIONS", "Options", "extract", "is_choice", "letter_of",
+    "plain_text", "read_options", "score_choice", "target_options",
 ]  # fmt: skip
 
 
@@ -333,3 +333,4 @@ def score_choice(response: str, target: Target) -> Score:
 
 SCORERS: Final[Mapping[str, Scorer]] = {"choice": score_choice}
 METRICS: Final[Mapping[str, tuple[str, ...]]] = {"choice": ("accuracy",)}
+TARGETS: Final[Mapping[str, Fields]] = {"choice": Fields(("answer",), ("options",))}

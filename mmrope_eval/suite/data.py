@@ -19,10 +19,11 @@ from mmrope_eval.data.lmudata import has_tables
 from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.data.places import Found, NotHereError, find_split, hub_home, places
 from mmrope_eval.data.tables import TableError
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.suite.lmudata import hub_folder, task_table, why_no_table
 from mmrope_eval.suite.protocol import SampleError, expression_fields, template_fields
 from mmrope_eval.suite.registry import PREFIX, Family, TaskSpec, project_dir
+from mmrope_eval.suite.task_yaml import nearest, with_functions
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -74,7 +75,7 @@ def absence(spec: TaskSpec, data_root: Path | None) -> str | None:
     try:
         _find(spec, data_root)
     except NotHereError as error:
-        if data_root is None or not has_tables(data_root):
+        if data_root is None or spec.local or not has_tables(data_root):
             return str(error)
         if task_table(spec, data_root) is None:
             return f"{error} {why_no_table(spec, data_root)}".strip()
@@ -109,9 +110,12 @@ def require(spec: TaskSpec, data_root: Path | None) -> None:
     here = absence(spec, data_root)
     if here is None:
         return
+    if spec.local:
+        said = here or f"there is no folder {spec.dataset}."
+        raise UserError(f"Task {spec.name}: {said} It is the 'dataset_path' of {spec.path}.")
     command, make = fetch_command(spec, data_root), "make" if spec.generated else "fetch"
-    if data_root is not None or Path(spec.dataset).is_absolute():
-        found = here or f"the mirror has no folder {mirror_folder(spec, data_root or Path('/'))};"
+    if data_root is not None:
+        found = here or f"the mirror has no folder {mirror_folder(spec, data_root)};"
         raise UserError(f"Task {spec.name}: {found} {make} it with: {command}")
     if spec.generated is not None:
         raise UserError(f"Task {spec.name}: its data are generated; make them with: {command}; then give --data-root.")
@@ -153,10 +157,11 @@ def missing_columns(spec: TaskSpec, docs: Docs) -> list[str]:
 
 def require_columns(spec: TaskSpec, docs: Docs) -> None:
     """UserError when rows lack a field that the task uses: no sample of it could be right."""
-    lacking = missing_columns(spec, docs)
-    if lacking:
-        raise UserError(f"Task {spec.name}: dataset {spec.dataset} has no column '{lacking[0]}', which the task "
-                        f"uses; it has {', '.join(columns_of(docs))}.")  # fmt: skip
+    for name in missing_columns(spec, docs)[:1]:
+        close = nearest(name, columns_of(docs), 0.6)
+        hint = f"did you mean '{close}'? It has" if close else "it has"
+        raise UserError(f"Task {spec.name}: dataset {spec.dataset} has no column '{name}', which the task uses; {hint} "
+                        f"{', '.join(columns_of(docs))}.")  # fmt: skip
 
 
 def needed_columns(spec: TaskSpec) -> set[str]:
@@ -209,39 +214,57 @@ def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
 def load_task(spec: TaskSpec, data_root: Path | None, family: Family) -> Any:
     """lmms-eval's ConfigurableTask for a task file, with the family's wording and coordinates put in."""
     quiet_lmms_eval()
-    from lmms_eval.tasks import TaskManager
+    from lmms_eval.api.task import ConfigurableTask
     from tenacity import RetryError
 
-    manager = TaskManager(include_path=str(spec.path.parent), include_defaults=False)
+    # As lmms-eval's TaskManager makes a task of a file, but without reading every YAML file in the file's folder.
+    config = task_config(spec, data_root, family)
     try:
-        loaded = manager.load_config(task_config(spec, data_root, family))
+        return config.get("class", ConfigurableTask)(config={k: v for k, v in config.items() if k != "class"})
     except SystemExit as stop:
         raise UserError(f"Task {spec.name}: lmms-eval gave up on the dataset {spec.dataset} ({stop}).") from stop
     except KeyError as error:
         raise UserError(f"Task {spec.name}: dataset {spec.dataset} has no split or column {error}; "
-                        f"fetch it anew with: {fetch_command(spec, data_root)}") from error
+                        f"{remedy(spec, data_root)}") from error
     except SampleError as error:
         raise UserError(f"Task {spec.name}: dataset {spec.dataset}, first row: {error}") from error
     except TableError as error:
-        raise UserError(f"Task {spec.name}: {error} Fetch it anew with: {fetch_command(spec, data_root)}") from error
+        told = remedy(spec, data_root)
+        raise UserError(f"Task {spec.name}: {error} {told[0].upper()}{told[1:]}") from error
+    except UserError:
+        raise
     except RetryError as error:
         cause = error.last_attempt.exception()
         if isinstance(cause, UserError):
             raise cause from error
         text = " ".join(str(cause).split())[:300]
         raise UserError(
-            f"Task {spec.name}: dataset {spec.dataset} cannot be loaded ({text}); "
-            f"fetch it anew with: {fetch_command(spec, data_root)}"
+            f"Task {spec.name}: dataset {spec.dataset} cannot be loaded ({text}); {remedy(spec, data_root)}"
         ) from error
-    return next(iter(loaded.values()))
+    except Exception as error:  # the task's own functions, and data that are of no use, may raise anything
+        raise UserError(f"Task {spec.name}: dataset {spec.dataset} cannot be read ({sentence(error)}); "
+                        f"{remedy(spec, data_root)}") from error  # fmt: skip
+
+
+def remedy(spec: TaskSpec, data_root: Path | None) -> str:
+    """What to do about a data set that is there and cannot be read."""
+    if spec.local:
+        return f"docs/benchmark.md says what {spec.path} and the folder must hold."
+    return f"fetch it anew with: {fetch_command(spec, data_root)}"
 
 
 def task_config(spec: TaskSpec, data_root: Path | None, family: Family) -> dict[str, Any]:
-    """What lmms-eval gets on top of the task file: where data and media are, the family's prompt and coordinates."""
-    from mmrope_eval.suite.registry import read_yaml
+    """What lmms-eval gets: the task file, where data and media are, the family's prompt and coordinates.
 
-    target: Mapping[str, Any] = read_yaml(spec.path)["model_specific_target_kwargs"]["default"]
+    UserError where a function that the file names cannot be loaded.
+    """
+    target: Mapping[str, Any] = spec.content["model_specific_target_kwargs"]["default"]
+    try:
+        content = with_functions(spec.content)
+    except UserError as error:
+        raise UserError(f"Task file {spec.path}: {error}") from error
     config: dict[str, Any] = {
+        **content,
         "task": PREFIX + spec.name,
         "lmms_eval_specific_kwargs": {
             "default": {

@@ -34,7 +34,7 @@ from mmrope_eval.suite.protocol import (
     render,
     with_subtitles,
 )
-from mmrope_eval.suite.registry import Registry, TaskSpec
+from mmrope_eval.suite.registry import TaskSpec, open_registry
 from mmrope_eval.suite.targets import check_target
 
 SHOWN = 5
@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     """The command: exit code 0 fine, 1 something is missing or broken; bad input raises UserError (2)."""
     if args.action == "prune":
         return print_prune(args.kinds, args.older_than, args.dry_run, args.json)
-    registry = Registry()
+    registry = open_registry(args.tasks or (), args.tasks_dir)
     specs = registry.select(args.tasks or ["*"])
     if args.action == "plan":
         return print_plan(plan_entries(specs, args.data_root, args.sizes), args.json)
@@ -130,9 +130,10 @@ def expected_counts(spec: TaskSpec, root: Path | None) -> dict[str, int]:
     if root is None:
         return dict(spec.expected)
     try:
-        made = json.loads((root / "world.json").read_text(encoding="utf-8"))["columns"]
-        rows = int(made[spec.name if spec.name in made else spec.name.partition("_")[0]]["rows"])
-    except (OSError, ValueError, KeyError, TypeError):
+        made = json.loads((root / "world.json").read_text(encoding="utf-8"))["columns"].values()
+        alike = [one for one in made if (one["dataset"], one["split"]) == (spec.dataset, spec.split)]
+        rows = next(int(one["rows"]) for one in alike if len(alike) == 1 or one["config"] == spec.subset)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return dict(spec.expected)
     return {"objects" if "objects" in spec.expected else "samples": rows}
 

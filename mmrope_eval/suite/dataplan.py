@@ -42,7 +42,8 @@ def plan_entries(specs: Sequence[TaskSpec], root: Path, ask_hub: bool = False) -
     entries = []
     for group in groups.values():
         entry = _entry(group, root, ask_hub)
-        ask_hub = ask_hub and entry.bytes_on_hub is not None  # an unreachable hub is asked once
+        asked = ask_hub and not group[0].local
+        ask_hub = ask_hub and (entry.bytes_on_hub is not None or not asked)  # an unreachable hub is asked once
         entries.append(entry)
     lenders = dict.fromkeys(spec.videos_from for spec in specs if spec.videos_from)
     known = Registry().tasks.values()
@@ -59,7 +60,7 @@ def _entry(group: Sequence[TaskSpec], root: Path, ask_hub: bool) -> PlanEntry:
     folder = mirror_folder(first, root)
     lacking = next((text for spec in group if (text := lacks(spec, root)) is not None), None)
     here = folder_bytes(folder) if folder.is_dir() else None
-    size = hub_bytes(first) if ask_hub else known_bytes(group)
+    size = hub_bytes(first) if ask_hub and not first.local else known_bytes(group)
     return PlanEntry(
         first.dataset, tuple(spec.name for spec in group), first.licence, str(folder), lacking is None, lacking, here,
         size, tuple(dict.fromkeys(group_commands(group, root))),
@@ -101,6 +102,8 @@ def _lacks_videos(spec: TaskSpec, root: Path) -> str | None:
 def group_commands(group: Sequence[TaskSpec], root: Path | None) -> list[str]:
     """The commands that put the splits of several tasks of one data set into a mirror, or into the hub's cache."""
     first = group[0]
+    if first.local:
+        return []
     if first.generated is not None:
         return [fetch_command(first, root)]
     whole = any(not spec.files for spec in group)
@@ -153,13 +156,13 @@ def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
         here = size_text(entry.bytes_here or 0)
         state = f"here ({here})" if entry.present else f"incomplete ({here})" if entry.bytes_here else "missing"
         size = f", about {size_text(entry.bytes_on_hub)} to fetch" if entry.bytes_on_hub is not None else (
-            ", size unknown (--sizes asks the hub)" if not entry.present else "")  # fmt: skip
+            ", size unknown (--sizes asks the hub)" if entry.commands else ", a folder of one's own")  # fmt: skip
         licence = entry.licence or "licence unknown"
         print(f"# {entry.dataset}: {state}{'' if entry.present else size}; {', '.join(entry.tasks)}; {licence}")
         if entry.lacking:
             print(f"#   {entry.lacking}")
         lead = "# " if entry.present else ""  # what is here needs no command, but may be wanted elsewhere
-        print("\n".join(f"{lead}{command}" for command in entry.commands) + "\n")
+        print("".join(f"{lead}{command}\n" for command in entry.commands))
     missing = [entry for entry in entries if not entry.present]
     known = [entry.bytes_on_hub for entry in missing if entry.bytes_on_hub is not None]
     if missing:

@@ -16,6 +16,7 @@ from mmrope_eval.steps import training_run, training_step
 from mmrope_eval.suite import results
 from mmrope_eval.suite.execute import Cell, Timings
 from mmrope_eval.suite.plan import TaskPlan
+from mmrope_eval.suite.registry import TaskSpec, project_dir
 
 if TYPE_CHECKING:
     from mmrope_eval.suite.options import RunConfig
@@ -91,11 +92,19 @@ def manifest(
                 "generation": dataclasses.asdict(plan.generation),
                 "own_max_tokens": plan.spec.generation.max_tokens,
                 **task_counts(entry[name]),
+                **own_file(plan.spec),
             }
             for name, plan in plans.items()
         },
         "sessions": sessions(cell, timings),
     }
+
+
+def own_file(spec: TaskSpec) -> dict[str, Any]:
+    """Where the file of a task of one's own lies, and its content's hash; nothing for a shipped one."""
+    if spec.path.resolve().is_relative_to(project_dir("tasks")):
+        return {}
+    return {"file": {"path": str(spec.path.resolve()), "sha256": spec.fingerprint()}}
 
 
 def _training(cell: Cell) -> dict[str, Any]:

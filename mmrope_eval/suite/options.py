@@ -23,6 +23,7 @@ class RunConfig:
     models: tuple[str, ...]
     """Checkpoints as people name them (see `models.naming`)."""
     tasks: tuple[str, ...]
+    """Names, suites, globs, and paths of task files."""
     output: Path
     variants: tuple[str, ...] = ()
     """Names or YAML paths; empty: what each checkpoint says."""
@@ -47,6 +48,8 @@ class RunConfig:
     command: tuple[str, ...] = ()
     model_files: tuple[Path, ...] = ()
     """YAML lists of further checkpoints."""
+    tasks_dirs: tuple[Path, ...] = ()
+    """Folders of task files beside the shipped ones."""
 
 
 def config_from_args(args: argparse.Namespace) -> RunConfig:
@@ -56,6 +59,7 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         tasks=tuple(args.tasks),
         output=args.output,
         model_files=tuple(args.models),
+        tasks_dirs=tuple(args.tasks_dir),
         assume_stock=args.assume_stock,
         variants=tuple(args.variant),
         overrides=args.set,

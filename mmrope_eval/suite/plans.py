@@ -21,7 +21,8 @@ from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite.data import find_data, load_docs, media_folder, require, require_columns, table_state
 from mmrope_eval.suite.plan import LazyDocs, Planned, Sample, TaskPlan, digest, plan_samples
-from mmrope_eval.suite.registry import Family, TaskSpec, read_yaml
+from mmrope_eval.suite.registry import Family, TaskSpec
+from mmrope_eval.suite.task_yaml import own_code
 
 PLANNING_ROOMS = ("data", "engine", "models", "suite")
 """Rooms of the package whose code a plan may depend on."""
@@ -75,7 +76,8 @@ class Plans:
         videos = "video" in spec.media
         files = list(media_folder(spec, self._data_root).index.state) if videos else []
         wording = dataclasses.asdict(family)
-        return digest([code_state(), read_yaml(spec.path), wording, str(self._limit), self._seed, tables, files])
+        told = spec.planned_by()
+        return digest([code_state(), told, own_code(told), wording, str(self._limit), self._seed, tables, files])
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
+import jinja2.nodes
 
 from mmrope_eval.data.cache import unpack
 from mmrope_eval.data.lmudata import PROBLEM
@@ -23,6 +24,7 @@ from mmrope_eval.data.media_files import Located, MediaFolder, NoSuchFileError
 from mmrope_eval.engine.types import ImageSource, Part, VideoSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.suite.choice import LETTERS, read_options
+from mmrope_eval.suite.task_yaml import unknown
 
 Doc = Mapping[str, Any]
 
@@ -66,6 +68,32 @@ def template_fields(template: str) -> set[str]:
 def expression_fields(expression: str) -> set[str]:
     """The row's fields that a Jinja expression reads."""
     return template_fields("{{" + expression + "}}")
+
+
+def template_problem(text: str, expression: bool = False) -> str | None:
+    """What is wrong with a Jinja template or expression before any row is seen, in one sentence; None for nothing."""
+    environment = _environment()
+    try:
+        tree = _parsed_expression(text) if expression else environment.parse(text)
+    except jinja2.TemplateSyntaxError as error:
+        line = f" in line {error.lineno}" if "\n" in text else ""
+        return f"Jinja cannot read it{line}: {(error.message or 'a syntax error').rstrip('.')}."
+    for node in (tree, *tree.find_all((jinja2.nodes.Filter, jinja2.nodes.Test))):
+        for kind, of, known in (("filter", jinja2.nodes.Filter, environment.filters),
+                                ("test", jinja2.nodes.Test, environment.tests)):
+            if isinstance(node, of) and node.name not in known:
+                return unknown(f"{kind} called", node.name, known, "docs/benchmark.md")
+    return None
+
+
+def _parsed_expression(text: str) -> jinja2.nodes.Expr:
+    from jinja2.parser import Parser
+
+    parser = Parser(_environment(), text, state="variable")
+    tree = parser.parse_expression()
+    if not parser.stream.eos:
+        raise jinja2.TemplateSyntaxError("chunk after expression", parser.stream.current.lineno)
+    return tree
 
 
 def build_target(expressions: Mapping[str, str], doc: Doc) -> dict[str, Any]:

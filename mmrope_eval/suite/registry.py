@@ -1,81 +1,30 @@
-"""What can be evaluated: tasks (tasks/*.yaml), suites (configs/suites) and prompt families (configs/families).
+"""What can be evaluated: tasks (tasks/*.yaml and one's own), suites (configs/suites) and prompt families.
 
-Reads plain YAML without importing lmms-eval, so that listing and checking names takes milliseconds. The same files are
-loaded by lmms-eval's own TaskManager when their data is needed (see data.py).
+Reads plain YAML without importing lmms-eval, so that listing and checking names takes milliseconds. lmms-eval loads the
+same files when their data are needed (see data.py).
 """
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
-
-from mmrope_eval.engine.types import Generation
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.scorers import METRICS, SCORERS
+from mmrope_eval.suite.task_file import read_generation, read_task
+from mmrope_eval.suite.task_spec import PREFIX, TaskSpec
+from mmrope_eval.suite.task_yaml import nearest, project_dir, read_yaml, unknown
 
-PREFIX: Final = "mmrope_"
-"""lmms-eval's built-in task names win over ours, so ours carry a prefix there; users need not type it."""
+__all__ = [
+    "COORDINATES", "PREFIX", "Family", "Registry", "Suite", "TaskSpec", "check_coordinates", "is_path", "open_registry",
+    "project_dir", "read_family", "read_generation", "read_suite", "read_task", "read_yaml", "task_files", "unknown",
+]  # fmt: skip
 
 COORDINATES: Final = ("absolute", "thousand", "unit")
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """One benchmark column, as its YAML file declares it."""
-
-    name: str
-    path: Path
-    dataset: str
-    subset: str | None
-    split: str
-    column: str
-    category: str
-    scorer: str
-    metrics: tuple[str, ...]
-    """The values reported, the main one first."""
-    chance: float | None
-    generation: Generation
-    media: Mapping[str, Any]
-    """Which field holds the image or the video, and the folders in which videos lie."""
-    prompts: Mapping[str, str]
-    """Jinja templates by prompt family; `default` always exists."""
-    question: str | None
-    """The field that must not be empty."""
-    target: Mapping[str, str]
-    """Jinja expressions over the row's fields."""
-    version: int
-    dataset_kwargs: Mapping[str, Any]
-    expected: Mapping[str, int]
-    groups: tuple[str, ...] = ()
-    """The groups that a whole data set has (sub-tasks, categories), where the number depends on having them all."""
-    subsets: tuple[str, ...] = ()
-    """The configurations over which the rows are spread, where that is more than one."""
-    videos_from: str | None = None
-    """The data set that has the videos, where this one has none."""
-    files: tuple[str, ...] = ()
-    """What of the data set's files on the hub the task needs, as patterns; all of them where this is empty."""
-    bytes: int | None = None
-    """How much that is, about, as the hub's pages said."""
-    strata: str | None = None
-    """A Jinja expression of the group over which a limit spreads its sample, where that is not the target's group."""
-    together: str | None = None
-    """A Jinja expression by which rows count only together, so that a limit takes all or none of them."""
-    licence: str | None = None
-    """Of the data set, as its authors state it."""
-    generated: str | None = None
-    """The command that makes the data, where they are generated and lie on no hub; it takes `--out DIR`."""
-    lmudata: Mapping[str, Any] | None = None
-    """How the rows are made from VLMEvalKit's table of the benchmark, where it has one (see data/recipe.py)."""
-
-    def prompt(self, family: str) -> str:
-        """The prompt template of a family, or the task's default one."""
-        return self.prompts.get(family, self.prompts["default"])
+SUFFIXES: Final = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -102,15 +51,25 @@ class Suite:
 class Registry:
     """All tasks, suites and families; unknown names raise UserError with the nearest known one."""
 
-    def __init__(self, tasks_dir: Path | None = None, configs_dir: Path | None = None) -> None:
+    def __init__(
+        self, tasks_dir: Path | None = None, configs_dir: Path | None = None, own: Sequence[Path] = ()
+    ) -> None:
+        """`own` are task files beside those of `tasks_dir`. UserError for one that is wrong, or collides."""
         self.tasks_dir = tasks_dir or project_dir("tasks")
         configs = configs_dir or project_dir("configs")
-        self.tasks = {spec.name: spec for spec in map(read_task, task_files(self.tasks_dir))}
-        self.suites = {suite.name: suite for suite in map(read_suite, sorted(configs.glob("suites/*.yaml")))}
         self.families = {family.name: family for family in map(read_family, sorted(configs.glob("families/*.yaml")))}
+        shipped = task_files(self.tasks_dir)
+        self.tasks = read_tasks([*shipped, *own])
+        suites = {suite.name: suite for suite in map(read_suite, sorted(configs.glob("suites/*.yaml")))}
+        self.suites = with_members(suites, self.tasks.values())
+        self.own = tuple(spec for spec in self.tasks.values() if spec.path not in shipped)
+        """Those that are not shipped."""
+        averages = read_yaml(configs / "tables" / "averages.yaml") if self.own else {}
+        for spec in self.own:
+            check_own(spec, self.families, self.suites, averages)
 
     def select(self, words: Iterable[str]) -> list[TaskSpec]:
-        """The tasks that names, suites, globs and `-exclusions` mean, each once, in the order named."""
+        """The tasks that names, paths, suites, globs and `-exclusions` mean, each once, in the order named."""
         chosen: dict[str, None] = {}
         for word in words:
             excluded = word.startswith("-")
@@ -125,6 +84,12 @@ class Registry:
         return [self.tasks[name] for name in chosen]
 
     def _names(self, word: str) -> Sequence[str]:
+        if is_path(word):
+            wanted = [path.resolve() for path in files_of(word)]
+            found = [spec.name for spec in self.tasks.values() if spec.path.resolve() in wanted]
+            if not found:
+                raise UserError(f"Task file {word} is not open; in Python, use `open_registry([{word!r}])`.")
+            return found
         bare = word.removeprefix(PREFIX)
         if bare in self.tasks:
             return [bare]
@@ -133,6 +98,8 @@ class Registry:
         matched = [name for name in self.tasks if fnmatch.fnmatchcase(name, bare)]
         if matched:
             return matched
+        if Path(word).is_dir():
+            raise UserError(f"--tasks {word} is a folder; --tasks-dir {word} adds the task files in it.")
         raise UserError(unknown("task or suite", word, [*self.tasks, *self.suites], "mmrope-eval list tasks"))
 
     def family(self, name: str) -> Family:
@@ -142,18 +109,23 @@ class Registry:
         return self.families[name]
 
 
-def unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:
-    """One sentence on an unknown name, with the nearest known one."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'?" if close else f"see {where}."
-    return f"There is no {kind} '{name}'; {hint}"
+# --------------------------------------------------------------------------------------------------------------
+# Files of tasks
 
 
-def project_dir(name: str) -> Path:
-    """`tasks` or `configs` of a checkout, or the copy inside an installed package."""
-    here = Path(__file__).resolve()
-    candidates = [here.parents[2] / name, here.parents[1] / name]
-    return next((path for path in candidates if path.is_dir()), candidates[-1])
+def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Registry:
+    """The shipped tasks, those in `folders` (--tasks-dir), and those that words (--tasks) name by a path.
+
+    Raises `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide.
+    """
+    own = [path for folder in folders for path in files_in(folder)]
+    own += [path for word in words if is_path(word) for path in files_of(word.removeprefix("-"))]
+    return Registry(own=own)
+
+
+def is_path(word: str) -> bool:
+    """Whether a word of --tasks is the path of a task file, and not a name."""
+    return word.endswith(SUFFIXES)
 
 
 def task_files(folder: Path) -> list[Path]:
@@ -161,93 +133,88 @@ def task_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads lmms-eval's `!function a.b.c` as the string it names."""
+def files_in(folder: Path) -> list[Path]:
+    """The task files in a folder of one's own, not those in folders below it. UserError when there are none."""
+    if not folder.is_dir():
+        raise UserError(f"--tasks-dir {folder} is not a folder: give the folder that holds your task files.")
+    found = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.name[0] not in "_.")
+    if not found:
+        raise UserError(f"--tasks-dir {folder} holds no task file (NAME.yaml; one with '_' before it is only included "
+                        "by others).")  # fmt: skip
+    return found
 
 
-_Loader.add_constructor("!function", lambda loader, node: str(node.value))
+def files_of(word: str) -> list[Path]:
+    """The files that a path or a pattern of paths means. UserError when there is none."""
+    path = Path(word).expanduser()
+    if path.is_file():
+        return [path]
+    pattern = Path(*path.parts[1:]) if path.is_absolute() else path
+    if re.search(r"[*?[]", word) and (found := sorted(Path(path.anchor).glob(str(pattern)))):
+        return found
+    close = nearest(path.name, [one.name for one in path.parent.glob("*") if one.is_file()], 0.6)
+    hint = f"did you mean '{path.with_name(close)}'?" if close else "give the path of a YAML file."
+    raise UserError(f"There is no task file '{word}'; {hint}")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping with lmms-eval's `include` resolved (the including file wins, key by key)."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold a YAML mapping.")
-    included = content.pop("include", [])
-    merged: dict[str, Any] = {}
-    # lmms-eval's order: of several included files the first wins.
-    for name in reversed([included] if isinstance(included, str) else included):
-        merged.update(read_yaml(path.parent / name))
-    return {**merged, **content}
+def read_tasks(paths: Iterable[Path]) -> dict[str, TaskSpec]:
+    """Every task by its name. UserError where two files have one name or one column, which would hide one of them."""
+    tasks: dict[str, TaskSpec] = {}
+    taken: dict[tuple[str, str], Path] = {}
+    files: dict[Path, Path] = {}
+    for path in paths:
+        files.setdefault(path.resolve(), path)
+    for path in files.values():
+        spec = read_task(path)
+        for key, value in (("task", spec.name), ("metadata.column", spec.column)):
+            other = taken.setdefault((key, value.casefold()), path)
+            if other != path:
+                raise UserError(f"Two task files have '{key}: {value}', {other} and {path}: give one of them another.")
+        tasks[spec.name] = spec
+    return tasks
 
 
-def read_task(path: Path) -> TaskSpec:
-    """A task file as a TaskSpec; UserError names the file and the key that is missing or wrong."""
-    raw = read_yaml(path)
-    try:
-        prompts = raw["lmms_eval_specific_kwargs"]
-        target = raw["model_specific_target_kwargs"]["default"]
-        metadata = raw["metadata"]
-        spec = TaskSpec(
-            name=str(raw["task"]).removeprefix(PREFIX),
-            path=path,
-            dataset=raw["dataset_path"],
-            subset=raw.get("dataset_name"),
-            split=raw.get("test_split") or raw["validation_split"],
-            column=metadata["column"],
-            category=metadata["category"],
-            scorer=target["scorer"],
-            metrics=tuple(str(entry["metric"]).rpartition(".")[2] for entry in raw["metric_list"]),
-            chance=metadata.get("chance"),
-            generation=read_generation(raw["generation_kwargs"]),
-            media=prompts["default"]["media"],
-            prompts={name: values["prompt"] for name, values in prompts.items()},
-            question=target.get("question"),
-            target=target["target"],
-            version=metadata["version"],
-            dataset_kwargs=raw.get("dataset_kwargs") or {},
-            expected=metadata.get("expected", {}),
-            groups=tuple(metadata.get("groups") or metadata.get("subsets") or ()),
-            subsets=tuple(metadata.get("subsets") or ()),
-            videos_from=metadata.get("videos_from"),
-            files=tuple(metadata.get("files") or ()),
-            bytes=int(float(metadata["bytes"])) if "bytes" in metadata else None,
-            strata=metadata.get("strata"),
-            together=metadata.get("together"),
-            licence=metadata.get("licence"),
-            generated=metadata.get("generated"),
-            lmudata=metadata.get("lmudata"),
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"Task file {path}: {error} is missing or of the wrong shape (see tasks/README.md).") from error
-    _check(spec, raw)
-    return spec
+def with_members(suites: Mapping[str, Suite], tasks: Iterable[TaskSpec]) -> dict[str, Suite]:
+    """The suites with the tasks that say to be in one; a suite that has no file of its own is made of those."""
+    members: dict[str, list[str]] = {}
+    for spec in tasks:
+        for name in spec.suites:
+            members.setdefault(name, []).append(spec.name)
+    made = {name: Suite(name, "tasks whose files name it", ()) for name in members if name not in suites}
+    return {name: Suite(name, suite.title, (*suite.tasks, *members.get(name, ())))
+            for name, suite in {**suites, **made}.items()}  # fmt: skip
 
 
-def _check(spec: TaskSpec, raw: Mapping[str, Any]) -> None:
-    if not str(raw["task"]).startswith(PREFIX):
-        raise UserError(f"Task file {spec.path}: `task` must start with '{PREFIX}', as lmms-eval's own names win.")
-    if spec.scorer not in SCORERS:
-        text = unknown("scorer", spec.scorer, SCORERS, "mmrope_eval/suite/scoring.py")
-        raise UserError(f"Task file {spec.path}: {text}")
-    for metric in spec.metrics:
-        if metric not in METRICS[spec.scorer]:
-            text = unknown(f"metric of scorer '{spec.scorer}' called", metric, METRICS[spec.scorer], "suite/scorers.py")
-            raise UserError(f"Task file {spec.path}: {text}")
+def check_own(spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str], averages: Iterable[str]) -> None:
+    """UserError where a task of one's own takes a name that means something else, or misspells a family's."""
+    clash = next(_clashes(spec, families, suites, averages), None)
+    if clash is not None:
+        raise UserError(f"Task file {spec.path}: {clash}")
 
 
-def read_generation(kwargs: Mapping[str, Any]) -> Generation:
-    """lmms-eval's `generation_kwargs` as ours. What the task declares is what the engine gets."""
-    temperature = float(kwargs.get("temperature") or 0.0) if kwargs.get("do_sample", True) else 0.0
-    until = kwargs.get("until") or ()
-    return Generation(
-        max_tokens=int(kwargs["max_new_tokens"]),
-        temperature=temperature,
-        stop=(until,) if isinstance(until, str) else tuple(until),
-    )
+def _clashes(
+    spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str], averages: Iterable[str]
+) -> Iterator[str]:
+    for name in suites:
+        if name in (spec.name, PREFIX + spec.name):
+            yield f"'task: {spec.name}' is the name of a suite; call the task otherwise."
+    for name in averages:
+        if name.casefold() == spec.column.casefold():
+            yield f"'metadata.column: {spec.column}' is the name of an average in tables; call the column otherwise."
+    wordings = {"default", *families, *(family.prompts for family in families.values())}
+    for name in spec.prompts:
+        close = nearest(name, wordings, 0.9)
+        alike = [known for known in wordings if _letters(known) == _letters(name)]
+        if name not in wordings and (alike or close):
+            yield (f"'lmms_eval_specific_kwargs.{name}' is the wording of no family; did you mean "
+                   f"'{alike[0] if alike else close}'?")  # fmt: skip
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+# --------------------------------------------------------------------------------------------------------------
 
 
 def read_suite(path: Path) -> Suite:

@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mmrope_eval.suite.manifest import task_counts
 from mmrope_eval.suite.outcome import Outcomes
 from mmrope_eval.suite.plan import TaskPlan, identity
 from mmrope_eval.suite.plans import Plans
-from mmrope_eval.suite.registry import Family, Registry
+from mmrope_eval.suite.registry import Family, Registry, open_registry
 from mmrope_eval.suite.side_by_side import Second
 from mmrope_eval.suite.store import ResponseStore, run_lock
 
@@ -38,6 +38,8 @@ class StoredRun:
     folder: Path
     manifest: Mapping[str, Any]
     scores: Mapping[str, Any]
+    tasks_dirs: tuple[Path, ...] = ()
+    """Where files of tasks are that have moved since."""
 
     @property
     def family(self) -> Family:
@@ -55,7 +57,7 @@ class StoredRun:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, 1 when samples had failed or the other harness' scoring failed."""
     second = side_by_side.second_of(args.scorer)
-    runs = find_runs(args.run)
+    runs = [replace(run, tasks_dirs=tuple(args.tasks_dir)) for run in find_runs(args.run)]
     data_root: Path | None = args.data_root
     targets = {run.folder: target(run, args.run, args.output) for run in runs}
     with run_lock(args.output or args.run):
@@ -107,9 +109,34 @@ def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
     root = data_root or (Path(recorded) if recorded is not None else None)
     if root is not None and not root.is_dir():
         raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
-    specs = Registry().select(run.manifest["tasks"])
+    specs = registry_of(run).select(run.manifest["tasks"])
     plans = Plans(specs, root, recorded_limit(run.manifest["limit"]), run.manifest["seed"]).of(run.family)
     return with_limits(plans, run.answer_limits)
+
+
+def registry_of(run: StoredRun) -> Registry:
+    """The tasks as they are now, with the files of one's own that the run recorded, or those in its `tasks_dirs`.
+
+    A file that changed since is named on stderr: its target and average count as they are now. UserError for one that
+    is gone.
+    """
+    files = {name: task["file"] for name, task in run.manifest["tasks"].items() if "file" in task}
+    moved = open_registry(folders=run.tasks_dirs)
+    paths = [file["path"] for name, file in files.items() if name not in moved.tasks]
+    for path in paths:
+        if not Path(path).is_file():
+            raise UserError(f"{run.folder}: the task file {path} is gone; name the folder that it is in now with "
+                            "--tasks-dir.")  # fmt: skip
+    registry = open_registry(paths, run.tasks_dirs)
+    for name, file in files.items():
+        spec = registry.tasks.get(name)
+        if spec is None:
+            raise UserError(f"{run.folder}: {file['path']} is no longer the file of a task '{name}'; name the folder "
+                            "of the file that is with --tasks-dir.")  # fmt: skip
+        if spec.fingerprint() != file["sha256"]:
+            print(f"mmrope-eval: {run.folder}: the task file {spec.path} has changed since the run; answers to "
+                  "questions that are the same are scored as it says now.", file=sys.stderr)  # fmt: skip
+    return registry
 
 
 def stored_outcomes(run: StoredRun, plans: Mapping[str, TaskPlan]) -> Outcomes:

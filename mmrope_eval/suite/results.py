@@ -13,7 +13,7 @@ from typing import Any
 
 from mmrope_eval.engine.types import Failure, Response
 from mmrope_eval.suite import scorers, scoring
-from mmrope_eval.suite.aggregate import AGGREGATES, COLUMNS, Item
+from mmrope_eval.suite.aggregate import AGGREGATES, Item
 from mmrope_eval.suite.guessing import chance_level
 from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.reasoning import whole_turn
@@ -98,7 +98,7 @@ def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> lis
 
 def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
     """A task's entry in scores.json; values and standard errors on a 0-100 scale, null where there is none."""
-    average = average_of(plan.spec.name)
+    average = plan.spec.average
     summaries = {
         name: AGGREGATES[average]([Item.of(one.score.values[name], one.target) for one in scored])
         for name in plan.spec.metrics
@@ -142,11 +142,6 @@ def chance_of(average: str, scored: Sequence[Scored]) -> float:
 def full_size(spec: TaskSpec) -> int | None:
     """How many samples the whole benchmark has, as its authors published it; None where the task does not say."""
     return spec.expected.get("expressions") or spec.expected.get("samples")
-
-
-def average_of(task: str) -> str:
-    """How a task's samples become its number: its column's entry in `aggregate.COLUMNS`, or the mean over samples."""
-    return next((COLUMNS[name] for name in (task, task.partition("_")[0]) if name in COLUMNS), "micro")
 
 
 def percent(value: float) -> float | None:

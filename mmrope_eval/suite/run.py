@@ -34,7 +34,7 @@ from mmrope_eval.suite.options import RunConfig, config_from_args
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.progress import Progress
-from mmrope_eval.suite.registry import Registry, TaskSpec
+from mmrope_eval.suite.registry import TaskSpec, open_registry
 from mmrope_eval.suite.rescore import compare_runs, read_run
 from mmrope_eval.suite.store import ResponseStore, run_lock
 
@@ -133,7 +133,7 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
     in tests.
     """
-    registry = Registry()
+    registry = open_registry(config.tasks, config.tasks_dirs)
     specs = registry.select(config.tasks)
     given = given_limits(config.max_tokens, specs, registry)
     rows = make_cells(config, registry)

@@ -37,7 +37,7 @@ from mmrope_eval.suite import results, scorers, side_by_side
 from mmrope_eval.suite.aggregate import AGGREGATES, Item
 from mmrope_eval.suite.protocol import SampleError, build_target
 from mmrope_eval.suite.reasoning import whole_turn
-from mmrope_eval.suite.registry import Family, Registry, TaskSpec
+from mmrope_eval.suite.registry import Family, TaskSpec, open_registry
 from mmrope_eval.suite.scoring import Score
 from mmrope_eval.suite.second import SecondError, SecondResult
 from mmrope_eval.suite.side_by_side import Second
@@ -85,7 +85,7 @@ class BadLine:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, 1 when there is no other number that was asked for, 2 when lines could not be used."""
     second = side_by_side.second_of(args.scorer)
-    spec, family = task_and_family(args.task, args.prompts, args.coordinates)
+    spec, family = task_and_family(args.task, args.prompts, args.coordinates, args.tasks_dir)
     found = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
     good = [line for line in found if isinstance(line, Line)]
     bad = [line for line in found if isinstance(line, BadLine)]
@@ -98,9 +98,11 @@ def main(args: argparse.Namespace) -> int:
     return 2 if bad else int(problem is not None)
 
 
-def task_and_family(name: str, prompts: str, coordinates: str | None) -> tuple[TaskSpec, Family]:
-    """The one task of that name, and how boxes are read. UserError for an unknown name or a suite."""
-    registry = Registry()
+def task_and_family(
+    name: str, prompts: str, coordinates: str | None, folders: Sequence[Path] = ()
+) -> tuple[TaskSpec, Family]:
+    """The one task of that name or file, and how boxes are read. UserError for an unknown name or a suite."""
+    registry = open_registry([name], folders)
     specs = registry.select([name])
     if len(specs) != 1:
         raise UserError(f"'{name}' means {len(specs)} tasks; a file holds the responses to one, name it.")
@@ -249,9 +251,9 @@ def second_numbers(
     second: Second, spec: TaskSpec, good: Sequence[Line]
 ) -> tuple[SecondResult | None, str | None]:
     """The other harness' number from the same responses, or why there is none."""
-    items = [side_by_side.second_item(spec.name, one.doc, one.response, one.target) for one in good]
+    items = [side_by_side.second_item(second.counterpart(spec), one.doc, one.response, one.target) for one in good]
     try:
-        return second.score(second.column(spec.name), items), None
+        return side_by_side.second_number(second, spec, items), None
     except SecondError as error:
         return None, str(error)
 
@@ -280,7 +282,7 @@ def write(output: Path | None, rows: Iterator[Mapping[str, Any]]) -> None:
 
 def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Iterator[str]:
     """The column's numbers as a run would report them for these lines."""
-    average = results.average_of(spec.name)
+    average = spec.average
     for name in spec.metrics:
         found = AGGREGATES[average]([Item.of(one.score.values[name], one.target) for one in good])
         value, error = (results.percent(part) for part in (found.value, found.stderr))

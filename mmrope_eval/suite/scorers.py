@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from mmrope_eval.suite import choice, scoring, textual
-from mmrope_eval.suite.scoring import Score, Scorer, Target
+from mmrope_eval.suite.scoring import Fields, Score, Scorer, Target
 
 SCORERS: Final[Mapping[str, Scorer]] = {**scoring.SCORERS, **choice.SCORERS, **textual.SCORERS}
 METRICS: Final[Mapping[str, tuple[str, ...]]] = {**scoring.METRICS, **choice.METRICS, **textual.METRICS}
 """What each scorer can report; the first is its main metric."""
+TARGETS: Final[Mapping[str, Fields]] = {**scoring.TARGETS, **choice.TARGETS, **textual.TARGETS}
+"""The fields of a target that each scorer reads."""
 
 
 def score_failure(scorer: str, target: Target | None) -> Score:

@@ -19,9 +19,9 @@ from mmrope_eval.suite.reasoning import answer_part
 from mmrope_eval.suite.spans import Span, first_span, to_seconds
 
 __all__ = [
-    "METRICS", "SCORERS", "VERSION", "Box", "Score", "Scorer", "Span", "Target", "box_iou", "first_box", "first_span",
-    "plain_answer", "read_number", "relaxed_by_reference_code", "score_box", "score_relaxed", "score_span", "span_iou",
-    "to_seconds", "to_source_pixels",
+    "METRICS", "SCORERS", "TARGETS", "VERSION", "Box", "Fields", "Score", "Scorer", "Span", "Target", "box_iou",
+    "first_box", "first_span", "plain_answer", "read_number", "relaxed_by_reference_code", "score_box",
+    "score_relaxed", "score_span", "span_iou", "to_seconds", "to_source_pixels",
 ]  # fmt: skip
 
 Target = Mapping[str, Any]
@@ -36,6 +36,26 @@ class Score:
 
 
 Scorer = Callable[[str, Target], Score]
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of a target that a scorer reads, besides `group`, which any target may have."""
+
+    needed: tuple[str, ...]
+    """`answers|answer`: one of the two."""
+    optional: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All of them by name."""
+        return (*(name for one in self.needed for name in one.split("|")), *self.optional, "group")
+
+    def lacking(self, target: Mapping[str, object]) -> str | None:
+        """The first needed field that a target does not have, alternatives with `or` between them."""
+        missing = (one.split("|") for one in self.needed if not set(one.split("|")) & set(target))
+        return next((" or ".join(f"'{name}'" for name in names) for names in missing), None)
+
 
 VERSION: Final = 2
 """Raise it whenever a scorer's result can change for the same response; it is recorded with every score."""
@@ -203,3 +223,7 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "span": ("iou", "r1_30", "r1_50", "r1_70"),
 }
 """What each scorer can report; the first is its main metric."""
+TARGETS: Final[Mapping[str, Fields]] = {
+    "box": Fields(("box",)), "relaxed": Fields(("answer",)), "span": Fields(("span",)),
+}  # fmt: skip
+"""What each scorer reads of a target."""

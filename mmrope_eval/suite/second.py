@@ -24,7 +24,7 @@ class SecondItem:
     doc: Doc
     response: str
     group: str | None = None
-    """MVBench only: the name of the row's sub-task, which its rows do not hold."""
+    """The task of a family of them that the row belongs to; their numbers are averaged (lmms-eval's MVBench)."""
     target: Mapping[str, Any] | None = None
     """What our scorer was given (`protocol.build_target`); VLMEvalKit's table of options is made of it."""
     failed: bool = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +12,9 @@ from mmrope_eval.suite import results
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.results import Scored
 from mmrope_eval.suite.second import SecondError, SecondItem, SecondResult
-from mmrope_eval.suite.stock import STOCK, is_picture, stock_score
-from mmrope_eval.suite.vlmevalkit import KIT, kit_score, require
+from mmrope_eval.suite.stock import is_picture, stock_score
+from mmrope_eval.suite.task_spec import Counterpart, TaskSpec
+from mmrope_eval.suite.vlmevalkit import kit_score, require
 
 TOLERANCE = 1e-6
 
@@ -25,22 +26,17 @@ class Second:
     key: str
     """Its name for --scorer, in files' names and in their fields."""
     title: str
-    columns: Collection[str]
-    """Our tasks that it scores; a task that it does not know may be a variation of one (`column`)."""
+    counterpart: Callable[[TaskSpec], Counterpart | None]
+    """Its task for one of ours, as the task's file declares it (`metadata: KEY`)."""
     score: Callable[[str, Sequence[SecondItem]], SecondResult]
-    """SecondError when there is no number."""
+    """The number of one of its tasks. SecondError when there is none."""
     require: Callable[[], None] = lambda: None
     """UserError when it is not installed."""
 
-    def column(self, task: str) -> str:
-        """The column whose scoring fits a task: its own, or that which it is a variation of (videomme_subtitles)."""
-        base = task.partition("_")[0]
-        return base if task not in self.columns and base in self.columns else task
-
 
 SECONDS: Final[Mapping[str, Second]] = {
-    "stock": Second("stock", "lmms-eval", STOCK, stock_score),
-    "vlmevalkit": Second("vlmevalkit", "VLMEvalKit", KIT, kit_score, require),
+    "stock": Second("stock", "lmms-eval", lambda spec: spec.stock, stock_score),
+    "vlmevalkit": Second("vlmevalkit", "VLMEvalKit", lambda spec: spec.vlmevalkit, kit_score, require),
 }
 """By the value of --scorer."""
 
@@ -66,6 +62,8 @@ class Comparison:
     """Why there is no other number."""
     lines: Sequence[Mapping[str, Any]]
     """One a sample: both values and whether they agree; empty where there is no other number."""
+    declared: bool
+    """Whether the task's file names a counterpart."""
 
     @property
     def disagreements(self) -> int:
@@ -79,8 +77,8 @@ class Comparison:
 
     @property
     def broken(self) -> bool:
-        """Whether the other harness has a task for this column, but no number came of it."""
-        return self.theirs is None and self.second.column(self.task) in self.second.columns
+        """Whether the task has a counterpart in the other harness, but no number came of it."""
+        return self.theirs is None and self.declared
 
     def entry(self) -> dict[str, Any]:
         """The task's entry in scores_KEY.json."""
@@ -104,13 +102,25 @@ def light(doc: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def second_item(
-    task: str, doc: Mapping[str, Any], response: str | None, target: Mapping[str, Any] | None
+    other: Counterpart | None, doc: Mapping[str, Any], response: str | None, target: Mapping[str, Any] | None
 ) -> SecondItem:
-    """What another harness' scoring takes; MVBench's rows do not hold their sub-task, ours have it as `subset`."""
-    group = str(doc["subset"]) if task.partition("_")[0] == "mvbench" and "subset" in doc else None
+    """What another harness' scoring takes; of a family of tasks also which of them, by the field that is declared."""
+    field = other.group_by if other is not None else None
+    group = str(doc[field]) if field is not None and field in doc else None
     size = (target or {}).get("source_size")
     picture = {"image": {"width": size[0], "height": size[1]}} if size is not None else {}
     return SecondItem({**light(doc), **picture}, response or "", group, target, response is None)
+
+
+def second_number(second: Second, spec: TaskSpec, items: Sequence[SecondItem]) -> SecondResult:
+    """The other harness' number for responses to a task. SecondError where its file names no counterpart, or that
+    fails."""
+    other = second.counterpart(spec)
+    if other is None:
+        raise SecondError(f"{second.title} has no task for '{spec.name}': its file names none (`metadata: "
+                          f"{second.key}`).")  # fmt: skip
+    found = second.score(other.task, items)
+    return replace(found, note="; ".join(filter(None, (found.note, other.note))) or None)
 
 
 def compare_task(
@@ -120,17 +130,17 @@ def compare_task(
 
     A sample whose row cannot be read has no target and nothing to be compared with: it is left out of their number.
     """
-    task, metric = plan.spec.name, plan.spec.metrics[0]
+    task, metric, other = plan.spec.name, plan.spec.metrics[0], second.counterpart(plan.spec)
     ours = entry["metrics"][metric]["value"]
     rows = plan.docs.get().rows
     usable = [one for one in scored if one.target is not None]
-    items = [second_item(task, rows[one.sample.index], text(one), one.target) for one in usable]
+    items = [second_item(other, rows[one.sample.index], text(one), one.target) for one in usable]
     try:
-        theirs = second.score(second.column(task), items)
+        theirs = second_number(second, plan.spec, items)
     except SecondError as error:
-        return Comparison(second, task, metric, ours, None, str(error), ())
+        return Comparison(second, task, metric, ours, None, str(error), (), other is not None)
     lines = [line(second, one, metric, share) for one, share in zip(usable, theirs.samples, strict=True)]
-    return Comparison(second, task, metric, ours, theirs, None, lines)
+    return Comparison(second, task, metric, ours, theirs, None, lines, True)
 
 
 def text(one: Scored) -> str | None:

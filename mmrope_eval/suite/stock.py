@@ -39,7 +39,7 @@ One = Callable[[ModuleType, Any], float]
 
 @dataclass(frozen=True)
 class StockTask:
-    """How lmms-eval 0.7.3 scores one of our columns."""
+    """How lmms-eval 0.7.3 scores one of its tasks."""
 
     task: str
     module: str
@@ -129,85 +129,67 @@ def _plain(task: str, module: str, metric: str, function: str, note: str | None 
     return StockTask(task, module, metric, _process(function, metric), _mean, _itself, 100.0, note)
 
 
-def _refcoco(stock: str, note: str | None = None) -> StockTask:
-    total = _total("refcoco_grounding_acc05")
-    one = _alone("refcoco_grounding_acc05", 100.0)
-    text = "scored per expression; the stock task asks for all expressions of an object in one prompt"
-    note = f"{text}; {note}" if note else text
-    return StockTask(stock, "refcoco_grounding.utils", "refcoco_grounding_ACC@0.5", _grounding, total, one, 100.0, note)
-
-
-_NO_VAL: Final = "lmms-eval has no such split for val; its scoring functions are the same"
 _MMBENCH_NOTE: Final = "the static variant: mmbench_en_dev itself asks an OpenAI model where it cannot read an answer"
 _MMMU_NOTE: Final = "unreadable multiple-choice answers are drawn at random (seed '42:' and the row's id)"
+_REFCOCO_NOTE: Final = "scored per expression; the stock task asks for all expressions of an object in one prompt"
 
 
-def _tasks() -> dict[str, StockTask]:
-    anls = {
-        name: StockTask(f"{name}_val", f"{name}.utils", "anls", _anls, _mean, _itself, 100.0)
-        for name in ("docvqa", "infovqa")
-    }
-    charades = StockTask(
-        "temporal_grounding_charades", "charades_sta.utils", "charades_sta_mIOU",
-        _process("temporal_grounding_process_results_generation", "charades_sta_mIOU"),
-        _total("temporal_grounding_aggregate_miou"), _alone("temporal_grounding_aggregate_miou", 1.0), 1.0,
-    )  # fmt: skip
-    mmmu = _total("mmmu_aggregate_results")
-    return anls | {
-        "mmmu": StockTask("mmmu_val", "mmmu.utils", "mmmu_acc", _process("mmmu_process_results", "mmmu_acc"), mmmu,
-                          _alone("mmmu_aggregate_results", 100.0), 100.0, _MMMU_NOTE),
-        "mmbench": StockTask("mmbench_en_dev_static", "mmbench.en_utils", "gpt_eval_score",
-                             _process("mmbench_process_results", "gpt_eval_score"),
-                             _total("mmbench_aggregate_dev_results_static"), _mmbench_one, 1.0, _MMBENCH_NOTE),
-        "mmstar": StockTask("mmstar", "mmstar.utils", "average", _process("mmstar_process_results", "average"),
-                            _total("mmstar_aggregate_results"), _field_score, 100.0),
-        "ocrbench": StockTask("ocrbench", "ocrbench.utils", "ocrbench_accuracy",
-                              _process("ocrbench_process_results", "ocrbench_accuracy"),
-                              _total("ocrbench_aggregate_accuracy"), _field_score, 100.0),
-        "ai2d": StockTask("ai2d", "ai2d.utils", "exact_match", _ai2d, _mean, _itself, 100.0),
-        "realworldqa": _plain("realworldqa", "realworldqa.utils", "exact_match", "realworldqa_process_results"),
-        "textvqa": _plain("textvqa_val", "textvqa.utils", "exact_match", "textvqa_process_results"),
-        "chartqa": _plain("chartqa", "chartqa.utils", "relaxed_overall", "chartqa_process_results"),
-        "lvbench": _plain("lvbench", "lvbench.utils", "lvbench_score", "lvbench_process_results"),
-        "mvbench": StockTask("mvbench", "mvbench.utils", "mvbench_accuracy",
-                             _process("mvbench_process_results", "mvbench_accuracy"),
-                             _total("mvbench_aggregate_results"), _field_score, 1.0,
-                             "lmms-eval reports 20 numbers and no mean; this is the mean of those present"),
-        "videomme": StockTask("videomme", "videomme.utils", "videomme_perception_score",
-                              _process("videomme_process_results", "videomme_perception_score"),
-                              _total("videomme_aggregate_results"), _agrees, 1.0),
-        "mlvu": StockTask("mlvu_dev", "mlvu.utils", "mlvu_percetion_score",
-                          _process("mlvu_process_results", "mlvu_percetion_score"),
-                          _total("mlvu_aggregate_results_dev"), _agrees, 1.0),
-        "charades_sta": charades,
-        "refcoco_val": _refcoco("refcoco_grounding", _NO_VAL),
-        "refcoco_testA": _refcoco("refcoco_grounding_testA"),
-        "refcoco_testB": _refcoco("refcoco_grounding_testB"),
-        "refcocoplus_val": _refcoco("refcoco_grounding", _NO_VAL),
-        "refcocoplus_testA": _refcoco("refcoco_plus_grounding_testA"),
-        "refcocoplus_testB": _refcoco("refcoco_plus_grounding_testB"),
-        "refcocog_val": _refcoco("refcoco_grounding", _NO_VAL),
-        "refcocog_test": _refcoco("refcocog_grounding_test"),
-    }  # fmt: skip
+def _tasks() -> Iterator[StockTask]:
+    yield StockTask("mmmu_val", "mmmu.utils", "mmmu_acc", _process("mmmu_process_results", "mmmu_acc"),
+                    _total("mmmu_aggregate_results"), _alone("mmmu_aggregate_results", 100.0), 100.0, _MMMU_NOTE)
+    yield StockTask("mmbench_en_dev_static", "mmbench.en_utils", "gpt_eval_score",
+                    _process("mmbench_process_results", "gpt_eval_score"),
+                    _total("mmbench_aggregate_dev_results_static"), _mmbench_one, 1.0, _MMBENCH_NOTE)
+    yield StockTask("mmstar", "mmstar.utils", "average", _process("mmstar_process_results", "average"),
+                    _total("mmstar_aggregate_results"), _field_score, 100.0)
+    yield StockTask("ocrbench", "ocrbench.utils", "ocrbench_accuracy",
+                    _process("ocrbench_process_results", "ocrbench_accuracy"),
+                    _total("ocrbench_aggregate_accuracy"), _field_score, 100.0)
+    yield StockTask("ai2d", "ai2d.utils", "exact_match", _ai2d, _mean, _itself, 100.0)
+    yield _plain("realworldqa", "realworldqa.utils", "exact_match", "realworldqa_process_results")
+    for name in ("docvqa", "infovqa"):
+        yield StockTask(f"{name}_val", f"{name}.utils", "anls", _anls, _mean, _itself, 100.0)
+    yield _plain("textvqa_val", "textvqa.utils", "exact_match", "textvqa_process_results")
+    yield _plain("chartqa", "chartqa.utils", "relaxed_overall", "chartqa_process_results")
+    yield _plain("lvbench", "lvbench.utils", "lvbench_score", "lvbench_process_results")
+    yield StockTask("mvbench", "mvbench.utils", "mvbench_accuracy",
+                    _process("mvbench_process_results", "mvbench_accuracy"),
+                    _total("mvbench_aggregate_results"), _field_score, 1.0,
+                    "lmms-eval reports 20 numbers and no mean; this is the mean of those present")
+    yield StockTask("videomme", "videomme.utils", "videomme_perception_score",
+                    _process("videomme_process_results", "videomme_perception_score"),
+                    _total("videomme_aggregate_results"), _agrees, 1.0)
+    yield StockTask("mlvu_dev", "mlvu.utils", "mlvu_percetion_score",
+                    _process("mlvu_process_results", "mlvu_percetion_score"),
+                    _total("mlvu_aggregate_results_dev"), _agrees, 1.0)
+    yield StockTask("temporal_grounding_charades", "charades_sta.utils", "charades_sta_mIOU",
+                    _process("temporal_grounding_process_results_generation", "charades_sta_mIOU"),
+                    _total("temporal_grounding_aggregate_miou"),
+                    _alone("temporal_grounding_aggregate_miou", 1.0), 1.0)
+    for name in ("refcoco_grounding", "refcoco_grounding_testA", "refcoco_grounding_testB",
+                 "refcoco_plus_grounding_testA", "refcoco_plus_grounding_testB", "refcocog_grounding_test"):
+        yield StockTask(name, "refcoco_grounding.utils", "refcoco_grounding_ACC@0.5", _grounding,
+                        _total("refcoco_grounding_acc05"), _alone("refcoco_grounding_acc05", 100.0), 100.0,
+                        _REFCOCO_NOTE)
 
 
-STOCK: Final[Mapping[str, StockTask]] = _tasks()
-"""Our task name -> the stock task. `star` has none: lmms-eval does not know the benchmark."""
+STOCK: Final[Mapping[str, StockTask]] = {task.task: task for task in _tasks()}
+"""The lmms-eval tasks that a task file may name as its counterpart (`metadata: stock`)."""
 
 
 # --------------------------------------------------------------------------------------------------------------
 
 
-def stock_score(column: str, items: Sequence[SecondItem]) -> SecondResult:
-    """lmms-eval's number for responses to one of our tasks (its name without `mmrope_`).
+def stock_score(task: str, items: Sequence[SecondItem]) -> SecondResult:
+    """The number of lmms-eval's `task`, a name in STOCK, for responses.
 
-    SecondError when there is no stock task, no item, or when lmms-eval's code fails on them (the sample is named).
+    SecondError when there is no such task, no item, or when lmms-eval's code fails on them (the sample is named).
     """
-    if column not in STOCK:
-        raise SecondError(f"lmms-eval has no task for '{column}'; the columns that have one are: {', '.join(STOCK)}.")
+    if task not in STOCK:
+        raise SecondError(f"lmms-eval's '{task}' is not called here; those that are: {', '.join(STOCK)}.")
     if not items:
-        raise SecondError(f"lmms-eval's {STOCK[column].task} cannot score zero responses.")
-    stock = STOCK[column]
+        raise SecondError(f"lmms-eval's {task} cannot score zero responses.")
+    stock = STOCK[task]
     with _isolated(stock.task) as arguments:
         module = fresh_module(stock.module)
         results = [_processed(stock, module, position, item) for position, item in enumerate(items)]

@@ -27,7 +27,7 @@ from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.protocol import render
-from mmrope_eval.suite.registry import Family, Registry, TaskSpec
+from mmrope_eval.suite.registry import Family, Registry, TaskSpec, open_registry
 from mmrope_eval.suite.run import run_cell
 from mmrope_eval.suite.store import run_lock
 from mmrope_eval.suite.sweep_budget import (
@@ -114,7 +114,7 @@ class Sweep:
     @cached_property
     def registry(self) -> Registry:
         """All tasks."""
-        return Registry()
+        return open_registry(self.config.tasks, self.run.tasks_dirs)
 
     @cached_property
     def tasks(self) -> list[TaskSpec]:

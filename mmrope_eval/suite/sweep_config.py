@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.rope import beside
 from mmrope_eval.suite.registry import project_dir, read_yaml
 
 Scaling = Literal["none", "linear", "ntk", "yarn"]
@@ -49,7 +50,7 @@ class SweepConfig:
     train_context: int
     """What the checkpoints were trained on; scaling starts beyond it."""
     tasks: tuple[str, ...] = ()
-    """Tasks on videos, or suites of them."""
+    """Tasks on videos, suites of them, or paths of task files."""
     needle: Needle | None = None
     variants: tuple[str, ...] = ()
     """For every checkpoint; empty: what each checkpoint says."""
@@ -91,7 +92,16 @@ def read_sweep(name: str) -> SweepConfig:
         config = _build(SweepConfig, content)
     except (TypeError, ValueError) as error:
         raise UserError(f"Sweep {path}: {error} (see docs/sweeps.md).") from error
-    return dataclasses.replace(config, contexts=tuple(sorted(set(config.contexts))))
+    return dataclasses.replace(
+        config, contexts=tuple(sorted(set(config.contexts))),
+        tasks=tuple(_beside(name, path.parent) for name in config.tasks),
+        variants=tuple(beside(name, path.parent) for name in config.variants),
+    )  # fmt: skip
+
+
+def _beside(task: str, folder: Path) -> str:
+    """A task's file as the sweep's file means it; a task taken out, `-name`, may be a file too."""
+    return f"-{beside(task[1:], folder)}" if task.startswith("-") else beside(task, folder)
 
 
 Part = typing.TypeVar("Part")

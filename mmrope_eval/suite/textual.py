@@ -12,7 +12,7 @@ from typing import Any, Final
 from mmrope_eval.suite.answer_text import MINUS, answer_words, tagged_contents
 from mmrope_eval.suite.choice import is_choice, read_options, score_choice
 from mmrope_eval.suite.reasoning import answer_part
-from mmrope_eval.suite.scoring import Score, Scorer, Target, plain_answer
+from mmrope_eval.suite.scoring import Fields, Score, Scorer, Target, plain_answer
 
 
 def answers_of(target: Target) -> list[str]:
@@ -266,4 +266,12 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "contains": ("contains", "exact"),
     "choice_or_exact": ("accuracy",),
     "choice_or_open": ("accuracy", "accuracy_choice", "accuracy_open"),
+}
+_ANSWERS: Final = "answers|answer"
+TARGETS: Final[Mapping[str, Fields]] = {
+    "anls": Fields((_ANSWERS,)),
+    "vqa": Fields((_ANSWERS,)),
+    "contains": Fields((_ANSWERS,), ("dataset",)),
+    "choice_or_exact": Fields(("answer",), ("options",)),
+    "choice_or_open": Fields(("answer",), ("options",)),
 }

@@ -36,7 +36,7 @@ Fields = Callable[[SecondItem], Row | None]
 
 @dataclass(frozen=True)
 class KitTask:
-    """How VLMEvalKit scores one of our columns."""
+    """How VLMEvalKit scores one of its data sets."""
 
     dataset: str
     metric: str
@@ -140,39 +140,34 @@ _BOXES: Final = (
 )
 
 
-def _tasks() -> dict[str, KitTask]:
+def _tasks() -> Iterator[KitTask]:
+    yield KitTask("MMMU_DEV_VAL", "validation Overall", "mmmu",
+                  (f"{_MCQ}:MMMU_preproc", f"{_MCQ}:eval_vanilla", f"{_MCQ}:report_acc"), _mmmu,
+                  "makes an open question a choice of A, its answer, and B, 'Other Answers'")
+    yield KitTask("MMBench_DEV_EN", "Overall", "circular",
+                  (f"{_MCQ}:prefetch_answer", f"{_MCQ}:prefetch_circular_group", f"{_MCQ}:eval_circular_group",
+                   f"{_MCQ}:report_acc"), _mmbench, "V1.0; a sample's value is that of one rotation")
+    yield _vanilla("MMStar", "the mean over questions, not over the six categories")
+    yield _vanilla("AI2D_TEST")
+    yield _vanilla("RealWorldQA")
+    yield KitTask("OCRBench", "Final Score", "ocrbench", ("vlmeval.dataset.image_vqa:OCRBench",), _ocr,
+                  "a sum of right answers, here as a share of those asked")
+    yield _written("TextVQA_VAL", "vqa_score", _accepted)
+    yield _written("DocVQA_VAL", "anls", _accepted)
+    yield _written("InfoVQA_VAL", "anls", _accepted)
+    yield _written("ChartQA_TEST", "relaxed_accuracy", _chart, "ours to set beside it is `official`")
     reading = "vlmeval.dataset.utils.videomme"
-    videomme = (f"{reading}:extract_characters_regex", f"{reading}:extract_option")
-    tasks = {
-        "mmmu": KitTask("MMMU_DEV_VAL", "validation Overall", "mmmu",
-                        (f"{_MCQ}:MMMU_preproc", f"{_MCQ}:eval_vanilla", f"{_MCQ}:report_acc"), _mmmu,
-                        "makes an open question a choice of A, its answer, and B, 'Other Answers'"),
-        "mmbench": KitTask("MMBench_DEV_EN", "Overall", "circular",
-                           (f"{_MCQ}:prefetch_answer", f"{_MCQ}:prefetch_circular_group", f"{_MCQ}:eval_circular_group",
-                            f"{_MCQ}:report_acc"), _mmbench, "V1.0; a sample's value is that of one rotation"),
-        "mmstar": _vanilla("MMStar", "the mean over questions, not over the six categories"),
-        "ai2d": _vanilla("AI2D_TEST"),
-        "realworldqa": _vanilla("RealWorldQA"),
-        "ocrbench": KitTask("OCRBench", "Final Score", "ocrbench", ("vlmeval.dataset.image_vqa:OCRBench",), _ocr,
-                            "a sum of right answers, here as a share of those asked"),
-        "textvqa": _written("TextVQA_VAL", "vqa_score", _accepted),
-        "docvqa": _written("DocVQA_VAL", "anls", _accepted),
-        "infovqa": _written("InfoVQA_VAL", "anls", _accepted),
-        "chartqa": _written("ChartQA_TEST", "relaxed_accuracy", _chart, "ours to set beside it is `official`"),
-        "videomme": KitTask("Video-MME", "overall", "videomme", videomme, _videomme,
-                            "reads the first capital A to D; sees no options"),
-        "mlvu": _by_first_word("MLVU_MCQ", "mlvu", "M-Avg", "right answers over all questions asked"),
-        "mvbench": _by_first_word("MVBench", "mvbench", "overall",
-                                  "right answers over all questions asked; the first word decides"),
-    }  # fmt: skip
-    splits = ("refcoco_val", "refcoco_testA", "refcoco_testB", "refcocoplus_val", "refcocoplus_testA",
-              "refcocoplus_testB", "refcocog_val", "refcocog_test")  # fmt: skip
-    box = ("vlmeval.dataset.refcoco:RefCOCODataset",)
-    return tasks | {name: KitTask("RefCOCO", "Precision@1", "box", box, _box, _BOXES) for name in splits}
+    yield KitTask("Video-MME", "overall", "videomme",
+                  (f"{reading}:extract_characters_regex", f"{reading}:extract_option"), _videomme,
+                  "reads the first capital A to D; sees no options")
+    yield _by_first_word("MLVU_MCQ", "mlvu", "M-Avg", "right answers over all questions asked")
+    yield _by_first_word("MVBench", "mvbench", "overall",
+                         "right answers over all questions asked; the first word decides")
+    yield KitTask("RefCOCO", "Precision@1", "box", ("vlmeval.dataset.refcoco:RefCOCODataset",), _box, _BOXES)
 
 
-KIT: Final[Mapping[str, KitTask]] = _tasks()
-"""Our task name -> how VLMEvalKit scores it. It has no `lvbench`, `star` or `charades_sta`."""
+KIT: Final[Mapping[str, KitTask]] = {task.dataset: task for task in _tasks()}
+"""VLMEvalKit's data sets that a task file may name as its counterpart (`metadata: vlmevalkit`)."""
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -191,22 +186,22 @@ def require() -> None:
         )
 
 
-def kit_score(column: str, items: Sequence[SecondItem]) -> SecondResult:
-    """VLMEvalKit's number for responses to one of our tasks (its name without `mmrope_`).
+def kit_score(dataset: str, items: Sequence[SecondItem]) -> SecondResult:
+    """The number of VLMEvalKit's `dataset`, a name in KIT, for responses.
 
-    SecondError when it has no such column, none of the questions, or when it fails on them (the sample is named).
+    SecondError when there is no such data set, none of the questions, or when it fails on them (the sample is named).
     UserError where the package is missing.
     """
-    if column not in KIT:
-        raise SecondError(f"VLMEvalKit does not have '{column}' (tasks/README.md lists the columns that it has).")
+    if dataset not in KIT:
+        raise SecondError(f"VLMEvalKit's '{dataset}' is not called here; those that are: {', '.join(KIT)}.")
     require()
-    asked = request(column, items)
-    return result(column, items, asked, ask(asked))
+    asked = request(dataset, items)
+    return result(dataset, items, asked, ask(asked))
 
 
-def request(column: str, items: Sequence[SecondItem]) -> dict[str, Any]:
+def request(dataset: str, items: Sequence[SecondItem]) -> dict[str, Any]:
     """What the worker is asked; `places` are the items' places of its rows. SecondError when there is no row."""
-    task = KIT[column]
+    task = KIT[dataset]
     rows, places = [], []
     for place, item in enumerate(items):
         try:
@@ -250,10 +245,10 @@ def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def result(
-    column: str, items: Sequence[SecondItem], asked: Mapping[str, Any], reply: Mapping[str, Any]
+    dataset: str, items: Sequence[SecondItem], asked: Mapping[str, Any], reply: Mapping[str, Any]
 ) -> SecondResult:
     """The number, each item's part of it (None for an item that was left out), and what is to be known of both."""
-    task = KIT[column]
+    task = KIT[dataset]
     shares: list[float | None] = [None] * len(items)
     for place, share in zip(asked["places"], reply["samples"], strict=True):
         shares[place] = share
