@@ -73,10 +73,10 @@ def numbers(rows: Sequence[Row]) -> list[str]:
     cells = [
         f"{share(row['right'] for row in rows)} ({sum(row['drawn'] for row in rows)} drawn)",
         f"{100 * ours.value:.2f} ({sum(score.parsed is None for score in scores)} unread)",
-        f"{stock_score('mmmu', items).value:.2f}",
+        f"{stock_score('mmmu_val', items).value:.2f}",
     ]
     try:
-        theirs = kit_score("mmmu", items)
+        theirs = kit_score("MMMU_DEV_VAL", items)
     except UserError as error:
         print(error, file=sys.stderr)
         return [*cells, "—", "—"]
@@ -85,8 +85,8 @@ def numbers(rows: Sequence[Row]) -> list[str]:
             f"{facts['with_draws']:.2f} ({facts['n_drawn']} drawn)"]
 
 
-RULES = {"ai2d": "the common rule", "mlvu": "MLVU", "mvbench": "MVBench", "videomme": "Video-MME"}
-"""VLMEvalKit's rules for four options, by the column that is asked."""
+RULES = {"AI2D_TEST": "the common rule", "MLVU_MCQ": "MLVU", "MVBench": "MVBench", "Video-MME": "Video-MME"}
+"""VLMEvalKit's rules for four options, by the data set that is asked."""
 
 
 def by_rule(rows: Sequence[Row]) -> list[str]:
@@ -103,8 +103,8 @@ def by_rule(rows: Sequence[Row]) -> list[str]:
         golds.append(f"({row['answer']}) {row['options']['ABCD'.index(row['answer'])]}")
     ours = sum(score_choice(item.response, item.target or {}).values["accuracy"] or 0.0 for item in items)
     cells = [str(len(items)), f"{ours:.0f}"]
-    for column in RULES:
-        found = kit_score(column, items)
+    for dataset in RULES:
+        found = kit_score(dataset, items)
         cells.append(f"{sum(value or 0.0 for value in found.samples):.0f} ({found.facts['n_judge']} for the judge)")
     first_word = load(["vlmeval.dataset.utils.mvbench:check_ans"])["check_ans"]
     right = sum(first_word(item.response, gold) for item, gold in zip(items, golds, strict=True))

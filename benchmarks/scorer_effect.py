@@ -137,10 +137,11 @@ def effect(task: str, root: Path, scorer: str) -> str:
     from mmrope_eval.suite.plans import Plans
     from mmrope_eval.suite.registry import Registry
     from mmrope_eval.suite.scorers import SCORERS
-    from mmrope_eval.suite.side_by_side import SECONDS, second_item
+    from mmrope_eval.suite.side_by_side import SECONDS, second_item, second_number
 
-    registry = Registry()
+    registry, second = Registry(), SECONDS[scorer]
     spec, family = registry.tasks[task], registry.family("qwen2.5-vl")
+    other = second.counterpart(spec)
     plan = Plans([spec], root, None).of(family)[task]
     items, ours, said = [], [], []
     for sample in plan.samples:
@@ -150,11 +151,11 @@ def effect(task: str, root: Path, scorer: str) -> str:
         for answer in answers(task, row, target):
             said.append(answer)
             ours.append(SCORERS[spec.scorer](answer.text, target).values[spec.metrics[0]] or 0.0)
-            items.append(second_item(task, row, answer.text, target))
+            items.append(second_item(other, row, answer.text, target))
     head = [spec.column, len(said), share(ours)]
-    if task not in SECONDS[scorer].columns:
+    if other is None:
         return line([*head, "—", "—", agreed(said, ours), "—", ""])
-    samples = SECONDS[scorer].score(task, items).samples
+    samples = second_number(second, spec, items).samples
     asked = [i for i, value in enumerate(samples) if value is not None]
     said, ours, theirs = [said[i] for i in asked], [ours[i] for i in asked], [samples[i] or 0.0 for i in asked]
     differ = [i for i in range(len(said)) if abs(ours[i] - theirs[i]) > 1e-9]

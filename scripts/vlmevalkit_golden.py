@@ -92,7 +92,14 @@ def responses(column: str) -> list[str | None]:
     """The responses that each row of a column gets."""
     if column.startswith("refcoco"):
         return BOXES
-    return WORDS if vlmevalkit.KIT[column].kind in ("words", "ocrbench") else CHOICES
+    return WORDS if vlmevalkit.KIT[dataset(column)].kind in ("words", "ocrbench") else CHOICES
+
+
+def dataset(column: str) -> str:
+    """VLMEvalKit's data set that a column's task file names."""
+    other = Registry().tasks[column].vlmevalkit
+    assert other is not None
+    return other.task
 
 
 def item(column: str, doc: Doc, response: str | None) -> SecondItem:
@@ -209,7 +216,7 @@ def golden(column: str) -> dict[str, Any]:
     docs = [numbered(doc, k) for k in range(len(said)) for doc in DOCS[column]]
     answers = [response for response in said for _ in DOCS[column]]
     items = [item(column, doc, response) for doc, response in zip(docs, answers, strict=True)]
-    asked = vlmevalkit.request(column, items)
+    asked = vlmevalkit.request(dataset(column), items)
     written = [row for row in asked["rows"] if (row["prediction"] or "").strip()]
     with tempfile.TemporaryDirectory() as folder:
         whole = WHOLE[asked["kind"]](written, asked["dataset"], folder)

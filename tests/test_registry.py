@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.suite.aggregate import AGGREGATES
 from mmrope_eval.suite.registry import PREFIX, Registry, read_task, task_files
 
 REGISTRY = Registry()
@@ -60,6 +61,7 @@ def test_every_task_file(path: Path) -> None:
     assert spec.question is not None
     assert spec.licence and spec.expected and (spec.chance is None or 0 <= spec.chance < 50)
     assert spec.category in ("image", "video", "grounding")
+    assert spec.average in AGGREGATES and spec.content["task"] == PREFIX + spec.name
 
 
 def test_families_declare_their_coordinates() -> None:
@@ -72,39 +74,6 @@ def test_the_wording_follows_the_prompt_family_and_falls_back_to_the_default() -
     spec = REGISTRY.tasks["refcoco_val"]
     assert spec.prompt("qwen2.5-vl") != spec.prompt("qwen3-vl") != spec.prompt("default")
     assert REGISTRY.tasks["chartqa"].prompt("qwen3-vl") == REGISTRY.tasks["chartqa"].prompt("default")
-
-
-GOOD = """
-task: mmrope_new
-dataset_path: someone/new
-test_split: test
-generation_kwargs: {max_new_tokens: 8}
-lmms_eval_specific_kwargs: {default: {media: {image: picture}, prompt: "{{ q }}"}}
-model_specific_target_kwargs: {default: {scorer: relaxed, question: q, target: {answer: a}}}
-metric_list: [{metric: !function mmrope_eval.suite.metrics.relaxed}]
-metadata: {version: 1, column: New, category: image}
-"""
-
-
-def test_a_new_benchmark_is_a_yaml_file(tmp_path: Path) -> None:
-    (tmp_path / "new.yaml").write_text(GOOD)
-    spec = Registry(tasks_dir=tmp_path).tasks["new"]
-    assert (spec.dataset, spec.metrics, spec.media) == ("someone/new", ("relaxed",), {"image": "picture"})
-
-
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ("scorer: relaxed", "scorer: relaxd", "no scorer 'relaxd'; did you mean 'relaxed'"),
-    ("metrics.relaxed}", "metrics.relaxt}", "'relaxt'; did you mean 'relaxed'"),
-    ("task: mmrope_new", "task: new", "must start with 'mmrope_'"),
-    ("dataset_path: someone/new\n", "", "'dataset_path' is missing"),
-    ("generation_kwargs: {max_new_tokens: 8}", "generation_kwargs: {}", "'max_new_tokens' is missing"),
-    ("task: mmrope_new", "task: [", "cannot be read as YAML"),
-])
-def test_a_wrong_task_file_is_named_with_its_fault(tmp_path: Path, old: str, new: str, message: str) -> None:
-    (tmp_path / "new.yaml").write_text(GOOD.replace(old, new))
-    with pytest.raises(UserError, match=message) as caught:
-        Registry(tasks_dir=tmp_path)
-    assert "new.yaml" in str(caught.value)
 
 
 def test_lmms_eval_knows_none_of_our_names_and_all_of_them_load_there() -> None:

@@ -193,7 +193,7 @@ class TestStock:
         docs = [{"video": f"V{i % 2}.mp4", "caption": f"person opens door {i}", "timestamp": [0.5, 9.5]}
                 for i in range(N)]
         items = [SecondItem(doc, row["prediction"]) for doc, row in zip(docs, spans, strict=True)]
-        assert tuple(row["stock"] for row in spans) == stock_score("charades_sta", items).samples
+        assert tuple(row["stock"] for row in spans) == stock_score("temporal_grounding_charades", items).samples
 
     def test_a_run_prints_both_without_asking_twice(
         self, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -16,11 +16,14 @@ import pytest
 from PIL import Image
 
 from mmrope_eval.suite import aggregate, choice, scoring, stock, textual
-from mmrope_eval.suite.second import SecondError, SecondItem
-from mmrope_eval.suite.stock import stock_score
+from mmrope_eval.suite.registry import Registry
+from mmrope_eval.suite.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.suite.side_by_side import SECONDS, second_number
 
 pytest.importorskip("lmms_eval")
 
+TASKS = Registry().tasks
+COLUMNS = [name for name, spec in TASKS.items() if spec.stock is not None]
 IMAGE = Image.new("RGB", (200, 100))
 MC = {"question": "Which?", "answer": "B"}
 DOCS: dict[str, dict[str, Any]] = {
@@ -70,17 +73,22 @@ RIGHT = {"charades_sta": "10 - 20"}
 WRONG = {"charades_sta": "50 - 60"}
 
 
+def stock_score(column: str, items: list[SecondItem]) -> SecondResult:
+    """lmms-eval's number by the counterpart that the column's task file declares."""
+    return second_number(SECONDS["stock"], TASKS[column], items)
+
+
 def doc_of(column: str) -> dict[str, Any]:
-    return DOCS.get(column, BOX)
+    return DOCS.get(column.removesuffix("_subtitles"), BOX)
 
 
 def answer_of(column: str, right: bool) -> str:
-    if column not in DOCS:
+    if column.startswith("refcoco"):
         return "[10, 10, 50, 50]" if right else "[150, 60, 190, 90]"
     return RIGHT.get(column, "B") if right else WRONG.get(column, "C")
 
 
-@pytest.mark.parametrize("column", stock.STOCK)
+@pytest.mark.parametrize("column", COLUMNS)
 def test_every_stock_task_gives_100_for_right_answers_and_a_value_per_sample(column: str) -> None:
     right = SecondItem(doc_of(column), answer_of(column, True))
     wrong = SecondItem(
@@ -96,8 +104,10 @@ def test_every_stock_task_gives_100_for_right_answers_and_a_value_per_sample(col
 
 
 def test_there_is_a_stock_task_for_every_column_but_star() -> None:
-    columns = {"refcoco" if name.startswith("refcoco") else name for name in stock.STOCK}
-    assert columns == set(aggregate.COLUMNS) - {"star"}
+    assert set(TASKS) - set(COLUMNS) == {"star", "needle"}
+    assert {spec.stock.task for spec in TASKS.values() if spec.stock is not None} == set(stock.STOCK)
+    with pytest.raises(SecondError, match="'mmmu_vall' is not called here; those that are: mmmu_val, "):
+        stock.stock_score("mmmu_vall", [SecondItem(MC, "B")])
     with pytest.raises(SecondError, match="has no task for 'star'"):
         stock_score("star", [SecondItem(MC, "B")])
     with pytest.raises(SecondError, match="zero responses"):
@@ -112,7 +122,7 @@ def test_nothing_leaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: p
     numpy.random.seed(5)
     state, numpy_state, modules = random.getstate(), numpy.random.get_state()[1].tolist(), set(sys.modules)
     docs = json.dumps(DOCS)
-    for column in stock.STOCK:
+    for column in COLUMNS:
         stock_score(column, [SecondItem(doc_of(column), "no answer at all")])
     assert random.getstate() == state and numpy.random.get_state()[1].tolist() == numpy_state
     assert not [name for name in set(sys.modules) - modules if "_mmrope_stock" in name]
@@ -183,7 +193,7 @@ def ours(column: str, scorer: scoring.Scorer, rows: list[tuple[dict[str, Any], s
     for target, response in rows:
         score = scorer(response, target)
         items.append(aggregate.Item.of(next(iter(score.values.values())), target))
-    return 100 * aggregate.AGGREGATES[aggregate.COLUMNS[column]](items).value
+    return 100 * aggregate.AGGREGATES[TASKS[column].average](items).value
 
 
 BEST = "The best answer is B. All the other options are not Described in the video."

@@ -34,6 +34,8 @@ LINES = (ROOT / "tests/golden/vlmevalkit.jsonl").read_text(encoding="utf-8").spl
 GOLDEN: dict[str, dict[str, Any]] = {line["column"]: line for line in map(json.loads, LINES)}
 INSTALLED = importlib.util.find_spec("vlmeval") is not None
 REGISTRY = Registry()
+DATASETS = {name: spec.vlmevalkit.task for name, spec in REGISTRY.tasks.items() if spec.vlmevalkit is not None}
+"""Our task -> VLMEvalKit's data set, as the task's file says."""
 MISSING = r"ms-vlmeval 0\.0\.20; installed: none.*extra 'vlmevalkit'"
 
 
@@ -44,14 +46,14 @@ def items_of(golden: dict[str, Any]) -> list[SecondItem]:
         target = build_target(REGISTRY.tasks[golden["column"]].target, doc)
         if golden["column"].startswith("refcoco"):
             target["source_size"] = [200, 100]
-        made.append(side_by_side.second_item(golden["column"], doc, response, target))
+        made.append(side_by_side.second_item(None, doc, response, target))
     return made
 
 
 def result_of(column: str) -> SecondResult:
     """What the adapter makes of VLMEvalKit's recorded reply."""
     golden = GOLDEN[column]
-    return vlmevalkit.result(column, items_of(golden), golden["request"], golden["reply"])
+    return vlmevalkit.result(DATASETS[column], items_of(golden), golden["request"], golden["reply"])
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -59,31 +61,26 @@ def result_of(column: str) -> SecondResult:
 
 
 def test_every_column_is_vlmevalkits_or_said_to_be_missing() -> None:
-    columns = {"refcoco" if name.startswith("refcoco") else name for name in vlmevalkit.KIT}
-    assert columns == set(aggregate.COLUMNS) - {"star", "lvbench", "charades_sta"}
-    assert set(GOLDEN) == {name for name in vlmevalkit.KIT if not name.startswith("refcoco")} | {"refcoco_val"}
+    assert set(REGISTRY.tasks) - set(DATASETS) == {"star", "lvbench", "charades_sta", "needle"}
+    assert [DATASETS[column] for column in GOLDEN] == list(vlmevalkit.KIT)
     for column in ("star", "lvbench", "charades_sta", "needle"):
-        with pytest.raises(SecondError, match=f"VLMEvalKit does not have '{column}' "):
-            vlmevalkit.kit_score(column, [SecondItem({}, "B")])
+        with pytest.raises(SecondError, match=f"VLMEvalKit has no task for '{column}': its file names none "):
+            side_by_side.second_number(side_by_side.SECONDS["vlmevalkit"], REGISTRY.tasks[column], [])
+    with pytest.raises(SecondError, match="VLMEvalKit's 'MMSter' is not called here; those that are: MMMU_DEV_VAL, "):
+        vlmevalkit.kit_score("MMSter", [SecondItem({}, "B")])
 
 
-@pytest.mark.parametrize("column", vlmevalkit.KIT)
+@pytest.mark.parametrize("column", sorted(set(DATASETS) - {"videomme_subtitles"}))
 def test_the_page_names_what_computes_each_number(column: str) -> None:
     page = (ROOT / "tasks/README.md").read_text(encoding="utf-8")
     section = page[page.index("## VLMEvalKit's numbers") : page.index("## The needle")]
     shown = "`refcoco_val` and the other seven" if column.startswith("refcoco") else f"`{column}`"
     (row,) = [line for line in section.splitlines() if line.startswith("|") and shown in line.split("|")[1]]
-    task = vlmevalkit.KIT[column]
+    task = vlmevalkit.KIT[DATASETS[column]]
     assert task.dataset in row.split("|")[2]
     for name in task.functions:
         module, function = name.removeprefix("vlmeval.dataset.").split(":")
         assert f"`{module}`" in row and f"`{function}`" in row
-
-
-def test_a_variation_of_a_column_is_scored_as_the_column() -> None:
-    second = side_by_side.SECONDS["vlmevalkit"]
-    assert [second.column(task) for task in ("videomme_subtitles", "refcoco_val", "star")] == [
-        "videomme", "refcoco_val", "star"]
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -93,7 +90,7 @@ def test_a_variation_of_a_column_is_scored_as_the_column() -> None:
 @pytest.mark.parametrize("column", GOLDEN)
 def test_rows_and_responses_become_vlmevalkits_own_fields(column: str) -> None:
     golden = GOLDEN[column]
-    assert json.loads(json.dumps(vlmevalkit.request(column, items_of(golden)))) == golden["request"]
+    assert json.loads(json.dumps(vlmevalkit.request(DATASETS[column], items_of(golden)))) == golden["request"]
 
 
 @pytest.mark.parametrize("column", GOLDEN)
@@ -132,7 +129,7 @@ def test_questions_that_vlmevalkit_does_not_have_are_left_out() -> None:
     assert found.facts["n_left_out"] == 25
     assert "left out, though ours counts them: 25 of 50 questions" in str(found.note)
     with pytest.raises(SecondError, match="RealWorldQA has none of the 1 questions"):
-        vlmevalkit.request("realworldqa", items_of(GOLDEN["realworldqa"])[1:2])
+        vlmevalkit.request("RealWorldQA", items_of(GOLDEN["realworldqa"])[1:2])
 
 
 JUDGED = {"mmmu": (36, 36), "mmbench": (18, 10), "mmstar": (9, 9), "mvbench": (16, 16), "mlvu": (27, 27),
@@ -200,7 +197,7 @@ def test_boxes_in_pixels_are_said_to_be_beside_the_point() -> None:
     for coordinates, said in (("thousand", False), ("absolute", True)):
         items = [dataclasses.replace(item, target={**(item.target or {}), "coordinates": coordinates})
                  for item in items_of(golden)]
-        found = vlmevalkit.result("refcoco_val", items, golden["request"], golden["reply"])
+        found = vlmevalkit.result("RefCOCO", items, golden["request"], golden["reply"])
         assert ("answers in pixels" in str(found.note)) == said
 
 
@@ -225,7 +222,7 @@ def test_vlmevalkit_still_replies_so_or_is_said_to_be_missing(column: str) -> No
         assert vlmevalkit.ask(golden["request"]) == golden["reply"]
     else:
         with pytest.raises(UserError, match=MISSING):
-            vlmevalkit.kit_score(column, items_of(golden))
+            vlmevalkit.kit_score(DATASETS[column], items_of(golden))
 
 
 def write_lines(path: Path, column: str) -> Path:
@@ -303,7 +300,7 @@ def test_the_sample_on_which_vlmevalkit_fails_is_named_by_its_place_in_the_run(
 def test_a_row_without_its_fields_is_named() -> None:
     target = {"options": ["red", "blue"], "answer": "B", "group": 1}
     with pytest.raises(SecondError, match=r"VLMEvalKit's MMBench_DEV_EN cannot be given sample 0 .*'index'"):
-        vlmevalkit.request("mmbench", [SecondItem({}, "B", None, target)])
+        vlmevalkit.request("MMBench_DEV_EN", [SecondItem({}, "B", None, target)])
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -402,7 +399,7 @@ def test_kinds_of_the_adapter_are_the_workers() -> None:
     assert {task.kind for task in vlmevalkit.KIT.values()} == set(vlmevalkit_worker.KINDS)
     assert {kind for kind in vlmevalkit_worker.KINDS if kind in vlmevalkit_worker.UNJUDGED} == {
         task.kind for name, task in vlmevalkit.KIT.items()
-        if name in ("docvqa", "infovqa", "textvqa", "chartqa", "ocrbench") or name.startswith("refcoco")}
+        if name in ("DocVQA_VAL", "InfoVQA_VAL", "TextVQA_VAL", "ChartQA_TEST", "OCRBench", "RefCOCO")}
     assert Kit({"f": len}, "D", {}, Path())["f"] is len
 
 
@@ -437,10 +434,11 @@ def test_a_column_that_it_does_not_have_is_said(tmp_path: Path, capsys: pytest.C
     doc = {"video": "v.mp4", "caption": "opens a door", "timestamp": [10.0, 20.0]}
     (tmp_path / "r.jsonl").write_text(json.dumps({"doc": doc, "response": "10 - 20"}) + "\n")
     assert cli.main(["score", "charades_sta", str(tmp_path / "r.jsonl"), "--scorer", "vlmevalkit"]) == 1
-    assert "VLMEvalKit does not have 'charades_sta'" in capsys.readouterr().err
+    assert "VLMEvalKit has no task for 'charades_sta'" in capsys.readouterr().err
 
 
 def test_both_harnesses_can_be_asked_for() -> None:
-    assert {key: set(second.columns) for key, second in side_by_side.SECONDS.items()} == {
-        "stock": set(STOCK), "vlmevalkit": set(vlmevalkit.KIT)}
+    declared = {key: {other.task for spec in REGISTRY.tasks.values() if (other := second.counterpart(spec)) is not None}
+                for key, second in side_by_side.SECONDS.items()}
+    assert declared == {"stock": set(STOCK), "vlmevalkit": set(vlmevalkit.KIT)}
     assert side_by_side.second_of("strict") is None

@@ -278,7 +278,7 @@ def _unknown_key(inside: list[str], key: str) -> str:
     if not inside and key in NOT_OBEYED:
         return f"'{key}' is a key of lmms-eval that is not obeyed here, for {NOT_OBEYED[key]}; leave it out."
     known = _fields(inside) or dict.fromkeys(("samples", "objects", "expressions", "questions"))
-    close = nearest(key, known)
+    close = nearest(key, known, 0.6)
     hint = f"did you mean '{close}'?" if close else f"the keys there are {', '.join(known)}."
     return f"'{'.'.join([*inside, key])}' is no key of a task file; {hint}"
 
