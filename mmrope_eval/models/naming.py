@@ -22,7 +22,6 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
 from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint
 from mmrope_eval.models.words import some
-from mmrope_eval.rope import beside
 from mmrope_eval.steps import distinct_names, numbered, training_run, training_step, usable
 
 __all__ = ["ModelChoice", "make_labels", "resolve_models", "training_run", "training_step"]
@@ -277,7 +276,7 @@ def _read_entry(content: Any, where: str, base: Path, say: Say) -> list[ModelCho
 
 
 def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: int) -> ModelChoice:
-    """A choice with what its entry says; a variant's YAML path is tried beside the file, then as it is."""
+    """A choice with what its entry says; a variant's YAML path is relative to the file, as a folder's is."""
     variant, label = choice.variant, None
     if given is not None:
         variant, label = given.variant, given.label
@@ -287,8 +286,8 @@ def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: 
     if label is not None and (label != usable(label) or not label):
         raise UserError(f"label '{label}' cannot name a folder: use letters and digits, without '/' and without a "
                         "dot or a space at its ends")
-    if variant is not None:
-        variant = beside(str(_path(variant, None)), base) if variant.startswith("~") else beside(variant, base)
+    if variant is not None and variant.endswith((".yaml", ".yml")):
+        variant = str(_path(variant, base))
     found = replace(choice, variant=variant, label=label)
     return found if given is None else replace(found, coordinates=given.coordinates, prompts=given.prompts)
 
