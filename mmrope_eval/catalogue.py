@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrope_eval.errors import UserError
@@ -51,7 +52,7 @@ def show(args: argparse.Namespace) -> int:
     from mmrope_eval.suite.registry import open_registry
     from mmrope_eval.suite.task_file import is_task_file
 
-    own = [args.name] if not args.set and is_task_file(args.name) else []
+    own = [args.name] if not args.set and is_task_file(Path(args.name)) else []
     registry = open_registry(own, args.tasks_dir)
     tasks = {**registry.tasks, **{name: registry.select(own)[0] for name in own}}
     if args.name in tasks and not args.set:

@@ -6,6 +6,7 @@ always relative to it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -153,6 +154,17 @@ def test_a_chain_of_files_each_names_the_next_from_where_it_lies(folders: Path) 
     variant_file(folders / "a" / "first.yaml", 2.0, extends="../b/second.yaml")
     write(folders / "top.yaml", {"extends": "a/first.yaml", "position": {"integer_time": False}})
     assert stride(load_variant(folders / "top.yaml")) == 2.0
+
+
+def test_an_adapters_own_key_is_beside_it_and_its_bases_beside_the_base(folders: Path) -> None:
+    base = read_checkpoint(checkpoint(folders, "../variants/beside.yaml"), read_weights=False)
+    adapter = folders / "elsewhere" / "adapter"
+    adapter.mkdir(parents=True)
+    variant_file(folders / "elsewhere" / "variants" / "beside.yaml", 7.0)
+    merged = dataclasses.replace(base, path=adapter, adapter={"base_path": str(base.path)})
+    assert stride(resolve_variant(merged, None).variant) == STRIDES["beside"]
+    (adapter / "config.json").write_text(json.dumps({"mm_rope": "../variants/beside.yaml"}))
+    assert stride(resolve_variant(merged, None).variant) == 7.0
 
 
 def test_stamp_knows_what_a_checkpoint_already_says_by_a_path(

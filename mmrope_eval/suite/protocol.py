@@ -78,6 +78,8 @@ def template_problem(text: str, expression: bool = False) -> str | None:
     except jinja2.TemplateSyntaxError as error:
         line = f" in line {error.lineno}" if "\n" in text else ""
         return f"Jinja cannot read it{line}: {(error.message or 'a syntax error').rstrip('.')}."
+    if next(tree.find_all((jinja2.nodes.Include, jinja2.nodes.Extends, jinja2.nodes.Import)), None) is not None:
+        return "a template stands alone here, without include, extends and import."
     for node in (tree, *tree.find_all((jinja2.nodes.Filter, jinja2.nodes.Test))):
         for kind, of, known in (("filter", jinja2.nodes.Filter, environment.filters),
                                 ("test", jinja2.nodes.Test, environment.tests)):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.task_file import read_generation, read_task
+from mmrope_eval.suite.task_file import is_task_file, read_generation, read_task
 from mmrope_eval.suite.task_spec import PREFIX, TaskSpec
 from mmrope_eval.suite.task_yaml import nearest, project_dir, read_yaml, unknown
 
@@ -134,10 +134,14 @@ def task_files(folder: Path) -> list[Path]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The task files in a folder of one's own, not those in folders below it. UserError when there are none."""
+    """The task files in a folder of one's own, not those in folders below it. UserError when there are none.
+
+    Tables, sweeps and variants may lie beside them.
+    """
     if not folder.is_dir():
         raise UserError(f"--tasks-dir {folder} is not a folder: give the folder that holds your task files.")
-    found = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.name[0] not in "_.")
+    files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.name[0] not in "_.")
+    found = [path for path in files if is_task_file(path)]
     if not found:
         raise UserError(f"--tasks-dir {folder} holds no task file (NAME.yaml; one with '_' before it is only included "
                         "by others).")  # fmt: skip

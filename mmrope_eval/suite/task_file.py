@@ -55,9 +55,8 @@ def read_task(path: Path) -> TaskSpec:
     return spec
 
 
-def is_task_file(name: str) -> bool:
-    """Whether a name is the path of a YAML file with keys that only a task file has."""
-    path = Path(name)
+def is_task_file(path: Path) -> bool:
+    """Whether it is a YAML file with keys that only a task file has. UserError for a YAML file that cannot be read."""
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return False
     return bool(task_keys.TELLING & read_yaml(path).keys())
