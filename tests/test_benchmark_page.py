@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,25 @@ def test_rescoring_finds_the_file(runs: Path) -> None:
 def test_the_files_own_wording_counts_for_its_family() -> None:
     spec = open_registry(["bench/colours.yaml"]).tasks["colours"]
     assert spec.prompt("qwen3-vl").startswith("Question: ") and spec.prompt("qwen2-vl") == spec.prompts["default"]
+
+
+def test_lmms_evals_own_evaluator_loads_such_a_file(bench: Path, tmp_path: Path) -> None:
+    from mmrope_eval.suite.data import quiet_lmms_eval
+
+    text = (bench / "bench" / "colours.yaml").read_text()
+    (tmp_path / "colours.yaml").write_text(text.replace("task: colours", "task: mmrope_colours")
+                                           .replace("./colours", str(bench / "bench" / "colours")))
+    for name in ("_choice.yaml", "_common.yaml"):
+        shutil.copy(ROOT / "tasks" / name, tmp_path)
+    quiet_lmms_eval()
+    from lmms_eval.tasks import TaskManager
+
+    task = TaskManager(include_path=str(tmp_path), include_defaults=False).load_task_or_group("mmrope_colours")[
+        "mmrope_colours"]  # fmt: skip
+    row = task.test_docs()[1]
+    assert task.doc_to_text(row).startswith("What colour is the square?\nA. green\n")
+    assert task.doc_to_target(row)["answer"] == "A" and task.doc_to_visual(row)[0].size == (112, 112)
+    assert task._metric_fn_list["accuracy"]([task.doc_to_target(row)], ["A"]) == 1.0
 
 
 # --------------------------------------------------------------------------------------------------------------

@@ -19,9 +19,11 @@ from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite import results, scoring
 from mmrope_eval.suite import run as running
+from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.plan import LazyDocs, Sample, TaskPlan
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.registry import Registry, open_registry
+from mmrope_eval.suite.sweep import Sweep
 from mmrope_eval.suite.sweep_config import read_sweep
 from mmrope_eval.suite.task_file import read_task
 
@@ -272,6 +274,31 @@ def test_a_sweep_file_names_tasks_and_variants_beside_it(
     found = read_sweep("bench/sweep.yaml")
     assert found.tasks == ("bench/colours.yaml", "-bench/colours.yaml", "here.yaml", "lvbench")
     assert found.variants == ("bench/half.yaml", "hope")
+
+
+def test_a_sweep_takes_a_task_of_ones_own_that_has_videos(bench: Path, tmp_path: Path) -> None:
+    write_task(bench, "clips.yaml", colours="clips", Colours="Clips", **{"{image: image}": "{video: image}"})
+    for tasks, dirs, said in ((["clips.yaml"], (), ["clips"]), (["clips", "lvbench"], (bench,), ["clips", "lvbench"])):
+        config = {"contexts": [96], "train_context": 96, "tasks": tasks}
+        (bench / "sweep.yaml").write_text(yaml.safe_dump(config))
+        settings = RunConfig((), (), tmp_path / "out", tasks_dirs=dirs)
+        never: Any = None
+        assert [spec.name for spec in Sweep(read_sweep(str(bench / "sweep.yaml")), settings, never, never, never).tasks
+                ] == said  # fmt: skip
+    (bench / "sweep.yaml").write_text(yaml.safe_dump({**config, "tasks": ["colours.yaml"]}))
+    sweep = Sweep(read_sweep(str(bench / "sweep.yaml")), RunConfig((), (), tmp_path / "out"), never, never, never)
+    with pytest.raises(UserError, match="task colours has no videos"):
+        _ = sweep.tasks
+
+
+def test_a_wrong_file_ends_a_run_before_a_checkpoint_is_looked_for(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_task(bench, **{"| lettered": "| leterd"})
+    assert cli.main(["run", "--model", "nowhere", "--tasks", f"{path},chartqa"]) == 2
+    assert capsys.readouterr().err == (
+        f"mmrope-eval: error: Task file {path}: 'lmms_eval_specific_kwargs.default.prompt': There is no filter called "
+        "'leterd'; did you mean 'lettered'?\n")
 
 
 def test_a_plan_is_made_anew_when_the_code_beside_the_file_changes(bench: Path) -> None:

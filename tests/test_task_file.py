@@ -18,7 +18,7 @@ from mmrope_eval.suite.data import task_config
 from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.scorers import METRICS, SCORERS, TARGETS
 from mmrope_eval.suite.task_file import read_task, templates
-from mmrope_eval.suite.task_spec import StockRef
+from mmrope_eval.suite.task_spec import Counterpart
 from mmrope_eval.suite.task_yaml import Function, read_yaml
 
 GOOD = """
@@ -71,7 +71,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
     spec = read_task(write(tmp_path, LEFT_OUT, "colour_words.yaml"))
     assert (spec.name, spec.split, spec.metrics) == ("colour_words", "val", ("accuracy",))
     assert (spec.media, spec.question, spec.target) == ({}, None, {"answer": "a", "options": "4"})
-    assert (spec.stock, spec.suites) == (StockRef("mmstar"), ("mine",))
+    assert (spec.stock, spec.suites) == (Counterpart("mmstar"), ("mine",))
     assert spec.generation == Generation(max_tokens=8, temperature=0.5, stop=(".",))
     config = task_config(spec, None, FAMILY)
     shipped = task_config(Registry().tasks["mmstar"], None, FAMILY)

@@ -292,8 +292,9 @@ def perfect(column: str) -> list[tuple[Sample, dict[str, Any]]]:
 @pytest.mark.parametrize("column", [name for name in COLUMNS if name != "star"])
 def test_right_answers_earn_full_marks_from_lmms_eval_itself(column: str) -> None:
     """The stock tasks' own code reads these rows; MMBench's is left out where it would call a paid service."""
+    from mmrope_eval.suite.registry import Registry
     from mmrope_eval.suite.second import SecondItem
-    from mmrope_eval.suite.stock import stock_score
+    from mmrope_eval.suite.side_by_side import SECONDS, second_number
 
     items = []
     for sample, row in perfect(column)[:6]:
@@ -304,7 +305,8 @@ def test_right_answers_earn_full_marks_from_lmms_eval_itself(column: str) -> Non
             row["image"] = {"width": 112, "height": 112}
             answer = f"[{answer}]"
         items.append(SecondItem(row, answer, sample.kind if column == "mvbench" else None))
-    assert stock_score(column, items).samples == pytest.approx([1.0] * len(items))
+    theirs = second_number(SECONDS["stock"], Registry().tasks[column], items)
+    assert theirs.samples == pytest.approx([1.0] * len(items))
 
 
 def test_right_answers_earn_full_marks_from_every_task_file(world: Path) -> None:

@@ -139,7 +139,7 @@ def _hub_has(spec: TaskSpec) -> bool:
 
 
 def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> Docs:
-    """The task's rows after its own row recipe, loaded by lmms-eval's TaskManager. UserError when they cannot be."""
+    """The task's rows after its own row recipe, as lmms-eval loads them. UserError when they cannot be."""
     require(spec, data_root)
     task = load_task(spec, data_root, family)
     return Docs(task.eval_docs, media_folder(spec, data_root), remarks(spec, data_root))
