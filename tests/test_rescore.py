@@ -232,7 +232,7 @@ class TestVlmevalkit:
         assert (chart["n_judge"], chart["n_drawn"], chart["with_draws"]) == (N, N, 75.0)
         assert chart["functions"][0] == "vlmeval.dataset.utils.vqa_eval:process_line"
         assert entries["charades_sta"]["vlmevalkit"] is None
-        assert entries["charades_sta"]["note"].startswith("VLMEvalKit does not have 'charades_sta'")
+        assert entries["charades_sta"]["note"].startswith("VLMEvalKit has no task for 'charades_sta'")
         out = capsys.readouterr().out
         assert "ours and VLMEvalKit's, from the same responses" in out
         assert f"its rules do not read {N} of {N} answers" in out and f"{N} drawn: 75.00" in out
