@@ -55,7 +55,7 @@ def write(folder: Path, model: str, rows: Sequence[Row]) -> None:
 def numbers(rows: Sequence[Row]) -> list[str]:
     """A model's cells: the authors', ours, lmms-eval's, VLMEvalKit's by rules, and with its draws."""
     from mmrope_eval.errors import UserError
-    from mmrope_eval.suite.aggregate import AGGREGATES, Item
+    from mmrope_eval.record.aggregate import AGGREGATES, Item
     from mmrope_eval.suite.protocol import build_target
     from mmrope_eval.suite.registry import Registry
     from mmrope_eval.suite.scorers import SCORERS

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmrope_eval.console import say
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.sections import Row, Section, percent, render
@@ -50,12 +51,12 @@ def main(args: argparse.Namespace) -> int:
     layout, fixed = args.layout or DEFAULT_LAYOUT, args.kv_heads is not None
     report = make_report(variants, layout, geometry, args.set, fixed_heads=fixed)
     about = {"geometry": dataclasses.asdict(geometry), "layout": report.layout, "remarks": list(report.notes)}
-    print(render(sections(report), args.format, header(report), about))
+    say(render(sections(report), args.format, header(report), about))
     if args.figures is not None:
         from mmrope_eval.report.analyze_figures import write_figures
 
         for path in write_figures(report, args.figures):
-            print(path, file=sys.stderr)
+            say(str(path), file=sys.stderr)
     return 0
 
 
@@ -96,7 +97,7 @@ def attention_main(args: argparse.Namespace, variants: list[str]) -> int:
         tables = [Section("attention", "", rows, lambda row: row, ("variant", "task", "layer"), ATTENTION_NOTES)]
     else:
         tables = [layer_section([row for row in rows if row["task"] == task], task, names) for task in tasks]
-    print(render(tables, args.format, header, about))
+    say(render(tables, args.format, header, about))
     return 0
 
 
@@ -160,7 +161,7 @@ def task_prompts(
                 yield name, reference.prepare_request(plan.request(sample), policy)
                 used += 1
             except (SampleError, MediaError) as error:
-                print(f"mmrope-eval: {sample.id} left out: {error}", file=sys.stderr)
+                say(f"mmrope-eval: {sample.id} left out: {error}", file=sys.stderr)
         if not used:
             raise UserError(f"none of the first {len(plan.samples)} samples of task '{name}' can be asked")
 

@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
+from mmrope_eval.record.comparable import KINDS
+
 
 def positive(text: str) -> int:
     """A whole number above zero."""
@@ -48,8 +50,8 @@ def kinds(text: str) -> list[str]:
     """A comma-separated list of what two runs may differ in."""
     found = names(text)
     for name in found:
-        if name not in ("prompts", "scorers", "data", "limits"):
-            raise argparse.ArgumentTypeError(f"'{name}' is none of prompts, scorers, data, limits")
+        if name not in KINDS:
+            raise argparse.ArgumentTypeError(f"'{name}' is none of {', '.join(KINDS)}")
     return found
 
 

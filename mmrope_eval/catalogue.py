@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def list_names(args: argparse.Namespace) -> int:
     if args.kind == "tasks":
         from mmrope_eval.suite.listing import task_table
 
-        print(task_table(registry, args.data_root))
+        say(task_table(registry, args.data_root))
         return 0
     kinds = {
         "variants": [(name, load_variant(name).summary) for name in variant_names()],
@@ -39,10 +40,10 @@ def list_names(args: argparse.Namespace) -> int:
     }
     for kind, rows in kinds.items():
         if args.kind in (None, kind):
-            print(f"{kind}:")
+            say(f"{kind}:")
             width = max(len(name) for name, _ in rows)
             for name, text in rows:
-                print(f"  {name:<{width}}  {text}".rstrip())
+                say(f"  {name:<{width}}  {text}".rstrip())
     return 0
 
 
@@ -68,7 +69,7 @@ def show(args: argparse.Namespace) -> int:
         lines = variant_lines(load_variant(args.name, **args.set))
     else:
         raise UserError(unknown_name(args.name, [*variant_names(), *tasks, *registry.suites]))
-    print("\n".join(lines))
+    say("\n".join(lines))
     return 0
 
 

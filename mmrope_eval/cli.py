@@ -13,14 +13,13 @@ import argparse
 import difflib
 import importlib
 import importlib.util
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from mmrope_eval import __version__, arguments, demo_arguments, model_arguments, report_arguments
+from mmrope_eval import __version__, arguments, console, demo_arguments, model_arguments, report_arguments
 from mmrope_eval.environment import cache_at
 from mmrope_eval.errors import UserError
 
@@ -137,7 +136,6 @@ def dispatch(args: argparse.Namespace) -> int:
     handler = next(command.handler for command in COMMANDS if command.name == args.command)
     module, _, function = handler.partition(":")
     code: int = getattr(importlib.import_module(module), function)(args)
-    sys.stdout.flush()  # here, where a closed pipe is handled
     return code
 
 
@@ -158,21 +156,33 @@ def bad_input(error: Exception) -> str | None:
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     """Run the command line and return its exit code; `command` fixes the subcommand, as evaluate.py does."""
+    console.prepare()
     given = list(sys.argv[1:] if argv is None else argv)
-    args = parse([command, *given] if command else given)
     try:
-        with cache_at(getattr(args, "cache_dir", None)):
-            return dispatch(args)
+        code = run([command, *given] if command else given)
+        console.finish()
+        return code
     except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: interrupted; the same command continues where this one stopped.", file=sys.stderr)
+        console.complain(f"\n{PROGRAM}: interrupted; the same command continues where this one stopped.")
         return 130
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not console.reader_left():  # another pipe: that of a process of ours
+            raise
         return 0
     except Exception as error:
         sentence = bad_input(error)
         if sentence is None:
             raise
-        print(f"{PROGRAM}: error: {' '.join(sentence.split())}", file=sys.stderr)
+        console.complain(f"{PROGRAM}: error: {' '.join(sentence.split())}")
         return 2
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse and dispatch. What argparse prints (--help, its own errors) is written out before it ends the program."""
+    try:
+        args = parse(argv)
+        with cache_at(getattr(args, "cache_dir", None)):
+            return dispatch(args)
+    except SystemExit:
+        console.finish()
+        raise

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmrope_eval import __version__
+from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
 
 TESTED = {
@@ -238,14 +239,14 @@ def main(args: argparse.Namespace) -> int:
     broken = notes = 0
     for finding in findings(args):
         mark = {"ok": "ok  ", "note": "note", "fix": "FIX "}[finding.state]
-        print(f"{mark}  {finding.topic:<28}  {finding.text}", flush=True)
+        say(f"{mark}  {finding.topic:<28}  {finding.text}", flush=True)
         if finding.remedy:
-            print(f"{'':<36}-> {finding.remedy}", flush=True)
+            say(f"{'':<36}-> {finding.remedy}", flush=True)
         broken += finding.state == "fix"
         notes += finding.state == "note"
     noted = f", {notes} note{'s'[: notes != 1]}" if notes else ""
     if broken:
-        print(f"\n{broken} thing{'s'[: broken != 1]} to fix{noted}")
+        say(f"\n{broken} thing{'s'[: broken != 1]} to fix{noted}")
         return 1
-    print(f"\nready{noted}")
+    say(f"\nready{noted}")
     return 0

@@ -1,5 +1,9 @@
 """The one exception a user is meant to read, and others in one line."""
 
+from __future__ import annotations
+
+from mmrope_eval.words import shortened
+
 
 class UserError(Exception):
     """Bad input: one sentence naming the thing, the place and the fix.
@@ -10,5 +14,5 @@ class UserError(Exception):
 
 def sentence(error: BaseException) -> str:
     """An exception in one line: its type, and the beginning of what it says."""
-    text = " ".join(str(error).split())[:300]
+    text = shortened(str(error), 300)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmrope_eval.console import say
 from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint, switch_problem
@@ -54,13 +55,13 @@ def main(args: argparse.Namespace) -> int:
     for choice in choices:
         found.append(_inspect(choice, args, registry))
         if not args.json:
-            print("\n".join(block(found[-1].facts)), end="\n\n" if choice is not choices[-1] else "\n", flush=True)
+            say("\n".join(block(found[-1].facts)), end="\n\n" if choice is not choices[-1] else "\n", flush=True)
     differing = comparison(found)
     if args.json:
-        print(json.dumps({"checkpoints": [one.facts for one in found], "asked_differently": differing}, indent=2,
+        say(json.dumps({"checkpoints": [one.facts for one in found], "asked_differently": differing}, indent=2,
                          ensure_ascii=False))  # fmt: skip
     elif differing is not None:
-        print("\n" + "\n".join(_comparison_lines(differing)))
+        say("\n" + "\n".join(_comparison_lines(differing)))
     return 0 if all(one.fine for one in found) else 1
 
 

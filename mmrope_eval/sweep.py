@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmrope_eval.console import say
 from mmrope_eval.data.choice_of_rows import read_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite.sweep_config import Needle
@@ -22,9 +23,9 @@ def main(args: argparse.Namespace) -> int:
     if not args.report_only:
         failed = measure(args)
     sweep = load_sweep(args.output)
-    print(report(sweep))
+    say(report(sweep))
     for path in write_files(sweep, args.output):
-        print(path)
+        say(str(path))
     return 1 if failed else 0
 
 

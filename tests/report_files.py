@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.rope import Variant, VariantError, load_variant
 from mmrope_eval.suite.registry import Registry
+from mmrope_eval.suite.results import percent
 
 COLUMNS = {
     spec.name: (spec.column, spec.category, spec.metrics[0], spec.chance,
@@ -32,15 +34,19 @@ def sample(task: str, number: int, score: float, **changes: Any) -> dict[str, An
 
 
 def entry(task: str, samples: Sequence[Mapping[str, Any]], **changes: Any) -> dict[str, Any]:
-    """The task's entry in scores.json: the plain mean of its samples."""
+    """The task's entry in scores.json: what its samples come to, under the average of `changes` or as a plain mean."""
     column, category, metric, chance, expected = COLUMNS[task]
-    values = [one["scores"][metric] for one in samples]
+    average = AGGREGATES.get(changes.get("average"), AGGREGATES["micro"])
+    found = {name: average([Item.of(one["scores"][name], one["target"]) for one in samples])
+             for name in samples[0]["scores"]}
     return {
         "column": column, "category": category, "main": metric,
-        "metrics": {metric: {"value": 100 * sum(values) / len(values), "stderr": 1.0, "n": len(values)}},
-        "average": "micro", "groups": {}, "absent_groups": [], "chance": chance, "n": len(values),
+        "metrics": {name: {"value": percent(one.value), "stderr": percent(one.stderr), "n": one.n}
+                    for name, one in found.items()},
+        "average": "micro", "groups": {}, "absent_groups": [], "chance": chance, "n": len(samples),
         "expected": expected, "n_failed": sum(one["failure"] is not None for one in samples),
-        "n_truncated": sum(one["truncated"] for one in samples), "n_unparsed": 0, "task_version": 1,
+        "n_truncated": sum(one["truncated"] for one in samples),
+        "n_unparsed": sum(one["failure"] is None and one["parsed"] is None for one in samples), "task_version": 1,
         "scorer": "choice", "scorer_version": 1, "data_fingerprint": f"data-{task}", "prompt_hash": f"prompt-{task}",
         **changes,
     }

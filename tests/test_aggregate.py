@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval.suite import aggregate
-from mmrope_eval.suite.aggregate import AGGREGATES, Item, Part
+from mmrope_eval.record import aggregate
+from mmrope_eval.record.aggregate import AGGREGATES, Item, Part
 
 ITEMS = st.lists(
     st.builds(Item, st.one_of(st.none(), st.floats(0, 1)), st.sampled_from([(), ("a",), ("b",), ("c",), ("a", "b")])),

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from mmrope_eval import cli
+from mmrope_eval.record.aggregate import AGGREGATES
 from mmrope_eval.suite import task_keys
-from mmrope_eval.suite.aggregate import AGGREGATES
 from mmrope_eval.suite.registry import Registry, open_registry
 from mmrope_eval.suite.scorers import METRICS, TARGETS
 

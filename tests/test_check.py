@@ -285,7 +285,7 @@ def test_junit_has_a_case_a_cell(files: tuple[ElementTree.Element, str]) -> None
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
     cases = {case.get("name"): case for case in suite.iter("testcase")}
     assert list(cases) == ["ChartQA", "DocVQA", "AI2D"]
-    assert cases["ChartQA"].find("failure").get("message").startswith("ChartQA of a|b<c>\ufffd: 100.00 -> 0.00")
+    assert cases["ChartQA"].find("failure").get("message").startswith(r"ChartQA of a|b<c>\u0007: 100.00 -> 0.00")
     assert "only the baseline has it" in cases["AI2D"].find("skipped").get("message")
     assert len(cases["DocVQA"]) == 1 and cases["DocVQA"].find("system-out") is not None
     assert {one.get("name"): one.get("value") for one in suite.iter("property")}["seed"] == "0"

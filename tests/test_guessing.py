@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from mmrope_eval.suite.aggregate import AGGREGATES, Item
+from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.suite.guessing import chance_level, expected_iou
 from mmrope_eval.suite.scoring import span_iou
 

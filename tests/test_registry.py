@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.aggregate import AGGREGATES
+from mmrope_eval.record.aggregate import AGGREGATES
 from mmrope_eval.suite.registry import PREFIX, Registry, read_task, task_files
 
 REGISTRY = Registry()

@@ -284,7 +284,7 @@ def test_a_limited_run_that_did_not_record_the_whole_is_noted(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"prompt_hash": "other"}, "prompts"), ({"data_fingerprint": "other"}, "data"), ({"scorer_version": 2}, "scorer"),
+    ({"prompt_hash": "other"}, "prompts"), ({"data_fingerprint": "other"}, "data"), ({"scorer_version": 2}, "scorers"),
 ])
 def test_rows_that_rest_on_other_questions_are_marked(change: Mapping[str, Any], words: str, tmp_path: Path) -> None:
     write_cell(tmp_path / "a", "hope", TASKS)

@@ -18,6 +18,7 @@ from mmrope_eval import cli
 from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.types import Failure, Request, Response
+from mmrope_eval.record.write import write_manifest
 from mmrope_eval.report.results import load_run
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite import scorers, vlmevalkit
@@ -87,10 +88,25 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_the_same_scorer_gives_the_same_bytes(stored: Path) -> None:
     before, manifest = files(stored), (stored / "manifest.json").read_bytes()
-    for name in ("samples/chartqa.jsonl", "failures.jsonl"):
-        (stored / name).write_text("")
+    (stored / "failures.jsonl").write_text("")
     assert rescore(stored) == 1, "a sample of the run had failed"
     assert files(stored) == before and (stored / "manifest.json").read_bytes() == manifest
+
+
+def test_samples_that_do_not_fit_are_not_overwritten_and_made_anew_elsewhere(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = files(stored)
+    path = stored / "samples/chartqa.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[: N // 2]))
+    damaged = files(stored)
+    for scorer in ("strict", "stock"):
+        assert rescore(stored, "--scorer", scorer) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1 and f"{path} do not fit: chartqa.n is 4, and the samples give 2" in err
+    assert files(stored) == damaged
+    assert rescore(stored, "--output", tmp_path / "new") == 1, "a sample of the run had failed"
+    assert "do not fit" in capsys.readouterr().err and files(stored) == damaged and files(tmp_path / "new") == sound
 
 
 def test_a_changed_scorer_changes_what_run_would_change(
@@ -129,7 +145,8 @@ def test_a_folder_of_runs(config: RunConfig, tmp_path: Path, capsys: pytest.Capt
 
 def test_data_that_moved(stored: Path, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = json.loads((stored / "manifest.json").read_text())
-    (stored / "manifest.json").write_text(json.dumps({**manifest, "data_root": str(tmp_path / "gone")}))
+    moved, scores = {**manifest, "data_root": str(tmp_path / "gone")}, json.loads((stored / "scores.json").read_text())
+    write_manifest(stored, moved, scores)
     before = files(stored)
     assert rescore(stored) == 2
     assert f"lay in {tmp_path / 'gone'}, which is not a folder; name it with --data-root" in capsys.readouterr().err

@@ -100,6 +100,8 @@ BAD = {
     "the target 'box'": {"doc": {"image_size": [1, 1]}, "response": "x"},
     "the target 'box' cannot be read": {"doc": {"bbox": ["a", 1, 2, 3], "image_size": [9, 9]}, "response": ""},
     "does not fit task": {"doc": {"bbox": [[], [], [], []], "image_size": [9, 9]}, "response": "[1, 2, 3, 4]"},
+    "1e999 is too large for a number": '{"doc": {"bbox": [1e999, 1, 2, 3], "image_size": [9, 9]}, "response": ""}',
+    "nested too deeply": "[" * 100_000,
     "NaN is not a JSON value": '{"doc": {"bbox": [NaN, 1, 2, 3], "image_size": [9, 9]}, "response": ""}',
 }
 
@@ -109,14 +111,45 @@ def test_bad_lines_are_named_and_cost_no_other_line(tmp_path: Path, capsys: pyte
     lost = {"doc": {**BOX, "image_size": [100, 100]}, "response": None}
     lines = [good, *BAD.values(), lost, good]
     code, rows, err = score(capsys, "refcoco_val", str(write(tmp_path / "r.jsonl", lines)))
-    assert code == 2
+    assert code == 1
     assert [row["line"] for row in rows] == list(range(1, len(lines) + 1))
     errors = [line for line in err.splitlines() if line.startswith("mmrope-eval: error: ")]
     for number, (sentence, row, message) in enumerate(zip(BAD, rows[1:-2], errors, strict=True), 2):
         assert sentence in row["error"] and f"line {number}: " in message and sentence in message
     assert rows[0]["scores"] == rows[-1]["scores"] and rows[0]["id"] == "g"
+    assert max(map(len, errors)) <= 200
     assert rows[-2]["scores"] == {"acc_50": 0.0, "iou": 0.0}
     assert "RefCOCO val acc_50: 66.67" in err and f"3 of {len(lines)} lines scored; 1 failed" in err
+
+
+def test_half_an_emoji_is_scored_and_written_as_its_escape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # What json.dumps makes of an answer that was cut in the middle of a character.
+    lines = [{"doc": {"answers": ["x \ud83d"]}, "response": text} for text in ("x \ud83d", "x", "ok \ud83d")]
+    file, out = str(write(tmp_path / "r.jsonl", lines)), tmp_path / "scored.jsonl"
+    code, printed, _ = score(capsys, "docvqa", file)
+    assert (code, [row["scores"]["exact"] for row in printed]) == (0, [1.0, 0.0, 0.0])
+    assert score(capsys, "docvqa", file, "--output", str(out))[0] == 0
+    written = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert written == printed and written[2]["parsed"] == "ok \ud83d"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.jsonl", "scored.jsonl"], "no temporary file is left"
+
+
+@pytest.mark.parametrize("line", [
+    {"doc": {**CHART, "answer": {"x": "y" * 100_000}}, "response": "1"},
+    {"doc": {"answer\x1b[2J" * 5_000: 1}, "response": "1"},
+    {"doc": {"answers": "z" * 100_000}, "response": ["z" * 100_000]},
+    '{"doc": {"answer": "' + "w" * 100_000,
+    '{"doc": {"answer": 1' + "0" * 5_000 + '}, "response": "1"}',
+], ids=["value", "name", "response", "cut off", "number"])
+@pytest.mark.parametrize("task", ["chartqa", "star", "docvqa", "refcoco_val"])
+def test_an_error_line_is_short_whatever_the_line_holds(
+    task: str, line: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / ("long-" * 30)
+    folder.mkdir()
+    _, _, err = score(capsys, task, str(write(folder / "r.jsonl", [line])))
+    assert max(map(len, err.splitlines())) <= 200 and "\x1b" not in err
+    assert all("line 1: " in row for row in err.splitlines() if row.startswith("mmrope-eval: error"))
 
 
 @pytest.mark.parametrize(("argv", "expected"), [

@@ -15,7 +15,8 @@ import numpy
 import pytest
 from PIL import Image
 
-from mmrope_eval.suite import aggregate, choice, scoring, stock, textual
+from mmrope_eval.record import aggregate
+from mmrope_eval.suite import choice, scoring, stock, textual
 from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.second import SecondError, SecondItem, SecondResult
 from mmrope_eval.suite.side_by_side import SECONDS, second_number

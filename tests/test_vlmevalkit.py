@@ -21,7 +21,8 @@ import pytest
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import aggregate, side_by_side, vlmevalkit, vlmevalkit_worker
+from mmrope_eval.record import aggregate
+from mmrope_eval.suite import side_by_side, vlmevalkit, vlmevalkit_worker
 from mmrope_eval.suite.protocol import build_target
 from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.scorers import SCORERS

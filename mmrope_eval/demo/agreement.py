@@ -97,9 +97,9 @@ def compare(
 
 
 def _rows(folder: Path, task: str) -> dict[str, dict[str, Any]]:
-    from mmrope_eval.report.results import read_lines
+    from mmrope_eval.record.read import read_lines, samples_path
 
-    return {row["id"]: row for row in map(json.loads, read_lines(folder / "samples" / f"{task}.jsonl"))}
+    return {row["id"]: row for row in map(json.loads, read_lines(samples_path(folder, task)))}
 
 
 def _token_ids(reference: ReferenceModel, row: Mapping[str, Any]) -> tuple[int, ...]:

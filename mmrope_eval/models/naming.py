@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mmrope_eval import console
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
 from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint
@@ -70,7 +71,7 @@ def resolve_models(words: Sequence[str], files: Sequence[Path] = (), *, say: Say
 
 
 def _to_stderr(line: str) -> None:
-    print(f"mmrope-eval: {line}", file=sys.stderr)
+    console.say(f"mmrope-eval: {line}", file=sys.stderr)
 
 
 def _resolve(word: str, base: Path | None, say: Say, splits: bool = True) -> list[ModelChoice]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
 from mmrope_eval.models.config import parse_part, read_json, text_part
@@ -54,13 +55,13 @@ def main(args: argparse.Namespace) -> int:
         shown = json.dumps(value) if isinstance(value, str) else f"its definition in full, named '{variant.name}'"
         if stamp.changed:
             write(stamp)
-            print(f'{stamp.path}: "{VARIANT_KEY}" is now {shown}, fingerprint {variant.fingerprint[:12]}')
-            print("  config.json is part of a checkpoint's identity: answers that were stored before are asked again")
+            say(f'{stamp.path}: "{VARIANT_KEY}" is now {shown}, fingerprint {variant.fingerprint[:12]}')
+            say("  config.json is part of a checkpoint's identity: answers that were stored before are asked again")
             if stamp.copy:
-                print("  text_config holds a copy of the key, which says the same now")
+                say("  text_config holds a copy of the key, which says the same now")
         else:
-            print(f'{stamp.path}: "{VARIANT_KEY}" means {shown} already, nothing was written')
-        print(f"  check it with: mmrope-eval inspect {shlex.quote(str(stamp.path.parent))}")
+            say(f'{stamp.path}: "{VARIANT_KEY}" means {shown} already, nothing was written')
+        say(f"  check it with: mmrope-eval inspect {shlex.quote(str(stamp.path.parent))}")
     return 0
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mmrope_eval.console import say, write_file
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.report import stats
 from mmrope_eval.report.junit import junit
 from mmrope_eval.report.outcome import Outcome, Verdict, lines, markdown
-from mmrope_eval.report.pairing import ALIKE, Matched, TaskPair, count, differences, match, own_seed
+from mmrope_eval.report.pairing import Matched, TaskPair, count, differences, match, own_seed
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.reported import ReportedCell, reported_cells
 from mmrope_eval.report.results import Run, load_run
@@ -29,7 +31,7 @@ class Rules:
     alpha: float = 0.05
     """Chance that any cell of an equally good run is called worse, over all cells together."""
     allowed: frozenset[str] = frozenset()
-    """Kinds of ALIKE in which run and baseline may differ."""
+    """Kinds of `record.comparable.KINDS` in which run and baseline may differ."""
     require_all: bool = False
     seed: int = 0
     draws: int = stats.DRAWS
@@ -41,20 +43,11 @@ def main(args: argparse.Namespace) -> int:
     """Check, print, write the files asked for; 0 passed, 1 failed."""
     rules = Rules(args.tolerance, args.alpha, frozenset(args.allow_different), args.require_all, args.seed)
     found = check(args.run, args.against, rules)
-    print("\n".join(lines(found)))
+    say(*lines(found))
     for path, text in ((args.junit, junit(found)), (args.summary, markdown(found))):
         if path is not None:
-            write(path, text)
+            write_file(path, text)
     return 1 if found.failed else 0
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole. UserError when it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}).") from error
 
 
 def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
@@ -89,7 +82,7 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
 
 def refuse_unlike(pairs: Sequence[TaskPair], allowed: Collection[str], run: Path, against: Path) -> None:
     """UserError, naming kinds and tasks, where prompts, scorers or data differ and that is not allowed."""
-    found = {kind: list(dict.fromkeys(one.column for one in pairs if kind in one.unlike)) for kind in ALIKE}
+    found = {kind: list(dict.fromkeys(one.column for one in pairs if kind in one.unlike)) for kind in KINDS}
     refused = {kind: columns for kind, columns in found.items() if columns and kind not in allowed}
     if refused:
         what = "; ".join(f"{kind} of {', '.join(columns)}" for kind, columns in refused.items())

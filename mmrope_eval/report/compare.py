@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmrope_eval.console import say
 from mmrope_eval.report import stats
 from mmrope_eval.report.pairing import (
     Difference,
@@ -23,6 +24,7 @@ from mmrope_eval.report.pairing import (
 )
 from mmrope_eval.report.results import Run, load_run
 from mmrope_eval.unread import MARK
+from mmrope_eval.words import shortened
 
 NAMED = 5
 """How many samples are named before the rest is counted."""
@@ -34,9 +36,9 @@ def main(args: argparse.Namespace) -> int:
     matched = match(first, second)
     found = differences(matched.pairs, alpha=args.alpha, seed=args.seed)
     if args.json:
-        print(json.dumps(record(first, second, matched, found, args.alpha, args.seed), indent=2, ensure_ascii=False))
+        say(json.dumps(record(first, second, matched, found, args.alpha, args.seed), indent=2, ensure_ascii=False))
     else:
-        print("\n".join(lines(first, second, matched, found, args.alpha, args.seed)))
+        say(*lines(first, second, matched, found, args.alpha, args.seed))
     return 0
 
 
@@ -145,7 +147,7 @@ def notes(matched: Matched) -> Iterator[str]:
 def some(ids: Sequence[str]) -> str:
     """The first few names, and how many more."""
     more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
-    return ", ".join(ids[:NAMED]) + more
+    return ", ".join(shortened(one, 60) for one in ids[:NAMED]) + more
 
 
 def how(found: Sequence[Difference], alpha: float, seed: int) -> str:

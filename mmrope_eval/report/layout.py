@@ -1,6 +1,6 @@
 """How samples make a score, as arrays: which units it averages over, and which of them stand or fall together.
 
-The averages are those of `suite.aggregate`, written so that thousands of redrawn samples are averaged at once.
+The averages are those of `record.aggregate`, written so that thousands of redrawn samples are averaged at once.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Layout:
         return sums
 
     def score(self, values: Floats) -> float:
-        """The column's number for sample values (n,), as `suite.aggregate` defines it; not a number for no samples."""
+        """The column's number for sample values (n,), as `record.aggregate` defines it; not a number for no samples."""
         sums = self.of_units(values) @ self.columns
         return float(average_rows(sums[None], self.columns.sum(axis=0)[None])[0])
 

@@ -8,15 +8,15 @@ from typing import Any, Final
 
 import pandas as pd
 
+from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.tables import Entry, Table, resolve
+from mmrope_eval.rope import Variant, VariantError
 from mmrope_eval.unread import WARNING, too_many
 
 Place = tuple[str | None, str | None]
 """(row, column); None for the whole row's or column's heading."""
 
 UNREAD_CAUSES: Final = "often as the answer limit cut them off (--max-tokens, --thinking)"
-ALIKE: Final = {"data": "data_fingerprint", "prompts": "prompt_hash", "scorer": "scorer_version",
-                "metric": "metric", "number of samples": "n", "answer limit": "max_tokens"}
 
 
 @dataclass(frozen=True)
@@ -143,15 +143,14 @@ def partial_note(table: Table) -> Note | None:
 
 
 def unlike_note(table: Table) -> Note | None:
-    """Columns whose rows do not rest on the same questions, asked and scored in the same way."""
+    """Columns whose rows do not rest on the same questions, asked and scored in the same way (`record.comparable`)."""
     texts, places = [], set()
     for name in table.definition.benchmarks_in_order():
         entries = [entry for found in table.picked.values() for entry in found.get(name, ())]
-        differing = [kind for kind, key in ALIKE.items()
-                     if len({str(entry.scores[key]) for entry in entries if not pd.isna(entry.scores[key])}) > 1]
+        kinds = differing([entry.known for entry in entries])
         columns = [column for column in table.columns if name in resolve(column, table.averages)]
-        if differing and columns:
-            texts.append(f"{name} ({', '.join(differing)})")
+        if kinds and columns:
+            texts.append(f"{name} ({', '.join(kinds)})")
             places |= {(None, column) for column in columns}
     text = f"the rows are not comparable, they differ in: {', '.join(texts)}"
     return Note("unlike", text, frozenset(places)) if texts else None
@@ -167,7 +166,7 @@ def row_notes(table: Table) -> Iterator[Note]:
                                     if row.variant is not None and cell.variant != row.variant.name))
         if others:
             yield Note("same-design", f"{row.label}: from the run of {', '.join(others)}, the same design", place)
-        sections = list(dict.fromkeys(section(cell.manifest) for cell in cells))
+        sections = list(dict.fromkeys(section(cell.definition) for cell in cells))
         if row.variant is not None and row.variant.frequency.allocation == "heads":
             own = row.variant.frequency.mrope_section
             for found in sections:
@@ -189,10 +188,12 @@ def row_notes(table: Table) -> Iterator[Note]:
             yield Note("mean", text, frozenset({(label, None)}))
 
 
-def section(manifest: Mapping[str, Any]) -> tuple[int, ...]:
-    """A run's mrope_section."""
-    definition = (manifest.get("variant") or {}).get("definition") or {}
-    return tuple((definition.get("frequency") or {}).get("mrope_section") or ())
+def section(definition: Mapping[str, Any]) -> tuple[int, ...]:
+    """The mrope_section of a run's variant; empty where its definition has none that can be read."""
+    try:
+        return tuple(Variant.from_dict(definition).to_dict()["frequency"].get("mrope_section") or ())
+    except VariantError:
+        return ()
 
 
 def colons(counts: Iterable[int]) -> str:

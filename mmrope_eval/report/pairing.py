@@ -7,24 +7,17 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.comparable import differing
 from mmrope_eval.report import stats
 from mmrope_eval.report.layout import AVERAGES, Floats, Layout
 from mmrope_eval.report.results import Cell, Run
 from mmrope_eval.unread import remedy, too_many
-
-ALIKE: Final[Mapping[str, tuple[str, ...]]] = {
-    "prompts": ("prompt_hash",),
-    "scorers": ("scorer", "scorer_version", "task_version", "metric", "average"),
-    "data": ("data_fingerprint",),
-    "limits": ("max_tokens",),
-}
-"""What two results must share to be compared: the kind of difference, and the columns of `Run.scores` that show it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +34,7 @@ class TaskPair:
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
     unlike: tuple[str, ...]
-    """Kinds of ALIKE in which the two differ."""
+    """Kinds of `record.comparable.KINDS` in which the two differ."""
     unread: tuple[str, str] = ("", "")
     """Of each, how many of its answers are unread, in words, where they are too many to go without a word."""
 
@@ -152,7 +145,7 @@ def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], one: pd
         left["score"].to_numpy(np.float64), right[column].to_numpy(np.float64),
         tuple(map(str, one.index.difference(two.index, sort=False))),
         tuple(map(str, two.index.difference(one.index, sort=False))),
-        tuple(kind for kind, names in ALIKE.items() if any(first[name] != second[name] for name in names)),
+        differing([first, second]),
         (unread(first), unread(second)),
     )
 

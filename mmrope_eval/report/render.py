@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.notes import Note, Place, footnotes, remarks
 from mmrope_eval.report.tables import CHANCE, DIGITS, Table
 
@@ -197,7 +198,7 @@ def as_csv(table: Table, marked: Marked) -> str:
     for name in frame.columns:
         if frame[name].map(lambda one: isinstance(one, tuple)).any():
             frame[name] = frame[name].map(";".join)
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    return csv_text(frame)
 
 
 def as_json(table: Table, marked: Marked) -> str:

@@ -7,13 +7,27 @@ from typing import Final
 
 from jinja2 import Environment, StrictUndefined
 
+from mmrope_eval.report.latex_letters import advice, fonts_for, foreign_letters
 from mmrope_eval.report.render import STYLES, Marked, align_of, note_lines, title, wide
 from mmrope_eval.report.tables import Table
 
 LATEX: Final = r"""
-<%- if standalone -%>
+<%- if advice -%>
+% << advice >>
+<% endif -%>
+<% if standalone -%>
 \documentclass{article}
+<% if advice -%>
+\ifdefined\pdftexversion\errmessage{Compile this with lualatex or xelatex}\fi
+\usepackage{fontspec}
+% the first of these fonts that is there; with none of them the letters are missing
+\def\tryfont#1{\ifdefined\fontfound\else\IfFontExistsTF{#1}{\setmainfont{#1}\def\fontfound{}}{}\fi}
+<% for font in fonts -%>
+\tryfont{<< font >>}
+<% endfor -%>
+<% else -%>
 \usepackage[utf8]{inputenc}
+<% endif -%>
 \usepackage{booktabs}
 \usepackage{graphicx}
 \usepackage[margin=1.5cm]{geometry}
@@ -74,8 +88,11 @@ def latex(table: Table, marked: Marked, standalone: bool) -> str:
     # pandas rules off groups with \\cline, which booktabs' spacing does not suit, and once too often.
     tabular = re.sub(r"\\cline\{[\d-]+\}\s*\\bottomrule", r"\\bottomrule", tabular)
     tabular = re.sub(r"\\cline\{[\d-]+\}", r"\\midrule", tabular)
-    return fill(LATEX, standalone=standalone, caption=style.escape(title(table)), label=table.definition.name,
-                tabular=tabular.strip(), notes=note_lines(table, marked, style))
+    content = {"caption": style.escape(title(table)), "tabular": tabular.strip(),
+               "notes": note_lines(table, marked, style)}
+    letters = foreign_letters(f"{content['caption']}{tabular}{content['notes']}")
+    return fill(LATEX, standalone=standalone, label=table.definition.name, advice=advice(letters) if letters else "",
+                fonts=fonts_for(letters), **content)
 
 
 def html_page(table: Table, marked: Marked) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,12 +19,10 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.cell import CellRecord, read_cell
+from mmrope_eval.record.read import read_record
+from mmrope_eval.record.schema import FAILED_ROW, SCORES, STORE, FailedRow, SampleLine
 from mmrope_eval.steps import checkpoint_name, training_run, training_step
-
-SCORES: Final = "scores.json"
-MANIFEST: Final = "manifest.json"
-STORE: Final = "responses.sqlite"
-FAILED_ROW: Final = "failed.json"
 
 SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(("model", "variant", "task", "column", "category", "metric"), "object"),
@@ -58,64 +56,73 @@ class Cell:
     """One checkpoint under one variant: a folder with scores.json, manifest.json and samples/<task>.jsonl."""
 
     path: Path
-    manifest: Mapping[str, Any]
-    entries: Mapping[str, Any]
-    """scores.json as it lies on disk."""
+    record: CellRecord
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """manifest.json as it lies on disk, with what this version does not know."""
+        return self.record.stored_manifest.raw
+
+    @property
+    def entries(self) -> Mapping[str, Any]:
+        """scores.json as it lies on disk."""
+        return self.record.stored_scores.raw
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        """The variant's definition; empty where none was recorded."""
+        variant = self.record.manifest.variant
+        return (variant.definition if variant else None) or {}
 
     @property
     def model(self) -> str:
         """The name of the checkpoint's folder, or of its repository in the hub's cache."""
-        return checkpoint_name(str(self.entries["checkpoint"]["path"]))
+        return checkpoint_name(self.record.scores.checkpoint.path)
 
     @functools.cached_property
     def step(self) -> int | None:
-        """The training step of the checkpoint; None where it has none."""
-        found = self._recorded("step", training_step)
-        return None if found is None else int(found)
+        """The training step of the checkpoint; None where it has none. Before 0.3 the path alone says it."""
+        checkpoint = self.record.scores.checkpoint
+        return checkpoint.step if "step" in checkpoint.model_fields_set else training_step(checkpoint.path)
 
     @functools.cached_property
     def run(self) -> str | None:
         """The training that the step is of, by its folder; None where there is no step."""
-        found = self._recorded("run", training_run)
-        return None if found is None else str(found)
-
-    def _recorded(self, name: str, rule: Callable[[str], Any]) -> Any:
-        """What the record says of the checkpoint, or what the same rule says today where the record is older."""
-        checkpoint = self.entries["checkpoint"]
-        return checkpoint[name] if name in checkpoint else rule(str(checkpoint["path"]))
+        checkpoint = self.record.scores.checkpoint
+        return checkpoint.run if "run" in checkpoint.model_fields_set else training_run(checkpoint.path)
 
     @property
     def model_fingerprint(self) -> str | None:
         """sha256 of the checkpoint; tells two folders of the same name apart."""
-        found = self.entries["checkpoint"].get("fingerprint")
-        return None if found is None else str(found)
+        return self.record.scores.checkpoint.fingerprint
 
     @property
     def variant(self) -> str:
         """The variant's name."""
-        return str(self.entries["variant"]["name"])
+        return self.record.scores.variant.name
 
     @property
     def variant_fingerprint(self) -> str | None:
         """sha256 of the variant's definition: equal for two names of one definition."""
-        found = self.entries["variant"].get("fingerprint")
-        return None if found is None else str(found)
+        return self.record.scores.variant.fingerprint
 
     @property
     def assumed(self) -> bool:
         """Whether nothing named the variant, so that it was taken from the model type."""
-        recorded = self.manifest.get("variant") or {}
-        return bool(recorded.get("assumed", str(recorded.get("how", "")).startswith("model type")))
+        recorded = self.record.manifest.variant
+        if recorded is None or recorded.assumed is None:
+            return recorded is not None and recorded.how.startswith("model type")
+        return recorded.assumed
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks, in the run's order."""
-        return tuple(self.entries["tasks"])
+        return tuple(self.record.scores.tasks)
 
     @property
     def limited(self) -> bool:
         """Whether `--limit` cut the tasks short."""
-        return self.manifest.get("limit") is not None
+        return self.record.manifest.limit is not None
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,7 @@ class Run:
         `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `n` counts samples asked,
         `expected` those of the whole benchmark; `failed` are counted wrong; `max_tokens` is the answer limit,
         `own_max_tokens` the task's own; `average` names how samples become the score (see
-        mmrope_eval.suite.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
+        mmrope_eval.record.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
         a training; `cell` is the folder.
         """
         return frame((score_row(cell, task) for cell in self.cells for task in cell.tasks), SCORE_COLUMNS)
@@ -164,15 +171,16 @@ class Run:
 
 
 def load_run(path: str | Path) -> Run:
-    """The run in a folder: its one cell, or all cells of its subfolders.
+    """The run in a folder: its one cell, or all cells of its subfolders, records and samples checked.
 
-    Raises UserError where the folder holds no finished run, or a file of it is missing or damaged.
+    Raises UserError where the folder holds no finished run, or a file of it is missing, damaged, changed since it was
+    written, or does not fit the others.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the --output of a run.")
     found = cell_folders(folder, SCORES)
-    failed = {one: str(read_record(one / FAILED_ROW).get("cause")) for one in cell_folders(folder, FAILED_ROW)}
+    failed = {one: read_record(one / FAILED_ROW, FailedRow).record.cause for one in cell_folders(folder, FAILED_ROW)}
     stopped = tuple(one for one in cell_folders(folder, STORE) if one not in found and one not in failed)
     if not found and failed:
         raise UserError(f"{folder} holds no scores, for its checkpoints failed: {'; '.join(failed.values())}")
@@ -180,49 +188,27 @@ def load_run(path: str | Path) -> Run:
         raise UserError(f"{folder} holds a run that did not finish; start its command again.")
     if not found:
         raise UserError(f"{folder} holds no {SCORES}; name the --output of a run.")
-    return Run(folder, tuple(map(read_cell, found)), stopped, failed)
+    return Run(folder, tuple(Cell(one, read_cell(one)) for one in found), stopped, failed)
 
 
 def cell_folders(folder: Path, name: str) -> list[Path]:
     """The folder itself where it holds the file, else every folder below that does, in the order of their names."""
-    return [folder] if (folder / name).is_file() else sorted(path.parent for path in folder.glob(f"**/{name}"))
-
-
-def read_cell(folder: Path) -> Cell:
-    """One cell's records, its samples unread. UserError when they are missing, damaged or of another kind."""
-    scores = read_record(folder / SCORES)
-    try:
-        _ = scores["checkpoint"]["path"], scores["variant"]["name"], dict(scores["tasks"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / SCORES} is not the scores of a run; start the run's command again.") from error
-    return Cell(folder, read_record(folder / MANIFEST), scores)
-
-
-def read_record(path: Path) -> Mapping[str, Any]:
-    """A JSON object from a file. UserError when it is not one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; start the run's command again.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); start the run's command again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a record of a run; start the run's command again.")
-    return content
+    if os.path.lexists(folder / name):
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"**/{name}"))
 
 
 def score_row(cell: Cell, task: str) -> dict[str, Any]:
     """One row of `Run.scores`; what an older run did not record is None."""
-    entry = cell.entries["tasks"][task]
-    main = entry.get("main")
-    value = (entry.get("metrics") or {}).get(main) or {}
+    entry = cell.record.scores.tasks[task]
+    value = entry.metrics[entry.main]
     return {
         "model": cell.model,
         "variant": cell.variant,
         "task": task,
-        "metric": main,
-        "score": value.get("value"),
-        "stderr": value.get("stderr"),
+        "metric": entry.main,
+        "score": value.value,
+        "stderr": value.stderr,
         "limited": cell.limited,
         **answer_limits(cell, task),
         "variant_fingerprint": cell.variant_fingerprint,
@@ -230,70 +216,58 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
         "step": cell.step,
         "training_run": cell.run,
         "cell": str(cell.path),
-        **{name: entry.get(f"n_{name}") for name in ("failed", "truncated", "unparsed")},
-        **{name: entry.get(name) for name in ("column", "category", "chance", "n", "expected", "average", "scorer",
-                                              "scorer_version", "task_version", "prompt_hash", "data_fingerprint")},
+        **{name: getattr(entry, f"n_{name}") for name in ("failed", "truncated", "unparsed")},
+        **{name: getattr(entry, name) for name in (
+            "column", "category", "chance", "n", "expected", "average", "scorer", "scorer_version", "task_version",
+            "prompt_hash", "data_fingerprint")},
     }
 
 
 def answer_limits(cell: Cell, task: str) -> dict[str, int | None]:
     """The tokens that an answer could have, and those that the task's file gives; older records had no others."""
-    recorded = (cell.manifest.get("tasks") or {}).get(task) or {}
-    limit = (recorded.get("generation") or {}).get("max_tokens")
-    return {"max_tokens": limit, "own_max_tokens": recorded.get("own_max_tokens", limit)}
+    asked = (cell.record.manifest.tasks or {}).get(task)
+    limit = asked.generation.max_tokens if asked is not None and asked.generation is not None else None
+    own = asked.own_max_tokens if asked is not None else None
+    return {"max_tokens": limit, "own_max_tokens": limit if own is None else own}
 
 
 def sample_rows(cell: Cell) -> Iterator[dict[str, Any]]:
     """The cell's rows of `Run.samples`. UserError when a file of samples is missing or damaged."""
     for task in cell.tasks:
-        path = cell.path / "samples" / f"{task}.jsonl"
-        main = cell.entries["tasks"][task].get("main")
-        for number, line in enumerate(read_lines(path), 1):
-            try:
-                yield sample_row(cell, task, main, json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise UserError(f"{path} line {number} is damaged; `mmrope-eval rescore` writes it anew.") from error
+        main = cell.record.scores.tasks[task].main
+        for sample in cell.record.samples(task):
+            yield sample_row(cell, task, main, sample)
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a file of samples."""
-    try:
-        # Not splitlines(): answers may hold U+2028 and its like unescaped.
-        return [line for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read; `mmrope-eval rescore` writes it anew.") from error
-
-
-def sample_row(cell: Cell, task: str, main: str | None, sample: Mapping[str, Any]) -> dict[str, Any]:
+def sample_row(cell: Cell, task: str, main: str, sample: SampleLine) -> dict[str, Any]:
     """One row of `Run.samples`."""
-    scores = sample["scores"]
     return {
         "model": cell.model,
         "variant": cell.variant,
         "task": task,
-        "id": str(sample["id"]),
+        "id": sample.id,
         "group": media_group(sample),
-        "score": None if main is None else scores.get(main),
-        "failed": sample.get("failure") is not None,
-        "truncated": bool(sample.get("truncated")),
-        "parsed": sample.get("parsed"),
-        "prediction": sample.get("prediction"),
-        "target": sample.get("target"),
-        "prompt_tokens": sample.get("prompt_tokens"),
-        "max_position": (sample.get("positions") or {}).get("max_position"),
+        "score": sample.scores[main],
+        "failed": sample.failure is not None,
+        "truncated": sample.truncated,
+        "parsed": sample.parsed,
+        "prediction": sample.prediction,
+        "target": sample.target,
+        "prompt_tokens": sample.prompt_tokens,
+        "max_position": sample.positions.max_position if sample.positions else None,
         "step": cell.step,
         "training_run": cell.run,
         "cell": str(cell.path),
-        **{f"score_{name}": value for name, value in scores.items()},
+        **{f"score_{name}": value for name, value in sample.scores.items()},
     }
 
 
-def media_group(sample: Mapping[str, Any]) -> str:
+def media_group(sample: SampleLine) -> str:
     """What a bootstrap clusters on: one name for the sample's images and videos together, else its id."""
-    prints = [str(media["fingerprint"]) for media in sample.get("media") or ()]
+    prints = [media.fingerprint for media in sample.media]
     if len(prints) > 1:
         return hashlib.sha256("\n".join(prints).encode()).hexdigest()
-    return prints[0] if prints else str(sample["id"])
+    return prints[0] if prints else sample.id
 
 
 def frame(rows: Iterator[dict[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:

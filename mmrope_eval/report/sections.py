@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmrope_eval.report.csv_text import guard
+
 Row = dict[str, Any]
 UNKNOWN = "—"
 
@@ -65,7 +67,8 @@ def as_csv(sections: Iterable[Section]) -> str:
             variant, *others = (row[key] for key in section.keys)
             for name, value in row.items():
                 if name not in section.keys:
-                    writer.writerow([section.name, variant, " ".join(map(str, others)), name, value])
+                    cells = (section.name, variant, " ".join(map(str, others)), name, value)
+                    writer.writerow(map(guard, cells))
     return out.getvalue().rstrip("\n")
 
 

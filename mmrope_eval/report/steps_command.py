@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Final
 
+from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.render import render
 from mmrope_eval.report.results import load_run
@@ -20,12 +21,12 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"--figure {args.figure}: name a file that ends in {' or '.join(SUFFIXES)}.")
     runs = [load_run(path) for path in args.run]
     for sentence in (one for run in runs for one in run.left_out()):
-        print(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
+        say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
     found = load_steps(runs, args.columns or (), partial=args.partial, models=args.model)
-    print(render(found.table, args.format))
+    say(render(found.table, args.format))
     if args.figure is not None:
         from mmrope_eval.report.steps_figure import draw
 
         draw(found, args.figure)
-        print(f"mmrope-eval: figure: {args.figure}", file=sys.stderr)
+        say(f"mmrope-eval: figure: {args.figure}", file=sys.stderr)
     return 0

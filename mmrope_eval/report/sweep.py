@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,11 +11,17 @@ from typing import Any, Final
 import pandas as pd
 from tabulate import tabulate
 
+from mmrope_eval.console import write_file
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.results import read_cell, sample_rows
+from mmrope_eval.record.cell import read_cell
+from mmrope_eval.record.read import read_record, shown
+from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
+from mmrope_eval.record.seal import seal_holds
+from mmrope_eval.report.csv_text import csv_text
+from mmrope_eval.report.results import Cell, sample_rows
 from mmrope_eval.unread import MARK, WARNING, remedy, too_many
 
-RECORD: Final = "sweep.json"
+AGAIN: Final = "start the sweep's command again"
 CSV: Final = "sweep.csv"
 DEPTHS: Final = "needle.csv"
 DASH: Final = "—"
@@ -39,21 +45,35 @@ class SweepResult:
 
 
 def load_sweep(folder: str | Path) -> SweepResult:
-    """The sweep in a folder. UserError when there is none, or it is damaged."""
-    path = Path(folder) / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        rows = [point_row(Path(folder), point) for point in record["points"]]
-        depths = [row for point in record["points"] for row in depth_rows(Path(folder), point)]
-        title, trained = str(record["title"]), int(record["train_context"])
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} holds no {RECORD}; name the --output of a sweep.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not the record of a sweep ({error}); start the sweep's command again.") from error
-    if not rows:
-        raise UserError(f"{path} has no points yet; start the sweep's command again.")
+    """The sweep in a folder. UserError when there is none, or a record of it is damaged or does not fit the others."""
+    path = Path(folder) / SWEEP
+    if not os.path.lexists(path):
+        raise UserError(f"{folder} holds no {SWEEP}; name the --output of a sweep.")
+    stored = read_record(path, SweepRecord, AGAIN)
+    record = stored.record
+    if record.sha256 is not None and not seal_holds(stored.raw, SWEEP):
+        raise UserError(f"{path} is not as the sweep wrote it (its own sha256 differs); {AGAIN}.")
+    if not record.points:
+        raise UserError(f"{path} has no points yet; {AGAIN}.")
+    cells = [cell_of(path, point) for point in record.points]
+    rows = [point_row(list(told), point, cell)
+            for told, point, cell in zip(stored.raw["points"], record.points, cells, strict=True)]
+    depths = [row for point, cell in zip(record.points, cells, strict=True) for row in depth_rows(path, point, cell)]
     points = with_labels(pd.DataFrame(rows))
-    return SweepResult(title, trained, points, with_labels(pd.DataFrame(depths)) if depths else pd.DataFrame())
+    return SweepResult(record.title, record.train_context, points,
+                       with_labels(pd.DataFrame(depths)) if depths else pd.DataFrame())
+
+
+def cell_of(path: Path, point: SweepPoint) -> Cell | None:
+    """The cell of a point that was measured. UserError where its records are damaged, or not of the point's task."""
+    if point.status != "done" or point.folder is None:
+        return None
+    folder = path.parent / point.folder
+    cell = Cell(folder, read_cell(folder))
+    if point.task not in cell.tasks:
+        raise UserError(f"{path}: a point of {point.task} is said to be in {point.folder}, whose {SCORES} has "
+                        f"{', '.join(cell.tasks) or 'no task'}; {AGAIN}.")
+    return cell
 
 
 def with_labels(points: pd.DataFrame) -> pd.DataFrame:
@@ -62,25 +82,25 @@ def with_labels(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(label=points["model"] + ": " + points["variant"] if several else points["variant"])
 
 
-def point_row(folder: Path, point: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of `SweepResult.points`."""
-    row = dict(point)
-    if point["status"] != "done":
+def point_row(columns: list[str], point: SweepPoint, cell: Cell | None) -> dict[str, Any]:
+    """One row of `SweepResult.points`, the point's own columns first and in their order."""
+    values = point.model_dump()
+    row = {name: values[name] for name in columns}
+    if cell is None:
         return row
-    cell = read_cell(folder / point["folder"])
     row["assumed"] = cell.assumed
-    entry = cell.entries["tasks"][point["task"]]
+    entry = cell.record.scores.tasks[point.task]
     samples = pd.DataFrame(sample_rows(cell))
     tokens = samples["prompt_tokens"].dropna() if len(samples) else pd.Series(dtype=float)
     positions = samples["max_position"].dropna() if len(samples) else pd.Series(dtype=float)
     row |= {
-        "metric": entry["main"],
-        "score": entry["metrics"][entry["main"]]["value"],
-        "stderr": entry["metrics"][entry["main"]]["stderr"],
-        "n": entry["n"],
-        "failed": entry["n_failed"],
-        "unparsed": entry["n_unparsed"],
-        "truncated": entry["n_truncated"],
+        "metric": entry.main,
+        "score": entry.metrics[entry.main].value,
+        "stderr": entry.metrics[entry.main].stderr,
+        "n": entry.n,
+        "failed": entry.n_failed or 0,
+        "unparsed": entry.n_unparsed,
+        "truncated": entry.n_truncated,
     }
     if len(tokens):
         row |= {"tokens_min": int(tokens.min()), "tokens_median": int(tokens.median()), "tokens_max": int(tokens.max())}
@@ -89,13 +109,25 @@ def point_row(folder: Path, point: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def depth_rows(folder: Path, point: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The score at every depth of a needle point."""
-    if point["task"] != "needle" or point["status"] != "done":
+def depth_rows(path: Path, point: SweepPoint, cell: Cell | None) -> list[dict[str, Any]]:
+    """The score at every depth of a needle point. UserError for a depth that is none."""
+    if point.task != "needle" or cell is None:
         return []
-    groups = read_cell(folder / point["folder"]).entries["tasks"]["needle"]["groups"]
-    head = {key: point[key] for key in ("model", "variant", "scaling", "context")}
-    return [{**head, "depth": float(depth), "score": part["value"], "n": part["n"]} for depth, part in groups.items()]
+    head = {"model": point.model, "variant": point.variant, "scaling": point.scaling, "context": point.context}
+    groups = cell.record.scores.tasks["needle"].groups
+    return [{**head, "depth": depth_of(path, depth), "score": part.value, "n": part.n}
+            for depth, part in groups.items()]
+
+
+def depth_of(path: Path, name: str) -> float:
+    """A depth, 0 to 100 per cent, from the name of its group."""
+    try:
+        depth = float(name)
+    except ValueError:
+        depth = math.nan
+    if not 0 <= depth <= 100:
+        raise UserError(f"{path}: a needle's group is called {shown(name)}, which is no depth; {AGAIN}.")
+    return depth
 
 
 def report(sweep: SweepResult) -> str:
@@ -195,10 +227,10 @@ def write_files(sweep: SweepResult, folder: str | Path) -> list[Path]:
     from mmrope_eval.report.sweep_figures import draw_depths, draw_lengths
 
     out = Path(folder)
-    sweep.points.to_csv(out / CSV, index=False)
+    write_file(out / CSV, csv_text(sweep.points))
     written = [out / CSV]
     if len(sweep.depths):
-        sweep.depths.to_csv(out / DEPTHS, index=False)
+        write_file(out / DEPTHS, csv_text(sweep.depths))
         written.append(out / DEPTHS)
         written += draw_depths(sweep, out)
     return [*written, *draw_lengths(sweep, out)]

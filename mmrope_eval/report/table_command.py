@@ -6,8 +6,10 @@ import argparse
 import sys
 from typing import Final
 
+from mmrope_eval.console import say, write_file
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.definitions import load_definition
+from mmrope_eval.report.latex_letters import advice, foreign_letters
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.render import render
 from mmrope_eval.report.results import load_run
@@ -34,11 +36,13 @@ def main(args: argparse.Namespace) -> int:
     )
     runs = [load_run(path) for path in args.run]
     for sentence in (one for run in runs for one in run.left_out()):
-        print(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
+        say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
     text = render(build(definition, runs, options), args.format, standalone=args.standalone)
+    letters = foreign_letters(text) if args.format == "latex" else ""
+    if letters:
+        say(f"mmrope-eval: {advice(letters)}.", file=sys.stderr)
     if args.output is None:
-        print(text)
+        say(text)
     else:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+        write_file(args.output, text.rstrip("\n") + "\n")
     return 0

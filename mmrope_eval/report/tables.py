@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.schema import MANIFEST
 from mmrope_eval.report import intervals, step_choice
 from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
 from mmrope_eval.report.published import Published
@@ -72,6 +73,11 @@ class Entry:
     run: Run = field(repr=False)
     cell: Cell = field(repr=False)
     scores: Mapping[str, Any]
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """`scores` with None for what is unknown."""
+        return {name: None if pd.isna(value) else value for name, value in self.scores.items()}
 
     @property
     def same(self) -> tuple[Any, ...]:
@@ -193,10 +199,9 @@ def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
 
 
 def key_of(cell: Cell) -> str:
-    """The key of a cell's variant; its recorded fingerprint where the definition cannot be read."""
-    definition = (cell.manifest.get("variant") or {}).get("definition") or {}
+    """The key of a cell's variant; its recorded fingerprint where there is no definition that can be read."""
     try:
-        return definition_key(definition)
+        return definition_key(cell.definition) if cell.definition else str(cell.variant_fingerprint)
     except VariantError:
         return str(cell.variant_fingerprint)
 
@@ -206,9 +211,8 @@ def describe(cell: Cell) -> str:
     if cell.variant not in variant_names():
         return cell.variant
     known = load_variant(cell.variant).to_dict()
-    definition = (cell.manifest.get("variant") or {}).get("definition")
     try:
-        found = Variant.from_dict(definition).to_dict() if definition else known
+        found = Variant.from_dict(cell.definition).to_dict() if cell.definition else known
     except VariantError:
         return cell.variant
     changes = [f"{name}={value}" for part in ("position", "frequency", "scaling")
@@ -223,8 +227,17 @@ def extra_rows(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
     for cell in cells:
         label = describe(cell) if cell.variant in taken else cell.variant
         taken.add(label)
-        found.append(Row(label, Variant.from_dict(cell.manifest["variant"]["definition"])))
+        found.append(Row(label, variant_of(cell)))
     return found
+
+
+def variant_of(cell: Cell) -> Variant:
+    """A cell's variant. UserError where its definition is not there or cannot be read."""
+    try:
+        return Variant.from_dict(cell.definition)
+    except VariantError as error:
+        raise UserError(f"{cell.path / MANIFEST}: variant.definition cannot be read ({error}); start the run's command "
+                        "again.") from error
 
 
 def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list[Entry]]:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmrope_eval.console import say
 from mmrope_eval.data.places import NotHereError, hub_home
 from mmrope_eval.engine.types import ImageSource, Part, VideoSource
 from mmrope_eval.errors import UserError
@@ -85,13 +86,13 @@ def main(args: argparse.Namespace) -> int:
         report = check_task(spec, args.data_root, lambda s: load_docs(s, args.data_root, family), not args.no_decode)
         reports.append(report)
         if not args.json:
-            print("\n".join(report_lines(report)), flush=True)
+            say("\n".join(report_lines(report)), flush=True)
     good = sum(report.ok for report in reports)
     if args.json:
         tasks = [{**asdict(report), "ok": report.ok} for report in reports]
-        print(json.dumps({"ok": good == len(reports), "tasks": tasks}, indent=2, ensure_ascii=False))
+        say(json.dumps({"ok": good == len(reports), "tasks": tasks}, indent=2, ensure_ascii=False))
     else:
-        print(f"{good} of {len(reports)} tasks are whole", file=sys.stderr)
+        say(f"{good} of {len(reports)} tasks are whole", file=sys.stderr)
     return 0 if good == len(reports) else 1
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from mmrope_eval.console import say
 from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.suite.answer_limits import Thinking
@@ -132,7 +133,7 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
                 timings.switch = time.perf_counter() - began
             except Exception as error:  # noqa: BLE001 - this checkpoint needs an engine of its own, or cannot be loaded
                 if not isinstance(error, UserError):
-                    print(f"{cell.label}: the running engine could not take it over ({sentence(error)}); starting "
+                    say(f"{cell.label}: the running engine could not take it over ({sentence(error)}); starting "
                           "another", file=sys.stderr)  # fmt: skip
                 self.close()
         if self.engine is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrope_eval.suite.aggregate import AGGREGATES, Item
+from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.suite.choice import is_choice, target_options
 
 GRID = 64

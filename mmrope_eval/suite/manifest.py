@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval import __version__
+from mmrope_eval.record.schema import FORMAT
 from mmrope_eval.steps import training_run, training_step
-from mmrope_eval.suite import results
 from mmrope_eval.suite.execute import Cell, Timings
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.registry import TaskSpec, project_dir
@@ -41,7 +41,7 @@ def scores_file(cell: Cell, entry: Mapping[str, Any], failed_tasks: Mapping[str,
     """scores.json: nothing in it depends on the time or the machine's speed."""
     failed = {"failed_tasks": dict(failed_tasks)} if failed_tasks else {}
     return {
-        "format": results.FORMAT,
+        "format": FORMAT,
         "label": cell.label,
         "checkpoint": {
             "path": str(cell.checkpoint.path),
@@ -61,7 +61,7 @@ def manifest(
 ) -> dict[str, Any]:
     """manifest.json: how the run was made, for whoever wants to make it again."""
     return {
-        "format": results.FORMAT,
+        "format": FORMAT,
         "command": list(config.command),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {**versions(), "lmms-eval": _first_version(["lmms-eval"]), "python": platform.python_version()},

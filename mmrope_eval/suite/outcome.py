@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.engine.types import Failure, Response
+from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES
+from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.suite import results
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.results import Scored
@@ -29,28 +31,24 @@ def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[Scored]
 def write_cell(folder: Path, scores: Mapping[str, Any], scored: Mapping[str, Sequence[Scored]]) -> None:
     """Write samples/<task>.jsonl, failures.jsonl (only when there are failures) and last scores.json."""
     for name, rows in scored.items():
-        results.write_lines(folder / "samples" / f"{name}.jsonl", (one.row() for one in rows))
+        write_lines(folder / SAMPLES / f"{name}.jsonl", (one.row() for one in rows))
     failures = [failure_line(one) for rows in scored.values() for one in rows if isinstance(one.result, Failure)]
     if failures:
-        results.write_lines(folder / "failures.jsonl", failures)
+        write_lines(folder / "failures.jsonl", failures)
     else:
         (folder / "failures.jsonl").unlink(missing_ok=True)
     (folder / FAILED_ROW).unlink(missing_ok=True)
-    results.write_json(folder / "scores.json", scores)
-
-
-FAILED_ROW = "failed.json"
-"""In the folder of a row that could not be evaluated."""
+    write_json(folder / SCORES, scores)
 
 
 def write_failed_row(folder: Path, cause: str, error: BaseException | None = None) -> None:
     """Say in a row's folder that it failed. Scores of an earlier run are set aside: they are not this checkpoint's."""
     folder.mkdir(parents=True, exist_ok=True)
     trace = traceback.format_exception(error) if error is not None else []
-    for name in ("scores.json", "manifest.json"):
+    for name in (SCORES, MANIFEST):
         if (folder / name).is_file():
             (folder / name).replace(folder / f"earlier-{name}")
-    results.write_json(folder / FAILED_ROW, {"cause": cause, "traceback": "".join(trace).splitlines()})
+    write_json(folder / FAILED_ROW, {"cause": cause, "traceback": "".join(trace).splitlines()})
 
 
 def failure_line(one: Scored) -> dict[str, Any]:

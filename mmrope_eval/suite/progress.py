@@ -6,6 +6,9 @@ import sys
 import time
 from typing import Any, Self, TextIO
 
+from mmrope_eval.console import say
+from mmrope_eval.words import visible
+
 
 class Progress:
     """Counts samples of one cell on stderr. Use as a context manager."""
@@ -29,11 +32,11 @@ class Progress:
         from rich.progress import Progress as Bar
 
         self._bar = Bar(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=Console(file=self._stream), speed_estimate_period=60,
         )
-        self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, rate="")
+        self._task = self._bar.add_task(visible(self.label), total=self.total, completed=self.done, rate="")
 
     def advance(self, *, failed: bool = False) -> None:
         """One more sample has its outcome."""
@@ -55,7 +58,7 @@ class Progress:
         self._spoke = time.monotonic()
         left = (self.total - self.done) / self._rate() if self.done > self._at_start else float("nan")
         eta = f", {clock(left)} left" if self.done < self.total else ""
-        print(f"{self.label}: {self.done}/{self.total}, {self._rate_text()}{eta}", file=self._stream, flush=True)
+        say(f"{self.label}: {self.done}/{self.total}, {self._rate_text()}{eta}", file=self._stream, flush=True)
 
     def __enter__(self) -> Self:
         if self._bar is not None:

@@ -9,15 +9,20 @@ run's scores alone.
 from __future__ import annotations
 
 import argparse
-import json
+import dataclasses
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmrope_eval.console import say
 from mmrope_eval.data.choice_of_rows import recorded_limit
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.cell import check_samples, read_head
+from mmrope_eval.record.read import shown
+from mmrope_eval.record.schema import MANIFEST, STORE
+from mmrope_eval.record.write import write_manifest
 from mmrope_eval.suite import outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import with_limits
 from mmrope_eval.suite.manifest import task_counts
@@ -28,7 +33,7 @@ from mmrope_eval.suite.registry import Family, Registry, open_registry
 from mmrope_eval.suite.side_by_side import Second
 from mmrope_eval.suite.store import ResponseStore, run_lock
 
-STORE, MANIFEST = "responses.sqlite", "manifest.json"
+NEEDED_AGAIN = "run the same command once more, which asks nothing again and writes it"
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,14 @@ class StoredRun:
 
     @property
     def family(self) -> Family:
-        """How the checkpoint was asked."""
-        return Family(**self.manifest["family"])
+        """How the checkpoint was asked. UserError where the manifest does not say all of it."""
+        told = self.manifest["family"]
+        known = {one.name: told.get(one.name) for one in dataclasses.fields(Family)}
+        for name, value in known.items():
+            if not isinstance(value, str) and not (name == "system" and value is None):
+                raise UserError(f"{self.folder / MANIFEST}: family.{name} is {shown(value)}, not a text; "
+                                f"{NEEDED_AGAIN}.")
+        return Family(**known)
 
     @property
     def answer_limits(self) -> dict[str, int]:
@@ -57,7 +68,7 @@ class StoredRun:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, 1 when samples had failed or the other harness' scoring failed."""
     second = side_by_side.second_of(args.scorer)
-    runs = [replace(run, tasks_dirs=tuple(args.tasks_dir)) for run in find_runs(args.run)]
+    runs = [replace(run, tasks_dirs=tuple(args.tasks_dir)) for run in find_runs(args.run, apart=args.output is not None)]
     data_root: Path | None = args.data_root
     targets = {run.folder: target(run, args.run, args.output) for run in runs}
     with run_lock(args.output or args.run):
@@ -71,41 +82,39 @@ def target(run: StoredRun, root: Path, output: Path | None) -> Path:
     return run.folder if output is None else output / run.folder.relative_to(root)
 
 
-def find_runs(folder: Path) -> list[StoredRun]:
+def find_runs(folder: Path, *, apart: bool = False) -> list[StoredRun]:
     """The run in a folder, or the runs in its subfolders. UserError when there is none, or one cannot be read."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the --output of a run.")
     folders = [folder] if (folder / STORE).is_file() else sorted(path.parent for path in folder.glob(f"**/{STORE}"))
     if not folders:
         raise UserError(f"{folder} holds no {STORE}; name the --output of a run.")
-    return [read_run(path) for path in folders]
+    return [read_run(path, apart=apart) for path in folders]
 
 
-def read_run(folder: Path) -> StoredRun:
-    """A finished run's records. UserError when one is missing, damaged, or of a version without what is needed."""
-    manifest, scores = (read_record(folder / name) for name in (MANIFEST, "scores.json"))
-    if "context" not in manifest or "seed" not in manifest:
-        raise UserError(f"{folder / MANIFEST} does not say what its responses depend on; run the same command once "
-                        "more, which asks nothing again and writes it.")
-    return StoredRun(folder, manifest, scores)
+def read_run(folder: Path, *, apart: bool = False) -> StoredRun:
+    """A finished run's records. UserError when one is missing, damaged, or of a version without what is needed, and
+    when its samples do not fit its scores: what they were is not overwritten.
 
-
-def read_record(path: Path) -> Mapping[str, Any]:
-    """A JSON object from a file; UserError when it is not one."""
+    `apart`: the new ones go elsewhere. Then samples that do not fit are only said, as the stored answers are enough.
+    """
+    cell = read_head(folder)
+    manifest = cell.stored_manifest.raw
+    if any(manifest.get(name) is None for name in ("context", "seed", "family", "tasks")):
+        raise UserError(f"{folder / MANIFEST} does not say what its responses depend on; {NEEDED_AGAIN}.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: the run did not finish; start its command again.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); start the run's command again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a record of a run; start the run's command again.")
-    return content
+        for task in cell.scores.tasks:
+            check_samples(cell, task)
+    except UserError as error:
+        if not apart:
+            raise
+        say(f"mmrope-eval: {error} The new ones are made from the stored answers alone.", file=sys.stderr)
+    return StoredRun(folder, manifest, cell.stored_scores.raw)
 
 
 def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
     """The questions of a run, planned again. UserError when a task or its data are gone."""
-    recorded = run.manifest["data_root"]
+    recorded = run.manifest.get("data_root")
     root = data_root or (Path(recorded) if recorded is not None else None)
     if root is not None and not root.is_dir():
         raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
@@ -164,14 +173,15 @@ def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Map
         scored = outcome.score_cell(plans, stored_outcomes(run, plans))
         entry = outcome.entries(plans, scored)
         folder = targets[run.folder]
-        outcome.write_cell(folder, {**run.scores, "tasks": entry}, scored)
+        anew = {**run.scores, "tasks": entry}
+        outcome.write_cell(folder, anew, scored)
         tasks = {name: {**run.manifest["tasks"][name], **task_counts(entry[name])} for name in plans}
-        results.write_json(folder / MANIFEST, {**run.manifest, "tasks": tasks})
+        write_manifest(folder, {**run.manifest, "tasks": tasks}, anew)
         rows[label(run, rows)] = entry
-        print(f"{run.folder}: {changes(run.scores['tasks'], entry)}; wrote {folder}/scores.json", file=sys.stderr)
-    print(results.table(rows))
+        say(f"{run.folder}: {changes(run.scores['tasks'], entry)}; wrote {folder}/scores.json", file=sys.stderr)
+    say(results.table(rows))
     for line in results.remarks(rows):
-        print(line)
+        say(line)
     return 1 if any(task["n_failed"] for tasks in rows.values() for task in tasks.values()) else 0
 
 
@@ -198,8 +208,8 @@ def compare_runs(
         entry = outcome.entries(plans, scored)
         found = [side_by_side.compare_task(second, plan, scored[name], entry[name]) for name, plan in plans.items()]
         side_by_side.write(targets[run.folder], second, found)
-        print(f"\n{run.scores['label']}: ours and {second.title}'s, from the same responses")
-        print(side_by_side.table(second, found))
-        print(f"samples that differ: {targets[run.folder]}/samples_{second.key}")
+        say(f"\n{run.label}: ours and {second.title}'s, from the same responses")
+        say(side_by_side.table(second, found))
+        say(f"samples that differ: {targets[run.folder]}/samples_{second.key}")
         code = max(code, int(any(one.broken for one in found)))
     return code

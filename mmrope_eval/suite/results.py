@@ -1,26 +1,22 @@
-"""From stored responses to scores, and the files that hold them. Identical runs write identical scores and samples."""
+"""From stored responses to scores. Identical runs write identical scores and samples."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mmrope_eval.engine.types import Failure, Response
+from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.suite import scorers, scoring
-from mmrope_eval.suite.aggregate import AGGREGATES, Item
 from mmrope_eval.suite.guessing import chance_level
 from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.reasoning import whole_turn
 from mmrope_eval.suite.registry import Family, TaskSpec
 from mmrope_eval.unread import MARK, WARNING, remedy, too_many
 
-FORMAT = 1
 TASKS_ACROSS = 10
 NAMED = 8
 
@@ -147,27 +143,6 @@ def full_size(spec: TaskSpec) -> int | None:
 def percent(value: float) -> float | None:
     """A share as a percentage, rounded so that the order of summation cannot show; None for not-a-number."""
     return None if math.isnan(value) else round(100 * value, 9)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON lines whole or not at all."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: first beside its place, then into it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:

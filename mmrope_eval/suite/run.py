@@ -12,9 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from mmrope_eval.console import say
 from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.run import EngineDiedError
 from mmrope_eval.engine.types import Failure
+from mmrope_eval.record.write import write_manifest
 from mmrope_eval.suite import outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.suite.cells import FailedRow, make_cells
@@ -37,6 +39,7 @@ from mmrope_eval.suite.progress import Progress
 from mmrope_eval.suite.registry import TaskSpec, open_registry
 from mmrope_eval.suite.rescore import compare_runs, read_run
 from mmrope_eval.suite.store import ResponseStore, run_lock
+from mmrope_eval.words import visible
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -67,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         result = run(config_from_args(args))
     except TooManyFailuresError as stop:
-        print(
+        say(
             f"mmrope-eval: stopped: {stop} The same command continues; failed samples are tried twice in all.",
             file=sys.stderr,
         )
@@ -83,29 +86,29 @@ def main(args: argparse.Namespace) -> int:
 
 def report(result: RunResult) -> None:
     """Print the table, what must be known about it, and where the files are."""
-    print()
+    say()
     if result.rows:
         shown = {label: result.rows.get(label, {}) for label in result.folders}
-        print(
+        say(
             results.table(
                 {f"{label} (failed)" if label in result.broken else label: row for label, row in shown.items()}
             )
         )
     for label, cause in result.broken.items():
-        print(f"{label} failed: {cause}")
+        say(f"{label} failed: {cause}")
     for task, cause in result.failed_tasks.items():
-        print(f"{task} was not asked: {cause}")
+        say(f"{task} was not asked: {cause}")
     finished = [folder for label, folder in result.folders.items() if label in result.rows]
     for line in (
         *results.remarks(result.rows),
         *(cause for folder in finished for cause in causes(folder)),
         *result.notes,
     ):
-        print(line)
-    print()
+        say(line)
+    say()
     folders = list(result.folders.values())
     where = folders[0] if len(folders) == 1 else folders[0].parent / "ROW"
-    print(f"scores.json, samples/, responses.sqlite and manifest.json: {where}")
+    say(f"scores.json, samples/, responses.sqlite and manifest.json: {where}")
 
 
 def causes(folder: Path) -> list[str]:
@@ -115,9 +118,9 @@ def causes(folder: Path) -> list[str]:
     counts: collections.Counter[str] = collections.Counter()
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         failure = json.loads(line)
-        cause = without_path(failure["cause"])
+        cause = visible(without_path(failure["cause"]))
         counts[cause] += 1
-        first.setdefault(cause, failure["id"])
+        first.setdefault(cause, visible(failure["id"]))
     shown = [f"  {n} x {first[cause]}: {cause}" for cause, n in counts.most_common(SHOWN_CAUSES)]
     return [*shown, f"  all {counts.total()} in {path}"] if shown else []
 
@@ -148,9 +151,9 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
             broken[row.label] = _failed(row)
         plans = Plans(specs, config.data_root, config.limit, config.seed)
         for number, (cell, (own, remarks)) in enumerate(zip(rows.cells, limits, strict=True), 1):
-            print(f"[{number}/{len(rows.cells)}] {cell.label}: {announcement(cell)}", file=sys.stderr)
+            say(f"[{number}/{len(rows.cells)}] {cell.label}: {announcement(cell)}", file=sys.stderr)
             for remark in (*remarks, *warnings(cell.thinking, specs, given)):
-                print(f"{cell.label}: {remark}", file=sys.stderr)
+                say(f"{cell.label}: {remark}", file=sys.stderr)
             try:
                 planned = with_limits(plans.of(cell.family), own)
                 for task, cause in plans.failed.items():
@@ -195,7 +198,7 @@ def notes(cells: Sequence[Cell]) -> tuple[str, ...]:
 def _failed(row: FailedRow, error: BaseException | None = None) -> str:
     """Write and print what befell a row; its cause."""
     outcome.write_failed_row(row.folder, row.cause, error)
-    print(f"{row.label} failed: {row.cause}", file=sys.stderr)
+    say(f"{row.label} failed: {row.cause}", file=sys.stderr)
     return row.cause
 
 
@@ -219,7 +222,7 @@ def run_cell(
         if work.pending:
             asked = {sample.task for sample in work.pending}
             for sentence in check_before_run(plan for name, plan in plans.items() if name in asked):
-                print(sentence, file=sys.stderr)
+                say(sentence, file=sys.stderr)
             with Progress(cell.label, len(work.keys), done) as progress:
                 Asking(cell, plans, store, work, progress, config.max_failures, timings).run(holder)
         kept = store.get((key, sample) for sample, key in work.keys.items())
@@ -229,8 +232,9 @@ def run_cell(
         raise RuntimeError(f"{len(lost)} samples came back with neither answer nor failure, the first is {lost[0]}")
     scored = outcome.score_cell(plans, outcomes)
     entry = outcome.entries(plans, scored)
-    outcome.write_cell(cell.folder, scores_file(cell, entry, failed_tasks), scored)
-    results.write_json(cell.folder / "manifest.json", manifest(config, cell, plans, entry, timings))
+    scores = scores_file(cell, entry, failed_tasks)
+    outcome.write_cell(cell.folder, scores, scored)
+    write_manifest(cell.folder, manifest(config, cell, plans, entry, timings), scores)
     return entry, sum(isinstance(result, Failure) for result in outcomes.values()), len(work.pending)
 
 

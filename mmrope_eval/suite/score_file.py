@@ -25,16 +25,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from mmrope_eval.errors import UserError
+from mmrope_eval.console import say, write_file
+from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.models.families import DEFAULT_FAMILY
+from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.suite import results, scorers, side_by_side
-from mmrope_eval.suite.aggregate import AGGREGATES, Item
 from mmrope_eval.suite.protocol import SampleError, build_target
 from mmrope_eval.suite.reasoning import whole_turn
 from mmrope_eval.suite.registry import Family, TaskSpec, open_registry
@@ -42,8 +44,15 @@ from mmrope_eval.suite.scoring import Score
 from mmrope_eval.suite.second import SecondError, SecondResult
 from mmrope_eval.suite.side_by_side import Second
 from mmrope_eval.unread import MARK, WARNING, too_many
+from mmrope_eval.words import shortened, visible
 
 Size = tuple[float, float]
+
+
+CAUSE: Final = 150
+"""Characters of a cause at most: a line may hold megabytes, of which a message needs none."""
+MESSAGE: Final = 200
+"""Characters of an error line at most."""
 
 
 class LineError(Exception):
@@ -72,10 +81,21 @@ class Line:
 
 @dataclass(frozen=True)
 class BadLine:
-    """One line that cannot be scored, and why."""
+    """One line that cannot be scored, and why, in at most CAUSE characters."""
 
     number: int
     cause: str
+
+    @classmethod
+    def of(cls, number: int, cause: str) -> BadLine:
+        """With the cause cut to size."""
+        return cls(number, shortened(cause, CAUSE))
+
+    def message(self, path: Path) -> str:
+        """The line for the terminal; of a long path the end is shown."""
+        head, place = "mmrope-eval: error: ", visible(f"{path}, line {self.number}: ")
+        room = MESSAGE - len(head) - len(self.cause)
+        return head + (place if len(place) <= room else f"...{place[-(room - 3):]}") + self.cause
 
     def row(self) -> dict[str, Any]:
         """The line of the output: nothing is lost, every input line has one."""
@@ -83,7 +103,7 @@ class BadLine:
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command: exit code 0, 1 when there is no other number that was asked for, 2 when lines could not be used."""
+    """The command: exit code 0, or 1 when lines could not be used or there is no other number that was asked for."""
     second = side_by_side.second_of(args.scorer)
     spec, family = task_and_family(args.task, args.prompts, args.coordinates, args.tasks_dir)
     found = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
@@ -92,10 +112,10 @@ def main(args: argparse.Namespace) -> int:
     theirs, problem = second_numbers(second, spec, good) if second is not None else (None, None)
     write(args.output, output_rows(spec, found, second, theirs))
     for text in (*summary(spec, good, bad), *second_summary(second, spec, good, theirs, problem)):
-        print(text, file=sys.stderr)
+        say(text, file=sys.stderr)
     for line in bad:
-        print(f"mmrope-eval: error: {args.file}, line {line.number}: {line.cause}", file=sys.stderr)
-    return 2 if bad else int(problem is not None)
+        say(line.message(args.file), file=sys.stderr)
+    return int(bool(bad) or problem is not None)
 
 
 def task_and_family(
@@ -140,18 +160,29 @@ def score_line(
         turn = None if response is None else whole_turn(response, thought_open=in_thought(entry, thought_open))
         score = scorers.score_failure(spec.scorer, target) if turn is None else (
             scorers.SCORERS[spec.scorer](turn, target))
+        line = Line(number, entry.get("id"), doc, response, target, assumed, score)
+        json_line(line.row())  # numbers that JSON does not have would end the command when all is scored
     except (LineError, SampleError) as error:
-        return BadLine(number, str(error))
+        return BadLine.of(number, str(error))
     except Exception as error:  # noqa: BLE001 - fields of the wrong type may raise anything in expressions and scorers
-        text_of = " ".join(str(error).split())[:300]
-        return BadLine(number, f"its doc does not fit task {spec.name} ({type(error).__name__}: {text_of}).")
-    return Line(number, entry.get("id"), doc, response, target, assumed, score)
+        return BadLine.of(number, f"its doc does not fit task {spec.name} ({sentence(error)}).")
+    return line
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """One line of the output. ValueError for a number that is not finite.
+
+    Half of a surrogate pair, which no encoding takes, becomes JSON's own escape when the line is written.
+    """
+    return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
 def parse(text: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None]:
     """(whole object, doc, response) of a line; LineError when it is not of that form."""
     try:
-        entry = json.loads(text, parse_constant=no_constant)
+        entry = json.loads(text, parse_constant=no_constant, parse_float=finite)
+    except RecursionError as error:
+        raise LineError("it is not JSON that can be read (its brackets are nested too deeply).") from error
     except ValueError as error:
         raise LineError(f"it is not JSON ({error}).") from error
     if not isinstance(entry, Mapping):
@@ -172,6 +203,14 @@ def in_thought(entry: Mapping[str, Any], otherwise: bool) -> bool:
     if not isinstance(found, bool):
         raise LineError("its `thought_open` is neither true nor false.")
     return found
+
+
+def finite(text: str) -> float:
+    """A number; ValueError for one that is too large to be any (1e999)."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large for a number")
+    return value
 
 
 def no_constant(name: str) -> None:
@@ -273,11 +312,12 @@ def output_rows(
 
 def write(output: Path | None, rows: Iterator[Mapping[str, Any]]) -> None:
     """To a file, whole or not at all, or to the standard output."""
+    lines = map(json_line, rows)
     if output is not None:
-        results.write_lines(output, rows)
+        write_file(output, "".join(f"{line}\n" for line in lines))
         return
-    for row in rows:
-        print(json.dumps(row, ensure_ascii=False, allow_nan=False))
+    for line in lines:
+        say(line)
 
 
 def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Iterator[str]:

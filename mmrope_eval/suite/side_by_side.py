@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.engine.types import Response
-from mmrope_eval.suite import results
+from mmrope_eval.record.schema import FORMAT
+from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.results import Scored
 from mmrope_eval.suite.second import SecondError, SecondItem, SecondResult
@@ -175,8 +176,8 @@ def write(folder: Path, second: Second, comparisons: Iterable[Comparison]) -> No
     for one in comparisons:
         entries[one.task] = one.entry()
         if one.theirs is not None:
-            results.write_lines(folder / f"samples_{second.key}" / f"{one.task}.jsonl", one.lines)
-    results.write_json(folder / f"scores_{second.key}.json", {"format": results.FORMAT, "tasks": entries})
+            write_lines(folder / f"samples_{second.key}" / f"{one.task}.jsonl", one.lines)
+    write_json(folder / f"scores_{second.key}.json", {"format": FORMAT, "tasks": entries})
 
 
 def table(second: Second, comparisons: Iterable[Comparison]) -> str:

@@ -16,10 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mmrope_eval.console import say
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.run import EngineDiedError
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import results
+from mmrope_eval.record.schema import FORMAT, SWEEP
+from mmrope_eval.record.seal import sealed
+from mmrope_eval.record.write import write_json
 from mmrope_eval.suite.answer_limits import described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.suite.cells import make_cells, response_context
 from mmrope_eval.suite.execute import Cell
@@ -56,8 +59,6 @@ from mmrope_eval.suite.sweep_engine import (
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
 
-FORMAT = 1
-RECORD = "sweep.json"
 NEEDLE = "needle"
 
 
@@ -132,11 +133,11 @@ class Sweep:
                           self.registry)  # fmt: skip
         cells = rows.cells
         for row in rows.failed:
-            print(f"{row.label} failed: {row.cause}", file=sys.stderr)
+            say(f"{row.label} failed: {row.cause}", file=sys.stderr)
         for cell in cells:
             for remark in (described(cell.thinking), *warnings(cell.thinking, self.tasks, given)):
                 if remark is not None:
-                    print(f"{cell.label}: {remark}", file=sys.stderr)
+                    say(f"{cell.label}: {remark}", file=sys.stderr)
         self.failed += len(rows.failed)
         with run_lock(self.run.output), SweepHolder(_never, begin=self.begin) as holder:
             plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
@@ -149,7 +150,7 @@ class Sweep:
             for cell, found in zip(cells, budgets, strict=True):
                 for spec in self.tasks:
                     self.lengths(cell, spec, {c: found[spec.name, c] for c in self.config.contexts}, plans, holder)
-        return self.run.output / RECORD
+        return self.run.output / SWEEP
 
     def limits(self, base: Cell) -> dict[str, int]:
         """A row's answer limits that are not the tasks' own; answers come on top of the context."""
@@ -239,7 +240,7 @@ class Sweep:
         except NoRoomError as error:
             return {"status": "no room", "cause": str(error)}
         holder.wanted = point.config.options
-        print(f"{point.cell.label}: {point.budget.frames} frames, factor {point.cell.variant.scaling.factor:g}",
+        say(f"{point.cell.label}: {point.budget.frames} frames, factor {point.cell.variant.scaling.factor:g}",
               file=sys.stderr)  # fmt: skip
         try:
             limited = with_limits({point.task.name: plan}, self.limits(point.cell))
@@ -284,7 +285,7 @@ class Sweep:
                   "limit": str(self.run.limit) if self.run.limit is not None else None,
                   "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
         content = {"format": FORMAT, "command": list(self.run.command), **config, "points": self.points_done}
-        results.write_json(self.run.output / RECORD, content)
+        write_json(self.run.output / SWEEP, sealed(content, SWEEP, {}))
 
 
 class NoRoomError(Exception):

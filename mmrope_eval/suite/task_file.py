@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from mmrope_eval.engine.types import Generation
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.aggregate import AGGREGATES, GROUPED
 from mmrope_eval.suite import task_keys
-from mmrope_eval.suite.aggregate import AGGREGATES, GROUPED
 from mmrope_eval.suite.protocol import template_problem
 from mmrope_eval.suite.scorers import METRICS, SCORERS, TARGETS
 from mmrope_eval.suite.stock import STOCK

@@ -14,8 +14,8 @@ from mmrope_eval.demo.training.precision import fast_dtype
 from mmrope_eval.demo.training.recipe import CONTEXT, Recipe
 from mmrope_eval.demo.training.stages import School
 from mmrope_eval.demo.training.start import START, write_start
+from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.reference import ReferenceModel
-from mmrope_eval.suite.results import write_json, write_lines
 
 MANIFEST = "manifest.json"
 ABOUT = "training.json"

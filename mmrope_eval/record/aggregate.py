@@ -12,7 +12,23 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from mmrope_eval.suite.metrics import mean, standard_error
+
+def mean(values: Iterable[float | None]) -> float:
+    """The mean over the samples the metric applies to, whatever their order; not a number when there are none."""
+    present = [value for value in values if value is not None]
+    return math.fsum(present) / len(present) if present else math.nan
+
+
+def standard_error(values: Iterable[float | None]) -> float:
+    """Standard error of the mean (sample standard deviation over root n); not a number below two samples."""
+    present = [value for value in values if value is not None]
+    if len(present) < 2:
+        return math.nan
+    centre = mean(present)
+    return math.sqrt(math.fsum((value - centre) ** 2 for value in present) / (len(present) - 1) / len(present))
+
+
+# --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

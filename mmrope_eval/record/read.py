@@ -1,0 +1,125 @@
+"""Records from disk: typed, or one sentence that names the file and the field."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, Generic, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.record.schema import FORMAT, SAMPLES, Record, SampleLine
+from mmrope_eval.words import shortened
+
+AGAIN: Final = "start the run's command again"
+ANEW: Final = f"{AGAIN}, or make new ones with mmrope-eval rescore RUN --output NEW"
+"""What to do about samples; neither asks anything twice."""
+PACKED: Final = ".gz"
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Stored(Generic[R]):
+    """A record, and the JSON object that it was read from, with the keys that this version does not know."""
+
+    path: Path
+    record: R
+    raw: dict[str, Any]
+
+
+def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
+    """A record from a file. UserError when it is missing, cannot be read, is newer or is not what it should be."""
+    content = read_bytes(path, remedy)
+    try:
+        raw = from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({shortened(str(error), 100)}); {remedy}.") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} is not {Record.kind}; {remedy}.")
+    refuse_newer(path, raw, kind, remedy)
+    try:
+        return Stored(path, kind.model_validate_json(content), raw)
+    except ValidationError as error:
+        raise UserError(f"{path} is not {kind.kind} ({problem(error)}); {remedy}.") from error
+
+
+def read_bytes(path: Path, remedy: str = AGAIN) -> bytes:
+    """A file's content. UserError when there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: the run did not finish; {remedy}.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); {remedy}.") from error
+
+
+def refuse_newer(path: Path, raw: dict[str, Any], kind: type[Record], remedy: str) -> None:
+    """UserError for a format that this version does not know. The first ones had no `format`."""
+    found = raw.get("format", FORMAT)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise UserError(f"{path} is not {kind.kind} (format: {shown(found)} is no version of a format); {remedy}.")
+    if found > FORMAT:
+        raise UserError(f"{path} has format {shown(found)}, and this mmrope-eval reads records up to format {FORMAT}; "
+                        "update mmrope-eval.")
+
+
+def problem(error: ValidationError) -> str:
+    """The first thing that is wrong, with the field it is in."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(shortened(str(part), 60) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    text = shortened(first["msg"].removeprefix("Value error, "), 160)
+    if first["type"] != "json_invalid" and not isinstance(first["input"], dict):
+        text = f"{text}, not {shown(first['input'])}"
+    return f"{where}: {text}" if where else text
+
+
+def shown(value: Any) -> str:
+    """A value out of a record, short and visible."""
+    if isinstance(value, dict | list | tuple):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and abs(value) >= 10**20:  # Python refuses to write out very long ones
+        return "a number that large"
+    return shortened(repr(value) if isinstance(value, str) else str(value), 60)
+
+
+# --------------------------------------------------------------------------------------------------------------
+
+
+def samples_path(folder: Path, task: str) -> Path:
+    """The file of a task's samples: as it was written, or packed with gzip."""
+    plain = folder / SAMPLES / f"{task}.jsonl"
+    packed = plain.with_name(f"{plain.name}{PACKED}")
+    return packed if not plain.exists() and packed.exists() else plain
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file of samples, unpacked, with their ends. UserError when it cannot be read."""
+    try:
+        with opened(path) as stream:
+            yield from stream
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; {ANEW}.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or shortened(str(error), 100)
+        raise UserError(f"{path} cannot be read ({reason}); {ANEW}.") from error
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The file, unpacked where it is packed."""
+    return gzip.open(path, "rb") if path.suffix == PACKED else path.open("rb")  # type: ignore[return-value]
+
+
+def read_sample(path: Path, number: int, line: bytes) -> SampleLine:
+    """One line of a file of samples. UserError names its number and the field that is wrong."""
+    try:
+        return SampleLine.model_validate_json(line)
+    except ValidationError as error:
+        raise UserError(f"{path} line {number} is damaged ({problem(error)}); {ANEW}.") from error

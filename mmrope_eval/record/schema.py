@@ -1,0 +1,263 @@
+"""The records of a run, as types: scores.json, manifest.json, a line of samples/<task>.jsonl, failed.json, sweep.json.
+
+Every number has its range and is finite. Keys that are not named here are ignored, so that a record may gain some
+within one format; what versions 0.2 and 0.3 did not write has a default. Names and causes are made visible when they
+are read (`words.visible`): whatever shows them later, they cannot act on a terminal.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from mmrope_eval.words import visible
+
+FORMAT: Final = 1
+"""Of all records; a newer one is refused by name."""
+SCORES: Final = "scores.json"
+MANIFEST: Final = "manifest.json"
+SAMPLES: Final = "samples"
+STORE: Final = "responses.sqlite"
+FAILED_ROW: Final = "failed.json"
+SWEEP: Final = "sweep.json"
+
+
+def _file_name(name: str) -> str:
+    """A task's name is a file's name too."""
+    if name.startswith(".") or "/" in name or "\\" in name or name != visible(name):
+        raise ValueError("Input should be the name of a task")
+    return name
+
+
+def _below(folder: str) -> str:
+    """A path that stays in the folder it starts from."""
+    path = PurePosixPath(folder)
+    if path.is_absolute() or ".." in path.parts or folder != visible(folder):
+        raise ValueError("Input should be a folder below the record's own")
+    return folder
+
+
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Version = Annotated[int, Field(ge=0, le=10**9)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Position = Annotated[float, Field(ge=-1e15, le=1e15)]
+Name = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(visible)]
+Words = Annotated[str, AfterValidator(visible)]
+Key = Annotated[str, Field(min_length=1, max_length=1024)]
+TaskName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_file_name)]
+Below = Annotated[str, Field(max_length=4096), AfterValidator(_below)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """A part of a record."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+    kind: ClassVar[str] = "a record of a run"
+    """What the file is, in messages."""
+
+
+class Value(Record):
+    """One metric of a task, 0 to 100; `n` samples (or other units) it applies to."""
+
+    value: Percent | None
+    stderr: Percent | None = None
+    n: Count
+
+
+class Part(Record):
+    """The mean of one group of a task's samples."""
+
+    value: Percent | None
+    n: Count
+
+
+class TaskScores(Record):
+    """A task's entry in scores.json."""
+
+    column: Name
+    category: Words | None = None
+    main: Key
+    metrics: dict[Key, Value]
+    average: Key | None = None
+    """Which of `record.aggregate.AGGREGATES` makes the numbers; None in records older than 0.2: `micro`."""
+    groups: dict[str, Part] = {}
+    chance: Percent | None = None
+    n: Count
+    expected: Count | None = None
+    n_failed: Count | None = None
+    n_truncated: Count | None = None
+    n_unparsed: Count | None = None
+    task_version: Version | None = None
+    scorer: Key | None = None
+    scorer_version: Version | None = None
+    data_fingerprint: Key | None = None
+    prompt_hash: Key | None = None
+
+    @model_validator(mode="after")
+    def _main_is_there(self) -> Self:
+        if self.main not in self.metrics:
+            raise ValueError("`main` should be one of its `metrics`")
+        return self
+
+
+class Checkpoint(Record):
+    """Which weights; `step` and `run` are absent before 0.3."""
+
+    path: Name
+    fingerprint: Key | None = None
+    step: Count | None = None
+    run: Name | None = None
+
+
+class VariantName(Record):
+    """Which variant."""
+
+    name: Name
+    fingerprint: Key | None = None
+    assumed: bool | None = None
+
+
+class Scores(Record):
+    """scores.json."""
+
+    kind: ClassVar[str] = "the scores of a run"
+
+    label: Words = ""
+    checkpoint: Checkpoint
+    variant: VariantName
+    coordinates: Key | None = None
+    prompts: Key | None = None
+    tasks: dict[TaskName, TaskScores]
+
+
+class VariantRecord(Record):
+    """The variant in manifest.json, with its whole definition, which `rope` reads."""
+
+    how: Words = ""
+    assumed: bool | None = None
+    fingerprint: Key | None = None
+    definition: dict[str, Any] | None = None
+
+
+class Generation(Record):
+    """How a task's answers were generated."""
+
+    max_tokens: Count | None = None
+
+
+class AskedTask(Record):
+    """A task's entry in manifest.json; what it repeats of scores.json is compared with it."""
+
+    generation: Generation | None = None
+    own_max_tokens: Count | None = None
+    """The answer limit of the task's file, where another one may have been given."""
+    n: Count | None = None
+    n_failed: Count | None = None
+    n_truncated: Count | None = None
+    n_unparsed: Count | None = None
+    data_fingerprint: Key | None = None
+    prompt_hash: Key | None = None
+    scorer_version: Version | None = None
+    task_version: Version | None = None
+
+
+class Manifest(Record):
+    """manifest.json: what the reports and `rescore` read of it."""
+
+    kind: ClassVar[str] = "the manifest of a run"
+
+    checkpoint: Checkpoint | None = None
+    variant: VariantRecord | None = None
+    family: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    limit: Count | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    data_root: str | None = None
+    tasks: dict[TaskName, AskedTask] | None = None
+    sha256: dict[str, Sha256] | None = None
+    """The seal, by file (see `record.seal`); None before 0.4."""
+
+
+class FailureCause(Record):
+    """Why a sample has no answer."""
+
+    stage: Words
+    cause: Words
+
+
+class Media(Record):
+    """One picture or video of a sample."""
+
+    fingerprint: Key
+
+
+class Positions(Record):
+    """Where a prompt's positions went."""
+
+    max_position: Position | None = None
+
+
+class SampleLine(Record):
+    """A line of samples/<task>.jsonl: what is needed to score and compare it. 0 to 1; None: does not apply."""
+
+    kind: ClassVar[str] = "a sample"
+
+    id: Key
+    scores: dict[Key, Share | None]
+    failure: FailureCause | None
+    truncated: bool
+    parsed: Any
+    prediction: str | None = None
+    target: dict[str, Any] | None = None
+    media: tuple[Media, ...] = ()
+    prompt_tokens: Count | None = None
+    positions: Positions | None = None
+
+
+class FailedRow(Record):
+    """failed.json."""
+
+    kind: ClassVar[str] = "the record of a row that failed"
+
+    cause: Words
+
+
+class SweepPoint(Record):
+    """One measurement of a sweep; further columns of sweep.csv are kept as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Name
+    variant: Name
+    scaling: Name
+    task: TaskName
+    column: Name
+    chance: Percent | None
+    context: Annotated[int, Field(ge=1, le=10**12)]
+    frames: Annotated[float, Field(ge=0, le=10**12)]
+    factor: Annotated[float, Field(gt=0, le=10**12)]
+    status: Name
+    cause: Words | None
+    folder: Below | None = None
+
+    @model_validator(mode="after")
+    def _done_is_somewhere(self) -> Self:
+        if self.status == "done" and self.folder is None:
+            raise ValueError("a point that is `done` should have a `folder`")
+        return self
+
+
+class SweepRecord(Record):
+    """sweep.json."""
+
+    kind: ClassVar[str] = "the record of a sweep"
+
+    title: Name
+    train_context: Annotated[int, Field(ge=1, le=10**12)]
+    points: tuple[SweepPoint, ...]
+    sha256: dict[str, Sha256] | None = None

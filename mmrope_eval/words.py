@@ -1,0 +1,30 @@
+"""Text from files and arguments, made fit for a line that a person reads. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_HIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What acts on a terminal or cannot be written: controls (escape sequences begin with one), marks that turn the
+direction of writing or break a line, halves of surrogate pairs."""
+_SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def visible(text: str, keep: str = "") -> str:
+    """The text with every character that acts instead of being read as its escape: a line's end as `\\n`.
+
+    Characters of `keep` stay. The escapes are JSON's, so JSON stays the JSON that it was.
+    """
+    def escape(found: re.Match[str]) -> str:
+        one = found[0]
+        return one if one in keep else _SHORT.get(one, f"\\u{ord(one):04x}")
+
+    return _HIDDEN.sub(escape, text)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text on one line, visible and cut to `most` characters; three dots stand for what was cut."""
+    # Cut first: nobody waits for escapes in a text of megabytes of which a line is shown.
+    line = visible(" ".join(text[: 8 * most].split()))
+    return line if len(line) <= most and len(text) <= 8 * most else f"{line[: most - 3]}..."
