@@ -2,14 +2,16 @@
 
     python scripts/demo_results.py [--n 96] [--output runs/demo-results] [--part tables sweep]
 
-Tables 2, 3 and 4 as markdown, LaTeX and, with intervals, CSV; the spread between training seeds; every checkpoint's
-scores; the extrapolation sweep. Answers are kept in --output: a second start asks nothing again.
+Every checkpoint's cell, packed, in results/demo/runs (of further training seeds in results/demo-seeds); from these
+tables 2, 3 and 4 as markdown, LaTeX and, with intervals, CSV, and the spread between seeds; the extrapolation sweep.
+Answers are kept in --output: a second start asks nothing again.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import gzip
 import json
 import shutil
 import sys
@@ -19,6 +21,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "checkpoints"
 RESULTS = ROOT / "results" / "demo"
+SEEDS = ROOT / "results" / "demo-seeds"
+"""Apart, so that `mmrope-eval table 2 results/demo` has one run a row."""
+KEPT = ("id", "scores", "parsed", "failure", "truncated", "prompt_tokens")
+"""What a packed line keeps as it is; of the target its group, of the media their fingerprints. No words."""
 PARTS = ("tables", "sweep")
 AVERAGES = ("Image", "Video", "Grounding", "Overall")
 SWEPT = ("vanilla", "mrope", "videorope", "mhrope", "mrope-i")
@@ -40,9 +46,9 @@ def main() -> int:
     code = 0
     for part in args.part:
         code = max(code, done[part](args.n, args.output))
-        for path in RESULTS.rglob("*"):
+        for path in [*RESULTS.glob("*.*"), *RESULTS.glob("sweep/*.csv")]:
             if path.suffix in (".json", ".csv", ".md", ".tex"):
-                path.write_text(path.read_text().replace(f"{ROOT}/", ""))  # a record is the same wherever it was made
+                path.write_text(anywhere(path.read_text()))
     return code
 
 
@@ -54,19 +60,49 @@ def tables(n: int, output: Path) -> int:
     names = sorted(path.parent.name for path in HOME.glob("*/config.json"))
     data = ensure_world(output / "world", n)
     result = run(demo_config(checkpoints(HOME, names), data, output / "results", None))
-    write_tables([folder for _, folder in sorted(result.folders.items())], n)
+    for place in (RESULTS / "runs", SEEDS):
+        shutil.rmtree(place, ignore_errors=True)
+    for folder in result.folders.values():
+        model = Path(json.loads((folder / "scores.json").read_text())["checkpoint"]["path"]).name
+        pack(folder, (SEEDS if "-seed" in model else RESULTS / "runs") / model)
+    write_tables(n)
     return 1 if result.failed else 0
 
 
-def write_tables(folders: list[Path], n: int) -> None:
-    """Tables, seed spread and scores of finished runs."""
+def anywhere(text: str) -> str:
+    """A record's text without the place of the checkout: it is the same wherever it was made."""
+    return text.replace(f"{ROOT}/", "")
+
+
+def pack(folder: Path, target: Path) -> None:
+    """A cell as `table`, `compare` and `check` read any: its records, and its samples without their words, packed."""
+    from mmrope_eval.record.write import write_json, write_manifest
+
+    scores, manifest = (json.loads(anywhere((folder / f"{name}.json").read_text())) for name in ("scores", "manifest"))
+    (target / "samples").mkdir(parents=True)
+    for task in scores["tasks"]:
+        lines = (folder / "samples" / f"{task}.jsonl").read_text(encoding="utf-8").split("\n")
+        text = "".join(json.dumps(slim(json.loads(line))) + "\n" for line in lines if line)
+        (target / "samples" / f"{task}.jsonl.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    write_json(target / "scores.json", scores)
+    write_manifest(target, manifest, scores)
+
+
+def slim(row: dict[str, Any]) -> dict[str, Any]:
+    """A sample's line with what makes and compares scores."""
+    target = row["target"] and {name: row["target"][name] for name in ("group",) if name in row["target"]}
+    media = [{"kind": facts["kind"], "fingerprint": facts["fingerprint"]} for facts in row["media"]]
+    return {**{name: row[name] for name in KEPT if name in row}, "target": target, "media": media}
+
+
+def write_tables(n: int) -> None:
+    """Tables and seed spread of the packed cells."""
     from mmrope_eval.report.definitions import load_definition
     from mmrope_eval.report.render import render
     from mmrope_eval.report.results import load_run
     from mmrope_eval.report.tables import Options, build
 
-    runs = {run.cells[0].model: run for run in map(load_run, folders)}
-    first = [run for model, run in runs.items() if "-seed" not in model]
+    first = [load_run(RESULTS)]
     for name, baseline in (("2", "vanilla"), ("3", "vanilla"), ("4", None)):
         for kind, ending, options in (
             ("markdown", "md", Options(baseline=baseline)),
@@ -75,17 +111,14 @@ def write_tables(folders: list[Path], n: int) -> None:
         ):
             table = build(load_definition(name), first, options)
             (RESULTS / f"table{name}.{ending}").write_text(render(table, kind).rstrip("\n") + "\n")
-    seeds = {model: build(load_definition("2"), [run], Options()) for model, run in runs.items()
-             if any(other.startswith(f"{model.partition('-seed')[0]}-seed") for other in runs)}  # fmt: skip
+    cells = sorted((cell for run in (*first, load_run(SEEDS)) for cell in run.cells), key=lambda cell: cell.model)
+    several = {cell.model.partition("-seed")[0] for cell in cells if "-seed" in cell.model}
+    seeds = {cell.model: build(load_definition("2"), [load_run(cell.path)], Options()) for cell in cells
+             if cell.model.partition("-seed")[0] in several}  # fmt: skip
     (RESULTS / "seeds.md").write_text(seed_table(seeds))
-    shutil.rmtree(RESULTS / "scores", ignore_errors=True)
-    (RESULTS / "scores").mkdir()
-    for model, run in runs.items():
-        shutil.copy(run.cells[0].path / "scores.json", RESULTS / "scores" / f"{model}.json")
-    about = json.loads((folders[0] / "manifest.json").read_text())
-    kept = {key: about[key] for key in ("versions", "policy", "media_policy", "data") if key in about}
-    (RESULTS / "about.json").write_text(json.dumps({"rows_a_column": n, **kept}, indent=2) + "\n")
-    print(f"{len(runs)} checkpoints: tables and scores in {RESULTS.relative_to(ROOT)}", file=sys.stderr)
+    about = {"rows_a_column": n, "versions": cells[0].manifest["versions"]}
+    (RESULTS / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+    print(f"{len(cells)} checkpoints: tables and cells in {RESULTS.relative_to(ROOT)}", file=sys.stderr)
 
 
 def seed_table(seeds: dict[str, Any]) -> str:

@@ -128,8 +128,8 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("mmrope_eval", "configs", "results", "tasks"):
-        # results/demo is the record of one run, of no use to an installation.
-        left_out = ("__pycache__", "demo") if name == "results" else ("__pycache__",)
+        # results/demo and results/demo-seeds are the record of one run, of no use to an installation.
+        left_out = ("__pycache__", "demo*") if name == "results" else ("__pycache__",)
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns(*left_out))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import IO, Any, Final, Generic, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SAMPLES, Record, SampleLine
@@ -37,7 +37,9 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
     """A record from a file. UserError when it is missing, cannot be read, is newer or is not what it should be."""
     content = read_bytes(path, remedy)
     try:
-        raw = from_json(content, allow_inf_nan=False)
+        raw = json.loads(content, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise UserError(f"{path} cannot be read (its brackets are nested too deeply); {remedy}.") from error
     except ValueError as error:
         raise UserError(f"{path} cannot be read ({shortened(str(error), 100)}); {remedy}.") from error
     if not isinstance(raw, dict):
@@ -47,6 +49,10 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
         return Stored(path, kind.model_validate_json(content), raw)
     except ValidationError as error:
         raise UserError(f"{path} is not {kind.kind} ({problem(error)}); {remedy}.") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def read_bytes(path: Path, remedy: str = AGAIN) -> bytes:

@@ -49,6 +49,7 @@ Words = Annotated[str, AfterValidator(visible)]
 Key = Annotated[str, Field(min_length=1, max_length=1024)]
 TaskName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_file_name)]
 Below = Annotated[str, Field(max_length=4096), AfterValidator(_below)]
+Limit = Annotated[str, Field(pattern="^(first:)?[0-9]{1,9}$")]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -175,7 +176,8 @@ class Manifest(Record):
     variant: VariantRecord | None = None
     family: dict[str, Any] | None = None
     context: dict[str, Any] | None = None
-    limit: Count | None = None
+    limit: Count | Limit | None = None
+    """A number is what versions up to 0.3 wrote."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     data_root: str | None = None
     tasks: dict[TaskName, AskedTask] | None = None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mmrope_eval.console import say
 from mmrope_eval.data import cache
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite.data import absence, fetch_command, media_folder, mirror_folder, missing_shards
@@ -150,7 +151,7 @@ def hub_bytes(spec: TaskSpec) -> int | None:
 def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
     """Print the plan; 0 when everything is here, else 1."""
     if as_json:
-        print(json.dumps({"datasets": [asdict(entry) for entry in entries]}, indent=2, ensure_ascii=False))
+        say(json.dumps({"datasets": [asdict(entry) for entry in entries]}, indent=2, ensure_ascii=False))
         return 0 if all(entry.present for entry in entries) else 1
     for entry in entries:
         here = size_text(entry.bytes_here or 0)
@@ -158,18 +159,18 @@ def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
         size = f", about {size_text(entry.bytes_on_hub)} to fetch" if entry.bytes_on_hub is not None else (
             ", size unknown (--sizes asks the hub)" if entry.commands else ", a folder of one's own")  # fmt: skip
         licence = entry.licence or "licence unknown"
-        print(f"# {entry.dataset}: {state}{'' if entry.present else size}; {', '.join(entry.tasks)}; {licence}")
+        say(f"# {entry.dataset}: {state}{'' if entry.present else size}; {', '.join(entry.tasks)}; {licence}")
         if entry.lacking:
-            print(f"#   {entry.lacking}")
+            say(f"#   {entry.lacking}")
         lead = "# " if entry.present else ""  # what is here needs no command, but may be wanted elsewhere
-        print("".join(f"{lead}{command}\n" for command in entry.commands))
+        say("".join(f"{lead}{command}\n" for command in entry.commands))
     missing = [entry for entry in entries if not entry.present]
     known = [entry.bytes_on_hub for entry in missing if entry.bytes_on_hub is not None]
     if missing:
         unknown = len(missing) - len(known)
         more = f", and {unknown} of unknown size" if unknown else ""
-        print(f"# to fetch: {len(missing)} data sets, about {size_text(sum(known))}{more}")
-    print("# A zip archive is also read as it is; each of its videos is then copied into the cache when it is asked.")
+        say(f"# to fetch: {len(missing)} data sets, about {size_text(sum(known))}{more}")
+    say("# A zip archive is also read as it is; each of its videos is then copied into the cache when it is asked.")
     return 1 if missing else 0
 
 
@@ -199,11 +200,11 @@ def print_prune(kinds: Sequence[str], days: float, dry_run: bool, as_json: bool)
         found = [
             {**asdict(kept), "folder": str(kept.folder), "bytes_before": before[kept.kind].bytes} for kept in removed
         ]
-        print(json.dumps({"dry_run": dry_run, "removed": found}, indent=2, ensure_ascii=False))
+        say(json.dumps({"dry_run": dry_run, "removed": found}, indent=2, ensure_ascii=False))
         return 0
     verb = "would free" if dry_run else "freed"
     for kept in removed:
         total = before[kept.kind]
-        print(f"{verb} {size_text(kept.bytes):>9} of {size_text(total.bytes):>9}  {kept.folder}  ({kept.what})")
-    print(f"{verb} {size_text(sum(kept.bytes for kept in removed))} in all")
+        say(f"{verb} {size_text(kept.bytes):>9} of {size_text(total.bytes):>9}  {kept.folder}  ({kept.what})")
+    say(f"{verb} {size_text(sum(kept.bytes for kept in removed))} in all")
     return 0

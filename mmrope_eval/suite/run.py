@@ -157,7 +157,7 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
             try:
                 planned = with_limits(plans.of(cell.family), own)
                 for task, cause in plans.failed.items():
-                    print(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
+                    say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
                 entry, bad, new = run_cell(config, cell, planned, holder, plans.failed)
             except (RowError, EngineDiedError) as error:
                 holder.close()
