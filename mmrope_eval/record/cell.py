@@ -75,9 +75,13 @@ def read_head(folder: Path) -> CellRecord:
 def check_heads(cell: CellRecord) -> None:
     """UserError where the two records are of different runs."""
     scores, manifest = cell.scores, cell.manifest
-    pairs = [("variant.fingerprint", scores.variant.fingerprint, manifest.variant and manifest.variant.fingerprint),
-             ("checkpoint.fingerprint", scores.checkpoint.fingerprint,
-              manifest.checkpoint and manifest.checkpoint.fingerprint)]
+    family, variant, checkpoint = manifest.family or {}, manifest.variant, manifest.checkpoint
+    definition = (variant.definition if variant else None) or {}
+    pairs = [("variant.fingerprint", scores.variant.fingerprint, variant and variant.fingerprint),
+             ("variant.name", scores.variant.name, definition.get("name")),
+             ("checkpoint.fingerprint", scores.checkpoint.fingerprint, checkpoint and checkpoint.fingerprint),
+             ("coordinates", scores.coordinates, family.get("coordinates")),
+             ("prompts", scores.prompts, family.get("prompts"))]
     for task, entry in scores.tasks.items():
         told = (manifest.tasks or {}).get(task)
         pairs += [(f"tasks.{task}.{name}", getattr(entry, name), getattr(told, name, None)) for name in REPEATED]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
     """A record from a file. UserError when it is missing, cannot be read, is newer or is not what it should be."""
     content = read_bytes(path, remedy)
     try:
-        raw = json.loads(content, parse_constant=_no_constant)
+        raw = json.loads(content, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError as error:
         raise UserError(f"{path} cannot be read (its brackets are nested too deeply); {remedy}.") from error
     except ValueError as error:
@@ -49,6 +50,13 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
         return Stored(path, kind.model_validate_json(content), raw)
     except ValidationError as error:
         raise UserError(f"{path} is not {kind.kind} ({problem(error)}); {remedy}.") from error
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large for a number")
+    return value
 
 
 def _no_constant(name: str) -> None:
@@ -82,6 +90,8 @@ def problem(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where} is missing"
     text = shortened(first["msg"].removeprefix("Value error, "), 160)
+    if first["type"] == "json_invalid" and "hex escape" in text:
+        text = f"half of a surrogate pair, which is no character: {text}"
     if first["type"] != "json_invalid" and not isinstance(first["input"], dict):
         text = f"{text}, not {shown(first['input'])}"
     return f"{where}: {text}" if where else text

@@ -20,8 +20,9 @@ import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.cell import CellRecord, read_cell
-from mmrope_eval.record.read import read_record
-from mmrope_eval.record.schema import FAILED_ROW, SCORES, STORE, FailedRow, SampleLine
+from mmrope_eval.record.read import AGAIN, read_record
+from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SCORES, STORE, FailedRow, SampleLine
+from mmrope_eval.rope import Variant, VariantError
 from mmrope_eval.steps import checkpoint_name, training_run, training_step
 
 SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
@@ -188,7 +189,20 @@ def load_run(path: str | Path) -> Run:
         raise UserError(f"{folder} holds a run that did not finish; start its command again.")
     if not found:
         raise UserError(f"{folder} holds no {SCORES}; name the --output of a run.")
-    return Run(folder, tuple(Cell(one, read_cell(one)) for one in found), stopped, failed)
+    return Run(folder, tuple(map(load_cell, found)), stopped, failed)
+
+
+def load_cell(folder: Path) -> Cell:
+    """One cell, checked. UserError where a file of it is damaged, or its variant is not the one it was run under."""
+    cell = Cell(folder, read_cell(folder))
+    try:
+        found = Variant.from_dict(cell.definition).fingerprint if cell.definition else None
+    except VariantError:  # of a later version: known by its fingerprint
+        found = None
+    if None not in (found, cell.variant_fingerprint) and found != cell.variant_fingerprint:
+        raise UserError(f"{folder / MANIFEST} is not of this run: its variant.definition does not have the fingerprint "
+                        f"that {SCORES} has; {AGAIN}.")
+    return cell
 
 
 def cell_folders(folder: Path, name: str) -> list[Path]:

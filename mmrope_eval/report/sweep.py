@@ -13,12 +13,11 @@ from tabulate import tabulate
 
 from mmrope_eval.console import write_file
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.cell import read_cell
 from mmrope_eval.record.read import read_record, shown
 from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
 from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.report.csv_text import csv_text
-from mmrope_eval.report.results import Cell, sample_rows
+from mmrope_eval.report.results import Cell, load_cell, sample_rows
 from mmrope_eval.unread import MARK, WARNING, remedy, too_many
 
 AGAIN: Final = "start the sweep's command again"
@@ -69,7 +68,7 @@ def cell_of(path: Path, point: SweepPoint) -> Cell | None:
     if point.status != "done" or point.folder is None:
         return None
     folder = path.parent / point.folder
-    cell = Cell(folder, read_cell(folder))
+    cell = load_cell(folder)
     if point.task not in cell.tasks:
         raise UserError(f"{path}: a point of {point.task} is said to be in {point.folder}, whose {SCORES} has "
                         f"{', '.join(cell.tasks) or 'no task'}; {AGAIN}.")

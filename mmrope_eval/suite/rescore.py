@@ -47,6 +47,11 @@ class StoredRun:
     """Where files of tasks are that have moved since."""
 
     @property
+    def label(self) -> str:
+        """What the run's row is called."""
+        return str(self.scores.get("label") or self.folder)
+
+    @property
     def family(self) -> Family:
         """How the checkpoint was asked. UserError where the manifest does not say all of it."""
         told = self.manifest["family"]
@@ -187,8 +192,7 @@ def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Map
 
 def label(run: StoredRun, taken: Iterable[str]) -> str:
     """The run's label, or its folder where another run has the same one."""
-    name = str(run.scores["label"])
-    return name if name not in taken else str(run.folder)
+    return run.label if run.label not in taken else str(run.folder)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
