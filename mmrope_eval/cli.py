@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from mmrope_eval import __version__, arguments, console, demo_arguments, model_arguments, report_arguments
 from mmrope_eval.environment import cache_at
@@ -87,6 +87,12 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             message = f"unknown command '{unknown[1]}'{suggestion(unknown[1], [c.name for c in COMMANDS])}"
         self.exit(2, f"{PROGRAM}: error: {message} (see {self.prog} --help)\n")
+
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse drops what a full disk does not take, and prints arguments with whatever is in them."""
+        if message:
+            console.say(message, file=file or sys.stderr, end="")
 
 
 def suggestion(word: str, choices: Sequence[str]) -> str:

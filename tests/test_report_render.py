@@ -10,12 +10,14 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
+from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.render import latex_escape, number, superscript
 
 VARIANTS = {"vanilla": 0.25, "mrope": 0.5, "hope": 0.5, "mhrope": 0.75, "mrope-i": 1.0}
@@ -162,10 +164,10 @@ def test_latex_is_sound(argv: tuple[str, ...], runs: Path, tmp_path: Path, capsy
         assert pdf.stat().st_size > 10_000
 
 
-def compiled(text: str, folder: Path) -> Path:
+def compiled(text: str, folder: Path, program: str = "pdflatex") -> Path:
     """The document compiled; no warning of a line that leaves the page."""
-    (folder / "table.tex").write_text(text)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    (folder / "table.tex").write_text(text, encoding="utf-8")
+    command = [program, "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull \\hbox" not in done.stdout
@@ -195,8 +197,60 @@ def test_numbers(value: float, sign: bool, text: str) -> None:
     assert number(value, sign=sign) == text
 
 
+@pytest.mark.parametrize(("value", "cell"), [
+    ("=1+1", "'=1+1"), ("+3d", "'+3d"), ("-x", "'-x"), ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", r"\t=1"), ("\r=1", r"\r=1"),
+    ("mrope-i", "mrope-i"), ("", ""), ("a=b", "a=b"), (-1.5, "-1.5"), (-3, "-3"), (None, ""),
+])
+def test_no_cell_of_csv_begins_a_formula(value: Any, cell: str) -> None:
+    text = csv_text(pd.DataFrame({"a": [value], "=b": [1.25]}))
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["a", "'=b"], [cell, "1.25"]]
+
+
+def test_rows_that_would_be_formulas_are_guarded_in_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_cell(tmp_path / "a", "+3d", {"chartqa": [1, 0]}, model="=cmd/checkpoint-1")
+    text = table(tmp_path, capsys, "3", "--partial", "--format", "csv")
+    found = {row["row"]: row for row in csv.DictReader(io.StringIO(text)) if row["models"]}
+    assert set(found) == {"'+3d"} and found["'+3d"]["variants"] == "'+3d"
+    assert cli.main(["steps", str(tmp_path), "--columns", "chartqa", "--format", "csv"]) == 0
+    assert not re.search(r"(^|,)[=+@-](?![0-9.]+(,|$))", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_marks_are_letters() -> None:
     assert superscript("a,z") == "ᵃ,ᶻ"
+
+
+LETTERS = {
+    "latin": (("ünïé ß œ č", "Ärger — “x”", "a_b&c"), ""),
+    "greek": (("λ-rope", "b", "c"), "λ"),
+    "chinese": (("模型", "にほん", "한국"), "模型にほん한국"),
+    "beyond T1": (("«þ»", "b", "c"), "«þ»"),
+    "mathematics": (("𝛼-rope", "b ≤ 2", "c"), "𝛼≤"),
+}
+
+
+@pytest.mark.parametrize("name", LETTERS)
+def test_letters_that_pdflatex_does_not_know_are_said_to_need_lualatex(
+    name: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels, foreign = LETTERS[name]
+    rows = "".join(f'  - {{label: "{label}", variant: {variant}}}\n'
+                   for label, variant in zip(labels, ("mrope-i", "mrope", "vanilla"), strict=True))
+    own = tmp_path / "own.yaml"
+    own.write_text(f"title: T\nrows:\n{rows}columns: [ChartQA, MVBench]\n", encoding="utf-8")
+    capsys.readouterr()
+    for extra in ((), ("--standalone",)):
+        assert cli.main(["table", str(own), str(runs), "--format", "latex", *extra]) == 0
+        text, err = capsys.readouterr()
+        said = f"pdflatex does not know {foreign}: compile this with lualatex or xelatex"
+        assert err == (f"mmrope-eval: {said}.\n" if foreign else "") and (f"% {said}\n" in text) == bool(foreign)
+        assert set(foreign) <= set(text)
+    assert ("\\usepackage{fontspec}" in text) == bool(foreign) != ("inputenc" in text)
+    if shutil.which("lualatex" if foreign else "pdflatex"):
+        assert compiled(text, tmp_path, "lualatex" if foreign else "pdflatex").stat().st_size > 3_000
+    if foreign and shutil.which("pdflatex"):
+        line = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120, errors="replace")
+        assert done.returncode != 0 and "! Compile this with lualatex or xelatex." in done.stdout
 
 
 # ------------------------------------------------------------------------------------------------------------- command

@@ -20,7 +20,7 @@ from mmrope_eval.record.aggregate import AGGREGATES, Item, Summary
 from mmrope_eval.record.read import AGAIN, ANEW, Stored, read_bytes, read_lines, read_record, read_sample, samples_path
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, SampleLine, Scores, TaskScores
 from mmrope_eval.record.seal import seal_holds, sum_of
-from mmrope_eval.words import shortened
+from mmrope_eval.words import shortened, visible
 
 ROUNDING: Final = 1e-6
 """Points by which a score may differ from its samples': files hold nine decimals."""
@@ -78,7 +78,7 @@ def check_heads(cell: CellRecord) -> None:
     family, variant, checkpoint = manifest.family or {}, manifest.variant, manifest.checkpoint
     definition = (variant.definition if variant else None) or {}
     pairs = [("variant.fingerprint", scores.variant.fingerprint, variant and variant.fingerprint),
-             ("variant.name", scores.variant.name, definition.get("name")),
+             ("variant.name", scores.variant.name, visible(str(definition.get("name", scores.variant.name)))),
              ("checkpoint.fingerprint", scores.checkpoint.fingerprint, checkpoint and checkpoint.fingerprint),
              ("coordinates", scores.coordinates, family.get("coordinates")),
              ("prompts", scores.prompts, family.get("prompts"))]

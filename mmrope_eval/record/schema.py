@@ -176,7 +176,7 @@ class Manifest(Record):
     variant: VariantRecord | None = None
     family: dict[str, Any] | None = None
     context: dict[str, Any] | None = None
-    limit: Count | Limit | None = None
+    limit: Annotated[int, Field(ge=1, le=10**15)] | Limit | None = None
     """A number is what versions up to 0.3 wrote."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     data_root: str | None = None

@@ -7,7 +7,9 @@ from typing import Any, Final
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-_BEGINS_A_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+from mmrope_eval.words import visible
+
+_BEGINS_A_FORMULA: Final = ("=", "+", "-", "@")
 
 
 def csv_text(frame: pd.DataFrame) -> str:
@@ -18,5 +20,11 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def guard(value: Any) -> Any:
-    """A cell: text that would begin a formula gets an apostrophe, which spreadsheets do not show; the rest as it is."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_BEGINS_A_FORMULA) else value
+    """A cell: text that would begin a formula gets an apostrophe, which spreadsheets do not show.
+
+    A line's end inside text becomes its escape, as not every reader takes it for text. The rest stays as it is.
+    """
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.startswith(_BEGINS_A_FORMULA) else text
