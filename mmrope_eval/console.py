@@ -11,6 +11,8 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -98,7 +100,7 @@ def write_file(path: Path, text: str) -> None:
 
     What is no plain file (a device, a pipe) is written as it is; a link is followed.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         special = path.exists() and not path.is_file()
         if special or path.absolute().parts[1] in ("dev", "proc"):
@@ -111,7 +113,14 @@ def write_file(path: Path, text: str) -> None:
             temporary.replace(place)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What writes a file that was asked for: UserError where it cannot be written; a pipe's reader may leave."""
+    try:
+        yield
     except BrokenPipeError:
-        return  # a pipe whose reader left
+        return
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}); name another file.") from error

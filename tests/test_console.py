@@ -159,6 +159,19 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder"], "nothing half written is left"
 
 
+@pytest.mark.parametrize("line", [
+    ["analyze", "mrope", "--figures"], ["steps", "RUN", "--columns", "chartqa", "--figure"],
+], ids=["analyze", "steps"])
+def test_figures_that_cannot_be_written_are_one_sentence(
+    line: list[str], folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    place = tmp_path / "file" / "below.png"
+    assert cli.main([*(folders.get(word, word) for word in line), str(place)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and f"{place} cannot be written (" in err
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path, link = tmp_path / "new" / "x.md", tmp_path / "link"
     write_file(path, "one\n")

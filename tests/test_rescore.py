@@ -127,6 +127,25 @@ def test_a_changed_scorer_changes_what_run_would_change(
     assert files(stored) == files(again) != before
 
 
+@pytest.mark.parametrize("old", ["{", "[]", '{"sessions": 5}', '{"sessions": [1e999]}', "[" * 100_000])
+def test_a_damaged_manifest_is_replaced_by_the_run_s_next_start(
+    old: str, stored: Path, config: RunConfig, tmp_path: Path
+) -> None:
+    (stored / "manifest.json").write_text(old)
+    running.run(dataclasses.replace(config, output=stored), start)
+    manifest = json.loads((stored / "manifest.json").read_text())
+    assert len(manifest["sessions"]) == 1 and manifest["sha256"] and load_run(stored).cells, "the failure, once more"
+
+
+def test_rescoring_keeps_what_it_does_not_know_and_seals_anew(stored: Path) -> None:
+    scores, manifest = (json.loads((stored / f"{name}.json").read_text()) for name in ("scores", "manifest"))
+    (stored / "scores.json").write_text(json.dumps({**scores, "later": {"x": [1]}}))
+    write_manifest(stored, {**manifest, "later": 2}, scores)
+    rescore(stored)
+    assert json.loads((stored / "scores.json").read_text())["later"] == {"x": [1]}
+    assert json.loads((stored / "manifest.json").read_text())["later"] == 2 and load_run(stored).cells
+
+
 def test_another_folder_leaves_the_run_alone(stored: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in stored.rglob("*.json*")}
     rescore(stored, "--output", tmp_path / "new")

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from mmrope_eval.console import writing
 from mmrope_eval.report.analyze import FURTHEST, Report
 from mmrope_eval.rope import Vision
 from mmrope_eval.rope.analysis import AXIS_NAMES, BANDS, Analysis, band_edges, decay
@@ -32,7 +33,8 @@ MARKERS = ("", "o", "s", "^", "x", "D", "v", "+")
 
 def write_figures(report: Report, folder: Path) -> list[Path]:
     """positions, frequencies and decay as PDF (vector) and PNG; returns the paths written."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     figures = {
         "positions": positions_figure(report),
         "frequencies": frequencies_figure(report),
@@ -43,7 +45,8 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
         for suffix in ("pdf", "png"):
             paths.append(folder / f"{name}.{suffix}")
             # No date inside: the same analysis gives the same bytes.
-            figure.savefig(paths[-1], dpi=130, metadata={"CreationDate": None} if suffix == "pdf" else None)
+            with writing(paths[-1]):
+                figure.savefig(paths[-1], dpi=130, metadata={"CreationDate": None} if suffix == "pdf" else None)
     return paths
 
 

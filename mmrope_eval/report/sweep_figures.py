@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from mmrope_eval.console import writing
 from mmrope_eval.report.sweep import SweepResult, short
 
 if TYPE_CHECKING:
@@ -136,5 +137,6 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """A figure as PDF (vector) and PNG; without dates, so that the same sweep gives the same bytes."""
     paths = [folder / f"{name}.{suffix}" for suffix in ("pdf", "png")]
     for path in paths:
-        figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+        with writing(path):
+            figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
     return paths

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import platform
 import sys
 import time
@@ -12,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval import __version__
-from mmrope_eval.record.schema import FORMAT
+from mmrope_eval.errors import UserError
+from mmrope_eval.record.read import read_record
+from mmrope_eval.record.schema import FORMAT, MANIFEST, Manifest
 from mmrope_eval.steps import training_run, training_step
 from mmrope_eval.suite.execute import Cell, Timings
 from mmrope_eval.suite.plan import TaskPlan
@@ -116,11 +117,12 @@ def _training(cell: Cell) -> dict[str, Any]:
 def sessions(cell: Cell, timings: Timings) -> list[dict[str, Any]]:
     """One entry per start that asked something: when it ended, its seconds. Earlier ones come from the old record."""
     try:
-        earlier = json.loads((cell.folder / "manifest.json").read_text(encoding="utf-8"))["sessions"]
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier = []
+        earlier = read_record(cell.folder / MANIFEST, Manifest).raw.get("sessions")
+    except UserError:  # none, or a damaged one, which is about to be replaced
+        earlier = None
+    earlier = earlier if isinstance(earlier, list) else []
     if not timings.asked:
-        return list(earlier)
+        return earlier
     now = {key: round(value, 3) for key, value in dataclasses.asdict(timings).items()}
     return [*earlier, {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "device": device(), **now}]
 

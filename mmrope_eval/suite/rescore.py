@@ -124,7 +124,7 @@ def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
     if root is not None and not root.is_dir():
         raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
     specs = registry_of(run).select(run.manifest["tasks"])
-    plans = Plans(specs, root, recorded_limit(run.manifest["limit"]), run.manifest["seed"]).of(run.family)
+    plans = Plans(specs, root, recorded_limit(run.manifest.get("limit")), run.manifest["seed"]).of(run.family)
     return with_limits(plans, run.answer_limits)
 
 

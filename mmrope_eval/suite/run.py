@@ -95,9 +95,9 @@ def report(result: RunResult) -> None:
             )
         )
     for label, cause in result.broken.items():
-        say(f"{label} failed: {cause}")
+        say(f"{label} failed: {visible(cause)}")
     for task, cause in result.failed_tasks.items():
-        say(f"{task} was not asked: {cause}")
+        say(f"{task} was not asked: {visible(cause)}")
     finished = [folder for label, folder in result.folders.items() if label in result.rows]
     for line in (
         *results.remarks(result.rows),
@@ -198,7 +198,7 @@ def notes(cells: Sequence[Cell]) -> tuple[str, ...]:
 def _failed(row: FailedRow, error: BaseException | None = None) -> str:
     """Write and print what befell a row; its cause."""
     outcome.write_failed_row(row.folder, row.cause, error)
-    say(f"{row.label} failed: {row.cause}", file=sys.stderr)
+    say(f"{row.label} failed: {visible(row.cause)}", file=sys.stderr)
     return row.cause
 
 
