@@ -1,6 +1,6 @@
 """Evaluate the demo's checkpoints and write results/demo: what `make results` runs.
 
-    python scripts/demo_results.py [--n 96] [--output runs/demo-results] [--part tables sweep]
+    python scripts/demo_results.py [--n 96] [--output runs/demo-results] [--part tables sweep | pages]
 
 Every checkpoint's cell, packed, in results/demo/runs (of further training seeds in results/demo-seeds); from these
 tables 2, 3 and 4 as markdown, LaTeX and, with intervals, CSV, and the spread between seeds; the extrapolation sweep.
@@ -26,6 +26,8 @@ SEEDS = ROOT / "results" / "demo-seeds"
 KEPT = ("id", "scores", "parsed", "failure", "truncated", "prompt_tokens")
 """What a packed line keeps as it is; of the target its group, of the media their fingerprints. No words."""
 PARTS = ("tables", "sweep")
+PAGES = "pages"
+"""Of the packed cells alone: their tables anew, without an engine."""
 AVERAGES = ("Image", "Video", "Grounding", "Overall")
 SWEPT = ("vanilla", "mrope", "videorope", "mhrope", "mrope-i")
 LONG_SECONDS = (28.0, 32.0)
@@ -39,10 +41,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=96, help="rows a column (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "demo-results")
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="default: all")
+    parser.add_argument("--part", nargs="+", choices=(*PARTS, PAGES), default=PARTS,
+                        help="pages: the tables anew from the cells that are there (default: tables sweep)")
     args = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    done = {"tables": tables, "sweep": sweep}
+    done = {"tables": tables, "sweep": sweep, PAGES: lambda n, _: write_tables(n)}
     code = 0
     for part in args.part:
         code = max(code, done[part](args.n, args.output))
@@ -65,8 +68,7 @@ def tables(n: int, output: Path) -> int:
     for folder in result.folders.values():
         model = Path(json.loads((folder / "scores.json").read_text())["checkpoint"]["path"]).name
         pack(folder, (SEEDS if "-seed" in model else RESULTS / "runs") / model)
-    write_tables(n)
-    return 1 if result.failed else 0
+    return write_tables(n) or int(bool(result.failed))
 
 
 def anywhere(text: str) -> str:
@@ -95,8 +97,8 @@ def slim(row: dict[str, Any]) -> dict[str, Any]:
     return {**{name: row[name] for name in KEPT if name in row}, "target": target, "media": media}
 
 
-def write_tables(n: int) -> None:
-    """Tables and seed spread of the packed cells."""
+def write_tables(n: int) -> int:
+    """Tables and seed spread of the packed cells; 0."""
     from mmrope_eval.report.definitions import load_definition
     from mmrope_eval.report.render import render
     from mmrope_eval.report.results import load_run
@@ -119,6 +121,7 @@ def write_tables(n: int) -> None:
     about = {"rows_a_column": n, "versions": cells[0].manifest["versions"]}
     (RESULTS / "about.json").write_text(json.dumps(about, indent=2) + "\n")
     print(f"{len(cells)} checkpoints: tables and cells in {RESULTS.relative_to(ROOT)}", file=sys.stderr)
+    return 0
 
 
 def seed_table(seeds: dict[str, Any]) -> str:

@@ -367,6 +367,8 @@ def test_tables_compare_and_check_have_one_list(
         name, {name: 9 if name.endswith("version") else "other"})
     a = write_cell(tmp_path / "a", "hope", {"chartqa": lines})
     b = write_cell(tmp_path / "b", "mrope", {"chartqa": lines}, changes=change)
+    for folder, limit in ((a, 16), (b, 32 if name == "max_tokens" else 16)):
+        edit(folder / "manifest.json", ("tasks",), {"chartqa": {"generation": {"max_tokens": limit}}})
     assert match(load_run(a), load_run(b)).pairs[0].unlike == (kind,)
     table = build(load_definition("2"), [load_run(a), load_run(b)], Options(partial=True))
     (note,) = [note for note in footnotes(table) if note.kind == "unlike"]

@@ -80,11 +80,12 @@ def test_a_changed_parameter_is_another_design(tmp_path: Path) -> None:
 
 
 def change_variant(folder: Path, **changes: Any) -> None:
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    name = manifest["variant"]["definition"]["name"]
-    manifest["variant"]["definition"] = load_variant(name, **changes).to_dict()
-    path.write_text(json.dumps(manifest))
+    scores, manifest = (json.loads((folder / f"{name}.json").read_text()) for name in ("scores", "manifest"))
+    changed = load_variant(manifest["variant"]["definition"]["name"], **changes)
+    manifest["variant"] |= {"definition": changed.to_dict(), "fingerprint": changed.fingerprint}
+    scores["variant"]["fingerprint"] = changed.fingerprint
+    for name, content in (("scores", scores), ("manifest", manifest)):
+        (folder / f"{name}.json").write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(("one", "other", "same"), [

@@ -9,18 +9,20 @@ run's scores alone.
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from mmrope_eval.console import say
 from mmrope_eval.data.choice_of_rows import recorded_limit
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.cell import check_samples, read_head
-from mmrope_eval.record.read import shown
+from mmrope_eval.record.cell import CellRecord, check_samples, read_head
+from mmrope_eval.record.read import problem
 from mmrope_eval.record.schema import MANIFEST, STORE
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.suite import outcome, results, side_by_side
@@ -40,11 +42,24 @@ NEEDED_AGAIN = "run the same command once more, which asks nothing again and wri
 class StoredRun:
     """One row of a result as it lies on disk."""
 
-    folder: Path
-    manifest: Mapping[str, Any]
-    scores: Mapping[str, Any]
+    cell: CellRecord
     tasks_dirs: tuple[Path, ...] = ()
     """Where files of tasks are that have moved since."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.cell.folder
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """manifest.json, with what this version does not know."""
+        return self.cell.stored_manifest.raw
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        """scores.json, likewise."""
+        return self.cell.stored_scores.raw
 
     @property
     def label(self) -> str:
@@ -54,20 +69,19 @@ class StoredRun:
     @property
     def family(self) -> Family:
         """How the checkpoint was asked. UserError where the manifest does not say all of it."""
-        told = self.manifest["family"]
-        known = {one.name: told.get(one.name) for one in dataclasses.fields(Family)}
-        for name, value in known.items():
-            if not isinstance(value, str) and not (name == "system" and value is None):
-                raise UserError(f"{self.folder / MANIFEST}: family.{name} is {shown(value)}, not a text; "
-                                f"{NEEDED_AGAIN}.")
-        return Family(**known)
+        try:
+            return TypeAdapter(Family).validate_json(json.dumps(self.cell.manifest.family), strict=True)
+        except ValidationError as error:
+            raise UserError(f"{self.folder / MANIFEST}: family is not what it should be ({problem(error)}); "
+                            f"{NEEDED_AGAIN}.") from error
 
     @property
     def answer_limits(self) -> dict[str, int]:
         """The answer limits of the run by task, where they were not the tasks' own."""
-        tasks = {name: (task["generation"]["max_tokens"], task.get("own_max_tokens"))
-                 for name, task in self.manifest["tasks"].items()}  # fmt: skip
-        return {name: limit for name, (limit, own) in tasks.items() if own is not None and limit != own}
+        asked = self.cell.manifest.tasks or {}
+        limits = {name: task.generation.max_tokens for name, task in asked.items() if task.generation is not None}
+        return {name: limit for name, limit in limits.items()
+                if limit is not None and asked[name].own_max_tokens not in (None, limit)}
 
 
 def main(args: argparse.Namespace) -> int:
@@ -114,7 +128,7 @@ def read_run(folder: Path, *, apart: bool = False) -> StoredRun:
         if not apart:
             raise
         say(f"mmrope-eval: {error} The new ones are made from the stored answers alone.", file=sys.stderr)
-    return StoredRun(folder, manifest, cell.stored_scores.raw)
+    return StoredRun(cell)
 
 
 def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
