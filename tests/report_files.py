@@ -33,6 +33,19 @@ def sample(task: str, number: int, score: float, **changes: Any) -> dict[str, An
     }
 
 
+def samples_with(task: str, values: Sequence[float], *, failed: int = 0, unread: int = 0,
+                 cut: int = 0) -> list[dict[str, Any]]:
+    """Lines with these values: of the first, so many failed; of the next, so many unread; so many of all cut off."""
+    lines = [sample(task, i, float(value)) for i, value in enumerate(values)]
+    for line in lines[:failed]:
+        line |= {"failure": {"stage": "engine", "cause": "no"}, "prediction": None, "parsed": None}
+    for line in lines[failed : failed + unread]:
+        line["parsed"] = None
+    for line in lines[failed : failed + cut]:
+        line["truncated"] = True
+    return lines
+
+
 def entry(task: str, samples: Sequence[Mapping[str, Any]], **changes: Any) -> dict[str, Any]:
     """The task's entry in scores.json: what its samples come to, under the average of `changes` or as a plain mean."""
     column, category, metric, chance, expected = COLUMNS[task]

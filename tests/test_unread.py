@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_files import write_cell
+from report_files import samples_with, write_cell
 from test_report_tables import TASKS as TABLE_TASKS
 from test_report_tables import filled, note
 from test_table import entry
@@ -74,12 +73,11 @@ def test_few_unread_answers_are_no_alarm() -> None:
 # -- table ------------------------------------------------------------------------------------------------------
 
 
-def cell(folder: Path, variant: str, *, unread: int = 0, limits: tuple[int, int] | None = None, **counts: int) -> Path:
+def cell(folder: Path, variant: str, *, unread: int = 0, failed: int = 0,
+         limits: tuple[int, int] | None = None) -> Path:
     """Four benchmarks; chartqa (4 samples) with unread answers, and a limit and the task's own."""
-    write_cell(folder, variant, TABLE_TASKS)
-    scores = json.loads((folder / "scores.json").read_text())
-    scores["tasks"]["chartqa"] |= {"n_unparsed": unread, **counts}
-    (folder / "scores.json").write_text(json.dumps(scores))
+    chart = samples_with("chartqa", TABLE_TASKS["chartqa"], failed=failed, unread=unread)
+    write_cell(folder, variant, {**TABLE_TASKS, "chartqa": chart})
     if limits is not None:
         manifest = json.loads((folder / "manifest.json").read_text())
         task = {"generation": {"max_tokens": limits[0]}, "own_max_tokens": limits[1]}
@@ -89,7 +87,7 @@ def cell(folder: Path, variant: str, *, unread: int = 0, limits: tuple[int, int]
 
 
 def test_a_table_footnotes_the_cell_and_its_averages(tmp_path: Path) -> None:
-    cell(tmp_path / "a", "mrope-i", unread=2, n_failed=1)
+    cell(tmp_path / "a", "mrope-i", unread=2, failed=1)
     cell(tmp_path / "b", "hope")
     found = filled(tmp_path, "mrope-i", "hope", columns=("ChartQA", "DocVQA", "Overall"))
     unread = note(found, "unread")
@@ -114,7 +112,7 @@ def test_a_table_footnotes_limits_that_are_not_the_tasks_own(tmp_path: Path) -> 
     assert limit.text == ("tokens that an answer could have, other than the task's own limit: 512 instead of 32 "
                           "(ChartQA of mrope-i)")  # fmt: skip
     assert limit.places == {("mrope-i", "ChartQA")}
-    assert note(found, "unlike").text.endswith("ChartQA (answer limit)")
+    assert note(found, "unlike").text.endswith("ChartQA (limits)")
 
 
 def test_the_same_other_limit_in_every_row_is_no_difference(tmp_path: Path) -> None:
@@ -128,20 +126,17 @@ def test_the_same_other_limit_in_every_row_is_no_difference(tmp_path: Path) -> N
 # -- check and compare ------------------------------------------------------------------------------------------
 
 
-def two(folder: Path, **changes: Any) -> tuple[str, str]:
+def two(folder: Path, **counts: int) -> tuple[str, str]:
     values = {"chartqa": [1, 0] * 50, "docvqa": [1, 0] * 50}
     write_cell(folder / "base", "mrope-i", values)
-    write_cell(folder / "run", "mrope-i", values)
-    scores = json.loads((folder / "run" / "scores.json").read_text())
-    scores["tasks"]["chartqa"] |= changes
-    (folder / "run" / "scores.json").write_text(json.dumps(scores))
+    write_cell(folder / "run", "mrope-i", {**values, "chartqa": samples_with("chartqa", values["chartqa"], **counts)})
     return str(folder / "run"), str(folder / "base")
 
 
 def test_check_says_it_in_the_cells_line_in_junit_and_in_the_summary(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, base = two(tmp_path, n_unparsed=9, n_truncated=9)
+    run, base = two(tmp_path, unread=9, cut=9)
     files = ["--junit", str(tmp_path / "junit.xml"), "--summary", str(tmp_path / "summary.md")]
     assert cli.main(["check", run, "--against", base, *files]) == 0
     said = f"{MARK} in this run 9 of 100 answers are unread ({CUT})."
@@ -154,13 +149,13 @@ def test_check_says_it_in_the_cells_line_in_junit_and_in_the_summary(
 
 
 def test_check_says_it_of_the_baseline_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, base = two(tmp_path, n_unparsed=6)
+    run, base = two(tmp_path, unread=6)
     assert cli.main(["check", base, "--against", run]) == 0
     assert f"{MARK} in the baseline 6 of 100 answers are unread ({WORDING})." in capsys.readouterr().out
 
 
 def test_check_against_reported_scores_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, _ = two(tmp_path, n_unparsed=9)
+    run, _ = two(tmp_path, unread=9)
     argv = ["check", run, "--against", "results/reported/huang2025.yaml", "--allow-different", "data"]
     assert cli.main(argv) in (0, 1)
     lines = [line for line in capsys.readouterr().out.splitlines() if "ChartQA of mrope-i: " in line]
@@ -169,14 +164,14 @@ def test_check_against_reported_scores_says_it(tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize("unread", [0, 5])
 def test_few_are_left_unsaid(unread: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, base = two(tmp_path, n_unparsed=unread)
+    run, base = two(tmp_path, unread=unread)
     assert cli.main(["check", run, "--against", base]) == 0
     assert cli.main(["compare", base, run]) == 0
     assert MARK not in capsys.readouterr().out
 
 
 def test_compare_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, base = two(tmp_path, n_unparsed=9)
+    run, base = two(tmp_path, unread=9)
     assert cli.main(["compare", base, run]) == 0
     assert f"{MARK} ChartQA of mrope-i in B: 9 of 100 answers are unread ({WORDING})." in capsys.readouterr().out
     assert cli.main(["compare", base, run, "--json"]) == 0

@@ -98,8 +98,8 @@ def point_row(columns: list[str], point: SweepPoint, cell: Cell | None) -> dict[
         "stderr": entry.metrics[entry.main].stderr,
         "n": entry.n,
         "failed": entry.n_failed or 0,
-        "unparsed": entry.n_unparsed,
-        "truncated": entry.n_truncated,
+        "unparsed": entry.n_unparsed or 0,
+        "truncated": entry.n_truncated or 0,
     }
     if len(tokens):
         row |= {"tokens_min": int(tokens.min()), "tokens_median": int(tokens.median()), "tokens_max": int(tokens.max())}
