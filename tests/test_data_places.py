@@ -237,7 +237,9 @@ class TestStar:
         assert cli.main(["data", "plan", "--tasks", "star,charades_sta", "--data-root", str(tmp_path)]) == 1
         assert capsys.readouterr().out.count("hf download lmms-eval/charades_sta") == 1
 
-    def test_a_column_that_cannot_be_read_is_that_columns_failure(self, tmp_path: Path) -> None:
+    def test_a_column_that_cannot_be_read_is_that_columns_failure(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         from suite_fakes import FakeStart
 
         from mmrope_eval.demo.checkpoints import build_checkpoint
@@ -256,6 +258,10 @@ class TestStar:
         assert list(row) == ["ocrbench"] and row["ocrbench"]["n"] == 3
         assert "sequence/validation-00000-of-00001.parquet is not a whole" in result.failed_tasks["star"]
         assert json.loads((tmp_path / "o/scores.json").read_text())["failed_tasks"] == dict(result.failed_tasks)
+        assert cli.main(["table", "2", str(tmp_path / "o"), "--all"]) == 0
+        assert "star was not asked" in capsys.readouterr().err
+        assert cli.main(["check", str(tmp_path / "o"), "--against", str(tmp_path / "o")]) == 2
+        assert "star was not asked" in capsys.readouterr().err
 
 
 class TestMedia:

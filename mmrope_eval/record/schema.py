@@ -134,6 +134,8 @@ class Scores(Record):
     coordinates: Key | None = None
     prompts: Key | None = None
     tasks: dict[TaskName, TaskScores]
+    failed_tasks: dict[TaskName, Words] = {}
+    """Tasks whose rows could not be read, each with the cause."""
 
 
 class VariantRecord(Record):

@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
 def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
     """The outcome of a run against another run or against published scores. UserError for what cannot be compared."""
     run = load_run(run_path)
-    if run.failed:
+    if run.failed or any(cell.record.scores.failed_tasks for cell in run.cells):
         raise UserError(f"{run_path} cannot be checked: {run.left_out()[-1]}; start its command again.")
     if against.is_dir():
         baseline = load_run(against)

@@ -144,9 +144,12 @@ class Run:
                 "names one"] if names else []  # fmt: skip
 
     def left_out(self) -> list[str]:
-        """One sentence for each folder that has no scores."""
+        """One sentence for each folder that has no scores, and for each task that could not be asked."""
         stopped = [f"{folder} is a run that did not finish" for folder in self.unfinished]
-        return stopped + [f"{folder} is a row that failed ({cause})" for folder, cause in self.failed.items()]
+        lost = [f"{cell.path}: {task} was not asked ({cause.rstrip('.')})"
+                for cell in self.cells for task, cause in cell.record.scores.failed_tasks.items()]  # fmt: skip
+        rows = [f"{folder} is a row that failed ({cause})" for folder, cause in self.failed.items()]
+        return [*stopped, *lost, *rows]
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
