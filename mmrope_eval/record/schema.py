@@ -153,9 +153,17 @@ class Generation(Record):
     max_tokens: Count | None = None
 
 
+class TaskFile(Record):
+    """The file of a task of one's own, as it was."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    sha256: Key
+
+
 class AskedTask(Record):
     """A task's entry in manifest.json; what it repeats of scores.json is compared with it."""
 
+    file: TaskFile | None = None
     generation: Generation | None = None
     own_max_tokens: Count | None = None
     """The answer limit of the task's file, where another one may have been given."""

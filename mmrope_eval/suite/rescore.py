@@ -149,9 +149,9 @@ def registry_of(run: StoredRun) -> Registry:
     A file that changed since is named on stderr: its target and average count as they are now. UserError for one that
     is gone.
     """
-    files = {name: task["file"] for name, task in run.manifest["tasks"].items() if "file" in task}
+    files = {name: task.file for name, task in (run.cell.manifest.tasks or {}).items() if task.file is not None}
     moved = open_registry(folders=run.tasks_dirs)
-    paths = [file["path"] for name, file in files.items() if name not in moved.tasks]
+    paths = [file.path for name, file in files.items() if name not in moved.tasks]
     for path in paths:
         if not Path(path).is_file():
             raise UserError(f"{run.folder}: the task file {path} is gone; name the folder that it is in now with "
@@ -160,11 +160,11 @@ def registry_of(run: StoredRun) -> Registry:
     for name, file in files.items():
         spec = registry.tasks.get(name)
         if spec is None:
-            raise UserError(f"{run.folder}: {file['path']} is no longer the file of a task '{name}'; name the folder "
+            raise UserError(f"{run.folder}: {file.path} is no longer the file of a task '{name}'; name the folder "
                             "of the file that is with --tasks-dir.")  # fmt: skip
-        if spec.fingerprint() != file["sha256"]:
-            print(f"mmrope-eval: {run.folder}: the task file {spec.path} has changed since the run; answers to "
-                  "questions that are the same are scored as it says now.", file=sys.stderr)  # fmt: skip
+        if spec.fingerprint() != file.sha256:
+            say(f"mmrope-eval: {run.folder}: the task file {spec.path} has changed since the run; answers to "
+                "questions that are the same are scored as it says now.", file=sys.stderr)  # fmt: skip
     return registry
 
 
