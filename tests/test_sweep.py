@@ -20,8 +20,7 @@ from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.demo.world import build_world
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prompt import PromptWriter
-from mmrope_eval.engine.run import EngineDiedError
-from mmrope_eval.engine.types import Failure, PositionFacts, Request, Response
+from mmrope_eval.engine.types import EngineDiedError, Failure, PositionFacts, Request, Response
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.report.sweep import load_sweep, report, write_files
