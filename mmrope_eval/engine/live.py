@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -81,7 +82,8 @@ class LiveEngine:
         warning = vllm_compat.version_warning(vllm_compat.vllm_version())
         if warning:
             warnings.warn(warning, stacklevel=2)
-        with process.words_of_start(options.log), ExitStack() as resources:
+        asked = os.environ.get("VLLM_LOGGING_LEVEL")
+        with process.words_of_start(options.log, asked), ExitStack() as resources:
             arguments, variables = engine_settings(checkpoint, variant, options, policy)
             if not in_workers(options):
                 if vllm_compat.runs_in_this_process():
@@ -90,9 +92,10 @@ class LiveEngine:
                 if "TORCHDYNAMO_DISABLE" in variables:
                     resources.enter_context(process.no_dynamo())
             watch, engine = _start_watched(arguments, variables, checkpoint, options, resources)
+            resources.enter_context(process.words_of_engine(options.log, asked))
+            resources.callback(vllm_compat.stop_engine, engine)
             live = cls(engine, checkpoint, variant, options, policy, watch)
             live._resources = resources.pop_all()
-        live._resources.enter_context(process.words_of_engine(options.log))
         return live
 
     def __enter__(self) -> Self:
@@ -104,7 +107,9 @@ class LiveEngine:
         self.close()
 
     def close(self) -> None:
-        """Free the engine; a second call does nothing."""
+        """Free the engine; a second call does nothing. After an exception its processes are not asked but ended."""
+        if self._engine is not None and self._watch.workers is not None and sys.exception() is not None:
+            self._watch.workers.kill()  # at work they would not listen for seconds
         self._engine = None
         self._resources.close()
 
@@ -190,7 +195,7 @@ def _start_watched(
     options: EngineOptions,
     resources: ExitStack,
 ) -> tuple[Watch, Any]:
-    """A watch, and the engine that it watches from its start on; `resources` ends both."""
+    """A watch, and the engine that it watches from its start on; `resources` ends the watch, and stray processes."""
     stuck = partial(_leave, options) if options.may_leave and not in_workers(options) else None
     watch = resources.enter_context(Watch(StartingProcesses() if in_workers(options) else None, stuck))
     said = options.log.stat().st_size if options.log is not None and options.log.exists() else 0
@@ -205,7 +210,6 @@ def _start_watched(
     if in_workers(options):
         watch.workers = WorkerProcesses(engine, options.log, said)
         resources.callback(watch.workers.kill)
-    resources.callback(vllm_compat.stop_engine, engine)
     return watch, engine
 
 

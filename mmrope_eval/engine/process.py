@@ -34,17 +34,21 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def words_of_start(log: Path | None) -> Iterator[None]:
+def words_of_start(log: Path | None, asked: str | None) -> Iterator[None]:
     """While an engine starts: what is written to this process's output goes to `log`, for its processes for good.
 
-    Without a log only vLLM's errors are said, on the screen. VLLM_LOGGING_LEVEL, where it is set, says how much there
-    is. vLLM warns of things that are meant here (eager mode, no Triton on CPU).
+    Without a log only vLLM's errors are said, on the screen: it warns of things that are meant here (eager mode, no
+    Triton on CPU). `asked` is what the user's VLLM_LOGGING_LEVEL says.
     """
-    asked = os.environ.get("VLLM_LOGGING_LEVEL")
     level = (asked or ("ERROR" if log is None else "INFO")).upper()
-    # Set before vLLM is imported, for what it says while it has not configured its logging yet.
-    logging.getLogger("vllm").setLevel(level)
+    # Set before vLLM is imported, for what it says while it has not configured its logging yet; again for a second one.
+    logger = logging.getLogger("vllm")
+    logger.setLevel(level)
+    for handler in logger.handlers:
+        handler.setLevel(level)
     values = {"VLLM_LOGGING_LEVEL": level}
+    if log is not None:
+        values |= {"VLLM_LOGGING_STREAM": "ext://sys.__stdout__"}  # whoever took sys.stdout has not taken descriptor 1
     if asked is None:
         values |= {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning"}
     with environment(values), warnings.catch_warnings(), output_to(log):
@@ -81,15 +85,14 @@ def _flush() -> None:
 
 
 @contextmanager
-def words_of_engine(log: Path | None) -> Iterator[None]:
+def words_of_engine(log: Path | None, asked: str | None) -> Iterator[None]:
     """While an engine runs: vLLM's words in this process go to `log`, and to the screen only its errors."""
     if log is None:
         yield
         return
     logger = logging.getLogger("vllm")
-    level = logger.level
-    for handler in logger.handlers:
-        if "VLLM_LOGGING_LEVEL" not in os.environ:
+    if asked is None:
+        for handler in logger.handlers:
             handler.setLevel(logging.ERROR)
     try:
         writer = logging.FileHandler(log, encoding="utf-8", errors="replace")
@@ -103,7 +106,6 @@ def words_of_engine(log: Path | None) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(writer)
-        logger.setLevel(level)
         writer.close()
 
 

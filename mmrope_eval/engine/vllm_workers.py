@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import re
 import signal
+import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,13 +127,14 @@ def with_descendants(pids: Iterable[int | None]) -> dict[int, str]:
     return {pid: table[pid][1] for pid in found if pid is not None}
 
 
-def kill(pids: Pids) -> None:
-    """SIGKILL for those that are still the same processes."""
-    table = _processes()
-    for pid, began in pids.items():
-        if pid in table and table[pid][1] == began:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+def kill(pids: Pids, patience: float = 5.0) -> None:
+    """SIGKILL for those that are still the same processes; returns when they are gone, or after so many seconds."""
+    deadline = time.monotonic() + patience
+    for pid in alive(pids):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    while alive(pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def alive(pids: Pids) -> Collection[int]:

@@ -70,7 +70,8 @@ class Asking:
     """What is asked and has no outcome yet, in the order of asking."""
     withheld: dict[str, Failure] = field(default_factory=dict)
     """Failures before the row's first answer."""
-    first: frozenset[str] = frozenset()
+    first: dict[str, str] = field(default_factory=dict)
+    """Task by sample, of those that are asked first."""
     answered: bool = False
     deaths: Deaths = field(default_factory=Deaths)
 
@@ -87,9 +88,9 @@ class Asking:
             if sample.problem is not None:
                 self.keep(Failure(sample.id, *sample.problem), asked=False)
         askable = [sample for sample in self.work.pending if sample.problem is None]
-        tasks = len({sample.task for sample in askable})
-        ordered = in_turns(askable, max(FIRST, tasks))
-        self.first = frozenset(sample.id for sample in ordered[: max(FIRST, tasks)])
+        first = max(FIRST, len({sample.task for sample in askable}))
+        ordered = in_turns(askable, first)
+        self.first = {sample.id: sample.task for sample in ordered[:first]}
         self.left = {sample.id: sample for sample in ordered}
         self.timings.asked = len(askable)
         self.ask(holder)
@@ -188,12 +189,19 @@ class Asking:
         self.withheld.clear()
 
     def check_first(self) -> None:
-        """RowError when the first samples all failed and it was not for their own files."""
-        counted = [result.cause for result in self.withheld.values() if result.stage != "media"]
-        if len(counted) < FIRST or not self.first <= self.withheld.keys():
+        """RowError when the first samples all failed, and it was not for their own files.
+
+        A task of which nothing else is known than that files cannot be read has all of its first samples tried.
+        """
+        counted = {name: result.cause for name, result in self.withheld.items() if result.stage != "media"}
+        if len(counted) < FIRST:
             return
-        frequent, number = collections.Counter(map(kind, counted)).most_common(1)[0]
-        cause = next(cause for cause in counted if kind(cause) == frequent)
+        known = {self.first[name] for name in counted if name in self.first}
+        if any(task not in known and name not in self.withheld for name, task in self.first.items()):
+            return
+        causes = list(counted.values())
+        frequent, number = collections.Counter(map(kind, causes)).most_common(1)[0]
+        cause = next(cause for cause in causes if kind(cause) == frequent)
         raise RowError(f"its first {len(self.withheld)} samples all failed, {number} of them so: {cause}")
 
 

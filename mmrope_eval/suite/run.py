@@ -262,7 +262,8 @@ def failures_written(asking: Asking) -> Iterator[None]:
         found = {name: kept.result for name, kept in earlier.items() if isinstance(kept.result, Failure) and kept.final}
         failed = {**found, **asking.failures}
         outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
-        asking.errors.note(asking.cell.label, error)
+        if error.__cause__ is not None:
+            asking.errors.note(asking.cell.label, error)
         say(*causes(folder), *asking.errors.where(), file=sys.stderr)
         raise
 
