@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from suite_fakes import FakeEngine, FakeStart
 
+from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.types import EngineDiedError, Failure
@@ -253,11 +254,11 @@ class TestNothingIsAnswered:
             assert result.failed == len(IDS) - len(what.get("spared", ()))
 
     def test_is_not_said_of_fewer_samples(self, configure: Configure) -> None:
-        result = running.run(configure(limit=15), FakeStart({"fail_all": BROKEN}))
+        result = running.run(configure(limit=Limit(15)), FakeStart({"fail_all": BROKEN}))
         assert not result.broken and result.failed == 30
 
     def test_is_not_said_of_a_row_that_was_answered_before(self, configure: Configure) -> None:
-        running.run(configure(limit=1), FakeStart())
+        running.run(configure(limit=Limit(1)), FakeStart())
         result = running.run(configure(), FakeStart({"fail_all": BROKEN}))
         assert not result.broken and result.failed == len(IDS) - 2
 
