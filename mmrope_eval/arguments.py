@@ -221,7 +221,7 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                         help="end an engine that takes more than S seconds to start or to load other weights; default: "
                              "10 minutes, more for large models")
     engine.add_argument("--trust-remote-code", action="store_true",
-                        help="allow Python code shipped inside a checkpoint to run")
+                        help="run Python code out of the checkpoint's folder, as whoever made it wrote it")
     engine.add_argument("--seed", metavar="N", type=int, default=0,
                         help="for tasks that sample (default: %(default)s)")
 

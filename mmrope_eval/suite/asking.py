@@ -193,7 +193,7 @@ class Asking:
 
         A task of which nothing else is known than that files cannot be read has all of its first samples tried.
         """
-        counted = {name: result.cause for name, result in self.withheld.items() if result.stage != "media"}
+        counted = {name: one.cause for name, one in self.withheld.items() if one.stage not in ("media", "target")}
         if len(counted) < FIRST:
             return
         known = {self.first[name] for name in counted if name in self.first}
