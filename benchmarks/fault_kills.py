@@ -33,8 +33,8 @@ from crash import differences
 from tabulate import tabulate
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-ENDS = {signal.SIGKILL: -9, signal.SIGTERM: -15, signal.SIGINT: 130}
-"""Exit codes of a run that was hit itself."""
+ENDS = {signal.SIGKILL: (-9,), signal.SIGTERM: (-15,), signal.SIGINT: (130, -2)}
+"""Exit codes of a run that was hit itself; the last of one that was still importing."""
 TARGETS = {"stand-in": ("run", "core"), "process": ("run",), "workers": ("run", "core", "worker")}
 PROMPT = 30.0
 """Seconds for a run that was hit to end, and for its processes to be gone."""
@@ -161,7 +161,7 @@ def strike(kind: Attack, output: Path, rng: random.Random, window: float, found:
         code = attempt.wait()
     found.kills.append((target, name, hit - began, time.monotonic() - hit))
     left_over(attempt.pid, found)
-    if code not in (0, ENDS[number]):
+    if code not in (0, *ENDS[number]):
         found.wrong.append(f"{output.name} ended with exit code {code} after {name}")
     return code == 0
 

@@ -237,9 +237,8 @@ def load_task(spec: TaskSpec, data_root: Path | None, family: Family) -> Any:
         cause = error.last_attempt.exception()
         if isinstance(cause, UserError):
             raise cause from error
-        raise UserError(
-            f"Task {spec.name}: dataset {spec.dataset} cannot be loaded ({plain(str(cause))}); {remedy(spec, data_root)}"
-        ) from error
+        raise UserError(f"Task {spec.name}: dataset {spec.dataset} cannot be loaded ({plain(str(cause))}); "
+                        f"{remedy(spec, data_root)}") from error  # fmt: skip
     except Exception as error:  # the task's own functions, and data that are of no use, may raise anything
         raise UserError(f"Task {spec.name}: dataset {spec.dataset} cannot be read ({sentence(error)}); "
                         f"{remedy(spec, data_root)}") from error  # fmt: skip
