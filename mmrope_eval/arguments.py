@@ -214,8 +214,14 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                         help="share of each GPU's memory that vLLM may take (default: %(default)s)")
     engine.add_argument("--workers", action="store_true",
                         help="run vLLM in worker processes instead of inside this one")
+    engine.add_argument("--request-timeout", metavar="S", type=rate,
+                        help="give a request up after S seconds, and replace an engine that gave out nothing for so "
+                             "long; default: 10 minutes, more for long prompts and large models")
+    engine.add_argument("--start-timeout", metavar="S", type=rate,
+                        help="end an engine that takes more than S seconds to start or to load other weights; default: "
+                             "10 minutes, more for large models")
     engine.add_argument("--trust-remote-code", action="store_true",
-                        help="allow Python code shipped inside a checkpoint to run")
+                        help="run Python code out of the checkpoint's folder, as whoever made it wrote it")
     engine.add_argument("--seed", metavar="N", type=int, default=0,
                         help="for tasks that sample (default: %(default)s)")
 

@@ -10,9 +10,11 @@ parsed namespace, and returns the exit code; `--help` therefore never waits for 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ from mmrope_eval.environment import cache_at
 from mmrope_eval.errors import UserError
 
 PROGRAM = "mmrope-eval"
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         return code
     except KeyboardInterrupt:
         console.complain(f"\n{PROGRAM}: interrupted; the same command continues where this one stopped.")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         if not console.reader_left():  # another pipe: that of a process of ours
             raise
@@ -192,3 +195,16 @@ def run(argv: Sequence[str]) -> int:
     except SystemExit:
         console.finish()
         raise
+
+
+def entry(command: str | None = None) -> NoReturn:
+    """Run the command line and end the process, at once where it was interrupted.
+
+    Otherwise Python would take everything apart first that vLLM imported, for seconds.
+    """
+    code = main(command=command)
+    if code == INTERRUPTED:
+        with contextlib.suppress(UserError):
+            console.finish()
+        os._exit(code)
+    sys.exit(code)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from mmrope_eval.words import shortened
+import re
+import traceback
+
+from mmrope_eval.words import visible
+
+LONGEST = 2000
+"""Characters of a cause; of a longer one its middle is left out."""
 
 
 class UserError(Exception):
@@ -13,6 +19,40 @@ class UserError(Exception):
 
 
 def sentence(error: BaseException) -> str:
-    """An exception in one line: its type, and the beginning of what it says."""
-    text = shortened(str(error), 300)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    """What went wrong, in one line: the type and the words of the error that an exception was raised from.
+
+    An exception of this project says itself what is wrong. Addresses of objects are left out, so that the same fault
+    says the same each time.
+    """
+    seen = {id(error)}
+    while not _ours(error) and error.__cause__ is not None and id(error.__cause__) not in seen:
+        error = error.__cause__
+        seen.add(id(error))
+    text = plain(str(error))
+    if not text:
+        return type(error).__name__
+    return text if _ours(error) else f"{type(error).__name__}: {text}"
+
+
+def _ours(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+def plain(text: str) -> str:
+    """Words on one line, visible and without addresses; the middle of very long ones is left out."""
+    line = visible(" ".join(re.sub(r" at 0x[0-9a-fA-F]+", "", text).split()))
+    if len(line) <= LONGEST:
+        return line
+    head = LONGEST * 3 // 4
+    tail = LONGEST - head
+    return f"{line[:head]} [{len(line) - LONGEST} characters left out] {line[-tail:]}"
+
+
+def kind(text: str) -> str:
+    """What causes of one fault have in common: the words without numbers and addresses."""
+    return re.sub(r"0x[0-9a-fA-F]+|\d+([.,]\d+)*", "#", text)
+
+
+def full_trace(error: BaseException) -> str:
+    """An exception with all that it was raised from, as Python prints it."""
+    return "".join(traceback.format_exception(error))

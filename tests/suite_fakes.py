@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, Request, Response
+from mmrope_eval.engine.types import EngineDiedError, Failure, ImageSource, MediaFacts, Request, Response
 from mmrope_eval.rope import Variant
 
 
@@ -32,13 +32,25 @@ def answer(request: Request, variant: str, fingerprint: str) -> str:
 
 @dataclass
 class FakeEngine:
-    """Answers in a scrambled order, looks ahead by a few requests, fails where told to."""
+    """Answers in a scrambled order, several requests at a time, fails and dies where told to."""
 
     checkpoint: Any
     variant: Variant
     delay: float = 0.0
     fail: frozenset[str] = frozenset()
+    fail_all: Failure | None = None
+    """With this stage, cause and trace, but for `spared`."""
+    spared: frozenset[str] = frozenset()
+    poison: frozenset[str] = frozenset()
+    """Samples that no engine survives."""
+    capacity: int = 4
+    """Requests in flight."""
+    knows: bool = True
+    """Whether it says at its death what was in flight."""
+    dies_after: int | None = None
+    """Answers, after which it is killed from outside."""
     lose_power_after: int | None = None
+    """Answers, after which its stream raises what is no engine's death."""
     log: list[str] = field(default_factory=list)
 
     def stream(self, requests: Iterable[Request]) -> Generator[Response | Failure, None, None]:
@@ -46,19 +58,34 @@ class FakeEngine:
         served = 0
         for request in requests:
             window.append(request)
-            if len(window) >= 4:
-                yield self.reply(window.pop(served % 4))
+            if len(window) >= self.capacity:
+                yield self.work(window, served % self.capacity)
                 served += 1
                 if self.lose_power_after is not None and served >= self.lose_power_after:
                     raise OSError("the engine died")
         while window:
-            yield self.reply(window.pop())
+            yield self.work(window, len(window) - 1)
+
+    def work(self, window: list[Request], place: int) -> Response | Failure:
+        """The outcome of one of the requests in flight, which leaves them; EngineDiedError instead."""
+        killed = self.dies_after is not None and len(self.answered) >= self.dies_after
+        if killed or window[place].id in self.poison:
+            cause = "its process was killed" if killed else "its process ended with exit code 1"
+            raise EngineDiedError(cause, [request.id for request in window] if self.knows else None)
+        return self.reply(window.pop(place))
+
+    @property
+    def answered(self) -> list[str]:
+        """Samples that it was asked and lived on."""
+        return [line for line in self.log if "/" in line]
 
     def reply(self, request: Request) -> Response | Failure:
         self.log.append(request.id)
         time.sleep(self.delay)
         if request.id in self.fail:
             return Failure(request.id, "engine", "told to fail.")
+        if self.fail_all is not None and request.id not in self.spared:
+            return dataclasses.replace(self.fail_all, id=request.id)
         text = answer(request, self.variant.name, self.checkpoint.fingerprint)
         media = tuple(facts(part) for part in request.content if not isinstance(part, str))
         return Response(request.id, text, tuple(text.encode()), "stop", 7, media)
@@ -83,9 +110,13 @@ class FakeStart:
 
     settings: dict[str, Any] = field(default_factory=dict)
     engines: list[FakeEngine] = field(default_factory=list)
+    lives: tuple[int | None, ...] = ()
+    """After how many answers the first engine is killed from outside, the second, ...; None: not."""
 
     def __call__(self, checkpoint: Any, variant: Variant, policy: Any = None) -> FakeEngine:
-        self.engines.append(FakeEngine(checkpoint, variant, **self.settings))
+        number = len(self.engines)
+        dies = self.lives[number] if number < len(self.lives) else None
+        self.engines.append(FakeEngine(checkpoint, variant, **{"dies_after": dies, **self.settings}))
         return self.engines[-1]
 
     @property

@@ -32,12 +32,24 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def crash() -> Any:
-    spec = importlib.util.spec_from_file_location("crash", ROOT / "benchmarks" / "crash.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load() -> Any:
+    """Loads a file of benchmarks/ by name, as if it were started there."""
+    def one(name: str) -> Any:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield one
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture(scope="module")
+def crash(load: Any) -> Any:
+    return load("crash")
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +139,21 @@ def test_three_kills_of_the_real_engine(crash: Any, checkpoint: Path, tmp_path: 
     assert len(moments) == 3
     for number in range(runs):
         assert crash.differences(tmp_path / "whole", tmp_path / f"killed-{number}") == []
+
+
+def test_kills_of_a_run_and_of_its_engine_s_process(load: Any, tmp_path: Path) -> None:
+    """`benchmarks/fault_kills.py`, which does the same with the real engine and with more kills."""
+    found = load("fault_kills").attack("stand-in", 3, 7, tmp_path)
+    assert found.right, found.table()
+    assert len(found.kills) == 3 and {target for target, _, _, _ in found.kills} == {"run", "core"}
+
+
+def test_what_is_left_over_of_a_run_is_found_and_ended(load: Any) -> None:
+    kills = load("fault_kills")
+    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    assert run.wait() == 0
+    found, kills.PROMPT = kills.Found(), 1.0
+    kills.left_over(run.pid, found)
+    assert len(found.wrong) == 1 and found.wrong[0].startswith("left over: ") and "sleep(600)" in found.wrong[0]
+    assert not found.right and kills.members(run.pid) == {}

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import suite_mirror
 from engine_requests import answers, ask, every_kind, options, outcomes
 
 from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.live import LiveEngine
-from mmrope_eval.engine.types import Failure, Response
+from mmrope_eval.engine.types import EngineDiedError, Failure, Response
+from mmrope_eval.engine.vllm_workers import WorkerProcesses, alive, with_descendants
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import Variant, load_variant
+from mmrope_eval.suite import run as running
+from mmrope_eval.suite.options import RunConfig
 
 MHROPE, CIRCLE = load_variant("mhrope"), load_variant("circlerope")
 
@@ -78,3 +90,62 @@ def test_failures_do_not_reach_the_workers(workers: LiveEngine) -> None:
     assert isinstance(found["fine"], Response)
     assert isinstance(found["long"], Failure)
     assert isinstance(found["empty"], Failure)
+
+
+def test_workers_that_are_stuck_are_noticed_by_the_time_limit_and_ended(
+    workers: LiveEngine, pair: tuple[Checkpoint, Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test of these workers."""
+    monkeypatch.setattr(workers, "_limits", Limits(pair[0], options(workers=True, request_timeout=4), False))
+    processes = workers._watch.workers
+    assert isinstance(processes, WorkerProcesses)
+    tree = dict(processes._tree)
+    assert len(tree) == 2, "the engine's core and its worker"
+    stream = workers.stream(ask(f"{i}", "Hello", max_tokens=900, ignore_eos=True) for i in range(9))
+    next(stream)
+    for pid in tree:
+        os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(EngineDiedError, match="an answer took more than 4 s, so the engine was ended") as died:
+        list(stream)
+    assert time.monotonic() - began < 20 and died.value.in_flight
+    workers.close()
+    assert not alive(tree)
+
+
+def test_a_run_whose_engine_is_killed_ends_as_one_that_was_left_alone(folder: Path) -> None:
+    checkpoint = build_checkpoint("qwen2.5-vl", folder / "killed")
+    mirror = suite_mirror.build(folder / "mirror", n=12)
+    config = RunConfig((str(checkpoint),), ("refcoco_val", "chartqa"), folder / "whole", ("mrope-i",),
+                       data_root=mirror, options=options())  # fmt: skip
+    assert not running.run(config).broken
+    config = dataclasses.replace(config, output=folder / "run", options=options(workers=True))
+    killed: list[int] = []
+
+    def kill() -> None:
+        while stored(config.output / "responses.sqlite") < 2:
+            time.sleep(0.02)
+        (core,) = (child for child in multiprocessing.active_children() if child.name == "EngineCore")
+        core.kill()
+        killed.append(stored(config.output / "responses.sqlite"))
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    result = running.run(config)
+    thread.join()
+    assert killed[0] < 36 and not result.broken and result.failed == 0
+    for name in ("scores.json", "samples/refcoco_val.jsonl", "samples/chartqa.jsonl"):
+        assert (folder / "run" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+    log = (folder / "run" / "log.txt").read_text()
+    assert "its process was killed (signal 9" in log and "(EngineCore pid=" in log
+    left = with_descendants(child.pid for child in multiprocessing.active_children())
+    assert not [pid for pid in left if "VLLM" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def stored(path: Path) -> int:
+    """Answers in a store that may not be there yet."""
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+            return int(connection.execute("SELECT count(*) FROM responses").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0

@@ -86,6 +86,33 @@ def test_seeking_gives_the_frames_of_a_straight_decode(suffix: str, codec: str, 
         assert np.array_equal(frames, np.stack([straight[p] for p in positions])), positions
 
 
+def test_a_container_that_refuses_to_seek_is_read_from_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one with a damaged index does ("Operation not permitted")."""
+    from mmrope_eval.engine import media_frames
+
+    class Refusing:
+        def __init__(self, container: Any) -> None:
+            self.container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.container, name)
+
+        def seek(self, *_: Any, **__: Any) -> None:
+            nonlocal refused
+            refused += 1
+            raise av.error.PermissionError(1, "Operation not permitted")
+
+    refused = 0
+    path = write_video(tmp_path / "long.mp4", range(0, 6000, 40), gop=11)
+    index, positions = index_frames(path, 10**9), np.array([0, 50, 140])
+    expected = read_frames(path, index, positions, (64, 48))
+    opened = media_frames._open
+    monkeypatch.setattr(media_frames, "_open", lambda given: Refusing(opened(given)))
+    assert np.array_equal(read_frames(path, index, positions, (64, 48)), expected) and refused == 1
+
+
 def test_seeking_skips_what_is_not_needed(regular: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmrope_eval.engine import media_frames
 

@@ -134,15 +134,14 @@ def test_two_identical_runs_write_identical_files(checkpoint: Path, mirror: Path
 
 
 @pytest.mark.parametrize("after", [1, 3, 9])
-def test_a_run_whose_engine_died_continues_where_it_stopped(
+def test_an_exception_of_the_engine_ends_the_row_and_the_same_command_continues(
     checkpoint: Path, mirror: Path, tmp_path: Path, after: int
 ) -> None:
     whole = FakeStart()
     running.run(configure(checkpoint, mirror, tmp_path / "whole"), whole)
     config = configure(checkpoint, mirror, tmp_path / "broken")
-    first = FakeStart({"lose_power_after": after})
-    with pytest.raises(OSError, match="died"):
-        running.run(config, first)
+    result = running.run(config, FakeStart({"lose_power_after": after}))
+    assert result.broken == {"mrope": "the engine stopped answering: OSError: the engine died"}
     second = FakeStart()
     running.run(config, second)
     assert len(second.asked) == len(whole.asked) - after

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,8 +22,7 @@ from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.demo.world import build_world
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prompt import PromptWriter
-from mmrope_eval.engine.run import EngineDiedError
-from mmrope_eval.engine.types import Failure, PositionFacts, Request, Response
+from mmrope_eval.engine.types import EngineDiedError, EngineStartError, Failure, PositionFacts, Request, Response
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.report.sweep import load_sweep, report, write_files
@@ -84,6 +85,10 @@ class Machine:
     breaks_at: int | None = None
     """max_tokens of video beyond which answering runs out of memory."""
     dies_at: int | None = None
+    broken_at: int = 1 << 20
+    """Tokens of video from which on it refuses what it is asked, or dies of it."""
+    refuses: Failure | None = None
+    dies: bool = False
     furthest: float = 1e9
     """Positions go no further: the videos are too short, or tell the time in seconds."""
     log: list[str] = field(default_factory=list)
@@ -113,6 +118,11 @@ class MachineEngine(FakeEngine):
         self.machine.log.append(request.id)
         if self.machine.dies_at and tokens >= self.machine.dies_at:
             raise EngineDiedError("vLLM stopped working: RuntimeError: CUDA error: out of memory")
+        if self.machine.broken_at <= tokens:
+            if self.machine.refuses is not None:
+                return dataclasses.replace(self.machine.refuses, id=request.id)
+            if self.machine.dies:
+                raise EngineDiedError("its process was killed", [request.id])
         if self.machine.breaks_at and tokens >= self.machine.breaks_at:
             return Failure(request.id, "engine", "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")
         media = tuple(facts(part) for part in request.content if not isinstance(part, str))
@@ -274,6 +284,36 @@ class TestSweeping:
         assert {points[1280, s]["status"] for s in ("none", "linear", "ntk", "yarn")} == {"memory"}
         assert points[640, "ntk"]["status"] == "done" and sweep.failed == 0
 
+    def test_a_point_that_cannot_be_asked_fails_alone_and_says_why(
+        self, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """40 needles a point; at the longest context every request is refused, or the engine dies each time."""
+        broken = Failure("", "prompt", "ValueError: no such patch size")
+        ends = {"refuses": (broken, "its first 32 samples all failed"), "dies": (True, "3 engines died")}
+        for how, (value, cause) in ends.items():
+            out = tmp_path / how
+            config = sweep_of(contexts=(400, 640), scaling=("none",), needle=Needle(depths=(0.0, 50.0), questions=20))
+            sweep = go(checkpoint, out, Machine(broken_at=400, **{how: value}), config)  # type: ignore[arg-type]
+            points = by_point(out)
+            assert points[400, "none"]["status"] == "done" and sweep.failed == 1
+            assert points[640, "none"]["status"] == "failed" and cause in points[640, "none"]["cause"]
+            said = capsys.readouterr().err
+            assert re.search("^640 needle mrope failed: .*" + cause, said, re.MULTILINE)
+            text = report(load_sweep(out))
+            assert "— failed: could not be asked (Needle at 640): " in text and cause in text
+            log = (out / "log.txt").read_text()
+            assert cause in log and "400 needle mrope: 40/40" in log
+        assert "EngineDiedError: its process was killed" in (out / "errors.log").read_text()
+
+    def test_an_engine_that_cannot_be_started_fails_its_points(self, checkpoint: Path, tmp_path: Path) -> None:
+        def broken(*_: Any) -> Any:
+            raise RuntimeError("no such kernel image")
+
+        sweep = go(checkpoint, tmp_path, broken, sweep_of(contexts=(400, 640), scaling=("none",)))  # type: ignore[arg-type]
+        points = by_point(tmp_path)
+        assert sweep.failed == 2 and {point["status"] for point in points.values()} == {"failed"}
+        assert points[640, "none"]["cause"] == "no engine could be started on it: RuntimeError: no such kernel image"
+
     def test_other_failures_are_not_about_memory(self, checkpoint: Path, tmp_path: Path) -> None:
         def broken(*_: Any) -> Any:
             raise UserError("no vLLM")
@@ -393,6 +433,20 @@ class TestConfig:
     def test_an_unknown_name(self) -> None:
         with pytest.raises(UserError, match="one of demo, demo-needle, extrapolation"):
             read_sweep("extra")
+
+
+def test_what_a_worker_said_of_its_end_decides_about_memory() -> None:
+    """vLLM itself says of every engine in workers that does not start what it also says of one without memory."""
+    vague = RuntimeError("Engine core initialization failed. See root cause above.")
+    assert memory_problem(vague) is not None
+
+    def started(words: str) -> EngineStartError:
+        error = EngineStartError(words)
+        error.__cause__ = vague
+        return error
+
+    assert memory_problem(started("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate")) is not None
+    assert memory_problem(started("AssertionError: head size 16 is not supported")) is None
 
 
 def test_what_is_about_memory() -> None:

@@ -208,6 +208,9 @@ def test_a_sweep_marks_its_points_and_says_why() -> None:
     assert f"{SAYS}: LVBench 32 of 40 in the points so marked (2K, 3K); {CUT}" in text.splitlines()
 
 
-def test_a_sweep_with_few_says_nothing_and_failed_samples_gave_no_answer() -> None:
-    assert MARK not in report(points(0, 1))
+def test_a_sweep_with_few_counts_them_and_failed_samples_gave_no_answer() -> None:
+    text = report(points(0, 1))
+    assert MARK not in text and "unread and counted wrong: LVBench 1 of 20 (2K)" in text.splitlines()
+    failed = "* failed and counted wrong: LVBench 10 of 40 (1K, 2K); see failures.jsonl of the points"
+    assert failed in report(points(0, 1, failed=5)).splitlines()
     assert f"{SAYS}: LVBench 1 of 15 in the points so marked (2K); {WORDING}" in report(points(0, 1, failed=5))

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import yaml
 
+from mmrope_eval.errors import sentence
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -230,9 +232,7 @@ def read_split(found: SplitFiles, split: str, cache_dir: Path) -> Dataset:
         files = {split: [str(file) for file in found.files]}
         return datasets.load_dataset(found.format, data_files=files, split=split, cache_dir=str(cache_dir))
     except Exception as error:
-        cause = error.__cause__ or error
-        text = " ".join(str(cause).split())[:300]
-        raise TableError(f"{found.files[0]} cannot be read ({type(cause).__name__}: {text}).") from error
+        raise TableError(f"{found.files[0]} cannot be read ({sentence(error)}).") from error
 
 
 def reopened(rows: Dataset) -> Dataset:

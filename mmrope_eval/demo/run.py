@@ -36,11 +36,14 @@ def main(args: argparse.Namespace) -> int:
     models = checkpoints(args.checkpoints, args.variant)
     limit = read_limit(args.limit)
     result = run(demo_config(models, ensure_world(folder / "world", args.n), folder / "results", limit))
-    print_table(sorted(result.folders.values()))
+    if result.rows:
+        print_table(sorted(folder for label, folder in result.folders.items() if label in result.rows))
+    for label, cause in result.broken.items():
+        print(f"{label} failed: {cause}")
     print(f"\n{NOTE}")
     answered = f"{result.asked} questions asked now" if result.asked else "all answers were kept from before"
     print(f"{len(models)} checkpoints x 24 columns, {answered}, {time.perf_counter() - began:.0f} s")
-    return 1 if result.failed else 0
+    return 1 if result.failed or result.broken else 0
 
 
 def part(args: argparse.Namespace) -> int:

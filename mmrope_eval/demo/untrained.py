@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
         result = run(demo_config(checkpoint, data, folder / "results" / family, read_limit(args.limit)))
         print(f"\n{family}, tiny, random weights")
         report(result)
-        failed, asked = failed + result.failed, asked + result.asked
+        failed, asked = failed + result.failed + len(result.broken), asked + result.asked
     print(f"\n{NOTE}")
     answered = f"{asked} samples asked now" if asked else "nothing left to ask: all answers were kept from before"
     print(f"{len(VARIANTS)} variants x {len(TASKS)} tasks, {answered}, {time.perf_counter() - began:.0f} s")

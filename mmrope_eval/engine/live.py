@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from mmrope_eval.engine import process, vllm_compat
 from mmrope_eval.engine.feeder import Feeder
+from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.media_policy import MediaPolicy, checkpoint_policy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Preparer
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.run import EngineRun
 from mmrope_eval.engine.settings import compute_threads, engine_settings, in_workers
-from mmrope_eval.engine.types import Failure, Request, Response
+from mmrope_eval.engine.types import EngineDiedError, EngineStartError, Failure, Request, Response
+from mmrope_eval.engine.vllm_workers import StartingProcesses, WorkerProcesses, last_words
+from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, switch_problem
 from mmrope_eval.rope import Variant
@@ -32,22 +37,34 @@ class SwitchError(UserError):
 class LiveEngine:
     """One vLLM engine, started once. Use `LiveEngine.start`, and `close` or a `with` block at the end.
 
-    One stream at a time, from one thread. The same request gives the same tokens whatever else is in the batch as far
-    as the kernels' results do not depend on the batch's shape: in float32 on CPU they differ by rounding only, and a
-    tie between two tokens is what could turn; on GPUs in half precision near-ties can turn, as in any vLLM engine.
+    One stream at a time, from one thread. An engine that dies, or does not answer in time (see `limits`), ends the call
+    at hand with `EngineDiedError`; close it then, and start another.
+
+    The same request gives the same tokens whatever else is in the batch as far as the kernels' results do not depend on
+    the batch's shape: in float32 on CPU they differ by rounding only, and a tie between two tokens is what could turn;
+    on GPUs in half precision near-ties can turn, as in any vLLM engine.
     """
 
     def __init__(
-        self, engine: Any, checkpoint: Checkpoint, variant: Variant, options: EngineOptions, policy: MediaPolicy
+        self,
+        engine: Any,
+        checkpoint: Checkpoint,
+        variant: Variant,
+        options: EngineOptions,
+        policy: MediaPolicy,
+        watch: Watch | None = None,
     ) -> None:
         """Take over a vLLM engine that runs our models; `start` is the way to get one."""
         self._engine: Any = engine
         self._options, self._policy = options, policy
+        self._watch = watch or Watch()
+        self._limits = Limits(checkpoint, options, vllm_compat.is_cuda())
         self._streaming = False
         self._resources = ExitStack()
         self.checkpoint = checkpoint
         self.variant = variant
-        self._shape = vllm_compat.engine_shape(engine)
+        with self._watch.limit(self._limits.start, "asking for the engine's shape"):
+            self._shape = vllm_compat.engine_shape(engine)
         self._writer = PromptWriter(checkpoint)
         self._preparer = self._make_preparer()
 
@@ -65,7 +82,8 @@ class LiveEngine:
         warning = vllm_compat.version_warning(vllm_compat.vllm_version())
         if warning:
             warnings.warn(warning, stacklevel=2)
-        with process.quiet(), ExitStack() as resources:
+        asked = os.environ.get("VLLM_LOGGING_LEVEL")
+        with process.words_of_start(options.log, asked), ExitStack() as resources:
             arguments, variables = engine_settings(checkpoint, variant, options, policy)
             if not in_workers(options):
                 if vllm_compat.runs_in_this_process():
@@ -73,9 +91,10 @@ class LiveEngine:
                 resources.enter_context(process.torch_threads(compute_threads(checkpoint, options)))
                 if "TORCHDYNAMO_DISABLE" in variables:
                     resources.enter_context(process.no_dynamo())
-            engine = vllm_compat.start_engine(arguments, variables)
+            watch, engine = _start_watched(arguments, variables, checkpoint, options, resources)
+            resources.enter_context(process.words_of_engine(options.log, asked))
             resources.callback(vllm_compat.stop_engine, engine)
-            live = cls(engine, checkpoint, variant, options, policy)
+            live = cls(engine, checkpoint, variant, options, policy, watch)
             live._resources = resources.pop_all()
         return live
 
@@ -88,7 +107,9 @@ class LiveEngine:
         self.close()
 
     def close(self) -> None:
-        """Free the engine; a second call does nothing."""
+        """Free the engine; a second call does nothing. After an exception its processes are not asked but ended."""
+        if self._engine is not None and self._watch.workers is not None and sys.exception() is not None:
+            self._watch.workers.kill()  # at work they would not listen for seconds
         self._engine = None
         self._resources.close()
 
@@ -115,10 +136,11 @@ class LiveEngine:
                 f"the engine runs '{self.checkpoint.path}' and cannot take '{new_checkpoint.path}': {problem}; "
                 "start another engine for it"
             )
-        if reload:
-            vllm_compat.rpc(self._engine, "mmrope_load_weights", str(new_checkpoint.served))
-        vllm_compat.rpc(self._engine, "mmrope_set_variant", new_variant.to_dict(), new_checkpoint.rope_theta)
-        vllm_compat.reset_caches(self._engine)
+        with self._watch.limit(self._limits.start, "switching the engine"):
+            if reload:
+                vllm_compat.rpc(self._engine, "mmrope_load_weights", str(new_checkpoint.served))
+            vllm_compat.rpc(self._engine, "mmrope_set_variant", new_variant.to_dict(), new_checkpoint.rope_theta)
+            vllm_compat.reset_caches(self._engine)
         self.variant, self.checkpoint = new_variant, new_checkpoint
         if policy is not None:
             self._policy = policy
@@ -143,7 +165,7 @@ class LiveEngine:
                 ahead=self._options.lookahead,
                 max_bytes=self._options.lookahead_bytes,
                 threads=self._options.preparers or min(8, max(1, (os.cpu_count() or 2) // 2)),
-            ) as feeder, EngineRun(self._engine, feeder) as run:
+            ) as feeder, EngineRun(self._engine, feeder, self._watch, self._limits) as run:
                 yield from run.results()
         finally:
             self._streaming = False
@@ -165,3 +187,34 @@ def _fit(variant: Variant, checkpoint: Checkpoint) -> None:
         checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, rotary_dim=checkpoint.rotary_dim
     )
 
+
+def _start_watched(
+    arguments: Mapping[str, Any],
+    variables: Mapping[str, str],
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    resources: ExitStack,
+) -> tuple[Watch, Any]:
+    """A watch, and the engine that it watches from its start on; `resources` ends the watch, and stray processes."""
+    stuck = partial(_leave, options) if options.may_leave and not in_workers(options) else None
+    watch = resources.enter_context(Watch(StartingProcesses() if in_workers(options) else None, stuck))
+    said = options.log.stat().st_size if options.log is not None and options.log.exists() else 0
+    try:
+        with watch.limit(Limits(checkpoint, options, vllm_compat.is_cuda()).start, "the start of the engine"):
+            engine = vllm_compat.start_engine(arguments, variables)
+    except RuntimeError as error:  # of an engine in workers, vLLM says only that it did not start
+        words = last_words(options.log, said) if in_workers(options) else ""
+        if not words or isinstance(error, EngineDiedError):
+            raise
+        raise EngineStartError(words) from error
+    if in_workers(options):
+        watch.workers = WorkerProcesses(engine, options.log, said)
+        resources.callback(watch.workers.kill)
+    return watch, engine
+
+
+def _leave(options: EngineOptions, what: str) -> None:
+    process.leave(
+        f"the engine is stuck: {what} (--request-timeout, --start-timeout). What was answered is kept, and the same "
+        "command goes on; with --workers a stuck engine is ended and another one started.", options.log
+    )  # fmt: skip

@@ -212,7 +212,10 @@ def _fill(
         reached = int(index.pts[0])
         for slot, (target, start) in enumerate(zip(wanted.tolist(), starts.tolist(), strict=True)):
             if seek and start > reached:
-                container.seek(start, stream=stream, backward=True)
+                try:
+                    container.seek(start, stream=stream, backward=True)
+                except av.error.FFmpegError:
+                    return False  # a damaged index
                 reader = _frames(container, stream)
                 first = next(reader, None)
                 if first is None or first.pts is None or first.pts > start:

@@ -48,6 +48,15 @@ class EngineOptions:
     """Where decoded frames are kept; None: nowhere."""
     trust_remote_code: bool = False
     seed: int = 0
+    request_timeout: float | None = None
+    """Seconds for a request to be answered in, and for the engine to give out anything; None: see `limits`."""
+    start_timeout: float | None = None
+    """Seconds for an engine to start in, or to load other weights; None: see `limits`."""
+    may_leave: bool = False
+    """Whether the process ends, with a sentence, when an engine inside it is stuck: nothing else can end that. False:
+    it is waited for. An engine in workers is ended without harm to this process."""
+    log: Path | None = None
+    """Where vLLM's words go; None: only its errors are said, on the screen."""
 
     def __post_init__(self) -> None:
         for name in ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "lookahead",
@@ -57,5 +66,8 @@ class EngineOptions:
                 raise UserError(f"engine option {name} is {value}: it must be at least 1")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise UserError(f"engine option gpu_memory_utilization is {self.gpu_memory_utilization}: give 0 to 1")
+        for name in ("request_timeout", "start_timeout"):
+            if (seconds := getattr(self, name)) is not None and not seconds > 0:
+                raise UserError(f"engine option {name} is {seconds}: it must be above 0 seconds")
         if self.kv_cache_gib is not None and self.kv_cache_gib <= 0:
             raise UserError(f"engine option kv_cache_gib is {self.kv_cache_gib}: it must be positive")

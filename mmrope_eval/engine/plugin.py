@@ -4,7 +4,11 @@ from __future__ import annotations
 
 
 def register() -> None:
-    """Make our architectures known to this process's vLLM; imports no model code."""
-    from mmrope_eval.engine import vllm_compat
+    """Make our architectures known to this process's vLLM; imports no model code.
 
+    A process of a live engine's own also learns to end with the one that started it.
+    """
+    from mmrope_eval.engine import process, vllm_compat
+
+    process.leave_with_parent()
     vllm_compat.register_architectures()

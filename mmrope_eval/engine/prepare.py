@@ -22,7 +22,7 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.positions import prompt_key, prompt_positions
 from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
 from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, Part, PositionFacts, Request
-from mmrope_eval.errors import sentence
+from mmrope_eval.errors import full_trace, sentence
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import LayoutError, Variant
 from mmrope_eval.rope.encoding import EncodingError, PositionCodec
@@ -49,9 +49,9 @@ class Prepared:
 class RefusedError(Exception):
     """A request that ends before the engine sees it: where, and why in one sentence."""
 
-    def __init__(self, stage: Stage, cause: str) -> None:
+    def __init__(self, stage: Stage, cause: str, trace: str = "") -> None:
         super().__init__(cause)
-        self.stage, self.cause = stage, cause
+        self.stage, self.cause, self.trace = stage, cause, trace
 
 
 class Preparer:
@@ -82,7 +82,7 @@ class Preparer:
         try:
             return self._prepare(request, facts)
         except RefusedError as error:
-            return Failure(request.id, error.stage, error.cause, tuple(facts))
+            return Failure(request.id, error.stage, error.cause, tuple(facts), error.trace)
 
     def _prepare(self, request: Request, facts: list[MediaFacts]) -> Prepared:
         loaded = []
@@ -101,7 +101,7 @@ class Preparer:
                 f"its prompt of {len(token_ids)} tokens and {request.generation.max_tokens} to generate exceed the "
                 f"context of {self._max_model_len} (max_model_len)",
             )
-        spans = vllm_compat.input_spans(engine_input, self._shape)
+        spans = self._guard("positions", lambda: vllm_compat.input_spans(engine_input, self._shape))
         found = self._guard(
             "positions",
             lambda: prompt_positions(self._variant, token_ids, spans, self._codec, request.generation.max_tokens),
@@ -129,7 +129,7 @@ class Preparer:
             raise
         # Libraries raise anything at bad input: SystemExit, failed assertions, panics of native code.
         except BaseException as error:
-            raise RefusedError(stage, sentence(error)) from error
+            raise RefusedError(stage, sentence(error), full_trace(error)) from error
 
     def _load(self, part: Part) -> LoadedImage | LoadedVideo:
         assert not isinstance(part, str)
@@ -170,7 +170,7 @@ class Preparer:
         for item in facts:
             found = next(grids.get(item.kind, iter(())), None)
             if found != item.grid_thw:
-                raise RefusedError("media", f"the processor made a grid of {found} where {item.grid_thw} was loaded")
+                raise RefusedError("prompt", f"the processor made a grid of {found} where {item.grid_thw} was loaded")
 
     def _params(self, request: Request) -> Any:
         generation = request.generation

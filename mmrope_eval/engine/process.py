@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
+import multiprocessing
 import os
+import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+FAMILIAR = 5
+"""A log says what one line of vLLM's code has to say so many times: on CPU it warns once for every prompt."""
 
 
 @contextmanager
@@ -26,20 +34,123 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Only vLLM's errors, unless VLLM_LOGGING_LEVEL asks for more; child processes inherit it.
+def words_of_start(log: Path | None, asked: str | None) -> Iterator[None]:
+    """While an engine starts: what is written to this process's output goes to `log`, for its processes for good.
 
-    vLLM warns of things that are meant here (eager mode, no Triton on CPU) and, on CPU, once for every prompt.
+    Without a log only vLLM's errors are said, on the screen: it warns of things that are meant here (eager mode, no
+    Triton on CPU). `asked` is what the user's VLLM_LOGGING_LEVEL says.
     """
-    if "VLLM_LOGGING_LEVEL" in os.environ:
+    level = (asked or ("ERROR" if log is None else "INFO")).upper()
+    # Set before vLLM is imported, for what it says while it has not configured its logging yet; again for a second one.
+    logger = logging.getLogger("vllm")
+    logger.setLevel(level)
+    for handler in logger.handlers:
+        handler.setLevel(level)
+    values = {"VLLM_LOGGING_LEVEL": level}
+    if log is not None:
+        values |= {"VLLM_LOGGING_STREAM": "ext://sys.__stdout__"}  # whoever took sys.stdout has not taken descriptor 1
+    if asked is None:
+        values |= {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning"}
+    with environment(values), warnings.catch_warnings(), output_to(log):
+        if asked is None:
+            warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+@contextmanager
+def output_to(path: Path | None) -> Iterator[None]:
+    """File descriptors 1 and 2 lead to the end of a file; a process started meanwhile keeps them so."""
+    if path is None:
         yield
         return
-    # Set before vLLM is imported, for what it says while it has not configured its logging yet.
-    logging.getLogger("vllm").setLevel(logging.ERROR)
-    values = {"VLLM_LOGGING_LEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning"}
-    with environment(values), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+    _flush()
+    target = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    saved = [(os.dup(number), number) for number in (1, 2)]
+    try:
+        for _, number in saved:
+            os.dup2(target, number)
         yield
+    finally:
+        _flush()
+        for copy, number in saved:
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(target)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+
+
+@contextmanager
+def words_of_engine(log: Path | None, asked: str | None) -> Iterator[None]:
+    """While an engine runs: vLLM's words in this process go to `log`, and to the screen only its errors."""
+    if log is None:
+        yield
+        return
+    logger = logging.getLogger("vllm")
+    if asked is None:
+        for handler in logger.handlers:
+            handler.setLevel(logging.ERROR)
+    try:
+        writer = logging.FileHandler(log, encoding="utf-8", errors="replace")
+    except OSError:  # a log is not worth a run
+        yield
+        return
+    writer.addFilter(Unfamiliar())
+    writer.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s:%(lineno)d %(message)s"))
+    logger.addHandler(writer)
+    try:
+        yield
+    finally:
+        logger.removeHandler(writer)
+        writer.close()
+
+
+class Unfamiliar(logging.Filter):
+    """Lets through what one line of code logs, but not for ever; errors always."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, int], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write a record."""
+        place = (record.pathname, record.lineno)
+        self._seen[place] = self._seen.get(place, 0) + 1
+        return self._seen[place] <= FAMILIAR or record.levelno >= logging.ERROR
+
+
+def leave(sentence: str, log: Path | None) -> None:
+    """End this process, whose engine is stuck in a call that nothing can end; where it is stuck goes to the log."""
+    with suppress(Exception), (log or Path(os.devnull)).open("a") as stream:
+        faulthandler.dump_traceback(stream, all_threads=True)
+    with suppress(Exception):
+        shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
+        print(f"{shown}\nmmrope-eval: {sentence}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+LEAVE_WITH_PARENT = "MMROPE_EVAL_LEAVE_WITH_PARENT"
+"""Set in processes that a live engine started, and in theirs."""
+
+
+def leave_with_parent() -> None:
+    """In a process that was started for an engine: end when its parent does, however that ended.
+
+    vLLM's own wait for messages of a parent that was killed, for ever.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or os.environ.get(LEAVE_WITH_PARENT) != "1":
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="leave-with-parent", daemon=True).start()
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from typing import Any
 
 from mmrope_eval.engine.types import ImageSource, Part, Request
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.bounded import BoundError, Bounds
 from mmrope_eval.models.checkpoint import Checkpoint
-from mmrope_eval.models.template import thinking_argument
+from mmrope_eval.models.template import check_length, thinking_argument
 from mmrope_eval.models.thoughts import prompt_opens
 
 
@@ -31,6 +32,7 @@ class PromptWriter:
                 f"the tokenizer of checkpoint '{checkpoint.path}' cannot be loaded: {' '.join(str(error).split())}"
             ) from error
         self._template = checkpoint.template.text
+        self._bounds = Bounds()
         ids = checkpoint.vocabulary.ids
         self._pads = {"image": ids.image_token_id, "video": ids.video_token_id}
 
@@ -41,10 +43,7 @@ class PromptWriter:
         messages: list[dict[str, Any]] = [{"role": "user", "content": [_template_item(p) for p in request.content]}]
         if request.system is not None:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": request.system}]})
-        text = self._tokenizer.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True,
-            **thinking_argument(request.enable_thinking),
-        )  # fmt: skip
+        text = self._rendered(messages, request)
         ids: list[int] = self._tokenizer(text)["input_ids"]
         for kind, pad in self._pads.items():
             wanted = sum(_kind(part) == kind for part in request.content)
@@ -54,6 +53,20 @@ class PromptWriter:
                     f"contain {self._tokenizer.convert_ids_to_tokens(pad)}"
                 )
         return text, ids
+
+    def _rendered(self, messages: list[dict[str, Any]], request: Request) -> str:
+        def write() -> str:
+            return str(self._tokenizer.apply_chat_template(
+                messages, chat_template=self._template, tokenize=False, add_generation_prompt=True,
+                **thinking_argument(request.enable_thinking),
+            ))  # fmt: skip
+
+        try:
+            text = self._bounds.run(write)
+            check_length(len(text), sum(len(part) for part in request.content if isinstance(part, str)))
+        except BoundError as error:
+            raise PromptError(f"the checkpoint's chat template {error}") from error
+        return text
 
 
 def thought_open(prompt: str, request: Request) -> bool:

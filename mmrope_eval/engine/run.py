@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
 from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.feeder import Feeder
+from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.prepare import Prepared
-from mmrope_eval.engine.types import Failure, PositionFacts, Request, Response, no_answer
-from mmrope_eval.errors import sentence
-
-
-class EngineDiedError(RuntimeError):
-    """vLLM's engine cannot go on; what was unfinished is lost and a new engine is needed."""
+from mmrope_eval.engine.types import EngineDiedError, Failure, PositionFacts, Request, Response, no_answer
+from mmrope_eval.engine.watch import Watch
+from mmrope_eval.errors import full_trace, sentence
 
 
 class EngineRun:
     """Feeds one stream's requests to the engine, steps it, and turns what it puts out into responses."""
 
-    def __init__(self, engine: Any, feeder: Feeder) -> None:
-        self._engine, self._feeder = engine, feeder
-        self._capacity = int(engine.vllm_config.scheduler_config.max_num_seqs)
+    def __init__(self, engine: Any, feeder: Feeder, watch: Watch, limits: Limits) -> None:
+        self._engine, self._feeder, self._watch, self._limits = engine, feeder, watch, limits
+        scheduler = engine.vllm_config.scheduler_config
+        self._capacity, self._step_tokens = int(scheduler.max_num_seqs), int(scheduler.max_num_batched_tokens)
         self._running: dict[str, Prepared] = {}
+        self._until: dict[str, float] = {}
+        """When each of them is overdue, on the watch's clock."""
         self._used: dict[str, PositionFacts] = {}
         self._count = 0
 
@@ -36,10 +38,11 @@ class EngineRun:
     ) -> None:
         """Drop what is still running."""
         if not isinstance(error, EngineDiedError):
-            self._abort(list(self._running))
+            with suppress(Exception):  # an engine that died in this moment is found out when it is asked again
+                self._abort(list(self._running))
 
     def results(self) -> Iterator[Response | Failure]:
-        """Every request's outcome, as it becomes known."""
+        """Every request's outcome, as it becomes known. Raises `EngineDiedError`, with what was in flight."""
         while True:
             while len(self._running) < self._capacity:
                 item = self._feeder.take(wait=not self._running)
@@ -53,6 +56,7 @@ class EngineRun:
                     yield refused
             if self._running:
                 yield from self._step()
+                yield from self._overdue()
             elif self._feeder.finished:
                 return
 
@@ -60,22 +64,58 @@ class EngineRun:
         self._count += 1
         name = f"{self._count}-{item.key[:12]}"
         try:
-            self._engine.add_request(name, item.engine_input, item.params)
-        except (ValueError, TypeError) as error:
+            with self._limit("taking a request"):
+                self._engine.add_request(name, item.engine_input, item.params)
+        except EngineDiedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - vLLM refuses requests in many ways
             self._feeder.release(item)
-            return Failure(item.request.id, "prompt", sentence(error), item.media)
+            return Failure(item.request.id, "prompt", sentence(error), item.media, full_trace(error))
         self._running[name] = item
+        self._until[name] = self._watch.now + self._allowed(item)
         return None
 
     def _step(self) -> Iterator[Response | Failure]:
         try:
-            outputs = self._engine.step()
+            with self._limit("an answer"):
+                outputs = self._engine.step()
+        except EngineDiedError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever the model raised
             yield from self._isolate(error)
             return
         for output in outputs:
             if output.finished and output.request_id in self._running:
                 yield self._outcome(self._forget(output.request_id), output)
+
+    def _overdue(self) -> Iterator[Failure]:
+        """Give up requests that had their time while the engine answered others."""
+        late = [name for name, until in self._until.items() if self._watch.now > until]
+        for name in late:
+            item = self._running[name]
+            cause = f"it has no answer after {self._allowed(item):.0f} s (--request-timeout)"
+            self._abort([name])
+            yield Failure(item.request.id, "engine", cause, item.media)
+
+    def _allowed(self, item: Prepared) -> float:
+        """Seconds for one request, with what runs beside it."""
+        return self._limits.request(self._in_flight(), item.request.generation.max_tokens)
+
+    @contextmanager
+    def _limit(self, what: str, others: Sequence[Prepared] = ()) -> Iterator[None]:
+        """A call of the engine's inside; where it died, `EngineDiedError` with what ran, and with `others`."""
+        longest = max((len(item.prompt_token_ids) for item in self._running.values()), default=0)
+        tokens = max(longest, min(self._in_flight(), self._step_tokens))
+        try:
+            with self._watch.limit(self._limits.silence(tokens), what):
+                yield
+        except EngineDiedError as error:
+            in_flight = [item.request.id for item in (*others, *self._running.values())]
+            raise EngineDiedError(str(error), in_flight) from error
+
+    def _in_flight(self) -> int:
+        """Tokens of all prompts in the engine."""
+        return sum(len(item.prompt_token_ids) for item in self._running.values())
 
     def _outcome(self, item: Prepared, output: Any) -> Response | Failure:
         completion = output.outputs[0]
@@ -109,7 +149,9 @@ class EngineRun:
     def _positions_used(self, item: Prepared) -> PositionFacts | None:
         """What the worker says it used for this prompt; its records are fetched only when one is missing."""
         if item.key not in self._used:
-            for key, fingerprint, max_position, delta in vllm_compat.rpc(self._engine, "mmrope_drain_positions"):
+            with self._limit("reading positions", [item]):
+                records = vllm_compat.rpc(self._engine, "mmrope_drain_positions")
+            for key, fingerprint, max_position, delta in records:
                 self._used[key] = PositionFacts(fingerprint, max_position, delta)
         found = self._used.get(item.key)
         # Equal prompts share a record: it goes when the last of them is done, or was overtaken by a new one.
@@ -120,16 +162,17 @@ class EngineRun:
     def _isolate(self, error: Exception) -> Iterator[Response | Failure]:
         """A step failed: find out which request did it by running those that were in the engine one at a time."""
         suspects = list(self._running.values())
-        names = list(self._running)
+        in_flight = [item.request.id for item in suspects]
         try:
-            self._abort(names)
-            self._engine.step()
-            # The scheduler counts as cached what the step was going to compute.
-            vllm_compat.reset_caches(self._engine)
+            with self._limit("recovering from an error", suspects):
+                self._abort(list(self._running))
+                self._engine.step()
+                # The scheduler counts as cached what the step was going to compute.
+                vllm_compat.reset_caches(self._engine)
         except Exception as second:
-            raise EngineDiedError(f"vLLM stopped working: {sentence(error)}") from second
+            raise EngineDiedError(f"vLLM stopped working: {sentence(error)}", in_flight) from second
         if len(suspects) == 1:
-            yield Failure(suspects[0].request.id, "engine", sentence(error), suspects[0].media)
+            yield Failure(in_flight[0], "engine", sentence(error), suspects[0].media, full_trace(error))
             return
         for item in suspects:
             refused = self._submit(item)
@@ -146,6 +189,7 @@ class EngineRun:
 
     def _forget(self, name: str) -> Prepared:
         item = self._running.pop(name)
+        self._until.pop(name, None)
         self._feeder.release(item)
         return item
 

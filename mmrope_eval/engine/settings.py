@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mmrope_eval.engine import vllm_compat
+from mmrope_eval.engine import process, vllm_compat
+from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.models.checkpoint import Checkpoint
@@ -55,7 +56,10 @@ def engine_settings(
     if not cuda:
         arguments["skip_mm_profiling"] = True
         arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(checkpoint, dtype, max_model_len, options.kv_cache_gib)
-    return arguments, _variables(workers=workers, cuda=cuda, eager=eager)
+    variables = _variables(workers=workers, cuda=cuda, eager=eager)
+    # vLLM's own limit, which knows nothing of the size of the weights.
+    variables["VLLM_ENGINE_READY_TIMEOUT_S"] = str(math.ceil(Limits(checkpoint, options, cuda).start))
+    return arguments, variables
 
 
 def in_workers(options: EngineOptions) -> bool:
@@ -84,6 +88,7 @@ def _variables(*, workers: bool, cuda: bool, eager: bool) -> dict[str, str]:
     if workers:
         # Threads are running by now, which a forked child would not survive.
         variables["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+        variables[process.LEAVE_WITH_PARENT] = "1"
     if eager and not cuda:
         # vLLM compiles a few helpers even when asked not to, for seconds each.
         variables["TORCHDYNAMO_DISABLE"] = "1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -124,5 +124,21 @@ class Failure:
 
     id: str
     stage: Literal["media", "prompt", "target", "positions", "engine"]
+    """media: the sample's own file cannot be read; target: its right answer. The others may be the engine's fault."""
     cause: str
     media: tuple[MediaFacts, ...] = ()
+    trace: str = field(default="", repr=False, compare=False)
+    """What Python printed of an exception that nobody foresaw; for a log, not kept with the outcome."""
+
+
+class EngineDiedError(RuntimeError):
+    """vLLM's engine cannot go on: a new one is needed, and what it had not answered must be asked again."""
+
+    def __init__(self, cause: str, in_flight: Collection[str] | None = None) -> None:
+        super().__init__(cause)
+        self.in_flight = None if in_flight is None else tuple(in_flight)
+        """Ids of the requests that it worked on; None where nobody knows."""
+
+
+class EngineStartError(RuntimeError):
+    """An engine's processes ended while it was started; the error that they ended with."""

@@ -342,6 +342,6 @@ def reset_caches(engine: Any, patience: float = 10.0) -> None:
 
 
 def stop_engine(engine: Any) -> None:
-    """Free an engine's workers, processes and memory."""
-    engine.engine_core.shutdown(timeout=20.0)
+    """Free an engine's workers, processes and memory. One at work may not listen; it has nothing worth a wait."""
+    engine.engine_core.shutdown(timeout=5.0)
     engine.renderer.shutdown()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import jinja2.ext
 import jinja2.nodes
 import jinja2.sandbox
 
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import UserError, sentence
+from mmrope_eval.models.bounded import CHARACTERS, MEMORY, BoundError, Bounds
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.thoughts import prompt_opens
 
@@ -83,11 +84,10 @@ def written_question(template: ChatTemplate, special: Mapping[str, str], told: b
     if system is not None:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
     try:
-        return _environment().from_string(template.text).render(
-            messages=messages, add_generation_prompt=True, **special, **thinking_argument(told))
+        return _rendered(template.text, messages, {**special, **thinking_argument(told)})
     except Exception as error:  # a template is a program, and may raise anything
         raise UserError(f"the chat template in {template.source} cannot write a question with one picture "
-                        f"({type(error).__name__}: {' '.join(str(error).split())[:200]})") from error  # fmt: skip
+                        f"({sentence(error)})") from error  # fmt: skip
 
 
 def thinking_argument(told: bool | None) -> dict[str, bool]:
@@ -138,10 +138,9 @@ def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
     """A question with a picture and a video as the template writes it, or why it cannot."""
     content = [{"type": "image"}, {"type": "video"}, {"type": "text", "text": TEXT}]
     try:
-        prompt = _environment().from_string(text).render(
-            messages=[{"role": "user", "content": content}], add_generation_prompt=True, **special)
+        prompt = _rendered(text, [{"role": "user", "content": content}], special)
     except Exception as error:  # noqa: BLE001 - a template is a program, and may raise anything
-        return _Useless(f"cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+        return _Useless(f"cannot be used ({sentence(error)})")
     for kind, pad in (("image", tokens.image), ("video", tokens.video)):
         place = tokens.start + pad + tokens.end
         if prompt.count(pad) != 1 or place not in prompt:
@@ -153,6 +152,41 @@ def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
     if prompt.count(TEXT) != 1:
         return _Useless("leaves the question's text out")
     return prompt
+
+
+def _rendered(text: str, messages: list[Any], known: Mapping[str, Any]) -> str:
+    """Messages as a template writes them. Raises what it raises, and `BoundError` where it takes too much."""
+
+    def write() -> str:
+        pieces, length = [], 0
+        for piece in _environment().from_string(text).generate(
+            messages=messages, add_generation_prompt=True, **known
+        ):
+            pieces.append(piece)
+            length += len(piece)
+            check_length(length, 0)
+        return "".join(pieces)
+
+    return Bounds(memory=MEMORY).run(write)
+
+
+def check_length(length: int, question: int) -> None:
+    """`BoundError` for a prompt that is too long for a question of so many characters."""
+    if length > CHARACTERS + 2 * question:
+        raise BoundError(f"writes more than {CHARACTERS:,} characters around a question")
+
+
+class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    """jinja2's, in which nothing is repeated to a length that no prompt has: that would be one call, with no end."""
+
+    intercepted_binops = frozenset({"*"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """A product."""
+        for things, times in ((left, right), (right, left)):
+            if isinstance(things, Sequence) and isinstance(times, int):
+                check_length(len(things) * times, 0)
+        return super().call_binop(context, operator, left, right)
 
 
 class _Generation(jinja2.ext.Extension):
@@ -169,7 +203,7 @@ class _Generation(jinja2.ext.Extension):
 
 def _environment() -> jinja2.Environment:
     """jinja2 as transformers sets it up for chat templates."""
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+    environment = _Sandbox(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
 
     def refuse(message: str) -> None:

@@ -25,7 +25,7 @@ CSV: Final = "sweep.csv"
 DEPTHS: Final = "needle.csv"
 DASH: Final = "—"
 WORDS: Final = {"memory": "does not fit in memory", "no room": "no room for the video", "excluded": "not started",
-                "failed": "the engine stopped"}  # fmt: skip
+                "failed": "could not be asked"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -186,17 +186,33 @@ def hardly_read(row: Any) -> bool:
     return row["status"] == "done" and too_many(int(row["unparsed"]), int(row["n"] - row["failed"]))
 
 
+def failed_remarks(points: pd.DataFrame) -> list[str]:
+    """How many samples failed, by column, and where their causes are."""
+    some = points[points["failed"].fillna(0) > 0]
+    return [f"* failed and counted wrong: {column} {spread(rows, 'failed', 'n')}; see failures.jsonl of the points"
+            for column, rows in some.groupby("column", sort=False)]  # fmt: skip
+
+
 def unread_remarks(points: pd.DataFrame) -> list[str]:
-    """Where answers are unread, by column, with the likely cause of all."""
-    found = points[points.apply(hardly_read, axis=1)]
+    """Where answers are unread, by column; where they are too many with the likely cause."""
     lines = []
-    for column, rows in found.groupby("column", sort=False):
-        unread, answers = int(rows["unparsed"].sum()), int((rows["n"] - rows["failed"]).sum())
-        contexts = ", ".join(map(short, sorted(rows["context"].unique())))
-        cause = remedy(unread, int(rows["truncated"].sum()))
-        where = f"{column} {unread:,} of {answers:,} in the points so marked ({contexts})"
-        lines.append(f"{MARK} {WARNING}: {where}; {cause}")
+    answered = points.assign(answers=points["n"] - points["failed"])
+    found = answered[answered["unparsed"].fillna(0) > 0]
+    for column, every in found.groupby("column", sort=False):
+        marked = every.apply(hardly_read, axis=1)
+        if (rows := every[marked]).size:
+            where = f"{column} {spread(rows, 'unparsed', 'answers', ' in the points so marked')}"
+            cause = remedy(int(rows["unparsed"].sum()), int(rows["truncated"].sum()))
+            lines.append(f"{MARK} {WARNING}: {where}; {cause}")
+        if (rows := every[~marked]).size:
+            lines.append(f"unread and counted wrong: {column} {spread(rows, 'unparsed', 'answers')}")
     return lines
+
+
+def spread(rows: pd.DataFrame, part: str, whole: str, which: str = "") -> str:
+    """So many of so many, and at which contexts."""
+    contexts = ", ".join(map(short, sorted(rows["context"].unique())))
+    return f"{int(rows[part].sum()):,} of {int(rows[whole].sum()):,}{which} ({contexts})"
 
 
 def remarks(sweep: SweepResult) -> list[str]:
@@ -205,10 +221,8 @@ def remarks(sweep: SweepResult) -> list[str]:
     for (status, cause), rows in sweep.points[sweep.points["status"] != "done"].groupby(["status", "cause"]):
         where = sorted({f"{row['column']} at {short(row['context'])}" for _, row in rows.iterrows()})
         lines.append(f"{DASH} {status}: {WORDS.get(str(status), status)} ({', '.join(where)}): {cause}")
-    if "failed" in sweep.points and sweep.points["failed"].fillna(0).any():
-        lines.append("* some samples failed and count as wrong; see failures.jsonl of the point")
     if "unparsed" in sweep.points:
-        lines += unread_remarks(sweep.points)
+        lines += [*failed_remarks(sweep.points), *unread_remarks(sweep.points)]
     if "assumed" in sweep.points and sweep.points["assumed"].fillna(False).any():
         taken = sweep.points[sweep.points["assumed"].fillna(False).astype(bool)]
         names = sorted({f"{row['model']} ({row['variant']})" for _, row in taken.iterrows()})

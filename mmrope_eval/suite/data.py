@@ -19,7 +19,7 @@ from mmrope_eval.data.lmudata import has_tables
 from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.data.places import Found, NotHereError, find_split, hub_home, places
 from mmrope_eval.data.tables import TableError
-from mmrope_eval.errors import UserError, sentence
+from mmrope_eval.errors import UserError, plain, sentence
 from mmrope_eval.suite.lmudata import hub_folder, task_table, why_no_table
 from mmrope_eval.suite.protocol import SampleError, expression_fields, template_fields
 from mmrope_eval.suite.registry import PREFIX, Family, TaskSpec, project_dir
@@ -237,10 +237,8 @@ def load_task(spec: TaskSpec, data_root: Path | None, family: Family) -> Any:
         cause = error.last_attempt.exception()
         if isinstance(cause, UserError):
             raise cause from error
-        text = " ".join(str(cause).split())[:300]
-        raise UserError(
-            f"Task {spec.name}: dataset {spec.dataset} cannot be loaded ({text}); {remedy(spec, data_root)}"
-        ) from error
+        raise UserError(f"Task {spec.name}: dataset {spec.dataset} cannot be loaded ({plain(str(cause))}); "
+                        f"{remedy(spec, data_root)}") from error  # fmt: skip
     except Exception as error:  # the task's own functions, and data that are of no use, may raise anything
         raise UserError(f"Task {spec.name}: dataset {spec.dataset} cannot be read ({sentence(error)}); "
                         f"{remedy(spec, data_root)}") from error  # fmt: skip

@@ -1,12 +1,11 @@
-"""Asking: one engine, many checkpoints and variants, every answer stored as it arrives."""
+"""What is asked, of which engine: rows, the engine that serves them, and what a row still has to ask."""
 
 from __future__ import annotations
 
-import collections
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -16,8 +15,6 @@ from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.suite.answer_limits import Thinking
 from mmrope_eval.suite.plan import Sample, TaskPlan, identity
-from mmrope_eval.suite.progress import Progress
-from mmrope_eval.suite.protocol import SampleError
 from mmrope_eval.suite.registry import Family
 from mmrope_eval.suite.store import ResponseStore, Stored
 
@@ -112,6 +109,8 @@ class Timings:
     switch: float = 0.0
     generation: float = 0.0
     asked: int = 0
+    deaths: int = 0
+    """Engines that died while this row was asked."""
 
 
 @dataclass
@@ -133,8 +132,7 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
                 timings.switch = time.perf_counter() - began
             except Exception as error:  # noqa: BLE001 - this checkpoint needs an engine of its own, or cannot be loaded
                 if not isinstance(error, UserError):
-                    say(f"{cell.label}: the running engine could not take it over ({sentence(error)}); starting "
-                          "another", file=sys.stderr)  # fmt: skip
+                    say(f"{cell.label}: {failed_takeover(error)}", file=sys.stderr)
                 self.close()
         if self.engine is None:
             try:
@@ -143,7 +141,7 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
                 raise RowError(str(error)) from error
             except Exception as error:
                 raise RowError(f"no engine could be started on it: {sentence(error)}") from error
-            timings.engine_start = time.perf_counter() - began
+            timings.engine_start += time.perf_counter() - began
         self.cell = cell
         return self.engine
 
@@ -158,6 +156,11 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def failed_takeover(error: Exception) -> str:
+    """Why a row gets an engine of its own, where its user did not know."""
+    return f"the running engine could not take it over ({sentence(error)}); starting another"
 
 
 @dataclass(frozen=True)
@@ -176,63 +179,3 @@ def remaining(cell: Cell, plans: Mapping[str, TaskPlan], store: ResponseStore) -
     keys = {sample.id: identity(sample, cell.context) for sample in samples}
     kept = store.get((key, sample) for sample, key in keys.items())
     return Work(keys, kept, [s for s in samples if s.id not in kept or not kept[s.id].final])
-
-
-@dataclass
-class Asking:
-    """One pass over a cell's pending samples."""
-
-    cell: Cell
-    plans: Mapping[str, TaskPlan]
-    store: ResponseStore
-    work: Work
-    progress: Progress
-    max_failures: MaxFailures
-    timings: Timings
-    failed: int = 0
-    broken: collections.deque[Failure] = field(default_factory=collections.deque)
-    """Samples whose request could not be made; filled by the engine's feeding thread, drained by ours."""
-
-    def run(self, holder: EngineHolder) -> None:
-        """Ask everything that is pending; every outcome is stored before the next is waited for."""
-        retried = {sample.id for sample in self.work.pending}
-        self.failed = sum(isinstance(s.result, Failure) and k not in retried for k, s in self.work.kept.items())
-        askable = [sample for sample in self.work.pending if sample.problem is None]
-        for sample in self.work.pending:
-            if sample.problem is not None:
-                self.keep(Failure(sample.id, *sample.problem))
-        if askable:
-            engine = holder.ready(self.cell, self.timings)
-            began = time.perf_counter()
-            with closing(engine.stream(self.feed(askable))) as stream:
-                for result in stream:
-                    self.drain()
-                    self.keep(result)
-            self.drain()
-            self.timings.generation = time.perf_counter() - began
-            self.timings.asked = len(askable)
-
-    def feed(self, samples: Iterable[Sample]) -> Iterator[Request]:
-        """Requests, their media read as they are pulled."""
-        for sample in samples:
-            try:
-                request = self.plans[sample.task].request(sample)
-            except SampleError as error:
-                self.broken.append(Failure(sample.id, error.stage, str(error)))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a dataset's reader may raise anything
-                text = " ".join(str(error).split())[:300]
-                self.broken.append(Failure(sample.id, "media", f"it cannot be read ({type(error).__name__}: {text})."))
-            else:
-                yield request
-
-    def drain(self) -> None:
-        """Keep what failed while requests were made."""
-        while self.broken:
-            self.keep(self.broken.popleft())
-
-    def keep(self, result: Response | Failure) -> None:
-        """Store one outcome, then count it. TooManyFailuresError when it was one too many."""
-        self.store.put(self.work.keys[result.id], result)
-        self.failed += isinstance(result, Failure)
-        self.progress.advance(failed=isinstance(result, Failure))
-        self.max_failures.check(self.failed, len(self.work.keys))

@@ -89,6 +89,8 @@ def engine_options(args: argparse.Namespace) -> EngineOptions:
         media_cache_dir=None if args.no_cache else cache_home() / "frames",
         trust_remote_code=args.trust_remote_code,
         seed=args.seed,
+        request_timeout=args.request_timeout,
+        start_timeout=args.start_timeout,
     )
 
 

@@ -32,11 +32,8 @@ def write_cell(folder: Path, scores: Mapping[str, Any], scored: Mapping[str, Seq
     """Write samples/<task>.jsonl, failures.jsonl (only when there are failures) and last scores.json."""
     for name, rows in scored.items():
         write_lines(folder / SAMPLES / f"{name}.jsonl", (one.row() for one in rows))
-    failures = [failure_line(one) for rows in scored.values() for one in rows if isinstance(one.result, Failure)]
-    if failures:
-        write_lines(folder / "failures.jsonl", failures)
-    else:
-        (folder / "failures.jsonl").unlink(missing_ok=True)
+    results_of = (one.result for rows in scored.values() for one in rows)
+    write_failures(folder, [result for result in results_of if isinstance(result, Failure)])
     (folder / FAILED_ROW).unlink(missing_ok=True)
     write_json(folder / SCORES, scores)
 
@@ -51,7 +48,10 @@ def write_failed_row(folder: Path, cause: str, error: BaseException | None = Non
     write_json(folder / FAILED_ROW, {"cause": cause, "traceback": "".join(trace).splitlines()})
 
 
-def failure_line(one: Scored) -> dict[str, Any]:
-    """The line of failures.jsonl."""
-    assert isinstance(one.result, Failure)
-    return {"id": one.sample.id, "stage": one.result.stage, "cause": one.result.cause}
+def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
+    """Write failures.jsonl, or remove it where there are none."""
+    path = folder / "failures.jsonl"
+    if failures:
+        write_lines(path, ({"id": one.id, "stage": one.stage, "cause": one.cause} for one in failures))
+    else:
+        path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from mmrope_eval.data.tables import reopened
 from mmrope_eval.engine.media_policy import MediaError
 from mmrope_eval.engine.media_sources import require_regular
 from mmrope_eval.engine.types import Generation, ImageSource, Request
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.suite.data import Docs
 from mmrope_eval.suite.protocol import (
     Doc,
@@ -231,7 +231,7 @@ def plan_sample(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a task's code may even call sys.exit; one row must not end a run
-        problem = ("prompt", f"the row cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:300]}).")
+        problem = ("prompt", f"the row cannot be read ({sentence(error)}).")
     name = f"{spec.name}{SEPARATOR}{index}"
     return Sample(name, spec.name, index, prompt, family.system, media, generation, target, problem)
 

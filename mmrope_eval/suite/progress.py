@@ -19,8 +19,11 @@ class Progress:
         self.label, self.total, self.done, self.failed = label, total, done, 0
         self._stream = stream or sys.stderr
         self._every = every
-        self._began = self._spoke = time.monotonic()
-        self._at_start = done
+        self._spoke = time.monotonic()
+        self._said = done
+        self._first: float | None = None
+        """When the first answer came: what was before it, an engine's start, is no part of the rate."""
+        self._answered = 0
         self._bar: Any = None
         self._task: Any = None
         if self._stream.isatty():
@@ -36,29 +39,43 @@ class Progress:
             TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=Console(file=self._stream), speed_estimate_period=60,
         )
-        self._task = self._bar.add_task(visible(self.label), total=self.total, completed=self.done, rate="")
+        self._task = self._bar.add_task(
+            visible(self.label), start=False, total=self.total, completed=self.done, rate=""
+        )
 
-    def advance(self, *, failed: bool = False) -> None:
-        """One more sample has its outcome."""
+    def advance(self, *, failed: bool = False, asked: bool = True) -> None:
+        """One more sample has its outcome; one that was not asked says nothing of the rate."""
         self.done += 1
         self.failed += failed
+        if asked:
+            self._answered += 1
+            if self._first is None:
+                self._first = time.monotonic()
+                if self._bar is not None:
+                    self._bar.start_task(self._task)
         if self._bar is not None:
             self._bar.update(self._task, advance=1, rate=self._rate_text())
         elif time.monotonic() - self._spoke >= self._every:
             self._speak()
 
-    def _rate(self) -> float:
-        return (self.done - self._at_start) / max(time.monotonic() - self._began, 1e-9)
+    def _rate(self) -> float | None:
+        """Answers a second since the first one; None where there is but one."""
+        if self._first is None or self._answered < 2:
+            return None
+        return (self._answered - 1) / max(time.monotonic() - self._first, 1e-9)
 
     def _rate_text(self) -> str:
-        failures = f", {self.failed} failed" if self.failed else ""
-        return f"{self._rate():.1f} samples/s{failures}"
+        rate = self._rate()
+        said = [f"{rate:.1f} samples/s"] if rate is not None else []
+        return ", ".join([*said, *([f"{self.failed} failed"] if self.failed else [])])
 
     def _speak(self) -> None:
-        self._spoke = time.monotonic()
-        left = (self.total - self.done) / self._rate() if self.done > self._at_start else float("nan")
-        eta = f", {clock(left)} left" if self.done < self.total else ""
-        say(f"{self.label}: {self.done}/{self.total}, {self._rate_text()}{eta}", file=self._stream, flush=True)
+        self._spoke, self._said = time.monotonic(), self.done
+        rate = self._rate()
+        left = (self.total - self.done) / rate if rate else float("nan")
+        parts = [f"{self.label}: {self.done}/{self.total}", self._rate_text()]
+        parts += [f"{clock(left)} left"] if self.done < self.total and rate else []
+        say(", ".join(part for part in parts if part), file=self._stream, flush=True)
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -68,7 +85,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self.done > self._at_start:
+        elif self.done > self._said:
             self._speak()
 
 

@@ -6,7 +6,8 @@ import argparse
 import collections
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.console import say
 from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
-from mmrope_eval.engine.run import EngineDiedError
 from mmrope_eval.engine.types import Failure
+from mmrope_eval.errors import kind
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.suite import outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
+from mmrope_eval.suite.asking import Asking
 from mmrope_eval.suite.cells import FailedRow, make_cells
 from mmrope_eval.suite.datacheck import check_before_run
+from mmrope_eval.suite.errorlog import ErrorLog
 from mmrope_eval.suite.execute import (
-    Asking,
     Cell,
     EngineHolder,
     RowError,
@@ -38,6 +40,7 @@ from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.progress import Progress
 from mmrope_eval.suite.registry import TaskSpec, open_registry
 from mmrope_eval.suite.rescore import compare_runs, read_run
+from mmrope_eval.suite.runlog import run_log
 from mmrope_eval.suite.store import ResponseStore, run_lock
 from mmrope_eval.words import visible
 
@@ -119,9 +122,9 @@ def causes(folder: Path) -> list[str]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         failure = json.loads(line)
         cause = visible(without_path(failure["cause"]))
-        counts[cause] += 1
-        first.setdefault(cause, visible(failure["id"]))
-    shown = [f"  {n} x {first[cause]}: {cause}" for cause, n in counts.most_common(SHOWN_CAUSES)]
+        counts[kind(cause)] += 1
+        first.setdefault(kind(cause), f"{visible(failure['id'])}: {cause}")
+    shown = [f"  {n} x {first[same]}" for same, n in counts.most_common(SHOWN_CAUSES)]
     return [*shown, f"  all {counts.total()} in {path}"] if shown else []
 
 
@@ -146,8 +149,14 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     entries: dict[str, Mapping[str, Any]] = {}
     broken: dict[str, str] = {}
     failed = asked = 0
-    with run_lock(config.output), EngineHolder(start_engine or _starter(config)) as holder:
+    with (
+        run_lock(config.output),
+        run_log(config.output, config.command) as log,
+        EngineHolder(start_engine or _starter(logged(config, log))) as holder,
+    ):
+        errors = ErrorLog(config.output)
         for row in rows.failed:
+            outcome.write_failures(row.folder, [])
             broken[row.label] = _failed(row)
         plans = Plans(specs, config.data_root, config.limit, config.seed)
         for number, (cell, (own, remarks)) in enumerate(zip(rows.cells, limits, strict=True), 1):
@@ -158,8 +167,8 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
                 planned = with_limits(plans.of(cell.family), own)
                 for task, cause in plans.failed.items():
                     say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
-                entry, bad, new = run_cell(config, cell, planned, holder, plans.failed)
-            except (RowError, EngineDiedError) as error:
+                entry, bad, new = run_cell(config, cell, planned, holder, errors, plans.failed)
+            except RowError as error:
                 holder.close()
                 broken[cell.label] = _failed(FailedRow(cell.label, cell.folder, str(error)), error)
                 continue
@@ -207,24 +216,29 @@ def run_cell(
     cell: Cell,
     plans: Mapping[str, TaskPlan],
     holder: EngineHolder,
+    errors: ErrorLog,
     failed_tasks: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Mapping[str, Any], int, int]:
     """Ask what is missing, then score and write one cell: its scores by task, failed samples, samples asked now.
 
-    `failed_tasks`, whose rows could not be read, are recorded with their causes.
+    `failed_tasks`, whose rows could not be read, are recorded with their causes. Of a row that cannot or should not be
+    finished (`RowError`, `TooManyFailuresError`) the failures are written and the most frequent causes printed.
     """
     timings = Timings()
     with ResponseStore(cell.folder / "responses.sqlite") as store:
         work = remaining(cell, plans, store)
         done = len(work.keys) - len(work.pending)
+        progress = Progress(cell.label, len(work.keys), done)
+        asking = Asking(cell, plans, store, work, progress, config.max_failures, timings, errors)
         final = sum(isinstance(stored.result, Failure) and stored.final for stored in work.kept.values())
-        config.max_failures.check(final, len(work.keys))  # known before an engine starts
-        if work.pending:
-            asked = {sample.task for sample in work.pending}
-            for sentence in check_before_run(plan for name, plan in plans.items() if name in asked):
-                say(sentence, file=sys.stderr)
-            with Progress(cell.label, len(work.keys), done) as progress:
-                Asking(cell, plans, store, work, progress, config.max_failures, timings).run(holder)
+        with failures_written(asking):
+            config.max_failures.check(final, len(work.keys))  # known before an engine starts
+            if work.pending:
+                asked = {sample.task for sample in work.pending}
+                for sentence in check_before_run(plan for name, plan in plans.items() if name in asked):
+                    say(sentence, file=sys.stderr)
+                with progress:
+                    asking.run(holder)
         kept = store.get((key, sample) for sample, key in work.keys.items())
     outcomes = {sample: stored.result for sample, stored in kept.items()}
     lost = [sample for sample in work.keys if sample not in outcomes]
@@ -236,6 +250,27 @@ def run_cell(
     outcome.write_cell(cell.folder, scores, scored)
     write_manifest(cell.folder, manifest(config, cell, plans, entry, timings), scores)
     return entry, sum(isinstance(result, Failure) for result in outcomes.values()), len(work.pending)
+
+
+@contextmanager
+def failures_written(asking: Asking) -> Iterator[None]:
+    """Of a row that ends early: write what failed, and say the most frequent causes."""
+    try:
+        yield
+    except (RowError, TooManyFailuresError) as error:
+        folder, earlier = asking.cell.folder, asking.work.kept
+        found = {name: kept.result for name, kept in earlier.items() if isinstance(kept.result, Failure) and kept.final}
+        failed = {**found, **asking.failures}
+        outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
+        if error.__cause__ is not None:
+            asking.errors.note(asking.cell.label, error)
+        say(*causes(folder), *asking.errors.where(), file=sys.stderr)
+        raise
+
+
+def logged(config: RunConfig, log: Path | None) -> RunConfig:
+    """With an engine whose words go to a log, and which may end this process where it is stuck in it."""
+    return replace(config, options=replace(config.options, log=log, may_leave=True))
 
 
 def _starter(config: RunConfig) -> StartEngine:

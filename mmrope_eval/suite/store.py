@@ -104,9 +104,9 @@ class ResponseStore:
 
 
 def to_payload(result: Response | Failure) -> dict[str, Any]:
-    """A JSON-able form of an outcome, without what nobody reads later (prompt ids, log-probabilities)."""
+    """A JSON-able form of an outcome, without what nobody reads later (prompt ids, log-probabilities, traces)."""
     payload = dataclasses.asdict(result)
-    for name in ("prompt_token_ids", "prompt_logprobs", "logprobs"):
+    for name in ("prompt_token_ids", "prompt_logprobs", "logprobs", "trace"):
         payload.pop(name, None)
     if not payload.get("thought_open"):  # as versions without the field wrote it, and can read it
         payload.pop("thought_open", None)

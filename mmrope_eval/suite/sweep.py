@@ -18,20 +18,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mmrope_eval.console import say
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.run import EngineDiedError
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SWEEP
 from mmrope_eval.record.seal import sealed
 from mmrope_eval.record.write import write_json
 from mmrope_eval.suite.answer_limits import described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.suite.cells import make_cells, response_context
-from mmrope_eval.suite.execute import Cell
+from mmrope_eval.suite.errorlog import ErrorLog
+from mmrope_eval.suite.execute import Cell, RowError
 from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.protocol import render
 from mmrope_eval.suite.registry import Family, Registry, TaskSpec, open_registry
 from mmrope_eval.suite.run import run_cell
+from mmrope_eval.suite.runlog import run_log
 from mmrope_eval.suite.store import run_lock
 from mmrope_eval.suite.sweep_budget import (
     Budget,
@@ -113,6 +114,11 @@ class Sweep:
     failed: int = 0
 
     @cached_property
+    def errors(self) -> ErrorLog:
+        """Tracebacks of all points."""
+        return ErrorLog(self.run.output)
+
+    @cached_property
     def registry(self) -> Registry:
         """All tasks."""
         return open_registry(self.config.tasks, self.run.tasks_dirs)
@@ -139,7 +145,11 @@ class Sweep:
                 if remark is not None:
                     say(f"{cell.label}: {remark}", file=sys.stderr)
         self.failed += len(rows.failed)
-        with run_lock(self.run.output), SweepHolder(_never, begin=self.begin) as holder:
+        with (
+            run_lock(self.run.output),
+            run_log(self.run.output, self.run.command) as log,
+            SweepHolder(_never, begin=self.logged(log)) as holder,
+        ):
             plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
                      for spec in self.tasks if spec.name != NEEDLE}  # fmt: skip
             budgets = [self.budgets(cell, plans) for cell in cells]
@@ -155,6 +165,11 @@ class Sweep:
     def limits(self, base: Cell) -> dict[str, int]:
         """A row's answer limits that are not the tasks' own; answers come on top of the context."""
         return row_limits(base.thinking, self.tasks, given_limits(self.run.max_tokens, self.tasks, self.registry))
+
+    def logged(self, log: Path | None) -> SweepStart:
+        """How engines start whose words go to a log."""
+        return lambda checkpoint, variant, options: self.begin(
+            checkpoint, variant, dataclasses.replace(options, log=log, may_leave=True))
 
     def budgets(self, base: Cell, plans: Mapping[str, Plans]) -> dict[tuple[str, int], Budget]:
         """By task and context."""
@@ -244,12 +259,14 @@ class Sweep:
               file=sys.stderr)  # fmt: skip
         try:
             limited = with_limits({point.task.name: plan}, self.limits(point.cell))
-            entry, bad, _ = run_cell(point.config, point.cell, limited, holder)
+            entry, bad, _ = run_cell(point.config, point.cell, limited, holder, self.errors)
         except DoesNotFitError as error:
             return {"status": "memory", "cause": str(error)}
-        except EngineDiedError as error:
+        except RowError as error:
             holder.close()
             problem = memory_problem(error)
+            if problem is None:
+                say(f"{point.cell.label} failed: {error}", file=sys.stderr)
             self.failed += problem is None
             return {"status": "memory" if problem else "failed", "cause": problem or str(error)}
         folder = {"folder": str(point.cell.folder.relative_to(self.run.output))}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmrope_eval.console import say
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.errors import UserError
-from mmrope_eval.suite.execute import Cell, Engine, EngineHolder, Timings
+from mmrope_eval.engine.types import EngineStartError
+from mmrope_eval.errors import UserError, plain, sentence
+from mmrope_eval.suite.execute import Cell, Engine, EngineHolder, RowError, Timings, failed_takeover
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -29,7 +32,7 @@ MEMORY_WORDS = (
     "free memory on device",
     "engine core initialization failed",
 )
-"""How PyTorch, vLLM and the operating system say it. A worker's own words stay in its log: there only the last line."""
+"""How PyTorch, vLLM and the operating system say it. The last is what vLLM says where a worker's words are unknown."""
 
 PIXEL_COPIES = 3
 """Of a video's patches in float32 at a time: the processor's, the engine's, the encoder's."""
@@ -45,7 +48,9 @@ def memory_problem(error: BaseException | None) -> str | None:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         if isinstance(error, MemoryError) or says_memory(f"{type(error).__name__}: {error}"):
-            return " ".join(str(error).split())[:300] or type(error).__name__
+            return plain(str(error)) or type(error).__name__
+        if isinstance(error, EngineStartError):  # a worker's own words, which say more than what came of them
+            return None
         error = error.__cause__ or error.__context__
     return None
 
@@ -80,12 +85,14 @@ class SweepHolder(EngineHolder):
             try:
                 self.change(cell, None if same else cell.checkpoint)
                 timings.switch = time.perf_counter() - began
-            except UserError:  # another network or tokenizer
+            except Exception as error:  # noqa: BLE001 - another network or tokenizer, or an engine that died
+                if not isinstance(error, UserError):
+                    say(f"{cell.label}: {failed_takeover(error)}", file=sys.stderr)
                 self.close()
         if self.engine is None:
             self.engine = self.start_longest(cell)
             self.change(cell, None)
-            timings.engine_start = time.perf_counter() - began
+            timings.engine_start += time.perf_counter() - began
         self.cell = cell
         return self.engine
 
@@ -107,10 +114,12 @@ class SweepHolder(EngineHolder):
                 try:
                     check_memory(cell.checkpoint, options)
                     engine = self.begin(cell.checkpoint, cell.variant, options)
+                except UserError:
+                    raise
                 except Exception as error:
                     problem = memory_problem(error)
                     if problem is None:
-                        raise
+                        raise RowError(f"no engine could be started on it: {sentence(error)}") from error
                     self.refused[key] = problem
                 else:
                     self.limit = length

@@ -1,0 +1,230 @@
+"""Asking: every answer stored as it arrives, whatever becomes of the engine.
+
+An engine that dies is replaced, and what it had not answered is asked again. What was in flight when one died is
+suspected: it is asked again alone, after everything else, so that a sample is given up, as a failure, only when a
+second engine died while it worked on nothing else. After `MAX_DEATHS` the row ends.
+
+A row whose first `FIRST` samples all fail, for other causes than their own files, ends as well. The first ones are
+taken from all tasks in turns, so that one task that cannot be asked does not speak for the others. Failures before the
+first answer are kept only once there is one: of a row that ends so, nothing counts as tried.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from mmrope_eval.console import say
+from mmrope_eval.engine.types import EngineDiedError, Failure, Request, Response
+from mmrope_eval.errors import full_trace, kind, sentence
+from mmrope_eval.suite.errorlog import ErrorLog
+from mmrope_eval.suite.execute import Cell, Engine, EngineHolder, MaxFailures, RowError, Timings, Work
+from mmrope_eval.suite.plan import Sample, TaskPlan
+from mmrope_eval.suite.progress import Progress
+from mmrope_eval.suite.protocol import SampleError
+from mmrope_eval.suite.store import ResponseStore
+
+FIRST = 32
+MAX_DEATHS = 3
+
+
+@dataclass
+class Deaths:
+    """The engines that died on one row, and what was in flight then."""
+
+    count: int = 0
+    seen: collections.Counter[str] = field(default_factory=collections.Counter)
+    """By sample: at how many deaths it was in flight."""
+
+    def note(self, in_flight: Sequence[str]) -> str | None:
+        """One more; the sample to blame for it, if that is certain: it was alone, and not for the first time there."""
+        self.count += 1
+        self.seen.update(in_flight)
+        return in_flight[0] if len(in_flight) == 1 and self.seen[in_flight[0]] > 1 else None
+
+
+@dataclass
+class Asking:
+    """One pass over a cell's pending samples."""
+
+    cell: Cell
+    plans: Mapping[str, TaskPlan]
+    store: ResponseStore
+    work: Work
+    progress: Progress
+    max_failures: MaxFailures
+    timings: Timings
+    errors: ErrorLog
+    failed: int = 0
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Of this pass, by sample."""
+    broken: collections.deque[Failure] = field(default_factory=collections.deque)
+    """Samples whose request could not be made; filled by the engine's feeding thread, drained by ours."""
+    left: dict[str, Sample] = field(default_factory=dict)
+    """What is asked and has no outcome yet, in the order of asking."""
+    withheld: dict[str, Failure] = field(default_factory=dict)
+    """Failures before the row's first answer."""
+    first: dict[str, str] = field(default_factory=dict)
+    """Task by sample, of those that are asked first."""
+    answered: bool = False
+    deaths: Deaths = field(default_factory=Deaths)
+
+    def run(self, holder: EngineHolder) -> None:
+        """Ask everything that is pending; every outcome is stored before the next is waited for.
+
+        Raises `RowError` where the row cannot go on, `TooManyFailuresError` where it should not.
+        """
+        retried = {sample.id for sample in self.work.pending}
+        kept = self.work.kept.items()
+        self.failed = sum(isinstance(stored.result, Failure) and name not in retried for name, stored in kept)
+        self.answered = any(isinstance(stored.result, Response) for _, stored in kept)
+        for sample in self.work.pending:
+            if sample.problem is not None:
+                self.keep(Failure(sample.id, *sample.problem), asked=False)
+        askable = [sample for sample in self.work.pending if sample.problem is None]
+        first = max(FIRST, len({sample.task for sample in askable}))
+        ordered = in_turns(askable, first)
+        self.first = {sample.id: sample.task for sample in ordered[:first]}
+        self.left = {sample.id: sample for sample in ordered}
+        self.timings.asked = len(askable)
+        self.ask(holder)
+        self.release()
+
+    def ask(self, holder: EngineHolder) -> None:
+        """Ask what is left, of as many engines as it takes."""
+        engine: Engine | None = None
+        while self.left:
+            unsuspected = [sample for name, sample in self.left.items() if name not in self.deaths.seen]
+            group = unsuspected or [next(iter(self.left.values()))]
+            try:
+                engine = engine or holder.ready(self.cell, self.timings)
+                self.answer(engine, group)
+            except EngineDiedError as error:
+                engine = None
+                holder.close()
+                self.died(error, group)
+            else:
+                for sample in group:  # one without an outcome is noticed where the row is scored
+                    self.left.pop(sample.id, None)
+
+    def answer(self, engine: Engine, group: Sequence[Sample]) -> None:
+        """One stream: ask these samples and keep what comes."""
+        began = time.perf_counter()
+        try:
+            with closing(engine.stream(self.feed(group))) as stream:
+                for result in outcomes(stream):
+                    self.drain()
+                    self.keep(result)
+        finally:
+            self.timings.generation += time.perf_counter() - began
+        self.drain()
+
+    def died(self, error: EngineDiedError, group: Sequence[Sample]) -> None:
+        """Write down an engine's death. RowError when it was one too many."""
+        self.drain()
+        known = [sample.id for sample in group] if error.in_flight is None else error.in_flight
+        in_flight = [name for name in known if name in self.left]
+        self.timings.deaths += 1
+        self.errors.note(f"{self.cell.label}: the engine died", error)
+        blamed = self.deaths.note(in_flight)
+        if blamed is not None:
+            cause = f"two engines died while they worked on it, the second on nothing else: {error}"
+            self.keep(Failure(blamed, "engine", cause))
+        if self.left and self.deaths.count >= MAX_DEATHS:
+            raise RowError(f"{self.deaths.count} engines died on this row, the last one so: {error}. "
+                           f"{len(self.left)} samples are not answered; the same command asks them.") from error
+        if self.left:
+            say(f"{self.cell.label}: the engine died with {len(in_flight)} samples in flight: {error}. Another one "
+                "is started and asked for them, one at a time, after the others.", file=sys.stderr)  # fmt: skip
+
+    def feed(self, samples: Iterable[Sample]) -> Iterator[Request]:
+        """Requests, their media read as they are pulled."""
+        for sample in samples:
+            try:
+                request = self.plans[sample.task].request(sample)
+            except SampleError as error:
+                self.broken.append(Failure(sample.id, error.stage, str(error)))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a dataset's reader may raise anything
+                cause = f"it cannot be read ({sentence(error)})."
+                self.broken.append(Failure(sample.id, "media", cause, trace=full_trace(error)))
+            else:
+                yield request
+
+    def drain(self) -> None:
+        """Keep what failed while requests were made."""
+        while self.broken:
+            self.keep(self.broken.popleft())
+
+    def keep(self, result: Response | Failure, *, asked: bool = True) -> None:
+        """Store one outcome, then count it. TooManyFailuresError when it was one too many, RowError when none is
+        answered."""
+        self.left.pop(result.id, None)
+        if isinstance(result, Failure):
+            self.errors.note(result.id, result.trace)
+            result = dataclasses.replace(result, trace="")
+            self.failures[result.id] = result
+        if isinstance(result, Failure) and asked and not self.answered:
+            self.withheld[result.id] = result
+        else:
+            self.store.put(self.work.keys[result.id], result)
+        if isinstance(result, Response) and not self.answered:
+            self.answered = True
+            self.release()
+        self.failed += isinstance(result, Failure)
+        self.progress.advance(failed=isinstance(result, Failure), asked=asked)
+        self.max_failures.check(self.failed, len(self.work.keys))
+        if isinstance(result, Failure) and not self.answered:
+            self.check_first()
+
+    def release(self) -> None:
+        """Store what was withheld."""
+        for result in self.withheld.values():
+            self.store.put(self.work.keys[result.id], result)
+        self.withheld.clear()
+
+    def check_first(self) -> None:
+        """RowError when the first samples all failed, and it was not for their own files.
+
+        A task of which nothing else is known than that files cannot be read has all of its first samples tried.
+        """
+        counted = {name: one.cause for name, one in self.withheld.items() if one.stage not in ("media", "target")}
+        if len(counted) < FIRST:
+            return
+        known = {self.first[name] for name in counted if name in self.first}
+        if any(task not in known and name not in self.withheld for name, task in self.first.items()):
+            return
+        causes = list(counted.values())
+        frequent, number = collections.Counter(map(kind, causes)).most_common(1)[0]
+        cause = next(cause for cause in causes if kind(cause) == frequent)
+        raise RowError(f"its first {len(self.withheld)} samples all failed, {number} of them so: {cause}")
+
+
+def outcomes(stream: Iterator[Response | Failure]) -> Iterator[Response | Failure]:
+    """What an engine's stream gives. RowError for an exception of the stream's but the engine's death."""
+    while True:
+        try:
+            result = next(stream)
+        except StopIteration:
+            return
+        except EngineDiedError:
+            raise
+        except Exception as error:
+            raise RowError(f"the engine stopped answering: {sentence(error)}") from error
+        yield result
+
+
+def in_turns(samples: Sequence[Sample], first: int) -> list[Sample]:
+    """The samples in their order, but the first ones taken from all tasks in turns."""
+    by_task: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_task.setdefault(sample.task, []).append(sample)
+    turns = (sample for turn in itertools.zip_longest(*by_task.values()) for sample in turn if sample is not None)
+    ahead = list(itertools.islice(turns, first))
+    taken = {sample.id for sample in ahead}
+    return [*ahead, *(sample for sample in samples if sample.id not in taken)]

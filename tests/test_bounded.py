@@ -1,0 +1,138 @@
+"""Chat templates are programs of whoever made a checkpoint: each has an end, of time, of memory and of length."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_eval.engine.prompt import PromptError, PromptWriter
+from mmrope_eval.engine.types import Generation, Request
+from mmrope_eval.errors import UserError
+from mmrope_eval.models import bounded, template
+from mmrope_eval.models.bounded import BoundError, Bounds
+from mmrope_eval.models.checkpoint import read_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
+
+
+def with_template(checkpoint: Path, tmp_path: Path, text: str) -> Path:
+    copy = tmp_path / "copy"
+    shutil.copytree(checkpoint, copy)
+    own = (copy / "chat_template.jinja").read_text()
+    (copy / "chat_template.jinja").write_text(text.replace("OWN", own))
+    return copy
+
+
+HOSTILE = {
+    "loops in loops": ("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}OWN",
+                       "took more than 1 s"),
+    "a macro that calls itself twice": (
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}OWN",
+        "took more than 1 s"),
+    "text without end": ("{% for a in range(90000) %}{{ 'x' * 1000 }}{% endfor %}OWN",
+                         "writes more than 1,000,000 characters around a question"),
+    "a long product": ("{% set x = 'x' * 100000000000 %}OWN", "writes more than 1,000,000 characters"),
+    "a list as long": ("{% set x = 100000000 * [1] %}OWN", "writes more than 1,000,000 characters"),
+    "text that doubles": (
+        "{% set ns = namespace(x='x' * 1000) %}{% for a in range(64) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}OWN",
+        "MiB of memory|MemoryError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_checkpoint_with_a_template_without_end_is_refused(
+    checkpoint: Path, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, message = HOSTILE[case]
+    quick = type("Quick", (Bounds,), {"__init__": lambda self, memory: Bounds.__init__(self, 1.0, memory)})
+    monkeypatch.setattr(template, "Bounds", quick)
+    monkeypatch.setattr(template, "MEMORY", 2**28)
+    began = time.monotonic()
+    with pytest.raises(UserError, match=f"the chat template in chat_template.jinja cannot be used .*{message}"):
+        read_checkpoint(with_template(checkpoint, tmp_path, text), read_weights=False)
+    assert time.monotonic() - began < 15
+
+
+def test_a_template_may_write_much(checkpoint: Path, tmp_path: Path) -> None:
+    copy = with_template(checkpoint, tmp_path, "{{ 'be brief ' * 50000 }}OWN")
+    assert read_checkpoint(copy, read_weights=False).template.source == "chat_template.jinja"
+
+
+def ask(writer: PromptWriter, question: str) -> str:
+    return writer.write(Request("q", (question,), Generation(1)))[0]
+
+
+def test_a_template_that_waits_for_a_question_is_stopped_there(checkpoint: Path, tmp_path: Path) -> None:
+    """What is tried when a checkpoint is read does not bind a template that looks at the question."""
+    text = ("{% if 'loop' in messages | string %}{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}"
+            "{% endfor %}{% elif 'long' in messages | string %}{{ 'x' * 3000000 }}{% endif %}OWN")  # fmt: skip
+    writer = PromptWriter(read_checkpoint(with_template(checkpoint, tmp_path, text), read_weights=False))
+    writer._bounds = Bounds(0.5)
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(PromptError, match=r"the checkpoint's chat template took more than 0\.5 s"):
+            ask(writer, "loop")
+    with pytest.raises(PromptError, match="the checkpoint's chat template writes more than 1,000,000 characters"):
+        ask(writer, "long")
+    assert "Where?" in ask(writer, "Where?") and time.monotonic() - began < 10
+    assert len(ask(writer, "word " * 1_000_000)) > 5_000_000, "a long question is no fault of the template's"
+
+
+class TestBounds:
+    def test_of_a_call_that_ends_are_not_felt(self) -> None:
+        bounds = Bounds(5.0)
+        assert [bounds.run(lambda n=n: n) for n in range(1000)] == list(range(1000))
+        with pytest.raises(KeyError, match="own"):
+            bounds.run(lambda: {}["own"])
+
+    def test_end_one_call_and_not_the_next(self) -> None:
+        bounds = Bounds(0.3)
+        for _ in range(3):
+            with pytest.raises(BoundError, match=r"took more than 0\.3 s"):
+                bounds.run(endless)
+            time.sleep(0.5)
+            assert bounds.run(lambda: "fine") == "fine"
+
+    @pytest.mark.parametrize("late", [0.0, 0.01, 0.05])
+    def test_that_come_too_late_do_no_harm(self, late: float) -> None:
+        """A call that ends in the moment when it is stopped gives its result, or the error; nothing strikes later."""
+        bounds = Bounds(0.2)
+        for _ in range(5):
+            until = time.monotonic() + 0.2 + late
+            with contextlib.suppress(BoundError):
+                assert bounds.run(lambda until=until: busy_until(until)) == "done"
+            for _ in range(2000):
+                pass
+
+    def test_leave_no_thread_behind(self) -> None:
+        before = threading.active_count()
+        bounds: Any = Bounds(1.0)
+        assert bounds.run(lambda: 1) == 1 and threading.active_count() == before + 1
+        del bounds
+        time.sleep(0.6)
+        assert threading.active_count() <= before
+
+
+def endless() -> None:
+    while True:
+        sum(range(100))
+
+
+def busy_until(moment: float) -> str:
+    while time.monotonic() < moment:
+        sum(range(100))
+    return "done"
+
+
+def test_memory_is_measured() -> None:
+    assert bounded._resident() > 10 * 2**20
