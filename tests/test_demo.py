@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmrope_eval import cli
+from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.demo.agreement import compare
 from mmrope_eval.demo.run import checkpoints, demo_config
 from mmrope_eval.demo.training import language, naming
@@ -96,7 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answered(
-    world: Path, output: Path, limit: int | None = None, names: tuple[str, ...] = TESTED, **changes: Any
+    world: Path, output: Path, limit: Limit | None = None, names: tuple[str, ...] = TESTED, **changes: Any
 ) -> dict[str, Path]:
     """The cells of some checkpoints through the real engine, by variant."""
     config = demo_config(checkpoints(HOME, list(names)), world, output, limit)
@@ -124,7 +125,7 @@ def test_scores_are_those_committed(finished: dict[str, Path], name: str) -> Non
 
 
 def test_a_second_run_answers_the_same(finished: dict[str, Path], world: Path, tmp_path: Path) -> None:
-    again = answered(world, tmp_path / "results", limit=20)
+    again = answered(world, tmp_path / "results", limit=Limit(20))
     for name in TESTED:
         for task in ASKED:
             first, second = (
@@ -152,7 +153,7 @@ def test_evaluate_alone_gives_the_demos_answers(finished: dict[str, Path], world
 def test_the_engine_answers_as_the_reference_does(finished: dict[str, Path], world: Path, name: str) -> None:
     """Every greedy answer, in float32; benchmarks/agreement.py asks all columns, and bfloat16."""
     torch.set_num_threads(1)
-    found = compare(HOME / name, finished[name], world, ASKED, limit=40, dtype=torch.float32)
+    found = compare(HOME / name, finished[name], world, ASKED, limit=Limit(40), dtype=torch.float32)
     assert found.questions >= 3 * 40
     assert found.different == ()
     assert found.same_tokens == found.tokens > found.questions
@@ -164,7 +165,8 @@ def test_bfloat16_answers_are_the_references_where_it_rounds_as_vllm_does(world:
     folder = answered(world, tmp_path / "results", 24, ("mrope-i",), dtype="bfloat16", head_dtype="float32",
                       max_num_seqs=1, enable_prefix_caching=False)["mrope-i"]  # fmt: skip
     alike, plain = (
-        compare(HOME / "mrope-i", folder, world, ASKED, limit=24, dtype=torch.bfloat16, wide_head=True, rounding=whose)
+        compare(HOME / "mrope-i", folder, world, ASKED, limit=Limit(24), dtype=torch.bfloat16, wide_head=True,
+                rounding=whose)
         for whose in ("vllm", "transformers")
     )
     assert plain.questions == alike.questions >= 3 * 24
@@ -180,7 +182,7 @@ def test_a_float32_output_matrix_keeps_apart_what_bfloat16_ties(world: Path, tmp
     """On both sides: wherever they part, the two tokens are then nearer than bfloat16 could tell."""
     torch.set_num_threads(1)
     folder = answered(world, tmp_path / "results", 24, ("mrope-i",), dtype="bfloat16", head_dtype="float32")["mrope-i"]
-    wide = compare(HOME / "mrope-i", folder, world, ASKED, limit=24, dtype=torch.bfloat16, wide_head=True)
+    wide = compare(HOME / "mrope-i", folder, world, ASKED, limit=Limit(24), dtype=torch.bfloat16, wide_head=True)
     assert wide.same_tokens / wide.tokens > 0.95
     assert all(abs(one.margin) < 0.05 for one in wide.different)
     assert all(one.margin % 0.03125 != 0 for one in wide.different), "steps of a bfloat16 logit"
