@@ -137,6 +137,12 @@ class TestReadOnce:
         found = ContentHashes().of_many([*paths, *paths, tmp_path / "gone.mp4"], said)
         assert len(found) == 31 and "of media in 31 files, once" in said.getvalue()
         assert "cannot be read" in str(found[tmp_path / "gone.mp4"])
+        monkeypatch.setattr(files, "EVERY", -1.0)
+        for path in paths:
+            path.write_bytes(path.name.encode() * 10)
+        ContentHashes().of_many(paths, said)
+        assert "GB/s, 0 s to go\n" in said.getvalue(), "an estimate also where there is no terminal"
+        found = ContentHashes().of_many(paths)
         again = io.StringIO()
         assert ContentHashes().of_many(paths, again)[paths[0]] == found[paths[0]]
         assert again.getvalue() == ""

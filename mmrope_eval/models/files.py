@@ -36,6 +36,9 @@ PIECE = 1 << 22
 WORTH_A_LINE = 2 * 10**9
 """Bytes from which on reading is announced."""
 
+EVERY = 60.0
+"""Seconds between two lines of progress where there is no terminal."""
+
 MAX_HEADER = 100_000_000
 """What the safetensors library itself allows."""
 
@@ -202,7 +205,7 @@ def hash_stream(stream: IO[bytes], progress: ReadProgress | None = None, copy: B
 
 
 class ReadProgress:
-    """A line on stderr while much is read: at the end of a second, and where stderr is no terminal once."""
+    """How far reading much is, on stderr: anew every second, and where stderr is no terminal in a line a minute."""
 
     def __init__(
         self, total: int, files: int, what: str = "weights", why: str = "hashes, and whether every value is finite",
@@ -210,8 +213,9 @@ class ReadProgress:
     ) -> None:  # fmt: skip
         self._total, self._files, self._stream = total, files, stream or sys.stderr
         self._what, self._why = what, why
-        self._done, self._said, self._began, self._lock = 0, 0.0, time.monotonic(), Lock()
-        self._live = total >= WORTH_A_LINE
+        self._done, self._began, self._lock = 0, time.monotonic(), Lock()
+        self._live, self._terminal = total >= WORTH_A_LINE, self._stream.isatty()
+        self._said = self._began
 
     def __enter__(self) -> ReadProgress:
         if self._live:
@@ -220,7 +224,7 @@ class ReadProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live and self._stream.isatty():
+        if self._live and self._terminal:
             print(file=self._stream)
 
     def add(self, count: int) -> None:
@@ -228,12 +232,14 @@ class ReadProgress:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if self._live and self._stream.isatty() and now - self._said > 1:
+            if self._live and now - self._said > (1 if self._terminal else EVERY):
                 self._said = now
                 rate = self._done / max(now - self._began, 1e-9)
                 left = (self._total - self._done) / rate
-                print(f"\r{self._done / 1e9:.1f} of {self._total / 1e9:.1f} GB, {rate / 1e9:.2f} GB/s, "
-                      f"{left:.0f} s to go ", end="", file=self._stream, flush=True)  # fmt: skip
+                text = (f"{self._done / 1e9:.1f} of {self._total / 1e9:.1f} GB, {rate / 1e9:.2f} GB/s, "
+                        f"{left:.0f} s to go")  # fmt: skip
+                print(f"\r{text} " if self._terminal else text, end="" if self._terminal else "\n",
+                      file=self._stream, flush=True)  # fmt: skip
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
