@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmrope_eval.console import say
+from mmrope_eval.console import say, write_file
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.sections import Row, Section, percent, render
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     layout, fixed = args.layout or DEFAULT_LAYOUT, args.kv_heads is not None
     report = make_report(variants, layout, geometry, args.set, fixed_heads=fixed)
     about = {"geometry": dataclasses.asdict(geometry), "layout": report.layout, "remarks": list(report.notes)}
-    say(render(sections(report), args.format, header(report), about))
+    give(args, render(sections(report), args.format, header(report), about))
     if args.figures is not None:
         from mmrope_eval.report.analyze_figures import write_figures
 
@@ -92,13 +92,22 @@ def attention_main(args: argparse.Namespace, variants: list[str]) -> int:
     names = [variant.name for variant in chosen]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     header = [f"model: {Path(args.model).name}, fingerprint {checkpoint.fingerprint[:12]}"]
-    about = {"model": str(checkpoint.path), "fingerprint": checkpoint.fingerprint, "variants": names}
+    about = {"model": str(checkpoint.path), "fingerprint": checkpoint.fingerprint, "variants": names,
+             "definitions": {variant.name: variant.to_dict() for variant in chosen}}
     if args.format in ("csv", "json"):
         tables = [Section("attention", "", rows, lambda row: row, ("variant", "task", "layer"), ATTENTION_NOTES)]
     else:
         tables = [layer_section([row for row in rows if row["task"] == task], task, names) for task in tasks]
-    say(render(tables, args.format, header, about))
+    give(args, render(tables, args.format, header, about))
     return 0
+
+
+def give(args: argparse.Namespace, text: str) -> None:
+    """Print, or write to --output."""
+    if args.output is None:
+        say(text)
+    else:
+        write_file(args.output, f"{text}\n")
 
 
 def attention_rows(

@@ -41,6 +41,19 @@ def rate(text: str) -> float:
     return value
 
 
+def factor(text: str) -> str | float:
+    """What a context scaling stretches by: `reach`, `context` or a number above 1."""
+    if text in ("reach", "context"):
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 1 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither reach nor context nor a number above 1")
+    return value
+
+
 def tolerated(text: str) -> float:
     """A finite number, zero or more."""
     return 0.0 if text.strip("0.") == "" and "0" in text else rate(text)
@@ -62,6 +75,14 @@ def step(text: str) -> int | str:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is neither a training step nor one of last, all")
     return int(text)
+
+
+def group(text: str) -> tuple[str, str]:
+    """NAME=GLOB."""
+    name, mark, glob = text.partition("=")
+    if not (name.strip() and mark and glob.strip()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=GLOB, such as 4B='*4B*'")
+    return name.strip(), glob.strip()
 
 
 def fraction(text: str) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmrope_eval.argument_types import (
     Settings,
+    factor,
     failures,
     fraction,
     names,
@@ -37,8 +38,8 @@ ANALYZE_EXAMPLES = """\
 examples:
   the three guidelines, position growth, overlap, frequencies and decay, with figures
     mmrope-eval analyze mrope mrope-i hope --figures figures
-  attention on visual tokens with and without spatial reset (Table 5)
-    mmrope-eval analyze mrope-i qwen3-vl --model CKPT --tasks docvqa --limit 50 --data-root DIR
+  attention on visual tokens with and without spatial reset; as JSON it fills table attention
+    mmrope-eval analyze mrope-i qwen3-vl --model CKPT --tasks docvqa --limit 50 --format json --output mrope-i.json
 """
 
 ROOT_HELP = (
@@ -72,6 +73,9 @@ def run(parser: argparse.ArgumentParser) -> None:
                       help="comma-separated tasks, suites, globs and paths of task files; '-name' takes one out")
     tasks_dir(what)
     what.add_argument("--limit", metavar="N", help=LIMIT_HELP)
+    what.add_argument("--protocol", metavar="NAME",
+                      help="ask as a published evaluation did: paper, qwen2.5-vl or qwen3-vl (see configs/protocols), "
+                           "or as a YAML file says; single options still go before it, and are named with the scores")
     what.add_argument("--prompts", metavar="FAMILY",
                       help="prompt family (see configs/families); default: that of the checkpoint")
     what.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
@@ -255,6 +259,7 @@ def analyze(parser: argparse.ArgumentParser) -> None:
                         help="override one parameter of every variant; may be repeated")
     parser.add_argument("--format", choices=["text", "markdown", "csv", "json"], default="text",
                         help="default: %(default)s")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write here instead of printing")
     shape = parser.add_argument_group("without tasks: positions and frequencies")
     shape.add_argument("--layout", metavar="PARTS",
                        help="text:N, image:HxW and video:TxHxW@STEP in merged grid cells, for example 'text:12 "
@@ -285,6 +290,12 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend", default=[],
                         help="RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
     tasks_dir(parser)
+    parser.add_argument("--factor", metavar="RULE", type=factor,
+                        help="scale by the reach of the variant's positions, by the length of the context, or by a "
+                             "number: reach, context or NUMBER; default: the file's")
+    parser.add_argument("--axis", choices=["context", "tokens"], default="context",
+                        help="the figure's horizontal axis: contexts as planned, or the tokens of the median prompt "
+                             "(default: %(default)s)")
     parser.add_argument("--limit", metavar="N", help=LIMIT_HELP)
     parser.add_argument("--prompts", metavar="FAMILY", help="prompt family; default: that of the checkpoint")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
@@ -292,6 +303,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("runs/sweep"),
                         help="where points, table and figures go, and where a sweep resumes (default: %(default)s)")
     parser.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
+    parser.add_argument("--reported", action="store_true", help="draw the paper's scores at 256K as crosses")
     parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")
     _answer_arguments(parser)
     _engine_arguments(parser)

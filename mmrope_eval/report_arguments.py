@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.argument_types import fraction, kinds, names, step, tolerated, whole
+from mmrope_eval.argument_types import fraction, group, kinds, names, positive, step, tolerated, whole
+
+TABLE_EXAMPLES = """\
+examples:
+  every benchmark, the paper's scores beside, rows marked that were not asked as the paper asks
+    mmrope-eval table overall RUN... --reported --protocol paper
+  the table that v3 of the paper calls 4
+    mmrope-eval table 4 RUN... --numbering v3
+  YaRN at 256K from a sweep, attention on visual tokens from analyses
+    mmrope-eval table yarn SWEEP --reported
+    mmrope-eval table attention mhrope.json mrope-i.json --reported
+"""
 
 
 def compare(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +37,11 @@ def check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-different", metavar="KINDS", type=kinds, action="extend", default=[],
                         help="compare although prompts, scorers, data or (answer) limits differ (comma-separated)")
     parser.add_argument("--require-all", action="store_true", help="fail also when a cell of the baseline is missing")
+    parser.add_argument("--strict", action="store_true",
+                        help="fail also when a cell is lower beyond the tolerance, even where that may be chance")
+    parser.add_argument("--table", metavar="NAME",
+                        help="compare with this table of a file of reported scores alone, such as families-8b; "
+                             "default: all tables about the models of its first")
     parser.add_argument("--junit", metavar="FILE", type=Path, help="write a JUnit XML file, one test case a cell")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="write a markdown summary for a pull request")
     _statistics_arguments(parser)
@@ -40,8 +56,15 @@ def _statistics_arguments(parser: argparse.ArgumentParser) -> None:
 
 def table(parser: argparse.ArgumentParser) -> None:
     """Arguments of `table`: which table, from which runs, what it shows besides scores."""
-    parser.add_argument("table", metavar="TABLE", help="2, 3, 4, 6 or 7, or a YAML file like those of configs/tables")
-    parser.add_argument("run", metavar="RUN", type=Path, nargs="+", help="--output folders of runs")
+    parser.epilog = TABLE_EXAMPLES
+    parser.add_argument("table", metavar="TABLE",
+                        help="overall, position, frequency, yarn, attention, ratio, stride, families, families-4b or "
+                             "families-8b; its number in the paper; or a YAML file like those of configs/tables")
+    parser.add_argument("run", metavar="RUN", type=Path, nargs="+",
+                        help="--output folders of runs; for yarn those of sweeps, for attention files of 'analyze "
+                             "--tasks docvqa --format json'")
+    parser.add_argument("--numbering", choices=["v2", "v3"], default="v2",
+                        help="the version of the paper whose numbers TABLE means (default: %(default)s)")
     parser.add_argument("--format", choices=["markdown", "latex", "csv", "html", "json"], default="markdown")
     parser.add_argument("--baseline", metavar="ROW", help="also show differences from this row, for example vanilla")
     parser.add_argument("--reported", action="store_true", help="set the paper's scores beside ours")
@@ -52,7 +75,14 @@ def table(parser: argparse.ArgumentParser) -> None:
                         help="several runs of one cell: refuse, or show their mean (default: %(default)s)")
     parser.add_argument("--step", metavar="N|last|all", type=step,
                         help="checkpoints of one training: show step N, each training's last, or a line for each step")
-    parser.add_argument("--all", action="store_true", help="add variants of the runs that the table does not list")
+    parser.add_argument("--all", action="store_true",
+                        help="show every variant of the runs, and rows and columns that no run fills")
+    parser.add_argument("--protocol", metavar="NAME",
+                        help="mark rows that were not asked as a protocol of configs/protocols has it, such as paper")
+    parser.add_argument("--group", metavar="NAME=GLOB", type=group, action="append", default=[],
+                        help="in a table of groups (families): checkpoints of these names are of that group")
+    parser.add_argument("--context", metavar="TOKENS", type=positive,
+                        help="in a table of a sweep (yarn): the context shown; default: the table's")
     parser.add_argument("--partial", action="store_true",
                         help="average over the benchmarks that every row has, where some are missing")
     parser.add_argument("--chance", action=argparse.BooleanOptionalAction, default=True, help="show chance levels")
@@ -69,5 +99,7 @@ def steps(parser: argparse.ArgumentParser) -> None:
                         help="average over the benchmarks that every step has, where some are missing")
     parser.add_argument("--model", metavar="GLOB", type=names, action="extend", default=[],
                         help="only checkpoints of these names")
+    parser.add_argument("--reported", action="store_true",
+                        help="set the paper's scores beside ours, in the figure as thin lines")
     parser.add_argument("--figure", metavar="FILE", type=Path, help="also draw the scores over steps: .png or .pdf")
     parser.add_argument("--format", choices=["markdown", "csv", "json"], default="markdown")

@@ -17,6 +17,7 @@ from mmrope_eval.suite.sweep_config import Needle
 
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples failed for another reason than memory."""
+    from mmrope_eval.report.published import load_published
     from mmrope_eval.report.sweep import load_sweep, report, write_files
 
     failed = 0
@@ -24,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
         failed = measure(args)
     sweep = load_sweep(args.output)
     say(report(sweep))
-    for path in write_files(sweep, args.output):
+    for path in write_files(sweep, args.output, args.axis, load_published() if args.reported else None):
         say(str(path))
     return 1 if failed else 0
 
@@ -36,7 +37,10 @@ def measure(args: argparse.Namespace) -> int:
 
     if not args.model and not args.models:
         raise UserError("sweep: name at least one checkpoint with --model.")
-    sweep = Sweep(read_sweep(args.config), run_config(args), GeneratedNeedles(), live_engine, prompt_writer)
+    config = read_sweep(args.config)
+    if args.factor is not None:
+        config = dataclasses.replace(config, factor=args.factor)
+    sweep = Sweep(config, run_config(args), GeneratedNeedles(), live_engine, prompt_writer)
     sweep.go()
     return sweep.failed
 

@@ -195,10 +195,11 @@ def test_bad_input_is_one_sentence_and_two(
 
 # -- reported scores ----------------------------------------------------------------------------------------------
 
-def write_reported(path: Path, rows: dict[str, dict[str, float]]) -> Path:
+def write_reported(path: Path, rows: dict[str, dict[str, float]], averages: dict[str, list[str]] | None = None) -> Path:
     cells = {row: {column: {"value": value, "source": "A"} for column, value in found.items()}
              for row, found in rows.items()}
-    path.write_text(yaml.safe_dump({"paper": "a paper", "sources": {"A": "a test"}, "table2": {"cells": cells}}))
+    table = {"cells": cells} | ({"averages": averages} if averages else {})
+    path.write_text(yaml.safe_dump({"paper": "a paper", "sources": {"A": "a test"}, "table2": table}))
     return path
 
 
@@ -241,12 +242,11 @@ def test_averages_are_compared_where_all_their_columns_are_there(
     names = ["refcoco_val", "chartqa", "docvqa"]
     for number, task in enumerate(names):  # three columns that make up an average of their own
         monkeypatch.setitem(COLUMNS, task, (f"RefCOCO {number}", *COLUMNS[task][1:]))
-    monkeypatch.setattr("mmrope_eval.report.reported.read_yaml",
-                        lambda path: {"Grounding": [f"RefCOCO {number}" for number in range(3)]})
+    parts = {"Grounding": [f"RefCOCO {number}" for number in range(3)]}
     run = whole(tmp_path / "run", {task: [1, 1, 0, 0] * 100 for task in names})
-    fine = write_reported(tmp_path / "fine.yaml", {"mrope-i": {"Grounding": 52.0}})
+    fine = write_reported(tmp_path / "fine.yaml", {"mrope-i": {"Grounding": 52.0}}, parts)
     assert check(capsys, run, "--against", fine)[0] == 0
-    high = write_reported(tmp_path / "high.yaml", {"mrope-i": {"Grounding": 57.0}})
+    high = write_reported(tmp_path / "high.yaml", {"mrope-i": {"Grounding": 57.0}}, parts)
     code, out, _ = check(capsys, run, "--against", high)
     assert code == 1 and "Grounding of mrope-i: 57.00 -> 50.00" in block(out, "Worse")
     single = write_reported(tmp_path / "single.yaml", {"mrope-i": {"RefCOCO 0": 57.0}})

@@ -21,7 +21,6 @@ from mmrope_eval.report.definitions import Row, TableDefinition, definition_key,
 from mmrope_eval.report.intervals import Spread, average_spread
 from mmrope_eval.report.layout import Layout
 from mmrope_eval.report.notes import Note, footnotes, remarks
-from mmrope_eval.report.published import load_published
 from mmrope_eval.report.results import load_run
 from mmrope_eval.report.tables import Options, Table, build, with_ranks
 from mmrope_eval.rope import load_variant
@@ -32,15 +31,17 @@ TASKS = {"chartqa": [1, 0, 1, 1], "docvqa": [1, 0, 0, 0], "mvbench": [1, 0], "re
 """75, 25, 50, 80: Image is 50, Overall is 60, the mean of all four is 57.5."""
 
 
-def definition(*rows: str, table: str = "table4") -> TableDefinition:
-    """Table 4's columns over four benchmarks instead of 24, with rows of our choice."""
+def definition(*rows: str, table: str = "frequency") -> TableDefinition:
+    """The columns of the table of frequencies over four benchmarks instead of 25, with rows of our choice."""
     chosen = tuple(Row(name, load_variant(name)) for name in rows)
     return replace(load_definition(table), rows=chosen or load_definition(table).rows, averages=CATEGORIES)
 
 
-def filled(folder: Path, *rows: str, columns: tuple[str, ...] | None = None, **options: Any) -> Table:
+def filled(folder: Path, *rows: str, columns: tuple[str, ...] | None = None, trim: bool = False,
+           **options: Any) -> Table:
     found = definition(*rows)
-    return build(replace(found, columns=columns) if columns else found, [load_run(folder)], Options(**options))
+    return build(replace(found, columns=columns) if columns else found, [load_run(folder)],
+                 Options(trim=trim, **options))
 
 
 def scores(table: Table) -> dict[tuple[str, str], float | None]:
@@ -58,7 +59,7 @@ def note(table: Table, kind: str) -> Note:
 def test_a_run_fills_the_row_of_its_definition_whatever_its_name(tmp_path: Path) -> None:
     write_cell(tmp_path / "a", "mhrope", TASKS)
     write_cell(tmp_path / "b", "mrope-i", {**TASKS, "mvbench": [1, 1]})
-    table = build(definition(), [load_run(tmp_path)], Options())
+    table = build(definition(), [load_run(tmp_path)], Options(trim=False))
     found = scores(table)
     assert found["multi-head", "Overall"] == 60 and found["interleave", "Video"] == 100
     assert found["videorope-like", "Overall"] is None and found["ilrope-like", "Image"] is None
@@ -70,12 +71,13 @@ def test_a_run_fills_the_row_of_its_definition_whatever_its_name(tmp_path: Path)
 def test_a_changed_parameter_is_another_design(tmp_path: Path) -> None:
     folder = write_cell(tmp_path / "a", "mrope-i", TASKS)
     change_variant(folder, temporal_stride=2.0)
+    write_cell(tmp_path / "b", "hope", TASKS)
     table = filled(tmp_path, "mrope-i", "hope")
-    assert set(scores(table).values()) == {None}
+    assert {score for (row, _), score in scores(table).items() if row == "mrope-i"} == {None}
     assert table.left_out == ("mrope-i with temporal_stride=2.0",)
     assert "mrope-i with temporal_stride=2.0 (--all adds them)" in remarks(table)[-1]
-    extra = filled(tmp_path, "mrope-i", every_variant=True)
-    assert extra.rows == ("mrope-i", "mrope-i with temporal_stride=2.0") and not extra.left_out
+    extra = filled(tmp_path, "mrope-i", "hope", every_variant=True)
+    assert extra.rows == ("mrope-i", "hope", "mrope-i with temporal_stride=2.0") and not extra.left_out
     assert scores(extra)["mrope-i with temporal_stride=2.0", "Overall"] == 60
 
 
@@ -110,9 +112,9 @@ def test_heads_dealt_otherwise_are_said(tmp_path: Path) -> None:
     assert note(table, "heads").text.startswith("mhrope: KV heads dealt 1:1:2 to time, height and width (2:3:3")
 
 
-def test_table_6_knows_ratios_on_small_models(tmp_path: Path) -> None:
+def test_the_table_of_ratios_knows_them_on_small_models(tmp_path: Path) -> None:
     change_variant(write_cell(tmp_path / "a", "mrope-i", TASKS), mrope_section=[12, 2, 2])
-    table = build(load_definition("6"), [load_run(tmp_path)], Options(partial=True))
+    table = build(load_definition("ratio"), [load_run(tmp_path)], Options(partial=True, trim=False))
     assert scores(table)["48:8:8", "Overall"] == 60 and scores(table)["24:20:20", "Overall"] is None
 
 
@@ -161,7 +163,7 @@ def test_an_average_that_lacks_a_benchmark_is_unknown_unless_asked_for(tmp_path:
     assert scores(table)["hope", "Image"] == 75 == scores(table)["mrope", "Image"], "over what both have"
     assert scores(table)["vanilla", "Image"] is None, "a row without a run does not count"
     assert note(table, "partial").places == {(None, "Image"), (None, "Overall")}
-    assert "Image avg 1 of 2 (ChartQA)" in note(table, "partial").text
+    assert "Image 1 of 2 (without DocVQA)" in note(table, "partial").text
 
 
 def test_differences_from_the_baseline(tmp_path: Path) -> None:
@@ -202,23 +204,6 @@ def test_the_best_is_the_highest_shown_and_the_second_the_next(values: list[floa
     assert best == ({max(shown)} if len(set(shown)) > 1 else set())
     lone = len(shown) > 2 and len(set(shown)) > 1 and shown.count(max(shown)) == 1
     assert second == ({max(one for one in shown if one < max(shown))} if lone else set())
-
-
-def test_reported_scores_stand_beside_ours(tmp_path: Path) -> None:
-    tasks = {task: [1, 0] for task, (column, *_) in COLUMNS.items()
-             if column in load_definition("2").benchmarks_in_order()}
-    write_cell(tmp_path, "mrope-i", tasks)
-    whole = build(load_definition("2"), [load_run(tmp_path)], Options(reported=load_published()))
-    cell = whole.cell("mrope-i", "Image")
-    assert (cell["reported"], cell["source"]) == (66.65, "A")
-    assert cell["difference"] == pytest.approx(50 - 66.65)
-    assert np.isnan(whole.cell("mrope-i", "MMStar")["reported"])
-    assert whole.cell("vanilla", "MMMU")["reported"] == 50.56 and np.isnan(whole.cell("vanilla", "MMMU")["difference"])
-    del tasks["ai2d"]
-    write_cell(tmp_path / "less", "mrope-i", tasks, model="other")
-    part = build(load_definition("2"), [load_run(tmp_path / "less")],
-                 Options(reported=load_published(), partial=True)).cell("mrope-i", "Image")
-    assert part["score"] == 50 and np.isnan(part["difference"]), "a part is not compared with the whole"
 
 
 # ---------------------------------------------------------------------------------------------------------- intervals
@@ -299,50 +284,20 @@ def test_rows_that_rest_on_other_questions_are_marked(change: Mapping[str, Any],
 # ------------------------------------------------------------------------------------------------- definitions, scores
 
 
-@pytest.mark.parametrize("name", ["2", "3", "4", "6", "7"])
+@pytest.mark.parametrize("name", ["overall", "position", "frequency", "ratio", "stride", "families", "families-4b"])
 def test_the_papers_tables_name_what_exists(name: str) -> None:
     table = load_definition(name)
     known = {column for column, *_ in COLUMNS.values()}
-    assert set(table.benchmarks_in_order()) <= known
-    assert len(table.benchmarks("Overall")) == 24 and set(table.columns) <= known | set(table.averages)
+    assert set(table.benchmarks_in_order()) - table.optional <= known
+    assert len(table.benchmarks("Overall")) == 25
+    assert set(table.columns) - table.optional <= known | set(table.averages)
     keys = [row.key for row in table.rows if row.key]
     assert len(keys) == len(set(keys)), "two rows of one design could not be told apart"
-    reported = load_published().table(table.name)
-    assert {row for row, _ in reported.index} <= {row.label for row in table.rows}
-    assert {column for _, column in reported.index} <= set(table.columns)
-
-
-def test_reported_scores_agree_with_themselves() -> None:
-    published = load_published()
-    two, three, four = (published.table(f"table{n}")["value"] for n in (2, 3, 4))
-    for variant, row in (("mrope-i", "interleave"), ("mhrope", "multi-head")):
-        mean = sum(two[variant, part] for part in ("Image", "Video", "Grounding")) / 3
-        assert mean == pytest.approx(four[row, "Overall"], abs=0.005)
-    for variant, row in (("vanilla", "vanilla"), ("mrope-i", "+3d+spatial-reset")):
-        for column in ("Image", "Video", "Grounding"):
-            assert two[variant, column] == three[row, column]
-    assert set(published.cells["source"]) <= set(published.sources)
-    assert len(published.cells) == 75
 
 
 def edited(path: Path, change: Callable[[str], str], source: Path) -> str:
     path.write_text(change(source.read_text()))
     return str(path)
-
-
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda text: text.replace("value: 50.56, source: A", "source: A"), "MMMU: a reported score needs a value"),
-    (lambda text: text.replace("value: 50.56", "value: 505.6"), "needs a value from 0 to 100, not 505.6"),
-    (lambda text: text.replace("value: 50.56, source: A", "value: 50.56"), "needs a source out of A, B, C, not None"),
-    (lambda text: text.replace("50.56, source: A", "50.56, source: D"), "needs a source out of A, B, C, not 'D'"),
-    (lambda text: "paper: none\n", "holds no tables"),
-])
-def test_a_reported_score_needs_a_value_and_a_source(
-    change: Callable[[str], str], words: str, tmp_path: Path
-) -> None:
-    name = edited(tmp_path / "x.yaml", change, home() / "results" / "reported" / "huang2025.yaml")
-    with pytest.raises(UserError, match=words):
-        load_published(name)
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -354,14 +309,7 @@ def test_a_reported_score_needs_a_value_and_a_source(
     (lambda text: "- 1", "must hold a mapping"),
 ])
 def test_a_bad_table_is_one_sentence(change: Callable[[str], str], words: str, tmp_path: Path) -> None:
-    name = edited(tmp_path / "x.yaml", change, home() / "configs" / "tables" / "table4.yaml")
+    name = edited(tmp_path / "x.yaml", change, home() / "configs" / "tables" / "frequency.yaml")
     with pytest.raises(UserError, match=words) as raised:
         load_definition(name)
     assert str(tmp_path) in str(raised.value)
-
-
-def test_an_unknown_table_or_publication_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"no table '5'; choose one of 2, 3, 4, 6, 7"):
-        load_definition("5")
-    with pytest.raises(UserError, match=r"no reported scores 'x'; choose one of huang2025"):
-        load_published("x")

@@ -31,6 +31,7 @@ from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.sweep import Sweep, prompt_writer
 from mmrope_eval.suite.sweep_budget import (
     Growth,
+    Stretch,
     layout,
     make_budget,
     make_policy,
@@ -212,11 +213,34 @@ class TestGrowth:
 
     def test_the_factor_is_the_growth(self) -> None:
         base = load_variant("mrope")
-        yarn = scaled(base, "yarn", Growth(100.5, 402)).scaling
+
+        def by_reach(trained: float, target: float) -> Stretch:
+            return Stretch.of("reach", Growth(trained, target), 1280, 640)
+
+        yarn = scaled(base, "yarn", by_reach(100.5, 402)).scaling
         assert (yarn.type, yarn.factor, yarn.original_max_position) == ("yarn", 4.0, 101)
-        assert scaled(base, "ntk", Growth(100, 250)).scaling.factor == 2.5
-        assert scaled(base, "linear", Growth(100, 100)) is base is scaled(base, "linear", Growth(100, 50))
-        assert scaled(base, "none", Growth(100, 900)) is base
+        assert scaled(base, "ntk", by_reach(100, 250)).scaling.factor == 2.5
+        assert scaled(base, "linear", by_reach(100, 100)) is base is scaled(base, "linear", by_reach(100, 50))
+        assert scaled(base, "none", by_reach(100, 900)) is base
+
+    @pytest.mark.parametrize(("rule", "context", "trained", "stretch"), [
+        ("reach", 262_144, 32_768, ("reach", 1.5, 200)), ("context", 262_144, 32_768, ("context", 8, 32_768)),
+        ("context", 65_536, 32_768, ("context", 2, 32_768)), (4.0, 262_144, 32_768, ("x4", 4, 32_768)),
+        ("context", 32_768, 32_768, ("context", 1, 32_768)), (2.5, 32_768, 32_768, ("x2.5", 1, 32_768)),
+        ("context", 16_384, 32_768, ("context", 1, 32_768)), ("reach", 16_384, 32_768, ("reach", 1.5, 200)),
+    ])
+    def test_the_rules_of_a_factor(
+        self, rule: Any, context: int, trained: int, stretch: tuple[str, float, float]
+    ) -> None:
+        assert Stretch.of(rule, Growth(200, 300), context, trained) == Stretch(*stretch)
+
+    def test_frames_may_be_counted(self, checkpoint: Path) -> None:
+        found = read_checkpoint(checkpoint)
+        budget = make_budget(32_768, 500, 16, Frames(cells=15), found, count=256)
+        assert (budget.frames, budget.grids, budget.tokens) == (256, 128, 500 + 128 * 225)
+        assert make_policy(budget, Frames(cells=15), found).video_max_frames == 256
+        with pytest.raises(UserError, match="256 frames of 16 x 16 tokens and 500 tokens of text are 33268 tokens"):
+            make_budget(32_768, 500, 16, Frames(cells=16), found, count=256)
 
 
 class TestSweeping:
@@ -351,6 +375,73 @@ class TestSweeping:
             go(checkpoint, tmp_path, Machine(), sweep_of(tasks=("chartqa",)))
 
 
+class TestFactors:
+    """The rule of the factor, in the points, their folders, the screen and the figure."""
+
+    CONFIG = {"contexts": (400, 640), "scaling": ("none", "yarn"), "variants": ("mrope", "hope")}
+
+    @pytest.mark.parametrize(("rule", "factor", "suffix", "label"), [
+        ("reach", 1.0, None, "yarn by reach"), ("context", 1.6, "--yarn-context", "yarn by context"),
+        (4.0, 4.0, "--yarn-x4", "yarn x4"),
+    ])
+    def test_a_variant_that_reaches_no_further_is_scaled_by_the_context_alone(
+        self, checkpoint: Path, tmp_path: Path, rule: Any, factor: float, suffix: str | None, label: str
+    ) -> None:
+        go(checkpoint, tmp_path, Machine(furthest=50), sweep_of(**self.CONFIG, factor=rule), variants=())
+        record = json.loads((tmp_path / "sweep.json").read_text())
+        assert record["factor"] == rule
+        point = next(one for one in record["points"] if (one["context"], one["scaling"], one["variant"]) == (
+            640, "yarn", "mrope"))
+        assert point["factor"] == factor and point["folder"].endswith(suffix or "/mrope")
+        if suffix:
+            definition = json.loads((tmp_path / point["folder"] / "manifest.json").read_text())["variant"]["definition"]
+            assert definition["scaling"]["original_max_position"] == 400
+        sweep = load_sweep(tmp_path)
+        assert list(sweep.points["scaled"].unique()) == ["none", label]
+        assert label in report(sweep) and label in list(sweep.depths["scaled"])
+
+    def test_answers_under_one_rule_stay_beside_those_under_another(self, checkpoint: Path, tmp_path: Path) -> None:
+        first, second, again = Machine(), Machine(), Machine()
+        go(checkpoint, tmp_path, first, sweep_of(**self.CONFIG, factor="context"), variants=())
+        go(checkpoint, tmp_path, second, sweep_of(**self.CONFIG, factor=4.0), variants=())
+        go(checkpoint, tmp_path, again, sweep_of(**self.CONFIG, factor="context"), variants=())
+        asked = [sum("/" in line for line in machine.log) for machine in (first, second, again)]
+        assert asked == [6 * 2 * 3, 6 * 2, 0]
+
+    def test_an_older_record_was_scaled_by_reach(self, checkpoint: Path, tmp_path: Path) -> None:
+        go(checkpoint, tmp_path, Machine(), sweep_of(**self.CONFIG), variants=())
+        record = json.loads((tmp_path / "sweep.json").read_text())
+        for part in (record, *record["points"]):
+            part.pop("sha256", None)
+            part.pop("factor_rule", None)
+        (tmp_path / "sweep.json").write_text(json.dumps(record))
+        assert list(load_sweep(tmp_path).points["scaled"].unique()) == ["none", "yarn by reach"]
+
+    def test_rows_that_no_checkpoint_fills_are_named(
+        self, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(640,), scaling=("none",), rows=("mrope", "mrope-i")))
+        assert "no checkpoint is of mrope-i: rows of this sweep that stay empty" in capsys.readouterr().err
+        assert "no checkpoint is of mrope-i" in report(load_sweep(tmp_path))
+
+    def test_frames_that_do_not_fit_are_refused_before_the_engine(self, checkpoint: Path, tmp_path: Path) -> None:
+        machine = Machine()
+        with pytest.raises(UserError, match=r"Sweep test\.yaml, mrope, needle: 900 frames of 2 x 2 tokens"):
+            go(checkpoint, tmp_path, machine, sweep_of(contexts=(640,), frames=Frames(2, 4.0, (900,))))
+        assert machine.log == []
+
+    def test_the_axis_can_be_what_was_achieved(self, checkpoint: Path, tmp_path: Path) -> None:
+        from mmrope_eval.report.sweep_figures import over
+
+        go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(400, 640), scaling=("none",)))
+        sweep = load_sweep(tmp_path)
+        assert list(over(sweep.points, "context")["at"]) == [400, 640]
+        assert list(over(sweep.points, "tokens")["at"]) == list(100 + sweep.points["frames"] * 2)
+        pictures = [(write_files(sweep, tmp_path, axis), (tmp_path / "sweep.png").read_bytes())[1]
+                    for axis in ("context", "tokens")]
+        assert pictures[0] != pictures[1]
+
+
 class TestReport:
     @pytest.fixture(scope="class")
     def folder(self, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -372,7 +463,8 @@ class TestReport:
         text = report(load_sweep(folder))
         assert "Needle, accuracy (chance 25)" in text
         lines = [line.split() for line in text.splitlines()]
-        assert ["vanilla", "yarn", "50.0", "50.0", "—", "memory"] in lines
+        assert ["vanilla", "yarn", "by", "reach", "50.0", "50.0", "—", "memory"] in lines
+        assert "by reach: the factor is how much further the variant's own positions reach" in text
         assert "— memory: does not fit in memory (Needle at 1280):" in text
 
     def test_the_files(self, folder: Path) -> None:
@@ -422,6 +514,10 @@ class TestConfig:
         ("train_context: 64", "train_context: two", "cannot be 'two'"),
         ("train_context: 64", "train_context: 32", "needs its `train_context` among its `contexts`"),
         ("needle: {}", "needle: {}\nscaling: [yarn]", "needs `none` in `scaling`"),
+        ("needle: {}", "needle: {}\nfactor: length", "needs a `factor` out of reach, context, or a number above 1"),
+        ("needle: {}", "needle: {}\nfactor: 1", "needs a `factor` out of reach, context, or a number above 1"),
+        ("needle: {}", "needle: {}\nfactor: [4]", r"`factor` cannot be \[4\]; it takes reach, context or a number"),
+        ("needle: {}", "needle: {}\nframes: {counts: [8, 16]}", "one number of frames for every one of its `contexts`"),
     ])
     def test_a_wrong_file_is_named_with_its_fault(self, tmp_path: Path, old: str, new: str, message: str) -> None:
         path = tmp_path / "mine.yaml"
@@ -430,8 +526,19 @@ class TestConfig:
             read_sweep(str(path))
         assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
 
+    def test_the_papers_own_sweeps(self) -> None:
+        figure, yarn = read_sweep("figure5"), read_sweep("yarn256k")
+        assert figure.frames.counts == (256, 512, 1024, 2048)
+        assert figure.contexts == tuple(k * 1024 for k in (32, 64, 128, 256)) and figure.train_context == 32_768
+        assert len(figure.rows) == 7 and figure.scaling == ("none",)
+        assert (yarn.contexts[-1], yarn.factor, yarn.tasks) == (262_144, "context", ("lvbench", "mlvu"))
+        assert (yarn.rows, yarn.scaling) == (("mrope", "mrope-i"), ("none", "yarn"))
+        for sweep in (figure, yarn):  # a question of some thousand tokens fits beside the frames
+            for context, count in zip(sweep.contexts, sweep.frames.counts, strict=True):
+                assert context - count // 2 * sweep.frames.cells**2 > 3000
+
     def test_an_unknown_name(self) -> None:
-        with pytest.raises(UserError, match="one of demo, demo-needle, extrapolation"):
+        with pytest.raises(UserError, match="one of demo, demo-needle, extrapolation, figure5, yarn256k"):
             read_sweep("extra")
 
 

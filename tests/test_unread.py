@@ -193,8 +193,9 @@ def test_check_refuses_other_answer_limits_unless_allowed(tmp_path: Path, capsys
 
 def points(*unread: int, truncated: int = 0, failed: int = 0) -> SweepResult:
     """A context for each number of unread answers, of 20, and one that was not measured."""
-    head = {"model": "m", "variant": "mrope", "label": "mrope", "scaling": "none", "column": "LVBench",
-            "task": "lvbench", "chance": 25.0, "frames": 8, "factor": 1.0, "metric": "accuracy"}  # fmt: skip
+    head = {"model": "m", "variant": "mrope", "label": "mrope", "scaling": "none", "scaled": "none",
+            "column": "LVBench", "task": "lvbench", "chance": 25.0, "frames": 8, "factor": 1.0,
+            "metric": "accuracy"}
     done = [{**head, "context": 1024 * (i + 1), "status": "done", "cause": None, "score": 10.0 * i, "n": 20,
              "failed": failed, "unparsed": count, "truncated": truncated} for i, count in enumerate(unread)]
     lost = {**head, "context": 1 << 20, "status": "memory", "cause": "too large"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOTE = """\
 Tiny models (1.4 M parameters) trained for minutes on a synthetic world: what they say about the variants holds there.
-`mmrope-eval table 2 RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows."""
+`mmrope-eval table overall RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows."""
 
 
 def main(args: argparse.Namespace) -> int:
@@ -118,4 +118,4 @@ def print_table(folders: list[Path]) -> None:
     from mmrope_eval.report.tables import Options, build
 
     print()
-    print(render(build(load_definition("2"), [load_run(folder) for folder in folders], Options()), "markdown"))
+    print(render(build(load_definition("overall"), [load_run(folder) for folder in folders], Options()), "markdown"))

@@ -116,18 +116,22 @@ MEDIA_KEY = "mm_media"
 """Key of config.json by which a checkpoint carries a media policy: fields of `MediaPolicy`."""
 
 
-def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any]) -> tuple[MediaPolicy, dict[str, str]]:
+def checkpoint_policy(
+    checkpoint: Checkpoint, given: Mapping[str, Any], demanded: Mapping[str, Any] | None = None, by: str = ""
+) -> tuple[MediaPolicy, dict[str, str]]:
     """The media policy of a checkpoint, and by field where it was said.
 
-    Its processor files, then its `mm_media`, then the fields `given` on the command line; what nobody says is this
-    project's default. Raises UserError for fields that there are not, and for limits that contradict each other.
+    Its processor files, then its `mm_media`, then the fields `demanded` by a protocol that `by` names, then those
+    `given` on the command line; what nobody says is this project's default. Raises UserError for fields that there are
+    not, and for limits that contradict each other.
     """
     declared = checkpoint.declared(MEDIA_KEY)
     where = f"{checkpoint.path / 'config.json'} ({MEDIA_KEY})"
-    fields = {**checkpoint.processor.limits, **_declared_fields(declared, where), **given}
+    fields = {**checkpoint.processor.limits, **_declared_fields(declared, where), **(demanded or {}), **given}
     sources = {
         **checkpoint.processor.sources,
         **dict.fromkeys(declared or (), where),
+        **dict.fromkeys(demanded or (), by),
         **dict.fromkeys(given, "the command line"),
     }
     try:

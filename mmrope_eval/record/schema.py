@@ -8,7 +8,7 @@ are read (`words.visible`): whatever shows them later, they cannot act on a term
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -151,6 +151,7 @@ class Generation(Record):
     """How a task's answers were generated."""
 
     max_tokens: Count | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
 
 
 class TaskFile(Record):
@@ -177,6 +178,22 @@ class AskedTask(Record):
     task_version: Version | None = None
 
 
+class MediaLimits(Record):
+    """The media policy that a row was asked under."""
+
+    policy: dict[str, Any] | None = None
+    token_side: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    """Pixels along the side of the square that one vision token covers."""
+
+
+class ProtocolRecord(Record):
+    """The protocol that a run named, and in what the row departs from it."""
+
+    name: Name
+    source: Words = ""
+    departures: tuple[Words, ...] = ()
+
+
 class Manifest(Record):
     """manifest.json: what the reports and `rescore` read of it."""
 
@@ -185,6 +202,10 @@ class Manifest(Record):
     checkpoint: Checkpoint | None = None
     variant: VariantRecord | None = None
     family: dict[str, Any] | None = None
+    media: MediaLimits | None = None
+    time: Literal["index", "seconds"] | None = None
+    """What the positions of a video's frames follow; None before 0.4."""
+    protocol: ProtocolRecord | None = None
     context: dict[str, Any] | None = None
     limit: Annotated[int, Field(ge=1, le=10**15)] | Limit | None = None
     """A number is what versions up to 0.3 wrote."""
@@ -253,6 +274,8 @@ class SweepPoint(Record):
     context: Annotated[int, Field(ge=1, le=10**12)]
     frames: Annotated[float, Field(ge=0, le=10**12)]
     factor: Annotated[float, Field(gt=0, le=10**12)]
+    factor_rule: Key | None = None
+    """What the factor follows; None where nothing is scaled, and before 0.4, when it was always `reach`."""
     status: Name
     cause: Words | None
     folder: Below | None = None
@@ -272,4 +295,6 @@ class SweepRecord(Record):
     title: Name
     train_context: Annotated[int, Field(ge=1, le=10**12)]
     points: tuple[SweepPoint, ...]
+    empty: tuple[Name, ...] = ()
+    """Variants that the sweep's file names as rows and no checkpoint was of."""
     sha256: dict[str, Sha256] | None = None

@@ -10,13 +10,15 @@ from typing import Literal
 
 from mmrope_eval.console import say, write_file
 from mmrope_eval.errors import UserError
+from mmrope_eval.protocols import load_protocol
 from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.report import stats
 from mmrope_eval.report.junit import junit
 from mmrope_eval.report.outcome import Outcome, Verdict, lines, markdown
 from mmrope_eval.report.pairing import Matched, TaskPair, count, differences, match, own_seed
-from mmrope_eval.report.published import load_published
-from mmrope_eval.report.reported import ReportedCell, reported_cells
+from mmrope_eval.report.protocol_notes import departures_of
+from mmrope_eval.report.published import Published, load_published
+from mmrope_eval.report.reported import UNKNOWN, ReportedCell, reported_cells
 from mmrope_eval.report.results import Run, load_run
 
 YAML = (".yaml", ".yml")
@@ -33,6 +35,10 @@ class Rules:
     allowed: frozenset[str] = frozenset()
     """Kinds of `record.comparable.KINDS` in which run and baseline may differ."""
     require_all: bool = False
+    strict: bool = False
+    """Whether a cell fails that is lower beyond the tolerance, even where that may be chance."""
+    table: str | None = None
+    """Of a file of reported scores, the only table compared."""
     seed: int = 0
     draws: int = stats.DRAWS
     """For intervals, on which no verdict against a run depends."""
@@ -41,7 +47,8 @@ class Rules:
 
 def main(args: argparse.Namespace) -> int:
     """Check, print, write the files asked for; 0 passed, 1 failed."""
-    rules = Rules(args.tolerance, args.alpha, frozenset(args.allow_different), args.require_all, args.seed)
+    rules = Rules(args.tolerance, args.alpha, frozenset(args.allow_different), args.require_all, args.strict,
+                  args.table, args.seed)
     found = check(args.run, args.against, rules)
     say(*lines(found))
     for path, text in ((args.junit, junit(found)), (args.summary, markdown(found))):
@@ -56,6 +63,8 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
     if run.failed or any(cell.record.scores.failed_tasks for cell in run.cells):
         raise UserError(f"{run_path} cannot be checked: {run.left_out()[-1]}; start its command again.")
     if against.is_dir():
+        if rules.table is not None:
+            raise UserError(f"--table is for a file of reported scores; {against} is a run.")
         baseline = load_run(against)
         matched = match(baseline, run)
         refuse_unlike(matched.pairs, rules.allowed, run_path, against)
@@ -64,17 +73,16 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
         if not against.exists() and (against.suffix in YAML or len(against.parts) > 1):
             raise UserError(f"{against} does not exist; name a run's folder or a file of reported scores.")
         published = load_published(str(against))
-        cells = reported_cells(run, published)
+        cells = reported_cells(run, published, rules.table)
         refuse_partial(cells, rules.allowed, run_path)
-        verdicts = against_reported(cells, rules)
-        notes = (f"The scores of {published.paper} come without prompts, scorers and samples: only the numbers were "
-                 "compared, and each is taken to have as large an error as this run's own.",)
+        verdicts = against_reported([one for one in cells if not one.unknown], rules)
+        notes = reported_notes(run, published, cells, rules)
     compared = sum(one.state not in ("missing", "new") for one in verdicts)
     if not compared:
         raise UserError(f"{run_path} has none of the cells of {against}: {', '.join(one.name for one in verdicts)}.")
     unfinished = tuple(f"{sentence}; it is not in this check." for sentence in run.left_out())
     return Outcome(str(run_path), str(against), rules.tolerance, rules.alpha, rules.seed, rules.require_all,
-                   tuple(verdicts), (*notes, *unfinished))
+                   tuple(verdicts), (*notes, *unfinished), rules.strict)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -158,6 +166,25 @@ def state_of(change: float, loss: float, gain: float,
     if change < -rules.tolerance:
         return "worse" if loss <= rules.alpha else "lower"
     return "better" if change > rules.tolerance and gain <= rules.alpha else "same"
+
+
+def reported_notes(run: Run, published: Published, cells: Sequence[ReportedCell], rules: Rules) -> tuple[str, ...]:
+    """What a reader of the verdicts must know about the published scores and how this run was asked."""
+    table = published.tables[rules.table] if rules.table else next(iter(published.tables.values()))
+    models = f" are of {table.model} and" if table.model else ""
+    notes = [f"The scores of {published.paper}{models} come without prompts, scorers and samples: only the numbers "
+             "were compared, and each is taken to have as large an error as this run's own."]
+    unknown: dict[str, list[str]] = {}
+    for one in cells:
+        if one.unknown:
+            unknown.setdefault(one.column, []).append(one.cell)
+    notes += [f"{column} of {', '.join(names)} was not compared: {UNKNOWN}." for column, names in unknown.items()]
+    if published.protocol is not None:
+        protocol = load_protocol(published.protocol)
+        departed = {one for cell in run.cells for one in departures_of(cell, protocol)}
+        if departed:
+            notes.append(f"This run was not asked as protocol {protocol.name} has it: {'; '.join(sorted(departed))}.")
+    return tuple(notes)
 
 
 def run_notes(baseline: Run, run: Run, matched: Matched) -> tuple[str, ...]:

@@ -1,20 +1,29 @@
-"""What a table shows: its rows (variants), columns (benchmarks and averages), read from configs/tables/*.yaml."""
+"""What a table shows: its rows (variants), its columns (benchmarks and averages), from configs/tables/*.yaml."""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast, get_args
 
 import yaml
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import Variant, VariantError, load_variant_beside, variants_dir
 
+Takes = Literal["runs", "sweep", "attention"]
+"""What fills a table: finished runs, a sweep, or what `analyze --tasks` wrote."""
+Numbering = Literal["v2", "v3"]
+PAPER: Final = "arXiv 2510.23095"
+AVERAGES: Final = "averages"
+"""The file of averages, which is no table."""
+OPTIONAL: Final = "optional"
+"""Its key for the benchmarks that an average leaves out where no row has them."""
 LAYOUTS: Final = ("across", "down")
 
 
@@ -24,6 +33,8 @@ class Row:
 
     label: str
     variant: Variant | None = None
+    scaling: str | None = None
+    """In a table of a sweep, the context scaling of the row."""
 
     @cached_property
     def key(self) -> str | None:
@@ -44,14 +55,17 @@ class TableDefinition:
     """Average -> the columns (or averages) that it is the plain mean of."""
     layout: Literal["across", "down"] = "across"
     """Whether benchmarks go across the page, one line a variant, or down it, one line a benchmark."""
+    optional: frozenset[str] = frozenset()
+    """Benchmarks that an average leaves out where no row has them."""
+    takes: Takes = "runs"
+    context: int | None = None
+    """In a table of a sweep, the tokens of context that it is about."""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Where columns are grouped by model: a group's name, and globs of checkpoints' names that belong to it."""
 
     def benchmarks_in_order(self) -> tuple[str, ...]:
         """All benchmarks behind the columns, each once."""
         return tuple(dict.fromkeys(one for column in self.columns for one in self.benchmarks(column)))
-
-    def label(self, column: str) -> str:
-        """A column's name as people read it."""
-        return f"{column} avg" if column in self.averages and self.category(column) == column else column
 
     def category(self, column: str) -> str:
         """The category of a column: the average of benchmarks that it is part of, or that it is."""
@@ -61,6 +75,15 @@ class TableDefinition:
     def benchmarks(self, column: str) -> tuple[str, ...]:
         """The benchmarks behind a column: itself, or an average's, averages of averages resolved."""
         return benchmarks_behind(column, self.averages)
+
+
+def make_up(column: str, averages: Mapping[str, Sequence[str] | None]) -> object | None:
+    """What a column is the mean of, all the way down, equal for equal averages; None where nobody knows it."""
+    if column not in averages:
+        return column
+    parts = averages[column]
+    found = [make_up(part, averages) for part in parts or ()]
+    return None if not found or None in found else frozenset(found)
 
 
 def benchmarks_behind(column: str, averages: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -101,44 +124,6 @@ def _floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def load_definition(name: str) -> TableDefinition:
-    """A table by its number (2 is configs/tables/table2.yaml) or by the path of a YAML file. UserError if it is bad."""
-    folder = home() / "configs" / "tables"
-    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"table{name.removeprefix('table')}.yaml"
-    if not path.is_file():
-        known = sorted(one.stem.removeprefix("table") for one in folder.glob("table*.yaml"))
-        raise UserError(f"There is no table '{name}'; choose one of {', '.join(known)}, or the path of a YAML file.")
-    content = read_yaml(path)
-    averages = {key: _names(part, f"{path}: averages.{key}")
-                for key, part in {**read_yaml(folder / "averages.yaml"), **(content.get("averages") or {})}.items()}
-    layout = content.get("layout", "across")
-    if layout not in LAYOUTS:
-        raise UserError(f"{path}: layout must be one of {', '.join(LAYOUTS)}, not {layout!r}.")
-    rows = tuple(read_row(one, path) for one in content.get("rows") or ())
-    columns = _names(content.get("columns"), f"{path}: columns")
-    labels = [row.label for row in rows]
-    for kind, found in (("rows", labels), ("columns", list(columns))):
-        if not found or len(set(found)) < len(found):
-            raise UserError(f"{path}: {kind} must be a list of different names.")
-    return TableDefinition(path.stem, str(content.get("title", path.stem)), str(content.get("source", "")), rows,
-                           columns, averages, cast("Literal['across', 'down']", layout))
-
-
-def read_row(content: Any, path: Path) -> Row:
-    """One entry of `rows`: a variant's name, or {label, variant, set}; a label alone is a row that no run fills."""
-    if isinstance(content, str):
-        content = {"label": content, "variant": content}
-    if not isinstance(content, Mapping) or "label" not in content or set(content) - {"label", "variant", "set"}:
-        raise UserError(f"{path}: a row is a variant's name, or a mapping of label, variant and set, not {content!r}.")
-    if "variant" not in content:
-        return Row(str(content["label"]))
-    try:
-        variant = load_variant_beside(path.parent, str(content["variant"]), **(content.get("set") or {}))
-    except VariantError as error:
-        raise UserError(f"{path}, row '{content['label']}': {error}.") from error
-    return Row(str(content["label"]), variant)
-
-
 def read_yaml(path: Path) -> Mapping[str, Any]:
     """A YAML file's mapping. UserError when it holds none."""
     try:
@@ -148,6 +133,109 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise UserError(f"{path} must hold a mapping.")
     return content
+
+
+def folder() -> Path:
+    """Where the tables are."""
+    return home() / "configs" / "tables"
+
+
+def load_averages() -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
+    """The averages of all tables, each with the columns it is the plain mean of, and the optional benchmarks."""
+    path = folder() / f"{AVERAGES}.yaml"
+    content = dict(read_yaml(path))
+    optional = content.pop(OPTIONAL, [])
+    found = {str(key): _names(part, f"{path}: {key}") for key, part in content.items()}
+    return found, frozenset(map(str, optional))
+
+
+@functools.cache
+def numbers() -> Mapping[str, Mapping[str, int]]:
+    """The tables of the project by name, each with its numbers in the versions of the paper."""
+    files = sorted(folder().glob("*.yaml"))
+    return {path.stem: dict(read_yaml(path).get("numbers") or {}) for path in files if path.stem != AVERAGES}
+
+
+def listing(numbering: Numbering) -> str:
+    """All names in the paper's order, those that have a number in this numbering with it: `overall (2)`."""
+    order = sorted(numbers().items(), key=lambda one: (one[1].get(numbering, 99), one[1].get("v3", 99)))
+    return ", ".join(f"{name} ({found[numbering]})" if numbering in found else name for name, found in order)
+
+
+def load_definition(name: str, numbering: Numbering = "v2") -> TableDefinition:
+    """A table by its name (`position`), its number in a version of the paper, or the path of a YAML file.
+
+    UserError for one that there is not, naming those that there are, and for a bad file.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"There is no table {name}.")
+        return read_table(path)
+    number = name.removeprefix("table")
+    known = next((one for one, found in numbers().items() if str(found.get(numbering)) == number), name)
+    if known not in numbers():
+        raise UserError(f"There is no table '{name}'; choose one of {listing(numbering)}, numbered as in {numbering} "
+                        "of the paper, or the path of a YAML file.")
+    return read_table(folder() / f"{known}.yaml")
+
+
+def read_table(path: Path) -> TableDefinition:
+    """A table's file. UserError if it is bad."""
+    content = read_yaml(path)
+    if "like" in content:
+        content = {**read_yaml(folder() / f"{content['like']}.yaml"), **content}
+    shared, optional = load_averages()
+    averages = {**shared, **{str(key): _names(part, f"{path}: averages.{key}")
+                             for key, part in (content.get("averages") or {}).items()}}
+    layout, takes = content.get("layout", "across"), content.get("takes", "runs")
+    for key, value, allowed in (("layout", layout, LAYOUTS), ("takes", takes, get_args(Takes))):
+        if value not in allowed:
+            raise UserError(f"{path}: {key} must be one of {', '.join(allowed)}, not {value!r}.")
+    rows = tuple(read_row(one, path) for one in content.get("rows") or ())
+    columns = _names(content.get("columns"), f"{path}: columns")
+    for kind, found in (("rows", [row.label for row in rows]), ("columns", list(columns))):
+        if not found or len(set(found)) < len(found):
+            raise UserError(f"{path}: {kind} must be a list of different names.")
+    groups = {str(key): _names(part, f"{path}: groups.{key}") for key, part in (content.get("groups") or {}).items()}
+    return TableDefinition(
+        path.stem, str(content.get("title", path.stem)), source_of(content), rows, columns, averages,
+        cast("Literal['across', 'down']", layout), optional, cast("Takes", takes), content.get("context"), groups,
+    )
+
+
+def source_of(content: Mapping[str, Any]) -> str:
+    """Where a table is from: its own words, or its numbers in the paper's versions."""
+    found = content.get("numbers") or {}
+    if "source" in content or not found:
+        return str(content.get("source", ""))
+    earlier = f", table {found['v2']} in v2" if found.get("v2", found["v3"]) != found["v3"] else ""
+    return f"{PAPER} v3, table {found['v3']}{earlier}"
+
+
+def read_row(content: Any, path: Path) -> Row:
+    """One entry of `rows`: a variant's name, or {label, variant, set, scaling}; a label alone is a row that no run
+    fills."""
+    known = {"label", "variant", "set", "scaling"}
+    if isinstance(content, str):
+        content = {"label": content, "variant": content}
+    if not isinstance(content, Mapping) or "label" not in content or set(content) - known:
+        raise UserError(f"{path}: a row is a variant's name, or a mapping of label, variant and set, not {content!r}.")
+    label, scaling = str(content["label"]), content.get("scaling")
+    if "variant" not in content:
+        return Row(label)
+    try:
+        variant = load_variant_beside(path.parent, str(content["variant"]), **(content.get("set") or {}))
+    except VariantError as error:
+        raise UserError(f"{path}, row '{label}': {error}.") from error
+    return Row(label, variant, None if scaling is None else str(scaling))
+
+
+@functools.cache
+def listed() -> frozenset[str | None]:
+    """The keys of all rows of the project's tables: what is none of them is a new idea."""
+    tables = [load_definition(name) for name in numbers()]
+    return frozenset(row.key for table in tables if table.takes == "runs" for row in table.rows)
 
 
 def _names(content: Any, where: str) -> tuple[str, ...]:

@@ -9,7 +9,11 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report.tables import Entry, Table, resolve
+from mmrope_eval.report.candidates import Entry
+from mmrope_eval.report.definitions import benchmarks_behind
+from mmrope_eval.report.protocol_notes import differing_protocols, off_protocol
+from mmrope_eval.report.published import RECOMPUTED, Published
+from mmrope_eval.report.tables import Table
 from mmrope_eval.rope import Variant, VariantError
 from mmrope_eval.unread import WARNING, too_many
 
@@ -37,8 +41,14 @@ def footnotes(table: Table) -> list[Note]:
         ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read),
     )
     found = [count_note(table, kind, text, count) for kind, text, count in counts]
-    found += [limit_note(table), partial_note(table), unlike_note(table), *row_notes(table)]
-    return [note for note in found if note is not None]
+    found += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
+    return [note for note in found if note is not None and any(is_shown(table, place) for place in note.places)]
+
+
+def is_shown(table: Table, place: Place) -> bool:
+    """Whether a place is in the table as it is shown."""
+    row, column = place
+    return (row is None or row in table.rows) and (column is None or column in table.columns)
 
 
 def lacking(entry: Entry) -> tuple[int, int] | None:
@@ -73,7 +83,7 @@ def limit_note(table: Table) -> Note | None:
             pairs = {(one.scores["max_tokens"], one.scores["own_max_tokens"]) for one in entries
                      if not pd.isna(one.scores["max_tokens"])}
             shown = {(row, column) for column in table.columns
-                     if name in resolve(column, table.averages) and known_cell(table, row, column)}
+                     if name in benchmarks_behind(column, table.averages) and known_cell(table, row, column)}
             for limit, own in sorted(pair for pair in pairs if shown and pair[0] != pair[1]):
                 cells.setdefault(f"{limit:,} instead of {own:,}", {}).setdefault(name, []).append(row)
                 places |= shown
@@ -96,11 +106,11 @@ def count_note(
             known = [one for one in map(count, entries) if one is not None]
             if known:
                 counts.setdefault(benchmark, {})[row] = (sum(one for one, _ in known), sum(all_ for _, all_ in known))
-    shown = {one for column in table.columns for one in resolve(column, table.averages)}
+    shown = {one for column in table.columns for one in benchmarks_behind(column, table.averages)}
     counts = {name: by_row for name, by_row in counts.items() if name in shown}
     if not counts:
         return None
-    behind = {column: resolve(column, table.averages) for column in table.columns}
+    behind = {column: benchmarks_behind(column, table.averages) for column in table.columns}
     places = frozenset((row, column) for column, names in behind.items() for row in table.rows
                        if any(row in counts.get(name, {}) for name in names) and known_cell(table, row, column))
     ordered = [name for name in table.definition.benchmarks_in_order() if name in counts]
@@ -129,17 +139,40 @@ def ratio(part: int, whole: int) -> str:
     return f"{part:,} of {whole:,}" if whole else f"the first {part:,}"
 
 
-def partial_note(table: Table) -> Note | None:
-    """Which averages leave out benchmarks."""
+def average_notes(table: Table) -> Iterator[Note]:
+    """Which averages leave out benchmarks, and with which reported average they are compared."""
     texts, places = [], []
     for column in table.columns:
-        used, whole = resolve(column, table.averages), table.definition.benchmarks(column)
+        used, whole = (benchmarks_behind(column, one) for one in (table.averages, table.definition.averages))
         if column in table.averages and len(used) < len(whole):
-            texts.append(f"{table.definition.label(column)} {len(used)} of {len(whole)}"
-                         + (f" ({', '.join(used)})" if 0 < len(used) <= 3 else ""))
+            texts.append(f"{column} {len(used)} of {len(whole)} ({some(used, whole)})")
             places.append((None, column))
-    text = f"averaged over the benchmarks that every row has: {', '.join(texts)}"
-    return Note("partial", text, frozenset(places)) if texts else None
+    why = "that every row has" if table.options.partial else "that there are"
+    if texts:
+        yield Note("partial", f"averaged over the benchmarks {why}: {', '.join(texts)}", frozenset(places))
+    if table.options.reported is not None:
+        yield from reported_notes(table)
+
+
+def some(used: Sequence[str], whole: Sequence[str]) -> str:
+    """`without BLINK`, or the few that are left."""
+    missing = [one for one in whole if one not in used]
+    return ", ".join(used) if len(used) <= 3 < len(missing) else f"without {', '.join(missing)}"
+
+
+def reported_notes(table: Table) -> Iterator[Note]:
+    """Reported averages that are over other columns than ours, and those that nobody printed."""
+    cells = table.cells[table.cells["column"].isin(set(table.averages))]
+    for kind, found, text in (
+        ("recomputed", cells[cells["source"] == RECOMPUTED],
+         "the reported average is recomputed from the reported numbers over the same columns as ours"),
+        ("incomparable", cells[cells["comparable"].eq(False).fillna(False)],
+         "the reported average is over other columns than ours, or nobody outside knows over which: nothing is "
+         "subtracted from it"),
+    ):
+        if len(found):
+            pairs = frozenset(zip(found["row"], found["column"], strict=True))
+            yield Note(kind, text, pairs)
 
 
 def unlike_note(table: Table) -> Note | None:
@@ -148,7 +181,7 @@ def unlike_note(table: Table) -> Note | None:
     for name in table.definition.benchmarks_in_order():
         entries = [entry for found in table.picked.values() for entry in found.get(name, ())]
         kinds = differing([entry.known for entry in entries])
-        columns = [column for column in table.columns if name in resolve(column, table.averages)]
+        columns = [column for column in table.columns if name in benchmarks_behind(column, table.averages)]
         if kinds and columns:
             texts.append(f"{name} ({', '.join(kinds)})")
             places |= {(None, column) for column in columns}
@@ -156,9 +189,20 @@ def unlike_note(table: Table) -> Note | None:
     return Note("unlike", text, frozenset(places)) if texts else None
 
 
+def protocol_notes(table: Table) -> Iterator[Note]:
+    """Rows that were asked under another protocol than the others, or than they should have been."""
+    cells = {row: list({str(entry.cell.path): entry.cell for found in table.picked[row].values()
+                        for entry in found}.values()) for row in table.rows}
+    for kind, found in (("protocols", differing_protocols(cells)),
+                        ("protocol", off_protocol(cells, table.options.protocol) if table.options.protocol else None)):
+        if found is not None:
+            text, rows = found
+            yield Note(kind, text, frozenset((row, None) for row in rows))
+
+
 def row_notes(table: Table) -> Iterator[Note]:
     """Rows filled by a variant of another name, with other sections, or by the mean of several runs."""
-    for row in table.definition.rows:
+    for row in (one for one in table.definition.rows if one.label in table.rows):
         entries = [entry for column in table.picked[row.label].values() for entry in column]
         cells = list({str(entry.cell.path): entry.cell for entry in entries}.values())
         place = frozenset({(row.label, None)})
@@ -204,7 +248,7 @@ def colons(counts: Iterable[int]) -> str:
 def remarks(table: Table) -> list[str]:
     """What is true of the whole table: how to read a cell, what is unknown, what was left out."""
     definition, options = table.definition, table.options
-    parts = ["score, 0 to 100"]
+    parts = ["per cent of attention" if definition.takes == "attention" else "score, 0 to 100"]
     if table.baseline is not None:
         parts.append(f"(difference from {table.baseline})")
     if options.level is not None:
@@ -213,7 +257,9 @@ def remarks(table: Table) -> list[str]:
         parts.append("/ reported (ours minus reported)")
     across = "column" if definition.layout == "across" else "line"
     found = [f"A cell: {' '.join(parts)}."]
-    if table.cells["rank"].notna().any():
+    if table.cells["rank"].notna().any() and definition.takes == "attention":
+        found.append(f"Bold is most in its {across}, underlined second.")
+    elif table.cells["rank"].notna().any():
         found.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
                      "difference is more than chance: see mmrope-eval compare.")
     if table.cells["score"].isna().any():
@@ -228,13 +274,26 @@ def remarks(table: Table) -> list[str]:
         found.append("chance: the expected score of guessing among the options that are offered; "
                      "0 where answers are free, — where it is not known.")
     if options.reported is not None:
-        used = sorted({str(source) for source in table.cells["source"].dropna()})
-        listed = "; ".join(f"{letter} = {options.reported.sources[letter]}" for letter in used)
-        found.append(f"Reported: {options.reported.paper}, second-hand ({listed or 'no cell of this table'}); its "
-                     "authors trained their own models, so differences from it come from the checkpoints as well.")
+        found.append(reported_words(table, options.reported))
+    if options.protocol is not None:
+        found.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
     found += table.said
     if table.hidden:
-        found.append(f"Not shown, as no row has them: {', '.join(table.hidden)}.")
+        hint = " (--all shows them)" if options.trim else ""
+        found.append(f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}.")
+    if table.baseline is not None and table.baseline not in table.rows:
+        found.append(f"No difference from {table.baseline}, which no run fills.")
     if table.left_out:
         found.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds them).")
     return found
+
+
+def reported_words(table: Table, published: Published) -> str:
+    """Where the reported numbers are from, and what a difference from them may come from."""
+    used = sorted({str(source) for source in table.cells["source"].dropna()})
+    listed = "; ".join(f"{letter} = {published.sources[letter]}" for letter in used)
+    own = published.tables.get(table.definition.name)
+    place = "" if own is None or own.number is None else f", table {own.number}"
+    of = "" if own is None or not own.model else f" of {own.model}"
+    return (f"Reported: {published.paper}{place}{of} ({listed or 'no cell of this table'}); its authors trained their "
+            "own models, so differences from it come from the checkpoints as well.")

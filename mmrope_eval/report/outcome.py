@@ -74,6 +74,8 @@ class Outcome:
     require_all: bool
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
+    strict: bool = False
+    """Whether what is lower fails too, even where that may be chance."""
 
     def of(self, state: State) -> tuple[Verdict, ...]:
         """The verdicts of one state, the largest change first."""
@@ -83,7 +85,8 @@ class Outcome:
     @property
     def failing(self) -> tuple[Verdict, ...]:
         """The verdicts that make the check fail."""
-        return (*self.of("worse"), *(self.of("missing") if self.require_all else ()))
+        return (*self.of("worse"), *(self.of("lower") if self.strict else ()),
+                *(self.of("missing") if self.require_all else ()))
 
     @property
     def failed(self) -> bool:
@@ -94,8 +97,9 @@ class Outcome:
     def headline(self) -> str:
         """The outcome in one sentence."""
         compared = sum(one.state not in ("missing", "new") for one in self.verdicts)
-        worse, missing = len(self.of("worse")), len(self.of("missing"))
+        worse, lower, missing = (len(self.of(state)) for state in ("worse", "lower", "missing"))
         text = f"{worse} of {count(compared, 'cell')} worse" if worse else f"{count(compared, 'cell')}, none worse"
+        text += f", {lower} lower" if lower and self.strict else ""
         return f"{'Failed' if self.failed else 'Passed'}: {text}{f', {missing} missing' if missing else ''}."
 
     @property
@@ -103,7 +107,9 @@ class Outcome:
         """What "worse" means here."""
         return (f"Worse: more than {self.tolerance:g} points below the baseline, and p at most {self.alpha:g} "
                 "(one-sided, after Holm over all cells). "
-                f"Intervals are {100 * (1 - self.alpha):g} %, uncorrected. Seed {self.seed}.")
+                + ("With --strict a cell that is so much lower fails as well, even where that may be chance. "
+                   if self.strict else "")
+                + f"Intervals are {100 * (1 - self.alpha):g} %, uncorrected. Seed {self.seed}.")
 
 
 def lines(found: Outcome) -> Iterator[str]:

@@ -1,19 +1,73 @@
-"""Published scores as a frame, from results/reported/*.yaml: every one with its source."""
+"""Scores that someone published, from results/reported/*.yaml: every one with its source, every average with the
+columns that it is over, as far as anybody knows them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
-
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.definitions import home, read_yaml
+from mmrope_eval.report.definitions import home, load_averages, make_up, read_yaml
 
 DEFAULT: Final = "huang2025"
+RECOMPUTED: Final = "R"
+"""The source of a number that nobody printed."""
+RECOMPUTED_WORDS: Final = "recomputed here from the printed numbers of the same table"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published number for one cell of ours."""
+
+    value: float
+    source: str
+    """A letter of `Published.sources`."""
+    comparable: bool = True
+    """Whether it is over the columns that ours is over."""
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """One table of a publication."""
+
+    name: str
+    number: int | None
+    model: str
+    """Which models its rows are of; empty where the file does not say."""
+    averages: Mapping[str, tuple[str, ...] | None]
+    """Average -> the columns that it is over; None where nobody outside knows them."""
+    cells: Mapping[str, Mapping[str, tuple[float, str]]] = field(repr=False)
+    """row -> column -> (value 0 to 100, source)"""
+
+    def beside(self, row: str, column: str, averages: Mapping[str, tuple[str, ...]]) -> Beside | None:
+        """The number to set beside ours, whose averages are over `averages`; None where there is none.
+
+        An average over other columns than ours is recomputed over ours where all of them are there. Else it is what
+        was printed, and not comparable.
+        """
+        printed = self.cells.get(row, {}).get(column)
+        ours = make_up(column, averages)
+        if printed is not None and make_up(column, self.averages) == ours:
+            return Beside(*printed)
+        found = self.recomputed(row, column, averages) if column in averages else None
+        if found is not None:
+            return Beside(found, RECOMPUTED)
+        return None if printed is None else Beside(*printed, comparable=False)
+
+    def recomputed(self, row: str, column: str, averages: Mapping[str, tuple[str, ...]]) -> float | None:
+        """The mean of a row's own numbers over `averages`; None where one of them is missing.
+
+        A printed average over the same columns stands for them.
+        """
+        printed = self.cells.get(row, {}).get(column)
+        if printed is not None and make_up(column, self.averages) == make_up(column, averages):
+            return printed[0]
+        parts = [self.recomputed(row, part, averages) for part in averages.get(column, ())]
+        known = [part for part in parts if part is not None]
+        return sum(known) / len(known) if known and len(known) == len(parts) else None
 
 
 @dataclass(frozen=True)
@@ -24,13 +78,11 @@ class Published:
     paper: str
     sources: Mapping[str, str]
     """A source's letter -> what it is."""
-    cells: pd.DataFrame
-    """Columns table, row, column (str), value (0-100), source (a letter of `sources`)."""
-
-    def table(self, name: str) -> pd.DataFrame:
-        """The cells of one table ("table2"): indexed by row and column, with value and source."""
-        found = self.cells[self.cells["table"] == name]
-        return found.set_index(["row", "column"])[["value", "source"]]
+    tables: Mapping[str, PublishedTable]
+    deviations: tuple[Mapping[str, Any], ...] = ()
+    """Printed averages that are not the mean of their printed cells."""
+    protocol: str | None = None
+    """The protocol (configs/protocols) that the scores were measured under, as far as it is known."""
 
 
 def load_published(name: str = DEFAULT) -> Published:
@@ -42,25 +94,57 @@ def load_published(name: str = DEFAULT) -> Published:
         raise UserError(f"There are no reported scores '{name}'; choose one of {known}, or the path of a YAML file.")
     content = read_yaml(path)
     sources = {str(key): str(text) for key, text in (content.get("sources") or {}).items()}
-    tables = {name: part["cells"] for name, part in content.items() if isinstance(part, Mapping) and "cells" in part}
-    rows = [
-        {"table": str(table), "row": str(row), "column": str(column),
-         **read_cell(cell, sources, f"{path}, {table}, {row}, {column}")}
-        for table, by_row in tables.items()
-        for row, by_column in by_row.items()
-        for column, cell in by_column.items()
-    ]
-    if not rows:
+    tables: dict[str, PublishedTable] = {}
+    for key, part in content.items():
+        if isinstance(part, Mapping) and isinstance(part.get("cells"), Mapping):
+            tables[str(key)] = read_table(str(key), part, sources, tables, f"{path}, {key}")
+    if not any(table.cells for table in tables.values()):
         raise UserError(f"{path} holds no tables with cells.")
-    return Published(path.stem, str(content.get("paper", path.stem)), sources, pd.DataFrame(rows))
+    protocol = content.get("protocol")
+    return Published(path.stem, str(content.get("paper", path.stem)), {**sources, RECOMPUTED: RECOMPUTED_WORDS}, tables,
+                     tuple(content.get("deviations") or ()), None if protocol is None else str(protocol))
 
 
-def read_cell(cell: Any, sources: Mapping[str, str], where: str) -> dict[str, Any]:
-    """{value, source}, checked: a number from 0 to 100 from a source that the file names."""
-    found, source = (cell.get("value"), cell.get("source")) if isinstance(cell, Mapping) else (None, None)
+def read_table(name: str, content: Mapping[str, Any], sources: Mapping[str, str],
+               earlier: Mapping[str, PublishedTable], where: str) -> PublishedTable:
+    """One table. Without `averages` they are those of this project's tables; with `groups` those of other tables."""
+    cells: dict[str, dict[str, tuple[float, str]]] = {}
+    averages: dict[str, tuple[str, ...] | None] = {}
+    for group, table in (content.get("groups") or {}).items():
+        if table not in earlier:
+            raise UserError(f"{where}: group {group} is of the table {table}, which does not stand before it.")
+        averages |= {f"{group} {average}": None if parts is None else tuple(f"{group} {part}" for part in parts)
+                     for average, parts in earlier[table].averages.items()}
+        for row, by_column in earlier[table].cells.items():
+            cells.setdefault(row, {}).update({f"{group} {column}": cell for column, cell in by_column.items()})
+    if not averages:
+        averages = read_averages(content.get("averages"), where)
+    for row, by_column in content["cells"].items():
+        if not isinstance(by_column, Mapping):
+            raise UserError(f"{where}, {row}: a row is a mapping of columns, not {by_column!r}.")
+        cells.setdefault(str(row), {}).update({
+            str(column): read_cell(cell, content.get("source"), sources, f"{where}, {row}, {column}")
+            for column, cell in by_column.items()})
+    number = content.get("number")
+    return PublishedTable(name, number if isinstance(number, int) else None, str(content.get("model", "")), averages,
+                          cells)
+
+
+def read_averages(content: Any, where: str) -> dict[str, tuple[str, ...] | None]:
+    """`averages` of a table: lists of columns, or null."""
+    if content is None:
+        return dict(load_averages()[0])
+    if not isinstance(content, Mapping) or not all(part is None or isinstance(part, list) for part in content.values()):
+        raise UserError(f"{where}: averages is a mapping of lists of columns, or of null where nobody knows them.")
+    return {str(key): None if part is None else tuple(map(str, part)) for key, part in content.items()}
+
+
+def read_cell(cell: Any, default: Any, sources: Mapping[str, str], where: str) -> tuple[float, str]:
+    """(value, source), checked: a number from 0 to 100 from a source that the file names."""
+    found, source = (cell.get("value"), cell.get("source", default)) if isinstance(cell, Mapping) else (cell, default)
     number = float(found) if isinstance(found, int | float) and not isinstance(found, bool) else math.nan
     if not 0 <= number <= 100:
         raise UserError(f"{where}: a reported score needs a value from 0 to 100, not {found!r}.")
     if source not in sources:
         raise UserError(f"{where}: a reported score needs a source out of {', '.join(sources)}, not {source!r}.")
-    return {"value": number, "source": str(source)}
+    return number, str(source)

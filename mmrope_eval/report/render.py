@@ -133,7 +133,7 @@ def wide(table: Table, marked: Marked, style: Style) -> pd.DataFrame:
         levels = [chance_of(table, column) for column in table.columns]
         lines = {CHANCE: [style.escape(number(level)) for level in levels], **lines}
     definition = table.definition
-    names = [heading(definition.label(column), (None, column), marked, style) for column in table.columns]
+    names = [heading(table.label(column), (None, column), marked, style) for column in table.columns]
     found = pd.DataFrame.from_dict(lines, orient="index", columns=names)
     if definition.layout == "across":
         return found

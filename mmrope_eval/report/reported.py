@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report import stats
-from mmrope_eval.report.definitions import benchmarks_behind, home, read_yaml
+from mmrope_eval.report.beside import PublishedRow, published_rows, same_models
+from mmrope_eval.report.candidates import describe, key_of
+from mmrope_eval.report.definitions import benchmarks_behind, load_averages, make_up
 from mmrope_eval.report.intervals import Spread, spread_of
 from mmrope_eval.report.pairing import folder, layout_of, rows_of, samples_of, unread
-from mmrope_eval.report.published import Published
+from mmrope_eval.report.published import Beside, Published
 from mmrope_eval.report.results import Cell, Run
+
+UNKNOWN: Final = "nobody outside knows over which columns it is"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class ReportedCell:
     reason: str = ""
     unread: str = ""
     """The columns behind the score with many unread answers, in words."""
+    unknown: bool = False
+    """Whether nobody outside knows over which columns the published score is."""
 
 
 @dataclass(frozen=True)
@@ -48,40 +54,66 @@ class Own:
     """By column, what is to be said of unread answers."""
 
 
-def reported_cells(run: Run, baseline: Published) -> list[ReportedCell]:
-    """The run's own number for every published score of its variants. UserError when none of them was published.
+def reported_cells(run: Run, baseline: Published, table: str | None = None) -> list[ReportedCell]:
+    """The run's own number for every published score of its variants.
 
-    Where several tables of the paper have a cell, the first decides.
+    `table` is one of the publication's; without it all that are about the models of its first. Where several have a
+    cell, the first whose number can be compared decides. UserError when there is no such table, or none of the run's
+    variants was published.
     """
-    cells = baseline.cells.drop_duplicates(["row", "column"])
-    rows = {str(name): dict(zip(part["column"], part["value"], strict=True)) for name, part in cells.groupby("row")}
-    known = [cell for cell in run.cells if cell.variant in rows]
+    if table is not None and table not in baseline.tables:
+        raise UserError(f"{baseline.name} has no table '{table}'; choose one of {', '.join(baseline.tables)}.")
+    rows = [one for one in published_rows(baseline)
+            if (same_models(baseline, one.table) if table is None else one.table.name == table)]
+    homes = {cell.path: [one for one in rows if is_of(cell, one)] for cell in run.cells}
+    known = [cell for cell in run.cells if homes[cell.path]]
     if not known:
-        variants = ", ".join(dict.fromkeys(cell.variant for cell in run.cells))
-        raise UserError(f"{baseline.name} reports nothing for {variants}; it has {', '.join(rows)}.")
-    averages = {str(name): tuple(map(str, parts))
-                for name, parts in read_yaml(home() / "configs" / "tables" / "averages.yaml").items()}
+        variants = ", ".join(dict.fromkeys(describe(cell) for cell in run.cells))
+        labels = ", ".join(dict.fromkeys(one.row.label for one in rows))
+        raise UserError(f"{baseline.name} reports nothing for {variants}; it has {labels or 'no rows of runs'}.")
     unique = len({cell.variant for cell in known}) == len(known)
-    return [found for cell in known for found in cells_of(
-        run, cell, cell.variant if unique else folder(run, cell), rows[cell.variant], averages)]
+    return [found for cell in known
+            for found in cells_of(run, cell, cell.variant if unique else folder(run, cell), homes[cell.path])]
 
 
-def cells_of(run: Run, cell: Cell, name: str, reported: Mapping[str, float],
-             averages: Mapping[str, Sequence[str]]) -> Iterator[ReportedCell]:
+def is_of(cell: Cell, published: PublishedRow) -> bool:
+    """Whether a cell's variant is that of a published row: by what it decides, or by name where that is not known."""
+    return published.row.label == cell.variant if published.row.key is None else published.row.key == key_of(cell)
+
+
+def cells_of(run: Run, cell: Cell, name: str, homes: Sequence[PublishedRow]) -> Iterator[ReportedCell]:
     """The published scores of one cell's variant beside its own."""
     own = measure(run, cell, name)
-    for column, value in reported.items():
-        benchmarks = benchmarks_behind(column, averages)
-        lacking = [one for one in benchmarks if one not in own.scores]
-        if lacking:
-            what = "the run did not evaluate it" if lacking == [column] else f"the run lacks {', '.join(lacking)}"
-            yield ReportedCell(name, column, value, reason=what)
-            continue
-        found, spread = spread_of(column, averages, own.scores), spread_of(column, averages, own.cautious)
-        if found is not None and spread is not None:
-            yield ReportedCell(name, column, value, found.score, answers(spread.score, spread.high - spread.score),
-                               tuple(one for one in benchmarks if one in own.partial),
-                               unread="; ".join(f"of {one} {own.unread[one]}" for one in benchmarks if own.unread[one]))
+    columns = list(dict.fromkeys(column for one in homes for column in one.table.cells[one.row.label]))
+    for column in columns:
+        tried = [reported_cell(name, column, one, own) for one in homes if column in one.table.cells[one.row.label]]
+        yield next((one for one in tried if not one.unknown), tried[0])
+
+
+def reported_cell(name: str, column: str, home: PublishedRow, own: Own) -> ReportedCell:
+    """One published score beside the cell's own, over the same columns; optional ones that the cell lacks are left out
+    of both."""
+    shared, optional = load_averages()
+    whole = {**shared, **{key: parts for key, parts in home.table.averages.items() if parts is not None}}
+    absent = optional - set(own.scores)
+    averages = {key: tuple(part for part in parts if part not in absent) for key, parts in whole.items()}
+    printed, _ = home.table.cells[home.row.label][column]
+    if make_up(column, home.table.averages) is None:
+        return ReportedCell(name, column, printed, reason=UNKNOWN, unknown=True)
+    found = home.table.beside(home.row.label, column, averages)
+    if found is None or not found.comparable:  # only what was printed, over all its columns
+        averages, found = whole, Beside(printed, "")
+    benchmarks = benchmarks_behind(column, averages)
+    shown = column if benchmarks == benchmarks_behind(column, whole) else f"{column} ({len(benchmarks)} columns)"
+    lacking = [one for one in benchmarks if one not in own.scores]
+    if lacking:
+        what = "the run did not evaluate it" if lacking == [column] else f"the run lacks {', '.join(lacking)}"
+        return ReportedCell(name, shown, found.value, reason=what)
+    score, spread = spread_of(column, averages, own.scores), spread_of(column, averages, own.cautious)
+    assert score is not None and spread is not None
+    return ReportedCell(name, shown, found.value, score.score, answers(spread.score, spread.high - spread.score),
+                        tuple(one for one in benchmarks if one in own.partial),
+                        unread="; ".join(f"of {one} {own.unread[one]}" for one in benchmarks if own.unread[one]))
 
 
 def answers(score: float, error: float) -> float:

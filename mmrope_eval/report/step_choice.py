@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from mmrope_eval.errors import UserError
 
 if TYPE_CHECKING:
+    from mmrope_eval.report.candidates import Entry
     from mmrope_eval.report.results import Cell
-    from mmrope_eval.report.tables import Entry, Options
+    from mmrope_eval.report.tables import Options
 
 Step = int | Literal["last", "all"] | None
 """Of `--step`: that step, each training's last, a line for each; None: there must be no choice."""

@@ -16,11 +16,13 @@ from typing import Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, home, read_yaml
+from mmrope_eval.report.candidates import Entry, Line, collect, describe, key_of, variant_of
+from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, load_averages
+from mmrope_eval.report.published import Published
 from mmrope_eval.report.render import chance_of
 from mmrope_eval.report.results import Cell, Run
 from mmrope_eval.report.step_choice import cells_of, listed
-from mmrope_eval.report.tables import Entry, Line, Options, Table, collect, describe, fill, key_of
+from mmrope_eval.report.tables import Options, Table, fill
 from mmrope_eval.steps import distinct_names, numbered
 
 COLUMNS: Final = ("Overall", "Image", "Video", "Grounding")
@@ -51,14 +53,22 @@ class StepsResult:
         scores = [float(self.table.cell(row, column)["score"]) for row in curve.rows]
         return [(step, score) for step, score in zip(curve.steps, scores, strict=True) if not math.isnan(score)]
 
+    def reported(self, curve: Curve, column: str) -> float:
+        """What was reported of a curve's design over the same columns; not a number where nothing was."""
+        cell = self.table.cell(curve.rows[0], column)
+        return float("nan") if pd.isna(cell["comparable"]) or not cell["comparable"] else float(cell["reported"])
+
     def chance(self, column: str) -> float:
         """The level of guessing; not a number where it is unknown."""
         return chance_of(self.table, column)
 
 
 def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: bool = False,
-               models: Sequence[str] = ()) -> StepsResult:
-    """The scores over steps. UserError where no checkpoint has a step, a column is unknown, or nothing can be shown."""
+               models: Sequence[str] = (), reported: Published | None = None) -> StepsResult:
+    """The scores over steps, with the `reported` ones of the same designs beside them.
+
+    UserError where no checkpoint has a step, a column is unknown, or nothing can be shown.
+    """
     entries = [entry for entry in collect(runs, models) if not pd.isna(entry.scores["score"])]
     stepped = [entry for entry in entries if entry.cell.step is not None]
     if not stepped:
@@ -70,14 +80,15 @@ def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: boo
     # fill() would offer --seeds and --step, which do not exist here.
     for line in lines:
         refuse_twice(line)
-    table = fill(replace(definition, rows=tuple(line.row for line in lines)), lines, Options(partial=partial))
+    table = fill(replace(definition, rows=tuple(line.row for line in lines)), lines,
+                 Options(partial=partial, trim=False, reported=reported))
     known = set(table.cells["column"][table.cells["score"].notna()])
     if not known:
         raise UserError(f"No step has every benchmark of {listed(table.columns)}: average those that every step has "
                         f"with --partial, or name columns out of {', '.join(benchmarks(stepped))} with --columns.")
     left_out = dict.fromkeys(cell.model for cell in cells_of(entries) if cell.step is None)
     said = (f"Not shown, as they are no step of a training: {listed(list(left_out))}.",) if left_out else ()
-    shown = tuple(column for column in table.columns if columns or column in known)
+    shown = tuple(column for column in table.columns if (columns and not partial) or column in known)
     hidden = (*table.hidden, *(column for column in table.columns if column not in shown))
     cells = with_origin(table.cells[table.cells["column"].isin(shown)], curves)
     # The best of many steps is no better than its neighbours by being marked.
@@ -87,8 +98,7 @@ def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: boo
 
 def definition_of(columns: Sequence[str], entries: Sequence[Entry]) -> TableDefinition:
     """What is shown: the columns asked for, by the paper's names, whatever their case, or by tasks' names."""
-    averages = {name: tuple(map(str, parts))
-                for name, parts in read_yaml(home() / "configs" / "tables" / "averages.yaml").items()}
+    averages, optional = load_averages()
     tasks = {str(entry.scores["task"]): str(entry.scores["column"]) for entry in entries}
     known = [*averages, *dict.fromkeys([*benchmarks(entries), *benchmarks_of(averages)])]
     by_word = {**{task.lower(): column for task, column in tasks.items()}, **{name.lower(): name for name in known}}
@@ -99,7 +109,8 @@ def definition_of(columns: Sequence[str], entries: Sequence[Entry]) -> TableDefi
             hint = f"did you mean '{by_word[close[0]]}'?" if close else f"choose from {', '.join(known)}."
             raise UserError(f"--columns: there is no average, benchmark or task '{column}'; {hint}")
         found.append(by_word[column.lower()])
-    return TableDefinition("steps", "Scores over training steps", "", (), tuple(dict.fromkeys(found)), averages)
+    return TableDefinition("steps", "Scores over training steps", "", (), tuple(dict.fromkeys(found)), averages,
+                           optional=optional)
 
 
 def benchmarks(entries: Iterable[Entry]) -> list[str]:
@@ -124,7 +135,8 @@ def curves_of(entries: Sequence[Entry]) -> tuple[tuple[Curve, ...], list[Line]]:
     for place, steps in by_curve.items():
         ordered = sorted(steps)
         rows = [f"{labels[place]} @ {step}" for step in ordered]
-        lines += [Line(Row(row), steps[step], labels[place]) for row, step in zip(rows, ordered, strict=True)]
+        variant = variant_of(cells[place])
+        lines += [Line(Row(row, variant), steps[step], labels[place]) for row, step in zip(rows, ordered, strict=True)]
         curves.append(Curve(labels[place], place[0], cells[place].variant, tuple(ordered), tuple(rows)))
     return tuple(curves), lines
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
+from mmrope_eval.report.published import load_published
 from mmrope_eval.report.render import render
 from mmrope_eval.report.results import load_run
 from mmrope_eval.report.steps import load_steps
@@ -22,7 +23,8 @@ def main(args: argparse.Namespace) -> int:
     runs = [load_run(path) for path in args.run]
     for sentence in (one for run in runs for one in run.left_out()):
         say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
-    found = load_steps(runs, args.columns or (), partial=args.partial, models=args.model)
+    published = load_published() if args.reported else None
+    found = load_steps(runs, args.columns or (), partial=args.partial, models=args.model, reported=published)
     say(render(found.table, args.format))
     if args.figure is not None:
         from mmrope_eval.report.steps_figure import draw

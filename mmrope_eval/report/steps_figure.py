@@ -17,6 +17,7 @@ from mmrope_eval.report.sweep_figures import DPI, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+REPORTED = "reported for this design"
 ACROSS = 3
 """Panels side by side; four make two rows of two."""
 FEW = 5
@@ -47,7 +48,7 @@ def draw(found: StepsResult, path: Path) -> None:
             panel.set_xlabel("training step", fontsize=9)
     handles = {name: handle for panel in panels.flat
                for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
-    names = [name for name in (*labels, "chance") if name in handles]
+    names = [name for name in (*labels, REPORTED, "chance") if name in handles]
     figure.legend([handles[name] for name in names], names, loc="outside lower center", ncols=min(beside, len(names)),
                   fontsize=8, frameon=False, handlelength=3.2)  # fmt: skip
     try:
@@ -68,10 +69,13 @@ def draw_panel(panel: Axes, found: StepsResult, column: str) -> None:
         points = found.points(curve, column)
         look = style(number) | ({"markersize": 2.5} if len(points) > MANY else {})
         panel.plot([step for step, _ in points], [score for _, score in points], label=curve.label, **look)
+        reported = found.reported(curve, column)
+        if not math.isnan(reported):
+            panel.axhline(reported, color=look["color"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=1, label=REPORTED)
     chance = found.chance(column)
     if not math.isnan(chance):
         panel.axhline(chance, color="#aaaaaa", linewidth=2.2, zorder=0, label="chance")
-    panel.set_title(found.table.definition.label(column), fontsize=9)
+    panel.set_title(found.table.label(column), fontsize=9)
     panel.set_ylabel("score, %", fontsize=9)
     panel.grid(axis="y", linewidth=0.4, color="#dddddd")
     panel.tick_params(labelsize=8)

@@ -17,6 +17,7 @@ from mmrope_eval.record.read import read_record, shown
 from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
 from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.report.csv_text import csv_text
+from mmrope_eval.report.published import Published
 from mmrope_eval.report.results import Cell, load_cell, sample_rows
 from mmrope_eval.unread import MARK, WARNING, remedy, too_many
 
@@ -24,6 +25,10 @@ AGAIN: Final = "start the sweep's command again"
 CSV: Final = "sweep.csv"
 DEPTHS: Final = "needle.csv"
 DASH: Final = "—"
+RULES: Final = {
+    "reach": "by reach: the factor is how much further the variant's own positions reach than in the trained context",
+    "context": "by context: the factor is how much longer the context is than the trained one",
+}
 WORDS: Final = {"memory": "does not fit in memory", "no room": "no room for the video", "excluded": "not started",
                 "failed": "could not be asked"}  # fmt: skip
 
@@ -41,6 +46,8 @@ class SweepResult:
     train_context: int
     points: pd.DataFrame
     depths: pd.DataFrame
+    empty: tuple[str, ...] = ()
+    """Variants that the sweep's file names as rows and no checkpoint is of."""
 
 
 def load_sweep(folder: str | Path) -> SweepResult:
@@ -60,7 +67,7 @@ def load_sweep(folder: str | Path) -> SweepResult:
     depths = [row for point, cell in zip(record.points, cells, strict=True) for row in depth_rows(path, point, cell)]
     points = with_labels(pd.DataFrame(rows))
     return SweepResult(record.title, record.train_context, points,
-                       with_labels(pd.DataFrame(depths)) if depths else pd.DataFrame())
+                       with_labels(pd.DataFrame(depths)) if depths else pd.DataFrame(), record.empty)
 
 
 def cell_of(path: Path, point: SweepPoint) -> Cell | None:
@@ -76,9 +83,19 @@ def cell_of(path: Path, point: SweepPoint) -> Cell | None:
 
 
 def with_labels(points: pd.DataFrame) -> pd.DataFrame:
-    """With a column `label`: the variant, and the model's name where it says more."""
+    """With `label`: the variant, and the model's name where it says more; and `scaled`: the scaling and its rule."""
     several = points.groupby("variant")["model"].nunique().max() > 1
-    return points.assign(label=points["model"] + ": " + points["variant"] if several else points["variant"])
+    labels = points["model"] + ": " + points["variant"] if several else points["variant"]
+    rules = points["factor_rule"] if "factor_rule" in points else [None] * len(points)
+    scaled = [scaling_label(scaling, rule) for scaling, rule in zip(points["scaling"], rules, strict=True)]
+    return points.assign(label=labels, scaled=scaled)
+
+
+def scaling_label(scaling: str, rule: str | None) -> str:
+    """A scaling with the rule of its factor: `yarn by context`, `yarn x4`."""
+    if scaling == "none" or not isinstance(rule, str):
+        return scaling if scaling == "none" else f"{scaling} by reach"  # the only rule that there once was
+    return f"{scaling} {rule}" if rule.startswith("x") else f"{scaling} by {rule}"
 
 
 def point_row(columns: list[str], point: SweepPoint, cell: Cell | None) -> dict[str, Any]:
@@ -112,7 +129,8 @@ def depth_rows(path: Path, point: SweepPoint, cell: Cell | None) -> list[dict[st
     """The score at every depth of a needle point. UserError for a depth that is none."""
     if point.task != "needle" or cell is None:
         return []
-    head = {"model": point.model, "variant": point.variant, "scaling": point.scaling, "context": point.context}
+    head = {"model": point.model, "variant": point.variant, "scaling": point.scaling,
+            "factor_rule": point.factor_rule, "context": point.context}
     groups = cell.record.scores.tasks["needle"].groups
     return [{**head, "depth": depth_of(path, depth), "score": part.value, "n": part.n}
             for depth, part in groups.items()]
@@ -149,7 +167,7 @@ def pivot(points: pd.DataFrame, show: Any) -> str:
     """A line per variant and scaling, a column per context."""
     contexts = sorted(points["context"].unique())
     body = []
-    for (label, scaling), rows in points.groupby(["label", "scaling"], sort=False):
+    for (label, scaling), rows in points.groupby(["label", "scaled"], sort=False):
         by = {row["context"]: row for _, row in rows.iterrows()}
         body.append([label, scaling, *(show(by.get(context)) for context in contexts)])
     headers = ["variant", "scaling", *map(short, contexts)]
@@ -217,7 +235,8 @@ def spread(rows: pd.DataFrame, part: str, whole: str, which: str = "") -> str:
 
 def remarks(sweep: SweepResult) -> list[str]:
     """What a reader of the tables must know."""
-    lines = []
+    lines = [RULES[rule] for rule in RULES if sweep.points["scaled"].str.endswith(f" by {rule}").any()]
+    lines += [f"no checkpoint is of {', '.join(sweep.empty)}: rows of this sweep without points"] if sweep.empty else []
     for (status, cause), rows in sweep.points[sweep.points["status"] != "done"].groupby(["status", "cause"]):
         where = sorted({f"{row['column']} at {short(row['context'])}" for _, row in rows.iterrows()})
         lines.append(f"{DASH} {status}: {WORDS.get(str(status), status)} ({', '.join(where)}): {cause}")
@@ -235,8 +254,12 @@ def short(context: float) -> str:
     return f"{context / 1024:g}K" if context >= 1024 and context % 1024 == 0 else f"{context:g}"
 
 
-def write_files(sweep: SweepResult, folder: str | Path) -> list[Path]:
-    """CSV and figures into the folder; their paths."""
+def write_files(sweep: SweepResult, folder: str | Path, axis: str = "context",
+                published: Published | None = None) -> list[Path]:
+    """CSV and figures into the folder; their paths.
+
+    `axis`: what score is drawn over, `context` or `tokens`; `published`: scores that are drawn beside.
+    """
     from mmrope_eval.report.sweep_figures import draw_depths, draw_lengths
 
     out = Path(folder)
@@ -246,4 +269,4 @@ def write_files(sweep: SweepResult, folder: str | Path) -> list[Path]:
         write_file(out / DEPTHS, csv_text(sweep.depths))
         written.append(out / DEPTHS)
         written += draw_depths(sweep, out)
-    return [*written, *draw_lengths(sweep, out)]
+    return [*written, *draw_lengths(sweep, out, axis, published)]

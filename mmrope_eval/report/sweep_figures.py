@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from mmrope_eval.console import writing
+from mmrope_eval.report.definitions import load_definition
+from mmrope_eval.report.published import Published
 from mmrope_eval.report.sweep import SweepResult, short
 
 if TYPE_CHECKING:
@@ -23,9 +25,27 @@ DASHES: Final = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0,
 COLORS: Final = ("#000000", "#b2182b", "#2166ac", "#7a7a7a", "#1b7837", "#d6604d", "#4393c3", "#762a83", "#b8860b")
 """Of different lightness, so that neighbours differ in print too; line style and marker tell lines apart without."""
 SCALINGS: Final = {"none": "no scaling", "linear": "linear", "ntk": "NTK", "yarn": "YaRN"}
+YARN: Final = "yarn"
+"""The published table of a context."""
 ACROSS: Final = 4
 """Heat maps side by side."""
 DPI: Final = 160
+
+
+AXES: Final = {"context": "context, tokens", "tokens": "median prompt, tokens"}
+
+
+def shown(scaling: str) -> str:
+    """A scaling and its rule as a panel is called: `YaRN by context`."""
+    kind, _, rule = scaling.partition(" ")
+    return f"{SCALINGS.get(kind, kind)} {rule}".rstrip()
+
+
+def over(points: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """With `at`: where on the horizontal axis a point is; not a number where its prompts' tokens are not known."""
+    if axis == "context":
+        return points.assign(at=points["context"])
+    return points.assign(at=points.get("tokens_median", math.nan))
 
 
 def style(number: int) -> dict[str, Any]:
@@ -40,11 +60,17 @@ def style(number: int) -> dict[str, Any]:
     }
 
 
-def draw_lengths(sweep: SweepResult, folder: Path) -> list[Path]:
-    """Score over context: a row of panels for each task, a panel for each scaling, a line for each variant."""
-    points = sweep.points
+def draw_lengths(
+    sweep: SweepResult, folder: Path, axis: str = "context", published: Published | None = None
+) -> list[Path]:
+    """Score over context: a row of panels for each task, a panel for each scaling, a line for each variant.
+
+    `axis` "tokens" puts each point where its median prompt was, not where its context ends. What was `published` of
+    these variants at one of these contexts is a cross.
+    """
+    points = over(sweep.points, axis)
     tasks = list(points["column"].unique())
-    scalings = list(points["scaling"].unique())
+    scalings = list(points["scaled"].unique())
     labels = list(points["label"].unique())
     size = (2.2 * len(scalings) + 0.9, 1.9 * len(tasks) + 0.7 + 0.18 * math.ceil(len(labels) / 4))
     figure = Figure(figsize=size, layout="constrained")
@@ -52,18 +78,22 @@ def draw_lengths(sweep: SweepResult, folder: Path) -> list[Path]:
     for row, task in enumerate(tasks):
         for column, scaling in enumerate(scalings):
             panel = panels[row][column]
-            chosen = points[(points["column"] == task) & (points["scaling"] == scaling)]
+            chosen = points[(points["column"] == task) & (points["scaled"] == scaling)]
             draw_panel(panel, chosen, labels, sweep.train_context)
+            if published is not None:
+                draw_reported(panel, chosen, labels, published)
             if row == 0:
-                panel.set_title(SCALINGS.get(scaling, scaling), fontsize=9)
+                panel.set_title(shown(scaling), fontsize=9)
             if column == 0:
                 panel.set_ylabel(f"{task}, %", fontsize=9)
             if row == len(tasks) - 1:
-                panel.set_xlabel("context, tokens", fontsize=9)
+                panel.set_xlabel(AXES[axis], fontsize=9)
             ticks(panel, sorted(points["context"].unique()))
-    handles, names = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=8, frameon=False,
-                  handlelength=3.2)  # fmt: skip
+    handles = {name: handle for panel in panels.flat
+               for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    across = max(1, min(4, len(handles), int(size[0] / (0.065 * max(map(len, handles)) + 0.6))))  # inches at 8 points
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=across, fontsize=8,
+                  frameon=False, handlelength=3.2)  # fmt: skip
     return save(figure, folder, "sweep")
 
 
@@ -72,7 +102,7 @@ def draw_panel(panel: Axes, points: pd.DataFrame, labels: list[str], trained: in
     for number, label in enumerate(labels):
         rows = points[points["label"] == label].sort_values("context")
         scores = rows["score"].to_numpy(dtype=float) if "score" in rows else np.full(len(rows), np.nan)
-        panel.plot(rows["context"].to_numpy(), scores, label=label, **style(number))
+        panel.plot(rows["at"].to_numpy(dtype=float), scores, label=label, **style(number))
     panel.axvline(trained, color="#555555", linewidth=0.8, linestyle=(0, (2, 2)), label="trained context")
     chance = points["chance"].dropna()
     if len(chance):
@@ -80,6 +110,21 @@ def draw_panel(panel: Axes, points: pd.DataFrame, labels: list[str], trained: in
     panel.grid(axis="y", linewidth=0.4, color="#dddddd")
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def draw_reported(panel: Axes, points: pd.DataFrame, labels: list[str], published: Published) -> None:
+    """The published numbers of a panel's variants, in their colours."""
+    definition = load_definition(YARN)
+    context = definition.context
+    if context is None or context not in set(points["context"]) or YARN not in published.tables:
+        return
+    for row in definition.rows:
+        mine = points[(points["variant"] == (row.variant and row.variant.name)) & (points["scaling"] == row.scaling)]
+        cells = published.tables[YARN].cells.get(row.label, {})
+        for label, column in mine[["label", "column"]].drop_duplicates().itertuples(index=False):
+            if column in cells:
+                panel.plot([context], [cells[column][0]], marker="x", markersize=8, linestyle="none",
+                           markeredgewidth=1.6, color=style(labels.index(label))["color"], label=f"{label}, reported")
 
 
 def ticks(panel: Axes, contexts: list[int]) -> None:
@@ -93,8 +138,8 @@ def ticks(panel: Axes, contexts: list[int]) -> None:
 def draw_depths(sweep: SweepResult, folder: Path) -> list[Path]:
     """Needles by depth and context: a heat map for each variant and scaling, the numbers written in."""
     depths = sweep.depths
-    pairs = list(depths[["label", "scaling"]].drop_duplicates().itertuples(index=False, name=None))
-    across = min(ACROSS, len(pairs), max(depths.groupby("label")["scaling"].nunique().max(), 1))
+    pairs = list(depths[["label", "scaled"]].drop_duplicates().itertuples(index=False, name=None))
+    across = min(ACROSS, len(pairs), max(depths.groupby("label")["scaled"].nunique().max(), 1))
     rows = math.ceil(len(pairs) / across)
     levels, contexts = sorted(depths["depth"].unique()), sorted(depths["context"].unique())
     size = (across * (0.55 * len(contexts) + 0.5) + 1.3, rows * (0.28 * len(levels) + 0.6) + 0.5)
@@ -106,10 +151,10 @@ def draw_depths(sweep: SweepResult, folder: Path) -> list[Path]:
             panel.set_axis_off()
             continue
         label, scaling = pairs[number]
-        chosen = depths[(depths["label"] == label) & (depths["scaling"] == scaling)]
+        chosen = depths[(depths["label"] == label) & (depths["scaled"] == scaling)]
         grid = chosen.pivot_table(index="depth", columns="context", values="score").reindex(levels, columns=contexts)
         image = heat(panel, grid.to_numpy(dtype=float))
-        panel.set_title(f"{label}, {SCALINGS.get(scaling, scaling)}", fontsize=8)
+        panel.set_title(f"{label}, {shown(scaling)}", fontsize=8)
         panel.set_xticks(range(len(contexts)), [short(context) for context in contexts], fontsize=7)
         panel.set_yticks(range(len(levels)), [f"{level:g}" for level in levels], fontsize=7)
         if number % across == 0:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from mmrope_eval.console import say, write_file
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.definitions import load_definition
+from mmrope_eval.protocols import load_protocol
+from mmrope_eval.report.attention_table import attention_table
+from mmrope_eval.report.definitions import TableDefinition, load_definition
 from mmrope_eval.report.latex_letters import advice, foreign_letters
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.render import render
 from mmrope_eval.report.results import load_run
-from mmrope_eval.report.tables import Options, build
+from mmrope_eval.report.sweep_table import sweep_table
+from mmrope_eval.report.tables import Options, Table, build
 
 LEVEL: Final = 0.95
 
@@ -22,22 +27,10 @@ def main(args: argparse.Namespace) -> int:
     """Print the table, or write it to --output. Exit code 0."""
     if args.standalone and args.format != "latex":
         raise UserError(f"--standalone is for --format latex, not {args.format}.")
-    definition = load_definition(args.table)
-    options = Options(
-        baseline=args.baseline,
-        reported=load_published() if args.reported else None,
-        level=LEVEL if args.intervals else None,
-        seeds=args.seeds,
-        step=args.step,
-        models=tuple(args.model),
-        every_variant=args.all,
-        partial=args.partial,
-        chance=args.chance,
-    )
-    runs = [load_run(path) for path in args.run]
-    for sentence in (one for run in runs for one in run.left_out()):
-        say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
-    text = render(build(definition, runs, options), args.format, standalone=args.standalone)
+    definition = load_definition(args.table, args.numbering)
+    refuse_foreign(definition, args)
+    table = filled(definition, args.run, options_of(args), args.context)
+    text = render(table, args.format, standalone=args.standalone)
     letters = foreign_letters(text) if args.format == "latex" else ""
     if letters:
         say(f"mmrope-eval: {advice(letters)}.", file=sys.stderr)
@@ -46,3 +39,51 @@ def main(args: argparse.Namespace) -> int:
     else:
         write_file(args.output, text.rstrip("\n") + "\n")
     return 0
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """What the command line asks a table to show."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for name, glob in args.group:
+        groups[name] = (*groups.get(name, ()), glob)
+    return Options(
+        baseline=args.baseline,
+        reported=load_published() if args.reported else None,
+        level=LEVEL if args.intervals else None,
+        seeds=args.seeds,
+        step=args.step,
+        models=tuple(args.model),
+        every_variant=args.all,
+        trim=not args.all,
+        partial=args.partial,
+        chance=args.chance,
+        groups=groups,
+        protocol=load_protocol(args.protocol) if args.protocol is not None else None,
+    )
+
+
+def refuse_foreign(definition: TableDefinition, args: argparse.Namespace) -> None:
+    """UserError for an option that means nothing to this table."""
+    foreign = {
+        "--context": args.context is not None and definition.takes != "sweep",
+        "--group": bool(args.group) and not definition.groups,
+        **{name: given and definition.takes == "attention" for name, given in (
+            ("--intervals", args.intervals), ("--protocol", args.protocol is not None), ("--partial", args.partial),
+            ("--step", args.step is not None), ("--seeds mean", args.seeds == "mean"))},
+        "--step ": args.step is not None and definition.takes == "sweep",
+    }
+    for name, given in foreign.items():
+        if given:
+            raise UserError(f"{name.strip()} has no meaning for table {definition.name}; leave it out.")
+
+
+def filled(definition: TableDefinition, paths: Sequence[Path], options: Options, context: int | None) -> Table:
+    """The table from what it takes: runs, sweeps or analyses."""
+    if definition.takes == "sweep":
+        return sweep_table(definition, paths, options, context)
+    if definition.takes == "attention":
+        return attention_table(definition, paths, options)
+    runs = [load_run(path) for path in paths]
+    for sentence in (one for run in runs for one in run.left_out()):
+        say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
+    return build(definition, runs, options)

@@ -7,22 +7,22 @@ chosen, not averaged.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, Literal
 
-import numpy as np
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.schema import MANIFEST
+from mmrope_eval.protocols import Protocol
 from mmrope_eval.report import intervals, step_choice
-from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
+from mmrope_eval.report.beside import beside
+from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, key_of
+from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, listed
 from mmrope_eval.report.published import Published
-from mmrope_eval.report.results import Cell, Run
-from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
+from mmrope_eval.report.results import Run
+from mmrope_eval.rope import load_variant, variant_names
 
 CHANCE: Final = "chance"
 DIGITS: Final = 2
@@ -32,7 +32,7 @@ CELL_TYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("row", "column"), "object"),
     **dict.fromkeys(("score", "chance", "delta", "low", "high", "reported", "difference"), "float64"),
     **dict.fromkeys(("rank", "n", "expected", "failed", "truncated", "unparsed", "runs"), "Int64"),
-    "limited": "boolean",
+    **dict.fromkeys(("limited", "comparable"), "boolean"),
     **dict.fromkeys(("source", "benchmarks", "variants", "models", "steps", "data", "prompts", "scorers", "cells"),
                     "object"),
 }
@@ -54,7 +54,13 @@ class Options:
     models: tuple[str, ...] = ()
     """Globs of checkpoint names; empty for all."""
     every_variant: bool = False
-    """Whether variants that the table does not list get rows of their own."""
+    """Whether all variants that the table does not list get rows of their own, and not new ideas alone."""
+    trim: bool = True
+    """Whether rows and columns that nobody fills are left out."""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For a table of groups: a group's name, and globs of the checkpoints that belong to it."""
+    protocol: Protocol | None = None
+    """The protocol that all rows shall have been asked under; what departs from it is a footnote."""
     partial: bool = False
     """Whether an average may leave out benchmarks that some row lacks."""
     chance: bool = True
@@ -64,36 +70,6 @@ class Options:
     def crowded(self) -> bool:
         """Whether cells hold more than their score."""
         return not (self.baseline is None and self.reported is None and self.level is None)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One benchmark of one cell: its row of `Run.scores`, and where its samples are."""
-
-    run: Run = field(repr=False)
-    cell: Cell = field(repr=False)
-    scores: Mapping[str, Any]
-
-    @property
-    def known(self) -> Mapping[str, Any]:
-        """`scores` with None for what is unknown."""
-        return {name: None if pd.isna(value) else value for name, value in self.scores.items()}
-
-    @property
-    def same(self) -> tuple[Any, ...]:
-        """What two records of one result share."""
-        return tuple(str(self.scores[name]) for name in (
-            "model_fingerprint", "variant_fingerprint", "task", "metric", "score", "n", "data_fingerprint",
-            "prompt_hash"))
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row before it is filled: what may fill it, and the row of the definition that it is one step of, or is."""
-
-    row: Row
-    entries: Sequence[Entry]
-    base: str
 
 
 @dataclass(frozen=True)
@@ -110,10 +86,10 @@ class Table:
     left_out: tuple[str, ...]
     """Variants of the runs that are no row of the table, described."""
     averages: Mapping[str, tuple[str, ...]]
-    """The averages as they were taken: with `partial`, over fewer columns than the definition's."""
+    """The averages as they were taken, perhaps over fewer columns than the definition's."""
     baseline: str | None
     hidden: tuple[str, ...] = ()
-    """Columns of the definition that are not shown, as nothing is known of them (with `partial`)."""
+    """Rows and columns of the definition that are not shown, as nobody fills them."""
     said: tuple[str, ...] = ()
     """Further remarks: which training steps these are."""
 
@@ -122,122 +98,79 @@ class Table:
         lines = self.cells.to_dict("records")
         return {(one["row"], one["column"]): {str(key): item for key, item in one.items()} for one in lines}
 
+    def label(self, column: str) -> str:
+        """A column's name as people read it; an average of benchmarks with how many it is over."""
+        if column not in self.averages or self.definition.category(column) != column:
+            return column
+        return f"{column} avg ({len(benchmarks_behind(column, self.averages))})"
+
     def cell(self, row: str, column: str) -> Mapping[str, Any]:
         """One cell by name: its line of `cells`."""
         return self._by_name[row, column]
 
 
 def build(definition: TableDefinition, runs: Iterable[Run], options: Options) -> Table:
-    """Fill a table. UserError where a cell has several candidates, or the baseline is no row."""
+    """Fill a table. UserError where a cell has several candidates, the baseline is no row, or nothing can be shown.
+
+    A variant that is no row of it is shown below the others where it is a row of no table of the project (a new idea),
+    where no run fills a row, or with `every_variant`.
+    """
     collected = collect(runs, options.models)
-    entries = step_choice.select(collected, options.step, key_of)
+    entries: Sequence[Entry] = step_choice.select(collected, options.step, key_of)
+    said: list[str] = []
+    if definition.groups:
+        definition, entries, said = grouped(definition, entries, options.groups)
     by_key: dict[str, list[Entry]] = {}
     for entry in entries:
         by_key.setdefault(key_of(entry.cell), []).append(entry)
-    rows = [*definition.rows]
+    rows = definition.rows
     others = [key for key in by_key if key not in {row.key for row in rows}]
-    if options.every_variant:
-        rows += extra_rows(rows, [by_key[key][0].cell for key in others])
-        others = []
+    everything = options.every_variant or len(others) == len(by_key)
+    extra = [key for key in others if everything or key not in listed()]
+    added = extra_rows(rows, [by_key[key][0].cell for key in extra])
     lines = [Line(row, by_key.get(row.key or "", []), row.label) for row in rows]
+    lines += [Line(row, by_key[key], row.label) for row, key in zip(added, extra, strict=True)]
     if options.step == "all":
         lines = [part for whole in lines for part in by_step(whole)]
         definition = replace(definition, rows=tuple(one.row for one in lines))
     table = fill(definition, lines, options)
     lost = step_choice.lost_trainings(collected, entries)
-    return replace(table, left_out=tuple(describe(by_key[key][0].cell) for key in others),
-                   said=tuple(step_choice.remarks(table.picked, lost, options.step)))
-
-
-def by_step(whole: Line) -> list[Line]:
-    """A line for each training step of a row; what has no step keeps the row's label."""
-    steps: dict[int | None, list[Entry]] = {}
-    for entry in whole.entries:
-        steps.setdefault(entry.cell.step, []).append(entry)
-    if set(steps) <= {None}:
-        return [whole]
-    return [Line(whole.row if step is None else Row(f"{whole.base} @ {step}", whole.row.variant), steps[step],
-                 whole.base) for step in sorted(steps, key=lambda one: -1 if one is None else one)]
+    left_out = tuple(describe(by_key[key][0].cell) for key in others if key not in extra)
+    return trimmed(replace(table, left_out=left_out,
+                           said=(*said, *step_choice.remarks(table.picked, lost, options.step))))
 
 
 def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -> Table:
-    """A table of these lines. UserError where a cell has several candidates, or the baseline is no line."""
+    """A table of these lines, with all its rows and columns. UserError where a cell has several candidates, or the
+    baseline is no line."""
     picked = {one.row.label: pick(one.row.label, one.entries, options) for one in lines}
     averages = averages_of(definition, picked, options.partial)
     values = [line(row, column, found, averages) for row, found in picked.items() for column in definition.columns]
     cells = pd.DataFrame(values).reindex(columns=list(CELL_TYPES)).astype(CELL_TYPES)
     baseline = baseline_row(lines, options.baseline)
-    bases = {one.row.label: one.base for one in lines}
-    cells = with_ranks(with_differences(cells, definition, baseline, options.reported, averages, bases))
+    cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, averages))
     if options.level is not None:
         cells = with_intervals(cells, picked, averages, options.level, options.seed)
-    known = cells.groupby("column")[["score", "reported"]].count().sum(axis=1)
-    hidden = tuple(one for one in definition.columns if options.partial and not known[one])
-    if set(hidden) == set(definition.columns):
-        hidden = ()
-    return Table(definition, options, tuple(picked), tuple(one for one in definition.columns if one not in hidden),
-                 cells[~cells["column"].isin(hidden)], picked, (), averages, baseline, hidden)
+    return Table(definition, options, tuple(picked), definition.columns, cells, picked, (), averages, baseline)
 
 
-def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
-    """Every benchmark of every cell, each folder once. UserError when `models` leaves nothing."""
-    found: dict[tuple[str, str], Entry] = {}
-    seen: list[str] = []
-    for run in runs:
-        cells = {str(cell.path): cell for cell in run.cells}
-        for scores in run.scores.to_dict("records"):
-            cell = cells[scores["cell"]]
-            seen.append(cell.model)
-            if models and not any(fnmatch.fnmatchcase(cell.model, pattern) for pattern in models):
-                continue
-            named = {str(key): value for key, value in scores.items()}
-            found.setdefault((str(cell.path.resolve()), str(scores["task"])), Entry(run, cell, named))
-    if not found:
-        raise UserError(f"--model {','.join(models)} matches none of the runs' checkpoints: "
-                        f"{', '.join(dict.fromkeys(seen))}.")
-    return list(found.values())
-
-
-def key_of(cell: Cell) -> str:
-    """The key of a cell's variant; its recorded fingerprint where there is no definition that can be read."""
-    try:
-        return definition_key(cell.definition) if cell.definition else str(cell.variant_fingerprint)
-    except VariantError:
-        return str(cell.variant_fingerprint)
-
-
-def describe(cell: Cell) -> str:
-    """A cell's variant by name, with the parameters in which it differs from the variant of that name."""
-    if cell.variant not in variant_names():
-        return cell.variant
-    known = load_variant(cell.variant).to_dict()
-    try:
-        found = Variant.from_dict(cell.definition).to_dict() if cell.definition else known
-    except VariantError:
-        return cell.variant
-    changes = [f"{name}={value}" for part in ("position", "frequency", "scaling")
-               for name, value in found[part].items() if name != "exact" and known[part].get(name) != value]
-    return f"{cell.variant} with {', '.join(changes)}" if changes else cell.variant
-
-
-def extra_rows(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
-    """Rows for variants that the table does not list, named by the variant."""
-    found = []
-    taken = {row.label for row in rows}
-    for cell in cells:
-        label = describe(cell) if cell.variant in taken else cell.variant
-        taken.add(label)
-        found.append(Row(label, variant_of(cell)))
-    return found
-
-
-def variant_of(cell: Cell) -> Variant:
-    """A cell's variant. UserError where its definition is not there or cannot be read."""
-    try:
-        return Variant.from_dict(cell.definition)
-    except VariantError as error:
-        raise UserError(f"{cell.path / MANIFEST}: variant.definition cannot be read ({error}); start the run's command "
-                        "again.") from error
+def trimmed(table: Table) -> Table:
+    """Without the rows and columns that nobody fills, which are named. UserError where nothing is left."""
+    if not table.options.trim:
+        return table
+    known = table.cells[table.cells["score"].notna()]
+    rows, columns = (tuple(name for name in names if name in set(known[kind]))
+                     for kind, names in (("row", table.rows), ("column", table.columns)))
+    if not rows:
+        there = dict.fromkeys(name for found in table.picked.values() for name in found)
+        averaged = not table.options.partial and set(table.columns) & set(table.averages)
+        partial = "; --partial averages the benchmarks that every row has" if averaged else ""
+        raise UserError(f"There is nothing to show: the columns of table {table.definition.name} are "
+                        f"{', '.join(table.columns)}, and these runs have {', '.join(there) or 'no scores'}{partial}.")
+    hidden = tuple(name for names, shown in ((table.rows, rows), (table.columns, columns))
+                   for name in names if name not in shown)
+    kept = table.cells["row"].isin(rows) & table.cells["column"].isin(columns)
+    return replace(table, rows=rows, columns=columns, cells=table.cells[kept], hidden=hidden)
 
 
 def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list[Entry]]:
@@ -262,14 +195,17 @@ def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list
 def averages_of(
     definition: TableDefinition, picked: Mapping[str, Mapping[str, Any]], partial: bool
 ) -> dict[str, tuple[str, ...]]:
-    """The averages as they are taken: all their columns, or with `partial` those that every filled row has."""
-    if not partial:
-        return dict(definition.averages)
+    """The averages as they are taken: all their columns but the optional ones that no row has, or with `partial` those
+    that every filled row has."""
     filled = [set(found) for found in picked.values() if found]
-    common = set.intersection(*filled) if filled else set()
+    there = set().union(*filled)
+    wanted = {one for name in definition.averages for one in definition.benchmarks(name)}
+    kept = wanted - (definition.optional - there if filled else set())
+    if partial:
+        kept = set.intersection(*filled) if filled else set()
 
     def present(name: str) -> bool:
-        return any(one in common for one in definition.benchmarks(name))
+        return any(one in kept for one in definition.benchmarks(name))
 
     return {name: tuple(part for part in parts if present(part)) for name, parts in definition.averages.items()}
 
@@ -278,7 +214,7 @@ def line(
     row: str, column: str, found: Mapping[str, Sequence[Entry]], averages: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Any]:
     """One cell: a benchmark's score, or an average with everything that is known of its parts."""
-    names = resolve(column, averages)
+    names = benchmarks_behind(column, averages)
     entries = [entry for name in names for entry in found.get(name, ())]
     result = {
         "row": row, "column": column, "benchmarks": names, "score": value(column, "score", found, averages),
@@ -303,13 +239,6 @@ def line(
 def unique(items: Iterable[Any]) -> tuple[str, ...]:
     """Each once, in order, as text."""
     return tuple(dict.fromkeys(map(str, items)))
-
-
-def resolve(column: str, averages: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The benchmarks behind a column."""
-    if column not in averages:
-        return (column,)
-    return tuple(dict.fromkeys(one for part in averages[column] for one in resolve(part, averages)))
 
 
 def value(column: str, name: str, found: Mapping[str, Sequence[Entry]],
@@ -339,22 +268,21 @@ def baseline_row(lines: Sequence[Line], name: str | None) -> str | None:
     return found[0]
 
 
-def with_differences(cells: pd.DataFrame, definition: TableDefinition, baseline: str | None,
-                     reported: Published | None, averages: Mapping[str, tuple[str, ...]],
-                     bases: Mapping[str, str]) -> pd.DataFrame:
-    """Fill `delta`, `reported`, `source` and `difference`. A partial average is not compared with a full one."""
+def with_differences(cells: pd.DataFrame, definition: TableDefinition, lines: Sequence[Line], baseline: str | None,
+                     reported: Published | None, averages: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+    """Fill `delta`, `reported`, `source` and `difference`; the last only over the same columns."""
     cells = cells.copy()
     if baseline is not None:
         base = cells[cells["row"] == baseline].set_index("column")["score"]
         cells["delta"] = (cells["score"] - cells["column"].map(base)).where(cells["row"] != baseline)
     if reported is not None:
-        published = reported.table(definition.name)
-        keys = list(zip(cells["row"].map(bases), cells["column"], strict=True))
-        known = [published.loc[key] if key in published.index else None for key in keys]
-        cells["reported"] = [float("nan") if one is None else float(one["value"]) for one in known]
-        cells["source"] = [None if one is None else str(one["source"]) for one in known]
-        whole = np.array([set(resolve(column, averages)) == set(definition.benchmarks(column)) for _, column in keys])
-        cells["difference"] = (cells["score"] - cells["reported"]).where(whole)
+        by_label = {one.row.label: one for one in lines}
+        found = [beside(reported, definition, by_label[row].row, by_label[row].base, column, averages)
+                 for row, column in zip(cells["row"], cells["column"], strict=True)]
+        cells["reported"] = [float("nan") if one is None else one.value for one in found]
+        cells["source"] = [None if one is None else one.source for one in found]
+        cells["comparable"] = pd.array([None if one is None else one.comparable for one in found], dtype="boolean")
+        cells["difference"] = (cells["score"] - cells["reported"]).where(cells["comparable"].fillna(False).astype(bool))
     return cells
 
 
@@ -376,7 +304,7 @@ def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequen
     """Fill `low` and `high`."""
     ends: dict[tuple[str, str], tuple[float, float]] = {}
     for row, found in picked.items():
-        wanted = {name for column in cells["column"] for name in resolve(column, averages)}
+        wanted = {name for column in cells["column"] for name in benchmarks_behind(column, averages)}
         spreads = {column: benchmark(row, column, found[column], level, seed) for column in found if column in wanted}
         for column in cells["column"].unique():
             spread = intervals.spread_of(column, averages, spreads)

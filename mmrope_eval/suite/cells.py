@@ -93,7 +93,8 @@ def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Re
 
     for name in dict.fromkeys([*config.variants, *(choice.variant for choice in choices if choice.variant)]):
         load_variant(name, **config.overrides)
-    for wording in dict.fromkeys([config.prompts, *(choice.prompts for choice in choices)]):
+    demanded = config.protocol.prompts if config.protocol else None
+    for wording in dict.fromkeys([config.prompts, demanded, *(choice.prompts for choice in choices)]):
         known = {*registry.families, *(name for spec in registry.tasks.values() for name in spec.prompts)}
         if wording is not None and wording not in known:
             raise UserError(
@@ -128,9 +129,7 @@ def _cell(
     chosen = resolve_variant(checkpoint, wanted, config.overrides, assume_stock=config.assume_stock)
     chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     _check_precision(checkpoint, config.options.dtype)
-    policy, sources = (
-        (config.options.policy, {}) if config.options.policy else checkpoint_policy(checkpoint, config.media)
-    )
+    policy, sources = cell_policy(config, checkpoint)
     thinking = read_thinking(config.thinking, checkpoint)
     family = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
     context = response_context(config, checkpoint, chosen.variant, policy, thinking.told)
@@ -144,9 +143,19 @@ def _check_precision(checkpoint: Checkpoint, dtype: str) -> None:
                         "precision only: give --dtype bfloat16 or float16")  # fmt: skip
 
 
+def cell_policy(config: RunConfig, checkpoint: Checkpoint) -> tuple[MediaPolicy, dict[str, str]]:
+    """A row's media policy, and by field where it was said."""
+    if config.options.policy is not None:
+        return config.options.policy, {}
+    if config.protocol is None:
+        return checkpoint_policy(checkpoint, config.media)
+    demanded = config.protocol.policy_fields(checkpoint.geometry.factor)
+    return checkpoint_policy(checkpoint, config.media, demanded, f"protocol {config.protocol.name}")
+
+
 def cell_family(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, registry: Registry) -> Family:
-    """How a checkpoint is asked and read: its family's file, config.json's `mm_coordinates`, its entry in a --models
-    file, then the command line."""
+    """How a checkpoint is asked and read: its family's file, config.json's `mm_coordinates`, the protocol's wording,
+    its entry in a --models file, then the command line."""
     family = registry.family(checkpoint.family.name)
     declared = checkpoint.declared("mm_coordinates")
     for name, where in (
@@ -156,7 +165,7 @@ def cell_family(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, 
     ):
         if name is not None:
             family = dataclasses.replace(family, coordinates=check_coordinates(str(name), where))
-    wording = config.prompts or choice.prompts
+    wording = config.prompts or choice.prompts or (config.protocol.prompts if config.protocol else None)
     return family if wording is None else dataclasses.replace(family, prompts=wording)
 
 

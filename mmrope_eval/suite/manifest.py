@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmrope_eval import __version__
+from mmrope_eval import __version__, protocols
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import FORMAT, MANIFEST, Manifest
 from mmrope_eval.steps import training_run, training_step
+from mmrope_eval.suite import held_to
 from mmrope_eval.suite.execute import Cell, Timings
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.registry import TaskSpec, project_dir
@@ -61,6 +62,7 @@ def manifest(
     config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], entry: Mapping[str, Any], timings: Timings
 ) -> dict[str, Any]:
     """manifest.json: how the run was made, for whoever wants to make it again."""
+    asked = held_to.asked(cell, {name: plan.generation for name, plan in plans.items()})
     return {
         "format": FORMAT,
         "command": list(config.command),
@@ -78,7 +80,10 @@ def manifest(
         },
         "variant": {"how": cell.chosen.how, "assumed": cell.chosen.assumed, "fingerprint": cell.variant.fingerprint,
                     "definition": cell.variant.to_dict()},
-        "media": {"policy": _plain(cell.policy.record()), "sources": dict(cell.media_sources)},
+        "media": {"policy": _plain(cell.policy.record()), "sources": dict(cell.media_sources),
+                  "token_side": asked.side},
+        "time": asked.time,
+        "protocol": protocols.record(config.protocol, asked, list(plans)),
         "family": dataclasses.asdict(cell.family),
         "engine_options": _plain({k: v for k, v in dataclasses.asdict(config.options).items() if k != "policy"}),
         "context": _plain(cell.context),

@@ -12,6 +12,7 @@ from typing import Any
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.environment import cache_home
+from mmrope_eval.protocols import Protocol, load_protocol
 from mmrope_eval.suite.answer_limits import Asked, Given
 from mmrope_eval.suite.execute import MaxFailures
 
@@ -42,7 +43,9 @@ class RunConfig:
     assume_stock: bool = False
     """Whether a checkpoint that names no variant may be called like one that it is not."""
     media: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `MediaPolicy` that go before what each checkpoint says."""
+    """Fields of `MediaPolicy` that go before what each checkpoint and the protocol say."""
+    protocol: Protocol | None = None
+    """Its limits, wording and answer limit go before the checkpoints' own, and single options before them."""
     options: EngineOptions = field(default_factory=EngineOptions)
     """How the engine runs; a media policy in it takes the place of what the checkpoints and `media` say."""
     command: tuple[str, ...] = ()
@@ -50,6 +53,12 @@ class RunConfig:
     """YAML lists of further checkpoints."""
     tasks_dirs: tuple[Path, ...] = ()
     """Folders of task files beside the shipped ones."""
+
+    @property
+    def answer_limits(self) -> Given:
+        """The protocol's answer limit, then those of the command line, of which the later counts."""
+        demanded = None if self.protocol is None else self.protocol.max_tokens
+        return self.max_tokens if demanded is None else ((None, demanded), *self.max_tokens)
 
 
 def config_from_args(args: argparse.Namespace) -> RunConfig:
@@ -72,6 +81,7 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         max_tokens=tuple(args.max_tokens),
         thinking=args.thinking,
         media=media_limits(args),
+        protocol=load_protocol(args.protocol) if args.protocol is not None else None,
         options=engine_options(args),
         command=tuple(sys.argv),
     )

@@ -18,7 +18,7 @@ from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.types import Failure
 from mmrope_eval.errors import kind
 from mmrope_eval.record.write import write_manifest
-from mmrope_eval.suite import outcome, results, side_by_side
+from mmrope_eval.suite import held_to, outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.suite.asking import Asking
 from mmrope_eval.suite.cells import FailedRow, make_cells
@@ -141,7 +141,7 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     """
     registry = open_registry(config.tasks, config.tasks_dirs)
     specs = registry.select(config.tasks)
-    given = given_limits(config.max_tokens, specs, registry)
+    given = given_limits(config.answer_limits, specs, registry)
     rows = make_cells(config, registry)
     limits = [cell_limits(config, cell, specs, given) for cell in rows.cells]
     room = max(largest_item(cell.policy, cell.checkpoint.geometry) for cell in rows.cells)
@@ -174,7 +174,8 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
                 continue
             entries[cell.label] = entry
             failed, asked = failed + bad, asked + new
-    return RunResult(entries, rows.folders, failed, asked, broken, plans.failed, notes(rows.cells))
+    said = [held_to.remark(config, cell, specs, own) for cell, (own, _) in zip(rows.cells, limits, strict=True)]
+    return RunResult(entries, rows.folders, failed, asked, broken, plans.failed, notes(rows.cells, said))
 
 
 def announcement(cell: Cell) -> str:
@@ -194,14 +195,21 @@ def cell_limits(
     """A row's answer limits that are not the tasks' own, and remarks. UserError where its context has no room."""
     room = Room.of(cell, config.options.max_model_len)
     room.check(cell.thinking, given)
-    return row_limits(cell.thinking, specs, given, room.thinking), list(room.remarks(cell.thinking, given))
+    limits = row_limits(cell.thinking, specs, given, room.thinking)
+    protocol = held_to.remark(config, cell, specs, limits)
+    return limits, [*([protocol] if protocol else []), *room.remarks(cell.thinking, given)]
 
 
-def notes(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """One line on the rows whose variant nobody named."""
+def notes(cells: Sequence[Cell], protocols: Sequence[str | None]) -> tuple[str, ...]:
+    """One line on the rows whose variant nobody named, and one on every protocol, with its departures."""
     assumed = [f"{cell.label}: {cell.variant.name}" for cell in cells if cell.chosen.assumed]
     text = f"variant assumed from the model type, as no config.json names one ({', '.join(assumed)})"
-    return (text,) if assumed else ()
+    under: dict[str, list[str]] = {}
+    for cell, said in zip(cells, protocols, strict=True):
+        if said is not None:
+            under.setdefault(said, []).append(cell.label)
+    lines = [said if len(under) == 1 else f"{said} ({', '.join(labels)})" for said, labels in under.items()]
+    return (*((text,) if assumed else ()), *lines)
 
 
 def _failed(row: FailedRow, error: BaseException | None = None) -> str:

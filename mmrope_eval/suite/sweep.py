@@ -22,6 +22,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SWEEP
 from mmrope_eval.record.seal import sealed
 from mmrope_eval.record.write import write_json
+from mmrope_eval.rope import load_variant
 from mmrope_eval.suite.answer_limits import described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.suite.cells import make_cells, response_context
 from mmrope_eval.suite.errorlog import ErrorLog
@@ -37,6 +38,7 @@ from mmrope_eval.suite.store import run_lock
 from mmrope_eval.suite.sweep_budget import (
     Budget,
     Growth,
+    Stretch,
     Writer,
     frame_side,
     layout,
@@ -85,6 +87,8 @@ class Point:
     task: TaskSpec
     budget: Budget
     growth: Growth
+    stretch: Stretch
+    """Of its scaling."""
     config: RunConfig
     """Of the run that this point is."""
 
@@ -97,6 +101,7 @@ class Point:
             "context": budget.context, "text_tokens": budget.text, "frames": budget.frames,
             "planned_tokens": budget.tokens, "trained_reach": self.growth.trained, "target_reach": self.growth.target,
             "factor": self.cell.variant.scaling.factor,
+            "factor_rule": None if self.scaling == "none" else self.stretch.rule,
         }  # fmt: skip
 
 
@@ -112,6 +117,8 @@ class Sweep:
     writer: Callable[[Checkpoint], Writer]
     points_done: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
+    empty: list[str] = field(default_factory=list)
+    """Rows of the file that no checkpoint fills."""
 
     @cached_property
     def errors(self) -> ErrorLog:
@@ -145,6 +152,9 @@ class Sweep:
                 if remark is not None:
                     say(f"{cell.label}: {remark}", file=sys.stderr)
         self.failed += len(rows.failed)
+        self.empty = empty_rows(self.config.rows, cells)
+        if self.empty:
+            say(f"no checkpoint is of {', '.join(self.empty)}: rows of this sweep that stay empty", file=sys.stderr)
         with (
             run_lock(self.run.output),
             run_log(self.run.output, self.run.command) as log,
@@ -179,9 +189,14 @@ class Sweep:
         found = {}
         for spec in self.tasks:
             text = text_tokens(writer, self.prompts(spec, base.family, plans), base.family.enable_thinking)
-            for context in self.config.contexts:
-                answer = limits.get(spec.name, spec.generation.max_tokens)
-                found[spec.name, context] = make_budget(context, text, answer, frames, checkpoint, stamp)
+            answer = limits.get(spec.name, spec.generation.max_tokens)
+            for context, count in zip(self.config.contexts, frames.counts or [None] * len(self.config.contexts),
+                                      strict=True):  # fmt: skip
+                try:
+                    budget = make_budget(context, text, answer, frames, checkpoint, stamp, count)
+                except UserError as error:
+                    raise UserError(f"Sweep {self.config.path}, {base.label}, {spec.name}: {error}") from error
+                found[spec.name, context] = budget
         return found
 
     def lengths(
@@ -189,7 +204,7 @@ class Sweep:
     ) -> None:
         """One task under one variant: the trained context first, then the others; unscaled first, then scaled.
 
-        A scaling's factor is derived from the positions that the unscaled points really reached.
+        A factor by reach is derived from the positions that the unscaled points really reached.
         """
         trained = self.config.train_context
         first = 0.0
@@ -218,9 +233,12 @@ class Sweep:
         """One point: a run of one task, with what the budget buys."""
         options = self.options(base, budget)
         policy = options.policy or base.policy
-        variant = scaled(base.variant, scaling, growth)
+        stretch = Stretch.of(self.config.factor, growth, budget.context, self.config.train_context)
+        variant = scaled(base.variant, scaling, stretch)
         kind = variant.scaling.type if variant is not base.variant else "none"
-        name = base.label if kind == "none" else f"{base.label}--{kind}"
+        # A folder without a rule holds factors by reach, the only rule that there was.
+        by = "" if stretch.rule == "reach" else f"-{stretch.rule}"
+        name = base.label if kind == "none" else f"{base.label}--{kind}{by}"
         output = self.run.output / str(budget.context) / spec.name
         config = dataclasses.replace(self.run, tasks=(spec.name,), output=output, options=options)
         chosen = dataclasses.replace(base.chosen, variant=variant)
@@ -229,7 +247,7 @@ class Sweep:
             policy=policy, media_sources={},
             context=response_context(config, base.checkpoint, variant, policy, base.thinking.told),
         )  # fmt: skip
-        return Point(cell, scaling, spec, budget, growth, config)
+        return Point(cell, scaling, spec, budget, growth, stretch, config)
 
     def prompts(self, spec: TaskSpec, family: Family, plans: Mapping[str, Plans]) -> list[tuple[str, str | None]]:
         """All prompts of a task, with their system prompts."""
@@ -298,11 +316,18 @@ class Sweep:
         """Write sweep.json."""
         config = {"title": self.config.title, "file": str(self.config.path), "contexts": self.config.contexts,
                   "train_context": self.config.train_context, "scaling": self.config.scaling,
+                  "factor": self.config.factor, "rows": self.config.rows, "empty": self.empty,
                   "frames": dataclasses.asdict(self.config.frames),
                   "limit": str(self.run.limit) if self.run.limit is not None else None,
                   "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
         content = {"format": FORMAT, "command": list(self.run.command), **config, "points": self.points_done}
         write_json(self.run.output / SWEEP, sealed(content, SWEEP, {}))
+
+
+def empty_rows(rows: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    """The rows that a sweep's file names and no checkpoint fills. On a small model a variant has another section."""
+    names, prints = {cell.variant.name for cell in cells}, {cell.variant.fingerprint for cell in cells}
+    return [name for name in rows if name not in names and load_variant(name).fingerprint not in prints]
 
 
 class NoRoomError(Exception):

@@ -12,8 +12,9 @@ import numpy as np
 
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.types import Generation, Request, VideoSource
+from mmrope_eval.errors import UserError
 from mmrope_eval.rope import Text, Variant, Vision
-from mmrope_eval.suite.sweep_config import Frames
+from mmrope_eval.suite.sweep_config import Factor, Frames
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -59,12 +60,24 @@ class Budget:
 
 
 def make_budget(
-    context: int, text: int, answer: int, frames: Frames, checkpoint: Checkpoint, stamp: int = 0
+    context: int, text: int, answer: int, frames: Frames, checkpoint: Checkpoint, stamp: int = 0,
+    count: int | None = None,
 ) -> Budget:
-    """The token budget less the prompt's text, divided by the tokens of a temporal grid."""
+    """The token budget less the prompt's text, divided by the tokens of a temporal grid; or `count` frames of it.
+
+    UserError where so many frames do not fit.
+    """
+    patch = checkpoint.geometry.temporal_patch_size
     grids = max(0, (context - text) // (frames.cells**2 + stamp))
-    count = grids * checkpoint.geometry.temporal_patch_size
-    return Budget(context, text, stamp, frames.cells, grids, count, answer)
+    if count is not None:
+        wanted = math.ceil(count / patch)
+        if wanted > grids:
+            tokens = text + wanted * (frames.cells**2 + stamp)
+            raise UserError(f"{count} frames of {frames.cells} x {frames.cells} tokens and {text} tokens of text are "
+                            f"{tokens} tokens, more than the context of {context}: lower `frames.cells` or "
+                            "`frames.counts`")  # fmt: skip
+        grids = wanted
+    return Budget(context, text, stamp, frames.cells, grids, grids * patch, answer)
 
 
 def make_policy(budget: Budget, frames: Frames, checkpoint: Checkpoint) -> MediaPolicy:
@@ -139,11 +152,30 @@ class Growth:
         return max(1.0, round(self.target / self.trained, 6))
 
 
-def scaled(variant: Variant, scaling: str, growth: Growth) -> Variant:
-    """The variant under a context scaling by its own growth; unchanged where there is none to make up for."""
-    if scaling == "none" or growth.factor == 1:
+@dataclass(frozen=True)
+class Stretch:
+    """What a context scaling stretches by, and the context that it starts from."""
+
+    rule: str
+    """`reach`, `context`, or the number: `x4`."""
+    factor: float
+    original: float
+
+    @classmethod
+    def of(cls, rule: Factor, growth: Growth, context: int, trained: int) -> Stretch:
+        """By a rule of a sweep: 1 up to the `trained` context, both in tokens, and by reach where nothing grows."""
+        if rule == "reach":
+            return cls(rule, growth.factor, growth.trained)
+        longer = round(context / trained, 6)
+        factor, name = (longer, rule) if isinstance(rule, str) else (rule, f"x{rule:g}")
+        return cls(name, factor if longer > 1 else 1.0, trained)
+
+
+def scaled(variant: Variant, scaling: str, stretch: Stretch) -> Variant:
+    """The variant under a context scaling; unchanged where there is nothing to make up for."""
+    if scaling == "none" or stretch.factor == 1:
         return variant
-    settings: dict[str, Any] = {"type": scaling, "factor": growth.factor}
+    settings: dict[str, Any] = {"type": scaling, "factor": stretch.factor}
     if scaling == "yarn":
-        settings["original_max_position"] = max(1, math.ceil(growth.trained))
+        settings["original_max_position"] = max(1, math.ceil(stretch.original))
     return Variant.from_dict({**variant.to_dict(), "scaling": settings})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from mmrope_eval.suite.registry import project_dir, read_yaml
 
 Scaling = Literal["none", "linear", "ntk", "yarn"]
 SCALINGS: Final[tuple[str, ...]] = get_args(Scaling)
+Factor = Literal["reach", "context"] | float
+"""What a context scaling stretches by beyond the trained context: how much further the variant's own positions reach,
+how much longer the context is, or a number."""
+RULES: Final[tuple[str, ...]] = ("reach", "context")
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Frames:
     """A frame has the area of cells x cells merged vision cells, each a token: 16 is 448 x 448 pixels in Qwen2.5-VL."""
     fps: float = 2.0
     """Frames per second, as long as the budget lasts."""
+    counts: tuple[int, ...] = ()
+    """Most frames of a video, one number a context; empty: as many as its tokens buy."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,14 @@ class SweepConfig:
     variants: tuple[str, ...] = ()
     """For every checkpoint; empty: what each checkpoint says."""
     scaling: tuple[str, ...] = SCALINGS
+    factor: Factor = "reach"
     frames: Frames = field(default_factory=Frames)
+    rows: tuple[str, ...] = ()
+    """Variants that the checkpoints shall be of; which of them no checkpoint is, is said."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.scaling if name not in SCALINGS]
+        counts = self.frames.counts
         problems = (
             (not self.contexts or min(self.contexts) < 1, "needs `contexts`: token counts such as [32768, 65536]"),
             (self.train_context < 1, "needs `train_context`: the tokens that the checkpoints were trained on"),
@@ -66,6 +77,11 @@ class SweepConfig:
             ("none" not in self.scaling, "needs `none` in `scaling`: factors are derived from the unscaled positions"),
             (self.train_context not in self.contexts, "needs its `train_context` among its `contexts`"),
             (bool(unknown), f"has an unknown scaling {unknown}; choose from {', '.join(SCALINGS)}"),
+            (not (self.factor in RULES if isinstance(self.factor, str) else 1 < self.factor < math.inf),
+             f"needs a `factor` out of {', '.join(RULES)}, or a number above 1, not {self.factor!r}"),
+            (bool(counts) and (len(counts) != len(self.contexts) or min(counts) < 1
+                               or list(self.contexts) != sorted(set(self.contexts))),
+             "needs in `frames.counts` one number of frames for every one of its `contexts`, which must rise"),
             (self.frames.cells < 1 or self.frames.fps <= 0, "needs `frames` with cells of at least 1 and fps above 0"),
             (self.needle is not None and (self.needle.questions < 1 or not self.needle.depths),
              "needs at least one depth and one question in `needle`"),
@@ -128,6 +144,10 @@ def _value(key: str, hint: Any, value: Any) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"`{key}` must be a list, not {value!r}")
         return tuple(_value(key, options[0], one) for one in value)
+    if hint is Factor:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f"`{key}` cannot be {value!r}; it takes {', '.join(RULES)} or a number above 1")
+        return value if isinstance(value, str) else float(value)
     kind = next((one for one in (hint, *options) if dataclasses.is_dataclass(one)), hint)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):

@@ -12,6 +12,8 @@ from mmrope_eval.suite.task_yaml import content_hash
 
 PREFIX: Final = "mmrope_"
 """lmms-eval's built-in task names win over ours, so ours carry a prefix there; users need not type it."""
+FOLLOWS: Final = {"paper": "qwen2-vl"}
+"""The paper follows "the official evaluation protocol of Qwen2VL" (section 3.1) and publishes no wording of its own."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ class TaskSpec:
     """The file as lmms-eval gets it, with what it includes and what it leaves to us."""
 
     def prompt(self, family: str) -> str:
-        """The prompt template of a family, or the task's default one."""
-        return self.prompts.get(family, self.prompts["default"])
+        """The prompt template of a family, else of the one whose protocol it follows, else the task's default one."""
+        names = (family, FOLLOWS.get(family, "default"), "default")
+        return next(self.prompts[name] for name in names if name in self.prompts)
 
     @property
     def local(self) -> bool:

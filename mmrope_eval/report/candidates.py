@@ -1,0 +1,153 @@
+"""What may fill the rows of a table: the benchmarks of runs, by variant, by training step and by group of models."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
+from mmrope_eval.report.results import Cell, Run
+from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
+
+OTHER: Final = "other"
+"""The group of checkpoints that belong to none."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One benchmark of one cell: its row of `Run.scores`, and where its samples are."""
+
+    run: Run = field(repr=False)
+    cell: Cell = field(repr=False)
+    scores: Mapping[str, Any]
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """`scores` with None for what is unknown."""
+        return {name: None if pd.isna(value) else value for name, value in self.scores.items()}
+
+    @property
+    def same(self) -> tuple[Any, ...]:
+        """What two records of one result share."""
+        return tuple(str(self.scores[name]) for name in (
+            "model_fingerprint", "variant_fingerprint", "task", "metric", "score", "n", "data_fingerprint",
+            "prompt_hash"))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row before it is filled: what may fill it, and the row of the definition that it is one step of, or is."""
+
+    row: Row
+    entries: Sequence[Entry]
+    base: str
+
+
+def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
+    """Every benchmark of every cell, each folder once. UserError when `models` leaves nothing."""
+    found: dict[tuple[str, str], Entry] = {}
+    seen: list[str] = []
+    for run in runs:
+        cells = {str(cell.path): cell for cell in run.cells}
+        for scores in run.scores.to_dict("records"):
+            cell = cells[scores["cell"]]
+            seen.append(cell.model)
+            if models and not any(fnmatch.fnmatchcase(cell.model, pattern) for pattern in models):
+                continue
+            named = {str(key): value for key, value in scores.items()}
+            found.setdefault((str(cell.path.resolve()), str(scores["task"])), Entry(run, cell, named))
+    if not found:
+        raise UserError(f"--model {','.join(models)} matches none of the runs' checkpoints: "
+                        f"{', '.join(dict.fromkeys(seen))}.")
+    return list(found.values())
+
+
+def key_of(cell: Cell) -> str:
+    """The key of a cell's variant; its recorded fingerprint where there is no definition that can be read."""
+    try:
+        return definition_key(cell.definition) if cell.definition else str(cell.variant_fingerprint)
+    except VariantError:
+        return str(cell.variant_fingerprint)
+
+
+def describe(cell: Cell) -> str:
+    """A cell's variant by name, with the parameters in which it differs from the variant of that name."""
+    if cell.variant not in variant_names():
+        return cell.variant
+    known = load_variant(cell.variant).to_dict()
+    try:
+        found = Variant.from_dict(cell.definition).to_dict() if cell.definition else known
+    except VariantError:
+        return cell.variant
+    changes = [f"{name}={value}" for part in ("position", "frequency", "scaling")
+               for name, value in found[part].items() if name != "exact" and known[part].get(name) != value]
+    return f"{cell.variant} with {', '.join(changes)}" if changes else cell.variant
+
+
+def extra_rows(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
+    """Rows for variants that the table does not list, named by the variant."""
+    found = []
+    taken = {row.label for row in rows}
+    for cell in cells:
+        label = describe(cell) if cell.variant in taken else cell.variant
+        taken.add(label)
+        found.append(Row(label, variant_of(cell)))
+    return found
+
+
+def variant_of(cell: Cell) -> Variant | None:
+    """A cell's variant; None where its definition is not there or is of a later version."""
+    try:
+        return Variant.from_dict(cell.definition) if cell.definition else None
+    except VariantError:
+        return None
+
+
+def by_step(whole: Line) -> list[Line]:
+    """A line for each training step of a row; what has no step keeps the row's label."""
+    steps: dict[int | None, list[Entry]] = {}
+    for entry in whole.entries:
+        steps.setdefault(entry.cell.step, []).append(entry)
+    if set(steps) <= {None}:
+        return [whole]
+    return [Line(whole.row if step is None else Row(f"{whole.base} @ {step}", whole.row.variant), steps[step],
+                 whole.base) for step in sorted(steps, key=lambda one: -1 if one is None else one)]
+
+
+def group_of(cell: Cell, groups: Mapping[str, Sequence[str]]) -> str:
+    """The first group whose globs fit the checkpoint's name, or that of its training."""
+    names = [cell.model, *([Path(cell.run).name] if cell.run else [])]
+    return next((group for group, globs in groups.items()
+                 if any(fnmatch.fnmatchcase(name, one) for name in names for one in globs)), OTHER)
+
+
+def grouped(
+    definition: TableDefinition, entries: Sequence[Entry], given: Mapping[str, Sequence[str]]
+) -> tuple[TableDefinition, list[Entry], list[str]]:
+    """A table with every column once a group of models, its entries, and a remark on who is in which group.
+
+    `given` groups go before the table's own. A column is called after its group: `4B Image`.
+    """
+    groups = {**given, **{name: globs for name, globs in definition.groups.items() if name not in given}}
+    found: list[Entry] = []
+    members: dict[str, dict[str, None]] = {group: {} for group in (*groups, OTHER)}
+    for entry in entries:
+        group = group_of(entry.cell, groups)
+        members[group][entry.cell.model] = None
+        found.append(replace(entry, scores={**entry.scores, "column": f"{group} {entry.scores['column']}"}))
+    used = [group for group, models in members.items() if models]
+    inside = replace(
+        definition,
+        columns=tuple(f"{group} {column}" for group in used for column in definition.columns),
+        averages={f"{group} {average}": tuple(f"{group} {part}" for part in parts)
+                  for group in used for average, parts in definition.averages.items()},
+        optional=frozenset(f"{group} {one}" for group in used for one in definition.optional),
+    )
+    told = "; ".join(f"{group}: {', '.join(members[group])}" for group in used)
+    return inside, found, [f"Groups by the checkpoints' names (--group changes them): {told}."]
