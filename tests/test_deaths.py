@@ -143,6 +143,23 @@ def test_an_engine_that_cannot_be_started_again_ends_the_row(configure: Configur
     assert result.broken == {"mrope": "no engine could be started on it: RuntimeError: no room on the GPU"}
 
 
+@pytest.mark.parametrize(("deaths", "ends"), [(1, False), (2, False), (3, True)])
+def test_an_engine_that_is_killed_while_it_starts_is_started_again(
+    configure: Configure, deaths: int, ends: bool
+) -> None:
+    class Killed(FakeStart):
+        def __call__(self, *given: Any) -> FakeEngine:
+            if len(starts) < deaths:
+                starts.append("killed")
+                raise EngineDiedError("its process was killed while it was started", ())
+            return super().__call__(*given)
+
+    starts: list[str] = []
+    result = running.run(configure(), Killed())
+    assert len(starts) == deaths and bool(result.broken) == ends
+    assert result.failed == 0 and (ends or result.asked == len(IDS))
+
+
 def test_deaths_are_in_the_record(configure: Configure) -> None:
     running.run(configure(), FakeStart(lives=(11, 20)))
     (session,) = json.loads((configure().output / "manifest.json").read_text())["sessions"]

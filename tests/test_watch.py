@@ -247,6 +247,12 @@ PREFIX = "(EngineCore pid=9384) ERROR 11-27 04:47:49 [core.py:1512] "
     (f"{PREFIX}Worker proc VllmWorker-0 died unexpectedly (exit code: None), shutting down executor.\n",
      "its worker VllmWorker-0 was lost"),
     ("2026-11-27 04:47:49 an Error that we told of\n", ""),
+    (f"(Worker pid=7) ERROR 11-27 04:47:49 [multiproc_executor.py:9] AssertionError: head size 16\n"
+     f"{PREFIX}Exception: WorkerProc initialization failed due to an exception. See stack trace for root cause.\n",
+     "AssertionError: head size 16"),
+    (f"{PREFIX}Exception: WorkerProc initialization failed. See stack trace for root cause.\n",
+     "Exception: WorkerProc initialization failed. See stack trace for root cause."),
+    (f"{PREFIX}KeyError\n", "KeyError"),
 ])  # fmt: skip
 def test_the_last_words_of_an_engine(tmp_path: Path, said: str, words: str) -> None:
     log = tmp_path / "log.txt"

@@ -18,7 +18,7 @@ PATIENCE = 600.0
 LOADING = 20e6
 """Bytes of weights a second."""
 
-COMPUTING = {"cpu": 1e10, "cuda": 1e13}
+COMPUTING = {"cpu": 2e9, "cuda": 1e13}
 """Floating-point operations a second."""
 
 READING = {"cpu": 1e9, "cuda": 1e11}

@@ -195,19 +195,27 @@ def _start_watched(
     options: EngineOptions,
     resources: ExitStack,
 ) -> tuple[Watch, Any]:
-    """A watch, and the engine that it watches from its start on; `resources` ends the watch, and stray processes."""
+    """A watch, and the engine that it watches from its start on; `resources` ends the watch, and stray processes.
+
+    Raises `EngineDiedError` where it was killed from outside, `EngineStartError` where it took too long or failed.
+    """
     stuck = partial(_leave, options) if options.may_leave and not in_workers(options) else None
-    watch = resources.enter_context(Watch(StartingProcesses() if in_workers(options) else None, stuck))
+    starting = StartingProcesses() if in_workers(options) else None
+    watch = resources.enter_context(Watch(starting, stuck))
     said = options.log.stat().st_size if options.log is not None and options.log.exists() else 0
     try:
         with watch.limit(Limits(checkpoint, options, vllm_compat.is_cuda()).start, "the start of the engine"):
             engine = vllm_compat.start_engine(arguments, variables)
+    except EngineDiedError as error:  # it took too long, and would again
+        raise EngineStartError(str(error)) from error
     except RuntimeError as error:  # of an engine in workers, vLLM says only that it did not start
-        words = last_words(options.log, said) if in_workers(options) else ""
-        if not words or isinstance(error, EngineDiedError):
+        if starting is not None and (killed := starting.killed()) is not None:
+            raise EngineDiedError(killed, ()) from error
+        words = last_words(options.log, said) if starting is not None else ""
+        if not words:
             raise
         raise EngineStartError(words) from error
-    if in_workers(options):
+    if starting is not None:
         watch.workers = WorkerProcesses(engine, options.log, said)
         resources.callback(watch.workers.kill)
     return watch, engine

@@ -141,4 +141,4 @@ class EngineDiedError(RuntimeError):
 
 
 class EngineStartError(RuntimeError):
-    """An engine's processes ended while it was started; the error that they ended with."""
+    """An engine could not be started: the error that its processes ended with, or that it took too long."""

@@ -13,6 +13,7 @@ import re
 import signal
 import time
 from collections.abc import Collection, Iterable, Mapping
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,17 @@ class StartingProcesses:
 
     def __init__(self) -> None:
         self._before = {process.pid for process in multiprocessing.active_children()}
+        self._seen: dict[int | None, BaseProcess] = {}
 
     def gone(self) -> str | None:
-        """Never known here."""
+        """Not said here; but what there is now is remembered."""
+        self._seen |= {one.pid: one for one in multiprocessing.active_children() if one.pid not in self._before}
         return None
+
+    def killed(self) -> str | None:
+        """How one of them was ended from outside, as the end of a sentence; None where none was."""
+        codes = [code for one in self._seen.values() if (code := one.exitcode) is not None and code < 0]
+        return f"its process {ended(codes[0])} while it was started" if codes else None
 
     def kill(self) -> None:
         """SIGKILL for every child that there was not before."""
@@ -108,8 +116,9 @@ def last_words(log: Path | None, start: int = 0) -> str:
     for line in lines:
         if found := re.search(r"Worker proc (\S+) died unexpectedly \(exit code: (-?\d+|None)\)", line):
             return f"its worker {found[1]} {'was lost' if found[2] == 'None' else ended(int(found[2]))}"
-    errors = [line for line in lines if re.match(r"([A-Za-z_][\w.]*\.)?[A-Z]\w*(Error|Exception|Interrupt)\b", line)]
-    return plain(errors[-1]) if errors else ""
+    errors = [line for line in lines if re.match(r"([A-Za-z_][\w.]*\.)?\w*(Error|Exception|Interrupt)(:|$)", line)]
+    said = [line for line in errors if "root cause" not in line] or errors  # these point to one of those
+    return plain(said[-1]) if said else ""
 
 
 # --- processes by id ----------------------------------------------------------------------------------------------

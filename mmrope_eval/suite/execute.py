@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mmrope_eval.console import say
-from mmrope_eval.engine.types import Failure, Request, Response
+from mmrope_eval.engine.types import EngineDiedError, Failure, Request, Response
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.suite.answer_limits import Thinking
 from mmrope_eval.suite.plan import Sample, TaskPlan, identity
@@ -122,7 +122,10 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
     cell: Cell | None = None
 
     def ready(self, cell: Cell, timings: Timings) -> Engine:
-        """The engine, running `cell`. RowError, with what vLLM raised as its cause, when none can be started on it."""
+        """The engine, running `cell`. RowError, with what vLLM raised as its cause, when none can be started on it.
+
+        EngineDiedError for one that was killed while it started: another may live.
+        """
         began = time.perf_counter()
         if self.engine is not None and self.cell is not None:
             same = self.cell.checkpoint.fingerprint == cell.checkpoint.fingerprint
@@ -137,6 +140,8 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
         if self.engine is None:
             try:
                 self.engine = self.start(cell.checkpoint, cell.variant, cell.policy)
+            except EngineDiedError:
+                raise
             except UserError as error:
                 raise RowError(str(error)) from error
             except Exception as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.console import say
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.types import EngineStartError
+from mmrope_eval.engine.types import EngineDiedError, EngineStartError
 from mmrope_eval.errors import UserError, plain, sentence
 from mmrope_eval.suite.execute import Cell, Engine, EngineHolder, RowError, Timings, failed_takeover
 
@@ -30,6 +30,7 @@ MEMORY_WORDS = (
     "available kv cache memory",
     "no available memory for the cache blocks",
     "free memory on device",
+    "when memory runs out",
     "engine core initialization failed",
 )
 """How PyTorch, vLLM and the operating system say it. The last is what vLLM says where a worker's words are unknown."""
@@ -119,6 +120,8 @@ class SweepHolder(EngineHolder):
                 except Exception as error:
                     problem = memory_problem(error)
                     if problem is None:
+                        if isinstance(error, EngineDiedError):
+                            raise
                         raise RowError(f"no engine could be started on it: {sentence(error)}") from error
                     self.refused[key] = problem
                 else:
