@@ -263,5 +263,9 @@ def test_limits_that_contradict_a_checkpoints_own_name_both(
         running.run(asked, FakeStart())
 
 
-def test_every_name_is_a_protocol() -> None:
-    assert all(isinstance(load_protocol(name), Protocol) for name in NAMES)
+def test_every_name_is_a_protocol_of_wordings_and_tasks_that_there_are() -> None:
+    registry = Registry()
+    for name in NAMES:
+        protocol = load_protocol(name)
+        assert isinstance(protocol, Protocol) and protocol.prompts in registry.families
+        assert set(protocol.task_limits) <= set(registry.tasks)

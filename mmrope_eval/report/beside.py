@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmrope_eval.report.definitions import Row, TableDefinition, load_definition, numbers
@@ -31,14 +31,16 @@ def takes_runs(table: str) -> bool:
     return table not in numbers() or load_definition(table).takes == "runs"
 
 
-def published_rows(published: Published) -> Iterator[PublishedRow]:
+def published_rows(published: Published) -> list[PublishedRow]:
     """All rows that finished runs may be held against, table by table."""
-    for name, table in published.tables.items():
-        if not takes_runs(name):
-            continue
-        for label in table.cells:
-            named = Row(label, load_variant(label)) if label in variant_names() else Row(label)
-            yield PublishedRow(table, known_rows(name).get(label, named))
+    return [PublishedRow(table, row_of(name, label)) for name, table in published.tables.items() if takes_runs(name)
+            for label in table.cells]
+
+
+def row_of(table: str, label: str) -> Row:
+    """A published row: as the project's table of that name has it, else the variant that is called so."""
+    named = known_rows(table).get(label)
+    return named or (Row(label, load_variant(label)) if label in variant_names() else Row(label))
 
 
 def same_models(published: Published, table: PublishedTable) -> bool:
@@ -46,19 +48,22 @@ def same_models(published: Published, table: PublishedTable) -> bool:
     return table.model == next(iter(published.tables.values())).model
 
 
-def beside(published: Published, definition: TableDefinition, row: Row, base: str, column: str,
-           averages: Mapping[str, tuple[str, ...]]) -> Beside | None:
-    """The number for a cell: of the published table of this name, row `base`; else of a row of the same design in a
-    table about the publication's main models."""
+def places_of(
+    published: Published, definition: TableDefinition, row: Row, base: str
+) -> list[tuple[PublishedTable, str]]:
+    """Where a row's numbers may be: in the published table of this name, row `base`; then in rows of the same design in
+    tables about the publication's main models."""
     own = published.tables.get(definition.name)
-    found = own.beside(base, column, averages) if own is not None else None
-    if found is not None or row.key is None or definition.takes != "runs" or definition.groups:
+    found = [] if own is None else [(own, base)]
+    if row.key is None or definition.takes != "runs" or definition.groups or (own and not same_models(published, own)):
         return found
-    if own is not None and not same_models(published, own):
-        return None
-    for one in published_rows(published):
-        if one.row.key == row.key and same_models(published, one.table):
-            found = one.table.beside(one.row.label, column, averages)
-            if found is not None and found.comparable:
-                return found
-    return None
+    return found + [(one.table, one.row.label) for one in published_rows(published)
+                    if one.row.key == row.key and same_models(published, one.table) and one.table is not own]
+
+
+def beside(places: Sequence[tuple[PublishedTable, str]], column: str,
+           averages: Mapping[str, tuple[str, ...]]) -> Beside | None:
+    """The number for a cell: what its own table has, else the first that can be compared."""
+    found = [table.beside(row, column, averages) for table, row in places]
+    first = found[0] if found else None
+    return first or next((one for one in found if one is not None and one.comparable), None)

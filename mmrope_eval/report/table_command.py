@@ -64,17 +64,20 @@ def options_of(args: argparse.Namespace) -> Options:
 
 def refuse_foreign(definition: TableDefinition, args: argparse.Namespace) -> None:
     """UserError for an option that means nothing to this table."""
+    takes = definition.takes
     foreign = {
-        "--context": args.context is not None and definition.takes != "sweep",
+        "--context": args.context is not None and takes != "sweep",
         "--group": bool(args.group) and not definition.groups,
-        **{name: given and definition.takes == "attention" for name, given in (
-            ("--intervals", args.intervals), ("--protocol", args.protocol is not None), ("--partial", args.partial),
-            ("--step", args.step is not None), ("--seeds mean", args.seeds == "mean"))},
-        "--step ": args.step is not None and definition.takes == "sweep",
+        "--step": args.step is not None and takes != "runs",
+        "--intervals": args.intervals and takes == "attention",
+        "--protocol": args.protocol is not None and takes == "attention",
+        "--partial": args.partial and takes == "attention",
+        "--model": bool(args.model) and takes == "attention",
+        "--seeds mean": args.seeds == "mean" and takes == "attention",
     }
     for name, given in foreign.items():
         if given:
-            raise UserError(f"{name.strip()} has no meaning for table {definition.name}; leave it out.")
+            raise UserError(f"{name} has no meaning for table {definition.name}; leave it out.")
 
 
 def filled(definition: TableDefinition, paths: Sequence[Path], options: Options, context: int | None) -> Table:

@@ -17,7 +17,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.protocols import Protocol
 from mmrope_eval.report import intervals, step_choice
-from mmrope_eval.report.beside import beside
+from mmrope_eval.report.beside import beside, places_of
 from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, key_of
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, listed
 from mmrope_eval.report.published import Published
@@ -276,8 +276,8 @@ def with_differences(cells: pd.DataFrame, definition: TableDefinition, lines: Se
         base = cells[cells["row"] == baseline].set_index("column")["score"]
         cells["delta"] = (cells["score"] - cells["column"].map(base)).where(cells["row"] != baseline)
     if reported is not None:
-        by_label = {one.row.label: one for one in lines}
-        found = [beside(reported, definition, by_label[row].row, by_label[row].base, column, averages)
+        places = {one.row.label: places_of(reported, definition, one.row, one.base) for one in lines}
+        found = [beside(places[row], column, averages)
                  for row, column in zip(cells["row"], cells["column"], strict=True)]
         cells["reported"] = [float("nan") if one is None else one.value for one in found]
         cells["source"] = [None if one is None else one.source for one in found]
