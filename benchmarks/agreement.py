@@ -1,4 +1,4 @@
-"""How often the engine's answers equal the reference's, on the demo's trained checkpoints and all 24 columns.
+"""How often the engine's answers equal the reference's, on the demo's trained checkpoints and all 25 columns.
 
     python benchmarks/agreement.py [--n 6] [--variant vanilla,mrope-i]
 

@@ -2,7 +2,7 @@
 
     python benchmarks/gate.py [--n 24] [--honest 10] [--model mrope-i] [--swapped mrope,vanilla]
 
-The baseline is one run of a checkpoint on all 24 columns. Honest runs start an engine of their own each, with other
+The baseline is one run of a checkpoint on all 25 columns. Honest runs start an engine of their own each, with other
 batch sizes, and ask everything anew: `mmrope-eval check` must pass. Then the same weights run under another variant's
 table, as a mistake would have it: `check` must fail.
 """

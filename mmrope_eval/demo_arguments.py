@@ -63,7 +63,7 @@ def _data(made: argparse.ArgumentParser) -> None:
     made.add_argument("--out", metavar="DIR", type=Path, help="folder of the mirror")
     made.add_argument("--n", metavar="N", type=positive, default=64, help="rows a column (default: %(default)s)")
     made.add_argument("--columns", metavar="LIST", type=names, action="extend",
-                      help="comma-separated columns; default: all 24")
+                      help="comma-separated columns; default: all 25")
     made.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another world")
     made.add_argument("--sheet", metavar="PNG", type=Path, help="also draw a page of samples (alone: only that)")
 

@@ -31,6 +31,7 @@ Rows = Sequence[Mapping[str, Any]]
 # Rows and responses
 
 COLORS = {"A": "red", "B": "blue", "C": "green", "D": "grey"}
+CHINESE = {"A": "红色", "B": "蓝色", "C": "绿色", "D": "灰色"}
 LINES = "\n".join(f"({letter}) {text}" for letter, text in COLORS.items())
 MMBENCH = {"hint": "nan", "source": "s", "split": "dev", "category": "c", "L2-category": "l", "question": "Which?"}
 MME = {"videoID": "v", "question_id": "1", "domain": "Knowledge", "sub_category": "Law", "task_type": "OCR Problems",
@@ -44,6 +45,10 @@ DOCS: dict[str, list[Doc]] = {
     "mmbench": [
         {**MMBENCH, "index": 7, "answer": "B", **COLORS},
         {**MMBENCH, "index": 1_000_007, "answer": "C", "A": "grey", "B": "red", "C": "blue", "D": "green"},
+    ],
+    "mmbench_cn": [
+        {**MMBENCH, "index": 7, "answer": "B", **CHINESE},
+        {**MMBENCH, "index": 1_000_007, "answer": "C", "A": "灰色", "B": "红色", "C": "蓝色", "D": "绿色"},
     ],
     "mmstar": [{"index": 1, "category": "math", "l2_category": "geometry", "answer": "B",
                 "question": "Which?\nOptions: A: red, B: blue, C: green, D: grey"}],
@@ -61,6 +66,10 @@ DOCS: dict[str, list[Doc]] = {
     "infovqa": [{"question": "?", "answers": ["blue car", "the blue car"]}],
     "textvqa": [{"question_id": 1, "question": "?", "answers": ["blue"] * 2 + ["the blue car"] * 7 + ["5743."]}],
     "chartqa": [{"type": "human_test", "question": "?", "answer": answer} for answer in ("2000", "blue", "57%")],
+    "blink": [
+        {"subset": task, "question": "Which?", "prompt": f"Which?\n{LINES}", "choices": choices, "answer": answer}
+        for task, choices, answer in (("IQ_Test", list(COLORS.values()), "(B)"), ("Jigsaw", ["blue", "red"], "(A)"))
+    ],
     "mvbench": [
         {"subset": "action_count", "question": "Which?", "candidates": ["red", "blue", "green"], "answer": "blue"},
         {"subset": "state_change", "question": "Which?", "candidates": ["blue", "red"], "answer": "red"},
@@ -92,6 +101,8 @@ def responses(column: str) -> list[str | None]:
     """The responses that each row of a column gets."""
     if column.startswith("refcoco"):
         return BOXES
+    if column == "mmbench_cn":
+        return [*CHOICES, "蓝色", "图中的车是蓝色的。", "红色和蓝色都有。"]
     return WORDS if vlmevalkit.KIT[dataset(column)].kind in ("words", "ocrbench") else CHOICES
 
 
@@ -139,7 +150,7 @@ def whole_choice(rows: Rows, dataset: str, folder: str) -> float:
     place = "vlmeval.dataset.utils.multiple_choice"
     vanilla, circular, report = load(*(f"{place}:{n}" for n in ("mcq_vanilla_eval", "mcq_circular_eval", "report_acc")))
     data = table(rows)
-    evaluate = circular if dataset == "MMBench_DEV_EN" else vanilla
+    evaluate = circular if dataset.startswith("MMBench") else vanilla
     found = evaluate(None, data, data[["index", "answer"]], 1, f"{folder}/result.pkl", dataset)
     return 100 * float(report(found.drop(columns="split", errors="ignore"))["Overall"][0])
 

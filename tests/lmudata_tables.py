@@ -2,7 +2,8 @@
 
 Written after ms-vlmeval 0.0.20 and not after our reader: names of files and columns by its data set classes, what its
 prompts and scorers expect of them, RefCOCO by a row in its issue 1330, RealWorldQA's columns and MMMU's by readers of
-the files. pandas writes them, as VLMEvalKit does.
+the files, BLINK's tasks by the scores in its issue 649 (what stands in BLINK's `question` was not seen). pandas writes
+them, as VLMEvalKit does.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ FOLDERS = {"Video-MME": "datasets--lmms-lab--Video-MME", "MLVU_MCQ": "datasets--
 
 
 def hub_rows(world: Path, column: str) -> list[Row]:
+    """The rows of a column, one configuration after the other."""
     import pyarrow.parquet as pq
 
     table = TABLES[column]
-    rows: list[Row] = pq.read_table(world / table.dataset / table.path).to_pylist()
-    return rows
+    folder = world / table.dataset
+    paths = [folder / config / Path(table.path).name for config in table.configs.values()] or [folder / table.path]
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
 
 def base64_of(picture: Mapping[str, Any]) -> str:
@@ -129,6 +132,14 @@ def chartqa(rows: list[Row]) -> Iterator[Row]:
                "split": half}  # fmt: skip
 
 
+def blink(rows: list[Row]) -> Iterator[Row]:
+    for index, row in enumerate(rows):
+        pictures = [base64_of(row[f"image_{n}"]) for n in range(1, 5) if row[f"image_{n}"]]
+        yield {"index": index, "question": row["prompt"].partition("\n(A)")[0], **dict.fromkeys("ABCD"),
+               **lettered(row["choices"]), "answer": row["answer"].strip("()"), "category": row["sub_task"],
+               "image": pictures[0] if len(pictures) == 1 else str(pictures)}  # fmt: skip
+
+
 def mlvu(rows: list[Row]) -> Iterator[Row]:
     for index, row in enumerate(rows):
         yield {"task_type": row["task_type"], "prefix": "./MLVU/video/1_plotQA", "duration": row["duration"],
@@ -179,6 +190,7 @@ def refcoco(world: Path) -> list[Row]:
 ROWS: Mapping[str, tuple[str, Callable[[list[Row]], Iterator[Row]]]] = {
     "mmmu": ("MMMU_DEV_VAL", mmmu),
     "mmbench": ("MMBench_DEV_EN", mmbench),
+    "mmbench_cn": ("MMBench_DEV_CN", mmbench),
     "mmstar": ("MMStar", mmstar),
     "ocrbench": ("OCRBench", ocrbench),
     "ai2d": ("AI2D_TEST", ai2d),
@@ -187,6 +199,7 @@ ROWS: Mapping[str, tuple[str, Callable[[list[Row]], Iterator[Row]]]] = {
     "infovqa": ("InfoVQA_VAL", reading),
     "textvqa": ("TextVQA_VAL", reading),
     "chartqa": ("ChartQA_TEST", chartqa),
+    "blink": ("BLINK", blink),
     "videomme": ("Video-MME", videomme),
     "mlvu": ("MLVU_MCQ", mlvu),
 }

@@ -170,7 +170,7 @@ class TestPlan:
         code, out, _ = data(capsys, "plan", "--tasks", "table2", "--data-root", world, "--json")
         entries = {entry["dataset"]: entry for entry in json.loads(out)["datasets"]}
         assert code == 1 and len(entries) == len(json.loads(out)["datasets"])
-        assert sum(len(entry["tasks"]) for entry in entries.values()) == 24
+        assert sum(len(entry["tasks"]) for entry in entries.values()) == 25
         assert entries["lmms-lab-encoder/RefCOCO"]["tasks"] == ["refcoco_val", "refcoco_testA", "refcoco_testB"]
         assert [name for name, entry in entries.items() if entry["present"]] == [
             "lmms-lab-encoder/ChartQA", "zechen-nlp/star_bench", "lmms-eval/charades_sta", "lmms-lab-encoder/RefCOCO"]

@@ -90,6 +90,7 @@ def test_each_family_has_a_wording_of_its_own_and_no_other_is_left_over() -> Non
 STOCK = {
     "mmmu": ("mmmu.utils", "mmmu_doc_to_text", "mmmu/mmmu_val.yaml"),
     "mmbench": ("mmbench.en_utils", "mmbench_doc_to_text", "mmbench/_default_template_mmbench_en_yaml"),
+    "mmbench_cn": ("mmbench.cn_utils", "mmbench_doc_to_text", "mmbench/_default_template_mmbench_cn_yaml"),
     "mmstar": ("mmstar.utils", "mmstar_doc_to_text", "mmstar/_default_template_yaml"),
     "ocrbench": ("ocrbench.utils", "ocrbench_doc_to_text", "ocrbench/ocrbench.yaml"),
     "ai2d": ("ai2d.utils", "ai2d_doc_to_text", "ai2d/ai2d.yaml"),
@@ -98,6 +99,7 @@ STOCK = {
     "infovqa": ("infovqa.utils", "infovqa_doc_to_text", "infovqa/_default_template_infovqa_yaml"),
     "textvqa": ("textvqa.utils", "textvqa_doc_to_text", "textvqa/_default_template_textvqa_yaml"),
     "chartqa": ("chartqa.utils", "chartqa_doc_to_text", "chartqa/chartqa.yaml"),
+    "blink": ("blink.utils", "blink_doc_to_text", "blink/_default_template_yaml"),
     "mvbench": ("mvbench.utils", "mvbench_doc_to_text", "mvbench/mvbench_action_sequence.yaml"),
     "lvbench": ("lvbench.utils", "lvbench_doc_to_text", "lvbench/lvbench.yaml"),
     "mlvu": ("mlvu.utils", "mlvu_doc_to_text", "mlvu/mlvu_dev.yaml"),

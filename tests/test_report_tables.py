@@ -288,9 +288,9 @@ def test_rows_that_rest_on_other_questions_are_marked(change: Mapping[str, Any],
 def test_the_papers_tables_name_what_exists(name: str) -> None:
     table = load_definition(name)
     known = {column for column, *_ in COLUMNS.values()}
-    assert set(table.benchmarks_in_order()) - table.optional <= known
+    assert set(table.benchmarks_in_order()) <= known
     assert len(table.benchmarks("Overall")) == 25
-    assert set(table.columns) - table.optional <= known | set(table.averages)
+    assert set(table.columns) <= known | set(table.averages)
     keys = [row.key for row in table.rows if row.key]
     assert len(keys) == len(set(keys)), "two rows of one design could not be told apart"
 

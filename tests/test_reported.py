@@ -26,22 +26,14 @@ FACTS = next((path for path in PLACES if path.is_file()), None)
 """The collection that results/reported/huang2025.yaml was made from; it is no part of the repository."""
 VARIANTS = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i")
 FULL = ("overall", "families-4b", "families-8b")
-AVERAGES, OPTIONAL = load_averages()
-BLINK = {"blink": ("BLINK", "image", "accuracy", 25.0, 1901)} if "blink" not in COLUMNS else {}
-TASKS = {column: task for task, (column, *_) in {**COLUMNS, **BLINK}.items()}
+AVERAGES, OPTIONAL = load_averages().over, load_averages().optional
+TASKS = {column: task for task, (column, *_) in COLUMNS.items()}
 """column -> task"""
 
 
 @pytest.fixture(scope="module")
 def paper() -> Published:
     return load_published()
-
-
-@pytest.fixture(autouse=True)
-def blink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """BLINK is a column, whether or not this state has its task."""
-    for task, facts in BLINK.items():
-        monkeypatch.setitem(COLUMNS, task, facts)
 
 
 # ------------------------------------------------------------------------------------------------------ every number

@@ -270,7 +270,7 @@ UNKNOWN: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
     "a misspelt column": (lambda path: train(path, "A", "hope", {1: BAD}), {"columns": ["chrtqa"]},
                           "no average, benchmark or task 'chrtqa'; did you mean 'ChartQA'?"),
     "an unknown column": (lambda path: train(path, "A", "hope", {1: BAD}), {"columns": ["zzz"]},
-                          "'zzz'; choose from Image, Video, Grounding, Overall, ChartQA, DocVQA"),
+                          "'zzz'; choose from Image, Video, Grounding, Overall, MMBench avg, ChartQA, DocVQA"),
     "too few benchmarks": (lambda path: train(path, "A", "hope", {1: BAD}), {},
                            "No step has every benchmark of Overall, Image, Video and Grounding: average those that "
                            "every step has with --partial, or name columns out of ChartQA, DocVQA, MVBench, RefCOCO"),

@@ -27,6 +27,8 @@ TASKS = Registry().tasks
 COLUMNS = [name for name, spec in TASKS.items() if spec.stock is not None]
 IMAGE = Image.new("RGB", (200, 100))
 MC = {"question": "Which?", "answer": "B"}
+MMBENCH = {"index": 7, "hint": "nan", "source": "s", "split": "dev", "category": "c", "L2-category": "l", "A": "red",
+           "B": "blue", "C": "green", "D": "grey", **MC}
 DOCS: dict[str, dict[str, Any]] = {
     "mmmu": {
         "id": "validation_Art_1",
@@ -34,19 +36,8 @@ DOCS: dict[str, dict[str, Any]] = {
         "options": "['red', 'blue', 'green', 'grey']",
         **MC,
     },
-    "mmbench": {
-        "index": 7,
-        "hint": "nan",
-        "source": "s",
-        "split": "dev",
-        "category": "c",
-        "L2-category": "l",
-        "A": "red",
-        "B": "blue",
-        "C": "green",
-        "D": "grey",
-        **MC,
-    },
+    "mmbench": MMBENCH,
+    "mmbench_cn": {**MMBENCH, "A": "红色", "B": "蓝色", "C": "绿色", "D": "灰色"},
     "mmstar": {"index": 1, "category": "math", "l2_category": "geometry", **MC},
     "ocrbench": {"dataset": "svt", "question_type": "Regular Text Recognition", "question": "?", "answer": ["B"]},
     "ai2d": {"question": "Which?", "options": ["red", "blue", "green", "grey"], "answer": "1"},
@@ -55,6 +46,8 @@ DOCS: dict[str, dict[str, Any]] = {
     "infovqa": {"question": "?", "answers": ["B", "b"]},
     "textvqa": {"question_id": 1, "question": "?", "answers": ["B"] * 10},
     "chartqa": {"type": "human_test", "question": "?", "answer": "B"},
+    "blink": {"idx": "val_Jigsaw_1", "sub_task": "Jigsaw", "choices": ["the second image", "the third image", "none"],
+              "answer": "(B)", "question": "?", "prompt": "?"},
     "mvbench": {"question": "?", "candidates": ["red", "blue", "green"], "answer": "blue"},
     "videomme": {
         "videoID": "v",

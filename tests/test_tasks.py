@@ -68,6 +68,7 @@ def box(row: Mapping[str, Any], facts: MediaFacts) -> str:
 GOLD: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "mmmu": mmmu,
     "mmbench": lambda row: row[row["answer"]],
+    "mmbench_cn": lambda row: f"答案是{row['answer']}。",
     "mmstar": lambda row: f"The answer is {row['answer']}.",
     "ocrbench": lambda row: f"It says {row['answer'][0]}",
     "ai2d": lambda row: f"({letter(row['options'], row['options'][int(row['answer'])])})",
@@ -76,6 +77,7 @@ GOLD: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "infovqa": lambda row: row["answers"][0],
     "textvqa": lambda row: max(row["answers"], key=row["answers"].count),
     "chartqa": lambda row: row["answer"],
+    "blink": lambda row: f"{row['answer']} {row['choices']['ABCD'.index(row['answer'][1])]}",
     "mvbench": lambda row: f"{letter(row['candidates'], row['answer'])}. {row['answer']}",
     "star": lambda row: row["answer"],
     "videomme": lambda row: next(o for o in row["options"] if o.startswith(row["answer"])),
@@ -131,7 +133,7 @@ def test_the_right_answers_score_100_and_no_answers_0(task: str, plans: Callable
     assert nothing["n_unparsed"] == len(plan.samples)
 
 
-@pytest.mark.parametrize("task", ["mvbench", "star", "videomme", "refcoco_val", "mmmu"])
+@pytest.mark.parametrize("task", ["mvbench", "star", "videomme", "refcoco_val", "mmmu", "blink"])
 def test_media_decode(task: str, plans: Callable[[str], TaskPlan]) -> None:
     plan = plans(task)
     sample = plan.samples[-1]
@@ -175,7 +177,7 @@ def test_a_failed_video_keeps_its_place_in_its_group(plans: Callable[[str], Task
 @pytest.mark.parametrize(("task", "average"), [
     ("mvbench", "macro"), ("mlvu", "macro"), ("mmstar", "macro"), ("star", "macro"), ("mmbench", "circular"),
     ("mmmu", "mmmu"), ("ocrbench", "ocrbench"), ("videomme_subtitles", "micro"), ("refcocog_val", "micro"),
-    ("charades_sta", "micro"),
+    ("charades_sta", "micro"), ("blink", "macro"), ("mmbench_cn", "circular"),
 ])
 def test_each_column_has_its_authors_average(task: str, average: str) -> None:
     assert REGISTRY.tasks[task].average == average

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from world_samples import KNOBS, identity, media_hash, samples_of
 
 from mmrope_eval.demo.world import CATEGORIES, COLUMNS, Difficulty, Sample, build_world, contact_sheet, training_samples
+from mmrope_eval.demo.world.columns import DRAWN, EXTRA
 from mmrope_eval.demo.world.core import generator, side_of
 from mmrope_eval.demo.world.schemas import TABLES
 from mmrope_eval.demo.world.writer import distinct_rows, eval_samples
@@ -37,6 +38,10 @@ EXPECTED: dict[str, tuple[str, str | None, str, dict[str, str]]] = {
         "image_6": "image", "image_7": "image", "img_type": "string", "answer": "string",
         "topic_difficulty": "string", "question_type": "string", "subfield": "string"}),
     "mmbench": ("lmms-lab-encoder/MMBench", "en", "dev", {
+        "index": "int64", "question": "string", "hint": "string", "answer": "string", "A": "string", "B": "string",
+        "C": "string", "D": "string", "category": "string", "image": "image", "source": "string",
+        "L2-category": "string", "comment": "string", "split": "string"}),
+    "mmbench_cn": ("lmms-lab-encoder/MMBench", "cn", "dev", {
         "index": "int64", "question": "string", "hint": "string", "answer": "string", "A": "string", "B": "string",
         "C": "string", "D": "string", "category": "string", "image": "image", "source": "string",
         "L2-category": "string", "comment": "string", "split": "string"}),
@@ -65,6 +70,11 @@ EXPECTED: dict[str, tuple[str, str | None, str, dict[str, str]]] = {
         "set_name": "string", "ocr_tokens": "list<string>"}),
     "chartqa": ("lmms-lab-encoder/ChartQA", None, "test", {
         "type": "string", "question": "string", "answer": "string", "image": "image"}),
+    **{f"blink/{name}": ("BLINK-Benchmark/BLINK", name, "val", {
+        "idx": "string", "question": "string", "sub_task": "string", "image_1": "image", "image_2": "image",
+        "image_3": "image", "image_4": "image", "choices": "list<string>", "answer": "string", "prompt": "string",
+        "explanation": "string"})
+       for name in ("Counting", "Multi-view_Reasoning", "Jigsaw", "Forensic_Detection")},
     **{f"mvbench/{name}": ("OpenGVLab/MVBench", name, "train", {
         "video": "string", "question": "string", "candidates": "list<string>", "answer": "string"})
        for name in ("action_antonym", "object_shuffle", "egocentric_navigation")},
@@ -136,9 +146,9 @@ def tree_hashes(folder: Path) -> dict[str, str]:
 
 
 def test_every_column_has_its_expected_schema_here() -> None:
-    assert {name.partition("/")[0] for name in EXPECTED} == set(COLUMNS) == set(TABLES)
-    assert len(COLUMNS) == 24
-    assert [len(names) for names in CATEGORIES.values()] == [10, 6, 8]
+    assert {name.partition("/")[0] for name in EXPECTED} == {*COLUMNS, *EXTRA} == set(TABLES)
+    assert len(COLUMNS) == 25
+    assert [len(names) for names in CATEGORIES.values()] == [11, 6, 8]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -148,7 +158,7 @@ def test_the_columns_and_types_are_those_of_the_data_set(world: Path, name: str)
     dataset, config, split, fields = EXPECTED[name]
     rows = load_dataset(str(world / dataset), config)[split]
     assert {field: spelled(feature) for field, feature in rows.features.items()} == fields
-    assert len(rows) == (1 if name.startswith(("mvbench", "star")) else N)
+    assert len(rows) == (1 if name.startswith(("mvbench", "star", "blink")) else N)
 
 
 def test_pictures_are_real_png_and_jpeg_files(world: Path) -> None:
@@ -162,9 +172,9 @@ def test_pictures_are_real_png_and_jpeg_files(world: Path) -> None:
 
 def test_the_manifest_names_every_column(world: Path) -> None:
     about = json.loads((world / "world.json").read_text())
-    assert list(about["columns"]) == list(COLUMNS)
-    assert about["columns"]["mvbench"]["rows"] == 20
-    assert {entry["rows"] for name, entry in about["columns"].items() if name != "mvbench"} == {N}
+    assert list(about["columns"]) == [*COLUMNS, *EXTRA]
+    rows = {name: entry["rows"] for name, entry in about["columns"].items()}
+    assert rows == {**dict.fromkeys((*COLUMNS, *EXTRA), N), "mvbench": 20, "blink": 14}
 
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_other_bytes(world: Path, tmp_path: Path) -> None:
@@ -289,7 +299,7 @@ def perfect(column: str) -> list[tuple[Sample, dict[str, Any]]]:
     return [(sample, dict(sample.row)) for sample in samples]
 
 
-@pytest.mark.parametrize("column", [name for name in COLUMNS if name != "star"])
+@pytest.mark.parametrize("column", [name for name in DRAWN if name != "star"])
 def test_right_answers_earn_full_marks_from_lmms_eval_itself(column: str) -> None:
     """The stock tasks' own code reads these rows; MMBench's is left out where it would call a paid service."""
     from mmrope_eval.suite.registry import Registry
@@ -304,7 +314,7 @@ def test_right_answers_earn_full_marks_from_lmms_eval_itself(column: str) -> Non
         if sample.box is not None:
             row["image"] = {"width": 112, "height": 112}
             answer = f"[{answer}]"
-        items.append(SecondItem(row, answer, sample.kind if column == "mvbench" else None))
+        items.append(SecondItem(row, answer, sample.kind if column in ("mvbench", "blink") else None))
     theirs = second_number(SECONDS["stock"], Registry().tasks[column], items)
     assert theirs.samples == pytest.approx([1.0] * len(items))
 
@@ -318,8 +328,8 @@ def test_right_answers_earn_full_marks_from_every_task_file(world: Path) -> None
 
     registry = Registry()
     family = registry.family("qwen3-vl")
-    tasks = [spec for spec in registry.tasks.values() if spec.name in COLUMNS]
-    assert {spec.name for spec in tasks} == set(COLUMNS)
+    tasks = [spec for spec in registry.tasks.values() if spec.name in DRAWN]
+    assert {spec.name for spec in tasks} == set(DRAWN)
     for spec in tasks:
         docs = load_docs(spec, world, family)
         groups = eval_samples(spec.name, 0, KNOBS)

@@ -44,7 +44,7 @@ def test_every_answer_follows_from_the_facts(column: str, seed: int, serial: int
         assert set(TABLES[column].fields) - set(sample.row) <= {f"image_{i}" for i in range(1, 8)} | {"image"}
 
 
-CHOICES = ("mmmu", "mmbench", "mmstar", "ai2d", "mvbench", "star", "videomme", "lvbench", "mlvu")
+CHOICES = ("mmmu", "mmbench", "mmstar", "ai2d", "mvbench", "star", "videomme", "lvbench", "mlvu", "blink")
 
 
 @pytest.mark.parametrize("column", CHOICES)
@@ -63,6 +63,8 @@ def test_one_option_is_right_and_no_letter_is_favoured(column: str) -> None:
             assert letter_of(options, written) == sample.answer
         elif column == "ai2d":
             assert "ABCDEFGH"[int(written)] == sample.answer
+        elif column == "blink":
+            assert written == f"({sample.answer})"
         else:
             assert written == sample.answer
     assert all(letters.count(letter) > 0.08 * len(letters) for letter in ("AB" if column == "mmbench" else "ABC"))

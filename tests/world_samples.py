@@ -37,7 +37,7 @@ def options_of(sample: Sample) -> list[str]:
         return re.findall(r"^\([A-H]\) (.+)$", row["question"], re.MULTILINE)
     if sample.column == "mmstar":
         return re.findall(r"[A-D]: ([^,]+)", row["question"].partition("Options: ")[2])
-    return list(row.get("candidates") or row["options"])
+    return list(row.get("candidates") or row.get("options") or row["choices"])
 
 
 def media_hash(sample: Sample) -> str:
@@ -54,5 +54,5 @@ def media_hash(sample: Sample) -> str:
 
 def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """What tells a row from all others of its column."""
-    fields = ("question_id", "questionId", "video", "caption", "question", "expression", "image_id", "answer")
+    fields = ("idx", "question_id", "questionId", "video", "caption", "question", "expression", "image_id", "answer")
     return tuple(str(row.get(field)) for field in fields)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 NOTE = """\
 Tiny models (1.4 M parameters) trained for minutes on a synthetic world: what they say about the variants holds there.
-`mmrope-eval table overall RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows."""
+`mmrope-eval table overall RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows.
+BLINK is beyond them, below chance: no lesson showed them several pictures or asked in its words."""
 
 
 def main(args: argparse.Namespace) -> int:

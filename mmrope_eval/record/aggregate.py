@@ -94,6 +94,9 @@ def macro(items: Sequence[Item]) -> Summary:
     MLVU (arXiv:2406.04264): M-Avg, the mean of the seven multiple-choice tasks' accuracies, as the paper's rows add up
     and as its choice_bench.py prints it (the tasks' accuracies, added and divided by their number). VLMEvalKit's
     `M-Avg` weighs tasks by size instead (right answers / questions asked); group = task_type.
+    BLINK (arXiv:2404.12390): the mean of fourteen tasks' accuracies, as its authors' eval/evaluate.py computes it (the
+    19 validation numbers of its leaderboard are such means), and as lmms-eval's group does. VLMEvalKit's "Overall" is
+    right answers / questions asked; group = the task.
     STAR (arXiv:2405.09711): four question types, reported apart by its run_program.py, and their mean, as SeViLA
     (arXiv:2305.06988) and others report it; group = question type, the first word of question_id.
     The standard error treats groups as strata. Samples without a group (their rows could not be read, so they are

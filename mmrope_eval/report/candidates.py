@@ -148,6 +148,8 @@ def grouped(
         averages={f"{group} {average}": tuple(f"{group} {part}" for part in parts)
                   for group in used for average, parts in definition.averages.items()},
         optional=frozenset(f"{group} {one}" for group in used for one in definition.optional),
+        derived=frozenset(f"{group} {one}" for group in used for one in definition.derived),
+        if_known=frozenset(f"{group} {one}" for group in used for one in definition.if_known),
     )
     told = "; ".join(f"{group}: {', '.join(members[group])}" for group in used)
     return inside, found, [f"Groups by the checkpoints' names (--group changes them): {told}."]

@@ -22,8 +22,6 @@ Numbering = Literal["v2", "v3"]
 PAPER: Final = "arXiv 2510.23095"
 AVERAGES: Final = "averages"
 """The file of averages, which is no table."""
-OPTIONAL: Final = "optional"
-"""Its key for the benchmarks that an average leaves out where no row has them."""
 LAYOUTS: Final = ("across", "down")
 
 
@@ -62,19 +60,42 @@ class TableDefinition:
     """In a table of a sweep, the tokens of context that it is about."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Where columns are grouped by model: a group's name, and globs of checkpoints' names that belong to it."""
+    derived: frozenset[str] = frozenset()
+    """Those of `averages` that are part of no other, and never taken over fewer columns."""
+    if_known: frozenset[str] = frozenset()
+    """Columns that are left out without a word where nobody fills them."""
 
     def benchmarks_in_order(self) -> tuple[str, ...]:
         """All benchmarks behind the columns, each once."""
         return tuple(dict.fromkeys(one for column in self.columns for one in self.benchmarks(column)))
 
     def category(self, column: str) -> str:
-        """The category of a column: the average of benchmarks that it is part of, or that it is."""
-        plain = {name: parts for name, parts in self.averages.items() if not set(parts) & set(self.averages)}
-        return next((name for name, parts in plain.items() if column == name or column in parts), "")
+        """The category of a column: the average of benchmarks that it is part of, or that it is.
+
+        A derived mean, and a benchmark that is part of nothing else, stand with the first of its parts that has one.
+        """
+        plain = {name: parts for name, parts in self.averages.items()
+                 if name not in self.derived and not set(parts) & set(self.averages)}
+        means = [parts for name, parts in self.averages.items()
+                 if name in self.derived and (column == name or column in parts)]
+        return next((name for one in (column, *sum(means, ())) for name, parts in plain.items()
+                     if one == name or one in parts), "")
 
     def benchmarks(self, column: str) -> tuple[str, ...]:
         """The benchmarks behind a column: itself, or an average's, averages of averages resolved."""
         return benchmarks_behind(column, self.averages)
+
+
+@dataclass(frozen=True)
+class Averages:
+    """What the file of averages says, for all tables."""
+
+    over: Mapping[str, tuple[str, ...]]
+    """Average, derived ones among them -> the columns (or averages) that it is the plain mean of."""
+    optional: frozenset[str] = frozenset()
+    """Benchmarks that an average leaves out where no row has them."""
+    derived: frozenset[str] = frozenset()
+    """Averages that are part of no other, and never taken over fewer columns."""
 
 
 def make_up(column: str, averages: Mapping[str, Sequence[str] | None]) -> object | None:
@@ -140,13 +161,13 @@ def folder() -> Path:
     return home() / "configs" / "tables"
 
 
-def load_averages() -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
-    """The averages of all tables, each with the columns it is the plain mean of, and the optional benchmarks."""
+def load_averages() -> Averages:
+    """The averages of all tables. UserError when the file is bad."""
     path = folder() / f"{AVERAGES}.yaml"
     content = dict(read_yaml(path))
-    optional = content.pop(OPTIONAL, [])
-    found = {str(key): _names(part, f"{path}: {key}") for key, part in content.items()}
-    return found, frozenset(map(str, optional))
+    optional, derived = content.pop("optional", []), content.pop("derived", {})
+    over = {str(key): _names(part, f"{path}: {key}") for key, part in {**content, **derived}.items()}
+    return Averages(over, frozenset(map(str, optional)), frozenset(map(str, derived)))
 
 
 @functools.cache
@@ -185,9 +206,8 @@ def read_table(path: Path) -> TableDefinition:
     content = read_yaml(path)
     if "like" in content:
         content = {**read_yaml(folder() / f"{content['like']}.yaml"), **content}
-    shared, optional = load_averages()
-    averages = {**shared, **{str(key): _names(part, f"{path}: averages.{key}")
-                             for key, part in (content.get("averages") or {}).items()}}
+    shared = load_averages()
+    own = {str(key): _names(part, f"{path}: averages.{key}") for key, part in (content.get("averages") or {}).items()}
     layout, takes = content.get("layout", "across"), content.get("takes", "runs")
     for key, value, allowed in (("layout", layout, LAYOUTS), ("takes", takes, get_args(Takes))):
         if value not in allowed:
@@ -198,9 +218,13 @@ def read_table(path: Path) -> TableDefinition:
         if not found or len(set(found)) < len(found):
             raise UserError(f"{path}: {kind} must be a list of different names.")
     groups = {str(key): _names(part, f"{path}: groups.{key}") for key, part in (content.get("groups") or {}).items()}
+    if_known = _names(content["if_known"], f"{path}: if_known") if "if_known" in content else ()
+    for stray in set(if_known) - set(columns):
+        raise UserError(f"{path}: if_known names '{stray}', which is none of its columns.")
     return TableDefinition(
-        path.stem, str(content.get("title", path.stem)), source_of(content), rows, columns, averages,
-        cast("Literal['across', 'down']", layout), optional, cast("Takes", takes), content.get("context"), groups,
+        path.stem, str(content.get("title", path.stem)), source_of(content), rows, columns, {**shared.over, **own},
+        cast("Literal['across', 'down']", layout), shared.optional, cast("Takes", takes), content.get("context"), groups,
+        shared.derived - set(own), frozenset(if_known),
     )
 
 

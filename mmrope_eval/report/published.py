@@ -133,7 +133,7 @@ def read_table(name: str, content: Mapping[str, Any], sources: Mapping[str, str]
 def read_averages(content: Any, where: str) -> dict[str, tuple[str, ...] | None]:
     """`averages` of a table: lists of columns, or null."""
     if content is None:
-        return dict(load_averages()[0])
+        return dict(load_averages().over)
     if not isinstance(content, Mapping) or not all(part is None or isinstance(part, list) for part in content.values()):
         raise UserError(f"{where}: averages is a mapping of lists of columns, or of null where nobody knows them.")
     return {str(key): None if part is None else tuple(map(str, part)) for key, part in content.items()}

@@ -93,9 +93,9 @@ def cells_of(run: Run, cell: Cell, name: str, homes: Sequence[PublishedRow]) -> 
 def reported_cell(name: str, column: str, home: PublishedRow, own: Own) -> ReportedCell:
     """One published score beside the cell's own, over the same columns; optional ones that the cell lacks are left out
     of both."""
-    shared, optional = load_averages()
-    whole = {**shared, **{key: parts for key, parts in home.table.averages.items() if parts is not None}}
-    absent = optional - set(own.scores)
+    shared = load_averages()
+    whole = {**shared.over, **{key: parts for key, parts in home.table.averages.items() if parts is not None}}
+    absent = shared.optional - set(own.scores)
     averages = {key: tuple(part for part in parts if part not in absent) for key, parts in whole.items()}
     printed, _ = home.table.cells[home.row.label][column]
     if make_up(column, home.table.averages) is None:

@@ -98,7 +98,8 @@ def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: boo
 
 def definition_of(columns: Sequence[str], entries: Sequence[Entry]) -> TableDefinition:
     """What is shown: the columns asked for, by the paper's names, whatever their case, or by tasks' names."""
-    averages, optional = load_averages()
+    shared = load_averages()
+    averages = shared.over
     tasks = {str(entry.scores["task"]): str(entry.scores["column"]) for entry in entries}
     known = [*averages, *dict.fromkeys([*benchmarks(entries), *benchmarks_of(averages)])]
     by_word = {**{task.lower(): column for task, column in tasks.items()}, **{name.lower(): name for name in known}}
@@ -110,7 +111,7 @@ def definition_of(columns: Sequence[str], entries: Sequence[Entry]) -> TableDefi
             raise UserError(f"--columns: there is no average, benchmark or task '{column}'; {hint}")
         found.append(by_word[column.lower()])
     return TableDefinition("steps", "Scores over training steps", "", (), tuple(dict.fromkeys(found)), averages,
-                           optional=optional)
+                           optional=shared.optional, derived=shared.derived)
 
 
 def benchmarks(entries: Iterable[Entry]) -> list[str]:

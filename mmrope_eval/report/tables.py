@@ -168,7 +168,7 @@ def trimmed(table: Table) -> Table:
         raise UserError(f"There is nothing to show: the columns of table {table.definition.name} are "
                         f"{', '.join(table.columns)}, and these runs have {', '.join(there) or 'no scores'}{partial}.")
     hidden = tuple(name for names, shown in ((table.rows, rows), (table.columns, columns))
-                   for name in names if name not in shown)
+                   for name in names if name not in shown and name not in table.definition.if_known)
     kept = table.cells["row"].isin(rows) & table.cells["column"].isin(columns)
     return replace(table, rows=rows, columns=columns, cells=table.cells[kept], hidden=hidden)
 
@@ -196,7 +196,7 @@ def averages_of(
     definition: TableDefinition, picked: Mapping[str, Mapping[str, Any]], partial: bool
 ) -> dict[str, tuple[str, ...]]:
     """The averages as they are taken: all their columns but the optional ones that no row has, or with `partial` those
-    that every filled row has."""
+    that every filled row has. Derived means are taken whole."""
     filled = [set(found) for found in picked.values() if found]
     there = set().union(*filled)
     wanted = {one for name in definition.averages for one in definition.benchmarks(name)}
@@ -204,10 +204,10 @@ def averages_of(
     if partial:
         kept = set.intersection(*filled) if filled else set()
 
-    def present(name: str) -> bool:
-        return any(one in kept for one in definition.benchmarks(name))
+    def present(average: str, part: str) -> bool:
+        return average in definition.derived or any(one in kept for one in definition.benchmarks(part))
 
-    return {name: tuple(part for part in parts if present(part)) for name, parts in definition.averages.items()}
+    return {name: tuple(part for part in parts if present(name, part)) for name, parts in definition.averages.items()}
 
 
 def line(

@@ -17,9 +17,10 @@
 6. Exactly one option's text stands in the response, at the edges of words (`The car is clearly blue in colour.`).
 
 Whatever is negated (`not B`, `B is wrong`, `rule out B`), asked (`Is the answer A?`) or left open (`whether it is B`)
-is no statement and no mention. Two different letters under one rule, and a letter that is no option, leave the response
-*unparsed*: wrong, and counted as such. A lower-case letter and a capital `A` or `I` that a further word follows are
-articles and pronouns ("a man ...", "A man ..."); letters of plurals and formulas ("person(s)", "v(t)") name nothing.
+is no statement and no mention; nor is what something is compared with (`closer than the point labeled B`). Two
+different letters under one rule, and a letter that is no option, leave the response *unparsed*: wrong, and counted as
+such. A lower-case letter and a capital `A` or `I` that a further word follows are articles and pronouns ("a man ...",
+"A man ..."); letters of plurals and formulas ("person(s)", "v(t)") name nothing.
 """
 
 from __future__ import annotations
@@ -255,7 +256,10 @@ def _statements(text: str, options: Options) -> list[str]:
     label = _opening_label(text, options)
     found = [] if label is None else [label]
     for statement in chain(patterns.STATEMENT.finditer(text), patterns.LONG_STATEMENT.finditer(text)):
-        if patterns.NEGATED_STATEMENT.search(text[max(0, statement.start() - 40) : statement.start()]):
+        before = text[max(0, statement.start() - 60) : statement.start()]
+        if patterns.NEGATED_STATEMENT.search(before[-40:]):
+            continue
+        if patterns.NAMED.match(statement.group()) and patterns.COMPARED.search(before):
             continue
         at = statement.end()
         own = _letter_and_text(text, at, options)
@@ -322,9 +326,10 @@ def score_choice(response: str, target: Target) -> Score:
     """Multiple-choice accuracy: 1 when the extracted letter is the answer's, 0 otherwise, unparsed ones included.
 
     Definition: accuracy of the chosen option, as MMBench (arXiv:2307.06281), MMStar (arXiv:2403.20330), AI2D
-    (arXiv:1603.07396), MVBench (arXiv:2311.17005), STAR (arXiv:2405.09711), Video-MME (arXiv:2405.21075), LVBench
-    (arXiv:2406.08035) and MLVU (arXiv:2406.04264) define it. Their papers leave the reading of free text to a script
-    or a language model; here it is `extract`, the same for all. How samples become a number is in `aggregate`.
+    (arXiv:1603.07396), BLINK (arXiv:2404.12390), MVBench (arXiv:2311.17005), STAR (arXiv:2405.09711), Video-MME
+    (arXiv:2405.21075), LVBench (arXiv:2406.08035) and MLVU (arXiv:2406.04264) define it. Their papers leave the reading
+    of free text to a script or a language model; here it is `extract`, the same for all. How samples become a number
+    is in `aggregate`.
     Target: `answer`, a letter; `options`, see `read_options`. `group` is for the aggregation.
     """
     letter = extract(response, target_options(target))

@@ -202,6 +202,9 @@ NEGATED_STATEMENT: Final = re.compile(
     r"(?:(?:the|a|an|correct|right|best|most likely|likely|die|la|le|one|really|necessarily|正确的?)\s)*$",
     re.IGNORECASE,
 )
+NAMED: Final = re.compile(r"(?:labell?ed|marked|indicated|shown|denoted|depicted)\b", re.IGNORECASE)
+COMPARED: Final = re.compile(r"\b(?:than|(?:compared|relative) (?:to|with))\s(?:[\w'-]+\s){1,6}$", re.IGNORECASE)
+"""What stands before a thing that is named only to compare another with: "closer than the point labeled B"."""
 NEGATED_BEFORE: Final = re.compile(
     r"(?:\bnot|n't|n’t|\bneither|\bnor|\bexcept(?: for)?|\bunlike|\bexclud(?:e|es|ed|ing)|\beliminat(?:e"
     r"|es|ed|ing)|\brul(?:e|es|ed|ing) out|"

@@ -148,15 +148,31 @@ def build_parts(media: Mapping[str, Any], prompt: str, doc: Doc, files: MediaFol
     """What the model is given, in reading order. MissingMediumError for a medium that is not there.
 
     Media come first, then the text, as Qwen's own examples order them; with a `placeholder`, every picture comes where
-    the prompt first names it.
+    the prompt first names it. Of `images` those are shown that the row has, of `image` every one.
     """
     if "video" in media:
         file, start, end = locate_video(media, doc, files)
         return (VideoSource(on_disk(file), start, end), prompt)
     if "placeholder" in media:
         return interleaved(media["images"], media["placeholder"], prompt, doc, files)
-    fields = media.get("images", media.get("image", []))
+    if "images" in media:
+        return (*(_image(doc, name, files) for name in _filled(media["images"], doc)), prompt)
+    fields = media.get("image", [])
     return (*(_image(doc, name, files) for name in ([fields] if isinstance(fields, str) else fields)), prompt)
+
+
+def _filled(fields: Sequence[str], doc: Doc) -> Sequence[str]:
+    """The first of `fields`, as many as the row has pictures. MissingMediumError for none, and for a gap between them.
+
+    Only a field without a value is no picture: one whose picture is lost is among them, and fails when it is read.
+    """
+    there = [name for name in fields if doc.get(name) is not None]
+    lacking = next((name for name in fields if name not in there), None)
+    if not there:
+        raise MissingMediumError(f"the row has no image in any of the fields {', '.join(fields)}.")
+    if there != list(fields[: len(there)]):
+        raise MissingMediumError(f"the row has no image in field '{lacking}', but one in '{there[-1]}'.")
+    return there
 
 
 def locate_video(
@@ -297,6 +313,11 @@ def letter_at(index: Any) -> str:
     return LETTERS[int(text)]
 
 
+def chinese(text: Any) -> bool:
+    """Jinja test: whether a text has a Chinese character, by the range that VLMEvalKit looks for."""
+    return re.search("[\u4e00-\u9fff]", str(text)) is not None
+
+
 def subtitle_text(content: str) -> str:
     """The spoken lines of a SubRip file in order, without numbers, times and markup; a line repeated at once, once."""
     lines: list[str] = []
@@ -313,6 +334,7 @@ def subtitle_text(content: str) -> str:
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters |= {"parsed": parsed, "lettered": lettered, "options": read_options, "letter": letter_at}
+    environment.tests["chinese"] = chinese
     return environment
 
 

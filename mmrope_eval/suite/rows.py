@@ -6,10 +6,11 @@ listed failure, and the first row must not be able to end a run.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mmrope_eval.errors import UserError
 
@@ -36,10 +37,13 @@ def image_columns(dataset: Dataset) -> list[str]:
 def round_robin(parts: Mapping[str, Dataset], folders: Mapping[str, str]) -> Dataset:
     """The rows of several data sets in turns: the first row of each, then the second of each, and so on.
 
-    Adds `subset`, the part's name, and `folder`, its entry in `folders`. Only columns that all parts have are kept.
+    Adds `subset`, the part's name, and `folder`, its entry in `folders`. Only columns that all parts have are kept, and
+    all columns of pictures: a part without one has none in it (a table types a column without any value as no picture).
     """
     from datasets import concatenate_datasets
 
+    pictures = {name: part.features[name] for part in parts.values() for name in image_columns(part)}
+    parts = {name: _with_columns(part, pictures) for name, part in parts.items()}
     first = next(iter(parts.values()))
     columns = [name for name in first.column_names if all(name in part.column_names for part in parts.values())]
     labelled = [
@@ -51,6 +55,16 @@ def round_robin(parts: Mapping[str, Dataset], folders: Mapping[str, str]) -> Dat
     starts = list(itertools.accumulate((len(part) for part in labelled), initial=0))
     turns = sorted((i, start) for part, start in zip(labelled, starts, strict=False) for i in range(len(part)))
     return concatenate_datasets(labelled).select([start + i for i, start in turns])
+
+
+def _with_columns(part: Dataset, pictures: Mapping[str, Any]) -> Dataset:
+    """The data set with the columns `pictures`, name -> feature; those that it lacks are empty."""
+    for name, feature in pictures.items():
+        if name not in part.column_names:
+            part = part.add_column(name, [None] * len(part))
+        if part.features[name] != feature:
+            part = part.cast_column(name, feature)
+    return part
 
 
 def one_per_expression(dataset: Dataset) -> Dataset:
@@ -121,3 +135,24 @@ def unmerged(dataset: Dataset, name: str, *, merged: int, objects: int, expressi
             f"point --data-root at a copy that holds only the {objects} rows."
         )
     return dataset.select(right[0])
+
+
+BLINK_FIRST_ANSWERS: Final = "4fb892cf7d48028086ee5b7e9a04ce46f0ae71ed35888278e47b9b783841e25c"
+"""sha256 of the letters of Relative_Reflectance in BLINK's first release (its repository's eval/val_answers.json)."""
+
+
+def blink(dataset: Dataset) -> Dataset:
+    """BLINK's rows. UserError for a copy whose answers to Relative_Reflectance are those of the first release.
+
+    They belonged to other questions (github.com/zeyofu/BLINK_Benchmark, issue 13: nearly 90 % wrong) and were replaced
+    on 3 September 2025. Nothing else of such a copy is known to differ.
+    """
+    answers = zip(dataset["idx"], dataset["answer"], strict=True)
+    letters = "".join(str(answer).strip("()") for idx, answer in answers if "Relative_Reflectance" in str(idx))
+    if hashlib.sha256(letters.encode()).hexdigest() == BLINK_FIRST_ANSWERS:
+        raise UserError(
+            "BLINK: the answers to Relative_Reflectance are those of before 3 September 2025, nearly all of which its "
+            "authors found wrong and replaced; fetch them anew with: hf download BLINK-Benchmark/BLINK --repo-type "
+            "dataset --include 'Relative_Reflectance/val-*', or leave the column out with --tasks ...,-blink."
+        )
+    return encoded(dataset)

@@ -14,7 +14,7 @@ Boxes need the picture's size, (width, height) in pixels, from the first of: `me
 picture that the model saw, `used_size` in the same places; without it the default media policy's is computed and that
 is said on stderr.
 
-MVBench's sub-task is `subset` in `doc`, as a run adds it.
+MVBench's sub-task is `subset` in `doc`, as a run adds it; BLINK's is its row's `sub_task`.
 
 A response may carry what a server left in it: stop tokens, a byte order mark, zero-width characters, and thoughts. No
 scorer reads them (`reasoning.answer_part`); another harness' number (`--scorer`) is made from the response as it is.

@@ -57,7 +57,7 @@ class Fields:
         return next((" or ".join(f"'{name}'" for name in names) for names in missing), None)
 
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raise it whenever a scorer's result can change for the same response; it is recorded with every score."""
 
 # --------------------------------------------------------------------------------------------------------------

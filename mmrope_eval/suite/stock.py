@@ -97,6 +97,10 @@ def _agrees(_module: ModuleType, result: Any) -> float:
     return float(result["pred_answer"] == result["answer"])
 
 
+def _is_correct(_module: ModuleType, result: Any) -> float:
+    return float(result["is_correct"])
+
+
 def _anls(_module: ModuleType, doc: dict[str, Any], response: str) -> float:
     from lmms_eval.api.metrics import anls
 
@@ -129,7 +133,17 @@ def _plain(task: str, module: str, metric: str, function: str, note: str | None 
     return StockTask(task, module, metric, _process(function, metric), _mean, _itself, 100.0, note)
 
 
+def _mmbench(task: str, note: str) -> StockTask:
+    """By the reader without a judge model, whatever the task's own is."""
+    return StockTask(task, "mmbench.en_utils", "gpt_eval_score", _process("mmbench_process_results", "gpt_eval_score"),
+                     _total("mmbench_aggregate_dev_results_static"), _mmbench_one, 1.0, note)  # fmt: skip
+
+
 _MMBENCH_NOTE: Final = "the static variant: mmbench_en_dev itself asks an OpenAI model where it cannot read an answer"
+_MMBENCH_CN_NOTE: Final = (
+    "by the reader of mmbench_en_dev_static: mmbench_cn_dev itself asks an OpenAI model where it cannot read an answer"
+)
+_BLINK_NOTE: Final = "the mean of the tasks present, as lmms-eval's group of its fourteen tasks takes it"
 _MMMU_NOTE: Final = "unreadable multiple-choice answers are drawn at random (seed '42:' and the row's id)"
 _REFCOCO_NOTE: Final = "scored per expression; the stock task asks for all expressions of an object in one prompt"
 
@@ -137,9 +151,8 @@ _REFCOCO_NOTE: Final = "scored per expression; the stock task asks for all expre
 def _tasks() -> Iterator[StockTask]:
     yield StockTask("mmmu_val", "mmmu.utils", "mmmu_acc", _process("mmmu_process_results", "mmmu_acc"),
                     _total("mmmu_aggregate_results"), _alone("mmmu_aggregate_results", 100.0), 100.0, _MMMU_NOTE)
-    yield StockTask("mmbench_en_dev_static", "mmbench.en_utils", "gpt_eval_score",
-                    _process("mmbench_process_results", "gpt_eval_score"),
-                    _total("mmbench_aggregate_dev_results_static"), _mmbench_one, 1.0, _MMBENCH_NOTE)
+    yield _mmbench("mmbench_en_dev_static", _MMBENCH_NOTE)
+    yield _mmbench("mmbench_cn_dev", _MMBENCH_CN_NOTE)
     yield StockTask("mmstar", "mmstar.utils", "average", _process("mmstar_process_results", "average"),
                     _total("mmstar_aggregate_results"), _field_score, 100.0)
     yield StockTask("ocrbench", "ocrbench.utils", "ocrbench_accuracy",
@@ -151,6 +164,8 @@ def _tasks() -> Iterator[StockTask]:
         yield StockTask(f"{name}_val", f"{name}.utils", "anls", _anls, _mean, _itself, 100.0)
     yield _plain("textvqa_val", "textvqa.utils", "exact_match", "textvqa_process_results")
     yield _plain("chartqa", "chartqa.utils", "relaxed_overall", "chartqa_process_results")
+    yield StockTask("blink", "blink.utils", "blink_acc", _process("blink_process_results", "blink_acc"),
+                    _total("blink_aggregate_results"), _is_correct, 100.0, _BLINK_NOTE)
     yield _plain("lvbench", "lvbench.utils", "lvbench_score", "lvbench_process_results")
     yield StockTask("mvbench", "mvbench.utils", "mvbench_accuracy",
                     _process("mvbench_process_results", "mvbench_accuracy"),

@@ -124,6 +124,12 @@ def _vanilla(dataset: str, note: str | None = None) -> KitTask:
     return KitTask(dataset, "Overall", "choice", functions, _choice, note)
 
 
+def _circular(dataset: str) -> KitTask:
+    names = ("prefetch_answer", "prefetch_circular_group", "eval_circular_group", "report_acc")
+    note = "V1.0; a sample's value is that of one rotation"
+    return KitTask(dataset, "Overall", "circular", tuple(f"{_MCQ}:{name}" for name in names), _mmbench, note)
+
+
 def _written(dataset: str, method: str, fields: Fields, note: str | None = None) -> KitTask:
     return KitTask(dataset, "Overall", "words", _VQA, fields, note, {"method": method})
 
@@ -144,12 +150,12 @@ def _tasks() -> Iterator[KitTask]:
     yield KitTask("MMMU_DEV_VAL", "validation Overall", "mmmu",
                   (f"{_MCQ}:MMMU_preproc", f"{_MCQ}:eval_vanilla", f"{_MCQ}:report_acc"), _mmmu,
                   "makes an open question a choice of A, its answer, and B, 'Other Answers'")
-    yield KitTask("MMBench_DEV_EN", "Overall", "circular",
-                  (f"{_MCQ}:prefetch_answer", f"{_MCQ}:prefetch_circular_group", f"{_MCQ}:eval_circular_group",
-                   f"{_MCQ}:report_acc"), _mmbench, "V1.0; a sample's value is that of one rotation")
+    yield _circular("MMBench_DEV_EN")
+    yield _circular("MMBench_DEV_CN")
     yield _vanilla("MMStar", "the mean over questions, not over the six categories")
     yield _vanilla("AI2D_TEST")
     yield _vanilla("RealWorldQA")
+    yield _vanilla("BLINK", "the mean over questions, not over the fourteen tasks")
     yield KitTask("OCRBench", "Final Score", "ocrbench", ("vlmeval.dataset.image_vqa:OCRBench",), _ocr,
                   "a sum of right answers, here as a share of those asked")
     yield _written("TextVQA_VAL", "vqa_score", _accepted)

@@ -13,6 +13,7 @@ from typing import Final
 
 from mmrope_eval.data.features import Fields
 from mmrope_eval.demo.world.core import Sample
+from mmrope_eval.demo.world.glances import TASKS
 from mmrope_eval.demo.world.shows import MVBENCH, STAR
 
 
@@ -132,6 +133,16 @@ TEXTVQA_FIELDS: Final[Fields] = {
     "set_name": "string",
     "ocr_tokens": ["string"],
 }
+BLINK_FIELDS: Final[Fields] = {
+    "idx": "string",
+    "question": "string",
+    "sub_task": "string",
+    **{f"image_{i}": "image" for i in range(1, 5)},
+    "choices": ["string"],
+    "answer": "string",
+    "prompt": "string",
+    "explanation": "string",
+}
 MVBENCH_FIELDS: Final[Fields] = {"video": "string", "question": "string", "candidates": ["string"], "answer": "string"}
 STAR_FIELDS: Final[Fields] = {
     "question_id": "string",
@@ -192,6 +203,7 @@ def _refcoco(name: str, split: str) -> Table:
 TABLES: Final[dict[str, Table]] = {
     "mmmu": Table("lmms-lab-encoder/MMMU", "validation", MMMU_FIELDS),
     "mmbench": Table("lmms-lab-encoder/MMBench", "dev", MMBENCH_FIELDS, config="en", folder="en", jpeg=True),
+    "mmbench_cn": Table("lmms-lab-encoder/MMBench", "dev", MMBENCH_FIELDS, config="cn", folder="cn", jpeg=True),
     "mmstar": Table(
         "Lin-Chen/MMStar", "val", MMSTAR_FIELDS, config="val", folder=".", file="mmstar.parquet", jpeg=True
     ),
@@ -204,6 +216,7 @@ TABLES: Final[dict[str, Table]] = {
         "lmms-lab-encoder/DocVQA", "validation", INFOVQA_FIELDS, config="InfographicVQA", folder="InfographicVQA"
     ),
     "chartqa": Table("lmms-lab-encoder/ChartQA", "test", CHARTQA_FIELDS),
+    "blink": Table("BLINK-Benchmark/BLINK", "val", BLINK_FIELDS, jpeg=True, configs={task: task for task in TASKS}),
     "mvbench": Table("OpenGVLab/MVBench", "train", MVBENCH_FIELDS, folder="json", video="video"),
     "star": Table(
         "zechen-nlp/star_bench", "validation", STAR_FIELDS, video="video", video_folder="Charades_v1_480",

@@ -90,7 +90,9 @@ def _texts(sample: Sample) -> list[str]:
         return [" / ".join(row["answer"])]
     if "caption" in row:
         return [row["caption"]]
-    options: Any = row.get("candidates") or row.get("options") or [c["choice"] for c in row.get("choices", [])]
+    options: Any = row.get("candidates") or row.get("options") or [
+        choice if isinstance(choice, str) else choice["choice"] for choice in row.get("choices", [])
+    ]
     options = ast.literal_eval(options) if isinstance(options, str) else options
     options = options or [row[letter] for letter in "ABCD" if row.get(letter, "nan") != "nan"]
     if sample.column in ("videomme", "mlvu"):

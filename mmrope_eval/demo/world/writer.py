@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mmrope_eval.data.features import features
 from mmrope_eval.demo.world.clips import Clip
-from mmrope_eval.demo.world.columns import COLUMNS
+from mmrope_eval.demo.world.columns import COLUMNS, DRAWN
 from mmrope_eval.demo.world.core import WORLD_VERSION, Difficulty, Pixels, Sample, generator
 from mmrope_eval.demo.world.longform import subtitles
 from mmrope_eval.demo.world.schemas import TABLES, Table, video_path
@@ -22,8 +22,9 @@ from mmrope_eval.demo.world.shows import MVBENCH
 from mmrope_eval.errors import UserError
 
 MANIFEST: Final = "world.json"
-LAYOUT_VERSION: Final = 2
-"""Raised when files lie elsewhere than before, with the same content: STAR has its four configurations from 2 on."""
+LAYOUT_VERSION: Final = 3
+"""Raised when files lie elsewhere than before, or there are more, with the same content: STAR has its four
+configurations from 2 on, BLINK and MMBench's Chinese part are there from 3 on."""
 
 SUBTITLED: Final = 4
 """Of five VideoMME videos, how many have subtitles; in the real data set 744 of 900 have."""
@@ -41,14 +42,15 @@ def build_world(
 
     The layout is that of a mirror: `out/ORGANISATION/NAME/...`, which `--data-root out` reads. A row is what the data
     set counts: an object with all its expressions in RefCOCO, a question elsewhere. MVBench has `n` rows over its 20
-    sub-tasks and STAR over its four types, and at least one each. `world.json` says what was written. The same
-    arguments give the same bytes.
+    sub-tasks, BLINK over its 14 and STAR over its four types, and at least one each. With MMBench's English part comes
+    its Chinese one, which no suite asks for. `world.json` says what was written. The same arguments give the same
+    bytes.
     Raises UserError for an unknown column, for n < 1 and for a folder that holds something else.
     """
     names = tuple(columns or COLUMNS)
-    unknown = [name for name in names if name not in COLUMNS]
+    unknown = [name for name in names if name not in DRAWN]
     if unknown:
-        raise UserError(f"The miniature world has no column '{unknown[0]}'; it has: {', '.join(COLUMNS)}.")
+        raise UserError(f"The miniature world has no column '{unknown[0]}'; it has: {', '.join(DRAWN)}.")
     if n < 1:
         raise UserError(f"The miniature world needs at least one row a column, not {n}.")
     difficulty = difficulty or Difficulty()
@@ -57,14 +59,14 @@ def build_world(
     manifest = out / MANIFEST
     written: dict[str, Any] = json.loads(manifest.read_text())["columns"] if manifest.is_file() else {}
     for dataset in datasets:
-        columns_of = [name for name in COLUMNS if TABLES[name].dataset == dataset]
+        columns_of = [name for name in DRAWN if TABLES[name].dataset == dataset]
         for name in columns_of:
             rows = _write_column(out, name, n, seed, difficulty)
             table = TABLES[name]
             where = {"dataset": dataset, "config": table.config, "split": table.split}
             written[name] = {**where, "rows": rows, "seed": seed, "difficulty": asdict(difficulty)}
         write_card(out / dataset, [TABLES[name] for name in columns_of])
-    about = {"world": WORLD_VERSION, "columns": {name: written[name] for name in COLUMNS if name in written}}
+    about = {"world": WORLD_VERSION, "columns": {name: written[name] for name in DRAWN if name in written}}
     manifest.write_text(json.dumps(about, indent=2) + "\n")
     return out
 
@@ -90,7 +92,7 @@ def eval_samples(column: str, seed: int, difficulty: Difficulty) -> Iterator[lis
     """The evaluation samples of a column without end, grouped by picture or video."""
     serial = 0
     while True:
-        yield COLUMNS[column](generator(seed, "eval", column, serial), difficulty, "eval", serial)
+        yield DRAWN[column](generator(seed, "eval", column, serial), difficulty, "eval", serial)
         serial += 1
 
 
