@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from report_files import write_cell
-from test_reported import blink, change_variant, every_column
+from test_reported import change_variant, every_column
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
@@ -29,7 +29,6 @@ from mmrope_eval.report.sweep_table import sweep_table
 from mmrope_eval.report.tables import Options, Table, build
 from mmrope_eval.rope import Variant, load_variant
 
-__all__ = ["blink"]  # a fixture that every test has
 V2 = {"2": "overall", "3": "position", "4": "frequency", "5": "attention", "6": "ratio", "7": "stride"}
 V3 = {"2": "overall", "3": "families", "4": "position", "5": "frequency", "6": "yarn", "7": "attention", "8": "ratio",
       "9": "stride", "10": "families-4b", "11": "families-8b"}

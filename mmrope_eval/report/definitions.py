@@ -223,8 +223,8 @@ def read_table(path: Path) -> TableDefinition:
         raise UserError(f"{path}: if_known names '{stray}', which is none of its columns.")
     return TableDefinition(
         path.stem, str(content.get("title", path.stem)), source_of(content), rows, columns, {**shared.over, **own},
-        cast("Literal['across', 'down']", layout), shared.optional, cast("Takes", takes), content.get("context"), groups,
-        shared.derived - set(own), frozenset(if_known),
+        cast("Literal['across', 'down']", layout), shared.optional, cast("Takes", takes), content.get("context"),
+        groups, shared.derived - set(own), frozenset(if_known),
     )
 
 

@@ -155,12 +155,14 @@ def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -
 
 
 def trimmed(table: Table) -> Table:
-    """Without the rows and columns that nobody fills, which are named. UserError where nothing is left."""
-    if not table.options.trim:
-        return table
+    """Without the rows and columns that nobody fills, which are named. UserError where nothing is left.
+
+    Untrimmed it lacks the columns alone that are shown only where somebody fills them; they are never named.
+    """
+    trim, if_known = table.options.trim, table.definition.if_known
     known = table.cells[table.cells["score"].notna()]
-    rows, columns = (tuple(name for name in names if name in set(known[kind]))
-                     for kind, names in (("row", table.rows), ("column", table.columns)))
+    rows = tuple(name for name in table.rows if not trim or name in set(known["row"]))
+    columns = tuple(name for name in table.columns if not (trim or name in if_known) or name in set(known["column"]))
     if not rows:
         there = dict.fromkeys(name for found in table.picked.values() for name in found)
         averaged = not table.options.partial and set(table.columns) & set(table.averages)
@@ -168,7 +170,7 @@ def trimmed(table: Table) -> Table:
         raise UserError(f"There is nothing to show: the columns of table {table.definition.name} are "
                         f"{', '.join(table.columns)}, and these runs have {', '.join(there) or 'no scores'}{partial}.")
     hidden = tuple(name for names, shown in ((table.rows, rows), (table.columns, columns))
-                   for name in names if name not in shown and name not in table.definition.if_known)
+                   for name in names if name not in shown and name not in if_known)
     kept = table.cells["row"].isin(rows) & table.cells["column"].isin(columns)
     return replace(table, rows=rows, columns=columns, cells=table.cells[kept], hidden=hidden)
 

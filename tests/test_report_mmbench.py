@@ -29,12 +29,12 @@ def overall(folder: Path, **options: Any) -> Table:
     ({}, ["MMBench"]),
     ({"mmbench_cn": [1, 1]}, ["MMBench", "MMBench CN", "MMBench avg"]),
 ])
-@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("options", [{}, {"partial": True}, {"trim": False}])
 def test_mmbench_cn_and_the_mean_of_both_are_shown_where_they_are(
-    tmp_path: Path, tasks: dict[str, list[float]], shown: list[str], partial: bool
+    tmp_path: Path, tasks: dict[str, list[float]], shown: list[str], options: dict[str, bool]
 ) -> None:
     write_cell(tmp_path / "run", "mrope", {**every(), **tasks})
-    table = overall(tmp_path, partial=partial)
+    table = overall(tmp_path, **options)
     assert [column for column in table.columns if column.startswith("MMBench")] == shown
     assert scores(table)["mrope", "Image"] == pytest.approx(500 / 11, abs=1e-6), "CN is in no average"
     assert [table.definition.category(column) for column in shown] == ["Image"] * len(shown)
