@@ -30,6 +30,7 @@ def main(args: argparse.Namespace) -> int:
     """Evaluate, print the table: exit code 0, or 1 when samples failed."""
     if args.part is not None:
         return part(args)
+    from mmrope_eval.demo.world import COLUMNS
     from mmrope_eval.suite.run import run
 
     began = time.perf_counter()
@@ -43,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"{label} failed: {cause}")
     print(f"\n{NOTE}")
     answered = f"{result.asked} questions asked now" if result.asked else "all answers were kept from before"
-    print(f"{len(models)} checkpoints x 24 columns, {answered}, {time.perf_counter() - began:.0f} s")
+    print(f"{len(models)} checkpoints x {len(COLUMNS)} columns, {answered}, {time.perf_counter() - began:.0f} s")
     return 1 if result.failed or result.broken else 0
 
 
