@@ -186,7 +186,7 @@ def test_tables_match_records_of_either_form() -> None:
         same, other = name, f"{name} with modality_interval=3.0"
         cases = [(record, same), (variant.to_dict(), same), (flat, other), (changed.to_dict(), other)]
         for definition, words in cases:
-            cell: Any = SimpleNamespace(variant=name, manifest={"variant": {"definition": definition}})
+            cell: Any = SimpleNamespace(variant=name, definition=definition)
             assert describe(cell) == words
 
 

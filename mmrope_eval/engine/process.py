@@ -129,7 +129,8 @@ def leave(sentence: str, log: Path | None) -> None:
         faulthandler.dump_traceback(stream, all_threads=True)
     with suppress(Exception):
         shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
-        print(f"{shown}\nmmrope-eval: {sentence}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{shown}\nmmrope-eval: {sentence}\n")
+        sys.stderr.flush()
     os._exit(1)
 
 
