@@ -237,6 +237,15 @@ class TestStar:
         assert cli.main(["data", "plan", "--tasks", "star,charades_sta", "--data-root", str(tmp_path)]) == 1
         assert capsys.readouterr().out.count("hf download lmms-eval/charades_sta") == 1
 
+    def test_without_them_the_check_names_the_data_set_that_has_them(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data_layouts.star(tmp_path, None)
+        assert cli.main(["data", "check", "--tasks", "star", "--data-root", str(tmp_path)]) == 1
+        out = capsys.readouterr().out
+        assert f"$ hf download lmms-eval/charades_sta --repo-type dataset --local-dir {tmp_path}" in out
+        assert f"'6H78U.mp4' is not below {tmp_path}/zechen-nlp/star_bench or {tmp_path}/lmms-eval/charades_sta" in out
+
     def test_a_column_that_cannot_be_read_is_that_columns_failure(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

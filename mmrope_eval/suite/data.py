@@ -206,6 +206,8 @@ def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
     roots += [home / name for home in homes for name in shared if (home / name).is_dir()]
     if data_root is not None and (table := task_table(spec, data_root)) is not None:
         roots += [table.parent, data_root]
+    if spec.videos_from and data_root is not None:
+        roots.append(data_root / spec.videos_from)  # named in the sentence where it is not there
     if not roots:
         roots = [mirror_folder(spec, data_root) if data_root is not None else hub_home() / unpacked]
     return tuple(dict.fromkeys(root.resolve() for root in roots))

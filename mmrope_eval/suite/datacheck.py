@@ -23,7 +23,7 @@ from mmrope_eval.engine.types import ImageSource, Part, VideoSource
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.suite.data import Docs, find_data, load_docs, missing_columns
-from mmrope_eval.suite.dataplan import folder_bytes, group_commands, plan_entries, print_plan, print_prune, size_text
+from mmrope_eval.suite.dataplan import folder_bytes, plan_entries, print_plan, print_prune, size_text, task_commands
 from mmrope_eval.suite.picturecheck import PictureCheck
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.protocol import (
@@ -84,6 +84,7 @@ def main(args: argparse.Namespace) -> int:
     reports = []
     for spec in specs:
         report = check_task(spec, args.data_root, lambda s: load_docs(s, args.data_root, family), not args.no_decode)
+        report.fetch = [] if report.ok else task_commands(spec, args.data_root, registry.tasks.values())
         reports.append(report)
         if not args.json:
             say("\n".join(report_lines(report)), flush=True)
@@ -102,12 +103,11 @@ def main(args: argparse.Namespace) -> int:
 
 def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True) -> TaskReport:
     """Everything about one task's data; never an exception for what is wrong with them."""
-    fetch = group_commands([spec], root)
     try:
         found = find_data(spec, root)
     except (NotHereError, UserError) as error:
         cause = str(error) or f"there is no folder {spec.dataset} in {root or hub_home()}."
-        return TaskReport(spec.name, spec.dataset, False, problems=[cause], fetch=fetch)
+        return TaskReport(spec.name, spec.dataset, False, problems=[cause])
     size = folder_bytes(found.place.folder)
     report = TaskReport(spec.name, spec.dataset, True, size, expected=expected_counts(spec, root))
     try:
@@ -122,7 +122,6 @@ def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True
             videos = check_rows(spec, docs, report.problems, decode)
             report.videos = len(videos)
             report.problems += decode_ends(videos) if decode else []
-    report.fetch = [] if report.ok else fetch
     return report
 
 

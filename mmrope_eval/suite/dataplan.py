@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,13 +72,28 @@ def _lender_entry(lender: str, owners: Sequence[TaskSpec], users: Sequence[TaskS
     lacking = next((text for spec in users if (text := _lacks_videos(spec, root)) is not None), None)
     folder = root / lender
     licence = owners[0].licence if owners else None
-    commands = group_commands(owners, root) if owners else [
-        f"hf download {lender} --repo-type dataset --local-dir {shlex.quote(str(folder))}", unzip_command(folder)
-    ]  # fmt: skip
+    commands = lender_commands(lender, owners, root)
     return PlanEntry(
         lender, tuple(f"videos of {spec.name}" for spec in users), licence, str(folder), lacking is None, lacking,
         folder_bytes(folder) if folder.is_dir() else None, known_bytes(owners), tuple(commands),
     )  # fmt: skip
+
+
+def lender_commands(lender: str, owners: Sequence[TaskSpec], root: Path | None) -> list[str]:
+    """The commands that fetch a data set for its videos; `owners` are the tasks that it is the data set of."""
+    if owners:
+        return group_commands(owners, root)
+    command = f"hf download {lender} --repo-type dataset"
+    if root is None:
+        return [command]
+    return [f"{command} --local-dir {shlex.quote(str(root / lender))}", unzip_command(root / lender)]
+
+
+def task_commands(spec: TaskSpec, root: Path | None, tasks: Iterable[TaskSpec]) -> list[str]:
+    """The commands that fetch all that one task needs; `tasks` are those among which the owner of its videos is."""
+    lender = spec.videos_from
+    lent = lender_commands(lender, [one for one in tasks if one.dataset == lender], root) if lender else []
+    return [*group_commands([spec], root), *lent]
 
 
 def lacks(spec: TaskSpec, root: Path) -> str | None:
@@ -168,8 +183,9 @@ def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
     known = [entry.bytes_on_hub for entry in missing if entry.bytes_on_hub is not None]
     if missing:
         unknown = len(missing) - len(known)
-        more = f", and {unknown} of unknown size" if unknown else ""
-        say(f"# to fetch: {len(missing)} data sets, about {size_text(sum(known))}{more}")
+        sizes = [*([f"about {size_text(sum(known))}"] if known else []),
+                 *([f"{unknown} of unknown size"] if unknown else [])]  # fmt: skip
+        say(f"# to fetch: {len(missing)} data set{'s' if len(missing) > 1 else ''}, {', and '.join(sizes)}")
     say("# A zip archive is also read as it is; each of its videos is then copied into the cache when it is asked.")
     return 1 if missing else 0
 
