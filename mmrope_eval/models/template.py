@@ -139,6 +139,8 @@ def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
     content = [{"type": "image"}, {"type": "video"}, {"type": "text", "text": TEXT}]
     try:
         prompt = _rendered(text, [{"role": "user", "content": content}], special)
+    except BoundError as error:
+        return _Useless(str(error))
     except Exception as error:  # noqa: BLE001 - a template is a program, and may raise anything
         return _Useless(f"cannot be used ({sentence(error)})")
     for kind, pad in (("image", tokens.image), ("video", tokens.video)):

@@ -140,8 +140,9 @@ class Asking:
             raise RowError(f"{self.deaths.count} engines died on this row, the last one so: {error}. "
                            f"{len(self.left)} samples are not answered; the same command asks them.") from error
         if self.left:
-            say(f"{self.cell.label}: the engine died with {len(in_flight)} samples in flight: {error}. Another one "
-                "is started and asked for them, one at a time, after the others.", file=sys.stderr)  # fmt: skip
+            then = " and asked for them, one at a time, after the others" if in_flight else ""
+            say(f"{self.cell.label}: the engine died with {len(in_flight)} samples in flight: {error}. Another one is "
+                f"started{then}.", file=sys.stderr)  # fmt: skip
 
     def feed(self, samples: Iterable[Sample]) -> Iterator[Request]:
         """Requests, their media read as they are pulled."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from mmrope_eval.errors import full_trace, kind
 
 NAME = "errors.log"
+LOG = "log.txt"
+"""The run's own log, beside it (see `runlog`)."""
 KINDS = 100
 """Of a session; more kinds than this are one kind."""
 LONGEST = 20_000
@@ -44,7 +46,9 @@ class ErrorLog:
 
     def where(self) -> list[str]:
         """A line for people where this session has written something."""
-        return [f"  tracebacks in {self.path}"] if self._kinds else []
+        log = self.path.with_name(LOG)
+        more = f", what vLLM said in {log}" if log.is_file() else ""
+        return [f"  tracebacks in {self.path}{more}"] if self._kinds else []
 
 
 def shorten(path: Path, largest: int) -> None:

@@ -20,10 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from mmrope_eval.suite.errorlog import shorten
+from mmrope_eval.suite.errorlog import LOG, shorten
 from mmrope_eval.suite.manifest import versions
 
-NAME = "log.txt"
 LARGEST = 8 * 2**20
 """Bytes; of a larger log the first half is left out."""
 
@@ -31,7 +30,7 @@ LARGEST = 8 * 2**20
 @contextmanager
 def run_log(folder: Path, command: Sequence[str]) -> Iterator[Path | None]:
     """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written."""
-    path = folder / NAME
+    path = folder / LOG
     try:
         stream = path.open("a", encoding="utf-8", errors="replace")
     except OSError:
