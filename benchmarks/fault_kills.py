@@ -189,6 +189,8 @@ def left_over(session: int, found: Found) -> None:
     for pid, line in alive.items():
         found.wrong.append(f"left over: {line}")
         with_suppressed(os.kill, pid, signal.SIGKILL)
+    while alive and members(session):
+        time.sleep(0.1)
 
 
 def find(session: int, target: str) -> int | None:

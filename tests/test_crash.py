@@ -143,9 +143,9 @@ def test_three_kills_of_the_real_engine(crash: Any, checkpoint: Path, tmp_path: 
 
 def test_kills_of_a_run_and_of_its_engine_s_process(load: Any, tmp_path: Path) -> None:
     """`benchmarks/fault_kills.py`, which does the same with the real engine and with more kills."""
-    found = load("fault_kills").attack("stand-in", 3, 7, tmp_path)
+    found = load("fault_kills").attack("stand-in", 2, 7, tmp_path)
     assert found.right, found.table()
-    assert len(found.kills) == 3 and {target for target, _, _, _ in found.kills} == {"run", "core"}
+    assert len(found.kills) == 2 and {target for target, _, _, _ in found.kills} == {"run", "core"}
 
 
 def test_what_is_left_over_of_a_run_is_found_and_ended(load: Any) -> None:
