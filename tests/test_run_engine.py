@@ -199,3 +199,40 @@ def test_lmms_eval_drives_the_engine_to_the_same_answers(
     for task in TASKS:
         theirs = [sample["filtered_resps"][0] for sample in results["samples"][f"mmrope_{task}"]]
         assert theirs == [row["prediction"].strip() for row in rows(tmp_path / "out", task)] and any(theirs)
+
+
+def test_an_engine_that_dies_inside_the_process_is_replaced_there(
+    engine: SharedEngine, checkpoint: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test of the shared engine: a process holds one at a time."""
+    from mmrope_eval.engine.live import LiveEngine
+
+    running.run(configure(checkpoint, mirror, tmp_path / "whole"), engine)
+    engine.live.close()
+    engine.live = None
+    start, started = LiveEngine.start, []
+
+    def dies_early(*given: Any) -> LiveEngine:
+        live = start(*given)
+        started.append(live)
+        if len(started) == 1:
+            steps = iter(range(100))
+            step = live._engine.step
+
+            def until_the_sixth() -> Any:
+                if next(steps) > 4:
+                    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+                return step()
+
+            monkeypatch.setattr(live._engine, "step", until_the_sixth)
+        return live
+
+    monkeypatch.setattr(LiveEngine, "start", dies_early)
+    result = running.run(configure(checkpoint, mirror, tmp_path / "run"))
+    assert len(started) == 2 and not result.broken and result.failed == 0
+    for name in ("scores.json", *(f"samples/{path.name}" for path in (tmp_path / "whole" / "samples").iterdir())):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "vLLM stopped working: RuntimeError: CUDA error: an illegal memory access" in log
+    (session,) = json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]
+    assert session["deaths"] == 1
