@@ -25,7 +25,7 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Prepared
 from mmrope_eval.engine.run import EngineRun
 from mmrope_eval.engine.types import EngineDiedError, Failure, Generation, PositionFacts, Request, Response
-from mmrope_eval.engine.vllm_workers import WorkerProcesses, alive, ended, kill, last_words, with_descendants
+from mmrope_eval.engine.vllm_workers import WorkerProcesses, alive, ended, kill, last_words, lost, with_descendants
 from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import UserError
 
@@ -231,6 +231,20 @@ def test_exit_codes_in_words(code: int, words: str) -> None:
     assert ended(code) == words
 
 
+@pytest.mark.parametrize(("said", "words"), [
+    ("Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': -9}",
+     "its process was killed (signal 9, as the system does when memory runs out)"),
+    ("Engine core initialization failed. Failed core proc(s): {'EngineCore_DP0': -15}",
+     "its process was ended by signal 15 (SIGTERM)"),
+    ("Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}",
+     "its processes ended without a word"),
+    ("Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+     "its processes ended without a word"),
+])  # fmt: skip
+def test_what_became_of_an_engine_that_said_nothing(said: str, words: str) -> None:
+    assert lost(RuntimeError(said)) == words
+
+
 PREFIX = "(EngineCore pid=9384) ERROR 11-27 04:47:49 [core.py:1512] "
 
 
@@ -250,8 +264,7 @@ PREFIX = "(EngineCore pid=9384) ERROR 11-27 04:47:49 [core.py:1512] "
     (f"(Worker pid=7) ERROR 11-27 04:47:49 [multiproc_executor.py:9] AssertionError: head size 16\n"
      f"{PREFIX}Exception: WorkerProc initialization failed due to an exception. See stack trace for root cause.\n",
      "AssertionError: head size 16"),
-    (f"{PREFIX}Exception: WorkerProc initialization failed. See stack trace for root cause.\n",
-     "Exception: WorkerProc initialization failed. See stack trace for root cause."),
+    (f"{PREFIX}Exception: WorkerProc initialization failed. See stack trace for root cause.\n", ""),
     (f"{PREFIX}KeyError\n", "KeyError"),
 ])  # fmt: skip
 def test_the_last_words_of_an_engine(tmp_path: Path, said: str, words: str) -> None:

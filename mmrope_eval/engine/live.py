@@ -21,7 +21,7 @@ from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.run import EngineRun
 from mmrope_eval.engine.settings import compute_threads, engine_settings, in_workers
 from mmrope_eval.engine.types import EngineDiedError, EngineStartError, Failure, Request, Response
-from mmrope_eval.engine.vllm_workers import StartingProcesses, WorkerProcesses, last_words
+from mmrope_eval.engine.vllm_workers import StartingProcesses, WorkerProcesses, last_words, lost
 from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, switch_problem
@@ -92,7 +92,7 @@ class LiveEngine:
                 if "TORCHDYNAMO_DISABLE" in variables:
                     resources.enter_context(process.no_dynamo())
             watch, engine = _start_watched(arguments, variables, checkpoint, options, resources)
-            resources.enter_context(process.words_of_engine(options.log, asked))
+            resources.enter_context(process.words_of_engine(options.log))
             resources.callback(vllm_compat.stop_engine, engine)
             live = cls(engine, checkpoint, variant, options, policy, watch)
             live._resources = resources.pop_all()
@@ -209,12 +209,11 @@ def _start_watched(
     except EngineDiedError as error:  # it took too long, and would again
         raise EngineStartError(str(error)) from error
     except RuntimeError as error:  # of an engine in workers, vLLM says only that it did not start
-        if starting is not None and (killed := starting.killed()) is not None:
-            raise EngineDiedError(killed, ()) from error
-        words = last_words(options.log, said) if starting is not None else ""
-        if not words:
+        if starting is None or options.log is None:
             raise
-        raise EngineStartError(words) from error
+        if words := last_words(options.log, said):
+            raise EngineStartError(words) from error
+        raise EngineDiedError(f"{lost(error)} while it was started", ()) from error
     if starting is not None:
         watch.workers = WorkerProcesses(engine, options.log, said)
         resources.callback(watch.workers.kill)

@@ -54,7 +54,11 @@ def words_of_start(log: Path | None, asked: str | None) -> Iterator[None]:
     with environment(values), warnings.catch_warnings(), output_to(log):
         if asked is None:
             warnings.simplefilter("ignore", FutureWarning)
-        yield
+        try:
+            yield
+        finally:
+            for handler in logger.handlers if asked is None else ():  # made meanwhile, if it was the first start
+                handler.setLevel(logging.ERROR)
 
 
 @contextmanager
@@ -85,15 +89,12 @@ def _flush() -> None:
 
 
 @contextmanager
-def words_of_engine(log: Path | None, asked: str | None) -> Iterator[None]:
-    """While an engine runs: vLLM's words in this process go to `log`, and to the screen only its errors."""
+def words_of_engine(log: Path | None) -> Iterator[None]:
+    """While an engine runs: vLLM's words in this process go to `log` as well; the screen has its errors."""
     if log is None:
         yield
         return
     logger = logging.getLogger("vllm")
-    if asked is None:
-        for handler in logger.handlers:
-            handler.setLevel(logging.ERROR)
     try:
         writer = logging.FileHandler(log, encoding="utf-8", errors="replace")
     except OSError:  # a log is not worth a run

@@ -13,7 +13,6 @@ import re
 import signal
 import time
 from collections.abc import Collection, Iterable, Mapping
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +64,10 @@ class StartingProcesses:
 
     def __init__(self) -> None:
         self._before = {process.pid for process in multiprocessing.active_children()}
-        self._seen: dict[int | None, BaseProcess] = {}
 
     def gone(self) -> str | None:
-        """Not said here; but what there is now is remembered."""
-        self._seen |= {one.pid: one for one in multiprocessing.active_children() if one.pid not in self._before}
+        """Never known here."""
         return None
-
-    def killed(self) -> str | None:
-        """How one of them was ended from outside, as the end of a sentence; None where none was."""
-        codes = [code for one in self._seen.values() if (code := one.exitcode) is not None and code < 0]
-        return f"its process {ended(codes[0])} while it was started" if codes else None
 
     def kill(self) -> None:
         """SIGKILL for every child that there was not before."""
@@ -98,8 +90,16 @@ def ended(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
+def lost(error: BaseException) -> str:
+    """What became of processes that ended without a word of why, by what vLLM says of them (`{'EngineCore': -9}`)."""
+    code = re.search(r"'EngineCore\w*': (-\d+)", str(error))
+    return f"its process {ended(int(code[1]))}" if code else "its processes ended without a word"
+
+
 def last_words(log: Path | None, start: int = 0) -> str:
     """The error that an engine's processes ended with, out of what they wrote; nothing where they wrote none.
+
+    Errors that only point to another one are none.
 
     vLLM's name for a worker that was killed goes before the errors that followed from it.
     """
@@ -117,7 +117,7 @@ def last_words(log: Path | None, start: int = 0) -> str:
         if found := re.search(r"Worker proc (\S+) died unexpectedly \(exit code: (-?\d+|None)\)", line):
             return f"its worker {found[1]} {'was lost' if found[2] == 'None' else ended(int(found[2]))}"
     errors = [line for line in lines if re.match(r"([A-Za-z_][\w.]*\.)?\w*(Error|Exception|Interrupt)(:|$)", line)]
-    said = [line for line in errors if "root cause" not in line] or errors  # these point to one of those
+    said = [line for line in errors if "root cause" not in line]
     return plain(said[-1]) if said else ""
 
 
