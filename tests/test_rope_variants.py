@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mmrope_eval.rope import (
     LayoutError,
@@ -36,8 +37,11 @@ PUBLISHED = [
     "mmrope",
     "grape",
 ]
+UPSTREAM = ["circlerope-upstream", "ilrope-upstream", "omnirope-upstream"]
+"""Where the published package differs from the paper."""
 TABLE_3 = ["+3d", "+3d+spatial-reset", "+diagonal", "+modality-interval", "+text-spatial-reset", "+spatial-base"]
 TABLE_4 = ["videorope-like", "ilrope-like", "multi-head", "interleave"]
+OTHERS = ["rope-tie", "interleave-0-32-32", "interleave-12-26-26", "dynamic-stride", "qwen2.5-vl", "qwen3-vl"]
 
 
 def row(variant: Variant, pairs: int = 64, head: int = 0) -> str:
@@ -46,7 +50,7 @@ def row(variant: Variant, pairs: int = 64, head: int = 0) -> str:
 
 
 def test_the_catalogue_is_complete() -> None:
-    assert set(variant_names()) == {*PUBLISHED, *TABLE_3, *TABLE_4, "qwen2.5-vl", "qwen3-vl"}
+    assert set(variant_names()) == {*PUBLISHED, *UPSTREAM, *TABLE_3, *TABLE_4, *OTHERS}
 
 
 @pytest.mark.parametrize("name", variant_names())
@@ -61,10 +65,10 @@ def test_a_variant_is_a_few_lines_that_survive_a_round_trip(name: str) -> None:
 @pytest.mark.parametrize(
     ("alias", "of"),
     [
-        ("qwen2.5-vl", "mrope"),
         ("+3d", "qwen3-vl"),
         ("+3d+spatial-reset", "mrope-i"),
         ("interleave", "mrope-i"),
+        ("dynamic-stride", "mrope-i"),
         ("multi-head", "mhrope"),
     ],
 )
@@ -83,7 +87,11 @@ def test_rows_that_are_another_variant_by_definition(alias: str, of: str) -> Non
         ("hope", {}, "-hw" + "hw" * 22 + "h" + "-" * 16),
         ("mmrope", {}, "tthwhwhw" * 8),
         ("grape", {}, "thw" * 21 + "t"),
-        ("ilrope-like", {}, "t" * 16 + "hw" * 24),
+        ("ilrope-like", {}, "hw" * 24 + "t" * 16),
+        ("ilrope", {"pattern": "thw*16 t*16"}, "thw" * 16 + "t" * 16),
+        ("rope-tie", {}, "hw" * 32),
+        ("interleave-0-32-32", {}, "hw" * 32),
+        ("interleave-12-26-26", {}, "thw" * 12 + "hw" * 14),
         ("grape", {"pattern": "w*10 - t*33 hw*10"}, "w" * 10 + "-" + "t" * 33 + "hw" * 10),
     ],
 )
@@ -100,11 +108,12 @@ def test_mhrope_gives_whole_heads_and_leaves_the_rest_unrotated() -> None:
 
 
 @pytest.mark.parametrize("pairs", [16, 32, 64, 128])
-@pytest.mark.parametrize("name", ["mrope", "mrope-i", "videorope", "ilrope-like"])
+@pytest.mark.parametrize("name", ["mrope", "mrope-i", "videorope", "ilrope-like", "interleave-12-26-26"])
 def test_a_files_own_section_is_a_ratio(name: str, pairs: int) -> None:
     counts = {c: row(load_variant(name), pairs).count(c) for c in "thw"}
     full = {c: row(load_variant(name), 64).count(c) for c in "thw"}
-    slack = 1 if name == "videorope" else 0  # the published slip of one pair does not scale
+    # The published slip of one pair does not scale, and half a pair there is not.
+    slack = 1 if name in ("videorope", "interleave-12-26-26") else 0
     assert all(abs(counts[c] - full[c] * pairs / 64) <= slack for c in "thw")
 
 
@@ -129,7 +138,7 @@ LAYOUT = [Text(4), Vision(2, 3, 2), Text(3)]
         ("mmrope", {"position_scale": [4, 8, 8]}, [4, 4, 8], [4, 20, 20], [4, 12, 12], 21),
         ("videorope", {}, [4, 4, 6], [3, 5, 7], [4, 5, 7], 7),
         ("hope", {"temporal_stride": 0.5}, [4, 4, 4.5], [3, 5, 5.5], [4, 5, 5.5], 5.5),
-        ("+modality-interval", {"modality_interval": 2}, [6, 6, 7], [0, 2, 2], [0, 1, 1], 11),
+        ("mrope-i", {"modality_interval": 2}, [6, 6, 7], [0, 2, 2], [0, 1, 1], 11),
     ],
 )
 def test_position_design(
@@ -158,14 +167,35 @@ def test_text_spatial_reset_moves_only_text_to_zero() -> None:
     [("mrope", 2.5, [0, 2, 5, 7]), ("videorope", 2.5, [0, 5, 10, 15]), ("mmrope", 0.25, [0, 0.25, 0.5, 0.75])],
 )
 def test_step_and_stride_multiply_and_integer_variants_truncate(name: str, step: float, expected: list[float]) -> None:
-    positions, _ = load_variant(name).positions([Text(1), Vision(4, 1, 1, step)])
+    positions, _ = load_variant(name, time="seconds").positions([Text(1), Vision(4, 1, 1, step)])
+    assert (positions[0, 1:] - 1).tolist() == expected
+
+
+@pytest.mark.parametrize("name", [name for name in variant_names() if load_variant(name).time == "index"])
+@pytest.mark.parametrize("step", [0.25, 2.5, 40.0])
+def test_no_second_enters_where_frames_are_counted(name: str, step: float) -> None:
+    """The paper's footnote 2: absolute time is off."""
+    variant = load_variant(name)
+    timed, delta = variant.positions([Text(1), Vision(4, 2, 3, step), Text(2)])
+    still, same = variant.positions([Text(1), Vision(4, 2, 3), Text(2)])
+    assert np.array_equal(timed, still) and delta == same
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "expected"),
+    [("mrope-i", 1, [0, 1, 2, 3]), ("mrope-i", 0.5, [0, 0, 1, 1]), ("videorope", 0.5, [0, 0.5, 1, 1.5]),
+     ("mrope", 2, [0, 2, 4, 6])],
+)  # fmt: skip
+def test_the_stride_is_per_index(name: str, stride: float, expected: list[float]) -> None:
+    positions, _ = load_variant(name, temporal_stride=stride).positions([Text(1), Vision(4, 1, 1, 1.7)])
     assert (positions[0, 1:] - 1).tolist() == expected
 
 
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
-        *[("circlerope", {"radius": r, "dff_rate": d}) for r in (10, "auto", "auto-2") for d in (False, 0.3, True)],
+        *[("circlerope-upstream", {"radius": r, "dff_rate": d}) for r in (10, "auto", "auto-2")
+          for d in (False, 0.3, True)],
         ("videorope", {}),
         ("hope", {}),
         ("+diagonal", {"layout": "diagonal"}),
@@ -173,7 +203,7 @@ def test_step_and_stride_multiply_and_integer_variants_truncate(name: str, step:
 )
 def test_a_video_is_its_frames_moved_along_the_text_line(name: str, overrides: dict[str, Any]) -> None:
     """What we define where the published code crashes: frame 0 equals the picture; frame i is frame 0 moved on."""
-    variant = load_variant(name, **overrides, temporal_stride=1.5)
+    variant = load_variant(name, **overrides, temporal_stride=1.5, time="seconds")
     picture, _ = variant.positions([Text(3), Vision(1, 4, 6)])
     video, _ = variant.positions([Text(3), Vision(5, 4, 6, step=2.0)])
     frames = video[:, 3:].reshape(3, 5, 24)
@@ -235,6 +265,28 @@ def test_context_scaling_equals_transformers(kind: str, extra: dict[str, Any]) -
     ours = load_variant("vanilla", scaling={"type": kind, "factor": 4.0}).table(128, 8, 1e6)
     np.testing.assert_allclose(ours.inv_freq[0], inv_freq.numpy(), rtol=3e-7)
     assert ours.attention_factor == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("factor", [2.0, 4.0, 8.0])
+@pytest.mark.parametrize("original", [4096, 32768])
+def test_yarn_in_vllm_s_dialect_equals_vllm_s_own_class(factor: float, original: int) -> None:
+    """vLLM's MRotaryEmbedding takes four times the original context; its class for text takes it as it is."""
+    from vllm.config import VllmConfig, set_current_vllm_config
+    from vllm.model_executor.layers.rotary_embedding.mrope import MRotaryEmbedding
+    from vllm.model_executor.layers.rotary_embedding.yarn_scaling_rope import YaRNScalingRotaryEmbedding
+
+    with set_current_vllm_config(VllmConfig()):
+        theirs = MRotaryEmbedding(128, 128, original, 1e6, True, torch.float32, [24, 20, 20], True,
+                                  scaling_factor=factor)  # fmt: skip
+        text = YaRNScalingRotaryEmbedding(128, 128, original, 1e6, True, factor, torch.float32)
+    scaling = {"type": "yarn", "factor": factor, "original_max_position": original}
+    ours = load_variant("mrope-i", scaling={**scaling, "dialect": "vllm"}).table(128, 8, 1e6)
+    plain = load_variant("mrope-i", scaling=scaling).table(128, 8, 1e6)
+    np.testing.assert_allclose(ours.inv_freq[0], theirs._compute_inv_freq(factor), rtol=3e-7, atol=0)
+    np.testing.assert_allclose(plain.inv_freq[0], text._compute_inv_freq(factor), rtol=3e-7, atol=0)
+    assert ours.attention_factor == plain.attention_factor == pytest.approx(theirs.mscale)
+    assert np.abs(ours.inv_freq / plain.inv_freq - 1).max() > 0.3, "another model: not a matter of rounding"
+
 
 
 BAD: list[tuple[Any, dict[str, Any], str]] = [

@@ -186,9 +186,12 @@ class InterleavedAllocation(SectionAllocation):
         """``thwthw...``, then t."""
         t, h, w = fit(self.mrope_section, pairs, "mrope_section", scale=not self.exact)
         if max(3 * h - 2, 3 * w - 1) >= pairs:
+            # The published code cuts such counts without a word. Of equal h and w there is a usual way to go on.
+            first = f"thw*{t} " if t else ""
+            example = f" (pattern: {first}hw*{h - t} goes on without t)" if h == w > t else ""
             raise VariantError(
                 f"mrope_section [{t}, {h}, {w}] cannot be interleaved over {pairs} pairs: h and w take every third "
-                f"pair, at most {(pairs + 1) // 3} and {pairs // 3}; spell others out with allocation: pattern"
+                f"pair, at most {(pairs + 1) // 3} and {pairs // 3}; spell it out with allocation: pattern{example}"
             )
         row = np.zeros(pairs, np.int8)
         row[1 : 3 * h : 3], row[2 : 3 * w : 3] = 1, 2

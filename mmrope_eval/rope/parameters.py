@@ -76,6 +76,12 @@ def _not_negative(value: float) -> float:
     return value
 
 
+def _share(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"must lie between 0 and 1, not {value}")
+    return value
+
+
 _LARGEST = 2**63
 # An integer stays an integer: the fingerprint of a variant tells 16 from 16.0.
 FiniteNumber = (
@@ -85,6 +91,7 @@ FiniteNumber = (
 Number = Annotated[FiniteNumber, takes("a finite number")]
 Positive = Annotated[Number, AfterValidator(_positive)]
 NotNegative = Annotated[Number, AfterValidator(_not_negative)]
+Share = Annotated[Number, AfterValidator(_share)]
 PositiveInt = Annotated[StrictInt, Field(gt=-_LARGEST, lt=_LARGEST), takes("a whole number"), AfterValidator(_positive)]
 Switch = Annotated[StrictBool, takes("true or false")]
 Words = Annotated[StrictStr, takes("text")]

@@ -13,17 +13,20 @@ from there:
 
 True videos (t > 1), where the published implementation crashes or was never run as one block:
 
-- ``diagonal``: frame `i` moves all three axes by `i * step * temporal_stride`, so a video is a stack of images along
-  the text line, and text after it starts one position after the last frame's temporal coordinate.
-- ``circle``: every frame is the ring that its picture alone would give, moved along the text line by
-  `i * step * temporal_stride`. The ring is built from rows and columns only: a radius of ``auto`` does not grow with
-  the number of frames, and blending with the flat grid (`dff_rate`) works frame by frame. Thus frame 0 of a video
-  equals the same picture as an image, and adding frames never moves earlier ones.
+- ``diagonal``: frame `i` moves all three axes by its time, so a video is a stack of images along the text line, and
+  text after it starts one position after the last frame's temporal coordinate.
+- ``circle``: every frame is the ring that its picture alone would give, moved along the text line by its time; with a
+  `temporal_stride` of 0 all frames share one ring. The ring is built from rows and columns only: a radius of ``auto``
+  does not grow with the number of frames, and blending with the flat grid (`dff_rate`) works frame by frame. Thus
+  frame 0 of a video equals the same picture as an image, and adding frames never moves earlier ones.
 
-Time: `Vision.step` and `temporal_stride` multiply. `step` carries what the data says (seconds per grid cell times
-tokens per second, as Qwen2.5-VL trains with), `temporal_stride` is the variant's own scale. Variants with
-`integer_time` truncate the product, as Qwen2.5-VL and the published MRoPE, MRoPE-I and MHRoPE do; the others keep
-fractions.
+Time: under `time: index` frames are `temporal_stride` apart, whatever the clock says, as in the paper. Under
+`time: seconds` that is multiplied by `Vision.step`, which carries what the data says (seconds per grid cell times
+tokens per second, as Qwen2.5-VL trains with). Variants with `integer_time` truncate the product, as Qwen2.5-VL and the
+published MRoPE, MRoPE-I and MHRoPE do; the others keep fractions.
+
+Room: text goes on behind a block's longest side. Under `resume: tokens` it goes on where it would if every vision
+token took a position, as in vanilla RoPE, and the block stands inside that room (RoPE-Tie: in its middle).
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr, model_validator
 
 from mmrope_eval.rope.parameters import (
     FiniteNumber,
@@ -43,6 +46,7 @@ from mmrope_eval.rope.parameters import (
     Number,
     Parameters,
     Positive,
+    Share,
     Switch,
     as_tuple,
     shown,
@@ -122,23 +126,50 @@ class FlatLayout(Layout):
 class TimedLayout(Layout):
     """Layouts whose frames follow each other in time."""
 
+    time: Annotated[Literal["index", "seconds"], takes("'index' or 'seconds'")] = "seconds"
+    """What frames are counted in: their number, or the clock (`Vision.step`). A definition that does not say means the
+    clock, as it did before there was a choice."""
     temporal_stride: Positive = 1.0
-    """Positions from frame to frame, times the `step` of the data."""
+    """Positions from frame to frame, times the `step` of the data where time is in seconds."""
     integer_time: Switch = False
     """Whether that product is truncated."""
+    resume: Annotated[Literal["extent", "tokens"], takes("'extent' or 'tokens'")] = "extent"
+    """Where text goes on: behind the block's longest side, or where it would if every vision token took a position."""
+    gap_before: Share = 0.5
+    """Under `resume: tokens`, the share of the room left over that lies before the block; the rest lies behind it."""
+
+    @model_validator(mode="after")
+    def _check_gap(self) -> TimedLayout:
+        if self.resume == "extent" and self.gap_before != 0.5:
+            raise ValueError("gap_before shares out what 'resume: tokens' leaves over, and 'resume: extent' leaves "
+                             "nothing: leave it out")  # fmt: skip
+        return self
 
     def frame_times(self, block: Vision) -> Floats:
         """float64 (t,): every frame's coordinate, relative to the origin."""
-        time = np.arange(block.t, dtype=np.float64) * (block.step * self.temporal_stride)
+        step = block.step if self.time == "seconds" else 1.0
+        time = np.arange(block.t, dtype=np.float64) * (step * self.temporal_stride)
         if self.integer_time:
             # The small term keeps an exact multiple from falling to the integer below.
             time = np.floor(time + 1e-9)
         return time
 
+    def in_room(self, block: Vision, cells: Floats, moves: Floats, sizes: Floats) -> Placement:
+        """A block of cells (3, n), `sizes` (3,) positions long on each axis, in the room that it takes.
+
+        The room is never shorter than the block. Axes that do not move with the origin keep their coordinates.
+        """
+        extent = float(sizes.max())
+        if self.resume == "extent":
+            return cells, moves, extent
+        room = max(float(block.n), extent)
+        return cells + moves * (self.gap_before * (room - sizes))[:, None], moves, room
+
     @property
     def integer_positions(self) -> bool:
-        """Truncated time is an integer whatever the stride."""
-        return super().integer_positions and (self.integer_time or _are_integers(self.temporal_stride))
+        """Truncated time is an integer whatever the stride; half a gap may be none."""
+        whole = self.resume == "extent" or _are_integers(self.gap_before)
+        return super().integer_positions and whole and (self.integer_time or _are_integers(self.temporal_stride))
 
 
 class GridLayout(TimedLayout):
@@ -162,8 +193,8 @@ class GridLayout(TimedLayout):
         cells = np.stack(np.meshgrid(*axes, indexing="ij"))
         moves = np.ones((3, 1))
         moves[1:] = 0.0 if self.spatial_reset else 1.0
-        extent = max(axis[-1] for axis in axes) + 1
-        return cells.reshape(3, -1), moves, float(extent)
+        sizes = np.array([axis[-1] + 1.0 for axis in axes])
+        return self.in_room(block, cells.reshape(3, -1), moves, sizes)
 
     @property
     def integer_positions(self) -> bool:
@@ -182,7 +213,7 @@ class DiagonalLayout(TimedLayout):
         rows, columns = np.arange(block.h), np.arange(block.w)
         centred = (np.zeros(block.t), rows - (block.h - 1) // 2, columns - (block.w - 1) // 2)
         cells = np.stack(np.meshgrid(*centred, indexing="ij")) + time[:, None, None]
-        return cells.reshape(3, -1), np.ones((3, 1)), float(time[-1] + 1)
+        return self.in_room(block, cells.reshape(3, -1), np.ones((3, 1)), np.full(3, time[-1] + 1))
 
 
 class CircleLayout(TimedLayout):
@@ -192,6 +223,8 @@ class CircleLayout(TimedLayout):
     """
 
     layout: Literal["circle"] = "circle"
+    temporal_stride: NotNegative = 1.0
+    """As elsewhere; 0 puts all frames on one ring."""
     alpha: Number = 0.5
     """1 spreads cells by their true angle, 0 by their index."""
     radius: Annotated[
@@ -213,7 +246,7 @@ class CircleLayout(TimedLayout):
         time = self.frame_times(block)
         ring = self._ring(block.h, block.w)
         cells = ring[:, None] + time[:, None, None]
-        return cells.reshape(3, -1), np.ones((3, 1)), float(ring.max() + time[-1] + 1)
+        return self.in_room(block, cells.reshape(3, -1), np.ones((3, 1)), np.full(3, ring.max() + time[-1] + 1))
 
     @property
     def integer_positions(self) -> bool:

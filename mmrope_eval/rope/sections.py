@@ -56,6 +56,8 @@ class SectionKind:
     tag: str
     adapter: TypeAdapter[Any]
     classes: Mapping[str, type[Parameters]]
+    carried: tuple[str, ...] = ()
+    """Parameters that another tag does not start anew, as they are no matter of the tag."""
 
     @property
     def fields(self) -> dict[str, list[str]]:
@@ -88,9 +90,14 @@ class SectionKind:
         return self.classes.get(tag) if isinstance(tag, str) else None
 
     def laid_over(self, base: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
-        """`content` over `base`; another tag starts anew, for nothing that the old one read means the same there."""
+        """`content` over `base`; another tag starts anew, for nothing that the old one read means the same there.
+
+        But for what is `carried`: which clock a checkpoint was trained with does not depend on the layout.
+        """
         if self.tag in content and content[self.tag] != base.get(self.tag, _FLAT[self.name][self.tag]):
-            return dict(content)
+            cls = self.class_of(content)
+            read = () if cls is None else cls.model_fields
+            return {**{key: base[key] for key in self.carried if key in base and key in read}, **content}
         return {**base, **content}
 
     def read(self, definition: Mapping[str, Any], variant: str) -> Any:
@@ -146,7 +153,7 @@ def _by_tag(tag: str, *classes: type[Parameters]) -> dict[str, type[Parameters]]
 
 SECTIONS: Final = (
     SectionKind("position", "layout", TypeAdapter(PositionDesign),
-                _by_tag("layout", FlatLayout, GridLayout, DiagonalLayout, CircleLayout)),
+                _by_tag("layout", FlatLayout, GridLayout, DiagonalLayout, CircleLayout), carried=("time",)),
     SectionKind("frequency", "allocation", TypeAdapter(FrequencyAllocation),
                 _by_tag("allocation", SingleAllocation, ChunkedAllocation, InterleavedAllocation,
                         AlternatingAllocation, PatternAllocation, HeadsAllocation)),

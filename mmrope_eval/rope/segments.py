@@ -24,7 +24,7 @@ class Vision:
     """One vision block of `t * h * w` tokens, in merged grid cells (after the 2x2 spatial merge).
 
     `step` is the temporal step of one grid cell in position units: Qwen2.5-VL's seconds per grid times its tokens per
-    second; 1 where time is not measured. Frame `i` sits at `i * step * temporal_stride` (see `PositionDesign`).
+    second; 1 where time is not measured. Only variants with `time: seconds` read it (see `PositionDesign`).
     """
 
     t: int

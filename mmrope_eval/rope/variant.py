@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmrope_eval.rope.frequencies import FrequencyAllocation, SingleAllocation
@@ -66,6 +66,11 @@ class Variant:
         """
         return not self.position.text_spatial_reset and self.frequency.text_compatible
 
+    @property
+    def time(self) -> str | None:
+        """What frames are counted in, ``index`` or ``seconds``; None for a layout that knows no frames."""
+        return getattr(self.position, "time", None)
+
     def to_dict(self) -> dict[str, Any]:
         """The full definition, JSON-able, with the parameters that are read; `from_dict` reads it back."""
         words = {key: getattr(self, key) for key in _WORDS}
@@ -91,6 +96,14 @@ class Variant:
         """sha256 of all that decides a rotation; the name, the summary and the source are words only."""
         flat = {section.name: section.flat(getattr(self, section.name)) for section in SECTIONS}
         return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def timeless_fingerprint(self) -> str:
+        """The fingerprint without `time`, which decides nothing where no clock is read: on text and pictures, and on
+        the videos of families that carry no seconds. It is what versions without `time` called the fingerprint."""
+        if self.time is None:
+            return self.fingerprint
+        return replace(self, position=self.position.model_copy(update={"time": "seconds"})).fingerprint
 
 
 def check_keys(definition: Mapping[str, Any], *also: str) -> None:
