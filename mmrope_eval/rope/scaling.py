@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
-from mmrope_eval.rope.parameters import Number, Parameters, Positive, PositiveInt
+from mmrope_eval.rope.parameters import Number, Parameters, Positive, PositiveInt, takes
+
+VLLM_CONTEXT_FACTOR = 4
+"""By which vLLM's MRotaryEmbedding (0.26 to 0.32, `positions_factor`) multiplies the context that it was given."""
 
 
 def _at_least_one(factor: float) -> float:
@@ -82,6 +85,9 @@ class YarnScaling(Scaling):
     """Turns within that context up to which a pair is divided by the whole factor."""
     attention_factor: Positive | None = None
     """Overrides 0.1 * ln(factor) + 1."""
+    dialect: Annotated[Literal["transformers", "vllm"], takes("'transformers' or 'vllm'")] = "transformers"
+    """Whose code is followed: vLLM's multimodal class takes four times the context that the model was trained on, and
+    so divides fewer pairs; transformers, and vLLM for models of text alone, take it as it is."""
 
     @model_validator(mode="after")
     def _check_betas(self) -> YarnScaling:
@@ -97,11 +103,10 @@ class YarnScaling(Scaling):
 
     def _ramp(self, rope_theta: float, rotary_dim: int) -> NDArray[np.float32]:
         """0 for pairs that turn often in the trained context (kept), 1 for those that hardly do (interpolated)."""
+        context = self.original_max_position * (VLLM_CONTEXT_FACTOR if self.dialect == "vllm" else 1)
 
         def pair_turning(times: float) -> float:
-            return (
-                rotary_dim * math.log(self.original_max_position / (times * 2 * math.pi)) / (2 * math.log(rope_theta))
-            )
+            return rotary_dim * math.log(context / (times * 2 * math.pi)) / (2 * math.log(rope_theta))
 
         low = max(math.floor(pair_turning(self.beta_fast)), 0)
         high = min(math.ceil(pair_turning(self.beta_slow)), rotary_dim - 1)
