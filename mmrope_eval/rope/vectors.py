@@ -28,8 +28,8 @@ LAYOUTS: Final[Mapping[str, Sequence[Segment]]] = {
     "video as one block": (Text(4), Vision(3, 2, 3, step=1.5), Text(3)),
     "video as frame blocks": (Text(7), Vision(1, 2, 4), Text(5), Vision(1, 2, 4), Text(5), Vision(1, 2, 4), Text(3)),
 }
-"""Parts of a prompt in merged grid cells. Qwen2.5-VL's videos are one block with a step in time; Qwen3-VL writes a
-timestamp as text before every frame, which is a block of its own."""
+"""Parts of a prompt in merged grid cells. Qwen2.5-VL's videos are one block with a step in time, which variants with
+`time: seconds` read; Qwen3-VL writes a timestamp as text before every frame, which is a block of its own."""
 
 
 def vectors() -> dict[str, Any]:
@@ -60,6 +60,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
     table = variant.table(HEAD_DIM, KV_HEADS, ROPE_THETA)
     return {
         "fingerprint": variant.fingerprint,
+        "time": variant.time,
         "positions": {name: _positions(variant, layout) for name, layout in LAYOUTS.items()},
         "axis": ["".join("thw-"[axis] for axis in row) for row in table.axis],
         "inv_freq": {str(pair): _plain(table.inv_freq[0, pair]) for pair in PAIRS},
