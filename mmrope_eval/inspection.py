@@ -21,7 +21,7 @@ from mmrope_eval.models.description import describe
 from mmrope_eval.models.lora_adapter import describe as describe_adapter
 from mmrope_eval.models.lora_adapter import is_adapter
 from mmrope_eval.models.naming import ModelChoice, resolve_models
-from mmrope_eval.models.variant_choice import resolve_variant
+from mmrope_eval.models.variant_choice import resolve_variant, video_time
 from mmrope_eval.rope import VariantError, load_variant
 from mmrope_eval.suite.registry import Registry, check_coordinates
 
@@ -106,6 +106,7 @@ def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: argparse.Namespa
         "assumed": chosen.assumed,
         "fingerprint": chosen.variant.fingerprint,
         "definition": chosen.variant.to_dict(),
+        "video_time": video_time(chosen.variant, checkpoint.tokens_per_second),
     }
 
 
@@ -185,6 +186,8 @@ def _variant_rows(facts: Facts) -> Iterator[Row]:
         if variant["assumed"]:
             yield "!", "assumed", ("nothing in the folder names a RoPE, so it is taken for stock: --variant NAME says "
                                    "otherwise, 'mmrope-eval stamp CKPT NAME' writes it down")  # fmt: skip
+        if variant["video_time"] is not None:
+            yield " ", "frames", variant["video_time"]
     for question in facts["questions"]:
         yield "!", "question", question
     yield " ", "rope theta", f"{rope['theta']:g}"
@@ -310,9 +313,10 @@ def _asked(facts: Facts) -> dict[str, tuple[Any, str]]:
     variant, rope, network, template = facts["variant"], facts["rope"], facts["network"], facts["template"]
     found: dict[str, tuple[Any, str]] = {}
     if variant is None:  # equals nothing, another open question neither
-        found["variant"] = (facts["questions"], "an open question")
+        found["variant"] = found["frames"] = (facts["questions"], "an open question")
     else:
         found["variant"] = (variant["fingerprint"], f"{variant['name']} ({variant['fingerprint'][:8]})")
+        found["frames"] = (variant["video_time"], variant["video_time"] or "one a grid")
     scaling = _scaling(facts)
     found["context scaling"] = (scaling, scaling["type"] if scaling["type"] == "none" else json.dumps(scaling))
     found["rope theta"] = (rope["theta"], f"{rope['theta']:g}")

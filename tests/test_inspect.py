@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -138,12 +139,13 @@ def test_open_questions_are_no_agreement(copy: Copy, inspect: Inspect) -> None:
 def test_what_is_only_assumed_is_marked(copy: Copy, inspect: Inspect) -> None:
     code, printed = inspect(copy("plain", mm_rope=None))
     said = lines(printed)
-    assert code == 0 and said["! variant"] == "mrope, by model type (qwen2_5_vl)" and "stamp CKPT" in said["! assumed"]
+    assert code == 0 and said["! variant"] == "qwen2.5-vl, by model type (qwen2_5_vl)"
+    assert "stamp CKPT" in said["! assumed"]
     named = copy("my-hope", mm_rope=None)
     code, printed = inspect(named)
     assert code == 1 and "--variant hope" in lines(printed)["! question"]
     code, printed = inspect(named, "--assume-stock")
-    assert code == 0 and lines(printed)["! variant"].startswith("mrope")
+    assert code == 0 and lines(printed)["! variant"].startswith("qwen2.5-vl")
 
 
 def test_limits_that_contradict_each_other(copy: Copy, inspect: Inspect) -> None:
@@ -184,6 +186,9 @@ def test_one_folder_under_two_variants(inspect: Inspect) -> None:
     code, printed = inspect(TINY, f"{TINY}=mrope")
     assert code == 0 and "mrope (" in printed and printed.endswith("one can switch between them\n")
     code, printed = inspect(TINY, f"{TINY}=mrope-i")
+    assert re.search(r"frames: +by index, 1 a grid \(time: index\), not by the clock, 2 a second \(time:", printed)
+    plain = CHECKPOINTS / "vanilla"
+    code, printed = inspect(plain, f"{plain}=vanilla")
     assert "nothing:  the same questions" in printed
 
 
@@ -242,7 +247,7 @@ def test_bad_arguments_are_exit_code_2(case: str, inspect: Inspect) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = ("import sys; from mmrope_eval import cli; "
-            f"assert cli.main(['inspect', {str(TINY)!r}, {str(CHECKPOINTS / 'circlerope')!r}]) == 0; "
+            f"assert cli.main(['inspect', {str(TINY)!r}, {str(CHECKPOINTS / 'circlerope-upstream')!r}]) == 0; "
             "print([name for name in ('torch', 'transformers', 'vllm', 'lmms_eval') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.endswith("\n[]\n"), done.stdout[-300:] + done.stderr

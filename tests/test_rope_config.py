@@ -119,7 +119,7 @@ def test_a_key_that_names_a_variant_decides(
     assert not found.assumed
 
 
-@pytest.mark.parametrize(("family", "stock"), [(OLD, "mrope"), (NEW, "qwen3-vl"), ("qwen2-vl", "mrope")])
+@pytest.mark.parametrize(("family", "stock"), [(OLD, "qwen2.5-vl"), (NEW, "qwen3-vl"), ("qwen2-vl", "mrope")])
 def test_without_a_key_the_model_type_decides_and_that_is_said(make: Make, family: str, stock: str) -> None:
     found = chosen(make(family, {}))
     assert found.assumed
@@ -191,7 +191,7 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any] | None, dict[str,
     ),
     "interleaved-in-the-old": (
         OLD, {"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3], "mrope_interleaved": True}}, None, {},
-        "mrope_interleaved: true at rope_scaling.*--variant qwen3-vl.*--variant mrope"
+        "mrope_interleaved: true at rope_scaling.*--variant qwen3-vl.*--variant qwen2.5-vl"
     ),
     "chunked-in-the-new": (
         NEW, {}, {"rope_scaling": {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": False}}, {},
@@ -266,7 +266,7 @@ def test_the_command_line_decides_over_everything(make: Make) -> None:
 def test_a_section_of_its_own_belongs_to_the_stock_variant_only(make: Make) -> None:
     scaling = {"type": "mrope", "mrope_section": [4, 2, 2]}
     found = chosen(make(OLD, {"rope_scaling": scaling}))
-    assert found.variant.fingerprint == load_variant("mrope", mrope_section=[4, 2, 2]).fingerprint
+    assert found.variant.fingerprint == load_variant("qwen2.5-vl", mrope_section=[4, 2, 2]).fingerprint
     assert "mrope_section [4, 2, 2] of config.json" in found.how
     named = chosen(make(OLD, {"rope_scaling": scaling, "mm_rope": "hope"}, name="named"))
     assert named.variant.fingerprint == load_variant("hope").fingerprint
@@ -494,6 +494,6 @@ def test_a_folder_s_name_is_a_question_only_where_nothing_else_answers(make: Mak
     folder = make(OLD, {}, name="run-HoPE")
     said = refusal(folder)
     assert re.search(r"is called 'run-HoPE': say --variant hope .*--assume-stock", said)
-    assert resolve_variant(read_checkpoint(folder), None, assume_stock=True).variant.name == "mrope"
+    assert resolve_variant(read_checkpoint(folder), None, assume_stock=True).variant.name == "qwen2.5-vl"
     assert chosen(folder, "mrope").how == "--variant"
     assert chosen(make(OLD, {"mm_rope": "mrope"}, name="other-HoPE")).how == "config.json (mm_rope)"

@@ -18,6 +18,7 @@ from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import stamp as module
 from mmrope_eval.models.checkpoint import read_checkpoint
+from mmrope_eval.models.identity import as_identified
 from mmrope_eval.models.stamp import plan_stamp, spelled, write
 from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.rope import Variant, load_variant, variant_names
@@ -110,16 +111,61 @@ def test_another_variant_is_only_overwritten_by_force(folder: Make,
     before = (made / "config.json").read_bytes()
     assert stamp(made, "hope") == 2
     said = capsys.readouterr().err
-    assert "'mrope'" in said and "'hope'" in said and "--force" in said
+    assert "'mrope' with time: seconds" in said and "'hope'" in said and "--force" in said
     assert (made / "config.json").read_bytes() == before
     assert stamp(made, "hope", "--force") == 0
-    assert (made / "config.json").read_bytes() == before.replace(b'"mm_rope": "mrope"', b'"mm_rope": "hope"')
+    old = b'"mm_rope": {\n    "name": "mrope",\n    "time": "seconds"\n  }'
+    assert old in before and (made / "config.json").read_bytes() == before.replace(old, b'"mm_rope": "hope"')
+
+
+def test_which_clock_is_part_of_the_stamp(folder: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    made = folder(mm_rope=None)
+    assert stamp(made, "mrope-i") == 0
+    assert "frames by index, 1 a grid (time: index)" in capsys.readouterr().out
+    assert (variant_of(made).time, config_of(made)["mm_rope"]) == ("index", "mrope-i")
+    named = (made / "config.json").read_text()
+    before = read_checkpoint(made).fingerprint
+    assert stamp(made, "mrope-i", "--set", "time=seconds") == 2, "it says another clock already"
+    assert "'mrope-i' at the top, and you say 'mrope-i' with time: seconds" in capsys.readouterr().err
+    assert stamp(made, "mrope-i", "--set", "time=seconds", "--force") == 0
+    said = capsys.readouterr().out
+    assert '"mm_rope" is now {"name": "mrope-i", "time": "seconds"}, fingerprint faf767954d0e' in said
+    assert "frames by the clock, 2 a second (time: seconds)" in said
+    assert "it says what the file meant before: answers that were stored are kept" in said and "asked again" not in said
+    assert variant_of(made).time == "seconds" and read_checkpoint(made).fingerprint == before
+    assert as_identified((made / "config.json").read_text()) == named
+    assert stamp(made, "mrope-i", "--set", "time=index", "--force") == 0
+    assert "asked again" in capsys.readouterr().out and read_checkpoint(made).fingerprint != before
+
+
+@pytest.mark.parametrize(("written", "meant"), [
+    ({"name": "hope", "time": "seconds"}, "hope"),
+    ({"name": "circlerope-upstream", "time": "seconds"}, "circlerope"),
+    ({"name": "hope", "time": "index"}, {"name": "hope", "time": "index"}),
+    ({"time": "seconds", "name": "v2pe", "visual_stride": 4}, {"name": "v2pe", "visual_stride": 4}),
+    ({"name": "x", "position": {"layout": "grid", "time": "seconds"}}, {"name": "x", "position": {"layout": "grid"}}),
+    ({"name": "x", "position": {"time": "seconds"}, "scaling": None}, {"name": "x", "position": {}, "scaling": None}),
+    ("hope", "hope"), (7, 7), ([], []),
+])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_saying_what_was_meant_is_no_other_identity(written: Any, meant: Any, nested: bool, indent: int | None) -> None:
+    def text(value: Any) -> str:
+        inner = {"text_config": {"a": [1], "mm_rope": value, "time": "seconds"}} if nested else {}
+        other = {"time": "seconds", "position": {"time": "seconds"}}
+        return json.dumps({**other, "mm_rope": value, **inner, "x": other}, indent=indent)
+
+    assert json.loads(as_identified(text(written))) == json.loads(text(meant))
+    assert as_identified(text(meant)) == text(meant)
+    if not isinstance(meant, str):
+        return
+    assert as_identified(text(written)) == text(meant), "to the byte"
 
 
 def test_a_copy_in_text_config_agrees_afterwards(folder: Make, capsys: pytest.CaptureFixture[str]) -> None:
     made = folder(nested={"mm_rope": "mrope-i"})
     assert stamp(made, "mrope-i") == 2, "the top still names the variant before it, as transformers 4.57 leaves it"
-    assert "'mrope' at the top" in capsys.readouterr().err
+    assert "'mrope' with time: seconds at the top" in capsys.readouterr().err
     assert stamp(made, "mrope-i", "--force") == 0
     assert "text_config" in capsys.readouterr().out
     config = config_of(made)
@@ -139,8 +185,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
                "'mrope-i' at mm_rope of the top and .*circle.* at circle_rope of the top"),
     "v2pe": ({"mm_rope": None, "rope_pos_id_version": "v2pe_fix", "rope_pos_id_stride": 16}, "mrope",
              "names two variants: 'mrope' at mm_rope of the top and .*v2pe.* at rope_pos_id_version"),
+    "another clock": ({}, "mrope", "already says mm_rope 'mrope' with time: seconds at the top, and you say 'mrope'"),
     "no number": ({"mm_rope": 7}, "mrope", "already says mm_rope 7"),
-    "family": ({"model_type": "llama"}, "mrope", "model type 'llama'"),
+    "family": ({"model_type": "llama", "mm_rope": None}, "mrope", "model type 'llama'"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes
+from mmrope_eval.models.identity import as_identified
 from mmrope_eval.models.processor import ProcessorSettings, read_processor
 from mmrope_eval.models.rope_config import RopeConfig, read_rope
 from mmrope_eval.models.served import served_folder
@@ -57,7 +59,8 @@ class Checkpoint:
     num_kv_heads: int
     num_layers: int
     tokens_per_second: float
-    """Position units per second of video: Qwen2.5-VL's `tokens_per_second`; 0 where time is not measured."""
+    """Position units per second of video under `time: seconds`: Qwen2.5-VL's `tokens_per_second`; 0 where time is not
+    measured."""
     max_position: int
     """The longest context that config.json declares, in tokens."""
     dtype: str
@@ -310,7 +313,11 @@ def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, qu
 
 def _fingerprint(folder: Path, found: _Found, notes: list[str]) -> str:
     files = [folder / name for name in _IDENTITY_FILES if (folder / name).is_file()]
-    return found.hashes.combined([*found.weights.files, *files], notes)
+    where = folder / "config.json"
+    text = where.read_bytes().decode("utf-8")
+    meant = as_identified(text)
+    instead = {where: hashlib.sha256(meant.encode()).hexdigest()} if meant != text else None
+    return found.hashes.combined([*found.weights.files, *files], notes, instead)
 
 
 def switch_problem(running: Checkpoint, wanted: Checkpoint) -> str | None:

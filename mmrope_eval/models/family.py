@@ -31,7 +31,7 @@ class VideoRule:
     layout: Literal["block", "frames"]
     """``block``: one run of t * h * w tokens; ``frames``: a written timestamp and a run of h * w tokens a frame."""
     timed: bool
-    """Whether positions follow the clock: seconds per grid times `tokens_per_second`."""
+    """Whether videos carry seconds: a grid's, times `tokens_per_second`, is what `time: seconds` counts in."""
     limits: Literal["frame", "video"]
     """Whether `size` of the video processor bounds the pixels of one frame, or of all frames together."""
 
@@ -76,5 +76,6 @@ class ModelFamily:
         return f"MMRope{self.hf_class}"
 
     def tokens_per_second(self, vision: Mapping[str, Any]) -> float:
-        """Position units per second of video by `vision_config`; 0 where time is not measured."""
+        """Position units per second of video by `vision_config`, for variants with `time: seconds`; 0 where time is not
+        measured."""
         return float(vision.get("tokens_per_second", 4)) if self.video.timed else 0.0

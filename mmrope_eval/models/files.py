@@ -128,9 +128,14 @@ class FileHashes:
         with contextlib.suppress(OSError):
             self._remember(path, "", digest, self._memory(path, ""))
 
-    def combined(self, paths: Iterable[Path], notes: Iterable[str] = ()) -> str:
-        """sha256 over the names and contents of several files, and over what was done differently than they say."""
-        lines = sorted(f"{path.name} {self.of(path)}" for path in paths)
+    def combined(self, paths: Iterable[Path], notes: Iterable[str] = (), instead: Mapping[Path, str] | None = None
+                 ) -> str:
+        """sha256 over the names and contents of several files, and over what was done differently than they say.
+
+        `instead` has the digests of files whose content does not count as it is.
+        """
+        known = instead or {}
+        lines = sorted(f"{path.name} {known[path] if path in known else self.of(path)}" for path in paths)
         return hashlib.sha256("\n".join([*lines, *notes]).encode()).hexdigest()
 
     def scan(self, paths: Sequence[Path], headers: Mapping[Path, Mapping[str, TensorInfo]],

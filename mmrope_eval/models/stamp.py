@@ -22,9 +22,12 @@ from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
 from mmrope_eval.models.config import parse_part, read_json, text_part
-from mmrope_eval.models.families import family_of
+from mmrope_eval.models.families import BY_MODEL_TYPE, family_of
+from mmrope_eval.models.identity import as_identified
+from mmrope_eval.models.json_text import Member, members, past_space
 from mmrope_eval.models.naming import resolve_models
 from mmrope_eval.models.rope_config import VARIANT_KEY, read_rope
+from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_name
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/[^/]+")
@@ -45,6 +48,10 @@ class Stamp:
     """Whether that differs from what is there."""
     copy: bool
     """Whether text_config has a copy that is kept the same."""
+    frames: str | None = None
+    """How far apart the variant puts a video's frames, where the model's videos carry seconds."""
+    identified: bool = True
+    """Whether the new content is another identity than the old one."""
 
 
 def main(args: argparse.Namespace) -> int:
@@ -52,11 +59,15 @@ def main(args: argparse.Namespace) -> int:
     variant = load_variant(args.variant, **args.set)
     value = spelled(args.variant, args.set, variant)
     for stamp in [plan_stamp(folder, variant, value, force=args.force) for folder in _folders(args.model)]:
-        shown = json.dumps(value) if isinstance(value, str) else f"its definition in full, named '{variant.name}'"
+        full = isinstance(value, dict) and value.keys() != {"name", "time"}
+        shown = f"its definition in full, named '{variant.name}'" if full else json.dumps(value)
         if stamp.changed:
             write(stamp)
             say(f'{stamp.path}: "{VARIANT_KEY}" is now {shown}, fingerprint {variant.fingerprint[:12]}')
-            say("  config.json is part of a checkpoint's identity: answers that were stored before are asked again")
+            if stamp.frames is not None:
+                say(f"  frames {stamp.frames}")
+            say("  config.json is part of a checkpoint's identity: answers that were stored before are asked again"
+                if stamp.identified else "  it says what the file meant before: answers that were stored are kept")
             if stamp.copy:
                 say("  text_config holds a copy of the key, which says the same now")
         else:
@@ -66,9 +77,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def spelled(name: str, changes: Mapping[str, Any], variant: Variant) -> Value:
-    """A variant as config.json has it: the name of a shipped one, else a definition that needs no other file."""
+    """A variant as config.json has it: the name of a shipped one, with `time` where that is all that is said besides,
+    else a definition that needs no other file."""
     known = variant_name(name)
-    value: Value = known if known is not None and not changes else variant.to_dict()
+    value: Value = variant.to_dict()
+    if known is not None and changes.keys() <= {"time"}:
+        value = {"name": known, **changes} if changes else known
     assert load_variant(value).fingerprint == variant.fingerprint
     return value
 
@@ -111,9 +125,18 @@ def plan_stamp(folder: Path, variant: Variant, value: Value, *, force: bool = Fa
         _check_fit(wanted, variant, path)
     if named.get("the top") is not None and not other and (not copy or "text_config" in named):
         return Stamp(path, value, "", changed=False, copy=copy)
-    text = _edited(path.read_bytes().decode("utf-8"), value, copy)
+    before = path.read_bytes().decode("utf-8")
+    text = _edited(before, value, copy)
     assert json.dumps(json.loads(text)) == json.dumps(wanted)
-    return Stamp(path, value, text, changed=True, copy=copy)
+    return Stamp(path, value, text, True, copy, _frames(wanted, variant), as_identified(before) != as_identified(text))
+
+
+def _frames(config: Mapping[str, Any], variant: Variant) -> str | None:
+    """`video_time` of a whole model's config.json; None for an adapter's own keys."""
+    family, vision = BY_MODEL_TYPE.get(str(config.get("model_type"))), config.get("vision_config")
+    if family is None or not isinstance(vision, Mapping):
+        return None
+    return video_time(variant, family.tokens_per_second(vision))
 
 
 def _check_own(folder: Path, path: Path) -> None:
@@ -138,7 +161,8 @@ def _means(found: Any, variant: Variant, folder: Path) -> bool:
 def _shown(value: Any) -> str:
     """A name, or the name of a definition."""
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        return f"'{value['name']}' with parameters"
+        short = value.keys() == {"name", "time"}
+        return f"'{value['name']}' with {'time: ' + str(value['time']) if short else 'parameters'}"
     return f"'{value}'" if isinstance(value, str) else str(value)
 
 
@@ -163,65 +187,33 @@ def _check_fit(config: Mapping[str, Any], variant: Variant, path: Path) -> None:
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Member:
-    """One key of a JSON object, by offsets into the text."""
-
-    key: str
-    before: int
-    """Where the white space before the key begins."""
-    start: int
-    """Where the key begins."""
-    value: int
-    end: int
-
-
 def _edited(text: str, value: Value, copy: bool) -> str:
     """The text of config.json with the key's value replaced, or put behind the last key."""
-    top = _members(text, _past_space(text, 0))
+    top = members(text, past_space(text, 0))
     if not top:
         return json.dumps({VARIANT_KEY: value}, indent=2) + "\n"
     edits = [_edit(text, top, value)]
     if copy:
         nested = next(member for member in reversed(top) if member.key == "text_config")
-        edits.append(_edit(text, _members(text, nested.value), value))
+        edits.append(_edit(text, members(text, nested.value), value))
     for start, end, written in sorted(edits, reverse=True):
         text = text[:start] + written + text[end:]
     return text
 
 
-def _edit(text: str, members: Sequence[_Member], value: Value) -> tuple[int, int, str]:
+def _edit(text: str, there: Sequence[Member], value: Value) -> tuple[int, int, str]:
     """(from, to, what stands there then); a definition is laid out as the file is."""
-    space = text[members[-1].before : members[-1].start]
+    space = text[there[-1].before : there[-1].start]
     written = json.dumps(value)
     if "\n" in space and not isinstance(value, str):
         first = re.match(r"\s*\{\r?\n( +)", text)
         written = json.dumps(value, indent=len(first[1]) if first else 2)
         written = written.replace("\n", "\n" + space.rpartition("\n")[2])
-    old = [member for member in members if member.key == VARIANT_KEY]
+    old = [member for member in there if member.key == VARIANT_KEY]
     if old:
         return old[-1].value, old[-1].end, written
-    end = members[-1].end
+    end = there[-1].end
     return end, end, f',{space}"{VARIANT_KEY}": {written}'
-
-
-def _members(text: str, start: int) -> list[_Member]:
-    """The keys of the JSON object that begins at `start`; the text is known to be JSON."""
-    decoder, found, before = json.JSONDecoder(), [], start + 1
-    while text[at := _past_space(text, before)] != "}":
-        key, colon = decoder.raw_decode(text, at)
-        value = _past_space(text, _past_space(text, colon) + 1)
-        _, end = decoder.raw_decode(text, value)
-        found.append(_Member(key, before, at, value, end))
-        comma = _past_space(text, end)
-        before = comma + (text[comma] == ",")
-    return found
-
-
-def _past_space(text: str, at: int) -> int:
-    found = re.compile(r"\s*").match(text, at)
-    assert found is not None
-    return found.end()
 
 
 def write(stamp: Stamp) -> None:

@@ -79,6 +79,17 @@ def _naming_folder(checkpoint: Checkpoint) -> Path:
     return Path(str(base)) if of_base else checkpoint.path
 
 
+def video_time(variant: Variant, tokens_per_second: float) -> str | None:
+    """How far apart the frames of a video stand, in words; None where a model measures no time or a variant reads
+    none. `tokens_per_second` is the checkpoint's."""
+    stride = getattr(variant.position, "temporal_stride", None)
+    if stride is None or not tokens_per_second:
+        return None
+    if variant.time == "index":
+        return f"by index, {stride:g} a grid (time: index)"
+    return f"by the clock, {stride * tokens_per_second:g} a second (time: seconds)"
+
+
 def _load_named(spec: str | Mapping[str, Any], given: Mapping[str, Any], folder: Path, where: str) -> Variant:
     try:
         return load_variant_beside(folder, spec, **given)

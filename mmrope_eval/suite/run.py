@@ -17,6 +17,7 @@ from mmrope_eval.console import say
 from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.types import Failure
 from mmrope_eval.errors import kind
+from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.suite import held_to, outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
@@ -186,7 +187,9 @@ def announcement(cell: Cell) -> str:
             f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it was "
             "trained otherwise, say --variant"
         )
-    return "; ".join(filter(None, [text, described(cell.thinking), *cell.checkpoint.remarks]))
+    time = video_time(cell.variant, cell.checkpoint.tokens_per_second)
+    frames = f"frames {time}" if time else None
+    return "; ".join(filter(None, [text, frames, described(cell.thinking), *cell.checkpoint.remarks]))
 
 
 def cell_limits(
