@@ -21,6 +21,7 @@ from mmrope_eval.suite.answer_limits import read_thinking
 from mmrope_eval.suite.execute import Cell
 from mmrope_eval.suite.manifest import versions
 from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.suite.plan import TIME
 from mmrope_eval.suite.registry import Family, Registry, check_coordinates
 from mmrope_eval.suite.store import SCHEMA
 
@@ -175,13 +176,16 @@ def response_context(
     """What determines a response besides its question; part of every response's identity.
 
     The chat template is part of the weights' fingerprint; what it is `told` as enable_thinking is named where it
-    changes the prompt.
+    changes the prompt. So is the `time` of a variant where videos carry seconds and it counts frames: without it the
+    identity is the one of version 0.3, whose answers about pictures are kept.
     """
+    indexed = variant.time == "index" and checkpoint.family.video.timed
     return {
         **({} if told is None else {"enable_thinking": told}),
+        **({TIME: "index"} if indexed else {}),
         "store": SCHEMA,
         "weights": checkpoint.fingerprint,
-        "variant": variant.fingerprint,
+        "variant": variant.timeless_fingerprint,
         "policy": policy.record(),
         "media": MEDIA_VERSION,
         "dtype": config.options.dtype,

@@ -37,6 +37,10 @@ from mmrope_eval.suite.registry import Family, TaskSpec
 from mmrope_eval.suite.targets import check_target
 
 SEPARATOR = "/"
+VIDEO_MARK = "@"
+"""In the fingerprint of a video, before its span; a picture's has none."""
+TIME = "time"
+"""Of a run's context: what frames are counted in, where it is not the clock of version 0.3 and before."""
 
 Stage = Literal["media", "prompt", "target"]
 
@@ -246,7 +250,7 @@ def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: Vide
         found = hashes[file]
         if isinstance(found, UserError):
             raise found
-        return (f"{found}@{start}-{end}",)
+        return (f"{found}{VIDEO_MARK}{start}-{end}",)
     parts = build_parts(spec.media, prompt, row, docs.files)
     return tuple(image_fingerprint(part) for part in parts if isinstance(part, ImageSource))
 
@@ -261,7 +265,9 @@ def image_fingerprint(source: ImageSource) -> str:
 
 def identity(sample: Sample, context: Mapping[str, Any]) -> str:
     """sha256 over all that can change a response: the question and its media, and the run's `context` (weights,
-    variant, media policy, versions, precision)."""
+    variant, media policy, versions, precision), of which `time` bears on videos alone."""
+    if TIME in context and not any(VIDEO_MARK in medium for medium in sample.media):
+        context = {key: value for key, value in context.items() if key != TIME}
     return digest([sample.content_key(), context])
 
 
