@@ -100,6 +100,11 @@ def change_variant(folder: Path, **changes: Any) -> None:
     (load_variant("mrope-i"), load_variant("mrope-i", scaling={"type": "yarn", "factor": 4.0}), False),
     (load_variant("mhrope"), load_variant("mhrope", mrope_section=[1, 1, 2]), True),
     (load_variant("mrope"), load_variant("mrope-i"), False),
+    (load_variant("mrope-i"), load_variant("mrope-i", time="seconds"), False),
+    (load_variant("ilrope-like"), load_variant("ilrope-like", pattern="hw*6 t*4"), True),
+    (load_variant("ilrope-like"), load_variant("ilrope-like", pattern="hw*4 t*8"), False),
+    (load_variant("interleave-12-26-26"), load_variant("mrope-i", allocation="pattern", pattern="thw*3 hw*3 h"), False),
+    (load_variant("interleave-0-32-32"), load_variant("mrope-i", allocation="pattern", pattern="hw*8"), True),
 ])
 def test_definitions_are_compared_by_what_they_decide(one: Any, other: Any, same: bool) -> None:
     assert (definition_key(one.to_dict()) == definition_key(other.to_dict())) is same
@@ -110,6 +115,58 @@ def test_heads_dealt_otherwise_are_said(tmp_path: Path) -> None:
     table = filled(tmp_path, "mhrope")
     assert scores(table)["mhrope", "Overall"] == 60
     assert note(table, "heads").text.startswith("mhrope: KV heads dealt 1:1:2 to time, height and width (2:3:3")
+
+
+def test_a_row_is_filled_up_to_time_with_a_word(tmp_path: Path) -> None:
+    """Qwen2.5-VL's clock moves a video's frames; a training by it is no other design."""
+    change_variant(write_cell(tmp_path / "a", "mrope-i", TASKS), time="seconds")
+    write_cell(tmp_path / "b", "hope", TASKS)
+    table = filled(tmp_path, "hope", "mrope-i")
+    assert scores(table)["mrope-i", "Overall"] == 60 and not table.left_out
+    said = note(table, "time")
+    assert said.places == {("mrope-i", None)}
+    assert said.text == ("frames of videos as far apart as the clock says (time: seconds), in the table's definition "
+                         "counted (time: index): mrope-i")
+
+
+def test_what_equals_a_row_goes_before_what_equals_it_up_to_time(tmp_path: Path) -> None:
+    change_variant(write_cell(tmp_path / "a", "mrope-i", TASKS, model="clock"), time="seconds")
+    write_cell(tmp_path / "b", "mrope-i", {name: [0.0] for name in TASKS}, model="paper")
+    table = filled(tmp_path, "mrope-i")
+    assert table.cell("mrope-i", "Overall")["models"] == ("paper",)
+    assert table.left_out == ("mrope-i with time=seconds",) and not [n for n in footnotes(table) if n.kind == "time"]
+    both = filled(tmp_path, "mrope-i", every_variant=True)
+    assert both.rows == ("mrope-i", "mrope-i with time=seconds") and scores(both)[both.rows[1], "Overall"] == 60
+
+
+@pytest.mark.parametrize(("checkpoint", "recorded", "words"), [
+    ({"family": "qwen3-vl"}, None, 0), ({"family": "qwen2-vl"}, None, 0), ({"family": "qwen2.5-vl"}, None, 1),
+    ({}, None, 1), ({"family": "qwen4-vl"}, "index", 0), ({"family": "qwen4-vl"}, "seconds", 1),
+])
+def test_where_videos_carry_no_seconds_time_is_of_no_account(
+    tmp_path: Path, checkpoint: dict[str, Any], recorded: str | None, words: int
+) -> None:
+    folder = write_cell(tmp_path / "a", "mrope-i", TASKS, checkpoint=checkpoint)
+    change_variant(folder, time="seconds")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "time": recorded}))
+    write_cell(tmp_path / "b", "mrope-i", {"ai2d": [1, 0]}, checkpoint=checkpoint, model="other")
+    table = filled(tmp_path, "mrope-i")
+    assert [one.kind for one in footnotes(table)].count("time") == 0
+    assert scores(table)["mrope-i", "Overall"] == (None if words else 60), "what is exact leaves the rest out"
+    alone = build(definition("mrope-i"), [load_run(tmp_path / "a")], Options())
+    assert [one.kind for one in footnotes(alone)].count("time") == words
+    missing = build(definition("hope"), [load_run(tmp_path / "a")], Options())
+    assert missing.rows == (("mrope-i with time=seconds",) if words else ("mrope-i",))
+
+
+def test_rows_of_one_design_are_told_apart_by_name(tmp_path: Path) -> None:
+    """Trained with strides drawn at random, evaluated at one."""
+    write_cell(tmp_path / "a", "mrope-i", {"mvbench": [1, 0]}, model="plain")
+    write_cell(tmp_path / "b", "dynamic-stride", {"mvbench": [1, 1]}, model="drawn")
+    table = build(load_definition("stride"), [load_run(tmp_path)], Options(partial=True, trim=False))
+    found = {row: table.cell(row, "MVBench")["models"] for row in table.rows}
+    assert found == {"1": ("plain",), "dynamic": ("drawn",), "0.5": (), "2": ()}
 
 
 def test_the_table_of_ratios_knows_them_on_small_models(tmp_path: Path) -> None:
@@ -291,8 +348,8 @@ def test_the_papers_tables_name_what_exists(name: str) -> None:
     assert set(table.benchmarks_in_order()) <= known
     assert len(table.benchmarks("Overall")) == 25
     assert set(table.columns) <= known | set(table.averages)
-    keys = [row.key for row in table.rows if row.key]
-    assert len(keys) == len(set(keys)), "two rows of one design could not be told apart"
+    rows = [(row.key, row.variant.name if row.variant else row.label) for row in table.rows]
+    assert len(rows) == len(set(rows)), "two rows of one design and name could not be told apart"
 
 
 def edited(path: Path, change: Callable[[str], str], source: Path) -> str:

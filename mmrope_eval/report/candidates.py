@@ -68,45 +68,69 @@ def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
     return list(found.values())
 
 
-def key_of(cell: Cell) -> str:
-    """The key of a cell's variant; its recorded fingerprint where there is no definition that can be read."""
-    try:
-        return definition_key(cell.definition) if cell.definition else str(cell.variant_fingerprint)
-    except VariantError:
-        return str(cell.variant_fingerprint)
+def key_of(cell: Cell, *, time: bool = True) -> str:
+    """The key of a cell's variant, with or without its `time`; its recorded fingerprint where there is no definition
+    that can be read."""
+    variant = variant_of(cell)
+    return str(cell.variant_fingerprint) if variant is None else definition_key(variant.to_dict(), time=time)
+
+
+def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, list[Entry]], list[str]]:
+    """What fills each row, by label, and the keys that fill none.
+
+    A row that nothing fills exactly takes what equals it up to `time`. Rows of one design are told apart by the names
+    of their variants.
+    """
+    found: dict[str, list[Entry]] = {row.label: [] for row in rows}
+    others = []
+    for key, entries in by_key.items():
+        design = key_of(entries[0].cell, time=False)
+        homes = [row for row in rows if row.key == key] or [
+            row for row in rows if row.design == design and row.key not in by_key]
+        if not homes:
+            others.append(key)
+            continue
+        by_name = {row.variant.name: row for row in reversed(homes) if row.variant is not None}
+        for entry in entries:
+            found[by_name.get(entry.cell.variant, homes[0]).label].append(entry)
+    return found, others
 
 
 def describe(cell: Cell) -> str:
     """A cell's variant by name, with the parameters in which it differs from the variant of that name."""
     if cell.variant not in variant_names():
         return cell.variant
-    known = load_variant(cell.variant).to_dict()
-    try:
-        found = Variant.from_dict(cell.definition).to_dict() if cell.definition else known
-    except VariantError:
+    known, variant = load_variant(cell.variant).to_dict(), variant_of(cell)
+    if variant is None:
         return cell.variant
+    found = variant.to_dict()
     changes = [f"{name}={value}" for part in ("position", "frequency", "scaling")
                for name, value in found[part].items() if name != "exact" and known[part].get(name) != value]
     return f"{cell.variant} with {', '.join(changes)}" if changes else cell.variant
 
 
-def extra_rows(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
-    """Rows for variants that the table does not list, named by the variant."""
-    found = []
-    taken = {row.label for row in rows}
-    for cell in cells:
-        label = describe(cell) if cell.variant in taken else cell.variant
-        taken.add(label)
-        found.append(Row(label, variant_of(cell)))
-    return found
+def extra_rows(cells: Sequence[Cell]) -> list[Row]:
+    """Rows for variants that the table does not list, named by the variant and by what is changed in it."""
+    return [Row(describe(cell), variant_of(cell)) for cell in cells]
 
 
 def variant_of(cell: Cell) -> Variant | None:
-    """A cell's variant; None where its definition is not there or is of a later version."""
+    """A cell's variant; None where its definition is not there or is of a later version. Its `time` is what frames
+    went by: where videos carry no seconds they are counted, whatever the definition says."""
     try:
-        return Variant.from_dict(cell.definition) if cell.definition else None
+        variant = Variant.from_dict(cell.definition) if cell.definition else None
+        counted = cell.record.manifest.time == "index" or _family(cell) not in (None, "qwen2.5-vl")
+        if variant is None or variant.time is None or not counted:
+            return variant
+        return load_variant(variant.to_dict(), time="index")
     except VariantError:
         return None
+
+
+def _family(cell: Cell) -> str | None:
+    """The family of a record that does not say what frames went by; up to 0.3 one family had a clock."""
+    checkpoint = cell.manifest.get("checkpoint") if cell.record.manifest.time is None else None
+    return checkpoint.get("family") if isinstance(checkpoint, Mapping) else None
 
 
 def by_step(whole: Line) -> list[Line]:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, cast, get_args
 import yaml
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.rope import Variant, VariantError, load_variant_beside, variants_dir
+from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_names, variants_dir
 
 Takes = Literal["runs", "sweep", "attention"]
 """What fills a table: finished runs, a sweep, or what `analyze --tasks` wrote."""
@@ -38,6 +38,11 @@ class Row:
     def key(self) -> str | None:
         """What a run's variant must equal to fill this row."""
         return None if self.variant is None else definition_key(self.variant.to_dict())
+
+    @cached_property
+    def design(self) -> str | None:
+        """The same up to `time`."""
+        return None if self.variant is None else definition_key(self.variant.to_dict(), time=False)
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,12 @@ def home() -> Path:
     return variants_dir().parents[1]
 
 
-def definition_key(definition: Mapping[str, Any]) -> str:
+def definition_key(definition: Mapping[str, Any], *, time: bool = True) -> str:
     """A name for all that a variant's definition decides, equal for equal designs on models of different size.
 
-    Sections are ratios here (24:20:20 pairs is 6:5:5). Sections that count KV heads depend on the model and are left
-    out; words (name, summary, source) too. Records of any version are told by what they decide. VariantError for a
-    definition that cannot be read.
+    Sections and counted patterns are ratios here (24:20:20 pairs is 6:5:5). Sections that count KV heads depend on the
+    model and are left out; words (name, summary, source) too, and without `time` what frames are counted in. Records of
+    any version are told by what they decide. VariantError for a definition that cannot be read.
     """
     read = Variant.from_dict(definition).to_dict()
     parts = {name: read[name] for name in ("position", "frequency", "scaling")}
@@ -133,7 +138,21 @@ def definition_key(definition: Mapping[str, Any]) -> str:
     frequency.pop("exact", None)
     if section and frequency.get("allocation") != "heads":
         frequency["ratio"] = [count / math.gcd(*section) for count in section]
+    if "pattern" in frequency:
+        frequency["pattern"] = _ratio(frequency["pattern"])
+    if not time:
+        parts["position"].pop("time", None)
     return json.dumps(_floats(parts), sort_keys=True)
+
+
+def _ratio(pattern: str) -> str:
+    """A counted pattern with its counts as a ratio of pairs: ``hw*24 t*16`` is ``hw*3 t*1``, as ``hw*6 t*4`` is."""
+    if "*" not in pattern:
+        return pattern
+    items = [(letters, int(count or 1) * len(letters)) for letters, _, count in
+             (item.partition("*") for item in pattern.split())]  # fmt: skip
+    whole = math.gcd(*(pairs for _, pairs in items))
+    return " ".join(f"{letters}*{pairs // whole}" for letters, pairs in items)
 
 
 def _floats(value: Any) -> Any:
@@ -257,9 +276,12 @@ def read_row(content: Any, path: Path) -> Row:
 
 @functools.cache
 def listed() -> frozenset[str | None]:
-    """The keys of all rows of the project's tables: what is none of them is a new idea."""
+    """The designs of all rows of the project's tables, and of what published code has in their place: what is none of
+    them is a new idea."""
     tables = [load_definition(name) for name in numbers()]
-    return frozenset(row.key for table in tables if table.takes == "runs" for row in table.rows)
+    upstream = [Row(name, load_variant(name)) for name in variant_names() if name.endswith("-upstream")]
+    return frozenset(row.design for rows in (upstream, *(table.rows for table in tables if table.takes == "runs"))
+                     for row in rows)
 
 
 def _names(content: Any, where: str) -> tuple[str, ...]:

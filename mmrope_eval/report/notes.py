@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report.candidates import Entry
+from mmrope_eval.report.candidates import Entry, variant_of
 from mmrope_eval.report.definitions import benchmarks_behind
 from mmrope_eval.report.protocol_notes import differing_protocols, off_protocol
 from mmrope_eval.report.published import RECOMPUTED, Published
@@ -42,6 +42,7 @@ def footnotes(table: Table) -> list[Note]:
     )
     found = [count_note(table, kind, text, count) for kind, text, count in counts]
     found += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
+    found += time_notes(table)
     return [note for note in found if note is not None and any(is_shown(table, place) for place in note.places)]
 
 
@@ -230,6 +231,23 @@ def row_notes(table: Table) -> Iterator[Note]:
             named = models if len(models) == len(several) else sorted(several)
             text = f"{label}: mean of {len(several)} runs ({', '.join(named)})"
             yield Note("mean", text, frozenset({(label, None)}))
+
+
+def time_notes(table: Table) -> Iterator[Note]:
+    """Rows filled by runs that place a video's frames otherwise in time than the row's definition."""
+    words = {"index": "counted (time: index)", "seconds": "as far apart as the clock says (time: seconds)"}
+    for time, own in (("seconds", "index"), ("index", "seconds")):
+        rows = [row.label for row in table.definition.rows if row.label in table.rows and row.variant is not None
+                and row.variant.time == own and time in times_of(table, row.label)]  # fmt: skip
+        if rows:
+            yield Note("time", f"frames of videos {words[time]}, in the table's definition {words[own]}: "
+                               f"{', '.join(rows)}", frozenset((row, None) for row in rows))  # fmt: skip
+
+
+def times_of(table: Table, row: str) -> set[str | None]:
+    """What the frames of a row's runs went by."""
+    variants = [variant_of(entry.cell) for column in table.picked[row].values() for entry in column]
+    return {variant.time for variant in variants if variant is not None}
 
 
 def section(definition: Mapping[str, Any]) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.protocols import Protocol
 from mmrope_eval.report import intervals, step_choice
 from mmrope_eval.report.beside import beside, places_of
-from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, key_of
+from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, key_of, placed
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, listed
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.results import Run
@@ -124,11 +124,11 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     for entry in entries:
         by_key.setdefault(key_of(entry.cell), []).append(entry)
     rows = definition.rows
-    others = [key for key in by_key if key not in {row.key for row in rows}]
+    found, others = placed(rows, by_key)
     everything = options.every_variant or len(others) == len(by_key)
-    extra = [key for key in others if everything or key not in listed()]
-    added = extra_rows(rows, [by_key[key][0].cell for key in extra])
-    lines = [Line(row, by_key.get(row.key or "", []), row.label) for row in rows]
+    extra = [key for key in others if everything or key_of(by_key[key][0].cell, time=False) not in listed()]
+    added = extra_rows([by_key[key][0].cell for key in extra])
+    lines = [Line(row, found[row.label], row.label) for row in rows]
     lines += [Line(row, by_key[key], row.label) for row, key in zip(added, extra, strict=True)]
     if options.step == "all":
         lines = [part for whole in lines for part in by_step(whole)]
