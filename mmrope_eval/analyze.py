@@ -35,7 +35,10 @@ ATTENTION_NOTES = (
 
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0. UserError for options that contradict each other."""
-    variants = [name for word in args.variants for name in word.split(",") if name]
+    from mmrope_eval.report.analyze import DEFAULT_LAYOUT, TABLE_1, header, make_report, sections
+
+    words = [name for word in args.variants for name in word.split(",") if name]
+    variants = [name for word in words for name in (TABLE_1 if word == "table1" else (word,))]
     stems = [Path(name).stem if name.endswith((".yaml", ".yml")) else name for name in variants]
     for name in stems:
         if stems.count(name) > 1:
@@ -45,8 +48,6 @@ def main(args: argparse.Namespace) -> int:
     for option, given in (("--data-root", args.data_root), ("--limit", args.limit)):
         if given is not None:
             raise UserError(f"{option} has a meaning with --tasks only: name the tasks on which attention is measured")
-    from mmrope_eval.report.analyze import DEFAULT_LAYOUT, header, make_report, sections
-
     geometry = _geometry(args)
     layout, fixed = args.layout or DEFAULT_LAYOUT, args.kv_heads is not None
     report = make_report(variants, layout, geometry, args.set, fixed_heads=fixed)

@@ -19,6 +19,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.report.analyze import DEFAULT_LAYOUT, DEFAULT_VARIANTS, FURTHEST, make_report, parse_layout
 from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant, variant_names
 from mmrope_eval.rope.analysis import Analysis, Geometry, analyze, decay, growth, half_distance
+from mmrope_eval.rope.table1 import COLUMNS, PRINTED, interval, marks
 
 EIGHT_HEADS = Geometry(num_kv_heads=8)
 EVERY_OTHER_PAIR = Geometry(head_dim=16, num_kv_heads=8, rope_theta=256)
@@ -40,17 +41,23 @@ def analysed(name: str, parts: str = DEFAULT_LAYOUT, /, **overrides: Any) -> Ana
         ("v2pe", {}, Vision(9, 20, 30), 16),
         ("v2pe", {"visual_stride": 2.5}, Vision(1, 2, 3), 3),  # text resumes at an integer
         ("mrope", {}, Vision(1, 2, 3), 3),
-        ("mrope", {}, Vision(3, 2, 2, 2.0), 5),  # frames at 0, 2, 4
-        ("mrope", {}, Vision(3, 2, 2, 1.5), 4),  # 0, 1.5, 3 cut to 0, 1, 3
-        ("grape", {}, Vision(4, 2, 2, 1.5), 5.5),  # 0, 1.5, 3, 4.5: fractions are kept
+        ("mrope", {}, Vision(3, 2, 2, 2.0), 3),  # frames at 0, 1, 2, whatever the clock says
+        ("qwen2.5-vl", {}, Vision(3, 2, 2, 2.0), 5),  # 0, 2, 4
+        ("qwen2.5-vl", {}, Vision(3, 2, 2, 1.5), 4),  # 0, 1.5, 3 cut to 0, 1, 3
+        ("grape", {"time": "seconds"}, Vision(4, 2, 2, 1.5), 5.5),  # 0, 1.5, 3, 4.5: fractions are kept
         ("mrope-i", {}, Vision(1, 2, 3), 3),
-        ("+modality-interval", {}, Vision(1, 2, 3), 16 + 3 + 16),
+        ("mrope-i", {"modality_interval": 16}, Vision(1, 2, 3), 16 + 3 + 16),
+        ("+modality-interval", {}, Vision(1, 40, 30), 1200),  # as vanilla's
+        ("+modality-interval", {}, Vision(1, 9, 7), 63),
+        ("rope-tie", {}, Vision(4, 2, 3), 24),
         ("videorope", {}, Vision(1, 9, 7), 1),
         ("videorope", {}, Vision(3, 9, 7), 5),
         ("hope", {}, Vision(3, 9, 7), 3),
         ("hope", {"temporal_stride": 0.75}, Vision(3, 9, 7), 2.5),
         ("circlerope", {}, Vision(1, 1, 1), ROOT_HALF + 1),  # one cell at the ring's angle 0: (0, 10, -10) / sqrt 2
-        ("circlerope", {}, Vision(4, 1, 1, 2.0), ROOT_HALF + 6 + 1),
+        ("circlerope", {}, Vision(4, 1, 1, 2.0), ROOT_HALF + 1),  # one ring for all frames
+        ("circlerope-upstream", {}, Vision(4, 1, 1, 2.0), ROOT_HALF + 3 + 1),
+        ("circlerope-upstream", {"time": "seconds"}, Vision(4, 1, 1, 2.0), ROOT_HALF + 6 + 1),
     ],
 )
 def test_growth_by_hand(name: str, overrides: dict[str, Any], block: Vision, advance: float) -> None:
@@ -60,7 +67,8 @@ def test_growth_by_hand(name: str, overrides: dict[str, Any], block: Vision, adv
 
 
 def test_extent_by_hand() -> None:
-    assert growth(load_variant("mrope-i"), Vision(3, 4, 5, 2.0)).extent == (4, 3, 4)
+    assert growth(load_variant("mrope-i"), Vision(3, 4, 5, 2.0)).extent == (2, 3, 4)
+    assert growth(load_variant("mrope-i", time="seconds"), Vision(3, 4, 5, 2.0)).extent == (4, 3, 4)
     # Rows -1..1 and columns -2..2 around frames at 0, 2, 4.
     assert growth(load_variant("videorope"), Vision(3, 4, 5)).extent == (4, 7, 8)
 
@@ -118,7 +126,9 @@ def test_overlap_by_hand(
         ("videorope", "video:2x3x4", 3, 3),
         ("hope", "image:3x4", 2, 2),
         ("hope", "video:2x3x4", 2, 3),
-        ("circlerope", "video:2x3x4", 3, 3),
+        ("circlerope", "video:2x3x4", 2, 3),
+        ("circlerope", "image:3x4", 2, 2),
+        ("circlerope-upstream", "video:2x3x4", 3, 3),
         ("hope", "image:3x4 video:2x3x4", 2, 3),
     ],
 )
@@ -217,7 +227,10 @@ CLAIMS = [
     ("mrope", True, False, True),  # t on the fastest pairs only
     ("videorope", False, False, True),  # the diagonal reaches into later text
     ("hope", False, False, False),  # the same, and pairs that no longer turn with text
-    ("circlerope", True, False, True),
+    ("circlerope", False, False, True),  # all frames collapse onto one ring
+    ("circlerope-upstream", True, False, True),
+    ("ilrope", False, False, False),  # text has no coordinate on rows and columns
+    ("omnirope", False, False, False),
     ("mhrope", True, True, True),
     ("mrope-i", True, True, True),
     ("qwen3-vl", True, True, True),
@@ -252,6 +265,81 @@ def test_a_verdict_follows_the_parameters(
 ) -> None:
     found = analysed(name, "text:12 image:9x7 text:20 video:16x6x8@2 text:20", **overrides)
     assert (found.coherent, found.full_spectrum, found.keeps_text) == (coherent, full, text)
+
+
+# --- the paper's Table 1 ----------------------------------------------------------------------------------------------
+
+TABLE_1 = {
+    # 3D structure, modality interval, range, granularity, compatible with text-only RoPE: as printed in v3.
+    "vanilla": (False, True, None, None, True),
+    "v2pe": (False, True, None, None, True),
+    "rope-tie": (True, False, True, False, True),
+    "mrope": (True, True, False, False, True),
+    "circlerope": (True, False, False, False, True),
+    "videorope": (True, False, False, False, True),
+    "ilrope": (True, True, False, False, False),
+    "omnirope": (True, True, False, False, False),
+    "mhrope": (True, True, True, True, True),
+    "mrope-i": (True, True, True, False, True),
+}
+
+
+@pytest.mark.parametrize("layout", [DEFAULT_LAYOUT, "text:3 image:40x30 text:5", "text:40 video:3x12x16 text:9"])
+@pytest.mark.parametrize("name", TABLE_1)
+def test_table_1_is_as_printed(name: str, layout: str) -> None:
+    found = marks(analysed(name, layout))
+    assert tuple(getattr(found, column) for column in COLUMNS) == TABLE_1[name]
+    assert found.spelled == PRINTED[name] and PRINTED.keys() == TABLE_1.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "spelled"),
+    [
+        # What each mark hangs on, changed alone.
+        ("ilrope-upstream", {}, "+++x+"),  # the package's: MRoPE-I's frequencies, text as in vanilla RoPE
+        ("omnirope-upstream", {}, "++xx+"),
+        ("mrope-i", {"text_spatial_reset": True}, "+++xx"),
+        ("mrope-i", {"modality_interval": 1}, "+x+x+"),
+        ("mrope-i", {"modality_interval": 0.25}, "+x+x+"),
+        ("+modality-interval", {}, "+x+x+"),
+        ("+diagonal", {}, "+x+x+"),
+        ("mhrope", {"mrope_section": [4, 4, 0]}, "x++++"),  # columns do not rotate
+        ("mrope-i", {"no_rotation": "w"}, "x++xx"),
+        ("mrope-i", {"temporal_stride": 0.5}, "+++x+"),
+        ("interleave-12-26-26", {}, "++xx+"),  # t has no slow pair
+        ("interleave-0-32-32", {}, "+x+x+"),  # and here none at all: nothing parts a picture from the text before it
+    ],
+)
+def test_a_mark_follows_the_parameters(name: str, overrides: dict[str, Any], spelled: str) -> None:
+    assert marks(analysed(name, **overrides)).spelled == spelled
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "spare"),
+    [
+        ("vanilla", 1, 1, 0),
+        ("v2pe", 16 / 63, 1, 16 / 63 - 1),
+        ("mrope", 1, 1, 0),  # rows end one before the text; frames and columns earlier
+        ("mrope-i", 1, 9, 0),  # rows and columns do not move with the text, time does
+        ("videorope", -3, -3, -8),  # four rows above and below the diagonal
+        ("rope-tie", (63 - 9) / 2 + 1, (63 - 9) / 2 + 1, 54),
+    ],
+)
+def test_intervals_by_hand(name: str, before: float, after: float, spare: float) -> None:
+    """A picture of 9 x 7."""
+    table = EIGHT_HEADS.table(load_variant(name)).axis
+    rotating = [axis for axis in range(3) if (table == axis).any()]
+    found = interval(load_variant(name), Vision(1, 9, 7), rotating)
+    assert (found.before, found.after, found.spare) == pytest.approx((before, after, spare))
+
+
+def test_the_command_knows_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "table1", "+3d", "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["table1"]["rows"]
+    assert [row["variant"] for row in rows] == [*TABLE_1, "+3d"]
+    assert all(row["marks"] == row["printed"] for row in rows[:-1]) and rows[-1]["printed"] is None
+    assert main(["analyze", "mrope-i", "mhrope", "--set", "text_spatial_reset=true"]) == 0
+    assert capsys.readouterr().out.count("differs: text") == 2
 
 
 @pytest.mark.parametrize("name", DEFAULT_VARIANTS)
@@ -317,7 +405,7 @@ def test_text_and_markdown_hold_the_same_cells(capsys: pytest.CaptureFixture[str
         assert line in text
         assert line in markdown
     cells = [line.split("|")[1].strip() for line in markdown.splitlines() if line.startswith("| ")]
-    assert cells.count("v2pe") == 1 + 1 + 1 + 3 + 2
+    assert cells.count("v2pe") == 1 + 1 + 1 + 1 + 3 + 2
     assert text.count("\nv2pe ") == cells.count("v2pe")
 
 
@@ -325,11 +413,14 @@ def test_json_and_csv_hold_every_number(capsys: pytest.CaptureFixture[str]) -> N
     assert main([*SMALL, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["geometry"] == {"head_dim": 128, "num_kv_heads": 4, "rope_theta": 1e6, "rotary_dim": None}
-    assert [row["coherent"] for row in found["guidelines"]["rows"]] == [True, False, True]
+    assert [row["coherent"] for row in found["guidelines"]["rows"]] == [True, False, False]
+    assert [row["marks"] for row in found["table1"]["rows"]] == ["+++x+", "x+--+", "+xxx+"]
     assert main([*SMALL, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     table = {(r["section"], r["variant"], r["item"], r["quantity"]): r["value"] for r in rows}
     assert len(table) == len(rows)
+    for row in found["table1"]["rows"]:
+        assert table["table1", row["variant"], "", "marks"] == row["marks"]
     for section, keys in (("growth", ("variant", "block")), ("decay", ("variant", "axis"))):
         for row in found[section]["rows"]:
             for quantity in set(row) - set(keys):
@@ -339,7 +430,7 @@ def test_json_and_csv_hold_every_number(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text(encoding="utf-8")
-    assert main(["analyze"]) == 0
+    assert main(["analyze"]) == 0 and main(["analyze", "table1"]) == 0
     printed = capsys.readouterr().out.splitlines()
     without_model, _, _ = page.partition("## Attention on visual tokens")
     excerpts = [line for block in without_model.split("```")[1::2] for line in block.strip().splitlines()]

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.sections import Row, Section, dash, join, percent, yes
+from mmrope_eval.report.sections import UNKNOWN, Row, Section, dash, join, percent, yes
 from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant
 from mmrope_eval.rope.analysis import AXIS_NAMES, BANDS, TEXT_LENGTH, Analysis, Geometry, analyze, decay, half_distance
+from mmrope_eval.rope.table1 import COLUMNS, PRINTED, Marks, marks
 
 DEFAULT_VARIANTS = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i")
 """The rows of the paper's Table 2."""
+TABLE_1 = tuple(PRINTED)
+"""The rows of the paper's Table 1, which `analyze table1` means."""
 DEFAULT_LAYOUT = "text:12 image:9x7 text:20 video:16x6x8@2 text:20"
 DISTANCES = (1, 4, 16, 64, 256, 1024, 4096, 16384)
 FURTHEST = 32768
@@ -37,6 +40,17 @@ CRITERIA = (
     "equally wide on a log scale, from fast (1) to slow. Axes that agree on every token count as one.",
     f"3 text prior: cos and sin of {TEXT_LENGTH} text tokens equal unscaled vanilla RoPE's in every bit; else the "
     "largest difference.",
+)
+
+TABLE_1_NOTES = (
+    "structure: rows and columns of a single frame spread in directions of their own, on the axes that rotate.",
+    "interval: cells lie between the text before and the text behind, on every rotating axis on which both move on, "
+    "and the block takes no more positions than its longest side; else how far it reaches into text, or what is left "
+    "over.",
+    f"range: every axis that rotates and has coordinates of its own turns pairs in each of the {BANDS} bands.",
+    "granularity: every such axis turns all frequencies of the model, in one head or another.",
+    "text: as guideline 3. An em dash: the column is about several axes, and this variant has one.",
+    "printed: whether the paper's own marks are these; an em dash where it has no such row.",
 )
 
 
@@ -120,6 +134,8 @@ def sections(report: Report) -> list[Section]:
     return [
         Section("guidelines", "The three guidelines", [guideline_row(a) for a in analyses], shown_guideline,
                 ("variant",), CRITERIA),
+        Section("table1", "The paper's Table 1, measured", [table1_row(a) for a in analyses], shown_table1,
+                ("variant",), TABLE_1_NOTES),
         Section("growth", "Position growth: how far an image or a video moves the next text position",
                 [row for a in analyses for row in growth_rows(a)], shown_growth, ("variant", "block"),
                 ("extent: largest minus smallest coordinate of the block's cells on t, h, w.",)),
@@ -186,6 +202,36 @@ def shown_guideline(row: Row) -> Row:
         "2 full spectrum": yes(row["full_spectrum"], f"lacks {row['missing_bands']}"),
         "3 text prior": yes(row["text_prior"], f"{row['text_deviation']:.2g}"),
     }
+
+
+def table1_row(a: Analysis) -> Row:
+    """The five columns, what decides the second, and the printed marks."""
+    found = marks(a)
+    return {
+        "variant": a.variant.name,
+        **{column: getattr(found, column) for column in COLUMNS},
+        "why": interval_words(found),
+        "marks": found.spelled,
+        "printed": PRINTED.get(a.variant.name),
+    }
+
+
+def interval_words(found: Marks) -> str:
+    """The worst of what keeps blocks from fitting."""
+    into = max((-min(one.before, one.after) for _, one in found.intervals), default=0.0)
+    spare = max((one.spare for _, one in found.intervals), default=0.0)
+    reaches = any(min(one.before, one.after) <= 0 for _, one in found.intervals)
+    return f"{into:.4g} into text" if reaches else f"{spare:.4g} left over"
+
+
+def shown_table1(row: Row) -> Row:
+    """Verdicts in words."""
+    cells = {column: UNKNOWN if row[column] is None else yes(row[column], row["why"] if column == "interval" else "")
+             for column in COLUMNS}  # fmt: skip
+    differing = [column for column, one, other in zip(COLUMNS, row["marks"], row["printed"] or "", strict=False)
+                 if one != other]  # fmt: skip
+    same = UNKNOWN if row["printed"] is None else "differs: " + join(differing) if differing else "the same"
+    return {"variant": row["variant"], **cells, "printed": same}
 
 
 def growth_rows(a: Analysis) -> Iterable[Row]:
