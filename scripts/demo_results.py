@@ -99,7 +99,7 @@ def slim(row: dict[str, Any]) -> dict[str, Any]:
 
 def write_tables(n: int) -> int:
     """Tables and seed spread of the packed cells; 0."""
-    from mmrope_eval.report.definitions import load_definition
+    from mmrope_eval.demo.run import demo_definition
     from mmrope_eval.report.render import render
     from mmrope_eval.report.results import load_run
     from mmrope_eval.report.tables import Options, build
@@ -111,11 +111,11 @@ def write_tables(n: int) -> int:
             ("latex", "tex", Options()),
             ("csv", "csv", Options(level=0.95)),
         ):
-            table = build(load_definition(name), first, options)
+            table = build(demo_definition(name), first, options)
             (RESULTS / f"table{name}.{ending}").write_text(render(table, kind).rstrip("\n") + "\n")
     cells = sorted((cell for run in (*first, load_run(SEEDS)) for cell in run.cells), key=lambda cell: cell.model)
     several = {cell.model.partition("-seed")[0] for cell in cells if "-seed" in cell.model}
-    seeds = {cell.model: build(load_definition("2"), [load_run(cell.path)], Options()) for cell in cells
+    seeds = {cell.model: build(demo_definition("2"), [load_run(cell.path)], Options()) for cell in cells
              if cell.model.partition("-seed")[0] in several}  # fmt: skip
     (RESULTS / "seeds.md").write_text(seed_table(seeds))
     about = {"rows_a_column": n, "versions": cells[0].manifest["versions"]}

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from mmrope_eval import cli
 from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.demo.agreement import compare
-from mmrope_eval.demo.run import checkpoints, demo_config
+from mmrope_eval.demo.run import checkpoints, demo_config, demo_definition
 from mmrope_eval.demo.training import language, naming
-from mmrope_eval.demo.training.model import demo_variant
+from mmrope_eval.demo.training.model import demo_variant, named_variant
 from mmrope_eval.demo.training.recipe import DIFFICULTY, TABLE_2, Recipe, carried_policy, media_policy
 from mmrope_eval.demo.training.start import START, read_start
 from mmrope_eval.demo.world import build_world
@@ -26,6 +26,7 @@ from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.models.variant_choice import resolve_variant
+from mmrope_eval.report.definitions import Row, load_definition
 from mmrope_eval.suite.run import run
 
 HOME = Path(__file__).resolve().parents[1] / "checkpoints"
@@ -58,6 +59,30 @@ def test_a_checkpoint_is_what_the_manifest_says(name: str) -> None:
     log = [json.loads(line) for line in (HOME / name / "training.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == about["steps"]
     assert log[-1]["loss"] == about["training_loss"] < log[0]["loss"] / 2
+
+
+@pytest.mark.parametrize("name", MANIFEST["checkpoints"])
+def test_a_checkpoint_says_that_it_was_trained_by_the_clock(name: str) -> None:
+    """And is the checkpoint that it was before it said so: whoever has its answers keeps them."""
+    checkpoint = read_checkpoint(HOME / name)
+    chosen = resolve_variant(checkpoint, None)
+    kept = json.loads((RESULTS / "scores" / f"{name}.json").read_text())
+    assert chosen.variant.time in ("seconds", None) and (chosen.variant.time is None) == name.startswith("vanilla")
+    assert kept["checkpoint"]["fingerprint"] == checkpoint.fingerprint
+    assert kept["variant"]["fingerprint"] == chosen.variant.fingerprint
+    assert chosen.variant.timeless_fingerprint == chosen.variant.fingerprint
+    assert json.loads((HOME / name / "config.json").read_text())["mm_rope"] == named_variant(chosen.variant.name) or (
+        name == "mhrope")  # whose definition was written in full by version 0.2
+
+
+@pytest.mark.parametrize("name", ["2", "3", "4"])
+def test_the_demo_s_tables_are_the_paper_s_up_to_what_was_trained(name: str) -> None:
+    ours, paper = demo_definition(name), load_definition(name)
+    filled = {Row(one, demo_variant(about["variant"])).design for one, about in MANIFEST["checkpoints"].items()}
+    missing = {"2": set(), "3": {"+modality-interval"}, "4": {"ilrope-like"}}[name]
+    assert {row.label for row in ours.rows if row.design not in filled} == missing
+    others = [(row.label, one.label) for row, one in zip(ours.rows, paper.rows, strict=True) if row != one]
+    assert others == ([("circlerope-upstream", "circlerope")] if name == "2" else [])
 
 
 @pytest.mark.parametrize("name", MANIFEST["checkpoints"])

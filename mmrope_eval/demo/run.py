@@ -18,9 +18,11 @@ from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError
 
 if TYPE_CHECKING:
+    from mmrope_eval.report.definitions import TableDefinition
     from mmrope_eval.suite.options import RunConfig
 
 NOTE = """\
+circlerope-upstream moves its ring from frame to frame, as the published package does; the paper's circlerope does not.
 Tiny models (1.4 M parameters) trained for minutes on a synthetic world: what they say about the variants holds there.
 `mmrope-eval table overall RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows.
 BLINK is beyond them, below chance: no lesson showed them several pictures or asked in its words."""
@@ -112,12 +114,23 @@ def demo_config(models: list[Path], data: Path, output: Path, limit: Limit | Non
     )
 
 
+def demo_definition(name: str) -> TableDefinition:
+    """A table of the paper with CircleRoPE as the demo trained it, which is the published package's."""
+    from dataclasses import replace
+
+    from mmrope_eval.report.definitions import Row, load_definition
+    from mmrope_eval.rope import load_variant
+
+    definition, upstream = load_definition(name), "circlerope-upstream"
+    return replace(definition, rows=tuple(Row(upstream, load_variant(upstream)) if row.label == "circlerope" else row
+                                          for row in definition.rows))  # fmt: skip
+
+
 def print_table(folders: list[Path]) -> None:
     """Table 2 of finished runs, with chance levels."""
-    from mmrope_eval.report.definitions import load_definition
     from mmrope_eval.report.render import render
     from mmrope_eval.report.results import load_run
     from mmrope_eval.report.tables import Options, build
 
     print()
-    print(render(build(load_definition("overall"), [load_run(folder) for folder in folders], Options()), "markdown"))
+    print(render(build(demo_definition("overall"), [load_run(folder) for folder in folders], Options()), "markdown"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.demo.checkpoints import qwen2_5_config, token_id, write_processor
 from mmrope_eval.demo.training import language
-from mmrope_eval.demo.training.recipe import FAMILY, SECTIONS, Shape, carried_policy
+from mmrope_eval.demo.training.recipe import FAMILY, SECTIONS, TIME, Shape, carried_policy
 from mmrope_eval.engine.media_policy import MEDIA_KEY
 from mmrope_eval.rope import Variant, load_variant
 
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 def demo_variant(name: str) -> Variant:
     """A variant as the demo's checkpoints have it."""
-    return load_variant(name, **({"mrope_section": list(SECTIONS[name])} if name in SECTIONS else {}))
+    section = {"mrope_section": list(SECTIONS[name])} if name in SECTIONS else {}
+    return load_variant(name, **section, **({} if load_variant(name).time is None else {"time": TIME}))
+
+
+def named_variant(name: str) -> str | dict[str, Any]:
+    """The same as config.json says it."""
+    variant = demo_variant(name)
+    if name in SECTIONS:
+        return variant.to_dict()
+    return name if variant.time is None else {"name": name, "time": TIME}
 
 
 def write_shell(out: Path, shape: Shape, words: Sequence[str], variant: str | None = None) -> Path:
@@ -51,7 +60,7 @@ def write_shell(out: Path, shape: Shape, words: Sequence[str], variant: str | No
     }
     config["initializer_range"] = config["vision_config"]["initializer_range"] = shape.initial
     if variant is not None:
-        config["mm_rope"] = demo_variant(variant).to_dict() if variant in SECTIONS else variant
+        config["mm_rope"] = named_variant(variant)
         config[MEDIA_KEY] = carried_policy()
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     write_processor(FAMILY, out)

@@ -183,19 +183,24 @@ CLIP_KINDS = (
     *("mlvu", "mlvu", "charades_sta", "charades_sta"),
 )
 
-TABLE_2 = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i")
-"""The rows of the paper's Table 2, in its order: what the demo evaluates."""
+TABLE_2 = ("vanilla", "mrope", "videorope", "hope", "circlerope-upstream", "mhrope", "mrope-i")
+"""The rows of the paper's Table 2, in its order: what the demo evaluates. CircleRoPE was trained as the published
+package lays out a video, before `circlerope` was the paper's one ring."""
 
 VARIANTS = (
     *TABLE_2,
-    *("+3d", "+diagonal", "+modality-interval", "+text-spatial-reset", "+spatial-base"),
+    *("circlerope", "+3d", "+diagonal", "+modality-interval", "+text-spatial-reset", "+spatial-base"),
     *("videorope-like", "ilrope-like"),
 )
 """The rows of Tables 2, 3 and 4; `+3d+spatial-reset`, `interleave` (mrope-i) and `multi-head` (mhrope) are among them
-under another name."""
+under another name. `circlerope`, `+modality-interval` and `ilrope-like` have no checkpoint: what was trained under
+these names was of another design."""
 
 SECTIONS: Mapping[str, tuple[int, ...]] = {"mhrope": (2, 1, 1)}
 """Sections that differ from the variant's own: with four KV heads, two are the temporal axis's."""
+
+TIME: Literal["index", "seconds"] = "seconds"
+"""What frames are counted in, in every training: the clock, as Qwen2.5-VL does, where the paper counts them."""
 
 SEEDS: Mapping[str, tuple[int, ...]] = {"vanilla": (0, 1, 2), "mrope": (0, 1), "mrope-i": (0, 1, 2)}
 """Training seeds; 0 alone where nothing is said."""
