@@ -25,7 +25,7 @@ from mmrope_eval.engine.media import MediaPolicy
 from mmrope_eval.engine.types import Failure, Generation, ImageSource, Request, Response, VideoSource
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.reference import Prompt, ReferenceModel, load_reference
-from mmrope_eval.rope import load_variant, variant_names
+from mmrope_eval.rope import Variant, load_variant, variant_names
 
 POLICY = MediaPolicy(
     image_min_pixels=2 * 28 * 28,
@@ -36,6 +36,16 @@ POLICY = MediaPolicy(
 )
 GENERATION = Generation(max_tokens=16, ignore_eos=True, logprobs=True)
 INTEGER_TOLERANCE, FRACTIONAL_TOLERANCE = 1e-4, 1e-3
+
+
+BY_THE_CLOCK = ("mrope-i@seconds", "videorope@seconds", "hope@seconds", "circlerope-upstream@seconds")
+"""Every layout with frames as far apart as the clock says, which of the shipped variants `qwen2.5-vl` alone has."""
+
+
+def variant_of(name: str) -> Variant:
+    """A shipped variant, or one with ``@`` and its `time`."""
+    shipped, _, time = name.partition("@")
+    return load_variant(shipped, **({"time": time} if time else {}))
 
 
 def build_requests(folder: Path) -> list[Request]:
@@ -150,14 +160,14 @@ def run_family(checkpoint: Path, names: Sequence[str], folder: Path, *, workers:
     requests = build_requests(folder)
     description = read_checkpoint(checkpoint)
     family = description.family.name
-    reference = load_reference(checkpoint, load_variant(names[0]))
+    reference = load_reference(checkpoint, variant_of(names[0]))
     with one_thread():
         prompts = {request.id: reference.prepare_request(request, POLICY) for request in requests}
     options = EngineOptions(max_model_len=1024, dtype="float32", workers=workers, kv_cache_gib=0.25, policy=POLICY)
     comparisons, scores = [], {}
-    with LiveEngine.start(description, load_variant(names[0]), options) as engine:
+    with LiveEngine.start(description, variant_of(names[0]), options) as engine:
         for name in names:
-            variant = load_variant(name)
+            variant = variant_of(name)
             engine.switch(variant=variant)
             reference.set_variant(variant)
             answers = {answer.id: answer for answer in engine.stream(requests)}
@@ -201,7 +211,7 @@ def table(comparisons: Iterable[Comparison]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how far the engine is from the reference.")
     parser.add_argument("--workers", action="store_true", help="run vLLM in worker processes")
-    parser.add_argument("--variants", nargs="+", default=variant_names(), metavar="NAME")
+    parser.add_argument("--variants", nargs="+", default=[*variant_names(), *BY_THE_CLOCK], metavar="NAME")
     parser.add_argument("--families", nargs="+", default=FAMILIES, choices=FAMILIES, metavar="NAME")
     parser.add_argument("--out", type=Path, help="write the table there too")
     arguments = parser.parse_args()

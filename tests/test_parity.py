@@ -11,15 +11,17 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
-from parity_harness import Comparison, FamilyRun, run_family, tiny_checkpoint
+from parity_harness import BY_THE_CLOCK, Comparison, FamilyRun, run_family, tiny_checkpoint, variant_of
 
 from mmrope_eval.demo.checkpoints import FAMILIES
-from mmrope_eval.rope import load_variant, variant_names
+from mmrope_eval.rope import variant_names
 
 NAMED = ["vanilla", "v2pe", "mrope", "mrope-i", "mhrope", "videorope", "hope", "circlerope"]
-"""The published designs. Others coincide on some prompts by definition: `ilrope` is `mrope-i` where time is whole."""
-IN_WORKERS = ["mrope", "mrope-i", "mhrope", "hope", "circlerope", "v2pe"]
+"""The paper's Table 2 and V2PE. Others coincide by definition: `ilrope-upstream` is `mrope-i` where time is whole."""
+ALL = [*variant_names(), *BY_THE_CLOCK]
+IN_WORKERS = ["mrope", "mrope-i", "mrope-i@seconds", "mhrope", "hope", "circlerope", "v2pe"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Fami
 
     @cache
     def run(family: str, workers: bool) -> FamilyRun:
-        names = IN_WORKERS if workers else variant_names()
+        names = IN_WORKERS if workers else ALL
         return run_family(checkpoint(family), names, folder, workers=workers)
 
     return run
@@ -46,7 +48,7 @@ def check(run: FamilyRun, name: str) -> None:
     assert not failed, "\n".join(map(str, failed))
 
 
-@pytest.mark.parametrize("name", variant_names())
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_engine_in_process(runs: Callable[[str, bool], FamilyRun], family: str, name: str) -> None:
     check(runs(family, False), name)
@@ -66,9 +68,21 @@ def test_different_variants_give_different_answers(runs: Callable[[str, bool], F
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_no_second_enters_the_engine_where_frames_are_counted(
+    runs: Callable[[str, bool], FamilyRun], family: str
+) -> None:
+    """One design by index and by the clock: the same to the last bit where a family's videos carry no seconds."""
+    scores = runs(family, False).scores
+    for name in BY_THE_CLOCK:
+        apart = float(np.abs(scores[name] - scores[name.partition("@")[0]]).max())
+        assert apart > 0.05 if family == "qwen2.5-vl" else apart == 0, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_fractional_positions_were_among_them(runs: Callable[[str, bool], FamilyRun], family: str) -> None:
     fractional = {c.variant for c in runs(family, False).comparisons if c.fractional}
-    assert {"v2pe", "circlerope"} <= fractional
+    assert {"v2pe", "circlerope", "rope-tie", "+modality-interval"} <= fractional
     # Seconds per grid times tokens per second is 1.6 for these videos, and these variants do not truncate it.
-    assert ({"hope", "videorope"} <= fractional) == (family == "qwen2.5-vl")
-    assert all(load_variant(name).integer_positions for name in set(variant_names()) - fractional)
+    assert ({"hope@seconds", "videorope@seconds"} <= fractional) == (family == "qwen2.5-vl")
+    assert not {"hope", "videorope"} & fractional
+    assert all(variant_of(name).integer_positions for name in set(ALL) - fractional)

@@ -28,7 +28,7 @@ from mmrope_eval.reference import (
 )
 from mmrope_eval.rope import Text, VariantError, Vision, load_variant, variant_names
 
-NATIVE = {"qwen2-vl": "mrope", "qwen2.5-vl": "mrope", "qwen3-vl": "qwen3-vl"}
+NATIVE = {"qwen2-vl": "mrope", "qwen2.5-vl": "qwen2.5-vl", "qwen3-vl": "qwen3-vl"}
 SIXTEEN = Generation(max_tokens=16, ignore_eos=True, logprobs=True)
 
 
