@@ -100,7 +100,7 @@ def test_a_variant_trained_on_with_4_57_is_not_taken_for_the_earlier_one(
     folder = copies.copy(folders["4.57"], tmp_path / "trained-on")
     copies.edit(folder / "config.json", renamed(mm_rope="hope", where="text_config"))
     assert any(
-        "names two variants: 'mrope-i' at mm_rope of the top and 'hope'" in one
+        "names two variants: {'name': 'mrope-i', 'time': 'seconds'} at mm_rope of the top and 'hope'" in one
         for one in read_checkpoint(folder).rope.questions
     )
 

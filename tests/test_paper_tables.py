@@ -19,7 +19,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.protocols import load_protocol
 from mmrope_eval.record.seal import sealed
 from mmrope_eval.report.attention_table import attention_table
-from mmrope_eval.report.definitions import listed, load_definition
+from mmrope_eval.report.definitions import Row, listed, load_definition
 from mmrope_eval.report.notes import Note, footnotes, remarks
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.results import load_run
@@ -168,8 +168,10 @@ def test_a_baseline_that_no_run_fills_is_said(tmp_path: Path) -> None:
 
 
 def test_every_row_of_the_paper_s_tables_is_known() -> None:
-    keys = listed()
-    assert {row.key for name in ("overall", "position", "ratio") for row in load_definition(name).rows} <= keys
+    known = listed()
+    assert {row.design for name in ("overall", "position", "ratio") for row in load_definition(name).rows} <= known
+    assert Row("", load_variant("circlerope-upstream", time="seconds")).design in known, "no new idea: the package's"
+    assert Row("", load_variant("mrope-i", temporal_stride=3.0)).design not in known
 
 
 # ------------------------------------------------------------------------------------------------------------ families

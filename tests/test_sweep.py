@@ -187,10 +187,12 @@ class TestBudget:
 
 class TestGrowth:
     @pytest.mark.parametrize(("variant", "expected"), [
-        # 25 and 50 text tokens; 1 second for every 2 frames at 2 tokens per second at 2 fps: frames move by 2.
+        # 25 and 50 text tokens; 1 second for every 2 frames at 2 tokens per second at 2 fps: by the clock frames move
+        # by 2, by index by 1.
         ("vanilla", (100 + 40 * 4, 100 + 80 * 4)),
-        ("mrope", (100 + 79, 100 + 159)),
-        ("mrope-i", (100 + 79, 100 + 159)),
+        ("qwen2.5-vl", (100 + 79, 100 + 159)),
+        ("mrope", (100 + 40, 100 + 80)),
+        ("mrope-i", (100 + 40, 100 + 80)),
         ("v2pe", (100 + 16, 100 + 16)),
     ])  # fmt: skip
     def test_reach_by_hand(self, checkpoint: Path, variant: str, expected: tuple[int, int]) -> None:

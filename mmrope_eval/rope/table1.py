@@ -18,13 +18,13 @@ from mmrope_eval.rope.segments import Text, Vision
 from mmrope_eval.rope.variant import Variant
 
 COLUMNS: Final = ("structure", "interval", "range", "granularity", "text")
-_TRUE, _FALSE, _NEITHER = "+", "x", "-"
+_TRUE, _FALSE, _NEITHER = "y", "n", "-"
 
 PRINTED: Final[Mapping[str, str]] = {
-    "vanilla": "x+--+", "v2pe": "x+--+", "rope-tie": "+x+x+", "mrope": "++xx+", "circlerope": "+xxx+",
-    "videorope": "+xxx+", "ilrope": "++xxx", "omnirope": "++xxx", "mhrope": "+++++", "mrope-i": "+++x+",
+    "vanilla": "ny--y", "v2pe": "ny--y", "rope-tie": "ynyny", "mrope": "yynny", "circlerope": "ynnny",
+    "videorope": "ynnny", "ilrope": "yynnn", "omnirope": "yynnn", "mhrope": "yyyyy", "mrope-i": "yyyny",
 }  # fmt: skip
-"""The printed marks, in the order of `COLUMNS`: + for a tick, x for a cross, - for neither."""
+"""The printed marks, in the order of `COLUMNS`: y for a tick, n for a cross, - for neither."""
 
 PROMPT: Final = 64
 """Text before the block whose interval is measured."""
