@@ -15,7 +15,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report import stats
-from mmrope_eval.report.layout import AVERAGES, Floats, Layout
+from mmrope_eval.report.layout import AVERAGES, Floats, Layout, joined
 from mmrope_eval.report.results import Cell, Run
 from mmrope_eval.unread import remedy, too_many
 
@@ -136,12 +136,11 @@ def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], one: pd
     left, right = one.loc[shared], two.loc[shared]
     applies = (left["score"].notna() & right[column].notna()).to_numpy()
     left, right = left[applies], right[applies]
-    # A sample whose picture could not be read stands alone in its own run; the other run knows its picture.
-    clusters = left["group"].where(left["group"] != left.index, right["group"])
     targets = [a if isinstance(a, Mapping) else b for a, b in zip(left["target"], right["target"], strict=True)]
     return TaskPair(
         cell, str(first["task"]), str(first["column"] or first["task"]), metric,
-        layout_of(clusters.tolist(), str(first["average"] or "micro"), targets, f"{cell}, {first['task']}"),
+        layout_of(joined(left["group"].tolist(), right["group"].tolist()), str(first["average"] or "micro"), targets,
+                  f"{cell}, {first['task']}"),
         left["score"].to_numpy(np.float64), right[column].to_numpy(np.float64),
         tuple(map(str, one.index.difference(two.index, sort=False))),
         tuple(map(str, two.index.difference(one.index, sort=False))),

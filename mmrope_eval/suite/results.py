@@ -11,6 +11,7 @@ from typing import Any
 from mmrope_eval.engine.types import Failure, Response
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.suite import scorers, scoring
+from mmrope_eval.suite.clusters import cluster_of
 from mmrope_eval.suite.guessing import chance_level
 from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.reasoning import whole_turn
@@ -29,6 +30,8 @@ class Scored:
     result: Response | Failure
     target: Mapping[str, Any] | None
     score: scoring.Score
+    cluster: str | None = None
+    """What it stands or falls with (`clusters.cluster_of`); None: nothing else."""
 
     @property
     def truncated(self) -> bool:
@@ -52,6 +55,7 @@ class Scored:
             "scores": dict(self.score.values),
             "failure": {"stage": result.stage, "cause": result.cause} if isinstance(result, Failure) else None,
             "truncated": self.truncated,
+            "cluster": self.cluster or self.sample.id,
             "media": [dataclasses.asdict(facts) for facts in result.media],
         }
         if isinstance(result, Response):
@@ -88,7 +92,8 @@ def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> lis
         else:
             text = whole_turn(result.text, thought_open=result.thought_open)
             score = scorers.SCORERS[plan.spec.scorer](text, target)
-        scored.append(Scored(sample, result, target, score))
+        cluster = cluster_of(plan.spec, sample.id, sample.cluster, sample.media)
+        scored.append(Scored(sample, result, target, score, cluster))
     return scored
 
 
@@ -96,7 +101,8 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
     """A task's entry in scores.json; values and standard errors on a 0-100 scale, null where there is none."""
     average = plan.spec.average
     summaries = {
-        name: AGGREGATES[average]([Item.of(one.score.values[name], one.target) for one in scored])
+        name: AGGREGATES[average]([Item.of(one.score.values[name], one.target, one.cluster or one.sample.id)
+                                  for one in scored])
         for name in plan.spec.metrics
     }
     groups = summaries[plan.spec.metrics[0]].groups
@@ -109,6 +115,7 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
             for name, found in summaries.items()
         },
         "average": average,
+        "stderr_over": "clusters",
         "groups": {name: {"value": percent(part.value), "n": part.n} for name, part in groups.items()},
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
         "chance": percent(chance_of(average, scored)),
