@@ -14,12 +14,14 @@ from mmrope_eval.protocols import load_protocol
 from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.report import stats
 from mmrope_eval.report.junit import junit
+from mmrope_eval.report.one_training import about_checkpoints
 from mmrope_eval.report.outcome import Outcome, Verdict, lines, markdown
-from mmrope_eval.report.pairing import Matched, TaskPair, count, differences, match, own_seed
+from mmrope_eval.report.pairing import Matched, TaskPair, count, differences, match, match_cells, own_seed
 from mmrope_eval.report.protocol_notes import departures_of
 from mmrope_eval.report.published import Published, load_published
 from mmrope_eval.report.reported import UNKNOWN, ReportedCell, reported_cells
 from mmrope_eval.report.results import Run, load_run
+from mmrope_eval.report.seed_check import check_trainings
 
 YAML = (".yaml", ".yml")
 
@@ -39,6 +41,8 @@ class Rules:
     """Whether a cell fails that is lower beyond the tolerance, even where that may be chance."""
     table: str | None = None
     """Of a file of reported scores, the only table compared."""
+    seeds: Literal["one", "mean"] = "one"
+    """Whether sides are compared over their trainings."""
     seed: int = 0
     draws: int = stats.DRAWS
     """For intervals, on which no verdict against a run depends."""
@@ -48,7 +52,7 @@ class Rules:
 def main(args: argparse.Namespace) -> int:
     """Check, print, write the files asked for; 0 passed, 1 failed."""
     rules = Rules(args.tolerance, args.alpha, frozenset(args.allow_different), args.require_all, args.strict,
-                  args.table, args.seed)
+                  args.table, args.seeds, args.seed)
     found = check(args.run, args.against, rules)
     say(*lines(found))
     for path, text in ((args.junit, junit(found)), (args.summary, markdown(found))):
@@ -66,10 +70,16 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
         if rules.table is not None:
             raise UserError(f"--table is for a file of reported scores; {against} is a run.")
         baseline = load_run(against)
-        matched = match(baseline, run)
-        refuse_unlike(matched.pairs, rules.allowed, run_path, against)
-        verdicts, notes = against_run(matched, rules), run_notes(baseline, run, matched)
+        if rules.seeds == "mean":
+            verdicts, notes = check_trainings(run, baseline, tolerance=rules.tolerance, alpha=rules.alpha,
+                                              allowed=rules.allowed)
+        else:
+            matched = match(baseline, run)
+            refuse_unlike(matched.pairs, rules.allowed, run_path, against)
+            verdicts, notes = against_run(matched, rules), run_notes(baseline, run, matched)
     else:
+        if rules.seeds == "mean":
+            raise UserError(f"--seeds mean needs trainings on both sides; {against} is a file of reported scores.")
         if not against.exists() and (against.suffix in YAML or len(against.parts) > 1):
             raise UserError(f"{against} does not exist; name a run's folder or a file of reported scores.")
         published = load_published(str(against))
@@ -173,7 +183,9 @@ def reported_notes(run: Run, published: Published, cells: Sequence[ReportedCell]
     table = published.tables[rules.table] if rules.table else next(iter(published.tables.values()))
     models = f" are of {table.model} and" if table.model else ""
     notes = [f"The scores of {published.paper}{models} come without prompts, scorers and samples: only the numbers "
-             "were compared, and each is taken to have as large an error as this run's own."]
+             "were compared, and each is taken to have as large an error as this run's own.",
+             "Published models are other trainings than this run's. What another training changes is in no p-value "
+             "here: a cell can be worse by it alone, and the more questions it has, the sooner it is."]
     unknown: dict[str, list[str]] = {}
     for one in cells:
         if one.unknown:
@@ -189,7 +201,7 @@ def reported_notes(run: Run, published: Published, cells: Sequence[ReportedCell]
 
 def run_notes(baseline: Run, run: Run, matched: Matched) -> tuple[str, ...]:
     """What a reader of the verdict must know about the two runs."""
-    notes = []
+    notes = list(about_checkpoints((one, two) for _, one, two in match_cells(baseline, run)))
     for kind in sorted({kind for one in matched.pairs for kind in one.unlike}):
         columns = ", ".join(dict.fromkeys(one.column for one in matched.pairs if kind in one.unlike))
         notes.append(f"Different {kind}, as allowed: {columns}.")

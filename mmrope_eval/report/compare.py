@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmrope_eval.console import say
-from mmrope_eval.report import stats
+from mmrope_eval.report import seed_compare, stats
+from mmrope_eval.report.one_training import about_checkpoints
 from mmrope_eval.report.pairing import (
     Difference,
     Matched,
@@ -32,6 +33,8 @@ NAMED = 5
 
 def main(args: argparse.Namespace) -> int:
     """Print the comparison; 0 whatever it says."""
+    if args.seeds == "mean":
+        return seed_compare.main(args)
     first, second = load_run(args.a), load_run(args.b)
     matched = match(first, second)
     found = differences(matched.pairs, alpha=args.alpha, seed=args.seed)
@@ -48,6 +51,7 @@ def lines(first: Run, second: Run, matched: Matched, found: Sequence[Difference]
     yield f"A  {first.path}"
     yield f"B  {second.path}"
     yield from map(one_training, trainings(first, second))
+    yield from about_checkpoints((one, two) for _, one, two in match_cells(first, second))
     yield from (sentence for run in (first, second) for sentence in run.assumptions())
     differing = [one for one in found if one.p_holm <= alpha]
     agreeing = [one for one in found if one.p_holm > alpha]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mmrope_eval.report import stats
+from mmrope_eval.report.layout import joined
 from mmrope_eval.report.pairing import layout_of
 
 
@@ -26,12 +27,14 @@ class Spread:
 def benchmark_spread(samples: pd.DataFrame, average: str, level: float, seed: int, where: str) -> Spread:
     """The interval of one benchmark from its rows of `Run.samples`; several runs of it are averaged sample by sample.
 
-    So with several runs the interval is that of their mean over other questions, not over other runs.
+    So with several runs the interval is that of their mean over other questions, not over other runs. Runs that name
+    clusters differently are joined.
     """
     applies = samples[samples["score"].notna()]
     one = applies.drop_duplicates("id").set_index("id")
     values = applies.groupby("id", sort=False)["score"].mean().loc[one.index].to_numpy(np.float64)
-    groups = [str(group) for group in one["group"]]
+    runs = [part.set_index("id")["group"] for _, part in applies.groupby("cell", sort=False)]
+    groups = joined(*(run.reindex(one.index).fillna(one["group"]).astype(str).tolist() for run in runs))
     layout = layout_of(groups, average, list(one["target"]), where)
     found = stats.score_interval(layout, values, level=level, seed=seed)
     return Spread(100 * layout.score(values), 100 * found.low, 100 * found.high, frozenset(groups))

@@ -22,6 +22,7 @@ from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describ
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, listed
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.results import Run
+from mmrope_eval.report.training_intervals import over_trainings, totals_of
 from mmrope_eval.rope import load_variant, variant_names
 
 CHANCE: Final = "chance"
@@ -97,6 +98,15 @@ class Table:
     def _by_name(self) -> dict[tuple[str, str], dict[str, Any]]:
         lines = self.cells.to_dict("records")
         return {(one["row"], one["column"]): {str(key): item for key, item in one.items()} for one in lines}
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether a row is the mean of several trainings."""
+        return any(len(self.totals(row, column)) > 1 for row in self.rows for column in self.columns)
+
+    def totals(self, row: str, column: str) -> list[float]:
+        """The cell's score in each training of the row."""
+        return totals_of(column, self.picked[row], self.averages)
 
     def label(self, column: str) -> str:
         """A column's name as people read it; an average of benchmarks with how many it is over."""
@@ -303,7 +313,7 @@ def with_ranks(cells: pd.DataFrame) -> pd.DataFrame:
 
 def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequence[Entry]]],
                    averages: Mapping[str, tuple[str, ...]], level: float, seed: int) -> pd.DataFrame:
-    """Fill `low` and `high`."""
+    """Fill `low` and `high`: over other questions and, where a row has several trainings, over other trainings."""
     ends: dict[tuple[str, str], tuple[float, float]] = {}
     for row, found in picked.items():
         wanted = {name for column in cells["column"] for name in benchmarks_behind(column, averages)}
@@ -311,7 +321,8 @@ def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequen
         for column in cells["column"].unique():
             spread = intervals.spread_of(column, averages, spreads)
             if spread is not None:
-                ends[row, column] = (spread.low, spread.high)
+                whole = over_trainings(spread, column, found, averages, level)
+                ends[row, column] = (whole.low, whole.high)
     keys = list(zip(cells["row"], cells["column"], strict=True))
     nothing = (float("nan"), float("nan"))
     low, high = zip(*(ends.get(key, nothing) for key in keys), strict=True)

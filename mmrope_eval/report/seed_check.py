@@ -1,0 +1,73 @@
+"""`mmrope-eval check RUN --against BASELINE --seeds mean`: is a design worse, over all trainings on both sides?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.record.comparable import KINDS
+from mmrope_eval.report import stats
+from mmrope_eval.report.outcome import State, Verdict
+from mmrope_eval.report.pairing import count
+from mmrope_eval.report.results import Run
+from mmrope_eval.report.seed_findings import METHOD, Finding, findings, reach, sides
+from mmrope_eval.report.seed_stats import contrast, noticeable
+from mmrope_eval.report.trainings import Measured
+from mmrope_eval.report.trainings_command import notes
+
+
+def check_trainings(run: Run, baseline: Run, *, tolerance: float, alpha: float,
+                    allowed: Collection[str]) -> tuple[list[Verdict], tuple[str, ...]]:
+    """A verdict for each average (and each column in none) of each design that both sides have, and what must be known.
+
+    Worse: by more than `tolerance` points, by Welch's one-sided t test over trainings, after Holm over all verdicts.
+    UserError where nothing corresponds, what was measured is not alike and that is not `allowed`, or a side could
+    never fail, as neither has a second training.
+    """
+    measured = sides(baseline, run)
+    refuse_unlike(measured, allowed, run, baseline)
+    losses = findings([(one, 0, 1) for one in measured], alternative="less", level=1 - alpha, margin=tolerance)
+    if any(math.isnan(one.found.p) for one in losses):
+        raise UserError(f"{run.path} and {baseline.path} hold one training each: with --seeds mean one side needs two; "
+                        "leave it out to compare the two checkpoints.")
+    gains = stats.holm([contrast(one.scores[1], one.scores[0], alternative="less").p for one in losses])
+    verdicts = [verdict(one, gain, tolerance, alpha, len(losses)) for one, gain in zip(losses, gains, strict=True)]
+    return verdicts, (*words(losses), *dict.fromkeys(text for one in measured for text in notes(one, ())))
+
+
+def verdict(one: Finding, gain: float, tolerance: float, alpha: float, family: int) -> Verdict:
+    """What a finding comes to; `gain` is Holm's p of a gain."""
+    change, found = one.found.change, one.found
+    state: State = "same"
+    if change < -tolerance:
+        state = "worse" if one.p_holm <= alpha else "lower"
+    elif change > tolerance and gain <= alpha:
+        state = "better"
+    least = noticeable(found, alpha / family) + tolerance
+    return Verdict(one.name, one.column, state, one.scores[0].mean, one.scores[1].mean, found.low, found.high,
+                   gain if change > 0 else one.p_holm, least,
+                   f"trainings {reach(one.scores[0])} and {reach(one.scores[1])}, Welch's t test")
+
+
+def words(found: Sequence[Finding]) -> tuple[str, ...]:
+    """Of how many trainings the verdicts are, and what they are about."""
+    told = []
+    for counts in dict.fromkeys(one.counts for one in found):
+        names = ", ".join(dict.fromkeys(one.name for one in found if one.counts == counts))
+        told.append(f"{names}: {count(counts[0], 'training')} in the baseline, {counts[1]} in this run.")
+    single = [one for one in found if min(one.counts) == 1]
+    if single:
+        told.append("A single training is taken to spread as those of the other side do.")
+    return (*told, METHOD)
+
+
+def refuse_unlike(measured: Sequence[Measured], allowed: Collection[str], run: Run, baseline: Run) -> None:
+    """UserError, naming kinds and columns, where trainings were not measured alike and that is not allowed."""
+    found = {kind: list(dict.fromkeys(name for one in measured for name, column in one.columns.items()
+                                      if kind in column.unlike)) for kind in KINDS}
+    refused = {kind: columns for kind, columns in found.items() if columns and kind not in allowed}
+    if refused:
+        what = "; ".join(f"{kind} of {', '.join(columns)}" for kind, columns in refused.items())
+        raise UserError(f"{run.path} and {baseline.path} do not measure the same thing (different {what}); evaluate "
+                        f"all trainings alike, or pass --allow-different {','.join(refused)}.")
