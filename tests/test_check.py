@@ -316,13 +316,25 @@ def simulation() -> ModuleType:
 def test_false_alarms_in_a_thousand_honest_runs_are_at_most_five_percent(simulation: ModuleType, kind: str) -> None:
     # Nothing is tolerated here and eight columns are watched at once: tests and Holm alone keep the promise.
     rules = Rules(tolerance=0.0, draws=0, flips=299)
-    checks, _ = simulation.failures(kind, 1000, rules, loss=0.0, spread=0.5, seed=1)
+    checks, _ = simulation.failures(kind, 1000, rules, simulation.World(spread=0.5), seed=1)
     assert checks <= 50
+
+
+@pytest.mark.parametrize(("clustered", "least", "most"), [(True, 0, 43), (False, 60, 600)], ids=["as it is", "mutant"])
+def test_a_test_that_forgot_about_pictures_is_found_out(
+    simulation: ModuleType, clustered: bool, least: int, most: int
+) -> None:
+    """Runs that read whole pictures well or badly, 600 pairs: 5 % are 30, and 43 three of its standard errors more."""
+    several = tuple(column for column in simulation.COLUMNS if column.per_picture >= 3)
+    world = simulation.World(spread=0.3, together=0.5)
+    checks, _ = simulation.failures("run", 600, Rules(tolerance=0.0, draws=0, flips=299), world, seed=4,
+                                    columns=several, clustered=clustered)
+    assert least <= checks <= most
 
 
 def test_a_real_loss_is_noticed(simulation: ModuleType) -> None:
     rules = Rules(draws=0, flips=499)
-    checks, cells = simulation.failures("run", 60, rules, loss=6.0, spread=0.5, seed=2)
+    checks, cells = simulation.failures("run", 60, rules, simulation.World(6.0, 0.5), seed=2)
     assert checks == 60 and cells > 60 * 4
 
 
