@@ -69,8 +69,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class World:
-    """What is drawn: `loss` in points; `spread` (0-1), how much of the answers is decided by the question rather than by
-    luck; `together` (0-1), how often a run's luck is its luck with the whole picture."""
+    """What is drawn: `loss` in points; `spread` (0-1), how much of the answers is decided by the question rather than
+    by luck; `together` (0-1), how often a run's luck is its luck with the whole picture."""
 
     loss: float = 0.0
     spread: float = 0.3

@@ -13,6 +13,7 @@ from mmrope_eval.report.layout import Layout
 from mmrope_eval.report.seed_stats import (
     Scores,
     contrast,
+    holm,
     luck,
     noticeable,
     residuals,
@@ -75,6 +76,13 @@ def test_luck_is_the_least_p_of_a_permutation_test(first: int, second: int, shar
         theirs = scipy.stats.permutation_test((np.arange(first), 100.0 + np.arange(second)),
                                               lambda a, b, axis: np.mean(b, axis) - np.mean(a, axis), vectorized=True)
         assert theirs.pvalue == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("given", "adjusted"), [
+    ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.5, 0.9], [1.0, 1.0]), ([], []), ([0.02], [0.02]),
+    ([0.01, 0.01, 0.9], [0.03, 0.03, 0.9])])
+def test_holm(given: list[float], adjusted: list[float]) -> None:
+    assert holm(given) == pytest.approx(adjusted)
 
 
 # -- levels -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from report_files import sample, write_cell
 from mmrope_eval import cli
 from mmrope_eval.demo.run import print_table
 from mmrope_eval.report.results import load_run
+from mmrope_eval.report.seed_stats import trainings_needed
 from mmrope_eval.report.trainings import designs_of, measured
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +81,25 @@ def test_no_two_designs_of_the_demo_are_shown_to_differ(demo: dict[str, Any]) ->
                == ("mrope-i", "vanilla", "Grounding"))
     assert one["trainings"] == [3, 3] and one["by_luck"] == pytest.approx(0.1)
     assert one["change"] == pytest.approx(-6.24, abs=0.01) and one["low"] < -15 and one["high"] > 3
+
+
+def test_the_page_s_example_is_the_demo_s(demo: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "ci.md").read_text()
+    example = page.partition("### An example")[2].partition("\n### ")[0]
+    for place, label in enumerate(("vanilla", "MRoPE-I")):
+        design = next(one for one in demo["designs"] if one["label"] == label.lower())
+        scores = design["scores"]["Grounding"]
+        cells = " | ".join([label, *(f"{score:.2f}" for score in scores), f"mean {np.mean(scores):.2f}"])
+        assert f"| {cells} |" in example, place
+    one = next(one for one in demo["comparisons"] if (one["first"], one["second"], one["column"])
+               == ("mrope-i", "vanilla", "Grounding"))
+    assert f"{-one['change']:.1f} points ahead" in example
+    assert f"between −{one['high']:.1f} and +{-one['low']:.1f}" in example
+    image, grounding = demo["spread"]["Image"], demo["spread"]["Grounding"]
+    assert f"{grounding['sd']:.1f} points in grounding; {100 * grounding['training_share']:.0f} % of" in example
+    assert f"takes {grounding['trainings_needed']['3']} trainings of each design" in example
+    assert f"({image['sd']:.1f} points) it takes {image['trainings_needed']['3']}" in example.replace("\n", " ")
+    assert [trainings_needed(sd, points) for sd, points in ((0.5, 1), (1, 1), (1, 3))] == [6, 17, 4]
 
 
 def test_the_tables_intervals_contain_the_trainings(capsys: pytest.CaptureFixture[str]) -> None:

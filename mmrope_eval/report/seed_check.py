@@ -7,12 +7,11 @@ from collections.abc import Collection, Sequence
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import KINDS
-from mmrope_eval.report import stats
 from mmrope_eval.report.outcome import State, Verdict
 from mmrope_eval.report.pairing import count
 from mmrope_eval.report.results import Run
 from mmrope_eval.report.seed_findings import METHOD, Finding, findings, reach, sides
-from mmrope_eval.report.seed_stats import contrast, noticeable
+from mmrope_eval.report.seed_stats import contrast, holm, noticeable
 from mmrope_eval.report.trainings import Measured
 from mmrope_eval.report.trainings_command import notes
 
@@ -31,7 +30,7 @@ def check_trainings(run: Run, baseline: Run, *, tolerance: float, alpha: float,
     if any(math.isnan(one.found.p) for one in losses):
         raise UserError(f"{run.path} and {baseline.path} hold one training each: with --seeds mean one side needs two; "
                         "leave it out to compare the two checkpoints.")
-    gains = stats.holm([contrast(one.scores[1], one.scores[0], alternative="less").p for one in losses])
+    gains = holm([contrast(one.scores[1], one.scores[0], alternative="less").p for one in losses])
     verdicts = [verdict(one, gain, tolerance, alpha, len(losses)) for one, gain in zip(losses, gains, strict=True)]
     return verdicts, (*words(losses), *dict.fromkeys(text for one in measured for text in notes(one, ())))
 
@@ -41,13 +40,18 @@ def verdict(one: Finding, gain: float, tolerance: float, alpha: float, family: i
     change, found = one.found.change, one.found
     state: State = "same"
     if change < -tolerance:
-        state = "worse" if one.p_holm <= alpha else "lower"
+        state = "worse" if is_worse(one, tolerance, alpha) else "lower"
     elif change > tolerance and gain <= alpha:
         state = "better"
     least = noticeable(found, alpha / family) + tolerance
     return Verdict(one.name, one.column, state, one.scores[0].mean, one.scores[1].mean, found.low, found.high,
                    gain if change > 0 else one.p_holm, least,
                    f"trainings {reach(one.scores[0])} and {reach(one.scores[1])}, Welch's t test")
+
+
+def is_worse(one: Finding, tolerance: float, alpha: float) -> bool:
+    """Whether a loss of more than `tolerance` points is shown."""
+    return one.found.change < -tolerance and one.p_holm <= alpha
 
 
 def words(found: Sequence[Finding]) -> tuple[str, ...]:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report import stats
 from mmrope_eval.report.pairing import chance, points
 from mmrope_eval.report.results import Run
-from mmrope_eval.report.seed_stats import Alternative, Contrast, Scores, contrast, luck
+from mmrope_eval.report.seed_stats import Alternative, Contrast, Scores, contrast, holm, luck
 from mmrope_eval.report.trainings import Design, Measured, designs_of, measured
 
 
@@ -54,7 +53,7 @@ def findings(pairs: Sequence[tuple[Measured, int, int]], *, alternative: Alterna
             found.append(Finding(one.designs[first].label, one.designs[second].label, column, both,
                                  contrast(*both, alternative=alternative, level=level, margin=margin), math.nan))
     known = [one for one in found if not math.isnan(one.found.p)]
-    adjusted = dict(zip(map(id, known), stats.holm([one.found.p for one in known]), strict=True))
+    adjusted = dict(zip(map(id, known), holm([one.found.p for one in known]), strict=True))
     return [dataclasses.replace(one, p_holm=adjusted.get(id(one), math.nan)) for one in found]
 
 

@@ -152,6 +152,16 @@ def luck(first: int, second: int) -> float:
     return min(1.0, 2 / math.comb(first + second, first))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values (Holm 1979): over all of them the chance of one false rejection stays below alpha."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for others, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - others) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
 # --------------------------------------------------------------------------------------------------------------
 
 
