@@ -1,4 +1,4 @@
-"""The benchmark behind docs/calibration.md: it repeats itself, and what the page promises holds where it is drawn anew."""
+"""The benchmark behind docs/calibration.md: it repeats itself, and what the page promises holds where drawn anew."""
 
 from __future__ import annotations
 

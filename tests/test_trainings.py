@@ -243,6 +243,24 @@ def test_sides_that_cannot_be_compared_are_refused(
     assert (code, out) == (2, "") and words in err
 
 
+def test_what_one_side_lacks_is_named_and_fails_where_all_is_required(
+    home: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = tmp_path_factory.mktemp("new")
+    for seed in range(2):
+        training(new / f"v{seed}", "vanilla", 0.5, 60 + seed, columns=("chartqa",))
+        training(new / f"m{seed}", "mrope", 0.5, 70 + seed)
+    line = ("check", new, "--against", home, "--seeds", "mean")
+    code, out, _ = call(capsys, *line)
+    assert code == 0
+    assert "every column of hope: only the baseline has trainings of it." in out
+    assert "AI2D of vanilla: not every training of this run has it." in out
+    assert "every column of mrope: the baseline has no trainings of it." in out
+    assert call(capsys, *line, "--require-all")[0] == 1
+    out = call(capsys, "compare", home, new, "--seeds", "mean")[1]
+    assert "Only in A: hope, mrope-i." in out and "Only in B: mrope." in out
+
+
 def test_trainings_that_were_not_measured_alike_are_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     training(home / "mrope-i" / "later", "mrope-i", 0.6, 50, changes={"prompt_hash": "other"})
     line = ("check", home / "mrope-i", "--against", home / "vanilla", "--seeds", "mean")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.report.outcome import State, Verdict
 from mmrope_eval.report.pairing import count
 from mmrope_eval.report.results import Run
-from mmrope_eval.report.seed_findings import METHOD, Finding, findings, reach, sides
+from mmrope_eval.report.seed_findings import METHOD, Finding, Sides, findings, reach, sides
 from mmrope_eval.report.seed_stats import contrast, holm, noticeable
 from mmrope_eval.report.trainings import Measured
 from mmrope_eval.report.trainings_command import notes
@@ -24,7 +24,8 @@ def check_trainings(run: Run, baseline: Run, *, tolerance: float, alpha: float,
     UserError where nothing corresponds, what was measured is not alike and that is not `allowed`, or a side could
     never fail, as neither has a second training.
     """
-    measured = sides(baseline, run)
+    both = sides(baseline, run)
+    measured = both.measured
     refuse_unlike(measured, allowed, run, baseline)
     losses = findings([(one, 0, 1) for one in measured], alternative="less", level=1 - alpha, margin=tolerance)
     if any(math.isnan(one.found.p) for one in losses):
@@ -32,6 +33,7 @@ def check_trainings(run: Run, baseline: Run, *, tolerance: float, alpha: float,
                         "leave it out to compare the two checkpoints.")
     gains = holm([contrast(one.scores[1], one.scores[0], alternative="less").p for one in losses])
     verdicts = [verdict(one, gain, tolerance, alpha, len(losses)) for one, gain in zip(losses, gains, strict=True)]
+    verdicts += lacking(both)
     return verdicts, (*words(losses), *dict.fromkeys(text for one in measured for text in notes(one, ())))
 
 
@@ -47,6 +49,19 @@ def verdict(one: Finding, gain: float, tolerance: float, alpha: float, family: i
     return Verdict(one.name, one.column, state, one.scores[0].mean, one.scores[1].mean, found.low, found.high,
                    gain if change > 0 else one.p_holm, least,
                    f"trainings {reach(one.scores[0])} and {reach(one.scores[1])}, Welch's t test")
+
+
+def lacking(both: Sides) -> Iterator[Verdict]:
+    """What one side has and the other has not: designs, and columns that only all of the baseline's trainings have."""
+    for label in both.only_first:
+        yield Verdict(label, "every column", "missing", reason="only the baseline has trainings of it")
+    for one in both.measured:
+        baseline, run = (design.trainings.values() for design in one.designs)
+        for column in one.absent:
+            if all(column in found for found in baseline) and not all(column in found for found in run):
+                yield Verdict(one.designs[1].label, column, "missing", reason="not every training of this run has it")
+    for label in both.only_second:
+        yield Verdict(label, "every column", "new", reason="the baseline has no trainings of it")
 
 
 def is_worse(one: Finding, tolerance: float, alpha: float) -> bool:

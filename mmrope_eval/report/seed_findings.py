@@ -57,7 +57,18 @@ def findings(pairs: Sequence[tuple[Measured, int, int]], *, alternative: Alterna
     return [dataclasses.replace(one, p_holm=adjusted.get(id(one), math.nan)) for one in found]
 
 
-def sides(first: Run, second: Run) -> list[Measured]:
+@dataclass(frozen=True)
+class Sides:
+    """Two runs as sides of a comparison."""
+
+    measured: tuple[Measured, ...]
+    """Two designs each, the first run's first."""
+    only_first: tuple[str, ...]
+    """Designs that the other side does not have."""
+    only_second: tuple[str, ...]
+
+
+def sides(first: Run, second: Run) -> Sides:
     """Two runs as sides: every design that both have, or the one of each. UserError where nothing corresponds, or both
     sides hold the same training."""
     one, two = designs_of([first]), designs_of([second])
@@ -66,6 +77,7 @@ def sides(first: Run, second: Run) -> list[Measured]:
     else:
         by_key = {design.key: design for design in two}
         pairs = [(design, by_key[design.key]) for design in one if design.key in by_key]
+    paired = {design.key for pair in pairs for design in pair}
     if not pairs:
         raise UserError(f"{first.path} ({listed(one)}) and {second.path} ({listed(two)}) have no design in common; "
                         "name folders with one design each, or with the same designs.")
@@ -74,7 +86,9 @@ def sides(first: Run, second: Run) -> list[Measured]:
         if both:
             raise UserError(f"{first.path} and {second.path} both hold the training {both[0]}: --seeds mean compares "
                             "different trainings; leave it out to compare the same checkpoints run twice.")
-    return [measured(pair) for pair in pairs]
+    return Sides(tuple(measured(pair) for pair in pairs),
+                 tuple(design.label for design in one if design.key not in paired),
+                 tuple(design.label for design in two if design.key not in paired))
 
 
 def listed(designs: Sequence[Design]) -> str:
