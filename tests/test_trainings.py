@@ -328,3 +328,53 @@ def test_answers_of_several_trainings_add_up_and_the_benchmark_does_not(
     out = call(capsys, "table", "2", tmp_path, "--partial", "--seeds", "mean")[1]
     assert "part of the benchmark only: ChartQA 24 of 2,500" in out
     assert "with failed samples, counted wrong: ChartQA (vanilla 3 of 48 in 2 of 3 runs)" in out
+
+
+# -- intervals of a mean ----------------------------------------------------------------------------------------
+
+def cell_of(run: Path, column: str, capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
+    """A cell of Table 2 with its interval."""
+    out = call(capsys, "table", "2", run, "--partial", "--intervals", "--format", "json", *argv)[1]
+    found: dict[str, Any] = next(one for one in json.loads(out)["cells"] if one["column"] == column)
+    return found
+
+
+def test_a_checkpoint_that_was_run_twice_is_one_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its two runs differ a little, as rounding does, and say nothing of other trainings."""
+    for name, right in (("once", 200), ("again", 204)):
+        write_cell(tmp_path / name, "vanilla", {"ai2d": [1.0] * right + [0.0] * (400 - right)}, model="same")
+    found = cell_of(tmp_path, "AI2D", capsys, "--seeds", "mean")
+    assert (found["runs"], found["score"]) == (2, 50.5) and found["high"] - found["low"] < 16
+
+
+def test_a_score_of_several_trainings_has_students_interval_and_the_questions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, right in enumerate((180, 200, 220)):
+        write_cell(tmp_path / f"t{number}", "vanilla", {"ai2d": [1.0] * right + [0.0] * (400 - right)},
+                   model=f"t{number}")
+    alone = cell_of(tmp_path / "t1", "AI2D", capsys)
+    found = cell_of(tmp_path, "AI2D", capsys, "--seeds", "mean")
+    half = 4.303 * 5 / 3**0.5  # t of two degrees of freedom, trainings 45, 50 and 55
+    assert found["score"] == 50 and found["low"] < 50 - half and found["high"] > 50 + half
+    widest = np.hypot(half, max(50 - alone["low"], alone["high"] - 50))
+    assert found["high"] - found["low"] <= 2 * widest + 0.5
+
+
+def test_columns_that_other_trainings_have_are_taken_to_move_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ChartQA of two trainings, AI2D of two others: the average is no surer than if they were the same two."""
+    def values(right: int) -> list[float]:
+        return [1.0] * right + [0.0] * (400 - right)
+
+    for place, apart in enumerate((("chartqa", "ai2d"), ("ai2d", "chartqa"))):
+        for number, right in enumerate((190, 210)):
+            write_cell(tmp_path / "apart" / f"{place}{number}", "vanilla", {apart[0]: values(right)},
+                       model=f"{place}{number}")
+    for number, right in enumerate((190, 210)):
+        write_cell(tmp_path / "same" / f"{number}", "vanilla", {"chartqa": values(right), "ai2d": values(right)},
+                   model=f"{number}")
+    same, apart_too = (cell_of(tmp_path / name, "Image", capsys, "--seeds", "mean") for name in ("same", "apart"))
+    assert (same["low"], same["high"]) == pytest.approx((apart_too["low"], apart_too["high"]), abs=0.2)
+    assert same["high"] - same["low"] > 2 * 12.7 * 2.5 - 1
