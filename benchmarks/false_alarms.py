@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from mmrope_eval.report import stats
-from mmrope_eval.report.check import Rules, against_reported, against_run
+from mmrope_eval.report.against import against_reported, against_run
 from mmrope_eval.report.layout import Layout
 from mmrope_eval.report.pairing import Matched, TaskPair
 from mmrope_eval.report.reported import ReportedCell, answers
+from mmrope_eval.report.verdict import Rules
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def main() -> None:
     for loss, kind, spread, tolerance in (*equal, *lost):
         count = args.power_rounds if loss else args.rounds
         began = time.perf_counter()
-        rules = Rules(tolerance, draws=0, flips=args.flips)
+        rules = Rules(tolerance, flips=args.flips)
         checks, cells = (100 * n / count for n in failures(kind, count, rules, loss, spread, args.seed))
         cells /= len(COLUMNS)
         seconds = time.perf_counter() - began
