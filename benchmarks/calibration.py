@@ -22,8 +22,10 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from mmrope_eval.report import stats
+from mmrope_eval.report import precision, stats
+from mmrope_eval.report.contrasts import of_column
 from mmrope_eval.report.layout import Layout
+from mmrope_eval.report.pairing import TaskPair
 from mmrope_eval.report.seed_check import is_worse
 from mmrope_eval.report.seed_findings import findings
 from mmrope_eval.report.seed_stats import contrast, residuals
@@ -33,18 +35,18 @@ WANTED = (93.0, 98.0)
 """Coverage in per cent that a line of a 95 % interval should have."""
 ENOUGH = 20
 """Clusters from which on it should."""
-DRAWS = 999
 
 
-def printed(layout: Layout, values: np.ndarray, seed: int) -> tuple[float, float]:
+def printed(layout: Layout, values: np.ndarray) -> tuple[float, float]:
     """The interval that a table prints of a column."""
-    found = stats.score_interval(layout, values, draws=DRAWS, seed=seed)
+    found = precision.score_interval(layout, values)
     return found.low, found.high
 
 
 def loss_p(layout: Layout, first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, float]:
     """The p-values of one column in `compare` and in `check`, before anything is corrected."""
-    two, one = (stats.paired_test(layout, first, second, alternative=way, flips=999, seed=seed).p
+    found = of_column(TaskPair("", "", "", "", layout, first, second, (), (), ()))
+    two, one = (stats.swap_test(found.changes, found.whole, alternative=way, flips=999, seed=seed).p
                 for way in ("two-sided", "less"))
     return two, one
 
@@ -112,7 +114,7 @@ def covered(world: World, rounds: int) -> float:
     layout = world.layout()
     truth, hits = world.truth(layout), 0
     for _ in range(rounds):
-        low, high = printed(layout, world.draw(rng), int(rng.integers(1 << 31)))
+        low, high = printed(layout, world.draw(rng))
         hits += low - 1e-12 <= truth <= high + 1e-12
     return 100 * hits / rounds
 

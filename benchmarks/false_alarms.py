@@ -29,10 +29,11 @@ from statistics import NormalDist
 import numpy as np
 
 from mmrope_eval.report import stats
-from mmrope_eval.report.check import Rules, against_reported, against_run
+from mmrope_eval.report.against import against_reported, against_run
 from mmrope_eval.report.layout import Layout
 from mmrope_eval.report.pairing import Matched, TaskPair
 from mmrope_eval.report.reported import ReportedCell, answers
+from mmrope_eval.report.verdict import Rules
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def main() -> None:
     for loss, kind, spread, together, tolerance in (*equal, *(() if args.mutant else lost)):
         count = args.power_rounds if loss else args.rounds
         began = time.perf_counter()
-        rules, world = Rules(tolerance, draws=0, flips=args.flips), World(loss, spread, together)
+        rules, world = Rules(tolerance, flips=args.flips), World(loss, spread, together)
         found = failures(kind, count, rules, world, args.seed, clustered=not args.mutant)
         checks, cells = (100 * n / count for n in found)
         cells /= len(COLUMNS)

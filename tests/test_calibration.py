@@ -52,8 +52,8 @@ def test_intervals_that_are_too_short_are_found_out(bench: ModuleType, monkeypat
     """The mutant counts every question as independent."""
     honest, world = bench.printed, bench.World(60, 15, 0.3, 0.5)
 
-    def alone(layout: object, values: object, seed: int) -> tuple[float, float]:
-        return honest(bench.Layout.of(range(len(values))), values, seed)  # type: ignore[arg-type, no-any-return]
+    def alone(layout: object, values: object) -> tuple[float, float]:
+        return honest(bench.Layout.of(range(len(values))), values)  # type: ignore[arg-type, no-any-return]
 
     monkeypatch.setattr(bench, "printed", alone)
     assert bench.covered(world, 200) < 75

@@ -322,6 +322,10 @@ def remarks(table: Table) -> list[str]:
     if options.chance:
         found.append("chance: the expected score of guessing among the options that are offered; "
                      "0 where answers are free, — where it is not known.")
+    alone = table.cells[table.cells["score"].notna() & table.cells["low"].isna()]
+    if options.level is not None and len(alone):
+        names = ", ".join(f"{column} of {row}" for row, column in zip(alone["row"], alone["column"], strict=True))
+        found.append(f"No interval, as one benchmark behind it asks about a single picture or video: {names}.")
     if options.reported is not None:
         found.append(reported_words(table, options.reported))
     if options.protocol is not None:

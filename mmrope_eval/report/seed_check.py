@@ -7,48 +7,48 @@ from collections.abc import Collection, Iterator, Sequence
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import KINDS
-from mmrope_eval.report.outcome import State, Verdict
 from mmrope_eval.report.pairing import count
 from mmrope_eval.report.results import Run
 from mmrope_eval.report.seed_findings import METHOD, Finding, Sides, findings, reach, sides
 from mmrope_eval.report.seed_stats import contrast, holm, noticeable
 from mmrope_eval.report.trainings import Measured
 from mmrope_eval.report.trainings_command import notes
+from mmrope_eval.report.verdict import Rules, Verdict, judged
 
 
-def check_trainings(run: Run, baseline: Run, *, tolerance: float, alpha: float,
-                    allowed: Collection[str]) -> tuple[list[Verdict], tuple[str, ...]]:
+def check_trainings(run: Run, baseline: Run, rules: Rules) -> tuple[list[Verdict], tuple[str, ...]]:
     """A verdict for each average (and each column in none) of each design that both sides have, and what must be known.
 
-    Worse: by more than `tolerance` points, by Welch's one-sided t test over trainings, after Holm over all verdicts.
-    UserError where nothing corresponds, what was measured is not alike and that is not `allowed`, or a side could
-    never fail, as neither has a second training.
+    Worse: by more than the tolerance, by Welch's one-sided t test over trainings, after Holm over all verdicts; not
+    worse by a margin: by the bound of the same test. UserError where nothing corresponds, what was measured is not
+    alike and that is not allowed, or a side could never fail, as neither has a second training.
     """
     both = sides(baseline, run)
     measured = both.measured
-    refuse_unlike(measured, allowed, run, baseline)
-    losses = findings([(one, 0, 1) for one in measured], alternative="less", level=1 - alpha, margin=tolerance)
+    refuse_unlike(measured, rules.allowed, run, baseline)
+    losses = findings([(one, 0, 1) for one in measured], alternative="less", level=1 - rules.alpha,
+                      margin=rules.tolerance)
     if any(math.isnan(one.found.p) for one in losses):
         raise UserError(f"{run.path} and {baseline.path} hold one training each: with --seeds mean one side needs two; "
                         "leave it out to compare the two checkpoints.")
-    gains = holm([contrast(one.scores[1], one.scores[0], alternative="less").p for one in losses])
-    verdicts = [verdict(one, gain, tolerance, alpha, len(losses)) for one, gain in zip(losses, gains, strict=True)]
+    gains = holm([contrast(one.scores[1], one.scores[0], alternative="less", margin=rules.tolerance).p
+                  for one in losses])
+    averages = {name for one in measured for name in one.averages}
+    verdicts = [verdict(one, gain, rules, len(losses), average=one.column in averages)
+                for one, gain in zip(losses, gains, strict=True)]
     verdicts += lacking(both)
     return verdicts, (*words(losses), *dict.fromkeys(text for one in measured for text in notes(one, ())))
 
 
-def verdict(one: Finding, gain: float, tolerance: float, alpha: float, family: int) -> Verdict:
-    """What a finding comes to; `gain` is Holm's p of a gain."""
-    change, found = one.found.change, one.found
-    state: State = "same"
-    if change < -tolerance:
-        state = "worse" if is_worse(one, tolerance, alpha) else "lower"
-    elif change > tolerance and gain <= alpha:
-        state = "better"
-    least = noticeable(found, alpha / family) + tolerance
-    return Verdict(one.name, one.column, state, one.scores[0].mean, one.scores[1].mean, found.low, found.high,
-                   gain if change > 0 else one.p_holm, least,
-                   f"trainings {reach(one.scores[0])} and {reach(one.scores[1])}, Welch's t test")
+def verdict(one: Finding, gain: float, rules: Rules, family: int, *, average: bool) -> Verdict:
+    """What a finding comes to; `gain` is Holm's p of a gain beyond the tolerance."""
+    found = one.found
+    worst = contrast(*one.scores, level=1 - 2 * rules.alpha).low
+    made = Verdict(one.name, one.column, "open", one.scores[0].mean, one.scores[1].mean, found.low, found.high,
+                   gain if found.change > 0 else one.p_holm, noticeable(found, rules.alpha / family) + rules.tolerance,
+                   f"trainings {reach(one.scores[0])} and {reach(one.scores[1])}, Welch's t test", average=average,
+                   worst=worst)
+    return judged(made, one.p_holm if found.change < -rules.tolerance else 1.0, gain, rules)
 
 
 def lacking(both: Sides) -> Iterator[Verdict]:

@@ -65,7 +65,6 @@ class Options:
     partial: bool = False
     """Whether an average may leave out benchmarks that some row lacks."""
     chance: bool = True
-    seed: int = 0
 
     @property
     def crowded(self) -> bool:
@@ -160,7 +159,7 @@ def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -
     baseline = baseline_row(lines, options.baseline)
     cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, averages))
     if options.level is not None:
-        cells = with_intervals(cells, picked, averages, options.level, options.seed)
+        cells = with_intervals(cells, picked, averages, options.level)
     return Table(definition, options, tuple(picked), definition.columns, cells, picked, (), averages, baseline)
 
 
@@ -312,12 +311,12 @@ def with_ranks(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequence[Entry]]],
-                   averages: Mapping[str, tuple[str, ...]], level: float, seed: int) -> pd.DataFrame:
+                   averages: Mapping[str, tuple[str, ...]], level: float) -> pd.DataFrame:
     """Fill `low` and `high`: over other questions and, where a row has several trainings, over other trainings."""
     ends: dict[tuple[str, str], tuple[float, float]] = {}
     for row, found in picked.items():
         wanted = {name for column in cells["column"] for name in benchmarks_behind(column, averages)}
-        spreads = {column: benchmark(row, column, found[column], level, seed) for column in found if column in wanted}
+        spreads = {column: benchmark(row, column, found[column], level) for column in found if column in wanted}
         for column in cells["column"].unique():
             spread = intervals.spread_of(column, averages, spreads)
             if spread is not None:
@@ -329,11 +328,11 @@ def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequen
     return cells.assign(low=low, high=high)
 
 
-def benchmark(row: str, column: str, entries: Sequence[Entry], level: float, seed: int) -> intervals.Spread:
+def benchmark(row: str, column: str, entries: Sequence[Entry], level: float) -> intervals.Spread:
     """The interval of one benchmark of one row."""
     parts = []
     for entry in entries:
         samples = entry.run.samples
         parts.append(samples[(samples["cell"] == entry.scores["cell"]) & (samples["task"] == entry.scores["task"])])
     average = str(entries[0].scores["average"] or "micro")
-    return intervals.benchmark_spread(pd.concat(parts), average, level, seed, f"{row}, {column}")
+    return intervals.benchmark_spread(pd.concat(parts), average, level, f"{row}, {column}")
