@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mmrope_eval.report import stats
+from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.report.layout import Layout
 from mmrope_eval.report.seed_stats import (
     Scores,
@@ -160,7 +160,8 @@ def test_residuals_sum_to_nothing_and_their_squares_to_the_clustered_variance(av
     values = (rng.random(120) < 0.4).astype(float)
     found = residuals(layout, values)
     assert found.sum() == pytest.approx(0, abs=1e-12)
-    assert (found**2).sum() == pytest.approx(stats.standard_error(layout, values) ** 2)
+    items = [Item(value, (f"q{row // 2}",), str(row // 4)) for row, value in enumerate(values.tolist())]
+    assert (found**2).sum() == pytest.approx(AGGREGATES[average](items).stderr ** 2)
 
 
 def test_residuals_of_a_macro_column_are_of_its_groups() -> None:

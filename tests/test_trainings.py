@@ -217,7 +217,7 @@ def test_compare_over_trainings(home: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(("first", "second", "code", "headline"), [
-    ("mrope-i", "vanilla", 0, "Passed"), ("vanilla", "mrope-i", 1, "Failed: 2 of 2 cells worse")])
+    ("mrope-i", "vanilla", 0, "Passed"), ("vanilla", "mrope-i", 1, "Failed: 2")])
 def test_check_over_trainings(
     first: str, second: str, code: int, headline: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

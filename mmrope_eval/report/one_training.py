@@ -21,8 +21,8 @@ def about_checkpoints(pairs: Iterable[tuple[Cell | None, Cell | None]]) -> Itera
     names = {describe(one), describe(two)}
     what = (f"two trainings of one design, {names.pop()}" if len(names) == 1 and len(apart) == 1 else
             "one training each")
-    yield (f"{what[0].upper()}{what[1:]}: what is said here is about these checkpoints, not about designs. Another "
-           f"training of the same design may differ by as much; whether designs differ, {HOW}.")
+    yield (f"{what[0].upper()}{what[1:]}: what is said here is about these checkpoints, not about designs. A further "
+           f"training of a design may differ by as much; whether designs differ, {HOW}.")
 
 
 def differ(one: Cell, two: Cell) -> bool:
