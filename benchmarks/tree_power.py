@@ -118,8 +118,8 @@ def rounds(world: World, count: int, flips: int, seed: int) -> Iterator[list[Ver
     """The verdicts of `count` checks with default rules but for the tolerance."""
     rng = np.random.default_rng(seed)
     layouts = {one.name: layout_of(one) for one in COLUMNS}
-    rules = Rules(flips=flips, tolerance=world.tolerance)
-    for _ in range(count):
+    for number in range(count):  # each with flips of its own, or all rounds would share the luck of one draw
+        rules = Rules(flips=flips, tolerance=world.tolerance, seed=seed * count + number)
         yield against_run(Matched(tuple(pairs_of(world, layouts, rng)), (), ()), rules)
 
 
