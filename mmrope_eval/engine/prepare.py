@@ -93,7 +93,9 @@ class Preparer:
         with self._lock:
             engine_input, opened = self._guard("prompt", lambda: self._render(request, loaded))
             params = self._guard("prompt", lambda: self._params(request))
-        return self._guard("positions", lambda: self._located(request, engine_input, params, tuple(facts), opened))
+        located = partial(self._located, request, engine_input, params, tuple(facts), opened)
+        prepared: Prepared = self._guard("positions", located)
+        return prepared
 
     def _located(
         self, request: Request, engine_input: Any, params: Any, facts: tuple[MediaFacts, ...], opened: bool
