@@ -21,28 +21,15 @@ _FEW_TOKENS = 1024
 # n changes with every step: specialising on it would compile again in the middle of serving.
 @triton.jit(do_not_specialize=["n"])  # type: ignore[untyped-decorator, unused-ignore]
 def _rotate_kernel(  # type: ignore[no-untyped-def]
-    q,
-    k,
-    q_out,
-    k_out,
-    cos,
-    sin,
-    n,
-    q_stride,
-    k_stride,
-    q_out_stride,
-    k_out_stride,
-    cos_stride,
-    cos_row_stride,
-    sin_stride,
-    sin_row_stride,
+    q, k, q_out, k_out, cos, sin, n,
+    q_stride, k_stride, q_out_stride, k_out_stride, cos_stride, cos_row_stride, sin_stride, sin_row_stride,
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     PAIRS: tl.constexpr,
     PAIRS_PADDED: tl.constexpr,
     REST_PADDED: tl.constexpr,
     TOKENS: tl.constexpr,
-):
+):  # fmt: skip
     """Program (i, j) turns KV head j, and the GROUP query heads that share it, of TOKENS tokens.
 
     REST_PADDED, a power of two or 0, is room for the channels of a head that do not rotate and are to be copied.
@@ -62,21 +49,25 @@ def _rotate_kernel(  # type: ignore[no-untyped-def]
     k_to = k_out + token * k_out_stride + row * HEAD_DIM
     # Every load comes before the first store. No load may pass a store that could be to the same address, so that
     # otherwise a thread would wait for memory once for each head.
-    firsts = (tl.load(k_head + pair, mask=mask, other=0.0),)
-    seconds = (tl.load(k_head + PAIRS + pair, mask=mask, other=0.0),)
+    firsts, seconds = (tl.load(k_head + pair, mask=mask),), (tl.load(k_head + PAIRS + pair, mask=mask),)
     for h in tl.static_range(GROUP):
         head = q_head + h * HEAD_DIM + pair
-        firsts += (tl.load(head, mask=mask, other=0.0),)  # type: ignore[assignment]
-        seconds += (tl.load(head + PAIRS, mask=mask, other=0.0),)  # type: ignore[assignment]
+        firsts += (tl.load(head, mask=mask),)  # type: ignore[assignment]
+        seconds += (tl.load(head + PAIRS, mask=mask),)  # type: ignore[assignment]
     _store_turned(k_to + pair, firsts[0], seconds[0], c, s, mask, PAIRS)
     for h in tl.static_range(GROUP):
         _store_turned(q_to + h * HEAD_DIM + pair, firsts[h + 1], seconds[h + 1], c, s, mask, PAIRS)
     if REST_PADDED > 0:
         rest = 2 * PAIRS + tl.arange(0, REST_PADDED)[None, :]
         kept = inside & (rest < HEAD_DIM)
-        tl.store(k_to + rest, tl.load(k_head + rest, mask=kept), mask=kept)
-        for h in tl.static_range(GROUP):
-            tl.store(q_to + h * HEAD_DIM + rest, tl.load(q_head + h * HEAD_DIM + rest, mask=kept), mask=kept)
+        _copy_heads(k_to + rest, k_head + rest, kept, 1, HEAD_DIM)
+        _copy_heads(q_to + rest, q_head + rest, kept, GROUP, HEAD_DIM)
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+def _copy_heads(to, source, mask, HEADS: tl.constexpr, HEAD_DIM: tl.constexpr):  # type: ignore[no-untyped-def]
+    for h in tl.static_range(HEADS):
+        tl.store(to + h * HEAD_DIM, tl.load(source + h * HEAD_DIM, mask=mask), mask=mask)
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
