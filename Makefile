@@ -4,7 +4,7 @@ PY := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo results test lint bench lock clean distclean
+.PHONY: help setup demo results test lint answers bench lock clean distclean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: setup  ## Run the whole test suite (make test ARGS='-k cli' for a part)
 lint: setup  ## ruff and mypy --strict
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
+
+answers: setup  ## Say which answer version this tree is, or declare it (docs/same-answer.md)
+	@$(PY) scripts/answer_version.py $(ARGS)
 
 bench: setup  ## Run the benchmarks one after another
 	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(PY) "$$script" $(ARGS) || exit 1; done

@@ -240,6 +240,12 @@ def stand_in_run(given: Sequence[str]) -> int:
         result = run(config_from_args(cli.parse(["run", *given])), StandIn)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        sentence = cli.bad_input(error)
+        if sentence is None:
+            raise
+        print(f"stand-in: error: {sentence}", file=sys.stderr)
+        return 2
     return 1 if result.failed or result.broken else 0
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmrope_eval.console import say, write_file
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.report.sections import Row, Section, percent, render
 from mmrope_eval.rope import Variant
 
@@ -148,7 +148,6 @@ def task_prompts(
     args: argparse.Namespace, choice: ModelChoice, checkpoint: Checkpoint, reference: ReferenceModel
 ) -> Iterator[tuple[str, Prompt]]:
     """The first samples of each task as a run would ask them. Rows that cannot be asked are named on stderr."""
-    from mmrope_eval.engine.media import MediaError
     from mmrope_eval.engine.media_policy import checkpoint_policy
     from mmrope_eval.suite.cells import cell_family
     from mmrope_eval.suite.options import RunConfig, media_limits
@@ -170,8 +169,10 @@ def task_prompts(
                     raise SampleError(sample.problem[1])
                 yield name, reference.prepare_request(plan.request(sample), policy)
                 used += 1
-            except (SampleError, MediaError) as error:
-                say(f"mmrope-eval: {sample.id} left out: {error}", file=sys.stderr)
+            except UserError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a processor raises anything at an odd sample
+                say(f"mmrope-eval: {sample.id} left out: {sentence(error)}", file=sys.stderr)
         if not used:
             raise UserError(f"none of the first {len(plan.samples)} samples of task '{name}' can be asked")
 

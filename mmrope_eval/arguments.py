@@ -182,11 +182,17 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
     cache_option(data)
     data.add_argument("--output", metavar="DIR", type=Path, default=Path("runs/default"),
                       help="where responses, scores and samples go, and where a run resumes (default: %(default)s)")
+    _fresh_option(data)
     data.add_argument("--max-failures", metavar="N", type=failures,
                       help="stop once more than N samples of a row have failed (0.05: more than 5 %% of them); "
                            "default: list them and go on")
     data.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
     _media_arguments(parser)
+
+
+def _fresh_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    parser.add_argument("--fresh", action="store_true",
+                        help="ask everything again; kept answers are set aside, and go when all are given anew")
 
 
 def _media_arguments(parser: argparse.ArgumentParser) -> None:
@@ -302,6 +308,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
                         help="local mirror of the datasets; default: the hub (needles are generated below --output)")
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("runs/sweep"),
                         help="where points, table and figures go, and where a sweep resumes (default: %(default)s)")
+    _fresh_option(parser)
     parser.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
     parser.add_argument("--reported", action="store_true", help="draw the paper's scores at 256K as crosses")
     parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import errno
 import importlib
 import importlib.util
 import os
@@ -157,12 +158,31 @@ def bad_input(error: Exception) -> str | None:
     rope = sys.modules.get("mmrope_eval.rope")
     if rope is not None and isinstance(error, rope.VariantError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        return machine_trouble(error)
     if isinstance(error, ModuleNotFoundError) and importlib.util.find_spec("vllm") is None:
         return (
             f"the package '{error.name}' is missing from {sys.executable}: "
             "run 'make setup' once and use .venv/bin/python"
         )
     return None
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+OF_THE_MACHINE = FULL | REFUSED | {errno.EEXIST, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
+                                   errno.ENOTDIR, errno.ESTALE}  # fmt: skip
+"""What says that a file or folder cannot be used as it is; other errors of the system are ours."""
+
+
+def machine_trouble(error: OSError) -> str:
+    """One sentence on a file that the operating system does not let us use, with what helps."""
+    what = str(error.filename) if error.filename is not None else "the output"
+    if error.errno in FULL:
+        fix = "free some space; what was answered is kept, and the same command continues"
+    else:
+        fix = "make it writable or choose another place" if error.errno in REFUSED else "choose another place"
+    return f"{what} cannot be used ({error.strerror}): {fix}"
 
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:

@@ -22,6 +22,7 @@ def demo(parser: argparse.ArgumentParser) -> None:
                         help="folder for data and results (default: %(default)s)")
     parser.add_argument("--n", metavar="N", type=positive, default=24, help="rows a column (default: %(default)s)")
     parser.add_argument("--limit", metavar="N", help="evaluate only N samples of each task (first:N: the first ones)")
+    parser.add_argument("--fresh", action="store_true", help="ask everything again, whatever answers are kept")
     parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
                         help="checkpoints to evaluate, by folder (default: the seven rows of Table 2)")
     parser.add_argument("--checkpoints", metavar="DIR", type=Path, help="where they are (default: the project's own)")
@@ -39,6 +40,7 @@ def _untrained(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo/untrained"),
                         help="folder for checkpoints, data and results (default: %(default)s)")
     parser.add_argument("--limit", metavar="N", help="evaluate only N samples of each task (first:N: the first ones)")
+    parser.add_argument("--fresh", action="store_true", help="ask everything again, whatever answers are kept")
     parser.add_argument("--family", choices=["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "both", "all"],
                         default="qwen2.5-vl",
                         help="which tiny checkpoint is evaluated; both: the newer two (default: %(default)s)")

@@ -33,7 +33,7 @@ TESTED = {
 }
 """Versions the tests ran with; a test compares them with the lock file."""
 TESTED_VLLM = "0.32.0"
-VLLM_RANGE = ((0, 26), (0, 32))
+VLLM_RANGE = ((0, 31), (0, 32))
 """First and last minor release of vLLM that the engine code is written for."""
 
 SET_UP = "run 'make setup'"
@@ -97,6 +97,9 @@ def vllm_finding() -> Finding:
     first, last = (".".join(map(str, bound)) for bound in VLLM_RANGE)
     parts = version.partition("+")[0].split(".")
     minor = tuple(int(part) for part in parts[:2] if part.isdecimal())
+    if minor and minor < VLLM_RANGE[0]:
+        return Finding("fix", name, f"{version} is too old and refused: before {first} it misreads the times of videos",
+                       f"install {name} {TESTED_VLLM}")
     if not VLLM_RANGE[0] <= minor <= VLLM_RANGE[1]:
         return Finding("note", name, f"{version} is outside {first} to {last}, which the engine is written for",
                        f"install {name} {TESTED_VLLM}, or run the parity tests before you trust a score")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from pathlib import Path
 
 from mmrope_eval.words import visible
 
@@ -56,3 +57,8 @@ def kind(text: str) -> str:
 def full_trace(error: BaseException) -> str:
     """An exception with all that it was raised from, as Python prints it."""
     return "".join(traceback.format_exception(error))
+
+
+def cannot(do: str, path: str | Path, error: OSError, fix: str) -> UserError:
+    """What to raise where the operating system refuses to `do` something with a file: one sentence with the reason."""
+    return UserError(f"cannot {do} {path} ({error.strerror or error}): {fix}.")

@@ -63,6 +63,7 @@ def run_config(args: argparse.Namespace) -> Any:
         seed=args.seed,
         max_tokens=tuple(args.max_tokens),
         thinking=args.thinking,
+        fresh=args.fresh,
         options=engine_options(args),
         command=tuple(sys.argv),
     )

@@ -23,8 +23,9 @@ COLUMNS = {
 
 def sample(task: str, number: int, score: float, **changes: Any) -> dict[str, Any]:
     """One line of samples/<task>.jsonl; two neighbours share a picture."""
-    metric = COLUMNS[task][2]
-    media = [{"kind": "image", "fingerprint": f"{task}-picture-{number // 2}"}]
+    _, category, metric, *_ = COLUMNS[task]
+    kind = "video" if category == "video" else "image"
+    media = [{"kind": kind, "fingerprint": f"{task}-picture-{number // 2}"}]
     return {
         "id": f"{task}/{number}", "prompt": "?", "target": {"answer": "A"}, "prediction": "A" if score else "B",
         "parsed": "A" if score else "B", "scores": {metric: score}, "failure": None, "truncated": False,

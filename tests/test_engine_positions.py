@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import MethodType, SimpleNamespace
 from typing import Any
 
@@ -277,12 +278,18 @@ def test_model_runner_two_gets_positions_of_32_bits(version_two: bool, bits: int
 
 @pytest.mark.parametrize(
     ("version", "warns"),
-    [("0.26.0", False), ("0.32.1+cpu", False), ("0.30.2.dev3", False), ("0.25.9", True), ("0.33.0", True),
-     ("1.0", True), ("unknown", True)],
+    [("0.31.0", False), ("0.32.1+cpu", False), ("0.31.2.dev3", False), ("0.33.0", True), ("1.0", True),
+     ("unknown", True)],
 )  # fmt: skip
 def test_a_version_outside_the_tested_range_is_named(version: str, warns: bool) -> None:
     warning = vllm_compat.version_warning(version)
     assert (warning is not None) == warns
     if warning:
         assert version in warning
-        assert "0.26 to 0.32" in warning
+        assert "0.31 to 0.32" in warning
+
+
+@pytest.mark.parametrize("version", ["0.26.0", "0.28.1", "0.30.2+cu130", "0.9.1"])
+def test_a_version_that_misreads_videos_is_refused(version: str) -> None:
+    with pytest.raises(UserError, match=f"vLLM {re.escape(version)} is too old: before 0.31 .*; install 0.32"):
+        vllm_compat.version_warning(version)

@@ -13,7 +13,7 @@ from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import Variant, load_variant
 from mmrope_eval.suite.cells import response_context
 from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.plan import Sample, identity
+from mmrope_eval.suite.plan import Sample, identity, keys
 
 CONFIG = RunConfig(("x",), ("chartqa",), Path("out"))
 PICTURE = Sample("chartqa/0", "chartqa", 0, "How many?", None, ("ab" * 32,), Generation(8), {})
@@ -51,6 +51,15 @@ def test_the_context_by_the_clock_is_the_one_of_version_0_3(checkpoints: dict[Fa
         assert context["variant"] == load_variant(name, time="seconds").fingerprint
     indexed = response_context(CONFIG, checkpoints["qwen2.5-vl"], load_variant("mrope"), MediaPolicy())
     assert indexed["time"] == "index" and indexed["variant"] == load_variant("qwen2.5-vl").fingerprint
+
+
+def test_a_store_looks_under_the_same_identity(checkpoints: dict[Family, Checkpoint]) -> None:
+    samples = (PICTURE, VIDEO, WORDS)
+    for checkpoint in checkpoints.values():
+        for name in ("mrope", "qwen2.5-vl", "vanilla"):
+            context = response_context(CONFIG, checkpoint, load_variant(name), MediaPolicy())
+            found = {sample: key.identity for sample, key in keys(samples, context).items()}
+            assert found == {sample.id: identity(sample, context) for sample in samples}
 
 
 def test_other_designs_are_told_apart_everywhere(checkpoints: dict[Family, Checkpoint]) -> None:

@@ -139,6 +139,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     unpacked = tmp_path / "unpacked"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(unpacked)
 
+    assert (unpacked / "mmrope_eval" / "suite" / "answer_versions.txt").is_file()
     for folder in ("configs", "results", "tasks"):
         inside = unpacked / "mmrope_eval"
         shipped = {path.relative_to(inside) for path in (inside / folder).rglob("*.*")}

@@ -19,6 +19,7 @@ from mmrope_eval.engine.media_policy import fit_size, spend_budget
 from mmrope_eval.engine.types import ImageSource
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.family import VisionGeometry
+from mmrope_eval.rope import load_variant
 
 QWEN25: Any = VisionGeometry(14, 2, 2)
 QWEN3: Any = VisionGeometry(16, 2, 2)
@@ -333,7 +334,7 @@ def test_answers_of_another_media_version_are_not_taken_for_this_ones(monkeypatc
     from mmrope_eval.suite import cells
 
     options = SimpleNamespace(dtype="auto", head_dtype="auto", max_model_len=9)
-    about: Any = (SimpleNamespace(options=options), SimpleNamespace(fingerprint="w"), SimpleNamespace(fingerprint="v"))
+    about: Any = (SimpleNamespace(options=options), SimpleNamespace(fingerprint="w"), load_variant("vanilla"))
     before = cells.response_context(*about, MediaPolicy()), load(PNG).facts.fingerprint
     for module in (media, cells):
         monkeypatch.setattr(module, "MEDIA_VERSION", media.MEDIA_VERSION + 1)

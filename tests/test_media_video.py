@@ -108,8 +108,8 @@ def test_a_container_that_refuses_to_seek_is_read_from_its_start(
     path = write_video(tmp_path / "long.mp4", range(0, 6000, 40), gop=11)
     index, positions = index_frames(path, 10**9), np.array([0, 50, 140])
     expected = read_frames(path, index, positions, (64, 48))
-    opened = media_frames._open
-    monkeypatch.setattr(media_frames, "_open", lambda given: Refusing(opened(given)))
+    opened = media_frames.open_container
+    monkeypatch.setattr(media_frames, "open_container", lambda given: Refusing(opened(given)))
     assert np.array_equal(read_frames(path, index, positions, (64, 48)), expected) and refused == 1
 
 

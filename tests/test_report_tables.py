@@ -129,6 +129,12 @@ def test_a_row_is_filled_up_to_time_with_a_word(tmp_path: Path) -> None:
                          "counted (time: index): mrope-i")
 
 
+def test_pictures_have_no_time(tmp_path: Path) -> None:
+    change_variant(write_cell(tmp_path / "a", "mrope-i", {"ai2d": [1, 0]}), time="seconds")
+    table = filled(tmp_path, "mrope-i")
+    assert table.rows == ("mrope-i",) and not [note for note in footnotes(table) if note.kind == "time"]
+
+
 def test_what_equals_a_row_goes_before_what_equals_it_up_to_time(tmp_path: Path) -> None:
     change_variant(write_cell(tmp_path / "a", "mrope-i", TASKS, model="clock"), time="seconds")
     write_cell(tmp_path / "b", "mrope-i", {name: [0.0] for name in TASKS}, model="paper")

@@ -164,8 +164,9 @@ def test_a_folder_of_runs(config: RunConfig, tmp_path: Path, capsys: pytest.Capt
 
 def test_data_that_moved(stored: Path, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = json.loads((stored / "manifest.json").read_text())
-    moved, scores = {**manifest, "data_root": str(tmp_path / "gone")}, json.loads((stored / "scores.json").read_text())
-    write_manifest(stored, moved, scores)
+    scores = json.loads((stored / "scores.json").read_text())
+    tasks = {name: {**task, "data_root": str(tmp_path / "gone")} for name, task in manifest["tasks"].items()}
+    write_manifest(stored, {**manifest, "tasks": tasks}, scores)
     before = files(stored)
     assert rescore(stored) == 2
     assert f"lay in {tmp_path / 'gone'}, which is not a folder; name it with --data-root" in capsys.readouterr().err

@@ -116,7 +116,7 @@ def test_a_plan_is_remembered_until_its_data_or_its_task_change(
     assert loaded_by_a_run() == [] and files(tmp_path / "out") == before
     (copy / "lmms-eval/charades_sta/Charades_v1_480/V0.mp4").touch()
     assert loaded_by_a_run() == ["charades_sta"]
-    config = configure(checkpoint, copy, tmp_path / "out", limit=Limit(1))
+    config = configure(checkpoint, copy, tmp_path / "less", limit=Limit(1))
     assert loaded_by_a_run() == sorted(TASKS)
 
 
@@ -164,8 +164,10 @@ def test_a_larger_limit_reuses_the_smaller_run(checkpoint: Path, mirror: Path, t
 def test_what_changes_a_response_is_asked_anew(
     checkpoint: Path, mirror: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    running.run(configure(checkpoint, mirror, tmp_path), FakeStart())
-    config = configure(checkpoint, mirror, tmp_path, **changes)
+    running.run(configure(checkpoint, mirror, tmp_path / "whole"), FakeStart())
+    (tmp_path / "stopped").mkdir()  # a folder with scores would refuse some of these, or give them a row of their own
+    shutil.copy(tmp_path / "whole" / "responses.sqlite", tmp_path / "stopped")
+    config = configure(checkpoint, mirror, tmp_path / "stopped", **changes)
     anew = FakeStart()
     running.run(config, anew)
     assert len(anew.asked) == sum(TASKS[task] for task in config.tasks)

@@ -293,6 +293,36 @@ class TestSweeping:
         go(checkpoint, tmp_path, machine)
         assert len([line for line in machine.log if "/" in line]) == 6 * 4
 
+    def test_points_of_other_commands_stay(self, checkpoint: Path, tmp_path: Path) -> None:
+        go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(400, 1280), scaling=("none",)))
+        go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(400, 640)), variants=("vanilla",))
+        points = json.loads((tmp_path / "sweep.json").read_text())["points"]
+        found = [(point["variant"], point["context"], point["scaling"]) for point in points]
+        assert found[:2] == [("mrope", 400, "none"), ("mrope", 1280, "none")] and len(found) == len(set(found)) == 10
+        assert len(load_sweep(tmp_path).points) == 10
+
+    @pytest.mark.parametrize(("changes", "run", "expected"), [
+        ({"frames": Frames(cells=2, fps=2.0)}, {}, "frames is "), ({}, {"limit": Limit(1)}, "limit is 1, was None"),
+    ])
+    def test_points_that_are_not_of_one_sweep_are_not_mixed(
+        self, checkpoint: Path, tmp_path: Path, changes: dict[str, Any], run: dict[str, Any], expected: str
+    ) -> None:
+        go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(400, 1280), scaling=("none",)))
+        before, machine = (tmp_path / "sweep.json").read_bytes(), Machine()
+        with pytest.raises(UserError) as caught:
+            go(checkpoint, tmp_path, machine, sweep_of(contexts=(400, 640), scaling=("none",), **changes), **run)
+        assert str(caught.value).startswith(f"{tmp_path} holds 1 points of a sweep with other settings ({expected}")
+        assert machine.log == [] and (tmp_path / "sweep.json").read_bytes() == before
+
+    def test_another_checkpoint_does_not_take_the_place_of_one(self, checkpoint: Path, tmp_path: Path) -> None:
+        other = build_checkpoint("qwen2.5-vl", tmp_path / "other", seed=1)
+        config = sweep_of(contexts=(400,), scaling=("none",))
+        go(checkpoint, tmp_path / "out", Machine(), config)
+        machine = Machine()
+        with pytest.raises(UserError, match=rf"holds points of {checkpoint} as mrope, where those of {other} would go"):
+            go(other, tmp_path / "out", machine, config)
+        assert machine.log == []
+
     def test_what_does_not_start_is_said_and_the_rest_goes_on(self, checkpoint: Path, tmp_path: Path) -> None:
         machine = Machine(allowed=1000)
         sweep = go(checkpoint, tmp_path, machine)

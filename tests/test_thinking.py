@@ -26,9 +26,9 @@ from mmrope_eval.models.thoughts import prompt_opens
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite.answer_limits import Thinking, read_thinking
 from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.suite.payload import decode, to_payload
 from mmrope_eval.suite.reasoning import whole_turn
 from mmrope_eval.suite.scorers import METRICS, SCORERS
-from mmrope_eval.suite.store import from_payload, to_payload
 
 PLAIN = (copies.TRAINED / "chat_template.jinja").read_text()
 ASSISTANT = "{%- if add_generation_prompt -%}<|im_start|>{%- endif -%}"
@@ -237,7 +237,7 @@ def test_the_store_keeps_it_and_older_stores_have_none(opened: bool) -> None:
     response = Response("chartqa/0", "so", (1, 2), "length", 7, thought_open=opened)
     payload = to_payload(response)
     assert ("thought_open" in payload) is opened
-    assert from_payload("ok", json.loads(json.dumps(payload))) == response
+    assert decode("ok", json.dumps(payload)) == response
 
 
 # ----------------------------------------------------------------------------------------------------- whole runs
@@ -338,7 +338,10 @@ def test_kept_answers_are_asked_anew_only_where_the_prompt_or_the_limit_changes(
     assert [asked("plain"), asked("plain", thinking="auto"), asked("plain", thinking="off")] == [2, 0, 0]
     limited = (("chartqa", 32768),)
     assert [asked("decides"), asked("decides", thinking="on"), asked("decides", max_tokens=limited)] == [2, 2, 0]
-    assert [asked("decides", thinking="off"), asked("decides", thinking="off")] == [2, 0]
+    (tmp_path / "off").mkdir()  # a folder with scores refuses it; the kept answers alone are not taken for its own
+    shutil.copy(tmp_path / "decides" / "responses.sqlite", tmp_path / "off")
+    off = configure(checkpoints["decides"], mirror, tmp_path / "off", thinking="off")
+    assert [running.run(off, start).asked for _ in range(2)] == [2, 0]
 
 
 def test_a_template_told_otherwise_asks_otherwise(checkpoints: dict[str, Path], mirror: Path, tmp_path: Path) -> None:

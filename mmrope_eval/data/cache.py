@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmrope_eval.data.hashes import hash_member
 from mmrope_eval.environment import CACHE_VARIABLE, cache_home
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import UserError, cannot
 from mmrope_eval.models.files import FileHashes
 
 if TYPE_CHECKING:
@@ -45,6 +45,17 @@ def tables_home() -> Path:
     if named and not os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser() / "mmrope-eval"
     return cache_home() / "datasets"
+
+
+def require_writable(folder: Path) -> None:
+    """UserError when nothing can be kept in a folder of the cache, before it is blamed on the data."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise cannot("keep anything in the cache folder", folder, error,
+                     "free some space or make it writable, or name another with --cache-dir") from error  # fmt: skip
 
 
 def drop_older(folder: Path) -> None:

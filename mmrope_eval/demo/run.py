@@ -11,6 +11,7 @@ import importlib
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,8 @@ def main(args: argparse.Namespace) -> int:
     folder = Path(args.output)
     models = checkpoints(args.checkpoints, args.variant)
     limit = read_limit(args.limit)
-    result = run(demo_config(models, ensure_world(folder / "world", args.n), folder / "results", limit))
+    config = demo_config(models, ensure_world(folder / "world", args.n), folder / "results", limit)
+    result = run(replace(config, fresh=args.fresh))
     if result.rows:
         print_table(sorted(folder for label, folder in result.folders.items() if label in result.rows))
     for label, cause in result.broken.items():

@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,8 @@ def main(args: argparse.Namespace) -> int:
     failed = asked = 0
     for family in families:
         checkpoint = ensure_checkpoint(folder / "checkpoints" / family, family)
-        result = run(demo_config(checkpoint, data, folder / "results" / family, read_limit(args.limit)))
+        config = demo_config(checkpoint, data, folder / "results" / family, read_limit(args.limit))
+        result = run(replace(config, fresh=args.fresh))
         print(f"\n{family}, tiny, random weights")
         report(result)
         failed, asked = failed + result.failed + len(result.broken), asked + result.asked

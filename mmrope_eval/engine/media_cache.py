@@ -30,7 +30,8 @@ class MediaCache:
     def __init__(self, directory: Path, max_bytes: int = 20 * 2**30) -> None:
         self.directory = Path(directory)
         self.max_bytes = max_bytes
-        self.directory.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # what is put into it then says so
+            self.directory.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: str) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:
         """(frames uint8, header) stored under `key`, or None; a damaged entry is removed and counts as missing."""

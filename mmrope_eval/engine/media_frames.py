@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmrope_eval.engine.media_colour import RgbConverter, colour_notes
+from mmrope_eval.engine.media_container import best_video, open_container, video_stream
 from mmrope_eval.engine.media_order import keeps_times, may_hide_order, numbered, shown_times, stream_rate
 from mmrope_eval.engine.media_policy import MediaError
-from mmrope_eval.engine.media_sources import beginning, read_head, require_regular
 
 _FRAMES_TRIED = 64
 """So many frames tell whether a container that has a place for presentation times was filled with others."""
 _STRANGEST_ASPECT = 8
+_CLOCK = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d*)?)")
 
 
 class _Shown(NamedTuple):
@@ -96,8 +98,8 @@ def index_frames(path: Path, max_pixels: int) -> FrameIndex:
     Falls back to `index_by_decoding` where packets carry no timestamps, or those of decoding. Raises MediaError for a
     file that cannot be opened, has no video stream or no frames, or whose frames exceed `max_pixels`.
     """
-    with closing(_open(path)) as container:
-        stream = _video_stream(path, container, max_pixels)
+    with closing(open_container(path)) as container:
+        stream = video_stream(path, container, max_pixels)
         shown: list[_Shown] = []
         whole = 0
         for packet in _packets(container, stream):
@@ -120,8 +122,8 @@ def _order_is_hidden(path: Path, container: InputContainer, stream: VideoStream,
         return False
     if not keeps_times(container):
         return True
-    with closing(_open(path)) as again:
-        first = [frame.pts for frame in islice(_frames(again, _best_video(again)), _FRAMES_TRIED)]
+    with closing(open_container(path)) as again:
+        first = [frame.pts for frame in islice(_frames(again, best_video(again)), _FRAMES_TRIED)]
     return any(tick is None for tick in first) or first != sorted(first)
 
 
@@ -130,11 +132,11 @@ def index_by_decoding(path: Path, max_pixels: int) -> FrameIndex:
 
     Raises MediaError where any frame fails to decode, and where times run backwards.
     """
-    with closing(_open(path)) as container:
-        stream = _video_stream(path, container, max_pixels)
+    with closing(open_container(path)) as container:
+        stream = video_stream(path, container, max_pixels)
         whole = sum(not packet.is_corrupt for packet in _packets(container, stream))
-    with closing(_open(path)) as container:
-        stream = _video_stream(path, container, max_pixels)
+    with closing(open_container(path)) as container:
+        stream = video_stream(path, container, max_pixels)
         decoded: list[tuple[int | None, bool, int]] = []
         failures: list[str] = []
         for frame in _frames(container, stream, failures):
@@ -204,8 +206,8 @@ def _fill(
     """Decode the frames of the times `wanted` into `result`; False where a seek landed too late."""
     convert = RgbConverter()
     size = (result.shape[2], result.shape[1])
-    with closing(_open(path)) as container:
-        stream = _best_video(container)
+    with closing(open_container(path)) as container:
+        stream = best_video(container)
         reader = _frames(container, stream)
         if index.counted:
             reader = numbered(reader, index.pts)
@@ -247,38 +249,6 @@ def _upright(pixels: NDArray[np.uint8], quarter_turns: int, size: tuple[int, int
     if (rgb.shape[1], rgb.shape[0]) == size:
         return rgb
     return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize(size, Image.Resampling.BICUBIC))
-
-
-def _open(path: Path) -> InputContainer:
-    require_regular(path, "video")
-    try:
-        container: InputContainer = av.open(str(path))
-    except av.error.FFmpegError as error:
-        head = read_head(path)
-        cause = "" if not head else f"{error.strerror or type(error).__name__}; "
-        raise MediaError(f"{path}: not a readable video file ({cause}{beginning(head)}).") from error
-    return container
-
-
-def _best_video(container: InputContainer) -> VideoStream:
-    stream = container.streams.best("video")
-    assert isinstance(stream, VideoStream)
-    return stream
-
-
-def _video_stream(path: Path, container: InputContainer, max_pixels: int) -> VideoStream:
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream):
-        raise MediaError(f"{path}: the file has no video stream, or an empty one.")
-    if getattr(stream, "codec_context", None) is None:
-        what = beginning(read_head(path))
-        raise MediaError(f"{path}: not a readable video file (there is no decoder for it; {what}).")
-    if stream.width * stream.height > max_pixels:
-        raise MediaError(
-            f"{path}: frames of {stream.width}x{stream.height} exceed the limit of "
-            f"{max_pixels / 1e6:g} megapixels (decode_max_pixels)."
-        )
-    return stream
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
@@ -353,9 +323,9 @@ def _promised_seconds(container: InputContainer, stream: VideoStream) -> float |
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     tag = stream.metadata.get("DURATION", "")  # Matroska: hours:minutes:seconds
-    parts = tag.split(":")
-    if len(parts) == 3:
-        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
+    if clock := _CLOCK.fullmatch(tag):
+        hours, minutes, seconds = clock.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     if container.duration and len(container.streams) == 1:
         return float(container.duration / av.time_base)
     return None
@@ -363,8 +333,8 @@ def _promised_seconds(container: InputContainer, stream: VideoStream) -> float |
 
 def _first_look(path: Path) -> tuple[int, tuple[int, int], tuple[str, ...]]:
     """Quarter turns, size as shown and notes, from the first frame: the display matrix travels with the frames."""
-    with closing(_open(path)) as container:
-        stream = _best_video(container)
+    with closing(open_container(path)) as container:
+        stream = best_video(container)
         first = next(_frames(container, stream), None)
         if first is None:
             raise MediaError(f"{path}: the video has no frame that can be decoded.")

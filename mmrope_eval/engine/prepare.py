@@ -93,27 +93,32 @@ class Preparer:
         with self._lock:
             engine_input, opened = self._guard("prompt", lambda: self._render(request, loaded))
             params = self._guard("prompt", lambda: self._params(request))
+        located = partial(self._located, request, engine_input, params, tuple(facts), opened)
+        prepared: Prepared = self._guard("positions", located)
+        return prepared
+
+    def _located(
+        self, request: Request, engine_input: Any, params: Any, facts: tuple[MediaFacts, ...], opened: bool
+    ) -> Prepared:
+        """What the renderer made of a request, with its positions. All that reads a processor's output is in here or in
+        `_render`: whatever it finds there, one request fails."""
         token_ids = tuple(engine_input["prompt_token_ids"])
-        wanted = len(token_ids) + request.generation.max_tokens
-        if wanted > self._max_model_len:
+        most = request.generation.max_tokens
+        if len(token_ids) + most > self._max_model_len:
             raise RefusedError(
                 "prompt",
-                f"its prompt of {len(token_ids)} tokens and {request.generation.max_tokens} to generate exceed the "
+                f"its prompt of {len(token_ids)} tokens and {most} to generate exceed the "
                 f"context of {self._max_model_len} (max_model_len)",
             )
-        spans = self._guard("positions", lambda: vllm_compat.input_spans(engine_input, self._shape))
-        found = self._guard(
-            "positions",
-            lambda: prompt_positions(self._variant, token_ids, spans, self._codec, request.generation.max_tokens),
-        )
+        spans = vllm_compat.input_spans(engine_input, self._shape)
         return Prepared(
             request=request,
             engine_input=engine_input,
             params=params,
             prompt_token_ids=token_ids,
-            media=tuple(facts),
+            media=facts,
             key=prompt_key(token_ids, spans),
-            positions=found.facts,
+            positions=prompt_positions(self._variant, token_ids, spans, self._codec, most).facts,
             nbytes=vllm_compat.media_bytes(engine_input),
             thought_open=opened,
         )

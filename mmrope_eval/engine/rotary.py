@@ -1,4 +1,4 @@
-"""The one rotary module that all layers of a language model share: cos and sin once per step, rotation in place."""
+"""The one rotary module that all layers of a language model share: cos and sin once per step, and the rotation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 
 from mmrope_eval.rope import RotaryTable
 from mmrope_eval.rope.encoding import PositionCodec
-from mmrope_eval.rope.kernels import CosSinPlan, rotate_
+from mmrope_eval.rope.kernels import CosSinPlan
+from mmrope_eval.rope.layers import rotate
 
 
 def kv_head_rows(num_kv_heads: int, rank: int, size: int) -> slice:
@@ -87,7 +88,6 @@ class SharedRotary(torch.nn.Module):
     def forward(
         self, positions: torch.Tensor, query: torch.Tensor, key: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotate in place by the cos and sin of this step; `positions` was read by `fill`."""
+        """Rotate by the cos and sin of this step; `positions` was read by `fill`. Arguments may be overwritten."""
         n = query.shape[0]
-        rotate_(query, key, self.cos[:n], self.sin[:n])
-        return query, key
+        return rotate(query, key, self.cos[:n], self.sin[:n])

@@ -1,4 +1,4 @@
-"""Every touch point with vLLM's internals, written for 0.26 to 0.32; what differs between them is dealt with here.
+"""Every touch point with vLLM's internals, written for 0.31 to 0.32; what differs between them is dealt with here.
 
 vLLM is imported inside functions only: the plugin's entry point and the command line must stay light.
 """
@@ -21,8 +21,12 @@ from mmrope_eval.models.family import ModelFamily
 from mmrope_eval.models.rope_config import VARIANT_KEY
 from mmrope_eval.rope import MediaSpan, Variant, load_variant_beside
 
-TESTED = ((0, 26), (0, 32))
-"""First and last minor version of vLLM that this file was written for."""
+TESTED = ((0, 31), (0, 32))
+"""First and last minor version of vLLM that the parity tests passed with. Older ones are refused.
+
+Up to 0.30 vLLM hands Qwen2.5-VL's processor no frame times, so that every video has wrong seconds; 0.28 and 0.29 do not
+start Qwen3-VL.
+"""
 
 
 # --- versions and registration ----------------------------------------------------------------------------------
@@ -39,11 +43,20 @@ def vllm_version() -> str:
 
 
 def version_warning(version: str) -> str | None:
-    """One sentence when `version` is outside the tested range, else None."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    if found and TESTED[0] <= (int(found[1]), int(found[2])) <= TESTED[1]:
-        return None
+    """One sentence when `version` is newer than the tested range, or unknown, else None.
+
+    Raises `UserError` for an older one.
+    """
     low, high = (".".join(map(str, v)) for v in TESTED)
+    found = re.match(r"(\d+)\.(\d+)", version)
+    minor = (int(found[1]), int(found[2])) if found else None
+    if minor is not None and minor < TESTED[0]:
+        raise UserError(
+            f"vLLM {version} is too old: before {low} it reads the times of Qwen2.5-VL's videos wrong, or cannot start "
+            f"Qwen3-VL; install {high}"
+        )
+    if minor is not None and minor <= TESTED[1]:
+        return None
     return f"vLLM {version} is outside {low} to {high}, the versions this project was written for: check results first"
 
 

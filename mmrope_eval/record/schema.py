@@ -168,6 +168,10 @@ class AskedTask(Record):
     """A task's entry in manifest.json; what it repeats of scores.json is compared with it."""
 
     file: TaskFile | None = None
+    limit: Annotated[int, Field(ge=1, le=10**15)] | Limit | None = None
+    """Of the command that asked this task; before 0.4 the manifest's, as all tasks had one command."""
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    data_root: str | None = None
     generation: Generation | None = None
     own_max_tokens: Count | None = None
     """The answer limit of the task's file, where another one may have been given."""
@@ -230,6 +234,8 @@ class Media(Record):
     """One picture or video of a sample."""
 
     fingerprint: Key
+    medium: str | None = Field(default=None, alias="kind")
+    """"image" or "video"."""
 
 
 class Positions(Record):

@@ -271,10 +271,17 @@ def time_notes(table: Table) -> Iterator[Note]:
                                f"{', '.join(rows)}", frozenset((row, None) for row in rows))  # fmt: skip
 
 
-def times_of(table: Table, row: str) -> set[str | None]:
-    """What the frames of a row's runs went by."""
-    variants = [variant_of(entry.cell) for column in table.picked[row].values() for entry in column]
-    return {variant.time for variant in variants if variant is not None}
+def times_of(table: Table, row: str) -> set[str]:
+    """What the frames of a row's videos went by, in the columns that show some."""
+    entries = [entry for column in table.picked[row].values() for entry in column]
+    timed = [(entry, variant.time) for entry in entries if (variant := variant_of(entry.cell)) is not None]
+    return {time for entry, time in timed if time is not None and shows_videos(entry)}
+
+
+def shows_videos(entry: Entry) -> bool:
+    """Whether a benchmark's questions are about videos; so where no sample says what its medium was."""
+    samples = entry.cell.record.samples(str(entry.scores["task"]))
+    return next((media.medium for sample in samples for media in sample.media), None) != "image"
 
 
 def section(definition: Mapping[str, Any]) -> tuple[int, ...]:

@@ -108,6 +108,11 @@ class Cell:
         return self.record.scores.variant.fingerprint
 
     @property
+    def row(self) -> tuple[str | None, str | None]:
+        """What makes it another row than others: checkpoint and variant."""
+        return self.model_fingerprint, self.variant_fingerprint
+
+    @property
     def assumed(self) -> bool:
         """Whether nothing named the variant, so that it was taken from the model type."""
         recorded = self.record.manifest.variant
@@ -120,10 +125,12 @@ class Cell:
         """Names of the tasks, in the run's order."""
         return tuple(self.record.scores.tasks)
 
-    @property
-    def limited(self) -> bool:
-        """Whether `--limit` cut the tasks short."""
-        return self.record.manifest.limit is not None
+    def limited(self, task: str) -> bool:
+        """Whether `--limit` cut a task short."""
+        manifest = self.record.manifest
+        asked = (manifest.tasks or {}).get(task)
+        own = asked is not None and "limit" in asked.model_fields_set
+        return (asked.limit if asked is not None and own else manifest.limit) is not None
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,10 @@ def load_run(path: str | Path) -> Run:
         raise UserError(f"{folder} holds a run that did not finish; start its command again.")
     if not found:
         raise UserError(f"{folder} holds no {SCORES}; name the --output of a run.")
-    return Run(folder, tuple(map(load_cell, found)), stopped, failed)
+    cells = tuple(map(load_cell, found))
+    if cells[0].path == folder:  # what `rescore --output` writes below a row is that row again
+        cells = (cells[0], *(one for one in cells[1:] if one.row != cells[0].row))
+    return Run(folder, cells, stopped, failed)
 
 
 def load_cell(folder: Path) -> Cell:
@@ -211,10 +221,9 @@ def load_cell(folder: Path) -> Cell:
 
 
 def cell_folders(folder: Path, name: str) -> list[Path]:
-    """The folder itself where it holds the file, else every folder below that does, in the order of their names."""
-    if os.path.lexists(folder / name):
-        return [folder]
-    return sorted(path.parent for path in folder.glob(f"**/{name}"))
+    """The folder itself where it holds the file, and every one below that does, in the order of their names."""
+    own = [folder] if os.path.lexists(folder / name) else []
+    return [*own, *sorted(path.parent for path in folder.glob(f"*/**/{name}"))]
 
 
 def score_row(cell: Cell, task: str) -> dict[str, Any]:
@@ -228,7 +237,7 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
         "metric": entry.main,
         "score": value.value,
         "stderr": none_of(cell.record.errors[task]),
-        "limited": cell.limited,
+        "limited": cell.limited(task),
         **answer_limits(cell, task),
         "variant_fingerprint": cell.variant_fingerprint,
         "model_fingerprint": cell.model_fingerprint,

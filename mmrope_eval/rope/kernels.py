@@ -7,7 +7,8 @@ pair i is channels i and i + pairs of a head.
 
 - CUDA: a Triton kernel (`triton_kernels`), one pass over q and k.
 - elsewhere: a few in-place torch operations over blocks of tokens that stay in the cache.
-- while torch.compile traces: the plain formula, which Inductor fuses into one in-place pass.
+
+Layers, which may be compiled, call `layers.rotate`.
 
 Precision: arithmetic is float32 whatever q and k are stored in, and the result is rounded
 once.  transformers instead casts cos and sin to the activations' dtype and rounds after each
@@ -39,19 +40,14 @@ def rotate_(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tens
             are all alike may pass ``cos[:, :1].expand(...)`` (row stride 0), which is read once per token.
         sin: like cos.
 
-    Under torch.compile the row stride of cos must not change between calls of one compiled graph: give it full rows
-    where tables of both kinds may follow each other.
-
     Raises:
         ValueError: shapes or dtypes that do not belong together, or channels that are not contiguous.
+        RuntimeError: while torch.compile traces, where this would be copied over the whole projection several times.
     """
-    head_dim = _head_dim(q, k, cos, sin)
-    if any(t.stride(-1) != 1 and t.shape[-1] > 1 for t in (q, k, cos, sin)):
-        raise ValueError("q, k, cos and sin must have contiguous channels: call .contiguous() on the one that has not")
     if torch.compiler.is_compiling():
-        _rotate_traced_(q, cos, sin, head_dim)
-        _rotate_traced_(k, cos, sin, head_dim)
-    elif q.is_cuda:
+        raise RuntimeError("rotate_ cannot be compiled: call mmrope_eval.rope.layers.rotate, which can")
+    head_dim = check_together(q, k, cos, sin)
+    if q.is_cuda:
         from mmrope_eval.rope.triton_kernels import rotate_triton_
 
         rotate_triton_(q, k, cos, sin)
@@ -67,9 +63,10 @@ def rotate_oracle(
     rows, pairs = cos.shape[1:]
 
     def rotated(x: torch.Tensor) -> torch.Tensor:
-        heads = x.reshape(x.shape[0], rows, x.shape[1] // (rows * head_dim), head_dim)
+        # All heads in one dimension, as norms have them: Inductor makes one kernel of a norm and this.
+        heads = x.unflatten(1, (-1, head_dim))
+        c, s = (t.repeat_interleave(heads.shape[1] // rows, dim=1) for t in (cos, sin))
         first, second = heads[..., :pairs].float(), heads[..., pairs : 2 * pairs].float()
-        c, s = cos[:, :, None], sin[:, :, None]
         turned = torch.cat((first * c - second * s, second * c + first * s), dim=-1).to(x.dtype)
         whole = torch.cat((turned, heads[..., 2 * pairs :]), dim=-1) if 2 * pairs < head_dim else turned
         return whole.flatten(1)
@@ -161,8 +158,15 @@ def fill_cos_sin(
     CosSinPlan.build(axis, inv_freq, attention_factor, positions.device).fill(positions, out_cos, out_sin)
 
 
+def check_together(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> int:
+    """head_dim of four tensors that belong together and have contiguous channels. Raises ValueError for others."""
+    head_dim = _head_dim(q, k, cos, sin)
+    if any(t.stride(-1) != 1 and t.shape[-1] > 1 for t in (q, k, cos, sin)):
+        raise ValueError("q, k, cos and sin must have contiguous channels: call .contiguous() on the one that has not")
+    return head_dim
+
+
 def _head_dim(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> int:
-    """head_dim, after checking that the four tensors belong together."""
     n, rows, pairs = cos.shape
     head_dim = k.shape[1] // rows
     if sin.shape != cos.shape or q.shape[0] != n or k.shape[0] != n or q.dtype != k.dtype:
@@ -176,16 +180,6 @@ def _head_dim(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Te
             "rotary channels each: build the table with this model's head_dim and num_key_value_heads"
         )
     return head_dim
-
-
-def _rotate_traced_(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, head_dim: int) -> None:
-    rows, pairs = cos.shape[1:]
-    heads = x.view(x.shape[0], rows, x.shape[1] // (rows * head_dim), head_dim)
-    first, second = heads[..., :pairs], heads[..., pairs : 2 * pairs]
-    c, s, a, b = cos[:, :, None], sin[:, :, None], first.float(), second.float()
-    new_first, new_second = a * c - b * s, b * c + a * s
-    first.copy_(new_first)
-    second.copy_(new_second)
 
 
 def _rotate_blocks_(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, head_dim: int) -> None:

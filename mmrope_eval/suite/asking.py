@@ -61,6 +61,8 @@ class Asking:
     max_failures: MaxFailures
     timings: Timings
     errors: ErrorLog
+    context: str = ""
+    """Under what the store describes the row's context."""
     failed: int = 0
     failures: dict[str, Failure] = field(default_factory=dict)
     """Of this pass, by sample."""
@@ -82,8 +84,8 @@ class Asking:
         """
         retried = {sample.id for sample in self.work.pending}
         kept = self.work.kept.items()
-        self.failed = sum(isinstance(stored.result, Failure) and name not in retried for name, stored in kept)
-        self.answered = any(isinstance(stored.result, Response) for _, stored in kept)
+        self.failed = sum(known.failed and name not in retried for name, known in kept)
+        self.answered = any(not known.failed for _, known in kept)
         for sample in self.work.pending:
             if sample.problem is not None:
                 self.keep(Failure(sample.id, *sample.problem), asked=False)
@@ -173,7 +175,7 @@ class Asking:
         if isinstance(result, Failure) and asked and not self.answered:
             self.withheld[result.id] = result
         else:
-            self.store.put(self.work.keys[result.id], result)
+            self.put(result)
         if isinstance(result, Response) and not self.answered:
             self.answered = True
             self.release()
@@ -183,10 +185,15 @@ class Asking:
         if isinstance(result, Failure) and not self.answered:
             self.check_first()
 
+    def put(self, result: Response | Failure) -> None:
+        """Store one outcome."""
+        key = self.work.keys[result.id]
+        self.store.put(key.identity, result, key.question, self.context)
+
     def release(self) -> None:
         """Store what was withheld."""
         for result in self.withheld.values():
-            self.store.put(self.work.keys[result.id], result)
+            self.put(result)
         self.withheld.clear()
 
     def check_first(self) -> None:

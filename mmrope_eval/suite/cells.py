@@ -17,16 +17,20 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.models.naming import ModelChoice, make_labels, resolve_models
 from mmrope_eval.models.variant_choice import resolve_variant
+from mmrope_eval.suite.answer_code import answer_code
 from mmrope_eval.suite.answer_limits import read_thinking
 from mmrope_eval.suite.execute import Cell
 from mmrope_eval.suite.manifest import versions
 from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.plan import TIME
 from mmrope_eval.suite.registry import Family, Registry, check_coordinates
-from mmrope_eval.suite.store import SCHEMA
 
 if TYPE_CHECKING:
     from mmrope_eval.rope import Variant
+
+
+IDENTITY = 1
+"""Of the rule by which a context is written: another number would make every kept answer another one."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,10 @@ class FailedRow:
     label: str
     folder: Path
     cause: str
+    path: Path | None = None
+    """The checkpoint's, as it was named."""
+    variant: str = ""
+    """As it was asked for; "" where the checkpoint should have said it."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +76,11 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     labels = make_labels(_with_variants(named, drafts))
     folders = [config.output] if len(drafts) == 1 else [config.output / label for label in labels]
     cells, failed = [], []
-    for draft, label, folder in zip(drafts, labels, folders, strict=True):
+    for draft, label, folder, (choice, variant) in zip(drafts, labels, folders, named, strict=True):
         if isinstance(draft, Cell):
             cells.append(dataclasses.replace(draft, label=label, folder=folder))
         else:
-            failed.append(FailedRow(label, folder, " ".join(str(draft).split())))
+            failed.append(FailedRow(label, folder, " ".join(str(draft).split()), choice.path, variant))
     return Rows(tuple(cells), tuple(failed), dict(zip(labels, folders, strict=True)))
 
 
@@ -175,15 +183,16 @@ def response_context(
 ) -> dict[str, Any]:
     """What determines a response besides its question; part of every response's identity.
 
-    The chat template is part of the weights' fingerprint; what it is `told` as enable_thinking is named where it
-    changes the prompt. So is the `time` of a variant where videos carry seconds and it counts frames: without it the
-    identity is the one of version 0.3, whose answers about pictures are kept.
+    The code that answers is named by its answer version (see `answer_code`), not by the version of the package. The
+    chat template is part of the weights' fingerprint; what it is `told` as enable_thinking is named where it changes
+    the prompt. So is the `time` of a variant where videos carry seconds and it counts frames: without it the identity
+    is the one of version 0.3, whose answers about pictures are kept.
     """
     indexed = variant.time == "index" and checkpoint.family.video.timed
     return {
         **({} if told is None else {"enable_thinking": told}),
         **({TIME: "index"} if indexed else {}),
-        "store": SCHEMA,
+        "store": IDENTITY,
         "weights": checkpoint.fingerprint,
         "variant": variant.timeless_fingerprint,
         "policy": policy.record(),
@@ -191,7 +200,7 @@ def response_context(
         "dtype": config.options.dtype,
         "head_dtype": config.options.head_dtype,
         "max_model_len": config.options.max_model_len,
-        "versions": versions(),
+        "versions": {**versions(), "mmrope-eval": answer_code().version},
     }
 
 

@@ -19,6 +19,8 @@ SHOWN: Final[Mapping[str, str]] = {"picture": "image", "pictures": "images", "vi
 QUESTION: Final = "question"
 VIDEO_MARK: Final = "@"
 """In the fingerprint of a video, before its span; a picture's has none."""
+PLACE_MARK: Final = "#"
+"""In the fingerprint of a picture, before its place in the prompt, where that is told."""
 _LONG: Final = 200
 
 
@@ -51,5 +53,5 @@ def cluster_of(spec: TaskSpec, sample: str, named: str | None, media: Sequence[s
         return name if len(name) <= _LONG else hashlib.sha256(name.encode()).hexdigest()
     if spec.cluster == QUESTION or is_expression(spec.cluster) or not media:
         return sample
-    contents = [medium.partition(VIDEO_MARK)[0] for medium in media]
+    contents = [medium.partition(VIDEO_MARK)[0].partition(PLACE_MARK)[0] for medium in media]
     return contents[0] if len(contents) == 1 else hashlib.sha256("\n".join(contents).encode()).hexdigest()

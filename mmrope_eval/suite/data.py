@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrope_eval.data.cache import drop_older, tables_home
+from mmrope_eval.data.cache import drop_older, require_writable, tables_home
 from mmrope_eval.data.lmudata import has_tables
 from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.data.places import Found, NotHereError, find_split, hub_home, places
@@ -142,6 +142,7 @@ def _hub_has(spec: TaskSpec) -> bool:
 def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> Docs:
     """The task's rows after its own row recipe, as lmms-eval loads them. UserError when they cannot be."""
     require(spec, data_root)
+    require_writable(tables_home())
     task = load_task(spec, data_root, family)
     return Docs(task.eval_docs, media_folder(spec, data_root), remarks(spec, data_root))
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from mmrope_eval.console import say
 from mmrope_eval.engine.types import EngineDiedError, Failure, Request, Response
 from mmrope_eval.errors import UserError, sentence
+from mmrope_eval.suite.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.suite.answer_limits import Thinking
-from mmrope_eval.suite.plan import Sample, TaskPlan, identity
+from mmrope_eval.suite.plan import Key, Sample, TaskPlan, keys
 from mmrope_eval.suite.registry import Family
-from mmrope_eval.suite.store import ResponseStore, Stored
+from mmrope_eval.suite.store import Known, ResponseStore
 
 if TYPE_CHECKING:
     from mmrope_eval.engine.media_policy import MediaPolicy
@@ -140,7 +141,8 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
         if self.engine is None:
             try:
                 self.engine = self.start(cell.checkpoint, cell.variant, cell.policy)
-            except EngineDiedError:
+                self._check_code()
+            except (EngineDiedError, CodeChangedError):
                 raise
             except UserError as error:
                 raise RowError(str(error)) from error
@@ -149,6 +151,14 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
             timings.engine_start += time.perf_counter() - began
         self.cell = cell
         return self.engine
+
+    def _check_code(self) -> None:
+        """Now that all code is loaded: CodeChangedError, and no engine, when the run began with other code."""
+        try:
+            require_unedited()
+        except CodeChangedError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the engine if there is one."""
@@ -172,15 +182,15 @@ def failed_takeover(error: Exception) -> str:
 class Work:
     """What one cell still has to ask."""
 
-    keys: Mapping[str, str]
-    """Identity of every sample of the plan, by sample id."""
-    kept: Mapping[str, Stored]
+    keys: Mapping[str, Key]
+    """Under what every sample of the plan is kept, by sample id."""
+    kept: Mapping[str, Known]
     pending: Sequence[Sample]
 
 
 def remaining(cell: Cell, plans: Mapping[str, TaskPlan], store: ResponseStore) -> Work:
     """Which samples have no final outcome yet."""
     samples = [sample for plan in plans.values() for sample in plan.samples]
-    keys = {sample.id: identity(sample, cell.context) for sample in samples}
-    kept = store.get((key, sample) for sample, key in keys.items())
-    return Work(keys, kept, [s for s in samples if s.id not in kept or not kept[s.id].final])
+    wanted = keys(samples, cell.context)
+    kept = store.known({sample: key.identity for sample, key in wanted.items()})
+    return Work(wanted, kept, [s for s in samples if s.id not in kept or not kept[s.id].final])

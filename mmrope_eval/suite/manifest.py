@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval import __version__, protocols
@@ -16,7 +17,9 @@ from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import FORMAT, MANIFEST, Manifest
 from mmrope_eval.steps import training_run, training_step
 from mmrope_eval.suite import held_to
+from mmrope_eval.suite.answer_code import answer_code
 from mmrope_eval.suite.execute import Cell, Timings
+from mmrope_eval.suite.plain import plain
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.registry import TaskSpec, project_dir
 
@@ -63,6 +66,7 @@ def manifest(
 ) -> dict[str, Any]:
     """manifest.json: how the run was made, for whoever wants to make it again."""
     asked = held_to.asked(cell, {name: plan.generation for name, plan in plans.items()})
+    said = asked_with(config)
     return {
         "format": FORMAT,
         "command": list(config.command),
@@ -76,23 +80,23 @@ def manifest(
             "fingerprint": cell.checkpoint.fingerprint,
             **_training(cell),
             "remarks": list(cell.checkpoint.remarks),
-            "adapter": _plain(cell.checkpoint.adapter),
+            "adapter": plain(cell.checkpoint.adapter),
         },
         "variant": {"how": cell.chosen.how, "assumed": cell.chosen.assumed, "fingerprint": cell.variant.fingerprint,
-                    "definition": cell.variant.to_dict()},
-        "media": {"policy": _plain(cell.policy.record()), "sources": dict(cell.media_sources),
+                    "set": plain(config.overrides), "definition": cell.variant.to_dict()},
+        "media": {"policy": plain(cell.policy.record()), "sources": dict(cell.media_sources),
                   "token_side": asked.side},
         "time": asked.time,
         "protocol": protocols.record(config.protocol, asked, list(plans)),
         "family": dataclasses.asdict(cell.family),
-        "engine_options": _plain({k: v for k, v in dataclasses.asdict(config.options).items() if k != "policy"}),
-        "context": _plain(cell.context),
-        "thinking": {**dataclasses.asdict(cell.thinking), "max_tokens": _plain(config.max_tokens)},
-        "limit": str(config.limit) if config.limit is not None else None,
-        "seed": config.seed,
-        "data_root": str(config.data_root.resolve()) if config.data_root is not None else None,
+        "engine_options": plain({k: v for k, v in dataclasses.asdict(config.options).items() if k != "policy"}),
+        "context": plain(cell.context),
+        "code": {"answers": answer_code().version, "rooms": dict(answer_code().rooms)},
+        "thinking": {**dataclasses.asdict(cell.thinking), "max_tokens": plain(config.max_tokens)},
+        **said,
         "tasks": {
             name: {
+                **said,
                 "dataset": plan.spec.dataset,
                 "split": plan.spec.split,
                 "generation": dataclasses.asdict(plan.generation),
@@ -103,6 +107,15 @@ def manifest(
             for name, plan in plans.items()
         },
         "sessions": sessions(cell, timings),
+    }
+
+
+def asked_with(config: RunConfig) -> dict[str, Any]:
+    """What a command says for all its tasks, and the next one in the same folder may say otherwise."""
+    return {
+        "limit": str(config.limit) if config.limit is not None else None,
+        "seed": config.seed,
+        "data_root": str(config.data_root.resolve()) if config.data_root is not None else None,
     }
 
 
@@ -119,12 +132,17 @@ def _training(cell: Cell) -> dict[str, Any]:
     return {"step": training_step(path), "run": training_run(path)}
 
 
+def read_manifest(folder: Path) -> Mapping[str, Any] | None:
+    """What an earlier command recorded in a row's folder; None where there is nothing that can be read."""
+    try:
+        return read_record(folder / MANIFEST, Manifest).raw
+    except UserError:  # none, or a damaged one, which is about to be replaced
+        return None
+
+
 def sessions(cell: Cell, timings: Timings) -> list[dict[str, Any]]:
     """One entry per start that asked something: when it ended, its seconds. Earlier ones come from the old record."""
-    try:
-        earlier = read_record(cell.folder / MANIFEST, Manifest).raw.get("sessions")
-    except UserError:  # none, or a damaged one, which is about to be replaced
-        earlier = None
+    earlier = (read_manifest(cell.folder) or {}).get("sessions")
     earlier = earlier if isinstance(earlier, list) else []
     if not timings.asked:
         return earlier
@@ -137,14 +155,6 @@ def task_counts(entry: Mapping[str, Any]) -> dict[str, Any]:
     counts = ("n", "n_failed", "n_truncated", "n_unparsed", "data_fingerprint", "prompt_hash", "scorer_version",
               "task_version")
     return {key: entry[key] for key in counts}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
 def device() -> str:

@@ -40,6 +40,8 @@ class RunConfig:
     thinking: Asked | None = None
     """Whether checkpoints shall think before they answer; None: as their chat templates have it, under the tasks'
     answer limits."""
+    fresh: bool = False
+    """Whether everything is asked, whatever answers are kept."""
     assume_stock: bool = False
     """Whether a checkpoint that names no variant may be called like one that it is not."""
     media: Mapping[str, Any] = field(default_factory=dict)
@@ -80,6 +82,7 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         seed=args.seed,
         max_tokens=tuple(args.max_tokens),
         thinking=args.thinking,
+        fresh=args.fresh,
         media=media_limits(args),
         protocol=load_protocol(args.protocol) if args.protocol is not None else None,
         options=engine_options(args),

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmrope_eval.engine.types import Failure, Response
+from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES
 from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.suite import results
+from mmrope_eval.suite.merging import ASIDE
 from mmrope_eval.suite.plan import TaskPlan
-from mmrope_eval.suite.results import Scored
+from mmrope_eval.suite.results import Scored, Worth
+from mmrope_eval.suite.staging import Staging
+
+FAILURES = "failures.jsonl"
 
 Outcomes = Mapping[str, Response | Failure]
 """By sample id."""
@@ -28,29 +34,72 @@ def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[Scored]
     return {name: results.summarize(plan, scored[name]) for name, plan in plans.items()}
 
 
-def write_cell(folder: Path, scores: Mapping[str, Any], scored: Mapping[str, Sequence[Scored]]) -> None:
-    """Write samples/<task>.jsonl, failures.jsonl (only when there are failures) and last scores.json."""
-    for name, rows in scored.items():
-        write_lines(folder / SAMPLES / f"{name}.jsonl", (one.row() for one in rows))
-    results_of = (one.result for rows in scored.values() for one in rows)
-    write_failures(folder, [result for result in results_of if isinstance(result, Failure)])
+def require_places(folder: Path) -> None:
+    """UserError where something lies in the way of a row's files: before a question is asked, not after the last."""
+    for name in (SCORES, MANIFEST, FAILURES, FAILED_ROW):
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a folder, where a file of the run should be: move it away or choose "
+                            "another --output.")
+    if (folder / SAMPLES).exists() and not (folder / SAMPLES).is_dir():
+        raise UserError(f"{folder / SAMPLES} is no folder, as the samples of a run need: move it away or choose "
+                        "another --output.")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the samples of some tasks came to."""
+
+    tasks: Mapping[str, dict[str, Any]]
+    """The `tasks` of scores.json."""
+    failures: Sequence[Failure]
+
+
+def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> Made:
+    """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing.
+
+    One sample after another is scored, written and let go.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    failures: list[Failure] = []
+    for name, plan in plans.items():
+        worths: list[Worth] = []
+
+        def rows(plan: TaskPlan = plan, worths: list[Worth] = worths) -> Iterator[dict[str, Any]]:
+            for one in results.scores(plan, outcomes):
+                worths.append(one.worth())
+                if isinstance(one.result, Failure):
+                    failures.append(one.result)
+                yield one.row()
+
+        staging.lines(folder / SAMPLES / f"{name}.jsonl", rows())
+        found[name] = results.summarize(plan, worths)
+    return Made(found, failures)
+
+
+def write_cell(staging: Staging, folder: Path, scores: Mapping[str, Any], failures: Sequence[Failure]) -> None:
+    """Put the staged samples in their places, then failures.jsonl (only when there are failures), last scores.json."""
+    staging.commit()
+    write_failures(folder, failures)
     (folder / FAILED_ROW).unlink(missing_ok=True)
     write_json(folder / SCORES, scores)
 
 
-def write_failed_row(folder: Path, cause: str, error: BaseException | None = None) -> None:
-    """Say in a row's folder that it failed. Scores of an earlier run are set aside: they are not this checkpoint's."""
+def write_failed_row(folder: Path, cause: str, error: BaseException | None = None, *, keep: bool = False) -> None:
+    """Say in a row's folder that it failed. Scores of an earlier command are set aside, for they may be of another
+    checkpoint, or of other code, unless it is known that they are not (`keep`); the next command that does not fail
+    takes them up again where they are not."""
     folder.mkdir(parents=True, exist_ok=True)
     trace = traceback.format_exception(error) if error is not None else []
-    for name in (SCORES, MANIFEST):
-        if (folder / name).is_file():
-            (folder / name).replace(folder / f"earlier-{name}")
+    if (folder / SCORES).is_file() and not keep:
+        for name in (SCORES, MANIFEST):
+            if (folder / name).is_file():
+                (folder / name).replace(folder / f"{ASIDE}{name}")
     write_json(folder / FAILED_ROW, {"cause": cause, "traceback": "".join(trace).splitlines()})
 
 
 def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
     """Write failures.jsonl, or remove it where there are none."""
-    path = folder / "failures.jsonl"
+    path = folder / FAILURES
     if failures:
         write_lines(path, ({"id": one.id, "stage": one.stage, "cause": one.cause} for one in failures))
     else:

@@ -6,9 +6,11 @@ A sample is light (no pixels): media are read again from the dataset when its re
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +22,7 @@ from mmrope_eval.engine.media_policy import MediaError
 from mmrope_eval.engine.media_sources import require_regular
 from mmrope_eval.engine.types import Generation, ImageSource, Request
 from mmrope_eval.errors import UserError, sentence
-from mmrope_eval.suite.clusters import VIDEO_MARK, named_cluster
+from mmrope_eval.suite.clusters import PLACE_MARK, VIDEO_MARK, named_cluster
 from mmrope_eval.suite.data import Docs
 from mmrope_eval.suite.protocol import (
     Doc,
@@ -40,6 +42,8 @@ from mmrope_eval.suite.targets import check_target
 SEPARATOR = "/"
 TIME = "time"
 """Of a run's context: what frames are counted in, where it is not the clock of version 0.3 and before."""
+PLACEHOLDER = "<image {}>"
+"""Of MMMU."""
 
 Stage = Literal["media", "prompt", "target"]
 
@@ -47,7 +51,7 @@ VideoHashes = Mapping[Located, str | UserError]
 """The sha256 of every video of a plan, or why it cannot be read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One question: everything but the media's content, of which it holds fingerprints."""
 
@@ -68,7 +72,13 @@ class Sample:
 
     def content_key(self) -> list[Any]:
         """What the model is asked, without who is asked: JSON-able, the same for every checkpoint and variant."""
-        return [self.media, self.prompt, self.system, dataclasses.astuple(self.generation), self.problem]
+        return [self.media, self.prompt, self.system, generation_key(self.generation), self.problem]
+
+
+@functools.lru_cache(maxsize=64)
+def generation_key(generation: Generation) -> tuple[Any, ...]:
+    """A generation's values; a task's samples share one."""
+    return dataclasses.astuple(generation)
 
 
 class LazyDocs:
@@ -111,14 +121,14 @@ class TaskPlan:
     def fingerprint(self) -> str:
         """sha256 over the questions, media and targets: two runs with the same one measured the same thing, if perhaps
         with other answer limits."""
-        return digest([[s.content_key(), s.target] for s in self._with_own_limit()])
+        return digest_of([s.content_key(), s.target] for s in self._with_own_limit())
 
     def prompt_hash(self) -> str:
         """sha256 over the rendered prompts, the generation settings but a changed answer limit, and what the chat
         template is told."""
         told = self.family.enable_thinking
-        asked = [[s.prompt, s.system, dataclasses.astuple(s.generation)] for s in self._with_own_limit()]
-        return digest(asked if told is None else [asked, told])
+        asked = ([s.prompt, s.system, generation_key(s.generation)] for s in self._with_own_limit())
+        return digest_of(asked) if told is None else digest([list(asked), told])
 
     def _with_own_limit(self) -> tuple[Sample, ...]:
         own = self.spec.generation.max_tokens
@@ -250,12 +260,29 @@ def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: Vide
     """
     if "video" in spec.media:
         file, start, end = locate_video(spec.media, row, docs.files)
-        found = hashes[file]
-        if isinstance(found, UserError):
-            raise found
-        return (f"{found}{VIDEO_MARK}{start}-{end}",)
-    parts = build_parts(spec.media, prompt, row, docs.files)
-    return tuple(image_fingerprint(part) for part in parts if isinstance(part, ImageSource))
+        content = hashes[file]
+        if isinstance(content, UserError):
+            raise content
+        return (f"{content}{VIDEO_MARK}{start}-{end}",)
+    told, before = tells_places(spec.media, prompt), 0
+    found = []
+    for part in build_parts(spec.media, prompt, row, docs.files):
+        if isinstance(part, ImageSource):
+            found.append(f"{image_fingerprint(part)}{PLACE_MARK}{before}" if told else image_fingerprint(part))
+        elif isinstance(part, str):
+            before += len(part)
+    return tuple(found)
+
+
+def tells_places(media: Mapping[str, Any], prompt: str) -> bool:
+    """Whether the places of pictures in a prompt are part of the question.
+
+    They follow from the prompt where MMMU's placeholder is all that a task file may name, as up to version 0.3, whose
+    answers are kept without them.
+    """
+    if "placeholder" in media:
+        return bool(media["placeholder"] != PLACEHOLDER)
+    return re.search(PLACEHOLDER.format("[0-9]+"), prompt) is not None
 
 
 def image_fingerprint(source: ImageSource) -> str:
@@ -269,15 +296,63 @@ def image_fingerprint(source: ImageSource) -> str:
 def identity(sample: Sample, context: Mapping[str, Any]) -> str:
     """sha256 over all that can change a response: the question and its media, and the run's `context` (weights,
     variant, media policy, versions, precision), of which `time` bears on videos alone."""
-    if TIME in context and not any(VIDEO_MARK in medium for medium in sample.media):
-        context = {key: value for key, value in context.items() if key != TIME}
-    return digest([sample.content_key(), context])
+    return digest([sample.content_key(), context if shows_video(sample) else without_time(context)])
+
+
+def shows_video(sample: Sample) -> bool:
+    """Whether a video is among a question's media."""
+    return any(VIDEO_MARK in medium for medium in sample.media)
+
+
+def without_time(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a run's context bears on questions without a video."""
+    return {key: value for key, value in context.items() if key != TIME}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Under what an outcome is kept: its identity, and the part of it that is the question alone."""
+
+    identity: str
+    question: str
+
+
+def keys(samples: Iterable[Sample], context: Mapping[str, Any]) -> dict[str, Key]:
+    """The key of every sample, by its id: `identity` and what it is made of, with the context written once."""
+    of_video, of_others = canonical(context), canonical(without_time(context))
+    found = {}
+    for sample in samples:
+        question, bearing = canonical(sample.content_key()), of_video if shows_video(sample) else of_others
+        found[sample.id] = Key(_sha256(f"[{question},{bearing}]"), _sha256(question)[:32])
+    return found
 
 
 def digest(value: Any) -> str:
     """sha256 of a JSON-able value in canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_jsonable)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _sha256(canonical(value))
+
+
+def digest_of(values: Iterable[Any]) -> str:
+    """`digest` of the list of these values, of which never two are held at a time."""
+    found = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        found.update(f"{',' if number else ''}{canonical(value)}".encode("utf-8", "surrogatepass"))
+    found.update(b"]")
+    return found.hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """A JSON-able value as text that is the same for equal values."""
+    return _encoder().encode(value)
+
+
+@functools.cache
+def _encoder() -> json.JSONEncoder:
+    return json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_jsonable)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _jsonable(value: Any) -> Any:

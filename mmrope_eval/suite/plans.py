@@ -6,6 +6,7 @@ task file over the same data files again, which is what resuming a run does.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -20,7 +21,7 @@ from mmrope_eval.engine.types import Generation
 from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite.data import find_data, load_docs, media_folder, require, require_columns, table_state
-from mmrope_eval.suite.plan import LazyDocs, Planned, Sample, TaskPlan, digest, plan_samples
+from mmrope_eval.suite.plan import LazyDocs, Planned, Sample, TaskPlan, digest, generation_key, plan_samples
 from mmrope_eval.suite.registry import Family, TaskSpec
 from mmrope_eval.suite.task_yaml import own_code
 
@@ -91,31 +92,43 @@ def code_state() -> str:
 def read_samples(path: Path) -> tuple[Sample, ...] | None:
     """A remembered plan, or None when there is no usable one."""
     try:
-        return tuple(_sample(entry) for entry in json.loads(path.read_text(encoding="utf-8")))
+        with path.open(encoding="utf-8") as lines:
+            found = tuple(_sample(json.loads(line)) for line in lines)
+            return found[:-1] if found and found[-1] == _END else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
+_END = Sample("", "", -1, "", None, (), Generation(0), None)
+"""The last line, so that a file that lacks its end is no plan."""
+
+
 def _sample(entry: dict[str, Any]) -> Sample:
-    generation = entry.pop("generation")
-    problem = entry.pop("problem")
+    generation, problem = entry["generation"], entry["problem"]
     return Sample(
-        **{**entry, "media": tuple(entry["media"])},
-        generation=Generation(**{**generation, "stop": tuple(generation["stop"])}),
-        problem=(problem[0], problem[1]) if problem else None,
-    )
+        **{**entry, "media": tuple(entry["media"]),
+           "generation": _generation(*generation[:2], tuple(generation[2]), *generation[3:]),
+           "problem": (problem[0], problem[1]) if problem else None}
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=64)
+def _generation(*values: Any) -> Generation:
+    """The samples of a task share one."""
+    return Generation(*values)
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:
-    """Remember a plan, whole or not at all; a cache that cannot be written only costs time."""
-    try:
-        text = json.dumps([dataclasses.asdict(sample) for sample in samples], ensure_ascii=False)
-    except TypeError:
-        return  # a target that JSON cannot hold: planned anew each time
+    """Remember a plan, one sample a line, whole or not at all; a cache that cannot be written only costs time."""
+    temporary = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as stream:
+            for sample in (*samples, _END):
+                entry = {name: getattr(sample, name) for name in Sample.__slots__}
+                entry["generation"] = generation_key(sample.generation)
+                stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
         temporary.replace(path)
-    except OSError:
-        pass
+    except (OSError, TypeError):  # the second: a target that JSON cannot hold is planned anew each time
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

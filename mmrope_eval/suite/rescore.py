@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,15 @@ from mmrope_eval.record.schema import MANIFEST, STORE
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.suite import outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import with_limits
+from mmrope_eval.suite.lock import read_lock, run_lock
 from mmrope_eval.suite.manifest import task_counts
 from mmrope_eval.suite.outcome import Outcomes
 from mmrope_eval.suite.plan import TaskPlan, identity
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.registry import Family, Registry, open_registry
 from mmrope_eval.suite.side_by_side import Second
-from mmrope_eval.suite.store import ResponseStore, run_lock
+from mmrope_eval.suite.staging import Staging
+from mmrope_eval.suite.store import ResponseStore
 
 NEEDED_AGAIN = "run the same command once more, which asks nothing again and writes it"
 
@@ -91,7 +94,7 @@ def main(args: argparse.Namespace) -> int:
     runs = [replace(run, tasks_dirs=tuple(args.tasks_dir)) for run in found]
     data_root: Path | None = args.data_root
     targets = {run.folder: target(run, args.run, args.output) for run in runs}
-    with run_lock(args.output or args.run):
+    with run_lock(args.output or args.run), read_lock(args.run) if args.output else nullcontext():
         if second is not None:
             return compare_runs(second, runs, data_root, targets)
         return rescore_runs(runs, data_root, targets)
@@ -106,7 +109,7 @@ def find_runs(folder: Path, *, apart: bool = False) -> list[StoredRun]:
     """The run in a folder, or the runs in its subfolders. UserError when there is none, or one cannot be read."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the --output of a run.")
-    folders = [folder] if (folder / STORE).is_file() else sorted(path.parent for path in folder.glob(f"**/{STORE}"))
+    folders = sorted(path.parent for path in folder.glob(f"**/{STORE}"))
     if not folders:
         raise UserError(f"{folder} holds no {STORE}; name the --output of a run.")
     return [read_run(path, apart=apart) for path in folders]
@@ -134,13 +137,23 @@ def read_run(folder: Path, *, apart: bool = False) -> StoredRun:
 
 def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
     """The questions of a run, planned again. UserError when a task or its data are gone."""
-    recorded = run.manifest.get("data_root")
-    root = data_root or (Path(recorded) if recorded is not None else None)
-    if root is not None and not root.is_dir():
-        raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
-    specs = registry_of(run).select(run.manifest["tasks"])
-    plans = Plans(specs, root, recorded_limit(run.manifest.get("limit")), run.manifest["seed"]).of(run.family)
-    return with_limits(plans, run.answer_limits)
+    plans: dict[str, TaskPlan] = {}
+    registry = registry_of(run)
+    for (recorded, limit, seed), names in commands_of(run).items():
+        root = data_root or (Path(recorded) if recorded is not None else None)
+        if root is not None and not root.is_dir():
+            raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
+        plans |= Plans(registry.select(names), root, recorded_limit(limit), seed).of(run.family)
+    return with_limits({name: plans[name] for name in run.manifest["tasks"] if name in plans}, run.answer_limits)
+
+
+def commands_of(run: StoredRun) -> dict[tuple[Any, Any, Any], list[str]]:
+    """The tasks of a run by data root, limit and seed: each task's own, or the run's, where all had one command."""
+    found: dict[tuple[Any, Any, Any], list[str]] = {}
+    for name, task in run.manifest["tasks"].items():
+        said = {**run.manifest, **task}
+        found.setdefault((said.get("data_root"), said.get("limit"), said["seed"]), []).append(name)
+    return found
 
 
 def registry_of(run: StoredRun) -> Registry:
@@ -172,7 +185,9 @@ def stored_outcomes(run: StoredRun, plans: Mapping[str, TaskPlan]) -> Outcomes:
     """The run's outcome of every planned sample. UserError when a question is not the one that was asked."""
     context = run.manifest["context"]
     keys = {sample.id: identity(sample, context) for plan in plans.values() for sample in plan.samples}
-    with ResponseStore(run.folder / STORE) as store:
+    with ResponseStore(run.folder / STORE, read_only=True) as store:
+        for note in store.notes:
+            say(f"mmrope-eval: {note}", file=sys.stderr)
         kept = store.get((key, sample) for sample, key in keys.items())
     for name, plan in plans.items():
         lost = [sample.id for sample in plan.samples if sample.id not in kept]
@@ -190,11 +205,11 @@ def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Map
     rows: dict[str, Mapping[str, Any]] = {}
     for run in runs:
         plans = plans_of(run, data_root)
-        scored = outcome.score_cell(plans, stored_outcomes(run, plans))
-        entry = outcome.entries(plans, scored)
         folder = targets[run.folder]
-        anew = {**run.scores, "tasks": entry}
-        outcome.write_cell(folder, anew, scored)
+        with Staging() as staging:
+            made = outcome.make_samples(staging, folder, plans, stored_outcomes(run, plans))
+            entry, anew = made.tasks, {**run.scores, "tasks": made.tasks}
+            outcome.write_cell(staging, folder, anew, made.failures)
         tasks = {name: {**run.manifest["tasks"][name], **task_counts(entry[name])} for name in plans}
         write_manifest(folder, {**run.manifest, "tasks": tasks}, anew)
         rows[label(run, rows)] = entry

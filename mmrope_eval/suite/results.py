@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,22 @@ TASKS_ACROSS = 10
 NAMED = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a task's numbers are made of, of one sample: all that need be held of the many that a run has."""
+
+    values: Mapping[str, float | None]
+    """By metric."""
+    target: Mapping[str, Any] | None
+    failed: bool
+    truncated: bool
+    unparsed: bool
+    duration: float | None
+    """Of its video, in seconds."""
+    cluster: str
+    """What it stands or falls with."""
+
+
 @dataclass(frozen=True)
 class Scored:
     """One sample with its outcome and its worth."""
@@ -32,6 +47,12 @@ class Scored:
     score: scoring.Score
     cluster: str | None = None
     """What it stands or falls with (`clusters.cluster_of`); None: nothing else."""
+
+    def worth(self) -> Worth:
+        """What the task's numbers need of it."""
+        duration = next((facts.duration for facts in self.result.media if facts.kind == "video"), None)
+        return Worth(self.score.values, self.target, isinstance(self.result, Failure), self.truncated, self.unparsed,
+                     duration, self.cluster or self.sample.id)  # fmt: skip
 
     @property
     def truncated(self) -> bool:
@@ -56,14 +77,14 @@ class Scored:
             "failure": {"stage": result.stage, "cause": result.cause} if isinstance(result, Failure) else None,
             "truncated": self.truncated,
             "cluster": self.cluster or self.sample.id,
-            "media": [dataclasses.asdict(facts) for facts in result.media],
+            "media": [dict(vars(facts)) for facts in result.media],
         }
         if isinstance(result, Response):
             row |= {
                 "finish_reason": result.finish_reason,
                 "prompt_tokens": result.prompt_tokens,
                 "generated_tokens": len(result.token_ids),
-                "positions": dataclasses.asdict(result.positions) if result.positions else None,
+                "positions": dict(vars(result.positions)) if result.positions else None,
                 "thought_open": result.thought_open,
             }
         return row
@@ -83,7 +104,11 @@ def scoring_target(sample: Sample, scorer: str, family: Family, result: Response
 
 def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> list[Scored]:
     """Every sample of a task in plan order. A failed one is wrong. KeyError when an outcome is missing."""
-    scored = []
+    return list(scores(plan, results))
+
+
+def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterator[Scored]:
+    """The same, one at a time: only what is kept of them takes memory."""
     for sample in plan.samples:
         result = results[sample.id]
         target = scoring_target(sample, plan.spec.scorer, plan.family, result)
@@ -93,16 +118,15 @@ def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> lis
             text = whole_turn(result.text, thought_open=result.thought_open)
             score = scorers.SCORERS[plan.spec.scorer](text, target)
         cluster = cluster_of(plan.spec, sample.id, sample.cluster, sample.media)
-        scored.append(Scored(sample, result, target, score, cluster))
-    return scored
+        yield Scored(sample, result, target, score, cluster)
 
 
-def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
+def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any]:
     """A task's entry in scores.json; values and standard errors on a 0-100 scale, null where there is none."""
     average = plan.spec.average
+    worths = [one.worth() if isinstance(one, Scored) else one for one in scored]
     summaries = {
-        name: AGGREGATES[average]([Item.of(one.score.values[name], one.target, one.cluster or one.sample.id)
-                                  for one in scored])
+        name: AGGREGATES[average]([Item.of(one.values[name], one.target, one.cluster) for one in worths])
         for name in plan.spec.metrics
     }
     groups = summaries[plan.spec.metrics[0]].groups
@@ -118,12 +142,12 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
         "stderr_over": "clusters",
         "groups": {name: {"value": percent(part.value), "n": part.n} for name, part in groups.items()},
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
-        "chance": percent(chance_of(average, scored)),
-        "n": len(scored),
+        "chance": percent(chance_of(average, worths)),
+        "n": len(worths),
         "expected": full_size(plan.spec),
-        "n_failed": sum(isinstance(one.result, Failure) for one in scored),
-        "n_truncated": sum(one.truncated for one in scored),
-        "n_unparsed": sum(one.unparsed for one in scored),
+        "n_failed": sum(one.failed for one in worths),
+        "n_truncated": sum(one.truncated for one in worths),
+        "n_unparsed": sum(one.unparsed for one in worths),
         "task_version": plan.spec.version,
         "scorer": plan.spec.scorer,
         "scorer_version": scoring.VERSION,
@@ -132,14 +156,12 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
-def chance_of(average: str, scored: Sequence[Scored]) -> float:
+def chance_of(average: str, worths: Sequence[Worth]) -> float:
     """What guessing is expected to score on these samples; a failed one is wrong for a guesser too."""
-    answered = [(one, one.result) for one in scored if not isinstance(one.result, Failure)]
-    durations = [
-        next((facts.duration for facts in result.media if facts.kind == "video"), None) for _, result in answered
-    ]
-    lost = [None] * (len(scored) - len(answered))
-    return chance_level(average, [*(one.target for one, _ in answered), *lost], [*durations, *lost])
+    answered = [one for one in worths if not one.failed]
+    lost = [None] * (len(worths) - len(answered))
+    targets, durations = [one.target for one in answered], [one.duration for one in answered]
+    return chance_level(average, [*targets, *lost], [*durations, *lost])
 
 
 def full_size(spec: TaskSpec) -> int | None:

@@ -18,9 +18,11 @@ from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.types import Failure
 from mmrope_eval.errors import kind
 from mmrope_eval.models.variant_choice import video_time
-from mmrope_eval.record.write import write_manifest
-from mmrope_eval.suite import held_to, outcome, results, side_by_side
+from mmrope_eval.record.schema import MANIFEST, STORE
+from mmrope_eval.record.write import write_json, write_manifest
+from mmrope_eval.suite import held_to, merging, outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
+from mmrope_eval.suite.asked_again import described_context
 from mmrope_eval.suite.asking import Asking
 from mmrope_eval.suite.cells import FailedRow, make_cells
 from mmrope_eval.suite.datacheck import check_before_run
@@ -32,17 +34,20 @@ from mmrope_eval.suite.execute import (
     StartEngine,
     Timings,
     TooManyFailuresError,
-    remaining,
 )
+from mmrope_eval.suite.kept import Kept, begin, end
+from mmrope_eval.suite.lock import run_lock
 from mmrope_eval.suite.manifest import manifest, scores_file
 from mmrope_eval.suite.options import RunConfig, config_from_args
+from mmrope_eval.suite.placing import place, refuse_fewer, sizes
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.progress import Progress
 from mmrope_eval.suite.registry import TaskSpec, open_registry
 from mmrope_eval.suite.rescore import compare_runs, read_run
 from mmrope_eval.suite.runlog import run_log
-from mmrope_eval.suite.store import ResponseStore, run_lock
+from mmrope_eval.suite.staging import Staging
+from mmrope_eval.suite.store import ResponseStore
 from mmrope_eval.words import visible
 
 if TYPE_CHECKING:
@@ -110,9 +115,15 @@ def report(result: RunResult) -> None:
     ):
         say(line)
     say()
-    folders = list(result.folders.values())
-    where = folders[0] if len(folders) == 1 else folders[0].parent / "ROW"
-    say(f"scores.json, samples/, responses.sqlite and manifest.json: {where}")
+    say(f"scores.json, samples/, responses.sqlite and manifest.json: {where(list(result.folders.values()))}")
+
+
+def where(folders: Sequence[Path]) -> str:
+    """The folders of rows in a few words."""
+    parents = {folder.parent for folder in folders}
+    if len(folders) > 1 and len(parents) == 1:
+        return str(folders[0].parent / "ROW")
+    return ", ".join(map(str, folders))
 
 
 def causes(folder: Path) -> list[str]:
@@ -156,6 +167,7 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
         EngineHolder(start_engine or _starter(logged(config, log))) as holder,
     ):
         errors = ErrorLog(config.output)
+        rows = place(config, rows, specs)
         for row in rows.failed:
             outcome.write_failures(row.folder, [])
             broken[row.label] = _failed(row)
@@ -171,7 +183,8 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
                 entry, bad, new = run_cell(config, cell, planned, holder, errors, plans.failed)
             except RowError as error:
                 holder.close()
-                broken[cell.label] = _failed(FailedRow(cell.label, cell.folder, str(error)), error)
+                row = FailedRow(cell.label, cell.folder, str(error))
+                broken[cell.label] = _failed(row, error, keep=merging.stands(cell))
                 continue
             entries[cell.label] = entry
             failed, asked = failed + bad, asked + new
@@ -215,9 +228,9 @@ def notes(cells: Sequence[Cell], protocols: Sequence[str | None]) -> tuple[str, 
     return (*((text,) if assumed else ()), *lines)
 
 
-def _failed(row: FailedRow, error: BaseException | None = None) -> str:
-    """Write and print what befell a row; its cause."""
-    outcome.write_failed_row(row.folder, row.cause, error)
+def _failed(row: FailedRow, error: BaseException | None = None, *, keep: bool = False) -> str:
+    """Write and print what befell a row; its cause. `keep`: the scores in its folder are its own."""
+    outcome.write_failed_row(row.folder, row.cause, error, keep=keep)
     say(f"{row.label} failed: {visible(row.cause)}", file=sys.stderr)
     return row.cause
 
@@ -236,12 +249,17 @@ def run_cell(
     finished (`RowError`, `TooManyFailuresError`) the failures are written and the most frequent causes printed.
     """
     timings = Timings()
-    with ResponseStore(cell.folder / "responses.sqlite") as store:
-        work = remaining(cell, plans, store)
+    outcome.require_places(cell.folder)
+    asked_of = {name: len(plan.samples) for name, plan in plans.items()}
+    refuse_fewer(cell.folder, sizes(cell.folder), asked_of, "this command")
+    claim(config, cell)
+    with ResponseStore(cell.folder / STORE) as store:
+        work = begin(config, cell, plans, store)
         done = len(work.keys) - len(work.pending)
         progress = Progress(cell.label, len(work.keys), done)
-        asking = Asking(cell, plans, store, work, progress, config.max_failures, timings, errors)
-        final = sum(isinstance(stored.result, Failure) and stored.final for stored in work.kept.values())
+        context = store.describe(described_context(cell.context)) if work.pending else ""
+        asking = Asking(cell, plans, store, work, progress, config.max_failures, timings, errors, context)
+        final = sum(known.failed and known.final for known in work.kept.values())
         with failures_written(asking):
             config.max_failures.check(final, len(work.keys))  # known before an engine starts
             if work.pending:
@@ -250,17 +268,22 @@ def run_cell(
                     say(sentence, file=sys.stderr)
                 with progress:
                     asking.run(holder)
-        kept = store.get((key, sample) for sample, key in work.keys.items())
-    outcomes = {sample: stored.result for sample, stored in kept.items()}
-    lost = [sample for sample in work.keys if sample not in outcomes]
-    if lost:
-        raise RuntimeError(f"{len(lost)} samples came back with neither answer nor failure, the first is {lost[0]}")
-    scored = outcome.score_cell(plans, outcomes)
-    entry = outcome.entries(plans, scored)
-    scores = scores_file(cell, entry, failed_tasks)
-    outcome.write_cell(cell.folder, scores, scored)
-    write_manifest(cell.folder, manifest(config, cell, plans, entry, timings), scores)
-    return entry, sum(isinstance(result, Failure) for result in outcomes.values()), len(work.pending)
+        with Staging() as staging:
+            made = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
+            store.require_place()
+            before = merging.earlier(cell, plans)
+            scores = merging.with_scores(scores_file(cell, made.tasks, failed_tasks), before)
+            outcome.write_cell(staging, cell.folder, scores, [*before.failures, *made.failures])
+        record = manifest(config, cell, plans, made.tasks, timings)
+        write_manifest(cell.folder, merging.with_manifest(record, before), scores)
+        end(cell, work, store, before)
+    return made.tasks, len(made.failures), len(work.pending)
+
+
+def claim(config: RunConfig, cell: Cell) -> None:
+    """Say in a new row's folder whose it is, so that another row's command leaves it alone if this one is stopped."""
+    if not (cell.folder / MANIFEST).is_file():
+        write_json(cell.folder / MANIFEST, manifest(config, cell, {}, {}, Timings()))
 
 
 @contextmanager
@@ -269,8 +292,9 @@ def failures_written(asking: Asking) -> Iterator[None]:
     try:
         yield
     except (RowError, TooManyFailuresError) as error:
-        folder, earlier = asking.cell.folder, asking.work.kept
-        found = {name: kept.result for name, kept in earlier.items() if isinstance(kept.result, Failure) and kept.final}
+        folder, kept = asking.cell.folder, Kept(asking.store, asking.work.keys)
+        earlier = {name: kept[name] for name, known in asking.work.kept.items() if known.failed and known.final}
+        found = {name: result for name, result in earlier.items() if isinstance(result, Failure)}
         failed = {**found, **asking.failures}
         outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
         if error.__cause__ is not None:

@@ -1,40 +1,49 @@
-"""Every response durable the moment it exists, and never twice: one SQLite file a run.
+"""Every response durable the moment it exists, and never twice: one SQLite file a row.
 
 A response is keyed by the identity of what produced it (see `plan.identity`) and by its sample, so that a changed
-checkpoint, prompt or media policy finds nothing to reuse, and an unchanged one everything.
+checkpoint, prompt, media policy or code finds nothing to reuse, and an unchanged one everything. Beside it stand the
+question and the context that the identity was made of, so that a later start can say what changed.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import fcntl
+import contextlib
 import json
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from mmrope_eval.engine.types import Failure, MediaFacts, PositionFacts, Response, no_answer
-from mmrope_eval.errors import UserError
+from mmrope_eval.engine.types import Failure, Response
+from mmrope_eval.suite.payload import checksum, decode, encode
+from mmrope_eval.suite.store_file import SCHEMA, Row, StoreError, free_name, open_uri, trouble
+from mmrope_eval.suite.store_open import open_copy, open_store, place_of
+from mmrope_eval.suite.store_wal import scrap_log
 
-SCHEMA = 1
+__all__ = ["MAX_ATTEMPTS", "Known", "ResponseStore", "StoreError", "Stored"]
+
 MAX_ATTEMPTS = 2
 """A failed sample is tried once more by the next start, then its failure stands."""
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS responses (
-    identity TEXT NOT NULL,
-    sample   TEXT NOT NULL,
-    status   TEXT NOT NULL CHECK (status IN ('ok', 'failed')),
-    attempts INTEGER NOT NULL,
-    payload  TEXT NOT NULL,
-    PRIMARY KEY (identity, sample)
-) WITHOUT ROWID;
-"""
+SYNC_ANSWERS: Final = 32
+SYNC_SECONDS: Final = 0.5
+"""So many answers, or so much time after the last ones, and they are in the main file, not in its log alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """That an outcome is kept: what it takes to decide whether its sample is asked."""
+
+    failed: bool
+    attempts: int
+
+    @property
+    def final(self) -> bool:
+        """Whether another start would leave it alone."""
+        return not self.failed or self.attempts >= MAX_ATTEMPTS
 
 
 @dataclass(frozen=True)
@@ -51,50 +60,191 @@ class Stored:
 
 
 class ResponseStore:
-    """Responses in `path`; use it as a context manager. UserError when the file is of another schema or no store."""
+    """Responses in `path`; use it as a context manager.
 
-    def __init__(self, path: Path) -> None:
+    Raises `StoreError` when the file belongs to something else or cannot be used. A damaged file is set aside and what
+    is sound in it is kept; `notes` says so. With `read_only` nothing is written, not even beside the file.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        opened = open_copy(path) if read_only else open_store(path)
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None)  # every statement is its own transaction
-        try:
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(_TABLES)
-            self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
-            found = self._connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            self._connection.close()
-            raise UserError(f"{path} is not a usable response store ({error}); move it away or choose another "
-                            "--output.") from error
-        if found != str(SCHEMA):
-            self._connection.close()
-            raise UserError(f"{path} was written with store schema {found}, this version reads {SCHEMA}; "
-                            "choose another --output or use the version that wrote it.")
+        self.notes: Sequence[str] = opened.notes
+        """What must be said about the file, a sentence each."""
+        self._writable = not read_only
+        self._resources, self._connection, self._schema = opened.resources, opened.connection, opened.schema
+        self._unsynced, self._synced_at = 0, 0.0
+        self._place = place_of(path)
 
-    def put(self, identity: str, result: Response | Failure) -> None:
-        """Keep one outcome; it is on disk when this returns. A response is never replaced, a failure may be."""
-        status = "ok" if isinstance(result, Response) else "failed"
-        self._connection.execute(
-            "INSERT INTO responses VALUES (?, ?, ?, 1, ?) ON CONFLICT (identity, sample) DO UPDATE SET "
-            "status = excluded.status, payload = excluded.payload, attempts = attempts + 1 WHERE status = 'failed'",
-            (identity, result.id, status, json.dumps(to_payload(result), ensure_ascii=False, sort_keys=True)),
-        )
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def put(self, identity: str, result: Response | Failure, question: str | None = None,
+            context: str | None = None) -> None:
+        """Keep one outcome; it is on disk when this returns. A response is never replaced, a failure may be.
+
+        Raises `StoreError` when it cannot be written, and when the file is gone or was replaced.
+        """
+        status, payload = "ok" if isinstance(result, Response) else "failed", encode(result)
+        try:
+            kept = self._connection.execute(
+                "SELECT status, attempts FROM responses WHERE identity = ? AND sample = ?", (identity, result.id)
+            ).fetchone()
+            if kept is not None and kept[0] == "ok":
+                return
+            row = (identity, result.id, status, 1 + (kept[1] if kept else 0), payload, context, question)
+            self._connection.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                                     (*row, checksum(*row)))  # fmt: skip
+            self._unsynced += 1
+            if self._unsynced >= SYNC_ANSWERS or time.monotonic() - self._synced_at >= SYNC_SECONDS:
+                self.sync()
+        except sqlite3.Error as error:
+            self.require_place()
+            raise trouble(self.path, error) from error
+
+    def sync(self) -> None:
+        """Move what the log holds into the main file, so that a copy of that file alone has it."""
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._unsynced, self._synced_at = 0, time.monotonic()
+        self.require_place()
+
+    def require_place(self) -> None:
+        """StoreError when the file was removed, moved or replaced since it was opened; its answers are saved first."""
+        found = place_of(self.path)
+        if found == self._place:
+            return
+        try:
+            where = f"its answers are in {self._rescue()}"
+        except (OSError, sqlite3.Error) as error:
+            where = f"its answers could not be saved again ({error})"
+        again = "choose another --output" if place_of(self.path) in (None, found) else "start the same command again"
+        raise StoreError(f"{self.path} was removed, moved or replaced while answers were written to it; no scores were "
+                         f"written, {where}: {again}.")  # fmt: skip
+
+    def _rescue(self) -> Path:
+        """Write what the open file holds to its place again, or beside what lies there now; closes it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = free_name(self.path, "rescued")
+        with contextlib.closing(open_uri(scratch, "mode=rwc")) as copy:
+            self._connection.backup(copy)
+            copy.execute("DELETE FROM meta WHERE key = 'writing'")
+        self._resources.close()
+        scrap_log(self.path)  # which is of the file that was here
+        return scratch if self.path.exists() else scratch.replace(self.path)
+
+    def describe(self, context: Mapping[str, Any]) -> str:
+        """Keep a readable form of a context; its key, for `put`."""
+        content = json.dumps(context, sort_keys=True, ensure_ascii=False, default=str)
+        key = checksum(content).hex()
+        try:
+            self._connection.execute("INSERT OR REPLACE INTO contexts VALUES (?, ?)", (key, content))
+        except sqlite3.Error as error:
+            raise trouble(self.path, error) from error
+        return key
+
+    # ----------------------------------------------------------------------------------------------- asking everything
+
+    def set_aside(self, keys: Iterable[tuple[str, str]]) -> int:
+        """Put the kept outcomes of (identity, sample) pairs aside, so that they are asked anew; how many there were.
+
+        What is asked from now on counts; a second call before `drop_aside` leaves it: a stopped command goes on.
+        """
+        moved = 0
+        with self._transaction() as run:
+            for key in keys:
+                if run("SELECT 1 FROM earlier WHERE identity = ? AND sample = ?", key).fetchone():
+                    continue
+                one = "WHERE identity = ? AND sample = ?"
+                run(f"INSERT INTO earlier SELECT * FROM responses {one}", key)
+                found = run(f"DELETE FROM responses {one}", key).rowcount
+                if not found:  # marks it as begun
+                    run("INSERT INTO earlier VALUES (?, ?, ?, ?, ?, ?, ?, ?)", Row(*key, "none", 0, "").summed())
+                moved += found
+        return moved
+
+    def has_aside(self) -> bool:
+        """Whether a command that asks everything anew was begun and not finished."""
+        with self._reading():
+            return self._connection.execute("SELECT 1 FROM earlier LIMIT 1").fetchone() is not None
+
+    def drop_aside(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Forget what `set_aside` put aside, now that all of it is answered anew."""
+        with self._transaction() as run:
+            if run("SELECT 1 FROM earlier LIMIT 1").fetchone():
+                for key in keys:
+                    run("DELETE FROM earlier WHERE identity = ? AND sample = ?", key)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection.execute
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise trouble(self.path, error) from error
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    def known(self, wanted: Mapping[str, str]) -> dict[str, Known]:
+        """Which samples have an outcome under their identity (`wanted`: identity by sample)."""
+        query = "SELECT identity, sample, status, attempts FROM responses"
+        with self._reading():
+            return {sample: _known(status == "failed", attempts)
+                    for identity, sample, status, attempts in self._connection.execute(query)
+                    if wanted.get(sample) == identity}  # fmt: skip
+
+    def read(self, identity: str, sample: str) -> Stored | None:
+        """One kept outcome. StoreError where a newer version wrote what this one cannot read."""
+        query = "SELECT status, attempts, payload FROM responses WHERE identity = ? AND sample = ?"
+        try:
+            row = self._connection.execute(query, (identity, sample)).fetchone()
+            if row is None:
+                return None
+            status, attempts, payload = row
+            result = decode(status, payload)
+        except sqlite3.Error as error:
+            raise trouble(self.path, error) from error
+        except ValueError as error:
+            raise StoreError(f"{self.path} holds an answer to {sample} that this version cannot read: another version "
+                             "of mmrope-eval wrote it; use that one or choose another --output.") from error
+        return Stored(result, MAX_ATTEMPTS if status == "ok" else attempts)
 
     def get(self, keys: Iterable[tuple[str, str]]) -> dict[str, Stored]:
         """The kept outcomes of (identity, sample) pairs, by sample."""
-        wanted = {sample: identity for identity, sample in keys}
-        found = {}
-        query = "SELECT identity, sample, status, attempts, payload FROM responses"
-        for identity, sample, status, attempts, payload in self._connection.execute(query):
-            if wanted.get(sample) == identity:
-                result = from_payload(status, json.loads(payload))
-                found[sample] = Stored(result, MAX_ATTEMPTS if status == "ok" else attempts)
-        return found
+        found = ((sample, self.read(identity, sample)) for identity, sample in keys)
+        return {sample: stored for sample, stored in found if stored is not None}
+
+    def others(self, samples: Mapping[str, str]) -> Iterator[tuple[str, str, str | None, str | None]]:
+        """(sample, identity, question, context) of outcomes kept under another identity than `samples` says."""
+        names = "sample, identity, question, context" if self._schema == SCHEMA else "sample, identity, NULL, NULL"
+        with self._reading():
+            for sample, identity, question, context in self._connection.execute(f"SELECT {names} FROM responses"):
+                if sample in samples and samples[sample] != identity:
+                    yield sample, identity, question, context
+
+    def contexts(self) -> dict[str, Mapping[str, Any]]:
+        """What `describe` kept, by its key."""
+        if self._schema < SCHEMA:
+            return {}
+        with self._reading():
+            rows = self._connection.execute("SELECT context, content FROM contexts").fetchall()
+        return {key: json.loads(content) for key, content in rows if checksum(content).hex() == key}
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise trouble(self.path, error) from error
 
     def close(self) -> None:
-        """Close the file; everything is already durable."""
-        self._connection.close()
+        """Close the file, which is whole then without its log; everything is durable already."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._writable and place_of(self.path) == self._place:
+                self._connection.execute("DELETE FROM meta WHERE key = 'writing'")
+                self._connection.execute("PRAGMA journal_mode=DELETE")
+        self._resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -103,49 +253,6 @@ class ResponseStore:
         self.close()
 
 
-def to_payload(result: Response | Failure) -> dict[str, Any]:
-    """A JSON-able form of an outcome, without what nobody reads later (prompt ids, log-probabilities, traces)."""
-    payload = dataclasses.asdict(result)
-    for name in ("prompt_token_ids", "prompt_logprobs", "logprobs", "trace"):
-        payload.pop(name, None)
-    if not payload.get("thought_open"):  # as versions without the field wrote it, and can read it
-        payload.pop("thought_open", None)
-    return payload
-
-
-def from_payload(status: str, payload: dict[str, Any]) -> Response | Failure:
-    """The inverse of `to_payload`."""
-    media = tuple(MediaFacts(**{k: _tuples(v) for k, v in facts.items()}) for facts in payload.pop("media"))
-    if status == "failed":
-        return Failure(**payload, media=media)
-    positions = payload.pop("positions")
-    problem = no_answer(payload["token_ids"], payload["finish_reason"])
-    if problem is not None:  # kept by version 0.2, which scored it
-        return Failure(payload["id"], "engine", problem, media)
-    return Response(
-        **{**payload, "token_ids": tuple(payload["token_ids"])},
-        media=media,
-        positions=PositionFacts(**positions) if positions else None,
-    )
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder for this process; UserError when another process has it. A killed holder leaves no lock."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            raise UserError(f"Another process (pid {holder}) is writing to {folder}; wait for it, stop it, or choose "
-                            "another --output.") from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
+@cache
+def _known(failed: bool, attempts: int) -> Known:
+    return Known(failed, attempts)

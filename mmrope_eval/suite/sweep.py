@@ -27,6 +27,7 @@ from mmrope_eval.suite.answer_limits import described, given_limits, row_limits,
 from mmrope_eval.suite.cells import make_cells, response_context
 from mmrope_eval.suite.errorlog import ErrorLog
 from mmrope_eval.suite.execute import Cell, RowError
+from mmrope_eval.suite.lock import run_lock
 from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.plans import Plans
@@ -34,7 +35,6 @@ from mmrope_eval.suite.protocol import render
 from mmrope_eval.suite.registry import Family, Registry, TaskSpec, open_registry
 from mmrope_eval.suite.run import run_cell
 from mmrope_eval.suite.runlog import run_log
-from mmrope_eval.suite.store import run_lock
 from mmrope_eval.suite.sweep_budget import (
     Budget,
     Growth,
@@ -50,6 +50,7 @@ from mmrope_eval.suite.sweep_budget import (
     text_tokens,
 )
 from mmrope_eval.suite.sweep_config import Needle, SweepConfig
+from mmrope_eval.suite.sweep_earlier import earlier_points
 from mmrope_eval.suite.sweep_engine import (
     DoesNotFitError,
     SweepHolder,
@@ -119,6 +120,8 @@ class Sweep:
     failed: int = 0
     empty: list[str] = field(default_factory=list)
     """Rows of the file that no checkpoint fills."""
+    earlier: list[Mapping[str, Any]] = field(default_factory=list)
+    """Points of other commands in the same folder."""
 
     @cached_property
     def errors(self) -> ErrorLog:
@@ -160,6 +163,8 @@ class Sweep:
             run_log(self.run.output, self.run.command) as log,
             SweepHolder(_never, begin=self.logged(log)) as holder,
         ):
+            names = [spec.name for spec in self.tasks]
+            self.earlier = earlier_points(self.run.output, self.settings(), self.config, cells, names)
             plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
                      for spec in self.tasks if spec.name != NEEDLE}  # fmt: skip
             budgets = [self.budgets(cell, plans) for cell in cells]
@@ -312,15 +317,19 @@ class Sweep:
         """Where generated videos lie."""
         return self.run.output / "data"
 
+    def settings(self) -> dict[str, Any]:
+        """The head of sweep.json."""
+        return {"title": self.config.title, "file": str(self.config.path), "contexts": self.config.contexts,
+                "train_context": self.config.train_context, "scaling": self.config.scaling,
+                "factor": self.config.factor, "rows": self.config.rows, "empty": self.empty,
+                "frames": dataclasses.asdict(self.config.frames),
+                "limit": str(self.run.limit) if self.run.limit is not None else None,
+                "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
+
     def write(self) -> None:
         """Write sweep.json."""
-        config = {"title": self.config.title, "file": str(self.config.path), "contexts": self.config.contexts,
-                  "train_context": self.config.train_context, "scaling": self.config.scaling,
-                  "factor": self.config.factor, "rows": self.config.rows, "empty": self.empty,
-                  "frames": dataclasses.asdict(self.config.frames),
-                  "limit": str(self.run.limit) if self.run.limit is not None else None,
-                  "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
-        content = {"format": FORMAT, "command": list(self.run.command), **config, "points": self.points_done}
+        points = [*self.earlier, *self.points_done]
+        content = {"format": FORMAT, "command": list(self.run.command), **self.settings(), "points": points}
         write_json(self.run.output / SWEEP, sealed(content, SWEEP, {}))
 
 

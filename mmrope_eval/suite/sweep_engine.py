@@ -92,6 +92,7 @@ class SweepHolder(EngineHolder):
                 self.close()
         if self.engine is None:
             self.engine = self.start_longest(cell)
+            self._check_code()
             self.change(cell, None)
             timings.engine_start += time.perf_counter() - began
         self.cell = cell

@@ -1,0 +1,327 @@
+"""What counts as the same answer, in whole runs: code and settings, what is asked again and why, --fresh, losses."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import suite_mirror
+from suite_fakes import FakeStart
+
+from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_eval.engine.media_policy import MediaPolicy
+from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.errors import UserError
+from mmrope_eval.suite import answer_code, asked_again, cells, execute, plan
+from mmrope_eval.suite import run as running
+from mmrope_eval.suite.answer_code import AnswerCode
+from mmrope_eval.suite.options import RunConfig
+
+N = 3
+TASKS = ("refcoco_val", "chartqa", "charades_sta")
+ALL = 4 * N
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=N)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def finished(checkpoint: Path, mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    config = RunConfig((str(checkpoint),), TASKS, tmp_path_factory.mktemp("runs") / "one", ("mrope",),
+                       data_root=mirror, options=EngineOptions())  # fmt: skip
+    running.run(config, FakeStart())
+    return config
+
+
+@pytest.fixture
+def config(finished: RunConfig, tmp_path: Path) -> RunConfig:
+    """A finished run that a test may change."""
+    return dataclasses.replace(finished, output=Path(shutil.copytree(finished.output, tmp_path / "run")))
+
+
+@pytest.fixture
+def start(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str]]]:
+    """Start a command; how many questions it asked, and what it said of kept answers."""
+
+    def go(config: RunConfig, **settings: Any) -> tuple[int, list[str]]:
+        capsys.readouterr()
+        asked = running.run(config, FakeStart(settings)).asked
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mrope: ")]
+        return asked, [line.removeprefix("mrope: ") for line in told if "/" not in line.split()[1]]
+
+    return go
+
+
+Start = Callable[..., tuple[int, list[str]]]
+
+
+def with_code(monkeypatch: pytest.MonkeyPatch, code: AnswerCode) -> None:
+    """As if this were the code of the tree."""
+    for module in (cells, asked_again):
+        monkeypatch.setattr(module, "answer_code", lambda: code)
+
+
+def edited(*names: str) -> AnswerCode:
+    """The code of a tree in which some files were edited."""
+    code = answer_code.answer_code()
+    files = {**code.files, **dict.fromkeys(names, "edited")}
+    return AnswerCode(files, {**code.rooms, **{name.split("/")[0]: "edited" for name in names}}, f"edited-{names}")
+
+
+def test_an_answer_belongs_to_the_code_that_made_it(
+    config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start(config) == (0, [])
+    with monkeypatch.context() as patch:
+        with_code(patch, edited("rope/positions.py"))
+        assert start(config) == (ALL, [f"{ALL} kept answers are asked again, as other code gave them (what differs: "
+                                       "mmrope_eval/rope/positions.py); see docs/same-answer.md."])  # fmt: skip
+        assert start(config) == (0, [])
+    with monkeypatch.context() as patch:
+        with_code(patch, edited("rope/positions.py", "engine/prepare.py"))
+        asked, said = start(config)
+        assert asked == ALL and "(what differs: mmrope_eval/engine/prepare.py)" in said[0], "the nearest is named"
+    assert start(config) == (0, []), "back to the old code, and its answers are there"
+
+
+def test_a_declared_change_asks_nothing_again(
+    config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = dataclasses.replace(edited("rope/positions.py"), version=answer_code.answer_code().version)
+    with_code(monkeypatch, same)
+    assert start(config) == (0, [])
+
+
+OLD_SHAPE = """
+CREATE TABLE old (identity TEXT NOT NULL, sample TEXT NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL,
+                  payload TEXT NOT NULL, PRIMARY KEY (identity, sample)) WITHOUT ROWID;
+INSERT INTO old SELECT identity, sample, status, attempts, payload FROM responses;
+DROP TABLE responses; DROP TABLE earlier; DROP TABLE contexts; DELETE FROM meta;
+ALTER TABLE old RENAME TO responses; INSERT INTO meta VALUES ('schema', '1');
+PRAGMA application_id = 0; PRAGMA user_version = 0;
+"""
+
+
+@pytest.fixture
+def old(config: RunConfig) -> RunConfig:
+    """The run as version 0.3.0 left it: the same identities, and nothing about what they were made of."""
+    with sqlite3.connect(config.output / "responses.sqlite", isolation_level=None) as connection:
+        connection.executescript(OLD_SHAPE)
+    manifest = json.loads((config.output / "manifest.json").read_text())
+    for name in ("code", "commands", "sha256"):
+        del manifest[name]
+    for task in manifest["tasks"].values():
+        for name in ("limit", "seed", "data_root"):
+            del task[name]
+    (config.output / "manifest.json").write_text(json.dumps(manifest))
+    assert manifest["context"]["versions"]["mmrope-eval"] == answer_code.answer_code().version
+    return config
+
+
+def test_answers_of_the_last_version_are_used(old: RunConfig, start: Start) -> None:
+    assert start(old) == (0, [])
+
+
+def test_why_they_are_not_is_said_from_the_manifest(
+    old: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_code(monkeypatch, edited("rope/positions.py"))
+    monkeypatch.setattr(answer_code, "known_rooms", lambda _: [answer_code.answer_code().rooms])
+    assert start(old) == (ALL, [f"{ALL} kept answers are asked again, as other code gave them (what differs: "
+                                "mmrope_eval's code for rope); see docs/same-answer.md."])  # fmt: skip
+
+
+def test_without_a_manifest_it_is_said_that_nobody_knows(
+    old: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_code(monkeypatch, edited("rope/positions.py"))
+    (old.output / "manifest.json").unlink()
+    asked, said = start(old)
+    assert asked == ALL and said[0].startswith(f"{ALL} kept answers are asked again, as an earlier version kept them")
+
+
+def test_settings_are_named_with_their_values(config: RunConfig, start: Start) -> None:
+    (config.output / "scores.json").unlink()
+    policy = MediaPolicy(image_max_pixels=50176, video_fps=1.0)
+    before = json.loads((config.output / "manifest.json").read_text())["media"]["policy"]
+    asked, said = start(dataclasses.replace(config, options=EngineOptions(policy=policy, dtype="float32")))
+    assert asked == ALL and len(said) == 1
+    assert f"image_max_pixels is 50176, was {before['image_max_pixels']}" in said[0]
+    assert f"video_fps is 1.0, was {before['video_fps']}" in said[0] and "dtype is float32, was auto" in said[0]
+
+
+def test_versions_of_libraries_are_named(config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = cells.versions()
+    monkeypatch.setattr(cells, "versions", lambda: {**found, "torch": "99.0"})
+    asked, said = start(config)
+    assert asked == ALL
+    assert said == [f"{ALL} kept answers are asked again, as torch is 99.0, was {found['torch']}; see "
+                    "docs/same-answer.md."]  # fmt: skip
+
+
+def test_a_changed_question_is_told_from_a_changed_setting(
+    config: RunConfig, start: Start, mirror: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(mirror, tmp_path / "other"))
+    suite_mirror.chartqa(other / "lmms-lab-encoder/ChartQA",
+                         [(suite_mirror.png(100 + i), f"What is pie {i}?", "1", "human_test") for i in range(N)])
+    assert start(dataclasses.replace(config, data_root=other)) == (
+        N, [f"{N} kept answers are asked again, as the question, its media or its answer limit changed; see "
+            "docs/same-answer.md."])  # fmt: skip
+
+
+def test_a_failure_that_is_tried_again_is_no_answer_asked_again(config: RunConfig, start: Start) -> None:
+    new = dataclasses.replace(config, output=config.output / "new")
+    for expected in (ALL, 1, 0):
+        assert start(new, fail=frozenset({"chartqa/1"})) == (expected, [])
+
+
+# ---------------------------------------------------------------------------------------------------------------- fresh
+
+
+def stop(config: RunConfig, after: int) -> None:
+    """Start a command whose engine dies after some answers."""
+    assert running.run(config, FakeStart({"lose_power_after": after})).broken
+
+
+def test_fresh_asks_everything_and_a_stopped_fresh_command_goes_on(config: RunConfig, start: Start) -> None:
+    fresh = dataclasses.replace(config, fresh=True)
+    stop(fresh, 5)
+    assert start(fresh) == (ALL - 5, ["--fresh sets 0 kept answers aside until all are given anew; 5 are already"])
+    assert start(config) == (0, [])
+    assert start(fresh) == (ALL, [f"--fresh sets {ALL} kept answers aside until all are given anew"])
+
+
+def test_what_a_fresh_command_began_the_plain_one_finishes(config: RunConfig, start: Start) -> None:
+    stop(dataclasses.replace(config, fresh=True), 5)
+    assert start(config) == (ALL - 5, [])
+    with sqlite3.connect(config.output / "responses.sqlite") as connection:
+        assert connection.execute("SELECT count(*) FROM earlier").fetchone() == (0,), "nothing is set aside any more"
+
+
+def test_fresh_leaves_answers_that_it_does_not_ask_for(config: RunConfig, start: Start) -> None:
+    one = dataclasses.replace(config, tasks=("chartqa",), fresh=True)
+    assert start(one) == (N, [f"--fresh sets {N} kept answers aside until all are given anew"])
+    assert start(config) == (0, [])
+
+
+# --------------------------------------------------------------------------------------------------------------- losses
+
+
+def empty(store: Path) -> None:
+    store.write_bytes(b"")
+
+
+def gone(store: Path) -> None:
+    store.unlink()
+
+
+def fewer(store: Path) -> None:
+    with sqlite3.connect(store) as connection:
+        connection.execute("DELETE FROM responses WHERE sample LIKE 'chartqa/%'")
+
+
+@pytest.mark.parametrize(("change", "count"), [(empty, ALL), (gone, ALL), (fewer, N)])
+def test_answers_that_the_scores_were_made_of_and_that_are_gone_are_missed(
+    config: RunConfig, start: Start, change: Callable[[Path], None], count: int
+) -> None:
+    change(config.output / "responses.sqlite")
+    assert start(config) == (count, [f"{count} answers that the scores were made of are not in responses.sqlite any "
+                                     "more (it was removed, replaced or damaged): asked again."])  # fmt: skip
+
+
+def test_an_output_that_vanishes_while_it_is_written_gets_no_scores(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from suite_fakes import FakeEngine
+
+    new, original, count = tmp_path / "new", FakeEngine.reply, iter(range(100))
+
+    def moved(self: FakeEngine, request: Any) -> Any:
+        if next(count) == 5:
+            new.rename(tmp_path / "moved")
+        return original(self, request)
+
+    monkeypatch.setattr(FakeEngine, "reply", moved)
+    with pytest.raises(UserError, match="was removed, moved or replaced while answers were written to it"):
+        running.run(dataclasses.replace(config, output=new), FakeStart())
+    assert not (new / "scores.json").exists() and not (tmp_path / "moved" / "scores.json").exists()
+    monkeypatch.setattr(FakeEngine, "reply", original)
+    rest = FakeStart()
+    running.run(dataclasses.replace(config, output=new), rest)
+    assert len(rest.asked) < ALL, "what was answered is in its place again"
+
+
+@pytest.mark.parametrize("name", ["scores.json", "manifest.json", "failures.jsonl", "samples", "responses.sqlite"])
+def test_what_lies_in_the_way_of_a_file_is_said_before_anything_is_asked(
+    config: RunConfig, tmp_path: Path, name: str
+) -> None:
+    output = tmp_path / "new"
+    output.mkdir()
+    if name == "samples":
+        (output / name).touch()
+    else:
+        (output / name).mkdir()
+    start = FakeStart()
+    with pytest.raises(UserError, match=rf"{output / name} is (a folder|no folder).*move it away"):
+        running.run(dataclasses.replace(config, output=output), start)
+    assert start.asked == []
+
+
+def test_code_that_changes_while_an_engine_starts_stops_the_command(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed() -> None:
+        raise answer_code.CodeChangedError("mmrope_eval/rope/positions.py changed while this was running")
+
+    monkeypatch.setattr(execute, "require_unedited", changed)
+    start = FakeStart()
+    with pytest.raises(answer_code.CodeChangedError):
+        running.run(dataclasses.replace(config, output=tmp_path / "new"), start)
+    assert start.engines[0].log == ["close"], "nothing was asked of it"
+
+
+# ------------------------------------------------------------------------------------------------ places of pictures
+
+
+ROW = {"one": {"bytes": b"first"}, "two": {"bytes": b"second"}}
+IMAGES = {"images": ["one", "two"]}
+
+
+def asked(media: dict[str, Any], prompt: str) -> tuple[tuple[str, ...], str]:
+    """What a question's identity has of its pictures and its text."""
+    spec: Any = SimpleNamespace(media=media)
+    docs: Any = SimpleNamespace(files=None)
+    return plan.fingerprints(spec, docs, prompt, ROW, {}), prompt
+
+
+@pytest.mark.parametrize(("media", "prompt"), [
+    (IMAGES, "Is [1] like [2]?"), (IMAGES, "Is this like that?"),
+    ({**IMAGES, "placeholder": "<image {}>"}, "Is <image 1> like <image 2>?"),
+])
+def test_pictures_of_the_shipped_tasks_have_no_place_in_the_identity_as_before(
+    media: dict[str, Any], prompt: str
+) -> None:
+    assert asked(media, prompt)[0] == tuple(hashlib.sha256(data).hexdigest() for data in (b"first", b"second"))
+
+
+def test_the_places_of_pictures_are_part_of_a_question() -> None:
+    """A task file of one's own that moves them, by its placeholder or by having none, asks other questions."""
+    prompt = "Is <image 1> [1] (1) like <image 2> [2] (2)?"
+    ways = [IMAGES, *({**IMAGES, "placeholder": one} for one in ("<image {}>", "[{}]", "({})"))]
+    assert len({asked(media, prompt) for media in ways}) == len(ways)
