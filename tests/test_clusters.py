@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -121,7 +122,7 @@ def test_a_row_without_the_field_is_no_sample(tmp_path: Path) -> None:
 
 def test_a_cluster_is_no_part_of_what_an_answer_is_kept_under() -> None:
     one = planned("star", 0, (f"{ONE}@0-1",))
-    other = Sample(**{**one.__dict__, "cluster": "c"})
+    other = dataclasses.replace(one, cluster="c")
     assert identity(one, {"weights": "w"}) == identity(other, {"weights": "w"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +19,8 @@ from mmrope_eval.report.contrasts import Contrast, family_of, of_column
 from mmrope_eval.report.definitions import load_averages
 from mmrope_eval.report.layout import Layout
 from mmrope_eval.report.pairing import Matched, TaskPair, match
-from mmrope_eval.report.power import noticeable, smallest
+from mmrope_eval.report.power import noticeable, smallest, units_to_tell
+from mmrope_eval.report.precision import Precision
 from mmrope_eval.report.results import load_run
 from mmrope_eval.report.verdict import Rules, Verdict
 
@@ -305,3 +307,9 @@ def test_equal_scores_are_not_called_the_same(tmp_path: Path, capsys: pytest.Cap
         ("a", [1.0, 0.0] * 16), ("b", [0.0, 1.0] * 16)))
     out = call(capsys, "compare", a, b)[1]
     assert "AI2D (accuracy): equal scores (50.00 -> 50.00, 95 % interval alone -" in out and "the same" not in out
+
+
+def test_one_picture_says_nothing_of_how_many_would_tell() -> None:
+    """The error of a single cluster is unknown, so the sample that would tell is too."""
+    one = Precision(influence=np.array([math.nan]), weights=np.ones(1), independent=0.0, units=1.0)
+    assert units_to_tell(one, 1, 0.02, 0.95) is None

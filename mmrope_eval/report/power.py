@@ -115,12 +115,12 @@ def binomial(n: int, share: float) -> Floats:
     return chances
 
 
-def units_to_tell(found: Precision, units: int, points: float, level: float) -> int:
+def units_to_tell(found: Precision, units: int, points: float, level: float) -> int | None:
     """How many questions, at as many a picture, would show that nothing is lost by `points` (in (0, 1]), if so it is.
 
     With a chance of POWER, by a one-sided bound of this level, the error being as here, or as that of such a loss where
-    that is larger.
+    that is larger. None where a single picture says nothing of the error.
     """
     variance = max(found.variance, found.least(points))
     errors = (student(level, found.freedom) + normal(POWER)) * math.sqrt(variance) / points
-    return math.ceil(units * errors**2)
+    return math.ceil(units * errors**2) if math.isfinite(errors) else None

@@ -93,7 +93,7 @@ class Verdict:
     worst: float = math.nan
     """The one-sided bound below this cell's change, taken alone."""
     margin: float = math.nan
-    tells: int = 0
+    tells: int | None = None
     """How many samples would probably tell that nothing is lost by the margin, if so it is."""
     asked: bool = False
     """Whether the rules demand to know what here cannot be told."""
