@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from mmrope_eval.console import say
 from mmrope_eval.errors import UserError, cannot
 
 LOCK: Final = ".lock"
@@ -73,9 +74,9 @@ def taken(handle: IO[str], kind: int, *, quiet: bool = False) -> bool:
         if error.errno in HELD:
             return False
         if not quiet:
-            print(f"mmrope-eval: {Path(handle.name).parent} is on a file system without locks "
-                  f"({os.strerror(error.errno or 0)}): nothing keeps a second process from writing there too, so start "
-                  "one at a time.", file=sys.stderr)  # fmt: skip
+            say(f"mmrope-eval: {Path(handle.name).parent} is on a file system without locks "
+                f"({os.strerror(error.errno or 0)}): nothing keeps a second process from writing there too, so start "
+                "one at a time.", file=sys.stderr)  # fmt: skip
     return True
 
 
