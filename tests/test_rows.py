@@ -289,7 +289,11 @@ class TestMediaPolicyOfARow:
         running.run(configure([folder], mirror, tmp_path / "out"), FakeStart())
         again, other = FakeStart(), FakeStart()
         running.run(configure([folder], mirror, tmp_path / "out"), again)
-        running.run(configure([folder], mirror, tmp_path / "out", media={"image_max_pixels": 4000}), other)
+        with pytest.raises(UserError, match=r"made with other settings \(image_max_pixels is 4000, was 12845056\)"):
+            running.run(configure([folder], mirror, tmp_path / "out", media={"image_max_pixels": 4000}), FakeStart())
+        (tmp_path / "else").mkdir()
+        shutil.copy(tmp_path / "out" / "responses.sqlite", tmp_path / "else")
+        running.run(configure([folder], mirror, tmp_path / "else", media={"image_max_pixels": 4000}), other)
         assert (again.asked, len(other.asked)) == ([], 3)
 
     @pytest.mark.parametrize(
