@@ -158,11 +158,7 @@ def fills(runs: Runs, whole: Path, scratch: Path, dice: random.Random) -> tuple[
         first = runs(disk.path / "run")
         if first.code == 0:
             return ("enough room", "") if not differences(whole, disk.path / "run") else ("lost", "other files, exit 0")
-        if first.fault:
-            return first.fault, first.said[-1500:]
-        before = kept(disk.path / "run") if (disk.path / "run").is_dir() else set()
-        disk.set()
-        return continued(runs, whole, disk.path / "run", before, first)
+        return recovered(runs, whole, disk, first)
 
 
 def cache_fills(runs: Runs, whole: Path, scratch: Path, dice: random.Random) -> tuple[str, str]:
@@ -184,11 +180,7 @@ def refuses(runs: Runs, whole: Path, scratch: Path, dice: random.Random) -> tupl
             halve(disk.path / "run", dice)
         disk.set(writable=False)
         first = runs(disk.path / "run")
-        if first.fault:
-            return first.fault, first.said[-1500:]
-        before = kept(disk.path / "run") if (disk.path / "run").is_dir() else set()
-        disk.set()
-        return continued(runs, whole, disk.path / "run", before, first)
+        return recovered(runs, whole, disk, first)
 
 
 def rescored(runs: Runs, whole: Path, scratch: Path, dice: random.Random) -> tuple[str, str]:
@@ -226,6 +218,15 @@ def in_the_way(runs: Runs, whole: Path, scratch: Path, dice: random.Random) -> t
         assert path.read_text() == "notes of my own"
         path.unlink()
     return continued(runs, whole, scratch / "run", set(), first)
+
+
+def recovered(runs: Runs, whole: Path, disk: Disk, first: Ended) -> tuple[str, str]:
+    """What came of a run that its disk stopped, and of the same command with room to write."""
+    if first.fault:
+        return first.fault, first.said[-1500:]
+    before = kept(disk.path / "run")
+    disk.set()
+    return continued(runs, whole, disk.path / "run", before, first)
 
 
 def continued(runs: Runs, whole: Path, output: Path, before: set[tuple[str, str]], first: Ended) -> tuple[str, str]:

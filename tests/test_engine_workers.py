@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import suite_mirror
 from engine_requests import answers, ask, every_kind, options, outcomes
 
 from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_eval.engine import live
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.engine.types import EngineDiedError, Failure, Response
@@ -111,6 +113,27 @@ def test_workers_that_are_stuck_are_noticed_by_the_time_limit_and_ended(
     assert time.monotonic() - began < 20 and died.value.in_flight
     workers.close()
     assert not alive(tree)
+
+
+def test_workers_that_end_in_the_last_step_of_their_start_are_noticed(
+    pair: tuple[Checkpoint, Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM asks them something then, and waits for the answer without looking whether they live."""
+
+    class Struck(WorkerProcesses):
+        def __init__(self, engine: Any, log: Path | None = None, said: int = 0) -> None:
+            super().__init__(engine, log, said)
+            for process in self._processes:
+                process.terminate()
+                process.join()
+
+    monkeypatch.setattr(live, "WorkerProcesses", Struck)
+    began = time.monotonic()
+    with pytest.raises(EngineDiedError, match=r"its process .* while it was started") as died:
+        LiveEngine.start(pair[0], MHROPE, options(workers=True))
+    assert died.value.in_flight == ()
+    assert time.monotonic() - began < 90, "a start, and no wait for its limit of ten minutes"
+    assert not [child for child in multiprocessing.active_children() if child.name == "EngineCore"]
 
 
 def test_a_run_whose_engine_is_killed_ends_as_one_that_was_left_alone(folder: Path) -> None:

@@ -203,20 +203,25 @@ def _start_watched(
     starting = StartingProcesses() if in_workers(options) else None
     watch = resources.enter_context(Watch(starting, stuck))
     said = options.log.stat().st_size if options.log is not None and options.log.exists() else 0
+
+    def look_after(engine: Any) -> None:
+        if starting is not None:
+            watch.workers = WorkerProcesses(engine, options.log, said)
+            resources.callback(watch.workers.kill)
+
     try:
         with watch.limit(Limits(checkpoint, options, vllm_compat.is_cuda()).start, "the start of the engine"):
-            engine = vllm_compat.start_engine(arguments, variables)
-    except EngineDiedError as error:  # it took too long, and would again
-        raise EngineStartError(str(error)) from error
+            engine = vllm_compat.start_engine(arguments, variables, look_after)
+    except EngineDiedError as error:
+        if watch.overdue or last_words(options.log, said):  # it would again
+            raise EngineStartError(str(error)) from error
+        raise EngineDiedError(f"{error} while it was started", ()) from error
     except RuntimeError as error:  # of an engine in workers, vLLM says only that it did not start
         if starting is None or options.log is None:
             raise
         if words := last_words(options.log, said):
             raise EngineStartError(words) from error
         raise EngineDiedError(f"{lost(error)} while it was started", ()) from error
-    if starting is not None:
-        watch.workers = WorkerProcesses(engine, options.log, said)
-        resources.callback(watch.workers.kill)
     return watch, engine
 
 

@@ -9,7 +9,7 @@ import importlib
 import importlib.metadata
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -268,8 +268,14 @@ def media_bytes(engine_input: Mapping[str, Any]) -> int:
 # --- the engine ---------------------------------------------------------------------------------------------------
 
 
-def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str]) -> Any:
-    """A vLLM `LLMEngine` from `EngineArgs` by name; those that this version does not know are left out."""
+def start_engine(
+    arguments: Mapping[str, Any], variables: Mapping[str, str], made: Callable[[Any], None] = lambda engine: None
+) -> Any:
+    """A vLLM `LLMEngine` from `EngineArgs` by name; those that this version does not know are left out.
+
+    `made` is called with the engine as soon as it has its processes: the last step of its start asks them something,
+    and waits for the answer without looking whether they live.
+    """
     with environment(variables):
         import vllm.envs
         from vllm.engine.arg_utils import EngineArgs
@@ -281,8 +287,20 @@ def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str]) -> 
             vllm.envs.disable_envs_cache()
         register_architectures(eager=True)
         known = {field.name for field in fields(EngineArgs)}
+
+        class Engine(LLMEngine):  # type: ignore[misc]
+            """vLLM's, which tells that it is there before it is done."""
+
+            _told = False
+
+            def reset_mm_cache(self) -> None:
+                if not self._told:
+                    self._told = True
+                    made(self)
+                super().reset_mm_cache()
+
         try:
-            return LLMEngine.from_engine_args(
+            return Engine.from_engine_args(
                 EngineArgs(**{name: value for name, value in arguments.items() if name in known}),
                 usage_context=UsageContext.LLM_CLASS,
             )

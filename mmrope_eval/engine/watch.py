@@ -58,6 +58,8 @@ class Watch:
         self.workers = workers
         self.now = 0.0
         """Seconds that this thread has seen pass."""
+        self.overdue = False
+        """Whether it ended the engine because a call took too long."""
         self._stuck = stuck
         self._wait: Wait | None = None
         self._cause: str | None = None
@@ -113,6 +115,7 @@ class Watch:
         if self._cause is None:
             self._cause = self.workers.gone()
         if self._cause is None and overdue:
+            self.overdue = True
             self._cause = f"{wait.what} took more than {wait.seconds:.0f} s, so the engine was ended"
             self.workers.kill()
         if self._cause is not None:

@@ -31,7 +31,7 @@ from mmrope_eval.suite.answer_limits import with_limits
 from mmrope_eval.suite.lock import read_lock, run_lock
 from mmrope_eval.suite.manifest import task_counts
 from mmrope_eval.suite.outcome import Outcomes
-from mmrope_eval.suite.plan import TaskPlan, identity
+from mmrope_eval.suite.plan import TaskPlan, keys
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.registry import Family, Registry, open_registry
 from mmrope_eval.suite.side_by_side import Second
@@ -184,11 +184,11 @@ def registry_of(run: StoredRun) -> Registry:
 def stored_outcomes(run: StoredRun, plans: Mapping[str, TaskPlan]) -> Outcomes:
     """The run's outcome of every planned sample. UserError when a question is not the one that was asked."""
     context = run.manifest["context"]
-    keys = {sample.id: identity(sample, context) for plan in plans.values() for sample in plan.samples}
+    wanted = keys((sample for plan in plans.values() for sample in plan.samples), context)
     with ResponseStore(run.folder / STORE, read_only=True) as store:
         for note in store.notes:
             say(f"mmrope-eval: {note}", file=sys.stderr)
-        kept = store.get((key, sample) for sample, key in keys.items())
+        kept = store.get((key.identity, sample) for sample, key in wanted.items())
     for name, plan in plans.items():
         lost = [sample.id for sample in plan.samples if sample.id not in kept]
         if lost:
