@@ -293,7 +293,7 @@ def test_every_number_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixt
     summary = tmp_path / "summary.md"
     _, out, _ = call(capsys, "check", DEMO / "mrope-i", "--against", SEEDS / "mrope-i-seed1", "--summary", summary)
     lines = [line for line in out.splitlines() if " -> " in line]
-    assert len(lines) == 28 and all("; alone " in line and ", at worst " in line and "; over all p " in line
+    assert len(lines) == 29 and all("; alone " in line and ", at worst " in line and "; over all p " in line
                                     for line in lines)
     text = out + summary.read_text()
     assert not any(words in text for words in FALSE_WORDS)

@@ -20,7 +20,6 @@ from mmrope_eval.report.precision import (
     lower_bound,
     precision_of,
     score_interval,
-    student,
 )
 
 
@@ -28,10 +27,15 @@ def videos(count: int, questions: int) -> Layout:
     return Layout.of([f"{one:04}" for one in np.repeat(np.arange(count), questions)])
 
 
-@pytest.mark.parametrize("tail", [0.9, 0.95, 0.975, 0.9995])
-@pytest.mark.parametrize("freedom", [1, 1.7, 2, 5, 23, 99, 101, 4000])
-def test_student_agrees_with_scipy(tail: float, freedom: float) -> None:
-    assert student(tail, freedom) == pytest.approx(scipy.stats.t.ppf(tail, freedom), rel=3e-4)
+@pytest.mark.parametrize("clusters", [20, 24, 33, 40, 60, 96, 133])
+def test_answers_about_a_picture_each_have_intervals_that_hold_exactly_as_often(clusters: int) -> None:
+    """No draws: every number of right answers, as likely as it is."""
+    layout, rights = videos(clusters, 1), np.arange(clusters + 1)
+    found = [score_interval(layout, (np.arange(clusters) < right).astype(float)) for right in rights]
+    for share in (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 0.98):
+        holds = np.array([one.low <= share <= one.high for one in found])
+        covered = float(holds @ scipy.stats.binom.pmf(rights, clusters, share))
+        assert 0.93 <= covered <= 0.994, (share, covered)
 
 
 @pytest.mark.parametrize("average", ["micro", "macro"])

@@ -10,7 +10,8 @@ import numpy as np
 
 from mmrope_eval.report.contrasts import Contrast
 from mmrope_eval.report.layout import Floats, Ints
-from mmrope_eval.report.precision import Precision, normal, student
+from mmrope_eval.report.precision import Precision, normal
+from mmrope_eval.report.student import t_quantile
 from mmrope_eval.report.tree import Tree
 
 POWER: Final = 0.8
@@ -122,5 +123,5 @@ def units_to_tell(found: Precision, units: int, points: float, level: float) -> 
     that is larger. None where a single picture says nothing of the error.
     """
     variance = max(found.variance, found.least(points))
-    errors = (student(level, found.freedom) + normal(POWER)) * math.sqrt(variance) / points
+    errors = (t_quantile(level, found.freedom) + normal(POWER)) * math.sqrt(variance) / points
     return math.ceil(units * errors**2) if math.isfinite(errors) else None

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from mmrope_eval.report.layout import Floats, Ints, Layout
+from mmrope_eval.report.student import chi2_quantile, t_quantile
 
 FEWEST: Final = 2
 """Clusters below which there is no interval: one picture or video says nothing of others."""
@@ -24,7 +25,6 @@ ALIKE: Final = 0.1
 ALONE: Final = 0.65
 """By how much less than its largest the effect of clusters is raised (`sureness`): by benchmarks/coverage.py."""
 _NORMAL: Final = NormalDist()
-_STEPS: Final = 20_001
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +129,8 @@ def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> In
 
     Wilson's interval (1927) for the number of independent answers that would be as sure (Korn & Graubard 1998, Survey
     Methodology 24:193), with Student's t. How far clusters reduce that number is badly known where few answers are
-    right, or few wrong, and is taken towards the worst by one part in their number. Where all are right or all
-    wrong: the exact bound of Clopper & Pearson 1934 on the number of clusters.
+    right, or few wrong, and is taken towards the worst by one part in their number; answers about a picture each
+    have no such effect. Where all are right or all wrong: the exact bound of Clopper & Pearson 1934 on the number of clusters.
     """
     if layout.clusters < FEWEST:
         return Interval(math.nan, math.nan, level, "none")
@@ -140,10 +140,27 @@ def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> In
         low, high = (0.0, reach) if units[0] == 0 else (1 - reach, 1.0)
         return Interval(low, high, level, "exact")
     found = precision_of(layout, units)
-    t = student((1 + level) / 2, found.freedom)
-    ratio = t * t / answers_worth(found, score)
-    centre, reach = score + ratio / 2, t * math.sqrt(sureness(found, score) + (ratio / t / 2) ** 2)
-    return Interval(max((centre - reach) / (1 + ratio), 0.0), min((centre + reach) / (1 + ratio), 1.0), level, "score")
+    t, variance = t_quantile((1 + level) / 2, found.freedom), sureness(found, score)
+    ratio = t * t * variance / (score * (1 - score))
+    centre, reach = score + ratio / 2, t * math.sqrt(variance + (ratio / t / 2) ** 2)
+    low, high = (centre - reach) / (1 + ratio), (centre + reach) / (1 + ratio)
+    if one_answer_each(layout, units):
+        right = round(score * layout.units)
+        low = min(low, rarest(right, layout.units, level))
+        high = max(high, 1 - rarest(layout.units - right, layout.units, level))
+    return Interval(max(low, 0.0), min(high, 1.0), level, "score")
+
+
+def one_answer_each(layout: Layout, units: Floats) -> bool:
+    """Whether a plain mean is made of right or wrong answers, each about a picture or video of its own."""
+    plain = layout.clusters == layout.units and layout.columns.shape[1] == 1
+    return plain and bool(np.isin(units, (0, 1)).all())
+
+
+def rarest(right: int, answers: int, level: float) -> float:
+    """The lower end for one to three right answers, where Wilson's is too high (Brown, Cai & DasGupta 2001, Statistical
+    Science 16:101, section 4.1.1: the one-sided bound of a Poisson mean); 1 for more."""
+    return chi2_quantile(1 - level, 2 * right) / 2 / answers if right <= (2 if answers <= 50 else 3) else 1.0
 
 
 def answers_worth(found: Precision, score: float) -> float:
@@ -158,6 +175,8 @@ def sureness(found: Precision, score: float) -> float:
     if not found.independent > 0:
         return score * (1 - score) * found.together
     effect = found.variance / found.independent
+    if found.together <= found.units * (1 + 1e-9):  # one unit a cluster: there is no effect
+        return found.independent
     return found.independent * min(effect + (most - ALONE) / fewer, max(most, effect) + 1 - ALONE)
 
 
@@ -179,7 +198,7 @@ def lower_bound(found: Precision, change: float, level: float = 0.95) -> float:
     """
     if found.clusters < FEWEST or math.isnan(found.variance):
         return math.nan
-    t = student(level, found.freedom)
+    t = t_quantile(level, found.freedom)
     largest = t * found.error - change
     k = t * t * ((1 - ALIKE) * found.units + ALIKE * found.together)
     # (change + m)² = k m (1 - m)
@@ -193,18 +212,3 @@ def lower_bound(found: Precision, change: float, level: float = 0.95) -> float:
 def normal(tail: float) -> float:
     """The quantile of the standard normal distribution."""
     return _NORMAL.inv_cdf(tail)
-
-
-def student(tail: float, freedom: float) -> float:
-    """The quantile of Student's t with `freedom` >= 1 degrees of freedom, 0.5 < tail < 1.
-
-    With t = sqrt(freedom) tan(angle), the density of the angle is a power of its cosine, which is summed up. For many
-    degrees of freedom: the first two terms of the expansion around the normal quantile (Fisher & Cornish 1960).
-    """
-    if freedom > 100:
-        z = _NORMAL.inv_cdf(tail)
-        return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    angle = np.linspace(0.0, math.pi / 2, _STEPS)
-    heights = np.cos(angle) ** (freedom - 1)
-    sums = np.concatenate([[0.0], np.cumsum((heights[1:] + heights[:-1]) / 2)])
-    return float(math.sqrt(freedom) * math.tan(float(np.interp((2 * tail - 1) * sums[-1], sums, angle))))

@@ -1,4 +1,4 @@
-"""Student's t and the chi-square distribution, where a handful of trainings stands for all there might be.
+"""Student's t and the chi-square distribution, where a handful of trainings or pictures stands for all there might be.
 
 Formulas: Press, Teukolsky, Vetterling & Flannery, "Numerical Recipes", 6.2 to 6.4 (incomplete gamma and beta functions
 by series and by Lentz's continued fractions). Tests hold them to scipy's.
@@ -35,14 +35,24 @@ def chi2_quantile(share: float, df: float) -> float:
 
 
 def _inverse(rising: Callable[[float], float], value: float) -> float:
-    """Where a function that rises from 0 at 0 reaches `value`, by bisection."""
-    high = 1.0
-    while rising(high) < value and high < 1e12:
-        high *= 2
-    low = 0.0
-    while high - low > 1e-12 * high:
+    """Where a function that rises from 0 at 0 reaches `value`, by Ridders' method (1979)."""
+    low, high, below, above = 0.0, 1.0, -value, rising(1.0) - value
+    while above < 0 and high < 1e12:
+        low, high, below, above = high, 2 * high, above, rising(2 * high) - value
+    for _ in range(_STEPS):
+        if not high - low > 1e-12 * high:
+            break
         middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < value else (low, middle)
+        halfway = rising(middle) - value
+        point = middle - (middle - low) * halfway / math.sqrt(halfway * halfway - below * above)
+        there = rising(point) - value
+        if there == 0:
+            return point
+        for x, y in sorted(((middle, halfway), (point, there))):
+            if y < 0 and x > low:
+                low, below = x, y
+            elif y >= 0 and x < high:
+                high, above = x, y
     return (low + high) / 2
 
 
