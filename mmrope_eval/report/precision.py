@@ -130,7 +130,8 @@ def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> In
     Wilson's interval (1927) for the number of independent answers that would be as sure (Korn & Graubard 1998, Survey
     Methodology 24:193), with Student's t. How far clusters reduce that number is badly known where few answers are
     right, or few wrong, and is taken towards the worst by one part in their number; answers about a picture each
-    have no such effect. Where all are right or all wrong: the exact bound of Clopper & Pearson 1934 on the number of clusters.
+    have no such effect. Where all are right or all wrong: the exact bound of Clopper & Pearson 1934 on the number of
+    clusters.
     """
     if layout.clusters < FEWEST:
         return Interval(math.nan, math.nan, level, "none")
