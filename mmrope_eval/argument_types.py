@@ -106,6 +106,11 @@ def names(text: str) -> list[str]:
     return found
 
 
+def sizes(text: str) -> list[float]:
+    """A comma-separated list of numbers above zero."""
+    return [rate(part) for part in names(text)]
+
+
 def token_limits(text: str) -> list[tuple[str | None, int]]:
     """A comma-separated list of N (for all tasks) and TASK:N."""
     found: list[tuple[str | None, int]] = []

@@ -54,6 +54,8 @@ COMMANDS = (
             report_arguments.check),
     Command("table", "print one of the paper's tables from finished runs", "mmrope_eval.report.table_command:main",
             report_arguments.table),
+    Command("trainings", "compare designs over several trainings of each", "mmrope_eval.report.trainings_command:main",
+            report_arguments.trainings),
     Command("steps", "show scores over the steps of trainings, as a table and a figure",
             "mmrope_eval.report.steps_command:main", report_arguments.steps),
     Command("data", "check a local mirror of the datasets, or plan one", "mmrope_eval.suite.datacheck:main",

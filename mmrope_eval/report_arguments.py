@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.argument_types import fraction, group, kinds, names, positive, step, tolerated, whole
+from mmrope_eval.argument_types import fraction, group, kinds, names, positive, rate, sizes, step, tolerated, whole
 
 TABLE_EXAMPLES = """\
 examples:
@@ -32,8 +32,15 @@ def check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="the --output of a run, or one of its rows")
     parser.add_argument("--against", metavar="BASELINE", type=Path, required=True,
                         help="another run, or a file of reported scores such as results/reported/huang2025.yaml")
-    parser.add_argument("--tolerance", metavar="POINTS", type=tolerated, default=0.5,
-                        help="a loss of at most this many points passes (default: %(default)s)")
+    parser.add_argument("--tolerance", metavar="POINTS", type=tolerated, default=0.2,
+                        help="a true loss of at most this many points is harmless; only more is worse (default: "
+                             "%(default)s)")
+    parser.add_argument("--margin", metavar="POINTS", type=rate,
+                        help="pass only where it is shown that no average lost so many points; exit code 3 where that "
+                             "cannot be told. Without it 2 is what cells are sorted by, and nothing is asked")
+    parser.add_argument("--margin-columns", metavar="POINTS", type=rate, help="the same of every column")
+    parser.add_argument("--require-power", metavar="POINTS", type=rate,
+                        help="exit code 3 where a loss of so many points could have gone unnoticed in some cell")
     parser.add_argument("--allow-different", metavar="KINDS", type=kinds, action="extend", default=[],
                         help="compare although prompts, scorers, data or (answer) limits differ (comma-separated)")
     parser.add_argument("--require-all", action="store_true", help="fail also when a cell of the baseline is missing")
@@ -48,8 +55,11 @@ def check(parser: argparse.ArgumentParser) -> None:
 
 
 def _statistics_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", choices=["one", "mean"], default="one",
+                        help="mean: each side holds several trainings of a design, and their means are compared, as "
+                             "designs (default: %(default)s, checkpoint by checkpoint)")
     parser.add_argument("--alpha", metavar="F", type=fraction, default=0.05,
-                        help="chance of calling any equal pair different (default: %(default)s)")
+                        help="chance of calling anything different, or worse, that is not (default: %(default)s)")
     parser.add_argument("--seed", metavar="N", type=whole, default=0,
                         help="of everything drawn at random (default: %(default)s)")
 
@@ -88,6 +98,23 @@ def table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chance", action=argparse.BooleanOptionalAction, default=True, help="show chance levels")
     parser.add_argument("--standalone", action="store_true", help="LaTeX that compiles by itself")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write here instead of printing")
+
+
+def trainings(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `trainings`: runs, and which of their designs are compared."""
+    parser.add_argument("run", metavar="RUN", type=Path, nargs="+",
+                        help="--output folders of runs; checkpoints of one variant are its trainings")
+    parser.add_argument("--baseline", metavar="VARIANT", help="compare all others with it; default: each with each")
+    parser.add_argument("--variant", metavar="LIST", type=names, action="extend", default=[],
+                        help="only these variants (comma-separated)")
+    parser.add_argument("--model", metavar="GLOB", type=names, action="extend", default=[],
+                        help="only checkpoints of these names")
+    parser.add_argument("--step", metavar="N|last", type=step, help="checkpoints of one training: which step of each")
+    parser.add_argument("--points", metavar="LIST", type=sizes, default=[1.0, 3.0],
+                        help="differences whose need of trainings is shown (default: 1,3)")
+    parser.add_argument("--alpha", metavar="F", type=fraction, default=0.05,
+                        help="chance of calling any equal pair different (default: %(default)s)")
+    parser.add_argument("--format", choices=["text", "json"], default="text")
 
 
 def steps(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ HOME = ROOT / "checkpoints"
 RESULTS = ROOT / "results" / "demo"
 SEEDS = ROOT / "results" / "demo-seeds"
 """Apart, so that `mmrope-eval table 2 results/demo` has one run a row."""
-KEPT = ("id", "scores", "parsed", "failure", "truncated", "prompt_tokens")
+KEPT = ("id", "scores", "parsed", "failure", "truncated", "cluster", "prompt_tokens")
 """What a packed line keeps as it is; of the target its group, of the media their fingerprints. No words."""
 PARTS = ("tables", "sweep")
 PAGES = "pages"

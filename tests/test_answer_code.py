@@ -112,6 +112,7 @@ BY_VALUE = {
     "suite/choice.py": "lists options in prompts, which are in the question; and scores",
     "suite/targets.py": "right answers are scored, not asked",
     "suite/answer_limits.py": "limits are in the question, and what a template is told is in the context",
+    "suite/clusters.py": "names what samples are averaged by; its marks are in the question",
     "suite/answer_code.py": "names the code",
     "suite/store.py": "keeps outcomes as they are; every row has a checksum",
     "suite/progress.py": "counts",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import re
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -58,3 +61,15 @@ def test_a_guessed_span_overlaps_as_expected(start: float, end: float, duration:
 def test_a_span_in_a_video_of_unknown_length_has_no_chance_level() -> None:
     assert math.isnan(chance_level("micro", [{"span": [1.0, 2.0]}], [None]))
     assert math.isnan(chance_level("micro", [], []))
+
+
+def test_the_page_on_tables_says_where_chance_is_from() -> None:
+    """It is computed, also where answers are mixed, overlap or must be right under every rotation."""
+    root = Path(__file__).resolve().parent.parent
+    page = " ".join((root / "docs" / "tables.md").read_text().split())
+    (paragraph,) = re.findall(r"`chance` is .*?random span\.", page)
+    assert "computed from them and not declared" in paragraph and "as each task declares" not in page
+    with (root / "results" / "demo" / "table2.csv").open() as lines:
+        known = {line["column"]: line["chance"] for line in csv.DictReader(lines) if line["row"] == "mrope-i"}
+    shown = {name: round(float(known[name]), 2) for name in ("RealWorldQA", "MMBench", "Charades-STA", "Overall")}
+    assert shown == {"RealWorldQA": 26.91, "MMBench": 5.86, "Charades-STA": 15.84, "Overall": 11.55}

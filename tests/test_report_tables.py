@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report import stats
 from mmrope_eval.report.definitions import Row, TableDefinition, definition_key, home, load_definition
 from mmrope_eval.report.intervals import Spread, average_spread
 from mmrope_eval.report.layout import Layout
 from mmrope_eval.report.notes import Note, footnotes, remarks
+from mmrope_eval.report.precision import score_interval
 from mmrope_eval.report.results import load_run
 from mmrope_eval.report.tables import Options, Table, build, with_ranks
 from mmrope_eval.rope import load_variant
@@ -196,7 +196,9 @@ def test_several_runs_of_a_cell_are_never_chosen_from(tmp_path: Path) -> None:
         filled(tmp_path, "hope")
     table = filled(tmp_path, "hope", seeds="mean")
     assert scores(table)["hope", "Video"] == 75 and table.cell("hope", "Video")["runs"] == 2
-    assert note(table, "mean").text == "hope: mean of 2 runs (hope-0, hope-1)"
+    assert note(table, "mean").text == (
+        "hope: mean of 2 runs (hope-0, hope-1), from the lowest to the highest training Image 50.00 to 50.00, "
+        "Video 50.00 to 100.00, Grounding 80.00 to 80.00, Overall 60.00 to 76.67")
     assert scores(filled(tmp_path, "hope", models=("*-1",)))["hope", "Video"] == 50
     with pytest.raises(UserError, match="--model no matches none of the runs' checkpoints: hope-0, hope-1"):
         filled(tmp_path, "hope", models=("no",))
@@ -272,21 +274,21 @@ def test_the_best_is_the_highest_shown_and_the_second_the_next(values: list[floa
 # ---------------------------------------------------------------------------------------------------------- intervals
 
 
-def test_a_benchmark_has_the_bootstrap_interval_of_its_pictures(tmp_path: Path) -> None:
+def test_a_benchmark_has_the_interval_of_its_pictures(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     values = [float(one) for one in rng.random(60) < 0.7]
     write_cell(tmp_path, "hope", {**TASKS, "mvbench": values})
-    cell = filled(tmp_path, "hope", columns=("MVBench",), level=0.9, seed=7).cell("hope", "MVBench")
+    cell = filled(tmp_path, "hope", columns=("MVBench",), level=0.9).cell("hope", "MVBench")
     # Neighbours share a picture; MVBench is a mean of groups, and these samples name none.
     layout = Layout.of([str(i // 2) for i in range(60)], "micro")
-    expected = stats.score_interval(layout, np.array(values), level=0.9, seed=7)
+    expected = score_interval(layout, np.array(values), level=0.9)
     assert (cell["low"], cell["high"]) == (pytest.approx(100 * expected.low), pytest.approx(100 * expected.high))
     assert cell["low"] < cell["score"] < cell["high"]
 
 
 def test_the_interval_of_an_average_counts_shared_pictures() -> None:
-    def part(*clusters: str) -> Spread:
-        return Spread(50, 40, 70, frozenset(clusters))
+    def part(*clusters: str, way: float = 1.0) -> Spread:
+        return Spread(50, 40, 70, dict.fromkeys(clusters, way))
 
     alone = average_spread([part("a", "b"), part("c", "d")])
     assert (alone.low, alone.score, alone.high) == pytest.approx((50 - 10 / 2**0.5, 50, 50 + 20 / 2**0.5))
@@ -294,6 +296,9 @@ def test_the_interval_of_an_average_counts_shared_pictures() -> None:
     assert (together.low, together.high) == pytest.approx((40, 70)), "the same pictures teach nothing new"
     half = average_spread([part("a", "b"), part("b", "c")])
     assert alone.high < half.high < together.high
+    against = average_spread([part("a", "b"), part("a", "b", way=-1.0)])
+    assert against.high == pytest.approx(50), "where one is right the other is wrong: the mean is certain"
+    assert average_spread([alone, alone]).influence.keys() == {"a", "b", "c", "d"}
 
 
 def test_averages_have_intervals_where_their_benchmarks_have(tmp_path: Path) -> None:

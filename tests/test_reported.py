@@ -269,16 +269,18 @@ def test_a_run_that_equals_every_reported_cell_has_no_miss(
     for row in VARIANTS:
         as_reported(tmp_path / "run" / row, "overall", row)
     code, text = check(capsys, tmp_path / "run", "--strict", "--require-all", "--tolerance", "0.01")
-    assert code == 0 and text.startswith("Passed: 196 cells, none worse.\n"), "7 rows of 25 columns and 3 averages"
-    assert "Lower" not in text and "Missing" not in text and "Better" not in text
+    assert code == 0 and text.startswith("Passed: 203 cells: 0 worse, "), "7 rows of 25 columns, 3 averages and Overall"
+    assert "lower in these" not in text and "Missing" not in text and "Better" not in text
 
 
-def test_one_point_less_in_one_large_column_is_caught(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_point_less_in_one_large_column_is_said_and_caught_if_strict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
     run = as_reported(tmp_path / "run", "overall", "mrope-i", lower={"RefCOCO val": 1.0}, sizes={"RefCOCO val": 10_834})
     code, text = check(capsys, run)
-    assert code == 0 and "Lower, but within chance:\n  RefCOCO val of mrope-i: 80.94 -> 79.94 (-1.00" in text
+    assert code == 0 and "Cannot tell, lower in these samples:\n  RefCOCO val of mrope-i: 80.94 -> 79.94 (-1.00" in text
     code, text = check(capsys, run, "--strict")
-    assert code == 1 and text.startswith("Failed: 28 cells, none worse, 1 lower.\n")
+    assert code == 1 and text.startswith("Failed: 29 cells: 0 worse, ") and " cannot tell, 1 lower.\n" in text
 
 
 def test_a_table_shows_no_difference_from_a_run_that_equals_it(tmp_path: Path) -> None:
@@ -294,7 +296,7 @@ def test_without_blink_the_check_is_over_ten_columns(tmp_path: Path, capsys: pyt
              if column in TASKS and column != "BLINK"}
     run = write_cell(tmp_path / "run", "mrope-i", tasks, changes={"expected": None})
     code, text = check(capsys, run, "--strict", "--tolerance", "0.01")
-    assert code == 0 and "27 cells, none worse, 1 missing" in text
+    assert code == 0 and text.startswith("Passed: 28 cells: 0 worse, ") and " cannot tell, 1 missing.\n" in text
     assert "BLINK of mrope-i: the run did not evaluate it (baseline 44.08)." in text
     assert "Image (10 columns) of mrope-i: 65.7" in text
 
@@ -306,7 +308,7 @@ def test_an_ablation_is_checked_where_its_columns_are_known(
         ("DocVQA", 82.33), ("InfoVQA", 57.24), ("ChartQA", 61.44))}
     run = write_cell(tmp_path / "run", "+3d", tasks, changes={"expected": None})
     code, text = check(capsys, run)
-    assert code == 0 and text.startswith("Passed: 3 cells, none worse, 2 missing.\n")
+    assert code == 0 and text.startswith("Passed: 3 cells: 0 worse, 0 not worse by 2 points, 3 cannot tell, 2 missing.")
     assert "Image of +3d was not compared: nobody outside knows over which columns it is." in text
 
 
@@ -324,7 +326,7 @@ def test_a_changed_design_is_not_held_to_the_row_of_its_name(
 def test_another_model_is_checked_against_its_own_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = as_reported(tmp_path / "run", "families-8b", "mrope-i")
     code, text = check(capsys, run, "--strict", "--table", "families-8b", "--tolerance", "0.01")
-    assert code == 0 and text.startswith("Passed: 28 cells, none worse.\n")
+    assert code == 0 and text.startswith("Passed: 29 cells: 0 worse, ")
     assert "are of Qwen3-VL-8B-Instruct" in text
     assert "of Qwen2.5-VL's ViT and connector with Qwen2.5-7B" in check(capsys, run)[1]
     assert "has no table 'families-9b'; choose one of overall, families-4b" in check(

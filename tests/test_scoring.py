@@ -107,14 +107,6 @@ def test_the_mean_does_not_depend_on_order_and_skips_what_does_not_apply(values:
     assert metrics.mean(values) == pytest.approx(sum(present) / len(present))
 
 
-def test_standard_error_is_that_of_statistics() -> None:
-    import statistics
-
-    values = [0.0, 1.0, 1.0, 0.25, 0.5, 1.0]
-    assert metrics.standard_error(values) == pytest.approx(statistics.stdev(values) / math.sqrt(6))
-    assert math.isnan(metrics.standard_error([1.0]))
-
-
 @given(response=RESPONSES, answer=st.sampled_from(["2,000", "64%", "Yes", "0", "1999", "[2, 3]"]))
 def test_strict_is_never_more_generous_than_relaxed(response: str, answer: str) -> None:
     values = scoring.score_relaxed(response, {"answer": answer}).values

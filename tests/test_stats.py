@@ -1,4 +1,4 @@
-"""Intervals, paired tests and corrections, held to scipy on known cases and to their promises on simulated ones."""
+"""Paired tests and errors, held to scipy on known cases and to their promises on simulated ones."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ RNG = np.random.default_rng(20251123)
 
 def singles(n: int) -> Layout:
     return Layout.of(range(n))
+
+
+def paired_test(layout: Layout, first: np.ndarray, second: np.ndarray, alternative: stats.Way = "two-sided",
+                flips: int = stats.FLIPS) -> stats.Test:
+    """The test of a column whose units weigh the same, exact where its values are 0 and 1."""
+    whole = layout.units if np.ptp(layout.weights) < 1e-12 and set(np.r_[first, second]) <= {0.0, 1.0} else 0
+    return stats.swap_test(stats.contributions(layout, first, second), whole, alternative=alternative, flips=flips)
 
 
 def coins(n: int, chance: float, seed: int = 0) -> np.ndarray:
@@ -77,89 +84,6 @@ def test_rotations_of_one_question_are_one_unit_in_any_order() -> None:
     assert stats.contributions(alone, np.zeros(3), np.array([1.0, 0.0, 0.0])).tolist() == [1 / 3, 0, 0]
 
 
-# -- intervals --------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("method", ["percentile", "bca"])
-@pytest.mark.parametrize("values", [RNG.beta(0.6, 2.0, 60), coins(80, 0.2)], ids=["iou", "accuracy"])
-def test_intervals_agree_with_scipy(method: str, values: np.ndarray) -> None:
-    ours = stats.score_interval(singles(len(values)), values, method=method, draws=40_000)
-    theirs = scipy.stats.bootstrap((values,), np.mean, method=method, n_resamples=40_000, batch=2_000,
-                                   rng=np.random.default_rng(1)).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.013 if len(values) == 80 else 0.004)
-
-
-def test_clustered_intervals_agree_with_scipy_on_cluster_means() -> None:
-    # With clusters of one size the clustered bootstrap is the plain one over the clusters' means.
-    means = RNG.beta(2, 2, 40)
-    layout = Layout.of(np.repeat(np.arange(40), 5))
-    ours = stats.score_interval(layout, np.repeat(means, 5), draws=40_000)
-    theirs = scipy.stats.bootstrap((means,), np.mean, n_resamples=40_000, batch=2_000, method="BCa",
-                                   rng=np.random.default_rng(1)).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
-
-
-def test_paired_intervals_agree_with_scipy() -> None:
-    first, noise = RNG.random(70), RNG.normal(0.05, 0.1, 70)
-    ours = stats.difference_interval(singles(70), first, first + noise, draws=40_000)
-    theirs = scipy.stats.bootstrap((noise,), np.mean, n_resamples=40_000, batch=2_000, method="BCa",
-                                   rng=np.random.default_rng(1)).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.002)
-
-
-def test_questions_about_one_picture_are_not_counted_as_independent() -> None:
-    values = np.repeat(coins(50, 0.5), 8)
-    clustered = stats.score_interval(Layout.of(np.repeat(np.arange(50), 8)), values)
-    naive = stats.score_interval(singles(400), values)
-    ratio = (clustered.high - clustered.low) / (naive.high - naive.low)
-    assert ratio == pytest.approx(math.sqrt(8), rel=0.08)
-
-
-@pytest.mark.parametrize("average", ["micro", "macro"])
-def test_intervals_cover_the_truth_as_often_as_they_say(average: str) -> None:
-    rng = np.random.default_rng(5)
-    clusters, groups, hits, rounds = 80, 4, 0, 400
-    of_cluster = np.arange(clusters) % groups
-    sizes = 1 + np.arange(clusters) % 3
-    cluster = np.repeat(np.arange(clusters), sizes)
-    layout = Layout.of(cluster, average, [(f"g{of_cluster[c]}",) for c in cluster])
-    level = np.array([0.2, 0.4, 0.6, 0.8])[of_cluster]
-    truth = layout.score(level[cluster])
-    for _ in range(rounds):
-        skill = rng.beta(4 * level, 4 * (1 - level))
-        values = (rng.random(len(cluster)) < skill[cluster]).astype(float)
-        found = stats.score_interval(layout, values, draws=499, seed=int(rng.integers(1 << 31)))
-        hits += found.low <= truth <= found.high
-    assert hits / rounds > 0.92  # 0.95 wished for; three standard errors of 400 rounds
-
-
-@pytest.mark.parametrize(("value", "expected"), [(0.0, (0.0, 0.1684)), (1.0, (0.8316, 1.0))])
-def test_all_wrong_or_all_right_is_not_certainty(value: float, expected: tuple[float, float]) -> None:
-    found = stats.score_interval(singles(20), np.full(20, value))
-    theirs = scipy.stats.binomtest(int(20 * value), 20).proportion_ci(method="exact")
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
-    assert (found.low, found.high) == pytest.approx(expected, abs=1e-4)
-
-
-def test_one_cluster_has_no_interval() -> None:
-    found = stats.score_interval(Layout.of(["a"] * 9), coins(9, 0.5))
-    assert math.isnan(found.low) and math.isnan(found.high)
-
-
-def test_the_seed_decides_everything_and_is_recorded() -> None:
-    layout, values = Layout.of(np.arange(90) // 2), RNG.random(90)
-    one, same, other = (stats.score_interval(layout, values, seed=seed) for seed in (7, 7, 8))
-    assert one == same != other
-    assert (one.seed, one.draws, one.method, one.level) == (7, stats.DRAWS, "bca", 0.95)
-
-
-def test_drawing_kinds_of_clusters_is_drawing_clusters() -> None:
-    # 0/1 answers take the multinomial short cut; a trace of noise forces the long way.
-    layout, values = Layout.of(np.arange(600) // 2), coins(600, 0.3)
-    short = stats.score_interval(layout, values, draws=20_000)
-    long = stats.score_interval(layout, values + np.linspace(0, 1e-9, 600), draws=20_000)
-    assert (short.low, short.high) == pytest.approx((long.low, long.high), abs=0.003)
-
-
 # -- paired tests -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (12, 4), (3, 9), (40, 41), (260, 200)])
@@ -168,7 +92,7 @@ def test_mcnemar_agrees_with_scipy(gained: int, lost: int, alternative: str) -> 
     first, second = np.zeros(600), np.zeros(600)
     first[:100], second[:100] = 1, 1
     second[100 : 100 + gained], first[100 + gained : 100 + gained + lost] = 1, 1
-    found = stats.paired_test(singles(600), first, second, alternative=alternative)
+    found = paired_test(singles(600), first, second, alternative=alternative)
     discordant = gained + lost
     expected = scipy.stats.binomtest(gained, discordant, alternative=alternative).pvalue if discordant else 1.0
     assert found.p == pytest.approx(expected, rel=1e-9)
@@ -181,10 +105,10 @@ def test_clusters_of_answers_are_swapped_whole_as_brute_force_does() -> None:
     layout = Layout.of(cluster)
     change = np.array([(second - first)[cluster == c].sum() for c in range(9)])
     sums = np.array([np.dot(signs, change) for signs in itertools.product([-1, 1], repeat=9)])
-    two = stats.paired_test(layout, first, second)
+    two = paired_test(layout, first, second)
     assert two.p == pytest.approx(np.mean(np.abs(sums) >= abs(change.sum())), abs=1e-12)
     assert two.method == "exact sign-flip test over clusters"
-    less = stats.paired_test(layout, first, second, alternative="less")
+    less = paired_test(layout, first, second, alternative="less")
     assert less.p == pytest.approx(np.mean(sums <= change.sum()), abs=1e-12)
 
 
@@ -192,7 +116,7 @@ def test_clusters_of_answers_are_swapped_whole_as_brute_force_does() -> None:
 def test_random_flips_agree_with_scipys_permutation_test(alternative: str) -> None:
     first = RNG.random(14)
     second = first - np.abs(RNG.normal(0.02, 0.1, 14)) * np.sign(RNG.normal(0.5, 1, 14))
-    found = stats.paired_test(singles(14), first, second, alternative=alternative)
+    found = paired_test(singles(14), first, second, alternative=alternative)
     theirs = scipy.stats.permutation_test((second, first), lambda a, b, axis: np.mean(a - b, axis=axis),
                                           permutation_type="samples", vectorized=True, n_resamples=np.inf,
                                           alternative=alternative)
@@ -206,15 +130,30 @@ def test_unequal_groups_are_tested_on_their_own_average() -> None:
     layout = Layout.of(range(100), "macro", groups)
     first = np.r_[np.ones(90), np.zeros(10)]
     assert layout.score(first) == layout.score(1 - first) == 0.5
-    assert stats.paired_test(layout, first, 1 - first).p == 1.0
-    assert stats.paired_test(singles(100), first, 1 - first).p < 1e-9
+    assert paired_test(layout, first, 1 - first).p == 1.0
+    assert paired_test(singles(100), first, 1 - first).p < 1e-9
 
 
 def test_identical_runs_do_not_differ() -> None:
     values = RNG.random(50)
-    assert stats.paired_test(singles(50), values, values).p == 1.0
-    found = stats.difference_interval(singles(50), values, values)
-    assert (found.low, found.high) == (0.0, 0.0)
+    assert paired_test(singles(50), values, values).p == 1.0
+
+
+def test_what_no_drawn_flip_reaches_is_bounded_below_one_in_as_many() -> None:
+    # 60 changes of different sizes, all losses: the share of all patterns is 2**-60, of drawn ones none.
+    change = -np.linspace(1, 2, 60) / 100
+    assert stats.swap_test(change, 0, alternative="less", flips=999).p < 1e-9
+    assert stats.swap_test(change, 0, alternative="two-sided", flips=999).p < 1e-9
+    assert stats.swap_test(change[:6], 0, alternative="less", flips=999).p == pytest.approx(2**-6, abs=0.015)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_bound_never_lies_below_the_share_of_all_patterns(seed: int) -> None:
+    change = np.random.default_rng(seed).normal(-0.8, 1, 14)
+    signs = np.array(list(itertools.product([-1, 1], repeat=14)))
+    share = float(np.mean(signs @ np.abs(change) <= change.sum() + 1e-12))
+    assert share <= math.exp(-(change.sum() ** 2) / (2 * change @ change)) * (change.sum() < 0) + (change.sum() >= 0)
+    assert stats.swap_test(change, 0, alternative="less", flips=1).p >= share / 2
 
 
 @pytest.mark.parametrize("scores", ["accuracy", "iou"])
@@ -228,57 +167,11 @@ def test_equally_good_runs_are_told_apart_at_most_as_often_as_allowed(scores: st
             first, second = (rng.random((2, 120)) < skill).astype(float)
         else:
             first, second = np.clip(skill + rng.normal(0, 0.2, (2, 120)), 0, 1)
-        rejected += stats.paired_test(layout, first, second, flips=499).p <= 0.05
+        rejected += paired_test(layout, first, second, flips=499).p <= 0.05
     assert rejected / 600 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 600)
 
 
-# -- many comparisons, detectable difference ----------------------------------------------------------------------
-
-def test_holm_on_a_worked_example() -> None:
-    # Holm 1979's procedure by hand: 4 x .005, 3 x .01, 2 x .03 (.06), and .04 may not fall below it.
-    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert stats.holm([0.9, 0.6]) == [1.0, 1.0]
-    assert stats.holm([]) == []
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_lies_between_nothing_and_bonferroni_and_keeps_the_order(p: list[float]) -> None:
-    found = stats.holm(p)
-    assert all(one <= two <= min(1, one * len(p) + 1e-12) for one, two in zip(p, found, strict=True))
-    assert all(found[i] <= found[j] for i in range(len(p)) for j in range(len(p)) if p[i] < p[j])
-
-
-def test_a_detectable_difference_is_detected_as_often_as_promised() -> None:
-    rng = np.random.default_rng(3)
-    layout, n = Layout.of(np.arange(1200) // 2), 1200
-    base = np.clip(rng.random(n), 0, 1)
-    noise = np.repeat(rng.normal(0, 0.15, n // 2), 2) + rng.normal(0, 0.15, n)
-    effect = stats.detectable_difference(layout, base, base + noise)
-    found = 0
-    for _ in range(300):
-        noise = np.repeat(rng.normal(0, 0.15, n // 2), 2) + rng.normal(0, 0.15, n)
-        found += stats.paired_test(layout, base, base + noise + effect, flips=399).p <= 0.05
-    assert found / 300 == pytest.approx(0.8, abs=0.08)
-
-
-def test_agreeing_runs_can_still_only_detect_what_the_exact_test_can() -> None:
-    values = coins(500, 0.5)
-    # Six answers the same way are the fewest that reach p <= 0.05: 2 / 2**6.
-    assert stats.detectable_difference(singles(500), values, values) == pytest.approx(6 / 500)
-    changed = values.copy()
-    changed[np.flatnonzero(values)[:6]] = 0
-    assert stats.paired_test(singles(500), values, changed).p == pytest.approx(2 / 64)
-
-
-@pytest.mark.parametrize("average", ["micro", "macro"])
-def test_the_standard_error_is_the_bootstraps(average: str) -> None:
-    rng = np.random.default_rng(8)
-    cluster = np.sort(rng.integers(0, 200, 700))
-    layout = Layout.of(cluster, average, [(f"g{c % 3}",) if c % 17 else () for c in cluster])
-    values = np.clip(rng.normal(0.3 + 0.2 * (cluster % 3), 0.2), 0, 1)
-    wide = stats.score_interval(layout, values, method="percentile", level=0.6827, draws=20_000)
-    assert stats.standard_error(layout, values) == pytest.approx((wide.high - wide.low) / 2, rel=0.06)
-
+# -- errors -----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("ours", "theirs"), [(200, 240), (0, 20), (396, 400)])
 def test_a_published_number_has_an_error_of_its_own(ours: int, theirs: int) -> None:

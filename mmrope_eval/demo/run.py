@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 NOTE = """\
 circlerope-upstream moves its ring from frame to frame, as the published package does; the paper's circlerope does not.
 Tiny models (1.4 M parameters) trained for minutes on a synthetic world: what they say about the variants holds there.
-`mmrope-eval table overall RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows.
+`mmrope-eval table overall RESULTS --intervals` shows how sure each score is, `mmrope-eval compare` tests two rows,
+`mmrope-eval trainings` compares designs that were trained several times (checkpoints NAME-seed1, NAME-seed2).
 BLINK is beyond them, below chance: no lesson showed them several pictures or asked in its words."""
 
 
@@ -129,10 +130,11 @@ def demo_definition(name: str) -> TableDefinition:
 
 
 def print_table(folders: list[Path]) -> None:
-    """Table 2 of finished runs, with chance levels."""
+    """Table 2 of finished runs, with chance levels; several trainings of one variant are one row, their mean."""
     from mmrope_eval.report.render import render
     from mmrope_eval.report.results import load_run
     from mmrope_eval.report.tables import Options, build
 
     print()
-    print(render(build(demo_definition("overall"), [load_run(folder) for folder in folders], Options()), "markdown"))
+    runs = [load_run(folder) for folder in folders]
+    print(render(build(demo_definition("overall"), runs, Options(seeds="mean")), "markdown"))

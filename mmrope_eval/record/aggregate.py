@@ -19,33 +19,52 @@ def mean(values: Iterable[float | None]) -> float:
     return math.fsum(present) / len(present) if present else math.nan
 
 
-def standard_error(values: Iterable[float | None]) -> float:
-    """Standard error of the mean (sample standard deviation over root n); not a number below two samples."""
-    present = [value for value in values if value is not None]
-    if len(present) < 2:
-        return math.nan
-    centre = mean(present)
-    return math.sqrt(math.fsum((value - centre) ** 2 for value in present) / (len(present) - 1) / len(present))
-
-
-# --------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Item:
-    """One sample's value and the groups it belongs to (from the target's `group`: one name, several, or none)."""
+    """One sample's value, the groups it belongs to (from the target's `group`: one name, several, or none), and its
+    cluster: the picture or video that it stands or falls with. None: it stands alone."""
 
     value: float | None
     groups: tuple[str, ...] = ()
+    cluster: str | None = None
 
     @classmethod
-    def of(cls, value: float | None, target: Mapping[str, Any] | None) -> Item:
+    def of(cls, value: float | None, target: Mapping[str, Any] | None, cluster: str | None = None) -> Item:
         """The item of a scored sample; a sample whose row was unusable has no target and no group."""
         group = (target or {}).get("group")
         if group is None or group == "":
-            return cls(value)
+            return cls(value, (), cluster)
         names = [group] if isinstance(group, str) or not isinstance(group, Sequence) else group
-        return cls(value, tuple(dict.fromkeys(str(name) for name in names)))
+        return cls(value, tuple(dict.fromkeys(str(name) for name in names)), cluster)
+
+
+Weighed = tuple[float, str | None]
+"""The value of what is averaged over (a sample, or a question with its rotations), and its cluster."""
+
+
+def standard_error(strata: Sequence[Sequence[Weighed]]) -> float:
+    """Clustered standard error of the mean of the strata's means; not a number where one has less than two clusters.
+
+    What a cluster adds to the result, less what it would add if it were like its stratum, is squared and summed, each
+    stratum with C / (C - 1) for its C clusters (Cameron & Miller 2015, "A practitioner's guide to cluster-robust
+    inference", section II; Miller 2024, arXiv:2411.00640, section 2.2). With one sample a cluster that is the sample
+    standard deviation over root n.
+    """
+    added: dict[object, list[float]] = {}
+    for number, stratum in enumerate(strata):
+        centre = mean(value for value, _ in stratum)
+        apart: dict[object, list[float]] = {}
+        for place, (value, cluster) in enumerate(stratum):
+            apart.setdefault((number, place) if cluster is None else cluster, []).append(value - centre)
+        if len(apart) < 2:
+            return math.nan
+        scale = math.sqrt(len(apart) / (len(apart) - 1)) / len(stratum) / len(strata)
+        for name, deviations in apart.items():
+            added.setdefault(name, []).append(scale * math.fsum(deviations))
+    return math.sqrt(math.fsum(math.fsum(parts) ** 2 for parts in added.values())) if strata else math.nan
+
+
+# --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -81,8 +100,8 @@ def micro(items: Sequence[Item]) -> Summary:
     compute_accuracy.py: overall accuracy; a question counts in each of its `question_type`s), AI2D, RealWorldQA,
     TextVQA, DocVQA, InfographicVQA, ChartQA, Charades-STA, RefCOCO.
     """
-    values = [item.value for item in items if item.value is not None]
-    return Summary(mean(values), standard_error(values), len(values), _parts(items))
+    present = [(item.value, item.cluster) for item in items if item.value is not None]
+    return Summary(mean(value for value, _ in present), standard_error([present]), len(present), _parts(items))
 
 
 def macro(items: Sequence[Item]) -> Summary:
@@ -108,10 +127,9 @@ def macro(items: Sequence[Item]) -> Summary:
     if not strata:
         return micro(items)
     share = 1 - len(strays) / len(values)
-    centre = math.fsum(map(mean, strata.values())) / len(strata)
-    variance = math.fsum(standard_error(stratum) ** 2 for stratum in strata.values())
+    centre = math.fsum(mean(value for value, _ in stratum) for stratum in strata.values()) / len(strata)
     value = share * centre + math.fsum(strays) / len(values)
-    return Summary(value, share * math.sqrt(variance) / len(strata), len(values), _parts(items))
+    return Summary(value, share * standard_error(list(strata.values())), len(values), _parts(items))
 
 
 def circular(items: Sequence[Item]) -> Summary:
@@ -121,10 +139,10 @@ def circular(items: Sequence[Item]) -> Summary:
     row's `index` modulo 1,000,000). Where the data holds one row a question, this is plain accuracy. The mean, its
     error and `n` count questions; `groups` is empty, as it would only list the questions.
     """
-    passes = _values(items)
-    strays = [item.value for item in items if item.value is not None and not item.groups]
-    values = [*map(min, passes.values()), *strays]
-    return Summary(mean(values), standard_error(values), len(values), {})
+    passes = [(min(value for value, _ in rotations), rotations[0][1]) for rotations in _values(items).values()]
+    strays = [(item.value, item.cluster) for item in items if item.value is not None and not item.groups]
+    units = [*passes, *strays]
+    return Summary(mean(value for value, _ in units), standard_error([units]), len(units), {})
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -175,19 +193,20 @@ def mmmu(items: Sequence[Item]) -> Summary:
 def _with(item: Item, parents: Mapping[str, str]) -> Item:
     """The item, in the groups above its own as well."""
     above = (parents[group] for group in item.groups if group in parents)
-    return Item(item.value, tuple(dict.fromkeys((*item.groups, *above))))
+    return Item(item.value, tuple(dict.fromkeys((*item.groups, *above))), item.cluster)
 
 
-def _values(items: Iterable[Item]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+def _values(items: Iterable[Item]) -> dict[str, list[Weighed]]:
+    found: dict[str, list[Weighed]] = {}
     for item in items:
         for group in item.groups if item.value is not None else ():
-            found.setdefault(group, []).append(float(item.value or 0.0))
+            found.setdefault(group, []).append((float(item.value or 0.0), item.cluster))
     return dict(sorted(found.items()))
 
 
 def _parts(items: Iterable[Item]) -> Mapping[str, Part]:
-    return MappingProxyType({name: Part(mean(values), len(values)) for name, values in _values(items).items()})
+    return MappingProxyType({name: Part(mean(value for value, _ in values), len(values))
+                             for name, values in _values(items).items()})
 
 
 AGGREGATES: Final[Mapping[str, Aggregate]] = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,9 @@ class CellRecord:
     folder: Path
     stored_scores: Stored[Scores] = field(repr=False)
     stored_manifest: Stored[Manifest] = field(repr=False)
+    errors: Mapping[str, float] = field(default_factory=dict, repr=False)
+    """The clustered standard error of each task's score, 0 to 100, from its samples, whatever scores.json says; not a
+    number where there is none. Empty while the samples are unread."""
 
     @property
     def scores(self) -> Scores:
@@ -58,9 +61,7 @@ class CellRecord:
 def read_cell(folder: Path) -> CellRecord:
     """A cell's records, checked, its samples too. UserError in one sentence where something is wrong."""
     cell = read_head(folder)
-    for task in cell.scores.tasks:
-        check_samples(cell, task)
-    return cell
+    return replace(cell, errors={task: check_samples(cell, task) for task in cell.scores.tasks})
 
 
 def read_head(folder: Path) -> CellRecord:
@@ -110,8 +111,9 @@ def changed(path: Path, remedy: str) -> UserError:
 # --------------------------------------------------------------------------------------------------------------
 
 
-def check_samples(cell: CellRecord, task: str) -> None:
-    """UserError where a task's samples are not those that its scores were made of."""
+def check_samples(cell: CellRecord, task: str) -> float:
+    """The clustered standard error of a task's score, 0 to 100. UserError where its samples are not those that its
+    scores were made of."""
     path = samples_path(cell.folder, task)
     found = hashlib.sha256()
     tally = Tally(cell.scores.tasks[task])
@@ -125,6 +127,7 @@ def check_samples(cell: CellRecord, task: str) -> None:
     sums = cell.manifest.sha256
     if sums is not None and sums.get(f"{SAMPLES}/{task}.jsonl") != found.hexdigest():
         raise changed(path, ANEW)
+    return 100 * tally.clustered_error()
 
 
 class Tally:
@@ -144,7 +147,7 @@ class Tally:
         for name, items in self.items.items():
             if name not in sample.scores:
                 raise UserError(f"{where} has no score '{name}', which {SCORES} has; {ANEW}.")
-            items.append(Item.of(sample.scores[name], sample.target))
+            items.append(Item.of(sample.scores[name], sample.target, sample.together))
         failed = sample.failure is not None
         self.failed += failed
         self.truncated += sample.truncated
@@ -163,12 +166,16 @@ class Tally:
             raise UserError(f"{where}: the average '{entry.average}' is unknown here; use the mmrope-eval that wrote "
                             "the run.")
         for metric, items in self.items.items():
-            made = average(items)
+            made = average(items if entry.stderr_over else [replace(one, cluster=None) for one in items])
             value = entry.metrics[metric]
             yield from differing(f"metrics.{metric}", {"value": value.value, "stderr": value.stderr, "n": value.n},
                                  {"value": made.value, "stderr": made.stderr, "n": made.n})
             if metric == entry.main:
                 yield from self.groups(made)
+
+    def clustered_error(self) -> float:
+        """Of the main metric, 0 to 1."""
+        return AGGREGATES[self.entry.average or "micro"](self.items[self.entry.main]).stderr
 
     def groups(self, made: Summary) -> Iterator[tuple[str, str, str]]:
         """The groups of the main metric that differ; those that only one side has are another version's."""

@@ -7,6 +7,7 @@ are read (`words.visible`): whatever shows them later, they cannot act on a term
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -86,6 +87,8 @@ class TaskScores(Record):
     metrics: dict[Key, Value]
     average: Key | None = None
     """Which of `record.aggregate.AGGREGATES` makes the numbers; None in records older than 0.2: `micro`."""
+    stderr_over: Literal["clusters"] | None = None
+    """What the standard errors take as independent: clusters (`SampleLine.together`); None, before 0.4: samples."""
     groups: dict[str, Part] = {}
     chance: Percent | None = None
     n: Count
@@ -254,8 +257,19 @@ class SampleLine(Record):
     prediction: str | None = None
     target: dict[str, Any] | None = None
     media: tuple[Media, ...] = ()
+    cluster: Key | None = None
+    """What the sample stands or falls with, as its task file says; None before 0.4."""
     prompt_tokens: Count | None = None
     positions: Positions | None = None
+
+    @property
+    def together(self) -> str:
+        """One name for all samples that stand or fall together. Before 0.4: those with the same pictures, shown under
+        the same media policy, or with the same span of a video; else the sample's id."""
+        prints = [medium.fingerprint for medium in self.media]
+        if self.cluster is not None or not prints:
+            return self.cluster or self.id
+        return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()
 
 
 class FailedRow(Record):

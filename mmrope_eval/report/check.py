@@ -1,60 +1,45 @@
-"""`mmrope-eval check RUN --against BASELINE`: fail where a run is worse, beyond tolerance and beyond chance."""
+"""`mmrope-eval check RUN --against BASELINE`: fail where a run is shown to be worse, say what cannot be told."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from mmrope_eval.console import say, write_file
 from mmrope_eval.errors import UserError
 from mmrope_eval.protocols import load_protocol
 from mmrope_eval.record.comparable import KINDS
-from mmrope_eval.report import stats
+from mmrope_eval.report.against import against_reported, against_run
 from mmrope_eval.report.junit import junit
-from mmrope_eval.report.outcome import Outcome, Verdict, lines, markdown
-from mmrope_eval.report.pairing import Matched, TaskPair, count, differences, match, own_seed
+from mmrope_eval.report.one_training import about_checkpoints
+from mmrope_eval.report.outcome import Outcome, lines, markdown
+from mmrope_eval.report.pairing import Matched, TaskPair, match, match_cells
 from mmrope_eval.report.protocol_notes import departures_of
 from mmrope_eval.report.published import Published, load_published
 from mmrope_eval.report.reported import UNKNOWN, ReportedCell, reported_cells
 from mmrope_eval.report.results import Run, load_run
+from mmrope_eval.report.seed_check import check_trainings
+from mmrope_eval.report.verdict import Rules
 
 YAML = (".yaml", ".yml")
 
 
-@dataclass(frozen=True)
-class Rules:
-    """When a cell fails."""
-
-    tolerance: float = 0.5
-    """A loss of at most this many points passes."""
-    alpha: float = 0.05
-    """Chance that any cell of an equally good run is called worse, over all cells together."""
-    allowed: frozenset[str] = frozenset()
-    """Kinds of `record.comparable.KINDS` in which run and baseline may differ."""
-    require_all: bool = False
-    strict: bool = False
-    """Whether a cell fails that is lower beyond the tolerance, even where that may be chance."""
-    table: str | None = None
-    """Of a file of reported scores, the only table compared."""
-    seed: int = 0
-    draws: int = stats.DRAWS
-    """For intervals, on which no verdict against a run depends."""
-    flips: int = stats.FLIPS
+def rules_of(args: argparse.Namespace) -> Rules:
+    """The rules of a command line."""
+    return Rules(args.tolerance, args.alpha, frozenset(args.allow_different), args.require_all, args.strict,
+                 args.table, args.seed, margin=args.margin, margin_columns=args.margin_columns,
+                 require_power=args.require_power, seeds=args.seeds)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Check, print, write the files asked for; 0 passed, 1 failed."""
-    rules = Rules(args.tolerance, args.alpha, frozenset(args.allow_different), args.require_all, args.strict,
-                  args.table, args.seed)
-    found = check(args.run, args.against, rules)
+    """Check, print, write the files asked for; 0 passed, 1 failed, 3 what was asked for cannot be told."""
+    found = check(args.run, args.against, rules_of(args))
     say(*lines(found))
     for path, text in ((args.junit, junit(found)), (args.summary, markdown(found))):
         if path is not None:
             write_file(path, text)
-    return 1 if found.failed else 0
+    return found.code
 
 
 def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
@@ -66,10 +51,15 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
         if rules.table is not None:
             raise UserError(f"--table is for a file of reported scores; {against} is a run.")
         baseline = load_run(against)
-        matched = match(baseline, run)
-        refuse_unlike(matched.pairs, rules.allowed, run_path, against)
-        verdicts, notes = against_run(matched, rules), run_notes(baseline, run, matched)
+        if rules.seeds == "mean":
+            verdicts, notes = check_trainings(run, baseline, rules)
+        else:
+            matched = match(baseline, run)
+            refuse_unlike(matched.pairs, rules.allowed, run_path, against)
+            verdicts, notes = against_run(matched, rules), run_notes(baseline, run, matched)
     else:
+        if rules.seeds == "mean":
+            raise UserError(f"--seeds mean needs trainings on both sides; {against} is a file of reported scores.")
         if not against.exists() and (against.suffix in YAML or len(against.parts) > 1):
             raise UserError(f"{against} does not exist; name a run's folder or a file of reported scores.")
         published = load_published(str(against))
@@ -77,12 +67,11 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
         refuse_partial(cells, rules.allowed, run_path)
         verdicts = against_reported([one for one in cells if not one.unknown], rules)
         notes = reported_notes(run, published, cells, rules)
-    compared = sum(one.state not in ("missing", "new") for one in verdicts)
-    if not compared:
-        raise UserError(f"{run_path} has none of the cells of {against}: {', '.join(one.name for one in verdicts)}.")
     unfinished = tuple(f"{sentence}; it is not in this check." for sentence in run.left_out())
-    return Outcome(str(run_path), str(against), rules.tolerance, rules.alpha, rules.seed, rules.require_all,
-                   tuple(verdicts), (*notes, *unfinished), rules.strict)
+    found = Outcome(str(run_path), str(against), rules, tuple(verdicts), (*notes, *unfinished))
+    if not found.compared:
+        raise UserError(f"{run_path} has none of the cells of {against}: {', '.join(one.name for one in verdicts)}.")
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -106,74 +95,14 @@ def refuse_partial(cells: Iterable[ReportedCell], allowed: Collection[str], run:
                         "evaluate all of it, or pass --allow-different data.")
 
 
-def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
-    """One verdict a cell: paired on the samples that both runs have, one-sided tests, Holm over all cells."""
-    pairs = matched.pairs
-    losses = differences(pairs, alternative="less", alpha=rules.alpha, seed=rules.seed, draws=rules.draws,
-                         flips=rules.flips)
-    better = stats.holm([
-        stats.paired_test(one.layout, one.second, one.first, alternative="less", flips=rules.flips,
-                          seed=own_seed(rules.seed, one)).p
-        for one in pairs
-    ])
-    verdicts = [
-        Verdict(one.cell, one.column, state_of(one.change, one.p_holm, gain, rules), one.first, one.second, one.low,
-                one.high, gain if one.change > 0 else one.p_holm, one.detectable,
-                f"{count(one.samples, 'sample')}, {one.test}", unread=unread_of(pair))
-        for one, gain, pair in zip(losses, better, pairs, strict=True)
-    ]
-    verdicts += [Verdict(cell, column, "missing", reason="only the baseline has it")
-                 for cell, column, _ in matched.only_first]
-    verdicts += [Verdict(cell, column, "new", reason="the baseline does not have it")
-                 for cell, column, _ in matched.only_second]
-    # A task without a sample in common is in both lists: it is missing, not new.
-    missing = {(one.cell, one.column) for one in verdicts if one.state == "missing"}
-    return [one for one in verdicts if one.state != "new" or (one.cell, one.column) not in missing]
-
-
-def unread_of(pair: TaskPair) -> str:
-    """What is to be said of unread answers in this run or in the baseline."""
-    sides = (("this run", pair.unread[1]), ("the baseline", pair.unread[0]))
-    return "; ".join(f"in {side} {text}" for side, text in sides if text)
-
-
-def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:
-    """One verdict a published score: by the interval of the difference, at a level that Holm sets over all cells."""
-    known = [(one, one.score, 100 * stats.reported_error(one.score / 100, one.reported / 100, one.answers))
-             for one in cells if one.score is not None]
-    losses = stats.holm([below(score, one.reported, error) for one, score, error in known])
-    gains = stats.holm([below(one.reported, score, error) for one, score, error in known])
-    verdicts = []
-    for (one, score, error), loss, gain in zip(known, losses, gains, strict=True):
-        change, reach = score - one.reported, stats.reach(1 - rules.alpha) * error
-        verdicts.append(Verdict(
-            one.cell, one.column, state_of(change, loss, gain, rules), one.reported, score, change - reach,
-            change + reach, gain if change > 0 else loss, stats.detectable_errors(rules.alpha / len(known)) * error,
-            "interval against a reported score", unread=one.unread,
-        ))
-    return verdicts + [Verdict(one.cell, one.column, "missing", one.reported, reason=one.reason)
-                       for one in cells if one.score is None]
-
-
-def below(low: float, high: float, error: float) -> float:
-    """One-sided p-value for `low` being below `high`, given the standard error of their difference."""
-    return stats.share_below((low - high) / error) if error > 0 else float(low >= high)
-
-
-def state_of(change: float, loss: float, gain: float,
-             rules: Rules) -> Literal["worse", "lower", "same", "better"]:
-    """What a cell's change and its two adjusted p-values (of a loss, of a gain) come to."""
-    if change < -rules.tolerance:
-        return "worse" if loss <= rules.alpha else "lower"
-    return "better" if change > rules.tolerance and gain <= rules.alpha else "same"
-
-
 def reported_notes(run: Run, published: Published, cells: Sequence[ReportedCell], rules: Rules) -> tuple[str, ...]:
     """What a reader of the verdicts must know about the published scores and how this run was asked."""
     table = published.tables[rules.table] if rules.table else next(iter(published.tables.values()))
     models = f" are of {table.model} and" if table.model else ""
     notes = [f"The scores of {published.paper}{models} come without prompts, scorers and samples: only the numbers "
-             "were compared, and each is taken to have as large an error as this run's own."]
+             "were compared, and each is taken to have as large an error as this run's own.",
+             "Published models are other trainings than this run's. What another training changes is in no p-value "
+             "here: a cell can be worse by it alone, and the more questions it has, the sooner it is."]
     unknown: dict[str, list[str]] = {}
     for one in cells:
         if one.unknown:
@@ -189,7 +118,7 @@ def reported_notes(run: Run, published: Published, cells: Sequence[ReportedCell]
 
 def run_notes(baseline: Run, run: Run, matched: Matched) -> tuple[str, ...]:
     """What a reader of the verdict must know about the two runs."""
-    notes = []
+    notes = list(about_checkpoints((one, two) for _, one, two in match_cells(baseline, run)))
     for kind in sorted({kind for one in matched.pairs for kind in one.unlike}):
         columns = ", ".join(dict.fromkeys(one.column for one in matched.pairs if kind in one.unlike))
         notes.append(f"Different {kind}, as allowed: {columns}.")

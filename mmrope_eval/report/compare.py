@@ -10,16 +10,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmrope_eval.console import say
-from mmrope_eval.report import stats
+from mmrope_eval.report import seed_compare
+from mmrope_eval.report.contrasts import Untested, family_of
+from mmrope_eval.report.differences import Difference, differences
+from mmrope_eval.report.one_training import about_checkpoints
 from mmrope_eval.report.pairing import (
-    Difference,
     Matched,
+    TaskPair,
     chance,
     count,
-    differences,
+    lacks,
     match,
     match_cells,
     never_shows,
+    pictures,
     points,
 )
 from mmrope_eval.report.results import Run, load_run
@@ -32,27 +36,34 @@ NAMED = 5
 
 def main(args: argparse.Namespace) -> int:
     """Print the comparison; 0 whatever it says."""
+    if args.seeds == "mean":
+        return seed_compare.main(args)
     first, second = load_run(args.a), load_run(args.b)
     matched = match(first, second)
-    found = differences(matched.pairs, alpha=args.alpha, seed=args.seed)
+    family = family_of(matched.pairs)
+    found = differences(family, alpha=args.alpha, seed=args.seed)
     if args.json:
-        say(json.dumps(record(first, second, matched, found, args.alpha, args.seed), indent=2, ensure_ascii=False))
+        parts = record(first, second, matched, found, args.alpha, args.seed)
+        untested = [dataclasses.asdict(one) for one in family.untested]
+        say(json.dumps(parts | {"not_tested": untested}, indent=2, ensure_ascii=False))
     else:
         say(*lines(first, second, matched, found, args.alpha, args.seed))
+        say(*map(not_tested, family.untested))
     return 0
 
 
 def lines(first: Run, second: Run, matched: Matched, found: Sequence[Difference], alpha: float,
           seed: int) -> Iterator[str]:
-    """The comparison in words."""
+    """The comparison in words: averages before columns."""
     yield f"A  {first.path}"
     yield f"B  {second.path}"
     yield from map(one_training, trainings(first, second))
+    yield from about_checkpoints((one, two) for _, one, two in match_cells(first, second))
     yield from (sentence for run in (first, second) for sentence in run.assumptions())
-    differing = [one for one in found if one.p_holm <= alpha]
-    agreeing = [one for one in found if one.p_holm > alpha]
+    differing = [one for one in found if one.p_adjusted <= alpha]
+    agreeing = [one for one in found if one.p_adjusted > alpha]
     yield ""
-    yield f"{len(differing)} of {count(len(found), 'comparison')} shown to differ at the {percent(alpha)} level."
+    yield f"{counted(found, alpha)} shown to differ at the {percent(alpha)} level, all of them together."
     for title, chosen in (
         ("B is better", [one for one in differing if one.change > 0]),
         ("B is worse", [one for one in differing if one.change <= 0]),
@@ -61,13 +72,21 @@ def lines(first: Run, second: Run, matched: Matched, found: Sequence[Difference]
         if chosen:
             yield ""
             yield f"{title}:"
-            yield from (f"  {sentence(one, alpha, len(found))}" for one in sorted(chosen, key=lambda one: -one.change))
+            yield from (f"  {sentence(one, alpha)}"
+                        for one in sorted(chosen, key=lambda one: (not one.parts, -one.change)))
     remarks = list(notes(matched))
     if remarks:
         yield ""
         yield from remarks
     yield ""
     yield how(found, alpha, seed)
+
+
+def counted(found: Sequence[Difference], alpha: float) -> str:
+    """How many averages and columns are shown to differ, of how many."""
+    kinds = (("average", [one for one in found if one.parts]), ("column", [one for one in found if not one.parts]))
+    return " and ".join(f"{sum(one.p_adjusted <= alpha for one in kind)} of {count(len(kind), name)}"
+                        for name, kind in kinds if kind)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,34 +115,37 @@ def one_training(one: OneTraining) -> str:
             f"{one.steps[1]}: not two trainings, so a difference tells of the steps between them.")
 
 
-def sentence(one: Difference, alpha: float, family: int) -> str:
-    """One task in words: how far, how surely, and what could have been seen."""
-    where = f"{one.cell}, {one.column} ({one.metric})"
+def sentence(one: Difference, alpha: float) -> str:
+    """One column or average in words: how far, how surely, and what could have been seen."""
+    where = f"{one.cell}, {one.column} ({f'mean of {len(one.parts)} columns' if one.parts else one.metric})"
     size = f"{count(one.samples, 'sample')}"
     if one.clusters < one.samples:
-        size += f" on {count(one.clusters, 'picture or video')}".replace("picture or videos", "pictures or videos")
-    interval = f"{percent(1 - alpha)} interval {points(one.low, sign=True)} to {points(one.high, sign=True)}"
-    after = f"{chance(one.p_holm)} after Holm" if family > 1 else chance(one.p)
-    numbers = f"{points(one.first)} -> {points(one.second)}, {interval}, {after}; {size}"
-    if one.p_holm <= alpha:
+        size += f" on {pictures(one.clusters)}"
+    interval = "no interval" if math.isnan(one.low) else (
+        f"{percent(1 - alpha)} interval alone {points(one.low, sign=True)} to {points(one.high, sign=True)}")
+    numbers = f"{points(one.first)} -> {points(one.second)}, {interval}, {chance(one.p_adjusted)} over all; {size}"
+    if one.p_adjusted <= alpha:
         return f"{where}: {direction(one.change)} ({numbers})."
     return f"{where}: {direction(one.change)} ({numbers}).{detectable(one)}"
 
 
 def detectable(one: Difference) -> str:
     """What could have been seen, after a difference that was not."""
-    if math.isnan(one.detectable):
-        return ""
     if never_shows(one.detectable):
-        return " These are too few samples for any difference to show."
-    return f" A difference of {points(one.detectable)} would probably have shown."
+        return " No difference here, however large, could show by itself: these are too few samples."
+    return f" A difference of {points(one.detectable)} here alone would probably have shown."
 
 
 def direction(change: float) -> str:
-    """A change in words."""
-    if abs(change) < 0.005:
-        return "the same"
+    """A change in words: what was seen, not what is true."""
+    if change == 0:
+        return "equal scores"
     return f"{points(abs(change))} points {'higher' if change > 0 else 'lower'}"
+
+
+def not_tested(one: Untested) -> str:
+    """An average that could not be tested, in words."""
+    return f"{one.average} of {one.cell} was not tested, as {lacks(one.lacking)}."
 
 
 def notes(matched: Matched) -> Iterator[str]:
@@ -153,8 +175,9 @@ def some(ids: Sequence[str]) -> str:
 def how(found: Sequence[Difference], alpha: float, seed: int) -> str:
     """What was calculated, in one paragraph."""
     tests = "; ".join(dict.fromkeys(one.test for one in found))
-    return (f"Paired by sample. Intervals: {stats.DRAWS:,} draws of whole pictures and videos (BCa). Tests: {tests}. "
-            f"\"Would probably have shown\": with a chance of 80 % at {percent(alpha)} over {len(found)}. Seed {seed}.")
+    return ("Paired by sample. Intervals: of each alone, clustered by picture and video; what is shown is decided by "
+            f"the tests: {tests}; over all {len(found)} as one family, averages before their columns. "
+            f"\"Would probably have shown\": with a chance of 80 % at {percent(alpha)} over all. Seed {seed}.")
 
 
 def percent(share: float) -> str:
@@ -165,18 +188,28 @@ def percent(share: float) -> str:
 def record(first: Run, second: Run, matched: Matched, found: Sequence[Difference], alpha: float,
            seed: int) -> dict[str, Any]:
     """The comparison for machines; every sample that only one run has is named."""
-    rows = [{**dataclasses.asdict(one), "change": one.change, "unlike": pair.unlike, "unread": pair.unread,
-             "differs": one.p_holm <= alpha}
-            for one, pair in zip(found, matched.pairs, strict=True)]
+    pairs = {(pair.cell, pair.column): pair for pair in matched.pairs}
+    rows = [{**dataclasses.asdict(one), "change": one.change, "differs": one.p_adjusted <= alpha}
+            | sides(pairs.get((one.cell, one.column))) for one in found]
+    plain = [{key: finite(value) for key, value in row.items()} for row in rows]
     return {
-        "a": str(first.path), "b": str(second.path), "alpha": alpha, "seed": seed, "draws": stats.DRAWS,
-        "comparisons": [{key: finite(value) for key, value in row.items()} for row in rows],
+        "a": str(first.path), "b": str(second.path), "alpha": alpha, "seed": seed,
+        "averages": [row for row in plain if row["parts"]],
+        "comparisons": [row for row in plain if not row["parts"]],
         "one_training": [dataclasses.asdict(one) for one in trainings(first, second)],
         "only_in_a": [list(one) for one in matched.only_first],
         "only_in_b": [list(one) for one in matched.only_second],
     }
 
 
+def sides(pair: TaskPair | None) -> dict[str, Any]:
+    """What a column's samples and settings have that the other run's have not; nothing of an average."""
+    if pair is None:
+        return {}
+    return {"only_first": pair.only_first, "only_second": pair.only_second, "unlike": pair.unlike,
+            "unread": pair.unread}
+
+
 def finite(value: Any) -> Any:
-    """Not-a-number as null."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+    """What is no finite number as null: a difference that never shows too."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -100,6 +100,12 @@ class Layout:
         np.add.at(sums, self.cluster, amounts)
         return sums
 
+    def names(self, clusters: Sequence[object]) -> tuple[str, ...]:
+        """The clusters' names by number, from that of each sample's cluster, as `of` was given them."""
+        found = np.empty(self.clusters, dtype=object)
+        found[self.cluster[self.unit[::-1]]] = [str(name) for name in clusters[::-1]]  # a unit's is its first sample's
+        return tuple(found.tolist())
+
     def score(self, values: Floats) -> float:
         """The column's number for sample values (n,), as `record.aggregate` defines it; not a number for no samples."""
         sums = self.of_units(values) @ self.columns
@@ -122,3 +128,25 @@ def average_rows(sums: Floats, counts: Floats) -> Floats:
     centre = means.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
     result: Floats = (1 - counts[:, -2] / everyone) * centre + sums[:, -2] / everyone
     return result
+
+
+def joined(*namings: Sequence[object]) -> list[str]:
+    """Clusters of the same n samples as several runs name them, joined: samples that any run has together are together.
+
+    Runs of different versions name clusters differently (by a span of a video, by a media policy), and a run whose
+    picture could not be read does not know it. Named by the first naming of the first sample of each.
+    """
+    parent: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def root(key: tuple[int, str]) -> tuple[int, str]:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    rows = [[(number, str(name)) for number, name in enumerate(names)] for names in zip(*namings, strict=True)]
+    for first, *others in rows:
+        for other in others:
+            parent[root(other)] = root(first)
+    shown: dict[tuple[int, str], str] = {}
+    return [shown.setdefault(root(first), first[1]) for first, *_ in rows]

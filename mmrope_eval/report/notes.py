@@ -11,6 +11,7 @@ import pandas as pd
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.candidates import Entry, variant_of
 from mmrope_eval.report.definitions import benchmarks_behind
+from mmrope_eval.report.one_training import rows_of_one
 from mmrope_eval.report.protocol_notes import differing_protocols, off_protocol
 from mmrope_eval.report.published import RECOMPUTED, Published
 from mmrope_eval.report.tables import Table
@@ -35,12 +36,12 @@ class Note:
 def footnotes(table: Table) -> list[Note]:
     """All footnotes, in the order of their marks."""
     counts = (
-        ("incomplete", "part of the benchmark only", lacking),
-        ("failed", "with failed samples, counted wrong", lambda entry: positive(entry, "failed")),
-        ("truncated", "with answers cut off at the token limit", lambda entry: positive(entry, "truncated")),
-        ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read),
+        ("incomplete", "part of the benchmark only", lacking, least),
+        ("failed", "with failed samples, counted wrong", lambda entry: positive(entry, "failed"), added),
+        ("truncated", "with answers cut off at the token limit", lambda entry: positive(entry, "truncated"), added),
+        ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
     )
-    found = [count_note(table, kind, text, count) for kind, text, count in counts]
+    found = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
     found += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
     found += time_notes(table)
     return [note for note in found if note is not None and any(is_shown(table, place) for place in note.places)]
@@ -58,6 +59,16 @@ def lacking(entry: Entry) -> tuple[int, int] | None:
     if pd.isna(expected) or pd.isna(n):
         return (int(n), 0) if entry.scores["limited"] and not pd.isna(n) else None
     return (int(n), int(expected)) if n < expected else None
+
+
+def least(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Of several runs of a benchmark, which is one benchmark still: what the one asked that asked the least of it."""
+    return min(counts)
+
+
+def added(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Of several runs that each have answers of their own: all of them."""
+    return sum(part for part, _ in counts), sum(whole for _, whole in counts)
 
 
 def positive(entry: Entry, name: str) -> tuple[int, int] | None:
@@ -97,16 +108,21 @@ def limit_note(table: Table) -> Note | None:
     return Note("answer-limit", text, frozenset(places)) if texts else None
 
 
-def count_note(
-    table: Table, kind: str, text: str, count: Callable[[Entry], tuple[int, int] | None]
-) -> Note | None:
-    """One footnote for all benchmarks that `count` has something on: how many of how many, by row where they differ."""
+def count_note(table: Table, kind: str, text: str, count: Callable[[Entry], tuple[int, int] | None],
+               together: Callable[[Sequence[tuple[int, int]]], tuple[int, int]]) -> Note | None:
+    """One footnote for all benchmarks that `count` has something on: how many of how many, by row where they differ.
+
+    `together` makes one of the counts of a row's runs; those that have nothing are named by how many they are.
+    """
     counts: dict[str, dict[str, tuple[int, int]]] = {}
+    part_of_runs: dict[tuple[str, str], str] = {}
     for row, found in table.picked.items():
         for benchmark, entries in found.items():
             known = [one for one in map(count, entries) if one is not None]
             if known:
-                counts.setdefault(benchmark, {})[row] = (sum(one for one, _ in known), sum(all_ for _, all_ in known))
+                counts.setdefault(benchmark, {})[row] = together(known)
+            if 0 < len(known) < len(entries):
+                part_of_runs[benchmark, row] = f" in {len(known)} of {len(entries)} runs"
     shown = {one for column in table.columns for one in benchmarks_behind(column, table.averages)}
     counts = {name: by_row for name, by_row in counts.items() if name in shown}
     if not counts:
@@ -115,19 +131,22 @@ def count_note(
     places = frozenset((row, column) for column, names in behind.items() for row in table.rows
                        if any(row in counts.get(name, {}) for name in names) and known_cell(table, row, column))
     ordered = [name for name in table.definition.benchmarks_in_order() if name in counts]
-    return Note(kind, f"{text}: {'; '.join(details(ordered, counts, table))}", places)
+    return Note(kind, f"{text}: {'; '.join(details(ordered, counts, table, part_of_runs))}", places)
 
 
-def details(names: Sequence[str], counts: Mapping[str, Mapping[str, tuple[int, int]]], table: Table) -> Iterator[str]:
+def details(names: Sequence[str], counts: Mapping[str, Mapping[str, tuple[int, int]]], table: Table,
+            part_of_runs: Mapping[tuple[str, str], str]) -> Iterator[str]:
     """`in every row ChartQA 18 of 2,500` for all benchmarks of which every row says the same, then the others."""
     filled = {name: [row for row in table.rows if name in table.picked[row]] for name in names}
-    alike = [name for name in names if len(set(counts[name].values())) == 1 and len(counts[name]) == len(filled[name])]
+    alike = [name for name in names if len(set(counts[name].values())) == 1 and len(counts[name]) == len(filled[name])
+             and not any((name, row) in part_of_runs for row in counts[name])]
     if alike:
         where = "in every row " if any(len(filled[name]) > 1 for name in alike) else ""
         yield where + ", ".join(f"{name} {ratio(*next(iter(counts[name].values())))}" for name in alike)
     for name in names:
         if name not in alike:
-            yield f"{name} ({', '.join(f'{row} {ratio(*pair)}' for row, pair in counts[name].items())})"
+            rows = [f"{row} {ratio(*pair)}{part_of_runs.get((name, row), '')}" for row, pair in counts[name].items()]
+            yield f"{name} ({', '.join(rows)})"
 
 
 def known_cell(table: Table, row: str, column: str) -> bool:
@@ -229,8 +248,16 @@ def row_notes(table: Table) -> Iterator[Note]:
         if several:
             models = sorted(set(several.values()))
             named = models if len(models) == len(several) else sorted(several)
-            text = f"{label}: mean of {len(several)} runs ({', '.join(named)})"
+            text = f"{label}: mean of {len(several)} runs ({', '.join(named)}){ranges(table, label)}"
             yield Note("mean", text, frozenset({(label, None)}))
+
+
+def ranges(table: Table, row: str) -> str:
+    """From the lowest to the highest training of a row, for its averages, or else for its columns."""
+    shown = [column for column in table.columns if column in table.averages] or list(table.columns)
+    found = [(column, table.totals(row, column)) for column in shown]
+    told = [f"{column} {min(totals):.2f} to {max(totals):.2f}" for column, totals in found if len(totals) > 1]
+    return f", from the lowest to the highest training {', '.join(told)}" if told else ""
 
 
 def time_notes(table: Table) -> Iterator[Note]:
@@ -277,7 +304,9 @@ def remarks(table: Table) -> list[str]:
     if table.baseline is not None:
         parts.append(f"(difference from {table.baseline})")
     if options.level is not None:
-        parts.append(f"[{100 * options.level:g} % interval over other questions, not over other trainings]")
+        over = ("over other questions and, in rows of several trainings, over other trainings" if table.several else
+                "over other questions, not over other trainings")
+        parts.append(f"[{100 * options.level:g} % interval {over}]")
     if options.reported is not None:
         parts.append("/ reported (ours minus reported)")
     across = "column" if definition.layout == "across" else "line"
@@ -287,6 +316,8 @@ def remarks(table: Table) -> list[str]:
     elif table.cells["rank"].notna().any():
         found.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
                      "difference is more than chance: see mmrope-eval compare.")
+    if definition.takes != "attention" and options.step != "all":
+        found += rows_of_one(table.picked, table.rows)
     if table.cells["score"].isna().any():
         missing = [column for column in table.columns if column in definition.averages
                    and any(not known_cell(table, row, column) for row in table.rows if table.picked[row])]
@@ -298,6 +329,10 @@ def remarks(table: Table) -> list[str]:
     if options.chance:
         found.append("chance: the expected score of guessing among the options that are offered; "
                      "0 where answers are free, — where it is not known.")
+    alone = table.cells[table.cells["score"].notna() & table.cells["low"].isna()]
+    if options.level is not None and len(alone):
+        names = ", ".join(f"{column} of {row}" for row, column in zip(alone["row"], alone["column"], strict=True))
+        found.append(f"No interval, as one benchmark behind it asks about a single picture or video: {names}.")
     if options.reported is not None:
         found.append(reported_words(table, options.reported))
     if options.protocol is not None:

@@ -3,63 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
 
 from mmrope_eval.report.pairing import chance, count, never_shows, points
+from mmrope_eval.report.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
 from mmrope_eval.unread import MARK
-
-State = Literal["worse", "lower", "same", "better", "missing", "new"]
-WORDS: Final[Mapping[State, str]] = {
-    "worse": "Worse",
-    "missing": "Missing",
-    "lower": "Lower, but within chance",
-    "better": "Better",
-    "same": "No worse",
-    "new": "Not in the baseline",
-}
-"""States in the order in which they are shown."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One cell; scores 0 to 100. `p` is Holm's, of a loss where the score fell, of a gain where it rose."""
-
-    cell: str
-    column: str
-    state: State
-    baseline: float | None = None
-    score: float | None = None
-    low: float = math.nan
-    high: float = math.nan
-    p: float = math.nan
-    detectable: float = math.nan
-    basis: str = ""
-    reason: str = ""
-    unread: str = ""
-    """How many of the run's answers, or else of the baseline's, are unread where they are many."""
-
-    @property
-    def name(self) -> str:
-        """The cell in words."""
-        return f"{self.column} of {self.cell}"
-
-    @property
-    def change(self) -> float:
-        """Points gained; not a number where one side is unknown."""
-        return math.nan if self.score is None or self.baseline is None else self.score - self.baseline
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in words."""
-        if self.reason:
-            known = "" if self.baseline is None else f" (baseline {points(self.baseline)})"
-            return f"{self.name}: {self.reason}{known}."
-        return (f"{self.name}: {points(self.baseline or 0.0)} -> {points(self.score or 0.0)} "
-                f"({points(self.change, sign=True)}, interval {points(self.low, sign=True)} to "
-                f"{points(self.high, sign=True)}, {chance(self.p)})."
-                + (f" {MARK} {self.unread}." if self.unread else ""))
 
 
 @dataclass(frozen=True)
@@ -68,48 +17,70 @@ class Outcome:
 
     run: str
     against: str
-    tolerance: float
-    alpha: float
-    seed: int
-    require_all: bool
+    rules: Rules
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
-    strict: bool = False
-    """Whether what is lower fails too, even where that may be chance."""
 
     def of(self, state: State) -> tuple[Verdict, ...]:
-        """The verdicts of one state, the largest change first."""
+        """The verdicts of one state: averages first, then the largest change."""
         found = [one for one in self.verdicts if one.state == state]
-        return tuple(sorted(found, key=lambda one: 0.0 if math.isnan(one.change) else -abs(one.change)))
+        return tuple(sorted(found, key=lambda one: (not one.average,
+                                                    0.0 if math.isnan(one.change) else -abs(one.change))))
+
+    @property
+    def compared(self) -> tuple[Verdict, ...]:
+        """The verdicts on what was compared."""
+        return tuple(one for one in self.verdicts if one.state not in UNKNOWN)
+
+    @property
+    def lower(self) -> tuple[Verdict, ...]:
+        """What scored lower by more than the tolerance though no loss is shown, whatever else is known of it."""
+        return tuple(one for one in self.compared if one.state != "worse" and one.change < -self.rules.tolerance)
 
     @property
     def failing(self) -> tuple[Verdict, ...]:
         """The verdicts that make the check fail."""
-        return (*self.of("worse"), *(self.of("lower") if self.strict else ()),
-                *(self.of("missing") if self.require_all else ()))
+        return (*self.of("worse"), *(self.lower if self.rules.strict else ()),
+                *(self.of("missing") if self.rules.require_all else ()))
 
     @property
-    def failed(self) -> bool:
-        """Whether the check failed."""
-        return bool(self.failing)
+    def unsettled(self) -> tuple[Verdict, ...]:
+        """The verdicts that cannot tell what was asked."""
+        return tuple(one for one in self.verdicts if one.asked)
+
+    @property
+    def code(self) -> int:
+        """The exit code: 0 passed, 1 failed, 3 what was asked cannot be told."""
+        return 1 if self.failing else 3 if self.unsettled else 0
 
     @property
     def headline(self) -> str:
-        """The outcome in one sentence."""
-        compared = sum(one.state not in ("missing", "new") for one in self.verdicts)
-        worse, lower, missing = (len(self.of(state)) for state in ("worse", "lower", "missing"))
-        text = f"{worse} of {count(compared, 'cell')} worse" if worse else f"{count(compared, 'cell')}, none worse"
-        text += f", {lower} lower" if lower and self.strict else ""
-        return f"{'Failed' if self.failed else 'Passed'}: {text}{f', {missing} missing' if missing else ''}."
+        """The outcome in one sentence, with all three outcomes of cells."""
+        rules = self.rules
+        margins = {rules.within(average) for average in (one.average for one in self.compared)}
+        by = f"by {min(margins):g} points" if len(margins) == 1 else "by their margins"
+        held, unknown = (sum(one.state in states for one in self.compared) for states in (("held", "better"), OPEN))
+        text = f"{len(self.of('worse'))} worse, {held} not worse {by}, {unknown} cannot tell"
+        text += f", {len(self.lower)} lower" if rules.strict and self.lower else ""
+        missing = len(self.of("missing"))
+        text += f", {missing} missing" if missing else ""
+        word = {0: "Passed", 1: "Failed", 3: "Cannot tell"}[self.code]
+        return f"{word}: {count(len(self.compared), 'cell')}: {text}."
 
     @property
     def rule(self) -> str:
-        """What "worse" means here."""
-        return (f"Worse: more than {self.tolerance:g} points below the baseline, and p at most {self.alpha:g} "
-                "(one-sided, after Holm over all cells). "
-                + ("With --strict a cell that is so much lower fails as well, even where that may be chance. "
-                   if self.strict else "")
-                + f"Intervals are {100 * (1 - self.alpha):g} %, uncorrected. Seed {self.seed}.")
+        """What the words and numbers mean here."""
+        rules, level = self.rules, f"{100 * (1 - self.rules.alpha):g} %"
+        both = sorted({rules.within(True), rules.within(False)})
+        margins = f"{both[0]:g}" if len(both) == 1 else (
+            f"{rules.within(True):g} (averages) or {rules.within(False):g} (columns)")
+        return (f"Worse: a loss of more than {rules.tolerance:g} points is shown: p \"over all\" cells is at most "
+                f"{rules.alpha:g} (one-sided, one family of averages and columns). Not worse by the margin: \"at "
+                f"worst\", a one-sided {level} bound of that cell alone, is a loss of less than {margins} points. "
+                f"\"Alone\" is its two-sided {level} interval, which decides nothing. "
+                + ("With --strict what is lower by more than the tolerance fails too, even where that may be chance. "
+                   if rules.strict else "")
+                + f"Seed {rules.seed}.")
 
 
 def lines(found: Outcome) -> Iterator[str]:
@@ -124,26 +95,34 @@ def lines(found: Outcome) -> Iterator[str]:
             yield from (f"  {one.sentence}" for one in verdicts)
     yield ""
     yield found.rule
-    unseen = [one.detectable for one in found.verdicts if one.detectable > found.tolerance]
-    if unseen:
-        yield sensitivity(found)
+    yield from remarks(found)
     yield from found.notes
 
 
+def remarks(found: Outcome) -> Iterator[str]:
+    """What the check could have seen, and what was asked and cannot be told."""
+    if any(not math.isnan(one.detectable) for one in found.verdicts):
+        yield sensitivity(found)
+    if found.unsettled:
+        names = ", ".join(one.name for one in found.unsettled)
+        yield (f"Asked, and cannot be told here: {names}. Ask more questions, as many as stand beside each, or ask for "
+               "less (--margin, --margin-columns, --require-power).")
+
+
 def sensitivity(found: Outcome) -> str:
-    """How small a loss this check would have noticed."""
+    """How small a loss this check would have noticed, were it in one cell alone."""
     known = sorted((one.detectable, one.name) for one in found.verdicts if not math.isnan(one.detectable))
     seen = [one for one in known if not never_shows(one[0])]
     blind = [name for size, name in known if never_shows(size)]
     text = ""
     if seen:
         (least, best), (most, worst) = seen[0], seen[-1]
-        text = f"A loss of {points(least)} points ({best})"
+        text = f"A true loss of {points(least)} points ({best})"
         if len(seen) > 1:
             text += f" to {points(most)} ({worst})"
-        text += " would have been noticed four times in five; smaller ones less often."
+        text += ", in one cell alone, would have been noticed four times in five; a smaller one less often."
     if blind:
-        text += f" Too few samples to notice any loss: {', '.join(blind)}."
+        text += f" Never, however large, by itself: {', '.join(blind)}."
     return text.lstrip()
 
 
@@ -154,18 +133,18 @@ def markdown(found: Outcome) -> str:
     rows = [
         [WORDS[one.state], plain(one.cell), plain(one.column), number(one.baseline), number(one.score) + mark(one),
          points(one.change, sign=True), span(one), short(one.p),
-         "none" if never_shows(one.detectable) else points(one.detectable)]
-        for state in WORDS for one in found.of(state)
+         points(one.worst, sign=True), "never" if never_shows(one.detectable) else points(one.detectable),
+         f"{one.tells:,}" if one.state in OPEN and one.tells else "—"]
+        for state in WORDS if state != "untested" for one in found.of(state)
     ]
-    headers = ["Verdict", "Variant", "Column", "Baseline", "This run", "Change", "Interval", "p", "Noticeable loss"]
-    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 6)
-    missing = [f"- {plain(one.sentence)}" for state in ("missing", "new") for one in found.of(state)]
+    headers = ["Verdict", "Variant", "Column", "Baseline", "This run", "Change", "Interval alone", "p over all",
+               "At worst", "Noticeable loss", "Samples that would tell"]
+    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 8)
+    missing = [f"- {plain(one.sentence)}" for state in WORDS if state in UNKNOWN for one in found.of(state)]
     parts = [f"## RoPE check: {found.headline}", f"`{found.run}` against `{found.against}`", table]
     unread = [f"- {plain(f'{MARK} {one.name}: {one.unread}')}." for one in found.verdicts if one.unread]
     parts += ["\n".join(remarks) for remarks in (missing, unread) if remarks]
-    parts.append(found.rule)
-    if any(not math.isnan(one.detectable) for one in found.verdicts):
-        parts.append(sensitivity(found))
+    parts += [found.rule, *map(plain, remarks(found))]
     if found.notes:
         parts.append("\n".join(f"- {plain(note)}" for note in found.notes))
     return "\n\n".join(parts) + "\n"

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report import stats
-from mmrope_eval.report.layout import AVERAGES, Floats, Layout
+from mmrope_eval.report.layout import AVERAGES, Floats, Layout, joined
 from mmrope_eval.report.results import Cell, Run
 from mmrope_eval.unread import remedy, too_many
+
+NAMED: Final = 3
+"""How many columns are named before the rest is counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,9 @@ class TaskPair:
     """Kinds of `record.comparable.KINDS` in which the two differ."""
     unread: tuple[str, str] = ("", "")
     """Of each, how many of its answers are unread, in words, where they are too many to go without a word."""
+    pictures: tuple[str, ...] = ()
+    """The layout's clusters by name, so that other columns' of that name are the same picture or video; () where each
+    is of this column alone."""
 
     @property
     def name(self) -> str:
@@ -136,17 +140,17 @@ def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], one: pd
     left, right = one.loc[shared], two.loc[shared]
     applies = (left["score"].notna() & right[column].notna()).to_numpy()
     left, right = left[applies], right[applies]
-    # A sample whose picture could not be read stands alone in its own run; the other run knows its picture.
-    clusters = left["group"].where(left["group"] != left.index, right["group"])
     targets = [a if isinstance(a, Mapping) else b for a, b in zip(left["target"], right["target"], strict=True)]
+    clusters = joined(left["group"].tolist(), right["group"].tolist())
+    layout = layout_of(clusters, str(first["average"] or "micro"), targets, f"{cell}, {first['task']}")
     return TaskPair(
-        cell, str(first["task"]), str(first["column"] or first["task"]), metric,
-        layout_of(clusters.tolist(), str(first["average"] or "micro"), targets, f"{cell}, {first['task']}"),
+        cell, str(first["task"]), str(first["column"] or first["task"]), metric, layout,
         left["score"].to_numpy(np.float64), right[column].to_numpy(np.float64),
         tuple(map(str, one.index.difference(two.index, sort=False))),
         tuple(map(str, two.index.difference(one.index, sort=False))),
         differing([first, second]),
         (unread(first), unread(second)),
+        layout.names(clusters),
     )
 
 
@@ -174,65 +178,6 @@ def names_of(target: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for name in names))
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far one task differs, second minus first, on the samples that both have; 0 to 100."""
-
-    cell: str
-    task: str
-    column: str
-    metric: str
-    first: float
-    second: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-    test: str
-    detectable: float
-    samples: int
-    clusters: int
-    only_first: tuple[str, ...]
-    only_second: tuple[str, ...]
-
-    @property
-    def change(self) -> float:
-        """Points gained (or, below zero, lost) by the second run."""
-        return self.second - self.first
-
-
-def differences(pairs: Sequence[TaskPair], *, alternative: stats.Alternative = "two-sided", alpha: float = 0.05,
-                seed: int = 0, draws: int = stats.DRAWS, flips: int = stats.FLIPS) -> list[Difference]:
-    """Every pair measured, tested, and corrected by Holm over all of them.
-
-    The interval's level is 1 - alpha, uncorrected. `detectable` is the difference that shows with a chance of 80 %
-    whichever others do: at alpha over the number of pairs. Each pair draws from a seed of its own, made from `seed`,
-    its cell and its task, so that its numbers do not depend on what else is compared.
-    """
-    tests = [stats.paired_test(one.layout, one.first, one.second, alternative=alternative, flips=flips,
-                               seed=own_seed(seed, one)) for one in pairs]
-    found = []
-    for one, test, adjusted in zip(pairs, tests, stats.holm([test.p for test in tests]), strict=True):
-        interval = stats.difference_interval(one.layout, one.first, one.second, level=1 - alpha, draws=draws,
-                                             seed=own_seed(seed, one))
-        reach = stats.detectable_difference(one.layout, one.first, one.second, alpha=alpha / len(pairs),
-                                            alternative=alternative)
-        found.append(Difference(
-            one.cell, one.task, one.column, one.metric, 100 * one.layout.score(one.first),
-            100 * one.layout.score(one.second), 100 * interval.low, 100 * interval.high, test.p, adjusted, test.method,
-            100 * reach, one.layout.units, one.layout.clusters, one.only_first, one.only_second,
-        ))
-    return found
-
-
-def own_seed(seed: int, pair: TaskPair) -> int:
-    """A pair's own seed."""
-    return zlib.crc32(f"{seed}|{pair.cell}|{pair.task}".encode())
-
-
 def never_shows(detectable: float) -> bool:
     """Whether even 100 points, the largest difference there is, would not show: the samples are too few."""
     return detectable > 100
@@ -253,3 +198,14 @@ def chance(p: float) -> str:
 def count(n: int, thing: str) -> str:
     """A number and its noun."""
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+
+
+def pictures(n: int) -> str:
+    """A number of clusters in words."""
+    return count(n, "picture or video").replace("picture or videos", "pictures or videos")
+
+
+def lacks(columns: Sequence[str]) -> str:
+    """Columns that one of two runs lacks, in words."""
+    more = f" and {len(columns) - NAMED} more" if len(columns) > NAMED else ""
+    return f"not both runs have {', '.join(columns[:NAMED])}{more}"

@@ -213,7 +213,7 @@ def as_json(table: Table, marked: Marked) -> str:
     content = {
         "table": table.definition.name, "title": table.definition.title, "source": table.definition.source,
         "rows": table.rows, "columns": table.columns, "averages": table.averages, "baseline": table.baseline,
-        "level": table.options.level, "seed": table.options.seed,
+        "level": table.options.level,
         "reported": table.options.reported.name if table.options.reported else None,
         "cells": cells,
         "notes": [{"mark": letter, "kind": note.kind, "text": note.text,

@@ -14,7 +14,7 @@ from mmrope_eval.report import stats
 from mmrope_eval.report.beside import PublishedRow, published_rows, same_models
 from mmrope_eval.report.candidates import describe, key_of
 from mmrope_eval.report.definitions import benchmarks_behind, load_averages, make_up
-from mmrope_eval.report.intervals import Spread, spread_of
+from mmrope_eval.report.intervals import Spread, average_spread, influence_of, spread_of
 from mmrope_eval.report.pairing import folder, layout_of, rows_of, samples_of, unread
 from mmrope_eval.report.published import Beside, Published
 from mmrope_eval.report.results import Cell, Run
@@ -39,6 +39,12 @@ class ReportedCell:
     """The columns behind the score with many unread answers, in words."""
     unknown: bool = False
     """Whether nobody outside knows over which columns the published score is."""
+    name: str = ""
+    """The published column as it is called there."""
+    parts: tuple[str, ...] = ()
+    """What an average is the plain mean of."""
+    spread: Spread | None = None
+    """The run's own score with one standard error to each side, not for certain 0 or 100."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,30 @@ def reported_cells(run: Run, baseline: Published, table: str | None = None) -> l
         labels = ", ".join(dict.fromkeys(one.row.label for one in rows))
         raise UserError(f"{baseline.name} reports nothing for {variants}; it has {labels or 'no rows of runs'}.")
     unique = len({cell.variant for cell in known}) == len(known)
-    return [found for cell in known
-            for found in cells_of(run, cell, cell.variant if unique else folder(run, cell), homes[cell.path])]
+    found = []
+    for cell in known:
+        name = cell.variant if unique else folder(run, cell)
+        printed = list(cells_of(run, cell, name, homes[cell.path]))
+        found += [*means_of(name, printed), *printed]
+    return found
+
+
+def means_of(cell: str, printed: Sequence[ReportedCell]) -> Iterator[ReportedCell]:
+    """Averages that were not printed though everything that they are the mean of was, and can be compared."""
+    by_name = {one.name: one for one in printed if one.score is not None}
+    shared = load_averages()
+    for name, parts in shared.over.items():
+        found = [by_name[part] for part in parts if part in by_name and part in shared.over]
+        if len(found) < len(parts) or name in by_name or name in shared.derived:
+            continue
+        spread = average_spread([one.spread for one in found if one.spread is not None])
+        yield ReportedCell(
+            cell, name, sum(one.reported for one in found) / len(found),
+            sum(one.score or 0.0 for one in found) / len(found), answers(spread.score, spread.high - spread.score),
+            tuple(dict.fromkeys(column for one in found for column in one.partial)),
+            unread="; ".join(dict.fromkeys(one.unread for one in found if one.unread)), name=name, parts=parts,
+            spread=spread,
+        )
 
 
 def is_of(cell: Cell, published: PublishedRow) -> bool:
@@ -99,7 +127,7 @@ def reported_cell(name: str, column: str, home: PublishedRow, own: Own) -> Repor
     averages = {key: tuple(part for part in parts if part not in absent) for key, parts in whole.items()}
     printed, _ = home.table.cells[home.row.label][column]
     if make_up(column, home.table.averages) is None:
-        return ReportedCell(name, column, printed, reason=UNKNOWN, unknown=True)
+        return ReportedCell(name, column, printed, reason=UNKNOWN, unknown=True, name=column)
     found = home.table.beside(home.row.label, column, averages)
     if found is None or not found.comparable:  # only what was printed, over all its columns
         averages, found = whole, Beside(printed, "")
@@ -108,12 +136,13 @@ def reported_cell(name: str, column: str, home: PublishedRow, own: Own) -> Repor
     lacking = [one for one in benchmarks if one not in own.scores]
     if lacking:
         what = "the run did not evaluate it" if lacking == [column] else f"the run lacks {', '.join(lacking)}"
-        return ReportedCell(name, shown, found.value, reason=what)
+        return ReportedCell(name, shown, found.value, reason=what, name=column)
     score, spread = spread_of(column, averages, own.scores), spread_of(column, averages, own.cautious)
     assert score is not None and spread is not None
     return ReportedCell(name, shown, found.value, score.score, answers(spread.score, spread.high - spread.score),
                         tuple(one for one in benchmarks if one in own.partial),
-                        unread="; ".join(f"of {one} {own.unread[one]}" for one in benchmarks if own.unread[one]))
+                        unread="; ".join(f"of {one} {own.unread[one]}" for one in benchmarks if own.unread[one]),
+                        name=column, parts=averages.get(column, ()), spread=spread)
 
 
 def answers(score: float, error: float) -> float:
@@ -137,8 +166,9 @@ def measure(run: Run, cell: Cell, name: str) -> Own:
         layout = layout_of(groups, str(row["average"] or "micro"), samples["target"].tolist(), f"{name}, {task}")
         values = samples["score"].to_numpy(np.float64)
         score, (centre, error) = 100 * layout.score(values), stats.cautious_error(layout, values)
-        scores[column] = Spread(score, score, score, frozenset(groups))
-        cautious[column] = Spread(100 * centre, 100 * (centre - error), 100 * (centre + error), frozenset(groups))
+        influence = influence_of(layout, values, groups)
+        scores[column] = Spread(score, score, score, influence)
+        cautious[column] = Spread(100 * centre, 100 * (centre - error), 100 * (centre + error), influence)
         said[column] = unread(row)
         if is_partial(row):
             partial.append(column)

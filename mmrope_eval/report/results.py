@@ -8,7 +8,7 @@ run.samples.query("task == 'chartqa' and score == 0")
 from __future__ import annotations
 
 import functools
-import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -162,7 +162,8 @@ class Run:
     def scores(self) -> pd.DataFrame:
         """One row per cell and task.
 
-        `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `n` counts samples asked,
+        `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `stderr` is clustered by
+        `Run.samples.group`, of older runs too; `n` counts samples asked,
         `expected` those of the whole benchmark; `failed` are counted wrong; `max_tokens` is the answer limit,
         `own_max_tokens` the task's own; `average` names how samples become the score (see
         mmrope_eval.record.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
@@ -174,7 +175,8 @@ class Run:
     def samples(self) -> pd.DataFrame:
         """One row per cell, task and sample.
 
-        `group` is what samples share: the fingerprint of their images or videos, else the sample's id. `score` is the
+        `group` is what samples stand or fall with: the content of their images or videos, or what else their task file
+        names (`metadata: cluster`), else the sample's id. `score` is the
         primary metric in [0, 1] (wrong and failed: 0; missing: does not apply), each metric is a column
         `score_<metric>`; `target` is the mapping that the scorer read, whose `group` names the sample's sub-tasks.
         """
@@ -234,7 +236,7 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
         "task": task,
         "metric": entry.main,
         "score": value.value,
-        "stderr": value.stderr,
+        "stderr": none_of(cell.record.errors[task]),
         "limited": cell.limited(task),
         **answer_limits(cell, task),
         "variant_fingerprint": cell.variant_fingerprint,
@@ -272,7 +274,7 @@ def sample_row(cell: Cell, task: str, main: str, sample: SampleLine) -> dict[str
         "variant": cell.variant,
         "task": task,
         "id": sample.id,
-        "group": media_group(sample),
+        "group": sample.together,
         "score": sample.scores[main],
         "failed": sample.failure is not None,
         "truncated": sample.truncated,
@@ -288,12 +290,9 @@ def sample_row(cell: Cell, task: str, main: str, sample: SampleLine) -> dict[str
     }
 
 
-def media_group(sample: SampleLine) -> str:
-    """What a bootstrap clusters on: one name for the sample's images and videos together, else its id."""
-    prints = [media.fingerprint for media in sample.media]
-    if len(prints) > 1:
-        return hashlib.sha256("\n".join(prints).encode()).hexdigest()
-    return prints[0] if prints else sample.id
+def none_of(value: float) -> float | None:
+    """None for not-a-number."""
+    return None if math.isnan(value) else value
 
 
 def frame(rows: Iterator[dict[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:

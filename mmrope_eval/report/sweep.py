@@ -18,7 +18,7 @@ from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
 from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.published import Published
-from mmrope_eval.report.results import Cell, load_cell, sample_rows
+from mmrope_eval.report.results import Cell, load_cell, none_of, sample_rows
 from mmrope_eval.unread import MARK, WARNING, remedy, too_many
 
 AGAIN: Final = "start the sweep's command again"
@@ -112,7 +112,7 @@ def point_row(columns: list[str], point: SweepPoint, cell: Cell | None) -> dict[
     row |= {
         "metric": entry.main,
         "score": entry.metrics[entry.main].value,
-        "stderr": entry.metrics[entry.main].stderr,
+        "stderr": none_of(cell.record.errors[point.task]),
         "n": entry.n,
         "failed": entry.n_failed or 0,
         "unparsed": entry.n_unparsed or 0,

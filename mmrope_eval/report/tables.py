@@ -22,6 +22,7 @@ from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describ
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, listed
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.results import Run
+from mmrope_eval.report.training_intervals import over_trainings, totals_of
 from mmrope_eval.rope import load_variant, variant_names
 
 CHANCE: Final = "chance"
@@ -64,7 +65,6 @@ class Options:
     partial: bool = False
     """Whether an average may leave out benchmarks that some row lacks."""
     chance: bool = True
-    seed: int = 0
 
     @property
     def crowded(self) -> bool:
@@ -97,6 +97,15 @@ class Table:
     def _by_name(self) -> dict[tuple[str, str], dict[str, Any]]:
         lines = self.cells.to_dict("records")
         return {(one["row"], one["column"]): {str(key): item for key, item in one.items()} for one in lines}
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether a row is the mean of several trainings."""
+        return any(len(self.totals(row, column)) > 1 for row in self.rows for column in self.columns)
+
+    def totals(self, row: str, column: str) -> list[float]:
+        """The cell's score in each training of the row."""
+        return totals_of(column, self.picked[row], self.averages)
 
     def label(self, column: str) -> str:
         """A column's name as people read it; an average of benchmarks with how many it is over."""
@@ -150,7 +159,7 @@ def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -
     baseline = baseline_row(lines, options.baseline)
     cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, averages))
     if options.level is not None:
-        cells = with_intervals(cells, picked, averages, options.level, options.seed)
+        cells = with_intervals(cells, picked, averages, options.level)
     return Table(definition, options, tuple(picked), definition.columns, cells, picked, (), averages, baseline)
 
 
@@ -302,27 +311,28 @@ def with_ranks(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequence[Entry]]],
-                   averages: Mapping[str, tuple[str, ...]], level: float, seed: int) -> pd.DataFrame:
-    """Fill `low` and `high`."""
+                   averages: Mapping[str, tuple[str, ...]], level: float) -> pd.DataFrame:
+    """Fill `low` and `high`: over other questions and, where a row has several trainings, over other trainings."""
     ends: dict[tuple[str, str], tuple[float, float]] = {}
     for row, found in picked.items():
         wanted = {name for column in cells["column"] for name in benchmarks_behind(column, averages)}
-        spreads = {column: benchmark(row, column, found[column], level, seed) for column in found if column in wanted}
+        spreads = {column: benchmark(row, column, found[column], level) for column in found if column in wanted}
         for column in cells["column"].unique():
             spread = intervals.spread_of(column, averages, spreads)
             if spread is not None:
-                ends[row, column] = (spread.low, spread.high)
+                whole = over_trainings(spread, column, found, averages, level)
+                ends[row, column] = (whole.low, whole.high)
     keys = list(zip(cells["row"], cells["column"], strict=True))
     nothing = (float("nan"), float("nan"))
     low, high = zip(*(ends.get(key, nothing) for key in keys), strict=True)
     return cells.assign(low=low, high=high)
 
 
-def benchmark(row: str, column: str, entries: Sequence[Entry], level: float, seed: int) -> intervals.Spread:
+def benchmark(row: str, column: str, entries: Sequence[Entry], level: float) -> intervals.Spread:
     """The interval of one benchmark of one row."""
     parts = []
     for entry in entries:
         samples = entry.run.samples
         parts.append(samples[(samples["cell"] == entry.scores["cell"]) & (samples["task"] == entry.scores["task"])])
     average = str(entries[0].scores["average"] or "micro")
-    return intervals.benchmark_spread(pd.concat(parts), average, level, seed, f"{row}, {column}")
+    return intervals.benchmark_spread(pd.concat(parts), average, level, f"{row}, {column}")

@@ -20,6 +20,7 @@ from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.data.places import Found, NotHereError, find_split, hub_home, places
 from mmrope_eval.data.tables import TableError
 from mmrope_eval.errors import UserError, plain, sentence
+from mmrope_eval.suite.clusters import is_expression
 from mmrope_eval.suite.lmudata import hub_folder, task_table, why_no_table
 from mmrope_eval.suite.protocol import SampleError, expression_fields, template_fields
 from mmrope_eval.suite.registry import PREFIX, Family, TaskSpec, project_dir
@@ -170,6 +171,7 @@ def needed_columns(spec: TaskSpec) -> set[str]:
     needed = {name for text in spec.prompts.values() for name in template_fields(text)}
     needed |= {name for text in spec.target.values() for name in expression_fields(text)}
     needed |= {spec.question} if spec.question else set()
+    needed |= expression_fields(spec.cluster) if spec.cluster and is_expression(spec.cluster) else set()
     for key in ("image", "images", "video", "start", "end", "subtitles"):
         named = spec.media.get(key, [])
         for name in [named] if isinstance(named, str) else named:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmrope_eval.record.aggregate import mean, standard_error
+from mmrope_eval.record.aggregate import mean
 from mmrope_eval.suite import scorers, scoring
 
-__all__ = ["Metric", "mean", "standard_error"]
+__all__ = ["Metric", "mean"]
 
 
 @dataclass(frozen=True)

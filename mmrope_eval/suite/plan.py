@@ -22,6 +22,7 @@ from mmrope_eval.engine.media_policy import MediaError
 from mmrope_eval.engine.media_sources import require_regular
 from mmrope_eval.engine.types import Generation, ImageSource, Request
 from mmrope_eval.errors import UserError, sentence
+from mmrope_eval.suite.clusters import PLACE_MARK, VIDEO_MARK, named_cluster
 from mmrope_eval.suite.data import Docs
 from mmrope_eval.suite.protocol import (
     Doc,
@@ -39,8 +40,6 @@ from mmrope_eval.suite.registry import Family, TaskSpec
 from mmrope_eval.suite.targets import check_target
 
 SEPARATOR = "/"
-VIDEO_MARK = "@"
-"""In the fingerprint of a video, before its span; a picture's has none."""
 TIME = "time"
 """Of a run's context: what frames are counted in, where it is not the clock of version 0.3 and before."""
 PLACEHOLDER = "<image {}>"
@@ -68,6 +67,8 @@ class Sample:
     target: Mapping[str, Any] | None
     problem: tuple[Stage, str] | None = None
     """Stage and cause why the row cannot be asked at all; such a sample is a failure before any engine sees it."""
+    cluster: str | None = None
+    """What the task's own expression says that it stands or falls with (`clusters.named_cluster`)."""
 
     def content_key(self) -> list[Any]:
         """What the model is asked, without who is asked: JSON-able, the same for every checkpoint and variant."""
@@ -228,9 +229,11 @@ def plan_sample(
     media: tuple[str, ...] = ()
     target: dict[str, Any] | None = None
     problem: tuple[Stage, str] | None = None
+    cluster: str | None = None
     try:
         row = docs.rows[index]
         check_made(row)
+        cluster = named_cluster(spec, row)
         row = with_subtitles(spec.media, row, docs.files)
         found = build_target(spec.target, row)
         check_target(spec.scorer, found)
@@ -247,7 +250,7 @@ def plan_sample(
     except BaseException as error:  # noqa: BLE001 - a task's code may even call sys.exit; one row must not end a run
         problem = ("prompt", f"the row cannot be read ({sentence(error)}).")
     name = f"{spec.name}{SEPARATOR}{index}"
-    return Sample(name, spec.name, index, prompt, family.system, media, generation, target, problem)
+    return Sample(name, spec.name, index, prompt, family.system, media, generation, target, problem, cluster)
 
 
 def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: VideoHashes) -> tuple[str, ...]:
@@ -265,7 +268,7 @@ def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: Vide
     found = []
     for part in build_parts(spec.media, prompt, row, docs.files):
         if isinstance(part, ImageSource):
-            found.append(f"{image_fingerprint(part)}#{before}" if told else image_fingerprint(part))
+            found.append(f"{image_fingerprint(part)}{PLACE_MARK}{before}" if told else image_fingerprint(part))
         elif isinstance(part, str):
             before += len(part)
     return tuple(found)

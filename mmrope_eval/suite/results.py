@@ -10,6 +10,7 @@ from typing import Any
 from mmrope_eval.engine.types import Failure, Response
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.suite import scorers, scoring
+from mmrope_eval.suite.clusters import cluster_of
 from mmrope_eval.suite.guessing import chance_level
 from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.reasoning import whole_turn
@@ -32,6 +33,8 @@ class Worth:
     unparsed: bool
     duration: float | None
     """Of its video, in seconds."""
+    cluster: str
+    """What it stands or falls with."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class Scored:
     result: Response | Failure
     target: Mapping[str, Any] | None
     score: scoring.Score
+    cluster: str | None = None
+    """What it stands or falls with (`clusters.cluster_of`); None: nothing else."""
 
     def worth(self) -> Worth:
         """What the task's numbers need of it."""
         duration = next((facts.duration for facts in self.result.media if facts.kind == "video"), None)
         return Worth(self.score.values, self.target, isinstance(self.result, Failure), self.truncated, self.unparsed,
-                     duration)  # fmt: skip
+                     duration, self.cluster or self.sample.id)  # fmt: skip
 
     @property
     def truncated(self) -> bool:
@@ -71,6 +76,7 @@ class Scored:
             "scores": dict(self.score.values),
             "failure": {"stage": result.stage, "cause": result.cause} if isinstance(result, Failure) else None,
             "truncated": self.truncated,
+            "cluster": self.cluster or self.sample.id,
             "media": [dict(vars(facts)) for facts in result.media],
         }
         if isinstance(result, Response):
@@ -111,7 +117,8 @@ def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterato
         else:
             text = whole_turn(result.text, thought_open=result.thought_open)
             score = scorers.SCORERS[plan.spec.scorer](text, target)
-        yield Scored(sample, result, target, score)
+        cluster = cluster_of(plan.spec, sample.id, sample.cluster, sample.media)
+        yield Scored(sample, result, target, score, cluster)
 
 
 def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any
     average = plan.spec.average
     worths = [one.worth() if isinstance(one, Scored) else one for one in scored]
     summaries = {
-        name: AGGREGATES[average]([Item.of(one.values[name], one.target) for one in worths])
+        name: AGGREGATES[average]([Item.of(one.values[name], one.target, one.cluster) for one in worths])
         for name in plan.spec.metrics
     }
     groups = summaries[plan.spec.metrics[0]].groups
@@ -132,6 +139,7 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any
             for name, found in summaries.items()
         },
         "average": average,
+        "stderr_over": "clusters",
         "groups": {name: {"value": percent(part.value), "n": part.n} for name, part in groups.items()},
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
         "chance": percent(chance_of(average, worths)),

@@ -326,8 +326,8 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
     for name in spec.metrics:
         found = AGGREGATES[average]([Item.of(one.score.values[name], one.target) for one in good])
         value, error = (results.percent(part) for part in (found.value, found.stderr))
-        spread = "" if error is None else f" ± {error:.2f}"
-        yield f"{spec.column} {name}: {side_by_side.number(value)}{spread} (n {found.n}, {average})"
+        spread, alone = ("", "") if error is None else (f" ± {error:.2f}", ", ± as if no two shared a picture or video")
+        yield f"{spec.column} {name}: {side_by_side.number(value)}{spread} (n {found.n}, {average}{alone})"
     failed = sum(one.response is None for one in good)
     unread = sum(one.response is not None and one.score.parsed is None for one in good)
     yield f"{len(good)} of {len(good) + len(bad)} lines scored; {failed} failed, {unread} with no readable answer"

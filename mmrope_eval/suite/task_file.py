@@ -16,6 +16,7 @@ from mmrope_eval.engine.types import Generation
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, GROUPED
 from mmrope_eval.suite import task_keys
+from mmrope_eval.suite.clusters import QUESTION, SHOWN, is_expression
 from mmrope_eval.suite.protocol import template_problem
 from mmrope_eval.suite.scorers import METRICS, SCORERS, TARGETS
 from mmrope_eval.suite.stock import STOCK
@@ -94,6 +95,7 @@ def _spec(path: Path, keys: TaskKeys, metrics: tuple[str, ...], content: Mapping
         bytes=None if metadata.bytes is None else int(metadata.bytes),
         strata=metadata.strata,
         together=metadata.together,
+        cluster=metadata.cluster,
         lmudata=metadata.lmudata,
         licence=metadata.licence,
         generated=metadata.generated,
@@ -150,6 +152,9 @@ def _problems(keys: TaskKeys, spec: TaskSpec) -> Iterator[str]:
         yield "'class' joins configurations of a data set, and 'metadata.subsets' does not say which."
     if keys.metadata.subsets and keys.subset_class is None:
         yield f"'metadata.subsets' needs 'class: !function {SUBSETS}', which joins them."
+    if spec.cluster is not None and SHOWN.get(spec.cluster, "") not in ("", *spec.media):
+        shown = next((word for word, key in SHOWN.items() if key in spec.media), QUESTION)
+        yield f"'metadata.cluster: {spec.cluster}' is not what 'media' shows; write {shown}, or leave it out."
     yield from _target_problems(spec)
     yield from _template_problems(spec)
 
@@ -188,7 +193,8 @@ def templates(spec: TaskSpec) -> Iterator[tuple[str, str, bool]]:
         yield f"lmms_eval_specific_kwargs.{family}.prompt", prompt, False
     for name, expression in spec.target.items():
         yield f"model_specific_target_kwargs.default.target.{name}", expression, True
-    for name, rule in (("strata", spec.strata), ("together", spec.together)):
+    cluster = spec.cluster if is_expression(spec.cluster) else None
+    for name, rule in (("strata", spec.strata), ("together", spec.together), ("cluster", cluster)):
         if rule is not None:
             yield f"metadata.{name}", rule, True
     for name in ("video", "subtitles"):

@@ -187,6 +187,7 @@ class Metadata(_Keys):
     groups: Texts = ()
     strata: Text | None = None
     together: Text | None = None
+    cluster: Text | None = None
     subsets: dict[str, Text] = {}
     stock: Annotated[CounterpartKeys | None, BeforeValidator(_named_task)] = None
     vlmevalkit: Annotated[CounterpartKeys | None, BeforeValidator(_named_task)] = None

@@ -78,6 +78,9 @@ class TaskSpec:
     """A Jinja expression of the group over which a limit spreads its sample, where that is not the target's group."""
     together: str | None = None
     """A Jinja expression by which rows count only together, so that a limit takes all or none of them."""
+    cluster: str | None = None
+    """What samples stand or fall with: a word of `clusters.SHOWN`, `question`, or a Jinja expression over the row's
+    fields; None: what they show."""
     lmudata: Mapping[str, Any] | None = None
     """How the rows are made from VLMEvalKit's table of the benchmark, where it has one (see data/recipe.py)."""
     licence: str | None = None
@@ -105,5 +108,5 @@ class TaskSpec:
         """The part of `content` that decides which samples there are and what each is asked."""
         told = {key: value for key, value in self.content.items() if key != "metadata"}
         metadata = self.content.get("metadata") or {}
-        about_rows = ("subsets", "videos_from", "strata", "together", "lmudata")
+        about_rows = ("cluster", "subsets", "videos_from", "strata", "together", "lmudata")
         return {**told, **{key: metadata.get(key) for key in about_rows}}

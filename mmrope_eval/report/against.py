@@ -1,0 +1,110 @@
+"""The verdicts on a run: against another run, sample by sample, or against published scores, by their numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.report import stats
+from mmrope_eval.report.contrasts import Contrast, family_of, tree_of
+from mmrope_eval.report.pairing import Matched, TaskPair, count, lacks, pictures
+from mmrope_eval.report.power import noticeable, smallest, units_to_tell
+from mmrope_eval.report.precision import change_interval, lower_bound
+from mmrope_eval.report.reported import ReportedCell
+from mmrope_eval.report.tree import Tree
+from mmrope_eval.report.verdict import Rules, Verdict, judged
+
+WAYS: Final[tuple[stats.Alternative, stats.Alternative]] = ("less", "greater")
+
+
+def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
+    """One verdict a cell: paired on the samples that both runs have, one-sided tests in one family.
+
+    UserError where `rules.margin` asks for averages and none can be tested.
+    """
+    family = family_of(matched.pairs)
+    refuse_margin(rules, family.tree)
+    shift = rules.tolerance / 100
+    losses, gains = ([one.test(way, shift=shift, flips=rules.flips, seed=rules.seed) for one in family.contrasts]
+                     for way in WAYS)
+    reach = noticeable(family.tree, lambda one, tail, power: shift + smallest(family.contrasts[one], tail, power),
+                       rules.alpha)
+    unread = {(pair.cell, pair.column): unread_of(pair) for pair in matched.pairs}
+    verdicts = []
+    for one, test, loss, gain, seen in zip(
+            family.contrasts, losses, family.tree.adjusted([test.p for test in losses]),
+            family.tree.adjusted([test.p for test in gains]), reach, strict=True):
+        average, level = bool(one.parts), 1 - rules.alpha
+        interval = change_interval(one.precision, one.change, level=level)
+        verdicts.append(judged(Verdict(
+            one.cell, one.column, "open", 100 * one.first, 100 * one.second, 100 * interval.low, 100 * interval.high,
+            gain if one.change > 0 else loss, 100 * seen, f"{basis(one)}, {test.method}",
+            unread=unread.get((one.cell, one.column), ""), average=average,
+            worst=100 * lower_bound(one.precision, one.change, level),
+            tells=units_to_tell(one.precision, one.units, rules.within(average) / 100, level),
+        ), loss, gain, rules))
+    return verdicts + unmatched(matched) + [
+        Verdict(one.cell, one.average, "untested", reason=f"not tested, as {lacks(one.lacking)}", average=True)
+        for one in family.untested]
+
+
+def refuse_margin(rules: Rules, tree: Tree) -> None:
+    """UserError where the margin is asked of averages alone, and there is none."""
+    if rules.margin is not None and rules.margin_columns is None and not any(tree.average):
+        raise UserError("--margin is for averages, and of none is every column on both sides; ask it of the columns "
+                        f"with --margin-columns {rules.margin:g}.")
+
+
+def basis(one: Contrast) -> str:
+    """What a contrast rests on, in words."""
+    over = f" in {count(len(one.parts), 'column')}" if one.parts else ""
+    on = f" on {pictures(one.clusters)}" if one.clusters < one.units else ""
+    return f"{count(one.units, 'sample')}{over}{on}"
+
+
+def unmatched(matched: Matched) -> list[Verdict]:
+    """What only one of the runs has. A task without a sample in common is missing, not new."""
+    missing = [Verdict(cell, column, "missing", reason="only the baseline has it")
+               for cell, column, _ in matched.only_first]
+    there = {(one.cell, one.column) for one in missing}
+    return missing + [Verdict(cell, column, "new", reason="the baseline does not have it")
+                      for cell, column, _ in matched.only_second if (cell, column) not in there]
+
+
+def unread_of(pair: TaskPair) -> str:
+    """What is to be said of unread answers in this run or in the baseline."""
+    sides = (("this run", pair.unread[1]), ("the baseline", pair.unread[0]))
+    return "; ".join(f"in {side} {text}" for side, text in sides if text)
+
+
+def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:
+    """One verdict a published score: by the interval of the difference, in one family as against a run."""
+    known = [(one, one.score, 100 * stats.reported_error(one.score / 100, one.reported / 100, one.answers))
+             for one in cells if one.score is not None]
+    tree = tree_of([(one.cell, one.name or one.column) for one, _, _ in known],
+                   {one.name: one.parts for one, _, _ in known if one.parts})
+    refuse_margin(rules, tree)
+    losses = tree.adjusted([below(score, one.reported - rules.tolerance, error) for one, score, error in known])
+    gains = tree.adjusted([below(one.reported + rules.tolerance, score, error) for one, score, error in known])
+    reach = noticeable(tree, lambda one, tail, power: rules.tolerance + known[one][2] * stats.detectable_errors(
+        tail, power), rules.alpha)
+    verdicts = []
+    for (one, score, error), loss, gain, seen in zip(known, losses, gains, reach, strict=True):
+        change = score - one.reported
+        half, bound = (stats.reach(1 - part * rules.alpha) * error for part in (1, 2))
+        margin = rules.within(bool(one.parts))
+        verdicts.append(judged(Verdict(
+            one.cell, one.column, "open", one.reported, score, change - half, change + half,
+            gain if change > 0 else loss, seen, "interval against a reported score",
+            unread=one.unread, average=bool(one.parts), worst=change - bound,
+            tells=math.ceil(one.answers * (stats.detectable_errors(rules.alpha) * error / margin) ** 2),
+        ), loss, gain, rules))
+    return verdicts + [Verdict(one.cell, one.column, "missing", one.reported, reason=one.reason)
+                       for one in cells if one.score is None]
+
+
+def below(low: float, high: float, error: float) -> float:
+    """One-sided p-value for `low` being below `high`, given the standard error of their difference."""
+    return stats.share_below((low - high) / error) if error > 0 else float(low >= high)
