@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,6 +68,7 @@ def _no_constant(name: str) -> None:
 def read_bytes(path: Path, remedy: str = AGAIN) -> bytes:
     """A file's content. UserError when there is none."""
     try:
+        _require_plain(path)
         return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: the run did not finish; {remedy}.") from error
@@ -130,7 +133,15 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 def opened(path: Path) -> IO[bytes]:
     """The file, unpacked where it is packed."""
+    _require_plain(path)
     return gzip.open(path, "rb") if path.suffix == PACKED else path.open("rb")  # type: ignore[return-value]
+
+
+def _require_plain(path: Path) -> None:
+    """OSError for what is there and no file: a pipe would be waited for without end."""
+    if path.exists() and not path.is_file():
+        kind = errno.EISDIR if path.is_dir() else errno.EINVAL
+        raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is no plain file", str(path))
 
 
 def read_sample(path: Path, number: int, line: bytes) -> SampleLine:
