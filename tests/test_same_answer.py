@@ -245,6 +245,13 @@ def test_answers_that_the_scores_were_made_of_and_that_are_gone_are_missed(
                                      "more (it was removed, replaced or damaged): asked again."])  # fmt: skip
 
 
+def test_answers_under_another_limit_are_not_called_lost(config: RunConfig, start: Start) -> None:
+    shorter = dataclasses.replace(config, max_tokens=((None, 5),))
+    asked, said = start(shorter)
+    assert asked == ALL and said == [f"{ALL} kept answers are asked again, as the question, its media or its answer "
+                                     "limit changed; see docs/same-answer.md."]  # fmt: skip
+
+
 def test_an_output_that_vanishes_while_it_is_written_gets_no_scores(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,15 +31,19 @@ def described_context(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lost_answers(
-    cell: Cell, plans: Mapping[str, TaskPlan], work: Work, manifest: Mapping[str, Any] | None
+    cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None
 ) -> list[str]:
-    """A sentence where the store lacks answers that an earlier command had when it wrote its scores."""
+    """A sentence where the store lacks answers that an earlier command had when it wrote its scores.
+
+    A sample with another kept outcome is none of these: `explanations` says why that one is not used.
+    """
     earlier, missing = manifest or {}, 0
     if plain(earlier.get("context")) == plain(cell.context):
         tasks = earlier.get("tasks")
+        kept = {*work.kept, *(row[0] for row in store.others({name: key.identity for name, key in work.keys.items()}))}
         for name, plan in plans.items():
             told = tasks.get(name) if isinstance(tasks, Mapping) else None
-            lacking = sum(sample.id not in work.kept for sample in plan.samples)
+            lacking = sum(sample.id not in kept for sample in plan.samples)
             if lacking and isinstance(told, Mapping) and told.get("data_fingerprint") == plan.fingerprint():
                 missing += lacking
     if not missing:

@@ -30,7 +30,7 @@ def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: R
         say(f"{cell.label}: --fresh sets {moved} kept answers aside until all are given anew{done}", file=sys.stderr)
         return work
     earlier = read_manifest(cell.folder)
-    lost = [] if store.notes or store.has_aside() else lost_answers(cell, plans, work, earlier)
+    lost = [] if store.notes or store.has_aside() else lost_answers(cell, plans, work, store, earlier)
     for sentence in (*lost, *explanations(cell, work, store, earlier)):
         say(sentence, file=sys.stderr)
     return work
