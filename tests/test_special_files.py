@@ -16,6 +16,7 @@ from mmrope_eval.record.schema import Scores
 from mmrope_eval.suite.errorlog import LOG, ErrorLog
 from mmrope_eval.suite.outcome import require_places
 from mmrope_eval.suite.runlog import run_log
+from mmrope_eval.suite.store import ResponseStore, StoreError
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +73,14 @@ def test_logs_that_are_pipes_are_done_without(tmp_path: Path) -> None:
     with run_log(tmp_path, []) as log:
         assert log is None
     ErrorLog(tmp_path).note("here", ValueError("odd"))
+
+
+def test_a_store_that_is_a_link_to_nowhere_says_so(tmp_path: Path) -> None:
+    (tmp_path / "responses.sqlite").symlink_to(tmp_path / "gone" / "responses.sqlite")
+    with pytest.raises(StoreError, match=r"a link to .*gone/responses.sqlite, which is not there"):
+        ResponseStore(tmp_path / "responses.sqlite")
+
+
+def test_a_path_that_is_too_long_for_a_store_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"its path has \d+ bytes, more than SQLite takes; choose a shorter --output"):
+        ResponseStore(tmp_path.joinpath(*["d" * 120] * 5, "responses.sqlite"))
