@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SAMPLES, Record, SampleLine
-from mmrope_eval.words import shortened
+from mmrope_eval.words import shortened, unique
 
 AGAIN: Final = "start the run's command again"
 ANEW: Final = f"{AGAIN}, or make new ones with mmrope-eval rescore RUN --output NEW"
@@ -40,7 +40,7 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
     """A record from a file. UserError when it is missing, cannot be read, is newer or is not what it should be."""
     content = read_bytes(path, remedy)
     try:
-        raw = json.loads(content, parse_constant=_no_constant, parse_float=_finite)
+        raw = json.loads(content, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=unique)
     except RecursionError as error:
         raise UserError(f"{path} cannot be read (its brackets are nested too deeply); {remedy}.") from error
     except ValueError as error:
