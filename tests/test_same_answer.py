@@ -20,7 +20,7 @@ from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import answer_code, asked_again, cells, execute, plan
+from mmrope_eval.suite import answer_code, asked_again, cells, execute, manifest, plan
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite.answer_code import AnswerCode
 from mmrope_eval.suite.options import RunConfig
@@ -218,6 +218,18 @@ def test_fresh_leaves_answers_that_it_does_not_ask_for(config: RunConfig, start:
     one = dataclasses.replace(config, tasks=("chartqa",), fresh=True)
     assert start(one) == (N, [f"--fresh sets {N} kept answers aside until all are given anew"])
     assert start(config) == (0, [])
+
+
+def test_kept_answers_of_other_helpers_count_and_that_is_said(
+    config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = manifest.helpers()
+    assert set(before) == {"av", "jinja2", "pillow", "tokenizers", "torchvision"}
+    monkeypatch.setattr(asked_again, "helpers", lambda: {**before, "pillow": "99.0"})
+    assert start(config) == (0, [f"{ALL} kept answers count although pillow is 99.0, was {before['pillow']}; --fresh "
+                                 "asks again; see docs/same-answer.md."])  # fmt: skip
+    fresh = dataclasses.replace(config, fresh=True)
+    assert start(fresh)[0] == ALL and start(config) == (0, []), "they are of these versions now"
 
 
 # --------------------------------------------------------------------------------------------------------------- losses
