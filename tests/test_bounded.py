@@ -46,7 +46,30 @@ HOSTILE = {
     "text that doubles": (
         "{% set ns = namespace(x='x' * 1000) %}{% for a in range(64) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}OWN",
         "MiB of memory|MemoryError"),
+    **{text: (f"{{% set x = {text} %}}OWN", "writes more than 1,000,000 characters") for text in (
+        "'x'.ljust(10 ** 10)", "'x'.rjust(10 ** 10)", "'x'.center(width=10 ** 10)", "'1'.zfill(10 ** 10)",
+        "('\\t' * 9999).expandtabs(10 ** 6)", "'%9999999999d' % 1", "'%*d' % (10 ** 10, 1)", "'%.9999999999f' % 1",
+        "'{:>9999999999}'.format(1)", "'{0:.9999999999f}'.format(1)", "'%9999999999d'|format(1)",
+        "'a'|indent(10 ** 10)", "'a'|center(10 ** 10)", "lipsum(n=10 ** 9)", "('x' * 99999).replace('x', 'y' * 99999)",
+        "('x' * 99999)|replace('x', 'y' * 99999)", "('x' * 99999).join(['y'] * 9999)",
+        "('x' * 99999).translate({120: 'y' * 99999})", "'x' * 900000 + 'y' * 900000", "[[1] * 9] * 10 ** 9",
+        "{'a': 1}|tojson(indent=10 ** 10)")},
+    "a power": ("{% set x = 7 ** 99999999 %}OWN", "raises a number to a power above 1,000"),
 }  # fmt: skip
+
+
+HARMLESS = {
+    "'%05.2f|%s' % (1.5, 'call 12345678')": "01.50|call 12345678", "'{:>8}'.format('ab')": "      ab",
+    "2 ** 10": "1024",
+    "'a-b'.replace('-', '+') + 'c'": "a+bc", "['a', 'b']|join(', ')": "a, b", "'ab'.center(6) ~ '|'": "  ab  |",
+    "{'a': [1]}|tojson": '{"a": [1]}', "[3, 1]|sort|first": "1", "'x\ny'|indent(2)": "x\n  y", "' a '|trim": "a",
+    "[{'k': 1}, {'k': 2}]|selectattr('k', 'equalto', 2)|map(attribute='k')|list": "[2]", "none|default('d', true)": "d",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "written"), HARMLESS.items())
+def test_what_templates_use_is_written_as_jinja2_writes_it(text: str, written: str) -> None:
+    assert template._rendered(f"{{{{ {text} }}}}", [], {}) == written
 
 
 @pytest.mark.parametrize("case", HOSTILE)

@@ -20,7 +20,7 @@ from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import answer_code, asked_again, cells, execute, plan
+from mmrope_eval.suite import answer_code, asked_again, cells, execute, manifest, plan
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite.answer_code import AnswerCode
 from mmrope_eval.suite.options import RunConfig
@@ -220,6 +220,18 @@ def test_fresh_leaves_answers_that_it_does_not_ask_for(config: RunConfig, start:
     assert start(config) == (0, [])
 
 
+def test_kept_answers_of_other_helpers_count_and_that_is_said(
+    config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = manifest.helpers()
+    assert set(before) == {"av", "jinja2", "pillow", "tokenizers", "torchvision"}
+    monkeypatch.setattr(asked_again, "helpers", lambda: {**before, "pillow": "99.0"})
+    assert start(config) == (0, [f"{ALL} kept answers count although pillow is 99.0, was {before['pillow']}; --fresh "
+                                 "asks again; see docs/same-answer.md."])  # fmt: skip
+    fresh = dataclasses.replace(config, fresh=True)
+    assert start(fresh)[0] == ALL and start(config) == (0, []), "they are of these versions now"
+
+
 # --------------------------------------------------------------------------------------------------------------- losses
 
 
@@ -243,6 +255,13 @@ def test_answers_that_the_scores_were_made_of_and_that_are_gone_are_missed(
     change(config.output / "responses.sqlite")
     assert start(config) == (count, [f"{count} answers that the scores were made of are not in responses.sqlite any "
                                      "more (it was removed, replaced or damaged): asked again."])  # fmt: skip
+
+
+def test_answers_under_another_limit_are_not_called_lost(config: RunConfig, start: Start) -> None:
+    shorter = dataclasses.replace(config, max_tokens=((None, 5),))
+    asked, said = start(shorter)
+    assert asked == ALL and said == [f"{ALL} kept answers are asked again, as the question, its media or its answer "
+                                     "limit changed; see docs/same-answer.md."]  # fmt: skip
 
 
 def test_an_output_that_vanishes_while_it_is_written_gets_no_scores(

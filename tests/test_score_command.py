@@ -99,7 +99,7 @@ BAD = {
     "cannot be read (FileNotFoundError)": {"doc": {**BOX, "image": "gone.png"}, "response": "x"},
     "the target 'box'": {"doc": {"image_size": [1, 1]}, "response": "x"},
     "the target 'box' cannot be read": {"doc": {"bbox": ["a", 1, 2, 3], "image_size": [9, 9]}, "response": ""},
-    "does not fit task": {"doc": {"bbox": [[], [], [], []], "image_size": [9, 9]}, "response": "[1, 2, 3, 4]"},
+    "the right answer is no box": {"doc": {"bbox": [[], [], [], []], "image_size": [9, 9]}, "response": "[1, 2]"},
     "1e999 is too large for a number": '{"doc": {"bbox": [1e999, 1, 2, 3], "image_size": [9, 9]}, "response": ""}',
     "nested too deeply": "[" * 100_000,
     "NaN is not a JSON value": '{"doc": {"bbox": [NaN, 1, 2, 3], "image_size": [9, 9]}, "response": ""}',

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from mmrope_eval.data.hashes import hash_member
 from mmrope_eval.environment import CACHE_VARIABLE, cache_home
 from mmrope_eval.errors import UserError, cannot
-from mmrope_eval.models.files import FileHashes
+from mmrope_eval.models.files import FileHashes, file_state
 
 if TYPE_CHECKING:
     from mmrope_eval.data.media_files import Member
@@ -71,10 +71,10 @@ def unpack(member: Member, limit: int = UNPACKED_BYTES) -> Path:
     Raises `UserError` when the archive is damaged or the cache cannot be written.
     """
     folder = cache_home() / "unpacked"
-    stat = member.archive.stat()
-    name = f"{member.archive.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{member.name}"
+    state = "|".join(map(str, file_state(member.archive.stat())))
+    name = f"{member.archive.resolve()}|{state}|{member.name}"
     path = folder / f"{_digest(name)}{Path(member.name).suffix}"
-    if path.is_file():
+    if path.is_file() and path.stat().st_size == member.size:
         with contextlib.suppress(OSError):
             os.utime(path)
         return path

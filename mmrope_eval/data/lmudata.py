@@ -23,6 +23,7 @@ from mmrope_eval.data.pictures import PATHS, PictureError, Pictures
 from mmrope_eval.data.recipe import FUNCTIONS, Evaluate, Recipe, Shown, columns_and_options
 from mmrope_eval.data.tsv import PICTURES, Record, Table, scan
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.files import file_state
 
 PROBLEM: Final = "lmudata_problem"
 """The field that says why a row could not be made; none where it could."""
@@ -92,9 +93,8 @@ def as_hub_folder(
     path = find_table(root, recipe)
     if path is None:
         raise UserError(absence(root, recipe))
-    stat = path.stat()
     part = digest(str(path.resolve()), recipe.where, split, tuple(configs))
-    state = digest(_FORMAT, stat.st_size, stat.st_mtime_ns, asdict(recipe))
+    state = digest(_FORMAT, *file_state(path.stat()), asdict(recipe))
     folder = cache / f"{path.stem}-{part}" / state
     if not folder.is_dir():
         _make(folder, recipe, path, root, evaluate, split, configs)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from mmrope_eval.data.hashes import ContentHashes
+from mmrope_eval.models.files import file_state
 
 _LEFT_OUT: Final = (".cache", ".git", "blobs", ".locks", ".no_exist")
 """Folders of huggingface_hub that hold the same files under other names, or unfinished ones."""
@@ -112,8 +113,8 @@ class MediaIndex:
     """By base name, files before members of archives."""
     broken: tuple[Path, ...]
     """Archives that cannot be read: unfinished downloads, mostly."""
-    state: tuple[tuple[str, int, int], ...]
-    """Path, size in bytes and time of change in nanoseconds of every file: another one whenever a file is another."""
+    state: tuple[tuple[str, int, int, int], ...]
+    """Path and `file_state` of every file: another one whenever a file is another."""
 
 
 def build_index(roots: Sequence[Path]) -> MediaIndex:
@@ -126,7 +127,7 @@ def build_index(roots: Sequence[Path]) -> MediaIndex:
             stat = path.stat()
         except OSError:
             continue  # a link to nowhere, or a temporary file that just went away
-        state.append((str(path), stat.st_size, stat.st_mtime_ns))
+        state.append((str(path), *file_state(stat)))
         if path.suffix.lower() != ".zip":
             files.setdefault(path.name, []).append(path)
             continue

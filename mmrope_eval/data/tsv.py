@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.files import file_state
 
 PICTURES = "image"
 """The column of base64 pictures."""
@@ -58,12 +59,11 @@ class Table:
 
 def scan(path: Path) -> Table:
     """A table; one that was scanned before, if the file has the same size and time. UserError for a damaged one."""
-    stat = path.stat()
-    return _scan(path, stat.st_size, stat.st_mtime_ns)
+    return _scan(path, file_state(path.stat()))
 
 
 @functools.lru_cache(maxsize=1)
-def _scan(path: Path, _size: int, _mtime_ns: int) -> Table:
+def _scan(path: Path, _state: tuple[int, int, int]) -> Table:
     with path.open("rb") as stream, large_fields():
         lines = _Lines(stream)
         try:

@@ -168,9 +168,8 @@ class FileHashes:
         return scan if contents_of <= scan.contents.keys() else None
 
     def _memory(self, path: Path, kind: str) -> Path:
-        stat = path.stat()
-        # A copy that keeps size and time of modification still has a change time of its own.
-        key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
+        size, modified, changed = file_state(path.stat())
+        key = f"{path.resolve()}\n{size}\n{modified}\n{changed}"
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.directory / (f"{name}.{kind}" if kind else name)
 
@@ -189,6 +188,14 @@ class FileHashes:
             with tempfile.NamedTemporaryFile("w", dir=self.directory, delete=False, encoding="ascii") as file:
                 file.write(text)
             Path(file.name).replace(before)
+
+
+def file_state(stat: os.stat_result) -> tuple[int, int, int]:
+    """Size in bytes, times of modification and of change in nanoseconds: another state whenever a file is another.
+
+    A copy that keeps size and time of modification (rsync, tar, cp -p) still has a change time of its own.
+    """
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def hash_file(path: Path, progress: ReadProgress | None = None) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jinja2
 import jinja2.ext
@@ -19,6 +21,8 @@ from mmrope_eval.models.config import read_json
 from mmrope_eval.models.thoughts import prompt_opens
 
 TEXT = "Which way is up?"
+POWER = 1000
+"""The largest power that a template may raise a number to."""
 
 
 @dataclass(frozen=True)
@@ -179,16 +183,84 @@ def check_length(length: int, question: int) -> None:
 
 
 class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    """jinja2's, in which nothing is repeated to a length that no prompt has: that would be one call, with no end."""
+    """jinja2's, in which nothing grows to a length that no prompt has: that would be one call, which nothing ends."""
 
-    intercepted_binops = frozenset({"*"})
+    intercepted_binops = frozenset({"*", "**", "%", "+"})
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.filters = {name: _watched(name, made) for name, made in self.filters.items()}
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """A product."""
-        for things, times in ((left, right), (right, left)):
+        """A product, a power, a sum, or a text that is formatted."""
+        check_growth(operator, left, (right,))
+        return super().call_binop(context, operator, left, right)
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as jinja2 has it
+        """A call of a function or of a text's method."""
+        method = getattr(__obj, "__wrapped__", __obj)  # jinja2 puts its own function around `format`
+        check_growth(getattr(method, "__name__", ""), getattr(method, "__self__", None), (*args, *kwargs.values()))
+        return super().call(__context, __obj, *args, **kwargs)
+
+
+def _watched(name: str, made: Any) -> Any:
+    """A filter whose arguments are looked at first; what jinja2 hands it besides stays."""
+
+    @functools.wraps(made)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        given = args[1:] if hasattr(made, "jinja_pass_arg") else args
+        check_growth(name, given[0] if given else None, (*given[1:], *kwargs.values()))
+        return made(*args, **kwargs)
+
+    return watched
+
+
+_WIDTH: Final = re.compile("[%:.][^\\s{}%]{0,8}?([0-9]{1,18})")
+"""A width or a precision, in a text that is formatted."""
+
+
+def check_growth(what: str, subject: Any, given: Sequence[Any]) -> None:
+    """`BoundError` where an operator, a method or a filter would make more of its subject than a prompt holds."""
+    first = given[0] if given else None
+    if what == "*":
+        for things, times in ((subject, first), (first, subject)):
             if isinstance(things, Sequence) and isinstance(times, int):
                 check_length(len(things) * times, 0)
-        return super().call_binop(context, operator, left, right)
+        return
+    if what == "**":
+        if isinstance(first, int) and abs(first) > POWER:
+            raise BoundError(f"raises a number to a power above {POWER:,}")
+        return
+    if what == "+":
+        if isinstance(subject, Sequence) and isinstance(first, Sequence):
+            check_length(len(subject) + len(first), 0)
+        return
+    if isinstance(subject, str):
+        _check_text(what, subject, given)
+    for value in given if what != "%" else ():
+        if isinstance(value, int):
+            check_length(value, 0)
+
+
+def _check_text(what: str, text: str, given: Sequence[Any]) -> None:
+    """The same of what is made of a text."""
+    first, second = (*given, None, None)[:2]
+    if what in ("%", "format", "format_map"):
+        check_length(max(map(int, _WIDTH.findall(text)), default=0), 0)
+        if "*" in text:  # a width that is an argument
+            check_length(max((value for value in _flat(first) if isinstance(value, int)), default=0), 0)
+    elif what == "replace" and isinstance(first, str) and isinstance(second, str):
+        check_length(text.count(first) * len(second), 0)
+    elif what == "join" and isinstance(first, Sequence):
+        check_length(len(first) * len(text), 0)
+    elif what == "translate" and isinstance(first, Mapping):
+        check_length(len(text) * max((len(value) for value in first.values() if isinstance(value, str)), default=0), 0)
+    elif what == "expandtabs" and isinstance(first, int):
+        check_length(text.count("\t") * first, 0)
+
+
+def _flat(value: Any) -> Sequence[Any]:
+    return tuple(value.values()) if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
 
 
 class _Generation(jinja2.ext.Extension):

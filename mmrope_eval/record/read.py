@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from pydantic import ValidationError
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SAMPLES, Record, SampleLine
-from mmrope_eval.words import shortened
+from mmrope_eval.words import shortened, unique
 
 AGAIN: Final = "start the run's command again"
 ANEW: Final = f"{AGAIN}, or make new ones with mmrope-eval rescore RUN --output NEW"
@@ -38,7 +40,7 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
     """A record from a file. UserError when it is missing, cannot be read, is newer or is not what it should be."""
     content = read_bytes(path, remedy)
     try:
-        raw = json.loads(content, parse_constant=_no_constant, parse_float=_finite)
+        raw = json.loads(content, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=unique)
     except RecursionError as error:
         raise UserError(f"{path} cannot be read (its brackets are nested too deeply); {remedy}.") from error
     except ValueError as error:
@@ -66,6 +68,7 @@ def _no_constant(name: str) -> None:
 def read_bytes(path: Path, remedy: str = AGAIN) -> bytes:
     """A file's content. UserError when there is none."""
     try:
+        _require_plain(path)
         return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: the run did not finish; {remedy}.") from error
@@ -130,7 +133,15 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 def opened(path: Path) -> IO[bytes]:
     """The file, unpacked where it is packed."""
+    _require_plain(path)
     return gzip.open(path, "rb") if path.suffix == PACKED else path.open("rb")  # type: ignore[return-value]
+
+
+def _require_plain(path: Path) -> None:
+    """OSError for what is there and no file: a pipe would be waited for without end."""
+    if path.exists() and not path.is_file():
+        kind = errno.EISDIR if path.is_dir() else errno.EINVAL
+        raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is no plain file", str(path))
 
 
 def read_sample(path: Path, number: int, line: bytes) -> SampleLine:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmrope_eval.suite.answer_code import AnswerCode, answer_code, what_changed
 from mmrope_eval.suite.execute import Cell, Work
+from mmrope_eval.suite.manifest import helpers
 from mmrope_eval.suite.plain import plain
 from mmrope_eval.suite.plan import Key, TaskPlan, keys
 from mmrope_eval.suite.store import ResponseStore
@@ -27,19 +28,38 @@ NAMED: Mapping[str, str] = {
 
 def described_context(context: Mapping[str, Any]) -> dict[str, Any]:
     """What a store keeps to say later what its answers depend on."""
-    return {"context": dict(context), "code": answer_code().record()}
+    return {"context": dict(context), "code": answer_code().record(), "helpers": helpers()}
+
+
+def moved_helpers(cell: Cell, work: Work, store: ResponseStore) -> list[str]:
+    """Sentences where answers are kept that were given with other versions of what decodes media and writes prompts."""
+    kept = store.contexts_of({name: work.keys[name].identity for name in work.kept})
+    known, now = store.contexts() if kept else {}, helpers()
+    counts: collections.Counter[str] = collections.Counter()
+    for key, n in kept.items():
+        before = known.get(key, {}).get("helpers")
+        moved = [f"{name} is {now.get(name)}, was {was}" for name, was in before.items() if was != now.get(name)
+                 ] if isinstance(before, Mapping) else []  # fmt: skip
+        if moved:
+            counts[", and ".join(moved)] += n
+    return [f"{cell.label}: {n} kept answer{'s' if n > 1 else ''} count{'' if n > 1 else 's'} although {why}; --fresh "
+            f"asks again; see {PAGE}." for why, n in counts.most_common()]  # fmt: skip
 
 
 def lost_answers(
-    cell: Cell, plans: Mapping[str, TaskPlan], work: Work, manifest: Mapping[str, Any] | None
+    cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None
 ) -> list[str]:
-    """A sentence where the store lacks answers that an earlier command had when it wrote its scores."""
+    """A sentence where the store lacks answers that an earlier command had when it wrote its scores.
+
+    A sample with another kept outcome is none of these: `explanations` says why that one is not used.
+    """
     earlier, missing = manifest or {}, 0
     if plain(earlier.get("context")) == plain(cell.context):
         tasks = earlier.get("tasks")
+        kept = {*work.kept, *(row[0] for row in store.others({name: key.identity for name, key in work.keys.items()}))}
         for name, plan in plans.items():
             told = tasks.get(name) if isinstance(tasks, Mapping) else None
-            lacking = sum(sample.id not in work.kept for sample in plan.samples)
+            lacking = sum(sample.id not in kept for sample in plan.samples)
             if lacking and isinstance(told, Mapping) and told.get("data_fingerprint") == plan.fingerprint():
                 missing += lacking
     if not missing:

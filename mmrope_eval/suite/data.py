@@ -20,6 +20,7 @@ from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.data.places import Found, NotHereError, find_split, hub_home, places
 from mmrope_eval.data.tables import TableError
 from mmrope_eval.errors import UserError, plain, sentence
+from mmrope_eval.models.files import file_state
 from mmrope_eval.suite.clusters import is_expression
 from mmrope_eval.suite.lmudata import hub_folder, task_table, why_no_table
 from mmrope_eval.suite.protocol import SampleError, expression_fields, template_fields
@@ -311,7 +312,7 @@ def table_cache(found: Found) -> Path:
 def table_state(found: Found) -> str:
     """A hash over the names, sizes and times of a split's files: another one whenever a file is another."""
     state = [
-        (config, str(file), (stat := file.stat()).st_size, stat.st_mtime_ns)
+        (config, str(file), *file_state(file.stat()))
         for config, part in found.parts.items() for file in part.files
     ]  # fmt: skip
     return hashlib.sha256(repr(state).encode()).hexdigest()[:24]

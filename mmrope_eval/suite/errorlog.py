@@ -34,6 +34,8 @@ class ErrorLog:
         same = kind(next((line for line in reversed(trace.splitlines()) if line.strip()), ""))
         if not same or same in self._kinds or len(self._kinds) >= KINDS:
             return
+        if self.path.exists() and not self.path.is_file():  # a pipe would wait for a reader
+            return
         try:
             if not self._kinds:
                 shorten(self.path, LARGEST)

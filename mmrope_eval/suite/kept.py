@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mmrope_eval.console import say
 from mmrope_eval.engine.types import Failure, Response
 from mmrope_eval.record.schema import SCORES
-from mmrope_eval.suite.asked_again import explanations, lost_answers
+from mmrope_eval.suite.asked_again import explanations, lost_answers, moved_helpers
 from mmrope_eval.suite.execute import Cell, Work, remaining
 from mmrope_eval.suite.manifest import read_manifest
 from mmrope_eval.suite.merging import Earlier, drop_aside
@@ -30,8 +30,8 @@ def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: R
         say(f"{cell.label}: --fresh sets {moved} kept answers aside until all are given anew{done}", file=sys.stderr)
         return work
     earlier = read_manifest(cell.folder)
-    lost = [] if store.notes or store.has_aside() else lost_answers(cell, plans, work, earlier)
-    for sentence in (*lost, *explanations(cell, work, store, earlier)):
+    lost = [] if store.notes or store.has_aside() else lost_answers(cell, plans, work, store, earlier)
+    for sentence in (*lost, *explanations(cell, work, store, earlier), *moved_helpers(cell, work, store)):
         say(sentence, file=sys.stderr)
     return work
 

@@ -33,6 +33,13 @@ def versions() -> dict[str, str | None]:
     return {"mmrope-eval": __version__, **{name: _first_version(options) for name, options in names.items()}}
 
 
+def helpers() -> dict[str, str | None]:
+    """Versions of what decodes media, splits words and writes prompts. They are no part of an answer's identity, as
+    they rarely change one; where they moved, that is said (`asked_again.moved_helpers`)."""
+    names = ("av", "jinja2", "pillow", "tokenizers", "torchvision")
+    return {name: _first_version((name,)) for name in names}
+
+
 def _first_version(names: Sequence[str]) -> str | None:
     for name in names:
         try:

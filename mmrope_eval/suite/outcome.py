@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from mmrope_eval.engine.types import Failure, Response
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES
+from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STORE
 from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.suite import results
 from mmrope_eval.suite.merging import ASIDE
@@ -19,6 +20,8 @@ from mmrope_eval.suite.results import Scored, Worth
 from mmrope_eval.suite.staging import Staging
 
 FAILURES = "failures.jsonl"
+BESIDE = ("-wal", "-shm", "-journal")
+"""Endings of what SQLite keeps beside a store."""
 
 Outcomes = Mapping[str, Response | Failure]
 """By sample id."""
@@ -36,11 +39,14 @@ def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[Scored]
 
 def require_places(folder: Path) -> None:
     """UserError where something lies in the way of a row's files: before a question is asked, not after the last."""
-    for name in (SCORES, MANIFEST, FAILURES, FAILED_ROW):
+    for name in (SCORES, MANIFEST, FAILURES, FAILED_ROW, *(f"{STORE}{end}" for end in ("", *BESIDE))):
         if (folder / name).is_dir():
             raise UserError(f"{folder / name} is a folder, where a file of the run should be: move it away or choose "
                             "another --output.")
-    if (folder / SAMPLES).exists() and not (folder / SAMPLES).is_dir():
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise UserError(f"{folder / name} is no plain file, as a run's should be: move it away or choose another "
+                            "--output.")
+    if os.path.lexists(folder / SAMPLES) and not (folder / SAMPLES).is_dir():
         raise UserError(f"{folder / SAMPLES} is no folder, as the samples of a run need: move it away or choose "
                         "another --output.")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -90,17 +91,26 @@ def code_state() -> str:
 
 
 def read_samples(path: Path) -> tuple[Sample, ...] | None:
-    """A remembered plan, or None when there is no usable one."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            found = tuple(_sample(json.loads(line)) for line in lines)
-            return found[:-1] if found and found[-1] == _END else None
-    except (OSError, ValueError, TypeError, KeyError):
+    """A remembered plan, or None when there is none that is as it was written."""
+    if not path.is_file():
         return None
+    found: list[Sample] = []
+    content = hashlib.sha256()
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                entry = json.loads(line)
+                if SUM in entry:
+                    return tuple(found) if entry[SUM] == content.hexdigest() else None
+                content.update(line)
+                found.append(_sample(entry))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return None
 
 
-_END = Sample("", "", -1, "", None, (), Generation(0), None)
-"""The last line, so that a file that lacks its end is no plan."""
+SUM = "sha256"
+"""The last line's only key: of all lines before it, so that a damaged file is no plan, nor one that lacks its end."""
 
 
 def _sample(entry: dict[str, Any]) -> Sample:
@@ -123,12 +133,16 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
     temporary = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as stream:
-            for sample in (*samples, _END):
+        content = hashlib.sha256()
+        with temporary.open("wb") as stream:
+            for sample in samples:
                 entry = {name: getattr(sample, name) for name in Sample.__slots__}
                 entry["generation"] = generation_key(sample.generation)
-                stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
+                line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+                content.update(line)
+                stream.write(line)
+            stream.write(json.dumps({SUM: content.hexdigest()}).encode())
         temporary.replace(path)
-    except (OSError, TypeError):  # the second: a target that JSON cannot hold is planned anew each time
+    except (OSError, TypeError, UnicodeError):  # the others: what JSON cannot hold is planned anew each time
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

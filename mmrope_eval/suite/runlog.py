@@ -7,6 +7,7 @@ included (see `engine.process`). Every start of a run appends to it, and it stay
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import platform
@@ -32,6 +33,8 @@ def run_log(folder: Path, command: Sequence[str]) -> Iterator[Path | None]:
     """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written."""
     path = folder / LOG
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for a reader
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         stream = path.open("a", encoding="utf-8", errors="replace")
     except OSError:
         yield None

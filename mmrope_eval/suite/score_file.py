@@ -43,8 +43,9 @@ from mmrope_eval.suite.registry import Family, TaskSpec, open_registry
 from mmrope_eval.suite.scoring import Score
 from mmrope_eval.suite.second import SecondError, SecondResult
 from mmrope_eval.suite.side_by_side import Second
+from mmrope_eval.suite.targets import check_target
 from mmrope_eval.unread import MARK, WARNING, too_many
-from mmrope_eval.words import shortened, visible
+from mmrope_eval.words import shortened, unique, visible
 
 Size = tuple[float, float]
 
@@ -105,8 +106,11 @@ class BadLine:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when lines could not be used or there is no other number that was asked for."""
     second = side_by_side.second_of(args.scorer)
+    refuse_file(args.file, args.output)
     spec, family = task_and_family(args.task, args.prompts, args.coordinates, args.tasks_dir)
     found = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
+    if not found:
+        raise UserError(f"{args.file} holds no line to score; give a file with a JSON object a line.")
     good = [line for line in found if isinstance(line, Line)]
     bad = [line for line in found if isinstance(line, BadLine)]
     theirs, problem = second_numbers(second, spec, good) if second is not None else (None, None)
@@ -128,6 +132,28 @@ def task_and_family(
         raise UserError(f"'{name}' means {len(specs)} tasks; a file holds the responses to one, name it.")
     family = registry.family(prompts)
     return specs[0], family if coordinates is None else dataclasses.replace(family, coordinates=coordinates)
+
+
+NO_LINES: Final = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "packed with gzip",
+                   b"PK": "a zip file", b"\x28\xb5": "packed with zstd", b"BZ": "packed with bzip2",
+                   b"\xfd7": "packed with xz"}  # fmt: skip
+"""What a file is that begins so, of which some "line" may look good by chance."""
+
+
+def refuse_file(path: Path, output: Path | None) -> None:
+    """UserError for a file that would be overwritten, or that holds no lines of UTF-8."""
+    try:
+        if output is not None and output.exists() and path.exists() and output.samefile(path):
+            raise UserError(f"--output {output} is the file of responses itself, which would be gone; name another.")
+        if not path.is_file():  # a pipe's beginning can be read once
+            return
+        with path.open("rb") as stream:
+            head = stream.read(2)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+    if head in NO_LINES:
+        raise UserError(f"{path} is {NO_LINES[head]}, and not text in UTF-8 with a JSON object a line; convert or "
+                        "unpack it.")  # fmt: skip
 
 
 def score_lines(
@@ -153,6 +179,7 @@ def score_line(
     try:
         entry, doc, response = parse(text)
         target = build_target(spec.target, doc)
+        check_target(spec.scorer, target)
         assumed = False
         if spec.scorer == "box":
             sizes, assumed = box_sizes(entry, doc, folder, family)
@@ -180,7 +207,7 @@ def json_line(row: Mapping[str, Any]) -> str:
 def parse(text: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None]:
     """(whole object, doc, response) of a line; LineError when it is not of that form."""
     try:
-        entry = json.loads(text, parse_constant=no_constant, parse_float=finite)
+        entry = json.loads(text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=unique)
     except RecursionError as error:
         raise LineError("it is not JSON that can be read (its brackets are nested too deeply).") from error
     except ValueError as error:
@@ -333,9 +360,18 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
     yield f"{len(good)} of {len(good) + len(bad)} lines scored; {failed} failed, {unread} with no readable answer"
     if too_many(unread, len(good) - failed):
         yield f"{MARK} {WARNING}: {unread} of {len(good) - failed}"
+    repeated = repetitions(good)
+    if repeated:
+        yield f"{repeated} of these lines repeat an `id`; each counts"
     assumed = sum(one.assumed_size for one in good)
     if assumed:
         yield f"{assumed} lines do not say the resized picture's size (`used_size`); the default media policy's is used"
+
+
+def repetitions(good: Sequence[Line]) -> int:
+    """How many lines have the `id` of an earlier one: a file that was appended to twice, perhaps."""
+    named = [json.dumps(line.id, sort_keys=True) for line in good if line.id is not None]
+    return len(named) - len(set(named))
 
 
 def second_summary(

@@ -7,6 +7,7 @@ question and the context that the identity was made of, so that a later start ca
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import sqlite3
@@ -222,6 +223,14 @@ class ResponseStore:
             for sample, identity, question, context in self._connection.execute(f"SELECT {names} FROM responses"):
                 if sample in samples and samples[sample] != identity:
                     yield sample, identity, question, context
+
+    def contexts_of(self, wanted: Mapping[str, str]) -> Mapping[str, int]:
+        """How many outcomes were kept under each context, of those under their identity (`wanted`: by sample)."""
+        if self._schema < SCHEMA or not wanted:
+            return {}
+        with self._reading():
+            rows = self._connection.execute("SELECT sample, identity, context FROM responses WHERE context IS NOT NULL")
+            return collections.Counter(context for sample, identity, context in rows if wanted.get(sample) == identity)
 
     def contexts(self) -> dict[str, Mapping[str, Any]]:
         """What `describe` kept, by its key."""

@@ -158,6 +158,8 @@ def trouble(path: Path, error: Exception) -> StoreError:
     if name == "SQLITE_FULL" or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and disk_is_full(path.parent)):
         return StoreError(f"the disk of {path} is full: free some space and start the same command again; every answer "
                           "stored so far is kept.")
+    if name.startswith("SQLITE_CANTOPEN") and (hindrance := _hindrance(path)):
+        return StoreError(f"{path} cannot be opened: {hindrance}.")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
         return StoreError(f"{path} cannot be written ({error}): make it and its folder writable, or choose another "
                           "--output.")
@@ -167,6 +169,20 @@ def trouble(path: Path, error: Exception) -> StoreError:
         return beyond_reading(path, str(error))
     return StoreError(f"{path} cannot be read or written ({error}): check its disk and any quota; the file itself may "
                       "be sound, so keep it, and start the same command again.")
+
+
+LONGEST_PATH: Final = 480
+"""Bytes of a store's path that every build of SQLite opens, which adds an ending of its own."""
+
+
+def _hindrance(path: Path) -> str | None:
+    """What of a file's place keeps SQLite from opening it, with what helps; None where nothing odd is seen."""
+    if path.is_symlink() and not path.exists():
+        return f"it is a link to {path.readlink()}, which is not there; remove the link or choose another --output"
+    length = len(os.fsencode(path.absolute()))
+    if length > LONGEST_PATH:
+        return f"its path has {length} bytes, more than SQLite takes; choose a shorter --output"
+    return None
 
 
 def beyond_reading(path: Path, why: str) -> StoreError:

@@ -28,6 +28,7 @@ from mmrope_eval.suite.store_file import (
     schema_of,
     trouble,
 )
+from mmrope_eval.suite.store_foreign import foreign_log, name_store, set_aside
 from mmrope_eval.suite.store_salvage import Contents, salvage, write_store
 from mmrope_eval.suite.store_wal import commits, log_of, lost_commits, scrap_log
 
@@ -56,6 +57,8 @@ def open_store(path: Path) -> Opened:
     opened = Opened(path)
     with _troubles(opened, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if foreign_log(path):
+            opened.notes.append(set_aside(path))
         logged, had_log = commits(path), log_of(path).exists()
         connection = None
         try:
@@ -85,7 +88,7 @@ def open_copy(path: Path) -> Opened:
     with _troubles(opened, "read"):
         if not path.is_file():
             raise StoreError(f"{path} is not there; start the run's command again.")
-        logged = log_of(path).is_file() and log_of(path).stat().st_size
+        logged = log_of(path).is_file() and log_of(path).stat().st_size and not _disowned(opened)
         place = _copied(opened) if logged else path
         try:
             opened.use(connect(place) if logged else open_uri(path, "mode=ro&immutable=1"))
@@ -142,6 +145,7 @@ def _mark(connection: sqlite3.Connection) -> None:
     keep_log(connection)
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('writing', ?)", (str(os.getpid()),))
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (__version__,))
+    name_store(connection)
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
@@ -192,6 +196,14 @@ def sound(found: Contents) -> str:
     """How many answers of a damaged file are good."""
     count = len(found.responses)
     return "its one sound answer is" if count == 1 else f"its {count} sound answers are"
+
+
+def _disowned(opened: Opened) -> bool:
+    """Whether the log is another file's, which is said; looked at in a copy, as the folder may be read-only."""
+    if not foreign_log(_copied(opened)):
+        return False
+    opened.notes.append(f"{log_of(opened.path)} does not belong to {opened.path.name}: nothing of it is used.")
+    return True
 
 
 def _copied(opened: Opened) -> Path:

@@ -86,6 +86,8 @@ def _answers(target: Target) -> None:
     listed = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
     if not listed:
         raise TargetError("the list of right answers is empty.")
+    if any(isinstance(answer, Mapping | Sequence) and not isinstance(answer, str) for answer in listed):
+        raise TargetError(f"the right answer is no text: {_short(named)}.")
     if any(answer is None for answer in listed) or all(map(is_blank, answers_of(target))):
         raise TargetError("the right answer is empty.")
 
