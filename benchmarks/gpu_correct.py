@@ -189,7 +189,8 @@ def formula_of_transformers(tables: Sequence[Table], device: str) -> Line:
         cos, sin = (torch.cat((t[:, 0], t[:, 0]), dim=-1)[None] for t in (case.cos, case.sin))
         heads = [x.unflatten(1, (-1, shape.head_dim)).transpose(0, 1)[None] for x in (case.q, case.k)]
         theirs = [x[0].transpose(0, 1).flatten(1) for x in apply_rotary_pos_emb(*heads, cos, sin)]
-        worst = float(np.max([worst, *(float((a - b).abs().max()) for a, b in zip(operator(case), theirs, strict=True))]))
+        errors = [float((a - b).abs().max()) for a, b in zip(operator(case), theirs, strict=True)]
+        worst = float(np.max([worst, *errors]))
     return verdict(PART, what, worst <= FLOAT32, f"worst difference {worst:.1e}", error=worst)
 
 
