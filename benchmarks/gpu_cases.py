@@ -131,11 +131,11 @@ def given(shape: Shape, table: Table, tokens: int, dtype: torch.dtype, device: s
     """Random q, k and v; cos and sin of random positions, whole and fractional, as the engine fills them."""
     from mmrope_eval.rope.kernels import CosSinPlan
 
-    generator = torch.Generator().manual_seed(tokens)
     q, k, v = shape.widths
-    packed = torch.randn(tokens, q + k + v, generator=generator).to(dtype).to(device)
+    packed = torch.randn(tokens, q + k + v, generator=torch.Generator(device).manual_seed(tokens), device=device)
+    packed = packed.to(dtype)
     own = table.cut(shape.kv_heads, shape.pairs)
-    positions = positions_of(tokens, generator).to(device)
+    positions = positions_of(tokens, torch.Generator().manual_seed(tokens)).to(device)
     shared = own.distinct == 1 and tokens % 2 == 0
     base = [torch.empty(tokens, 1 if shared else shape.kv_heads, shape.pairs, device=device) for _ in range(2)]
     cos, sin = (b.expand(-1, shape.kv_heads, -1) for b in base)

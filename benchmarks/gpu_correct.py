@@ -26,7 +26,7 @@ Rotate = Callable[[Given], tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True)
 class Scope:
-    """What is tried; the default takes about a minute on a GPU."""
+    """What is tried; the default may take two minutes on a GPU, most of them compiling."""
 
     shapes: Sequence[Shape] = SHAPES
     dtypes: Sequence[torch.dtype] = (torch.bfloat16, torch.float16, torch.float32)
