@@ -277,6 +277,29 @@ def test_kernels_and_bytes_of_a_fill() -> None:
     assert shares.replace("%", " %") in page
 
 
+@pytest.mark.parametrize("bits", [64, 32])
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_the_one_kernel_compiles_to_machine_code(architecture: int, bits: int) -> None:
+    """For Ampere and Hopper; sine and cosine are the accurate ones, not the hardware's."""
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel, codec = module("gpu_fill_kernel").fill_kernel, module("mmrope_eval.rope.encoding").PositionCodec(bits)
+    constants = {"LOWEST": codec.lowest, "INTEGER_BITS": codec.integer_bits, "FRACTION": 2.0**-codec.fraction_bits,
+                 "WIDE": bits == 64, "PAIRS": 64, "PADDED": 64, "TOKENS": 8}  # fmt: skip
+    tensors = {"encoded": f"*i{bits}", "axis": "*i64", "reset": "*i64"}
+    tensors |= dict.fromkeys(("freq", "factor", "cos", "sin"), "*fp32")
+    names = kernel.arg_names
+    source = ASTSource(
+        fn=kernel,
+        signature={name: "constexpr" if name in constants else tensors.get(name, "i32") for name in names},
+        constexprs={(names.index(name),): value for name, value in constants.items()},
+    )
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": 4})
+    assert "st.global" in compiled.asm["ptx"] and ".approx" not in compiled.asm["ptx"]
+
+
 FASTEST = 0.85 * 3.35e12
 """Bytes a second of an H100, at the share of it that a copy reaches."""
 
