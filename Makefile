@@ -30,7 +30,7 @@ answers: setup  ## Say which answer version this tree is, or declare it (docs/sa
 	@$(PY) scripts/answer_version.py $(ARGS)
 
 bench: setup  ## Run the benchmarks one after another
-	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(PY) "$$script" $(ARGS) || exit 1; done
+	@for script in $(filter-out benchmarks/gpu_%,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(PY) "$$script" $(ARGS) || exit 1; done
 
 lock:  ## Resolve all dependencies anew and rewrite the lock file
 	@$(PYTHON) scripts/setup.py --relock

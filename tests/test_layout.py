@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import itertools
 import re
 import shutil
@@ -83,6 +84,17 @@ def test_rope_needs_only_numpy_and_torch() -> None:
     for path in (PACKAGE / "rope").rglob("*.py"):
         roots = {name.split(".")[0] for name in imported_modules(ast.parse(path.read_text()))}
         assert roots <= allowed, path
+
+
+def test_public_names_of_rope_come_from_their_modules_when_they_are_used() -> None:
+    """Its kernels can be had without pydantic: tests/test_gpu_benchmark.py takes it away."""
+    from mmrope_eval import rope
+
+    assert dir(rope) == sorted(rope.__all__)
+    modules = {name: importlib.import_module(f"mmrope_eval.rope.{home}") for name, home in rope._HOME_OF.items()}
+    assert {name: getattr(rope, name) for name in rope.__all__} == {n: vars(m)[n] for n, m in modules.items()}
+    with pytest.raises(AttributeError, match="'no_such_name'"):
+        rope.no_such_name  # noqa: B018
 
 
 def test_report_can_be_read_without_an_engine() -> None:

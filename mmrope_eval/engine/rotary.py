@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from mmrope_eval.rope import RotaryTable
 from mmrope_eval.rope.encoding import PositionCodec
 from mmrope_eval.rope.kernels import CosSinPlan
 from mmrope_eval.rope.layers import rotate
+
+if TYPE_CHECKING:
+    from mmrope_eval.rope import RotaryTable
 
 
 def kv_head_rows(num_kv_heads: int, rank: int, size: int) -> slice:
