@@ -219,7 +219,7 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                         help="output matrix (default: %(default)s, as --dtype); float32 keeps logits apart that "
                              "bfloat16 rounds to a tie")
     engine.add_argument("--tensor-parallel-size", metavar="N", type=positive, default=1,
-                        help="GPUs to split the model over (default: %(default)s)")
+                        help="GPUs to split the model over, or shares of the cores on CPU (default: %(default)s)")
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction, default=0.9,
                         help="share of each GPU's memory that vLLM may take (default: %(default)s)")
     engine.add_argument("--workers", action="store_true",

@@ -22,6 +22,7 @@ class EngineOptions:
     workers: bool = False
     """Run vLLM in worker processes; with more than one GPU it always does."""
     tensor_parallel_size: int = 1
+    """Ranks that the model is split over: GPUs, or shares of the cores on CPU (see `ranks`)."""
     gpu_memory_utilization: float = 0.9
     kv_cache_gib: float | None = None
     """KV cache on CPU; None: enough for a few sequences of full length, at least half a GiB."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mmrope_eval.engine import process, vllm_compat
+from mmrope_eval.engine import process, ranks, vllm_compat
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.options import EngineOptions
@@ -53,10 +53,14 @@ def engine_settings(
     }
     if not workers:
         arguments["distributed_executor_backend"] = "uni"
+    if options.tensor_parallel_size > 1:
+        arguments["mm_encoder_tp_mode"] = ranks.encoder_mode(checkpoint, options.tensor_parallel_size)
     if not cuda:
         arguments["skip_mm_profiling"] = True
         arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(checkpoint, dtype, max_model_len, options.kv_cache_gib)
     variables = _variables(workers=workers, cuda=cuda, eager=eager)
+    if options.tensor_parallel_size > 1 and not cuda:
+        variables |= ranks.binding(options.tensor_parallel_size)
     # vLLM's own limit, which knows nothing of the size of the weights.
     variables["VLLM_ENGINE_READY_TIMEOUT_S"] = str(math.ceil(Limits(checkpoint, options, cuda).start))
     return arguments, variables

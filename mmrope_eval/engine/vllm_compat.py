@@ -354,7 +354,12 @@ def sampling_params(**values: Any) -> Any:
 
 def rpc(engine: Any, method: str, *args: Any) -> Any:
     """Call a `WorkerExtension` method on every worker; the first worker's result."""
-    return engine.collective_rpc(method, args=args)[0]
+    return rpc_each(engine, method, *args)[0]
+
+
+def rpc_each(engine: Any, method: str, *args: Any) -> list[Any]:
+    """The same; every worker's result, by rank."""
+    return list(engine.collective_rpc(method, args=args))
 
 
 def reset_caches(engine: Any, patience: float = 10.0) -> None:
