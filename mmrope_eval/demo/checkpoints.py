@@ -117,8 +117,7 @@ def build_checkpoint(
         "eos_token_id": token_id("<|im_end|>"),
         "use_cache": True,
     }
-    config = _CONFIGS[family](text, head_dim, tie_word_embeddings, dtype)
-    config = {**config, **_added(family, config["vision_config"], vision_heads, mm_rope)}
+    config = _with(_CONFIGS[family](text, head_dim, tie_word_embeddings, dtype), family, vision_heads, mm_rope)
     out.mkdir(parents=True, exist_ok=True)
     _write_json(out / "config.json", config)
     write_tokenizer(out)
@@ -226,15 +225,14 @@ def _qwen3_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -
 _CONFIGS = {"qwen2-vl": _qwen2_config, "qwen2.5-vl": qwen2_5_config, "qwen3-vl": _qwen3_config}
 
 
-def _added(
-    family: Family, vision: Mapping[str, Any], heads: int, mm_rope: str | Mapping[str, Any] | None
+def _with(
+    config: Mapping[str, Any], family: Family, vision_heads: int, mm_rope: str | Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The vision encoder with so many heads, and `mm_rope` where it is given."""
+    """A configuration whose vision encoder has so many heads, with `mm_rope` where it is given."""
     width = "embed_dim" if family == "qwen2-vl" else "hidden_size"
-    added: dict[str, Any] = {"vision_config": {**vision, "num_heads": heads, width: 32 * heads}}
-    if mm_rope is not None:
-        added["mm_rope"] = mm_rope if isinstance(mm_rope, str) else dict(mm_rope)
-    return added
+    vision = {**config["vision_config"], "num_heads": vision_heads, width: 32 * vision_heads}
+    named = {} if mm_rope is None else {"mm_rope": mm_rope if isinstance(mm_rope, str) else dict(mm_rope)}
+    return {**config, "vision_config": vision, **named}
 
 
 def _media_token_ids() -> dict[str, int]:
