@@ -222,6 +222,11 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                         help="GPUs to split the model over, or shares of the cores on CPU (default: %(default)s)")
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction, default=0.9,
                         help="share of each GPU's memory that vLLM may take (default: %(default)s)")
+    engine.add_argument("--max-num-seqs", metavar="N", type=positive,
+                        help="answers in one step of the engine; default: 256 on a GPU; on CPU 128 for tiny models, else "
+                             "32")
+    engine.add_argument("--max-num-batched-tokens", metavar="N", type=positive,
+                        help="tokens in one step; default: room for the largest picture or video, at least 2048")
     engine.add_argument("--workers", action="store_true",
                         help="run vLLM in worker processes instead of inside this one")
     engine.add_argument("--request-timeout", metavar="S", type=rate,
