@@ -223,12 +223,11 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction, default=0.9,
                         help="share of each GPU's memory that vLLM may take (default: %(default)s)")
     engine.add_argument("--max-num-seqs", metavar="N", type=positive,
-                        help="answers in one step of the engine; default: 256 on a GPU; on CPU 128 for tiny models, else "
-                             "32")
+                        help="answers in one step (default: 256 on a GPU; on CPU 32, for tiny models 128)")
     engine.add_argument("--max-num-batched-tokens", metavar="N", type=positive,
                         help="tokens in one step; default: room for the largest picture or video, at least 2048")
-    engine.add_argument("--workers", action="store_true",
-                        help="run vLLM in worker processes instead of inside this one")
+    engine.add_argument("--workers", action=argparse.BooleanOptionalAction,
+                        help="run vLLM in processes of its own (default: on a GPU, and with several ranks)")
     engine.add_argument("--request-timeout", metavar="S", type=rate,
                         help="give a request up after S seconds, and replace an engine that gave out nothing for so "
                              "long; default: 10 minutes, more for long prompts and large models")

@@ -165,7 +165,7 @@ class LiveEngine:
             with Feeder(
                 requests,
                 self._preparer.prepare,
-                ahead=self._options.lookahead,
+                ahead=self._options.lookahead or vllm_compat.most_at_once(self._engine),
                 max_bytes=self._options.lookahead_bytes,
                 threads=self._options.preparers or min(8, max(1, (os.cpu_count() or 2) // 2)),
             ) as feeder, EngineRun(self._engine, feeder, self._watch, self._limits) as run:

@@ -23,8 +23,8 @@ class EngineRun:
 
     def __init__(self, engine: Any, feeder: Feeder, watch: Watch, limits: Limits) -> None:
         self._engine, self._feeder, self._watch, self._limits = engine, feeder, watch, limits
-        scheduler = engine.vllm_config.scheduler_config
-        self._capacity, self._step_tokens = int(scheduler.max_num_seqs), int(scheduler.max_num_batched_tokens)
+        self._capacity = vllm_compat.most_at_once(engine)
+        self._step_tokens = int(engine.vllm_config.scheduler_config.max_num_batched_tokens)
         self._running: dict[str, Prepared] = {}
         self._until: dict[str, float] = {}
         """When each of them is overdue, on the watch's clock."""
@@ -66,7 +66,7 @@ class EngineRun:
         name = f"{self._count}-{item.key[:12]}"
         try:
             with self._limit("taking a request"):
-                self._engine.add_request(name, item.engine_input, item.params)
+                vllm_compat.add_request(self._engine, name, item.engine_input, item.params)
         except EngineDiedError:
             raise
         except Exception as error:  # noqa: BLE001 - vLLM refuses requests in many ways

@@ -345,6 +345,20 @@ def render(engine: Any, token_ids: Sequence[int], media: Mapping[str, Any], iden
     return rendered
 
 
+def most_at_once(engine: Any) -> int:
+    """Sequences that the engine runs in one step."""
+    return int(engine.vllm_config.scheduler_config.max_num_seqs)
+
+
+def add_request(engine: Any, name: str, engine_input: Any, params: Any) -> None:
+    """Give the engine a rendered prompt. Log-probabilities come by token id alone: vLLM would also write every token
+    out, decoding several times for a part of a character."""
+    given = engine.add_request(name, engine_input, params)
+    scores = getattr(engine.output_processor.request_states.get(given), "logprobs_processor", None)
+    if scores is not None:
+        scores.tokenizer = None
+
+
 def sampling_params(**values: Any) -> Any:
     """vLLM's `SamplingParams`, delivering a request's output once, when it is finished."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams

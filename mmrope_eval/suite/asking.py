@@ -1,7 +1,6 @@
 """Asking: every answer stored as it arrives, whatever becomes of the engine.
 
-Answers are stored by a thread of their own, in groups, and count only when their group is on disk (see `writer`). A
-failure is waited for.
+Answers are stored by a thread of their own, in groups, and count only when their group is on disk (see `writer`).
 
 An engine that dies is replaced, and what it had not answered is asked again. What was in flight when one died is
 suspected: it is asked again alone, after everything else, so that a sample is given up, as a failure, only when a
@@ -188,7 +187,7 @@ class Asking:
             self.keep(self.broken.popleft())
 
     def keep(self, result: Response | Failure, *, asked: bool = True) -> None:
-        """Have one outcome stored. A failure is on disk, and counted, when this returns.
+        """Have one outcome stored; `count` counts it when it is.
 
         TooManyFailuresError when it was one too many, RowError when none is answered.
         """
@@ -208,8 +207,6 @@ class Asking:
             self.progress.advance(failed=True, asked=asked)
         else:
             self.put(result, asked=asked)
-            self.writer.flush()
-            self.count()
         self.max_failures.check(self.failed, len(self.work.keys))
         if not self.answered:
             self.check_first()
