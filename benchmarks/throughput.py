@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--sizes 1 100] [--pictures 112x112 640x480] [--rounds 3] [--scratch DIR]
 
-ChartQA-like questions, each about a picture of its own, to random weights that answer with 16 tokens. A process starts
+ChartQA-like questions, each about a picture of its own, to random weights that answer with 7 tokens. A process starts
 one engine and takes turns: `limit` hands prompts that were rendered beforehand to vLLM, all at once, and steps it until
 they are answered, as vLLM's own `generate` does; `ours` is a whole `mmrope-eval run` on that engine, from rows to
 answers on disk, without the start. So load from elsewhere hits both alike, and only their ratio counts. A second ratio
@@ -34,7 +34,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "100": {"num_layers": 16, "num_heads": 12, "num_kv_heads": 12, "head_dim": 64, "intermediate_size": 1664},
 }
 QUESTIONS = {("1", "112x112"): 1000, ("1", "640x480"): 200, ("100", "112x112"): 300, ("100", "640x480"): 32}
-TOKENS = 16
+TOKENS = 7
+"""Of an answer; eight times the same one, which random weights like to give, would be no answer."""
 PIXELS = 640 * 480 + 28 * 28 * 40
 
 
@@ -202,6 +203,8 @@ def ask_stock(folder: Path, checkpoint: Path) -> float:
     for path in tasks.glob("*.yaml"):  # the mirror has one of them
         if "chartqa" not in path.name:
             path.unlink()
+    with (tasks / "stock_chartqa.yaml").open("a") as task:
+        task.write(f"generation_kwargs: {{max_new_tokens: {TOKENS}, temperature: 0, do_sample: false}}\n")
     arguments = [f"model={model}", f"max_new_tokens={TOKENS}", f"max_pixels={PIXELS}", "max_model_len=2048",
                  "enforce_eager=True", "trust_remote_code=False"]  # fmt: skip
     found = child(["--stock", "--model", "vllm", "--model_args", ",".join(arguments), "--tasks", "stock_chartqa",
