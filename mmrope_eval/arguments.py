@@ -219,11 +219,15 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                         help="output matrix (default: %(default)s, as --dtype); float32 keeps logits apart that "
                              "bfloat16 rounds to a tie")
     engine.add_argument("--tensor-parallel-size", metavar="N", type=positive, default=1,
-                        help="GPUs to split the model over (default: %(default)s)")
+                        help="GPUs to split the model over, or shares of the cores on CPU (default: %(default)s)")
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction, default=0.9,
                         help="share of each GPU's memory that vLLM may take (default: %(default)s)")
-    engine.add_argument("--workers", action="store_true",
-                        help="run vLLM in worker processes instead of inside this one")
+    engine.add_argument("--max-num-seqs", metavar="N", type=positive,
+                        help="answers in one step (default: 256 on a GPU; on CPU 32, for tiny models 128)")
+    engine.add_argument("--max-num-batched-tokens", metavar="N", type=positive,
+                        help="tokens in one step; default: room for the largest picture or video, at least 2048")
+    engine.add_argument("--workers", action=argparse.BooleanOptionalAction,
+                        help="run vLLM in processes of its own (default: on a GPU, and with several ranks)")
     engine.add_argument("--request-timeout", metavar="S", type=rate,
                         help="give a request up after S seconds, and replace an engine that gave out nothing for so "
                              "long; default: 10 minutes, more for long prompts and large models")

@@ -115,6 +115,7 @@ BY_VALUE = {
     "suite/clusters.py": "names what samples are averaged by; its marks are in the question",
     "suite/answer_code.py": "names the code",
     "suite/store.py": "keeps outcomes as they are; every row has a checksum",
+    "suite/writer.py": "hands outcomes on as they are",
     "suite/progress.py": "counts",
     "suite/errorlog.py": "tracebacks",
     "console.py": "prints",

@@ -309,13 +309,15 @@ class Engine:
     def __init__(self, never: frozenset[str] = frozenset(), dies_at: int = 10**6) -> None:
         scheduler = SimpleNamespace(max_num_seqs=3, max_num_batched_tokens=2048)
         self.vllm_config = SimpleNamespace(scheduler_config=scheduler)
+        self.output_processor = SimpleNamespace(request_states={})
         self.never, self.dies_at = never, dies_at
         self.running: dict[str, str] = {}
         self.aborted: list[str] = []
         self.steps = 0
 
-    def add_request(self, name: str, prompt: Any, params: Any) -> None:
+    def add_request(self, name: str, prompt: Any, params: Any) -> str:
         self.running[name] = prompt
+        return name
 
     def abort_request(self, names: list[str]) -> None:
         self.aborted += [self.running.pop(name) for name in names]

@@ -75,6 +75,8 @@ def build_checkpoint(
     num_heads: int | None = None,
     num_kv_heads: int = 8,
     head_dim: int = 32,
+    vision_heads: int = 2,
+    intermediate_size: int = 256,
     rope_theta: float = 100_000.0,
     sharpness: float = 1.5,
     tie_word_embeddings: bool = False,
@@ -85,8 +87,9 @@ def build_checkpoint(
 ) -> Path:
     """Write a tiny checkpoint into `out` (created if missing, its files overwritten) and return `out`.
 
-    `num_heads` defaults to 16 for Qwen3-VL (grouped queries), to 8 for the others. `sharpness` is the standard
-    deviation of attention scores and half that of the next token's logits. `mm_rope` becomes that key of config.json.
+    `num_heads` defaults to 16 for Qwen3-VL (grouped queries), to 8 for the others; `vision_heads` are of
+    32 channels. `sharpness` is the standard deviation of attention scores and half that of the next token's logits.
+    `mm_rope` becomes that key of config.json.
     `old_names` calls tensors as the published Qwen2-VL and Qwen2.5-VL files do (`model.layers`, `visual`), not as
     transformers does since 4.52 (`model.language_model.layers`, `model.visual`).
     Raises `UserError` for an unknown family or a shape that the family cannot have.
@@ -102,7 +105,7 @@ def build_checkpoint(
     text = {
         "vocab_size": VOCAB_SIZE,
         "hidden_size": 128 if family == "qwen3-vl" else heads * head_dim,
-        "intermediate_size": 256,
+        "intermediate_size": intermediate_size,
         "num_hidden_layers": num_layers,
         "num_attention_heads": heads,
         "num_key_value_heads": num_kv_heads,
@@ -114,9 +117,7 @@ def build_checkpoint(
         "eos_token_id": token_id("<|im_end|>"),
         "use_cache": True,
     }
-    config = _CONFIGS[family](text, head_dim, tie_word_embeddings, dtype)
-    if mm_rope is not None:
-        config["mm_rope"] = mm_rope if isinstance(mm_rope, str) else dict(mm_rope)
+    config = _with(_CONFIGS[family](text, head_dim, tie_word_embeddings, dtype), family, vision_heads, mm_rope)
     out.mkdir(parents=True, exist_ok=True)
     _write_json(out / "config.json", config)
     write_tokenizer(out)
@@ -222,6 +223,16 @@ def _qwen3_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -
 
 
 _CONFIGS = {"qwen2-vl": _qwen2_config, "qwen2.5-vl": qwen2_5_config, "qwen3-vl": _qwen3_config}
+
+
+def _with(
+    config: Mapping[str, Any], family: Family, vision_heads: int, mm_rope: str | Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A configuration whose vision encoder has so many heads, with `mm_rope` where it is given."""
+    width = "embed_dim" if family == "qwen2-vl" else "hidden_size"
+    vision = {**config["vision_config"], "num_heads": vision_heads, width: 32 * vision_heads}
+    named = {} if mm_rope is None else {"mm_rope": mm_rope if isinstance(mm_rope, str) else dict(mm_rope)}
+    return {**config, "vision_config": vision, **named}
 
 
 def _media_token_ids() -> dict[str, int]:

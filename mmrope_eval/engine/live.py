@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from mmrope_eval.engine import process, vllm_compat
+from mmrope_eval.engine import process, ranks, vllm_compat
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.media_policy import MediaPolicy, checkpoint_policy
@@ -73,12 +73,15 @@ class LiveEngine:
         """Start vLLM on a checkpoint with a variant inside.
 
         Raises `VariantError` before anything is started when the variant does not fit the checkpoint, `UserError` for
-        a missing vLLM and for a second engine inside one process. Environment variables that vLLM reads are set for the
-        time of the start only.
+        a missing vLLM, for ranks that the model or the machine has no room for, and for a second engine inside one
+        process. Environment variables that vLLM reads are set for the time of the start only.
         """
         options = options or EngineOptions()
         policy = options.policy or checkpoint_policy(checkpoint, {})[0]
         _fit(variant, checkpoint)
+        if options.tensor_parallel_size > 1:
+            ranks.require_split(checkpoint, options.tensor_parallel_size)
+            ranks.require_devices(options.tensor_parallel_size)
         warning = vllm_compat.version_warning(vllm_compat.vllm_version())
         if warning:
             warnings.warn(warning, stacklevel=2)
@@ -162,7 +165,7 @@ class LiveEngine:
             with Feeder(
                 requests,
                 self._preparer.prepare,
-                ahead=self._options.lookahead,
+                ahead=self._options.lookahead or vllm_compat.most_at_once(self._engine),
                 max_bytes=self._options.lookahead_bytes,
                 threads=self._options.preparers or min(8, max(1, (os.cpu_count() or 2) // 2)),
             ) as feeder, EngineRun(self._engine, feeder, self._watch, self._limits) as run:

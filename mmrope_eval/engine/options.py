@@ -19,21 +19,23 @@ class EngineOptions:
     """auto: the dtype in which the checkpoint was saved."""
     head_dtype: str = "auto"
     """Of the output matrix; auto: as the rest. float32 keeps logits apart that half precision rounds to one value."""
-    workers: bool = False
-    """Run vLLM in worker processes; with more than one GPU it always does."""
+    workers: bool | None = None
+    """Run vLLM in processes of its own, which prepare nothing and wait for nothing; None: on a GPU. With several ranks
+    it always does."""
     tensor_parallel_size: int = 1
+    """Ranks that the model is split over: GPUs, or shares of the cores on CPU (see `ranks`)."""
     gpu_memory_utilization: float = 0.9
     kv_cache_gib: float | None = None
     """KV cache on CPU; None: enough for a few sequences of full length, at least half a GiB."""
     enforce_eager: bool | None = None
     """No torch.compile and no CUDA graphs; None: only on CPU, where compiling costs more than it gives."""
     max_num_seqs: int | None = None
-    """Sequences in one step; None: 32 on CPU, 256 on a GPU."""
+    """Sequences in one step; None: 256 on a GPU; on CPU 128 for a tiny model, else 32."""
     max_num_batched_tokens: int | None = None
     """Tokens in one step; None: room for the largest image or video that the media policy allows."""
     enable_prefix_caching: bool = True
-    lookahead: int = 16
-    """Requests prepared ahead of the engine."""
+    lookahead: int | None = None
+    """Requests prepared ahead of the engine; None: a whole step's, for answers of one length end together."""
     lookahead_bytes: int = 4 * 2**30
     """Media tensors held at a time, in preparation and in the engine; one request may always go ahead."""
     preparers: int | None = None

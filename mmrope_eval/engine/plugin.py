@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
 
 def register() -> None:
     """Make our architectures known to this process's vLLM; imports no model code.
@@ -12,3 +14,9 @@ def register() -> None:
 
     process.leave_with_parent()
     vllm_compat.register_architectures()
+
+
+def installed() -> bool:
+    """Whether vLLM's processes will find `register`: this package is installed, and not only on Python's path."""
+    return any(found.value == f"{__name__}:register"
+               for found in importlib.metadata.entry_points(group="vllm.general_plugins"))  # fmt: skip

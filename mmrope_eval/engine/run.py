@@ -12,6 +12,7 @@ from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.prepare import Prepared
+from mmrope_eval.engine.ranks import agreed
 from mmrope_eval.engine.types import EngineDiedError, Failure, PositionFacts, Request, Response, no_answer
 from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import full_trace, sentence
@@ -22,8 +23,8 @@ class EngineRun:
 
     def __init__(self, engine: Any, feeder: Feeder, watch: Watch, limits: Limits) -> None:
         self._engine, self._feeder, self._watch, self._limits = engine, feeder, watch, limits
-        scheduler = engine.vllm_config.scheduler_config
-        self._capacity, self._step_tokens = int(scheduler.max_num_seqs), int(scheduler.max_num_batched_tokens)
+        self._capacity = vllm_compat.most_at_once(engine)
+        self._step_tokens = int(engine.vllm_config.scheduler_config.max_num_batched_tokens)
         self._running: dict[str, Prepared] = {}
         self._until: dict[str, float] = {}
         """When each of them is overdue, on the watch's clock."""
@@ -65,7 +66,7 @@ class EngineRun:
         name = f"{self._count}-{item.key[:12]}"
         try:
             with self._limit("taking a request"):
-                self._engine.add_request(name, item.engine_input, item.params)
+                vllm_compat.add_request(self._engine, name, item.engine_input, item.params)
         except EngineDiedError:
             raise
         except Exception as error:  # noqa: BLE001 - vLLM refuses requests in many ways
@@ -147,11 +148,11 @@ class EngineRun:
         )
 
     def _positions_used(self, item: Prepared) -> PositionFacts | None:
-        """What the worker says it used for this prompt; its records are fetched only when one is missing."""
+        """What all ranks say they used for this prompt; their records are fetched only when one is missing."""
         if item.key not in self._used:
             with self._limit("reading positions", [item]):
-                records = vllm_compat.rpc(self._engine, "mmrope_drain_positions")
-            for key, fingerprint, max_position, delta in records:
+                records = vllm_compat.rpc_each(self._engine, "mmrope_drain_positions")
+            for key, fingerprint, max_position, delta in agreed(records):
                 self._used[key] = PositionFacts(fingerprint, max_position, delta)
         found = self._used.get(item.key)
         # Equal prompts share a record: it goes when the last of them is done, or was overtaken by a new one.

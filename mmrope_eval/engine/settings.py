@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mmrope_eval.engine import process, vllm_compat
+from mmrope_eval.engine import plugin, process, ranks, vllm_compat
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.options import EngineOptions
@@ -25,7 +25,7 @@ def engine_settings(
     workers = in_workers(options)
     eager = not cuda if options.enforce_eager is None else options.enforce_eager
     max_model_len = options.max_model_len or checkpoint.max_position
-    max_num_seqs = options.max_num_seqs or (256 if cuda else 32)
+    max_num_seqs = options.max_num_seqs or most_at_once(checkpoint, cuda)
     dtype = checkpoint.dtype if options.dtype == "auto" else options.dtype
     arguments: dict[str, Any] = {
         "model": str(checkpoint.served),
@@ -53,18 +53,32 @@ def engine_settings(
     }
     if not workers:
         arguments["distributed_executor_backend"] = "uni"
+    if options.tensor_parallel_size > 1:
+        arguments["mm_encoder_tp_mode"] = ranks.encoder_mode(checkpoint, options.tensor_parallel_size)
     if not cuda:
         arguments["skip_mm_profiling"] = True
         arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(checkpoint, dtype, max_model_len, options.kv_cache_gib)
     variables = _variables(workers=workers, cuda=cuda, eager=eager)
+    if options.tensor_parallel_size > 1 and not cuda:
+        variables |= ranks.binding(options.tensor_parallel_size)
     # vLLM's own limit, which knows nothing of the size of the weights.
     variables["VLLM_ENGINE_READY_TIMEOUT_S"] = str(math.ceil(Limits(checkpoint, options, cuda).start))
     return arguments, variables
 
 
 def in_workers(options: EngineOptions) -> bool:
-    """Whether vLLM runs in processes of its own."""
-    return options.workers or options.tensor_parallel_size > 1
+    """Whether vLLM runs in processes of its own. Imports vLLM where the options do not say.
+
+    They start for tens of seconds, which a GPU's steps are worth, and find our models through the plugin alone.
+    """
+    if options.tensor_parallel_size > 1:
+        return True
+    return vllm_compat.is_cuda() and plugin.installed() if options.workers is None else options.workers
+
+
+def most_at_once(checkpoint: Checkpoint, cuda: bool) -> int:
+    """Sequences in one step. A step of a tiny model costs nearly the same for many as for few."""
+    return 256 if cuda else 128 if checkpoint.weight_bytes < _TINY else 32
 
 
 def compute_threads(checkpoint: Checkpoint, options: EngineOptions) -> int | None:

@@ -345,6 +345,20 @@ def render(engine: Any, token_ids: Sequence[int], media: Mapping[str, Any], iden
     return rendered
 
 
+def most_at_once(engine: Any) -> int:
+    """Sequences that the engine runs in one step."""
+    return int(engine.vllm_config.scheduler_config.max_num_seqs)
+
+
+def add_request(engine: Any, name: str, engine_input: Any, params: Any) -> None:
+    """Give the engine a rendered prompt. Log-probabilities come by token id alone: vLLM would also write every token
+    out, decoding several times for a part of a character."""
+    given = engine.add_request(name, engine_input, params)
+    scores = getattr(engine.output_processor.request_states.get(given), "logprobs_processor", None)
+    if scores is not None:
+        scores.tokenizer = None
+
+
 def sampling_params(**values: Any) -> Any:
     """vLLM's `SamplingParams`, delivering a request's output once, when it is finished."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -354,7 +368,12 @@ def sampling_params(**values: Any) -> Any:
 
 def rpc(engine: Any, method: str, *args: Any) -> Any:
     """Call a `WorkerExtension` method on every worker; the first worker's result."""
-    return engine.collective_rpc(method, args=args)[0]
+    return rpc_each(engine, method, *args)[0]
+
+
+def rpc_each(engine: Any, method: str, *args: Any) -> list[Any]:
+    """The same; every worker's result, by rank."""
+    return list(engine.collective_rpc(method, args=args))
 
 
 def reset_caches(engine: Any, patience: float = 10.0) -> None:

@@ -106,6 +106,11 @@ class VisionConfig(ConfigPart):
         return self.hidden_size
 
     @property
+    def inner_width(self) -> int:
+        """Channels inside a block's feed-forward layers."""
+        raise NotImplementedError
+
+    @property
     def out_width(self) -> int:
         """Channels of what the language model gets."""
         raise NotImplementedError

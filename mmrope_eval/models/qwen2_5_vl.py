@@ -23,6 +23,11 @@ class Qwen2_5VLVision(VisionConfig):  # noqa: N801 - the family's own spelling
     hidden_act: Annotated[str, Field(min_length=1)] = "silu"
 
     @property
+    def inner_width(self) -> int:
+        """Channels inside a block's feed-forward layers."""
+        return self.intermediate_size
+
+    @property
     def out_width(self) -> int:
         """Channels of what the language model gets."""
         return self.out_hidden_size

@@ -43,6 +43,11 @@ class Qwen2VLVision(VisionConfig):
         return self.embed_dim
 
     @property
+    def inner_width(self) -> int:
+        """Channels inside a block's feed-forward layers."""
+        return self.embed_dim * self.mlp_ratio
+
+    @property
     def out_width(self) -> int:
         """Channels of what the language model gets."""
         return self.hidden_size
@@ -51,7 +56,7 @@ class Qwen2VLVision(VisionConfig):
 def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
     """All tensors: a decoder with biases on q, k, v, and an encoder of LayerNorms and two-layer MLPs."""
     assert isinstance(vision, Qwen2VLVision)
-    width, inner = vision.embed_dim, vision.embed_dim * vision.mlp_ratio
+    width, inner = vision.embed_dim, vision.inner_width
     patch = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
     shapes = decoder_tensors(text, qkv_bias=True, out_bias=False, qk_norm=False)
     shapes[f"{VISION}patch_embed.proj.weight"] = (width, *patch)

@@ -42,6 +42,11 @@ class Qwen3VLVision(VisionConfig):
     deepstack_visual_indexes: list[int] = [8, 16, 24]
 
     @property
+    def inner_width(self) -> int:
+        """Channels inside a block's feed-forward layers."""
+        return self.intermediate_size
+
+    @property
     def out_width(self) -> int:
         """Channels of what the language model gets."""
         return self.out_hidden_size

@@ -1,5 +1,7 @@
 """Asking: every answer stored as it arrives, whatever becomes of the engine.
 
+Answers are stored by a thread of their own, in groups, and count only when their group is on disk (see `writer`).
+
 An engine that dies is replaced, and what it had not answered is asked again. What was in flight when one died is
 suspected: it is asked again alone, after everything else, so that a sample is given up, as a failure, only when a
 second engine died while it worked on nothing else. After `MAX_DEATHS` the row ends.
@@ -19,6 +21,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mmrope_eval.console import say
 from mmrope_eval.engine.types import EngineDiedError, Failure, Request, Response
@@ -28,7 +31,8 @@ from mmrope_eval.suite.execute import Cell, Engine, EngineHolder, MaxFailures, R
 from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.progress import Progress
 from mmrope_eval.suite.protocol import SampleError
-from mmrope_eval.suite.store import ResponseStore
+from mmrope_eval.suite.store import Outcome, ResponseStore
+from mmrope_eval.suite.writer import Writer
 
 FIRST = 32
 MAX_DEATHS = 3
@@ -47,6 +51,14 @@ class Deaths:
         self.count += 1
         self.seen.update(in_flight)
         return in_flight[0] if len(in_flight) == 1 and self.seen[in_flight[0]] > 1 else None
+
+
+class Kept(NamedTuple):
+    """An outcome on its way to the store, and whether it counts when it is there; one that counted before does not."""
+
+    outcome: Outcome
+    asked: bool = True
+    counts: bool = True
 
 
 @dataclass
@@ -76,9 +88,13 @@ class Asking:
     """Task by sample, of those that are asked first."""
     answered: bool = False
     deaths: Deaths = field(default_factory=Deaths)
+    writer: Writer[Kept] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.write)
 
     def run(self, holder: EngineHolder) -> None:
-        """Ask everything that is pending; every outcome is stored before the next is waited for.
+        """Ask everything that is pending; once. Every outcome is stored when this returns, or raises.
 
         Raises `RowError` where the row cannot go on, `TooManyFailuresError` where it should not.
         """
@@ -86,17 +102,21 @@ class Asking:
         kept = self.work.kept.items()
         self.failed = sum(known.failed and name not in retried for name, known in kept)
         self.answered = any(not known.failed for _, known in kept)
-        for sample in self.work.pending:
-            if sample.problem is not None:
-                self.keep(Failure(sample.id, *sample.problem), asked=False)
         askable = [sample for sample in self.work.pending if sample.problem is None]
         first = max(FIRST, len({sample.task for sample in askable}))
         ordered = in_turns(askable, first)
         self.first = {sample.id: sample.task for sample in ordered[:first]}
         self.left = {sample.id: sample for sample in ordered}
         self.timings.asked = len(askable)
-        self.ask(holder)
-        self.release()
+        try:
+            with self.writer:
+                for sample in self.work.pending:
+                    if sample.problem is not None:
+                        self.keep(Failure(sample.id, *sample.problem), asked=False)
+                self.ask(holder)
+                self.release()
+        finally:
+            self.count()
 
     def ask(self, holder: EngineHolder) -> None:
         """Ask what is left, of as many engines as it takes."""
@@ -123,6 +143,8 @@ class Asking:
                 for result in outcomes(stream):
                     self.drain()
                     self.keep(result)
+                    self.count()
+            self.writer.flush()
         finally:
             self.timings.generation += time.perf_counter() - began
         self.drain()
@@ -165,35 +187,49 @@ class Asking:
             self.keep(self.broken.popleft())
 
     def keep(self, result: Response | Failure, *, asked: bool = True) -> None:
-        """Store one outcome, then count it. TooManyFailuresError when it was one too many, RowError when none is
-        answered."""
+        """Have one outcome stored; `count` counts it when it is.
+
+        TooManyFailuresError when it was one too many, RowError when none is answered.
+        """
         self.left.pop(result.id, None)
-        if isinstance(result, Failure):
-            self.errors.note(result.id, result.trace)
-            result = dataclasses.replace(result, trace="")
-            self.failures[result.id] = result
-        if isinstance(result, Failure) and asked and not self.answered:
+        if isinstance(result, Response):
+            self.put(result, asked=asked)
+            if not self.answered:
+                self.answered = True
+                self.release()
+            return
+        self.errors.note(result.id, result.trace)
+        result = dataclasses.replace(result, trace="")
+        self.failures[result.id] = result
+        self.failed += 1
+        if asked and not self.answered:
             self.withheld[result.id] = result
+            self.progress.advance(failed=True, asked=asked)
         else:
-            self.put(result)
-        if isinstance(result, Response) and not self.answered:
-            self.answered = True
-            self.release()
-        self.failed += isinstance(result, Failure)
-        self.progress.advance(failed=isinstance(result, Failure), asked=asked)
+            self.put(result, asked=asked)
         self.max_failures.check(self.failed, len(self.work.keys))
-        if isinstance(result, Failure) and not self.answered:
+        if not self.answered:
             self.check_first()
 
-    def put(self, result: Response | Failure) -> None:
-        """Store one outcome."""
+    def put(self, result: Response | Failure, *, asked: bool = True, counts: bool = True) -> None:
+        """Hand one outcome to the writer."""
         key = self.work.keys[result.id]
-        self.store.put(key.identity, result, key.question, self.context)
+        self.writer.put(Kept(Outcome(key.identity, result, key.question, self.context), asked, counts))
+
+    def write(self, group: Sequence[Kept]) -> None:
+        """Store outcomes; the writer's thread calls it."""
+        self.store.put_all([kept.outcome for kept in group])
+
+    def count(self) -> None:
+        """Count what is on disk by now."""
+        for kept in self.writer.written():
+            if kept.counts:
+                self.progress.advance(failed=isinstance(kept.outcome.result, Failure), asked=kept.asked)
 
     def release(self) -> None:
         """Store what was withheld."""
         for result in self.withheld.values():
-            self.put(result)
+            self.put(result, counts=False)
         self.withheld.clear()
 
     def check_first(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmrope_eval.engine import ranks
 from mmrope_eval.engine.media_policy import MEDIA_VERSION, MediaPolicy, checkpoint_policy
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
@@ -100,6 +101,8 @@ def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Re
     """What is wrong with the command whatever the checkpoints hold, before gigabytes are read."""
     from mmrope_eval.rope import load_variant
 
+    if config.options.tensor_parallel_size > 1:
+        ranks.require_devices(config.options.tensor_parallel_size)
     for name in dict.fromkeys([*config.variants, *(choice.variant for choice in choices if choice.variant)]):
         load_variant(name, **config.overrides)
     demanded = config.protocol.prompts if config.protocol else None
@@ -138,6 +141,7 @@ def _cell(
     chosen = resolve_variant(checkpoint, wanted, config.overrides, assume_stock=config.assume_stock)
     chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     _check_precision(checkpoint, config.options.dtype)
+    ranks.require_split(checkpoint, config.options.tensor_parallel_size)
     policy, sources = cell_policy(config, checkpoint)
     thinking = read_thinking(config.thinking, checkpoint)
     family = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)

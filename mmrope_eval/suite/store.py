@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from mmrope_eval.engine.types import Failure, Response
 from mmrope_eval.suite.payload import checksum, decode, encode
@@ -24,7 +24,7 @@ from mmrope_eval.suite.store_file import SCHEMA, Row, StoreError, free_name, ope
 from mmrope_eval.suite.store_open import open_copy, open_store, place_of
 from mmrope_eval.suite.store_wal import scrap_log
 
-__all__ = ["MAX_ATTEMPTS", "Known", "ResponseStore", "StoreError", "Stored"]
+__all__ = ["MAX_ATTEMPTS", "Known", "Outcome", "ResponseStore", "StoreError", "Stored"]
 
 MAX_ATTEMPTS = 2
 """A failed sample is tried once more by the next start, then its failure stands."""
@@ -60,6 +60,15 @@ class Stored:
         return isinstance(self.result, Response) or self.attempts >= MAX_ATTEMPTS
 
 
+class Outcome(NamedTuple):
+    """One outcome to keep: under which identity, and by what it came about, where that is known."""
+
+    identity: str
+    result: Response | Failure
+    question: str | None = None
+    context: str | None = None
+
+
 class ResponseStore:
     """Responses in `path`; use it as a context manager.
 
@@ -81,26 +90,40 @@ class ResponseStore:
 
     def put(self, identity: str, result: Response | Failure, question: str | None = None,
             context: str | None = None) -> None:
-        """Keep one outcome; it is on disk when this returns. A response is never replaced, a failure may be.
+        """Keep one outcome; it is on disk when this returns. Otherwise as `put_all`."""
+        self.put_all([Outcome(identity, result, question, context)])
 
-        Raises `StoreError` when it cannot be written, and when the file is gone or was replaced.
+    def put_all(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep outcomes, all of them or none; they are on disk when this returns. A response is never replaced, a
+        failure may be.
+
+        Raises `StoreError` when they cannot be written, and when the file is gone or was replaced.
         """
-        status, payload = "ok" if isinstance(result, Response) else "failed", encode(result)
         try:
-            kept = self._connection.execute(
-                "SELECT status, attempts FROM responses WHERE identity = ? AND sample = ?", (identity, result.id)
-            ).fetchone()
-            if kept is not None and kept[0] == "ok":
-                return
-            row = (identity, result.id, status, 1 + (kept[1] if kept else 0), payload, context, question)
-            self._connection.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                                     (*row, checksum(*row)))  # fmt: skip
-            self._unsynced += 1
-            if self._unsynced >= SYNC_ANSWERS or time.monotonic() - self._synced_at >= SYNC_SECONDS:
-                self.sync()
-        except sqlite3.Error as error:
+            with self._transaction() as execute:
+                for outcome in outcomes:
+                    self._insert(execute, outcome)
+        except StoreError:
             self.require_place()
-            raise trouble(self.path, error) from error
+            raise
+        self._unsynced += len(outcomes)
+        if self._unsynced >= SYNC_ANSWERS or time.monotonic() - self._synced_at >= SYNC_SECONDS:
+            try:
+                self.sync()
+            except sqlite3.Error as error:
+                self.require_place()
+                raise trouble(self.path, error) from error
+
+    def _insert(self, execute: Callable[..., sqlite3.Cursor], outcome: Outcome) -> None:
+        identity, result = outcome.identity, outcome.result
+        status, payload = "ok" if isinstance(result, Response) else "failed", encode(result)
+        kept = execute("SELECT status, attempts FROM responses WHERE identity = ? AND sample = ?",
+                       (identity, result.id)).fetchone()  # fmt: skip
+        if kept is not None and kept[0] == "ok":
+            return
+        attempts = 1 + (kept[1] if kept else 0)
+        row = (identity, result.id, status, attempts, payload, outcome.context, outcome.question)
+        execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, checksum(*row)))
 
     def sync(self) -> None:
         """Move what the log holds into the main file, so that a copy of that file alone has it."""
@@ -180,10 +203,12 @@ class ResponseStore:
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection.execute
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-            raise trouble(self.path, error) from error
+            if isinstance(error, sqlite3.Error):
+                raise trouble(self.path, error) from error
+            raise
 
     # ------------------------------------------------------------------------------------------------------- reading
 

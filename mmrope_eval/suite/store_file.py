@@ -138,8 +138,9 @@ def lacks_memory(error: sqlite3.OperationalError) -> bool:
 
 
 def open_uri(path: Path, options: str) -> sqlite3.Connection:
-    """A connection on which every statement is its own transaction."""
-    return sqlite3.connect(f"file:{quote(os.fsencode(path))}?{options}", uri=True, isolation_level=None)
+    """A connection on which every statement is its own transaction. Threads may take turns on it."""
+    return sqlite3.connect(f"file:{quote(os.fsencode(path))}?{options}", uri=True, isolation_level=None,
+                           check_same_thread=False)  # fmt: skip
 
 
 def without_locks(path: Path) -> bool:
