@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mmrope_eval.data.media_files import build_index
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.read import read_lines, read_record
 from mmrope_eval.record.schema import Scores
@@ -84,3 +85,14 @@ def test_a_store_that_is_a_link_to_nowhere_says_so(tmp_path: Path) -> None:
 def test_a_path_that_is_too_long_for_a_store_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"its path has \d+ bytes, more than SQLite takes; choose a shorter --output"):
         ResponseStore(tmp_path.joinpath(*["d" * 120] * 5, "responses.sqlite"))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "b.zip"])
+@pytest.mark.parametrize("odd", [os.mkfifo, lambda path: Path(path).symlink_to("/dev/zero")])
+def test_a_pipe_or_a_device_among_the_videos_is_not_opened(
+    tmp_path: Path, name: str, odd: Callable[[Path], None]
+) -> None:
+    odd(tmp_path / name)
+    (tmp_path / "c.mp4").write_bytes(b"video")
+    index = build_index([tmp_path])
+    assert set(index.files) == {"c.mp4"} and index.odd == (tmp_path / name,) and index.broken == ()

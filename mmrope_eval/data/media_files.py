@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import Final
 
 from mmrope_eval.data.hashes import ContentHashes
@@ -100,6 +101,9 @@ class MediaFolder:
         text = f"the file '{name}' is not below {' or '.join(map(str, self.roots))}, nor in a zip archive there"
         if others:
             text += f" ({_path(others[0])} has its name, in another folder)"
+        odd = [path for path in self.index.odd if path.name == PurePosixPath(name).name]
+        if odd:
+            text += f"; {odd[0]} is no plain file"
         if self.index.broken:
             text += f"; {self.index.broken[0]} cannot be read as a zip archive"
         return text + "."
@@ -115,18 +119,23 @@ class MediaIndex:
     """Archives that cannot be read: unfinished downloads, mostly."""
     state: tuple[tuple[str, int, int, int], ...]
     """Path and `file_state` of every file: another one whenever a file is another."""
+    odd: tuple[Path, ...] = ()
+    """What is no file: a pipe would be waited for, and a device read, without end."""
 
 
 def build_index(roots: Sequence[Path]) -> MediaIndex:
     """Walk the folders once; links are followed, each folder is entered once."""
     files: dict[str, list[Located]] = {}
     members: dict[str, list[Located]] = {}
-    state, broken = [], []
+    state, broken, odd = [], [], []
     for path in _walk(roots):
         try:
             stat = path.stat()
         except OSError:
             continue  # a link to nowhere, or a temporary file that just went away
+        if not S_ISREG(stat.st_mode):
+            odd.append(path)
+            continue
         state.append((str(path), *file_state(stat)))
         if path.suffix.lower() != ".zip":
             files.setdefault(path.name, []).append(path)
@@ -143,7 +152,7 @@ def build_index(roots: Sequence[Path]) -> MediaIndex:
                 members.setdefault(PurePosixPath(entry.filename).name, []).append(member)
     for name, found in members.items():
         files.setdefault(name, []).extend(found)
-    return MediaIndex(files, tuple(broken), tuple(state))
+    return MediaIndex(files, tuple(broken), tuple(state), tuple(odd))
 
 
 def _walk(roots: Sequence[Path]) -> Iterator[Path]:
