@@ -110,7 +110,10 @@ def differences(whole: Path, killed: Path) -> list[str]:
         wrong += [f"too much: {key}" for key in found if key not in expected]
         wrong += [f"another answer: {key}" for key in expected if found.get(key, expected[key]) != expected[key]]
     for path in sorted([*whole.rglob("scores.json"), *whole.rglob("samples/*.jsonl")]):
-        if (killed / path.relative_to(whole)).read_bytes() != path.read_bytes():
+        other = killed / path.relative_to(whole)
+        if not other.is_file():
+            wrong.append(f"lost: {path.relative_to(whole)}")
+        elif other.read_bytes() != path.read_bytes():
             wrong.append(f"another file: {path.relative_to(whole)}")
     return wrong
 

@@ -246,7 +246,7 @@ def stand_in_run(given: Sequence[str]) -> int:
             raise
         print(f"stand-in: error: {sentence}", file=sys.stderr)
         return 2
-    return 1 if result.failed or result.broken else 0
+    return 1 if result.failed or result.broken or result.failed_tasks else 0
 
 
 def serve(connection: Connection) -> None:

@@ -138,7 +138,7 @@ def main() -> int:
             began = time.monotonic()
             tried, faults = ATTACKS[name](args.scale, args.seed, Path(scratch))
             found.append(Result(name, tried, tuple(faults), time.monotonic() - began))
-        print(f"{name}: {tried} tried, {len(faults)} faults", file=sys.stderr, flush=True)
+        print(f"{name}: {tried} tried, {len(faults)} faults", *faults, sep="\n  ", file=sys.stderr, flush=True)
     return report(found, args.json)
 
 

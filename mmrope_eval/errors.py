@@ -19,6 +19,10 @@ class UserError(Exception):
     """
 
 
+class PlaceError(UserError):
+    """The operating system refuses a file that we write: the next one would fare alike."""
+
+
 def sentence(error: BaseException) -> str:
     """What went wrong, in one line: the type and the words of the error that an exception was raised from.
 
@@ -59,6 +63,6 @@ def full_trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def cannot(do: str, path: str | Path, error: OSError, fix: str) -> UserError:
+def cannot(do: str, path: str | Path, error: OSError, fix: str) -> PlaceError:
     """What to raise where the operating system refuses to `do` something with a file: one sentence with the reason."""
-    return UserError(f"cannot {do} {path} ({error.strerror or error}): {fix}.")
+    return PlaceError(f"cannot {do} {path} ({error.strerror or error}): {fix}.")

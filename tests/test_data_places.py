@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 from collections.abc import Callable
@@ -271,6 +272,34 @@ class TestStar:
         assert "star was not asked" in capsys.readouterr().err
         assert cli.main(["check", str(tmp_path / "o"), "--against", str(tmp_path / "o")]) == 2
         assert "star was not asked" in capsys.readouterr().err
+
+
+    def test_a_full_cache_is_no_fault_of_a_column_s_and_ends_the_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Or the run would be without this column for no fault of its data, and the table too."""
+        import datasets
+        from suite_fakes import FakeStart
+
+        from mmrope_eval.demo.checkpoints import build_checkpoint
+        from mmrope_eval.suite import run as running
+        from mmrope_eval.suite.options import RunConfig
+
+        read = datasets.load_dataset
+
+        def refused(kind: str, **options: Any) -> Any:
+            if "star_bench" in str(options):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return read(kind, **options)
+
+        data_layouts.star(tmp_path / "m")
+        data_layouts.ocrbench(tmp_path / "m/echo840/OCRBench")
+        monkeypatch.setattr(datasets, "load_dataset", refused)
+        checkpoint = build_checkpoint("qwen2.5-vl", tmp_path / "tiny")
+        tasks, root = ("star", "ocrbench"), tmp_path / "m"
+        config = RunConfig((str(checkpoint),), tasks, tmp_path / "o", ("mrope",), data_root=root)
+        with pytest.raises(UserError, match=r"cannot convert tables in .* \(No space left on device\): free some"):
+            running.run(config, FakeStart())
 
 
 class TestMedia:

@@ -20,7 +20,7 @@ from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.data.places import NotHereError
 from mmrope_eval.engine.types import Generation
 from mmrope_eval.environment import cache_home
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import PlaceError, UserError
 from mmrope_eval.suite.data import find_data, load_docs, media_folder, require, require_columns, table_state
 from mmrope_eval.suite.plan import LazyDocs, Planned, Sample, TaskPlan, digest, generation_key, plan_samples
 from mmrope_eval.suite.registry import Family, TaskSpec
@@ -42,7 +42,7 @@ class Plans:
         """Tasks whose rows cannot be read, each with the cause; the others are planned."""
 
     def of(self, family: Family) -> Mapping[str, TaskPlan]:
-        """Plans by task name, without the tasks that failed. UserError when all of them did."""
+        """Plans by task name, without the tasks that failed. UserError when all did, PlaceError for a full disk."""
         if family not in self._made:
             for spec in self._specs:
                 require(spec, self._data_root)  # all missing datasets are known before the first one is loaded
@@ -50,6 +50,8 @@ class Plans:
             for spec in self._specs:
                 try:
                     self._made[family][spec.name] = self._plan(spec, family)
+                except PlaceError:
+                    raise
                 except UserError as error:
                     self.failed[spec.name] = str(error)
                     if len(self.failed) == len(self._specs):
