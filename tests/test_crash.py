@@ -119,8 +119,9 @@ def test_the_comparison_sees_what_it_should(crash: Any, checkpoint: Path, tmp_pa
         connection.execute("DELETE FROM responses WHERE sample = 'chartqa/1'")
         connection.execute("UPDATE responses SET payload = '{}' WHERE sample = 'chartqa/0'")
     (tmp_path / "b" / "hope" / "scores.json").write_text("{}")
+    (tmp_path / "b" / "hope" / "samples" / "chartqa.jsonl").unlink()
     assert [line.split(":")[0] for line in crash.differences(tmp_path / "a", tmp_path / "b")] == [
-        "lost", "another answer", "another file"]
+        "lost", "another answer", "lost", "another file"]
 
 
 def test_three_kills_of_the_real_engine(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
