@@ -85,10 +85,11 @@ def case(args: argparse.Namespace, scratch: Path, size: str, picture: str) -> li
         ours, limit = ([count / seconds for seconds in found[name]] for name in ("ours", "limit"))
         ratio = statistics.median(a / b for a, b in zip(ours, limit, strict=True))
         busy = statistics.median(a / b for a, b in zip(found["limit busy"], found["ours busy"], strict=True))
+        stepping = f"{busy:.2f}" if place == "inside" else ""  # elsewhere that thread steps nothing
         mine, most = statistics.median(ours), statistics.median(limit)
         against = (f"{count / theirs:.0f}", f"{mine * theirs / count:.2f}") if theirs else ("", "")
         rows.append(f"| {parameters:.1f} M | {picture} | {place} | {mine:.0f}/s | {most:.0f}/s | {against[0]}/s | "
-                    f"{ratio:.2f} | {busy:.2f} | {against[1]} |")
+                    f"{ratio:.2f} | {stepping} | {against[1]} |")
         print(rows[-1], {name: [round(s, 2) for s in seconds] for name, seconds in found.items()},
               f"stock {theirs}", flush=True)  # fmt: skip
     return rows
