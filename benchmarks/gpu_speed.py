@@ -126,10 +126,13 @@ def _vllm_module(case: Given, shape: Shape, table: Table) -> torch.nn.Module:
     from vllm.model_executor.layers.rotary_embedding.mrope import MRotaryEmbedding
 
     logging.disable(logging.WARNING)
-    with set_current_vllm_config(VllmConfig()):
-        module: torch.nn.Module = MRotaryEmbedding(
-            shape.head_dim, 2 * shape.pairs, 8192, THETA, True, case.q.dtype, section(table)
-        )
+    try:
+        with set_current_vllm_config(VllmConfig()):
+            module: torch.nn.Module = MRotaryEmbedding(
+                shape.head_dim, 2 * shape.pairs, 8192, THETA, True, case.q.dtype, section(table)
+            )
+    finally:
+        logging.disable(logging.NOTSET)
     return module.to(case.q.device)
 
 
