@@ -118,8 +118,11 @@ def attack(engine: str, kills: int, seed: int, scratch: Path) -> Found:
     window = time.monotonic() - began
     number = 0
     while len(found.kills) < kills:
+        before = len(found.wrong)
         if strike(kind, scratch / f"run-{number}", rng, window, found):
             number += 1
+        for line in found.wrong[before:]:  # a long campaign says it at once
+            print(line, file=sys.stderr, flush=True)
         if number > 10 * kills:
             raise SystemExit(f"{number} runs ended before they could be hit")
     for _ in range(TRIES):
