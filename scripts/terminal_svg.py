@@ -11,6 +11,7 @@ import argparse
 import io
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 from rich.console import Console
@@ -22,11 +23,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--title", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--columns", type=int, default=200, help="of the terminal; longer lines go on below")
     args = parser.parse_args()
     text = sys.stdin.read().strip("\n")
-    width = max(len(line) for line in text.splitlines())
-    console = Console(record=True, width=width + 1, file=io.StringIO())
-    console.print(Text(text, no_wrap=True))
+    wrap = textwrap.TextWrapper(args.columns, drop_whitespace=False)
+    lines = [part for line in text.split("\n") for part in wrap.wrap(line) or [""]]
+    console = Console(record=True, width=max(map(len, lines)) + 1, file=io.StringIO())
+    console.print(Text("\n".join(lines), no_wrap=True))
     svg = console.export_svg(title=args.title)
     # The picture must not fetch fonts from anywhere: whoever reads it has a monospaced one.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
