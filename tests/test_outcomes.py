@@ -22,7 +22,7 @@ from mmrope_eval.report.pairing import Matched, TaskPair, match
 from mmrope_eval.report.power import noticeable, smallest, units_to_tell
 from mmrope_eval.report.precision import Precision
 from mmrope_eval.report.results import load_run
-from mmrope_eval.report.verdict import Rules, Verdict
+from mmrope_eval.report.verdict import Rules, Verdict, judged
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS, DEMO = ROOT / "results" / "demo-seeds", ROOT / "results" / "demo" / "runs"
@@ -176,6 +176,19 @@ def test_a_margin_without_any_average_is_refused_in_one_sentence(
     a = write_cell(tmp_path / "a", "mrope", {"chartqa": [1.0] * 40})
     code, out, err = call(capsys, "check", a, "--against", a, "--margin", "2")
     assert (code, out, err.count("\n")) == (2, "", 1) and "--margin-columns 2" in err
+
+
+def test_what_nobody_knows_is_not_what_was_asked_for() -> None:
+    one = Verdict("c", "T", "open", 50.0, 50.0, p=1.0, detectable=math.nan, worst=math.nan)
+    found = judged(one, 1.0, 1.0, Rules(require_power=5))
+    assert (found.state, found.asked) == ("open", True)
+
+
+def test_what_to_do_is_advice_that_can_be_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # One picture says nothing of how many would tell, so no number stands beside it.
+    a = write_cell(tmp_path / "a", "mrope", {"chartqa": films("chartqa", [1.0, 1.0], 2)})
+    out = call(capsys, "check", a, "--against", a, "--margin-columns", 2)[1]
+    assert "would tell" not in out and "as many as stand beside" not in out and "Ask more questions, or " in out
 
 
 def test_the_sample_that_would_tell_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
