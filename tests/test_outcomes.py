@@ -287,6 +287,13 @@ def test_what_is_claimed_to_show_shows_four_times_in_five(
     assert 0.65 <= shown / 300 <= 0.99, "0.8 but for what the error of one pair of runs is off by"
 
 
+def test_no_more_than_the_baseline_has_can_be_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # All wrong on both sides: "a true loss of 20.60 points would have been noticed", of a baseline of 0.
+    a, b = (write_cell(tmp_path / name, "mrope", {"ai2d": [0.0] * 40}) for name in "ab")
+    code, out, _ = call(capsys, "check", b, "--against", a, "--require-power", 50)
+    assert code == 3 and "Never, however large, by itself: AI2D of mrope." in out and "A true loss" not in out
+
+
 def test_more_agreement_shows_less_loss_and_never_none() -> None:
     found = [smallest(contrast(1000, 1, changed), 0.05) for changed in (0.2, 0.05, 0.01, 0.0)]
     assert found == sorted(found, reverse=True) and found[-1] >= 5 / 1000, "five answers must be lost for 1 / 2**5"

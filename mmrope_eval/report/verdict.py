@@ -137,7 +137,10 @@ def refuse_margin(rules: Rules, average: Sequence[bool]) -> None:
 
 def judged(one: Verdict, loss: float, gain: float, rules: Rules) -> Verdict:
     """A verdict with its state, from the adjusted p-values of a loss and of a gain beyond the tolerance and from the
-    bound on what may have been lost; and whether it leaves open what was asked."""
+    bound on what may have been lost; and whether it leaves open what was asked. What would be noticed is never more
+    than the baseline has."""
+    if one.baseline is not None and one.detectable > one.baseline:
+        one = replace(one, detectable=math.inf)
     margin = rules.within(one.average)
     state: State = "open"
     if loss <= rules.alpha:
