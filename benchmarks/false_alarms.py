@@ -137,7 +137,8 @@ def as_reported(pair: TaskPair) -> ReportedCell:
     """The pair as it looks to someone who knows only the baseline's score."""
     baseline, score = (100 * pair.layout.score(values) for values in (pair.first, pair.second))
     centre, error = stats.cautious_error(pair.layout, pair.second)
-    return ReportedCell(pair.cell, pair.column, baseline, score, answers(100 * centre, 100 * error))
+    return ReportedCell(pair.cell, pair.column, baseline, score, answers(100 * centre, 100 * error),
+                        pair.layout.units)
 
 
 def main() -> None:

@@ -238,7 +238,39 @@ def test_a_broken_run_is_caught_by_a_reported_score(tmp_path: Path, capsys: pyte
     against = write_reported(tmp_path / "paper.yaml", {"mrope-i": {"ChartQA": 62.0, "DocVQA": 93.0}})
     code, out, _ = check(capsys, run, "--against", against)
     assert code == 1 and "ChartQA of mrope-i: 62.00 -> 0.00" in block(out, "Worse")
-    assert "DocVQA" in block(out, "Not worse by the margin"), "20 pages all right against 93 %: not better"
+    assert "DocVQA" in block(out, "Cannot tell"), "of pages read right at 91 %, 20 are all right 15 times in 100"
+
+
+@pytest.mark.parametrize(("right", "asked", "reported"), [
+    (8, 8, 100.0), (8, 8, 99.9), (0, 8, 0.0), (1, 1, 100.0), (20, 20, 98.0), (60, 60, 100.0),
+])
+def test_a_few_answers_at_the_end_of_the_scale_are_no_certainty(
+    right: int, asked: int, reported: float, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    # 8 of 8 against 100 was "Passed: 1 not worse by 2 points", alone +0.00 to +0.00, at worst +0.00.
+    run = whole(tmp_path / "run", {"chartqa": [1.0] * right + [0.0] * (asked - right)})
+    against = write_reported(tmp_path / "paper.yaml", {"mrope-i": {"ChartQA": reported}})
+    code, out, _ = check(capsys, run, "--against", against, "--margin-columns", 2)
+    assert code == 3 and "\nCannot tell:\n  ChartQA of mrope-i: " in out
+    needed = int(out.split("about ")[1].split(" samples would tell")[0].replace(",", ""))
+    assert needed > asked
+    more = whole(tmp_path / "more", {"chartqa": [float(right > 0)] * needed})
+    assert check(capsys, more, "--against", against, "--margin-columns", 2)[0] == 0
+
+
+def test_a_loss_that_is_said_to_be_noticeable_against_a_reported_score_can_happen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    # 8 of 8 against 100 was said to notice a loss of 0.20 points; 3 of 100 against 3, one of more than there is.
+    for name, right, asked, reported, words in (
+        ("a", 8, 8, 100.0, "A true loss of "), ("b", 3, 100, 3.0, "Never, however large, by itself: ChartQA of "),
+    ):
+        run = whole(tmp_path / name, {"chartqa": [1.0] * right + [0.0] * (asked - right)})
+        against = write_reported(tmp_path / f"{name}.yaml", {"mrope-i": {"ChartQA": reported}})
+        code, out, _ = check(capsys, run, "--against", against, "--require-power", 5)
+        assert code == 3 and words in out
+        found = re.search(r"A true loss of ([\d.]+) points", out)
+        assert found is None or float(found[1]) > 40
 
 
 def test_averages_are_compared_where_all_their_columns_are_there(

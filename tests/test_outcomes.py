@@ -22,7 +22,7 @@ from mmrope_eval.report.pairing import Matched, TaskPair, match
 from mmrope_eval.report.power import noticeable, smallest, units_to_tell
 from mmrope_eval.report.precision import Precision
 from mmrope_eval.report.results import load_run
-from mmrope_eval.report.verdict import Rules, Verdict
+from mmrope_eval.report.verdict import Rules, Verdict, judged
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS, DEMO = ROOT / "results" / "demo-seeds", ROOT / "results" / "demo" / "runs"
@@ -178,6 +178,19 @@ def test_a_margin_without_any_average_is_refused_in_one_sentence(
     assert (code, out, err.count("\n")) == (2, "", 1) and "--margin-columns 2" in err
 
 
+def test_what_nobody_knows_is_not_what_was_asked_for() -> None:
+    one = Verdict("c", "T", "open", 50.0, 50.0, p=1.0, detectable=math.nan, worst=math.nan)
+    found = judged(one, 1.0, 1.0, Rules(require_power=5))
+    assert (found.state, found.asked) == ("open", True)
+
+
+def test_what_to_do_is_advice_that_can_be_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # One picture says nothing of how many would tell, so no number stands beside it.
+    a = write_cell(tmp_path / "a", "mrope", {"chartqa": films("chartqa", [1.0, 1.0], 2)})
+    out = call(capsys, "check", a, "--against", a, "--margin-columns", 2)[1]
+    assert "would tell" not in out and "as many as stand beside" not in out and "Ask more questions, or " in out
+
+
 def test_the_sample_that_would_tell_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(1)
     first = (rng.random(300) < 0.7).astype(float)
@@ -272,6 +285,13 @@ def test_what_is_claimed_to_show_shows_four_times_in_five(
         change = np.where(rng.random(n) < claimed, -1.0, luck).reshape(clusters, questions).sum(axis=1)
         shown += stats.swap_test(change / n, n, alternative="less").p <= tail
     assert 0.65 <= shown / 300 <= 0.99, "0.8 but for what the error of one pair of runs is off by"
+
+
+def test_no_more_than_the_baseline_has_can_be_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # All wrong on both sides: "a true loss of 20.60 points would have been noticed", of a baseline of 0.
+    a, b = (write_cell(tmp_path / name, "mrope", {"ai2d": [0.0] * 40}) for name in "ab")
+    code, out, _ = call(capsys, "check", b, "--against", a, "--require-power", 50)
+    assert code == 3 and "Never, however large, by itself: AI2D of mrope." in out and "A true loss" not in out
 
 
 def test_more_agreement_shows_less_loss_and_never_none() -> None:

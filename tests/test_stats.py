@@ -186,11 +186,43 @@ def test_interval_test_and_detectable_loss_are_one() -> None:
     assert scipy.stats.norm.sf(stats.reach(0.9) - stats.detectable_errors(0.05)) == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize(("p", "n", "level"), [
+    (0.5, 100, 0.95), (0.9, 60, 0.95), (0.98, 60, 0.9), (0.98, 400, 0.9), (0.995, 30, 0.9), (0.02, 100, 0.9),
+])
+def test_intervals_against_a_published_number_hold(p: float, n: int, level: float) -> None:
+    # Both as many answers, at one level: how often the interval of the difference has 0 in it, computed exactly.
+    chance = scipy.stats.binom.pmf(np.arange(n + 1), n, p)
+    held = sum(chance[ours] * chance[theirs] for ours in range(n + 1) for theirs in range(n + 1)
+               if chance[ours] * chance[theirs] > 1e-9
+               and stats.reported_interval(ours / n, theirs / n, n, level)[0] <= 0
+               <= stats.reported_interval(ours / n, theirs / n, n, level)[1])
+    assert held >= level - 0.02
+
+
+@pytest.mark.parametrize(("reported", "answers"), [(0.6, 400), (1.0, 200), (0.95, 1000), (0.1, 300)])
+@pytest.mark.parametrize("tail", [0.05, 0.002])
+def test_the_loss_that_shows_against_a_published_number_shows_four_times_in_five(
+    reported: float, answers: int, tail: float,
+) -> None:
+    lost = stats.detectable_loss(reported, answers, tail)
+    rng = np.random.default_rng(5)
+    ours, theirs = (rng.binomial(answers, level, 4000) / answers for level in (reported - lost, reported))
+    shown = [stats.share_below((a - b) / stats.reported_error(a, b, answers)) <= tail if a != b else False
+             for a, b in zip(ours, theirs, strict=True)]
+    most = 0.9 if reported < 1 else 0.96  # a published 100 is drawn as certain here, and not taken to be
+    assert 0.74 <= np.mean(shown) <= most
+
+
+def test_no_more_than_what_was_reported_can_be_lost() -> None:
+    assert stats.detectable_loss(0.03, 100, 0.05) == stats.detectable_loss(0.0, 100, 0.05) == math.inf
+
+
 @pytest.mark.parametrize("values", [np.zeros(50), np.ones(50), np.full(50, 0.5)])
 def test_no_score_is_certain_because_nothing_varies(values: np.ndarray) -> None:
     assert stats.standard_error(singles(50), values) == 0
     centre, error = stats.cautious_error(singles(50), values)
     assert 0 < centre < 1 and 0.02 < error < 0.08
+    assert centre * (1 - centre) / error**2 == pytest.approx(50), "worth no more answers than there are clusters"
     varied = coins(50, 0.5)
     centre, error = stats.cautious_error(singles(50), varied)
     assert centre == varied.mean()

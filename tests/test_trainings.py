@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,28 @@ def test_check_over_trainings(
     found, out, err = call(capsys, "check", home / first, "--against", home / second, "--seeds", "mean")
     assert (found, err) == (code, "") and out.startswith(headline)
     assert f"{second} -> {first}: 4 trainings in the baseline, 4 in this run." in out
+
+
+def test_a_margin_over_trainings_is_asked_of_something(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Two columns and no average: "Passed", though nothing was asked of any cell.
+    line = ("check", home / "mrope-i", "--against", home / "vanilla", "--seeds", "mean")
+    code, out, err = call(capsys, *line, "--margin", "2")
+    assert (code, out, err.count("\n")) == (2, "", 1) and "--margin-columns 2" in err
+    code, out, _ = call(capsys, "check", home / "vanilla", "--against", home / "mrope-i", "--seeds", "mean",
+                        "--tolerance", "9", "--margin-columns", "2")
+    assert code == 3 and "Train more on each side, or ask for less" in out and "Ask more questions" not in out
+
+
+def test_a_margin_of_columns_over_trainings_that_judge_averages_alone_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A column of an average is not judged over trainings: "Passed", though no column was looked at.
+    for seed in (1, 2):
+        copytree(SEEDS / f"vanilla-seed{seed}", tmp_path / f"seed{seed}")
+    line = ("check", DEMO / "runs" / "vanilla", "--against", tmp_path, "--seeds", "mean")
+    assert call(capsys, *line, "--margin", "90", "--margin-columns", "2")[0] == 0
+    code, out, err = call(capsys, *line, "--margin-columns", "2")
+    assert (code, out, err.count("\n")) == (2, "", 1) and "--margin 2" in err
 
 
 @pytest.mark.parametrize(("argv", "words"), [

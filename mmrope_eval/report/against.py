@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from mmrope_eval.errors import UserError
 from mmrope_eval.report import stats
 from mmrope_eval.report.contrasts import Contrast, family_of, tree_of
 from mmrope_eval.report.pairing import Matched, TaskPair, count, lacks, pictures
 from mmrope_eval.report.power import noticeable, smallest, units_to_tell
 from mmrope_eval.report.precision import change_interval, lower_bound
 from mmrope_eval.report.reported import ReportedCell
-from mmrope_eval.report.tree import Tree
-from mmrope_eval.report.verdict import Rules, Verdict, judged
+from mmrope_eval.report.verdict import Rules, Verdict, judged, refuse_margin
 
 WAYS: Final[tuple[stats.Alternative, stats.Alternative]] = ("less", "greater")
 
@@ -25,7 +23,7 @@ def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
     UserError where `rules.margin` asks for averages and none can be tested.
     """
     family = family_of(matched.pairs)
-    refuse_margin(rules, family.tree)
+    refuse_margin(rules, family.tree.average)
     shift = rules.tolerance / 100
     losses, gains = ([one.test(way, shift=shift, flips=rules.flips, seed=rules.seed) for one in family.contrasts]
                      for way in WAYS)
@@ -48,13 +46,6 @@ def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
     return verdicts + unmatched(matched) + [
         Verdict(one.cell, one.average, "untested", reason=f"not tested, as {lacks(one.lacking)}", average=True)
         for one in family.untested]
-
-
-def refuse_margin(rules: Rules, tree: Tree) -> None:
-    """UserError where the margin is asked of averages alone, and there is none."""
-    if rules.margin is not None and rules.margin_columns is None and not any(tree.average):
-        raise UserError("--margin is for averages, and of none is every column on both sides; ask it of the columns "
-                        f"with --margin-columns {rules.margin:g}.")
 
 
 def basis(one: Contrast) -> str:
@@ -80,29 +71,37 @@ def unread_of(pair: TaskPair) -> str:
 
 
 def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:
-    """One verdict a published score: by the interval of the difference, in one family as against a run."""
+    """One verdict a published score: by the test of two shares, in one family as against a run."""
     known = [(one, one.score, 100 * stats.reported_error(one.score / 100, one.reported / 100, one.answers))
              for one in cells if one.score is not None]
     tree = tree_of([(one.cell, one.name or one.column) for one, _, _ in known],
                    {one.name: one.parts for one, _, _ in known if one.parts})
-    refuse_margin(rules, tree)
+    refuse_margin(rules, tree.average)
     losses = tree.adjusted([below(score, one.reported - rules.tolerance, error) for one, score, error in known])
     gains = tree.adjusted([below(one.reported + rules.tolerance, score, error) for one, score, error in known])
-    reach = noticeable(tree, lambda one, tail, power: rules.tolerance + known[one][2] * stats.detectable_errors(
-        tail, power), rules.alpha)
+    reach = noticeable(tree, lambda one, tail, power: stats.detectable_loss(
+        known[one][0].reported / 100, known[one][0].answers, tail, power, rules.tolerance / 100), rules.alpha)
     verdicts = []
-    for (one, score, error), loss, gain, seen in zip(known, losses, gains, reach, strict=True):
-        change = score - one.reported
-        half, bound = (stats.reach(1 - part * rules.alpha) * error for part in (1, 2))
-        margin = rules.within(bool(one.parts))
+    for (one, score, _), loss, gain, seen in zip(known, losses, gains, reach, strict=True):
+        (low, high), (worst, _) = (stats.reported_interval(score / 100, one.reported / 100, one.answers,
+                                                           1 - part * rules.alpha) for part in (1, 2))
         verdicts.append(judged(Verdict(
-            one.cell, one.column, "open", one.reported, score, change - half, change + half,
-            gain if change > 0 else loss, seen, "interval against a reported score",
-            unread=one.unread, average=bool(one.parts), worst=change - bound,
-            tells=math.ceil(one.answers * (stats.detectable_errors(rules.alpha) * error / margin) ** 2),
+            one.cell, one.column, "open", one.reported, score, 100 * low, 100 * high,
+            gain if score > one.reported else loss, 100 * seen, "test against a reported score", unread=one.unread,
+            average=bool(one.parts), worst=100 * worst, tells=samples_to_tell(one, score, rules),
         ), loss, gain, rules))
     return verdicts + [Verdict(one.cell, one.column, "missing", one.reported, reason=one.reason)
                        for one in cells if one.score is None]
+
+
+def samples_to_tell(one: ReportedCell, score: float, rules: Rules) -> int:
+    """How many samples, as alike as these, would probably tell that nothing is lost by the margin, if so it is: by the
+    error seen, or where that is larger by the one that such a loss has at this end of the scale."""
+    margin = rules.within(bool(one.parts)) / 100
+    ours, theirs = score / 100, one.reported / 100
+    pairs = ((ours, theirs), (max(theirs - margin, 0.0), theirs), (ours, min(theirs + margin, 1.0)))
+    error = max(stats.reported_error(*pair, one.answers) for pair in pairs)
+    return math.ceil(one.samples * (stats.detectable_errors(rules.alpha) * error / margin) ** 2)
 
 
 def below(low: float, high: float, error: float) -> float:

@@ -105,8 +105,10 @@ def remarks(found: Outcome) -> Iterator[str]:
         yield sensitivity(found)
     if found.unsettled:
         names = ", ".join(one.name for one in found.unsettled)
-        yield (f"Asked, and cannot be told here: {names}. Ask more questions, as many as stand beside each, or ask for "
-               "less (--margin, --margin-columns, --require-power).")
+        more = "Train more on each side" if found.rules.seeds == "mean" else "Ask more questions"
+        more += ", as many as stand beside each" if all(one.tells for one in found.unsettled) else ""
+        yield (f"Asked, and cannot be told here: {names}. {more}, or ask for less (--margin, --margin-columns, "
+               "--require-power).")
 
 
 def sensitivity(found: Outcome) -> str:

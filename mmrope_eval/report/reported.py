@@ -32,6 +32,8 @@ class ReportedCell:
     score: float | None = None
     answers: float = math.nan
     """How many independent right or wrong answers would be as sure as the run's own score."""
+    samples: int = 0
+    """How many samples the run's own score is of."""
     partial: tuple[str, ...] = ()
     """Columns behind the score of which the run asked only a part."""
     reason: str = ""
@@ -55,6 +57,8 @@ class Own:
     """The scores as they are."""
     cautious: Mapping[str, Spread]
     """The scores with one standard error to each side, neither 0 nor 100 for certain."""
+    samples: Mapping[str, int]
+    """How many samples each score is of."""
     partial: tuple[str, ...]
     unread: Mapping[str, str]
     """By column, what is to be said of unread answers."""
@@ -98,7 +102,7 @@ def means_of(cell: str, printed: Sequence[ReportedCell]) -> Iterator[ReportedCel
         yield ReportedCell(
             cell, name, sum(one.reported for one in found) / len(found),
             sum(one.score or 0.0 for one in found) / len(found), answers(spread.score, spread.high - spread.score),
-            tuple(dict.fromkeys(column for one in found for column in one.partial)),
+            sum(one.samples for one in found), tuple(dict.fromkeys(column for one in found for column in one.partial)),
             unread="; ".join(dict.fromkeys(one.unread for one in found if one.unread)), name=name, parts=parts,
             spread=spread,
         )
@@ -140,6 +144,7 @@ def reported_cell(name: str, column: str, home: PublishedRow, own: Own) -> Repor
     score, spread = spread_of(column, averages, own.scores), spread_of(column, averages, own.cautious)
     assert score is not None and spread is not None
     return ReportedCell(name, shown, found.value, score.score, answers(spread.score, spread.high - spread.score),
+                        sum(own.samples[one] for one in benchmarks),
                         tuple(one for one in benchmarks if one in own.partial),
                         unread="; ".join(f"of {one} {own.unread[one]}" for one in benchmarks if own.unread[one]),
                         name=column, parts=averages.get(column, ()), spread=spread)
@@ -154,6 +159,7 @@ def measure(run: Run, cell: Cell, name: str) -> Own:
     """Every column of a cell that has samples."""
     scores: dict[str, Spread] = {}
     cautious: dict[str, Spread] = {}
+    counts: dict[str, int] = {}
     partial = []
     said = {}
     for task, row in rows_of(run, cell).items():
@@ -169,10 +175,10 @@ def measure(run: Run, cell: Cell, name: str) -> Own:
         influence = influence_of(layout, values, groups)
         scores[column] = Spread(score, score, score, influence)
         cautious[column] = Spread(100 * centre, 100 * (centre - error), 100 * (centre + error), influence)
-        said[column] = unread(row)
+        counts[column], said[column] = len(samples), unread(row)
         if is_partial(row):
             partial.append(column)
-    return Own(scores, cautious, tuple(partial), said)
+    return Own(scores, cautious, counts, tuple(partial), said)
 
 
 def is_partial(row: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from mmrope_eval.report.seed_findings import METHOD, Finding, Sides, findings, r
 from mmrope_eval.report.seed_stats import contrast, holm, noticeable
 from mmrope_eval.report.trainings import Measured
 from mmrope_eval.report.trainings_command import notes
-from mmrope_eval.report.verdict import Rules, Verdict, judged
+from mmrope_eval.report.verdict import Rules, Verdict, judged, refuse_margin
 
 
 def check_trainings(run: Run, baseline: Run, rules: Rules) -> tuple[list[Verdict], tuple[str, ...]]:
@@ -34,6 +34,7 @@ def check_trainings(run: Run, baseline: Run, rules: Rules) -> tuple[list[Verdict
     gains = holm([contrast(one.scores[1], one.scores[0], alternative="less", margin=rules.tolerance).p
                   for one in losses])
     averages = {name for one in measured for name in one.averages}
+    refuse_margin(rules, [one.column in averages for one in losses])
     verdicts = [verdict(one, gain, rules, len(losses), average=one.column in averages)
                 for one, gain in zip(losses, gains, strict=True)]
     verdicts += lacking(both)

@@ -24,6 +24,7 @@ Alternative = Literal["two-sided", "less", "greater"]
 FLIPS: Final = 19_999
 _NORMAL: Final = NormalDist()
 _CHUNK: Final = 8_000_000  # numbers held at once while drawing
+_HALVINGS: Final = 30
 _RARE: Final = 8  # so many changes of one size are tossed one by one, more as a binomial number
 
 
@@ -129,15 +130,15 @@ def standard_error(layout: Layout, values: Floats) -> float:
 def cautious_error(layout: Layout, values: Floats) -> tuple[float, float]:
     """A score and its `standard_error` where that is taken for certain although it rests on few clusters.
 
-    It is widened as Student's t is wider than the normal distribution. Where nothing varies, both are those after two
-    more right and two more wrong clusters (Agresti & Coull 1998): a column that is all wrong may not be so for certain.
+    It is widened as Student's t is wider than the normal distribution. Where nothing varies, the score is that after
+    two more right and two more wrong clusters (Agresti & Coull 1998), and the error that of the clusters there are at
+    this score: a column that is all wrong may not be so for certain.
     """
     found, score = standard_error(layout, values), layout.score(values)
     if found > 0:
         return score, found * math.sqrt((layout.clusters - 1) / max(layout.clusters - 3, 1))
-    n = layout.clusters + 4
-    share = (layout.clusters * score + 2) / n
-    return share, math.sqrt(share * (1 - share) / n)
+    share = (layout.clusters * score + 2) / (layout.clusters + 4)
+    return share, math.sqrt(share * (1 - share) / layout.clusters)
 
 
 def reported_error(score: float, reported: float, answers: float) -> float:
@@ -150,6 +151,43 @@ def reported_error(score: float, reported: float, answers: float) -> float:
     """
     between = (score + reported) / 2
     return math.sqrt(2 * between * (1 - between) / answers) if 0 < between < 1 else 0.0
+
+
+def reported_interval(score: float, reported: float, answers: float, level: float) -> tuple[float, float]:
+    """The two-sided interval of a score minus a number someone published, in [-1, 1]; `answers` as in `reported_error`.
+
+    Wilson's intervals of both shares, joined (Newcombe 1998, Statistics in Medicine 17:873, method 10). Unlike the
+    error at the level between them it does not shrink to nothing where both are 0 or 1.
+    """
+    ours, theirs = (wilson(share, answers, level) for share in (score, reported))
+    below, above = math.hypot(score - ours[0], theirs[1] - reported), math.hypot(ours[1] - score, reported - theirs[0])
+    return max(score - reported - below, -1.0), min(score - reported + above, 1.0)
+
+
+def wilson(share: float, answers: float, level: float) -> tuple[float, float]:
+    """Wilson's two-sided interval (1927) of a share of so many independent right or wrong answers."""
+    z = reach(level)
+    centre, half = share + z * z / 2 / answers, z * math.sqrt((share * (1 - share) + z * z / 4 / answers) / answers)
+    wider = 1 + z * z / answers
+    return max((centre - half) / wider, 0.0), min((centre + half) / wider, 1.0)
+
+
+def detectable_loss(reported: float, answers: float, tail: float, power: float = 0.8, beyond: float = 0.0) -> float:
+    """The smallest true loss in (0, 1] that shows, as one of more than `beyond`, against a number someone published.
+
+    In a test of one tail, by the error after such a loss (`reported_error`); inf where not even a score of 0 shows.
+    """
+    errors, low, high = detectable_errors(tail, power), 0.0, reported
+
+    def shows(loss: float) -> bool:
+        return loss - beyond >= errors * reported_error(reported - loss, reported, answers) > 0
+
+    if not shows(reported):
+        return math.inf
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if shows(middle) else (middle, high)
+    return high
 
 
 def share_below(z: float) -> float:

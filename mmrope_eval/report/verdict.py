@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from mmrope_eval.errors import UserError
 from mmrope_eval.report import stats
 from mmrope_eval.report.pairing import chance, count, points
 from mmrope_eval.unread import MARK
@@ -123,9 +124,23 @@ class Verdict:
                 + (f" {MARK} {self.unread}." if self.unread else ""))
 
 
+def refuse_margin(rules: Rules, average: Sequence[bool]) -> None:
+    """UserError where a margin is asked of averages alone, or of columns alone, and no cell is one; `average` says of
+    each cell which it is."""
+    if rules.margin is not None and rules.margin_columns is None and not any(average):
+        raise UserError("--margin is for averages, and of none is every column on both sides; ask it of the columns "
+                        f"with --margin-columns {rules.margin:g}.")
+    if rules.margin_columns is not None and rules.margin is None and all(average):
+        raise UserError("--margin-columns is for columns, and only averages are judged here; ask it of the averages "
+                        f"with --margin {rules.margin_columns:g}.")
+
+
 def judged(one: Verdict, loss: float, gain: float, rules: Rules) -> Verdict:
     """A verdict with its state, from the adjusted p-values of a loss and of a gain beyond the tolerance and from the
-    bound on what may have been lost; and whether it leaves open what was asked."""
+    bound on what may have been lost; and whether it leaves open what was asked. What would be noticed is never more
+    than the baseline has."""
+    if one.baseline is not None and one.detectable > one.baseline:
+        one = replace(one, detectable=math.inf)
     margin = rules.within(one.average)
     state: State = "open"
     if loss <= rules.alpha:
@@ -136,6 +151,6 @@ def judged(one: Verdict, loss: float, gain: float, rules: Rules) -> Verdict:
         state = "held"
     elif one.change < -rules.tolerance:
         state = "lower"
-    blind = rules.require_power is not None and one.detectable > rules.require_power
+    blind = rules.require_power is not None and not one.detectable <= rules.require_power  # not a number: not known
     return replace(one, state=state, margin=margin,
                    asked=state in OPEN and (rules.asked(one.average) or blind))
