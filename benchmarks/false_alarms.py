@@ -1,6 +1,6 @@
 """How often `mmrope-eval check` calls an equally good run worse, and how often it notices a loss that is there.
 
-    python benchmarks/false_alarms.py [--rounds 1000] [--power-rounds 200] [--tolerance 0 0.5] [--together 0 0.5]
+    python benchmarks/false_alarms.py [--rounds 1000] [--power-rounds 200] [--tolerance 0 0.2] [--together 0 0.5]
         [--mutant] [--json FILE]
 
 Each round draws a baseline and a run over the same questions: every question has a difficulty, shared in part by the
@@ -33,7 +33,7 @@ from mmrope_eval.report.against import against_reported, against_run
 from mmrope_eval.report.layout import Layout
 from mmrope_eval.report.pairing import Matched, TaskPair
 from mmrope_eval.report.reported import ReportedCell, answers
-from mmrope_eval.report.verdict import Rules
+from mmrope_eval.report.verdict import TOLERANCE, Rules
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1000, help="with equally good runs (default: %(default)s)")
     parser.add_argument("--power-rounds", type=int, default=200, help="with a loss (default: %(default)s)")
-    parser.add_argument("--tolerance", type=float, nargs="+", default=[0.0, 0.5])
+    parser.add_argument("--tolerance", type=float, nargs="+", default=[0.0, TOLERANCE])
     parser.add_argument("--together", type=float, nargs="+", default=[0.0, 0.5])
     parser.add_argument("--mutant", action="store_true", help="with equally good runs only, by a test without clusters")
     parser.add_argument("--flips", type=int, default=1999)
