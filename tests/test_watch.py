@@ -17,7 +17,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import zmq
 
+from mmrope_eval.engine import process
 from mmrope_eval.engine import watch as watching
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.limits import PATIENCE, Limits
@@ -198,6 +200,29 @@ if __name__ == "__main__":
     print(child.pid, flush=True)
     time.sleep(600)
 """
+
+
+def test_an_interrupt_ends_a_start_although_vllm_would_wait_on(tmp_path: Path) -> None:
+    """What it waits for its processes in takes KeyboardInterrupt for nothing."""
+    from vllm.utils.network_utils import zmq_socket_ctx
+
+    with zmq_socket_ctx(f"ipc://{tmp_path}/one", zmq.PULL):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - what is raised inside the second must leave it
+        with process.interruptible(), zmq_socket_ctx(f"ipc://{tmp_path}/two", zmq.PULL):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_somebody_handles_is_left_to_him() -> None:
+    handled: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: handled.append(number))
+    try:
+        with process.interruptible():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert handled == [signal.SIGINT]
 
 
 @pytest.mark.parametrize(("variable", "stays"), [("1", False), ("0", True)])

@@ -213,7 +213,8 @@ def _start_watched(
             resources.callback(watch.workers.kill)
 
     try:
-        with watch.limit(Limits(checkpoint, options, vllm_compat.is_cuda()).start, "the start of the engine"):
+        limit = Limits(checkpoint, options, vllm_compat.is_cuda()).start
+        with watch.limit(limit, "the start of the engine"), process.interruptible():
             engine = vllm_compat.start_engine(arguments, variables, look_after)
     except EngineDiedError as error:
         if watch.overdue or last_words(options.log, said):  # it would again

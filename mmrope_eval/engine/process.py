@@ -6,12 +6,14 @@ import faulthandler
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 FAMILIAR = 5
 """A log says what one line of vLLM's code has to say so many times: on CPU it warns once for every prompt."""
@@ -59,6 +61,34 @@ def words_of_start(log: Path | None, asked: str | None) -> Iterator[None]:
         finally:
             for handler in logger.handlers if asked is None else ():  # made meanwhile, if it was the first start
                 handler.setLevel(logging.ERROR)
+
+
+class _InterruptedError(BaseException):
+    """Ctrl-C under a name that vLLM does not know."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends what is inside.
+
+    While vLLM waits for its processes it takes KeyboardInterrupt for a reason to go on waiting (`zmq_socket_ctx`,
+    0.32), for as long as a start may take. In the main thread only, which is where signals arrive.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _InterruptedError
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    except _InterruptedError:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
