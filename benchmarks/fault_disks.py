@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,9 +130,12 @@ def kept(output: Path) -> set[tuple[str, str]]:
     """What is answered in the stores of an output."""
     found = set()
     for path in output.rglob("responses.sqlite"):
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'responses'").fetchone():
-                found |= set(connection.execute("SELECT identity, sample FROM responses").fetchall())
+        with tempfile.TemporaryDirectory() as room:  # SQLite needs some to read, and a full disk has none
+            for part in path.parent.glob(f"{path.name}*"):
+                shutil.copy(part, room)
+            with closing(sqlite3.connect(Path(room) / path.name)) as connection:
+                if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'responses'").fetchone():
+                    found |= set(connection.execute("SELECT identity, sample FROM responses").fetchall())
     return found
 
 

@@ -112,6 +112,8 @@ def attack(engine: str, kills: int, seed: int, scratch: Path) -> Found:
 
     kind = Attack(engine, ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl"), ensure_mirror(scratch / "data"))
     rng, found = random.Random(seed), Found()
+    # What a shell starts in the background ignores Ctrl-C, and so would the runs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
     if kind.start(scratch / "whole").wait() != 0:
         raise SystemExit(f"an undisturbed run failed: see {scratch / 'whole.said'}")
