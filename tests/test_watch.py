@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -202,6 +203,15 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler, which there is not where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_ends_a_start_although_vllm_would_wait_on(tmp_path: Path) -> None:
     """What it waits for its processes in takes KeyboardInterrupt for nothing."""
     from vllm.utils.network_utils import zmq_socket_ctx
