@@ -9,18 +9,17 @@ from pathlib import Path
 from mmrope_eval.console import say, write_file
 from mmrope_eval.errors import UserError
 from mmrope_eval.protocols import load_protocol
-from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.report.against import against_reported, against_run
 from mmrope_eval.report.junit import junit
 from mmrope_eval.report.one_training import about_checkpoints
 from mmrope_eval.report.outcome import Outcome, lines, markdown
-from mmrope_eval.report.pairing import Matched, TaskPair, match, match_cells
+from mmrope_eval.report.pairing import Matched, match, match_cells
 from mmrope_eval.report.protocol_notes import departures_of
 from mmrope_eval.report.published import Published, load_published
 from mmrope_eval.report.reported import UNKNOWN, ReportedCell, reported_cells
 from mmrope_eval.report.results import Run, load_run
 from mmrope_eval.report.seed_check import check_trainings
-from mmrope_eval.report.verdict import Rules
+from mmrope_eval.report.verdict import Rules, refuse_unlike
 
 YAML = (".yaml", ".yml")
 
@@ -55,7 +54,7 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
             verdicts, notes = check_trainings(run, baseline, rules)
         else:
             matched = match(baseline, run)
-            refuse_unlike(matched.pairs, rules.allowed, run_path, against)
+            refuse_unlike(((one.column, one.unlike) for one in matched.pairs), rules.allowed, run_path, against, "both")
             verdicts, notes = against_run(matched, rules), run_notes(baseline, run, matched)
     else:
         if rules.seeds == "mean":
@@ -75,16 +74,6 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
 
 
 # --------------------------------------------------------------------------------------------------------------
-
-
-def refuse_unlike(pairs: Sequence[TaskPair], allowed: Collection[str], run: Path, against: Path) -> None:
-    """UserError, naming kinds and tasks, where prompts, scorers or data differ and that is not allowed."""
-    found = {kind: list(dict.fromkeys(one.column for one in pairs if kind in one.unlike)) for kind in KINDS}
-    refused = {kind: columns for kind, columns in found.items() if columns and kind not in allowed}
-    if refused:
-        what = "; ".join(f"{kind} of {', '.join(columns)}" for kind, columns in refused.items())
-        raise UserError(f"{run} and {against} do not measure the same thing (different {what}); evaluate both alike, "
-                        f"or pass --allow-different {','.join(refused)}.")
 
 
 def refuse_partial(cells: Iterable[ReportedCell], allowed: Collection[str], run: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmrope_eval.report import stats
-from mmrope_eval.report.definitions import load_averages
+from mmrope_eval.report.definitions import load_averages, weights_of
 from mmrope_eval.report.layout import Floats
 from mmrope_eval.report.pairing import TaskPair
 from mmrope_eval.report.precision import Precision, joined, precision_of
@@ -91,7 +91,7 @@ def family_of(pairs: Sequence[TaskPair]) -> Family:
                     for name, parts in over.items()}
         found = {one.column: of_column(one) for one in columns.values()}
         for average in top_down(averages):
-            shares = shares_of(average, averages)
+            shares = weights_of(average, averages)
             lacking = tuple(name for name in shares if name not in columns)
             if not lacking:
                 contrasts.append(of_average(cell, average, shares, columns, found))
@@ -119,17 +119,6 @@ def tree_of(places: Sequence[tuple[str, str]], averages: Mapping[str, Sequence[s
 
     return Tree(tuple(above(cell, column) for cell, column in places),
                 tuple(column in averages for _, column in places))
-
-
-def shares_of(column: str, averages: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """How much of an average each benchmark behind it is; averages of averages resolved."""
-    if column not in averages:
-        return {column: 1.0}
-    found: dict[str, float] = {}
-    for part in averages[column]:
-        for name, share in shares_of(part, averages).items():
-            found[name] = found.get(name, 0.0) + share / len(averages[column])
-    return found
 
 
 def of_column(pair: TaskPair) -> Contrast:

@@ -112,11 +112,20 @@ def make_up(column: str, averages: Mapping[str, Sequence[str] | None]) -> object
     return None if not found or None in found else frozenset(found)
 
 
+def weights_of(column: str, averages: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """How much of a column or average each benchmark behind it is; averages of averages resolved."""
+    if column not in averages:
+        return {column: 1.0}
+    found: dict[str, float] = {}
+    for part in averages[column]:
+        for name, weight in weights_of(part, averages).items():
+            found[name] = found.get(name, 0.0) + weight / len(averages[column])
+    return found
+
+
 def benchmarks_behind(column: str, averages: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """The benchmarks behind a column, each once: itself, or an average's, averages of averages resolved."""
-    if column not in averages:
-        return (column,)
-    return tuple(dict.fromkeys(one for part in averages[column] for one in benchmarks_behind(part, averages)))
+    return tuple(weights_of(column, averages))
 
 
 def home() -> Path:

@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from mmrope_eval.report.contrasts import Contrast
-from mmrope_eval.report.layout import Floats, Ints
+from mmrope_eval.report.layout import Ints
 from mmrope_eval.report.precision import Precision, normal
+from mmrope_eval.report.stats import binomial, detectable_errors, least
 from mmrope_eval.report.student import t_quantile
 from mmrope_eval.report.tree import Tree
 
@@ -20,7 +21,7 @@ FEW: Final = 12
 """Changed clusters up to which the test is counted through instead of approximated by the normal distribution."""
 NARROW: Final = 3
 """Clusters for each that must change at the least, below which it is counted through as well."""
-_HALVINGS: Final = 30
+_ROUNDS: Final = 30
 
 
 def noticeable(tree: Tree, smallest: Callable[[int, float, float], float], alpha: float) -> list[float]:
@@ -54,11 +55,11 @@ def smallest(one: Contrast, tail: float, power: float = POWER) -> float:
     if not 0 < tail < 1 or 0.5**one.clusters > tail:
         return math.inf
     changed = int(np.count_nonzero(np.abs(one.changes) > 1e-12))
-    errors, variance = normal(1 - tail) + normal(power), one.precision.variance
+    errors, variance = detectable_errors(tail, power), one.precision.variance
     found = errors * math.sqrt(variance)
     if changed <= FEW:
         return max(found, smallest_share(one, changed, tail, power))
-    for _ in range(_HALVINGS):  # a fixed point: it moves little and is reached at once
+    for _ in range(_ROUNDS):  # a fixed point: it moves little and is reached at once
         found = errors * math.sqrt(variance + min(found, 1.0) * one.precision.units) + one.precision.units
     if one.clusters < NARROW * math.log2(1 / tail):
         return max(found, smallest_share(one, changed, tail, power))
@@ -74,25 +75,19 @@ def smallest_share(one: Contrast, changed: int, tail: float, power: float) -> fl
     """
     clusters, per_cluster = one.clusters, max(round(one.units / one.clusters), 1)
     size = math.sqrt(float(one.changes @ one.changes) / changed) * one.units if changed else 1.0
-    least = min(max(round(size), 1), per_cluster)
+    fewest = min(max(round(size), 1), per_cluster)
     luck = min(changed / 2 / clusters, 0.5)
     gains = np.arange(min(clusters, int(changed / 2 + 6 * math.sqrt(changed / 2 + 1))) + 1)
     needed = losses_needed(gains, tail)
 
     def shown(share: float) -> float:
-        hit = min(float(binomial(per_cluster, share)[least:].sum()), 1.0)  # what is hit is no gain any more
+        hit = min(float(binomial(per_cluster, share)[fewest:].sum()), 1.0)  # what is hit is no gain any more
         losses = binomial(clusters, luck * (1 - hit) + hit)
         at_least = np.append(np.cumsum(losses[::-1])[::-1], 0.0)
         chance = binomial(clusters, luck * (1 - hit))[: len(gains)]
         return float(chance @ at_least[np.minimum(needed, clusters + 1)])
 
-    if shown(1.0) < power:
-        return math.inf
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if shown(middle) >= power else (middle, high)
-    return high
+    return least(lambda share: shown(share) >= power, 1.0)
 
 
 def losses_needed(gains: Ints, tail: float) -> Ints:
@@ -104,16 +99,6 @@ def losses_needed(gains: Ints, tail: float) -> Ints:
             losses += 1
         found.append(losses)
     return np.array(found, dtype=np.int64)
-
-
-def binomial(n: int, share: float) -> Floats:
-    """(n + 1,): probabilities of 0 ... n."""
-    if share <= 0 or share >= 1:
-        return np.asarray(np.arange(n + 1) == (0 if share <= 0 else n), dtype=np.float64)
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    k = np.arange(n + 1)
-    chances: Floats = np.exp(logs[-1] - logs - logs[::-1] + k * math.log(share) + (n - k) * math.log1p(-share))
-    return chances
 
 
 def units_to_tell(found: Precision, units: int, points: float, level: float) -> int | None:

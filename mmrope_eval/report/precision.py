@@ -141,15 +141,20 @@ def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> In
         low, high = (0.0, reach) if units[0] == 0 else (1 - reach, 1.0)
         return Interval(low, high, level, "exact")
     found = precision_of(layout, units)
-    t, variance = t_quantile((1 + level) / 2, found.freedom), sureness(found, score)
-    ratio = t * t * variance / (score * (1 - score))
-    centre, reach = score + ratio / 2, t * math.sqrt(variance + (ratio / t / 2) ** 2)
-    low, high = (centre - reach) / (1 + ratio), (centre + reach) / (1 + ratio)
+    low, high = wilson(score, answers_worth(found, score), t_quantile((1 + level) / 2, found.freedom))
     if one_answer_each(layout, units):
         right = round(score * layout.units)
         low = min(low, rarest(right, layout.units, level))
         high = max(high, 1 - rarest(layout.units - right, layout.units, level))
-    return Interval(max(low, 0.0), min(high, 1.0), level, "score")
+    return Interval(low, high, level, "score")
+
+
+def wilson(share: float, answers: float, quantile: float) -> tuple[float, float]:
+    """Wilson's two-sided interval (1927) of a share of so many independent right or wrong answers."""
+    centre = share + quantile**2 / 2 / answers
+    half = quantile * math.sqrt((share * (1 - share) + quantile**2 / 4 / answers) / answers)
+    wider = 1 + quantile**2 / answers
+    return max((centre - half) / wider, 0.0), min((centre + half) / wider, 1.0)
 
 
 def one_answer_each(layout: Layout, units: Floats) -> bool:
@@ -175,9 +180,9 @@ def sureness(found: Precision, score: float) -> float:
     most = max(found.together / found.units, 1.0)
     if not found.independent > 0:
         return score * (1 - score) * found.together
-    effect = found.variance / found.independent
     if found.together <= found.units * (1 + 1e-9):  # one unit a cluster: there is no effect
         return found.independent
+    effect = found.variance / found.independent
     return found.independent * min(effect + (most - ALONE) / fewer, max(most, effect) + 1 - ALONE)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.report.pairing import count
 from mmrope_eval.report.results import Run
 from mmrope_eval.report.seed_findings import METHOD, Finding, Sides, findings, reach, sides
 from mmrope_eval.report.seed_stats import contrast, holm, noticeable
-from mmrope_eval.report.trainings import Measured
 from mmrope_eval.report.trainings_command import notes
-from mmrope_eval.report.verdict import Rules, Verdict, judged, refuse_margin
+from mmrope_eval.report.verdict import Rules, Verdict, judged, refuse_margin, refuse_unlike
 
 
 def check_trainings(run: Run, baseline: Run, rules: Rules) -> tuple[list[Verdict], tuple[str, ...]]:
@@ -25,7 +23,8 @@ def check_trainings(run: Run, baseline: Run, rules: Rules) -> tuple[list[Verdict
     """
     both = sides(baseline, run)
     measured = both.measured
-    refuse_unlike(measured, rules.allowed, run, baseline)
+    unlike = ((name, column.unlike) for one in measured for name, column in one.columns.items())
+    refuse_unlike(unlike, rules.allowed, run.path, baseline.path, "all trainings")
     losses = findings([(one, 0, 1) for one in measured], alternative="less", level=1 - rules.alpha,
                       margin=rules.tolerance)
     if any(math.isnan(one.found.p) for one in losses):
@@ -80,14 +79,3 @@ def words(found: Sequence[Finding]) -> tuple[str, ...]:
     if single:
         told.append("A single training is taken to spread as those of the other side do.")
     return (*told, METHOD)
-
-
-def refuse_unlike(measured: Sequence[Measured], allowed: Collection[str], run: Run, baseline: Run) -> None:
-    """UserError, naming kinds and columns, where trainings were not measured alike and that is not allowed."""
-    found = {kind: list(dict.fromkeys(name for one in measured for name, column in one.columns.items()
-                                      if kind in column.unlike)) for kind in KINDS}
-    refused = {kind: columns for kind, columns in found.items() if columns and kind not in allowed}
-    if refused:
-        what = "; ".join(f"{kind} of {', '.join(columns)}" for kind, columns in refused.items())
-        raise UserError(f"{run.path} and {baseline.path} do not measure the same thing (different {what}); evaluate "
-                        f"all trainings alike, or pass --allow-different {','.join(refused)}.")

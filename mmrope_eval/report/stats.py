@@ -9,6 +9,7 @@ All randomness comes from a seed that callers pass and print.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final, Literal
@@ -16,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 
 from mmrope_eval.report.layout import Floats, Ints, Layout
-from mmrope_eval.report.precision import precision_of
+from mmrope_eval.report.precision import normal, precision_of, wilson
 
 Way = Literal["two-sided", "less"]
 Alternative = Literal["two-sided", "less", "greater"]
@@ -76,19 +77,12 @@ def _exact_p(change: Ints, alternative: Alternative) -> float:
     heights: Floats = np.ones(1)
     for size, count in zip(sizes, counts, strict=True):
         spaced = np.zeros(int(count * size) + 1)
-        spaced[:: int(size)] = _coin(int(count))
+        spaced[:: int(size)] = binomial(int(count), 0.5)
         heights = np.convolve(heights, spaced).astype(np.float64)
     sums = 2 * np.arange(len(heights)) - int(np.abs(change).sum())
     seen = int(change.sum())
     extreme = sums <= seen if alternative == "less" else np.abs(sums) >= abs(seen)
     return min(1.0, float(heights[extreme].sum()))
-
-
-def _coin(n: int) -> Floats:
-    """(n + 1,): probabilities of 0 ... n heads in n fair tosses."""
-    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    chances: Floats = np.exp(factorials[-1] - factorials - factorials[::-1] - n * math.log(2))
-    return chances
 
 
 def _drawn_p(change: Floats, alternative: Way, flips: int, seed: int) -> float:
@@ -159,17 +153,9 @@ def reported_interval(score: float, reported: float, answers: float, level: floa
     Wilson's intervals of both shares, joined (Newcombe 1998, Statistics in Medicine 17:873, method 10). Unlike the
     error at the level between them it does not shrink to nothing where both are 0 or 1.
     """
-    ours, theirs = (wilson(share, answers, level) for share in (score, reported))
+    ours, theirs = (wilson(share, answers, reach(level)) for share in (score, reported))
     below, above = math.hypot(score - ours[0], theirs[1] - reported), math.hypot(ours[1] - score, reported - theirs[0])
     return max(score - reported - below, -1.0), min(score - reported + above, 1.0)
-
-
-def wilson(share: float, answers: float, level: float) -> tuple[float, float]:
-    """Wilson's two-sided interval (1927) of a share of so many independent right or wrong answers."""
-    z = reach(level)
-    centre, half = share + z * z / 2 / answers, z * math.sqrt((share * (1 - share) + z * z / 4 / answers) / answers)
-    wider = 1 + z * z / answers
-    return max((centre - half) / wider, 0.0), min((centre + half) / wider, 1.0)
 
 
 def detectable_loss(reported: float, answers: float, tail: float, power: float = 0.8, beyond: float = 0.0) -> float:
@@ -177,17 +163,33 @@ def detectable_loss(reported: float, answers: float, tail: float, power: float =
 
     In a test of one tail, by the error after such a loss (`reported_error`); inf where not even a score of 0 shows.
     """
-    errors, low, high = detectable_errors(tail, power), 0.0, reported
+    errors = detectable_errors(tail, power)
 
     def shows(loss: float) -> bool:
         return loss - beyond >= errors * reported_error(reported - loss, reported, answers) > 0
 
-    if not shows(reported):
+    return least(shows, reported)
+
+
+def least(shows: Callable[[float], bool], most: float) -> float:
+    """The least of (0, `most`] that shows, where all above it do; inf where `most` does not."""
+    if not shows(most):
         return math.inf
+    low, high = 0.0, most
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if shows(middle) else (middle, high)
     return high
+
+
+def binomial(n: int, share: float) -> Floats:
+    """(n + 1,): probabilities of 0 ... n."""
+    if share <= 0 or share >= 1:
+        return np.asarray(np.arange(n + 1) == (0 if share <= 0 else n), dtype=np.float64)
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    k = np.arange(n + 1)
+    chances: Floats = np.exp(logs[-1] - logs - logs[::-1] + k * math.log(share) + (n - k) * math.log1p(-share))
+    return chances
 
 
 def share_below(z: float) -> float:
@@ -197,9 +199,9 @@ def share_below(z: float) -> float:
 
 def reach(level: float) -> float:
     """Half the width of a two-sided normal interval, in standard errors."""
-    return _NORMAL.inv_cdf((1 + level) / 2)
+    return normal((1 + level) / 2)
 
 
 def detectable_errors(tail: float, power: float = 0.8) -> float:
     """How many standard errors a true difference must have to show with probability `power` in a test of one tail."""
-    return _NORMAL.inv_cdf(1 - tail) + _NORMAL.inv_cdf(power)
+    return normal(1 - tail) + normal(power)

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from mmrope_eval.report.candidates import Entry
+from mmrope_eval.report.definitions import weights_of
 from mmrope_eval.report.intervals import Spread
 from mmrope_eval.report.student import t_quantile
-from mmrope_eval.report.trainings import training_of, weights_of
+from mmrope_eval.report.trainings import training_of
 
 Found = Mapping[str, Sequence[Entry]]
 """A row's results by benchmark."""

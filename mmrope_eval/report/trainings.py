@@ -14,7 +14,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report import step_choice
 from mmrope_eval.report.candidates import Entry, collect, describe, key_of
-from mmrope_eval.report.definitions import Averages, benchmarks_behind, load_averages
+from mmrope_eval.report.definitions import Averages, benchmarks_behind, load_averages, weights_of
 from mmrope_eval.report.layout import Floats, Layout, joined
 from mmrope_eval.report.pairing import layout_of, samples_of
 from mmrope_eval.report.results import Cell, Run
@@ -85,17 +85,6 @@ class Measured:
             parts[:, [names[cluster] for cluster in found.clusters]] += weight * found.parts
         ends = np.cumsum([len(one.trainings) for one in self.designs])[:-1]
         return [Scores(*both) for both in zip(np.split(totals, ends), np.split(parts, ends), strict=True)]
-
-
-def weights_of(name: str, averages: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """How much of a column or average each benchmark is."""
-    if name not in averages:
-        return {name: 1.0}
-    found: dict[str, float] = {}
-    for part in averages[name]:
-        for column, weight in weights_of(part, averages).items():
-            found[column] = found.get(column, 0.0) + weight / len(averages[name])
-    return found
 
 
 # --------------------------------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Literal
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.report import stats
 from mmrope_eval.report.pairing import chance, count, points
 from mmrope_eval.unread import MARK
@@ -133,6 +135,22 @@ def refuse_margin(rules: Rules, average: Sequence[bool]) -> None:
     if rules.margin_columns is not None and rules.margin is None and all(average):
         raise UserError("--margin-columns is for columns, and only averages are judged here; ask it of the averages "
                         f"with --margin {rules.margin_columns:g}.")
+
+
+def refuse_unlike(columns: Iterable[tuple[str, Collection[str]]], allowed: Collection[str], run: Path, against: Path,
+                  what: str) -> None:
+    """UserError, naming kinds and columns, where columns (each with the kinds in which it differs) were not measured
+    alike and that is not allowed; `what` should be."""
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS if kind not in allowed}
+    for name, kinds in columns:
+        for kind in kinds:
+            if kind in found and name not in found[kind]:
+                found[kind].append(name)
+    refused = {kind: names for kind, names in found.items() if names}
+    if refused:
+        different = "; ".join(f"{kind} of {', '.join(names)}" for kind, names in refused.items())
+        raise UserError(f"{run} and {against} do not measure the same thing (different {different}); evaluate {what} "
+                        f"alike, or pass --allow-different {','.join(refused)}.")
 
 
 def judged(one: Verdict, loss: float, gain: float, rules: Rules) -> Verdict:
