@@ -183,6 +183,27 @@ def test_another_kind_of_file_is_one_sentence_and_stays_as_it_is(
     assert {one.name for one in path.parent.iterdir()} == {"responses.sqlite"}
 
 
+@pytest.mark.parametrize("pages", range(1, 9))
+def test_a_disk_that_fills_up_while_a_store_is_made_leaves_one_that_can_be_made(tmp_path: Path, pages: int) -> None:
+    path = tmp_path / "responses.sqlite"
+    with contextlib.closing(store_file.connect(path)) as connection:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        with contextlib.suppress(sqlite3.OperationalError):
+            store_file.create(connection, "0")
+    with ResponseStore(path) as store:
+        store.put("a" * 64, Response("s/0", "yes", (1,), "stop", 1))
+        assert store.notes == []
+
+
+def test_a_store_of_which_only_the_first_page_was_made_is_a_new_one(tmp_path: Path) -> None:
+    """As version 0.3 left it on a disk that filled up between two statements."""
+    path = tmp_path / "responses.sqlite"
+    with contextlib.closing(store_file.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {store_file.APPLICATION}")
+    with ResponseStore(path) as store:
+        store.put("a" * 64, Response("s/0", "yes", (1,), "stop", 1))
+
+
 def test_an_empty_file_is_a_new_store(tmp_path: Path) -> None:
     (tmp_path / "responses.sqlite").touch()
     with ResponseStore(tmp_path / "responses.sqlite") as store:

@@ -207,7 +207,8 @@ def schema_of(connection: sqlite3.Connection, path: Path) -> int:
     one of DAMAGE where that cannot be told."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION
-    if not tables and not ours:
+    # A first page alone is what a store leaves whose making was cut short; it holds nothing that could be lost.
+    if not tables and (not ours or path.stat().st_size <= PAGE):
         return 0
     columns = tuple(row[1] for row in connection.execute("PRAGMA table_info(responses)"))
     told = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -285,10 +286,9 @@ def read_rows(
 
 
 def create(connection: sqlite3.Connection, version: str) -> None:
-    """Make the tables of an empty store, in one transaction."""
-    connection.execute(f"PRAGMA application_id = {APPLICATION}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA}")
-    connection.executescript(f"BEGIN;{TABLES}INSERT INTO meta VALUES ('schema', '{SCHEMA}');"
+    """Make the tables of an empty store, in one transaction: a disk that fills up meanwhile leaves it empty."""
+    connection.executescript(f"BEGIN;PRAGMA application_id = {APPLICATION};PRAGMA user_version = {SCHEMA};"
+                             f"{TABLES}INSERT INTO meta VALUES ('schema', '{SCHEMA}');"
                              f"INSERT INTO meta VALUES ('version', '{version}');COMMIT;")  # fmt: skip
 
 
