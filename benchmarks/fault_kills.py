@@ -270,6 +270,8 @@ def serve(connection: Connection) -> None:
 class StandIn:
     """An engine of one process, behind the suite's interface."""
 
+    deaths = 0
+
     def __init__(self, checkpoint: Any, variant: Any, policy: Any) -> None:
         from mmrope_eval.engine import process
 
@@ -282,13 +284,17 @@ class StandIn:
 
     def stream(self, requests: Iterable[Any]) -> Generator[Any, None, None]:
         """Answers, eight in flight."""
-        from mmrope_eval.engine.types import EngineDiedError
+        from mmrope_eval.engine.types import EngineDiedError, Failure
 
         flying: dict[str, Any] = {}
         waiting = iter(requests)
         try:
             while True:
-                while len(flying) < 8 and (request := next(waiting, None)) is not None:
+                while len(flying) < 8 and (item := next(waiting, None)) is not None:
+                    request = item.made()
+                    if isinstance(request, Failure):
+                        yield request
+                        continue
                     flying[request.id] = request
                     self._ours.send((request.id, self._seed(request)))
                 if not flying:

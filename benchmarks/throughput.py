@@ -124,7 +124,7 @@ def turns(checkpoint: str, data: str, output: str, workers: bool, rounds: int, s
     from mmrope_eval.suite.run import run
 
     policy = MediaPolicy(image_min_pixels=4 * 28 * 28, image_max_pixels=PIXELS)
-    options = EngineOptions(max_model_len=2048, workers=workers, policy=policy, max_num_seqs=seqs)
+    options = EngineOptions(max_model_len=2048, workers=workers, policy=policy, max_num_seqs=seqs, reuse_bytes=0)
     seconds: dict[str, list[float]] = {"ours": [], "limit": [], "ours busy": [], "limit busy": []}
     with LiveEngine.start(read_checkpoint(checkpoint), load_variant("mrope"), options) as live:
         held = Held(live)
@@ -148,6 +148,8 @@ def turns(checkpoint: str, data: str, output: str, workers: bool, rounds: int, s
 
 class Held:
     """A running engine that many runs take as theirs; it remembers what it was asked first."""
+
+    deaths = 0
 
     def __init__(self, live: Any) -> None:
         self.live = live

@@ -11,6 +11,11 @@ from typing import Any, cast
 from mmrope_eval.record.comparable import KINDS
 
 
+def replicas(text: str) -> int | str:
+    """A number of replicas, or auto."""
+    return text if text == "auto" else positive(text)
+
+
 def positive(text: str) -> int:
     """A whole number above zero."""
     if not text.isdecimal() or int(text) == 0:

@@ -14,6 +14,7 @@ from mmrope_eval.argument_types import (
     pixels,
     positive,
     rate,
+    replicas,
     setting,
     token_limits,
     tolerated,
@@ -220,6 +221,9 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                              "bfloat16 rounds to a tie")
     engine.add_argument("--tensor-parallel-size", metavar="N", type=positive, default=1,
                         help="GPUs to split the model over, or shares of the cores on CPU (default: %(default)s)")
+    engine.add_argument("--replicas", metavar="N|auto", type=replicas,
+                        help="engines side by side, each with GPUs, or a share of the cores, of its own; auto: as many "
+                             "as there are GPUs for (default: one, inside the run)")
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction, default=0.9,
                         help="share of each GPU's memory that vLLM may take (default: %(default)s)")
     engine.add_argument("--max-num-seqs", metavar="N", type=positive,

@@ -32,7 +32,8 @@ def main(args: argparse.Namespace) -> int:
 
 def measure(args: argparse.Namespace) -> int:
     """Run the sweep; how many samples failed."""
-    from mmrope_eval.suite.sweep import Sweep, live_engine, prompt_writer
+    from mmrope_eval.suite.engines import start_engine
+    from mmrope_eval.suite.sweep import Sweep, prompt_writer
     from mmrope_eval.suite.sweep_config import read_sweep
 
     if not args.model and not args.models:
@@ -40,7 +41,7 @@ def measure(args: argparse.Namespace) -> int:
     config = read_sweep(args.config)
     if args.factor is not None:
         config = dataclasses.replace(config, factor=args.factor)
-    sweep = Sweep(config, run_config(args), GeneratedNeedles(), live_engine, prompt_writer)
+    sweep = Sweep(config, run_config(args), GeneratedNeedles(), start_engine, prompt_writer)
     sweep.go()
     return sweep.failed
 

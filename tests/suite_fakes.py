@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.engine.types import EngineDiedError, Failure, ImageSource, MediaFacts, Request, Response
+from mmrope_eval.engine.types import Deferred, EngineDiedError, Failure, ImageSource, MediaFacts, Request, Response
 from mmrope_eval.rope import Variant
 
 
@@ -52,11 +52,16 @@ class FakeEngine:
     lose_power_after: int | None = None
     """Answers, after which its stream raises what is no engine's death."""
     log: list[str] = field(default_factory=list)
+    deaths: int = 0
 
-    def stream(self, requests: Iterable[Request]) -> Generator[Response | Failure, None, None]:
+    def stream(self, requests: Iterable[Request | Deferred]) -> Generator[Response | Failure, None, None]:
         window: list[Request] = []
         served = 0
-        for request in requests:
+        for item in requests:
+            request = item.made()
+            if isinstance(request, Failure):
+                yield request
+                continue
             window.append(request)
             if len(window) >= self.capacity:
                 yield self.work(window, served % self.capacity)

@@ -27,8 +27,9 @@ from mmrope_eval.report.results import load_run
 from mmrope_eval.report.seed_stats import residuals
 from mmrope_eval.suite import results
 from mmrope_eval.suite.clusters import SHOWN, cluster_of, named_cluster
-from mmrope_eval.suite.plan import LazyDocs, Sample, TaskPlan, identity
+from mmrope_eval.suite.plan import Sample, TaskPlan, identity
 from mmrope_eval.suite.protocol import SampleError
+from mmrope_eval.suite.reading import LazyDocs
 from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.task_file import read_task
 

@@ -22,10 +22,11 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.types import EngineDiedError, Failure
 from mmrope_eval.suite import asking
 from mmrope_eval.suite import run as running
-from mmrope_eval.suite.asking import Deaths, in_turns
+from mmrope_eval.suite.asking import Deaths
 from mmrope_eval.suite.execute import MaxFailures, TooManyFailuresError
 from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.plan import Sample
+from mmrope_eval.suite.work_order import in_turns
 
 N = 20
 IDS = [*(f"refcoco_val/{i}" for i in range(2 * N)), *(f"chartqa/{i}" for i in range(N))]

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from engine_requests import POLICY, alone, answers, ask, clip, every_kind, options, outcomes, picture
 
 from mmrope_eval.demo.checkpoints import build_checkpoint
-from mmrope_eval.engine import vllm_compat
+from mmrope_eval.engine import prepare, vllm_compat
 from mmrope_eval.engine.live import LiveEngine, SwitchError
 from mmrope_eval.engine.types import Failure, Generation, ImageSource, Request, Response, VideoSource
 from mmrope_eval.errors import UserError
@@ -179,6 +179,27 @@ def test_switch_of_variant_equals_fresh_engines(
     assert same(first, third)
     assert same(second, fresh["variant B"])
     assert not same(first, second)
+
+
+def test_what_a_processor_made_is_not_made_again_for_another_variant_or_other_weights(
+    engine: LiveEngine, two: Checkpoint, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = every_kind(folder)
+    made: list[str] = []
+    for name in ("load_image", "load_video"):
+        load = getattr(prepare, name)
+        monkeypatch.setattr(prepare, name, lambda *given, load=load, name=name: made.append(name) or load(*given))
+    engine._reuse.clear()
+    alone(engine, requests)
+    before = len(made)
+    assert before > 0
+    engine.switch(variant=B, checkpoint=two)
+    alone(engine, requests)
+    assert len(made) == before
+    engine.switch(policy=replace(POLICY, image_max_pixels=POLICY.image_max_pixels // 2))
+    alone(engine, requests)
+    engine.switch(policy=POLICY)
+    assert len(made) == 2 * before
 
 
 def test_switch_of_weights_equals_fresh_engines(

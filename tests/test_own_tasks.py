@@ -20,8 +20,9 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.suite import results, scoring
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.plan import LazyDocs, Sample, TaskPlan
+from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.plans import Plans
+from mmrope_eval.suite.reading import LazyDocs
 from mmrope_eval.suite.registry import Registry, open_registry
 from mmrope_eval.suite.sweep import Sweep
 from mmrope_eval.suite.sweep_config import read_sweep

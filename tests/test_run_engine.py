@@ -28,6 +28,8 @@ OPTIONS = EngineOptions(
 class SharedEngine:
     """Starts the real engine once; whoever asks later gets it switched to what is wanted."""
 
+    deaths = 0
+
     def __init__(self) -> None:
         self.live: Any = None
         self.starts = 0

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from mmrope_eval.engine.prepare import Prepared
-from mmrope_eval.engine.types import Failure, Request
+from mmrope_eval.engine.types import Deferred, Failure, Request
 
 
 class Feeder:
@@ -22,7 +22,7 @@ class Feeder:
 
     def __init__(
         self,
-        requests: Iterable[Request],
+        requests: Iterable[Request | Deferred],
         prepare: Callable[[Request], Prepared | Failure],
         *,
         ahead: int,
@@ -92,7 +92,7 @@ class Feeder:
             item = None
             try:
                 if request is not None:
-                    item = self._prepare(request)
+                    item = request if isinstance(request, Failure) else self._prepare(request)
             except BaseException as error:  # noqa: BLE001 - raised again where the results are read
                 self._error, self._exhausted = error, True
             with self._changed:
@@ -112,12 +112,13 @@ class Feeder:
                 self._changed.wait()
             return False
 
-    def _pull(self) -> Request | None:
+    def _pull(self) -> Request | Failure | None:
+        """The next request, made: one at a time, as a data set may not be read from several threads."""
         with self._pulling:
             if self._exhausted or self._stopped:
                 return None
             try:
-                return next(self._source)
+                return next(self._source).made()
             except StopIteration:
                 pass
             except BaseException as error:  # noqa: BLE001 - raised again where the results are read

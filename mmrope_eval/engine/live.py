@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from mmrope_eval.engine import process, ranks, vllm_compat
+from mmrope_eval.engine import process, ranks, reuse, vllm_compat
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.media_policy import MediaPolicy, checkpoint_policy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Preparer
 from mmrope_eval.engine.prompt import PromptWriter
+from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.engine.run import EngineRun
 from mmrope_eval.engine.settings import compute_threads, engine_settings, in_workers
-from mmrope_eval.engine.types import EngineDiedError, EngineStartError, Failure, Request, Response
+from mmrope_eval.engine.types import Deferred, EngineDiedError, EngineStartError, Failure, Request, Response
 from mmrope_eval.engine.vllm_workers import StartingProcesses, WorkerProcesses, last_words, lost
 from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import UserError
@@ -45,6 +46,9 @@ class LiveEngine:
     on GPUs in half precision near-ties can turn, as in any vLLM engine.
     """
 
+    deaths: Final = 0
+    """Nothing inside it is replaced: when it dies, it is over."""
+
     def __init__(
         self,
         engine: Any,
@@ -66,6 +70,8 @@ class LiveEngine:
         with self._watch.limit(self._limits.start, "asking for the engine's shape"):
             self._shape = vllm_compat.engine_shape(engine)
         self._writer = PromptWriter(checkpoint)
+        sharing = options.replicas if isinstance(options.replicas, int) else 1
+        self._reuse = RenderedPrompts(reuse.room(sharing) if options.reuse_bytes is None else options.reuse_bytes)
         self._preparer = self._make_preparer()
 
     @classmethod
@@ -151,13 +157,21 @@ class LiveEngine:
             self._writer = PromptWriter(new_checkpoint)
         self._preparer = self._make_preparer()
 
-    def stream(self, requests: Iterable[Request]) -> Iterator[Response | Failure]:
+    @property
+    def capacity(self) -> int:
+        """Requests that it makes use of at a time: those in a step, and as many prepared."""
+        most = vllm_compat.most_at_once(self._engine)
+        return most + (self._options.lookahead or most)
+
+    def stream(
+        self, requests: Iterable[Request | Deferred], interrupt: Callable[[], None] | None = None
+    ) -> Generator[Response | Failure, None, None]:
         """Answer requests in any order, each as soon as it is finished.
 
         Requests are pulled from a thread of the engine's own, at most `lookahead` of them before the engine takes
         them. A request that fails becomes a `Failure` and the stream goes on. An exception of the iterable is raised
         after the answers to what came before it. Closing the iterator drops what is unfinished; the engine stays
-        usable.
+        usable. `interrupt` is called when no more is pulled, for an iterable that may be waiting just then.
         """
         self._check_idle("stream")
         self._streaming = True
@@ -167,9 +181,12 @@ class LiveEngine:
                 self._preparer.prepare,
                 ahead=self._options.lookahead or vllm_compat.most_at_once(self._engine),
                 max_bytes=self._options.lookahead_bytes,
-                threads=self._options.preparers or min(8, max(1, (os.cpu_count() or 2) // 2)),
-            ) as feeder, EngineRun(self._engine, feeder, self._watch, self._limits) as run:
-                yield from run.results()
+                threads=self._options.preparers or min(8, max(1, process.usable_cores() // 2)),
+            ) as feeder, ExitStack() as ending:
+                if interrupt is not None:
+                    ending.callback(interrupt)
+                with EngineRun(self._engine, feeder, self._watch, self._limits) as run:
+                    yield from run.results()
         finally:
             self._streaming = False
 
@@ -181,8 +198,9 @@ class LiveEngine:
 
     def _make_preparer(self) -> Preparer:
         return Preparer(
-            self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options, self._policy
-        )
+            self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options, self._policy,
+            self._reuse,
+        )  # fmt: skip
 
 
 def _fit(variant: Variant, checkpoint: Checkpoint) -> None:

@@ -17,13 +17,14 @@ from PIL import Image, ImageOps
 from mmrope_eval.engine.media_cache import MediaCache
 from mmrope_eval.engine.media_policy import MEDIA_VERSION, MediaError, MediaPolicy, fit_size
 from mmrope_eval.engine.media_sources import check_codestream, open_picture, picture_fault, require_regular
-from mmrope_eval.engine.media_video import LoadedVideo, load_video
-from mmrope_eval.engine.types import ImageSource, MediaFacts
+from mmrope_eval.engine.media_video import LoadedVideo, load_video, video_fingerprint
+from mmrope_eval.engine.types import ImageSource, MediaFacts, VideoSource
 
 if TYPE_CHECKING:
     from mmrope_eval.models.family import VisionGeometry
 
-__all__ = ["LoadedImage", "LoadedVideo", "MediaCache", "MediaError", "MediaPolicy", "load_image", "load_video"]
+__all__ = ["LoadedImage", "LoadedVideo", "MediaCache", "MediaError", "MediaPolicy", "fingerprint", "load_image",
+           "load_video"]  # fmt: skip
 
 _ORIENTATION_TAG = 0x0112
 _TWELVE_BITS = 4095
@@ -45,6 +46,7 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
     animation the first frame is used. Raises MediaError for a missing, unreadable, truncated or oversized image.
     """
     name, data = _read(source)
+    fingerprint = image_fingerprint(data, policy, geometry)
     notes: list[str] = []
     image = _decode(name, data, policy, notes)
     factor = geometry.factor
@@ -56,10 +58,9 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
         notes.append(resize_note(image.size, size, policy.image_min_pixels, policy.image_max_pixels))
     pixels = np.array(image.resize(size, Image.Resampling.BICUBIC) if size != image.size else image)
     grid = (1, size[1] // geometry.patch_size, size[0] // geometry.patch_size)
-    key = [MEDIA_VERSION, "image", hashlib.sha256(data).hexdigest(), policy.image_key(), factor]
     facts = MediaFacts(
         kind="image",
-        fingerprint=hashlib.sha256(json.dumps(key).encode()).hexdigest(),
+        fingerprint=fingerprint,
         source_size=image.size,
         used_size=size,
         grid_thw=grid,
@@ -67,6 +68,19 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
         notes=tuple(notes),
     )
     return LoadedImage(pixels, facts)
+
+
+def image_fingerprint(data: bytes, policy: MediaPolicy, geometry: VisionGeometry) -> str:
+    """sha256 over an encoded image and all that decides what becomes of it."""
+    key = [MEDIA_VERSION, "image", hashlib.sha256(data).hexdigest(), policy.image_key(), geometry.factor]
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()
+
+
+def fingerprint(source: ImageSource | VideoSource, policy: MediaPolicy, geometry: VisionGeometry) -> str:
+    """The fingerprint that an image or a video will have (`MediaFacts`), before it is decoded. Raises MediaError."""
+    if isinstance(source, VideoSource):
+        return video_fingerprint(source, policy, geometry)
+    return image_fingerprint(_read(source)[1], policy, geometry)
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:

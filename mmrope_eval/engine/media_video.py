@@ -65,6 +65,19 @@ def load_video(
 
     Raises MediaError for a missing, unreadable, empty, truncated or damaged video, and for a span outside it.
     """
+    fingerprint = video_fingerprint(source, policy, geometry)
+    stored = cache.get(fingerprint) if cache else None
+    if stored:
+        frames, header = stored
+        return LoadedVideo(frames, header["metadata"], _facts_from_json(header["facts"]))
+    video = _decode(source, policy, geometry, fingerprint)
+    if cache:
+        cache.put(fingerprint, video.frames, {"metadata": video.metadata, "facts": dataclasses.asdict(video.facts)})
+    return video
+
+
+def video_fingerprint(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry) -> str:
+    """sha256 over a video's content, its span and all that decides what becomes of it. Raises MediaError."""
     require_regular(source.path, "video")
     try:
         content = FileHashes().of(source.path)  # one memory for planning and preparing, with a cache of frames or not
@@ -81,15 +94,7 @@ def load_video(
         source.start,
         source.end,
     ]
-    fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    stored = cache.get(fingerprint) if cache else None
-    if stored:
-        frames, header = stored
-        return LoadedVideo(frames, header["metadata"], _facts_from_json(header["facts"]))
-    video = _decode(source, policy, geometry, fingerprint)
-    if cache:
-        cache.put(fingerprint, video.frames, {"metadata": video.metadata, "facts": dataclasses.asdict(video.facts)})
-    return video
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
 
 def _decode(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, fingerprint: str) -> LoadedVideo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.errors import UserError
@@ -24,6 +25,11 @@ class EngineOptions:
     it always does."""
     tensor_parallel_size: int = 1
     """Ranks that the model is split over: GPUs, or shares of the cores on CPU (see `ranks`)."""
+    replicas: int | Literal["auto"] | None = None
+    """Engines side by side, each in a process of its own (see `replicas`); auto: as many as there are GPUs for. None:
+    one, inside this process."""
+    backend: str = "processes"
+    """What runs replicas: a name in `backends.LAUNCHES`."""
     gpu_memory_utilization: float = 0.9
     kv_cache_gib: float | None = None
     """KV cache on CPU; None: enough for a few sequences of full length, at least half a GiB."""
@@ -38,6 +44,9 @@ class EngineOptions:
     """Requests prepared ahead of the engine; None: a whole step's, for answers of one length end together."""
     lookahead_bytes: int = 4 * 2**30
     """Media tensors held at a time, in preparation and in the engine; one request may always go ahead."""
+    reuse_bytes: int | None = None
+    """Media tensors kept for other variants and checkpoints that are asked the same; None: an eighth of the memory that
+    is free, at most 16 GiB, shared by the replicas of this machine; 0: none."""
     preparers: int | None = None
     """Threads that decode media and run processors; None: one for every second core, at most 8."""
     threads: int | None = None
@@ -62,10 +71,12 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         for name in ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "lookahead",
-                     "lookahead_bytes", "preparers", "threads"):  # fmt: skip
+                     "lookahead_bytes", "preparers", "threads", "replicas"):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise UserError(f"engine option {name} is {value}: it must be at least 1")
+        if self.reuse_bytes is not None and self.reuse_bytes < 0:
+            raise UserError(f"engine option reuse_bytes is {self.reuse_bytes}: it must be at least 0")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise UserError(f"engine option gpu_memory_utilization is {self.gpu_memory_utilization}: give 0 to 1")
         for name in ("request_timeout", "start_timeout"):

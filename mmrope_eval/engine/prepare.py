@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -15,13 +15,15 @@ from mmrope_eval.engine.media import (
     MediaCache,
     MediaError,
     MediaPolicy,
+    fingerprint,
     load_image,
     load_video,
 )
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.positions import prompt_key, prompt_positions
 from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
-from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, Part, PositionFacts, Request
+from mmrope_eval.engine.reuse import Rendered, RenderedPrompts, copied
+from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, PositionFacts, Request, VideoSource
 from mmrope_eval.errors import full_trace, sentence
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import LayoutError, Variant
@@ -66,9 +68,10 @@ class Preparer:
         variant: Variant,
         options: EngineOptions,
         policy: MediaPolicy,
+        reuse: RenderedPrompts,
     ) -> None:
         self._engine, self._shape, self._checkpoint, self._variant = engine, shape, checkpoint, variant
-        self._options, self._writer, self._policy = options, writer, policy
+        self._options, self._writer, self._policy, self._reuse = options, writer, policy, reuse
         self._max_model_len = int(engine.vllm_config.model_config.max_model_len)
         self._codec = PositionCodec(shape.position_bits)
         self._cache = MediaCache(options.media_cache_dir) if options.media_cache_dir else None
@@ -85,23 +88,37 @@ class Preparer:
             return Failure(request.id, error.stage, error.cause, tuple(facts), error.trace)
 
     def _prepare(self, request: Request, facts: list[MediaFacts]) -> Prepared:
-        loaded = []
-        for part in request.content:
-            if not isinstance(part, str):
-                loaded.append(self._guard("media", partial(self._load, part)))
-                facts.append(loaded[-1].facts)
+        media = [part for part in request.content if not isinstance(part, str)]
+        names = [self._guard("media", partial(fingerprint, part, self._policy, self._checkpoint.geometry))
+                 for part in media]  # fmt: skip
         with self._lock:
-            engine_input, opened = self._guard("prompt", lambda: self._render(request, loaded))
+            text, token_ids = self._guard("prompt", lambda: self._writer.write(request))
             params = self._guard("prompt", lambda: self._params(request))
-        located = partial(self._located, request, engine_input, params, tuple(facts), opened)
+        key = (tuple(token_ids), tuple(names), self._policy)
+        rendered = self._reuse.get(key)
+        if rendered is None:
+            rendered = self._rendered(token_ids, media, facts)
+            self._reuse.put(key, rendered)
+        located = partial(self._located, request, rendered, params, thought_open(text, request))
         prepared: Prepared = self._guard("positions", located)
         return prepared
 
-    def _located(
-        self, request: Request, engine_input: Any, params: Any, facts: tuple[MediaFacts, ...], opened: bool
-    ) -> Prepared:
+    def _rendered(
+        self, token_ids: list[int], media: Sequence[ImageSource | VideoSource], facts: list[MediaFacts]
+    ) -> Rendered:
+        """A prompt through the processor, its media loaded; `facts` gets what is known of them even where it fails."""
+        loaded = []
+        for part in media:
+            loaded.append(self._guard("media", partial(self._load, part)))
+            facts.append(loaded[-1].facts)
+        with self._lock:
+            engine_input = self._guard("prompt", lambda: self._render(token_ids, loaded))
+        return Rendered(engine_input, tuple(facts), vllm_compat.media_bytes(engine_input))
+
+    def _located(self, request: Request, rendered: Rendered, params: Any, opened: bool) -> Prepared:
         """What the renderer made of a request, with its positions. All that reads a processor's output is in here or in
         `_render`: whatever it finds there, one request fails."""
+        engine_input = copied(rendered.engine_input)
         token_ids = tuple(engine_input["prompt_token_ids"])
         most = request.generation.max_tokens
         if len(token_ids) + most > self._max_model_len:
@@ -116,10 +133,10 @@ class Preparer:
             engine_input=engine_input,
             params=params,
             prompt_token_ids=token_ids,
-            media=facts,
+            media=rendered.media,
             key=prompt_key(token_ids, spans),
             positions=prompt_positions(self._variant, token_ids, spans, self._codec, most).facts,
-            nbytes=vllm_compat.media_bytes(engine_input),
+            nbytes=rendered.nbytes,
             thought_open=opened,
         )
 
@@ -136,15 +153,13 @@ class Preparer:
         except BaseException as error:
             raise RefusedError(stage, sentence(error), full_trace(error)) from error
 
-    def _load(self, part: Part) -> LoadedImage | LoadedVideo:
-        assert not isinstance(part, str)
+    def _load(self, part: ImageSource | VideoSource) -> LoadedImage | LoadedVideo:
         if isinstance(part, ImageSource):
             return load_image(part, self._policy, self._checkpoint.geometry)
         return load_video(part, self._policy, self._checkpoint.geometry, self._cache)
 
-    def _render(self, request: Request, loaded: list[LoadedImage | LoadedVideo]) -> tuple[Any, bool]:
-        """What the engine takes, and whether the prompt ends inside a thought."""
-        text, token_ids = self._writer.write(request)
+    def _render(self, token_ids: list[int], loaded: list[LoadedImage | LoadedVideo]) -> Any:
+        """What the engine takes."""
         if len(token_ids) + sum(m.facts.tokens - 1 for m in loaded) >= self._max_model_len:
             tokens = len(token_ids) + sum(m.facts.tokens - 1 for m in loaded)
             raise PromptError(
@@ -167,7 +182,7 @@ class Preparer:
             )
         engine_input = vllm_compat.render(self._engine, token_ids, media, names)
         self._check_grids(engine_input, [m.facts for m in loaded])
-        return engine_input, thought_open(text, request)
+        return engine_input
 
     def _check_grids(self, engine_input: Any, facts: list[MediaFacts]) -> None:
         """The processor must have taken every item as it was loaded."""

@@ -15,6 +15,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+
+def usable_cores() -> int:
+    """Logical processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int | None:
+    """Bytes that a new process can have, as Linux estimates it; None elsewhere."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
 FAMILIAR = 5
 """A log says what one line of vLLM's code has to say so many times: on CPU it warns once for every prompt."""
 
@@ -183,6 +198,11 @@ def leave_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="leave-with-parent", daemon=True).start()
+
+
+def ignore_interrupts() -> None:
+    """Ctrl-C is for the process that started this one, which ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

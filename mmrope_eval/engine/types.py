@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class Request:
     system: str | None = None
     enable_thinking: bool | None = None
     """What the chat template is told by this name; None: nothing."""
+
+    def made(self) -> Request:
+        """Itself, as `Deferred` says."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,22 @@ class Failure:
     media: tuple[MediaFacts, ...] = ()
     trace: str = field(default="", repr=False, compare=False)
     """What Python printed of an exception that nobody foresaw; for a log, not kept with the outcome."""
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A request that is made when and where it is answered: what is needed for it is light, its media are not."""
+
+    id: str
+    source: Callable[[Any], Request | Failure]
+    """Makes the request of `what`; one object for many requests. Both can be pickled."""
+    what: Any
+    together: str = ""
+    """What it shows: neighbours that show the same are best answered by the same engine."""
+
+    def made(self) -> Request | Failure:
+        """The request, or why there is none."""
+        return self.source(self.what)
 
 
 class EngineDiedError(RuntimeError):

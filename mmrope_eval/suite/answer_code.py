@@ -24,7 +24,8 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "engine": ("engine/*.py",),
     "models": ("models/*.py",),
     "data": ("data/*.py", "suite/data.py", "suite/lmudata.py", "suite/rows.py", "suite/subsets.py"),
-    "asking": ("suite/asking.py", "suite/execute.py", "suite/plan.py", "suite/protocol.py", "suite/sweep_engine.py"),
+    "asking": ("suite/asking.py", "suite/execute.py", "suite/plan.py", "suite/protocol.py", "suite/reading.py",
+               "suite/sweep_engine.py", "suite/work_order.py"),
 }
 """Patterns below the package; a file belongs to the first room that names it."""
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,14 +23,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mmrope_eval.console import say
-from mmrope_eval.engine.types import EngineDiedError, Failure, Request, Response
-from mmrope_eval.errors import full_trace, kind, sentence
+from mmrope_eval.engine.types import Deferred, EngineDiedError, Failure, Response
+from mmrope_eval.errors import kind, sentence
 from mmrope_eval.suite.errorlog import ErrorLog
 from mmrope_eval.suite.execute import Cell, Engine, EngineHolder, MaxFailures, RowError, Timings, Work
 from mmrope_eval.suite.plan import Sample, TaskPlan
 from mmrope_eval.suite.progress import Progress
-from mmrope_eval.suite.protocol import SampleError
 from mmrope_eval.suite.store import Outcome, ResponseStore
+from mmrope_eval.suite.work_order import in_turns, neighbours, video_weights
 from mmrope_eval.suite.writer import Writer
 
 FIRST = 32
@@ -78,8 +77,6 @@ class Asking:
     failed: int = 0
     failures: dict[str, Failure] = field(default_factory=dict)
     """Of this pass, by sample."""
-    broken: collections.deque[Failure] = field(default_factory=collections.deque)
-    """Samples whose request could not be made; filled by the engine's feeding thread, drained by ours."""
     left: dict[str, Sample] = field(default_factory=dict)
     """What is asked and has no outcome yet, in the order of asking."""
     withheld: dict[str, Failure] = field(default_factory=dict)
@@ -104,7 +101,7 @@ class Asking:
         self.answered = any(not known.failed for _, known in kept)
         askable = [sample for sample in self.work.pending if sample.problem is None]
         first = max(FIRST, len({sample.task for sample in askable}))
-        ordered = in_turns(askable, first)
+        ordered = in_turns(neighbours(askable, video_weights(askable, self.plans)), first)
         self.first = {sample.id: sample.task for sample in ordered[:first]}
         self.left = {sample.id: sample for sample in ordered}
         self.timings.asked = len(askable)
@@ -137,21 +134,19 @@ class Asking:
 
     def answer(self, engine: Engine, group: Sequence[Sample]) -> None:
         """One stream: ask these samples and keep what comes."""
-        began = time.perf_counter()
+        began, died_before = time.perf_counter(), engine.deaths
         try:
             with closing(engine.stream(self.feed(group))) as stream:
                 for result in outcomes(stream):
-                    self.drain()
                     self.keep(result)
                     self.count()
             self.writer.flush()
         finally:
             self.timings.generation += time.perf_counter() - began
-        self.drain()
+            self.timings.deaths += engine.deaths - died_before
 
     def died(self, error: EngineDiedError, group: Sequence[Sample]) -> None:
         """Write down an engine's death. RowError when it was one too many."""
-        self.drain()
         known = [sample.id for sample in group] if error.in_flight is None else error.in_flight
         in_flight = [name for name in known if name in self.left]
         self.timings.deaths += 1
@@ -168,23 +163,11 @@ class Asking:
             say(f"{self.cell.label}: the engine died with {len(in_flight)} samples in flight: {error}. Another one is "
                 f"started{then}.", file=sys.stderr)  # fmt: skip
 
-    def feed(self, samples: Iterable[Sample]) -> Iterator[Request]:
-        """Requests, their media read as they are pulled."""
+    def feed(self, samples: Iterable[Sample]) -> Iterator[Deferred]:
+        """Requests, their media read where they are answered, when it is their turn."""
         for sample in samples:
-            try:
-                request = self.plans[sample.task].request(sample)
-            except SampleError as error:
-                self.broken.append(Failure(sample.id, error.stage, str(error)))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a dataset's reader may raise anything
-                cause = f"it cannot be read ({sentence(error)})."
-                self.broken.append(Failure(sample.id, "media", cause, trace=full_trace(error)))
-            else:
-                yield request
-
-    def drain(self) -> None:
-        """Keep what failed while requests were made."""
-        while self.broken:
-            self.keep(self.broken.popleft())
+            shown = sample.media[0] if sample.media else ""
+            yield Deferred(sample.id, self.plans[sample.task].reader, sample, shown)
 
     def keep(self, result: Response | Failure, *, asked: bool = True) -> None:
         """Have one outcome stored; `count` counts it when it is.
@@ -261,14 +244,3 @@ def outcomes(stream: Iterator[Response | Failure]) -> Iterator[Response | Failur
         except Exception as error:
             raise RowError(f"the engine stopped answering: {sentence(error)}") from error
         yield result
-
-
-def in_turns(samples: Sequence[Sample], first: int) -> list[Sample]:
-    """The samples in their order, but the first ones taken from all tasks in turns."""
-    by_task: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_task.setdefault(sample.task, []).append(sample)
-    turns = (sample for turn in itertools.zip_longest(*by_task.values()) for sample in turn if sample is not None)
-    ahead = list(itertools.islice(turns, first))
-    taken = {sample.id for sample in ahead}
-    return [*ahead, *(sample for sample in samples if sample.id not in taken)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mmrope_eval.console import say
-from mmrope_eval.engine.types import EngineDiedError, Failure, Request, Response
+from mmrope_eval.engine.types import Deferred, EngineDiedError, Failure, Request, Response
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.suite.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.suite.answer_limits import Thinking
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """What a run needs of a live engine."""
 
-    def stream(self, requests: Iterable[Request]) -> Generator[Response | Failure, None, None]:
+    @property
+    def deaths(self) -> int:
+        """Engines inside it that died until now, and were replaced without a word to its user."""
+
+    def stream(self, requests: Iterable[Request | Deferred]) -> Generator[Response | Failure, None, None]:
         """Answers in any order, requests pulled as needed; closing it drops what is unfinished."""
 
     def switch(

@@ -100,6 +100,7 @@ def engine_options(args: argparse.Namespace) -> EngineOptions:
         max_num_batched_tokens=args.max_num_batched_tokens,
         workers=args.workers,
         tensor_parallel_size=args.tensor_parallel_size,
+        replicas=args.replicas,
         gpu_memory_utilization=args.gpu_memory_utilization,
         media_cache_dir=None if args.no_cache else cache_home() / "frames",
         trust_remote_code=args.trust_remote_code,

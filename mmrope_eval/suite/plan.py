@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ from mmrope_eval.suite.protocol import (
     render,
     with_subtitles,
 )
+from mmrope_eval.suite.reading import LazyDocs, Reader
 from mmrope_eval.suite.registry import Family, TaskSpec
 from mmrope_eval.suite.targets import check_target
 
@@ -81,20 +82,6 @@ def generation_key(generation: Generation) -> tuple[Any, ...]:
     return dataclasses.astuple(generation)
 
 
-class LazyDocs:
-    """A task's rows, loaded when first needed: a run that has all its answers needs none."""
-
-    def __init__(self, load: Callable[[], Docs]) -> None:
-        self._load = load
-        self._docs: Docs | None = None
-
-    def get(self) -> Docs:
-        """The rows. UserError when the dataset cannot be loaded."""
-        if self._docs is None:
-            self._docs = self._load()
-        return self._docs
-
-
 @dataclass(frozen=True)
 class TaskPlan:
     """One task's samples, and the rows they come from."""
@@ -134,11 +121,14 @@ class TaskPlan:
         own = self.spec.generation.max_tokens
         return self.samples if self.max_tokens is None else tuple(_limited(sample, own) for sample in self.samples)
 
+    @functools.cached_property
+    def reader(self) -> Reader:
+        """What makes the samples' requests, here or in another process."""
+        return Reader(self.spec.media, self.family.enable_thinking, self.docs)
+
     def request(self, sample: Sample) -> Request:
         """The engine's request for a sample. SampleError when its media are gone since the plan was made."""
-        docs = self.docs.get()
-        parts = build_parts(self.spec.media, sample.prompt, docs.rows[sample.index], docs.files)
-        return Request(sample.id, parts, sample.generation, sample.system, self.family.enable_thinking)
+        return self.reader.request(sample)
 
 
 def _limited(sample: Sample, max_tokens: int) -> Sample:

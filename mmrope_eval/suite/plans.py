@@ -22,7 +22,8 @@ from mmrope_eval.engine.types import Generation
 from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import PlaceError, UserError
 from mmrope_eval.suite.data import find_data, load_docs, media_folder, require, require_columns, table_state
-from mmrope_eval.suite.plan import LazyDocs, Planned, Sample, TaskPlan, digest, generation_key, plan_samples
+from mmrope_eval.suite.plan import Planned, Sample, TaskPlan, digest, generation_key, plan_samples
+from mmrope_eval.suite.reading import LazyDocs
 from mmrope_eval.suite.registry import Family, TaskSpec
 from mmrope_eval.suite.task_yaml import own_code
 
@@ -59,7 +60,7 @@ class Plans:
         return self._made[family]
 
     def _plan(self, spec: TaskSpec, family: Family) -> TaskPlan:
-        docs = LazyDocs(lambda: load_docs(spec, self._data_root, family))
+        docs = LazyDocs(functools.partial(load_docs, spec, self._data_root, family))
         key = self._key(spec, family)
         memo = cache_home() / "plans" / f"{key}.json"
         samples = read_samples(memo) if key is not None else None

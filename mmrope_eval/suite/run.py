@@ -20,7 +20,7 @@ from mmrope_eval.errors import kind
 from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.record.schema import MANIFEST, STORE
 from mmrope_eval.record.write import write_json, write_manifest
-from mmrope_eval.suite import held_to, merging, outcome, results, side_by_side
+from mmrope_eval.suite import engines, held_to, merging, outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.suite.asked_again import described_context
 from mmrope_eval.suite.asking import Asking
@@ -312,8 +312,6 @@ def _starter(config: RunConfig) -> StartEngine:
     """Start the live engine."""
 
     def start(checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> Any:
-        from mmrope_eval.engine.live import LiveEngine
-
-        return LiveEngine.start(checkpoint, variant, replace(config.options, policy=policy))
+        return engines.start_engine(checkpoint, variant, replace(config.options, policy=policy))
 
     return start

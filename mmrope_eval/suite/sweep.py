@@ -358,13 +358,6 @@ def memory_cause(folder: Path) -> str | None:
     return next((str(cause) for line in lines if says_memory(cause := json.loads(line)["cause"])), None)
 
 
-def live_engine(checkpoint: Any, variant: Any, options: Any) -> Any:
-    """Start the real engine."""
-    from mmrope_eval.engine.live import LiveEngine
-
-    return LiveEngine.start(checkpoint, variant, options)
-
-
 def prompt_writer(checkpoint: Checkpoint) -> Writer:
     """The checkpoint's own template and tokenizer."""
     from mmrope_eval.engine.prompt import PromptWriter

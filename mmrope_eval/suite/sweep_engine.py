@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.console import say
 from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.engine.process import available_memory
 from mmrope_eval.engine.types import EngineDiedError, EngineStartError
 from mmrope_eval.errors import UserError, plain, sentence
 from mmrope_eval.suite.execute import Cell, Engine, EngineHolder, RowError, Timings, failed_takeover
@@ -157,18 +157,6 @@ def check_memory(checkpoint: Checkpoint, options: EngineOptions) -> None:
         gib = 2**30
         raise MemoryError(f"not enough memory: about {needed / gib:.1f} GiB needed for {options.max_model_len} tokens "
                           f"of context, {available / gib:.1f} GiB available")
-
-
-def available_memory() -> int | None:
-    """Bytes that a new process can have, as Linux estimates it; None elsewhere."""
-    return next((int(line.split()[1]) * 1024 for line in _meminfo() if line.startswith("MemAvailable:")), None)
-
-
-def _meminfo() -> Iterator[str]:
-    try:
-        yield from Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return
 
 
 def video_tokens(options: EngineOptions) -> int:

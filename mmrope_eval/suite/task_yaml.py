@@ -32,6 +32,10 @@ class Function(str):
         made.folder = folder
         return made
 
+    def __reduce__(self) -> tuple[type[Function], tuple[str, Path]]:
+        """How a copy is made in another process."""
+        return Function, (str(self), self.folder)
+
     @property
     def module(self) -> str:
         """The module's name."""

@@ -1,0 +1,63 @@
+"""Making a sample's request from its row, in this process or in another one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mmrope_eval.engine.types import Failure, Request
+from mmrope_eval.errors import full_trace, sentence
+from mmrope_eval.suite.protocol import SampleError, build_parts
+
+if TYPE_CHECKING:
+    from mmrope_eval.suite.data import Docs
+    from mmrope_eval.suite.plan import Sample
+
+
+class LazyDocs:
+    """A task's rows, loaded when first needed: a run that has all its answers needs none.
+
+    What is sent to another process is how to load them (`load`, if it can be pickled), not the rows.
+    """
+
+    def __init__(self, load: Callable[[], Docs]) -> None:
+        self._load = load
+        self._docs: Docs | None = None
+        self._loading = threading.Lock()
+
+    def get(self) -> Docs:
+        """The rows. UserError when the dataset cannot be loaded."""
+        with self._loading:
+            if self._docs is None:
+                self._docs = self._load()
+            return self._docs
+
+    def __reduce__(self) -> tuple[type[LazyDocs], tuple[Callable[[], Docs]]]:
+        return LazyDocs, (self._load,)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Makes one task's requests; light to send, as it holds no rows."""
+
+    media: Mapping[str, Any]
+    """The task's (`TaskSpec.media`)."""
+    enable_thinking: bool | None
+    docs: LazyDocs
+
+    def request(self, sample: Sample) -> Request:
+        """The engine's request for a sample. SampleError when its media are gone since the plan was made."""
+        docs = self.docs.get()
+        parts = build_parts(self.media, sample.prompt, docs.rows[sample.index], docs.files)
+        return Request(sample.id, parts, sample.generation, sample.system, self.enable_thinking)
+
+    def __call__(self, sample: Sample) -> Request | Failure:
+        """The request, or why there is none."""
+        try:
+            return self.request(sample)
+        except SampleError as error:
+            return Failure(sample.id, error.stage, str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a dataset's reader may raise anything
+            return Failure(sample.id, "media", f"it cannot be read ({sentence(error)}).", trace=full_trace(error))

@@ -1,0 +1,142 @@
+"""How work is shared out: neighbours together, everybody busy to the end, and what deaths tell."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmrope_eval.engine.handout import FATAL, LONGEST_UNIT, Handout, units
+
+
+@dataclass(frozen=True)
+class Item:
+    id: str
+    together: str = ""
+
+
+def items(shown: str) -> list[Item]:
+    """One request a letter, which says what it shows; a dot shows nothing."""
+    return [Item(f"{n}{letter}", letter.strip(".")) for n, letter in enumerate(shown)]
+
+
+def names(given: list[Item]) -> str:
+    return "".join(item.id[-1] for item in given)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ("", []),
+        ("aabbb", ["aa", "bbb"]),
+        ("aba", ["a", "b", "a"]),  # the order is the caller's
+        ("...", [".", ".", "."]),  # text alone keeps nobody together
+        ("a" * (LONGEST_UNIT + 3), ["a" * LONGEST_UNIT, "aaa"]),
+    ],
+)
+def test_neighbours_that_show_the_same_are_a_unit(shown: str, expected: list[str]) -> None:
+    assert [names(unit) for unit in units(items(shown))] == expected
+
+
+def test_a_replica_gets_whole_units_until_it_has_enough() -> None:
+    work = Handout(items("aaabbbcccddd" + "." * 100))
+    assert names(work.give(1, capacity=4, replicas=2)) == "aaabbb"
+    assert work.give(1, capacity=4, replicas=2) == []
+    assert names(work.give(2, capacity=3, replicas=2)) == "ccc"
+
+
+def test_queues_get_shorter_towards_the_end() -> None:
+    work = Handout(items("." * 12))
+    assert len(work.give(1, capacity=100, replicas=2)) == 3  # a quarter: half of its share
+    assert len(work.give(2, capacity=100, replicas=2)) == 3
+    assert work.give(1, capacity=100, replicas=2) == []  # until it has answered some
+
+
+def test_what_was_in_flight_is_asked_again_alone_and_last() -> None:
+    work = Handout(items("....abc"))
+    first = work.give(1, capacity=4, replicas=1)
+    assert work.died(1) is None
+    for one in work.give(2, capacity=100, replicas=1):
+        work.answered(2, one.id)
+    rest: list[Item] = []
+    while not work.done:
+        given = work.give(2, capacity=100, replicas=1)
+        rest += given
+        assert work.give(2, capacity=100, replicas=1) == []
+        for one in given:
+            assert work.answered(2, one.id)
+    assert {item.id for item in first} <= {item.id for item in rest[-len(first) :]}
+
+
+def test_a_request_is_given_up_when_replicas_died_on_it_alone() -> None:
+    work = Handout(items("..x.."))
+    replica = 0
+    blamed: list[str] = []
+    answered: list[str] = []
+    while not work.done:
+        replica += 1
+        while given := work.give(replica, capacity=2, replicas=1):
+            if any(item.id == "2x" for item in given):
+                lost = work.died(replica)
+                blamed += [lost.id] if lost is not None else []
+                break
+            for item in given:
+                assert work.answered(replica, item.id)
+                answered.append(item.id)
+    assert blamed == ["2x"]
+    assert sorted(answered) == ["0.", "1.", "3.", "4."]
+    assert replica <= 2 + FATAL
+
+
+def test_an_answer_counts_once_and_only_from_whom_it_was_asked() -> None:
+    work = Handout(items(".."))
+    (item, *_) = work.give(1, capacity=1, replicas=1)
+    assert not work.answered(2, item.id)
+    assert work.answered(1, item.id)
+    assert not work.answered(1, item.id)
+
+
+def test_what_a_replica_gives_back_is_next_and_suspect_of_nothing() -> None:
+    work = Handout(items("aab" + "." * 100))
+    assert names(work.give(1, capacity=3, replicas=1)) == "aab"
+    work.returned(1)
+    assert names(work.give(2, capacity=3, replicas=1)) == "aab"
+
+
+@settings(deadline=None)
+@given(
+    shown=st.text(alphabet="abc.", max_size=60),
+    replicas=st.integers(1, 5),
+    capacity=st.integers(1, 9),
+    seed=st.integers(0, 2**32),
+)
+def test_everything_has_one_outcome_whatever_dies(shown: str, replicas: int, capacity: int, seed: int) -> None:
+    rng = random.Random(seed)
+    work = Handout(items(shown))
+    alive = list(range(replicas))
+    newest = replicas
+    flying: dict[int, list[Item]] = {one: [] for one in alive}
+    outcomes: list[str] = []
+    while not work.done:
+        place = rng.randrange(replicas)
+        one = alive[place]
+        event = rng.random()
+        if event < 0.15:
+            lost = work.died(one)
+            outcomes += [lost.id] if lost is not None else []
+            alive[place], newest = newest, newest + 1
+            flying[alive[place]] = []
+        elif event < 0.2:
+            work.returned(one)
+            flying[one] = []
+        else:
+            flying[one] += work.give(one, capacity, replicas)
+            if flying[one]:
+                item = flying[one].pop(rng.randrange(len(flying[one])))
+                assert work.answered(one, item.id)
+                outcomes.append(item.id)
+        assert work.unanswered + len(outcomes) == len(shown)
+    assert sorted(outcomes) == sorted(item.id for item in items(shown))

@@ -1,0 +1,263 @@
+"""Several engines behind the interface of one: work is shared out, deaths cost nothing, everything ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from replica_stubs import Explosive, Named, Orders, of_the_process, ours, read, start
+
+from mmrope_eval.engine.backends import core_places, gpu_places
+from mmrope_eval.engine.links import Link, Place, Post, ProcessLink
+from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.engine.replica import Birth, Identify, Setting
+from mmrope_eval.engine.replicas import UNLUCKY, Replicas
+from mmrope_eval.engine.types import Deferred, EngineDiedError, Failure, Response
+from mmrope_eval.errors import UserError
+
+
+class Stubs:
+    """Processes with stub engines."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.links: list[ProcessLink] = []
+
+    def places(self) -> Sequence[Place]:
+        return [Place(f"replica {n}", variables={"PLACE": str(n)}) for n in range(1, self.count + 1)]
+
+    def start(self, place: Place, birth: Birth, post: Post) -> Link:
+        self.links.append(ProcessLink(place, birth, post))
+        return self.links[-1]
+
+    @property
+    def alive(self) -> list[ProcessLink]:
+        return [link for link in self.links if link._process.is_alive()]
+
+
+Begin = Callable[..., tuple[Replicas, Stubs, list[str]]]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Starts replicas; they are closed, and must be gone, at the end."""
+    begun: list[tuple[Replicas, Stubs]] = []
+
+    def started(
+        count: int = 2, identify: Identify = ours, silence: float = 60.0, **orders: Any
+    ) -> tuple[Replicas, Stubs, list[str]]:
+        said: list[str] = []
+        launch = Stubs(count)
+        found = Replicas.start(launch, birth(identify, **orders), said.append, silence)
+        begun.append((found, launch))
+        return found, launch, said
+
+    yield started
+    for replicas, launch in begun:
+        replicas.close()
+        replicas.close()
+        assert launch.alive == []
+
+
+def birth(identify: Identify = ours, **orders: Any) -> Birth:
+    setting = Setting(cast(Any, Named("ck")), cast(Any, Named("mrope")), cast(Any, Orders(**orders)))
+    return Birth(setting, EngineOptions(), identify, cast(Any, start))
+
+
+def asked(count: int, mark: str = "", at: int = 0) -> list[Deferred]:
+    """Requests, of which one is marked."""
+    return [Deferred(name, read, name) for name in (f"s/{n}{mark if n == at else ''}" for n in range(count))]
+
+
+def answers(replicas: Replicas, requests: list[Deferred]) -> dict[str, Response | Failure]:
+    found = list(replicas.stream(requests))
+    assert sorted(one.id for one in found) == sorted(request.id for request in requests)
+    return {one.id: one for one in found}
+
+
+def texts(found: dict[str, Response | Failure]) -> Counter[str]:
+    return Counter(one.text for one in found.values() if isinstance(one, Response))
+
+
+def wait_for_all(replicas: Replicas, count: int) -> None:
+    """Until all have joined: the stream starts with the first."""
+    deadline = time.monotonic() + 60
+    while replicas.alive < count and time.monotonic() < deadline:
+        list(replicas._next())
+    assert replicas.alive == count
+
+
+def test_all_replicas_work_and_a_failing_sample_fails_alone(begin: Begin) -> None:
+    replicas, _, said = begin(2, delay=0.005)
+    wait_for_all(replicas, 2)
+    found = answers(replicas, asked(60, "-unreadable", at=7))
+    assert set(texts(found)) == {"mrope ck at 1", "mrope ck at 2"}
+    assert [one for one in found.values() if isinstance(one, Failure)] == [
+        Failure("s/7-unreadable", "media", "it cannot be read.")
+    ]
+    assert (said, replicas.deaths) == ([], 0)
+
+
+def test_what_shows_the_same_is_answered_by_one_process(begin: Begin) -> None:
+    replicas, _, _ = begin(2, delay=0.002)
+    wait_for_all(replicas, 2)
+    requests = [Deferred(f"{video}/{n}", read, f"{video}/{n}", video) for video in "abcdefgh" for n in range(6)]
+    found = answers(replicas, requests)
+    for video in "abcdefgh":
+        assert len({one.token_ids for name, one in found.items()
+                    if name[0] == video and isinstance(one, Response)}) == 1  # fmt: skip
+
+
+def test_a_switch_reaches_all_also_those_that_come_late(begin: Begin) -> None:
+    replicas, _, _ = begin(2, slow_at="2")
+    assert replicas.alive == 1
+    replicas.switch(variant=Named("mrope-i"), checkpoint=Named("other"))
+    wait_for_all(replicas, 2)
+    found = texts(answers(replicas, asked(40)))
+    assert set(found) <= {"mrope-i other at 1", "mrope-i other at 2"}
+    replicas.switch(variant=Named("hope"))
+    replicas.switch(variant=Named("mhrope"))
+    assert set(texts(answers(replicas, asked(40)))) <= {"mhrope other at 1", "mhrope other at 2"}
+
+
+def test_a_refused_switch_says_what_the_engine_said(begin: Begin) -> None:
+    replicas, _, _ = begin(2, rejects="hope")
+    with pytest.raises(UserError, match="cannot take hope"):
+        replicas.switch(variant=Named("hope"))
+
+
+def test_a_killed_replica_is_replaced_and_what_it_had_is_asked_again(begin: Begin) -> None:
+    replicas, launch, said = begin(2, delay=0.005)
+    wait_for_all(replicas, 2)
+    found: list[Response | Failure] = []
+    for one in replicas.stream(asked(200)):
+        found.append(one)
+        if len(found) == 20:
+            os.kill(launch.links[0]._process.pid or 0, signal.SIGKILL)
+    assert sorted(one.id for one in found) == sorted(one.id for one in asked(200))
+    assert all(isinstance(one, Response) for one in found)
+    assert replicas.deaths == 1
+    assert len(launch.links) == 3
+    (line,) = said
+    assert line.startswith("replica 1 died with ")
+    assert line.endswith("killed by signal 9; another one is started.")
+
+
+def test_a_sample_that_no_replica_survives_is_a_listed_failure(begin: Begin) -> None:
+    replicas, _, _ = begin(2, kills="poison")
+    wait_for_all(replicas, 2)
+    found = answers(replicas, asked(30, "-poison", at=5))
+    (failure,) = (one for one in found.values() if isinstance(one, Failure))
+    assert (failure.id, failure.stage) == ("s/5-poison", "engine")
+    assert failure.cause.startswith("two engines died while they worked on it and on nothing else: its process ended")
+    assert replicas.deaths == 3
+
+
+def test_a_place_where_nothing_lives_is_left_out(begin: Begin) -> None:
+    replicas, launch, said = begin(2, dies_at="2", delay=0.05)
+    found = answers(replicas, asked(120))
+    while len(said) < UNLUCKY:
+        list(replicas._next())
+    assert set(texts(found)) == {"mrope ck at 1"}
+    assert len(launch.links) == 1 + UNLUCKY
+    assert said[-1].endswith("none is started any more.")
+
+
+def test_where_no_engine_lives_the_start_says_so() -> None:
+    launch = Stubs(1)
+    with pytest.raises(EngineDiedError, match="no replica is left"):
+        Replicas.start(launch, birth(dies_at="*"), lambda said: None)
+    assert len(launch.links) == UNLUCKY
+    assert launch.alive == []
+
+
+def test_what_an_engine_says_against_its_start_is_raised_once() -> None:
+    launch = Stubs(1)
+    with pytest.raises(UserError, match=r"^this checkpoint cannot be\.$"):
+        Replicas.start(launch, birth(refuses="1"), lambda said: None)
+    assert (len(launch.links), launch.alive) == (1, [])
+
+
+def test_other_code_elsewhere_does_not_answer() -> None:
+    launch = Stubs(1)
+    with pytest.raises(UserError, match=r"replica 1 runs other code than this process \(code \d+ instead of \d+\)"):
+        Replicas.start(launch, birth(of_the_process), lambda said: None)
+
+
+def test_a_replica_without_a_sign_of_life_is_ended(begin: Begin, tmp_path: Path) -> None:
+    replicas, launch, said = begin(2, silence=6.0, stops="freeze", marker=str(tmp_path / "frozen"), delay=0.001)
+    wait_for_all(replicas, 2)
+    found = answers(replicas, asked(40, "-freeze", at=3))
+    assert all(isinstance(one, Response) for one in found.values())
+    assert [line.partition(": ")[2] for line in said] == [
+        "it gave no sign of life for 6 s, so it was ended; another one is started."
+    ]
+    assert len(launch.alive) <= 2
+
+
+def test_closing_a_stream_early_leaves_the_replicas_usable(begin: Begin) -> None:
+    replicas, launch, _ = begin(2, delay=0.02)
+    wait_for_all(replicas, 2)
+    with closing(replicas.stream(asked(500))) as stream:
+        next(stream)
+    began = time.monotonic()
+    answers(replicas, asked(20))
+    assert time.monotonic() - began < 5
+    assert len(launch.links) == 2
+
+
+def test_what_a_replica_cannot_read_ends_it_with_the_cause(begin: Begin) -> None:
+    replicas, _, said = begin(1)
+    found = answers(replicas, [Deferred("s/0", Explosive(), "s/0")])
+    assert "the task's own class is not here" in cast(Failure, found["s/0"]).cause
+    assert "the task's own class is not here" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "wanted", "ranks", "expected"),
+    [
+        ("0 1 2 3", "auto", 1, ["0", "1", "2", "3"]),
+        ("0 1 2 3", "auto", 2, ["0,1", "2,3"]),
+        ("4 5 6", "auto", 2, ["4,5"]),
+        ("GPU-a GPU-b", 1, 1, ["GPU-a"]),
+    ],
+)
+def test_every_replica_has_gpus_of_its_own(gpus: str, wanted: int | str, ranks: int, expected: list[str]) -> None:
+    places = gpu_places(gpus.split(), wanted, ranks)
+    assert [place.variables["CUDA_VISIBLE_DEVICES"] for place in places] == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "wanted", "ranks", "expected"),
+    [
+        (range(8), 2, 1, [(0, 1, 2, 3), (4, 5, 6, 7)]),
+        (range(7), 3, 2, [(0, 1), (2, 3), (4, 5)]),
+        ([2, 6], 2, 1, [(2,), (6,)]),
+        (range(8), "auto", 1, [tuple(range(8))]),
+    ],
+)
+def test_every_replica_has_cores_of_its_own(
+    cores: Sequence[int], wanted: int | str, ranks: int, expected: list[tuple[int, ...]]
+) -> None:
+    assert [place.cores for place in core_places(cores, wanted, ranks)] == expected
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        (lambda: gpu_places(["0", "1"], 3, 1), "3 replicas of 1 GPUs each do not fit on the 2 .*; give at most 2"),
+        (lambda: gpu_places(["0"], "auto", 2), "do not fit on the 1"),
+        (lambda: core_places([0, 1], 3, 1), "needs a core of its own, and this process may use 2; give at most 2"),
+        (lambda: core_places([0, 1, 2], 2, 2), "for each of its 2 ranks"),
+    ],
+)
+def test_more_replicas_than_there_is_room_for_are_refused(places: Callable[[], object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        places()
