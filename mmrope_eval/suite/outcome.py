@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from mmrope_eval.data.cache import KINDS, tables_home
 from mmrope_eval.engine.types import Failure, Response
+from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STORE
+from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STORE, SWEEP
 from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.suite import results
 from mmrope_eval.suite.merging import ASIDE
@@ -20,6 +23,8 @@ from mmrope_eval.suite.results import Scored, Worth
 from mmrope_eval.suite.staging import Staging
 
 FAILURES = "failures.jsonl"
+SWEEP_FILES: Final = ("sweep.csv", "needle.csv", "sweep.pdf", "sweep.png", "needle.pdf", "needle.png")
+"""What a sweep's report writes beside sweep.json."""
 BESIDE = ("-wal", "-shm", "-journal")
 """Endings of what SQLite keeps beside a store."""
 
@@ -38,7 +43,9 @@ def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[Scored]
 
 
 def require_places(folder: Path) -> None:
-    """UserError where something lies in the way of a row's files: before a question is asked, not after the last."""
+    """UserError where something lies in the way of a row's files, or would be overwritten that no run wrote: before a
+    question is asked, not after the last."""
+    refuse_cache(folder)
     for name in (SCORES, MANIFEST, FAILURES, FAILED_ROW, *(f"{STORE}{end}" for end in ("", *BESIDE))):
         if (folder / name).is_dir():
             raise UserError(f"{folder / name} is a folder, where a file of the run should be: move it away or choose "
@@ -49,6 +56,48 @@ def require_places(folder: Path) -> None:
     if os.path.lexists(folder / SAMPLES) and not (folder / SAMPLES).is_dir():
         raise UserError(f"{folder / SAMPLES} is no folder, as the samples of a run need: move it away or choose "
                         "another --output.")
+    if not (folder / STORE).exists():
+        for name in (SCORES, MANIFEST, FAILED_ROW):
+            refuse_foreign(folder / name, OURS[name])
+
+
+OURS: Final[Mapping[str, frozenset[str]]] = {
+    SCORES: frozenset({"tasks", "checkpoint"}),
+    MANIFEST: frozenset({"checkpoint", "variant"}),
+    FAILED_ROW: frozenset({"cause"}),
+    SWEEP: frozenset({"points"}),
+}
+"""Keys that every version of this project has written into the record of that name."""
+
+
+def require_sweep_places(folder: Path) -> None:
+    """UserError where something lies in the way of a sweep's files, before anything is measured."""
+    for name in (SWEEP, *SWEEP_FILES):
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise UserError(f"{folder / name} is no plain file, as a sweep's should be: move it away or choose another "
+                            "--output.")
+    refuse_foreign(folder / SWEEP, OURS[SWEEP])
+
+
+def refuse_foreign(path: Path, keys: frozenset[str]) -> None:
+    """UserError for a whole JSON file that somebody else wrote, such as a data set's own manifest.json. One that cannot
+    be read is taken for ours, half written: it is made anew."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return
+    if not (isinstance(content, dict) and keys <= content.keys()):
+        raise UserError(f"{path} was not written by a run and would be overwritten: move it away or choose another "
+                        "--output.")
+
+
+def refuse_cache(folder: Path) -> None:
+    """UserError for a place in the cache, where results would be taken for what can be made again."""
+    place = folder.resolve()
+    for kept in (tables_home() if kind == "datasets" else cache_home() / kind for kind in KINDS):
+        if place.is_relative_to(kept.resolve()):
+            raise UserError(f"{folder} lies in the cache ({kept}), which `mmrope-eval data prune` empties: choose "
+                            "another --output.")
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ def main(args: argparse.Namespace) -> int:
     runs = [replace(run, tasks_dirs=tuple(args.tasks_dir)) for run in found]
     data_root: Path | None = args.data_root
     targets = {run.folder: target(run, args.run, args.output) for run in runs}
+    for place in targets.values() if args.output else ():
+        outcome.require_places(place)
     with run_lock(args.output or args.run), read_lock(args.run) if args.output else nullcontext():
         if second is not None:
             return compare_runs(second, runs, data_root, targets)

@@ -168,6 +168,8 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     ):
         errors = ErrorLog(config.output)
         rows = place(config, rows, specs)
+        for folder in rows.folders.values():
+            outcome.require_places(folder)
         for row in rows.failed:
             outcome.write_failures(row.folder, [])
             broken[row.label] = _failed(row)

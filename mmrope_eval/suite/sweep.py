@@ -29,6 +29,7 @@ from mmrope_eval.suite.errorlog import ErrorLog
 from mmrope_eval.suite.execute import Cell, RowError
 from mmrope_eval.suite.lock import run_lock
 from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.suite.outcome import require_sweep_places
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.protocol import render
@@ -163,6 +164,7 @@ class Sweep:
             run_log(self.run.output, self.run.command) as log,
             SweepHolder(_never, begin=self.logged(log)) as holder,
         ):
+            require_sweep_places(self.run.output)
             names = [spec.name for spec in self.tasks]
             self.earlier = earlier_points(self.run.output, self.settings(), self.config, cells, names)
             plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
