@@ -1,4 +1,5 @@
-"""Where a run may write: nothing that no run wrote is overwritten, and nothing is kept where it would be pruned."""
+"""Where a run may write: nothing that no run wrote is overwritten, and nothing is kept where it would be pruned; no row
+is asked twice."""
 
 from __future__ import annotations
 
@@ -111,6 +112,21 @@ class TestTheCache:
 
     def test_beside_its_folders_there_is_room(self, base: RunConfig, tmp_path: Path) -> None:
         assert running.run(dataclasses.replace(base, output=tmp_path / "cache" / "runs"), FakeStart()).rows
+
+
+class TestARowNamedTwice:
+    @pytest.mark.parametrize("variants", [("mrope", "mrope"), ("mrope", "hope", "mrope")])
+    def test_by_one_variant(self, base: RunConfig, variants: tuple[str, ...]) -> None:
+        assert "named twice under the variant 'mrope'" in refused(dataclasses.replace(base, variants=variants))
+
+    def test_by_the_command_and_by_its_own_name(self, base: RunConfig, checkpoint: Path) -> None:
+        said = refused(dataclasses.replace(base, models=(str(checkpoint), f"{checkpoint}=mrope")))
+        assert f"by '{checkpoint}' and by '{checkpoint}=mrope'" in said
+
+    def test_under_two_names_of_one_definition_is_two_rows(self, base: RunConfig, tmp_path: Path) -> None:
+        """The names were given, so both are wanted."""
+        variants = ("hope", str(variant(tmp_path)))
+        assert [*running.run(dataclasses.replace(base, variants=variants), FakeStart()).rows] == ["hope", "merged"]
 
 
 def variant(folder: Path) -> Path:

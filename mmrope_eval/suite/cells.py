@@ -71,6 +71,7 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     for choice, wanted, found in _read(config, choices, registry):
         drafts.append(found)
         named.append((choice, found.variant.name if isinstance(found, Cell) else wanted or ""))
+    _check_once([(choice, draft) for (choice, _), draft in zip(named, drafts, strict=True)])
     errors = [draft for draft in drafts if isinstance(draft, Exception)]
     if len(errors) == len(drafts):
         raise errors[0] if len(errors) == 1 else UserError(_all_failed(errors))
@@ -83,6 +84,21 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
         else:
             failed.append(FailedRow(label, folder, " ".join(str(draft).split()), choice.path, variant))
     return Rows(tuple(cells), tuple(failed), dict(zip(labels, folders, strict=True)))
+
+
+def _check_once(drafts: Sequence[tuple[ModelChoice, Cell | Exception]]) -> None:
+    """UserError for a row that would be asked twice: one checkpoint under one variant, whichever words named them."""
+    seen: dict[tuple[object, ...], ModelChoice] = {}
+    for choice, cell in drafts:
+        if isinstance(cell, Exception):
+            continue
+        key = (choice.path.resolve(), cell.variant.name, cell.variant.fingerprint, choice.label, str(cell.family))
+        if key in seen:
+            words = dict.fromkeys((seen[key].named, choice.named))
+            raise UserError(f"checkpoint {choice.path} is named twice under the variant '{cell.variant.name}', by "
+                            f"{' and by '.join(map(repr, words))}: leave one out, or give them different labels in a "
+                            "--models file")  # fmt: skip
+        seen[key] = choice
 
 
 def _with_variants(named: Sequence[tuple[ModelChoice, str]], drafts: Sequence[object]) -> list[tuple[ModelChoice, str]]:
