@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import compileall
+import contextlib
 import importlib.util
+import py_compile
 import shutil
 import sys
 from collections.abc import Iterator
@@ -219,6 +222,33 @@ def test_what_reads_answers_does_not(tree: Path, name: str) -> None:
 def test_a_new_file_in_a_room_counts(tree: Path) -> None:
     (tree / "rope" / "more.py").write_text("X = 1\n")
     assert not code.read_code(tree).declared
+
+
+@pytest.mark.parametrize("room", ["rope", "models", "engine"])
+def test_a_package_without_sources_has_no_name(tree: Path, room: str) -> None:
+    """All such packages would be one: their compiled code is not what is hashed."""
+    compileall.compile_dir(tree / room, quiet=2, legacy=True)
+    for path in (tree / room).rglob("*.py"):
+        path.unlink()
+    with pytest.raises(UserError, match="has no source files"):
+        code.read_code(tree)
+
+
+@pytest.mark.parametrize(("mode", "edited", "refused"), [
+    (py_compile.PycInvalidationMode.UNCHECKED_HASH, True, True),
+    (py_compile.PycInvalidationMode.UNCHECKED_HASH, False, False),
+    (py_compile.PycInvalidationMode.CHECKED_HASH, True, False),
+    (py_compile.PycInvalidationMode.TIMESTAMP, True, False),
+])
+def test_a_compiled_file_that_python_takes_unseen_is_of_its_source(
+    tree: Path, mode: py_compile.PycInvalidationMode, edited: bool, refused: bool
+) -> None:
+    """Else a patch of an installed package would be named in the answers' identity and never run, or the reverse."""
+    py_compile.compile(str(tree / "rope/positions.py"), invalidation_mode=mode)
+    if edited:
+        edit(tree)
+    with pytest.raises(UserError, match=r"in place of .*positions\.py") if refused else contextlib.nullcontext():
+        code.read_code(tree)
 
 
 def test_declaring_a_refactoring_asks_nothing_again(tree: Path, script: Any) -> None:

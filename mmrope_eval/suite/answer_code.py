@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +84,10 @@ def package() -> Path:
 
 
 def read_code(folder: Path, register: Path | None = None) -> AnswerCode:
-    """The code in a package's folder. UserError when the register or a file cannot be read."""
+    """The code in a package's folder. UserError when the register or a file cannot be read, or when what Python would
+    run is not what the files say."""
     try:
+        require_sources(folder)
         rooms = {room: {name: file_digest(folder / name) for name in names}
                  for room, names in room_files(folder).items()}  # fmt: skip
         declared = parse_register((register or folder / "suite" / REGISTER).read_text(encoding="utf-8"))
@@ -96,6 +99,42 @@ def read_code(folder: Path, register: Path | None = None) -> AnswerCode:
     files = {name: digest[:12] for found in rooms.values() for name, digest in found.items()}
     version = next((entry.version for entry in declared if entry.rooms == digests), EDITED + tree_name(digests))
     return AnswerCode(files, digests, version)
+
+
+def require_sources(folder: Path) -> None:
+    """UserError where the code that runs is not the source that is hashed: a package of compiled files alone, or a
+    compiled file that Python takes without a look at the source that it was made of."""
+    found = room_files(folder)
+    for room, names in found.items():
+        if not names:
+            raise UserError(f"{folder} has no source files for its part '{room}', so nobody could say which code "
+                            "answers: install mmrope-eval with its .py files.")
+    for name in (name for names in found.values() for name in names):
+        path = folder / name
+        compiled = Path(importlib.util.cache_from_source(str(path)))
+        if runs_unlooked(path, compiled):
+            raise UserError(f"Python runs {compiled} in place of {path}, which says something else: remove the folder "
+                            f"{compiled.parent}.")
+
+
+def runs_unlooked(path: Path, compiled: Path) -> bool:
+    """Whether a compiled file is of another source, and says that nobody is to check (PEP 552, `unchecked-hash`).
+
+    Python compares all other compiled files with the source's time and size, or its hash.
+    """
+    try:
+        with compiled.open("rb") as stream:
+            head = stream.read(16)
+    except FileNotFoundError:
+        return False
+    magic, flags, made_of = head[:4], head[4:8], head[8:16]
+    if magic != importlib.util.MAGIC_NUMBER or flags != UNCHECKED:
+        return False
+    return made_of != importlib.util.source_hash(path.read_bytes())
+
+
+UNCHECKED: Final = (1).to_bytes(4, "little")
+"""The flags of a compiled file that is known by its source's hash, which is not to be checked."""
 
 
 def room_files(folder: Path) -> dict[str, list[str]]:
