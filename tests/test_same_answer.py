@@ -224,12 +224,34 @@ def test_kept_answers_of_other_helpers_count_and_that_is_said(
     config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = manifest.helpers()
-    assert set(before) == {"av", "jinja2", "pillow", "tokenizers", "torchvision"}
+    assert set(before) == {"av", "jinja2", "pillow", "tokenizers", "torchvision", "environment"}
     monkeypatch.setattr(asked_again, "helpers", lambda: {**before, "pillow": "99.0"})
     assert start(config) == (0, [f"{ALL} kept answers count although pillow is 99.0, was {before['pillow']}; --fresh "
                                  "asks again; see docs/same-answer.md."])  # fmt: skip
     fresh = dataclasses.replace(config, fresh=True)
     assert start(fresh)[0] == ALL and start(config) == (0, []), "they are of these versions now"
+
+
+def test_an_environment_that_computes_otherwise_is_recorded_and_said(
+    config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was = manifest.helpers()["environment"]
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    asked, said = start(config)
+    assert asked == 0
+    assert said == [f"{ALL} kept answers count although environment is {manifest.helpers()['environment']}, was {was}; "
+                    "--fresh asks again; see docs/same-answer.md."]  # fmt: skip
+    assert json.loads((config.output / "manifest.json").read_text())["environment"]["NVIDIA_TF32_OVERRIDE"] == "1"
+
+
+@pytest.mark.parametrize(("name", "counts"), [
+    ("NVIDIA_TF32_OVERRIDE", True), ("VLLM_ATTENTION_BACKEND", True), ("VLLM_BATCH_INVARIANT", True),
+    ("PYTHONOPTIMIZE", True), ("CUBLAS_WORKSPACE_CONFIG", True),
+    ("VLLM_API_KEY", False), ("VLLM_LOGGING_LEVEL", False), ("VLLM_CACHE_ROOT", False), ("HF_TOKEN", False),
+    ("PYTHONHASHSEED", False), ("LANG", False), ("TZ", False), ("HOME", False), ("ONEDNN_VERBOSE", False),
+])
+def test_which_variables_are_recorded(name: str, counts: bool) -> None:
+    assert manifest.computing_variables({name: "1"}) == ({name: "1"} if counts else {})
 
 
 # --------------------------------------------------------------------------------------------------------------- losses

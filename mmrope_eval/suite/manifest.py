@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mmrope_eval import __version__, protocols
 from mmrope_eval.errors import UserError
@@ -34,10 +36,29 @@ def versions() -> dict[str, str | None]:
 
 
 def helpers() -> dict[str, str | None]:
-    """Versions of what decodes media, splits words and writes prompts. They are no part of an answer's identity, as
-    they rarely change one; where they moved, that is said (`asked_again.moved_helpers`)."""
+    """Versions of what decodes media, splits words and writes prompts, and the environment. They are no part of an
+    answer's identity, as they rarely change one; where they moved, that is said (`asked_again.moved_helpers`)."""
     names = ("av", "jinja2", "pillow", "tokenizers", "torchvision")
-    return {name: _first_version((name,)) for name in names}
+    told = " ".join(f"{name}={value}" for name, value in computing_variables(os.environ).items())
+    return {**{name: _first_version((name,)) for name in names}, "environment": told or "unset"}
+
+
+COMPUTING: Final = re.compile(
+    "VLLM_.+|NVIDIA_TF32_OVERRIDE|TORCH_ALLOW_TF32_.+|CUBLAS.*|CUDNN.*|ONEDNN_.+|DNNL_.+|MKL_CBWR|FLASHINFER_.+|"
+    "PYTHONOPTIMIZE"
+)
+"""Variables with which vLLM and the libraries below it compute otherwise: kernels, precision, left-out checks."""
+NOT_COMPUTING: Final = re.compile(
+    "VLLM_(.*(LOG|CACHE|CONFIG|USAGE|TRACK|HOST|PORT|TIMEOUT|TRACE|KEY|TOKEN|PLUGINS).*|CPU_OMP_THREADS_BIND|"
+    "CPU_KVCACHE_SPACE|ENABLE_V1_MULTIPROCESSING|WORKER_MULTIPROC_METHOD|ALLOW_LONG_MAX_MODEL_LEN)|.*_VERBOSE"
+)
+"""Of these the ones that only say where, how loud or how long; a key is nobody's business."""
+
+
+def computing_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the environment says about how answers are computed, by name in alphabetical order."""
+    return {name: environment[name] for name in sorted(environment)
+            if COMPUTING.fullmatch(name) and not NOT_COMPUTING.fullmatch(name)}  # fmt: skip
 
 
 def _first_version(names: Sequence[str]) -> str | None:
@@ -80,6 +101,7 @@ def manifest(
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {**versions(), "lmms-eval": _first_version(["lmms-eval"]), "python": platform.python_version()},
         "device": device(),
+        "environment": computing_variables(os.environ),
         "checkpoint": {
             "path": str(cell.checkpoint.path),
             "named": cell.named,
