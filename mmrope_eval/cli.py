@@ -20,11 +20,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from mmrope_eval import __version__, arguments, console, demo_arguments, model_arguments, report_arguments
 from mmrope_eval.environment import cache_at
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import NO_INODES, UserError, takes_no_files
 
 PROGRAM = "mmrope-eval"
 INTERRUPTED = 130
@@ -178,11 +179,24 @@ OF_THE_MACHINE = FULL | REFUSED | {errno.EEXIST, errno.EIO, errno.EISDIR, errno.
 def machine_trouble(error: OSError) -> str:
     """One sentence on a file that the operating system does not let us use, with what helps."""
     what = str(error.filename) if error.filename is not None else "the output"
+    if error.errno == errno.ENOSPC and takes_no_files(what):
+        return f"{what} cannot be used ({NO_INODES}): remove some files; the same command continues"
     if error.errno in FULL:
         fix = "free some space; what was answered is kept, and the same command continues"
     else:
-        fix = "make it writable or choose another place" if error.errno in REFUSED else "choose another place"
+        fix = f"make it {needed(what)} or choose another place" if error.errno in REFUSED else "choose another place"
     return f"{what} cannot be used ({error.strerror}): {fix}"
+
+
+def needed(what: str) -> str:
+    """What a file lacks that the system refuses us: one that cannot even be read, nobody wanted to write."""
+    try:
+        Path(what).stat()
+    except PermissionError:
+        return "readable"
+    except OSError:
+        return "writable"
+    return "writable" if os.access(what, os.R_OK) else "readable"
 
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import traceback
 from pathlib import Path
@@ -65,4 +67,20 @@ def full_trace(error: BaseException) -> str:
 
 def cannot(do: str, path: str | Path, error: OSError, fix: str) -> PlaceError:
     """What to raise where the operating system refuses to `do` something with a file: one sentence with the reason."""
+    if error.errno == errno.ENOSPC and takes_no_files(path):
+        return PlaceError(f"cannot {do} {path} ({NO_INODES}): remove some files or choose another place.")
     return PlaceError(f"cannot {do} {path} ({error.strerror or error}): {fix}.")
+
+
+NO_INODES = "its disk takes no more files, as all its inodes are used"
+
+
+def takes_no_files(path: str | Path) -> bool:
+    """Whether the disk on which a file lies or would lie has space perhaps, but no inode; `df -i` shows it."""
+    for place in (Path(path), *Path(path).absolute().parents):
+        try:
+            disk = os.statvfs(place)
+        except OSError:
+            continue
+        return disk.f_files > 0 and disk.f_favail == 0
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -20,8 +21,16 @@ class Staging:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         self._files.append((temporary, path))
+        try:
+            self._write(temporary, rows)
+        except OSError as error:
+            error.filename = str(path)  # a full disk names none, and nobody knows the temporary one
+            raise
+
+    @staticmethod
+    def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         # Half a surrogate pair, which an odd file name may hold, is written as JSON escapes it.
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as stream:
             encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
             for row in rows:
                 stream.write(encode(row) + "\n")
@@ -40,4 +49,5 @@ class Staging:
 
     def __exit__(self, *_: object) -> None:
         for temporary, _path in self._files:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)

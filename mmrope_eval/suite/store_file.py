@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import NO_INODES, UserError, takes_no_files
 from mmrope_eval.suite.payload import checksum, decode
 
 SCHEMA: Final = 2
@@ -183,6 +183,8 @@ def _hindrance(path: Path) -> str | None:
     length = len(os.fsencode(path.absolute()))
     if length > LONGEST_PATH:
         return f"its path has {length} bytes, more than SQLite takes; choose a shorter --output"
+    if takes_no_files(path):
+        return f"{NO_INODES}; remove some files and start the same command again, or choose another --output"
     return None
 
 

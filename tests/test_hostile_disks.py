@@ -1,0 +1,110 @@
+"""Disks that refuse: what is said names the file that was meant and what helps, and nothing half written stays."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mmrope_eval import cli, errors
+from mmrope_eval.record.write import write_json
+from mmrope_eval.suite import store_file
+from mmrope_eval.suite.staging import Staging
+
+REFUSALS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Let a call of the operating system fail as disks do."""
+
+    def install(call: str, code: int) -> None:
+        def fail(*_: object, **__: object) -> Any:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, call, fail)
+
+    return install
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_record_that_cannot_be_written_leaves_nothing_and_is_named(
+    tmp_path: Path, refuse: Callable[[str, int], None], call: str, code: int
+) -> None:
+    write_json(tmp_path / "scores.json", {"before": 1})
+    refuse(call, code)
+    with pytest.raises(OSError) as caught:
+        write_json(tmp_path / "scores.json", {"after": 2})
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
+    said = cli.bad_input(caught.value)
+    assert said is not None and str(tmp_path / "scores.json") in said and os.strerror(code) in said
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_samples_that_cannot_be_written_leave_nothing_and_are_named(
+    tmp_path: Path, refuse: Callable[[str, int], None], code: int
+) -> None:
+    refuse("fsync", code)
+    with pytest.raises(OSError) as caught, Staging() as staging:
+        staging.lines(tmp_path / "chartqa.jsonl", [{"id": "a"}])
+    assert list(tmp_path.iterdir()) == []
+    assert str(tmp_path / "chartqa.jsonl") in str(cli.bad_input(caught.value))
+
+
+def test_a_file_that_cannot_be_removed_hides_no_cause(
+    tmp_path: Path, refuse: Callable[[str, int], None]
+) -> None:
+    refuse("fsync", errno.ENOSPC)
+    refuse("unlink", errno.EROFS)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        write_json(tmp_path / "scores.json", {})
+
+
+class TestADiskWithoutInodes:
+    """It has space, and says that it has none: "free some space" would help nobody."""
+
+    @pytest.fixture(autouse=True)
+    def disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(
+            f_files=100, f_favail=0, f_frsize=4096, f_blocks=10**6, f_bfree=10**6, f_bavail=10**6))
+
+    def test_is_said_of_any_file(self, tmp_path: Path) -> None:
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "x"))
+        assert f"{tmp_path}/x cannot be used ({errors.NO_INODES}): remove some files" in str(cli.bad_input(error))
+        assert "remove some files" in str(errors.cannot("write", tmp_path / "x", error, "free some space"))
+
+    def test_is_said_of_the_store(self, tmp_path: Path) -> None:
+        """SQLite says that it is "unable to open" the file, and no more."""
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorname = "SQLITE_CANTOPEN"
+        said = str(store_file.trouble(tmp_path / "responses.sqlite", error))
+        assert errors.NO_INODES in said and "writable" not in said
+
+    def test_other_troubles_keep_their_advice(self, tmp_path: Path) -> None:
+        error = OSError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+        assert "inode" not in str(cli.bad_input(error))
+
+
+@pytest.mark.parametrize(("files", "left", "found"), [(100, 0, True), (100, 5, False), (0, 0, False)])
+def test_a_file_system_that_counts_no_inodes_is_not_without(
+    monkeypatch: pytest.MonkeyPatch, files: int, left: int, found: bool
+) -> None:
+    """btrfs and some network file systems say 0 of 0."""
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_files=files, f_favail=left))
+    assert errors.takes_no_files("/somewhere/file") is found
+
+
+def test_a_file_that_may_not_be_read_need_not_be_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = tmp_path / "table.parquet"
+    theirs.touch()
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(theirs))
+    assert "make it writable" in str(cli.bad_input(error))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "make it readable" in str(cli.bad_input(error))
