@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-_HIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_HIDDEN: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ud800-\udfff\ufeff"
+    "\U000e0000-\U000e007f]"
+)
 """What acts on a terminal or cannot be written: controls (escape sequences begin with one), marks that turn the
-direction of writing or break a line, halves of surrogate pairs."""
+direction of writing or break a line, halves of surrogate pairs, and what is not seen at all, with which two names
+look like one. The joiners stay, without which Persian and Hindi are not spelled right."""
 _SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -18,7 +22,8 @@ def visible(text: str, keep: str = "") -> str:
     """
     def escape(found: re.Match[str]) -> str:
         one = found[0]
-        return one if one in keep else _SHORT.get(one, f"\\u{ord(one):04x}")
+        units = one.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+        return one if one in keep else _SHORT.get(one, "".join(f"\\u{unit}" for unit in units))
 
     return _HIDDEN.sub(escape, text)
 

@@ -18,7 +18,7 @@ from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
 from mmrope_eval.report.csv_text import csv_text
-from mmrope_eval.report.render import latex_escape, markdown_escape, number, superscript
+from mmrope_eval.report.render import latex_escape, number, superscript
 
 VARIANTS = {"vanilla": 0.25, "mrope": 0.5, "hope": 0.5, "mhrope": 0.75, "mrope-i": 1.0}
 """variant -> the share of right answers; VideoRoPE and CircleRoPE are missing"""
@@ -195,13 +195,6 @@ def test_a_fragment_says_what_it_needs(runs: Path, capsys: pytest.CaptureFixture
 ])
 def test_latex_escapes(text: str, escaped: str) -> None:
     assert latex_escape(text) == escaped
-
-
-@pytest.mark.parametrize(("text", "escaped"), [
-    ("a|b", r"a\|b"), ("*x*", r"\*x\*"), ("<img onerror=x>", r"\<img onerror=x>"), ("`rm`", r"\`rm\`"), ("a_b", "a_b"),
-])
-def test_markdown_escapes(text: str, escaped: str) -> None:
-    assert markdown_escape(text) == escaped
 
 
 @pytest.mark.parametrize(("value", "sign", "text"), [

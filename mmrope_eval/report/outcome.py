@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mmrope_eval.report.markdown_text import code, escape
 from mmrope_eval.report.pairing import chance, count, never_shows, points
 from mmrope_eval.report.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
 from mmrope_eval.unread import MARK
@@ -133,7 +134,7 @@ def markdown(found: Outcome) -> str:
     from tabulate import tabulate
 
     rows = [
-        [WORDS[one.state], plain(one.cell), plain(one.column), number(one.baseline), number(one.score) + mark(one),
+        [WORDS[one.state], escape(one.cell), escape(one.column), number(one.baseline), number(one.score) + mark(one),
          points(one.change, sign=True), span(one), short(one.p),
          points(one.worst, sign=True), "never" if never_shows(one.detectable) else points(one.detectable),
          f"{one.tells:,}" if one.state in OPEN and one.tells else "—"]
@@ -142,21 +143,15 @@ def markdown(found: Outcome) -> str:
     headers = ["Verdict", "Variant", "Column", "Baseline", "This run", "Change", "Interval alone", "p over all",
                "At worst", "Noticeable loss", "Samples that would tell"]
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 8)
-    missing = [f"- {plain(one.sentence)}" for state in WORDS if state in UNKNOWN for one in found.of(state)]
-    parts = [f"## RoPE check: {found.headline}", f"`{found.run}` against `{found.against}`", table]
-    unread = [f"- {plain(f'{MARK} {one.name}: {one.unread}')}." for one in found.verdicts if one.unread]
+    missing = [f"- {escape(one.sentence)}" for state in WORDS if state in UNKNOWN for one in found.of(state)]
+    compared = f"{code(str(found.run))} against {code(str(found.against))}"
+    parts = [f"## RoPE check: {escape(found.headline)}", compared, table]
+    unread = [f"- {escape(f'{MARK} {one.name}: {one.unread}')}." for one in found.verdicts if one.unread]
     parts += ["\n".join(remarks) for remarks in (missing, unread) if remarks]
-    parts += [found.rule, *map(plain, remarks(found))]
+    parts += [escape(found.rule), *map(escape, remarks(found))]
     if found.notes:
-        parts.append("\n".join(f"- {plain(note)}" for note in found.notes))
+        parts.append("\n".join(f"- {escape(note)}" for note in found.notes))
     return "\n\n".join(parts) + "\n"
-
-
-def plain(text: str) -> str:
-    """Text that markdown leaves as it is, inside a table too."""
-    for mark in "\\|*_`<>":
-        text = text.replace(mark, f"\\{mark}")
-    return text.replace("\n", " ")
 
 
 def mark(one: Verdict) -> str:

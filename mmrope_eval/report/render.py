@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import math
-import re
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from mmrope_eval.report import markdown_text
 from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.notes import Note, Place, footnotes, remarks
 from mmrope_eval.report.tables import CHANCE, DIGITS, Table
@@ -40,18 +40,13 @@ def latex_escape(text: str) -> str:
     return "".join(_LATEX_SPECIAL.get(one, one) for one in text).replace("--", "-{}-").replace("-{}--", "---")
 
 
-def markdown_escape(text: str) -> str:
-    """Text as markdown shows it: no mark of a cell's end, of emphasis, of code or of HTML."""
-    return re.sub(r"[|*`<]", r"\\\g<0>", text)
-
-
 def superscript(letters: str) -> str:
     """Letters as small raised ones; markdown has no other way that survives every renderer."""
     return letters.translate(str.maketrans(string.ascii_lowercase, "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ𐞥ʳˢᵗᵘᵛʷˣʸᶻ"))
 
 
 STYLES: Final = {
-    "markdown": Style(markdown_escape, "**{}**", "<ins>{}</ins>", superscript),
+    "markdown": Style(markdown_text.escape, "**{}**", "<ins>{}</ins>", superscript),
     "latex": Style(latex_escape, r"\textbf{{{}}}", r"\underline{{{}}}", r"\textsuperscript{{{}}}".format),
     "html": Style(html.escape, "<b>{}</b>", "<u>{}</u>", "<sup>{}</sup>".format),
 }

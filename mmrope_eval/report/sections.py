@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.report.csv_text import guard
+from mmrope_eval.report.markdown_text import escape
 
 Row = dict[str, Any]
 UNKNOWN = "—"
@@ -45,8 +46,10 @@ def as_text(sections: Sequence[Section], header: Sequence[str], *, markdown: boo
         shown = [section.show(row) for row in section.rows]
         names = list(shown[0])
         align = ["left" if isinstance(shown[0][name], str) and not _numeric(shown, name) else "right" for name in names]
+        rows = [[escape(cell) if markdown and isinstance(cell, str) else cell for cell in row.values()]
+                for row in shown]  # fmt: skip
         table = tabulate(
-            [list(row.values()) for row in shown],
+            rows,
             headers=names,
             tablefmt="github" if markdown else "simple",
             colalign=align,

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
+from mmrope_eval.report.markdown_text import escape
 from mmrope_eval.report.pairing import count, points
 from mmrope_eval.report.results import load_run
 from mmrope_eval.report.seed_findings import METHOD, Finding, findings, listed, reach, record, sentence, too_few
@@ -82,8 +83,9 @@ def score_table(found: Measured) -> str:
     """A line for each average and column that is judged."""
     from tabulate import tabulate
 
-    rows = [[name, *(f"{points(one.mean)} ({reach(one)})" for one in found.scores(name))] for name in found.judged]
-    headers = ["", *(f"{one.label} ({len(one.trainings)})" for one in found.designs)]
+    rows = [[escape(name), *(f"{points(one.mean)} ({reach(one)})" for one in found.scores(name))]
+            for name in found.judged]  # fmt: skip
+    headers = ["", *(f"{escape(one.label)} ({len(one.trainings)})" for one in found.designs)]
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
 
 
@@ -97,7 +99,7 @@ def spread_table(found: Measured, sizes: Sequence[float]) -> str:
         assert one is not None
         needed = [f"{trainings_needed(one.sd, size):,} ({trainings_needed(one.low, size):,} to "
                   f"{trainings_needed(one.high, size):,})" for size in sizes]
-        rows.append([name, f"{one.sd:.2f} ({one.low:.2f} to {one.high:.2f})", f"{one.training:.2f}",
+        rows.append([escape(name), f"{one.sd:.2f} ({one.low:.2f} to {one.high:.2f})", f"{one.training:.2f}",
                      f"{100 * one.share:.0f} %", *needed])
     headers = ["", "sd (95 %)", "without the questions' part", "the training's share of the variance",
                *(f"trainings a design for {size:g} point{'s' if size != 1 else ''}" for size in sizes)]
