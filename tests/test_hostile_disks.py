@@ -11,8 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import suite_mirror
 
 from mmrope_eval import cli, errors
+from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_eval.errors import UserError
+from mmrope_eval.models import files
+from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.record.write import write_json
 from mmrope_eval.suite import store_file
 from mmrope_eval.suite.staging import Staging
@@ -108,3 +113,48 @@ def test_a_file_that_may_not_be_read_need_not_be_writable(tmp_path: Path, monkey
     assert "make it writable" in str(cli.bad_input(error))
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "make it readable" in str(cli.bad_input(error))
+
+
+class TestFilesThatMayNotBeRead:
+    """A new copy of gigabytes would be no better. Root may read all, so the system's answer is put in its place."""
+
+    @pytest.fixture
+    def checkpoint(self, tmp_path: Path) -> Path:
+        return build_checkpoint("qwen2.5-vl", tmp_path / "A")
+
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"])
+    def test_of_a_checkpoint(self, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        theirs = checkpoint / name
+        theirs.write_bytes(b"\xff{")
+        assert "readable" not in said(checkpoint)
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != theirs)
+        assert str(theirs) in said(checkpoint) and said(checkpoint).endswith("make it readable")
+
+    def test_weights_are_not_called_incomplete(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> Any:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        (tmp_path / "model.safetensors").touch()
+        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\): make it readable"):
+            files.read_header(tmp_path / "model.safetensors")
+
+
+def said(checkpoint: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(checkpoint)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["check"])
+def test_a_cache_that_cannot_be_written_is_not_the_datas_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """It was blamed on every task in turn, with the command that fetches the data again."""
+    (tmp_path / "cache").touch()
+    mirror = suite_mirror.build(tmp_path / "mirror", n=2)
+    given = ["data", command, "--data-root", str(mirror), "--tasks", "chartqa", "--cache-dir", str(tmp_path / "cache")]
+    assert cli.main(given) == 2
+    out = capsys.readouterr()
+    assert "cannot keep anything in the cache folder" in out.err and "hf download" not in out.out + out.err

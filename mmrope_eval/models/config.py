@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.words import shown
+from mmrope_eval.models.words import mended, shown
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -132,8 +132,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} cannot be read as JSON ({' '.join(str(error).split()) or type(error).__name__}): copy it again "
-            "from where the checkpoint comes from"
+            f"{path} cannot be read as JSON ({' '.join(str(error).split()) or type(error).__name__}): "
+            f"{mended(path, 'copy it again from where the checkpoint comes from')}"
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, not {type(content).__name__}: copy it again from where the "

@@ -25,7 +25,7 @@ import numpy as np
 
 from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.words import one_line
+from mmrope_eval.models.words import mended, one_line
 
 INDEX = "model.safetensors.index.json"
 """Which tensor is in which shard."""
@@ -274,7 +274,8 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         _check_layout(found, begin, path.stat().st_size)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        raise UserError(f"{path} is not a complete safetensors file ({' '.join(reason.split())}): download it again"
+        wrong = "cannot be read" if isinstance(error, OSError) else "is not a complete safetensors file"
+        raise UserError(f"{path} {wrong} ({' '.join(reason.split())}): {mended(path, 'download it again')}"
                         ) from error  # fmt: skip
     return found
 

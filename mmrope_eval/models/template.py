@@ -19,6 +19,7 @@ from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.models.bounded import CHARACTERS, MEMORY, BoundError, Bounds
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.thoughts import prompt_opens
+from mmrope_eval.models.words import mended
 
 TEXT = "Which way is up?"
 POWER = 1000
@@ -122,7 +123,7 @@ def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
         try:
             yield path.name, path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read as text ({error})") from error
+            raise UserError(f"{path} cannot be read as text ({error}): {mended(path, 'save it as UTF-8')}") from error
     for name in ("chat_template.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             given = read_json(folder / name).get("chat_template")
@@ -182,7 +183,7 @@ def check_length(length: int, question: int) -> None:
         raise BoundError(f"writes more than {CHARACTERS:,} characters around a question")
 
 
-class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+class Sandbox(jinja2.sandbox.SandboxedEnvironment):
     """jinja2's, in which nothing grows to a length that no prompt has: that would be one call, which nothing ends."""
 
     intercepted_binops = frozenset({"*", "**", "%", "+"})
@@ -201,6 +202,10 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         method = getattr(__obj, "__wrapped__", __obj)  # jinja2 puts its own function around `format`
         check_growth(getattr(method, "__name__", ""), getattr(method, "__self__", None), (*args, *kwargs.values()))
         return super().call(__context, __obj, *args, **kwargs)
+
+
+class _Sandbox(Sandbox, jinja2.sandbox.ImmutableSandboxedEnvironment):
+    """As transformers has it for chat templates: what a template is handed stays as it is."""
 
 
 def _watched(name: str, made: Any) -> Any:

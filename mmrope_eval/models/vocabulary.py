@@ -11,7 +11,7 @@ from typing import Any
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import ConfigPart, TokenId, parse_part, read_json
 from mmrope_eval.models.template import MediaTokens
-from mmrope_eval.models.words import shown
+from mmrope_eval.models.words import mended, shown
 
 MEDIA_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 NAMED_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -137,8 +137,8 @@ def _of_tokenizers(path: Path) -> dict[int, str]:
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
-        raise UserError(f"{path} cannot be read as a tokenizer ({' '.join(str(error).split())[:200]}): copy it again "
-                        "from where the checkpoint comes from") from error  # fmt: skip
+        raise UserError(f"{path} cannot be read as a tokenizer ({' '.join(str(error).split())[:200]}): "
+                        f"{mended(path, 'copy it again from where the checkpoint comes from')}") from error
     return {token: word for word, token in tokenizer.get_vocab(with_added_tokens=True).items()}
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
 def one_line(name: str) -> str:
     """A name of a foreign file: a tensor's, a file's."""
     return name if name.isprintable() else repr(name)
+
+
+def mended(path: Path, otherwise: str) -> str:
+    """What helps where a file cannot be read: if the system forbids it, a new copy would be no better."""
+    return "make it readable" if path.exists() and not os.access(path, os.R_OK) else otherwise
 
 
 def shown(value: Any) -> str:

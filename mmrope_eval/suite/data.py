@@ -246,8 +246,9 @@ def load_task(spec: TaskSpec, data_root: Path | None, family: Family) -> Any:
         raise UserError(f"Task {spec.name}: dataset {spec.dataset} cannot be loaded ({plain(str(cause))}); "
                         f"{remedy(spec, data_root)}") from error  # fmt: skip
     except Exception as error:  # the task's own functions, and data that are of no use, may raise anything
+        forbidden = isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError)
         raise UserError(f"Task {spec.name}: dataset {spec.dataset} cannot be read ({sentence(error)}); "
-                        f"{remedy(spec, data_root)}") from error  # fmt: skip
+                        f"{'make it readable.' if forbidden else remedy(spec, data_root)}") from error  # fmt: skip
 
 
 def remedy(spec: TaskSpec, data_root: Path | None) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from mmrope_eval.console import say
 from mmrope_eval.data.places import NotHereError, hub_home
 from mmrope_eval.engine.types import ImageSource, Part, VideoSource
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import PlaceError, UserError
 from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.suite.data import Docs, find_data, load_docs, missing_columns
 from mmrope_eval.suite.dataplan import folder_bytes, plan_entries, print_plan, print_prune, size_text, task_commands
@@ -102,7 +102,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True) -> TaskReport:
-    """Everything about one task's data; never an exception for what is wrong with them."""
+    """Everything about one task's data; never an exception for what is wrong with them. PlaceError where the
+    cache cannot be written."""
     try:
         found = find_data(spec, root)
     except (NotHereError, UserError) as error:
@@ -112,6 +113,8 @@ def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True
     report = TaskReport(spec.name, spec.dataset, True, size, expected=expected_counts(spec, root))
     try:
         docs = load(spec)
+    except PlaceError:  # the cache's fault, which no other copy of the data would mend
+        raise
     except UserError as error:
         report.problems.append(str(error))
     else:

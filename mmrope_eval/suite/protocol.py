@@ -11,9 +11,10 @@ import functools
 import io
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import jinja2
 import jinja2.nodes
@@ -22,11 +23,14 @@ from mmrope_eval.data.cache import unpack
 from mmrope_eval.data.lmudata import PROBLEM
 from mmrope_eval.data.media_files import Located, MediaFolder, NoSuchFileError
 from mmrope_eval.engine.types import ImageSource, Part, VideoSource
+from mmrope_eval.models.bounded import MEMORY, BoundError, Bounds
 from mmrope_eval.models.families import DEFAULT_FAMILY
+from mmrope_eval.models.template import Sandbox, check_length
 from mmrope_eval.suite.choice import LETTERS, read_options
 from mmrope_eval.suite.task_yaml import unknown
 
 Doc = Mapping[str, Any]
+Result = TypeVar("Result")
 
 
 class SampleError(Exception):
@@ -48,9 +52,21 @@ class MissingMediumError(SampleError):
 
 
 def render(template: str, doc: Doc) -> str:
-    """A prompt from its Jinja template; SampleError when the row lacks a field that it uses."""
+    """A prompt from its Jinja template; SampleError when the row lacks a field that it uses, or when it takes more time
+    or text than a prompt does."""
+
+    def write() -> str:
+        pieces, length, given = [], 0, sum(len(value) for value in doc.values() if isinstance(value, str))
+        for piece in _template(template).generate(**doc):
+            pieces.append(piece)
+            length += len(piece)
+            check_length(length, given)
+        return "".join(pieces)
+
     try:
-        return _template(template).render(**doc)
+        return _ended(template, write)
+    except BoundError as error:
+        raise SampleError(f"the prompt's template {error}.") from error
     except jinja2.UndefinedError as error:
         raise SampleError(f"the prompt uses a field the row does not have ({error}).") from error
 
@@ -112,7 +128,9 @@ def build_target(expressions: Mapping[str, str], doc: Doc) -> dict[str, Any]:
 def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
     """The value of a Jinja expression over a row's fields. ValueError when it has none."""
     try:
-        value = _expression(expression)(**names)
+        value = _ended(expression, lambda: _expression(expression)(**names))
+    except BoundError as error:
+        raise ValueError(f"{expression[:200]}: it {error}") from error
     except (jinja2.UndefinedError, TypeError, ValueError, LookupError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from error
     if isinstance(value, jinja2.Undefined):
@@ -330,9 +348,38 @@ def subtitle_text(content: str) -> str:
     return "\n".join(lines)
 
 
+STOPPED: Final = 3
+"""Rows at which a template may take too long; no more are tried, as each costs ten seconds."""
+
+
+def _ended(template: str, work: Callable[[], Result]) -> Result:
+    """What `work` gives, in bounded time. `BoundError` where it was stopped, or such a template was too often."""
+    stopped = _stopped(template)
+    if len(stopped) >= STOPPED:
+        raise BoundError(f"{stopped[-1]} at {STOPPED} rows before")
+    try:
+        return _bounds(threading.get_ident()).run(work)
+    except BoundError as error:
+        if "took" in str(error):
+            stopped.append(str(error))
+        raise
+
+
+@functools.lru_cache(maxsize=256)
+def _stopped(template: str) -> list[str]:
+    """Why a template was stopped, once for each time."""
+    return []
+
+
+@functools.lru_cache(maxsize=64)
+def _bounds(thread: int) -> Bounds:
+    """A thread's own; only one call at a time may run in one."""
+    return Bounds(memory=MEMORY)
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    environment = Sandbox(undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters |= {"parsed": parsed, "lettered": lettered, "options": read_options, "letter": letter_at}
     environment.tests["chinese"] = chinese
     return environment

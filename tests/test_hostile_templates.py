@@ -1,0 +1,94 @@
+"""A task file's templates have an end, as a checkpoint's have: of time, of length, and at Python's own insides."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mmrope_eval.models.bounded import Bounds
+from mmrope_eval.suite import protocol
+from mmrope_eval.suite.protocol import SampleError, TargetError, build_target, render
+
+LOOP = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Half a second in place of ten."""
+    own: dict[int, Bounds] = {}
+    monkeypatch.setattr(protocol, "_bounds", lambda thread: own.setdefault(thread, Bounds(0.5, 2**28)))
+    protocol._stopped.cache_clear()
+    yield
+    protocol._stopped.cache_clear()
+
+
+@pytest.mark.parametrize(("template", "said"), [
+    (LOOP + "{{ question }}", r"took more than 0\.5 s"),
+    ("{% for a in range(90000) %}{{ 'x' * 1000 }}{% endfor %}", "writes more than 1,000,000 characters"),
+    ("{{ 'x' * 10 ** 11 }}", "writes more than 1,000,000 characters"),
+    ("{{ question.center(10 ** 10) }}", "writes more than 1,000,000 characters"),
+    ("{% set n = namespace(x='x' * 1000) %}{% for a in range(64) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+     "MiB of memory|took more than"),
+])
+def test_a_prompt_without_end_is_a_failed_sample(template: str, said: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(SampleError, match=f"the prompt's template .*({said})"):
+        render(template, {"question": "Where?"})
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("template", [
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ question.__init__.__globals__ }}",
+    "{{ cycler.__init__.__globals__.os.popen('true').read() }}",
+])
+def test_a_prompt_reaches_nothing_of_python(template: str) -> None:
+    with pytest.raises(Exception, match=r"unsafe|has no attribute|uses a field"):
+        render(template, {"question": "Where?"})
+
+
+def test_a_target_has_an_end_too() -> None:
+    with pytest.raises(TargetError, match="writes more than 1,000,000 characters"):
+        build_target({"answer": "answer * 10 ** 11"}, {"answer": "x"})
+
+
+def test_a_template_without_end_is_tried_at_three_rows() -> None:
+    """Ten seconds at each of ten thousand rows would be a day."""
+    for _ in range(protocol.STOPPED):
+        with pytest.raises(SampleError):
+            render(LOOP, {})
+    began = time.monotonic()
+    with pytest.raises(SampleError, match=r"took more than 0\.5 s at 3 rows before"):
+        render(LOOP, {})
+    assert time.monotonic() - began < 0.3
+
+
+@pytest.mark.parametrize(("template", "doc", "text"), [
+    ("{{ question }}\nA word.", {"question": "Where?"}, "Where?\nA word."),
+    ("{% set _ = options.append('d') %}{{ options|join }}", {"options": ["a"]}, "ad"),
+    ("{{ subtitles }}", {"subtitles": "x" * 3_000_000}, "x" * 3_000_000),
+    ("{{ options|map('upper')|join('/') }}", {"options": ["a", "b"]}, "A/B"),
+])
+def test_what_task_files_write_is_written(template: str, doc: dict[str, object], text: str) -> None:
+    assert render(template, doc) == text
+
+
+def test_prompts_are_written_in_several_threads_at_once() -> None:
+    """`data check` does. A call that is stopped stops no other thread's."""
+
+    def one(number: int) -> str:
+        return render("{% for a in range(20000) %}{% endfor %}{{ n }}", {"n": number})
+
+    def stopped() -> None:
+        with contextlib.suppress(SampleError):
+            render(LOOP, {})
+
+    stuck = threading.Thread(target=stopped)
+    stuck.start()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(one, range(40))) == [str(number) for number in range(40)]
+    stuck.join()
