@@ -271,6 +271,14 @@ class TestNothingIsAnswered:
         if not stops:
             assert result.failed == len(IDS) - len(what.get("spared", ()))
 
+    def test_leaves_no_scores_and_promises_none(
+        self, configure: Configure, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        config = configure()
+        running.report(running.run(config, FakeStart({"fail_all": BROKEN})))
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last == f"failed.json: {config.output}" and not (config.output / "scores.json").exists()
+
     def test_is_not_said_of_fewer_samples(self, configure: Configure) -> None:
         result = running.run(configure(limit=Limit(15)), FakeStart({"fail_all": BROKEN}))
         assert not result.broken and result.failed == 30

@@ -201,3 +201,45 @@ def test_processes_can_share_a_cache(video: Path, tmp_path: Path) -> None:
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert not list((tmp_path / "shared").rglob("*.tmp"))
+
+
+class TestAnEntryThatIsNotAsItWasWritten:
+    """Its header has the frames' times, which a model is told."""
+
+    @pytest.fixture
+    def entry(self, cache: MediaCache) -> Path:
+        cache.put("key", np.zeros((2, 4, 4, 3), np.uint8), {"times": [0.5, 1.5]})
+        return cache.directory / "key.frames"
+
+    @pytest.mark.parametrize(("was", "now"), [
+        (b"[0.5, 1.5]", b"[0.5, 9.5]"),
+        (b'"times"', b'"timez"'),
+        (b'"shape": [2, 4, 4, 3]', b'"shape": [4, 2, 4, 3]'),
+        (b'"shape": [2, 4, 4, 3]', b'"shape": {"2": 96}   '),
+        (b'"shape": [2, 4, 4, 3]', b'"shape": [2999999999]'),
+        (b'"header": {"', b'"hXader": {"'),
+    ])
+    def test_is_dropped(self, cache: MediaCache, entry: Path, was: bytes, now: bytes) -> None:
+        content = entry.read_bytes()
+        assert content.count(was) == 1
+        entry.write_bytes(content.replace(was, now))
+        assert cache.get("key") is None and not entry.exists()
+
+    def test_is_made_anew_where_it_cannot_be_removed(
+        self, cache: MediaCache, entry: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(30, "Read-only file system")
+
+        entry.write_bytes(entry.read_bytes()[:-1])
+        monkeypatch.setattr(Path, "unlink", refuse)
+        assert cache.get("key") is None
+
+    def test_of_an_earlier_version_is_made_anew_without_a_word(
+        self, cache: MediaCache, entry: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        entry.write_bytes(entry.read_bytes().replace(b"FRAMES-2", b"FRAMES-1", 1))
+        assert cache.get("key") is None and caplog.text == ""
+        cache.put("key", np.ones((1, 2, 2, 3), np.uint8), {})
+        found = cache.get("key")
+        assert found is not None and found[1] == {}

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import tempfile
 import time
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_MAGIC = b"MMROPE-FRAMES-1\n"
+_MAGIC = b"MMROPE-FRAMES-2\n"
+_EARLIER = b"MMROPE-FRAMES-1\n"
+"""Whose checksum did not cover the header, so that a damaged time would have been believed."""
 _STALE_SECONDS = 3600.0
 _log = logging.getLogger(__name__)
 
@@ -23,8 +26,9 @@ _log = logging.getLogger(__name__)
 class MediaCache:
     """Decoded frames under `directory`, keyed by the caller's fingerprint; least recently used entries go first.
 
-    One file per entry: magic, one JSON line (shape, header, sha256 of the pixels), raw uint8 pixels. Files appear by
-    rename, so a reader sees a whole entry or none; one that does not match its checksum is dropped and made anew.
+    One file per entry: magic, one JSON line (shape, header, sha256 of both and the pixels), raw uint8 pixels. Files
+    appear by rename, so a reader sees a whole entry or none; one that does not match its checksum is dropped and made
+    anew.
     """
 
     def __init__(self, directory: Path, max_bytes: int = 20 * 2**30) -> None:
@@ -38,11 +42,12 @@ class MediaCache:
         path = self._path(key)
         try:
             entry = _read_entry(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, EarlierFormatError):
             return None
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
             _log.warning("dropped a damaged cache entry (%s): %s", error, path)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a cache of others, that may only be read
+                path.unlink(missing_ok=True)
             return None
         # Its age is its rank in eviction. Another process may have evicted it just now: the pixels are here already.
         with contextlib.suppress(OSError):
@@ -54,8 +59,8 @@ class MediaCache:
         if frames.nbytes > self.max_bytes:
             return
         pixels = np.ascontiguousarray(frames, dtype=np.uint8)
-        digest = hashlib.sha256(pixels.data).hexdigest()
-        line = json.dumps({"shape": pixels.shape, "sha256": digest, "header": header}).encode() + b"\n"
+        told = json.loads(json.dumps({"shape": pixels.shape, "header": header}))  # as it will be read
+        line = json.dumps({"sha256": _digest(told, pixels), **told}).encode() + b"\n"
         try:
             _write_atomically(self._path(key), _MAGIC, line, pixels.data)
             self._evict()
@@ -85,15 +90,31 @@ class MediaCache:
             excess -= size
 
 
+class EarlierFormatError(Exception):
+    """An entry of an earlier version, which is made anew."""
+
+
+def _digest(told: dict[str, Any], frames: NDArray[np.uint8]) -> str:
+    """sha256 of what is said of frames, and of their pixels."""
+    found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    found.update(frames.data)
+    return found.hexdigest()
+
+
 def _read_entry(path: Path) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     with path.open("rb") as file:
-        if file.readline() != _MAGIC:
+        magic = file.readline(len(_MAGIC))
+        if magic == _EARLIER:
+            raise EarlierFormatError
+        if magic != _MAGIC:
             raise ValueError("unknown format")
         line = json.loads(file.readline())
+        if math.prod(line["shape"]) != path.stat().st_size - file.tell():
+            raise ValueError("wrong length")
         frames = np.empty(line["shape"], dtype=np.uint8)
         if file.readinto(frames.data.cast("B")) != frames.nbytes or file.read(1):
             raise ValueError("wrong length")
-    if hashlib.sha256(frames.data).hexdigest() != line["sha256"]:
+    if _digest({"shape": line["shape"], "header": line["header"]}, frames) != line["sha256"]:
         raise ValueError("wrong checksum")
     return frames, line["header"]
 

@@ -18,7 +18,7 @@ from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.types import Failure
 from mmrope_eval.errors import kind
 from mmrope_eval.models.variant_choice import video_time
-from mmrope_eval.record.schema import MANIFEST, STORE
+from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, STORE
 from mmrope_eval.record.write import write_json, write_manifest
 from mmrope_eval.suite import engines, held_to, merging, outcome, results, side_by_side
 from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
@@ -115,7 +115,8 @@ def report(result: RunResult) -> None:
     ):
         say(line)
     say()
-    say(f"scores.json, samples/, responses.sqlite and manifest.json: {where(list(result.folders.values()))}")
+    say(f"{'scores.json, samples/, responses.sqlite and manifest.json' if finished else FAILED_ROW}: "
+        f"{where(finished or list(result.folders.values()))}")  # fmt: skip
 
 
 def where(folders: Sequence[Path]) -> str:
