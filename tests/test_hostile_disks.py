@@ -158,3 +158,20 @@ def test_a_cache_that_cannot_be_written_is_not_the_datas_fault(
     assert cli.main(given) == 2
     out = capsys.readouterr()
     assert "cannot keep anything in the cache folder" in out.err and "hf download" not in out.out + out.err
+
+
+@pytest.mark.parametrize(("harm", "kept"), [
+    (lambda text: text.replace(text[0], "0" if text[0] != "0" else "1", 1), False),
+    (lambda text: text[:64] + text[70:], False),
+    (lambda text: text[:40], False),
+    (lambda text: text, True),
+    (lambda text: text.partition("\n")[0], True),
+])
+def test_a_damaged_memory_of_a_hash_is_no_memory(tmp_path: Path, harm: Callable[[str], str], kept: bool) -> None:
+    """A flipped bit would make a checkpoint another one, and its answers nobody's. Earlier versions kept no sum."""
+    memory, file = files.FileHashes(tmp_path / "hashes"), tmp_path / "weights"
+    file.write_bytes(b"content")
+    right = memory.of(file)
+    (place,) = memory.directory.iterdir()
+    place.write_text(harm(place.read_text()))
+    assert memory.known(file) == (right if kept else None) and memory.of(file) == right
