@@ -136,7 +136,7 @@ def turns(checkpoint: str, data: str, output: str, workers: bool, rounds: int, s
             (session,) = json.loads((folder / "manifest.json").read_text())["sessions"]
             seconds["ours"].append(session["generation"])
             if turn == 0:
-                prepared = [held.live._preparer.prepare(request) for request in held.seen]
+                prepared = [held.live._preparer.prepare(request.made()) for request in held.seen]
             vllm_compat.reset_caches(live._engine)
             limit, busy = own_loop(live._engine, prepared)
             seconds["limit"].append(limit)

@@ -48,6 +48,19 @@ def test_a_replica_gets_whole_units_until_it_has_enough() -> None:
     assert names(work.give(2, capacity=3, replicas=2)) == "ccc"
 
 
+def test_in_the_next_stream_a_replica_gets_what_it_has_been_shown() -> None:
+    homes: dict[str, int] = {}
+    first = Handout(items("abcd"), homes)
+    assert names(first.give(1, capacity=2, replicas=1)) == "ab"
+    assert names(first.give(2, capacity=2, replicas=1)) == "c"
+    second = Handout(items("abcd"), homes)
+    assert names(second.give(2, capacity=1, replicas=1)) == "c"
+    assert names(second.give(2, capacity=2, replicas=1)) == "d"  # what nobody has been shown
+    assert names(second.give(1, capacity=1, replicas=1)) == "a"
+    assert names(second.give(3, capacity=9, replicas=1)) == "b"  # rather than doing nothing
+    assert homes == {"a": 1, "b": 3, "c": 2, "d": 2}
+
+
 def test_queues_get_shorter_towards_the_end() -> None:
     work = Handout(items("." * 12))
     assert len(work.give(1, capacity=100, replicas=2)) == 3  # a quarter: half of its share

@@ -16,6 +16,7 @@ from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.media import load_video
 from mmrope_eval.engine.prepare import Prepared, Preparer
 from mmrope_eval.engine.prompt import PromptWriter
+from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.engine.types import Failure, Request
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import load_variant
@@ -65,7 +66,8 @@ def preparer(checkpoint: Checkpoint, damage: Callable[[Rendered], Any]) -> Prepa
     values |= {"merge_size": 2, "tokens_per_second": 2.0, "position_bits": 64,
                "image_token_id": ids.image_token_id, "video_token_id": ids.video_token_id}  # fmt: skip
     shape = vllm_compat.ModelShape(**values)
-    return Preparer(engine, shape, checkpoint, writer, load_variant("qwen2.5-vl"), options(), POLICY)
+    return Preparer(engine, shape, checkpoint, writer, load_variant("qwen2.5-vl"), options(), POLICY,
+                    RenderedPrompts(0))  # fmt: skip
 
 
 def requests_of(checkpoint: Checkpoint) -> list[Request]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-from mmrope_eval.engine.prepare import Prepared
+from mmrope_eval.engine.prepare import Loaded, Prepared
 from mmrope_eval.engine.types import Deferred, Failure, Request
 
 
@@ -23,7 +23,7 @@ class Feeder:
     def __init__(
         self,
         requests: Iterable[Request | Deferred],
-        prepare: Callable[[Request], Prepared | Failure],
+        prepare: Callable[[Request], Prepared | Loaded | Failure],
         *,
         ahead: int,
         max_bytes: int,
@@ -34,7 +34,7 @@ class Feeder:
         self._ahead, self._max_bytes = ahead, max_bytes
         self._changed = threading.Condition()
         self._pulling = threading.Lock()
-        self._ready: deque[Prepared | Failure] = deque()
+        self._ready: deque[Prepared | Loaded | Failure] = deque()
         self._working = 0
         self._held = 0
         self._exhausted = False
@@ -57,7 +57,7 @@ class Feeder:
         for thread in self._threads:
             thread.join()
 
-    def take(self, *, wait: bool) -> Prepared | Failure | None:
+    def take(self, *, wait: bool) -> Prepared | Loaded | Failure | None:
         """The next item; None when none is ready, or with `wait` when there will be none."""
         with self._changed:
             while wait and not self._ready and not self._done():
@@ -71,11 +71,16 @@ class Feeder:
                 raise error
             return None
 
-    def release(self, item: Prepared) -> None:
+    def release(self, item: Prepared | Loaded) -> None:
         """The engine is done with an item: its memory counts no more."""
         with self._changed:
             self._held -= item.nbytes
             self._changed.notify_all()
+
+    def became(self, item: Loaded, prepared: Prepared) -> None:
+        """An item that was taken holds other memory now."""
+        with self._changed:
+            self._held += prepared.nbytes - item.nbytes
 
     @property
     def finished(self) -> bool:
@@ -99,7 +104,7 @@ class Feeder:
                 self._working -= 1
                 if item is not None:
                     self._ready.append(item)
-                    self._held += item.nbytes if isinstance(item, Prepared) else 0
+                    self._held += 0 if isinstance(item, Failure) else item.nbytes
                 self._changed.notify_all()
 
     def _reserve(self) -> bool:

@@ -1,9 +1,10 @@
 """Which replica is asked what: work in neighbourly units, given out as replicas ask for it, and what their deaths tell.
 
 Whatever shows the same picture or video stays on one replica, next to each other. A replica is kept busy with a queue
-of its own; towards the end queues get shorter, so that the last ones end together. What was in flight when a replica
-died is asked again, alone on its replica and after everything else: what two replicas died of while they had nothing
-else to do is given up.
+of its own; towards the end queues get shorter, so that the last ones end together. In a later stream a replica first
+gets what it has been shown before, which it may still have prepared. What was in flight when a replica died is asked
+again, alone on its replica and after everything else: what two replicas died of while they had nothing else to do is
+given up.
 """
 
 from __future__ import annotations
@@ -32,11 +33,18 @@ Asked = TypeVar("Asked", bound=Item)
 
 
 class Handout(Generic[Asked]):
-    """The requests of one stream, between a driver and its replicas; replicas go by any number."""
+    """The requests of one stream, between a driver and its replicas; replicas go by any number.
 
-    def __init__(self, items: Iterable[Asked]) -> None:
-        self._units: collections.deque[list[Asked]] = collections.deque(units(items))
-        self._waiting = sum(map(len, self._units))
+    `homes` says which of them has been shown what before (by `together`), and is kept up to date.
+    """
+
+    def __init__(self, items: Iterable[Asked], homes: dict[str, int] | None = None) -> None:
+        self._homes = {} if homes is None else homes
+        self._units: dict[int | None, collections.deque[list[Asked]]] = collections.defaultdict(collections.deque)
+        """By the replica that has been shown the same, None for what nobody has been shown; each in its order."""
+        self._waiting = 0
+        for unit in units(items):
+            self._await(unit)
         self._suspects: collections.deque[Asked] = collections.deque()
         self._flying: dict[int, dict[str, Asked]] = {}
         self._alone: dict[int, str] = {}
@@ -69,11 +77,9 @@ class Handout(Generic[Asked]):
         share = -(-(self._waiting + len(flying)) // (2 * replicas))
         room = min(capacity, max(1, share)) - len(flying)
         given: list[Asked] = []
-        while self._units and len(given) < room:
-            unit = self._units.popleft()
-            given += unit
-            self._waiting -= len(unit)
-        if not given and not flying and not self._units and self._suspects:
+        while self._waiting and len(given) < room:
+            given += self._next(replica)
+        if not given and not flying and not self._waiting and self._suspects:
             suspect = self._suspects.popleft()
             self._alone[replica] = suspect.id
             given = [suspect]
@@ -104,19 +110,33 @@ class Handout(Generic[Asked]):
         if alone is not None:
             self._suspects.extend(lost)
         elif lost:
-            self._units.extendleft(reversed(list(units(lost))))
+            self._units[None].extendleft(reversed(list(units(lost))))
             self._waiting += len(lost)
+
+    def _await(self, unit: list[Asked]) -> None:
+        """Put a unit where it waits."""
+        self._units[self._homes.get(shown(unit[0]))].append(unit)
+        self._waiting += len(unit)
+
+    def _next(self, replica: int) -> list[Asked]:
+        """The next unit for a replica: what it has been shown, else what nobody has, else of whoever has most left."""
+        busiest = max(self._units, key=lambda home: len(self._units[home]))
+        home = next((own for own in (replica, None) if self._units.get(own)), busiest)
+        unit = self._units[home].popleft()
+        self._waiting -= len(unit)
+        if shown(unit[0]):
+            self._homes[shown(unit[0])] = replica
+        return unit
 
 
 def units(items: Iterable[Asked]) -> Iterator[list[Asked]]:
     """Neighbours that show the same, at most `LONGEST_UNIT` together; what shows nothing is a unit of its own."""
-    for (shown, _), group in itertools.groupby(_numbered(items), key=lambda one: one[0]):
-        run = [item for _, item in group]
-        size = LONGEST_UNIT if shown else 1
+    for what, group in itertools.groupby(items, key=shown):
+        run = list(group)
+        size = LONGEST_UNIT if what else 1
         yield from (run[start : start + size] for start in range(0, len(run), size))
 
 
-def _numbered(items: Iterable[Asked]) -> Iterator[tuple[tuple[str, int], Asked]]:
-    for number, item in enumerate(items):
-        shown = getattr(item, "together", "")
-        yield (shown, 0 if shown else number), item
+def shown(item: Item) -> str:
+    """What a request shows, by any name; "" for nothing."""
+    return str(getattr(item, "together", ""))

@@ -20,7 +20,7 @@ from mmrope_eval.engine.prepare import Preparer
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.engine.run import EngineRun
-from mmrope_eval.engine.settings import compute_threads, engine_settings, in_workers
+from mmrope_eval.engine.settings import compute_threads, engine_settings, finishes_late, in_workers
 from mmrope_eval.engine.types import Deferred, EngineDiedError, EngineStartError, Failure, Request, Response
 from mmrope_eval.engine.vllm_workers import StartingProcesses, WorkerProcesses, last_words, lost
 from mmrope_eval.engine.watch import Watch
@@ -64,6 +64,7 @@ class LiveEngine:
         self._watch = watch or Watch()
         self._limits = Limits(checkpoint, options, vllm_compat.is_cuda())
         self._streaming = False
+        self._late = finishes_late(checkpoint, options)
         self._resources = ExitStack()
         self.checkpoint = checkpoint
         self.variant = variant
@@ -178,14 +179,14 @@ class LiveEngine:
         try:
             with Feeder(
                 requests,
-                self._preparer.prepare,
+                self._preparer.begin if self._late else self._preparer.prepare,
                 ahead=self._options.lookahead or vllm_compat.most_at_once(self._engine),
                 max_bytes=self._options.lookahead_bytes,
                 threads=self._options.preparers or min(8, max(1, process.usable_cores() // 2)),
             ) as feeder, ExitStack() as ending:
                 if interrupt is not None:
                     ending.callback(interrupt)
-                with EngineRun(self._engine, feeder, self._watch, self._limits) as run:
+                with EngineRun(self._engine, feeder, self._watch, self._limits, self._preparer.finish) as run:
                     yield from run.results()
         finally:
             self._streaming = False

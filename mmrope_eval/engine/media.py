@@ -38,6 +38,11 @@ class LoadedImage:
     pixels: NDArray[np.uint8]
     facts: MediaFacts
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return self.pixels.nbytes
+
 
 def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometry) -> LoadedImage:
     """Decode one image to RGB and resize it with Pillow's bicubic filter (the processors' own) where sizes demand it.

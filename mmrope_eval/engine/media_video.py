@@ -47,6 +47,11 @@ class LoadedVideo:
     metadata: dict[str, Any]
     facts: MediaFacts
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return self.frames.nbytes
+
 
 @dataclass(frozen=True)
 class Selection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -29,6 +29,9 @@ from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import LayoutError, Variant
 from mmrope_eval.rope.encoding import EncodingError, PositionCodec
 
+SMALL = 2**18
+"""Bytes of decoded media, about 300x300 pixels, up to which a processor's work is mostly Python."""
+
 Stage = Literal["media", "prompt", "positions", "engine"]
 
 
@@ -46,6 +49,18 @@ class Prepared:
     nbytes: int
     thought_open: bool = False
     """As in `Response`."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A request whose media are decoded, on its way to the processor; or one that was there before."""
+
+    request: Request
+    key: Hashable
+    """Of all that the processor's result depends on."""
+    media: tuple[LoadedImage | LoadedVideo, ...] = field(repr=False)
+    rendered: Rendered | None = field(repr=False)
+    nbytes: int
 
 
 class RefusedError(Exception):
@@ -81,41 +96,52 @@ class Preparer:
 
     def prepare(self, request: Request) -> Prepared | Failure:
         """A request ready for the engine, or why it is not. Never raises for what a sample can cause."""
-        facts: list[MediaFacts] = []
+        loaded = self.load(request)
+        return loaded if isinstance(loaded, Failure) else self.finish(loaded)
+
+    def begin(self, request: Request) -> Prepared | Loaded | Failure:
+        """`prepare`, but for what has small media, of which decoding alone is worth a thread: only `load`."""
+        loaded = self.load(request)
+        if isinstance(loaded, Failure) or loaded.rendered is not None or loaded.nbytes <= SMALL:
+            return loaded
+        return self.finish(loaded)
+
+    def load(self, request: Request) -> Loaded | Failure:
+        """The first half of `prepare`: read and decode media, mostly outside the interpreter's lock."""
+        media: list[LoadedImage | LoadedVideo] = []
         try:
-            return self._prepare(request, facts)
+            return self._loaded(request, media)
         except RefusedError as error:
-            return Failure(request.id, error.stage, error.cause, tuple(facts), error.trace)
+            return Failure(request.id, error.stage, error.cause, tuple(one.facts for one in media), error.trace)
 
-    def _prepare(self, request: Request, facts: list[MediaFacts]) -> Prepared:
-        media = [part for part in request.content if not isinstance(part, str)]
-        names = [self._guard("media", partial(fingerprint, part, self._policy, self._checkpoint.geometry))
-                 for part in media]  # fmt: skip
-        with self._lock:
-            text, token_ids = self._guard("prompt", lambda: self._writer.write(request))
-            params = self._guard("prompt", lambda: self._params(request))
-        key = (tuple(token_ids), tuple(names), self._policy)
+    def finish(self, loaded: Loaded) -> Prepared | Failure:
+        """The second half: template, processor and positions, mostly Python."""
+        request = loaded.request
+        try:
+            with self._lock:
+                rendered = loaded.rendered or self._guard("prompt", lambda: self._render(request, loaded.media))
+                params = self._guard("prompt", lambda: self._params(request))
+            self._reuse.put(loaded.key, rendered)
+            prepared: Prepared = self._guard("positions", lambda: self._located(request, rendered, params))
+            return prepared
+        except RefusedError as error:
+            facts = loaded.rendered.media if loaded.rendered else tuple(one.facts for one in loaded.media)
+            return Failure(request.id, error.stage, error.cause, facts, error.trace)
+
+    def _loaded(self, request: Request, media: list[LoadedImage | LoadedVideo]) -> Loaded:
+        """`media` gets what is loaded, also where the next one fails."""
+        sources = [part for part in request.content if not isinstance(part, str)]
+        names = [self._guard("media", partial(fingerprint, one, self._policy, self._checkpoint.geometry))
+                 for one in sources]  # fmt: skip
+        texts = [part if isinstance(part, str) else None for part in request.content]
+        key = (*texts, *names, request.system, request.enable_thinking, self._policy, self._checkpoint.template.text)
         rendered = self._reuse.get(key)
-        if rendered is None:
-            rendered = self._rendered(token_ids, media, facts)
-            self._reuse.put(key, rendered)
-        located = partial(self._located, request, rendered, params, thought_open(text, request))
-        prepared: Prepared = self._guard("positions", located)
-        return prepared
+        if rendered is not None:
+            return Loaded(request, key, (), rendered, rendered.nbytes)
+        media.extend(self._guard("media", partial(self._load, source)) for source in sources)
+        return Loaded(request, key, tuple(media), None, sum(one.nbytes for one in media))
 
-    def _rendered(
-        self, token_ids: list[int], media: Sequence[ImageSource | VideoSource], facts: list[MediaFacts]
-    ) -> Rendered:
-        """A prompt through the processor, its media loaded; `facts` gets what is known of them even where it fails."""
-        loaded = []
-        for part in media:
-            loaded.append(self._guard("media", partial(self._load, part)))
-            facts.append(loaded[-1].facts)
-        with self._lock:
-            engine_input = self._guard("prompt", lambda: self._render(token_ids, loaded))
-        return Rendered(engine_input, tuple(facts), vllm_compat.media_bytes(engine_input))
-
-    def _located(self, request: Request, rendered: Rendered, params: Any, opened: bool) -> Prepared:
+    def _located(self, request: Request, rendered: Rendered, params: Any) -> Prepared:
         """What the renderer made of a request, with its positions. All that reads a processor's output is in here or in
         `_render`: whatever it finds there, one request fails."""
         engine_input = copied(rendered.engine_input)
@@ -137,7 +163,7 @@ class Preparer:
             key=prompt_key(token_ids, spans),
             positions=prompt_positions(self._variant, token_ids, spans, self._codec, most).facts,
             nbytes=rendered.nbytes,
-            thought_open=opened,
+            thought_open=rendered.thought_open,
         )
 
     def _guard(self, stage: Stage, work: Callable[[], Any]) -> Any:
@@ -158,8 +184,9 @@ class Preparer:
             return load_image(part, self._policy, self._checkpoint.geometry)
         return load_video(part, self._policy, self._checkpoint.geometry, self._cache)
 
-    def _render(self, token_ids: list[int], loaded: list[LoadedImage | LoadedVideo]) -> Any:
-        """What the engine takes."""
+    def _render(self, request: Request, loaded: Sequence[LoadedImage | LoadedVideo]) -> Rendered:
+        """A prompt through the processor."""
+        text, token_ids = self._writer.write(request)
         if len(token_ids) + sum(m.facts.tokens - 1 for m in loaded) >= self._max_model_len:
             tokens = len(token_ids) + sum(m.facts.tokens - 1 for m in loaded)
             raise PromptError(
@@ -181,10 +208,11 @@ class Preparer:
                 vllm_compat.media_identifier(item.facts.fingerprint, seconds)
             )
         engine_input = vllm_compat.render(self._engine, token_ids, media, names)
-        self._check_grids(engine_input, [m.facts for m in loaded])
-        return engine_input
+        facts = tuple(item.facts for item in loaded)
+        self._check_grids(engine_input, facts)
+        return Rendered(engine_input, facts, vllm_compat.media_bytes(engine_input), thought_open(text, request))
 
-    def _check_grids(self, engine_input: Any, facts: list[MediaFacts]) -> None:
+    def _check_grids(self, engine_input: Any, facts: Sequence[MediaFacts]) -> None:
         """The processor must have taken every item as it was loaded."""
         grids = {kind: iter(found) for kind, found in vllm_compat.media_grids(engine_input).items()}
         for item in facts:

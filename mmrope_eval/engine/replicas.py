@@ -89,6 +89,8 @@ class Replicas:
         self._by_number: dict[int, Replica] = {}
         self._numbers = 0
         self._streams = 0
+        self._homes: dict[str, int] = {}
+        """Which replica has been shown what."""
         self._work: Handout[Item] = Handout(())
         self._refusal: Exception | None = None
         """Why the last place was given up, where its engine said so."""
@@ -152,7 +154,7 @@ class Replicas:
         unfinished.
         """
         self._streams += 1
-        self._work = Handout(requests)
+        self._work = Handout(requests, self._homes)
         try:
             while not self._work.done:
                 self._feed()

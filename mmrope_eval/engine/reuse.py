@@ -30,6 +30,8 @@ class Rendered:
     media: tuple[MediaFacts, ...]
     nbytes: int
     """Of the media's tensors."""
+    thought_open: bool = False
+    """As in `Response`."""
 
 
 class RenderedPrompts:

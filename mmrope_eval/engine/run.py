@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.limits import Limits
-from mmrope_eval.engine.prepare import Prepared
+from mmrope_eval.engine.prepare import Loaded, Prepared
 from mmrope_eval.engine.ranks import agreed
 from mmrope_eval.engine.types import EngineDiedError, Failure, PositionFacts, Request, Response, no_answer
 from mmrope_eval.engine.watch import Watch
@@ -21,8 +21,17 @@ from mmrope_eval.errors import full_trace, sentence
 class EngineRun:
     """Feeds one stream's requests to the engine, steps it, and turns what it puts out into responses."""
 
-    def __init__(self, engine: Any, feeder: Feeder, watch: Watch, limits: Limits) -> None:
+    def __init__(
+        self,
+        engine: Any,
+        feeder: Feeder,
+        watch: Watch,
+        limits: Limits,
+        finish: Callable[[Loaded], Prepared | Failure],
+    ) -> None:
+        """`finish` prepares what the feeder has only loaded."""
         self._engine, self._feeder, self._watch, self._limits = engine, feeder, watch, limits
+        self._finish = finish
         self._capacity = vllm_compat.most_at_once(engine)
         self._step_tokens = int(engine.vllm_config.scheduler_config.max_num_batched_tokens)
         self._running: dict[str, Prepared] = {}
@@ -46,7 +55,7 @@ class EngineRun:
         """Every request's outcome, as it becomes known. Raises `EngineDiedError`, with what was in flight."""
         while True:
             while len(self._running) < self._capacity:
-                item = self._feeder.take(wait=not self._running)
+                item = self._taken()
                 if item is None:
                     break
                 if isinstance(item, Failure):
@@ -60,6 +69,18 @@ class EngineRun:
                 yield from self._overdue()
             elif self._feeder.finished:
                 return
+
+    def _taken(self) -> Prepared | Failure | None:
+        """The next item, prepared; None when there is none just now."""
+        item = self._feeder.take(wait=not self._running)
+        if not isinstance(item, Loaded):
+            return item
+        prepared = self._finish(item)
+        if isinstance(prepared, Failure):
+            self._feeder.release(item)
+        else:
+            self._feeder.became(item, prepared)
+        return prepared
 
     def _submit(self, item: Prepared) -> Failure | None:
         self._count += 1

@@ -92,6 +92,15 @@ def compute_threads(checkpoint: Checkpoint, options: EngineOptions) -> int | Non
     return 1 if checkpoint.weight_bytes < _TINY else None
 
 
+def finishes_late(checkpoint: Checkpoint, options: EngineOptions) -> bool:
+    """Whether small prompts go through the processor between the engine's steps rather than beside them.
+
+    Steps of a tiny model inside this process are mostly Python, as is what transformers and vLLM do with a prompt: in
+    threads of their own both take longer, as they wait for the interpreter by turns.
+    """
+    return not vllm_compat.is_cuda() and not in_workers(options) and checkpoint.weight_bytes < _TINY
+
+
 def _variables(*, workers: bool, cuda: bool, eager: bool) -> dict[str, str]:
     variables = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "1" if workers else "0",
