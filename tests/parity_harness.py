@@ -1,6 +1,7 @@
 """Engine against reference: the same requests, variant by variant, token by token.
 
-As a script it writes the table of measured maxima: `python tests/parity_harness.py [--workers] [--out FILE]`.
+As a script it writes the table of measured maxima:
+`python tests/parity_harness.py [--workers] [--compiled] [--ranks 2] [--out FILE]`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -154,8 +156,8 @@ class FamilyRun:
         return min((float(np.abs(self.scores[a] - self.scores[b]).max()), a, b) for a, b in pairs)
 
 
-def run_family(checkpoint: Path, names: Sequence[str], folder: Path, *, workers: bool = False) -> FamilyRun:
-    """Start one engine, answer all requests under each variant in turn, compare."""
+def run_family(checkpoint: Path, names: Sequence[str], folder: Path, **engine: Any) -> FamilyRun:
+    """Start one engine (with these options besides), answer all requests under each variant in turn, compare."""
     start = time.monotonic()
     requests = build_requests(folder)
     description = read_checkpoint(checkpoint)
@@ -163,7 +165,7 @@ def run_family(checkpoint: Path, names: Sequence[str], folder: Path, *, workers:
     reference = load_reference(checkpoint, variant_of(names[0]))
     with one_thread():
         prompts = {request.id: reference.prepare_request(request, POLICY) for request in requests}
-    options = EngineOptions(max_model_len=1024, dtype="float32", workers=workers, kv_cache_gib=0.25, policy=POLICY)
+    options = EngineOptions(max_model_len=1024, dtype="float32", kv_cache_gib=0.25, policy=POLICY, **engine)
     comparisons, scores = [], {}
     with LiveEngine.start(description, variant_of(names[0]), options) as engine:
         for name in names:
@@ -211,15 +213,18 @@ def table(comparisons: Iterable[Comparison]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how far the engine is from the reference.")
     parser.add_argument("--workers", action="store_true", help="run vLLM in worker processes")
+    parser.add_argument("--compiled", action="store_true", help="with torch.compile, as on a GPU")
+    parser.add_argument("--ranks", type=int, default=1, help="tensor-parallel ranks")
     parser.add_argument("--variants", nargs="+", default=[*variant_names(), *BY_THE_CLOCK], metavar="NAME")
     parser.add_argument("--families", nargs="+", default=FAMILIES, choices=FAMILIES, metavar="NAME")
     parser.add_argument("--out", type=Path, help="write the table there too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        engine = {"workers": arguments.workers or arguments.ranks > 1, "tensor_parallel_size": arguments.ranks,
+                  "enforce_eager": not arguments.compiled}  # fmt: skip
         runs = [
-            run_family(tiny_checkpoint(f, folder / f), arguments.variants, folder, workers=arguments.workers)
-            for f in arguments.families
+            run_family(tiny_checkpoint(f, folder / f), arguments.variants, folder, **engine) for f in arguments.families
         ]
     comparisons = [c for run in runs for c in run.comparisons]
     text = table(comparisons)
