@@ -335,3 +335,10 @@ def doctor(parser: argparse.ArgumentParser) -> None:
     tasks_dir(parser)
     parser.add_argument("--deep", action="store_true",
                         help="also import vLLM, transformers' video processors and lmms-eval (half a minute)")
+    nodes = parser.add_argument_group("the nodes of a Ray cluster instead (docs/cluster.md)")
+    nodes.add_argument("--ray", action="store_true",
+                       help="compare every node with this machine: versions, code, checkpoints, data, GPUs, disk")
+    nodes.add_argument("--ray-address", metavar="HOST:PORT",
+                       help="the cluster's (default: RAY_ADDRESS, or the one that this machine belongs to)")
+    nodes.add_argument("--model", metavar="CKPT", nargs="+", type=Path, default=[],
+                       help="checkpoint folders that every node must have")
