@@ -33,8 +33,8 @@ from crash import differences
 from tabulate import tabulate
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-ENDS = {signal.SIGKILL: (-9,), signal.SIGTERM: (-15,), signal.SIGINT: (130, -2)}
-"""Exit codes of a run that was hit itself; the last of one that was still importing."""
+ENDS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2)}
+"""Exit codes of a run that was hit itself; the second of one that was still importing."""
 TARGETS = {"stand-in": ("run", "core"), "process": ("run",), "workers": ("run", "core", "worker")}
 PROMPT = 30.0
 """Seconds for a run that was hit to end, and for its processes to be gone."""

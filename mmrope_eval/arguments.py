@@ -224,6 +224,11 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--replicas", metavar="N|auto", type=replicas,
                         help="engines side by side, each with GPUs, or a share of the cores, of its own; auto: as many "
                              "as there are GPUs for (default: one, inside the run)")
+    engine.add_argument("--backend", choices=["processes", "ray"], default="processes",
+                        help="what runs replicas: processes of this machine, or actors of a Ray cluster "
+                             "(docs/cluster.md; default: %(default)s)")
+    engine.add_argument("--ray-address", metavar="HOST:PORT",
+                        help="the cluster's (default: RAY_ADDRESS, or the one that this machine belongs to)")
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction, default=0.9,
                         help="share of each GPU's memory that vLLM may take (default: %(default)s)")
     engine.add_argument("--max-num-seqs", metavar="N", type=positive,
@@ -330,3 +335,10 @@ def doctor(parser: argparse.ArgumentParser) -> None:
     tasks_dir(parser)
     parser.add_argument("--deep", action="store_true",
                         help="also import vLLM, transformers' video processors and lmms-eval (half a minute)")
+    nodes = parser.add_argument_group("the nodes of a Ray cluster instead (docs/cluster.md)")
+    nodes.add_argument("--ray", action="store_true",
+                       help="compare every node with this machine: versions, code, checkpoints, data, GPUs, disk")
+    nodes.add_argument("--ray-address", metavar="HOST:PORT",
+                       help="the cluster's (default: RAY_ADDRESS, or the one that this machine belongs to)")
+    nodes.add_argument("--model", metavar="CKPT", nargs="+", type=Path, default=[],
+                       help="checkpoint folders that every node must have")

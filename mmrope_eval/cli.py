@@ -1,6 +1,7 @@
 """The command line: arguments in, exit code out.
 
-Exit codes: 0 all went well, 1 some samples failed or a check did not pass, 2 bad input, 130 interrupted.
+Exit codes: 0 all went well, 1 some samples failed or a check did not pass, 2 bad input, 130 and 143 ended by Ctrl-C and
+SIGTERM.
 
 Adding a subcommand: one function that declares its arguments (in `arguments.py` and its like) and one line in
 `COMMANDS`, naming the handler as "module:function". The handler is imported only when its command runs, takes the
@@ -17,18 +18,22 @@ import importlib
 import importlib.util
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NoReturn
 
 from mmrope_eval import __version__, arguments, console, demo_arguments, model_arguments, report_arguments
 from mmrope_eval.environment import cache_at
-from mmrope_eval.errors import NO_INODES, UserError, takes_no_files
+from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
 
 PROGRAM = "mmrope-eval"
 INTERRUPTED = 130
+TERMINATED = 143
+"""As a shell says it of SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +215,9 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     except KeyboardInterrupt:
         console.complain(f"\n{PROGRAM}: interrupted; the same command continues where this one stopped.")
         return INTERRUPTED
+    except Terminated:
+        console.complain(f"\n{PROGRAM}: ended by SIGTERM; the same command continues where this one stopped.")
+        return TERMINATED
     except BrokenPipeError:
         if not console.reader_left():  # another pipe: that of a process of ours
             raise
@@ -233,13 +241,20 @@ def run(argv: Sequence[str]) -> int:
         raise
 
 
+def terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Take SIGTERM as a wish to end in order: what is answered is stored and engines end. A second one ends at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated
+
+
 def entry(command: str | None = None) -> NoReturn:
     """Run the command line and end the process, at once where it was interrupted.
 
     Otherwise Python would take everything apart first that vLLM imported, for seconds.
     """
+    signal.signal(signal.SIGTERM, terminate)
     code = main(command=command)
-    if code == INTERRUPTED:
+    if code in (INTERRUPTED, TERMINATED):
         with contextlib.suppress(UserError):
             console.finish()
         os._exit(code)

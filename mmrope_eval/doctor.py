@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mmrope_eval import __version__
+from mmrope_eval import __version__, doctor_nodes
 from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
 
@@ -239,6 +239,9 @@ def main(args: argparse.Namespace) -> int:
     """Print the report line by line; 0 when usable, 1 when something must be fixed."""
     if args.data_root is not None and not args.data_root.is_dir():
         raise UserError(f"--data-root {args.data_root} is not a folder: give the folder that holds org/name")
+    doctor_nodes.options_need_ray(args)
+    if args.ray:
+        return doctor_nodes.main(args)
     broken = notes = 0
     for finding in findings(args):
         mark = {"ok": "ok  ", "note": "note", "fix": "FIX "}[finding.state]

@@ -25,6 +25,14 @@ class PlaceError(UserError):
     """The operating system refuses a file that we write: the next one would fare alike."""
 
 
+class MachinesError(UserError):
+    """What the user asked for has no room on the machines, or they cannot be reached: no row could be evaluated."""
+
+
+class Terminated(BaseException):
+    """SIGTERM, as Slurm and its like send it some time before the end. Nothing but the command line catches it."""
+
+
 def sentence(error: BaseException) -> str:
     """What went wrong, in one line: the type and the words of the error that an exception was raised from.
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,19 @@ class Stub:
 
     def close(self) -> None:
         pass
+
+
+def start_with_gpus(setting: Any, options: Any) -> Stub:
+    """Start an engine that says which GPUs it sees."""
+    return Seeing(setting)
+
+
+class Seeing(Stub):
+    """Answers with its GPUs too."""
+
+    def answer(self, request: Request) -> Response:
+        found = super().answer(request)
+        return replace(found, text=f"{found.text} on GPU {os.environ['CUDA_VISIBLE_DEVICES']}")
 
 
 def ours() -> Mapping[str, Any]:

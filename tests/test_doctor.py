@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
-from mmrope_eval import doctor
+from mmrope_eval import cli, doctor
 from mmrope_eval.doctor import Finding
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +26,7 @@ def test_the_tested_versions_are_those_of_the_lock_files(lock: str, engine: str)
 
 def test_the_report_names_versions_device_plugin_and_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "lmms-lab-encoder" / "ChartQA").mkdir(parents=True)
-    code = doctor.main(argparse.Namespace(data_root=tmp_path, tasks_dir=[], deep=False))
+    code = doctor.main(cli.parse(["doctor", "--data-root", str(tmp_path)]))
     report = capsys.readouterr().out
     assert code == 0, report
     lines = {line[6:36].strip(): line for line in report.splitlines() if line[:4] in ("ok  ", "note", "FIX ")}
@@ -43,7 +42,7 @@ def test_the_report_names_versions_device_plugin_and_data(capsys: pytest.Capture
 def test_something_to_fix_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     broken = [Finding("ok", "a", "fine"), Finding("fix", "b", "broken", "mend it"), Finding("note", "c", "odd", "look")]
     monkeypatch.setattr(doctor, "findings", lambda args: iter(broken))
-    assert doctor.main(argparse.Namespace(data_root=None, tasks_dir=[], deep=False)) == 1
+    assert doctor.main(cli.parse(["doctor"])) == 1
     report = capsys.readouterr().out
     assert "-> mend it" in report
     assert report.endswith("1 thing to fix, 1 note\n")

@@ -14,7 +14,7 @@ from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.replica import Birth, Identify, Setting
 from mmrope_eval.engine.replicas import Replicas
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import MachinesError
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import Variant
 
@@ -26,7 +26,7 @@ def start_engine(
     identify: Identify,
     say: Callable[[str], None],
 ) -> LiveEngine | Replicas:
-    """The engine that options ask for. Raises as `LiveEngine.start`, and `UserError` for replicas without room."""
+    """The engine that options ask for. Raises as `LiveEngine.start`, and `MachinesError` for replicas without room."""
     setting = Setting(checkpoint, variant, options.policy or checkpoint_policy(checkpoint, {})[0])
     if options.replicas is None and options.backend == "processes":
         return start_inside(setting, options)
@@ -47,7 +47,7 @@ class Processes:
     options: EngineOptions
 
     def places(self) -> Sequence[Place]:
-        """One for each group of GPUs, or share of the cores. UserError where there are too few of them."""
+        """One for each group of GPUs, or share of the cores. MachinesError where there are too few of them."""
         wanted, ranks_each = self.options.replicas, self.options.tensor_parallel_size
         gpus = visible_gpus()
         if gpus:
@@ -69,11 +69,11 @@ def visible_gpus() -> list[str]:
 
 
 def gpu_places(gpus: Sequence[str], wanted: int | str | None, ranks_each: int) -> list[Place]:
-    """Groups of GPUs. UserError for more than there are."""
+    """Groups of GPUs. MachinesError for more than there are."""
     most = len(gpus) // ranks_each
     count = most if wanted == "auto" else int(wanted or 1)
     if count > most or count < 1:
-        raise UserError(f"--replicas {wanted}: {count} replicas of {ranks_each} GPUs each do not fit on the "
+        raise MachinesError(f"--replicas {wanted}: {count} replicas of {ranks_each} GPUs each do not fit on the "
                         f"{len(gpus)} that this process sees; give at most {most}")  # fmt: skip
     groups = [gpus[i * ranks_each : (i + 1) * ranks_each] for i in range(count)]
     return [Place(f"replica {number} (GPU {','.join(group)})", variables={"CUDA_VISIBLE_DEVICES": ",".join(group)})
@@ -81,11 +81,11 @@ def gpu_places(gpus: Sequence[str], wanted: int | str | None, ranks_each: int) -
 
 
 def core_places(cores: Sequence[int], wanted: int | str | None, ranks_each: int) -> list[Place]:
-    """Equal shares of the cores, neighbours together. UserError for more replicas than cores."""
+    """Equal shares of the cores, neighbours together. MachinesError for more replicas than cores."""
     most = len(cores) // ranks_each
     count = 1 if wanted == "auto" else int(wanted or 1)
     if count > most:
-        raise UserError(f"--replicas {wanted}: on CPU every replica needs a core of its own"
+        raise MachinesError(f"--replicas {wanted}: on CPU every replica needs a core of its own"
                         f"{f' for each of its {ranks_each} ranks' if ranks_each > 1 else ''}, and this process may use "
                         f"{len(cores)}; give at most {most}")  # fmt: skip
     share = len(cores) // count
@@ -93,5 +93,19 @@ def core_places(cores: Sequence[int], wanted: int | str | None, ranks_each: int)
             for number in range(count)]  # fmt: skip
 
 
-LAUNCHES: Final[Mapping[str, Callable[[EngineOptions], Launch]]] = {"processes": Processes}
+def require(options: EngineOptions) -> None:
+    """MachinesError where engines shall run on a cluster that this process cannot join."""
+    if options.backend == "ray":
+        from mmrope_eval.engine.ray_links import connect
+
+        connect(options.ray_address)
+
+
+def _ray(options: EngineOptions) -> Launch:
+    from mmrope_eval.engine.ray_links import RayActors
+
+    return RayActors(options)
+
+
+LAUNCHES: Final[Mapping[str, Callable[[EngineOptions], Launch]]] = {"processes": Processes, "ray": _ray}
 """Ways to run replicas, as `EngineOptions.backend` names them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from mmrope_eval.engine import process
-from mmrope_eval.engine.replica import Birth, serve
+from mmrope_eval.engine.replica import Birth, Broken, serve
+from mmrope_eval.errors import UserError, sentence
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,9 @@ QUIET = "ignore:resource_tracker"
 class ProcessLink:
     """A replica in a process of this machine."""
 
-    def __init__(self, place: Place, birth: Birth, post: Post) -> None:
-        self._post = post
+    def __init__(self, place: Place, birth: Birth | bytes, post: Post, *, unread: bool = False) -> None:
+        """Start it. `unread`: birth and messages are bytes as pickle writes them, for who only passes them on."""
+        self._post, self._unread = post, unread
         self._ended = threading.Event()
         self._joining = threading.Lock()
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -103,7 +106,7 @@ class ProcessLink:
     def _receive(self) -> None:
         try:
             while True:
-                self._tell(self._connection.recv())
+                self._tell(self._connection.recv_bytes() if self._unread else self._connection.recv())
         except (EOFError, OSError):
             self._join(GRACE)
             self._tell(Lost(ending(self._process.exitcode)))
@@ -123,8 +126,9 @@ class ProcessLink:
 
     def _transmit(self) -> None:
         with suppress(OSError, ValueError):
+            send = self._connection.send_bytes if self._unread else self._connection.send
             while (message := self._outbox.get()) is not None:
-                self._connection.send(message)
+                send(message)
 
 
 def ending(code: int | None) -> str:
@@ -148,10 +152,16 @@ def _cores(cores: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _replica(connection: Connection, birth: Birth) -> None:
+def _replica(connection: Connection, birth: Birth | bytes) -> None:
     """What the process runs."""
     process.leave_with_parent()
     process.ignore_interrupts()
-    serve(connection, birth)
+    try:
+        read = pickle.loads(birth) if isinstance(birth, bytes) else birth
+    except Exception as error:  # noqa: BLE001 - whatever another version of a class raises when it is read
+        connection.send(Broken(UserError(f"what it shall run cannot be read there ({sentence(error)}): install the "
+                                         "same packages on every machine"), started=False))  # fmt: skip
+    else:
+        serve(connection, read)
     # Threads that still read media, or a library's, must not keep it.
     os._exit(0)

@@ -30,6 +30,10 @@ class EngineOptions:
     one, inside this process."""
     backend: str = "processes"
     """What runs replicas: a name in `backends.LAUNCHES`."""
+    ray_address: str | None = None
+    """Of the Ray cluster, HOST:PORT; None: RAY_ADDRESS, or the one that this machine belongs to."""
+    data_root: Path | None = None
+    """The folder that requests are read from, where the user named one: replicas elsewhere must have it too."""
     gpu_memory_utilization: float = 0.9
     kv_cache_gib: float | None = None
     """KV cache on CPU; None: enough for a few sequences of full length, at least half a GiB."""
@@ -77,6 +81,9 @@ class EngineOptions:
                 raise UserError(f"engine option {name} is {value}: it must be at least 1")
         if self.reuse_bytes is not None and self.reuse_bytes < 0:
             raise UserError(f"engine option reuse_bytes is {self.reuse_bytes}: it must be at least 0")
+        if self.ray_address is not None and self.backend != "ray":
+            raise UserError(f"--ray-address {self.ray_address} is of no use without --backend ray: add it, or leave "
+                            "the address out")  # fmt: skip
         if not 0 < self.gpu_memory_utilization <= 1:
             raise UserError(f"engine option gpu_memory_utilization is {self.gpu_memory_utilization}: give 0 to 1")
         for name in ("request_timeout", "start_timeout"):

@@ -23,6 +23,14 @@ def start_engine(checkpoint: Checkpoint, variant: Variant, options: EngineOption
     return backends.start_engine(checkpoint, variant, options, running_code, warn)
 
 
+def require(options: EngineOptions) -> None:
+    """MachinesError where the machines that shall run engines cannot be reached."""
+    if options.backend != "processes":
+        from mmrope_eval.engine import backends
+
+        backends.require(options)
+
+
 def running_code() -> dict[str, str | None]:
     """What of this process decides how a question is answered."""
     return {**versions(), "code": answer_code().version}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mmrope_eval.console import say
 from mmrope_eval.engine.types import Deferred, EngineDiedError, Failure, Request, Response
-from mmrope_eval.errors import UserError, sentence
+from mmrope_eval.errors import MachinesError, UserError, sentence
 from mmrope_eval.suite.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.suite.answer_limits import Thinking
 from mmrope_eval.suite.plan import Key, Sample, TaskPlan, keys
@@ -129,7 +129,7 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
     def ready(self, cell: Cell, timings: Timings) -> Engine:
         """The engine, running `cell`. RowError, with what vLLM raised as its cause, when none can be started on it.
 
-        EngineDiedError for one that was killed while it started: another may live.
+        EngineDiedError for one that was killed while it started: another may live. MachinesError where no row has room.
         """
         began = time.perf_counter()
         if self.engine is not None and self.cell is not None:
@@ -146,7 +146,7 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
             try:
                 self.engine = self.start(cell.checkpoint, cell.variant, cell.policy)
                 self._check_code()
-            except (EngineDiedError, CodeChangedError):
+            except (EngineDiedError, CodeChangedError, MachinesError):
                 raise
             except UserError as error:
                 raise RowError(str(error)) from error

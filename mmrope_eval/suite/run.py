@@ -312,7 +312,8 @@ def logged(config: RunConfig, log: Path | None) -> RunConfig:
 
 
 def _starter(config: RunConfig) -> StartEngine:
-    """Start the live engine."""
+    """Start the live engine. MachinesError at once where it cannot be reached."""
+    engines.require(config.options)
 
     def start(checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> Any:
         return engines.start_engine(checkpoint, variant, replace(config.options, policy=policy))
