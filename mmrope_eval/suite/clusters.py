@@ -53,5 +53,10 @@ def cluster_of(spec: TaskSpec, sample: str, named: str | None, media: Sequence[s
         return name if len(name) <= _LONG else hashlib.sha256(name.encode()).hexdigest()
     if spec.cluster == QUESTION or is_expression(spec.cluster) or not media:
         return sample
-    contents = [medium.partition(VIDEO_MARK)[0].partition(PLACE_MARK)[0] for medium in media]
-    return contents[0] if len(contents) == 1 else hashlib.sha256("\n".join(contents).encode()).hexdigest()
+    shown = contents(media)
+    return shown[0] if len(shown) == 1 else hashlib.sha256("\n".join(shown).encode()).hexdigest()
+
+
+def contents(media: Sequence[str]) -> list[str]:
+    """Of every medium of a plan its content alone, without its span or place."""
+    return [medium.partition(VIDEO_MARK)[0].partition(PLACE_MARK)[0] for medium in media]

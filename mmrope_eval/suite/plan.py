@@ -19,7 +19,6 @@ from mmrope_eval.data.hashes import ContentHashes
 from mmrope_eval.data.media_files import Located
 from mmrope_eval.data.tables import reopened
 from mmrope_eval.engine.media_policy import MediaError
-from mmrope_eval.engine.media_sources import require_regular
 from mmrope_eval.engine.types import Generation, ImageSource, Request
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.suite.clusters import PLACE_MARK, VIDEO_MARK, named_cluster
@@ -36,7 +35,7 @@ from mmrope_eval.suite.protocol import (
     render,
     with_subtitles,
 )
-from mmrope_eval.suite.reading import LazyDocs, Reader
+from mmrope_eval.suite.reading import LazyDocs, Reader, image_fingerprint
 from mmrope_eval.suite.registry import Family, TaskSpec
 from mmrope_eval.suite.targets import check_target
 
@@ -273,14 +272,6 @@ def tells_places(media: Mapping[str, Any], prompt: str) -> bool:
     if "placeholder" in media:
         return bool(media["placeholder"] != PLACEHOLDER)
     return re.search(PLACEHOLDER.format("[0-9]+"), prompt) is not None
-
-
-def image_fingerprint(source: ImageSource) -> str:
-    """sha256 of an image's bytes. Raises MediaError for a path that is no regular file: a pipe would block for ever."""
-    if isinstance(source.data, bytes):
-        return hashlib.sha256(source.data).hexdigest()
-    require_regular(source.data, "image")
-    return ContentHashes().of_located(source.data)
 
 
 def identity(sample: Sample, context: Mapping[str, Any]) -> str:

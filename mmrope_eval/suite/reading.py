@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmrope_eval.engine.types import Failure, Request
+from mmrope_eval.data.hashes import ContentHashes
+from mmrope_eval.engine.media_sources import require_regular
+from mmrope_eval.engine.types import Failure, ImageSource, Request, VideoSource
 from mmrope_eval.errors import full_trace, sentence
+from mmrope_eval.suite.clusters import contents
 from mmrope_eval.suite.protocol import SampleError, build_parts
 
 if TYPE_CHECKING:
@@ -38,6 +43,25 @@ class LazyDocs:
         return LazyDocs, (self._load,)
 
 
+class OtherMediumError(SampleError):
+    """A medium with another content than the plan's."""
+
+    stage = "media"
+
+
+def content_of(part: ImageSource | VideoSource) -> str:
+    """sha256 of an encoded image, or of a video's file, which is remembered. UserError, MediaError."""
+    return ContentHashes().of_located(part.path) if isinstance(part, VideoSource) else image_fingerprint(part)
+
+
+def image_fingerprint(source: ImageSource) -> str:
+    """sha256 of an image's bytes. Raises MediaError for a path that is no regular file: a pipe would block for ever."""
+    if isinstance(source.data, bytes):
+        return hashlib.sha256(source.data).hexdigest()
+    require_regular(source.data, "image")
+    return ContentHashes().of_located(source.data)
+
+
 @dataclass(frozen=True)
 class Reader:
     """Makes one task's requests; light to send, as it holds no rows."""
@@ -48,9 +72,13 @@ class Reader:
     docs: LazyDocs
 
     def request(self, sample: Sample) -> Request:
-        """The engine's request for a sample. SampleError when its media are gone since the plan was made."""
+        """The engine's request for a sample. SampleError when its media are not those of the plan: gone, or others."""
         docs = self.docs.get()
         parts = build_parts(self.media, sample.prompt, docs.rows[sample.index], docs.files)
+        found = [content_of(part) for part in parts if not isinstance(part, str)]
+        if found != contents(sample.media):
+            raise OtherMediumError("what it shows is not what was planned: its data changed meanwhile, or are others "
+                                   f"on this machine ({platform.node()}).")  # fmt: skip
         return Request(sample.id, parts, sample.generation, sample.system, self.enable_thinking)
 
     def __call__(self, sample: Sample) -> Request | Failure:
