@@ -104,7 +104,7 @@ def place(config: RunConfig, rows: Rows, specs: Sequence[TaskSpec]) -> Rows:
             for remark in refuse(cell, home, config, specs):
                 say(f"{cell.label}: {remark}", file=sys.stderr)
             folders[cell.label] = home.folder
-        elif alone and not found:
+        elif alone and not found and not config.own_folders:
             folders[cell.label] = config.output
         else:
             folders[cell.label] = config.output / _free(cell, taken)
