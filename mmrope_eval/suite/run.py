@@ -287,8 +287,9 @@ def run_cell(
 ) -> tuple[Mapping[str, Any], int, int]:
     """Ask what is missing, then score and write one cell: its scores by task, failed samples, samples asked now.
 
-    `failed_tasks`, whose rows could not be read, are recorded with their causes; `watch` hears of every outcome. Of a row that cannot or should
-    not be finished (`RowError`, `TooManyFailuresError`) the failures are written and the most frequent causes printed.
+    `failed_tasks`, whose rows could not be read, are recorded with their causes; `watch` hears of every outcome. Of a
+    row that cannot or should not be finished (`RowError`, `TooManyFailuresError`) the failures are written and the most
+    frequent causes printed.
     """
     timings = Timings()
     outcome.require_places(cell.folder)
