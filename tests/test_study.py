@@ -41,9 +41,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def write(place: Path, output: Path, **content: Any) -> Path:
-    file = place / f"{output.name}.yaml"
-    base = {"output": str(output), "data_root": "mirror", "checkpoints": ["ckpts/a", "ckpts/b"],
+def write(place: Path, out: Path, **content: Any) -> Path:
+    file = place / f"{out.name}.yaml"
+    base = {"output": str(out), "data_root": "mirror", "checkpoints": ["ckpts/a", "ckpts/b"],
             "variants": ["mrope", "mrope-i"], "runs": [{"tasks": ["refcoco_val"]}]}
     file.write_text(yaml.safe_dump({**base, **content}))
     return file
@@ -206,7 +206,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_greedy_tasks_are_asked_once_and_tasks_that_sample_under_every_seed(place: Path, tmp_path: Path) -> None:
     own = place / "hot.yaml"
-    own.write_text("include: chartqa\ntask: hot\ngeneration: {max_tokens: 16, temperature: 0.7}\n")
+    own.write_text("include: chartqa.yaml\ntask: hot\ngeneration_kwargs: {max_new_tokens: 16, do_sample: true, temperature: 0.7}\n")
     file = write(place, tmp_path / "out", seeds=[3, 4], max_tokens={"chartqa": 8, "hot": 9},
                  runs=[{"tasks": ["chartqa", "hot.yaml"]}])
     base = RunConfig(models=(), tasks=(), output=tmp_path / "out")

@@ -66,6 +66,8 @@ class Row:
 
 def rows_in(output: Path) -> list[Row]:
     """The rows that a folder holds: its own, and those of the folders in it."""
+    if not output.exists():  # a study's folder for one of its runs
+        return []
     inside = sorted(path for path in output.iterdir() if path.is_dir() and not path.name.startswith("."))
     return [row for folder in (output, *inside) if (row := read_row(folder)) is not None]
 
