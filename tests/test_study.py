@@ -206,7 +206,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_greedy_tasks_are_asked_once_and_tasks_that_sample_under_every_seed(place: Path, tmp_path: Path) -> None:
     own = place / "hot.yaml"
-    own.write_text("include: chartqa.yaml\ntask: hot\ngeneration_kwargs: {max_new_tokens: 16, do_sample: true, temperature: 0.7}\n")
+    shipped = (DOCS.parent / "tasks" / "chartqa.yaml").read_text()
+    for cold, hot in (("task: mmrope_chartqa", "task: mmrope_hot"), ("column: ChartQA", "column: Hot"),
+                      ("temperature: 0\n  do_sample: false", "temperature: 0.7\n  do_sample: true")):
+        assert cold in shipped
+        shipped = shipped.replace(cold, hot)
+    own.write_text(shipped)
     file = write(place, tmp_path / "out", seeds=[3, 4], max_tokens={"chartqa": 8, "hot": 9},
                  runs=[{"tasks": ["chartqa", "hot.yaml"]}])
     base = RunConfig(models=(), tasks=(), output=tmp_path / "out")
