@@ -43,6 +43,14 @@ examples:
     mmrope-eval analyze mrope-i qwen3-vl --model CKPT --tasks docvqa --limit 50 --format json --output mrope-i.json
 """
 
+STUDY_EXAMPLES = """\
+examples:
+  all runs of a file, each checkpoint's weights loaded once; the same command continues
+    mmrope-eval study study.yaml --replicas auto
+  how far it is, from another shell
+    mmrope-eval status results/study
+"""
+
 ROOT_HELP = (
     "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
 )
@@ -86,6 +94,27 @@ def run(parser: argparse.ArgumentParser) -> None:
     _data_arguments(parser)
     _scorer_argument(parser)
     _engine_arguments(parser)
+
+
+def study(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `study`: its file, where results go, how the engine runs."""
+    parser.epilog = STUDY_EXAMPLES
+    parser.add_argument("file", metavar="FILE", type=Path, help="the study's YAML file (docs/study.md)")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="where results go; default: the file's `output`")
+    parser.add_argument("--data-root", metavar="DIR", type=Path, help=f"{ROOT_HELP}; default: the file's `data_root`")
+    tasks_dir(parser)
+    cache_option(parser)
+    _fresh_option(parser)
+    parser.add_argument("--max-failures", metavar="N", type=failures,
+                        help="give a row up once more than N of its samples have failed (0.05: more than 5 %% of them)")
+    parser.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
+    _engine_arguments(parser)
+
+
+def status(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `status`: a folder of results."""
+    parser.add_argument("output", metavar="OUTPUT", type=Path, help="the --output of a run or a study")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _answer_arguments(parser: argparse.ArgumentParser) -> None:

@@ -48,6 +48,8 @@ class Command:
 
 COMMANDS = (
     Command("run", "evaluate checkpoints under RoPE variants", "mmrope_eval.suite.run:main", arguments.run),
+    Command("study", "evaluate all runs of a file, on one engine", "mmrope_eval.suite.study:main", arguments.study),
+    Command("status", "say how far a run or a study is", "mmrope_eval.suite.status:main", arguments.status),
     Command("list", "list variants, tasks and suites", "mmrope_eval.catalogue:list_names", arguments.list_names),
     Command("show", "show one variant, task or suite in full", "mmrope_eval.catalogue:show", arguments.show),
     Command("score", "score responses from a file", "mmrope_eval.suite.score_file:main", arguments.score),

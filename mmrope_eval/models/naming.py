@@ -48,8 +48,10 @@ class ModelChoice:
     """The commit of a snapshot in the hub's cache, whether it was named by the hub's name or by its folder."""
 
 
-def resolve_models(words: Sequence[str], files: Sequence[Path] = (), *, say: Say | None = None) -> list[ModelChoice]:
-    """The checkpoints that words and YAML files name, in their order.
+def resolve_models(
+    words: Sequence[str], files: Sequence[Path] = (), listed: Sequence[ModelChoice] = (), *, say: Say | None = None
+) -> list[ModelChoice]:
+    """The checkpoints that words and YAML files name, in their order, then those that are `listed` already.
 
     `say` hears what is skipped or downloaded, a line each; default: stderr. Raises UserError for what is not there,
     cannot be read, or is named twice under the same variant and label.
@@ -59,6 +61,7 @@ def resolve_models(words: Sequence[str], files: Sequence[Path] = (), *, say: Say
     labels: dict[str, str] = {}
     for file in files:
         found += _read_file(Path(file), labels, tell)
+    found += listed
     seen: dict[tuple[Path, str | None, str | None], ModelChoice] = {}
     for choice in found:
         key = (choice.path.resolve(), choice.variant, choice.label)
@@ -247,10 +250,25 @@ def _read_file(file: Path, labels: dict[str, str], say: Say) -> list[ModelChoice
     if not isinstance(content, list) or not content:
         raise UserError(f"--models {file} must hold a list of checkpoints, each a folder or a mapping of "
                         f"{', '.join(_Entry.model_fields)}")
+    return _read_entries(content, f"--models {file}", file.parent, labels, say)
+
+
+def listed_models(content: Sequence[Any], named: str, base: Path, *, say: Say | None = None) -> list[ModelChoice]:
+    """The checkpoints of a list with entries as in a --models file, that stands in another file. UserError as there.
+
+    `named` is what messages call the list, `base` the folder that its relative paths start from.
+    """
+    return _read_entries(content, named, base, {}, say or _to_stderr)
+
+
+def _read_entries(
+    content: Sequence[Any], named: str, base: Path, labels: dict[str, str], say: Say
+) -> list[ModelChoice]:
+    """The checkpoints of a list's entries; `labels` gets theirs."""
     found: list[ModelChoice] = []
     for number, entry in enumerate(content, 1):
-        where = f"--models {file}, entry {number}"
-        chosen = _read_entry(entry, where, file.parent, say)
+        where = f"{named}, entry {number}"
+        chosen = _read_entry(entry, where, base, say)
         for label in filter(None, (choice.label for choice in chosen)):
             if label in labels:
                 raise UserError(f"{where}: label '{label}' is taken by {labels[label]}: give another")

@@ -62,7 +62,7 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
 
     Raises `UserError` or `VariantError` where no row can be evaluated, and for what is wrong with the command itself.
     """
-    choices = resolve_models(config.models, config.model_files)
+    choices = resolve_models(config.models, config.model_files, config.listed)
     if not choices:
         raise UserError("name at least one checkpoint with --model, or a file of them with --models")
     _check_names(config, choices, registry)
@@ -76,7 +76,8 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     if len(errors) == len(drafts):
         raise errors[0] if len(errors) == 1 else UserError(_all_failed(errors))
     labels = make_labels(_with_variants(named, drafts))
-    folders = [config.output] if len(drafts) == 1 else [config.output / label for label in labels]
+    alone = len(drafts) == 1 and not config.own_folders
+    folders = [config.output] if alone else [config.output / label for label in labels]
     cells, failed = [], []
     for draft, label, folder, (choice, variant) in zip(drafts, labels, folders, named, strict=True):
         if isinstance(draft, Cell):

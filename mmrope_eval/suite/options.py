@@ -12,6 +12,7 @@ from typing import Any
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.environment import cache_home
+from mmrope_eval.models.naming import ModelChoice
 from mmrope_eval.protocols import Protocol, load_protocol
 from mmrope_eval.suite.answer_limits import Asked, Given
 from mmrope_eval.suite.execute import MaxFailures
@@ -55,6 +56,10 @@ class RunConfig:
     """YAML lists of further checkpoints."""
     tasks_dirs: tuple[Path, ...] = ()
     """Folders of task files beside the shipped ones."""
+    listed: tuple[ModelChoice, ...] = ()
+    """Checkpoints that a study's file lists."""
+    own_folders: bool = False
+    """Whether a row gets a folder of its own below `output` also where it is the only one."""
 
     @property
     def answer_limits(self) -> Given:

@@ -66,6 +66,8 @@ class Row:
 
 def rows_in(output: Path) -> list[Row]:
     """The rows that a folder holds: its own, and those of the folders in it."""
+    if not output.exists():  # a study's folder for one of its runs
+        return []
     inside = sorted(path for path in output.iterdir() if path.is_dir() and not path.name.startswith("."))
     return [row for folder in (output, *inside) if (row := read_row(folder)) is not None]
 
@@ -104,7 +106,7 @@ def place(config: RunConfig, rows: Rows, specs: Sequence[TaskSpec]) -> Rows:
             for remark in refuse(cell, home, config, specs):
                 say(f"{cell.label}: {remark}", file=sys.stderr)
             folders[cell.label] = home.folder
-        elif alone and not found:
+        elif alone and not found and not config.own_folders:
             folders[cell.label] = config.output
         else:
             folders[cell.label] = config.output / _free(cell, taken)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Self, TextIO
 
 from mmrope_eval.console import say
 from mmrope_eval.words import visible
+
+Told = Callable[[bool, bool], None]
+"""Hears of every sample: whether it failed, and whether it was asked."""
 
 
 class Progress:
     """Counts samples of one cell on stderr. Use as a context manager."""
 
     def __init__(
-        self, label: str, total: int, done: int = 0, *, stream: TextIO | None = None, every: float = 10.0
+        self, label: str, total: int, done: int = 0, *, stream: TextIO | None = None, every: float = 10.0,
+        told: Told | None = None,
     ) -> None:
         self.label, self.total, self.done, self.failed = label, total, done, 0
         self._stream = stream or sys.stderr
         self._every = every
+        self._told = told
         self._spoke = time.monotonic()
         self._said = done
         self._first: float | None = None
@@ -47,6 +53,8 @@ class Progress:
         """One more sample has its outcome; one that was not asked says nothing of the rate."""
         self.done += 1
         self.failed += failed
+        if self._told is not None:
+            self._told(failed, asked)
         if asked:
             self._answered += 1
             if self._first is None:

@@ -14,17 +14,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.console import say
-from mmrope_eval.engine.media_policy import MediaPolicy, largest_item
 from mmrope_eval.engine.types import Failure
 from mmrope_eval.errors import kind
 from mmrope_eval.models.variant_choice import video_time
-from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, STORE
-from mmrope_eval.record.write import write_json, write_manifest
-from mmrope_eval.suite import engines, held_to, merging, outcome, results, side_by_side
-from mmrope_eval.suite.answer_limits import Room, described, given_limits, row_limits, warnings, with_limits
+from mmrope_eval.record.schema import FAILED_ROW, STORE
+from mmrope_eval.record.write import write_manifest
+from mmrope_eval.suite import engines, merging, outcome, results, side_by_side
+from mmrope_eval.suite.answer_limits import described, warnings, with_limits
 from mmrope_eval.suite.asked_again import described_context
 from mmrope_eval.suite.asking import Asking
-from mmrope_eval.suite.cells import FailedRow, make_cells
+from mmrope_eval.suite.cells import FailedRow
 from mmrope_eval.suite.datacheck import check_before_run
 from mmrope_eval.suite.errorlog import ErrorLog
 from mmrope_eval.suite.execute import (
@@ -39,18 +38,20 @@ from mmrope_eval.suite.kept import Kept, begin, end
 from mmrope_eval.suite.lock import run_lock
 from mmrope_eval.suite.manifest import manifest, scores_file
 from mmrope_eval.suite.options import RunConfig, config_from_args
-from mmrope_eval.suite.placing import place, refuse_fewer, sizes
+from mmrope_eval.suite.placing import refuse_fewer, sizes
 from mmrope_eval.suite.plan import TaskPlan
-from mmrope_eval.suite.plans import Plans
+from mmrope_eval.suite.prepared import Prepared, claim, place_all, prepare
 from mmrope_eval.suite.progress import Progress
-from mmrope_eval.suite.registry import TaskSpec, open_registry
+from mmrope_eval.suite.progress_file import ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.suite.rescore import compare_runs, read_run
 from mmrope_eval.suite.runlog import run_log
+from mmrope_eval.suite.schedule import schedule
 from mmrope_eval.suite.staging import Staging
 from mmrope_eval.suite.store import ResponseStore
 from mmrope_eval.words import visible
 
 if TYPE_CHECKING:
+    from mmrope_eval.engine.media_policy import MediaPolicy
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope import Variant
 
@@ -72,6 +73,19 @@ class RunResult:
     notes: tuple[str, ...] = ()
     """What a reader of the scores must know of how the rows were made."""
 
+    def joined(self, label: str, found: tuple[Mapping[str, Any], int, int] | str) -> RunResult:
+        """With one more row: its scores, failed samples and samples asked now, or why it failed."""
+        if isinstance(found, str):
+            return replace(self, broken={**self.broken, label: found})
+        entry, failed, asked = found
+        rows = {**self.rows, label: entry}
+        return replace(self, rows=rows, failed=self.failed + failed, asked=self.asked + asked)
+
+    @property
+    def code(self) -> int:
+        """The exit code: 1 when samples, rows or tasks failed."""
+        return 1 if self.failed or self.broken or self.failed_tasks else 0
+
 
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples or whole rows failed."""
@@ -85,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
         )
         return 1
     report(result)
-    code = 1 if result.failed or result.broken or result.failed_tasks else 0
+    code = result.code
     if second is not None:
         folders = [folder for label, folder in result.folders.items() if label in result.rows]
         runs = [read_run(folder) for folder in folders]
@@ -152,47 +166,82 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
     in tests.
     """
-    registry = open_registry(config.tasks, config.tasks_dirs)
-    specs = registry.select(config.tasks)
-    given = given_limits(config.answer_limits, specs, registry)
-    rows = make_cells(config, registry)
-    limits = [cell_limits(config, cell, specs, given) for cell in rows.cells]
-    room = max(largest_item(cell.policy, cell.checkpoint.geometry) for cell in rows.cells)
-    config = replace(config, options=replace(config.options, room=room))
-    entries: dict[str, Mapping[str, Any]] = {}
-    broken: dict[str, str] = {}
-    failed = asked = 0
+    (result,) = run_all([prepare(config)], config.output, start_engine)
+    return result
+
+
+def run_all(
+    runs: Sequence[Prepared], output: Path, start_engine: StartEngine | None = None, *, go_on: bool = False
+) -> list[RunResult]:
+    """Evaluate the rows of runs that go below one folder, with one engine; a result for each run.
+
+    The order is `schedule`'s. All questions are planned before the first is asked. `go_on`: a row that exceeds
+    --max-failures is a failed row; else TooManyFailuresError ends everything. UserError for bad input.
+    """
+    room = max(run.room for run in runs)
+    runs = [run.with_room(room) for run in runs]
+    config = runs[0].config
     with (
-        run_lock(config.output),
-        run_log(config.output, config.command) as log,
+        run_lock(output),
+        run_log(output, config.command) as log,
         EngineHolder(start_engine or _starter(logged(config, log))) as holder,
     ):
-        errors = ErrorLog(config.output)
-        rows = place(config, rows, specs)
-        for folder in rows.folders.values():
-            outcome.require_places(folder)
-        for row in rows.failed:
-            outcome.write_failures(row.folder, [])
-            broken[row.label] = _failed(row)
-        plans = Plans(specs, config.data_root, config.limit, config.seed)
-        for number, (cell, (own, remarks)) in enumerate(zip(rows.cells, limits, strict=True), 1):
-            say(f"[{number}/{len(rows.cells)}] {cell.label}: {announcement(cell)}", file=sys.stderr)
-            for remark in (*remarks, *warnings(cell.thinking, specs, given)):
-                say(f"{cell.label}: {remark}", file=sys.stderr)
-            try:
-                planned = with_limits(plans.of(cell.family), own)
-                for task, cause in plans.failed.items():
-                    say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
-                entry, bad, new = run_cell(config, cell, planned, holder, errors, plans.failed)
-            except RowError as error:
-                holder.close()
-                row = FailedRow(cell.label, cell.folder, str(error))
-                broken[cell.label] = _failed(row, error, keep=merging.stands(cell))
-                continue
-            entries[cell.label] = entry
-            failed, asked = failed + bad, asked + new
-    said = [held_to.remark(config, cell, specs, own) for cell, (own, _) in zip(rows.cells, limits, strict=True)]
-    return RunResult(entries, rows.folders, failed, asked, broken, plans.failed, notes(rows.cells, said))
+        runs = place_all(runs)
+        results = [RunResult({}, run.rows.folders, 0, 0, _fail_rows(run), run.plans.failed) for run in runs]
+        turns = [(at, place) for at, run in enumerate(runs) for place in range(len(run.rows.cells))]
+        order = schedule([runs[at].rows.cells[place] for at, place in turns])
+        turns = [turns[one] for one in order]
+        rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
+        tally = Tally([*rows, *_failed_progress(runs)])
+        errors = ErrorLog(output)
+        with ProgressFile(output, tally, config.command):
+            for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
+                say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
+                found = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)
+                results[at] = results[at].joined(runs[at].rows.cells[place].label, found)
+    return [replace(result, notes=notes(run.rows.cells, run.remarks()))
+            for run, result in zip(runs, results, strict=True)]  # fmt: skip
+
+
+def _take_turn(
+    run: Prepared, place: int, holder: EngineHolder, errors: ErrorLog, watch: RowWatch, go_on: bool
+) -> tuple[Mapping[str, Any], int, int] | str:
+    """One row of a run, as of `run_cell`; the cause where it failed."""
+    cell, (own, remarks), plans = run.rows.cells[place], run.limits[place], run.plans
+    say(f"{cell.label}: {announcement(cell)}", file=sys.stderr)
+    for remark in (*remarks, *warnings(cell.thinking, run.specs, run.given)):
+        say(f"{cell.label}: {remark}", file=sys.stderr)
+    for task, cause in plans.failed.items():
+        say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
+    planned = with_limits(plans.of(cell.family), own)
+    try:
+        found = run_cell(run.config, cell, planned, holder, errors, plans.failed, watch)
+    except RowError as error:
+        holder.close()
+        failure: Exception = error
+    except TooManyFailuresError as error:
+        if not go_on:
+            watch.fail(str(error))
+            raise
+        failure = error
+    else:
+        watch.finish(found[1])
+        return found
+    watch.fail(str(failure))
+    return _failed(FailedRow(cell.label, cell.folder, str(failure)), failure, keep=merging.stands(cell))
+
+
+def _fail_rows(run: Prepared) -> dict[str, str]:
+    """Write down the rows of a run that cannot be evaluated; their causes by label."""
+    for row in run.rows.failed:
+        outcome.write_failures(row.folder, [])
+    return {row.label: _failed(row) for row in run.rows.failed}
+
+
+def _failed_progress(runs: Sequence[Prepared]) -> list[RowProgress]:
+    """Rows that never have a turn."""
+    return [RowProgress(row.label, row.folder, tuple(spec.name for spec in run.specs), state="failed", cause=row.cause)
+            for run in runs for row in run.rows.failed]  # fmt: skip
 
 
 def announcement(cell: Cell) -> str:
@@ -206,17 +255,6 @@ def announcement(cell: Cell) -> str:
     time = video_time(cell.variant, cell.checkpoint.tokens_per_second)
     frames = f"frames {time}" if time else None
     return "; ".join(filter(None, [text, frames, described(cell.thinking), *cell.checkpoint.remarks]))
-
-
-def cell_limits(
-    config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], given: Mapping[str, int]
-) -> tuple[dict[str, int], list[str]]:
-    """A row's answer limits that are not the tasks' own, and remarks. UserError where its context has no room."""
-    room = Room.of(cell, config.options.max_model_len)
-    room.check(cell.thinking, given)
-    limits = row_limits(cell.thinking, specs, given, room.thinking)
-    protocol = held_to.remark(config, cell, specs, limits)
-    return limits, [*([protocol] if protocol else []), *room.remarks(cell.thinking, given)]
 
 
 def notes(cells: Sequence[Cell], protocols: Sequence[str | None]) -> tuple[str, ...]:
@@ -245,11 +283,13 @@ def run_cell(
     holder: EngineHolder,
     errors: ErrorLog,
     failed_tasks: Mapping[str, str] = MappingProxyType({}),
+    watch: RowWatch | None = None,
 ) -> tuple[Mapping[str, Any], int, int]:
     """Ask what is missing, then score and write one cell: its scores by task, failed samples, samples asked now.
 
-    `failed_tasks`, whose rows could not be read, are recorded with their causes. Of a row that cannot or should not be
-    finished (`RowError`, `TooManyFailuresError`) the failures are written and the most frequent causes printed.
+    `failed_tasks`, whose rows could not be read, are recorded with their causes; `watch` hears of every outcome. Of a
+    row that cannot or should not be finished (`RowError`, `TooManyFailuresError`) the failures are written and the most
+    frequent causes printed.
     """
     timings = Timings()
     outcome.require_places(cell.folder)
@@ -259,10 +299,12 @@ def run_cell(
     with ResponseStore(cell.folder / STORE) as store:
         work = begin(config, cell, plans, store)
         done = len(work.keys) - len(work.pending)
-        progress = Progress(cell.label, len(work.keys), done)
+        final = sum(known.failed and known.final for known in work.kept.values())
+        if watch is not None:
+            watch.begin(len(work.keys), done, final)
+        progress = Progress(cell.label, len(work.keys), done, told=None if watch is None else watch.advance)
         context = store.describe(described_context(cell.context)) if work.pending else ""
         asking = Asking(cell, plans, store, work, progress, config.max_failures, timings, errors, context)
-        final = sum(known.failed and known.final for known in work.kept.values())
         with failures_written(asking):
             config.max_failures.check(final, len(work.keys))  # known before an engine starts
             if work.pending:
@@ -281,12 +323,6 @@ def run_cell(
         write_manifest(cell.folder, merging.with_manifest(record, before), scores)
         end(cell, work, store, before)
     return made.tasks, len(made.failures), len(work.pending)
-
-
-def claim(config: RunConfig, cell: Cell) -> None:
-    """Say in a new row's folder whose it is, so that another row's command leaves it alone if this one is stopped."""
-    if not (cell.folder / MANIFEST).is_file():
-        write_json(cell.folder / MANIFEST, manifest(config, cell, {}, {}, Timings()))
 
 
 @contextmanager

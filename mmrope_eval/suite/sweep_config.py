@@ -110,13 +110,13 @@ def read_sweep(name: str) -> SweepConfig:
         raise UserError(f"Sweep {path}: {error} (see docs/sweeps.md).") from error
     return dataclasses.replace(
         config, contexts=tuple(sorted(set(config.contexts))),
-        tasks=tuple(_beside(name, path.parent) for name in config.tasks),
+        tasks=tuple(task_beside(name, path.parent) for name in config.tasks),
         variants=tuple(beside(name, path.parent) for name in config.variants),
     )  # fmt: skip
 
 
-def _beside(task: str, folder: Path) -> str:
-    """A task's file as the sweep's file means it; a task taken out, `-name`, may be a file too."""
+def task_beside(task: str, folder: Path) -> str:
+    """A task's file as a file in `folder` means it; a task taken out, `-name`, may be a file too."""
     return f"-{beside(task[1:], folder)}" if task.startswith("-") else beside(task, folder)
 
 
