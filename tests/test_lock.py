@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.lock import LOCK, read_lock, run_lock
+from mmrope_eval.suite.lock import GLANCE, LOCK, read_lock, run_lock
 
 HOLD = ("import sys, time; from pathlib import Path; from mmrope_eval.suite.lock import run_lock\n"
         "with run_lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)")  # fmt: skip
@@ -30,6 +31,15 @@ def held(folder: Path) -> Iterator[int]:
             yield holder.pid
         finally:
             os.kill(holder.pid, signal.SIGKILL)
+
+
+def test_whoever_only_looks_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    (tmp_path / LOCK).touch()
+    with (tmp_path / LOCK).open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(GLANCE / 2, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with run_lock(tmp_path):
+            pass
 
 
 def test_a_folder_has_one_writer_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from mmrope_eval.errors import UserError, cannot
 LOCK: Final = ".lock"
 DEPTH: Final = 4
 """How far below a run's folder others may lie: a sweep's points are context/task/row."""
+
+GLANCE: Final = 0.1
+"""Seconds in which whoever only looks (`mmrope-eval status`) lets a lock go."""
 
 HELD: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 """What a lock says that another process holds; every other error says that there are no locks here."""
@@ -37,7 +41,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise cannot("write", path, error, "make it writable or choose another --output") from error
     with own, ExitStack() as others:
-        if not taken(own, fcntl.LOCK_EX):
+        if not taken_soon(own):
             refuse_below(folder)  # whoever writes there holds this one too
             raise UserError(held(folder, own))
         for higher in locks_above(folder):
@@ -78,6 +82,15 @@ def taken(handle: IO[str], kind: int, *, quiet: bool = False) -> bool:
                 f"({os.strerror(error.errno or 0)}): nothing keeps a second process from writing there too, so start "
                 "one at a time.", file=sys.stderr)  # fmt: skip
     return True
+
+
+def taken_soon(handle: IO[str]) -> bool:
+    """Whether the folder is ours alone, now or when those are gone who only look."""
+    for _ in range(3):
+        if taken(handle, fcntl.LOCK_EX):
+            return True
+        time.sleep(GLANCE)
+    return False
 
 
 def held(place: Path, handle: IO[str], wanted: Path | None = None) -> str:
