@@ -162,7 +162,16 @@ def test_a_broken_checkpoint_is_a_failed_row(place: Path, tmp_path: Path) -> Non
     assert sorted(result.rows) == ["a--mrope", "a--mrope-i"] and len(result.broken) == 2
 
 
-def test_an_engine_that_cannot_start_on_one_row_is_not_the_end(place: Path, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_used_is_one_failed_row(place: Path, tmp_path: Path) -> None:
+    study = write(place, tmp_path / "out")
+    folders = [folder for result in run_study(study, start_engine=FakeStart()) for folder in result.folders.values()]
+    (folders[0] / "responses.sqlite").write_bytes(b"no database " * 1000)
+    (result,) = run_study(study, start_engine=FakeStart())
+    assert (result.code, len(result.broken), len(result.rows)) == (1, 1, len(folders) - 1)
+    assert "is no response store" in next(iter(result.broken.values()))
+
+
+def test_answers_that_all_fail_are_not_the_end(place: Path, tmp_path: Path) -> None:
     start = FakeStart({"fail_all": Failure("", "engine", "no kernel.")})
     (result,) = run_study(write(place, tmp_path / "out"), start_engine=start)
     assert result.code == 1 and result.failed == 8 * N

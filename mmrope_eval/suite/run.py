@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.console import say
 from mmrope_eval.engine.types import Failure
-from mmrope_eval.errors import kind
+from mmrope_eval.errors import MachinesError, PlaceError, UserError, kind
 from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.record.schema import FAILED_ROW, STORE
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.suite import engines, merging, outcome, results, side_by_side
+from mmrope_eval.suite.answer_code import CodeChangedError
 from mmrope_eval.suite.answer_limits import described, warnings, with_limits
 from mmrope_eval.suite.asked_again import described_context
 from mmrope_eval.suite.asking import Asking
@@ -176,7 +177,8 @@ def run_all(
     """Evaluate the rows of runs that go below one folder, with one engine; a result for each run.
 
     The order is `schedule`'s. All questions are planned before the first is asked. `go_on`: a row that exceeds
-    --max-failures is a failed row; else TooManyFailuresError ends everything. UserError for bad input.
+    --max-failures, or whose folder cannot be used, is a failed row; else TooManyFailuresError or UserError ends
+    everything. UserError for bad input.
     """
     room = max(run.room for run in runs)
     runs = [run.with_room(room) for run in runs]
@@ -222,6 +224,10 @@ def _take_turn(
     except TooManyFailuresError as error:
         if not go_on:
             watch.fail(str(error))
+            raise
+        failure = error
+    except UserError as error:  # of this row's store or folder; what concerns all rows ends them all
+        if not go_on or isinstance(error, PlaceError | MachinesError | CodeChangedError):
             raise
         failure = error
     else:
