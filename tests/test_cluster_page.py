@@ -18,6 +18,7 @@ import suite_mirror
 
 from mmrope_eval import cli
 from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_eval.suite.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
@@ -35,7 +36,13 @@ def test_every_command_on_the_page_is_understood() -> None:
     lines = re.findall(r"^    (mmrope-eval [^#\n]*)", PAGE, re.MULTILINE)
     assert len(lines) >= 3
     for line in lines:
-        assert cli.parse(shlex.split(line)[1:]).command == shlex.split(line)[1]
+        parsed = cli.parse(shlex.split(line)[1:])
+        assert parsed.command == shlex.split(line)[1]
+        assert Registry().select(getattr(parsed, "tasks", ["table2"]))
+
+
+def test_the_job_s_tasks_exist() -> None:
+    assert Registry().select(re.findall(r"^tasks=.*:-(\w+)}$", PAGE, re.MULTILINE))
 
 
 def program(path: Path, text: str) -> None:
