@@ -66,34 +66,44 @@ class TestTheTally:
         assert tally.pace().rate is None and (row.done, row.failed) == (5, 5)
 
 
+def begun(folder: Path) -> Tally:
+    """Of a run whose first row has its turn."""
+    row = RowProgress("a", folder / "a", ("t",))
+    tally = Tally([row])
+    tally.begin(row, 2, 1, 0)
+    return tally
+
+
 class TestTheFile:
     def test_is_written_while_the_run_goes_and_says_how_it_ended(self, tmp_path: Path) -> None:
         row = RowProgress("a", tmp_path / "a", ("t",), total=2)
         tally = Tally([row])
         with ProgressFile(tmp_path, tally, every=0.02):
+            time.sleep(0.1)
+            assert not (tmp_path / PROGRESS).exists(), "a command that is refused changes nothing"
             tally.begin(row, 2, 1, 0)
             until = time.monotonic() + 5
-            while json.loads((tmp_path / PROGRESS).read_text())["rows"][0]["done"] != 1 and time.monotonic() < until:
+            while not (tmp_path / PROGRESS).exists() and time.monotonic() < until:
                 time.sleep(0.01)
             assert json.loads((tmp_path / PROGRESS).read_text())["rows"][0]["state"] == "running"
         assert json.loads((tmp_path / PROGRESS).read_text())["state"] == "ended"
         assert [path.name for path in tmp_path.iterdir()] == [PROGRESS]
 
     def test_a_run_that_was_stopped_says_so(self, tmp_path: Path) -> None:
-        with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, Tally([])):
+        with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, begun(tmp_path)):
             raise KeyboardInterrupt
         assert json.loads((tmp_path / PROGRESS).read_text())["state"] == "stopped"
 
     def test_one_that_cannot_be_written_is_no_reason_to_fail(self, tmp_path: Path) -> None:
         (tmp_path / PROGRESS).mkdir()
         (tmp_path / PROGRESS / "inside").touch()
-        with ProgressFile(tmp_path, Tally([])):
+        with ProgressFile(tmp_path, begun(tmp_path)):
             pass
         assert [path.name for path in tmp_path.iterdir()] == [PROGRESS]
 
     def test_somebody_elses_is_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / PROGRESS).write_text('{"mine": 1}')
-        with ProgressFile(tmp_path, Tally([])):
+        with ProgressFile(tmp_path, begun(tmp_path)):
             pass
         assert (tmp_path / PROGRESS).read_text() == '{"mine": 1}'
 

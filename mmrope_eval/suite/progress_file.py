@@ -68,10 +68,13 @@ class Tally:
         self._now, self._lock = now, threading.Lock()
         self._answered = 0
         self._first: float | None = None
+        self.begun = False
+        """Whether any row has had its turn; until then a command may be refused, and changes nothing."""
 
     def begin(self, row: RowProgress, total: int, done: int, failed: int) -> None:
         """A row's turn has come, and its kept answers are counted."""
         with self._lock:
+            self.begun = True
             row.state, row.total, row.done, row.failed, row.cause = "running", total, done, failed, ""
 
     def advance(self, row: RowProgress, *, failed: bool, asked: bool) -> None:
@@ -91,6 +94,7 @@ class Tally:
     def fail(self, row: RowProgress, cause: str) -> None:
         """A row cannot be finished."""
         with self._lock:
+            self.begun = True
             row.state, row.cause = "failed", cause
 
     def pace(self) -> Pace:
@@ -140,7 +144,7 @@ class RowWatch:
 
 
 class ProgressFile:
-    """Writes a tally's numbers while it is open, and how it ended. Use as a context manager."""
+    """Writes a tally's numbers while it is open, from its first row's turn on, and how it ended. A context manager."""
 
     def __init__(self, output: Path, tally: Tally, command: Sequence[str] = (), every: float = EVERY) -> None:
         self._path, self._output, self._tally, self._every = output / PROGRESS, output, tally, every
@@ -167,6 +171,8 @@ class ProgressFile:
             self._write("running")
 
     def _write(self, state: str) -> None:
+        if not self._tally.begun:
+            return
         record = {**self._head, "updated": time.time(), "state": state, **self._tally.record(self._output)}
         temporary = self._path.with_name(f".{PROGRESS}.{os.getpid()}")
         try:
