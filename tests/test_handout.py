@@ -52,7 +52,7 @@ def test_in_the_next_stream_a_replica_gets_what_it_has_been_shown() -> None:
     homes: dict[str, int] = {}
     first = Handout(items("abcd"), homes)
     assert names(first.give(1, capacity=2, replicas=1)) == "ab"
-    assert names(first.give(2, capacity=2, replicas=1)) == "c"
+    assert names(first.give(2, capacity=1, replicas=1)) == "c"
     second = Handout(items("abcd"), homes)
     assert names(second.give(2, capacity=1, replicas=1)) == "c"
     assert names(second.give(2, capacity=2, replicas=1)) == "d"  # what nobody has been shown
@@ -61,11 +61,25 @@ def test_in_the_next_stream_a_replica_gets_what_it_has_been_shown() -> None:
     assert homes == {"a": 1, "b": 3, "c": 2, "d": 2}
 
 
-def test_queues_get_shorter_towards_the_end() -> None:
-    work = Handout(items("." * 12))
-    assert len(work.give(1, capacity=100, replicas=2)) == 3  # a quarter: half of its share
-    assert len(work.give(2, capacity=100, replicas=2)) == 3
-    assert work.give(1, capacity=100, replicas=2) == []  # until it has answered some
+@pytest.mark.parametrize(
+    ("waiting", "capacity", "replicas", "given"),
+    [
+        (100, 8, 2, 8),  # a step, and as many prepared
+        (9, 8, 2, 5),
+        (8, 8, 2, 4),  # no more than both can begin: nothing is prepared here that the other could work on
+        (3, 8, 2, 2),  # the other one wants some too
+        (1, 8, 64, 1),
+        (100, 1, 2, 1),
+    ],
+)
+def test_queues_get_shorter_towards_the_end(waiting: int, capacity: int, replicas: int, given: int) -> None:
+    assert len(Handout(items("." * waiting)).give(1, capacity, replicas)) == given
+
+
+def test_nobody_has_a_free_place_while_something_waits() -> None:
+    work = Handout(items("." * 30))
+    flying = {one: len(work.give(one, capacity=8, replicas=3)) for one in (1, 2, 3)}
+    assert min(flying.values()) >= 4
 
 
 def test_what_was_in_flight_is_asked_again_alone_and_last() -> None:

@@ -69,13 +69,15 @@ class Handout(Generic[Asked]):
     def give(self, replica: int, capacity: int, replicas: int) -> list[Asked]:
         """What a replica gets now; perhaps nothing.
 
-        `capacity` is how many requests it should have at hand, `replicas` how many there are to share what is left.
+        `capacity` is how many requests it should have at hand, half of them for a step and half prepared; `replicas`
+        how many there are to share what is left. Towards the end nothing waits in a replica that another could begin.
         """
         flying = self._flying.setdefault(replica, {})
         if replica in self._alone:
             return []
-        share = -(-(self._waiting + len(flying)) // (2 * replicas))
-        room = min(capacity, max(1, share)) - len(flying)
+        half = max(1, capacity // 2)
+        most = capacity if self._waiting > replicas * half else half
+        room = min(most - len(flying), max(1, -(-self._waiting // replicas)))
         given: list[Asked] = []
         while self._waiting and len(given) < room:
             given += self._next(replica)
