@@ -21,6 +21,7 @@ from mmrope_eval.engine import process, vllm_compat
 from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.engine.prepare import Prepared, Preparer
 from mmrope_eval.engine.prompt import PromptWriter
+from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.engine.settings import engine_settings
 from mmrope_eval.engine.types import Request
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
@@ -94,7 +95,8 @@ def ask_stock(checkpoint: Checkpoint, shape: vllm_compat.ModelShape, requests: l
     found: Answers = {}
     with stock_engine(checkpoint) as engine:
         variant = load_variant(checkpoint.family.stock_variant)
-        preparer = Preparer(engine, shape, checkpoint, PromptWriter(checkpoint), variant, options(), POLICY)
+        preparer = Preparer(engine, shape, checkpoint, PromptWriter(checkpoint), variant, options(), POLICY,
+                            RenderedPrompts(0))  # fmt: skip
         for request in requests:
             prepared = preparer.prepare(request)
             assert isinstance(prepared, Prepared), prepared
