@@ -379,7 +379,7 @@ def prepared(request: Request) -> Prepared:
 def stream(engine: Engine, watch: Watch, **options: Any) -> list[Response | Failure]:
     requests = [Request(name, ("?",), Generation(4)) for name in "abcdefgh"]
     with Feeder(requests, prepared, ahead=4, max_bytes=1, threads=1) as feeder, EngineRun(
-        engine, feeder, watch, limits(**options)
+        engine, feeder, watch, limits(**options), lambda loaded: pytest.fail(f"{loaded} is prepared already")
     ) as run:
         return list(run.results())
 
