@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mmrope_eval import cli
-from mmrope_eval.engine import plugin, settings, vllm_compat
+from mmrope_eval.engine import plugin, process, settings, vllm_compat
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite.options import config_from_args
@@ -48,6 +48,25 @@ def test_answers_in_one_step_by_default(checkpoint: Any, cuda: bool, most: int) 
 
 
 @pytest.mark.parametrize(
+    ("checkpoint", "questions", "cores", "expected"),
+    [
+        (TINY, settings.MANY, 2, True),
+        (TINY, settings.MANY - 1, 2, False),  # the start would cost more than it saves
+        (LARGE, settings.MANY, 2, False),  # its steps are no Python code
+        (TINY, settings.MANY, 1, False),  # there is nothing to share
+    ],
+)
+def test_many_questions_to_a_tiny_model_are_worth_processes(
+    checkpoint: Any, questions: int, cores: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_compat, "is_cuda", lambda: False)
+    monkeypatch.setattr(plugin, "installed", lambda: True)
+    monkeypatch.setattr(process, "usable_cores", lambda: cores)
+    assert settings.in_workers(checkpoint, EngineOptions(questions=questions)) == expected
+    assert not settings.in_workers(checkpoint, EngineOptions(questions=questions, workers=False))
+
+
+@pytest.mark.parametrize(
     ("options", "cuda", "installed", "expected"),
     [
         ({}, False, True, False),
@@ -63,7 +82,7 @@ def test_where_the_engine_runs(
 ) -> None:
     monkeypatch.setattr(vllm_compat, "is_cuda", lambda: cuda)
     monkeypatch.setattr(plugin, "installed", lambda: installed)
-    assert settings.in_workers(EngineOptions(**options)) == expected
+    assert settings.in_workers(LARGE, EngineOptions(**options)) == expected
 
 
 @pytest.mark.parametrize(

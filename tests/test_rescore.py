@@ -236,7 +236,7 @@ class TestStock:
         self, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         fake = FakeStart()
-        monkeypatch.setattr(running, "_starter", lambda _: fake)
+        monkeypatch.setattr(running, "_starter", lambda *_: fake)
         code = cli.main(["run", "--model", *config.models, "--tasks", "chartqa", "--data-root", str(config.data_root),
                          "--output", str(tmp_path / "out"), "--scorer", "stock"])
         assert code == 0 and sorted(fake.asked) == [f"chartqa/{i}" for i in range(N)]

@@ -276,7 +276,7 @@ class TestMediaPolicyOfARow:
                 return self.engines[-1]
 
         start = Start()
-        monkeypatch.setattr(running, "_starter", lambda config: rooms.append(config.options.room) or start)
+        monkeypatch.setattr(running, "_starter", lambda config, _: rooms.append(config.options.room) or start)
         models = [make("a", mm_media={"video_max_tokens": 10}), make("b", mm_media={"video_max_tokens": 90_000})]
         running.run(configure(models, mirror, tmp_path / "out"))
         assert [policy.video_max_tokens for policy in policies] == [10, 90_000]

@@ -130,7 +130,7 @@ class TestBadMedia:
         self, engine: SharedEngine, checkpoint: Path, bad_mirror: Path, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(running, "_starter", lambda config: engine)
+        monkeypatch.setattr(running, "_starter", lambda *_: engine)
         code = cli.main(["run", "--model", str(checkpoint), "--tasks", ",".join(self.TASKS), "--data-root",
                          str(bad_mirror), "--output", str(tmp_path), "--variant", "mrope-i", "--max-pixels", "50176",
                          "--video-tokens", "64", "--min-frame-pixels", "6272"])  # fmt: skip

@@ -95,7 +95,7 @@ class LiveEngine:
         asked = os.environ.get("VLLM_LOGGING_LEVEL")
         with process.words_of_start(options.log, asked), ExitStack() as resources:
             arguments, variables = engine_settings(checkpoint, variant, options, policy)
-            if not in_workers(options):
+            if not in_workers(checkpoint, options):
                 if vllm_compat.runs_in_this_process():
                     raise UserError("this process runs an engine already: close it first, or set workers=True")
                 resources.enter_context(process.torch_threads(compute_threads(checkpoint, options)))
@@ -221,8 +221,8 @@ def _start_watched(
 
     Raises `EngineDiedError` where it was killed from outside, `EngineStartError` where it took too long or failed.
     """
-    stuck = partial(_leave, options) if options.may_leave and not in_workers(options) else None
-    starting = StartingProcesses() if in_workers(options) else None
+    stuck = partial(_leave, options) if options.may_leave and not in_workers(checkpoint, options) else None
+    starting = StartingProcesses() if in_workers(checkpoint, options) else None
     watch = resources.enter_context(Watch(starting, stuck))
     said = options.log.stat().st_size if options.log is not None and options.log.exists() else 0
 

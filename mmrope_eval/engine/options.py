@@ -21,8 +21,10 @@ class EngineOptions:
     head_dtype: str = "auto"
     """Of the output matrix; auto: as the rest. float32 keeps logits apart that half precision rounds to one value."""
     workers: bool | None = None
-    """Run vLLM in processes of its own, which prepare nothing and wait for nothing; None: on a GPU. With several ranks
-    it always does."""
+    """Run vLLM in processes of its own, which prepare nothing and wait for nothing; None: on a GPU, and where a tiny
+    model is asked many `questions`. With several ranks it always does."""
+    questions: int = 0
+    """How many are to come, as far as it is known."""
     tensor_parallel_size: int = 1
     """Ranks that the model is split over: GPUs, or shares of the cores on CPU (see `ranks`)."""
     replicas: int | Literal["auto"] | None = None

@@ -16,13 +16,16 @@ from mmrope_eval.rope import Variant
 _GIB = 2**30
 _TINY = 64 * 2**20  # bytes of weights
 
+MANY = 20_000
+"""Questions to a tiny model that save more than the start of processes costs: some 20 s at 1 ms a question."""
+
 
 def engine_settings(
     checkpoint: Checkpoint, variant: Variant, options: EngineOptions, policy: MediaPolicy
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """(arguments of `EngineArgs`, environment variables), for the device of this machine. Imports vLLM."""
     cuda = vllm_compat.is_cuda()
-    workers = in_workers(options)
+    workers = in_workers(checkpoint, options)
     eager = not cuda if options.enforce_eager is None else options.enforce_eager
     max_model_len = options.max_model_len or checkpoint.max_position
     max_num_seqs = options.max_num_seqs or most_at_once(checkpoint, cuda)
@@ -66,14 +69,19 @@ def engine_settings(
     return arguments, variables
 
 
-def in_workers(options: EngineOptions) -> bool:
+def in_workers(checkpoint: Checkpoint, options: EngineOptions) -> bool:
     """Whether vLLM runs in processes of its own. Imports vLLM where the options do not say.
 
-    They start for tens of seconds, which a GPU's steps are worth, and find our models through the plugin alone.
+    They start for tens of seconds, which a GPU's steps are worth, and find our models through the plugin alone. On CPU
+    many questions to a tiny model are worth it too: its steps are mostly Python, and so is preparing, of which one
+    waits for the other inside one process.
     """
     if options.tensor_parallel_size > 1:
         return True
-    return vllm_compat.is_cuda() and plugin.installed() if options.workers is None else options.workers
+    if options.workers is not None:
+        return options.workers
+    many = options.questions >= MANY and checkpoint.weight_bytes < _TINY and process.usable_cores() > 1
+    return (vllm_compat.is_cuda() or many) and plugin.installed()
 
 
 def most_at_once(checkpoint: Checkpoint, cuda: bool) -> int:
@@ -98,7 +106,7 @@ def finishes_late(checkpoint: Checkpoint, options: EngineOptions) -> bool:
     Steps of a tiny model inside this process are mostly Python, as is what transformers and vLLM do with a prompt: in
     threads of their own both take longer, as they wait for the interpreter by turns.
     """
-    return not vllm_compat.is_cuda() and not in_workers(options) and checkpoint.weight_bytes < _TINY
+    return not vllm_compat.is_cuda() and not in_workers(checkpoint, options) and checkpoint.weight_bytes < _TINY
 
 
 def _variables(*, workers: bool, cuda: bool, eager: bool) -> dict[str, str]:

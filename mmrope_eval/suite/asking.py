@@ -104,7 +104,7 @@ class Asking:
         ordered = in_turns(neighbours(askable, video_weights(askable, self.plans)), first)
         self.first = {sample.id: sample.task for sample in ordered[:first]}
         self.left = {sample.id: sample for sample in ordered}
-        self.timings.asked = len(askable)
+        self.timings.asked = holder.expected = len(askable)
         try:
             with self.writer:
                 for sample in self.work.pending:

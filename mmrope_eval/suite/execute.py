@@ -125,6 +125,8 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
     start: StartEngine
     engine: Engine | None = None
     cell: Cell | None = None
+    expected: int = 0
+    """Questions that the row at hand asks."""
 
     def ready(self, cell: Cell, timings: Timings) -> Engine:
         """The engine, running `cell`. RowError, with what vLLM raised as its cause, when none can be started on it.

@@ -6,7 +6,7 @@ import argparse
 import collections
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -186,7 +186,7 @@ def run_all(
     with (
         run_lock(output),
         run_log(output, config.command) as log,
-        EngineHolder(start_engine or _starter(logged(config, log))) as holder,
+        EngineHolder(start_engine or _starter(logged(config, log), lambda: holder.expected)) as holder,
     ):
         runs = place_all(runs)
         results = [RunResult({}, run.rows.folders, 0, 0, _fail_rows(run), run.plans.failed) for run in runs]
@@ -353,11 +353,11 @@ def logged(config: RunConfig, log: Path | None) -> RunConfig:
     return replace(config, options=replace(config.options, log=log, may_leave=True))
 
 
-def _starter(config: RunConfig) -> StartEngine:
+def _starter(config: RunConfig, expected: Callable[[], int]) -> StartEngine:
     """Start the live engine. MachinesError at once where it cannot be reached."""
     engines.require(config.options)
 
     def start(checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> Any:
-        return engines.start_engine(checkpoint, variant, replace(config.options, policy=policy))
+        return engines.start_engine(checkpoint, variant, replace(config.options, policy=policy, questions=expected()))
 
     return start
