@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -127,16 +127,24 @@ def attack(engine: str, kills: int, seed: int, scratch: Path) -> Found:
             print(line, file=sys.stderr, flush=True)
         if number > 10 * kills:
             raise SystemExit(f"{number} runs ended before they could be hit")
+    complete(kind.start, scratch, number, window, found)
+    for one in range(found.runs):
+        found.deaths += sum(map(deaths, (scratch / f"run-{one}").rglob("manifest.json")))
+    return found
+
+
+def complete(
+    start: Callable[[Path], subprocess.Popen[bytes]], scratch: Path, number: int, window: float, found: Found
+) -> None:
+    """Start the last run until it is done, and compare all of them with the undisturbed one."""
     for _ in range(TRIES):
-        if finish(kind.start(scratch / f"run-{number}"), window, found) == 0:
+        if finish(start(scratch / f"run-{number}"), window, found) == 0:
             break
     else:
         found.wrong.append(f"run-{number} was not done after {TRIES} more starts")
     found.runs = number + 1
     for one in range(found.runs):
         found.wrong += [f"run-{one}: {line}" for line in differences(scratch / "whole", scratch / f"run-{one}")]
-        found.deaths += sum(map(deaths, (scratch / f"run-{one}").rglob("manifest.json")))
-    return found
 
 
 def strike(kind: Attack, output: Path, rng: random.Random, window: float, found: Found) -> bool:

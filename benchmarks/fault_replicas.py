@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crash import differences
-from fault_kills import PROMPT, TRIES, Found, finish, left_over, members, with_suppressed
+from fault_kills import PROMPT, Found, complete, finish, left_over, members, with_suppressed
 
 COLUMNS = "chartqa,refcoco_val"
 
@@ -124,14 +124,8 @@ def attack(scratch: Path, rows: int, targets: list[str], rng: random.Random, add
         number += done
         print(*found.kills[-1] if hit else ["missed"], *found.wrong[before:], flush=True)
     found.wrong += [f"never hit: {target}" for target in waiting]
-    for _ in range(TRIES):
-        if finish(kind.start(scratch / f"run-{number}"), window, found) == 0:
-            break
-    else:
-        found.wrong.append(f"run-{number} was not done after {TRIES} more starts")
-    found.runs = number + 1
+    complete(kind.start, scratch, number, window, found)
     for one in range(found.runs):
-        found.wrong += [f"run-{one}: {line}" for line in differences(scratch / "whole", scratch / f"run-{one}")]
         said = (scratch / f"run-{one}.said").read_text(errors="replace")
         flying = [int(count) for count in re.findall(r"died with (\d+) samples in flight", said)]
         found.deaths += len(flying)
