@@ -88,9 +88,7 @@ def core_places(cores: Sequence[int], wanted: int | str | None, ranks_each: int)
         raise MachinesError(f"--replicas {wanted}: on CPU every replica needs a core of its own"
                         f"{f' for each of its {ranks_each} ranks' if ranks_each > 1 else ''}, and this process may use "
                         f"{len(cores)}; give at most {most}")  # fmt: skip
-    share = len(cores) // count
-    return [Place(f"replica {number + 1}", tuple(cores[number * share : (number + 1) * share]))
-            for number in range(count)]  # fmt: skip
+    return [Place(f"replica {number}", share) for number, share in enumerate(ranks.equal_shares(cores, count), 1)]
 
 
 def require(options: EngineOptions) -> None:

@@ -106,8 +106,13 @@ def core_binding(ranks: int, cores: Sequence[int], environment: Mapping[str, str
                         f"may use {len(cores)}; give at most {len(cores)}")
     if said == "nobind":
         return None
-    share = len(cores) // ranks
-    return "|".join(",".join(map(str, cores[i * share : (i + 1) * share])) for i in range(ranks))
+    return "|".join(",".join(map(str, share)) for share in equal_shares(cores, ranks))
+
+
+def equal_shares(cores: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    """So many shares of the cores, neighbours together; what does not divide is left over."""
+    size = len(cores) // count
+    return [tuple(cores[i * size : (i + 1) * size]) for i in range(count)]
 
 
 def _check_binding(said: str, ranks: int) -> None:
