@@ -240,6 +240,27 @@ def test_ranks_together_hold_the_table_of_the_whole_model(bits: int, full_rows: 
         torch.testing.assert_close(torch.cat(sin, 1), expected_sin.transpose(0, 1), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("scaling", [None, {"type": "linear", "factor": 2.0}, {"type": "ntk", "factor": 2.0},
+                                     {"type": "yarn", "factor": 2.0}])  # fmt: skip
+def test_tables_and_positions_do_not_depend_on_the_default_device(scaling: dict[str, Any] | None) -> None:
+    """vLLM builds models and sets variants under the GPU's; found on an H100, where no engine started.
+
+    "meta" stands in for it: what is computed there has no values to be read.
+    """
+    for name in variant_names():
+        variant = load_variant(name, scaling=scaling)
+        table, found = variant.table(32, 8, 1e4), prompt_positions(variant, TOKENS, SPANS, PositionCodec(32))
+        rotary = SharedRotary(8, 16, 64, PositionCodec(32), full_rows=True, captured=True)
+        with torch.device("meta"):
+            again = load_variant(name, scaling=scaling)
+            other = again.table(32, 8, 1e4)
+            rotary.set_table(other)
+            rotary.fill(torch.from_numpy(prompt_positions(again, TOKENS, SPANS, PositionCodec(32)).ids))
+        assert np.array_equal(table.inv_freq, other.inv_freq) and np.array_equal(table.axis, other.axis)
+        cos, _ = table.cos_sin(PositionCodec(32).decode(torch.from_numpy(found.ids)))
+        torch.testing.assert_close(rotary.cos[: len(TOKENS)], cos.transpose(0, 1), atol=1e-6, rtol=0)
+
+
 def test_a_captured_step_sees_the_table_of_now() -> None:
     """A CUDA graph replays the same tensors; here a function over them stands in for it."""
     codec = PositionCodec(32)

@@ -127,8 +127,11 @@ ContextScaling = Annotated[NoScaling | LinearScaling | NtkScaling | YarnScaling,
 
 
 def _base_inv_freq(rope_theta: float, rotary_dim: int) -> NDArray[np.float32]:
-    """1 / theta ** (2i / dim) in float32, by torch's own power, equal to checkpoints' rotary modules bit by bit."""
+    """1 / theta ** (2i / dim) in float32, by torch's own power, equal to checkpoints' rotary modules bit by bit.
+
+    On CPU whatever torch's default device is: vLLM builds models under that of a GPU, whose power rounds another way.
+    """
     import torch
 
-    exponent = torch.arange(0, rotary_dim, 2, dtype=torch.int64).to(torch.float32) / rotary_dim
+    exponent = torch.arange(0, rotary_dim, 2, dtype=torch.int64, device="cpu").to(torch.float32) / rotary_dim
     return np.asarray((1.0 / (rope_theta**exponent)).numpy(), dtype=np.float32)
