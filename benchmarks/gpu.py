@@ -6,11 +6,13 @@
   heads, decode and prefill, three dtypes), cos and sin, slices of tensor-parallel ranks, compiled layers.
 - fill: cos and sin of a step as torch makes them and in one kernel, beside a decode step.
 - speed: bytes a second next to a device copy, and the time of vLLM's, Liger's and transformers' rotation.
+- layers: the kernels and the time of a compiled layer around its rotation, beside what vLLM compiles of its own.
 - engine: a tiny checkpoint in the live engine against transformers, eager and compiled with CUDA graphs, with switches
   of variant in between, and on two GPUs where there are two.
 
-Prints one table and writes it as JSON. Exit code 1 where something is wrong; what cannot be tried is said, a line each.
-The first three want torch, triton and numpy alone; transformers, Liger and vLLM are compared where they are installed.
+Prints every line as it is found and one table at the end; the JSON is written after every line, so that a job that is
+cut off loses nothing. Exit code 1 where something is wrong; what cannot be tried is said, a line each. All but the
+engine want torch, triton and numpy alone; transformers, Liger and vLLM are compared where they are installed.
 Without a GPU only correctness and the engine on CPU are left (`TRITON_INTERPRET=1` interprets the kernels, slowly).
 """
 
@@ -71,6 +73,14 @@ def speed(device: str, clock: Clock) -> Iterator[Line]:
     yield from measure(read_tables(), device)
 
 
+def layers(device: str, clock: Clock) -> Iterator[Line]:
+    """See gpu_layers.py."""
+    from gpu_cases import read_tables
+    from gpu_layers import measure
+
+    yield from measure(read_tables(), device)
+
+
 def engine(device: str, clock: Clock) -> Iterator[Line]:
     """See gpu_engine.py."""
     from gpu_engine import check
@@ -78,7 +88,7 @@ def engine(device: str, clock: Clock) -> Iterator[Line]:
     yield from check(device, clock)
 
 
-PARTS: Mapping[str, Part] = {part.__name__: part for part in (correctness, fill, speed, engine)}
+PARTS: Mapping[str, Part] = {part.__name__: part for part in (correctness, fill, speed, layers, engine)}
 
 
 def no_triton(device: str) -> str | None:
@@ -92,18 +102,23 @@ def no_triton(device: str) -> str | None:
     return None
 
 
-def collect(names: Sequence[str], device: str, clock: Clock, say: Callable[[str], None]) -> list[Line]:
-    """All lines of these parts. What a part throws is a line too, and the other parts go on."""
+def collect(
+    names: Sequence[str], device: str, clock: Clock, say: Callable[[str], None],
+    keep: Callable[[Sequence[Line]], None] = lambda lines: None,
+) -> list[Line]:  # fmt: skip
+    """All lines of these parts, said and kept as they are found. What a part throws is a line too: the others go on."""
     found: list[Line] = []
     for name in names:
         say(f"{name} ...")
         try:
             for line in while_there_is_time(name, clock, PARTS[name](device, clock)):
                 found.append(line)
-                if line.state == "failed":
-                    say(f"{line.part}: {line.what}: {line.said}")
+                say(f"  {line.state}: {line.what}: {line.said}")
+                keep(found)
         except Exception as error:  # noqa: BLE001 - one part that cannot go on must not hide the others
             found.append(verdict(name, "the part itself", False, f"{type(error).__name__}: {error}"))
+            say(f"  failed: {name}: {found[-1].said}")
+            keep(found)
     return found
 
 
@@ -145,11 +160,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     here = machine(device)
     print(", ".join(f"{name} {value}" for name, value in here.items()))
+
+    def keep(lines: Sequence[Line]) -> None:
+        args.json.write_text(json.dumps(as_json(here, lines, time.monotonic() - began), indent=1) + "\n")
+
     with torch.inference_mode():
-        lines = collect(args.only, device, clock, lambda words: print(words, file=sys.stderr, flush=True))
+        lines = collect(args.only, device, clock, lambda words: print(words, file=sys.stderr, flush=True), keep)
+    keep(lines)
     content = as_json(here, lines, time.monotonic() - began)
     print(table(lines))
-    args.json.write_text(json.dumps(content, indent=1) + "\n")
     counts = ", ".join(f"{count} {state}" for state, count in content["counts"].items())
     print(f"{counts}; {content['seconds']:.0f} s; written to {args.json}")
     return exit_code(lines)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -79,8 +80,14 @@ def in_a_process(family: str, way: str, device: str, seconds: float) -> list[Lin
                 return [skipped(PART, what, f"the {seconds:.0f} seconds that were left are used up (--seconds)")]
         if out.exists():
             return [Line(**line) for line in json.loads(out.read_text())]
-        last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-        return [verdict(PART, what, False, f"the engine's process ended early: {last[:300]}")]
+        said = cause_of(log.read_text(errors="replace"))
+        return [verdict(PART, what, False, f"the engine's process ended early: {said[:300]}")]
+
+
+def cause_of(log: str) -> str:
+    """The first exception that a log names, else its last line: vLLM's last words only point to what came before."""
+    named = re.search(r"^(?:\(.*?\) )?(?:ERROR .*?\] )?(\w+(?:\.\w+)*(?:Error|Exception): .*)", log, re.MULTILINE)
+    return named[1] if named else (log.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def measured(family: str, way: str, device: str) -> list[Line]:

@@ -259,7 +259,7 @@ def interpreted() -> dict[str, dict[str, dict[str, float]]]:
     here = Path(__file__).resolve()
     done = subprocess.run(
         [sys.executable, "-c", f"import {here.stem}; {here.stem}.interpret_all()"],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(here.parent)},
+        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(here.parent), *sys.path[1:]])},
         capture_output=True,
         text=True,
         timeout=600,

@@ -1,0 +1,135 @@
+"""What a compiled layer does around its rotation on a GPU: kernels that run and microseconds, ours beside vLLM's.
+
+The piece is what stands between the projection and attention: split, norms where a model has them, rotation. It is
+compiled for any number of tokens, as vLLM compiles it. The projection itself is left out: a matrix product that takes
+many times as long would hide what is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from gpu_cases import SHAPES, Given, Shape, Table, given
+from gpu_lines import Line, skipped
+from gpu_speed import _vllm_module, best_times
+
+from mmrope_eval.rope.layers import rotate
+
+PART = "layers"
+Piece = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A model's shape, and whether q and k pass norms before they are rotated."""
+
+    shape: Shape
+    normed: bool
+
+
+LAYERS = (Layer(SHAPES[0], normed=False), Layer(SHAPES[2], normed=False), Layer(SHAPES[3], normed=True))
+TOKENS = (8192, 256, 16)
+"""Of one compiled graph in turn, as an engine's steps are."""
+
+
+def measure(tables: list[Table], device: str) -> Iterator[Line]:
+    """All lines. Only a GPU's are worth having."""
+    if device != "cuda":
+        yield skipped(PART, "all of it", "there is no CUDA device")
+        return
+    single = next(table for table in tables if "mrope" in table.names)
+    for layer in LAYERS:
+        yield from compared(layer, TOKENS, single, device)
+
+
+def compared(layer: Layer, tokens: Sequence[int], table: Table, device: str, rounds: int = 10) -> Iterator[Line]:
+    """Ours and vLLM's on one model, in turns, the most tokens first."""
+    case = given(layer.shape, table, max(tokens), torch.bfloat16, device)
+    torch.compiler.reset()
+    pieces: dict[str, Piece] = {}
+    for name, make in {"ours": ours, "vLLM's": stock}.items():
+        packed = case.packed[:]
+        torch._dynamo.mark_dynamic(packed, 0)
+        try:
+            piece = torch.compile(make(layer, case, table), fullgraph=True)
+            piece(packed)
+        except Exception as error:  # noqa: BLE001 - a compiler, or another package's module, may fail in any way
+            yield skipped(PART, f"{layer.shape.model}: {name}", f"{type(error).__name__}: {error}")
+        else:
+            pieces[name] = piece
+    for count in tokens:
+        packed = case.packed[:count]
+        steps = {name: partial(piece, packed) for name, piece in pieces.items()}
+        names = {name: kernels(step, device) for name, step in steps.items()}
+        took = best_times(steps, device, rounds)
+        for name, seconds in took.items():
+            said = f"{len(names[name])} kernels, {seconds * 1e6:.2f} us, {seconds / took['ours']:.2f} times ours"
+            numbers = {"kernels": len(names[name]), "us": seconds * 1e6}
+            what = f"{layer.shape.model}, {count} tokens: {name}"
+            yield Line(PART, what, "measured", f"{said}: {', '.join(names[name])}"[:400], numbers)
+
+
+def ours(layer: Layer, case: Given, table: Table) -> Piece:
+    """The call of our attention layers: cos and sin of the step lie in a buffer for the most tokens there can be."""
+    cos, sin = (torch.cat((t, t)) for t in (case.cos, case.sin))
+    norms = weights(layer, case)
+
+    def piece(packed: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        q, k, v = split(packed, layer, norms)
+        return *rotate(q, k, cos[: q.shape[0]], sin[: q.shape[0]]), v
+
+    return piece
+
+
+def stock(layer: Layer, case: Given, table: Table) -> Piece:
+    """What vLLM's own classes compile: the native form of its rotary module, which looks cos and sin up itself."""
+    module = _vllm_module(case, layer.shape, table)
+    positions = torch.randint(0, 4000, (3, 2 * case.q.shape[0]), device=case.q.device)
+    norms = weights(layer, case)
+    forward: Callable[..., tuple[torch.Tensor, torch.Tensor]] = module.forward_native
+
+    def piece(packed: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        q, k, v = split(packed, layer, norms)
+        return *forward(positions[:, : q.shape[0]], q, k), v
+
+    return piece
+
+
+def weights(layer: Layer, case: Given) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the norms of q and k."""
+    q, k = (torch.rand(layer.shape.head_dim, device=case.q.device).to(case.q.dtype) for _ in range(2))
+    return q, k
+
+
+def split(packed: torch.Tensor, layer: Layer, norms: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """q, k and v of a packed projection, q and k behind their norms where there are some."""
+    q, k, v = packed.split(list(layer.shape.widths), dim=-1)
+    if layer.normed:
+        q, k = (normed(t, w, layer.shape.head_dim) for t, w in zip((q, k), norms, strict=True))
+    return q, k, v
+
+
+def normed(x: torch.Tensor, weight: torch.Tensor, head_dim: int) -> torch.Tensor:
+    """Root mean square norm of each head, in float32 as vLLM's native form has it."""
+    heads = x.view(x.shape[0], -1, head_dim)
+    wide = heads.float()
+    scaled = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype) * weight
+    return scaled.view(x.shape)
+
+
+def kernels(step: Callable[[], object], device: str) -> list[str]:
+    """The names of the kernels, copies and fills that one call runs on the GPU, after it has been compiled."""
+    if device != "cuda":
+        return []
+    from torch.profiler import ProfilerActivity, profile
+
+    for _ in range(3):
+        step()
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        step()
+        torch.cuda.synchronize()
+    return [event.name for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]
