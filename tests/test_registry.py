@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,13 @@ def test_lmms_eval_knows_none_of_our_names_and_all_of_them_load_there() -> None:
     assert {PREFIX + name for name in REGISTRY.tasks} == set(ours.all_tasks)
     builtin = Path(lmms_eval.tasks.__file__).parent.rglob("*.yaml")
     assert not any(PREFIX in path.read_text(errors="ignore") for path in builtin)
+
+
+def test_lmms_eval_is_imported_without_what_only_pipelines_need_and_transformers_is_whole_after_it() -> None:
+    script = (
+        "import sys; from mmrope_eval.suite.data import quiet_lmms_eval; quiet_lmms_eval(); import lmms_eval.api.task;"
+        "print(*sorted({'evaluate', 'sklearn', 'sympy', 'transformers.pipelines'} & set(sys.modules)));"
+        "from transformers import pipeline; print(pipeline.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["evaluate", "transformers.pipelines"]
