@@ -19,7 +19,7 @@ def mean(values: Iterable[float | None]) -> float:
     return math.fsum(present) / len(present) if present else math.nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One sample's value, the groups it belongs to (from the target's `group`: one name, several, or none), and its
     cluster: the picture or video that it stands or falls with. None: it stands alone."""

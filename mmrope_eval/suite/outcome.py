@@ -20,6 +20,7 @@ from mmrope_eval.suite import results
 from mmrope_eval.suite.merging import ASIDE
 from mmrope_eval.suite.plan import TaskPlan
 from mmrope_eval.suite.results import Scored, Worth
+from mmrope_eval.suite.settled import settled
 from mmrope_eval.suite.staging import Staging
 
 FAILURES = "failures.jsonl"
@@ -127,7 +128,8 @@ def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], 
                 yield one.row()
 
         staging.lines(folder / SAMPLES / f"{name}.jsonl", rows())
-        found[name] = results.summarize(plan, worths)
+        with settled():
+            found[name] = results.summarize(plan, worths)
     return Made(found, failures)
 
 

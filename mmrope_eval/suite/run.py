@@ -47,6 +47,7 @@ from mmrope_eval.suite.progress_file import ProgressFile, RowProgress, RowWatch,
 from mmrope_eval.suite.rescore import compare_runs, read_run
 from mmrope_eval.suite.runlog import run_log
 from mmrope_eval.suite.schedule import schedule
+from mmrope_eval.suite.settled import settled
 from mmrope_eval.suite.staging import Staging
 from mmrope_eval.suite.store import ResponseStore
 from mmrope_eval.words import visible
@@ -196,7 +197,7 @@ def run_all(
         rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
         tally = Tally([*rows, *_failed_progress(runs)])
         errors = ErrorLog(output)
-        with ProgressFile(output, tally, config.command):
+        with settled(), ProgressFile(output, tally, config.command):
             for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
                 say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
                 found = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)
@@ -319,7 +320,7 @@ def run_cell(
                     say(sentence, file=sys.stderr)
                 with progress:
                     asking.run(holder)
-        with Staging() as staging:
+        with settled(), Staging() as staging:
             made = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
             store.require_place()
             before = merging.earlier(cell, plans)
