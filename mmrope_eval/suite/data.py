@@ -30,6 +30,7 @@ from mmrope_eval.suite.task_yaml import nearest, with_functions
 if TYPE_CHECKING:
     from datasets import Dataset
 
+PIPELINES = "transformers.pipelines"
 TRUTHY = {"1", "true", "yes", "on"}
 
 
@@ -342,24 +343,23 @@ def quiet_lmms_eval() -> None:
 
 
 def import_hub_evaluate() -> None:
-    """Import the hub's `evaluate` package, which lmms-eval needs, past our own evaluate.py and without transformers.
+    """Import the hub's `evaluate` package, which lmms-eval needs, past our own evaluate.py and without pipelines.
 
     Where Python's search path starts with the checkout (a script run from it), `import evaluate` would find the script.
-    Its `evaluator`, of which nothing here makes use, imports all of transformers' pipelines where it finds them (200 MB
-    and seconds: scikit-learn, torchvision, sympy) and does without where it does not.
+    Its `evaluator`, of which nothing here makes use, imports transformers' pipelines where it finds them (200 MB and
+    seconds: scikit-learn, torchvision, sympy) and does without where it does not. No more is hidden than that: other
+    threads may import transformers meanwhile.
     """
     import sys
 
-    import datasets  # noqa: F401 - which looks for transformers as well, and must find it
-
     script = project_dir("tasks").parent / "evaluate.py"
-    path, hidden = sys.path[:], "transformers" not in sys.modules
+    path, hidden = sys.path[:], PIPELINES not in sys.modules
     sys.path[:] = [entry for entry in path if Path(entry).resolve() != script.parent]
     if hidden:
-        sys.modules["transformers"] = None  # type: ignore[assignment]  # Python's own sign for what is not to be found
+        sys.modules[PIPELINES] = None  # type: ignore[assignment]  # Python's own sign for what is not to be found
     try:
         import evaluate  # noqa: F401
     finally:
         sys.path[:] = path
         if hidden:
-            del sys.modules["transformers"]
+            sys.modules.pop(PIPELINES, None)
