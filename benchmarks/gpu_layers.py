@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from gpu_cases import SHAPES, Given, Shape, Table, given
 from gpu_lines import Line, skipped
-from gpu_speed import _vllm_module, best_times
+from gpu_speed import best_times, vllm_module
 
 from mmrope_eval.rope.layers import rotate
 
@@ -24,13 +24,19 @@ Piece = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 @dataclass(frozen=True)
 class Layer:
-    """A model's shape, and whether q and k pass norms before they are rotated."""
+    """A model's shape, the variant it was trained with, and whether q and k pass norms before they are rotated."""
 
     shape: Shape
+    variant: str
     normed: bool
 
+    @property
+    def interleaved(self) -> bool:
+        return self.variant == "qwen3-vl"
 
-LAYERS = (Layer(SHAPES[0], normed=False), Layer(SHAPES[2], normed=False), Layer(SHAPES[3], normed=True))
+
+LAYERS = (Layer(SHAPES[0], "mrope", normed=False), Layer(SHAPES[2], "mrope", normed=False),
+          Layer(SHAPES[3], "qwen3-vl", normed=True))  # fmt: skip
 TOKENS = (8192, 256, 16)
 """Of one compiled graph in turn, as an engine's steps are."""
 
@@ -40,9 +46,9 @@ def measure(tables: list[Table], device: str) -> Iterator[Line]:
     if device != "cuda":
         yield skipped(PART, "all of it", "there is no CUDA device")
         return
-    single = next(table for table in tables if "mrope" in table.names)
     for layer in LAYERS:
-        yield from compared(layer, TOKENS, single, device)
+        own = next(table for table in tables if layer.variant in table.names)
+        yield from compared(layer, TOKENS, own, device)
 
 
 def compared(layer: Layer, tokens: Sequence[int], table: Table, device: str, rounds: int = 10) -> Iterator[Line]:
@@ -86,7 +92,7 @@ def ours(layer: Layer, case: Given, table: Table) -> Piece:
 
 def stock(layer: Layer, case: Given, table: Table) -> Piece:
     """What vLLM's own classes compile: the native form of its rotary module, which looks cos and sin up itself."""
-    module = _vllm_module(case, layer.shape, table)
+    module = vllm_module(case, layer.shape, table, interleaved=layer.interleaved)
     positions = torch.randint(0, 4000, (3, 2 * case.q.shape[0]), device=case.q.device)
     norms = weights(layer, case)
     forward: Callable[..., tuple[torch.Tensor, torch.Tensor]] = module.forward_native

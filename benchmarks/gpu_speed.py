@@ -104,7 +104,7 @@ def _others(case: Given, shape: Shape, table: Table) -> Makers:
 
     def vllm(path: str, *, compiled: bool = False) -> Callable[[], Candidate]:
         def make() -> Candidate:
-            module = _vllm_module(case, shape, table)
+            module = vllm_module(case, shape, table)
             forward = getattr(module, path)
             forward = torch.compile(forward, dynamic=False) if compiled else forward
             return Candidate(lambda: forward(positions, case.q, case.k), least)
@@ -120,7 +120,8 @@ def _others(case: Given, shape: Shape, table: Table) -> Makers:
     }
 
 
-def _vllm_module(case: Given, shape: Shape, table: Table) -> torch.nn.Module:
+def vllm_module(case: Given, shape: Shape, table: Table, *, interleaved: bool = False) -> torch.nn.Module:
+    """vLLM's own rotary module for a table of one row; `interleaved` is how its class for Qwen3-VL deals axes out."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm.config import VllmConfig, set_current_vllm_config
     from vllm.model_executor.layers.rotary_embedding.mrope import MRotaryEmbedding
@@ -129,7 +130,7 @@ def _vllm_module(case: Given, shape: Shape, table: Table) -> torch.nn.Module:
     try:
         with set_current_vllm_config(VllmConfig()):
             module: torch.nn.Module = MRotaryEmbedding(
-                shape.head_dim, 2 * shape.pairs, 8192, THETA, True, case.q.dtype, section(table)
+                shape.head_dim, 2 * shape.pairs, 8192, THETA, True, case.q.dtype, section(table), interleaved
             )
     finally:
         logging.disable(logging.NOTSET)
