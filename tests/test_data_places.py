@@ -16,7 +16,7 @@ from suite_mirror import write_video
 from mmrope_eval import cli
 from mmrope_eval.data.media_files import MediaFolder, Member, NoSuchFileError
 from mmrope_eval.data.places import NotHereError, find_split, names_of
-from mmrope_eval.data.tables import TableError, split_files
+from mmrope_eval.data.tables import SplitFiles, TableError, read_split, split_files
 from mmrope_eval.engine.types import VideoSource
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite.data import Docs, load_docs, media_roots
@@ -447,3 +447,20 @@ def test_a_card_that_is_none_is_said_or_passed_over(damage: Callable[[Path], Any
         assert len(split_files(tmp_path, None, "test").files) == 1
     except TableError as error:
         assert "README.md is no YAML" in str(error)
+
+
+def test_reading_a_table_of_this_machine_asks_the_network_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`datasets` would count it, with a request of up to 3 s that every replica waits for, a table each."""
+    import datasets
+
+    asked: list[str] = []
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
+    monkeypatch.setattr("datasets.load.get_session", lambda: asked.append("a session"))
+    table = tmp_path / "test.jsonl"
+    table.write_text('{"a": 1}\n')
+    assert list(read_split(SplitFiles("json", (table,)), "test", tmp_path / "cache")["a"]) == [1]
+    assert asked == []
+    assert datasets.config.HF_UPDATE_DOWNLOAD_COUNTS is True

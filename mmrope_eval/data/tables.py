@@ -11,7 +11,8 @@ import errno
 import json
 import pickle
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -231,13 +232,30 @@ def read_split(found: SplitFiles, split: str, cache_dir: Path) -> Dataset:
         if found.format == "arrow":
             return datasets.concatenate_datasets([datasets.Dataset.from_file(str(file)) for file in found.files])
         files = {split: [str(file) for file in found.files]}
-        return datasets.load_dataset(found.format, data_files=files, split=split, cache_dir=str(cache_dir))
+        with _uncounted():
+            return datasets.load_dataset(found.format, data_files=files, split=split, cache_dir=str(cache_dir))
     except Exception as error:
         cause = error.__cause__ or error
         if isinstance(cause, OSError) and (cause.errno in (errno.ENOSPC, errno.EDQUOT) or "disk space" in str(cause)):
             raise cannot("convert tables in", cache_dir, cause,
                          "free some space, or name another folder with --cache-dir") from error  # fmt: skip
         raise TableError(f"{found.files[0]} cannot be read ({sentence(error)}).") from error
+
+
+@contextmanager
+def _uncounted() -> Iterator[None]:
+    """The network is not told that a table of this machine is read.
+
+    `datasets` counts every `load_dataset`, of local files too, with a request that is waited for, up to 3 s a table.
+    """
+    from datasets import config
+
+    before = config.HF_UPDATE_DOWNLOAD_COUNTS
+    config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    try:
+        yield
+    finally:
+        config.HF_UPDATE_DOWNLOAD_COUNTS = before
 
 
 def reopened(rows: Dataset) -> Dataset:
