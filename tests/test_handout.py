@@ -167,3 +167,54 @@ def test_everything_has_one_outcome_whatever_dies(shown: str, replicas: int, cap
                 outcomes.append(item.id)
         assert work.unanswered + len(outcomes) == len(shown)
     assert sorted(outcomes) == sorted(item.id for item in items(shown))
+
+
+@dataclass(frozen=True)
+class Weighed(Item):
+    weight: int = 0
+
+
+def weighed(weights: list[int], light: int) -> list[Weighed]:
+    """Videos of these weights, each of its own, and then requests that weigh nothing."""
+    videos = [Weighed(f"v{n}", f"v{n}", weight) for n, weight in enumerate(weights)]
+    return [*videos, *(Weighed(f"p{n}") for n in range(light))]
+
+
+@pytest.mark.parametrize(
+    ("weights", "light", "first", "second"),
+    [
+        ([5] * 8, 100, 4, 4),  # not all that come first to who asks first
+        ([20, 5, 5, 5, 5], 100, 1, 4),  # by weight, not by number
+        ([50, 1, 1], 100, 1, 2),  # one that is more than a share goes out whole
+        ([5] * 100, 0, 16, 16),  # where there are enough of them, everybody has its fill
+    ],
+)
+def test_videos_are_shared_out_by_weight(weights: list[int], light: int, first: int, second: int) -> None:
+    work = Handout(weighed(weights, light))
+    given = [work.give(replica, capacity=16, replicas=2) for replica in (1, 2)]
+    assert [sum(item.weight > 0 for item in one) for one in given] == [first, second]
+    assert [len(one) for one in given] == [16, 16]  # and what weighs nothing fills the rest
+
+
+@given(
+    st.lists(st.integers(0, 9), max_size=60), st.integers(1, 4), st.integers(1, 12),
+    st.lists(st.tuples(st.sampled_from(["answer", "answer", "die", "return"]), st.integers(0, 3)), max_size=60),
+)  # fmt: skip
+@settings(deadline=None)
+def test_no_weight_keeps_work_from_an_idle_replica(
+    weights: list[int], replicas: int, capacity: int, events: list[tuple[str, int]]
+) -> None:
+    work = Handout(weighed(weights, 10))
+    for event, replica in [*events, *(("answer", n % replicas) for n in range(40 * len(weights) + 400))]:
+        replica %= replicas
+        work.give(replica, capacity, replicas)
+        flying = work.in_flight(replica)
+        assert flying or work.unanswered == sum(len(work.in_flight(one)) for one in range(replicas))
+        if event == "die":
+            work.died(replica)
+        elif event == "return":
+            work.returned(replica)
+        else:
+            for name in list(flying)[:3]:
+                assert work.answered(replica, name)
+    assert work.done

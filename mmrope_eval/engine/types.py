@@ -145,6 +145,8 @@ class Deferred:
     what: Any
     together: str = ""
     """What it shows: neighbours that show the same are best answered by the same engine."""
+    weight: int = 0
+    """What answering it costs above others, in any unit: engines side by side get equal shares of it."""
 
     def made(self) -> Request | Failure:
         """The request, or why there is none."""

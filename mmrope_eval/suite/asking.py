@@ -77,6 +77,8 @@ class Asking:
     failed: int = 0
     failures: dict[str, Failure] = field(default_factory=dict)
     """Of this pass, by sample."""
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of the videos that samples show (`work_order.video_weights`)."""
     left: dict[str, Sample] = field(default_factory=dict)
     """What is asked and has no outcome yet, in the order of asking."""
     withheld: dict[str, Failure] = field(default_factory=dict)
@@ -101,7 +103,8 @@ class Asking:
         self.answered = any(not known.failed for _, known in kept)
         askable = [sample for sample in self.work.pending if sample.problem is None]
         first = max(FIRST, len({sample.task for sample in askable}))
-        ordered = in_turns(neighbours(askable, video_weights(askable, self.plans)), first)
+        self.weights = video_weights(askable, self.plans)
+        ordered = in_turns(neighbours(askable, self.weights), first)
         self.first = {sample.id: sample.task for sample in ordered[:first]}
         self.left = {sample.id: sample for sample in ordered}
         self.timings.asked = holder.expected = len(askable)
@@ -167,7 +170,8 @@ class Asking:
         """Requests, their media read where they are answered, when it is their turn."""
         for sample in samples:
             shown = sample.media[0] if sample.media else ""
-            yield Deferred(sample.id, self.plans[sample.task].reader, sample, shown)
+            weight = self.weights.get(sample.id, 0)
+            yield Deferred(sample.id, self.plans[sample.task].reader, sample, shown, weight)
 
     def keep(self, result: Response | Failure, *, asked: bool = True) -> None:
         """Have one outcome stored; `count` counts it when it is.

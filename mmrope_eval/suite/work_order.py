@@ -39,9 +39,9 @@ def neighbours(samples: Sequence[Sample], weights: Mapping[str, float]) -> list[
     return [sample for group in heaviest for sample in group]
 
 
-def video_weights(samples: Sequence[Sample], plans: Mapping[str, TaskPlan]) -> dict[str, float]:
+def video_weights(samples: Sequence[Sample], plans: Mapping[str, TaskPlan]) -> dict[str, int]:
     """Bytes of the video that each sample shows: about what decoding it costs. Samples without one are not named."""
-    weights: dict[str, float] = {}
+    weights: dict[str, int] = {}
     for sample in samples:
         if not shows_video(sample):
             continue
@@ -54,6 +54,6 @@ def video_weights(samples: Sequence[Sample], plans: Mapping[str, TaskPlan]) -> d
     return weights
 
 
-def size(found: Located) -> float:
+def size(found: Located) -> int:
     """Bytes of a file, on disk or in an archive. OSError."""
-    return float(found.stat().st_size if isinstance(found, Path) else found.size)
+    return found.stat().st_size if isinstance(found, Path) else found.size
