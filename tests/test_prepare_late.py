@@ -28,11 +28,12 @@ PREPARED = Prepared(REQUEST, None, None, (), (), "", FACTS, 10)
     [
         (TINY, {"workers": False}, False, True),
         (TINY, {"workers": True}, False, False),  # its steps are in another process
-        (LARGE, {"workers": False}, False, False),  # its steps leave the interpreter to others
-        (TINY, {"workers": False}, True, False),
+        (LARGE, {"workers": False}, False, True),
+        (LARGE, {"workers": True}, False, False),
+        (TINY, {"workers": False}, True, False),  # its steps leave the cores to others
     ],
 )
-def test_only_a_tiny_model_inside_the_run_waits_for_python(
+def test_only_an_engine_inside_the_run_that_steps_on_these_cores_prepares_between_steps(
     checkpoint: Any, options: dict[str, Any], cuda: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vllm_compat, "is_cuda", lambda: cuda)

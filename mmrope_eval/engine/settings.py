@@ -103,10 +103,10 @@ def compute_threads(checkpoint: Checkpoint, options: EngineOptions) -> int | Non
 def finishes_late(checkpoint: Checkpoint, options: EngineOptions) -> bool:
     """Whether small prompts go through the processor between the engine's steps rather than beside them.
 
-    Steps of a tiny model inside this process are mostly Python, as is what transformers and vLLM do with a prompt: in
-    threads of their own both take longer, as they wait for the interpreter by turns.
+    Steps take all cores of a machine without a GPU, and what transformers and vLLM do with a prompt is mostly Python:
+    beside steps inside this process it takes longer, as both wait for the interpreter by turns.
     """
-    return not vllm_compat.is_cuda() and not in_workers(checkpoint, options) and checkpoint.weight_bytes < _TINY
+    return not vllm_compat.is_cuda() and not in_workers(checkpoint, options)
 
 
 def _variables(*, workers: bool, cuda: bool, eager: bool) -> dict[str, str]:
