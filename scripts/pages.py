@@ -1,0 +1,109 @@
+"""Write the pages that are made from the code: every command with its options, and the rooms with what they import.
+
+    python scripts/pages.py [--check]
+
+docs/commands.md comes from the parser of the command line, the table in docs/architecture.md from the imports. With
+`--check` nothing is written, and the exit code is 1 where a page is not what the code says; a test runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import itertools
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS_PAGE = ROOT / "docs" / "commands.md"
+ROOMS_PAGE = ROOT / "docs" / "architecture.md"
+WIDTH = "110"
+MARKS = ("<!-- made by scripts/pages.py -->", "<!-- end -->")
+PACKAGE = "mmrope_eval"
+
+
+def main() -> int:
+    """Write or check both pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare and write nothing")
+    args = parser.parse_args()
+    made = {COMMANDS_PAGE: commands_page(), ROOMS_PAGE: between_marks(ROOMS_PAGE.read_text(), rooms_table())}
+    stale = [page for page, text in made.items() if not page.exists() or page.read_text() != text]
+    for page in stale:
+        if args.check:
+            print(f"{page.relative_to(ROOT)} is not what the code says: run python scripts/pages.py")
+        else:
+            page.write_text(made[page])
+            print(f"wrote {page.relative_to(ROOT)}")
+    return int(args.check and bool(stale))
+
+
+def commands_page() -> str:
+    """Markdown: what every command says when it is asked for help."""
+    sys.path.insert(0, str(ROOT))
+    os.environ["COLUMNS"] = WIDTH
+    from mmrope_eval.cli import COMMANDS, PROGRAM, build_parser
+
+    _, parsers = build_parser()
+    lines = ["# Every command", "",
+             f"What `{PROGRAM} COMMAND --help` says, made from the parser by `python scripts/pages.py`. "
+             "`python evaluate.py` is", f"`{PROGRAM} run`.", ""]  # fmt: skip
+    lines += [f"- [{command.name}](#{command.name}): {command.summary}" for command in COMMANDS]
+    for command in COMMANDS:
+        lines += ["", f"## {command.name}", "", "```text", parsers[command.name].format_help().rstrip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def between_marks(page: str, text: str) -> str:
+    """A page with what stands between its marks exchanged."""
+    begin, end = (re.escape(mark) for mark in MARKS)
+    return re.sub(f"(?<={begin}\n).*?(?={end})", lambda _: f"\n{text}\n\n", page, flags=re.DOTALL)
+
+
+def rooms_table() -> str:
+    """Markdown: every room, lowest first, with its files, its lines and the rooms it imports."""
+    files = sorted((ROOT / PACKAGE).rglob("*.py"))
+    rooms: dict[str, list[Path]] = {}
+    for file in files:
+        rooms.setdefault(room_of(file), []).append(file)
+    imports = {room: {name for file in held for name in imported_rooms(file)} - {room} for room, held in rooms.items()}
+    lines = ["| room | files | lines | imports |", "|---|--:|--:|---|"]
+    for room in lowest_first(imports):
+        count = sum(len(file.read_text().splitlines()) for file in rooms[room])
+        lines.append(f"| {room} | {len(rooms[room])} | {count:,} | {', '.join(sorted(imports[room])) or '-'} |")
+    return "\n".join(lines)
+
+
+def room_of(file: Path) -> str:
+    """A folder of the package, or one of its own files."""
+    return file.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(file: Path) -> Iterator[str]:
+    """The rooms that a file imports from, anywhere in it; the package's own names (its version) are none."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == PACKAGE and len(parts) > 1 and not parts[1].startswith("__"):
+                yield parts[1]
+
+
+def lowest_first(imports: Mapping[str, set[str]]) -> list[str]:
+    """Rooms so that each stands behind all that it imports. ValueError where they import each other in a circle."""
+    order: list[str] = []
+    for _ in itertools.repeat(None, len(imports)):
+        ready = sorted(room for room in imports if room not in order and imports[room] <= set(order))
+        if not ready:
+            raise ValueError(f"these rooms import each other: {', '.join(sorted(set(imports) - set(order)))}")
+        order.append(ready[0])
+    return order
+
+
+if __name__ == "__main__":
+    sys.exit(main())
