@@ -24,11 +24,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from mmrope_eval import __version__, arguments, console, demo_arguments, model_arguments, report_arguments
 from mmrope_eval.environment import cache_at
 from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
+from mmrope_eval.foreign import answer
 
 PROGRAM = "mmrope-eval"
 INTERRUPTED = 130
@@ -78,18 +79,6 @@ COMMANDS = (
             "mmrope_eval.models.stamp:main", model_arguments.stamp),
     Command("doctor", "check this machine and say what to fix", "mmrope_eval.doctor:main", arguments.doctor),
 )
-
-
-FOREIGN: Final = {
-    **dict.fromkeys(("max-new-tokens", "max-gen-toks", "max-gen-tokens", "gen-kwargs", "generation-kwargs",
-                     "generation-config"),
-                    ("--max-tokens", "an answer's limit is --max-tokens N here, or --max-tokens TASK:N for one task")),
-    "max-tokens": ("--max-tokens", "it is written --max-tokens"),
-    **dict.fromkeys(("enable-thinking", "chat-template-kwargs", "reasoning", "think", "no-thinking",
-                     "disable-thinking"),
-                    ("--thinking", "thoughts are turned on and off by --thinking on and --thinking off here")),
-}  # fmt: skip
-"""Options of other harnesses, with hyphens for underscores: our option that does the same, and what to say of it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -146,8 +135,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         sub = by_name[args.command]
         options = re.findall(r"--[a-z][a-z-]*", sub.format_help())
         word = unknown[0].split("=")[0]
-        ours, said = FOREIGN.get(word.lstrip("-").replace("_", "-"), ("", ""))
-        sub.error(f"unknown argument '{unknown[0]}'{f': {said}' if ours in options else suggestion(word, options)}")
+        said = answer(word, options)
+        sub.error(f"unknown argument '{unknown[0]}'{f': {said}' if said else suggestion(word, options)}")
     return args
 
 

@@ -54,7 +54,20 @@ def commands_page() -> str:
     lines += [f"- [{command.name}](#{command.name}): {command.summary}" for command in COMMANDS]
     for command in COMMANDS:
         lines += ["", f"## {command.name}", "", "```text", parsers[command.name].format_help().rstrip(), "```"]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *foreign_options()]) + "\n"
+
+
+def foreign_options() -> list[str]:
+    """Markdown: options of other harnesses, those with the same answer together."""
+    from mmrope_eval.foreign import FOREIGN
+
+    lines = ["", "## Coming from lmms-eval or lm-eval", "",
+             "What the command line answers to options that it does not have, in either spelling:", "",
+             "| there | here |", "|---|---|"]  # fmt: skip
+    for foreign in dict.fromkeys(FOREIGN.values()):
+        names = ", ".join(f"`--{name}`" for name, known in FOREIGN.items() if known == foreign)
+        lines.append(f"| {names} | {foreign.said} |")
+    return lines
 
 
 def between_marks(page: str, text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
+from mmrope_eval.foreign import answer
 from mmrope_eval.report.results import load_run
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite.answer_limits import THINKING_TOKENS, Room, Thinking, given_limits, row_limits
@@ -80,6 +83,18 @@ def test_other_harnesses_names_are_told_ours(
     printed = capsys.readouterr().err
     assert stopped.value.code == 2 and len(printed.splitlines()) == 1
     assert f"unknown argument '{word}': " in printed and said in printed
+
+
+def test_every_option_of_lmms_eval_is_ours_too_or_is_answered() -> None:
+    """Read from its parser's source: importing it starts much else."""
+    spec = importlib.util.find_spec("lmms_eval")
+    assert spec is not None and spec.origin is not None
+    source = Path(spec.origin).with_name("__main__.py").read_text()
+    _, parsers = cli.build_parser()
+    ours = re.findall(r"--[a-z][a-z-]*", parsers["run"].format_help())
+    theirs = {word.replace("_", "-") for word in re.findall(r'"(--[a-zA-Z_-]+)"', source)}
+    assert len(theirs) > 40
+    assert sorted(word for word in theirs if word not in ours and not answer(word, ours)) == []
 
 
 def test_a_command_without_the_option_does_not_name_it(capsys: pytest.CaptureFixture[str]) -> None:

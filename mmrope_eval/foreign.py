@@ -1,0 +1,78 @@
+"""Options of other harnesses, and what does the same here: what someone from lmms-eval, lm-eval or vLLM types first.
+
+Sources: the parsers of lmms-eval 0.7.3 (`lmms_eval/__main__.py`) and of lm-evaluation-harness 0.4 (docs/interface.md
+there), and generation parameters of transformers and vLLM. A test holds the list to the installed lmms-eval's parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """`said` is what a user reads, on every command that has our option `ours`."""
+
+    ours: str
+    said: str
+
+
+LIMIT = Foreign("--max-tokens", "an answer's limit is --max-tokens N here, or --max-tokens TASK:N for one task")
+THOUGHTS = Foreign("--thinking", "thoughts are turned on and off by --thinking on and --thinking off here")
+LOADED = Foreign("--tasks", "the checkpoint is --model here, and what loads it has options of its own: --dtype, "
+                 "--max-model-len, --tensor-parallel-size, --gpu-memory-utilization")  # fmt: skip
+BATCHES = Foreign("--max-num-seqs", "vLLM makes its own batches; --max-num-seqs N is the most answers in one step")
+KEPT = Foreign("--output", "every answer is kept in --output, and the same command goes on where it stopped; --fresh "
+               "asks anew")  # fmt: skip
+SAMPLES = Foreign("--output", "prompts, answers and scores of all samples are always written, to OUTPUT/samples")
+GREEDY = Foreign("--tasks", "answers are decoded greedily, unless a task's own file names a temperature")
+SHOTS = Foreign("--tasks", "every benchmark is asked without examples; 'mmrope-eval show TASK' prints the prompts")
+FAMILY = Foreign("--prompts", "system text and wording are those of a prompt family: --prompts NAME, a file in "
+                 "configs/families")  # fmt: skip
+TEMPLATE = Foreign("--tasks", "the checkpoint's own chat template is always applied")
+ELSEWHERE = Foreign("--output", "results are files, OUTPUT/scores.json and samples/*.jsonl; nothing is sent anywhere")
+TALK = Foreign("--output", "what vLLM and others say goes to OUTPUT/log.txt, errors and their traces to errors.log")
+PART = Foreign("--limit", "--limit N asks N samples spread over a benchmark, --limit first:N its first N")
+OUTPUT = Foreign("--output", "it is written --output")
+PICTURES = Foreign("--max-pixels", "what media may take is --max-pixels, --min-pixels, --fps and --max-frames here")
+NONE = Foreign("--tasks", "there is nothing like it here")
+
+FOREIGN: Final[Mapping[str, Foreign]] = {
+    **dict.fromkeys(("max-new-tokens", "max-gen-toks", "max-gen-tokens", "gen-kwargs", "generation-kwargs",
+                     "generation-config"), LIMIT),
+    "max-tokens": Foreign("--max-tokens", "it is written --max-tokens"),
+    **dict.fromkeys(("enable-thinking", "chat-template-kwargs", "reasoning", "think", "no-thinking", "disable-thinking",
+                     "reasoning-tags"), THOUGHTS),
+    **dict.fromkeys(("model-args", "pretrained", "device", "force-simple", "launcher-args"), LOADED),
+    **dict.fromkeys(("batch-size", "max-batch-size"), BATCHES),
+    **dict.fromkeys(("use-cache", "cache-requests", "resume", "continue", "rerun", "force"), KEPT),
+    **dict.fromkeys(("log-samples", "log-samples-suffix", "write-out", "process-with-media"), SAMPLES),
+    **dict.fromkeys(("temperature", "top-p", "top-k", "do-sample", "num-beams", "repeats", "num-samples"), GREEDY),
+    **dict.fromkeys(("num-fewshot", "fewshot-as-multiturn", "few-shot"), SHOTS),
+    **dict.fromkeys(("system", "system-instruction", "system-prompt"), FAMILY),
+    "apply-chat-template": TEMPLATE,
+    **dict.fromkeys(("wandb-args", "wandb-config-args", "wandb-log-samples", "swanlab-args", "swanlab-log-samples",
+                     "hf-hub-log-args", "timezone"), ELSEWHERE),
+    **dict.fromkeys(("verbosity", "verbose", "quiet", "log-file", "tui"), TALK),
+    **dict.fromkeys(("offset", "samples", "sample-ids"), PART),
+    "output-path": OUTPUT,
+    **dict.fromkeys(("max-num-frames", "max-frames-num", "nframes", "num-frames", "video-fps"), PICTURES),
+    "include-path": Foreign("--tasks-dir", "a folder of task files is --tasks-dir DIR; one file can stand in --tasks"),
+    "predict-only": Foreign("--tasks", "answers are scored when they are there; 'mmrope-eval rescore' scores them again"),
+    "check-integrity": Foreign("--data-root", "'mmrope-eval data check' looks through a mirror of the data sets"),
+    "show-config": Foreign("--tasks", "'mmrope-eval show TASK' prints a task, OUTPUT/manifest.json says what was used"),
+    "trust-remote-code": Foreign("--trust-remote-code", "it is written --trust-remote-code"),
+    "config": Foreign("--tasks", "runs as a file are 'mmrope-eval study FILE'"),
+    **dict.fromkeys(("baseline", "power", "power-analysis", "effect-size", "alpha", "correlation", "std-a", "std-b"),
+                    Foreign("--tasks", "'mmrope-eval compare' and 'check' compare runs, and say what they would notice")),
+    **dict.fromkeys(("agentic-trace-mode", "process-docs-parallel", "metadata", "confirm-run-unsafe-code"), NONE),
+}  # fmt: skip
+"""By name, with hyphens for underscores."""
+
+
+def answer(word: str, options: list[str]) -> str:
+    """What to say of an unknown option to a user of a command with these options; "" where nothing is known of it."""
+    known = FOREIGN.get(word.lstrip("-").replace("_", "-"))
+    return known.said if known is not None and known.ours in options else ""
