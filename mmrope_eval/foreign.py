@@ -60,13 +60,13 @@ FOREIGN: Final[Mapping[str, Foreign]] = {
     "output-path": OUTPUT,
     **dict.fromkeys(("max-num-frames", "max-frames-num", "nframes", "num-frames", "video-fps"), PICTURES),
     "include-path": Foreign("--tasks-dir", "a folder of task files is --tasks-dir DIR; one file can stand in --tasks"),
-    "predict-only": Foreign("--tasks", "answers are scored when they are there; 'mmrope-eval rescore' scores them again"),
+    "predict-only": Foreign("--tasks", "answers are scored as they come; 'mmrope-eval rescore' scores them again"),
     "check-integrity": Foreign("--data-root", "'mmrope-eval data check' looks through a mirror of the data sets"),
     "show-config": Foreign("--tasks", "'mmrope-eval show TASK' prints a task, OUTPUT/manifest.json says what was used"),
     "trust-remote-code": Foreign("--trust-remote-code", "it is written --trust-remote-code"),
     "config": Foreign("--tasks", "runs as a file are 'mmrope-eval study FILE'"),
     **dict.fromkeys(("baseline", "power", "power-analysis", "effect-size", "alpha", "correlation", "std-a", "std-b"),
-                    Foreign("--tasks", "'mmrope-eval compare' and 'check' compare runs, and say what they would notice")),
+                    Foreign("--tasks", "'mmrope-eval compare' and 'check' compare runs and say what they notice")),
     **dict.fromkeys(("agentic-trace-mode", "process-docs-parallel", "metadata", "confirm-run-unsafe-code"), NONE),
 }  # fmt: skip
 """By name, with hyphens for underscores."""
