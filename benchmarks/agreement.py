@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from mmrope_eval.demo.agreement import Agreement, compare
-from mmrope_eval.demo.run import checkpoints, demo_config, ensure_world
+from mmrope_demo.agreement import Agreement, compare
+from mmrope_demo.run import checkpoints, demo_config, ensure_world
 from mmrope_eval.reference import Rounding
 from mmrope_eval.suite.run import run
 

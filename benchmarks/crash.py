@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scratch", type=Path, default=None, help="where to work (default: a temporary folder)")
     args = parser.parse_args()
-    from mmrope_eval.demo.untrained import ensure_checkpoint, ensure_mirror
+    from mmrope_demo.untrained import ensure_checkpoint, ensure_mirror
 
     with tempfile.TemporaryDirectory() as temporary:
         scratch = args.scratch or Path(temporary)

@@ -265,7 +265,7 @@ GOOD = ("enough room", "went on", "sentence, then whole")
 
 def campaign(trials: int, seed: int, scratch: Path) -> list[Trial]:
     """So many trials."""
-    from mmrope_eval.demo.untrained import ensure_checkpoint, ensure_mirror
+    from mmrope_demo.untrained import ensure_checkpoint, ensure_mirror
 
     runs = Runs(ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl"), ensure_mirror(scratch / "data"),
                 scratch / "cache")  # fmt: skip

@@ -108,7 +108,7 @@ class Attack:
 
 def attack(engine: str, kills: int, seed: int, scratch: Path) -> Found:
     """So many kills of runs with one of the kinds of engines."""
-    from mmrope_eval.demo.untrained import ensure_checkpoint, ensure_mirror
+    from mmrope_demo.untrained import ensure_checkpoint, ensure_mirror
 
     kind = Attack(engine, ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl"), ensure_mirror(scratch / "data"))
     rng, found = random.Random(seed), Found()

@@ -103,7 +103,7 @@ class Attack:
 
 def attack(scratch: Path, rows: int, targets: list[str], rng: random.Random, address: str | None) -> Found:
     """Kill what `targets` names, one after another."""
-    from mmrope_eval.demo.untrained import ensure_checkpoint
+    from mmrope_demo.untrained import ensure_checkpoint
 
     world = [sys.executable, "-m", "mmrope_eval", "demo", "data", "--out", str(scratch / "data"), "--n", str(rows)]
     subprocess.run([*world, "--columns", COLUMNS], check=True, stdout=subprocess.DEVNULL)

@@ -72,11 +72,11 @@ class Question:
 
 def questions(scratch: Path) -> dict[str, list[Question]]:
     """Questions of all benchmarks, by scorer."""
-    from mmrope_eval.demo.world import build_world
     from mmrope_eval.engine.types import MediaFacts, Response
     from mmrope_eval.suite.plans import Plans
     from mmrope_eval.suite.registry import Registry
     from mmrope_eval.suite.results import scoring_target
+    from mmrope_synth import build_world
 
     registry = Registry()
     family = registry.family("qwen2.5-vl")

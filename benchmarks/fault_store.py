@@ -56,10 +56,10 @@ def prepared(scratch: Path) -> Callable[[Path], int]:
     sys.path.insert(0, str(ROOT / "tests"))
     from suite_fakes import FakeStart
 
-    from mmrope_eval.demo.checkpoints import build_checkpoint
-    from mmrope_eval.demo.world import build_world
+    from mmrope_demo.checkpoints import build_checkpoint
     from mmrope_eval.suite.options import RunConfig
     from mmrope_eval.suite.run import run
+    from mmrope_synth import build_world
 
     if not (scratch / "world").is_dir():
         build_world(scratch / "world", n=16)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from mmrope_demo.run import checkpoints, demo_config, ensure_world
 from mmrope_eval import cli
-from mmrope_eval.demo.run import checkpoints, demo_config, ensure_world
 from mmrope_eval.suite.run import run
 
 

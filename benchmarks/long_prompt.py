@@ -23,14 +23,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
-from mmrope_eval.demo.world.needle import Haystack, needle_sample
-from mmrope_eval.demo.world.writer import write_video
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.types import Generation, Request, VideoSource
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import load_variant
+from mmrope_synth.needle import Haystack, needle_sample
+from mmrope_synth.writer import write_video
 
 FPS = 2.0
 ANSWER = Generation(max_tokens=8, ignore_eos=True)

@@ -61,7 +61,7 @@ def simulate(scratch: Path, replicas: int, questions: int, rate: float, seed: in
     """One run with simulated replicas."""
     from many_samples import TASK, mirror
 
-    from mmrope_eval.demo.checkpoints import build_checkpoint
+    from mmrope_demo.checkpoints import build_checkpoint
     from mmrope_eval.engine.options import EngineOptions
     from mmrope_eval.engine.replica import Birth, Setting
     from mmrope_eval.engine.replicas import Replicas

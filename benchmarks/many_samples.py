@@ -47,7 +47,7 @@ def main() -> int:
 
 def measured(folder: Path, count: int) -> list[dict[str, float | str]]:
     """The measurements of a first run and of the same command again, on so many samples."""
-    from mmrope_eval.demo.checkpoints import build_checkpoint
+    from mmrope_demo.checkpoints import build_checkpoint
 
     shutil.rmtree(folder, ignore_errors=True)
     data = mirror(folder / "data", count)
@@ -94,7 +94,7 @@ def mirror(folder: Path, count: int) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from mmrope_eval.demo.world import build_world
+    from mmrope_synth import build_world
 
     build_world(folder, n=16, columns=(TASK,))
     path = next(folder.rglob("InfographicVQA/*.parquet"))

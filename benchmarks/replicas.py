@@ -34,7 +34,7 @@ def main() -> int:
     ratios, equal = [], True
     with tempfile.TemporaryDirectory() as temporary:
         scratch = args.scratch or Path(temporary)
-        from mmrope_eval.demo.run import ensure_world
+        from mmrope_demo.run import ensure_world
 
         world = ensure_world(scratch / "world", args.n)
         ask(args.model, world, scratch / "first", 2, cores)

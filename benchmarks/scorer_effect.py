@@ -192,7 +192,7 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=24, help="rows a column (default: %(default)s)")
     parser.add_argument("--scorer", choices=["stock", "vlmevalkit"], default="stock", help="default: %(default)s")
     args = parser.parse_args()
-    from mmrope_eval.demo.world import COLUMNS, build_world
+    from mmrope_synth import COLUMNS, build_world
 
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = f"{scratch}/cache"

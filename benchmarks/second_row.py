@@ -36,7 +36,7 @@ def main() -> int:
 
 def measure(scratch: Path, count: int) -> list[list[Any]]:
     """A line for each kind of question."""
-    from mmrope_eval.demo.checkpoints import build_checkpoint
+    from mmrope_demo.checkpoints import build_checkpoint
     from mmrope_eval.engine.live import LiveEngine
     from mmrope_eval.engine.media import MediaPolicy
     from mmrope_eval.engine.options import EngineOptions

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from mmrope_eval.demo.checkpoints import FAMILIES, build_checkpoint
+from mmrope_demo.checkpoints import FAMILIES, build_checkpoint
 from mmrope_eval.engine.live import EngineOptions, LiveEngine
 from mmrope_eval.engine.types import Generation, Request
 from mmrope_eval.models.checkpoint import read_checkpoint

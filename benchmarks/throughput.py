@@ -68,7 +68,7 @@ def main() -> int:
 
 def case(args: argparse.Namespace, scratch: Path, size: str, picture: str) -> list[str]:
     """One size of model and of picture: the rows of its table."""
-    from mmrope_eval.demo.checkpoints import build_checkpoint
+    from mmrope_demo.checkpoints import build_checkpoint
 
     count = args.questions or QUESTIONS.get((size, picture), 32)
     folder = scratch / f"{size}-{picture}"

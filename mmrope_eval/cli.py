@@ -69,7 +69,7 @@ COMMANDS = (
             "mmrope_eval.report.steps_command:main", report_arguments.steps),
     Command("data", "check a local mirror of the datasets, or plan one", "mmrope_eval.suite.datacheck:main",
             arguments.data),
-    Command("demo", "evaluate trained tiny checkpoints on a small built-in world", "mmrope_eval.demo.run:main",
+    Command("demo", "evaluate trained tiny checkpoints on a small built-in world", "mmrope_demo.run:main",
             demo_arguments.demo),
     Command("sweep", "extrapolate to longer contexts, with and without scaling", "mmrope_eval.sweep:main",
             arguments.sweep),

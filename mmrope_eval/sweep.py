@@ -75,13 +75,13 @@ class GeneratedNeedles:
 
     def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
         """The questions; they do not depend on the videos' length."""
-        from mmrope_eval.demo.world.needle import Haystack, needle_row_text
+        from mmrope_synth.needle import Haystack, needle_row_text
 
         haystack = Haystack(1 << 10, **dataclasses.asdict(needle))
         return [needle_row_text(haystack, serial) for serial in range(needle.questions)]
 
     def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
         """Write the videos of one length."""
-        from mmrope_eval.demo.world.needle import Haystack, build_needles
+        from mmrope_synth.needle import Haystack, build_needles
 
         build_needles(data_root, Haystack(shape[0], shape[1], fps, **dataclasses.asdict(needle)), dataset)

@@ -57,7 +57,7 @@ def main() -> int:
 
 def tables(n: int, output: Path) -> int:
     """Every checkpoint on every column."""
-    from mmrope_eval.demo.run import checkpoints, demo_config, ensure_world
+    from mmrope_demo.run import checkpoints, demo_config, ensure_world
     from mmrope_eval.suite.run import run
 
     names = sorted(path.parent.name for path in HOME.glob("*/config.json"))
@@ -99,7 +99,7 @@ def slim(row: dict[str, Any]) -> dict[str, Any]:
 
 def write_tables(n: int) -> int:
     """Tables and seed spread of the packed cells; 0."""
-    from mmrope_eval.demo.run import demo_definition
+    from mmrope_demo.run import demo_definition
     from mmrope_eval.report.render import render
     from mmrope_eval.report.results import load_run
     from mmrope_eval.report.tables import Options, build
@@ -137,9 +137,9 @@ def seed_table(seeds: dict[str, Any]) -> str:
 
 def sweep(n: int, output: Path) -> int:
     """Long videos and needles at one to eight times the trained context, with and without context scaling."""
+    from mmrope_demo.training.recipe import DIFFICULTY
     from mmrope_eval import cli
-    from mmrope_eval.demo.training.recipe import DIFFICULTY
-    from mmrope_eval.demo.world import build_world
+    from mmrope_synth import build_world
 
     dense = dataclasses.replace(DIFFICULTY, fps=(DENSE_FPS,), lvbench_seconds=LONG_SECONDS)
     data = build_world(output / "long", n=n, columns=("lvbench",), difficulty=dense)

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mmrope_eval.demo import checkpoints
+from mmrope_demo import checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINED = ROOT / "checkpoints" / "mrope-i"

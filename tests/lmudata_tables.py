@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from mmrope_eval.demo.world.schemas import TABLES
+from mmrope_synth.schemas import TABLES
 
 Row = dict[str, Any]
 INSTRUCTIONS = (

@@ -21,7 +21,7 @@ import torch
 from parity_media import texture
 from PIL import Image
 
-from mmrope_eval.demo.checkpoints import FAMILIES, Family, build_checkpoint
+from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.engine.live import EngineOptions, LiveEngine
 from mmrope_eval.engine.media import MediaPolicy
 from mmrope_eval.engine.types import Failure, Generation, ImageSource, Request, Response, VideoSource

@@ -9,7 +9,7 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeEngine, FakeStart
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.rope import load_variant
 from mmrope_eval.suite import run as running

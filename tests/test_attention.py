@@ -14,8 +14,8 @@ import suite_mirror
 import torch
 from parity_media import image, video
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.cli import main
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.errors import UserError
 from mmrope_eval.reference import Prompt, ReferenceModel, attention, load_reference, text_prompt
 from mmrope_eval.reference.attention import observed, row_shares, visual_attention

@@ -15,7 +15,6 @@ import pytest
 from suite_mirror import png
 
 from mmrope_eval.data.recipe import columns_and_options
-from mmrope_eval.demo.world import build_world
 from mmrope_eval.engine.types import ImageSource
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, Item
@@ -28,6 +27,7 @@ from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.rows import round_robin
 from mmrope_eval.suite.side_by_side import SECONDS, second_item, second_number
 from mmrope_eval.suite.targets import check_target
+from mmrope_synth import build_world
 
 REGISTRY = Registry()
 BLINK = REGISTRY.tasks["blink"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.prompt import PromptError, PromptWriter
 from mmrope_eval.engine.types import Generation, Request
 from mmrope_eval.errors import UserError

@@ -13,8 +13,8 @@ import suite_mirror
 import torch
 from safetensors.torch import load_file, save_file
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.types import REPEATS, Failure, Response, no_answer
 from mmrope_eval.suite.store import ResponseStore
 

@@ -12,7 +12,7 @@ import suite_mirror
 from pyarrow import parquet
 from suite_fakes import FakeStart
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.environment import cache_home
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite.options import RunConfig

@@ -12,7 +12,7 @@ import checkpoint_copies as copies
 import pytest
 from checkpoint_copies import FAMILIES, WEIGHTS
 
-from mmrope_eval.demo.checkpoints import SPECIAL_TOKENS, build_checkpoint, token_id
+from mmrope_demo.checkpoints import SPECIAL_TOKENS, build_checkpoint, token_id
 from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import read_checkpoint, switch_problem

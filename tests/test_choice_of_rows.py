@@ -89,7 +89,7 @@ class TestColumns:
 
     @pytest.fixture(scope="class")
     def world(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        from mmrope_eval.demo.world import build_world
+        from mmrope_synth import build_world
 
         columns = ("mmbench", "mlvu", "videomme", "ocrbench", "docvqa", "refcoco_val", "mvbench")
         return build_world(tmp_path_factory.mktemp("world") / "mini", n=24, columns=columns)

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import suite_mirror
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.suite.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent

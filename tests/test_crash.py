@@ -20,7 +20,7 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeEngine, FakeStart
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import Variant

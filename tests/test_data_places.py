@@ -252,7 +252,7 @@ class TestStar:
     ) -> None:
         from suite_fakes import FakeStart
 
-        from mmrope_eval.demo.checkpoints import build_checkpoint
+        from mmrope_demo.checkpoints import build_checkpoint
         from mmrope_eval.suite import run as running
         from mmrope_eval.suite.options import RunConfig
 
@@ -281,7 +281,7 @@ class TestStar:
         import datasets
         from suite_fakes import FakeStart
 
-        from mmrope_eval.demo.checkpoints import build_checkpoint
+        from mmrope_demo.checkpoints import build_checkpoint
         from mmrope_eval.suite import run as running
         from mmrope_eval.suite.options import RunConfig
 

@@ -13,8 +13,8 @@ import suite_mirror
 from PIL import Image
 from suite_fakes import FakeStart
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite.data import needed_columns

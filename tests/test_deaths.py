@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from suite_fakes import FakeEngine, FakeStart
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.data.choice_of_rows import Limit
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.types import EngineDiedError, Failure
 from mmrope_eval.suite import asking

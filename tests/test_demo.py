@@ -13,21 +13,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mmrope_demo.agreement import compare
+from mmrope_demo.run import checkpoints, demo_config, demo_definition
+from mmrope_demo.training import language, naming
+from mmrope_demo.training.model import demo_variant, named_variant
+from mmrope_demo.training.recipe import DIFFICULTY, TABLE_2, Recipe, carried_policy, media_policy
+from mmrope_demo.training.start import START, read_start
 from mmrope_eval import cli
 from mmrope_eval.data.choice_of_rows import Limit
-from mmrope_eval.demo.agreement import compare
-from mmrope_eval.demo.run import checkpoints, demo_config, demo_definition
-from mmrope_eval.demo.training import language, naming
-from mmrope_eval.demo.training.model import demo_variant, named_variant
-from mmrope_eval.demo.training.recipe import DIFFICULTY, TABLE_2, Recipe, carried_policy, media_policy
-from mmrope_eval.demo.training.start import START, read_start
-from mmrope_eval.demo.world import build_world
 from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.report.definitions import Row, load_definition
 from mmrope_eval.suite.run import run
+from mmrope_synth import build_world
 
 HOME = Path(__file__).resolve().parents[1] / "checkpoints"
 RESULTS = HOME.parent / "results" / "demo"

@@ -15,7 +15,7 @@ import pytest
 import torch
 from engine_requests import POLICY, alone, answers, ask, clip, every_kind, options, outcomes, picture
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import prepare, vllm_compat
 from mmrope_eval.engine.live import LiveEngine, SwitchError
 from mmrope_eval.engine.types import Failure, Generation, ImageSource, Request, Response, VideoSource

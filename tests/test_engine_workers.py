@@ -17,7 +17,7 @@ import pytest
 import suite_mirror
 from engine_requests import answers, ask, every_kind, options, outcomes
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import live
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.live import LiveEngine

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import suite_mirror
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli, errors
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import files
 from mmrope_eval.models.checkpoint import read_checkpoint

@@ -11,8 +11,8 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeStart
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite import outcome

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrope_eval.demo.checkpoints import FAMILIES, Family, build_checkpoint
+from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.types import Generation
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint

@@ -19,7 +19,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from mmrope_eval.demo.checkpoints import FAMILIES, Family, build_checkpoint
+from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import lora, lora_merge
 from mmrope_eval.models.lora import MergedAdapter, is_adapter, merge_adapter, read_adapter

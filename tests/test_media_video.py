@@ -249,7 +249,7 @@ def test_transformers_derives_the_true_times_from_the_metadata(gaps: list[int], 
 def processors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     from transformers import AutoProcessor
 
-    from mmrope_eval.demo.checkpoints import build_checkpoint
+    from mmrope_demo.checkpoints import build_checkpoint
 
     home = tmp_path_factory.mktemp("checkpoints")
     return {

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mmrope_eval.demo.charts import CHARTS, png
-from mmrope_eval.demo.mirror import (
+from mmrope_demo.charts import CHARTS, png
+from mmrope_demo.mirror import (
     CHARADES,
     CHARTQA,
     REFCOCO,
@@ -19,7 +19,7 @@ from mmrope_eval.demo.mirror import (
     build_mirror,
     mirror_is_current,
 )
-from mmrope_eval.demo.mirror_content import PEOPLE, THINGS
+from mmrope_demo.mirror_content import PEOPLE, THINGS
 from mmrope_eval.errors import UserError
 
 pytest.importorskip("datasets")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from mmrope_eval import cli
-from mmrope_eval.demo.world.core import side_of
-from mmrope_eval.demo.world.needle import Haystack, build_needles, needle_row_text, needle_sample, needle_samples
-from mmrope_eval.demo.world.scenes import COLORS
-from mmrope_eval.demo.world.writer import write_video
 from mmrope_eval.errors import UserError
+from mmrope_synth.core import side_of
+from mmrope_synth.needle import Haystack, build_needles, needle_row_text, needle_sample, needle_samples
+from mmrope_synth.scenes import COLORS
+from mmrope_synth.writer import write_video
 
 LENGTHS = (16, 64, 256, 1024)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from engine_requests import POLICY, ask, clip, options
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.media import load_video

@@ -12,9 +12,9 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeStart
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.data.choice_of_rows import Limit
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError

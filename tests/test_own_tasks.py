@@ -13,8 +13,8 @@ import yaml
 from own_benchmark import TASK, write_data, write_task
 from suite_fakes import FakeEngine, FakeStart
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite import results, scoring

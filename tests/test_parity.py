@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from parity_harness import BY_THE_CLOCK, Comparison, FamilyRun, run_family, tiny_checkpoint, variant_of
 
-from mmrope_eval.demo.checkpoints import FAMILIES
+from mmrope_demo.checkpoints import FAMILIES
 from mmrope_eval.rope import variant_names
 
 NAMED = ["vanilla", "v2pe", "mrope", "mrope-i", "mhrope", "videorope", "hope", "circlerope"]

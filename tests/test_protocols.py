@@ -11,8 +11,8 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeStart
 
+from mmrope_demo.checkpoints import Family, build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import Family, build_checkpoint
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.protocols import Asked, Protocol, decoding_of, departures, label, load_protocol

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from media_files import encoded
 from PIL import Image
 
-from mmrope_eval.demo.checkpoints import FAMILIES, Family, build_checkpoint
+from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.engine.media import load_image
 from mmrope_eval.engine.media_policy import checkpoint_policy, spend_budget
 from mmrope_eval.engine.types import ImageSource

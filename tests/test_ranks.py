@@ -21,8 +21,8 @@ from engine_requests import answers, every_kind, options
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.cli import main
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import ranks
 from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.engine.types import Request, Response

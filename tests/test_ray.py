@@ -21,8 +21,8 @@ from ray_cluster import Folder, Numbered, hosts, two_nodes
 from replica_stubs import Named, Orders, ours, read, start
 from test_replicas_run import OPTIONS, Murderous, files
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli, doctor_nodes
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.doctor_nodes import Facts
 from mmrope_eval.engine import ray_links
 from mmrope_eval.engine.links import Place

@@ -11,7 +11,7 @@ import pytest
 import torch
 from parity_harness import tiny_checkpoint
 
-from mmrope_eval.demo.checkpoints import FAMILIES, build_checkpoint
+from mmrope_demo.checkpoints import FAMILIES, build_checkpoint
 from mmrope_eval.engine.media import LoadedImage, LoadedVideo
 from mmrope_eval.engine.types import Generation
 from mmrope_eval.errors import UserError

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import suite_mirror
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.links import ProcessLink
 from mmrope_eval.engine.media import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions

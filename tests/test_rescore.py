@@ -14,8 +14,8 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeEngine, FakeStart
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.record.write import write_manifest

@@ -13,8 +13,8 @@ import suite_mirror
 from media_files import write_video
 from PIL import Image
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.suite import run as running

@@ -18,7 +18,7 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeStart
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.process import Unfamiliar, output_to
 from mmrope_eval.engine.types import EngineDiedError
 from mmrope_eval.errors import LONGEST, UserError, kind, sentence

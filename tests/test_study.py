@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from suite_fakes import FakeStart
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.types import Failure
 from mmrope_eval.errors import UserError

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 from suite_fakes import FakeEngine, facts
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.data.choice_of_rows import Limit
-from mmrope_eval.demo.checkpoints import build_checkpoint
-from mmrope_eval.demo.world import build_world
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.types import EngineDiedError, EngineStartError, Failure, PositionFacts, Request, Response
@@ -43,6 +42,7 @@ from mmrope_eval.suite.sweep_budget import (
 from mmrope_eval.suite.sweep_config import Frames, Needle, SweepConfig, read_sweep
 from mmrope_eval.suite.sweep_engine import memory_problem
 from mmrope_eval.sweep import GeneratedNeedles
+from mmrope_synth import build_world
 
 CONTEXTS = (400, 640, 1280)
 FRAMES = Frames(cells=2, fps=4.0)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import live
 from mmrope_eval.report.sweep import load_sweep
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrope_eval import cli
-from mmrope_eval.demo.world import build_world
 from mmrope_eval.suite.protocol import TargetError, build_target
 from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.scorers import SCORERS
 from mmrope_eval.suite.targets import check_target
+from mmrope_synth import build_world
 
 REGISTRY = Registry()
 NAN = math.nan
@@ -180,7 +180,7 @@ def spoil(world: Path, tmp_path: Path, column: str, field: str, value: Any, row:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from mmrope_eval.demo.world.schemas import TABLES
+    from mmrope_synth.schemas import TABLES
 
     dataset = TABLES[column].dataset
     shutil.copytree(world / dataset, tmp_path / dataset)

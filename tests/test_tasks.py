@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 
 from mmrope_eval.data.media_files import MediaFolder, NoSuchFileError
-from mmrope_eval.demo.world import build_world
-from mmrope_eval.demo.world.needle import Haystack, build_needles
 from mmrope_eval.engine.media import MediaPolicy
 from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, Response, VideoSource
 from mmrope_eval.errors import UserError
@@ -29,6 +27,8 @@ from mmrope_eval.suite.plans import Plans
 from mmrope_eval.suite.protocol import MissingMediumError, build_parts, interleaved, on_disk
 from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.rows import round_robin
+from mmrope_synth import build_world
+from mmrope_synth.needle import Haystack, build_needles
 
 REGISTRY = Registry()
 TASKS = list(REGISTRY.tasks)

@@ -12,13 +12,13 @@ import pytest
 from test_thinking import ASSISTANT, template
 
 from mmrope_eval import cli
-from mmrope_eval.demo.world import build_world
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.suite import run as running
 from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.reasoning import whole_turn
 from mmrope_eval.suite.registry import Registry
 from mmrope_eval.suite.scorers import SCORERS
+from mmrope_synth import build_world
 
 TASK, N, LIMIT = "ocrbench", 6, 24
 # The demo's checkpoints know no thoughts: they answer where their own token stands last, and end the turn elsewhere.

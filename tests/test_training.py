@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmrope_eval.demo.training import (
+from mmrope_demo.training import (
     encoder,
     firsts,
     language,
@@ -27,9 +27,9 @@ from mmrope_eval.demo.training import (
     stages,
     start,
 )
-from mmrope_eval.demo.training.loop import Learner, soft_targets
-from mmrope_eval.demo.training.muon import Muon, orthogonal
-from mmrope_eval.demo.training.recipe import (
+from mmrope_demo.training.loop import Learner, soft_targets
+from mmrope_demo.training.muon import Muon, orthogonal
+from mmrope_demo.training.recipe import (
     CLIP_KINDS,
     DIFFICULTY,
     FAMILY,
@@ -39,13 +39,13 @@ from mmrope_eval.demo.training.recipe import (
     Recipe,
     Schedule,
 )
-from mmrope_eval.demo.world import CATEGORIES, COLUMNS, Sample, training_samples
-from mmrope_eval.demo.world.scenes import COLORS
 from mmrope_eval.reference import ReferenceModel
 from mmrope_eval.rope import Variant, load_variant
 from mmrope_eval.suite.protocol import build_target
 from mmrope_eval.suite.registry import Registry, TaskSpec
 from mmrope_eval.suite.scorers import SCORERS
+from mmrope_synth import CATEGORIES, COLUMNS, Sample, training_samples
+from mmrope_synth.scenes import COLORS
 
 TAUGHT = list(dict.fromkeys(name for kind in (*KINDS, *CLIP_KINDS) for name in CATEGORIES.get(kind, (kind,))))
 RECIPE = replace(Recipe(), pictures=40, clips=12, first_pictures=8, first_clips=4, beginning=2, alone=3)

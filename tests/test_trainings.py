@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from report_files import sample, write_cell
 
+from mmrope_demo.run import print_table
 from mmrope_eval import cli
-from mmrope_eval.demo.run import print_table
 from mmrope_eval.report.results import load_run
 from mmrope_eval.report.seed_stats import trainings_needed
 from mmrope_eval.report.trainings import designs_of, measured

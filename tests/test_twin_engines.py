@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from engine_requests import POLICY, answers, every_kind, options
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import process, vllm_compat
 from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.engine.prepare import Prepared, Preparer

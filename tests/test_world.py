@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world_samples import KNOBS, identity, media_hash, samples_of
 
-from mmrope_eval.demo.world import CATEGORIES, COLUMNS, Difficulty, Sample, build_world, contact_sheet, training_samples
-from mmrope_eval.demo.world.columns import DRAWN, EXTRA
-from mmrope_eval.demo.world.core import generator, side_of
-from mmrope_eval.demo.world.schemas import TABLES
-from mmrope_eval.demo.world.writer import distinct_rows, eval_samples
 from mmrope_eval.errors import UserError
+from mmrope_synth import CATEGORIES, COLUMNS, Difficulty, Sample, build_world, contact_sheet, training_samples
+from mmrope_synth.columns import DRAWN, EXTRA
+from mmrope_synth.core import generator, side_of
+from mmrope_synth.schemas import TABLES
+from mmrope_synth.writer import distinct_rows, eval_samples
 
 N = 4
 SOME = {"columns": ("chartqa", "docvqa", "refcocog_val", "charades_sta"), "n": 7}
@@ -228,7 +228,7 @@ def test_bad_requests_are_one_clear_sentence(tmp_path: Path, bad: dict[str, Any]
 
 def test_the_world_loads_nothing_heavy() -> None:
     code = (
-        "import sys, mmrope_eval.demo.world;"
+        "import sys, mmrope_synth;"
         "print([m for m in ('av', 'datasets', 'matplotlib', 'pyarrow', 'torch', 'PIL') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world_samples import KNOBS, options_of, samples_of
 
-from mmrope_eval.demo.world import CATEGORIES, COLUMNS, Sample, build_world
-from mmrope_eval.demo.world.clips import find
-from mmrope_eval.demo.world.core import generator, letter_of
-from mmrope_eval.demo.world.grounding import is_clear, looks_of, read, resolve, say
-from mmrope_eval.demo.world.scenes import PEOPLE, SHAPES, Scene, Thing, mask, random_scene, render
-from mmrope_eval.demo.world.schemas import TABLES, video_path
-from mmrope_eval.demo.world.shows import MVBENCH, repeated
-from mmrope_eval.demo.world.writer import eval_samples
+from mmrope_synth import CATEGORIES, COLUMNS, Sample, build_world
+from mmrope_synth.clips import find
+from mmrope_synth.core import generator, letter_of
+from mmrope_synth.grounding import is_clear, looks_of, read, resolve, say
+from mmrope_synth.scenes import PEOPLE, SHAPES, Scene, Thing, mask, random_scene, render
+from mmrope_synth.schemas import TABLES, video_path
+from mmrope_synth.shows import MVBENCH, repeated
+from mmrope_synth.writer import eval_samples
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_what_is_said_is_read_back(seed: int) -> None:
     scene = random_scene(rng, KNOBS, (*SHAPES, *PEOPLE))
     for text in ("left {}", "{} in the top left corner", "{} that is above the red circle", "biggest {}", "{}"):
         for look in looks_of(scene.things[0]):
-            from mmrope_eval.demo.world.grounding import Expression
+            from mmrope_synth.grounding import Expression
 
             expression = read(text.format(say(Expression(look), rng, "refcoco")))
             assert expression.look == look

