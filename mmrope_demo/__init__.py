@@ -1,1 +1,4 @@
-"""The embedded default: tiny checkpoints and a small local mirror, built in seconds."""
+"""What `mmrope-eval demo` does: tiny checkpoints, how they were trained, and their evaluation on small data.
+
+Part of a checkout, not of an installed mmrope-eval.
+"""

@@ -17,15 +17,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmrope_demo.charts import CHARTS, png
 from mmrope_demo.mirror_content import MOMENTS, PEOPLE, THINGS, Referent
 from mmrope_demo.mirror_sources import PHOTOS, VIDEOS, Source
 from mmrope_eval.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from mmrope_synth.fields import Fields, arrow_schema
+from mmrope_synth.schemas import CHARADES_FIELDS, CHARTQA_FIELDS, REFCOCO_FIELDS
 
 REFCOCO, REFCOCO_PLUS, REFCOCO_G, CHARTQA = (
     f"lmms-lab-encoder/{name}" for name in ("RefCOCO", "RefCOCOplus", "RefCOCOg", "ChartQA")
@@ -38,31 +37,9 @@ _LAYOUT = 1  # raise when this file changes what it writes
 _FIRST_THINGS = 12  # of THINGS, the ones that make up val
 _QUESTION = "Please carefully observe the area circled in the image and come up with a caption for the area."
 
-_TEXTS = {"feature": {"dtype": "string", "_type": "Value"}, "_type": "Sequence"}
-_FLOATS = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
-_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
-    "referring": {
-        "question_id": {"dtype": "string", "_type": "Value"},
-        "image": {"_type": "Image"},
-        "question": {"dtype": "string", "_type": "Value"},
-        "answer": _TEXTS,
-        "segmentation": _FLOATS,
-        "bbox": _FLOATS,
-        "iscrowd": {"dtype": "int8", "_type": "Value"},
-        "file_name": {"dtype": "string", "_type": "Value"},
-    },
-    "chart": {
-        "type": {"dtype": "string", "_type": "Value"},
-        "question": {"dtype": "string", "_type": "Value"},
-        "answer": {"dtype": "string", "_type": "Value"},
-        "image": {"_type": "Image"},
-    },
-    "moment": {
-        "video": {"dtype": "string", "_type": "Value"},
-        "caption": {"dtype": "string", "_type": "Value"},
-        "timestamp": {"feature": {"dtype": "float16", "_type": "Value"}, "_type": "Sequence"},
-    },
-}
+_MOMENT_FIELDS = {**CHARADES_FIELDS, "timestamp": ["float16"]}
+"""The hub's times, in half precision."""
+_FIELDS = (REFCOCO_FIELDS, CHARTQA_FIELDS, _MOMENT_FIELDS)
 
 Row = dict[str, Any]
 
@@ -117,10 +94,10 @@ def _write_datasets(out: Path, sources: Mapping[str, bytes]) -> None:
         rows = {
             split: [_referring_row(referent, flavour, sources) for referent in everything[split]] for split in splits
         }
-        _write_dataset(out / dataset, "referring", rows)
-    _write_dataset(out / CHARTQA, "chart", {"test": _chart_rows()})
+        _write_dataset(out / dataset, REFCOCO_FIELDS, rows)
+    _write_dataset(out / CHARTQA, CHARTQA_FIELDS, {"test": _chart_rows()})
     moments = [{"video": m.video, "caption": m.caption, "timestamp": [m.start, m.end]} for m in MOMENTS]
-    _write_dataset(out / CHARADES, "moment", {"test": moments})
+    _write_dataset(out / CHARADES, _MOMENT_FIELDS, {"test": moments})
     folder = out / CHARADES / VIDEO_FOLDER
     folder.mkdir()
     for name in VIDEOS:
@@ -155,42 +132,23 @@ def _chart_rows() -> list[Row]:
     ]
 
 
-def _write_dataset(folder: Path, schema: str, splits: Mapping[str, list[Row]]) -> None:
+def _write_dataset(folder: Path, fields: Fields, splits: Mapping[str, list[Row]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     (folder / "data").mkdir(parents=True)
-    features = _SCHEMAS[schema]
-    info = json.dumps({"info": {"features": features}})
-    columns = pa.schema(
-        [(name, _arrow_type(feature)) for name, feature in features.items()], metadata={"huggingface": info}
-    )
     for split, rows in splits.items():
-        table = pa.Table.from_pylist(rows, schema=columns)
+        table = pa.Table.from_pylist(rows, schema=arrow_schema(fields))
         # One dictionary entry per picture, however many rows show it.
         pq.write_table(table, folder / "data" / f"{split}-00000-of-00001.parquet", dictionary_pagesize_limit=1 << 28)
-    (folder / "README.md").write_text(_card(features, splits))
+    (folder / "README.md").write_text(_card(fields, splits))
 
 
-def _arrow_type(feature: Mapping[str, Any]) -> pa.DataType:
-    import pyarrow as pa
-
-    if feature["_type"] == "Image":
-        return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    if feature["_type"] == "Sequence":
-        return pa.list_(_arrow_type(feature["feature"]))
-    types = {"string": pa.string(), "int8": pa.int8(), "float32": pa.float32(), "float16": pa.float16()}
-    return types[feature["dtype"]]
-
-
-def _card(features: Mapping[str, Any], splits: Mapping[str, list[Row]]) -> str:
+def _card(fields: Fields, splits: Mapping[str, list[Row]]) -> str:
     """The dataset card, whose front matter tells the datasets library which file is which split."""
     lines = ["---", "dataset_info:", "  features:"]
-    for name, feature in features.items():
-        kind = {"Image": "dtype: image"}.get(feature["_type"]) or (
-            f"dtype: {feature['dtype']}" if "dtype" in feature else f"sequence: {feature['feature']['dtype']}"
-        )
-        lines += [f"  - name: {name}", f"    {kind}"]
+    for name, kind in fields.items():
+        lines += [f"  - name: {name}", f"    sequence: {kind[0]}" if isinstance(kind, list) else f"    dtype: {kind}"]
     lines += ["  splits:"]
     for split, rows in splits.items():
         lines += [f"  - name: {split}", f"    num_examples: {len(rows)}"]
@@ -239,7 +197,7 @@ def _recipe() -> str:
     except metadata.PackageNotFoundError as error:
         raise UserError("The demo mirror needs Pillow and PyArrow; run: pip install mmrope-eval") from error
     drawing = hashlib.sha256(b"".join(png(chart) for chart in CHARTS)).hexdigest()
-    return _sha256(json.dumps([_LAYOUT, _SCHEMAS, content, drawing, tools], sort_keys=True).encode())
+    return _sha256(json.dumps([_LAYOUT, _FIELDS, content, drawing, tools], sort_keys=True).encode())
 
 
 def _sha256(data: bytes) -> str:

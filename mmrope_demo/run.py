@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError
+from mmrope_synth.errors import SynthError
 
 if TYPE_CHECKING:
     from mmrope_eval.report.definitions import TableDefinition
@@ -31,9 +32,15 @@ BLINK is beyond them, below chance: no lesson showed them several pictures or as
 
 
 def main(args: argparse.Namespace) -> int:
+    """`demo` or one of its parts; the exit code. What the miniature world refuses is a UserError here."""
+    try:
+        return evaluate(args) if args.part is None else part(args)
+    except SynthError as error:
+        raise UserError(str(error)) from error
+
+
+def evaluate(args: argparse.Namespace) -> int:
     """Evaluate, print the table: exit code 0, or 1 when samples failed."""
-    if args.part is not None:
-        return part(args)
     from mmrope_eval.suite.run import run
     from mmrope_synth import COLUMNS
 

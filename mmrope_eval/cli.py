@@ -141,9 +141,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def dispatch(args: argparse.Namespace) -> int:
-    """Import the chosen command's handler and run it."""
+    """Import the chosen command's handler and run it. UserError where its package was not installed."""
     handler = next(command.handler for command in COMMANDS if command.name == args.command)
     module, _, function = handler.partition(":")
+    package = module.partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"{args.command}: the package '{package}' is part of a checkout of mmrope-eval and not of an "
+                        f"installed one: run 'make {args.command}' in a checkout.")
     code: int = getattr(importlib.import_module(module), function)(args)
     return code
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from mmrope_eval.console import say
 from mmrope_eval.data.choice_of_rows import read_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.suite.sweep_config import Needle
+from mmrope_synth.errors import SynthError
+from mmrope_synth.needle import Haystack, build_needles, needle_row_text
 
 
 def main(args: argparse.Namespace) -> int:
@@ -70,18 +73,25 @@ def run_config(args: argparse.Namespace) -> Any:
     )
 
 
+@contextlib.contextmanager
+def said_to_the_user() -> Iterator[None]:
+    """Makes a UserError of what the miniature world refuses."""
+    try:
+        yield
+    except SynthError as error:
+        raise UserError(str(error)) from error
+
+
 class GeneratedNeedles:
     """Needles of the small world."""
 
     def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
         """The questions; they do not depend on the videos' length."""
-        from mmrope_synth.needle import Haystack, needle_row_text
-
-        haystack = Haystack(1 << 10, **dataclasses.asdict(needle))
-        return [needle_row_text(haystack, serial) for serial in range(needle.questions)]
+        with said_to_the_user():
+            haystack = Haystack(1 << 10, **dataclasses.asdict(needle))
+            return [needle_row_text(haystack, serial) for serial in range(needle.questions)]
 
     def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
         """Write the videos of one length."""
-        from mmrope_synth.needle import Haystack, build_needles
-
-        build_needles(data_root, Haystack(shape[0], shape[1], fps, **dataclasses.asdict(needle)), dataset)
+        with said_to_the_user():
+            build_needles(data_root, Haystack(shape[0], shape[1], fps, **dataclasses.asdict(needle)), dataset)

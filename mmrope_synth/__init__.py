@@ -2,7 +2,9 @@
 
 `build_world` writes miniature benchmarks that the same task files read as the real ones; `training_samples` gives
 endless samples of the same kind for training, disjoint from every evaluation set; `contact_sheet` draws a page of
-samples to look at.
+samples to look at. `mmrope_synth.needle` hides cards in videos of any length.
+
+Imports nothing of mmrope_eval, which draws its sweeps' needles here. What it refuses is a `SynthError`.
 """
 
 from __future__ import annotations

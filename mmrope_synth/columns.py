@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from mmrope_eval.errors import UserError
 from mmrope_synth.charts import CHARTS
 from mmrope_synth.chinese import CHINESE
 from mmrope_synth.core import Difficulty, Draw, Sample, generator, pick
+from mmrope_synth.errors import SynthError
 from mmrope_synth.examinations import EXAMINATIONS
 from mmrope_synth.glances import GLANCES
 from mmrope_synth.grounding import GROUNDING
@@ -41,16 +41,16 @@ def training_samples(
 
     `kinds` are columns or categories; a name that occurs twice is drawn twice as often. Samples that share their
     picture or video come one after another and have the same `group`; their `images` or `clip` is one object. The
-    order and content depend on `seed`, `kinds` and `difficulty` alone. UserError for an unknown kind.
+    order and content depend on `seed`, `kinds` and `difficulty` alone. SynthError for an unknown kind.
     """
     columns: list[tuple[str, ...]] = []
     for kind in kinds:
         if kind not in COLUMNS and kind not in CATEGORIES:
             known = ", ".join((*CATEGORIES, *COLUMNS))
-            raise UserError(f"There is no kind '{kind}' of training samples; name categories or columns: {known}.")
+            raise SynthError(f"There is no kind '{kind}' of training samples; name categories or columns: {known}.")
         columns.append(CATEGORIES.get(kind, (kind,)))
     if not columns:
-        raise UserError("No kinds of training samples: name at least one column or category.")
+        raise SynthError("No kinds of training samples: name at least one column or category.")
     return _stream(seed, columns, difficulty or Difficulty())
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from mmrope_eval.data.features import Fields
-from mmrope_eval.errors import UserError
 from mmrope_synth.choices import Choice
 from mmrope_synth.clips import ACTIONS, Actor, Card, Clip, act
 from mmrope_synth.core import WORLD_VERSION, Difficulty, Sample, draw_for, generator, pick, some
+from mmrope_synth.errors import SynthError
+from mmrope_synth.fields import Fields
 from mmrope_synth.longform import bracketed
 from mmrope_synth.scenes import COLORS, random_background
 from mmrope_synth.schemas import Table
@@ -50,7 +50,7 @@ PATCH: Final = 2
 
 @dataclass(frozen=True)
 class Haystack:
-    """What a set of needle videos is like. UserError for a video too short for its cards."""
+    """What a set of needle videos is like. SynthError for a video too short for its cards."""
 
     frames: int
     """Frames of every video, an even number."""
@@ -66,29 +66,29 @@ class Haystack:
 
     def __post_init__(self) -> None:
         if not 0 <= self.distractors < len(COLORS):
-            raise UserError(f"A needle can have 0 to {len(COLORS) - 1} distractors, not {self.distractors}.")
+            raise SynthError(f"A needle can have 0 to {len(COLORS) - 1} distractors, not {self.distractors}.")
         if self.frames % PATCH or self.frames < 2 * PATCH * (self.distractors + 1):
-            raise UserError(
+            raise SynthError(
                 f"A needle with {self.distractors} distractors needs an even number of at least "
                 f"{2 * PATCH * (self.distractors + 1)} frames, not {self.frames}."
             )
         if self.size < 28 or self.size % 2 or self.fps <= 0 or self.questions < 1 or not self.depths:
-            raise UserError("A needle's videos need an even size of at least 28, a frame rate, questions and depths.")
+            raise SynthError("A needle's videos need an even size of at least 28, a frame rate, questions and depths.")
         if not all(0 <= depth <= 100 for depth in self.depths):
-            raise UserError(f"A needle's depths are per cent, from 0 to 100, not {list(self.depths)}.")
+            raise SynthError(f"A needle's depths are per cent, from 0 to 100, not {list(self.depths)}.")
 
 
 def build_needles(data_root: Path, haystack: Haystack, dataset: str = DATASET) -> Path:
     """Write the data set `dataset` into a mirror and return its folder; what is there already is kept.
 
-    A build that was interrupted goes on where it was. UserError where the folder holds needles of another kind.
+    A build that was interrupted goes on where it was. SynthError where the folder holds needles of another kind.
     """
     folder = data_root / dataset
     recipe = folder / RECIPE
     wanted = {"world": WORLD_VERSION, **json.loads(json.dumps(dataclasses.asdict(haystack)))}
     table = needle_table(dataset)
     if recipe.is_file() and json.loads(recipe.read_text()) != wanted:
-        raise UserError(f"{folder} holds needles of another kind (see {recipe}); name another folder or remove it.")
+        raise SynthError(f"{folder} holds needles of another kind (see {recipe}); name another folder or remove it.")
     if recipe.is_file() and (folder / table.path).is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mmrope_eval.data.features import Fields
 from mmrope_synth.core import Sample
+from mmrope_synth.fields import Fields
 from mmrope_synth.glances import TASKS
 from mmrope_synth.shows import MVBENCH, STAR
 
@@ -186,6 +186,7 @@ MLVU_FIELDS: Final[Fields] = {
     "task_type": "string",
 }
 CHARADES_FIELDS: Final[Fields] = {"video": "string", "caption": "string", "timestamp": ["float64"]}
+"""The hub's times are float16; here a moment is asked for as it was drawn."""
 CHARTQA_FIELDS: Final[Fields] = {"type": "string", "question": "string", "answer": "string", "image": "image"}
 AI2D_FIELDS: Final[Fields] = {"question": "string", "options": ["string"], "answer": "string", "image": "image"}
 REALWORLDQA_FIELDS: Final[Fields] = {

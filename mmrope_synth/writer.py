@@ -12,11 +12,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from mmrope_eval.data.features import features
-from mmrope_eval.errors import UserError
 from mmrope_synth.clips import Clip
 from mmrope_synth.columns import COLUMNS, DRAWN
 from mmrope_synth.core import WORLD_VERSION, Difficulty, Pixels, Sample, generator
+from mmrope_synth.errors import SynthError
+from mmrope_synth.fields import arrow_schema
 from mmrope_synth.longform import subtitles
 from mmrope_synth.schemas import TABLES, Table, video_path
 from mmrope_synth.shows import MVBENCH
@@ -45,14 +45,14 @@ def build_world(
     sub-tasks, BLINK over its 14 and STAR over its four types, and at least one each. With MMBench's English part comes
     its Chinese one, which no suite asks for. `world.json` says what was written. The same arguments give the same
     bytes.
-    Raises UserError for an unknown column, for n < 1 and for a folder that holds something else.
+    Raises SynthError for an unknown column, for n < 1 and for a folder that holds something else.
     """
     names = tuple(columns or COLUMNS)
     unknown = [name for name in names if name not in DRAWN]
     if unknown:
-        raise UserError(f"The miniature world has no column '{unknown[0]}'; it has: {', '.join(DRAWN)}.")
+        raise SynthError(f"The miniature world has no column '{unknown[0]}'; it has: {', '.join(DRAWN)}.")
     if n < 1:
-        raise UserError(f"The miniature world needs at least one row a column, not {n}.")
+        raise SynthError(f"The miniature world needs at least one row a column, not {n}.")
     difficulty = difficulty or Difficulty()
     datasets = list(dict.fromkeys(TABLES[name].dataset for name in names))
     _make_room(out, datasets)
@@ -74,9 +74,9 @@ def build_world(
 def _make_room(out: Path, datasets: Sequence[str]) -> None:
     """Remove the data sets of an earlier miniature that are about to be written; touch nothing else."""
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; name a folder for the miniature world.")
+        raise SynthError(f"{out} is a file; name a folder for the miniature world.")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise UserError(f"{out} holds something other than a miniature world; name a new or an empty folder.")
+        raise SynthError(f"{out} holds something other than a miniature world; name a new or an empty folder.")
     for dataset in datasets:
         # Videos that another data set keeps here stay: their names are not those of this one's.
         lent = [t.video_folder for t in TABLES.values() if t.video_dataset == dataset]
@@ -160,7 +160,7 @@ def write_parquet(path: Path, table: Table, rows: Sequence[Mapping[str, Any]]) -
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=features(table.fields).arrow_schema), path)
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=arrow_schema(table.fields)), path)
 
 
 def _write_json(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmrope_eval.data.features import features
+from mmrope_synth.schemas import CHARADES_FIELDS, CHARTQA_FIELDS, REFCOCO_FIELDS
+
 
 def png(seed: int, size: tuple[int, int] = (96, 64)) -> bytes:
     """A noisy picture, different for every seed."""
@@ -52,38 +55,25 @@ def write_split(folder: Path, split: str, rows: list[dict[str, Any]], features: 
 
 def refcoco(folder: Path, rows: list[tuple[bytes, list[str], list[float]]], split: str = "val") -> None:
     """RefCOCO rows from (image, expressions, [x, y, w, h])."""
-    from datasets import Features, Image, List, Value
-
-    features = Features({
-        "question_id": Value("string"), "image": Image(), "question": Value("string"),
-        "answer": List(Value("string")), "segmentation": List(Value("float32")),
-        "bbox": List(Value("float32")), "iscrowd": Value("int8"), "file_name": Value("string"),
-    })
     write_split(folder, split, [
         {"question_id": str(i), "image": {"bytes": data, "path": None}, "question": "describe the region",
          "answer": texts, "segmentation": [0.0], "bbox": box, "iscrowd": 0, "file_name": f"{i}.jpg"}
         for i, (data, texts, box) in enumerate(rows)
-    ], features)
+    ], features(REFCOCO_FIELDS))
 
 
 def chartqa(folder: Path, rows: list[tuple[bytes, str, str, str]]) -> None:
     """ChartQA rows from (image, question, answer, type)."""
-    from datasets import Features, Image, Value
-
-    features = Features({"type": Value("string"), "question": Value("string"), "answer": Value("string"),
-                         "image": Image()})
     write_split(folder, "test", [
         {"type": kind, "question": question, "answer": answer, "image": {"bytes": data, "path": None}}
         for data, question, answer, kind in rows
-    ], features)
+    ], features(CHARTQA_FIELDS))
 
 
 def charades(folder: Path, rows: list[tuple[str, str, list[float]]]) -> None:
     """Charades-STA rows from (video, caption, [start, end])."""
-    from datasets import Features, List, Value
-
-    features = Features({"video": Value("string"), "caption": Value("string"), "timestamp": List(Value("float64"))})
-    write_split(folder, "test", [{"video": v, "caption": c, "timestamp": t} for v, c, t in rows], features)
+    moments = [{"video": video, "caption": caption, "timestamp": span} for video, caption, span in rows]
+    write_split(folder, "test", moments, features(CHARADES_FIELDS))
 
 
 def build(root: Path, *, n: int = 6) -> Path:

@@ -12,6 +12,7 @@ import pytest
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_synth.core import side_of
+from mmrope_synth.errors import SynthError
 from mmrope_synth.needle import Haystack, build_needles, needle_row_text, needle_sample, needle_samples
 from mmrope_synth.scenes import COLORS
 from mmrope_synth.writer import write_video
@@ -106,7 +107,7 @@ class TestBuilding:
 
     def test_another_kind_is_refused(self, tmp_path: Path) -> None:
         build_needles(tmp_path, Haystack(16, questions=1))
-        with pytest.raises(UserError, match="needles of another kind"):
+        with pytest.raises(SynthError, match="needles of another kind"):
             build_needles(tmp_path, Haystack(18, questions=1))
 
     def test_the_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +126,7 @@ class TestBuilding:
     ({"frames": 64, "fps": 0.0}, "frame rate"),
 ])
 def test_what_cannot_be(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(SynthError, match=message):
         Haystack(**settings)  # type: ignore[arg-type]
 
 

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world_samples import KNOBS, identity, media_hash, samples_of
 
-from mmrope_eval.errors import UserError
 from mmrope_synth import CATEGORIES, COLUMNS, Difficulty, Sample, build_world, contact_sheet, training_samples
 from mmrope_synth.columns import DRAWN, EXTRA
 from mmrope_synth.core import generator, side_of
+from mmrope_synth.errors import SynthError
 from mmrope_synth.schemas import TABLES
 from mmrope_synth.writer import distinct_rows, eval_samples
 
@@ -221,7 +221,7 @@ def test_a_second_build_replaces_its_own_data_sets_only(tmp_path: Path) -> None:
 )
 def test_bad_requests_are_one_clear_sentence(tmp_path: Path, bad: dict[str, Any], says: str) -> None:
     (tmp_path / "precious.txt").write_text("keep me")
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(SynthError, match=says):
         build_world(tmp_path if not bad else tmp_path / "new", **bad)
     assert (tmp_path / "precious.txt").read_text() == "keep me"
 
@@ -272,7 +272,7 @@ def test_the_training_stream_is_repeatable_and_keeps_groups_together() -> None:
 
 @pytest.mark.parametrize("kinds", [("grounds",), ()])
 def test_unknown_kinds_of_training_samples_are_refused(kinds: tuple[str, ...]) -> None:
-    with pytest.raises(UserError, match="kind"):
+    with pytest.raises(SynthError, match="kind"):
         training_samples(0, kinds)
 
 
