@@ -37,7 +37,7 @@ lock:  ## Resolve all dependencies anew and rewrite the lock file
 
 clean:  ## Remove caches, builds and the demo's output
 	@rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find mmrope_eval tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find mmrope_eval mmrope_synth mmrope_demo tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## The same, and the virtual environment
 	@rm -rf .venv

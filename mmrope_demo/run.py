@@ -7,7 +7,6 @@ start finds everything answered.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 import time
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError
-from mmrope_synth.errors import SynthError
 
 if TYPE_CHECKING:
     from mmrope_eval.report.definitions import TableDefinition
@@ -32,14 +30,6 @@ BLINK is beyond them, below chance: no lesson showed them several pictures or as
 
 
 def main(args: argparse.Namespace) -> int:
-    """`demo` or one of its parts; the exit code. What the miniature world refuses is a UserError here."""
-    try:
-        return evaluate(args) if args.part is None else part(args)
-    except SynthError as error:
-        raise UserError(str(error)) from error
-
-
-def evaluate(args: argparse.Namespace) -> int:
     """Evaluate, print the table: exit code 0, or 1 when samples failed."""
     from mmrope_eval.suite.run import run
     from mmrope_synth import COLUMNS
@@ -58,17 +48,6 @@ def evaluate(args: argparse.Namespace) -> int:
     answered = f"{result.asked} questions asked now" if result.asked else "all answers were kept from before"
     print(f"{len(models)} checkpoints x {len(COLUMNS)} columns, {answered}, {time.perf_counter() - began:.0f} s")
     return 1 if result.failed or result.broken else 0
-
-
-def part(args: argparse.Namespace) -> int:
-    """The other things `demo` does: one handler each."""
-    module, function = {
-        "train": ("training.command", "main"),
-        "untrained": ("untrained", "main"),
-        "data": ("generate", "make_data"),
-        "needle": ("generate", "make_needles"),
-    }[args.part]
-    return int(getattr(importlib.import_module(f"mmrope_demo.{module}"), function)(args))
 
 
 def checkpoints(folder: Path | None, variants: list[str] | None) -> list[Path]:

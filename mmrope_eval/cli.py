@@ -141,13 +141,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def dispatch(args: argparse.Namespace) -> int:
-    """Import the chosen command's handler and run it. UserError where its package was not installed."""
-    handler = next(command.handler for command in COMMANDS if command.name == args.command)
+    """Import the handler of the chosen command, or of its part where that has one of its own, and run it."""
+    handler = getattr(args, "handler", None) or next(c.handler for c in COMMANDS if c.name == args.command)
     module, _, function = handler.partition(":")
-    package = module.partition(".")[0]
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"{args.command}: the package '{package}' is part of a checkout of mmrope-eval and not of an "
-                        f"installed one: run 'make {args.command}' in a checkout.")
     code: int = getattr(importlib.import_module(module), function)(args)
     return code
 
@@ -156,16 +152,22 @@ def bad_input(error: Exception) -> str | None:
     """The sentence to show when `error` is the user's to fix, else None: such an error is ours and keeps its trace."""
     if isinstance(error, UserError):
         return str(error)
-    rope = sys.modules.get("mmrope_eval.rope")
-    if rope is not None and isinstance(error, rope.VariantError):
+    rope, synth = sys.modules.get("mmrope_eval.rope"), sys.modules.get("mmrope_synth.errors")
+    if (rope and isinstance(error, rope.VariantError)) or (synth and isinstance(error, synth.SynthError)):
         return str(error)
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
         return machine_trouble(error)
-    if isinstance(error, ModuleNotFoundError) and importlib.util.find_spec("vllm") is None:
-        return (
-            f"the package '{error.name}' is missing from {sys.executable}: "
-            "run 'make setup' once and use .venv/bin/python"
-        )
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error.name)
+    return None
+
+
+def missing_package(name: str | None) -> str | None:
+    """One sentence on a package that cannot be imported, where the installation is to blame."""
+    if name == "mmrope_demo":
+        return "the demo is in a checkout of mmrope-eval and not in an installed one: run 'make demo' in a checkout"
+    if name == "mmrope_synth" or importlib.util.find_spec("vllm") is None:
+        return f"the package '{name}' is missing from {sys.executable}: run 'make setup' once and use .venv/bin/python"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What `mmrope-eval demo` and its parts accept."""
+"""What `mmrope-eval demo` and its parts accept, and where each part is."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _untrained(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(handler="mmrope_demo.untrained:main")
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo/untrained"),
                         help="folder for checkpoints, data and results (default: %(default)s)")
     parser.add_argument("--limit", metavar="N", help="evaluate only N samples of each task (first:N: the first ones)")
@@ -47,6 +48,7 @@ def _untrained(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(handler="mmrope_demo.training.command:main")
     parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
                         help="default: every row of Tables 2 to 4")
     parser.add_argument("--seeds", metavar="LIST", type=whole_numbers,
@@ -62,6 +64,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 
 def _data(made: argparse.ArgumentParser) -> None:
+    made.set_defaults(handler="mmrope_synth.command:make_data")
     made.add_argument("--out", metavar="DIR", type=Path, help="folder of the mirror")
     made.add_argument("--n", metavar="N", type=positive, default=64, help="rows a column (default: %(default)s)")
     made.add_argument("--columns", metavar="LIST", type=names, action="extend",
@@ -71,6 +74,7 @@ def _data(made: argparse.ArgumentParser) -> None:
 
 
 def _needle(needle: argparse.ArgumentParser) -> None:
+    needle.set_defaults(handler="mmrope_synth.command:make_needles")
     needle.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the mirror")
     needle.add_argument("--frames", metavar="N", type=positive, default=64,
                         help="of every video (default: %(default)s)")

@@ -53,7 +53,7 @@ def choose_extra() -> str:
 def state(extra: str) -> str:
     """A digest of everything the environment depends on, its own place included (scripts in it hold absolute paths)."""
     digest = hashlib.sha256(f"{extra}\n{ROOT}\n{sys.version_info[:2]}\n".encode())
-    sources = [ROOT / "pyproject.toml", ROOT / "requirements" / f"{extra}.lock"]
+    sources = [ROOT / "pyproject.toml", ROOT / "setup.py", ROOT / "requirements" / f"{extra}.lock"]
     sources += sorted(path for path in (ROOT / "scripts").rglob("*") if path.suffix in {".py", ".sh"})
     for path in sources:
         digest.update(f"{path.relative_to(ROOT)}\n".encode())

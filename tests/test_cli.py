@@ -205,6 +205,30 @@ def test_list_and_show_print_what_exists() -> None:
     assert "* temporal_stride: 2" in shown
 
 
+@pytest.mark.parametrize(("argv", "says"), [
+    (["data"], "demo data: name a folder with --out DIR, a page of samples with --sheet PNG, or both."),
+    (["data", "--out", "x", "--columns", "chartq"], "there is no column 'chartq'"),
+    (["data", "--out", "README.md"], "README.md is a file; name a folder for the miniature world."),
+    (["needle", "--out", "x", "--depths", "half"], "--depths takes numbers from 0 to 100"),
+    (["needle", "--out", "x", "--frames", "15"], "an even number of at least 16 frames, not 15."),
+])
+def test_what_the_miniature_world_refuses_is_one_sentence(
+    argv: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["demo", *argv]) == 2
+    message = capsys.readouterr().err
+    assert says in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("mmrope_demo", "run 'make demo' in a checkout"), ("mmrope_synth", "run 'make setup' once"),
+])
+def test_a_package_of_ours_that_was_not_installed_is_one_sentence(name: str, says: str) -> None:
+    sentence = cli.bad_input(ModuleNotFoundError(f"No module named '{name}'", name=name))
+    assert sentence is not None and says in sentence
+
+
 def test_the_demo_names_a_checkpoint_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--checkpoints", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err

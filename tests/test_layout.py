@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import importlib
 import itertools
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -18,7 +20,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mmrope_eval"
-FILES = sorted(PACKAGE.rglob("*.py"))
+BESIDE = ("mmrope_demo", "mmrope_synth")
+"""Packages that are one room each."""
+FILES = sorted(path for name in ("mmrope_eval", *BESIDE) for path in (ROOT / name).rglob("*.py"))
 
 MAY_IMPORT = {
     "rope": {"rope"},
@@ -37,9 +41,8 @@ MAY_IMPORT = {
     "suite": {"environment", "data", "suite", "record", "engine", "models", "protocols", "rope", "steps", "unread",
               "console", "errors", "words"},
     "report": {"report", "record", "protocols", "rope", "steps", "unread", "console", "errors", "words"},
-    "demo": {"data", "demo", "suite", "report", "record", "reference", "engine", "models", "rope", "errors"},
     "analyze": {"data", "report", "suite", "reference", "engine", "models", "rope", "console", "errors"},
-    "sweep": {"data", "suite", "report", "demo", "engine", "console", "errors"},
+    "sweep": {"data", "suite", "report", "engine", "console", "errors", "mmrope_synth"},
     "argument_types": {"record"},
     "arguments": {"argument_types", "model_arguments"},
     "report_arguments": {"argument_types"},
@@ -54,12 +57,16 @@ MAY_IMPORT = {
             "errors"},
     "__main__": {"cli"},
     "__init__": {"report"},
+    "mmrope_synth": {"mmrope_synth"},
+    "mmrope_demo": {"mmrope_demo", "mmrope_synth", "data", "suite", "report", "record", "reference", "engine", "models",
+                    "rope", "errors"},
 }
-"""Which parts of the package each part may import; the package itself (its version) is open to all but rope."""
+"""Which parts of the house each part may import; the package itself (its version) is open to all but rope."""
 
 
 def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    package, below = path.relative_to(ROOT).parts[:2]
+    return package if package in BESIDE else below.removesuffix(".py")
 
 
 def imported_modules(tree: ast.Module) -> Iterator[str]:
@@ -74,12 +81,18 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
 
 def own_parts(path: Path) -> set[str]:
     names = [name.split(".") for name in imported_modules(ast.parse(path.read_text()))]
-    return {parts[1] for parts in names if parts[0] == "mmrope_eval" and len(parts) > 1} - {"__version__"}
+    inside = {parts[1] for parts in names if parts[0] == "mmrope_eval" and len(parts) > 1} - {"__version__"}
+    return inside | {parts[0] for parts in names if parts[0] in BESIDE}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_run_downwards(path: Path) -> None:
     assert own_parts(path) <= MAY_IMPORT[part_of(path)]
+
+
+def test_the_product_has_of_the_miniature_world_its_needles() -> None:
+    names = {name for path in PACKAGE.rglob("*.py") for name in imported_modules(ast.parse(path.read_text()))}
+    assert {name.split(".")[1] for name in names if name.startswith("mmrope_synth")} == {"errors", "needle"}
 
 
 def test_rope_needs_only_numpy_and_torch() -> None:
@@ -128,42 +141,103 @@ def test_every_dependency_is_declared() -> None:
     declared = {re.match(r"[\w-]+", requirement)[0].lower().replace("-", "_") for requirement in requirements}
     other_names = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit_image", "skvideo": "scikit_video"}
     # triton comes with CUDA builds of torch and is optional.
-    known = declared | set(sys.stdlib_module_names) | {"mmrope_eval", "triton"}
+    known = declared | set(sys.stdlib_module_names) | {"mmrope_eval", *BESIDE, "triton"}
     for path in FILES:
         roots = {name.split(".")[0] for name in imported_modules(ast.parse(path.read_text()))}
         assert {other_names.get(root, root) for root in roots} <= known, path
 
 
-def test_every_package_is_declared() -> None:
-    declared = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = {".".join(init.parent.relative_to(ROOT).parts) for init in PACKAGE.rglob("__init__.py")}
-    assert declared == found | {"mmrope_eval.configs", "mmrope_eval.results", "mmrope_eval.tasks"}
+def packages_below(*roots: str) -> set[str]:
+    found = [init.parent for root in roots for init in (ROOT / root).rglob("__init__.py")]
+    return {".".join(folder.relative_to(ROOT).parts) for folder in found}
 
 
-def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("mmrope_eval", "configs", "results", "tasks"):
+def test_every_package_of_the_wheel_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    beside = {"mmrope_eval.configs", "mmrope_eval.results", "mmrope_eval.tasks"}
+    assert sorted(declared) == sorted(packages_below("mmrope_eval", "mmrope_synth") | beside)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is built from, without what a build leaves behind."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in ("mmrope_demo", "mmrope_eval", "mmrope_synth", "configs", "results", "tasks"):
         # results/demo and results/demo-seeds are the record of one run, of no use to an installation.
         left_out = ("__pycache__", "demo*") if name == "results" else ("__pycache__",)
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns(*left_out))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(source)], check=True)
-    unpacked = tmp_path / "unpacked"
-    zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(unpacked)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(*left_out))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    return folder
 
-    assert (unpacked / "mmrope_eval" / "suite" / "answer_versions.txt").is_file()
+
+def build(kind: str, source: Path, to: Path) -> Path:
+    """An unpacked wheel, or unpacked editable wheel, as pip has it built."""
+    code = f"from setuptools.build_meta import build_{kind}; build_{kind}({str(to)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
+    with zipfile.ZipFile(next(to.glob("*.whl"))) as wheel:
+        wheel.extractall(to)
+    return to
+
+
+def python_beside(installed: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Runs code with this environment's packages and one installation, whatever this environment has of ours."""
+    path = os.pathsep.join([str(installed), sysconfig.get_path("purelib")])
+    # -S: this environment's own links to a checkout are not followed.
+    return subprocess.run([sys.executable, "-S", "-c", code], cwd=installed, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The contents of the wheel."""
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_wheel_works_outside_the_checkout(source: Path, installed: Path) -> None:
+    assert (installed / "mmrope_eval" / "suite" / "answer_versions.txt").is_file()
     for folder in ("configs", "results", "tasks"):
-        inside = unpacked / "mmrope_eval"
+        inside = installed / "mmrope_eval"
         shipped = {path.relative_to(inside) for path in (inside / folder).rglob("*.*")}
         assert shipped == {path.relative_to(source) for path in (source / folder).rglob("*.*")}
-    code = "import mmrope_eval.cli as cli; print(cli.__file__); cli.main(['list'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=unpacked, capture_output=True, text=True)
-    assert done.stdout.startswith(str(unpacked)), done.stderr
+    done = python_beside(installed, "import mmrope_eval.cli as cli; print(cli.__file__); cli.main(['list'])")
+    assert done.stdout.startswith(str(installed)), done.stderr
     for name in ("mrope-i", "chartqa", "grounding"):
         assert f"\n  {name} " in done.stdout
+
+
+def test_the_wheel_draws_needles_and_trains_nothing(installed: Path) -> None:
+    assert not (installed / "mmrope_demo").exists()
+    assert (installed / "mmrope_synth" / "py.typed").is_file()
+    done = python_beside(installed, "import mmrope_eval.sweep as s; print(s.GeneratedNeedles().rows(s.Needle())[0])")
+    assert "What number is on the" in done.stdout, done.stderr
+
+
+def test_an_installation_makes_data_of_the_miniature_world(installed: Path, tmp_path: Path) -> None:
+    """`mmrope-eval run --tasks needle` says how its data are made."""
+    argv = ["demo", "needle", "--out", str(tmp_path), "--frames", "16", "--n", "1", "--depths", "50"]
+    done = python_beside(installed, f"import mmrope_eval.cli as cli; print(cli.main({argv}))")
+    assert done.stdout.endswith("0\n") and len(list(tmp_path.rglob("*.mp4"))) == 1, done.stderr
+
+
+@pytest.mark.parametrize("part", [[], ["train"], ["untrained"]])
+def test_the_demo_of_an_installation_says_where_it_is(installed: Path, part: list[str]) -> None:
+    done = python_beside(installed, f"import sys, mmrope_eval.cli as cli; sys.exit(cli.main({['demo', *part]}))")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (
+        "mmrope-eval: error: the demo is in a checkout of mmrope-eval and not in an installed one: "
+        "run 'make demo' in a checkout\n"
+    )
+
+
+def test_an_editable_installation_has_all_packages(source: Path, tmp_path: Path) -> None:
+    linked = build("editable", source, tmp_path)
+    (finder,) = linked.glob("__editable__*finder.py")
+    names = sorted(packages_below("mmrope_demo", "mmrope_eval", "mmrope_synth"))
+    code = f"import {finder.stem} as finder; finder.install(); import importlib\n" + "\n".join(
+        f"print(importlib.import_module({name!r}).__file__)" for name in names)  # fmt: skip
+    done = python_beside(linked, code)
+    assert done.stdout.split() == [str(source / name.replace(".", "/") / "__init__.py") for name in names], done.stderr
 
 
 def test_evaluate_stays_four_lines() -> None:

@@ -28,7 +28,7 @@ def load(path: Path) -> ModuleType:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """scripts/setup.py for a project in a temporary folder whose environment is stamped as ready."""
     setup = load(ROOT / "scripts" / "setup.py")
-    for name in ("pyproject.toml", "requirements", "scripts"):
+    for name in ("pyproject.toml", "setup.py", "requirements", "scripts"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     environment = tmp_path / ".venv"
@@ -57,7 +57,7 @@ def test_a_second_call_does_nothing(project: ModuleType, installs: list[str]) ->
     assert installs == []
 
 
-@pytest.mark.parametrize("changed", ["pyproject.toml", "requirements/cpu.lock", "scripts/startup/added.py"])
+@pytest.mark.parametrize("changed", ["pyproject.toml", "setup.py", "requirements/cpu.lock", "scripts/startup/added.py"])
 def test_a_change_is_installed_once(changed: str, project: ModuleType, installs: list[str]) -> None:
     with (project.ROOT / changed).open("a") as file:
         file.write("\n# changed\n")

@@ -161,6 +161,19 @@ def test_the_columns_and_types_are_those_of_the_data_set(world: Path, name: str)
     assert len(rows) == (1 if name.startswith(("mvbench", "star", "blink")) else N)
 
 
+@pytest.mark.parametrize("fields", [*(table.fields for table in TABLES.values()), needle_table().fields])
+def test_datasets_would_write_the_same_types(fields: Fields) -> None:
+    assert arrow_schema(fields).equals(features(fields).arrow_schema)
+
+
+def test_lists_are_written_as_every_version_of_datasets_reads_them(world: Path) -> None:
+    """`List` of version 4 is unknown to version 3."""
+    import pyarrow.parquet as pq
+
+    for path in world.rglob("*.parquet"):
+        assert b'"List"' not in pq.read_schema(path).metadata[b"huggingface"], path
+
+
 def test_pictures_are_real_png_and_jpeg_files(world: Path) -> None:
     from datasets import load_dataset
 
