@@ -569,6 +569,13 @@ class TestConfig:
             for context, count in zip(sweep.contexts, sweep.frames.counts, strict=True):
                 assert context - count // 2 * sweep.frames.cells**2 > 3000
 
+    def test_a_needle_that_cannot_be_is_one_sentence(self, tmp_path: Path) -> None:
+        needles = GeneratedNeedles()
+        with pytest.raises(UserError, match="0 to 5 distractors, not 9"):
+            needles.rows(Needle(distractors=9))
+        with pytest.raises(UserError, match="even number of at least 16 frames, not 14"):
+            needles.build(tmp_path, "needles", Needle(), (14, 56), 4.0)
+
     def test_an_unknown_name(self) -> None:
         with pytest.raises(UserError, match="one of demo, demo-needle, extrapolation, figure5, yarn256k"):
             read_sweep("extra")

@@ -17,10 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world_samples import KNOBS, identity, media_hash, samples_of
 
+from mmrope_eval.data.features import features
 from mmrope_synth import CATEGORIES, COLUMNS, Difficulty, Sample, build_world, contact_sheet, training_samples
 from mmrope_synth.columns import DRAWN, EXTRA
 from mmrope_synth.core import generator, side_of
 from mmrope_synth.errors import SynthError
+from mmrope_synth.fields import Fields, arrow_schema
+from mmrope_synth.needle import needle_table
 from mmrope_synth.schemas import TABLES
 from mmrope_synth.writer import distinct_rows, eval_samples
 
