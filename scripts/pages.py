@@ -23,6 +23,8 @@ ROOMS_PAGE = ROOT / "docs" / "architecture.md"
 WIDTH = "110"
 MARKS = ("<!-- made by scripts/pages.py -->", "<!-- end -->")
 PACKAGE = "mmrope_eval"
+BESIDE = ("mmrope_demo", "mmrope_synth")
+"""Packages that are one room each."""
 
 
 def main() -> int:
@@ -78,7 +80,7 @@ def between_marks(page: str, text: str) -> str:
 
 def rooms_table() -> str:
     """Markdown: every room, lowest first, with its files, its lines and the rooms it imports."""
-    files = sorted((ROOT / PACKAGE).rglob("*.py"))
+    files = sorted(path for package in (PACKAGE, *BESIDE) for path in (ROOT / package).rglob("*.py"))
     rooms: dict[str, list[Path]] = {}
     for file in files:
         rooms.setdefault(room_of(file), []).append(file)
@@ -91,8 +93,9 @@ def rooms_table() -> str:
 
 
 def room_of(file: Path) -> str:
-    """A folder of the package, or one of its own files."""
-    return file.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py")
+    """A folder of the package, one of its own files, or a package beside it."""
+    package, below = file.relative_to(ROOT).parts[:2]
+    return package if package in BESIDE else below.removesuffix(".py")
 
 
 def imported_rooms(file: Path) -> Iterator[str]:
@@ -103,7 +106,9 @@ def imported_rooms(file: Path) -> Iterator[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             parts = name.split(".")
-            if parts[0] == PACKAGE and len(parts) > 1 and not parts[1].startswith("__"):
+            if parts[0] in BESIDE:
+                yield parts[0]
+            elif parts[0] == PACKAGE and len(parts) > 1 and not parts[1].startswith("__"):
                 yield parts[1]
 
 
