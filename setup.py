@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.editable_wheel import editable_wheel
 
 
@@ -12,7 +12,7 @@ class Checkout(editable_wheel):
     def finalize_options(self) -> None:
         """Also finds the packages that stay in the checkout."""
         super().finalize_options()
-        self.distribution.packages += ["mmrope_demo", "mmrope_demo.training"]
+        self.distribution.packages += find_packages(include=["mmrope_demo", "mmrope_demo.*"])
 
 
 setup(cmdclass={"editable_wheel": Checkout})
