@@ -1,9 +1,10 @@
-"""Write the pages that are made from the code: every command with its options, and the rooms with what they import.
+"""Write the pages made from the code: every command with its options, rooms with what they import, records' fields.
 
     python scripts/pages.py [--check]
 
-docs/commands.md comes from the parser of the command line, the table in docs/architecture.md from the imports. With
-`--check` nothing is written, and the exit code is 1 where a page is not what the code says; a test runs it.
+docs/commands.md comes from the parser of the command line, the table in docs/architecture.md from the imports, that in
+docs/run-files.md from the types of the records. With `--check` nothing is written, and the exit code is 1 where a page
+is not what the code says; a test runs it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS_PAGE = ROOT / "docs" / "commands.md"
 ROOMS_PAGE = ROOT / "docs" / "architecture.md"
+RECORDS_PAGE = ROOT / "docs" / "run-files.md"
+SCHEMA = ROOT / "mmrope_eval" / "record" / "schema.py"
 WIDTH = "110"
 MARKS = ("<!-- made by scripts/pages.py -->", "<!-- end -->")
 PACKAGE = "mmrope_eval"
@@ -28,11 +31,12 @@ BESIDE = ("mmrope_demo", "mmrope_synth")
 
 
 def main() -> int:
-    """Write or check both pages."""
+    """Write or check all pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare and write nothing")
     args = parser.parse_args()
-    made = {COMMANDS_PAGE: commands_page(), ROOMS_PAGE: between_marks(ROOMS_PAGE.read_text(), rooms_table())}
+    made = {COMMANDS_PAGE: commands_page(), ROOMS_PAGE: between_marks(ROOMS_PAGE.read_text(), rooms_table()),
+            RECORDS_PAGE: between_marks(RECORDS_PAGE.read_text(), records_tables())}  # fmt: skip
     stale = [page for page, text in made.items() if not page.exists() or page.read_text() != text]
     for page in stale:
         if args.check:
@@ -76,6 +80,37 @@ def between_marks(page: str, text: str) -> str:
     """A page with what stands between its marks exchanged."""
     begin, end = (re.escape(mark) for mark in MARKS)
     return re.sub(f"(?<={begin}\n).*?(?={end})", lambda _: f"\n{text}\n\n", page, flags=re.DOTALL)
+
+
+def records_tables() -> str:
+    """Markdown: every record with its fields, their types and what is said of them, in the order of the file."""
+    lines: list[str] = []
+    for record in ast.parse(SCHEMA.read_text()).body:
+        if not isinstance(record, ast.ClassDef) or record.name == "Record":
+            continue
+        rows = list(fields(record))
+        if rows:
+            lines += [f"### {record.name}", "", one_line(ast.get_docstring(record) or ""), "",
+                      "| key | type | |", "|---|---|---|", *rows, ""]  # fmt: skip
+    return "\n".join(lines).rstrip()
+
+
+def fields(record: ast.ClassDef) -> Iterator[str]:
+    """A row for each field of a record, with the sentence below it."""
+    for field, below in itertools.zip_longest(record.body, record.body[1:]):
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        kind = ast.unparse(field.annotation)
+        if kind.startswith("ClassVar"):
+            continue
+        said = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+        text = kind.replace("|", "\\|")
+        yield f"| `{field.target.id}` | `{text}` | {one_line(str(said))} |"
+
+
+def one_line(text: str) -> str:
+    """Words on one line of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def rooms_table() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -38,3 +39,9 @@ def test_every_file_that_a_page_sends_a_newcomer_to_exists() -> None:
     named += re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text())
     assert len(named) > 20
     assert [name for name in named if not any((root / name).is_file() for root in (ROOT, ROOT / "mmrope_eval"))] == []
+
+
+def test_a_record_s_field_has_its_type_and_the_sentence_below_it() -> None:
+    (record,) = ast.parse('class A(Record):\n    x: int | None = None\n    """Said\n    of x."""\n    y: str\n').body
+    assert isinstance(record, ast.ClassDef)
+    assert list(pages.fields(record)) == [r"| `x` | `int \| None` | Said of x. |", "| `y` | `str` |  |"]
