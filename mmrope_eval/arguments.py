@@ -282,6 +282,7 @@ def list_names(parser: argparse.ArgumentParser) -> None:
     """Arguments of `list`: which kind of name."""
     parser.add_argument("kind", nargs="?", choices=["variants", "tasks", "suites"], help="default: all three")
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="say which tasks' data this local mirror holds")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     tasks_dir(parser)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
@@ -28,6 +29,9 @@ def list_names(args: argparse.Namespace) -> int:
     from mmrope_eval.suite.registry import open_registry
 
     registry = open_registry(folders=args.tasks_dir)
+    if args.json:
+        say(json.dumps(names(registry, args.kind, args.data_root), ensure_ascii=False, indent=1))
+        return 0
     if args.kind == "tasks":
         from mmrope_eval.suite.listing import task_table
 
@@ -45,6 +49,21 @@ def list_names(args: argparse.Namespace) -> int:
             for name, text in rows:
                 say(f"  {name:<{width}}  {text}".rstrip())
     return 0
+
+
+def names(registry: Registry, kind: str | None, data_root: Path | None) -> dict[str, list[dict[str, Any]]]:
+    """What `list` prints, of one kind or of all, as plain values."""
+    from mmrope_eval.rope import load_variant, variant_names
+    from mmrope_eval.suite.listing import task_facts
+
+    makers: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "variants": lambda: [{"name": name, "summary": load_variant(name).summary} for name in variant_names()],
+        "tasks": lambda: task_facts(registry, data_root),
+        "suites": lambda: [
+            {"name": suite.name, "title": suite.title, "tasks": list(suite.tasks)} for suite in registry.suites.values()
+        ],
+    }
+    return {name: make() for name, make in makers.items() if kind in (None, name)}
 
 
 def show(args: argparse.Namespace) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
+import re
 import subprocess
 import sys
 import time
@@ -200,6 +202,14 @@ def test_list_and_show_print_what_exists() -> None:
     listed = call("list").stdout
     for name in ("mrope-i", "circlerope", "chartqa", "grounding"):
         assert f"\n  {name} " in listed
+    told = json.loads(call("list", "--json").stdout)
+    assert {kind: [entry["name"] for entry in entries] for kind, entries in told.items()} == {
+        kind: re.findall(r"^  (\S+) ", text, re.MULTILINE)
+        for kind, text in re.findall(r"^(\w+):\n((?:  .*\n)+)", listed, re.MULTILINE)
+    }
+    (chartqa,) = (task for task in told["tasks"] if task["name"] == "chartqa")
+    assert (chartqa["n"], chartqa["metric"], chartqa["present"]) == (2500, "relaxed", False)
+    assert list(json.loads(call("list", "suites", "--json").stdout)) == ["suites"]
     shown = call("show", "mrope", "--set", "mrope_section=[8,28,28]", "--set", "temporal_stride=2").stdout
     assert "* mrope_section: (8, 28, 28)" in shown
     assert "* temporal_stride: 2" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.media import MediaError, MediaPolicy, load_image, load_video
@@ -23,14 +24,25 @@ def task_table(registry: Registry, data_root: Path | None) -> str:
 
     where = "in mirror" if data_root is not None else "cached"
     headers = ["task", "column", "category", "dataset", "split", "n", "metric", "chance", where, "licence"]
-    body = [
-        [spec.name, spec.column, spec.category, spec.dataset, spec.split,
-         str(spec.expected.get("samples") or spec.expected.get("expressions") or "—"), spec.metrics[0],
-         "—" if spec.chance is None else f"{spec.chance:g}", "yes" if is_present(spec, data_root) else "no",
-         spec.licence or "—"]
-        for spec in registry.tasks.values()
-    ]
+    body = [[_cell(value) for value in facts.values()] for facts in task_facts(registry, data_root)]
     return tabulate(body, headers, tablefmt="simple", disable_numparse=True)
+
+
+def task_facts(registry: Registry, data_root: Path | None) -> list[dict[str, Any]]:
+    """The same as plain values; None for what is not known, `present` for whether it can be read now."""
+    return [
+        {"name": spec.name, "column": spec.column, "category": spec.category, "dataset": spec.dataset,
+         "split": spec.split, "n": spec.expected.get("samples") or spec.expected.get("expressions"),
+         "metric": spec.metrics[0], "chance": spec.chance, "present": is_present(spec, data_root),
+         "licence": spec.licence or None}
+        for spec in registry.tasks.values()
+    ]  # fmt: skip
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "—" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def sample_lines(
