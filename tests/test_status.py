@@ -63,7 +63,7 @@ class TestTheTally:
         tally = Tally([row])
         for _ in range(5):
             tally.advance(row, failed=True, asked=False)
-        assert tally.pace().rate is None and (row.done, row.failed) == (5, 5)
+        assert tally.record(tmp_path)["pace"] is None and (row.done, row.failed) == (5, 5)
 
 
 def begun(folder: Path) -> Tally:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Self, TextIO
 
 from mmrope_eval.console import say
+from mmrope_eval.suite.pace import Pace
 from mmrope_eval.words import visible
 
 Told = Callable[[bool, bool], None]
@@ -27,9 +28,7 @@ class Progress:
         self._told = told
         self._spoke = time.monotonic()
         self._said = done
-        self._first: float | None = None
-        """When the first answer came: what was before it, an engine's start, is no part of the rate."""
-        self._answered = 0
+        self._pace = Pace()
         self._bar: Any = None
         self._task: Any = None
         if self._stream.isatty():
@@ -56,33 +55,24 @@ class Progress:
         if self._told is not None:
             self._told(failed, asked)
         if asked:
-            self._answered += 1
-            if self._first is None:
-                self._first = time.monotonic()
-                if self._bar is not None:
-                    self._bar.start_task(self._task)
+            if self._bar is not None and not self._pace.begun:
+                self._bar.start_task(self._task)
+            self._pace.note(time.monotonic())
         if self._bar is not None:
             self._bar.update(self._task, advance=1, rate=self._rate_text())
         elif time.monotonic() - self._spoke >= self._every:
             self._speak()
 
-    def _rate(self) -> float | None:
-        """Answers a second since the first one; None where there is but one."""
-        if self._first is None or self._answered < 2:
-            return None
-        return (self._answered - 1) / max(time.monotonic() - self._first, 1e-9)
-
     def _rate_text(self) -> str:
-        rate = self._rate()
+        rate = self._pace.rate(time.monotonic())
         said = [f"{rate:.1f} samples/s"] if rate is not None else []
         return ", ".join([*said, *([f"{self.failed} failed"] if self.failed else [])])
 
     def _speak(self) -> None:
         self._spoke, self._said = time.monotonic(), self.done
-        rate = self._rate()
-        left = (self.total - self.done) / rate if rate else float("nan")
+        left = self._pace.left(self.total - self.done, self._spoke)
         parts = [f"{self.label}: {self.done}/{self.total}", self._rate_text()]
-        parts += [f"{clock(left)} left"] if self.done < self.total and rate else []
+        parts += [f"{clock(left)} left"] if self.done < self.total and left is not None else []
         say(", ".join(part for part in parts if part), file=self._stream, flush=True)
 
     def __enter__(self) -> Self:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from mmrope_eval.suite.pace import Pace
+
 PROGRESS: Final = "progress.json"
 WRITER: Final = "mmrope-eval"
 """The value of the file's key `writer`, by which it is known as ours."""
@@ -41,33 +43,13 @@ class RowProgress:
     """Why a row failed."""
 
 
-@dataclass(frozen=True)
-class Pace:
-    """Answers of one process: how many, in how many seconds since its first one."""
-
-    answered: int = 0
-    seconds: float = 0.0
-
-    @property
-    def rate(self) -> float | None:
-        """Answers a second; None where there are not two."""
-        return (self.answered - 1) / self.seconds if self.answered > 1 and self.seconds > 0 else None
-
-    def left(self, samples: int) -> float | None:
-        """Seconds for so many samples; None where nothing is known."""
-        if samples == 0:
-            return 0.0
-        return None if self.rate is None else samples / self.rate
-
-
 class Tally:
     """What a process has done of its rows. Written by one thread, read by another."""
 
     def __init__(self, rows: Sequence[RowProgress], now: Callable[[], float] = time.monotonic) -> None:
         self.rows = list(rows)
         self._now, self._lock = now, threading.Lock()
-        self._answered = 0
-        self._first: float | None = None
+        self._pace = Pace()
         self.begun = False
         """Whether any row has had its turn; until then a command may be refused, and changes nothing."""
 
@@ -83,8 +65,7 @@ class Tally:
             row.done += 1
             row.failed += failed
             if asked:
-                self._answered += 1
-                self._first = self._now() if self._first is None else self._first
+                self._pace.note(self._now())
 
     def finish(self, row: RowProgress, failed: int) -> None:
         """A row is scored."""
@@ -97,19 +78,15 @@ class Tally:
             self.begun = True
             row.state, row.cause = "failed", cause
 
-    def pace(self) -> Pace:
-        """Of this process until now."""
-        return Pace(self._answered, 0.0 if self._first is None else self._now() - self._first)
-
     def record(self, output: Path) -> dict[str, Any]:
         """The numbers for the file; folders are relative to `output`."""
         with self._lock:
-            pace = self.pace()
+            now = self._now()
             left = sum(row.total - row.done for row in self.rows if row.state in ("waiting", "running"))
             return {
-                "pace": pace.rate,
+                "pace": self._pace.rate(now),
                 "left": left,
-                "left_s": pace.left(left),
+                "left_s": self._pace.left(left, now),
                 "rows": [
                     {"label": row.label, "folder": os.path.relpath(row.folder, output), "tasks": list(row.tasks),
                      "state": row.state, "total": row.total, "done": row.done, "failed": row.failed,
