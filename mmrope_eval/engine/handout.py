@@ -89,7 +89,6 @@ class Handout(Generic[Asked]):
             if not unit:
                 break
             given += unit
-            self._loads[replica] += sum(map(weight, unit))
         if not given and not flying and not self._waiting and self._suspects:
             suspect = self._suspects.popleft()
             self._alone[replica] = suspect.id
@@ -147,8 +146,10 @@ class Handout(Generic[Asked]):
         for home in self._preferred(replica):
             unit = self._units[home].popleft(most)
             if unit:
+                moved = sum(map(weight, unit))
                 self._waiting -= len(unit)
-                self._weight -= sum(map(weight, unit))
+                self._weight -= moved
+                self._loads[replica] += moved
                 if shown(unit[0]):
                     self._homes[shown(unit[0])] = replica
                 return unit
