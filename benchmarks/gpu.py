@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -104,21 +105,23 @@ def no_triton(device: str) -> str | None:
 
 def collect(
     names: Sequence[str], device: str, clock: Clock, say: Callable[[str], None],
-    keep: Callable[[Sequence[Line]], None] = lambda lines: None,
+    keep: Callable[[Sequence[Line]], object] = lambda lines: None,
 ) -> list[Line]:  # fmt: skip
     """All lines of these parts, said and kept as they are found. What a part throws is a line too: the others go on."""
     found: list[Line] = []
+
+    def note(line: Line) -> None:
+        found.append(line)
+        say(f"  {line.state}: {line.what}: {line.said}")
+        keep(found)
+
     for name in names:
         say(f"{name} ...")
         try:
             for line in while_there_is_time(name, clock, PARTS[name](device, clock)):
-                found.append(line)
-                say(f"  {line.state}: {line.what}: {line.said}")
-                keep(found)
+                note(line)
         except Exception as error:  # noqa: BLE001 - one part that cannot go on must not hide the others
-            found.append(verdict(name, "the part itself", False, f"{type(error).__name__}: {error}"))
-            say(f"  failed: {name}: {found[-1].said}")
-            keep(found)
+            note(verdict(name, "the part itself", False, f"{type(error).__name__}: {error}"))
     return found
 
 
@@ -161,13 +164,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     here = machine(device)
     print(", ".join(f"{name} {value}" for name, value in here.items()))
 
-    def keep(lines: Sequence[Line]) -> None:
-        args.json.write_text(json.dumps(as_json(here, lines, time.monotonic() - began), indent=1) + "\n")
+    def keep(lines: Sequence[Line]) -> dict[str, Any]:
+        content = as_json(here, lines, time.monotonic() - began)
+        args.json.write_text(json.dumps(content, indent=1) + "\n")
+        return content
 
     with torch.inference_mode():
         lines = collect(args.only, device, clock, lambda words: print(words, file=sys.stderr, flush=True), keep)
-    keep(lines)
-    content = as_json(here, lines, time.monotonic() - began)
+    content = keep(lines)
     print(table(lines))
     counts = ", ".join(f"{count} {state}" for state, count in content["counts"].items())
     print(f"{counts}; {content['seconds']:.0f} s; written to {args.json}")

@@ -205,7 +205,7 @@ def compiled_layers(normed: bool, tables: Sequence[Table], device: str) -> Line:
     def layer(packed: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         q, k, _ = (packed * 1.0).split(list(shape.widths), dim=-1)
         if normed:
-            q, k = (_norm(x.unflatten(1, (-1, shape.head_dim))).flatten(1) for x in (q, k))
+            q, k = (head_norm(x.unflatten(1, (-1, shape.head_dim))).flatten(1) for x in (q, k))
         return rotate(q, k, cos, sin)
 
     try:
@@ -219,7 +219,8 @@ def compiled_layers(normed: bool, tables: Sequence[Table], device: str) -> Line:
     return verdict(PART, what, error <= bound, f"largest difference {error:.1e} of {bound:.1e} allowed", error=error)
 
 
-def _norm(x: torch.Tensor) -> torch.Tensor:
+def head_norm(x: torch.Tensor) -> torch.Tensor:
+    """Root mean square norm over the last axis, in float32 as vLLM's native form has it; without a weight."""
     wide = x.float()
     return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
 

@@ -13,6 +13,7 @@ from functools import partial
 
 import torch
 from gpu_cases import SHAPES, Given, Shape, Table, given
+from gpu_correct import head_norm
 from gpu_lines import Line, skipped
 from gpu_speed import best_times, vllm_module
 
@@ -114,16 +115,9 @@ def split(packed: torch.Tensor, layer: Layer, norms: tuple[torch.Tensor, torch.T
     """q, k and v of a packed projection, q and k behind their norms where there are some."""
     q, k, v = packed.split(list(layer.shape.widths), dim=-1)
     if layer.normed:
-        q, k = (normed(t, w, layer.shape.head_dim) for t, w in zip((q, k), norms, strict=True))
+        heads = (t.unflatten(1, (-1, layer.shape.head_dim)) for t in (q, k))
+        q, k = ((head_norm(t) * w).flatten(1) for t, w in zip(heads, norms, strict=True))
     return q, k, v
-
-
-def normed(x: torch.Tensor, weight: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """Root mean square norm of each head, in float32 as vLLM's native form has it."""
-    heads = x.view(x.shape[0], -1, head_dim)
-    wide = heads.float()
-    scaled = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype) * weight
-    return scaled.view(x.shape)
 
 
 def kernels(step: Callable[[], object], device: str) -> list[str]:
