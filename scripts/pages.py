@@ -121,8 +121,8 @@ def rooms_table() -> str:
         rooms.setdefault(room_of(file), []).append(file)
     imports = {room: {name for file in held for name in imported_rooms(file)} - {room} for room, held in rooms.items()}
     lines = ["| room | files | imports |", "|---|--:|---|"]
-    for room in lowest_first(imports):
-        lines.append(f"| {room} | {len(rooms[room])} | {', '.join(sorted(imports[room])) or '-'} |")
+    lines += [f"| {room} | {len(rooms[room])} | {', '.join(sorted(imports[room])) or '-'} |"
+              for room in lowest_first(imports)]  # fmt: skip
     return "\n".join(lines)
 
 
