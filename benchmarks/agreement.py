@@ -23,7 +23,7 @@ from tabulate import tabulate
 from mmrope_demo.agreement import Agreement, compare
 from mmrope_demo.run import checkpoints, demo_config, ensure_world
 from mmrope_eval.reference import Rounding
-from mmrope_eval.suite.run import run
+from mmrope_eval.run.run import run
 
 
 class Setting(NamedTuple):

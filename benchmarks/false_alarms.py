@@ -28,12 +28,12 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mmrope_eval.report import stats
-from mmrope_eval.report.against import against_reported, against_run
-from mmrope_eval.report.layout import Layout
-from mmrope_eval.report.pairing import Matched, TaskPair
-from mmrope_eval.report.reported import ReportedCell, answers
-from mmrope_eval.report.verdict import TOLERANCE, Rules
+from mmrope_eval.report.averaging import Layout
+from mmrope_eval.report.compare import stats
+from mmrope_eval.report.compare.against import against_reported, against_run
+from mmrope_eval.report.compare.pairing import Matched, TaskPair
+from mmrope_eval.report.compare.reported import ReportedCell, answers
+from mmrope_eval.report.compare.verdict import TOLERANCE, Rules
 
 
 @dataclass(frozen=True)

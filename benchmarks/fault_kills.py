@@ -246,8 +246,8 @@ def with_suppressed(function: Any, *given: Any) -> None:
 def stand_in_run(given: Sequence[str]) -> int:
     """`mmrope-eval run` with the stand-in."""
     from mmrope_eval import cli
-    from mmrope_eval.suite.options import config_from_args
-    from mmrope_eval.suite.run import run
+    from mmrope_eval.run.config import config_from_args
+    from mmrope_eval.run.run import run
 
     try:
         result = run(config_from_args(cli.parse(["run", *given])), StandIn)
@@ -292,7 +292,7 @@ class StandIn:
 
     def stream(self, requests: Iterable[Any]) -> Generator[Any, None, None]:
         """Answers, eight in flight."""
-        from mmrope_eval.engine.types import EngineDiedError, Failure
+        from mmrope_eval.messages import EngineDiedError, Failure
 
         flying: dict[str, Any] = {}
         waiting = iter(requests)
@@ -319,7 +319,7 @@ class StandIn:
         return int.from_bytes(hashlib.sha256(asked.encode()).digest()[:8], "little")
 
     def _response(self, request: Any, text: str) -> Any:
-        from mmrope_eval.engine.types import MediaFacts, Response
+        from mmrope_eval.messages import MediaFacts, Response
 
         facts = MediaFacts("image", "f", (96, 64), (84, 56), (1, 4, 6), 6)
         media = tuple(dataclasses.replace(facts) for part in request.content if not isinstance(part, str))

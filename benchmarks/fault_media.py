@@ -146,10 +146,10 @@ def load_all() -> int:
 
 def load(path: Path) -> Loaded:
     """Load one file as a run does."""
-    from mmrope_eval.engine.media import load_image
-    from mmrope_eval.engine.media_policy import MediaError, MediaPolicy
-    from mmrope_eval.engine.media_video import load_video
-    from mmrope_eval.engine.types import ImageSource, VideoSource
+    from mmrope_eval.media.image import load_image
+    from mmrope_eval.media.policy import MediaError, MediaPolicy
+    from mmrope_eval.media.video import load_video
+    from mmrope_eval.messages import ImageSource, VideoSource
     from mmrope_eval.models.family import VisionGeometry
 
     geometry, policy = VisionGeometry(14, 2, 2), MediaPolicy()

@@ -72,10 +72,10 @@ class Question:
 
 def questions(scratch: Path) -> dict[str, list[Question]]:
     """Questions of all benchmarks, by scorer."""
-    from mmrope_eval.engine.types import MediaFacts, Response
-    from mmrope_eval.suite.plans import Plans
-    from mmrope_eval.suite.registry import Registry
-    from mmrope_eval.suite.results import scoring_target
+    from mmrope_eval.messages import MediaFacts, Response
+    from mmrope_eval.run.results import scoring_target
+    from mmrope_eval.task.planner import Plans
+    from mmrope_eval.task.registry import Registry
     from mmrope_synth import build_world
 
     registry = Registry()
@@ -139,8 +139,8 @@ def campaign(count: int, seed: int, scratch: Path, patience: float = 5.0) -> lis
     """So many answers for every scorer."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     sys.path.insert(0, str(ROOT))
-    from mmrope_eval.suite.reasoning import whole_turn
-    from mmrope_eval.suite.scorers import SCORERS
+    from mmrope_eval.scorer.all import SCORERS
+    from mmrope_eval.scorer.reasoning import whole_turn
 
     found = []
     for name, asked in sorted(questions(scratch).items()):

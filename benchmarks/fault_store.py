@@ -57,8 +57,8 @@ def prepared(scratch: Path) -> Callable[[Path], int]:
     from suite_fakes import FakeStart
 
     from mmrope_demo.checkpoints import build_checkpoint
-    from mmrope_eval.suite.options import RunConfig
-    from mmrope_eval.suite.run import run
+    from mmrope_eval.run.config import RunConfig
+    from mmrope_eval.run.run import run
     from mmrope_synth import build_world
 
     if not (scratch / "world").is_dir():
@@ -193,7 +193,7 @@ def log(folder: Path, dice: random.Random) -> None:
 
 def killed(path: Path, dice: random.Random) -> None:
     """Make the file what a killed command leaves: the last of its answers in the log alone."""
-    from mmrope_eval.suite import store as module
+    from mmrope_eval.store import store as module
 
     copy = path.with_name("copy")
     with module.ResponseStore(path) as whole:

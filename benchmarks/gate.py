@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from mmrope_demo.run import checkpoints, demo_config, ensure_world
 from mmrope_eval import cli
-from mmrope_eval.suite.run import run
+from mmrope_eval.run.run import run
 
 
 def main() -> int:

@@ -96,7 +96,7 @@ def measured(family: str, way: str, device: str) -> list[Line]:
     from parity_harness import POLICY, build_requests, compare, one_thread, tiny_checkpoint, variant_of
 
     from mmrope_eval.engine.live import EngineOptions, LiveEngine
-    from mmrope_eval.engine.types import Failure
+    from mmrope_eval.messages import Failure
     from mmrope_eval.models.checkpoint import read_checkpoint
     from mmrope_eval.reference import load_reference
 

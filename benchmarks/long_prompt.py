@@ -24,9 +24,9 @@ from typing import Any
 from tabulate import tabulate
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.prompt import PromptWriter
-from mmrope_eval.engine.types import Generation, Request, VideoSource
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.messages import Generation, Request, VideoSource
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import load_variant
 from mmrope_synth.needle import Haystack, needle_sample

@@ -65,9 +65,9 @@ def simulate(scratch: Path, replicas: int, questions: int, rate: float, seed: in
     from mmrope_eval.engine.options import EngineOptions
     from mmrope_eval.engine.replica import Birth, Setting
     from mmrope_eval.engine.replicas import Replicas
-    from mmrope_eval.suite.engines import running_code, warn
-    from mmrope_eval.suite.options import RunConfig
-    from mmrope_eval.suite.run import run
+    from mmrope_eval.run.config import RunConfig
+    from mmrope_eval.run.engines import running_code, warn
+    from mmrope_eval.run.run import run
 
     os.environ["MMROPE_CACHE"] = str(scratch / "cache")
     shutil.rmtree(scratch / "run", ignore_errors=True)
@@ -248,7 +248,7 @@ def take(one: Replica, message: Any) -> bool:
 def tell(one: Replica, now: float) -> None:
     """Answers, with the pauses of `Outbox`."""
     from mmrope_eval.engine.replica import PAUSE, Answers, Closed
-    from mmrope_eval.engine.types import MediaFacts, PositionFacts, Response
+    from mmrope_eval.messages import MediaFacts, PositionFacts, Response
 
     if one.done and now - one.told > PAUSE:
         facts = (MediaFacts("image", "f" * 64, (1024, 768), (1008, 756), (1, 54, 72), 972),)

@@ -69,8 +69,8 @@ def one(checkpoint: Path, data: Path, output: Path) -> int:
     """One run, and what it took, as a line of JSON."""
     from suite_fakes import FakeStart
 
-    from mmrope_eval.suite.options import RunConfig
-    from mmrope_eval.suite.run import run
+    from mmrope_eval.run.config import RunConfig
+    from mmrope_eval.run.run import run
 
     began = time.perf_counter()
     asked = run(RunConfig((str(checkpoint),), (TASK,), output, ("mrope",), data_root=data), FakeStart()).asked

@@ -55,13 +55,13 @@ def write(folder: Path, model: str, rows: Sequence[Row]) -> None:
 def numbers(rows: Sequence[Row]) -> list[str]:
     """A model's cells: the authors', ours, lmms-eval's, VLMEvalKit's by rules, and with its draws."""
     from mmrope_eval.errors import UserError
+    from mmrope_eval.lmms.stock import stock_score
     from mmrope_eval.record.aggregate import AGGREGATES, Item
-    from mmrope_eval.suite.protocol import build_target
-    from mmrope_eval.suite.registry import Registry
-    from mmrope_eval.suite.scorers import SCORERS
-    from mmrope_eval.suite.second import SecondItem
-    from mmrope_eval.suite.stock import stock_score
-    from mmrope_eval.suite.vlmevalkit import kit_score
+    from mmrope_eval.scorer.all import SCORERS
+    from mmrope_eval.scorer.second import SecondItem
+    from mmrope_eval.task.registry import Registry
+    from mmrope_eval.task.template import build_target
+    from mmrope_eval.vlmevalkit.scores import kit_score
 
     spec = Registry().tasks["mmmu"]
     docs = [doc(row) for row in rows]
@@ -91,10 +91,10 @@ RULES = {"AI2D_TEST": "the common rule", "MLVU_MCQ": "MLVU", "MVBench": "MVBench
 
 def by_rule(rows: Sequence[Row]) -> list[str]:
     """How many of the responses to four options are right by ours, by each of `RULES`, and by the first word alone."""
-    from mmrope_eval.suite.choice import score_choice
-    from mmrope_eval.suite.second import SecondItem
-    from mmrope_eval.suite.vlmevalkit import kit_score
-    from mmrope_eval.suite.vlmevalkit_worker import load
+    from mmrope_eval.scorer.choice import score_choice
+    from mmrope_eval.scorer.second import SecondItem
+    from mmrope_eval.vlmevalkit.scores import kit_score
+    from mmrope_eval.vlmevalkit.worker import load
 
     items, golds = [], []
     for row in (row for row in rows if len(row["options"]) == 4):

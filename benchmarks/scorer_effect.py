@@ -115,7 +115,7 @@ def spans(row: Row) -> Iterator[Answer]:
 
 def answers(task: str, row: Row, target: Row) -> Iterator[Answer]:
     """The fixed set of responses to one row."""
-    from mmrope_eval.suite.choice import read_options
+    from mmrope_eval.scorer.choice import read_options
 
     options = read_options(target.get("options"))
     if "bbox" in row:
@@ -134,10 +134,10 @@ def answers(task: str, row: Row, target: Row) -> Iterator[Answer]:
 
 def effect(task: str, root: Path, scorer: str) -> str:
     """The task's row of the table."""
-    from mmrope_eval.suite.plans import Plans
-    from mmrope_eval.suite.registry import Registry
-    from mmrope_eval.suite.scorers import SCORERS
-    from mmrope_eval.suite.side_by_side import SECONDS, second_item, second_number
+    from mmrope_eval.run.side_by_side import SECONDS, second_item, second_number
+    from mmrope_eval.scorer.all import SCORERS
+    from mmrope_eval.task.planner import Plans
+    from mmrope_eval.task.registry import Registry
 
     registry, second = Registry(), SECONDS[scorer]
     spec, family = registry.tasks[task], registry.family("qwen2.5-vl")

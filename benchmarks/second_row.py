@@ -38,8 +38,8 @@ def measure(scratch: Path, count: int) -> list[list[Any]]:
     """A line for each kind of question."""
     from mmrope_demo.checkpoints import build_checkpoint
     from mmrope_eval.engine.live import LiveEngine
-    from mmrope_eval.engine.media import MediaPolicy
     from mmrope_eval.engine.options import EngineOptions
+    from mmrope_eval.media.image import MediaPolicy
     from mmrope_eval.models.checkpoint import read_checkpoint
     from mmrope_eval.rope import load_variant
 
@@ -69,7 +69,7 @@ def questions(scratch: Path, count: int) -> dict[str, list[Any]]:
     import suite_mirror
     from PIL import Image
 
-    from mmrope_eval.engine.types import Generation, ImageSource, Request, VideoSource
+    from mmrope_eval.messages import Generation, ImageSource, Request, VideoSource
 
     def picture(number: int, size: tuple[int, int]) -> ImageSource:
         pixels = np.random.default_rng(number).integers(0, 256, (size[1] // 16, size[0] // 16, 3), np.uint8)

@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from mmrope_demo.checkpoints import FAMILIES, build_checkpoint
 from mmrope_eval.engine.live import EngineOptions, LiveEngine
-from mmrope_eval.engine.types import Generation, Request
+from mmrope_eval.messages import Generation, Request
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.rope import load_variant
 

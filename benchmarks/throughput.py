@@ -116,12 +116,12 @@ def turns(checkpoint: str, data: str, output: str, workers: bool, rounds: int, s
     """Seconds of every turn, printed as JSON; the first turn of each is thrown away."""
     from mmrope_eval.engine import vllm_compat
     from mmrope_eval.engine.live import LiveEngine
-    from mmrope_eval.engine.media import MediaPolicy
     from mmrope_eval.engine.options import EngineOptions
+    from mmrope_eval.media.image import MediaPolicy
     from mmrope_eval.models.checkpoint import read_checkpoint
     from mmrope_eval.rope import load_variant
-    from mmrope_eval.suite.options import RunConfig
-    from mmrope_eval.suite.run import run
+    from mmrope_eval.run.config import RunConfig
+    from mmrope_eval.run.run import run
 
     policy = MediaPolicy(image_min_pixels=4 * 28 * 28, image_max_pixels=PIXELS)
     options = EngineOptions(max_model_len=2048, workers=workers, policy=policy, max_num_seqs=seqs, reuse_bytes=0)

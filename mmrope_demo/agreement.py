@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from mmrope_eval.data.choice_of_rows import Limit
-    from mmrope_eval.engine.types import Response
+    from mmrope_eval.messages import Response
     from mmrope_eval.reference import ReferenceModel, Rounding
 
 
@@ -59,13 +59,13 @@ def compare(
     `dtype`, `wide_head` and `rounding` are `load_reference`'s.
     """
     from mmrope_demo.training.recipe import FAMILY
-    from mmrope_eval.engine.media_policy import checkpoint_policy
+    from mmrope_eval.media.policy import checkpoint_policy
     from mmrope_eval.models.checkpoint import read_checkpoint
     from mmrope_eval.models.variant_choice import resolve_variant
     from mmrope_eval.reference import load_reference
-    from mmrope_eval.suite.outcome import score_cell
-    from mmrope_eval.suite.plans import Plans
-    from mmrope_eval.suite.registry import Registry
+    from mmrope_eval.run.outcome import score_cell
+    from mmrope_eval.task.planner import Plans
+    from mmrope_eval.task.registry import Registry
 
     registry = Registry()
     opened = read_checkpoint(checkpoint)

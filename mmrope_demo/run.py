@@ -19,7 +19,7 @@ from mmrope_eval.errors import UserError
 
 if TYPE_CHECKING:
     from mmrope_eval.report.definitions import TableDefinition
-    from mmrope_eval.suite.options import RunConfig
+    from mmrope_eval.run.config import RunConfig
 
 NOTE = """\
 circlerope-upstream moves its ring from frame to frame, as the published package does; the paper's circlerope does not.
@@ -31,7 +31,7 @@ BLINK is beyond them, below chance: no lesson showed them several pictures or as
 
 def main(args: argparse.Namespace) -> int:
     """Evaluate, print the table: exit code 0, or 1 when samples failed."""
-    from mmrope_eval.suite.run import run
+    from mmrope_eval.run.run import run
     from mmrope_synth import COLUMNS
 
     began = time.perf_counter()
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
 def checkpoints(folder: Path | None, variants: list[str] | None) -> list[Path]:
     """The folders of the trained checkpoints. UserError when one is missing."""
     from mmrope_demo.training.recipe import TABLE_2
-    from mmrope_eval.suite.registry import project_dir
+    from mmrope_eval.task.registry import project_dir
 
     home = folder or project_dir("checkpoints")
     found = [home / name for name in variants or TABLE_2]
@@ -88,7 +88,7 @@ def ensure_world(folder: Path, n: int) -> Path:
 def demo_config(models: list[Path], data: Path, output: Path, limit: Limit | None) -> RunConfig:
     """All columns on the trained checkpoints, under the media policy that they carry (`mm_media`)."""
     from mmrope_eval.engine.options import EngineOptions
-    from mmrope_eval.suite.options import RunConfig
+    from mmrope_eval.run.config import RunConfig
 
     frames = output.parent / "frames"
     options = EngineOptions(max_model_len=2048, max_num_seqs=64, lookahead=64, media_cache_dir=frames)
@@ -117,9 +117,9 @@ def demo_definition(name: str) -> TableDefinition:
 
 def print_table(folders: list[Path]) -> None:
     """Table 2 of finished runs, with chance levels; several trainings of one variant are one row, their mean."""
-    from mmrope_eval.report.render import render
-    from mmrope_eval.report.results import load_run
-    from mmrope_eval.report.tables import Options, build
+    from mmrope_eval.report.runs import load_run
+    from mmrope_eval.report.table.build import Options, build
+    from mmrope_eval.report.table.render import render
 
     print()
     runs = [load_run(folder) for folder in folders]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.run.config import RunConfig
 
 if TYPE_CHECKING:
     from mmrope_demo.checkpoints import Family
@@ -33,7 +33,7 @@ runs on images and videos through the real engine, and what a run leaves behind.
 def main(args: argparse.Namespace) -> int:
     """Build what is missing, evaluate, print the table: exit code 0, or 1 when samples failed."""
     from mmrope_demo.checkpoints import FAMILIES
-    from mmrope_eval.suite.run import report, run
+    from mmrope_eval.run.run import report, run
 
     began = time.perf_counter()
     folder = Path(args.output)
@@ -56,8 +56,8 @@ def main(args: argparse.Namespace) -> int:
 
 def demo_config(checkpoint: Path, data: Path, output: Path, limit: Limit | None) -> RunConfig:
     """All variants and tasks on a tiny checkpoint; media small enough for a processor without a GPU."""
-    from mmrope_eval.engine.media_policy import MediaPolicy
     from mmrope_eval.engine.options import EngineOptions
+    from mmrope_eval.media.policy import MediaPolicy
 
     policy = MediaPolicy(
         image_max_pixels=8 * 8 * 32 * 32,

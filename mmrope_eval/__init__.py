@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmrope_eval.report.results import Cell, Run, load_run
+    from mmrope_eval.report.runs import Cell, Run, load_run
 
 __version__ = "0.3.0"
 __all__ = ["Cell", "Run", "__version__", "load_run"]
@@ -17,9 +17,9 @@ __all__ = ["Cell", "Run", "__version__", "load_run"]
 def __getattr__(name: str) -> Any:
     """`load_run` and its types, imported when first used: `import mmrope_eval` itself must not wait for pandas."""
     if name in ("Cell", "Run", "load_run"):
-        from mmrope_eval.report import results
+        from mmrope_eval.report import runs
 
-        return getattr(results, name)
+        return getattr(runs, name)
     raise AttributeError(f"module 'mmrope_eval' has no attribute '{name}'")
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import traceback
 from pathlib import Path
+from typing import Literal
 
 from mmrope_eval.words import visible
 
@@ -92,3 +93,21 @@ def takes_no_files(path: str | Path) -> bool:
             continue
         return disk.f_files > 0 and disk.f_favail == 0
     return False
+
+
+class SampleError(Exception):
+    """A dataset row that cannot become a sample; one sentence."""
+
+    stage: Literal["media", "prompt", "target"] = "prompt"
+
+
+class TargetError(SampleError):
+    """The row's right answer cannot be read or scored."""
+
+    stage = "target"
+
+
+class MissingMediumError(SampleError):
+    """The row's image or video is not there."""
+
+    stage = "media"

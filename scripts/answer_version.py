@@ -4,7 +4,7 @@
     python scripts/answer_version.py --same-as 0.3.0 "what was changed"      # its answers are those of 0.3.0
     python scripts/answer_version.py --new 0.4.0 "what was changed"          # its answers are others
 
-Declaring appends one line to mmrope_eval/suite/answer_versions.txt. Kept answers of the version named are then used
+Declaring appends one line to mmrope_eval/store/answer_versions.txt. Kept answers of the version named are then used
 again; under a new version everything is asked again.
 """
 
@@ -28,9 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--package", type=Path, default=ROOT / "mmrope_eval", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
 
-    from mmrope_eval.suite.answer_code import REGISTER, Declared, parse_register, read_code
+    from mmrope_eval.store.answer_code import REGISTER, Declared, parse_register, read_code
 
-    register = args.package / "suite" / REGISTER
+    register = args.package / "store" / REGISTER
     code = read_code(args.package)
     known = {entry.version for entry in parse_register(register.read_text(encoding="utf-8"))}
     if code.declared:

@@ -58,7 +58,7 @@ def main() -> int:
 def tables(n: int, output: Path) -> int:
     """Every checkpoint on every column."""
     from mmrope_demo.run import checkpoints, demo_config, ensure_world
-    from mmrope_eval.suite.run import run
+    from mmrope_eval.run.run import run
 
     names = sorted(path.parent.name for path in HOME.glob("*/config.json"))
     data = ensure_world(output / "world", n)
@@ -100,9 +100,9 @@ def slim(row: dict[str, Any]) -> dict[str, Any]:
 def write_tables(n: int) -> int:
     """Tables and seed spread of the packed cells; 0."""
     from mmrope_demo.run import demo_definition
-    from mmrope_eval.report.render import render
-    from mmrope_eval.report.results import load_run
-    from mmrope_eval.report.tables import Options, build
+    from mmrope_eval.report.runs import load_run
+    from mmrope_eval.report.table.build import Options, build
+    from mmrope_eval.report.table.render import render
 
     first = [load_run(RESULTS)]
     for name, baseline in (("2", "vanilla"), ("3", "vanilla"), ("4", None)):

@@ -51,7 +51,7 @@ def commands_page() -> str:
     """Markdown: what every command says when it is asked for help."""
     sys.path.insert(0, str(ROOT))
     os.environ["COLUMNS"] = WIDTH
-    from mmrope_eval.cli import COMMANDS, PROGRAM, build_parser
+    from mmrope_eval.cli.command_line import COMMANDS, PROGRAM, build_parser
 
     _, parsers = build_parser()
     lines = ["# Every command", "",
@@ -65,7 +65,7 @@ def commands_page() -> str:
 
 def foreign_options() -> list[str]:
     """Markdown: options of other harnesses, those with the same answer together."""
-    from mmrope_eval.foreign import FOREIGN
+    from mmrope_eval.cli.foreign import FOREIGN
 
     lines = ["", "## Coming from lmms-eval or lm-eval", "",
              "What the command line answers to options that it does not have, in either spelling:", "",

@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.suite import vlmevalkit, vlmevalkit_worker
-from mmrope_eval.suite.protocol import build_target
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.second import SecondItem
+from mmrope_eval.scorer.second import SecondItem
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.template import build_target
+from mmrope_eval.vlmevalkit import scores, worker
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "vlmevalkit.jsonl"
 Doc = dict[str, Any]
@@ -103,7 +103,7 @@ def responses(column: str) -> list[str | None]:
         return BOXES
     if column == "mmbench_cn":
         return [*CHOICES, "蓝色", "图中的车是蓝色的。", "红色和蓝色都有。"]
-    return WORDS if vlmevalkit.KIT[dataset(column)].kind in ("words", "ocrbench") else CHOICES
+    return WORDS if scores.KIT[dataset(column)].kind in ("words", "ocrbench") else CHOICES
 
 
 def dataset(column: str) -> str:
@@ -127,7 +127,7 @@ def item(column: str, doc: Doc, response: str | None) -> SecondItem:
 
 def load(*names: str) -> list[Any]:
     """Functions of VLMEvalKit, loaded as the worker does."""
-    return list(vlmevalkit_worker.load(names).values())
+    return list(worker.load(names).values())
 
 
 def table(rows: Rows, **more: Any) -> Any:
@@ -227,17 +227,17 @@ def golden(column: str) -> dict[str, Any]:
     docs = [numbered(doc, k) for k in range(len(said)) for doc in DOCS[column]]
     answers = [response for response in said for _ in DOCS[column]]
     items = [item(column, doc, response) for doc, response in zip(docs, answers, strict=True)]
-    asked = vlmevalkit.request(dataset(column), items)
+    asked = scores.request(dataset(column), items)
     written = [row for row in asked["rows"] if (row["prediction"] or "").strip()]
     with tempfile.TemporaryDirectory() as folder:
         whole = WHOLE[asked["kind"]](written, asked["dataset"], folder)
-    return {"column": column, "package": f"ms-vlmeval {vlmevalkit.VERSION}", "docs": docs, "responses": answers,
-            "request": asked, "reply": vlmevalkit.ask(asked), "whole": whole}
+    return {"column": column, "package": f"ms-vlmeval {scores.VERSION}", "docs": docs, "responses": answers,
+            "request": asked, "reply": scores.ask(asked), "whole": whole}
 
 
 def main() -> int:
     """Write the file."""
-    vlmevalkit.require()
+    scores.require()
     lines = [json.dumps(golden(column), ensure_ascii=False, sort_keys=True) for column in DOCS]
     GOLDEN.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return 0

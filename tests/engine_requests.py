@@ -10,8 +10,8 @@ from media_files import noise, write_video
 from PIL import Image
 
 from mmrope_eval.engine.live import EngineOptions, LiveEngine
-from mmrope_eval.engine.media import MediaPolicy
-from mmrope_eval.engine.types import Failure, Generation, ImageSource, Part, Request, Response, VideoSource
+from mmrope_eval.media.image import MediaPolicy
+from mmrope_eval.messages import Failure, Generation, ImageSource, Part, Request, Response, VideoSource
 
 POLICY = MediaPolicy(image_max_pixels=150 * 28 * 28, video_max_tokens=240, frame_min_pixels=4 * 28 * 28)
 

@@ -23,8 +23,8 @@ from PIL import Image
 
 from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.engine.live import EngineOptions, LiveEngine
-from mmrope_eval.engine.media import MediaPolicy
-from mmrope_eval.engine.types import Failure, Generation, ImageSource, Request, Response, VideoSource
+from mmrope_eval.media.image import MediaPolicy
+from mmrope_eval.messages import Failure, Generation, ImageSource, Request, Response, VideoSource
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.reference import Prompt, ReferenceModel, load_reference
 from mmrope_eval.rope import Variant, load_variant, variant_names

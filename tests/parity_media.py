@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmrope_eval.engine.media import LoadedImage, LoadedVideo
-from mmrope_eval.engine.types import MediaFacts
+from mmrope_eval.media.image import LoadedImage, LoadedVideo
+from mmrope_eval.messages import MediaFacts
 
 PATCH = {"qwen2.5-vl": 14, "qwen3-vl": 16}
 

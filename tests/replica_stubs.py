@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.engine.types import Deferred, Failure, Generation, Request, Response
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import Deferred, Failure, Generation, Request, Response
 
 
 @dataclass(frozen=True)

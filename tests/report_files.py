@@ -9,8 +9,8 @@ from typing import Any
 
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.rope import Variant, VariantError, load_variant
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.results import percent
+from mmrope_eval.run.results import percent
+from mmrope_eval.task.registry import Registry
 
 COLUMNS = {
     spec.name: (spec.column, spec.category, spec.metrics[0], spec.chance,

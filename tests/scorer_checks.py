@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mmrope_eval.suite.scoring import Scorer
+from mmrope_eval.scorer.score import Scorer
 
 CASES = Path(__file__).parent / "data" / "scoring"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.engine.types import Deferred, EngineDiedError, Failure, ImageSource, MediaFacts, Request, Response
+from mmrope_eval.messages import Deferred, EngineDiedError, Failure, ImageSource, MediaFacts, Request, Response
 from mmrope_eval.rope import Variant
 
 

@@ -12,17 +12,17 @@ from suite_fakes import FakeEngine, FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.rope import load_variant
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.data import task_config
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.task.dataset import task_config
+from mmrope_eval.task.registry import Registry
 
 TASKS = ("chartqa", "charades_sta")
 
 
 def evaluate(engine: Any, data: Path, tasks: tuple[str, ...]) -> tuple[dict[str, Any], Any]:
     """lmms-eval's results, and the model object."""
-    from mmrope_eval.suite.adapter import LiveModel  # isort: skip - makes lmms-eval importable
+    from mmrope_eval.lmms.model import LiveModel  # isort: skip - makes lmms-eval importable
 
     from lmms_eval.evaluator import simple_evaluate
     from lmms_eval.tasks import TaskManager

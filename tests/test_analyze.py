@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmrope_eval.analysis.measures import Analysis, Geometry, analyze, decay, growth, half_distance
+from mmrope_eval.analysis.table1 import COLUMNS, PRINTED, interval, marks
+from mmrope_eval.analysis.tables import DEFAULT_LAYOUT, DEFAULT_VARIANTS, FURTHEST, make_report, parse_layout
 from mmrope_eval.cli import main
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.analyze import DEFAULT_LAYOUT, DEFAULT_VARIANTS, FURTHEST, make_report, parse_layout
 from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant, variant_names
-from mmrope_eval.rope.analysis import Analysis, Geometry, analyze, decay, growth, half_distance
-from mmrope_eval.rope.table1 import COLUMNS, PRINTED, interval, marks
 
 EIGHT_HEADS = Geometry(num_kv_heads=8)
 EVERY_OTHER_PAIR = Geometry(head_dim=16, num_kv_heads=8, rope_theta=256)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import answer_code as code
+from mmrope_eval.store import answer_code as code
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "mmrope_eval"
@@ -104,27 +104,27 @@ def test_answers_of_the_last_version_are_still_found() -> None:
 
 
 def register() -> str:
-    return (PACKAGE / "suite" / code.REGISTER).read_text(encoding="utf-8")
+    return (PACKAGE / "store" / code.REGISTER).read_text(encoding="utf-8")
 
 
 # --------------------------------------------------------------------------------------------- every file that counts
 
 BY_VALUE = {
-    "suite/task_yaml.py": "reads task files for the registry and for the rows, which are in the question",
-    "suite/registry.py": "what it reads of a task file is in the question: prompt, system prompt, answer limit, media",
-    "suite/choice.py": "lists options in prompts, which are in the question; and scores",
-    "suite/targets.py": "right answers are scored, not asked",
-    "suite/answer_limits.py": "limits are in the question, and what a template is told is in the context",
-    "suite/clusters.py": "names what samples are averaged by; its marks are in the question",
-    "suite/answer_code.py": "names the code",
-    "suite/store.py": "keeps outcomes as they are; every row has a checksum",
-    "suite/writer.py": "hands outcomes on as they are",
-    "suite/progress.py": "counts",
-    "suite/errorlog.py": "tracebacks",
-    "console.py": "prints",
-    "environment.py": "where the cache is",
+    "task/yaml_text.py": "reads task files for the registry and for the rows, which are in the question",
+    "task/registry.py": "what it reads of a task file is in the question: prompt, system prompt, answer limit, media",
+    "scorer/choice.py": "lists options in prompts, which are in the question; and scores",
+    "task/targets.py": "right answers are scored, not asked",
+    "run/answer_limits.py": "limits are in the question, and what a template is told is in the context",
+    "task/clusters.py": "names what samples are averaged by; its marks are in the question",
+    "store/answer_code.py": "names the code",
+    "store/store.py": "keeps outcomes as they are; every row has a checksum",
+    "store/writer.py": "hands outcomes on as they are",
+    "run/progress.py": "counts",
+    "run/errorlog.py": "tracebacks",
+    "util/console.py": "prints",
+    "util/environment.py": "where the cache is",
     "errors.py": "words",
-    "steps.py": "names of checkpoints",
+    "util/training_steps.py": "names of checkpoints",
 }
 """Files that an answer's files import and that are in no room, each with the reason."""
 
@@ -204,15 +204,15 @@ def test_an_edited_tree_stands_on_its_own_and_going_back_finds_the_old_answers(t
 
 
 @pytest.mark.parametrize("name", [
-    "rope/kernels.py", "engine/prepare.py", "engine/media_frames.py", "engine/vllm_compat.py", "models/qwen3_vl.py",
-    "models/template.py", "data/media_files.py", "suite/protocol.py", "suite/plan.py", "suite/execute.py",
+    "rope/kernels.py", "engine/prepare.py", "media/frames.py", "engine/vllm_compat.py", "models/qwen3_vl.py",
+    "models/template.py", "data/media_files.py", "task/template.py", "task/sample.py", "run/execute.py",
 ])
 def test_every_room_counts(tree: Path, name: str) -> None:
     edit(tree, name)
     assert not code.read_code(tree).declared
 
 
-@pytest.mark.parametrize("name", ["suite/scoring.py", "suite/choice.py", "report/tables.py", "cli.py",
+@pytest.mark.parametrize("name", ["scorer/score.py", "scorer/choice.py", "report/table/build.py", "cli.py",
                                   "rope/vectors.py"])  # fmt: skip
 def test_what_reads_answers_does_not(tree: Path, name: str) -> None:
     edit(tree, name)
@@ -258,7 +258,7 @@ def test_declaring_a_refactoring_asks_nothing_again(tree: Path, script: Any) -> 
     assert script.main(["--package", str(tree), "--same-as", before.version, "a constant"]) == 0
     assert code.read_code(tree).version == before.version
     assert script.main(["--package", str(tree)]) == 0
-    assert (tree / "suite" / code.REGISTER).read_text().startswith(register()), "lines are only added"
+    assert (tree / "store" / code.REGISTER).read_text().startswith(register()), "lines are only added"
     edit(tree)
     assert script.main(["--package", str(tree), "--new", "9.9.9", "another answer"]) == 0
     assert code.read_code(tree).version == "9.9.9"
@@ -279,7 +279,7 @@ def test_a_declaration_that_cannot_be(
 
 @pytest.mark.parametrize("line", ["0.3.0", "0.3.0 rope", "0.3.0 rope=", "0.3.0 =1", "edited-1 rope=1"])
 def test_a_register_that_is_none_is_refused(tree: Path, line: str) -> None:
-    (tree / "suite" / code.REGISTER).write_text(f"{register()}{line}\n")
+    (tree / "store" / code.REGISTER).write_text(f"{register()}{line}\n")
     with pytest.raises(UserError, match=r"line \d+ is not VERSION"):
         code.read_code(tree)
 

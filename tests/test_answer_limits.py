@@ -14,15 +14,15 @@ from suite_fakes import FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.engine.media_policy import MediaPolicy
+from mmrope_eval.cli.foreign import answer
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.foreign import answer
-from mmrope_eval.report.results import load_run
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.answer_limits import THINKING_TOKENS, Room, Thinking, given_limits, row_limits
-from mmrope_eval.suite.options import RunConfig, config_from_args
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.run import run as running
+from mmrope_eval.run.answer_limits import THINKING_TOKENS, Room, Thinking, given_limits, row_limits
+from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.task.registry import Registry
 
 REGISTRY = Registry()
 SPECS = REGISTRY.select(["chartqa", "ocrbench", "refcoco_val"])

@@ -15,10 +15,11 @@ import torch
 from parity_media import image, video
 
 from mmrope_demo.checkpoints import build_checkpoint
+from mmrope_eval.analysis import attention
+from mmrope_eval.analysis.attention import observed, row_shares, visual_attention
 from mmrope_eval.cli import main
 from mmrope_eval.errors import UserError
-from mmrope_eval.reference import Prompt, ReferenceModel, attention, load_reference, text_prompt
-from mmrope_eval.reference.attention import observed, row_shares, visual_attention
+from mmrope_eval.reference import Prompt, ReferenceModel, load_reference, text_prompt
 from mmrope_eval.reference.modules import attention_weights
 from mmrope_eval.rope import Text, Vision, load_variant
 

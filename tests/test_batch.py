@@ -12,7 +12,7 @@ from mmrope_eval import cli
 from mmrope_eval.engine import plugin, process, settings, vllm_compat
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.options import config_from_args
+from mmrope_eval.run.config import config_from_args
 
 RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]
 TINY, LARGE = SimpleNamespace(weight_bytes=4 * 2**20), SimpleNamespace(weight_bytes=2**30)

@@ -17,9 +17,9 @@ import yaml
 
 from mmrope_eval import cli
 from mmrope_eval.record.aggregate import AGGREGATES
-from mmrope_eval.suite import task_keys
-from mmrope_eval.suite.registry import Registry, open_registry
-from mmrope_eval.suite.scorers import METRICS, TARGETS
+from mmrope_eval.scorer.all import METRICS, TARGETS
+from mmrope_eval.task import keys
+from mmrope_eval.task.registry import Registry, open_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "benchmark.md").read_text()
@@ -113,7 +113,7 @@ def test_the_files_own_wording_counts_for_its_family() -> None:
 
 
 def test_lmms_evals_own_evaluator_loads_such_a_file(bench: Path, tmp_path: Path) -> None:
-    from mmrope_eval.suite.data import quiet_lmms_eval
+    from mmrope_eval.lmms.loader import quiet_lmms_eval
 
     text = (bench / "bench" / "colours.yaml").read_text()
     (tmp_path / "colours.yaml").write_text(text.replace("task: colours", "task: mmrope_colours")
@@ -150,12 +150,12 @@ def ticked(text: str) -> list[str]:
 def test_every_key_is_explained() -> None:
     explained = {name for cell in table_rows("Every key") for name in ticked(cell)}
     words = {re.split(r"[:.]", name.removeprefix("metadata."))[0] for name in explained}
-    fields = {field.alias or name for name, field in task_keys.TaskKeys.model_fields.items()}
+    fields = {field.alias or name for name, field in keys.TaskKeys.model_fields.items()}
     optional = {"tag", "task_alias", "output_type", "process_results_use_image", "doc_to_visual", "doc_to_text",
                 "doc_to_target", "validation_split"}  # fmt: skip
     assert fields - optional - words == {"metadata"}, "which has a table of its own"
-    assert set(task_keys.Metadata.model_fields) - words == set()
-    media = set(task_keys.Media.model_fields)
+    assert set(keys.Metadata.model_fields) - words == set()
+    media = set(keys.Media.model_fields)
     assert media - words == {"placeholder"} and "`placeholder: " in PAGE
 
 

@@ -15,18 +15,19 @@ import pytest
 from suite_mirror import png
 
 from mmrope_eval.data.recipe import columns_and_options
-from mmrope_eval.engine.types import ImageSource
-from mmrope_eval.errors import UserError
+from mmrope_eval.data.rows import round_robin
+from mmrope_eval.errors import MissingMediumError, TargetError, UserError
+from mmrope_eval.messages import ImageSource
 from mmrope_eval.record.aggregate import AGGREGATES, Item
-from mmrope_eval.suite import guessing
-from mmrope_eval.suite.choice import extract
-from mmrope_eval.suite.data import fetch_command, load_docs
-from mmrope_eval.suite.lmudata import task_recipe
-from mmrope_eval.suite.protocol import MissingMediumError, TargetError, build_parts, build_target, evaluate
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.rows import round_robin
-from mmrope_eval.suite.side_by_side import SECONDS, second_item, second_number
-from mmrope_eval.suite.targets import check_target
+from mmrope_eval.run.side_by_side import SECONDS, second_item, second_number
+from mmrope_eval.scorer import chance
+from mmrope_eval.scorer.choice import extract
+from mmrope_eval.task.dataset import fetch_command, load_docs
+from mmrope_eval.task.lmudata import task_recipe
+from mmrope_eval.task.parts import build_parts
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.targets import check_target
+from mmrope_eval.task.template import build_target, evaluate
 from mmrope_synth import build_world
 
 REGISTRY = Registry()
@@ -132,7 +133,7 @@ def test_the_number_is_the_authors_mean_of_the_fourteen(published: float, right:
 def test_chance_is_the_authors_random_choice() -> None:
     targets = [{"answer": "A", "options": ["?"] * options, "group": task}
                for task, (asked, options) in ASKED.items() for _ in range(asked)]
-    level = 100 * guessing.chance_level("macro", targets, [None] * len(targets))
+    level = 100 * chance.chance_level("macro", targets, [None] * len(targets))
     assert round(level, 1) == BLINK.chance == 38.1
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.prompt import PromptError, PromptWriter
-from mmrope_eval.engine.types import Generation, Request
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import Generation, Request
 from mmrope_eval.models import bounded, template
 from mmrope_eval.models.bounded import BoundError, Bounds
 from mmrope_eval.models.checkpoint import read_checkpoint

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.engine.types import REPEATS, Failure, Response, no_answer
-from mmrope_eval.suite.store import ResponseStore
+from mmrope_eval.messages import REPEATS, Failure, Response, no_answer
+from mmrope_eval.store.store import ResponseStore
 
 TASK = "chartqa"
 

@@ -17,8 +17,8 @@ import yaml
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
-from mmrope_eval.report import stats
-from mmrope_eval.report.verdict import Rules
+from mmrope_eval.report.compare import stats
+from mmrope_eval.report.compare.verdict import Rules
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = {"chartqa": (400, 0.6), "lvbench": (300, 0.45), "refcoco_val": (500, 0.7)}

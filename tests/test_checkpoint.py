@@ -13,8 +13,8 @@ import pytest
 from checkpoint_copies import FAMILIES, WEIGHTS
 
 from mmrope_demo.checkpoints import SPECIAL_TOKENS, build_checkpoint, token_id
-from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import checkpoint_policy
 from mmrope_eval.models.checkpoint import read_checkpoint, switch_problem
 
 OLD, NEW = "qwen2.5-vl", "qwen3-vl"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scorer_checks import LONG, PIECES, check_case, check_time, check_values, fuzzed, load, params
 
-from mmrope_eval.suite import choice
-from mmrope_eval.suite.choice import extract, letter_of, read_options
+from mmrope_eval.scorer import choice
+from mmrope_eval.scorer.choice import extract, letter_of, read_options
 
 OPTIONS = {"A": "a red car", "B": "a blue car", "C": "Yes", "D": "No"}
 TARGET = {"answer": "B", "options": list(OPTIONS.values())}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrope_eval.suite.choice import extract
+from mmrope_eval.scorer.choice import extract
 
 DATA = Path(__file__).parent / "data"
 OPTION_SETS = [

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval import __version__, argument_types, cli
+from mmrope_eval import __version__, cli
+from mmrope_eval.cli import argument_types, command_line
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import VariantError
 
@@ -55,7 +56,7 @@ def test_every_command_explains_itself_and_has_a_handler(command: str) -> None:
 
 def test_evaluate_starts_nothing_when_a_worker_process_imports_it() -> None:
     done = call(script=("-c", "import evaluate; print(evaluate.main.__module__)"))
-    assert (done.returncode, done.stdout) == (0, "mmrope_eval.cli\n")
+    assert (done.returncode, done.stdout) == (0, "mmrope_eval.cli.command_line\n")
 
 
 def test_version() -> None:
@@ -113,19 +114,19 @@ def test_evaluate_refuses_bad_input_before_it_starts(argv: list[str], expected: 
 def test_errors_meant_for_the_user_lose_their_trace(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "dispatch", raiser(error))
+    monkeypatch.setattr(command_line, "dispatch", raiser(error))
     assert cli.main(["list"]) == 2
     assert capsys.readouterr().err == f"mmrope-eval: error: {' '.join(str(error).split())}\n"
 
 
 def test_other_errors_keep_their_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "dispatch", raiser(ValueError("a defect of ours")))
+    monkeypatch.setattr(command_line, "dispatch", raiser(ValueError("a defect of ours")))
     with pytest.raises(ValueError, match="a defect of ours"):
         cli.main(["list"])
 
 
 def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cli, "dispatch", raiser(KeyboardInterrupt()))
+    monkeypatch.setattr(command_line, "dispatch", raiser(KeyboardInterrupt()))
     assert cli.main(["list"]) == 130
     assert "the same command continues" in capsys.readouterr().err
 
@@ -133,7 +134,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_an_interpreter_without_the_packages_is_told_which_one_has_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "dispatch", raiser(ModuleNotFoundError("No module named 'torch'", name="torch")))
+    monkeypatch.setattr(command_line, "dispatch", raiser(ModuleNotFoundError("No module named 'torch'", name="torch")))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert cli.main(["list"]) == 2
     assert "'torch' is missing" in capsys.readouterr().err
@@ -174,8 +175,8 @@ def test_an_option_given_twice_adds_up() -> None:
 
 
 def test_how_the_output_matrix_is_computed_reaches_the_engine() -> None:
-    from mmrope_eval.suite.options import config_from_args
-    from mmrope_eval.sweep import run_config
+    from mmrope_eval.cli.sweep import run_config
+    from mmrope_eval.run.config import config_from_args
 
     assert config_from_args(cli.parse([*RUN, "--head-dtype", "float32"])).options.head_dtype == "float32"
     assert config_from_args(cli.parse(RUN)).options.head_dtype == "auto"

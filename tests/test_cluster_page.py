@@ -18,7 +18,7 @@ import suite_mirror
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.task.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "cluster.md").read_text()

@@ -16,22 +16,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_files import sample, write_cell
 
-from mmrope_eval.engine.types import Generation, MediaFacts, Response
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import SampleError, UserError
+from mmrope_eval.messages import Generation, MediaFacts, Response
 from mmrope_eval.record.aggregate import AGGREGATES, Item, standard_error
 from mmrope_eval.record.cell import read_cell
-from mmrope_eval.report.intervals import benchmark_spread, correlation
-from mmrope_eval.report.layout import Layout, joined
-from mmrope_eval.report.pairing import match
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.seed_stats import residuals
-from mmrope_eval.suite import results
-from mmrope_eval.suite.clusters import SHOWN, cluster_of, named_cluster
-from mmrope_eval.suite.plan import Sample, TaskPlan, identity
-from mmrope_eval.suite.protocol import SampleError
-from mmrope_eval.suite.reading import LazyDocs
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.task_file import read_task
+from mmrope_eval.report.averaging import Layout, joined
+from mmrope_eval.report.compare.intervals import benchmark_spread, correlation
+from mmrope_eval.report.compare.pairing import match
+from mmrope_eval.report.compare.seed_stats import residuals
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.run import results
+from mmrope_eval.task.clusters import SHOWN, cluster_of, named_cluster
+from mmrope_eval.task.file import read_task
+from mmrope_eval.task.reading import LazyDocs
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.sample import Sample, TaskPlan, identity
 
 REGISTRY = Registry()
 STAR, CHARADES, CHART = (REGISTRY.tasks[name] for name in ("star", "charades_sta", "chartqa"))

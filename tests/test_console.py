@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from report_files import write_cell
 
 from mmrope_eval import cli
-from mmrope_eval.console import write_file
 from mmrope_eval.errors import UserError
+from mmrope_eval.util.console import write_file
 from mmrope_eval.words import shortened, visible
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -204,6 +204,6 @@ def test_a_broken_pipe_of_another_kind_is_not_taken_for_a_reader_who_left(monkey
     def died(_: object) -> int:
         raise BrokenPipeError("a worker process is gone")
 
-    monkeypatch.setattr(cli, "dispatch", died)
+    monkeypatch.setattr("mmrope_eval.cli.command_line.dispatch", died)
     with pytest.raises(BrokenPipeError):
         cli.main(["list"])

@@ -21,12 +21,12 @@ import suite_mirror
 from suite_fakes import FakeEngine, FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval.engine.media_policy import MediaPolicy
+from mmrope_eval.lmms.loader import quiet_lmms_eval
+from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import Variant
-from mmrope_eval.suite.data import quiet_lmms_eval
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.run import run
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 

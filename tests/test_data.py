@@ -6,8 +6,8 @@ from pathlib import Path
 
 from suite_mirror import png, refcoco
 
-from mmrope_eval.suite.data import load_docs
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.task.dataset import load_docs
+from mmrope_eval.task.registry import Registry
 
 CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: val\n    path: data/val-*\n---\n"
 

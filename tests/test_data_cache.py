@@ -18,9 +18,9 @@ from mmrope_eval.data.hashes import ContentHashes
 from mmrope_eval.data.media_files import MediaFolder, Member
 from mmrope_eval.models import files
 from mmrope_eval.models.files import FileHashes
-from mmrope_eval.suite.data import load_docs
-from mmrope_eval.suite.plan import plan_samples
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.task.dataset import load_docs
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.sample import plan_samples
 
 REGISTRY = Registry()
 QWEN = REGISTRY.family("qwen2.5-vl")
@@ -93,10 +93,10 @@ class TestReadOnce:
     def test_planning_and_preparing_share_one_reading(
         self, layout: dict[str, str], tmp_path: Path, reads: list[int]
     ) -> None:
-        from mmrope_eval.engine.media import MediaPolicy, load_video
-        from mmrope_eval.engine.types import VideoSource
+        from mmrope_eval.media.image import MediaPolicy, load_video
+        from mmrope_eval.messages import VideoSource
         from mmrope_eval.models.families import DEFAULT_FAMILY
-        from mmrope_eval.suite.protocol import build_parts
+        from mmrope_eval.task.parts import build_parts
 
         data_layouts.lvbench(tmp_path / "lmms-eval/LVBench", **layout)
         spec = REGISTRY.tasks["lvbench"]
@@ -107,7 +107,7 @@ class TestReadOnce:
             (video, _) = build_parts(spec.media, sample.prompt, docs.rows[sample.index], docs.files)
             assert isinstance(video, VideoSource)
             for with_frames in (False, True):
-                from mmrope_eval.engine.media_cache import MediaCache
+                from mmrope_eval.media.cache import MediaCache
 
                 frames = MediaCache(tmp_path / "frames") if with_frames else None
                 load_video(video, MediaPolicy(), DEFAULT_FAMILY.published, frames)

@@ -17,11 +17,12 @@ from mmrope_eval import cli
 from mmrope_eval.data.media_files import MediaFolder, Member, NoSuchFileError
 from mmrope_eval.data.places import NotHereError, find_split, names_of
 from mmrope_eval.data.tables import SplitFiles, TableError, read_split, split_files
-from mmrope_eval.engine.types import VideoSource
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.data import Docs, load_docs, media_roots
-from mmrope_eval.suite.protocol import build_parts, render
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.messages import VideoSource
+from mmrope_eval.task.dataset import Docs, load_docs, media_roots
+from mmrope_eval.task.parts import build_parts
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.template import render
 
 REGISTRY = Registry()
 QWEN = REGISTRY.family("qwen2.5-vl")
@@ -253,8 +254,8 @@ class TestStar:
         from suite_fakes import FakeStart
 
         from mmrope_demo.checkpoints import build_checkpoint
-        from mmrope_eval.suite import run as running
-        from mmrope_eval.suite.options import RunConfig
+        from mmrope_eval.run import run as running
+        from mmrope_eval.run.config import RunConfig
 
         data_layouts.star(tmp_path / "m")
         data_layouts.ocrbench(tmp_path / "m/echo840/OCRBench")
@@ -282,8 +283,8 @@ class TestStar:
         from suite_fakes import FakeStart
 
         from mmrope_demo.checkpoints import build_checkpoint
-        from mmrope_eval.suite import run as running
-        from mmrope_eval.suite.options import RunConfig
+        from mmrope_eval.run import run as running
+        from mmrope_eval.run.config import RunConfig
 
         read = datasets.load_dataset
 

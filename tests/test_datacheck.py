@@ -16,12 +16,12 @@ from suite_fakes import FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.data import needed_columns
-from mmrope_eval.suite.dataplan import size_text
-from mmrope_eval.suite.execute import MaxFailures, TooManyFailuresError
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.execute import MaxFailures, TooManyFailuresError
+from mmrope_eval.task.dataset import needed_columns
+from mmrope_eval.task.mirror_plan import size_text
+from mmrope_eval.task.registry import Registry
 
 COLUMNS = ["chartqa", "charades_sta", "refcoco_val", "star"]
 

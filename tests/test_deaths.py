@@ -19,14 +19,14 @@ from suite_fakes import FakeEngine, FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.types import EngineDiedError, Failure
-from mmrope_eval.suite import asking
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.asking import Deaths
-from mmrope_eval.suite.execute import MaxFailures, TooManyFailuresError
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.plan import Sample
-from mmrope_eval.suite.work_order import in_turns
+from mmrope_eval.messages import EngineDiedError, Failure
+from mmrope_eval.run import asking
+from mmrope_eval.run import run as running
+from mmrope_eval.run.asking import Deaths
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.execute import MaxFailures, TooManyFailuresError
+from mmrope_eval.run.work_order import in_turns
+from mmrope_eval.task.sample import Sample
 
 N = 20
 IDS = [*(f"refcoco_val/{i}" for i in range(2 * N)), *(f"chartqa/{i}" for i in range(N))]

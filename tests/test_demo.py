@@ -21,12 +21,12 @@ from mmrope_demo.training.recipe import DIFFICULTY, TABLE_2, Recipe, carried_pol
 from mmrope_demo.training.start import START, read_start
 from mmrope_eval import cli
 from mmrope_eval.data.choice_of_rows import Limit
-from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import checkpoint_policy
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.report.definitions import Row, load_definition
-from mmrope_eval.suite.run import run
+from mmrope_eval.run.run import run
 from mmrope_synth import build_world
 
 HOME = Path(__file__).resolve().parents[1] / "checkpoints"

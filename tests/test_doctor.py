@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mmrope_eval import cli, doctor
-from mmrope_eval.doctor import Finding
+from mmrope_eval import cli
+from mmrope_eval.cli import doctor
+from mmrope_eval.cli.doctor import Finding
 
 ROOT = Path(__file__).resolve().parent.parent
 

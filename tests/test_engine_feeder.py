@@ -12,7 +12,7 @@ import pytest
 
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.prepare import Prepared
-from mmrope_eval.engine.types import Failure, Generation, Request
+from mmrope_eval.messages import Failure, Generation, Request
 
 
 def request(number: int) -> Request:

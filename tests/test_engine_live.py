@@ -18,12 +18,12 @@ from engine_requests import POLICY, alone, answers, ask, clip, every_kind, optio
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import prepare, vllm_compat
 from mmrope_eval.engine.live import LiveEngine, SwitchError
-from mmrope_eval.engine.types import Failure, Generation, ImageSource, Request, Response, VideoSource
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import Failure, Generation, ImageSource, Request, Response, VideoSource
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import MediaSpan, Variant, VariantError, load_variant, segments_from_tokens
 from mmrope_eval.rope.encoding import encode, encode_delta
-from mmrope_eval.suite.scoring import first_box
+from mmrope_eval.scorer.score import first_box
 
 A, B = load_variant("mrope"), load_variant("circlerope")
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.positions import PositionLog, prompt_key, prompt_positions
 from mmrope_eval.engine.rotary import SharedRotary, kv_head_rows
-from mmrope_eval.engine.types import PositionFacts
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import PositionFacts
 from mmrope_eval.models.families import FAMILIES
 from mmrope_eval.models.family import ModelFamily
 from mmrope_eval.rope import MediaSpan, RotaryTable, load_variant, segments_from_tokens, variant_names

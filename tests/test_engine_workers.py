@@ -21,12 +21,12 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import live
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.live import LiveEngine
-from mmrope_eval.engine.types import EngineDiedError, Failure, Response
 from mmrope_eval.engine.vllm_workers import WorkerProcesses, alive, with_descendants
+from mmrope_eval.messages import EngineDiedError, Failure, Response
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import Variant, load_variant
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
 
 MHROPE, CIRCLE = load_variant("mhrope"), load_variant("circlerope")
 

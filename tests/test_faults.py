@@ -26,7 +26,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_odd_answers_are_scored_by_every_scorer(faults: ModuleType, tmp_path: Path) -> None:
-    from mmrope_eval.suite.scorers import SCORERS
+    from mmrope_eval.scorer.all import SCORERS
 
     tried, wrong = faults.responses(0.02, 7, tmp_path)
     assert (tried, list(wrong)) == (200 * len(SCORERS), [])

@@ -16,8 +16,8 @@ from checkpoint_copies import FAMILIES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import checkpoint_policy
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.rope import VariantError

@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from mmrope_eval.record.aggregate import AGGREGATES, Item
-from mmrope_eval.suite.guessing import chance_level, expected_iou
-from mmrope_eval.suite.scoring import span_iou
+from mmrope_eval.scorer.chance import chance_level, expected_iou
+from mmrope_eval.scorer.score import span_iou
 
 FOUR = {"answer": "B", "options": ["a cat", "a dog", "a cow", "a hen"]}
 TWO = {"answer": "A", "options": "Is it? A. yes\nB. no"}

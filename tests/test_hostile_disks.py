@@ -19,8 +19,8 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models import files
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.record.write import write_json
-from mmrope_eval.suite import store_file
-from mmrope_eval.suite.staging import Staging
+from mmrope_eval.run.staging import Staging
+from mmrope_eval.store import file as store_file
 
 REFUSALS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
 

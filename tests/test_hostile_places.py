@@ -15,9 +15,9 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import outcome
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.run import outcome
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
 
 
 @pytest.fixture(scope="module")

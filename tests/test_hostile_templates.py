@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mmrope_eval.errors import SampleError, TargetError
 from mmrope_eval.models.bounded import Bounds
-from mmrope_eval.suite import protocol
-from mmrope_eval.suite.protocol import SampleError, TargetError, build_target, render
+from mmrope_eval.task import template as protocol
+from mmrope_eval.task.template import build_target, render
 
 LOOP = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
 

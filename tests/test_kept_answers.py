@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
-from mmrope_eval.engine.media_policy import MediaPolicy
-from mmrope_eval.engine.types import Generation
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.messages import Generation
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import Variant, load_variant
-from mmrope_eval.suite.cells import response_context
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.plan import Sample, identity, keys
+from mmrope_eval.run.cells import response_context
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.task.sample import Sample, identity, keys
 
 CONFIG = RunConfig(("x",), ("chartqa",), Path("out"))
 PICTURE = Sample("chartqa/0", "chartqa", 0, "How many?", None, ("ab" * 32,), Generation(8), {})

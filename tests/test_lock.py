@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite.lock import GLANCE, LOCK, read_lock, run_lock
+from mmrope_eval.store.lock import GLANCE, LOCK, read_lock, run_lock
 
-HOLD = ("import sys, time; from pathlib import Path; from mmrope_eval.suite.lock import run_lock\n"
+HOLD = ("import sys, time; from pathlib import Path; from mmrope_eval.store.lock import run_lock\n"
         "with run_lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)")  # fmt: skip
 
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from media_files import encoded, noise, png_header
 from PIL import Image, ImageFile
 
-from mmrope_eval.engine.media import MediaError, MediaPolicy, load_image
-from mmrope_eval.engine.media_policy import fit_size, spend_budget
-from mmrope_eval.engine.types import ImageSource
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.image import MediaError, MediaPolicy, load_image
+from mmrope_eval.media.policy import fit_size, spend_budget
+from mmrope_eval.messages import ImageSource
 from mmrope_eval.models.family import VisionGeometry
 from mmrope_eval.rope import load_variant
 
@@ -330,14 +330,14 @@ def test_a_missing_image_names_its_path(tmp_path: Path) -> None:
 
 def test_answers_of_another_media_version_are_not_taken_for_this_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures and frames decoded otherwise: the media's fingerprints and the identity of every answer change."""
-    from mmrope_eval.engine import media
-    from mmrope_eval.suite import cells
+    from mmrope_eval.media import image
+    from mmrope_eval.run import cells
 
     options = SimpleNamespace(dtype="auto", head_dtype="auto", max_model_len=9)
     about: Any = (SimpleNamespace(options=options), SimpleNamespace(fingerprint="w"), load_variant("vanilla"))
     before = cells.response_context(*about, MediaPolicy()), load(PNG).facts.fingerprint
-    for module in (media, cells):
-        monkeypatch.setattr(module, "MEDIA_VERSION", media.MEDIA_VERSION + 1)
+    for module in (image, cells):
+        monkeypatch.setattr(module, "MEDIA_VERSION", image.MEDIA_VERSION + 1)
     after = cells.response_context(*about, MediaPolicy()), load(PNG).facts.fingerprint
     assert before[0] != after[0] and before[1] != after[1]
 

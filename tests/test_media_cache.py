@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from media_files import frame_numbers, write_video
 
-from mmrope_eval.engine import media_cache, media_frames
-from mmrope_eval.engine.media import MediaCache, MediaError, MediaPolicy, load_video
-from mmrope_eval.engine.types import VideoSource
+from mmrope_eval.media import cache as media_cache
+from mmrope_eval.media import frames as media_frames
+from mmrope_eval.media.image import MediaCache, MediaError, MediaPolicy, load_video
+from mmrope_eval.messages import VideoSource
 from mmrope_eval.models.family import VisionGeometry
 
 GEOMETRY: Any = VisionGeometry(14, 2, 2)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange
 
-from mmrope_eval.engine.media import MediaPolicy, load_video
-from mmrope_eval.engine.media_colour import RgbConverter, colour_notes
-from mmrope_eval.engine.types import VideoSource
+from mmrope_eval.media.colour import RgbConverter, colour_notes
+from mmrope_eval.media.image import MediaPolicy, load_video
+from mmrope_eval.messages import VideoSource
 from mmrope_eval.models.family import VisionGeometry
 
 GEOMETRY = VisionGeometry(14, 2, 2)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from media_files import write_video
 
-from mmrope_eval.engine.media_container import best_video, open_container
-from mmrope_eval.engine.media_frames import index_frames
-from mmrope_eval.engine.media_policy import MediaPolicy
-from mmrope_eval.engine.media_video import load_video
-from mmrope_eval.engine.types import VideoSource
+from mmrope_eval.media.container import best_video, open_container
+from mmrope_eval.media.frames import index_frames
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.media.video import load_video
+from mmrope_eval.messages import VideoSource
 from mmrope_eval.models.family import VisionGeometry
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,10 +13,10 @@ import av
 import numpy as np
 import pytest
 
-from mmrope_eval.engine.media import MediaError, MediaPolicy, load_video
-from mmrope_eval.engine.media_frames import displayed_size, index_by_decoding, index_frames
-from mmrope_eval.engine.media_order import shown_times
-from mmrope_eval.engine.types import VideoSource
+from mmrope_eval.media.frames import displayed_size, index_by_decoding, index_frames
+from mmrope_eval.media.image import MediaError, MediaPolicy, load_video
+from mmrope_eval.media.order import shown_times
+from mmrope_eval.messages import VideoSource
 from mmrope_eval.models.family import VisionGeometry
 
 GEOMETRY = VisionGeometry(14, 2, 2)
@@ -97,7 +97,7 @@ def test_an_mp4_that_was_filled_with_decoding_times(tmp_path: Path) -> None:
 
 
 def test_without_b_frames_packets_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmrope_eval.engine import media_frames
+    from mmrope_eval.media import frames as media_frames
 
     path = write(tmp_path / "p.mp4", options={"bf": "0"})
     monkeypatch.setattr(media_frames, "index_by_decoding", lambda *_: pytest.fail("decoded"))

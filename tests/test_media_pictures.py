@@ -15,9 +15,9 @@ from media_files import encoded
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
-from mmrope_eval.engine.media import MediaError, MediaPolicy, load_image
-from mmrope_eval.engine.media_sources import open_strictly
-from mmrope_eval.engine.types import ImageSource
+from mmrope_eval.media.image import MediaError, MediaPolicy, load_image
+from mmrope_eval.media.sources import open_strictly
+from mmrope_eval.messages import ImageSource
 from mmrope_eval.models.family import VisionGeometry
 
 GEOMETRY = VisionGeometry(14, 2, 2)

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_files import SHADES, frame_numbers, write_video
 
-from mmrope_eval.engine.media import MediaError, MediaPolicy, load_video
-from mmrope_eval.engine.media_frames import index_by_decoding, index_frames, read_frames
-from mmrope_eval.engine.media_video import clock_metadata
-from mmrope_eval.engine.types import VideoSource
+from mmrope_eval.media.frames import index_by_decoding, index_frames, read_frames
+from mmrope_eval.media.image import MediaError, MediaPolicy, load_video
+from mmrope_eval.media.video import clock_metadata
+from mmrope_eval.messages import VideoSource
 from mmrope_eval.models.family import VisionGeometry
 
 QWEN25: Any = VisionGeometry(14, 2, 2)
@@ -90,7 +90,7 @@ def test_a_container_that_refuses_to_seek_is_read_from_its_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one with a damaged index does ("Operation not permitted")."""
-    from mmrope_eval.engine import media_frames
+    from mmrope_eval.media import frames as media_frames
 
     class Refusing:
         def __init__(self, container: Any) -> None:
@@ -114,7 +114,7 @@ def test_a_container_that_refuses_to_seek_is_read_from_its_start(
 
 
 def test_seeking_skips_what_is_not_needed(regular: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmrope_eval.engine import media_frames
+    from mmrope_eval.media import frames as media_frames
 
     decoded = 0
 

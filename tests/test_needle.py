@@ -131,8 +131,8 @@ def test_what_cannot_be(settings: dict[str, object], message: str) -> None:
 
 
 def test_without_data_the_command_that_makes_them_is_named(tmp_path: Path) -> None:
-    from mmrope_eval.suite.data import require
-    from mmrope_eval.suite.registry import Registry
+    from mmrope_eval.task.dataset import require
+    from mmrope_eval.task.registry import Registry
 
     spec = Registry().tasks["needle"]
     with pytest.raises(UserError, match=rf"make it with: mmrope-eval demo needle --out {tmp_path}"):

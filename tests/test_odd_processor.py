@@ -13,11 +13,11 @@ from engine_requests import POLICY, ask, clip, options
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import vllm_compat
 from mmrope_eval.engine.feeder import Feeder
-from mmrope_eval.engine.media import load_video
 from mmrope_eval.engine.prepare import Prepared, Preparer
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.reuse import RenderedPrompts
-from mmrope_eval.engine.types import Failure, Request
+from mmrope_eval.media.image import load_video
+from mmrope_eval.messages import Failure, Request
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import load_variant
 

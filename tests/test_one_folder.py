@@ -15,14 +15,14 @@ from suite_fakes import FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.data.choice_of_rows import Limit
-from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.record.write import write_manifest
-from mmrope_eval.report.results import load_run
-from mmrope_eval.suite import cells
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.run import cells
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
 
 N = 4
 IMAGE, VIDEO = ("chartqa", "refcoco_val"), ("charades_sta",)

@@ -13,16 +13,16 @@ import pytest
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
-from mmrope_eval.report import stats
-from mmrope_eval.report.against import against_run
-from mmrope_eval.report.contrasts import Contrast, family_of, of_column
+from mmrope_eval.report.averaging import Layout
+from mmrope_eval.report.compare import stats
+from mmrope_eval.report.compare.against import against_run
+from mmrope_eval.report.compare.contrasts import Contrast, family_of, of_column
+from mmrope_eval.report.compare.pairing import Matched, TaskPair, match
+from mmrope_eval.report.compare.power import noticeable, smallest, units_to_tell
+from mmrope_eval.report.compare.precision import Precision
+from mmrope_eval.report.compare.verdict import Rules, Verdict, judged
 from mmrope_eval.report.definitions import load_averages
-from mmrope_eval.report.layout import Layout
-from mmrope_eval.report.pairing import Matched, TaskPair, match
-from mmrope_eval.report.power import noticeable, smallest, units_to_tell
-from mmrope_eval.report.precision import Precision
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.verdict import Rules, Verdict, judged
+from mmrope_eval.report.runs import load_run
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS, DEMO = ROOT / "results" / "demo-seeds", ROOT / "results" / "demo" / "runs"

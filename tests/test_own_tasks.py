@@ -15,18 +15,19 @@ from suite_fakes import FakeEngine, FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.engine.types import Failure, Request, Response
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import results, scoring
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.plan import Sample, TaskPlan
-from mmrope_eval.suite.plans import Plans
-from mmrope_eval.suite.reading import LazyDocs
-from mmrope_eval.suite.registry import Registry, open_registry
-from mmrope_eval.suite.sweep import Sweep
-from mmrope_eval.suite.sweep_config import read_sweep
-from mmrope_eval.suite.task_file import read_task
+from mmrope_eval.messages import Failure, Request, Response
+from mmrope_eval.run import results
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.scorer import score
+from mmrope_eval.sweep.config import read_sweep
+from mmrope_eval.sweep.sweep import Sweep
+from mmrope_eval.task.file import read_task
+from mmrope_eval.task.planner import Plans
+from mmrope_eval.task.reading import LazyDocs
+from mmrope_eval.task.registry import Registry, open_registry
+from mmrope_eval.task.sample import Sample, TaskPlan
 
 SHIPPED = Registry()
 
@@ -145,7 +146,7 @@ def test_nothing_is_decided_by_a_tasks_name(name: str, bench: Path) -> None:
     plain = Sample(f"{name}/0", name, 0, "", None, (), spec.generation, None)
     scored = [
         results.Scored(plain, Response("0", "A", (1,), "stop", 1), {"answer": "A", "options": 4, "group": group},
-                       scoring.Score({"accuracy": value}, "A"))
+                       score.Score({"accuracy": value}, "A"))
         for group, value in (("a", 1.0), ("b", 0.0), ("b", 0.0), ("b", 0.0))
     ]  # fmt: skip
     for declared, value in (("micro", 25.0), ("macro", 50.0), ("circular", 50.0)):
@@ -234,7 +235,7 @@ def test_data_that_cannot_be_loaded_are_one_sentence(
 
 
 def test_doctor_knows_its_data(bench: Path) -> None:
-    from mmrope_eval.doctor import data_findings
+    from mmrope_eval.cli.doctor import data_findings
 
     found = {finding.topic: finding for finding in data_findings(None, [bench])}
     assert (found[f"{bench}/colours"].state, found["lmms-lab-encoder/ChartQA"].state) == ("ok", "note")
@@ -307,7 +308,7 @@ def test_a_plan_is_made_anew_when_the_code_beside_the_file_changes(bench: Path) 
     path.write_text(TASK + "process_docs: !function mine.rows\n")
     counts = []
     for n in (3, 5, 5):
-        (bench / "mine.py").write_text("from mmrope_eval.suite.rows import encoded\n\n\n"
+        (bench / "mine.py").write_text("from mmrope_eval.data.rows import encoded\n\n\n"
                                        f"def rows(dataset):\n    return encoded(dataset).select(range({n}))\n")
         plan = Plans([read_task(path)], None, None).of(SHIPPED.family("qwen2.5-vl"))["colours"]
         counts.append(len(plan.samples))
@@ -365,7 +366,7 @@ def test_a_run_records_the_file_and_resumes(
 
 
 def test_shipped_tasks_record_no_file(tmp_path: Path) -> None:
-    from mmrope_eval.suite.manifest import own_file
+    from mmrope_eval.run.manifest import own_file
 
     assert own_file(SHIPPED.tasks["chartqa"]) == {}
 

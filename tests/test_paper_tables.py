@@ -16,17 +16,17 @@ from test_reported import change_variant, every_column
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
-from mmrope_eval.protocols import load_protocol
+from mmrope_eval.record.protocols import load_protocol
 from mmrope_eval.record.seal import sealed
-from mmrope_eval.report.attention_table import attention_table
 from mmrope_eval.report.definitions import Row, listed, load_definition
-from mmrope_eval.report.notes import Note, footnotes, remarks
 from mmrope_eval.report.published import load_published
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.steps import load_steps
-from mmrope_eval.report.sweep import load_sweep, write_files
-from mmrope_eval.report.sweep_table import sweep_table
-from mmrope_eval.report.tables import Options, Table, build
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.report.steps.steps import load_steps
+from mmrope_eval.report.sweep.read import load_sweep, write_files
+from mmrope_eval.report.sweep.table import sweep_table
+from mmrope_eval.report.table.attention import attention_table
+from mmrope_eval.report.table.build import Options, Table, build
+from mmrope_eval.report.table.notes import Note, footnotes, remarks
 from mmrope_eval.rope import Variant, load_variant
 
 V2 = {"2": "overall", "3": "position", "4": "frequency", "5": "attention", "6": "ratio", "7": "stride"}

@@ -24,7 +24,7 @@ from mmrope_eval.models.naming import resolve_models
 from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.rope import Variant, VariantError, beside, load_variant, load_variant_beside
-from mmrope_eval.suite.sweep_config import read_sweep
+from mmrope_eval.sweep.config import read_sweep
 
 STRIDES = {"beside": 0.25, "there": 0.5, "base": 0.125}
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mmrope_eval.report import stats
-from mmrope_eval.report.contrasts import of_column
-from mmrope_eval.report.intervals import Spread, average_spread
-from mmrope_eval.report.layout import Layout
-from mmrope_eval.report.pairing import TaskPair
-from mmrope_eval.report.precision import (
+from mmrope_eval.report.averaging import Layout
+from mmrope_eval.report.compare import stats
+from mmrope_eval.report.compare.contrasts import of_column
+from mmrope_eval.report.compare.intervals import Spread, average_spread
+from mmrope_eval.report.compare.pairing import TaskPair
+from mmrope_eval.report.compare.precision import (
     Precision,
     change_interval,
     joined,

@@ -14,7 +14,7 @@ from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import SMALL, Loaded, Prepared, Preparer
 from mmrope_eval.engine.reuse import Rendered
-from mmrope_eval.engine.types import Failure, Generation, Request
+from mmrope_eval.messages import Failure, Generation, Request
 
 TINY: Any = SimpleNamespace(weight_bytes=2**20)
 LARGE: Any = SimpleNamespace(weight_bytes=2**30)

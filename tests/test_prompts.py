@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from mmrope_eval.data.media_files import MediaFolder
-from mmrope_eval.engine.types import ImageSource, VideoSource
-from mmrope_eval.suite.protocol import build_parts, render, subtitle_text, with_subtitles
-from mmrope_eval.suite.registry import Registry, TaskSpec
+from mmrope_eval.messages import ImageSource, VideoSource
+from mmrope_eval.task.parts import build_parts, subtitle_text, with_subtitles
+from mmrope_eval.task.registry import Registry, TaskSpec
+from mmrope_eval.task.template import render
 
 DATA = Path(__file__).parent / "data/prompts"
 ROWS: dict[str, dict[str, Any]] = json.loads((DATA / "rows.json").read_text(encoding="utf-8"))
@@ -113,7 +114,7 @@ expressions at once. STAR has no stock task."""
 def test_the_default_wording_is_that_of_lmms_eval(task: str) -> None:
     import lmms_eval
 
-    from mmrope_eval.suite.stock import fresh_module
+    from mmrope_eval.lmms.stock import fresh_module
 
     module, function, file = STOCK[task]
 

@@ -15,14 +15,14 @@ from mmrope_demo.checkpoints import Family, build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
-from mmrope_eval.protocols import Asked, Protocol, decoding_of, departures, label, load_protocol
-from mmrope_eval.report.protocol_notes import asked_of, label_of
-from mmrope_eval.report.results import load_run
+from mmrope_eval.record.protocols import Asked, Protocol, decoding_of, departures, label, load_protocol
+from mmrope_eval.report.compare.protocol_notes import asked_of, label_of
+from mmrope_eval.report.runs import load_run
 from mmrope_eval.rope import load_variant
-from mmrope_eval.suite import held_to
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig, config_from_args
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.run import held_to
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.task.registry import Registry
 
 NAMES = ("paper", "qwen2.5-vl", "qwen3-vl")
 TASKS = ("refcoco_val", "chartqa", "charades_sta")

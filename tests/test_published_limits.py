@@ -14,9 +14,9 @@ from media_files import encoded
 from PIL import Image
 
 from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
-from mmrope_eval.engine.media import load_image
-from mmrope_eval.engine.media_policy import checkpoint_policy, spend_budget
-from mmrope_eval.engine.types import ImageSource
+from mmrope_eval.media.image import load_image
+from mmrope_eval.media.policy import checkpoint_policy, spend_budget
+from mmrope_eval.messages import ImageSource
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 
 PIXELS = {"min_pixels": 3136, "max_pixels": 12845056}

@@ -25,8 +25,8 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.cli import main
 from mmrope_eval.engine import ranks
 from mmrope_eval.engine.live import LiveEngine
-from mmrope_eval.engine.types import Request, Response
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import Request, Response
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.models.qwen2_5_vl import QWEN2_5_VL
 from mmrope_eval.rope import load_variant

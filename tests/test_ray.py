@@ -22,8 +22,9 @@ from replica_stubs import Named, Orders, ours, read, start
 from test_replicas_run import OPTIONS, Murderous, files
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval import cli, doctor_nodes
-from mmrope_eval.doctor_nodes import Facts
+from mmrope_eval import cli
+from mmrope_eval.cli import doctor_nodes
+from mmrope_eval.cli.doctor_nodes import Facts
 from mmrope_eval.engine import ray_links
 from mmrope_eval.engine.links import Place
 from mmrope_eval.engine.options import EngineOptions
@@ -31,11 +32,11 @@ from mmrope_eval.engine.ray_host import Host
 from mmrope_eval.engine.ray_links import Layout, Node, ending, layout
 from mmrope_eval.engine.replica import Birth, Broken, Ready, Setting
 from mmrope_eval.engine.replicas import Replicas
-from mmrope_eval.engine.types import Deferred, Response
 from mmrope_eval.errors import MachinesError, UserError
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.execute import EngineHolder, Timings
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.messages import Deferred, Response
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.execute import EngineHolder, Timings
 
 TESTS = Path(__file__).resolve().parent
 

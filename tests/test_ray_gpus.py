@@ -13,7 +13,7 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.ray_links import Layout
 from mmrope_eval.engine.replica import Birth, Setting
 from mmrope_eval.engine.replicas import Replicas
-from mmrope_eval.engine.types import Deferred, Response
+from mmrope_eval.messages import Deferred, Response
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from mmrope_eval.suite import scorers, scoring
-from mmrope_eval.suite.answer_text import answer_words
-from mmrope_eval.suite.reasoning import answer_part
-from mmrope_eval.suite.scorers import METRICS, SCORERS
+from mmrope_eval.scorer import all as scorers
+from mmrope_eval.scorer import score as scoring
+from mmrope_eval.scorer.all import METRICS, SCORERS
+from mmrope_eval.scorer.answer_part import answer_words
+from mmrope_eval.scorer.reasoning import answer_part
 
 BOX = {"box": [10, 20, 30, 40], "coordinates": "absolute", "source_size": [100, 100], "used_size": [100, 100]}
 RIGHT: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -23,11 +23,11 @@ from mmrope_eval.record.cell import read_cell
 from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.record.seal import sealed
 from mmrope_eval.record.write import write_json, write_manifest
+from mmrope_eval.report.compare.pairing import match
 from mmrope_eval.report.definitions import load_definition
-from mmrope_eval.report.notes import footnotes
-from mmrope_eval.report.pairing import match
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.tables import Options, build
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.report.table.build import Options, build
+from mmrope_eval.report.table.notes import footnotes
 
 ROOT = Path(__file__).resolve().parent.parent
 EARLIER = Path(__file__).parent / "data" / "records"

@@ -12,9 +12,9 @@ import torch
 from parity_harness import tiny_checkpoint
 
 from mmrope_demo.checkpoints import FAMILIES, build_checkpoint
-from mmrope_eval.engine.media import LoadedImage, LoadedVideo
-from mmrope_eval.engine.types import Generation
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.image import LoadedImage, LoadedVideo
+from mmrope_eval.messages import Generation
 from mmrope_eval.reference import (
     Batch,
     ReferenceModel,

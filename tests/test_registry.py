@@ -10,7 +10,7 @@ import pytest
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES
-from mmrope_eval.suite.registry import PREFIX, Registry, read_task, task_files
+from mmrope_eval.task.registry import PREFIX, Registry, read_task, task_files
 
 REGISTRY = Registry()
 REFCOCO = ["refcoco_testA", "refcoco_testB", "refcoco_val"]
@@ -79,7 +79,7 @@ def test_the_wording_follows_the_prompt_family_and_falls_back_to_the_default() -
 
 
 def test_lmms_eval_knows_none_of_our_names_and_all_of_them_load_there() -> None:
-    from mmrope_eval.suite.data import quiet_lmms_eval
+    from mmrope_eval.lmms.loader import quiet_lmms_eval
 
     quiet_lmms_eval()
     import lmms_eval.tasks
@@ -93,7 +93,7 @@ def test_lmms_eval_knows_none_of_our_names_and_all_of_them_load_there() -> None:
 
 def test_lmms_eval_is_imported_without_what_only_pipelines_need_and_transformers_is_whole_after_it() -> None:
     script = (
-        "import sys; from mmrope_eval.suite.data import quiet_lmms_eval; quiet_lmms_eval(); import lmms_eval.api.task;"
+        "import sys; from mmrope_eval.lmms.loader import quiet_lmms_eval; quiet_lmms_eval(); import lmms_eval.api.task;"
         "print(*sorted({'evaluate', 'sklearn', 'sympy', 'transformers.pipelines'} & set(sys.modules)));"
         "from transformers import pipeline; print(pipeline.__module__)"
     )

@@ -19,8 +19,8 @@ from mmrope_eval.engine.links import Link, Place, Post, ProcessLink
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.replica import Birth, Identify, Setting
 from mmrope_eval.engine.replicas import UNLUCKY, Replicas
-from mmrope_eval.engine.types import Deferred, EngineDiedError, Failure, Response
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Response
 
 
 class Stubs:

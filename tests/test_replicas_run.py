@@ -15,13 +15,13 @@ import suite_mirror
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.links import ProcessLink
-from mmrope_eval.engine.media import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.replicas import Replicas
-from mmrope_eval.engine.types import Deferred, Failure, Request, Response
-from mmrope_eval.suite import engines
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.media.image import MediaPolicy
+from mmrope_eval.messages import Deferred, Failure, Request, Response
+from mmrope_eval.run import engines
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
 
 POLICY = MediaPolicy(image_max_pixels=128 * 28 * 28, video_max_tokens=128, frame_min_pixels=2 * 28 * 28)
 OPTIONS = EngineOptions(max_model_len=2048, policy=POLICY)

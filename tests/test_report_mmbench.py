@@ -11,9 +11,9 @@ from test_report_tables import scores
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.definitions import load_definition
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.tables import Options, Table, build
-from mmrope_eval.suite.registry import Registry
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.report.table.build import Options, Table, build
+from mmrope_eval.task.registry import Registry
 
 
 def every() -> dict[str, list[float]]:

@@ -12,7 +12,7 @@ from report_files import sample, write_cell
 
 import mmrope_eval
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.results import SAMPLE_COLUMNS, SCORE_COLUMNS, load_run
+from mmrope_eval.report.runs import SAMPLE_COLUMNS, SCORE_COLUMNS, load_run
 from mmrope_eval.rope import load_variant
 
 

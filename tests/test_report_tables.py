@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.report.averaging import Layout
+from mmrope_eval.report.compare.intervals import Spread, average_spread
+from mmrope_eval.report.compare.precision import score_interval
 from mmrope_eval.report.definitions import Row, TableDefinition, definition_key, home, load_definition
-from mmrope_eval.report.intervals import Spread, average_spread
-from mmrope_eval.report.layout import Layout
-from mmrope_eval.report.notes import Note, footnotes, remarks
-from mmrope_eval.report.precision import score_interval
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.tables import Options, Table, build, with_ranks
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.report.table.build import Options, Table, build, with_ranks
+from mmrope_eval.report.table.notes import Note, footnotes, remarks
 from mmrope_eval.rope import load_variant
 
 CATEGORIES = {"Image": ("ChartQA", "DocVQA"), "Video": ("MVBench",), "Grounding": ("RefCOCO val",),

@@ -15,10 +15,10 @@ from report_files import COLUMNS, write_cell
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.definitions import home, load_averages, load_definition
-from mmrope_eval.report.notes import footnotes, remarks
 from mmrope_eval.report.published import Published, load_published
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.tables import Options, Table, build
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.report.table.build import Options, Table, build
+from mmrope_eval.report.table.notes import footnotes, remarks
 from mmrope_eval.rope import load_variant
 
 PLACES = [folder / "shared" / "huang2025_v3.yaml" for folder in Path(__file__).resolve().parents]

@@ -17,15 +17,16 @@ from suite_fakes import FakeEngine, FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.types import Failure, Request, Response
+from mmrope_eval.lmms.stock import stock_score
+from mmrope_eval.messages import Failure, Request, Response
 from mmrope_eval.record.write import write_manifest
-from mmrope_eval.report.results import load_run
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite import scorers, vlmevalkit
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.scoring import Score, Target
-from mmrope_eval.suite.second import SecondError, SecondItem
-from mmrope_eval.suite.stock import stock_score
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.scorer import all as scorers
+from mmrope_eval.scorer.score import Score, Target
+from mmrope_eval.scorer.second import SecondError, SecondItem
+from mmrope_eval.vlmevalkit import scores as vlmevalkit
 
 N = 4
 TASKS = ("refcoco_val", "chartqa", "charades_sta")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mmrope_eval.report.definitions import definition_key
-from mmrope_eval.report.tables import describe
+from mmrope_eval.report.table.build import describe
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 from mmrope_eval.rope.sections import SECTIONS
 

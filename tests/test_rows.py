@@ -15,16 +15,16 @@ from suite_fakes import FakeEngine, FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.types import EngineDiedError
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.messages import EngineDiedError
 from mmrope_eval.report.definitions import load_definition
-from mmrope_eval.report.render import render
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.tables import Options, build
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.report.table.build import Options, build
+from mmrope_eval.report.table.render import render
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
 
 TASK = "chartqa"
 Make = Callable[..., Path]
@@ -226,7 +226,7 @@ class TestVariantOfARow:
         self, make: Make, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from mmrope_eval.rope import VariantError
-        from mmrope_eval.suite import cells
+        from mmrope_eval.run import cells
 
         monkeypatch.setattr(cells, "read_checkpoint", lambda *_: pytest.fail("read"))
         with pytest.raises(VariantError, match="did you mean 'mhrope'"):

@@ -13,12 +13,12 @@ from suite_fakes import FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.data.choice_of_rows import Limit
-from mmrope_eval.engine.media import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.execute import MaxFailures, TooManyFailuresError
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.media.image import MediaPolicy
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.execute import MaxFailures, TooManyFailuresError
 
 N = 4
 TASKS = {"refcoco_val": 2 * N, "chartqa": N, "charades_sta": N}
@@ -96,12 +96,12 @@ def test_a_finished_run_starts_no_engine_and_writes_the_same_bytes(
 def test_a_plan_is_remembered_until_its_data_or_its_task_change(
     checkpoint: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmrope_eval.suite import plans
+    from mmrope_eval.task import planner
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     loads: list[str] = []
-    original = plans.load_docs
-    monkeypatch.setattr(plans, "load_docs", lambda spec, *rest: loads.append(spec.name) or original(spec, *rest))
+    original = planner.load_docs
+    monkeypatch.setattr(planner, "load_docs", lambda spec, *rest: loads.append(spec.name) or original(spec, *rest))
     copy = tmp_path / "mirror"
     shutil.copytree(mirror, copy)
     config = configure(checkpoint, copy, tmp_path / "out")
@@ -358,7 +358,7 @@ class TestMergedSplits:
     def test_the_official_block_is_kept(self, order: str) -> None:
         from datasets import Dataset
 
-        from mmrope_eval.suite.rows import unmerged
+        from mmrope_eval.data.rows import unmerged
 
         counts = self.rows([3, 3, 4], [1, 1, 1, 1, 2], order)
         data = Dataset.from_dict({"answer": [["x"] * n for n in counts]})
@@ -368,7 +368,7 @@ class TestMergedSplits:
     def test_an_unknown_merge_is_refused_and_other_sizes_are_left_alone(self) -> None:
         from datasets import Dataset
 
-        from mmrope_eval.suite.rows import unmerged
+        from mmrope_eval.data.rows import unmerged
 
         data = Dataset.from_dict({"answer": [["x"]] * 8})
         with pytest.raises(UserError, match="neither of its ends"):
@@ -379,14 +379,14 @@ class TestMergedSplits:
 def test_the_task_code_may_even_exit(
     checkpoint: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmrope_eval.suite import plan
+    from mmrope_eval.task import sample
 
     def broken(template: str, doc: Any) -> str:
         if doc["question"].endswith("2?"):
             raise SystemExit("video path does not exist")
         return "Is it?"
 
-    monkeypatch.setattr(plan, "render", broken)
+    monkeypatch.setattr(sample, "render", broken)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert running.run(configure(checkpoint, mirror, tmp_path, tasks=("chartqa",)), FakeStart()).failed == 1
     assert "SystemExit: video path does not exist" in rows(tmp_path, "chartqa")[2]["failure"]["cause"]

@@ -15,10 +15,10 @@ from PIL import Image
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
 
 OPTIONS = EngineOptions(
     max_model_len=1024, policy=MediaPolicy(image_max_pixels=50176, video_max_tokens=64, frame_min_pixels=6272)

@@ -20,15 +20,15 @@ from suite_fakes import FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.process import Unfamiliar, output_to
-from mmrope_eval.engine.types import EngineDiedError
 from mmrope_eval.errors import LONGEST, UserError, kind, sentence
-from mmrope_eval.suite import progress as progressing
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite import runlog
-from mmrope_eval.suite.errorlog import ErrorLog, shorten
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.progress import Progress
-from mmrope_eval.suite.runlog import Tee, readable, run_log
+from mmrope_eval.messages import EngineDiedError
+from mmrope_eval.run import progress as progressing
+from mmrope_eval.run import run as running
+from mmrope_eval.run import runlog
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.errorlog import ErrorLog, shorten
+from mmrope_eval.run.progress import Progress
+from mmrope_eval.run.runlog import Tee, readable, run_log
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -110,7 +110,7 @@ SCRIPT = """
 import os, subprocess, sys
 from pathlib import Path
 from mmrope_eval.engine.process import output_to
-from mmrope_eval.suite.runlog import run_log
+from mmrope_eval.run.runlog import run_log
 
 with run_log(Path("."), ()) as log:
     print("before", file=sys.stderr)

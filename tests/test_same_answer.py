@@ -17,13 +17,15 @@ import suite_mirror
 from suite_fakes import FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import answer_code, asked_again, cells, execute, manifest, plan
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.answer_code import AnswerCode
-from mmrope_eval.suite.options import RunConfig
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.run import asked_again, cells, execute, manifest
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.store import answer_code
+from mmrope_eval.store.answer_code import AnswerCode
+from mmrope_eval.task import sample
 
 N = 3
 TASKS = ("refcoco_val", "chartqa", "charades_sta")
@@ -348,7 +350,7 @@ def asked(media: dict[str, Any], prompt: str) -> tuple[tuple[str, ...], str]:
     """What a question's identity has of its pictures and its text."""
     spec: Any = SimpleNamespace(media=media)
     docs: Any = SimpleNamespace(files=None)
-    return plan.fingerprints(spec, docs, prompt, ROW, {}), prompt
+    return sample.fingerprints(spec, docs, prompt, ROW, {}), prompt
 
 
 @pytest.mark.parametrize(("media", "prompt"), [

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrope_eval import cli
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.score_file import BadLine, Line, score_line
+from mmrope_eval.run.score_file import BadLine, Line, score_line
+from mmrope_eval.task.registry import Registry
 
 REGISTRY = Registry()
 BOX = {"bbox": [10, 10, 40, 40], "answer": ["dog"], "question_id": "1"}

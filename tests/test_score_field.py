@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmrope_eval.suite.score_file import Line, score_line, task_and_family
+from mmrope_eval.run.score_file import Line, score_line, task_and_family
 
 CASES = [json.loads(line) for line in
          (Path(__file__).parent / "data" / "score_field.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.suite import metrics, scorers, scoring
+from mmrope_eval.lmms import metrics
+from mmrope_eval.scorer import all as scorers
+from mmrope_eval.scorer import score as scoring
 
 CASES = Path(__file__).parent / "data" / "scoring"
 TARGETS: dict[str, dict[str, Any]] = {
@@ -143,7 +145,7 @@ def test_a_failed_sample_scores_what_an_empty_answer_scores() -> None:
 
 def stock(task: str) -> Any:
     """lmms-eval's own scoring module of a task."""
-    from mmrope_eval.suite.data import quiet_lmms_eval
+    from mmrope_eval.lmms.loader import quiet_lmms_eval
 
     quiet_lmms_eval()
     return importlib.import_module(f"lmms_eval.tasks.{task}.utils")

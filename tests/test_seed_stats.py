@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 
 from mmrope_eval.record.aggregate import AGGREGATES, Item
-from mmrope_eval.report.layout import Layout
-from mmrope_eval.report.seed_stats import (
+from mmrope_eval.report.averaging import Layout
+from mmrope_eval.report.compare.seed_stats import (
     Scores,
     contrast,
     holm,

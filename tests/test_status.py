@@ -16,10 +16,10 @@ from suite_fakes import FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.progress_file import PROGRESS, ProgressFile, RowProgress, Tally
-from mmrope_eval.suite.status import SILENT, read_status
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.progress_file import PROGRESS, ProgressFile, RowProgress, Tally
+from mmrope_eval.run.status import SILENT, read_status
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from test_report_tables import TASKS, definition, filled, scores
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.notes import remarks
 from mmrope_eval.report.published import load_published
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.steps import load_steps
-from mmrope_eval.report.tables import Options, Table, build
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.report.steps.steps import load_steps
+from mmrope_eval.report.table.build import Options, Table, build
+from mmrope_eval.report.table.notes import remarks
 
 
 def train(folder: Path, run: str, variant: str, steps: Mapping[int | None, list[float]], **options: Any) -> None:

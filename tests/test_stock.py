@@ -15,11 +15,13 @@ import numpy
 import pytest
 from PIL import Image
 
+from mmrope_eval.lmms import stock
 from mmrope_eval.record import aggregate
-from mmrope_eval.suite import choice, scoring, stock, textual
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.second import SecondError, SecondItem, SecondResult
-from mmrope_eval.suite.side_by_side import SECONDS, second_number
+from mmrope_eval.run.side_by_side import SECONDS, second_number
+from mmrope_eval.scorer import choice, text
+from mmrope_eval.scorer import score as scoring
+from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.task.registry import Registry
 
 pytest.importorskip("lmms_eval")
 
@@ -229,14 +231,14 @@ def test_mmmu_guesses_and_we_do_not() -> None:
         "seeded by row: no sample depends on another"
     )
     target = {"answer": "B", "options": DOCS["mmmu"]["options"], "group": "Art"}
-    assert ours("mmmu", textual.score_choice_or_open, [(target, "I cannot see it")] * 200) == 0.0
+    assert ours("mmmu", text.score_choice_or_open, [(target, "I cannot see it")] * 200) == 0.0
 
 
 def test_mmmu_list_of_answers_written_as_text() -> None:
     doc = {**DOCS["mmmu"], "question_type": "open", "options": "[]", "answer": "['24/7', '3.429']"}
     assert stock_score("mmmu", [SecondItem(doc, "The answer is 3.43")]).value == 0.0
     target = {"answer": doc["answer"], "options": "[]", "group": "Art"}
-    assert ours("mmmu", textual.score_choice_or_open, [(target, "The answer is 3.43")]) == 100.0
+    assert ours("mmmu", text.score_choice_or_open, [(target, "The answer is 3.43")]) == 100.0
 
 
 @pytest.mark.parametrize("column", ["mlvu", "lvbench", "realworldqa", "mmstar"])
@@ -261,13 +263,13 @@ def test_ocrbench_sum_doubles_and_a_part_is_divided_by_a_thousand() -> None:
         "10 of 10 is 1 %"
     )
     target = {"answers": ["B"], "dataset": "svt", "group": "Regular Text Recognition"}
-    assert ours("ocrbench", textual.score_contains, [(target, "B")] * 10) == 100.0
+    assert ours("ocrbench", text.score_contains, [(target, "B")] * 10) == 100.0
 
 
 def test_ocrbench_empty_answer_is_in_every_response() -> None:
     doc = {**DOCS["ocrbench"], "answer": [""]}
     assert stock_score("ocrbench", [SecondItem(doc, "anything")]).samples == (1.0,)
-    assert textual.score_contains("anything", {"answers": [""]}).values["contains"] == 0.0
+    assert text.score_contains("anything", {"answers": [""]}).values["contains"] == 0.0
 
 
 def test_mmstar_is_a_mean_of_six_categories_not_of_eighteen() -> None:
@@ -345,7 +347,7 @@ def test_chartqa_years_within_five_per_cent() -> None:
 def test_anls_is_not_raised_by_blanks() -> None:
     doc, response = {"answers": ["invoice"]}, "i" + " " * 12 + "x"
     assert stock_score("docvqa", [SecondItem(doc, response)]).value > 50
-    assert textual.score_anls(response, doc).values["anls"] == 0.0
+    assert text.score_anls(response, doc).values["anls"] == 0.0
 
 
 def test_ai2d_reads_hardly_any_form() -> None:
@@ -359,7 +361,7 @@ def test_ai2d_reads_hardly_any_form() -> None:
 def test_textvqa_gives_credit_for_silence() -> None:
     doc = {**DOCS["textvqa"], "answers": ["the"] * 10}
     assert stock_score("textvqa", [SecondItem(doc, "")]).value == 100.0
-    assert textual.score_vqa("", doc).values["vqa"] == 0.0
+    assert text.score_vqa("", doc).values["vqa"] == 0.0
 
 
 def test_mmbench_circular_on_both_sides() -> None:

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.engine.types import Failure, Generation, MediaFacts, PositionFacts, Response
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import plan, store
+from mmrope_eval.messages import Failure, Generation, MediaFacts, PositionFacts, Response
+from mmrope_eval.store import store
+from mmrope_eval.task import sample as plan
 
 FACTS = MediaFacts("video", "f", (640, 360), (56, 28), (2, 2, 4), 4, 32, 8.0, 4.0, (0, 31), (0.0, 3.875), 1.0, ("cut",))
 
@@ -79,8 +80,8 @@ def test_every_put_survives_kill_9(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import os, signal, sys
         from pathlib import Path
-        from mmrope_eval.engine.types import Response
-        from mmrope_eval.suite.store import ResponseStore
+        from mmrope_eval.messages import Response
+        from mmrope_eval.store.store import ResponseStore
         kept = ResponseStore(Path(sys.argv[1]))
         for i in range(25):
             kept.put("a", Response(f"t/{i}", str(i), (i,), "stop", 1))

@@ -22,11 +22,11 @@ from typing import Any
 
 import pytest
 
-from mmrope_eval.engine.types import Failure, MediaFacts, Response
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import store_file, store_open
-from mmrope_eval.suite.payload import decode, encode
-from mmrope_eval.suite.store import ResponseStore, Stored, StoreError
+from mmrope_eval.messages import Failure, MediaFacts, Response
+from mmrope_eval.store import file, opening
+from mmrope_eval.store.payload import decode, encode
+from mmrope_eval.store.store import ResponseStore, Stored, StoreError
 
 ROOT = Path(__file__).resolve().parents[1]
 N = 60
@@ -126,7 +126,7 @@ def test_damage_costs_the_rows_of_its_place_alone(path: Path) -> None:
 def test_a_page_that_cannot_be_read_hides_no_other(path: Path) -> None:
     """One in the middle of the table: what lies before and behind it is found by its keys."""
     content = bytearray(path.read_bytes())
-    for page in range(store_file.PAGE * 7, len(content), store_file.PAGE):
+    for page in range(file.PAGE * 7, len(content), file.PAGE):
         if content[page] == 10:  # a leaf of rows
             content[page] = 0x77
             break
@@ -137,7 +137,7 @@ def test_a_page_that_cannot_be_read_hides_no_other(path: Path) -> None:
 
 def test_a_first_page_of_noise_is_put_back(path: Path) -> None:
     content = path.read_bytes()
-    path.write_bytes(random.Random(1).randbytes(store_file.PAGE) + content[store_file.PAGE :])
+    path.write_bytes(random.Random(1).randbytes(file.PAGE) + content[file.PAGE :])
     with ResponseStore(path) as store:
         assert contents(store) == WHOLE and "file is not a database" in store.notes[0]
 
@@ -186,10 +186,10 @@ def test_another_kind_of_file_is_one_sentence_and_stays_as_it_is(
 @pytest.mark.parametrize("pages", range(1, 9))
 def test_a_disk_that_fills_up_while_a_store_is_made_leaves_one_that_can_be_made(tmp_path: Path, pages: int) -> None:
     path = tmp_path / "responses.sqlite"
-    with contextlib.closing(store_file.connect(path)) as connection:
+    with contextlib.closing(file.connect(path)) as connection:
         connection.execute(f"PRAGMA max_page_count = {pages}")
         with contextlib.suppress(sqlite3.OperationalError):
-            store_file.create(connection, "0")
+            file.create(connection, "0")
     with ResponseStore(path) as store:
         store.put("a" * 64, Response("s/0", "yes", (1,), "stop", 1))
         assert store.notes == []
@@ -198,8 +198,8 @@ def test_a_disk_that_fills_up_while_a_store_is_made_leaves_one_that_can_be_made(
 def test_a_store_of_which_only_the_first_page_was_made_is_a_new_one(tmp_path: Path) -> None:
     """As version 0.3 left it on a disk that filled up between two statements."""
     path = tmp_path / "responses.sqlite"
-    with contextlib.closing(store_file.connect(path)) as connection:
-        connection.execute(f"PRAGMA application_id = {store_file.APPLICATION}")
+    with contextlib.closing(file.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {file.APPLICATION}")
     with ResponseStore(path) as store:
         store.put("a" * 64, Response("s/0", "yes", (1,), "stop", 1))
 
@@ -276,10 +276,10 @@ def test_a_payload_may_lack_what_has_a_default_and_have_what_is_unknown() -> Non
 def test_an_answer_that_another_version_wrote_and_this_one_cannot_read_is_one_sentence(path: Path) -> None:
     with ResponseStore(path) as store:
         run = store._connection.execute
-        row = store_file.Row(*run("SELECT * FROM responses WHERE sample = 't/1'").fetchone())
+        row = file.Row(*run("SELECT * FROM responses WHERE sample = 't/1'").fetchone())
         changed = row._replace(payload=json.dumps({**json.loads(row.payload), "token_ids": {"packed": "xyz"}}))
         run("DELETE FROM responses WHERE sample = 't/1'")
-        store_file.insert(store._connection, "responses", [changed])
+        file.insert(store._connection, "responses", [changed])
     with ResponseStore(path) as store, pytest.raises(StoreError, match="another version of mmrope-eval wrote it; use"):
         store.read(KEYS["t/1"], "t/1")
 
@@ -296,8 +296,8 @@ def test_half_a_character_of_an_odd_file_name_is_stored(tmp_path: Path) -> None:
 KILLED = textwrap.dedent("""
     import os, signal, sys, time
     from pathlib import Path
-    from mmrope_eval.engine.types import Response
-    from mmrope_eval.suite.store import ResponseStore
+    from mmrope_eval.messages import Response
+    from mmrope_eval.store.store import ResponseStore
     store = ResponseStore(Path(sys.argv[1]))
     for i in range(int(sys.argv[2])):
         store.put("a", Response(f"t/{i}", str(i), (i,), "stop", 1))
@@ -434,7 +434,7 @@ def test_the_advice_fits_the_trouble(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 0, free))  # type: ignore[attr-defined]
     error = sqlite3.OperationalError("trouble")
     error.sqlite_errorname = name
-    said = str(store_file.trouble(tmp_path / "responses.sqlite", error))
+    said = str(file.trouble(tmp_path / "responses.sqlite", error))
     assert expected in said and ("move it away" in said) == (name == "SQLITE_NOTADB")
 
 
@@ -454,7 +454,7 @@ def no_memory(path: Path, more: str = "", *, alone: bool = False) -> Any:
     return CONNECT(path, more, alone=alone)
 
 
-CONNECT = store_file._connect
+CONNECT = file._connect
 
 
 @pytest.mark.parametrize("lacking", [no_locks, no_memory])
@@ -462,8 +462,8 @@ def test_sqlite_does_without_the_locks_or_the_memory_that_a_file_system_lacks(
     tmp_path: Path, lacking: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lustre without -o flock refuses every lock; NFS and some FUSE share no memory between processes."""
-    monkeypatch.setattr(store_file, "_connect", lacking)
-    monkeypatch.setattr(store_file, "without_locks", lambda _: lacking is no_locks)
+    monkeypatch.setattr(file, "_connect", lacking)
+    monkeypatch.setattr(file, "without_locks", lambda _: lacking is no_locks)
     path = tmp_path / "responses.sqlite"
     for i in range(3):
         with ResponseStore(path) as store:
@@ -473,7 +473,7 @@ def test_sqlite_does_without_the_locks_or_the_memory_that_a_file_system_lacks(
 
 
 def test_a_lock_that_another_program_holds_is_no_missing_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_file, "open_uri", lambda path, options: quick(path))
+    monkeypatch.setattr(file, "open_uri", lambda path, options: quick(path))
     quick = lambda path: sqlite3.connect(path, isolation_level=None, timeout=0.1)  # noqa: E731
     with behind(path) as run:
         run("BEGIN EXCLUSIVE")
@@ -490,7 +490,7 @@ def test_a_disk_that_fills_up_while_a_damaged_file_is_mended_leaves_it_as_it_was
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_open, "write_store", full)
+    monkeypatch.setattr(opening, "write_store", full)
     with pytest.raises(UserError) as caught, ResponseStore(path):
         pass
     assert "No space left on device" in str(caught.value)

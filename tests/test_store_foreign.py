@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from test_store_damage import KILLED
 
-from mmrope_eval.engine.types import Response
-from mmrope_eval.suite.store import ResponseStore
-from mmrope_eval.suite.store_foreign import NAME
+from mmrope_eval.messages import Response
+from mmrope_eval.store.foreign import NAME
+from mmrope_eval.store.store import ResponseStore
 
 
 def finished(path: Path, answers: int = 40) -> Path:

@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval.report.student import chi2_quantile, t_below, t_quantile
+from mmrope_eval.report.compare.student import chi2_quantile, t_below, t_quantile
 
 DF = st.floats(1, 5000)
 

@@ -18,14 +18,14 @@ from suite_fakes import FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.types import Failure
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.execute import MaxFailures
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.schedule import schedule
-from mmrope_eval.suite.study import run_study
-from mmrope_eval.suite.study_file import read_study, run_configs
+from mmrope_eval.messages import Failure
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.execute import MaxFailures
+from mmrope_eval.run.schedule import schedule
+from mmrope_eval.study.file import read_study, run_configs
+from mmrope_eval.study.study import run_study
 
 N = 3
 DOCS = Path(__file__).resolve().parent.parent / "docs"

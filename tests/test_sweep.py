@@ -21,14 +21,13 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prompt import PromptWriter
-from mmrope_eval.engine.types import EngineDiedError, EngineStartError, Failure, PositionFacts, Request, Response
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import EngineDiedError, EngineStartError, Failure, PositionFacts, Request, Response
 from mmrope_eval.models.checkpoint import read_checkpoint
-from mmrope_eval.report.sweep import load_sweep, report, write_files
+from mmrope_eval.report.sweep.read import load_sweep, report, write_files
 from mmrope_eval.rope import Text, Vision, load_variant
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.sweep import Sweep, prompt_writer
-from mmrope_eval.suite.sweep_budget import (
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.sweep.budget import (
     Growth,
     Stretch,
     layout,
@@ -39,9 +38,10 @@ from mmrope_eval.suite.sweep_budget import (
     stamp_tokens,
     text_tokens,
 )
-from mmrope_eval.suite.sweep_config import Frames, Needle, SweepConfig, read_sweep
-from mmrope_eval.suite.sweep_engine import memory_problem
-from mmrope_eval.sweep import GeneratedNeedles
+from mmrope_eval.sweep.config import Frames, Needle, SweepConfig, read_sweep
+from mmrope_eval.sweep.engine import memory_problem
+from mmrope_eval.sweep.needles import GeneratedNeedles
+from mmrope_eval.sweep.sweep import Sweep, prompt_writer
 from mmrope_synth import build_world
 
 CONTEXTS = (400, 640, 1280)
@@ -160,7 +160,7 @@ class TestBudget:
         assert budget.tokens == 130 + 217 * 4 == 998 and budget.max_model_len == 1064
 
     def test_the_policy_spends_exactly_the_budget(self, checkpoint: Path) -> None:
-        from mmrope_eval.engine.media_policy import spend_budget
+        from mmrope_eval.media.policy import spend_budget
 
         found = read_checkpoint(checkpoint)
         budget = make_budget(1000, 130, 64, FRAMES, found)
@@ -463,7 +463,7 @@ class TestFactors:
         assert machine.log == []
 
     def test_the_axis_can_be_what_was_achieved(self, checkpoint: Path, tmp_path: Path) -> None:
-        from mmrope_eval.report.sweep_figures import over
+        from mmrope_eval.report.sweep.figures import over
 
         go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(400, 640), scaling=("none",)))
         sweep = load_sweep(tmp_path)
@@ -513,7 +513,7 @@ class TestReport:
         assert {path.name: path.read_bytes() for path in write_files(load_sweep(folder), folder)} == before
 
     def test_lines_differ_without_colour(self) -> None:
-        from mmrope_eval.report.sweep_figures import style
+        from mmrope_eval.report.sweep.figures import style
 
         looks = [(str(one["marker"]), str(one["linestyle"]), one["markerfacecolor"]) for one in map(style, range(24))]
         assert len(set(looks)) == len(looks)
@@ -608,16 +608,16 @@ def test_what_is_about_memory() -> None:
 def test_too_little_memory_for_the_pixels_is_known_before(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmrope_eval.engine.media_policy import MediaPolicy
-    from mmrope_eval.suite import sweep_engine
+    from mmrope_eval.media.policy import MediaPolicy
+    from mmrope_eval.sweep import engine
 
     def options(tokens: int) -> EngineOptions:
         return EngineOptions(max_model_len=tokens, policy=MediaPolicy(video_max_tokens=tokens))
 
-    monkeypatch.setattr(sweep_engine, "available_memory", lambda: 2**32)
-    sweep_engine.check_memory(read_checkpoint(checkpoint), options(1 << 14))
+    monkeypatch.setattr(engine, "available_memory", lambda: 2**32)
+    engine.check_memory(read_checkpoint(checkpoint), options(1 << 14))
     with pytest.raises(MemoryError, match=r"262144 tokens of context, 4\.0 GiB available"):
-        sweep_engine.check_memory(read_checkpoint(checkpoint), options(1 << 18))
+        engine.check_memory(read_checkpoint(checkpoint), options(1 << 18))
 
 
 class TestAnswerLimits:

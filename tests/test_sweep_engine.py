@@ -10,7 +10,7 @@ import pytest
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.engine import live
-from mmrope_eval.report.sweep import load_sweep
+from mmrope_eval.report.sweep.read import load_sweep
 
 SWEEP = """
 title: Small

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mmrope_eval.suite.results import table
+from mmrope_eval.run.results import table
 
 
 def entry(column: str, value: float | None, failed: int = 0, unread: int = 0, **changes: Any) -> dict[str, Any]:

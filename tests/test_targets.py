@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrope_eval import cli
-from mmrope_eval.suite.protocol import TargetError, build_target
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.scorers import SCORERS
-from mmrope_eval.suite.targets import check_target
+from mmrope_eval.errors import TargetError
+from mmrope_eval.scorer.all import SCORERS
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.targets import check_target
+from mmrope_eval.task.template import build_target
 from mmrope_synth import build_world
 
 REGISTRY = Registry()
@@ -193,7 +194,7 @@ def spoil(world: Path, tmp_path: Path, column: str, field: str, value: Any, row:
 
 
 def planned_samples(root: Path, column: str) -> Any:
-    from mmrope_eval.suite.plans import Plans
+    from mmrope_eval.task.planner import Plans
 
     family = REGISTRY.family("qwen2.5-vl")
     return Plans([REGISTRY.tasks[column]], root, None).of(family)[column].samples

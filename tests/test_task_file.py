@@ -11,15 +11,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval.engine.types import Generation
 from mmrope_eval.errors import UserError
-from mmrope_eval.suite import scorers
-from mmrope_eval.suite.data import task_config
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.scorers import METRICS, SCORERS, TARGETS
-from mmrope_eval.suite.task_file import read_task, templates
-from mmrope_eval.suite.task_spec import Counterpart
-from mmrope_eval.suite.task_yaml import Function, read_yaml
+from mmrope_eval.messages import Generation
+from mmrope_eval.scorer import all as scorers
+from mmrope_eval.scorer.all import METRICS, SCORERS, TARGETS
+from mmrope_eval.task.dataset import task_config
+from mmrope_eval.task.file import read_task, templates
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.spec import Counterpart
+from mmrope_eval.task.yaml_text import Function, read_yaml
 
 GOOD = """
 task: mmrope_new
@@ -28,7 +28,7 @@ test_split: test
 generation_kwargs: {max_new_tokens: 8}
 lmms_eval_specific_kwargs: {default: {media: {image: picture}, prompt: "{{ q }}"}}
 model_specific_target_kwargs: {default: {scorer: relaxed, question: q, target: {answer: a}}}
-metric_list: [{metric: !function mmrope_eval.suite.metrics.relaxed}]
+metric_list: [{metric: !function mmrope_eval.lmms.metrics.relaxed}]
 metadata: {version: 1, column: New, category: image}
 """
 FAMILY = Registry().family("qwen2.5-vl")
@@ -87,7 +87,7 @@ def test_lmms_evals_prefix_need_not_be_typed(declared: str, tmp_path: Path) -> N
 
 
 TARGET, MEDIA = "model_specific_target_kwargs.default.target", "lmms_eval_specific_kwargs.default.media"
-SUBSETS = "!function mmrope_eval.suite.subsets.SubsetTask"
+SUBSETS = "!function mmrope_eval.lmms.subsets.SubsetTask"
 FAULTS: list[tuple[str, str, str]] = [
     # Keys that are missing.
     ("dataset_path: someone/new\n", "", "'dataset_path' is missing: the data set's name on the hub, or a folder."),
@@ -159,7 +159,7 @@ FAULTS: list[tuple[str, str, str]] = [
      "'process_docs' must be a Python function, '!function module.name', not "
                                                   "'encoded'."),
     ("task: mmrope_new", "doc_to_text: !function utils.text",
-     "'doc_to_text' must be !function mmrope_eval.suite.protocol.doc_to_text, or be left out: `prompt` is the "),
+     "'doc_to_text' must be !function mmrope_eval.task.lmms_hooks.doc_to_text, or be left out: `prompt` is the "),
     ("metrics.relaxed}", "metrics.relaxed, aggregation: median}",
      "'metric_list.0.aggregation' must be mean, not 'median': other averages are 'metadata.average'."),
     ("metrics.relaxed}", "metrics.relaxed, higher_is_better: false}",
@@ -245,7 +245,7 @@ def test_a_file_anywhere_includes_the_shipped_ones_and_those_beside_it_first(tmp
     text = GOOD.replace("task: mmrope_new", "include: _choice.yaml")
     text = text.replace("generation_kwargs: {max_new_tokens: 8}\n", "")
     text = text.replace("scorer: relaxed", "scorer: choice")
-    text = text.replace("metric_list: [{metric: !function mmrope_eval.suite.metrics.relaxed}]\n", "")
+    text = text.replace("metric_list: [{metric: !function mmrope_eval.lmms.metrics.relaxed}]\n", "")
     path = write(tmp_path, text)
     assert read_task(path).generation.max_tokens == 64
     write(tmp_path, "generation_kwargs: {max_new_tokens: 5}\n", "_choice.yaml")
@@ -281,7 +281,7 @@ def test_functions_come_from_a_python_file_beside_the_task_file(tmp_path: Path) 
     ("no_such_module.f",
      "!function no_such_module.f: module 'no_such_module' cannot be imported (ModuleNotFoundError: "),
     ("broken.f", "!function broken.f: module 'broken' cannot be imported (SyntaxError: "),
-    ("mmrope_eval.suite.rows.encodd", "There is no name in 'mmrope_eval.suite.rows' called 'encodd'; did you mean "),
+    ("mmrope_eval.data.rows.encodd", "There is no name in 'mmrope_eval.data.rows' called 'encodd'; did you mean "),
 ])
 def test_a_function_that_is_not_there_is_one_sentence(tmp_path: Path, name: str, message: str) -> None:
     write(tmp_path, "def halved(dataset):\n    return dataset\n", "mine.py")

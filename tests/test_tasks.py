@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 
 from mmrope_eval.data.media_files import MediaFolder, NoSuchFileError
-from mmrope_eval.engine.media import MediaPolicy
-from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, Response, VideoSource
-from mmrope_eval.errors import UserError
-from mmrope_eval.suite import results
-from mmrope_eval.suite.data import fetch_command, load_docs, load_task
-from mmrope_eval.suite.listing import media_facts
-from mmrope_eval.suite.plan import Sample, TaskPlan
-from mmrope_eval.suite.plans import Plans
-from mmrope_eval.suite.protocol import MissingMediumError, build_parts, interleaved, on_disk
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.rows import round_robin
+from mmrope_eval.data.rows import round_robin
+from mmrope_eval.errors import MissingMediumError, UserError
+from mmrope_eval.media.image import MediaPolicy
+from mmrope_eval.messages import Failure, ImageSource, MediaFacts, Response, VideoSource
+from mmrope_eval.run import results
+from mmrope_eval.task.dataset import fetch_command, load_docs, load_task
+from mmrope_eval.task.listing import media_facts
+from mmrope_eval.task.parts import build_parts, interleaved, on_disk
+from mmrope_eval.task.planner import Plans
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.sample import Sample, TaskPlan
 from mmrope_synth import build_world
 from mmrope_synth.needle import Haystack, build_needles
 

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scorer_checks import LONG, PIECES, check_case, check_time, check_values, fuzzed, load, params
 
-from mmrope_eval.suite import choice, scorers, scoring, textual
+from mmrope_eval.scorer import all as scorers
+from mmrope_eval.scorer import choice
+from mmrope_eval.scorer import score as scoring
+from mmrope_eval.scorer import text as textual
 
 TARGETS: dict[str, dict[str, Any]] = {
     "anls": {"answers": ["invoice 2019", "9" * 30]},

@@ -18,17 +18,17 @@ from test_reasoning import RIGHT
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prompt import PromptWriter, thought_open
-from mmrope_eval.engine.types import Failure, Generation, Request, Response
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import Failure, Generation, Request, Response
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.models.template import ChatTemplate, heeds, opens_thought
 from mmrope_eval.models.thoughts import prompt_opens
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.answer_limits import Thinking, read_thinking
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.payload import decode, to_payload
-from mmrope_eval.suite.reasoning import whole_turn
-from mmrope_eval.suite.scorers import METRICS, SCORERS
+from mmrope_eval.run import run as running
+from mmrope_eval.run.answer_limits import Thinking, read_thinking
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.scorer.all import METRICS, SCORERS
+from mmrope_eval.scorer.reasoning import whole_turn
+from mmrope_eval.store.payload import decode, to_payload
 
 PLAIN = (copies.TRAINED / "chat_template.jinja").read_text()
 ASSISTANT = "{%- if add_generation_prompt -%}<|im_start|>{%- endif -%}"

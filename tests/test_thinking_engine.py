@@ -13,11 +13,11 @@ from test_thinking import ASSISTANT, template
 
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.suite import run as running
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.reasoning import whole_turn
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.scorers import SCORERS
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.scorer.all import SCORERS
+from mmrope_eval.scorer.reasoning import whole_turn
+from mmrope_eval.task.registry import Registry
 from mmrope_synth import build_world
 
 TASK, N, LIMIT = "ocrbench", 6, 24

@@ -41,9 +41,9 @@ from mmrope_demo.training.recipe import (
 )
 from mmrope_eval.reference import ReferenceModel
 from mmrope_eval.rope import Variant, load_variant
-from mmrope_eval.suite.protocol import build_target
-from mmrope_eval.suite.registry import Registry, TaskSpec
-from mmrope_eval.suite.scorers import SCORERS
+from mmrope_eval.scorer.all import SCORERS
+from mmrope_eval.task.registry import Registry, TaskSpec
+from mmrope_eval.task.template import build_target
 from mmrope_synth import CATEGORIES, COLUMNS, Sample, training_samples
 from mmrope_synth.scenes import COLORS
 

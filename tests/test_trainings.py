@@ -14,9 +14,9 @@ from report_files import sample, write_cell
 
 from mmrope_demo.run import print_table
 from mmrope_eval import cli
-from mmrope_eval.report.results import load_run
-from mmrope_eval.report.seed_stats import trainings_needed
-from mmrope_eval.report.trainings import designs_of, measured
+from mmrope_eval.report.compare.seed_stats import trainings_needed
+from mmrope_eval.report.compare.trainings import designs_of, measured
+from mmrope_eval.report.runs import load_run
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO, SEEDS = ROOT / "results" / "demo", ROOT / "results" / "demo-seeds"

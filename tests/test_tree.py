@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.report.contrasts import tree_of
+from mmrope_eval.report.compare.contrasts import tree_of
+from mmrope_eval.report.compare.tree import Tree, without
 from mmrope_eval.report.definitions import load_averages
-from mmrope_eval.report.tree import Tree, without
 
 AVERAGES = {"Overall": ("Image", "Video"), "Image": ("a", "b", "c"), "Video": ("d", "e")}
 NAMES = ("Overall", "Image", "Video", "a", "b", "c", "d", "e")

@@ -23,7 +23,7 @@ from mmrope_eval.engine.prepare import Prepared, Preparer
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.engine.settings import engine_settings
-from mmrope_eval.engine.types import Request
+from mmrope_eval.messages import Request
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import load_variant
 

@@ -16,11 +16,11 @@ from test_report_tables import filled, note
 from test_table import entry
 
 from mmrope_eval import cli
-from mmrope_eval.report.notes import footnotes
-from mmrope_eval.report.render import render
-from mmrope_eval.report.sweep import SweepResult, report
-from mmrope_eval.suite.results import remarks, table
-from mmrope_eval.unread import MARK, PER_CENT, remedy, too_many
+from mmrope_eval.report.sweep.read import SweepResult, report
+from mmrope_eval.report.table.notes import footnotes
+from mmrope_eval.report.table.render import render
+from mmrope_eval.run.results import remarks, table
+from mmrope_eval.util.unread import MARK, PER_CENT, remedy, too_many
 
 CUT = ("likely cut off at the answer limit: --max-tokens N raises it, --thinking for checkpoints that write thoughts "
        "first")  # fmt: skip

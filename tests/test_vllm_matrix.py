@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from mmrope_eval import doctor
+from mmrope_eval.cli import doctor
 from mmrope_eval.engine.vllm_compat import TESTED
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,14 +21,15 @@ import pytest
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
+from mmrope_eval.lmms.stock import STOCK
 from mmrope_eval.record import aggregate
-from mmrope_eval.suite import side_by_side, vlmevalkit, vlmevalkit_worker
-from mmrope_eval.suite.protocol import build_target
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.scorers import SCORERS
-from mmrope_eval.suite.second import SecondError, SecondItem, SecondResult
-from mmrope_eval.suite.stock import STOCK
-from mmrope_eval.suite.vlmevalkit_worker import AbsentJudge, Kit, RowError, score
+from mmrope_eval.run import side_by_side
+from mmrope_eval.scorer.all import SCORERS
+from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.template import build_target
+from mmrope_eval.vlmevalkit import scores, worker
+from mmrope_eval.vlmevalkit.worker import AbsentJudge, Kit, RowError, score
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = (ROOT / "tests/golden/vlmevalkit.jsonl").read_text(encoding="utf-8").splitlines()
@@ -54,7 +55,7 @@ def items_of(golden: dict[str, Any]) -> list[SecondItem]:
 def result_of(column: str) -> SecondResult:
     """What the adapter makes of VLMEvalKit's recorded reply."""
     golden = GOLDEN[column]
-    return vlmevalkit.result(DATASETS[column], items_of(golden), golden["request"], golden["reply"])
+    return scores.result(DATASETS[column], items_of(golden), golden["request"], golden["reply"])
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -63,12 +64,12 @@ def result_of(column: str) -> SecondResult:
 
 def test_every_column_is_vlmevalkits_or_said_to_be_missing() -> None:
     assert set(REGISTRY.tasks) - set(DATASETS) == {"star", "lvbench", "charades_sta", "needle"}
-    assert {DATASETS[column] for column in GOLDEN} == set(vlmevalkit.KIT) == set(DATASETS.values())
+    assert {DATASETS[column] for column in GOLDEN} == set(scores.KIT) == set(DATASETS.values())
     for column in ("star", "lvbench", "charades_sta", "needle"):
         with pytest.raises(SecondError, match=f"VLMEvalKit has no task for '{column}': its file names none "):
             side_by_side.second_number(side_by_side.SECONDS["vlmevalkit"], REGISTRY.tasks[column], [])
     with pytest.raises(SecondError, match="VLMEvalKit's 'MMSter' is not called here; those that are: MMMU_DEV_VAL, "):
-        vlmevalkit.kit_score("MMSter", [SecondItem({}, "B")])
+        scores.kit_score("MMSter", [SecondItem({}, "B")])
 
 
 @pytest.mark.parametrize("column", sorted(set(DATASETS) - {"videomme_subtitles"}))
@@ -77,7 +78,7 @@ def test_the_page_names_what_computes_each_number(column: str) -> None:
     section = page[page.index("## VLMEvalKit's numbers") : page.index("## The needle")]
     shown = "`refcoco_val` and the other seven" if column.startswith("refcoco") else f"`{column}`"
     (row,) = [line for line in section.splitlines() if line.startswith("|") and shown in line.split("|")[1]]
-    task = vlmevalkit.KIT[DATASETS[column]]
+    task = scores.KIT[DATASETS[column]]
     assert task.dataset in row.split("|")[2]
     for name in task.functions:
         module, function = name.removeprefix("vlmeval.dataset.").split(":")
@@ -91,7 +92,7 @@ def test_the_page_names_what_computes_each_number(column: str) -> None:
 @pytest.mark.parametrize("column", GOLDEN)
 def test_rows_and_responses_become_vlmevalkits_own_fields(column: str) -> None:
     golden = GOLDEN[column]
-    assert json.loads(json.dumps(vlmevalkit.request(DATASETS[column], items_of(golden)))) == golden["request"]
+    assert json.loads(json.dumps(scores.request(DATASETS[column], items_of(golden)))) == golden["request"]
 
 
 CIRCULAR = {"mmbench": (3, 25), "mmbench_cn": (2, 28)}
@@ -135,7 +136,7 @@ def test_questions_that_vlmevalkit_does_not_have_are_left_out() -> None:
     assert found.facts["n_left_out"] == 25
     assert "left out, though ours counts them: 25 of 50 questions" in str(found.note)
     with pytest.raises(SecondError, match="RealWorldQA has none of the 1 questions"):
-        vlmevalkit.request("RealWorldQA", items_of(GOLDEN["realworldqa"])[1:2])
+        scores.request("RealWorldQA", items_of(GOLDEN["realworldqa"])[1:2])
 
 
 JUDGED = {"mmmu": (36, 36), "mmbench": (18, 10), "mmstar": (9, 9), "mvbench": (16, 16), "mlvu": (27, 27),
@@ -203,7 +204,7 @@ def test_boxes_in_pixels_are_said_to_be_beside_the_point() -> None:
     for coordinates, said in (("thousand", False), ("absolute", True)):
         items = [dataclasses.replace(item, target={**(item.target or {}), "coordinates": coordinates})
                  for item in items_of(golden)]
-        found = vlmevalkit.result("RefCOCO", items, golden["request"], golden["reply"])
+        found = scores.result("RefCOCO", items, golden["request"], golden["reply"])
         assert ("answers in pixels" in str(found.note)) == said
 
 
@@ -225,10 +226,10 @@ def test_mlvu_is_right_of_asked_where_ours_is_a_mean_of_tasks() -> None:
 def test_vlmevalkit_still_replies_so_or_is_said_to_be_missing(column: str) -> None:
     golden = GOLDEN[column]
     if INSTALLED:
-        assert vlmevalkit.ask(golden["request"]) == golden["reply"]
+        assert scores.ask(golden["request"]) == golden["reply"]
     else:
         with pytest.raises(UserError, match=MISSING):
-            vlmevalkit.kit_score(DATASETS[column], items_of(golden))
+            scores.kit_score(DATASETS[column], items_of(golden))
 
 
 def write_lines(path: Path, column: str) -> Path:
@@ -261,15 +262,15 @@ def test_a_missing_extra_is_one_sentence_before_anything_else(
 def test_another_version_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.0.21")
     with pytest.raises(UserError, match=r"ms-vlmeval 0\.0\.20; installed: 0\.0\.21"):
-        vlmevalkit.require()
+        scores.require()
 
 
 def test_the_extra_is_pinned_and_in_no_environment_by_default() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert extras["vlmevalkit"] == [f"ms-vlmeval=={vlmevalkit.VERSION}"]
+    assert extras["vlmevalkit"] == [f"ms-vlmeval=={scores.VERSION}"]
     locks = {name: dict(line.split("==") for line in (ROOT / f"requirements/{name}.lock").read_text().splitlines()
                         if not line.startswith("#")) for name in ("cpu", "cuda", "vlmevalkit")}
-    assert locks["vlmevalkit"]["ms-vlmeval"] == vlmevalkit.VERSION
+    assert locks["vlmevalkit"]["ms-vlmeval"] == scores.VERSION
     assert "ms-vlmeval" not in {**locks["cpu"], **locks["cuda"]}
     changed = {name for name, version in locks["vlmevalkit"].items() if locks["cpu"].get(name, version) != version}
     assert changed == {"antlr4-python3-runtime", "latex2sympy2", "math-verify", "tenacity"}
@@ -283,14 +284,14 @@ def test_the_extra_is_pinned_and_in_no_environment_by_default() -> None:
 def test_a_function_that_is_not_there_is_one_sentence() -> None:
     asked = {**GOLDEN["ai2d"]["request"], "functions": ["vlmeval.no_such_module:eval_vanilla"]}
     with pytest.raises(SecondError, match=r"^VLMEvalKit's AI2D_TEST fails: ModuleNotFoundError: No module named .*\.$"):
-        vlmevalkit.ask(asked)
+        scores.ask(asked)
 
 
 def test_a_process_that_dies_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "dies.py").write_text("import sys; print('first', file=sys.stderr); sys.exit('out of memory')")
-    monkeypatch.setattr(vlmevalkit, "WORKER", tmp_path / "dies.py")
+    monkeypatch.setattr(scores, "WORKER", tmp_path / "dies.py")
     with pytest.raises(SecondError, match=r"^VLMEvalKit's AI2D_TEST fails: out of memory\.$"):
-        vlmevalkit.ask(GOLDEN["ai2d"]["request"])
+        scores.ask(GOLDEN["ai2d"]["request"])
 
 
 def test_the_sample_on_which_vlmevalkit_fails_is_named_by_its_place_in_the_run(
@@ -298,15 +299,15 @@ def test_the_sample_on_which_vlmevalkit_fails_is_named_by_its_place_in_the_run(
 ) -> None:
     reply = {"row": 3, "error": "IndexError: string\n index"}
     (tmp_path / "fails.py").write_text(f"import sys; open(sys.argv[2], 'w').write({json.dumps(reply)!r})")
-    monkeypatch.setattr(vlmevalkit, "WORKER", tmp_path / "fails.py")
+    monkeypatch.setattr(scores, "WORKER", tmp_path / "fails.py")
     with pytest.raises(SecondError, match=r"^VLMEvalKit's RealWorldQA fails on sample 6: IndexError: string index\.$"):
-        vlmevalkit.ask(GOLDEN["realworldqa"]["request"])
+        scores.ask(GOLDEN["realworldqa"]["request"])
 
 
 def test_a_row_without_its_fields_is_named() -> None:
     target = {"options": ["red", "blue"], "answer": "B", "group": 1}
     with pytest.raises(SecondError, match=r"VLMEvalKit's MMBench_DEV_EN cannot be given sample 0 .*'index'"):
-        vlmevalkit.request("MMBench_DEV_EN", [SecondItem({}, "B", None, target)])
+        scores.request("MMBench_DEV_EN", [SecondItem({}, "B", None, target)])
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -402,9 +403,9 @@ def test_a_fault_names_the_row(tmp_path: Path) -> None:
 
 
 def test_kinds_of_the_adapter_are_the_workers() -> None:
-    assert {task.kind for task in vlmevalkit.KIT.values()} == set(vlmevalkit_worker.KINDS)
-    assert {kind for kind in vlmevalkit_worker.KINDS if kind in vlmevalkit_worker.UNJUDGED} == {
-        task.kind for name, task in vlmevalkit.KIT.items()
+    assert {task.kind for task in scores.KIT.values()} == set(worker.KINDS)
+    assert {kind for kind in worker.KINDS if kind in worker.UNJUDGED} == {
+        task.kind for name, task in scores.KIT.items()
         if name in ("DocVQA_VAL", "InfoVQA_VAL", "TextVQA_VAL", "ChartQA_TEST", "OCRBench", "RefCOCO")}
     assert Kit({"f": len}, "D", {}, Path())["f"] is len
 
@@ -416,9 +417,9 @@ def test_kinds_of_the_adapter_are_the_workers() -> None:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package as if it were installed, replying what it replied when the golden file was made."""
-    monkeypatch.setattr(importlib.metadata, "version", lambda _: vlmevalkit.VERSION)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: scores.VERSION)
     replies = {json.dumps(golden["request"]["rows"], sort_keys=True): golden["reply"] for golden in GOLDEN.values()}
-    monkeypatch.setattr(vlmevalkit, "ask", lambda asked: replies[json.dumps(asked["rows"], sort_keys=True)])
+    monkeypatch.setattr(scores, "ask", lambda asked: replies[json.dumps(asked["rows"], sort_keys=True)])
 
 
 @pytest.mark.usefixtures("recorded")
@@ -446,5 +447,5 @@ def test_a_column_that_it_does_not_have_is_said(tmp_path: Path, capsys: pytest.C
 def test_both_harnesses_can_be_asked_for() -> None:
     declared = {key: {other.task for spec in REGISTRY.tasks.values() if (other := second.counterpart(spec)) is not None}
                 for key, second in side_by_side.SECONDS.items()}
-    assert declared == {"stock": set(STOCK), "vlmevalkit": set(vlmevalkit.KIT)}
+    assert declared == {"stock": set(STOCK), "vlmevalkit": set(scores.KIT)}
     assert side_by_side.second_of("strict") is None

@@ -27,10 +27,10 @@ from mmrope_eval.engine.limits import PATIENCE, Limits
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Prepared
 from mmrope_eval.engine.run import EngineRun
-from mmrope_eval.engine.types import EngineDiedError, Failure, Generation, PositionFacts, Request, Response
 from mmrope_eval.engine.vllm_workers import WorkerProcesses, alive, ended, kill, last_words, lost, with_descendants
 from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import EngineDiedError, Failure, Generation, PositionFacts, Request, Response
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mmrope_eval.suite.scoring import first_box, first_span, score_span
+from mmrope_eval.scorer.score import first_box, first_span, score_span
 
 DATA = Path(__file__).parent / "data"
 

@@ -9,11 +9,11 @@ import suite_mirror
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval.engine.types import Generation
-from mmrope_eval.suite.plan import Sample
-from mmrope_eval.suite.plans import Plans
-from mmrope_eval.suite.registry import Registry
-from mmrope_eval.suite.work_order import neighbours, video_weights
+from mmrope_eval.messages import Generation
+from mmrope_eval.run.work_order import neighbours, video_weights
+from mmrope_eval.task.planner import Plans
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.sample import Sample
 
 
 def sample(name: str, shown: str = "", task: str = "t") -> Sample:

@@ -318,9 +318,9 @@ def perfect(column: str) -> list[tuple[Sample, dict[str, Any]]]:
 @pytest.mark.parametrize("column", [name for name in DRAWN if name != "star"])
 def test_right_answers_earn_full_marks_from_lmms_eval_itself(column: str) -> None:
     """The stock tasks' own code reads these rows; MMBench's is left out where it would call a paid service."""
-    from mmrope_eval.suite.registry import Registry
-    from mmrope_eval.suite.second import SecondItem
-    from mmrope_eval.suite.side_by_side import SECONDS, second_number
+    from mmrope_eval.run.side_by_side import SECONDS, second_number
+    from mmrope_eval.scorer.second import SecondItem
+    from mmrope_eval.task.registry import Registry
 
     items = []
     for sample, row in perfect(column)[:6]:
@@ -337,10 +337,11 @@ def test_right_answers_earn_full_marks_from_lmms_eval_itself(column: str) -> Non
 
 def test_right_answers_earn_full_marks_from_every_task_file(world: Path) -> None:
     """Each task file of the project whose data set is in the world, through lmms-eval's machinery."""
-    from mmrope_eval.suite.data import load_docs
-    from mmrope_eval.suite.protocol import build_parts, build_target, render
-    from mmrope_eval.suite.registry import Registry
-    from mmrope_eval.suite.scorers import METRICS, SCORERS
+    from mmrope_eval.scorer.all import METRICS, SCORERS
+    from mmrope_eval.task.dataset import load_docs
+    from mmrope_eval.task.parts import build_parts
+    from mmrope_eval.task.registry import Registry
+    from mmrope_eval.task.template import build_target, render
 
     registry = Registry()
     family = registry.family("qwen3-vl")

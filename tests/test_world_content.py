@@ -312,8 +312,8 @@ def test_some_videos_have_a_variable_frame_rate(tmp_path: Path) -> None:
 
 def test_the_media_layer_reports_the_clips_own_times(tmp_path: Path) -> None:
     """Also for the fourth video, whose frame rate varies; sampled at its own small size."""
-    from mmrope_eval.engine.media import MediaPolicy, load_video
-    from mmrope_eval.engine.types import VideoSource
+    from mmrope_eval.media.image import MediaPolicy, load_video
+    from mmrope_eval.messages import VideoSource
     from mmrope_eval.models.family import VisionGeometry
 
     build_world(tmp_path, n=8, columns=("charades_sta",))

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from suite_fakes import FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval.engine.types import Failure, Response
-from mmrope_eval.suite.options import RunConfig
-from mmrope_eval.suite.progress import Progress
-from mmrope_eval.suite.run import run
-from mmrope_eval.suite.store import Outcome, ResponseStore, StoreError
-from mmrope_eval.suite.writer import Writer
+from mmrope_eval.messages import Failure, Response
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.progress import Progress
+from mmrope_eval.run.run import run
+from mmrope_eval.store.store import Outcome, ResponseStore, StoreError
+from mmrope_eval.store.writer import Writer
 
 
 class Disk:

@@ -22,12 +22,12 @@ from mmrope_demo.checkpoints import token_id
 from mmrope_demo.training import language
 from mmrope_demo.training.firsts import first_samples
 from mmrope_demo.training.recipe import CLIP_KINDS, FAMILY, GEOMETRY, KINDS, Recipe, fingerprint, media_policy
-from mmrope_eval.engine.media_frames import FrameIndex
-from mmrope_eval.engine.media_video import clock_metadata, fill_patches, select_frames
-from mmrope_eval.engine.types import VideoSource
-from mmrope_eval.suite.choice import read_options
-from mmrope_eval.suite.protocol import build_target, render
-from mmrope_eval.suite.registry import Registry, TaskSpec
+from mmrope_eval.media.frames import FrameIndex
+from mmrope_eval.media.video import clock_metadata, fill_patches, select_frames
+from mmrope_eval.messages import VideoSource
+from mmrope_eval.scorer.choice import read_options
+from mmrope_eval.task.registry import Registry, TaskSpec
+from mmrope_eval.task.template import build_target, render
 from mmrope_synth import Sample, training_samples
 from mmrope_synth.clips import Clip
 

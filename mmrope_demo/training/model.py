@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmrope_demo.checkpoints import qwen2_5_config, token_id, write_processor
 from mmrope_demo.training import language
 from mmrope_demo.training.recipe import FAMILY, SECTIONS, TIME, Shape, carried_policy
-from mmrope_eval.engine.media_policy import MEDIA_KEY
+from mmrope_eval.media.policy import MEDIA_KEY
 from mmrope_eval.rope import Variant, load_variant
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from mmrope_eval.engine.media_policy import MediaPolicy
+from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.models.family import VisionGeometry
 from mmrope_synth import Difficulty
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mmrope_eval.data.hashes import hash_member
-from mmrope_eval.environment import CACHE_VARIABLE, cache_home
 from mmrope_eval.errors import UserError, cannot
 from mmrope_eval.models.files import FileHashes, file_state
+from mmrope_eval.util.environment import CACHE_VARIABLE, cache_home
 
 if TYPE_CHECKING:
     from mmrope_eval.data.media_files import Member

@@ -10,11 +10,11 @@ from typing import Final
 from mmrope_eval.engine import ranks
 from mmrope_eval.engine.links import Launch, Link, Place, Post, ProcessLink
 from mmrope_eval.engine.live import LiveEngine
-from mmrope_eval.engine.media_policy import checkpoint_policy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.replica import Birth, Identify, Setting
 from mmrope_eval.engine.replicas import Replicas
 from mmrope_eval.errors import MachinesError
+from mmrope_eval.media.policy import checkpoint_policy
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import Variant
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from mmrope_eval.engine.prepare import Loaded, Prepared
-from mmrope_eval.engine.types import Deferred, Failure, Request
+from mmrope_eval.messages import Deferred, Failure, Request
 
 
 class Feeder:

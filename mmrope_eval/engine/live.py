@@ -14,17 +14,17 @@ from typing import Any, Final, Self
 from mmrope_eval.engine import process, ranks, reuse, vllm_compat
 from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.limits import Limits
-from mmrope_eval.engine.media_policy import MediaPolicy, checkpoint_policy
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Preparer
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.engine.run import EngineRun
 from mmrope_eval.engine.settings import compute_threads, engine_settings, finishes_late, in_workers
-from mmrope_eval.engine.types import Deferred, EngineDiedError, EngineStartError, Failure, Request, Response
 from mmrope_eval.engine.vllm_workers import StartingProcesses, WorkerProcesses, last_words, lost
 from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import MediaPolicy, checkpoint_policy
+from mmrope_eval.messages import Deferred, EngineDiedError, EngineStartError, Failure, Request, Response
 from mmrope_eval.models.checkpoint import Checkpoint, switch_problem
 from mmrope_eval.rope import Variant
 

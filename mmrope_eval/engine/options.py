@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import MediaPolicy
 
 
 @dataclass(frozen=True)

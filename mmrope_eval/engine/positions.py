@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrope_eval.engine.types import PositionFacts
+from mmrope_eval.messages import PositionFacts
 from mmrope_eval.rope import MediaSpan, Variant, segments_from_tokens
 from mmrope_eval.rope.encoding import PositionCodec
 

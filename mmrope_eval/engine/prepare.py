@@ -9,7 +9,12 @@ from functools import partial
 from typing import Any, Literal
 
 from mmrope_eval.engine import vllm_compat
-from mmrope_eval.engine.media import (
+from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.engine.positions import prompt_key, prompt_positions
+from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
+from mmrope_eval.engine.reuse import Rendered, RenderedPrompts, copied
+from mmrope_eval.errors import full_trace, sentence
+from mmrope_eval.media.image import (
     LoadedImage,
     LoadedVideo,
     MediaCache,
@@ -19,12 +24,7 @@ from mmrope_eval.engine.media import (
     load_image,
     load_video,
 )
-from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.positions import prompt_key, prompt_positions
-from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
-from mmrope_eval.engine.reuse import Rendered, RenderedPrompts, copied
-from mmrope_eval.engine.types import Failure, ImageSource, MediaFacts, PositionFacts, Request, VideoSource
-from mmrope_eval.errors import full_trace, sentence
+from mmrope_eval.messages import Failure, ImageSource, MediaFacts, PositionFacts, Request, VideoSource
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import LayoutError, Variant
 from mmrope_eval.rope.encoding import EncodingError, PositionCodec

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmrope_eval.engine.types import ImageSource, Part, Request
 from mmrope_eval.errors import UserError
+from mmrope_eval.messages import ImageSource, Part, Request
 from mmrope_eval.models.bounded import BoundError, Bounds
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.models.template import check_length, thinking_argument

@@ -16,10 +16,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from mmrope_eval.engine.media_policy import MediaPolicy
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.types import Deferred, EngineDiedError, Failure, Request, Response
 from mmrope_eval.errors import sentence
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Request, Response
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import Variant
 

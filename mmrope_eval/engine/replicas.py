@@ -28,8 +28,8 @@ from mmrope_eval.engine.replica import (
     Settled,
     message_of,
 )
-from mmrope_eval.engine.types import Deferred, EngineDiedError, Failure, Request, Response
 from mmrope_eval.errors import UserError, sentence
+from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Request, Response
 
 UNLUCKY: Final = 3
 """Deaths of a place's replicas, with no answer between, after which none is started there any more."""

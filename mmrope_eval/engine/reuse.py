@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mmrope_eval.engine.process import available_memory
-from mmrope_eval.engine.types import MediaFacts
+from mmrope_eval.messages import MediaFacts
 
 SHARE: Final = 8
 """The part of the memory that is free when an engine starts: one in so many."""

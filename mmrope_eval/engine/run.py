@@ -13,9 +13,9 @@ from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.prepare import Loaded, Prepared
 from mmrope_eval.engine.ranks import agreed
-from mmrope_eval.engine.types import EngineDiedError, Failure, PositionFacts, Request, Response, no_answer
 from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import full_trace, sentence
+from mmrope_eval.messages import EngineDiedError, Failure, PositionFacts, Request, Response, no_answer
 
 
 class EngineRun:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from mmrope_eval.engine.types import EngineDiedError
+from mmrope_eval.messages import EngineDiedError
 
 TICK = 0.25
 """Seconds between two looks."""

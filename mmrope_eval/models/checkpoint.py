@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part
 from mmrope_eval.models.families import family_of
@@ -24,6 +23,7 @@ from mmrope_eval.models.tensors import Shapes, canonical_name
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
 from mmrope_eval.models.weights import Weights, check_tensors, find_weights, head_is_embedding, scan_weights
 from mmrope_eval.models.words import shown
+from mmrope_eval.util.environment import cache_home
 
 # Their content takes part in the identity of a checkpoint: what can change a response.
 TOKENIZER_FILES: Final = (

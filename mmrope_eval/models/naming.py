@@ -18,12 +18,12 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mmrope_eval import console
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
 from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint
 from mmrope_eval.models.words import some
-from mmrope_eval.steps import distinct_names, numbered, training_run, training_step, usable
+from mmrope_eval.util import console
+from mmrope_eval.util.training_steps import distinct_names, numbered, training_run, training_step, usable
 
 __all__ = ["ModelChoice", "make_labels", "resolve_models", "training_run", "training_step"]
 

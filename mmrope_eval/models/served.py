@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.environment import cache_home
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import INDEX
 from mmrope_eval.models.weights import SINGLE, Weights
+from mmrope_eval.util.environment import cache_home
 
 
 def served_folder(folder: Path, weights: Weights, mended: Mapping[str, Mapping[str, Any]]) -> Path:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mmrope_eval.console import say
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
 from mmrope_eval.models.config import parse_part, read_json, text_part
@@ -29,6 +28,7 @@ from mmrope_eval.models.naming import resolve_models
 from mmrope_eval.models.rope_config import VARIANT_KEY, read_rope
 from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_name
+from mmrope_eval.util.console import say
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/[^/]+")
 

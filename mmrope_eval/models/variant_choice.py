@@ -21,7 +21,7 @@ from mmrope_eval.rope import (
     variant_aliases,
     variant_names,
 )
-from mmrope_eval.steps import step_of_name
+from mmrope_eval.util.training_steps import step_of_name
 
 _MOMENT = re.compile(r"epoch[-_]?\d+|final|best|last|hf|merged", re.IGNORECASE)
 """Folder names that say which moment of a training it is, beside its steps; the folder above says which training."""

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrope_eval.engine.media import LoadedImage, LoadedVideo, MediaCache, MediaPolicy, load_image, load_video
-from mmrope_eval.engine.types import Generation, ImageSource, Part, Request, Response
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.image import LoadedImage, LoadedVideo, MediaCache, MediaPolicy, load_image, load_video
+from mmrope_eval.messages import Generation, ImageSource, Part, Request, Response
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import VisionGeometry
 from mmrope_eval.reference.modules import Attention, VariantAttention, VariantRotary, WideHead

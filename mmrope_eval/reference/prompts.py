@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrope_eval.engine.media import LoadedImage, LoadedVideo
-from mmrope_eval.engine.types import MediaFacts
+from mmrope_eval.media.image import LoadedImage, LoadedVideo
+from mmrope_eval.messages import MediaFacts
 from mmrope_eval.models.families import family_of
 from mmrope_eval.rope.segments import MediaSpan, Segment, Text, segments_from_tokens
 

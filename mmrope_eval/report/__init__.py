@@ -1,1 +1,1 @@
-"""Reads results only: tables, statistics, sweeps and checks of finished runs. Never imports the suite or the engine."""
+"""Reads records only: tables, statistics, sweeps and checks of finished runs. Never imports what runs them."""

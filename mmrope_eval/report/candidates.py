@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
-from mmrope_eval.report.results import Cell, Run
+from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 
 OTHER: Final = "other"

@@ -1,0 +1,163 @@
+"""`mmrope-eval list` and `mmrope-eval show`: what can be evaluated, and what each name means exactly."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.util.console import say
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from mmrope_eval.rope import Variant
+    from mmrope_eval.task.registry import Registry, Suite, TaskSpec
+
+HEAD_DIM, KV_HEADS, ROPE_THETA = 128, 8, 1e6
+"""The geometry that `show` draws a variant for: that of an 8B Qwen3-VL."""
+
+
+def list_names(args: argparse.Namespace) -> int:
+    """Print variants, tasks and suites, one a line, or only the kind asked for."""
+    from mmrope_eval.rope import load_variant, variant_names
+    from mmrope_eval.task.registry import open_registry
+
+    registry = open_registry(folders=args.tasks_dir)
+    if args.json:
+        say(json.dumps(names(registry, args.kind, args.data_root), ensure_ascii=False, indent=1))
+        return 0
+    if args.kind == "tasks":
+        from mmrope_eval.task.listing import task_table
+
+        say(task_table(registry, args.data_root))
+        return 0
+    kinds = {
+        "variants": [(name, load_variant(name).summary) for name in variant_names()],
+        "tasks": [(task.name, f"{task.column}; {task.metrics[0]}, {task.dataset}") for task in registry.tasks.values()],
+        "suites": [(suite.name, f"{suite.title} ({len(suite.tasks)})") for suite in registry.suites.values()],
+    }
+    for kind, rows in kinds.items():
+        if args.kind in (None, kind):
+            say(f"{kind}:")
+            width = max(len(name) for name, _ in rows)
+            for name, text in rows:
+                say(f"  {name:<{width}}  {text}".rstrip())
+    return 0
+
+
+def names(registry: Registry, kind: str | None, data_root: Path | None) -> dict[str, list[dict[str, Any]]]:
+    """What `list` prints, of one kind or of all, as plain values."""
+    from mmrope_eval.rope import load_variant, variant_names
+    from mmrope_eval.task.listing import task_facts
+
+    makers: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "variants": lambda: [{"name": name, "summary": load_variant(name).summary} for name in variant_names()],
+        "tasks": lambda: task_facts(registry, data_root),
+        "suites": lambda: [
+            {"name": suite.name, "title": suite.title, "tasks": list(suite.tasks)} for suite in registry.suites.values()
+        ],
+    }
+    return {name: make() for name, make in makers.items() if kind in (None, name)}
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print one variant, task or suite in full."""
+    from mmrope_eval.rope import load_variant, variant_name, variant_names
+    from mmrope_eval.task.file import is_task_file
+    from mmrope_eval.task.registry import open_registry
+
+    own = [args.name] if not args.set and is_task_file(Path(args.name)) else []
+    registry = open_registry(own, args.tasks_dir)
+    tasks = {**registry.tasks, **{name: registry.select(own)[0] for name in own}}
+    if args.name in tasks and not args.set:
+        lines = task_lines(tasks[args.name])
+        if args.n:
+            from mmrope_eval.task.listing import sample_lines
+
+            lines = itertools.chain(lines, sample_lines(tasks[args.name], registry.family(args.prompts), args.n,
+                                                        args.data_root))
+    elif args.name in registry.suites and not args.set:
+        lines = suite_lines(registry.suites[args.name], registry)
+    elif args.set or args.name.endswith((".yaml", ".yml")) or variant_name(args.name):
+        lines = variant_lines(load_variant(args.name, **args.set))
+    else:
+        raise UserError(unknown_name(args.name, [*variant_names(), *tasks, *registry.suites]))
+    say("\n".join(lines))
+    return 0
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """One sentence on a name that is neither variant, task nor suite."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "'mmrope-eval list' prints all names."
+    return f"there is no variant, task or suite '{name}'; {hint}"
+
+
+def variant_lines(variant: Variant) -> Iterator[str]:
+    """A variant's definition, its frequency allocation from fast to slow, and its positions on a small layout."""
+    yield f"{variant.name}: {variant.summary}"
+    if variant.source:
+        yield f"source: {variant.source}"
+    yield f"fingerprint: {variant.fingerprint}"
+    for section in ("position", "frequency", "scaling"):
+        yield f"\n{section}"
+        yield from parameter_lines(getattr(variant, section))
+    yield ""
+    yield from allocation_lines(variant)
+    yield ""
+    yield from position_lines(variant)
+
+
+def parameter_lines(part: BaseModel) -> Iterator[str]:
+    """Parameters that one section reads; `*` marks what differs from the default."""
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        yield f"  {' ' if value == field.default else '*'} {name}: {value}"
+
+
+def allocation_lines(variant: Variant) -> Iterator[str]:
+    """One letter per rotary pair and distinct KV head: the axis that turns it, `-` for none."""
+    table = variant.table(HEAD_DIM, KV_HEADS, ROPE_THETA)
+    yield f"axis of each rotary pair, fast to slow (head_dim {HEAD_DIM}, {KV_HEADS} KV heads)"
+    first, row_of_head = table.distinct_rows
+    for row, representative in enumerate(first):
+        heads = [str(head) for head in range(KV_HEADS) if row_of_head[head] == row]
+        named = "every head" if len(first) == 1 else f"KV head{'s'[: len(heads) > 1]} {','.join(heads)}"
+        yield f"  {''.join('thw-'[axis] for axis in table.axis[representative])}  {named}"
+
+
+def position_lines(variant: Variant) -> Iterator[str]:
+    """Coordinates of three text tokens, a 2x2x3 vision block and three text tokens."""
+    from mmrope_eval.rope import Text, Vision
+
+    positions, delta = variant.positions([Text(3), Vision(t=2, h=2, w=3), Text(3)])
+    cells = [[f"{value:g}" if float(value).is_integer() else f"{value:.2f}" for value in row] for row in positions]
+    width = max(len(cell) for row in cells for cell in row)
+    yield "positions of 3 text tokens, 2 frames of 2x3 merged cells, 3 text tokens"
+    for axis, row in zip("thw", cells, strict=True):
+        vision = " ".join(cell.rjust(width) for cell in row[3:15])
+        before, after = (" ".join(cell.rjust(width) for cell in part) for part in (row[:3], row[15:]))
+        yield f"  {axis}  {before} | {vision} | {after}"
+    yield f"  next generated token: {positions.shape[1] + delta:g}"
+
+
+def task_lines(task: TaskSpec) -> Iterator[str]:
+    """Every field of a task as its file declares it."""
+    for field in dataclasses.fields(task):
+        if not field.repr:  # the file as a whole
+            continue
+        yield f"{field.name}: {getattr(task, field.name)}"
+
+
+def suite_lines(suite: Suite, registry: Registry) -> Iterator[str]:
+    """A suite's title and its tasks."""
+    yield f"{suite.name}: {suite.title}"
+    yield from (f"  {task.name}  {task.column}" for task in registry.select(suite.tasks))

@@ -1,0 +1,260 @@
+"""The command line: arguments in, exit code out.
+
+Exit codes: 0 all went well, 1 some samples failed or a check did not pass, 2 bad input, 130 and 143 ended by Ctrl-C and
+SIGTERM.
+
+Adding a subcommand: one function that declares its arguments (in `arguments.py` and its like) and one line in
+`COMMANDS`, naming the handler as "module:function". The handler is imported only when its command runs, takes the
+parsed namespace, and returns the exit code; `--help` therefore never waits for torch or vLLM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import errno
+import importlib
+import importlib.util
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from mmrope_eval import __version__
+from mmrope_eval.cli import arguments, demo_arguments, model_arguments, report_arguments
+from mmrope_eval.cli.foreign import answer
+from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
+from mmrope_eval.util import console
+from mmrope_eval.util.environment import cache_at
+
+PROGRAM = "mmrope-eval"
+INTERRUPTED = 130
+TERMINATED = 143
+"""As a shell says it of SIGTERM."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: its name, one-line summary, handler ("module:function") and argument declaration."""
+
+    name: str
+    summary: str
+    handler: str
+    declare: Callable[[argparse.ArgumentParser], None]
+
+
+COMMANDS = (
+    Command("run", "evaluate checkpoints under RoPE variants", "mmrope_eval.run.run:main", arguments.run),
+    Command("study", "evaluate all runs of a file, on one engine", "mmrope_eval.study.study:main", arguments.study),
+    Command("status", "say how far a run or a study is", "mmrope_eval.run.status:main", arguments.status),
+    Command("list", "list variants, tasks and suites", "mmrope_eval.cli.catalogue:list_names", arguments.list_names),
+    Command("show", "show one variant, task or suite in full", "mmrope_eval.cli.catalogue:show", arguments.show),
+    Command("score", "score responses from a file", "mmrope_eval.run.score_file:main", arguments.score),
+    Command("rescore", "score a stored run anew", "mmrope_eval.run.rescore:main", arguments.rescore),
+    Command("analyze", "compare variants' positions and frequencies, or attention on visual tokens",
+            "mmrope_eval.cli.analyze:main", arguments.analyze),
+    Command("compare", "say in which tasks two runs differ, and how surely", "mmrope_eval.report.compare.compare:main",
+            report_arguments.compare),
+    Command("check", "fail where a run is worse than a baseline", "mmrope_eval.report.compare.gate:main",
+            report_arguments.check),
+    Command("table", "print one of the paper's tables from finished runs", "mmrope_eval.cli.table:main",
+            report_arguments.table),
+    Command("trainings", "compare designs over several trainings of each",
+            "mmrope_eval.report.compare.trainings_command:main", report_arguments.trainings),
+    Command("steps", "show scores over the steps of trainings, as a table and a figure",
+            "mmrope_eval.report.steps.command:main", report_arguments.steps),
+    Command("data", "check a local mirror of the datasets, or plan one", "mmrope_eval.task.mirror:main",
+            arguments.data),
+    Command("demo", "evaluate trained tiny checkpoints on a small built-in world", "mmrope_demo.run:main",
+            demo_arguments.demo),
+    Command("sweep", "extrapolate to longer contexts, with and without scaling", "mmrope_eval.cli.sweep:main",
+            arguments.sweep),
+    Command("inspect", "say what checkpoints hold, under which RoPE, and how each would be asked",
+            "mmrope_eval.cli.inspection:main", model_arguments.inspect),
+    Command("stamp", "write the RoPE that a checkpoint was trained with into its config.json",
+            "mmrope_eval.models.stamp:main", model_arguments.stamp),
+    Command("doctor", "check this machine and say what to fix", "mmrope_eval.cli.doctor:main", arguments.doctor),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, with a suggestion where a misspelling is likely."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line on stderr and exit with code 2."""
+        unknown = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
+        if unknown:
+            message = f"unknown command '{unknown[1]}'{suggestion(unknown[1], [c.name for c in COMMANDS])}"
+        self.exit(2, f"{PROGRAM}: error: {message} (see {self.prog} --help)\n")
+
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse drops what a full disk does not take, and prints arguments with whatever is in them."""
+        if message:
+            console.say(message, file=file or sys.stderr, end="")
+
+
+def suggestion(word: str, choices: Sequence[str]) -> str:
+    """A did-you-mean clause for `word`, or nothing when no choice is close."""
+    close = difflib.get_close_matches(word, choices, n=1)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The top-level parser, and each subcommand's own by name."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Evaluate multimodal rotary position embeddings on a live vLLM engine.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    by_name = {}
+    for command in COMMANDS:
+        sub = subparsers.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.summary[0].upper() + command.summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.declare(sub)
+        by_name[command.name] = sub
+    return parser, by_name
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments; exits with code 2 and one line on anything unknown or malformed."""
+    parser, by_name = build_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        sub = by_name[args.command]
+        options = re.findall(r"--[a-z][a-z-]*", sub.format_help())
+        word = unknown[0].split("=")[0]
+        said = answer(word, options)
+        sub.error(f"unknown argument '{unknown[0]}'{f': {said}' if said else suggestion(word, options)}")
+    return args
+
+
+def dispatch(args: argparse.Namespace) -> int:
+    """Import the handler of the chosen command, or of its part where that has one of its own, and run it."""
+    handler = getattr(args, "handler", None) or next(c.handler for c in COMMANDS if c.name == args.command)
+    module, _, function = handler.partition(":")
+    code: int = getattr(importlib.import_module(module), function)(args)
+    return code
+
+
+def bad_input(error: Exception) -> str | None:
+    """The sentence to show when `error` is the user's to fix, else None: such an error is ours and keeps its trace."""
+    if isinstance(error, UserError):
+        return str(error)
+    rope, synth = sys.modules.get("mmrope_eval.rope"), sys.modules.get("mmrope_synth.errors")
+    if (rope and isinstance(error, rope.VariantError)) or (synth and isinstance(error, synth.SynthError)):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        return machine_trouble(error)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error.name)
+    return None
+
+
+def missing_package(name: str | None) -> str | None:
+    """One sentence on a package that cannot be imported, where the installation is to blame."""
+    if name == "mmrope_demo":
+        return "the demo is in a checkout of mmrope-eval and not in an installed one: run 'make demo' in a checkout"
+    if name == "mmrope_synth" or importlib.util.find_spec("vllm") is None:
+        return f"the package '{name}' is missing from {sys.executable}: run 'make setup' once and use .venv/bin/python"
+    return None
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+OF_THE_MACHINE = FULL | REFUSED | {errno.EEXIST, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
+                                   errno.ENOTDIR, errno.ESTALE}  # fmt: skip
+"""What says that a file or folder cannot be used as it is; other errors of the system are ours."""
+
+
+def machine_trouble(error: OSError) -> str:
+    """One sentence on a file that the operating system does not let us use, with what helps."""
+    what = str(error.filename) if error.filename is not None else "the output"
+    if error.errno == errno.ENOSPC and takes_no_files(what):
+        return f"{what} cannot be used ({NO_INODES}): remove some files; the same command continues"
+    if error.errno in FULL:
+        fix = "free some space; what was answered is kept, and the same command continues"
+    else:
+        fix = f"make it {needed(what)} or choose another place" if error.errno in REFUSED else "choose another place"
+    return f"{what} cannot be used ({error.strerror}): {fix}"
+
+
+def needed(what: str) -> str:
+    """What a file lacks that the system refuses us: one that cannot even be read, nobody wanted to write."""
+    try:
+        Path(what).stat()
+    except PermissionError:
+        return "readable"
+    except OSError:
+        return "writable"
+    return "writable" if os.access(what, os.R_OK) else "readable"
+
+
+def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
+    """Run the command line and return its exit code; `command` fixes the subcommand, as evaluate.py does."""
+    console.prepare()
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = run([command, *given] if command else given)
+        console.finish()
+        return code
+    except KeyboardInterrupt:
+        console.complain(f"\n{PROGRAM}: interrupted; the same command continues where this one stopped.")
+        return INTERRUPTED
+    except Terminated:
+        console.complain(f"\n{PROGRAM}: ended by SIGTERM; the same command continues where this one stopped.")
+        return TERMINATED
+    except BrokenPipeError:
+        if not console.reader_left():  # another pipe: that of a process of ours
+            raise
+        return 0
+    except Exception as error:
+        sentence = bad_input(error)
+        if sentence is None:
+            raise
+        console.complain(f"{PROGRAM}: error: {' '.join(sentence.split())}")
+        return 2
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse and dispatch. What argparse prints (--help, its own errors) is written out before it ends the program."""
+    try:
+        args = parse(argv)
+        with cache_at(getattr(args, "cache_dir", None)):
+            return dispatch(args)
+    except SystemExit:
+        console.finish()
+        raise
+
+
+def terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Take SIGTERM as a wish to end in order: what is answered is stored and engines end. A second one ends at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated
+
+
+def entry(command: str | None = None) -> NoReturn:
+    """Run the command line and end the process, at once where it was interrupted.
+
+    Otherwise Python would take everything apart first that vLLM imported, for seconds.
+    """
+    signal.signal(signal.SIGTERM, terminate)
+    code = main(command=command)
+    if code in (INTERRUPTED, TERMINATED):
+        with contextlib.suppress(UserError):
+            console.finish()
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,68 @@
+"""`mmrope-eval sweep`: measure every point, then show and draw what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import Any
+
+from mmrope_eval.data.choice_of_rows import read_limit
+from mmrope_eval.errors import UserError
+from mmrope_eval.util.console import say
+
+
+def main(args: argparse.Namespace) -> int:
+    """The command: exit code 0, or 1 when samples failed for another reason than memory."""
+    from mmrope_eval.report.published import load_published
+    from mmrope_eval.report.sweep.read import load_sweep, report, write_files
+
+    failed = 0
+    if not args.report_only:
+        failed = measure(args)
+    sweep = load_sweep(args.output)
+    say(report(sweep))
+    for path in write_files(sweep, args.output, args.axis, load_published() if args.reported else None):
+        say(str(path))
+    return 1 if failed else 0
+
+
+def measure(args: argparse.Namespace) -> int:
+    """Run the sweep; how many samples failed."""
+    from mmrope_eval.run.engines import start_engine
+    from mmrope_eval.sweep.config import read_sweep
+    from mmrope_eval.sweep.needles import GeneratedNeedles
+    from mmrope_eval.sweep.sweep import Sweep, prompt_writer
+
+    if not args.model and not args.models:
+        raise UserError("sweep: name at least one checkpoint with --model.")
+    config = read_sweep(args.config)
+    if args.factor is not None:
+        config = dataclasses.replace(config, factor=args.factor)
+    sweep = Sweep(config, run_config(args), GeneratedNeedles(), start_engine, prompt_writer)
+    sweep.go()
+    return sweep.failed
+
+
+def run_config(args: argparse.Namespace) -> Any:
+    """The command line as what every point's run shares."""
+    from mmrope_eval.run.config import RunConfig, engine_options
+
+    return RunConfig(
+        models=tuple(args.model),
+        model_files=tuple(args.models),
+        assume_stock=args.assume_stock,
+        tasks=(),
+        tasks_dirs=tuple(args.tasks_dir),
+        output=args.output,
+        variants=tuple(args.variant),
+        data_root=args.data_root,
+        limit=read_limit(args.limit),
+        prompts=args.prompts,
+        seed=args.seed,
+        max_tokens=tuple(args.max_tokens),
+        thinking=args.thinking,
+        fresh=args.fresh,
+        options=engine_options(args),
+        command=tuple(sys.argv),
+    )

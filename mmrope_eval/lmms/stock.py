@@ -1,0 +1,308 @@
+"""lmms-eval's own number from the same responses: its installed functions, called as its evaluator calls them.
+
+Nothing of theirs may reach the rest of the program: a task's module is loaded afresh for each use (OCRBench keeps its
+sum in a module variable, MMBench seeds Python's generator), rows are copied before they are handed over (TextVQA
+rewrites them), files go to a temporary folder, what is printed is dropped, the state of `random` and `numpy.random`
+is restored, and SystemExit becomes a SecondError like any other fault. lmms-eval is imported on first use (seconds).
+
+MMMU draws an option at random where it can read none. Its authors seed the generator with 42; here every sample seeds
+it with "42:" and its row's id, so that the number is repeatable and no sample depends on another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import inspect
+import io
+import random
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, Final
+
+from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+
+SEED: Final = 42
+Process = Callable[[ModuleType, dict[str, Any], str], Any]
+"""(task module, row, stripped response) -> what the metric's aggregation takes."""
+Total = Callable[[ModuleType, list[Any], Any], float]
+"""(task module, processed results, command-line arguments) -> number on the stock task's own scale."""
+One = Callable[[ModuleType, Any], float]
+"""(task module, processed result) -> the sample's share in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class StockTask:
+    """How lmms-eval 0.7.3 scores one of its tasks."""
+
+    task: str
+    module: str
+    metric: str
+    process: Process
+    total: Total
+    one: One
+    scale: float
+    """What turns the stock number into 0-100."""
+    note: str | None = None
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Ways to call the stock functions
+
+
+def _process(function: str, metric: str) -> Process:
+    def process(module: ModuleType, doc: dict[str, Any], response: str) -> Any:
+        return getattr(module, function)(doc, [response])[metric]
+
+    return process
+
+
+def _total(function: str) -> Total:
+    def total(module: ModuleType, results: list[Any], arguments: Any) -> float:
+        aggregate = getattr(module, function)
+        takes_arguments = "args" in inspect.signature(aggregate).parameters
+        return float(aggregate(results, arguments) if takes_arguments else aggregate(results))
+
+    return total
+
+
+def _alone(function: str, scale: float) -> One:
+    """A sample's share as the stock aggregation of that one sample."""
+
+    def one(module: ModuleType, result: Any) -> float:
+        return _total(function)(module, [result], None) * scale / 100
+
+    return one
+
+
+def _mean(_module: ModuleType, results: list[Any], _arguments: Any) -> float:
+    return statistics.fmean(float(result) for result in results)
+
+
+def _itself(_module: ModuleType, result: Any) -> float:
+    return float(result)
+
+
+def _field_score(_module: ModuleType, result: Any) -> float:
+    return float(result["score"])
+
+
+def _agrees(_module: ModuleType, result: Any) -> float:
+    return float(result["pred_answer"] == result["answer"])
+
+
+def _is_correct(_module: ModuleType, result: Any) -> float:
+    return float(result["is_correct"])
+
+
+def _anls(_module: ModuleType, doc: dict[str, Any], response: str) -> float:
+    from lmms_eval.api.metrics import anls
+
+    return float(anls(references=list(doc["answers"]), predictions=[response])["anls"])
+
+
+def _ai2d(module: ModuleType, doc: dict[str, Any], response: str) -> float:
+    from lmms_eval.api.metrics import exact_match_hf_evaluate
+
+    kept = module.MultiChoiceRegexFilter(regex_pattern=r"([A-Z])\.").apply([[response]], [doc])
+    gold = module.ai2d_doc_to_target(doc, "mcq")
+    result = exact_match_hf_evaluate([kept[0].strip()], [gold], ignore_case=True, ignore_punctuation=True)
+    return float(result["exact_match"])
+
+
+def _mmbench_one(module: ModuleType, result: Any) -> float:
+    import pandas
+
+    answers = {result["index"]: result["answer"]}
+    row = pandas.DataFrame([{**result, "prediction": str(result["prediction"])}])
+    return float(module.mmbench_evaluator.eval_sub_data(row, answers, static_only=True))
+
+
+def _grounding(module: ModuleType, doc: dict[str, Any], response: str) -> Any:
+    return module.refcoco_grounding_process_result(doc, [response])["refcoco_grounding_ACC@0.5"]
+
+
+def _plain(task: str, module: str, metric: str, function: str, note: str | None = None) -> StockTask:
+    """A task whose process_results gives a number and whose metric is lmms-eval's mean."""
+    return StockTask(task, module, metric, _process(function, metric), _mean, _itself, 100.0, note)
+
+
+def _mmbench(task: str, note: str) -> StockTask:
+    """By the reader without a judge model, whatever the task's own is."""
+    return StockTask(task, "mmbench.en_utils", "gpt_eval_score", _process("mmbench_process_results", "gpt_eval_score"),
+                     _total("mmbench_aggregate_dev_results_static"), _mmbench_one, 1.0, note)  # fmt: skip
+
+
+_MMBENCH_NOTE: Final = "the static variant: mmbench_en_dev itself asks an OpenAI model where it cannot read an answer"
+_MMBENCH_CN_NOTE: Final = (
+    "by the reader of mmbench_en_dev_static: mmbench_cn_dev itself asks an OpenAI model where it cannot read an answer"
+)
+_BLINK_NOTE: Final = "the mean of the tasks present, as lmms-eval's group of its fourteen tasks takes it"
+_MMMU_NOTE: Final = "unreadable multiple-choice answers are drawn at random (seed '42:' and the row's id)"
+_REFCOCO_NOTE: Final = "scored per expression; the stock task asks for all expressions of an object in one prompt"
+
+
+def _tasks() -> Iterator[StockTask]:
+    yield StockTask("mmmu_val", "mmmu.utils", "mmmu_acc", _process("mmmu_process_results", "mmmu_acc"),
+                    _total("mmmu_aggregate_results"), _alone("mmmu_aggregate_results", 100.0), 100.0, _MMMU_NOTE)
+    yield _mmbench("mmbench_en_dev_static", _MMBENCH_NOTE)
+    yield _mmbench("mmbench_cn_dev", _MMBENCH_CN_NOTE)
+    yield StockTask("mmstar", "mmstar.utils", "average", _process("mmstar_process_results", "average"),
+                    _total("mmstar_aggregate_results"), _field_score, 100.0)
+    yield StockTask("ocrbench", "ocrbench.utils", "ocrbench_accuracy",
+                    _process("ocrbench_process_results", "ocrbench_accuracy"),
+                    _total("ocrbench_aggregate_accuracy"), _field_score, 100.0)
+    yield StockTask("ai2d", "ai2d.utils", "exact_match", _ai2d, _mean, _itself, 100.0)
+    yield _plain("realworldqa", "realworldqa.utils", "exact_match", "realworldqa_process_results")
+    for name in ("docvqa", "infovqa"):
+        yield StockTask(f"{name}_val", f"{name}.utils", "anls", _anls, _mean, _itself, 100.0)
+    yield _plain("textvqa_val", "textvqa.utils", "exact_match", "textvqa_process_results")
+    yield _plain("chartqa", "chartqa.utils", "relaxed_overall", "chartqa_process_results")
+    yield StockTask("blink", "blink.utils", "blink_acc", _process("blink_process_results", "blink_acc"),
+                    _total("blink_aggregate_results"), _is_correct, 100.0, _BLINK_NOTE)
+    yield _plain("lvbench", "lvbench.utils", "lvbench_score", "lvbench_process_results")
+    yield StockTask("mvbench", "mvbench.utils", "mvbench_accuracy",
+                    _process("mvbench_process_results", "mvbench_accuracy"),
+                    _total("mvbench_aggregate_results"), _field_score, 1.0,
+                    "lmms-eval reports 20 numbers and no mean; this is the mean of those present")
+    yield StockTask("videomme", "videomme.utils", "videomme_perception_score",
+                    _process("videomme_process_results", "videomme_perception_score"),
+                    _total("videomme_aggregate_results"), _agrees, 1.0)
+    yield StockTask("mlvu_dev", "mlvu.utils", "mlvu_percetion_score",
+                    _process("mlvu_process_results", "mlvu_percetion_score"),
+                    _total("mlvu_aggregate_results_dev"), _agrees, 1.0)
+    yield StockTask("temporal_grounding_charades", "charades_sta.utils", "charades_sta_mIOU",
+                    _process("temporal_grounding_process_results_generation", "charades_sta_mIOU"),
+                    _total("temporal_grounding_aggregate_miou"),
+                    _alone("temporal_grounding_aggregate_miou", 1.0), 1.0)
+    for name in ("refcoco_grounding", "refcoco_grounding_testA", "refcoco_grounding_testB",
+                 "refcoco_plus_grounding_testA", "refcoco_plus_grounding_testB", "refcocog_grounding_test"):
+        yield StockTask(name, "refcoco_grounding.utils", "refcoco_grounding_ACC@0.5", _grounding,
+                        _total("refcoco_grounding_acc05"), _alone("refcoco_grounding_acc05", 100.0), 100.0,
+                        _REFCOCO_NOTE)
+
+
+STOCK: Final[Mapping[str, StockTask]] = {task.task: task for task in _tasks()}
+"""The lmms-eval tasks that a task file may name as its counterpart (`metadata: stock`)."""
+
+
+# --------------------------------------------------------------------------------------------------------------
+
+
+def stock_score(task: str, items: Sequence[SecondItem]) -> SecondResult:
+    """The number of lmms-eval's `task`, a name in STOCK, for responses.
+
+    SecondError when there is no such task, no item, or when lmms-eval's code fails on them (the sample is named).
+    """
+    if task not in STOCK:
+        raise SecondError(f"lmms-eval's '{task}' is not called here; those that are: {', '.join(STOCK)}.")
+    if not items:
+        raise SecondError(f"lmms-eval's {task} cannot score zero responses.")
+    stock = STOCK[task]
+    with _isolated(stock.task) as arguments:
+        module = fresh_module(stock.module)
+        results = [_processed(stock, module, position, item) for position, item in enumerate(items)]
+        samples = tuple(stock.one(module, copy.deepcopy(result)) for result in results)
+        # Again fresh: shares that were computed through an aggregation may have left a sum behind.
+        value = _totalled(stock, fresh_module(stock.module), results, [item.group for item in items], arguments)
+    return SecondResult(value * stock.scale, samples, stock.task, stock.metric, stock.note)
+
+
+def _processed(stock: StockTask, module: ModuleType, position: int, item: SecondItem) -> Any:
+    random.seed(f"{SEED}:{item.doc.get('id', position)}")
+    doc = {name: Picture(value) if is_picture(value) else copy.deepcopy(value) for name, value in item.doc.items()}
+    try:
+        return stock.process(module, doc, item.response.strip())
+    except (Exception, SystemExit) as error:
+        raise SecondError(f"lmms-eval's {stock.task} fails on sample {position}: {describe(error)}.") from error
+
+
+def _totalled(
+    stock: StockTask, module: ModuleType, results: list[Any], groups: Sequence[str | None], arguments: Any
+) -> float:
+    if all(group is None for group in groups):
+        return stock.total(module, results, arguments)
+    parts: dict[str, list[Any]] = {}
+    for result, group in zip(results, groups, strict=True):
+        parts.setdefault(str(group), []).append(result)
+    return statistics.fmean(stock.total(module, parts[group], arguments) for group in sorted(parts))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What stock scoring may ask of a picture: its (width, height), found when asked for."""
+
+    value: Any
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        if not isinstance(self.value, Mapping):
+            return (int(self.value.size[0]), int(self.value.size[1]))
+        if "width" in self.value:
+            return (int(self.value["width"]), int(self.value["height"]))
+        from PIL import Image
+
+        with Image.open(io.BytesIO(self.value["bytes"]) if self.value.get("bytes") else self.value["path"]) as picture:
+            return picture.size
+
+
+def is_picture(value: Any) -> bool:
+    """Whether a field holds a picture: a PIL image or one of the mappings that stand for one."""
+    if isinstance(value, Mapping):
+        return set(value) in ({"bytes", "path"}, {"bytes"}, {"path"}, {"width", "height"})
+    return hasattr(value, "size") and hasattr(value, "mode")
+
+
+def describe(error: BaseException) -> str:
+    """An exception on one line, with its kind."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ").rstrip(".")
+
+
+def fresh_module(name: str) -> ModuleType:
+    """A new copy of `lmms_eval.tasks.<name>`, which nothing else shares and sys.modules does not keep.
+
+    SecondError when lmms-eval is not installed or the file is missing.
+    """
+    found = importlib.util.find_spec("lmms_eval")
+    folders = list(found.submodule_search_locations or ()) if found is not None else []
+    path = next((p for f in folders if (p := Path(f, "tasks", *name.split(".")).with_suffix(".py")).is_file()), None)
+    spec = importlib.util.spec_from_file_location(f"_mmrope_stock.{name}", path) if path is not None else None
+    if spec is None or spec.loader is None:
+        raise SecondError(f"lmms-eval's task module {name} is not installed; install lmms-eval 0.7.3.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _isolated(task: str) -> Iterator[Any]:
+    """Run foreign code: faults become SecondError, global state comes back as it was, output is dropped."""
+    import numpy
+    from loguru import logger
+
+    state, numpy_state, path = random.getstate(), numpy.random.get_state(), list(sys.path)
+    logger.disable("_mmrope_stock")
+    logger.disable("lmms_eval")
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            yield SimpleNamespace(output_path=folder)
+    except SecondError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SecondError(f"lmms-eval's {task} fails: {describe(error)}.") from error
+    finally:
+        logger.enable("lmms_eval")
+        random.setstate(state)
+        numpy.random.set_state(numpy_state)
+        sys.path[:] = path

@@ -1,0 +1,155 @@
+"""What is tested between two runs: every column that both have, and every average of which both have all columns."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmrope_eval.report.averaging import Floats
+from mmrope_eval.report.compare import stats
+from mmrope_eval.report.compare.pairing import TaskPair
+from mmrope_eval.report.compare.precision import Precision, joined, precision_of
+from mmrope_eval.report.compare.tree import Tree
+from mmrope_eval.report.definitions import load_averages, weights_of
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """One column or average of one cell in two runs; scores from 0 to 1.
+
+    changes, weights: by cluster, what it adds to second - first, and how much of the score it is. Clusters of several
+    columns that show the same picture are one.
+    whole: a number that makes every change a whole number of answers, 0 where none does.
+    """
+
+    cell: str
+    column: str
+    task: str
+    """"" for an average."""
+    metric: str
+    first: float
+    second: float
+    changes: Floats
+    weights: Floats
+    whole: int
+    precision: Precision
+    units: int
+    parts: tuple[str, ...] = ()
+    """The columns that an average is over."""
+
+    @property
+    def change(self) -> float:
+        """Gained by the second run."""
+        return self.second - self.first
+
+    @property
+    def clusters(self) -> int:
+        """How many pictures and videos."""
+        return len(self.changes)
+
+    def test(self, alternative: stats.Alternative, *, shift: float = 0.0, flips: int = stats.FLIPS,
+             seed: int = 0) -> stats.Test:
+        """The sign-flip test over clusters; "less" asks for a loss of more than `shift`, "greater" for such a gain."""
+        own = zlib.crc32(f"{seed}|{self.cell}|{self.task or self.column}".encode())
+        changes = -self.changes if alternative == "greater" else self.changes
+        way: stats.Way = "two-sided" if alternative == "two-sided" else "less"
+        if shift:
+            return stats.swap_test(changes + shift * self.weights, 0, alternative=way, flips=flips, seed=own)
+        return stats.swap_test(changes, self.whole, alternative=way, flips=flips, seed=own)
+
+
+@dataclass(frozen=True)
+class Untested:
+    """An average of a cell that cannot be tested, and the columns that one of the runs lacks."""
+
+    cell: str
+    average: str
+    lacking: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """All contrasts of two runs, averages before their columns, and the tree that their tests stand in."""
+
+    contrasts: tuple[Contrast, ...]
+    tree: Tree
+    untested: tuple[Untested, ...] = field(default=())
+
+
+def family_of(pairs: Sequence[TaskPair]) -> Family:
+    """Columns and averages of all cells. UserError where the file of averages is bad."""
+    known = load_averages()
+    over = {name: parts for name, parts in known.over.items() if name not in known.derived}
+    contrasts: list[Contrast] = []
+    untested: list[Untested] = []
+    for cell in dict.fromkeys(one.cell for one in pairs):
+        columns = {one.column: one for one in pairs if one.cell == cell}
+        averages = {name: tuple(part for part in parts if part in columns or part not in known.optional)
+                    for name, parts in over.items()}
+        found = {one.column: of_column(one) for one in columns.values()}
+        for average in top_down(averages):
+            shares = weights_of(average, averages)
+            lacking = tuple(name for name in shares if name not in columns)
+            if not lacking:
+                contrasts.append(of_average(cell, average, shares, columns, found))
+            elif len(lacking) < len(shares):
+                untested.append(Untested(cell, average, lacking))
+        contrasts += found.values()
+    places = [(one.cell, one.column) for one in contrasts]
+    return Family(tuple(contrasts), tree_of(places, over), tuple(untested))
+
+
+def top_down(averages: Mapping[str, Sequence[str]]) -> list[str]:
+    """The averages, each before those that it is over."""
+    inner = {part for parts in averages.values() for part in parts}
+    return sorted(averages, key=lambda name: name in inner)
+
+
+def tree_of(places: Sequence[tuple[str, str]], averages: Mapping[str, Sequence[str]]) -> Tree:
+    """The tree of tests of (cell, column or average): above each the average of its cell that it is part of, if that is
+    tested too."""
+    number = {place: position for position, place in enumerate(places)}
+
+    def above(cell: str, column: str) -> int | None:
+        holders = (name for name, parts in averages.items() if column in parts)
+        return next((number[cell, name] for name in holders if (cell, name) in number), None)
+
+    return Tree(tuple(above(cell, column) for cell, column in places),
+                tuple(column in averages for _, column in places))
+
+
+def of_column(pair: TaskPair) -> Contrast:
+    """A column's contrast."""
+    layout, difference = pair.layout, pair.layout.of_units(pair.second) - pair.layout.of_units(pair.first)
+    changes = stats.contributions(layout, pair.first, pair.second)
+    steps = changes * layout.units
+    even = float(np.ptp(layout.weights)) < 1e-12 and np.allclose(steps, np.round(steps), atol=1e-6, rtol=0)
+    return Contrast(
+        pair.cell, pair.column, pair.task, pair.metric, layout.score(pair.first), layout.score(pair.second), changes,
+        layout.per_cluster(layout.weights[:, None])[:, 0], layout.units if even else 0,
+        precision_of(layout, difference), layout.units,
+    )
+
+
+def of_average(cell: str, average: str, shares: Mapping[str, float], columns: Mapping[str, TaskPair],
+               found: Mapping[str, Contrast]) -> Contrast:
+    """An average's contrast from its columns', joined by picture and video."""
+    names = {name: columns[name].pictures or tuple(f"{name}|{i}" for i in range(found[name].clusters))
+             for name in shares}
+    number = {name: position for position, name in enumerate(dict.fromkeys(
+        name for column in shares for name in names[column]))}
+    changes, weights = np.zeros(len(number)), np.zeros(len(number))
+    parts = []
+    for column, share in shares.items():
+        rows = np.array([number[name] for name in names[column]])
+        changes[rows] += share * found[column].changes
+        weights[rows] += share * found[column].weights
+        parts.append((share, found[column].precision, rows))
+    return Contrast(
+        cell, average, "", "average", sum(share * found[name].first for name, share in shares.items()),
+        sum(share * found[name].second for name, share in shares.items()), changes, weights, 0,
+        joined(parts, len(number)), sum(found[name].units for name in shares), tuple(shares),
+    )

@@ -1,0 +1,81 @@
+"""Intervals of a table's cells: of a benchmark over pictures and videos, and of averages combined from those."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mmrope_eval.report.averaging import Floats, Layout, joined
+from mmrope_eval.report.compare.pairing import layout_of
+from mmrope_eval.report.compare.precision import precision_of, score_interval
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """A score's interval, 0 to 100, and what each picture and video that it rests on adds to its error."""
+
+    score: float
+    low: float
+    high: float
+    influence: Mapping[str, float]
+
+
+def benchmark_spread(samples: pd.DataFrame, average: str, level: float, where: str) -> Spread:
+    """The interval of one benchmark from its rows of `Run.samples`; several runs of it are averaged sample by sample.
+
+    So with several runs the interval is that of their mean over other questions, not over other runs. Runs that name
+    clusters differently are joined.
+    """
+    applies = samples[samples["score"].notna()]
+    one = applies.drop_duplicates("id").set_index("id")
+    values = applies.groupby("id", sort=False)["score"].mean().loc[one.index].to_numpy(np.float64)
+    runs = [part.set_index("id")["group"] for _, part in applies.groupby("cell", sort=False)]
+    groups = joined(*(run.reindex(one.index).fillna(one["group"]).astype(str).tolist() for run in runs))
+    layout = layout_of(groups, average, list(one["target"]), where)
+    found = score_interval(layout, values, level=level)
+    return Spread(100 * layout.score(values), 100 * found.low, 100 * found.high, influence_of(layout, values, groups))
+
+
+def influence_of(layout: Layout, values: Floats, groups: Sequence[str]) -> dict[str, float]:
+    """By picture and video, what it adds to the error of the score of sample values (n,), whose `groups` they are."""
+    found = precision_of(layout, layout.of_units(values))
+    return dict(zip(layout.names(groups), found.influence.tolist(), strict=True))
+
+
+def average_spread(parts: Sequence[Spread]) -> Spread:
+    """The interval of a mean of benchmarks from theirs (MOVER: Zou & Donner 2008, Statistics in Medicine 27:1693).
+
+    Each side of the interval is the root of the summed products of the parts' own sides. Benchmarks that ask about the
+    same pictures (RefCOCO and RefCOCO+) are as correlated as what those pictures add to each one's error.
+    """
+    alike = np.array([[1.0 if one is two else correlation(one, two) for two in parts] for one in parts])
+    below, above = (np.array(side) / len(parts) for side in (
+        [part.score - part.low for part in parts], [part.high - part.score for part in parts]))
+    centre = sum(part.score for part in parts) / len(parts)
+    low, high = centre - math.sqrt(below @ alike @ below), centre + math.sqrt(above @ alike @ above)
+    influence: dict[str, float] = {}
+    for part in parts:
+        for name, amount in part.influence.items():
+            influence[name] = influence.get(name, 0.0) + amount / len(parts)
+    return Spread(centre, low, high, influence)
+
+
+def correlation(one: Spread, two: Spread) -> float:
+    """Of the errors of two benchmarks, by the pictures and videos that they share; 0 where one has no error."""
+    both = math.fsum(one.influence[name] * two.influence[name] for name in one.influence.keys() & two.influence.keys())
+    scale = math.sqrt(math.prod(math.fsum(amount**2 for amount in part.influence.values()) for part in (one, two)))
+    return min(max(both / scale, -1.0), 1.0) if scale > 0 else 0.0
+
+
+def spread_of(column: str, averages: Mapping[str, Sequence[str]], benchmarks: Mapping[str, Spread]) -> Spread | None:
+    """A column's interval; None where one of its benchmarks has none."""
+    if column not in averages:
+        found = benchmarks.get(column)
+        return None if found is None or math.isnan(found.low) else found
+    parts = [spread_of(part, averages, benchmarks) for part in averages[column]]
+    known = [part for part in parts if part is not None]
+    return average_spread(known) if parts and len(known) == len(parts) else None

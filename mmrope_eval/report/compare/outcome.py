@@ -1,0 +1,174 @@
+"""The outcome of a check, and its words: on the screen and as markdown for a pull request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mmrope_eval.report.compare.pairing import chance, count, never_shows, points
+from mmrope_eval.report.compare.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
+from mmrope_eval.report.markdown_text import code, escape
+from mmrope_eval.util.unread import MARK
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A whole check."""
+
+    run: str
+    against: str
+    rules: Rules
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+
+    def of(self, state: State) -> tuple[Verdict, ...]:
+        """The verdicts of one state: averages first, then the largest change."""
+        found = [one for one in self.verdicts if one.state == state]
+        return tuple(sorted(found, key=lambda one: (not one.average,
+                                                    0.0 if math.isnan(one.change) else -abs(one.change))))
+
+    @property
+    def compared(self) -> tuple[Verdict, ...]:
+        """The verdicts on what was compared."""
+        return tuple(one for one in self.verdicts if one.state not in UNKNOWN)
+
+    @property
+    def lower(self) -> tuple[Verdict, ...]:
+        """What scored lower by more than the tolerance though no loss is shown, whatever else is known of it."""
+        return tuple(one for one in self.compared if one.state != "worse" and one.change < -self.rules.tolerance)
+
+    @property
+    def failing(self) -> tuple[Verdict, ...]:
+        """The verdicts that make the check fail."""
+        return (*self.of("worse"), *(self.lower if self.rules.strict else ()),
+                *(self.of("missing") if self.rules.require_all else ()))
+
+    @property
+    def unsettled(self) -> tuple[Verdict, ...]:
+        """The verdicts that cannot tell what was asked."""
+        return tuple(one for one in self.verdicts if one.asked)
+
+    @property
+    def code(self) -> int:
+        """The exit code: 0 passed, 1 failed, 3 what was asked cannot be told."""
+        return 1 if self.failing else 3 if self.unsettled else 0
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence, with all three outcomes of cells."""
+        rules = self.rules
+        margins = {rules.within(average) for average in (one.average for one in self.compared)}
+        by = f"by {min(margins):g} points" if len(margins) == 1 else "by their margins"
+        held, unknown = (sum(one.state in states for one in self.compared) for states in (("held", "better"), OPEN))
+        text = f"{len(self.of('worse'))} worse, {held} not worse {by}, {unknown} cannot tell"
+        text += f", {len(self.lower)} lower" if rules.strict and self.lower else ""
+        missing = len(self.of("missing"))
+        text += f", {missing} missing" if missing else ""
+        word = {0: "Passed", 1: "Failed", 3: "Cannot tell"}[self.code]
+        return f"{word}: {count(len(self.compared), 'cell')}: {text}."
+
+    @property
+    def rule(self) -> str:
+        """What the words and numbers mean here."""
+        rules, level = self.rules, f"{100 * (1 - self.rules.alpha):g} %"
+        both = sorted({rules.within(True), rules.within(False)})
+        margins = f"{both[0]:g}" if len(both) == 1 else (
+            f"{rules.within(True):g} (averages) or {rules.within(False):g} (columns)")
+        return (f"Worse: a loss of more than {rules.tolerance:g} points is shown: p \"over all\" cells is at most "
+                f"{rules.alpha:g} (one-sided, one family of averages and columns). Not worse by the margin: \"at "
+                f"worst\", a one-sided {level} bound of that cell alone, is a loss of less than {margins} points. "
+                f"\"Alone\" is its two-sided {level} interval, which decides nothing. "
+                + ("With --strict what is lower by more than the tolerance fails too, even where that may be chance. "
+                   if rules.strict else "")
+                + f"Seed {rules.seed}.")
+
+
+def lines(found: Outcome) -> Iterator[str]:
+    """The outcome for a terminal or a log."""
+    yield found.headline
+    yield f"{found.run} against {found.against}"
+    for state, title in WORDS.items():
+        verdicts = found.of(state)
+        if verdicts:
+            yield ""
+            yield f"{title}:"
+            yield from (f"  {one.sentence}" for one in verdicts)
+    yield ""
+    yield found.rule
+    yield from remarks(found)
+    yield from found.notes
+
+
+def remarks(found: Outcome) -> Iterator[str]:
+    """What the check could have seen, and what was asked and cannot be told."""
+    if any(not math.isnan(one.detectable) for one in found.verdicts):
+        yield sensitivity(found)
+    if found.unsettled:
+        names = ", ".join(one.name for one in found.unsettled)
+        more = "Train more on each side" if found.rules.seeds == "mean" else "Ask more questions"
+        more += ", as many as stand beside each" if all(one.tells for one in found.unsettled) else ""
+        yield (f"Asked, and cannot be told here: {names}. {more}, or ask for less (--margin, --margin-columns, "
+               "--require-power).")
+
+
+def sensitivity(found: Outcome) -> str:
+    """How small a loss this check would have noticed, were it in one cell alone."""
+    known = sorted((one.detectable, one.name) for one in found.verdicts if not math.isnan(one.detectable))
+    seen = [one for one in known if not never_shows(one[0])]
+    blind = [name for size, name in known if never_shows(size)]
+    text = ""
+    if seen:
+        (least, best), (most, worst) = seen[0], seen[-1]
+        text = f"A true loss of {points(least)} points ({best})"
+        if len(seen) > 1:
+            text += f" to {points(most)} ({worst})"
+        text += ", in one cell alone, would have been noticed four times in five; a smaller one less often."
+    if blind:
+        text += f" Never, however large, by itself: {', '.join(blind)}."
+    return text.lstrip()
+
+
+def markdown(found: Outcome) -> str:
+    """The outcome for a pull request: a table of cells, failures first, and what must be known about it."""
+    from tabulate import tabulate
+
+    rows = [
+        [WORDS[one.state], escape(one.cell), escape(one.column), number(one.baseline), number(one.score) + mark(one),
+         points(one.change, sign=True), span(one), short(one.p),
+         points(one.worst, sign=True), "never" if never_shows(one.detectable) else points(one.detectable),
+         f"{one.tells:,}" if one.state in OPEN and one.tells else "—"]
+        for state in WORDS if state != "untested" for one in found.of(state)
+    ]
+    headers = ["Verdict", "Variant", "Column", "Baseline", "This run", "Change", "Interval alone", "p over all",
+               "At worst", "Noticeable loss", "Samples that would tell"]
+    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 8)
+    missing = [f"- {escape(one.sentence)}" for state in WORDS if state in UNKNOWN for one in found.of(state)]
+    compared = f"{code(str(found.run))} against {code(str(found.against))}"
+    parts = [f"## RoPE check: {escape(found.headline)}", compared, table]
+    unread = [f"- {escape(f'{MARK} {one.name}: {one.unread}')}." for one in found.verdicts if one.unread]
+    parts += ["\n".join(remarks) for remarks in (missing, unread) if remarks]
+    parts += [escape(found.rule), *map(escape, remarks(found))]
+    if found.notes:
+        parts.append("\n".join(f"- {escape(note)}" for note in found.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def mark(one: Verdict) -> str:
+    """Beside a score of which many answers are unread."""
+    return MARK if one.unread else ""
+
+
+def number(value: float | None) -> str:
+    """A score, or an em dash."""
+    return points(math.nan if value is None else value)
+
+
+def short(p: float) -> str:
+    """A p-value under a heading that says so, or an em dash."""
+    return "—" if math.isnan(p) else chance(p).removeprefix("p ").removeprefix("= ")
+
+
+def span(one: Verdict) -> str:
+    """A verdict's interval."""
+    return "—" if math.isnan(one.low) else f"{points(one.low, sign=True)} to {points(one.high, sign=True)}"

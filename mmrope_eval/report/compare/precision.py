@@ -1,0 +1,220 @@
+"""How sure a score or a difference is: its clustered error, and the intervals made of it.
+
+Questions about one picture or video (a cluster) stand or fall together, so the error is that of clusters (Cameron,
+Gelbach & Miller 2008, "Bootstrap-based improvements for inference with clustered errors"; for language models Miller
+2024, arXiv:2411.00640). Everything takes and gives values in [0, 1]; nothing is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+
+from mmrope_eval.report.averaging import Floats, Ints, Layout
+from mmrope_eval.report.compare.student import chi2_quantile, t_quantile
+
+FEWEST: Final = 2
+"""Clusters below which there is no interval: one picture or video says nothing of others."""
+ALIKE: Final = 0.1
+"""How far losses within a cluster are taken to be correlated where too few answers changed to tell."""
+ALONE: Final = 0.65
+"""By how much less than its largest the effect of clusters is raised (`sureness`): by benchmarks/coverage.py."""
+_NORMAL: Final = NormalDist()
+
+
+@dataclass(frozen=True, eq=False)
+class Precision:
+    """What the error of a score is made of.
+
+    influence: (C,), what the answers of each cluster add to the error; the variance is the sum of squares.
+    weights: (C,), how much of the score each cluster is; they sum to 1.
+    independent: the variance if all units were independent.
+    units: the sum of the squared weights of units: 1 / n for a plain mean of n.
+    """
+
+    influence: Floats
+    weights: Floats
+    independent: float
+    units: float
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters there are."""
+        return len(self.weights)
+
+    @property
+    def together(self) -> float:
+        """The sum of the squared weights of clusters: 1 / C for equal ones."""
+        return float(self.weights @ self.weights)
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom: one less than how many clusters of equal weight would be worth as much; at least 1."""
+        return max(1 / self.together - 1, 1.0)
+
+    @property
+    def variance(self) -> float:
+        """The clustered variance, never below that of independent units; nan for a cluster alone."""
+        return max(float(self.influence @ self.influence), self.independent)
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return math.sqrt(self.variance)
+
+    def least(self, loss: float) -> float:
+        """The variance of a loss of `loss` made of whole answers, those of a cluster correlated by ALIKE."""
+        return loss * (1 - loss) * ((1 - ALIKE) * self.units + ALIKE * self.together)
+
+
+def precision_of(layout: Layout, units: Floats) -> Precision:
+    """The precision of the score of unit values (u,); of a difference where these are differences.
+
+    Each unit adds its weight times its distance from its group's mean, widened by sqrt(n / (n - 1)) for the n units
+    that the mean rests on. A group of one unit has no mean to be distant from: the whole score stands in, which
+    counts differences between groups as error.
+    """
+    k = layout.columns.shape[1]
+    inside = layout.columns if k == 1 else layout.columns[:, :-1]
+    counts = inside.sum(axis=0)
+    centres = np.divide(units @ inside, counts, out=np.zeros(len(counts)), where=counts > 0)
+    centres = np.where(counts == 1, float(layout.weights @ units), centres)
+    wider = np.sqrt(np.divide(counts, counts - 1, out=np.ones(len(counts)), where=counts > 1))
+    shares = group_shares(layout, counts)
+    parts = ((units[:, None] - centres) * inside * (shares * wider)).sum(axis=1)
+    weights = layout.per_cluster(layout.weights[:, None])[:, 0]
+    n = layout.clusters
+    sums = layout.per_cluster(parts[:, None])[:, 0] * (math.sqrt(n / (n - 1)) if n > 1 else math.nan)
+    return Precision(sums, weights, float(parts @ parts), float(layout.weights @ layout.weights))
+
+
+def group_shares(layout: Layout, counts: Floats) -> Floats:
+    """How much of the score a unit of each group is, given the units in it; of the only group where there are none."""
+    if len(counts) == 1:
+        return 1 / np.maximum(counts, 1)
+    groups, alone = counts[:-1], counts[-1]
+    present = max(int((groups > 0).sum()), 1)
+    shares: Floats = (1 - alone / layout.units) / present / np.maximum(groups, 1)
+    return np.append(shares, 1 / layout.units)
+
+
+def joined(parts: Sequence[tuple[float, Precision, Ints]], clusters: int) -> Precision:
+    """The precision of a mean of columns: of each its weight, its precision, and the number of each of its clusters
+    among all `clusters`; clusters of one number are one."""
+    influence, weights = np.zeros(clusters), np.zeros(clusters)
+    for share, part, rows in parts:
+        influence[rows] += share * part.influence
+        weights[rows] += share * part.weights
+    return Precision(influence, weights, sum(share**2 * part.independent for share, part, _ in parts),
+                     sum(share**2 * part.units for share, part, _ in parts))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval and how it was made; not a number where it rests on fewer than FEWEST clusters."""
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+
+def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> Interval:
+    """The interval of one score in [0, 1] from sample values (n,).
+
+    Wilson's interval (1927) for the number of independent answers that would be as sure (Korn & Graubard 1998, Survey
+    Methodology 24:193), with Student's t. How far clusters reduce that number is badly known where few answers are
+    right, or few wrong, and is taken towards the worst by one part in their number; answers about a picture each
+    have no such effect. Where all are right or all wrong: the exact bound of Clopper & Pearson 1934 on the number of
+    clusters.
+    """
+    if layout.clusters < FEWEST:
+        return Interval(math.nan, math.nan, level, "none")
+    units, score = layout.of_units(values), layout.score(values)
+    if np.all(units == 0) or np.all(units == 1):
+        reach = 1 - ((1 - level) / 2) ** (1 / layout.clusters)
+        low, high = (0.0, reach) if units[0] == 0 else (1 - reach, 1.0)
+        return Interval(low, high, level, "exact")
+    found = precision_of(layout, units)
+    low, high = wilson(score, answers_worth(found, score), t_quantile((1 + level) / 2, found.freedom))
+    if one_answer_each(layout, units):
+        right = round(score * layout.units)
+        low = min(low, rarest(right, layout.units, level))
+        high = max(high, 1 - rarest(layout.units - right, layout.units, level))
+    return Interval(low, high, level, "score")
+
+
+def wilson(share: float, answers: float, quantile: float) -> tuple[float, float]:
+    """Wilson's two-sided interval (1927) of a share of so many independent right or wrong answers."""
+    centre = share + quantile**2 / 2 / answers
+    half = quantile * math.sqrt((share * (1 - share) + quantile**2 / 4 / answers) / answers)
+    wider = 1 + quantile**2 / answers
+    return max((centre - half) / wider, 0.0), min((centre + half) / wider, 1.0)
+
+
+def one_answer_each(layout: Layout, units: Floats) -> bool:
+    """Whether a plain mean is made of right or wrong answers, each about a picture or video of its own."""
+    plain = layout.clusters == layout.units and layout.columns.shape[1] == 1
+    return plain and bool(np.isin(units, (0, 1)).all())
+
+
+def rarest(right: int, answers: int, level: float) -> float:
+    """The lower end for one to three right answers, where Wilson's is too high (Brown, Cai & DasGupta 2001, Statistical
+    Science 16:101, section 4.1.1: the one-sided bound of a Poisson mean); 1 for more."""
+    return chi2_quantile(1 - level, 2 * right) / 2 / answers if right <= (2 if answers <= 50 else 3) else 1.0
+
+
+def answers_worth(found: Precision, score: float) -> float:
+    """How many independent right or wrong answers would be as sure as this score."""
+    return score * (1 - score) / sureness(found, score)
+
+
+def sureness(found: Precision, score: float) -> float:
+    """The variance of a score, the effect of its clusters taken towards the worst where few answers show it."""
+    fewer = max(min(score, 1 - score) / found.units, 0.5)
+    most = max(found.together / found.units, 1.0)
+    if not found.independent > 0:
+        return score * (1 - score) * found.together
+    if found.together <= found.units * (1 + 1e-9):  # one unit a cluster: there is no effect
+        return found.independent
+    effect = found.variance / found.independent
+    return found.independent * min(effect + (most - ALONE) / fewer, max(most, effect) + 1 - ALONE)
+
+
+def change_interval(found: Precision, change: float, *, level: float = 0.95) -> Interval:
+    """The two-sided interval of a difference in [-1, 1]; its one-sided bounds have (1 + level) / 2."""
+    if found.clusters < FEWEST or math.isnan(found.variance):
+        return Interval(math.nan, math.nan, level, "none")
+    tail = (1 + level) / 2
+    return Interval(lower_bound(found, change, tail), -lower_bound(found, -change, tail), level, "score")
+
+
+def lower_bound(found: Precision, change: float, level: float = 0.95) -> float:
+    """The one-sided bound below a difference in [-1, 1], for paired answers; nan below FEWEST clusters.
+
+    All losses m are possible for which change + m is at most t errors, the error being the observed one or, if that is
+    larger, the least that a loss of m can have: two runs that agree everywhere may yet differ where nobody looked. That
+    is the idea of the score test of Tango 1998 (Statistics in Medicine 17:891), kept to what clusters and graded scores
+    allow. The largest such m is the larger of the roots of both conditions.
+    """
+    if found.clusters < FEWEST or math.isnan(found.variance):
+        return math.nan
+    t = t_quantile(level, found.freedom)
+    largest = t * found.error - change
+    k = t * t * ((1 - ALIKE) * found.units + ALIKE * found.together)
+    # (change + m)² = k m (1 - m)
+    half = k / 2 - change
+    inside = half * half - (1 + k) * change * change
+    if inside >= 0:
+        largest = max(largest, (half + math.sqrt(inside)) / (1 + k))
+    return max(-largest, -1.0)
+
+
+def normal(tail: float) -> float:
+    """The quantile of the standard normal distribution."""
+    return _NORMAL.inv_cdf(tail)

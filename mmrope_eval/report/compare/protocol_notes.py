@@ -1,0 +1,68 @@
+"""Under which protocol the rows of a table were asked, as their manifests have it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from mmrope_eval.record import protocols
+from mmrope_eval.record.protocols import Asked, Protocol
+from mmrope_eval.record.schema import Manifest
+from mmrope_eval.report.runs import Cell
+
+NONE: Final = "none named"
+Found = tuple[str, Collection[str]]
+"""A sentence, and the rows that it is about."""
+
+
+def asked_of(manifest: Manifest) -> Asked:
+    """How a row was asked; what its version did not record is None."""
+    tasks = manifest.tasks or {}
+    generations = {name: task.generation for name, task in tasks.items() if task.generation is not None}
+    heats = [one.temperature for one in generations.values() if one.temperature is not None]
+    prompts = (manifest.family or {}).get("prompts")
+    return Asked(
+        policy=manifest.media.policy if manifest.media else None,
+        side=manifest.media.token_side if manifest.media else None,
+        time=manifest.time,
+        prompts=prompts if isinstance(prompts, str) else None,
+        decoding=protocols.decoding_of(heats) if heats else None,
+        max_tokens={name: one.max_tokens for name, one in generations.items() if one.max_tokens is not None},
+    )
+
+
+def label_of(cell: Cell) -> str | None:
+    """The protocol that a cell's run named, with what departs from it; None where it named none."""
+    found = cell.record.manifest.protocol
+    return None if found is None else protocols.label(found.name, found.departures)
+
+
+def departures_of(cell: Cell, protocol: Protocol) -> list[str]:
+    """In what a cell departs from a protocol, whatever its run named."""
+    return protocols.departures(protocol, asked_of(cell.record.manifest), cell.tasks)
+
+
+def differing_protocols(rows: Mapping[str, Sequence[Cell]]) -> Found | None:
+    """What to say where the runs of a table do not name one protocol in one way; None where they do."""
+    by_label: dict[str | None, dict[str, None]] = {}
+    for row, cells in rows.items():
+        for cell in cells:
+            by_label.setdefault(label_of(cell), {})[row] = None
+    if len(by_label) < 2:
+        return None
+    told = "; ".join(f"{label or NONE} ({', '.join(named)})" for label, named in by_label.items())
+    return f"the rows were not asked under one protocol: {told}", [row for row, cells in rows.items() if cells]
+
+
+def off_protocol(rows: Mapping[str, Sequence[Cell]], protocol: Protocol) -> Found | None:
+    """What to say where rows depart from the protocol that they shall have been asked under."""
+    by_text: dict[str, dict[str, None]] = {}
+    for row, cells in rows.items():
+        for cell in cells:
+            if departed := departures_of(cell, protocol):
+                by_text.setdefault("; ".join(departed), {})[row] = None
+    if not by_text:
+        return None
+    told = ". ".join(f"{', '.join(named)}: {text}" for text, named in by_text.items())
+    return (f"not as protocol {protocol.name} has it: {told}",
+            list(dict.fromkeys(row for named in by_text.values() for row in named)))

@@ -1,0 +1,186 @@
+"""Scores that someone published, as a baseline: which cells a file holds and what a run's own number for each is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.report.candidates import describe, key_of
+from mmrope_eval.report.compare import stats
+from mmrope_eval.report.compare.beside import PublishedRow, published_rows, same_models
+from mmrope_eval.report.compare.intervals import Spread, average_spread, influence_of, spread_of
+from mmrope_eval.report.compare.pairing import folder, layout_of, rows_of, samples_of, unread
+from mmrope_eval.report.definitions import benchmarks_behind, load_averages, make_up
+from mmrope_eval.report.published import Beside, Published
+from mmrope_eval.report.runs import Cell, Run
+
+UNKNOWN: Final = "nobody outside knows over which columns it is"
+
+
+@dataclass(frozen=True)
+class ReportedCell:
+    """One published score and the run's own, 0 to 100; `score` is None with the `reason` why there is none."""
+
+    cell: str
+    column: str
+    reported: float
+    score: float | None = None
+    answers: float = math.nan
+    """How many independent right or wrong answers would be as sure as the run's own score."""
+    samples: int = 0
+    """How many samples the run's own score is of."""
+    partial: tuple[str, ...] = ()
+    """Columns behind the score of which the run asked only a part."""
+    reason: str = ""
+    unread: str = ""
+    """The columns behind the score with many unread answers, in words."""
+    unknown: bool = False
+    """Whether nobody outside knows over which columns the published score is."""
+    name: str = ""
+    """The published column as it is called there."""
+    parts: tuple[str, ...] = ()
+    """What an average is the plain mean of."""
+    spread: Spread | None = None
+    """The run's own score with one standard error to each side, not for certain 0 or 100."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """One cell's columns."""
+
+    scores: Mapping[str, Spread]
+    """The scores as they are."""
+    cautious: Mapping[str, Spread]
+    """The scores with one standard error to each side, neither 0 nor 100 for certain."""
+    samples: Mapping[str, int]
+    """How many samples each score is of."""
+    partial: tuple[str, ...]
+    unread: Mapping[str, str]
+    """By column, what is to be said of unread answers."""
+
+
+def reported_cells(run: Run, baseline: Published, table: str | None = None) -> list[ReportedCell]:
+    """The run's own number for every published score of its variants.
+
+    `table` is one of the publication's; without it all that are about the models of its first. Where several have a
+    cell, the first whose number can be compared decides. UserError when there is no such table, or none of the run's
+    variants was published.
+    """
+    if table is not None and table not in baseline.tables:
+        raise UserError(f"{baseline.name} has no table '{table}'; choose one of {', '.join(baseline.tables)}.")
+    rows = [one for one in published_rows(baseline)
+            if (same_models(baseline, one.table) if table is None else one.table.name == table)]
+    homes = {cell.path: [one for one in rows if is_of(cell, one)] for cell in run.cells}
+    known = [cell for cell in run.cells if homes[cell.path]]
+    if not known:
+        variants = ", ".join(dict.fromkeys(describe(cell) for cell in run.cells))
+        labels = ", ".join(dict.fromkeys(one.row.label for one in rows))
+        raise UserError(f"{baseline.name} reports nothing for {variants}; it has {labels or 'no rows of runs'}.")
+    unique = len({cell.variant for cell in known}) == len(known)
+    found = []
+    for cell in known:
+        name = cell.variant if unique else folder(run, cell)
+        printed = list(cells_of(run, cell, name, homes[cell.path]))
+        found += [*means_of(name, printed), *printed]
+    return found
+
+
+def means_of(cell: str, printed: Sequence[ReportedCell]) -> Iterator[ReportedCell]:
+    """Averages that were not printed though everything that they are the mean of was, and can be compared."""
+    by_name = {one.name: one for one in printed if one.score is not None}
+    shared = load_averages()
+    for name, parts in shared.over.items():
+        found = [by_name[part] for part in parts if part in by_name and part in shared.over]
+        if len(found) < len(parts) or name in by_name or name in shared.derived:
+            continue
+        spread = average_spread([one.spread for one in found if one.spread is not None])
+        yield ReportedCell(
+            cell, name, sum(one.reported for one in found) / len(found),
+            sum(one.score or 0.0 for one in found) / len(found), answers(spread.score, spread.high - spread.score),
+            sum(one.samples for one in found), tuple(dict.fromkeys(column for one in found for column in one.partial)),
+            unread="; ".join(dict.fromkeys(one.unread for one in found if one.unread)), name=name, parts=parts,
+            spread=spread,
+        )
+
+
+def is_of(cell: Cell, published: PublishedRow) -> bool:
+    """Whether a cell's variant is that of a published row: by what it decides, or by name where that is not known."""
+    return published.row.label == cell.variant if published.row.key is None else published.row.key == key_of(cell)
+
+
+def cells_of(run: Run, cell: Cell, name: str, homes: Sequence[PublishedRow]) -> Iterator[ReportedCell]:
+    """The published scores of one cell's variant beside its own."""
+    own = measure(run, cell, name)
+    columns = list(dict.fromkeys(column for one in homes for column in one.table.cells[one.row.label]))
+    for column in columns:
+        tried = [reported_cell(name, column, one, own) for one in homes if column in one.table.cells[one.row.label]]
+        yield next((one for one in tried if not one.unknown), tried[0])
+
+
+def reported_cell(name: str, column: str, home: PublishedRow, own: Own) -> ReportedCell:
+    """One published score beside the cell's own, over the same columns; optional ones that the cell lacks are left out
+    of both."""
+    shared = load_averages()
+    whole = {**shared.over, **{key: parts for key, parts in home.table.averages.items() if parts is not None}}
+    absent = shared.optional - set(own.scores)
+    averages = {key: tuple(part for part in parts if part not in absent) for key, parts in whole.items()}
+    printed, _ = home.table.cells[home.row.label][column]
+    if make_up(column, home.table.averages) is None:
+        return ReportedCell(name, column, printed, reason=UNKNOWN, unknown=True, name=column)
+    found = home.table.beside(home.row.label, column, averages)
+    if found is None or not found.comparable:  # only what was printed, over all its columns
+        averages, found = whole, Beside(printed, "")
+    benchmarks = benchmarks_behind(column, averages)
+    shown = column if benchmarks == benchmarks_behind(column, whole) else f"{column} ({len(benchmarks)} columns)"
+    lacking = [one for one in benchmarks if one not in own.scores]
+    if lacking:
+        what = "the run did not evaluate it" if lacking == [column] else f"the run lacks {', '.join(lacking)}"
+        return ReportedCell(name, shown, found.value, reason=what, name=column)
+    score, spread = spread_of(column, averages, own.scores), spread_of(column, averages, own.cautious)
+    assert score is not None and spread is not None
+    return ReportedCell(name, shown, found.value, score.score, answers(spread.score, spread.high - spread.score),
+                        sum(own.samples[one] for one in benchmarks),
+                        tuple(one for one in benchmarks if one in own.partial),
+                        unread="; ".join(f"of {one} {own.unread[one]}" for one in benchmarks if own.unread[one]),
+                        name=column, parts=averages.get(column, ()), spread=spread)
+
+
+def answers(score: float, error: float) -> float:
+    """How many right or wrong answers have this standard error at this score, both 0 to 100."""
+    return score * (100 - score) / error**2
+
+
+def measure(run: Run, cell: Cell, name: str) -> Own:
+    """Every column of a cell that has samples."""
+    scores: dict[str, Spread] = {}
+    cautious: dict[str, Spread] = {}
+    counts: dict[str, int] = {}
+    partial = []
+    said = {}
+    for task, row in rows_of(run, cell).items():
+        column = str(row["column"] or task)
+        samples = samples_of(run, str(cell.path), task)
+        samples = samples[samples["score"].notna()]
+        if samples.empty:
+            continue
+        groups = [str(group) for group in samples["group"]]
+        layout = layout_of(groups, str(row["average"] or "micro"), samples["target"].tolist(), f"{name}, {task}")
+        values = samples["score"].to_numpy(np.float64)
+        score, (centre, error) = 100 * layout.score(values), stats.cautious_error(layout, values)
+        influence = influence_of(layout, values, groups)
+        scores[column] = Spread(score, score, score, influence)
+        cautious[column] = Spread(100 * centre, 100 * (centre - error), 100 * (centre + error), influence)
+        counts[column], said[column] = len(samples), unread(row)
+        if is_partial(row):
+            partial.append(column)
+    return Own(scores, cautious, counts, tuple(partial), said)
+
+
+def is_partial(row: Mapping[str, Any]) -> bool:
+    """Whether a run asked less than the whole benchmark, as far as it recorded that."""
+    return bool(row["limited"]) if row["expected"] is None else int(row["n"]) < int(row["expected"])

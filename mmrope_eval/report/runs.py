@@ -1,0 +1,302 @@
+"""Finished runs as pandas frames.
+
+run = load_run("runs/mine")
+run.scores.pivot(index="variant", columns="column", values="score")
+run.samples.query("task == 'chartqa' and score == 0")
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import pandas as pd
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.record.cell import CellRecord, read_cell
+from mmrope_eval.record.read import AGAIN, read_record
+from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SCORES, STORE, FailedRow, SampleLine
+from mmrope_eval.rope import Variant, VariantError
+from mmrope_eval.util.training_steps import checkpoint_name, training_run, training_step
+
+SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
+    **dict.fromkeys(("model", "variant", "task", "column", "category", "metric"), "object"),
+    **dict.fromkeys(("score", "stderr", "chance"), "float64"),
+    **dict.fromkeys(("n", "expected", "failed", "truncated", "unparsed"), "Int64"),
+    "limited": "bool",
+    **dict.fromkeys(("max_tokens", "own_max_tokens"), "Int64"),
+    **dict.fromkeys(("average", "scorer"), "object"),
+    **dict.fromkeys(("scorer_version", "task_version"), "Int64"),
+    **dict.fromkeys(("prompt_hash", "data_fingerprint", "variant_fingerprint", "model_fingerprint"), "object"),
+    "step": "Int64",
+    **dict.fromkeys(("training_run", "cell"), "object"),
+})
+"""Columns of `Run.scores` and their types."""
+
+SAMPLE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
+    **dict.fromkeys(("model", "variant", "task", "id", "group"), "object"),
+    "score": "float64",
+    **dict.fromkeys(("failed", "truncated"), "bool"),
+    **dict.fromkeys(("parsed", "prediction", "target"), "object"),
+    "prompt_tokens": "Int64",
+    "max_position": "float64",
+    "step": "Int64",
+    **dict.fromkeys(("training_run", "cell"), "object"),
+})
+"""Columns of `Run.samples` and their types; a column `score_<metric>` for each metric follows."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One checkpoint under one variant: a folder with scores.json, manifest.json and samples/<task>.jsonl."""
+
+    path: Path
+    record: CellRecord
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """manifest.json as it lies on disk, with what this version does not know."""
+        return self.record.stored_manifest.raw
+
+    @property
+    def entries(self) -> Mapping[str, Any]:
+        """scores.json as it lies on disk."""
+        return self.record.stored_scores.raw
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        """The variant's definition; empty where none was recorded."""
+        variant = self.record.manifest.variant
+        return (variant.definition if variant else None) or {}
+
+    @property
+    def model(self) -> str:
+        """The name of the checkpoint's folder, or of its repository in the hub's cache."""
+        return checkpoint_name(self.record.scores.checkpoint.path)
+
+    @functools.cached_property
+    def step(self) -> int | None:
+        """The training step of the checkpoint; None where it has none. Before 0.3 the path alone says it."""
+        checkpoint = self.record.scores.checkpoint
+        return checkpoint.step if "step" in checkpoint.model_fields_set else training_step(checkpoint.path)
+
+    @functools.cached_property
+    def run(self) -> str | None:
+        """The training that the step is of, by its folder; None where there is no step."""
+        checkpoint = self.record.scores.checkpoint
+        return checkpoint.run if "run" in checkpoint.model_fields_set else training_run(checkpoint.path)
+
+    @property
+    def model_fingerprint(self) -> str | None:
+        """sha256 of the checkpoint; tells two folders of the same name apart."""
+        return self.record.scores.checkpoint.fingerprint
+
+    @property
+    def variant(self) -> str:
+        """The variant's name."""
+        return self.record.scores.variant.name
+
+    @property
+    def variant_fingerprint(self) -> str | None:
+        """sha256 of the variant's definition: equal for two names of one definition."""
+        return self.record.scores.variant.fingerprint
+
+    @property
+    def row(self) -> tuple[str | None, str | None]:
+        """What makes it another row than others: checkpoint and variant."""
+        return self.model_fingerprint, self.variant_fingerprint
+
+    @property
+    def assumed(self) -> bool:
+        """Whether nothing named the variant, so that it was taken from the model type."""
+        recorded = self.record.manifest.variant
+        if recorded is None or recorded.assumed is None:
+            return recorded is not None and recorded.how.startswith("model type")
+        return recorded.assumed
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in the run's order."""
+        return tuple(self.record.scores.tasks)
+
+    def limited(self, task: str) -> bool:
+        """Whether `--limit` cut a task short."""
+        manifest = self.record.manifest
+        asked = (manifest.tasks or {}).get(task)
+        own = asked is not None and "limit" in asked.model_fields_set
+        return (asked.limit if asked is not None and own else manifest.limit) is not None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's cells; the frames are read when they are first asked for."""
+
+    path: Path
+    cells: tuple[Cell, ...]
+    unfinished: tuple[Path, ...] = ()
+    """Folders that hold responses but no scores: their run was stopped."""
+    failed: Mapping[Path, str] = field(default_factory=dict)
+    """Folders of rows that could not be evaluated, each with its cause."""
+
+    def assumptions(self) -> list[str]:
+        """One sentence on the cells whose variant nobody named."""
+        names = list(dict.fromkeys(f"{cell.model} ({cell.variant})" for cell in self.cells if cell.assumed))
+        return [f"{self.path}: the variant of {', '.join(names)} is assumed from the model type, as no config.json "
+                "names one"] if names else []  # fmt: skip
+
+    def left_out(self) -> list[str]:
+        """One sentence for each folder that has no scores, and for each task that could not be asked."""
+        stopped = [f"{folder} is a run that did not finish" for folder in self.unfinished]
+        lost = [f"{cell.path}: {task} was not asked ({cause.rstrip('.')})"
+                for cell in self.cells for task, cause in cell.record.scores.failed_tasks.items()]  # fmt: skip
+        rows = [f"{folder} is a row that failed ({cause})" for folder, cause in self.failed.items()]
+        return [*stopped, *lost, *rows]
+
+    @functools.cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row per cell and task.
+
+        `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `stderr` is clustered by
+        `Run.samples.group`, of older runs too; `n` counts samples asked,
+        `expected` those of the whole benchmark; `failed` are counted wrong; `max_tokens` is the answer limit,
+        `own_max_tokens` the task's own; `average` names how samples become the score (see
+        mmrope_eval.record.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
+        a training; `cell` is the folder.
+        """
+        return frame((score_row(cell, task) for cell in self.cells for task in cell.tasks), SCORE_COLUMNS)
+
+    @functools.cached_property
+    def samples(self) -> pd.DataFrame:
+        """One row per cell, task and sample.
+
+        `group` is what samples stand or fall with: the content of their images or videos, or what else their task file
+        names (`metadata: cluster`), else the sample's id. `score` is the
+        primary metric in [0, 1] (wrong and failed: 0; missing: does not apply), each metric is a column
+        `score_<metric>`; `target` is the mapping that the scorer read, whose `group` names the sample's sub-tasks.
+        """
+        return frame((row for cell in self.cells for row in sample_rows(cell)), SAMPLE_COLUMNS)
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in a folder: its one cell, or all cells of its subfolders, records and samples checked.
+
+    Raises UserError where the folder holds no finished run, or a file of it is missing, damaged, changed since it was
+    written, or does not fit the others.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; name the --output of a run.")
+    found = cell_folders(folder, SCORES)
+    failed = {one: read_record(one / FAILED_ROW, FailedRow).record.cause for one in cell_folders(folder, FAILED_ROW)}
+    stopped = tuple(one for one in cell_folders(folder, STORE) if one not in found and one not in failed)
+    if not found and failed:
+        raise UserError(f"{folder} holds no scores, for its checkpoints failed: {'; '.join(failed.values())}")
+    if not found and stopped:
+        raise UserError(f"{folder} holds a run that did not finish; start its command again.")
+    if not found:
+        raise UserError(f"{folder} holds no {SCORES}; name the --output of a run.")
+    cells = tuple(map(load_cell, found))
+    if cells[0].path == folder:  # what `rescore --output` writes below a row is that row again
+        cells = (cells[0], *(one for one in cells[1:] if one.row != cells[0].row))
+    return Run(folder, cells, stopped, failed)
+
+
+def load_cell(folder: Path) -> Cell:
+    """One cell, checked. UserError where a file of it is damaged, or its variant is not the one it was run under."""
+    cell = Cell(folder, read_cell(folder))
+    try:
+        found = Variant.from_dict(cell.definition).fingerprint if cell.definition else None
+    except VariantError:  # of a later version: known by its fingerprint
+        found = None
+    if None not in (found, cell.variant_fingerprint) and found != cell.variant_fingerprint:
+        raise UserError(f"{folder / MANIFEST} is not of this run: its variant.definition does not have the fingerprint "
+                        f"that {SCORES} has; {AGAIN}.")
+    return cell
+
+
+def cell_folders(folder: Path, name: str) -> list[Path]:
+    """The folder itself where it holds the file, and every one below that does, in the order of their names."""
+    own = [folder] if os.path.lexists(folder / name) else []
+    return [*own, *sorted(path.parent for path in folder.glob(f"*/**/{name}"))]
+
+
+def score_row(cell: Cell, task: str) -> dict[str, Any]:
+    """One row of `Run.scores`; what an older run did not record is None."""
+    entry = cell.record.scores.tasks[task]
+    value = entry.metrics[entry.main]
+    return {
+        "model": cell.model,
+        "variant": cell.variant,
+        "task": task,
+        "metric": entry.main,
+        "score": value.value,
+        "stderr": none_of(cell.record.errors[task]),
+        "limited": cell.limited(task),
+        **answer_limits(cell, task),
+        "variant_fingerprint": cell.variant_fingerprint,
+        "model_fingerprint": cell.model_fingerprint,
+        "step": cell.step,
+        "training_run": cell.run,
+        "cell": str(cell.path),
+        **{name: getattr(entry, f"n_{name}") for name in ("failed", "truncated", "unparsed")},
+        **{name: getattr(entry, name) for name in (
+            "column", "category", "chance", "n", "expected", "average", "scorer", "scorer_version", "task_version",
+            "prompt_hash", "data_fingerprint")},
+    }
+
+
+def answer_limits(cell: Cell, task: str) -> dict[str, int | None]:
+    """The tokens that an answer could have, and those that the task's file gives; older records had no others."""
+    asked = (cell.record.manifest.tasks or {}).get(task)
+    limit = asked.generation.max_tokens if asked is not None and asked.generation is not None else None
+    own = asked.own_max_tokens if asked is not None else None
+    return {"max_tokens": limit, "own_max_tokens": limit if own is None else own}
+
+
+def sample_rows(cell: Cell) -> Iterator[dict[str, Any]]:
+    """The cell's rows of `Run.samples`. UserError when a file of samples is missing or damaged."""
+    for task in cell.tasks:
+        main = cell.record.scores.tasks[task].main
+        for sample in cell.record.samples(task):
+            yield sample_row(cell, task, main, sample)
+
+
+def sample_row(cell: Cell, task: str, main: str, sample: SampleLine) -> dict[str, Any]:
+    """One row of `Run.samples`."""
+    return {
+        "model": cell.model,
+        "variant": cell.variant,
+        "task": task,
+        "id": sample.id,
+        "group": sample.together,
+        "score": sample.scores[main],
+        "failed": sample.failure is not None,
+        "truncated": sample.truncated,
+        "parsed": sample.parsed,
+        "prediction": sample.prediction,
+        "target": sample.target,
+        "prompt_tokens": sample.prompt_tokens,
+        "max_position": sample.positions.max_position if sample.positions else None,
+        "step": cell.step,
+        "training_run": cell.run,
+        "cell": str(cell.path),
+        **{f"score_{name}": value for name, value in sample.scores.items()},
+    }
+
+
+def none_of(value: float) -> float | None:
+    """None for not-a-number."""
+    return None if math.isnan(value) else value
+
+
+def frame(rows: Iterator[dict[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:
+    """Rows as a frame with these columns first, all of them present even in an empty one."""
+    found = pd.DataFrame(list(rows))
+    metrics = {name: "float64" for name in found.columns if name not in types}
+    return found.reindex(columns=[*types, *metrics]).astype({**types, **metrics})

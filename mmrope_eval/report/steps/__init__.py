@@ -1,0 +1,1 @@
+"""Scores over the steps of a training."""

@@ -1,0 +1,95 @@
+"""Scores over training steps as a figure: a panel for each column, a line for each training. Readable in greyscale."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.report.steps.steps import StepsResult
+from mmrope_eval.report.sweep.figures import DPI, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+REPORTED = "reported for this design"
+ACROSS = 3
+"""Panels side by side; four make two rows of two."""
+FEW = 5
+"""So many steps have a tick each, where they do not crowd."""
+MANY = 15
+"""More points than this on a line have small markers."""
+SPACE = 0.16
+"""Smallest distance of two ticks, as a share of the panel's width."""
+
+
+def draw(found: StepsResult, path: Path) -> None:
+    """Write the figure, as PNG or PDF by the file's name; without dates, so that equal scores give equal bytes."""
+    columns = [column for column in found.table.columns if any(found.points(curve, column) for curve in found.curves)]
+    across = 2 if len(columns) in (2, 4) else min(ACROSS, len(columns))
+    down = math.ceil(len(columns) / across)
+    labels = [curve.label for curve in found.curves]
+    beside = legend_columns(labels, across)
+    figure = Figure(figsize=(3.1 * across + 0.4, 2.3 * down + 0.35 + 0.2 * math.ceil((len(labels) + 1) / beside)),
+                    layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False, sharex=True)
+    for number, panel in enumerate(panels.flat):
+        if number >= len(columns):
+            panel.set_axis_off()
+            continue
+        draw_panel(panel, found, columns[number])
+        panel.tick_params(labelbottom=number + across >= len(columns))
+        if number + across >= len(columns):
+            panel.set_xlabel("training step", fontsize=9)
+    handles = {name: handle for panel in panels.flat
+               for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    names = [name for name in (*labels, REPORTED, "chance") if name in handles]
+    figure.legend([handles[name] for name in names], names, loc="outside lower center", ncols=min(beside, len(names)),
+                  fontsize=8, frameon=False, handlelength=3.2)  # fmt: skip
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix.lower() == ".pdf" else None)
+    except OSError as error:
+        raise UserError(f"--figure {path} cannot be written ({error.strerror}).") from error
+
+
+def legend_columns(labels: list[str], across: int) -> int:
+    """How many names fit side by side."""
+    return max(1, min(4, int(52 * across / (max(map(len, labels)) + 9))))
+
+
+def draw_panel(panel: Axes, found: StepsResult, column: str) -> None:
+    """One column's scores: a line for each training, and the level of chance."""
+    for number, curve in enumerate(found.curves):
+        points = found.points(curve, column)
+        look = style(number) | ({"markersize": 2.5} if len(points) > MANY else {})
+        panel.plot([step for step, _ in points], [score for _, score in points], label=curve.label, **look)
+        reported = found.reported(curve, column)
+        if not math.isnan(reported):
+            panel.axhline(reported, color=look["color"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=1, label=REPORTED)
+    chance = found.chance(column)
+    if not math.isnan(chance):
+        panel.axhline(chance, color="#aaaaaa", linewidth=2.2, zorder=0, label="chance")
+    panel.set_title(found.table.label(column), fontsize=9)
+    panel.set_ylabel("score, %", fontsize=9)
+    panel.grid(axis="y", linewidth=0.4, color="#dddddd")
+    panel.tick_params(labelsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.yaxis.set_major_locator(MaxNLocator(5))
+    ticks(panel, sorted({step for curve in found.curves for step in curve.steps}))
+
+
+def ticks(panel: Axes, steps: list[int]) -> None:
+    """The steps themselves where they are few and apart, else round numbers."""
+    width = max(steps[-1] - steps[0], 1)
+    apart = all(after - before >= SPACE * width for before, after in itertools.pairwise(steps))
+    panel.xaxis.set_major_locator(FixedLocator(steps) if len(steps) <= FEW and apart
+                                  else MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    if len(steps) == 1:
+        panel.set_xlim(steps[0] - 1, steps[0] + 1)

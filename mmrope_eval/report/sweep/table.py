@@ -1,0 +1,122 @@
+"""A table of one context of a sweep: variants with and without a context scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.report.candidates import Entry, Line, collect
+from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
+from mmrope_eval.report.runs import Cell, load_run
+from mmrope_eval.report.sweep.read import load_sweep, scaling_label
+from mmrope_eval.report.table.build import Options, Table, fill, trimmed
+from mmrope_eval.rope import Variant, VariantError
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measured point of a sweep: its line of `SweepResult.points`, and its benchmark."""
+
+    values: Mapping[str, Any]
+    entry: Entry
+
+    @property
+    def key(self) -> str:
+        """Its variant, without the scaling."""
+        return unscaled_key(self.entry.cell)
+
+    @property
+    def scaling(self) -> str:
+        """Its context scaling, as it was asked for."""
+        return str(self.values["scaling"])
+
+    @property
+    def factor(self) -> str:
+        """The factor and the rule that it follows: `x8 by context`; empty without a scaling."""
+        if self.scaling == "none":
+            return ""
+        rule = scaling_label(self.scaling, self.values.get("factor_rule")).partition(" ")[2]
+        return f"x{self.values['factor']:g}" + (f" {rule}" if rule.startswith("by ") else "")
+
+
+def sweep_table(definition: TableDefinition, folders: Sequence[Path], options: Options, context: int | None) -> Table:
+    """The table of one context. UserError where no sweep has it, or a cell has several candidates."""
+    wanted = context or definition.context
+    points = [point for folder in folders for point in points_of(folder, options.models)]
+    known = sorted({int(point.values["context"]) for point in points})
+    found = [point for point in points if point.values["context"] == wanted]
+    if not found:
+        have = f"they have {', '.join(f'{one:,}' for one in known)}: choose one with --context" if known else (
+            "nothing of them was measured")
+        raise UserError(f"These sweeps have no points of {definition.name} at a context of {wanted:,} tokens; {have}.")
+    lines = [*listed_lines(definition, found), *other_lines(definition, found)]
+    filled = fill(replace(definition, rows=tuple(one.row for one in lines)), lines, options)
+    return trimmed(replace(filled, said=(*filled.said, *remarks(found, wanted or 0))))
+
+
+def points_of(folder: Path, models: Sequence[str]) -> Iterator[Point]:
+    """The measured points of a sweep."""
+    frame = load_sweep(folder).points
+    done = frame[frame["status"] == "done"]
+    runs = {place: load_run(folder / place) for place in done["folder"].unique()}
+    entries = {str(entry.cell.path): entry for entry in collect(runs.values(), models)} if runs else {}
+    for values in done.to_dict("records"):
+        entry = entries.get(str(folder / str(values["folder"])))
+        if entry is not None:
+            yield Point({str(name): value for name, value in values.items()}, entry)
+
+
+def unscaled_key(cell: Cell) -> str:
+    """The key of a cell's variant without its scaling; its fingerprint where the definition cannot be read."""
+    try:
+        definition = Variant.from_dict(cell.definition).to_dict()
+    except VariantError:
+        return str(cell.variant_fingerprint)
+    return definition_key({**definition, "scaling": {"type": "none"}})
+
+
+def listed_lines(definition: TableDefinition, points: Sequence[Point]) -> Iterator[Line]:
+    """A line for each row of the table; one more for each further factor that it was scaled by."""
+    for row in definition.rows:
+        mine = [point for point in points if point.key == row.key and point.scaling == row.scaling]
+        yield from by_factor(row.label, row, mine)
+
+
+def other_lines(definition: TableDefinition, points: Sequence[Point]) -> Iterator[Line]:
+    """Lines for the variants and scalings that the table does not list."""
+    known = {(row.key, row.scaling) for row in definition.rows}
+    others: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        if (point.key, point.scaling) not in known:
+            others.setdefault((point.key, point.scaling), []).append(point)
+    for (_, scaling), mine in others.items():
+        name = mine[0].entry.cell.variant + ("" if scaling == "none" else f"+{scaling}")
+        yield from by_factor(name, Row(name), mine)
+
+
+def by_factor(base: str, row: Row, points: Sequence[Point]) -> Iterator[Line]:
+    """A row, named with the factor that stands behind its numbers."""
+    factors: dict[str, list[Entry]] = {}
+    for point in points:
+        factors.setdefault(point.factor, []).append(point.entry)
+    for factor, entries in (factors or {"": []}).items():
+        label = f"{base} ({factor})" if factor else base
+        yield Line(replace(row, label=label), entries, base)
+
+
+def remarks(points: Sequence[Point], context: int) -> Iterator[str]:
+    """What was really asked in this context, and what the factors mean."""
+    frames = max(int(point.values["frames"]) for point in points)
+    tokens = [point.values.get("tokens_median") for point in points]
+    median = [float(one) for one in tokens if one is not None and not pd.isna(one)]
+    low, high = (f"{one(median):,.0f}" if median else "" for one in (min, max))
+    reached = f", the median prompt has {low if low == high else f'{low} to {high}'} tokens" if median else ""
+    yield f"A context of {context:,} tokens: up to {frames:,} frames{reached}."
+    if any(point.factor for point in points):
+        yield ("xF: the factor of the scaling. By context it is how much longer the context is than the trained one, "
+               "by reach how much further the variant's own positions reach; x1 is no scaling.")

@@ -1,0 +1,153 @@
+"""The table of attention on visual tokens, from what `mmrope-eval analyze --tasks ... --format json` wrote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.record.read import read_record
+from mmrope_eval.record.schema import Count, Name, Record, Share, Words
+from mmrope_eval.report.candidates import Line
+from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
+from mmrope_eval.report.table.build import (
+    CELL_TYPES,
+    Options,
+    Table,
+    baseline_row,
+    trimmed,
+    with_differences,
+    with_ranks,
+)
+from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
+
+TASK: Final = "docvqa"
+"""Whose pages the paper measured on."""
+AGAIN: Final = "write it anew: mmrope-eval analyze VARIANT --model CKPT --tasks docvqa --format json --output FILE"
+LAYER: Final = "Layer "
+
+
+class LayerShare(Record):
+    """The attention of one layer, or of all, under one variant."""
+
+    variant: Name
+    task: Name
+    layer: Annotated[int, Field(ge=1)] | Literal["all"]
+    samples: Count
+    text: Share
+    """Of the text tokens behind the first visual one, mean over them, heads and samples."""
+
+
+class Shares(Record):
+    """`attention` of the file."""
+
+    rows: tuple[LayerShare, ...]
+
+
+class AttentionFile(Record):
+    """The whole file."""
+
+    kind: ClassVar[str] = "an analysis of attention"
+
+    model: Words
+    definitions: dict[Name, dict[str, Any]] = {}
+    """By name, what the variants decide."""
+    attention: Shares
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One variant on one model."""
+
+    file: Path
+    model: str
+    variant: str
+    key: str | None
+    shares: Mapping[int, LayerShare]
+    """By layer, counted from 1."""
+
+
+def attention_table(definition: TableDefinition, files: Sequence[Path], options: Options) -> Table:
+    """The table. UserError for a file that is no such analysis, and where two hold one row."""
+    measured = [one for file in files for one in read_file(file)]
+    columns = columns_of(definition, measured)
+    definition = replace(definition, columns=columns)
+    listed = {row.key for row in definition.rows}
+    others = [one for one in measured if one.key not in listed]
+    lines = [Line(row, (), row.label) for row in (*definition.rows, *(Row(one.variant) for one in others))]
+    by_label: dict[str, list[Measured]] = {row.label: [one for one in measured if one.key == row.key]
+                                           for row in definition.rows}
+    for one in others:
+        by_label.setdefault(one.variant, []).append(one)
+    for label, several in by_label.items():
+        if len(several) > 1:
+            where = " and ".join(str(one.file) for one in several)
+            raise UserError(f"{label}: {where} both have it; name one of them.")
+    values = [cell(label, column, found[0] if found else None) for label, found in by_label.items()
+              for column in columns]
+    cells = pd.DataFrame(values).reindex(columns=list(CELL_TYPES)).astype(CELL_TYPES)
+    baseline = baseline_row(lines, options.baseline)
+    cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, {}))
+    table = Table(replace(definition, rows=tuple(one.row for one in lines)), replace(options, chance=False),
+                  tuple(by_label), columns, cells, {label: {} for label in by_label}, (), {}, baseline,
+                  said=tuple(remarks(measured)))
+    return trimmed(table)
+
+
+def read_file(file: Path) -> Iterator[Measured]:
+    """The variants of a file. UserError where it is none, or has no DocVQA among several tasks."""
+    if not file.is_file():
+        raise UserError(f"{file} is not a file; table attention takes what mmrope-eval analyze wrote: {AGAIN}.")
+    found = read_record(file, AttentionFile, AGAIN).record
+    tasks = list(dict.fromkeys(row.task for row in found.attention.rows))
+    if not tasks or (TASK not in tasks and len(tasks) > 1):
+        raise UserError(f"{file} has attention on {', '.join(tasks) or 'nothing'}, not on {TASK}; {AGAIN}.")
+    task = TASK if TASK in tasks else tasks[0]
+    for name in dict.fromkeys(row.variant for row in found.attention.rows):
+        shares = {row.layer: row for row in found.attention.rows
+                  if row.variant == name and row.task == task and isinstance(row.layer, int)}
+        yield Measured(file, found.model, name, key_of(name, found.definitions.get(name)), shares)
+
+
+def key_of(name: str, definition: Mapping[str, Any] | None) -> str | None:
+    """The key of a variant, by its definition, else by its name; None where neither is known."""
+    try:
+        if definition:
+            return definition_key(Variant.from_dict(definition).to_dict())
+        return definition_key(load_variant(name).to_dict()) if name in variant_names() else None
+    except VariantError:
+        return None
+
+
+def columns_of(definition: TableDefinition, measured: Sequence[Measured]) -> tuple[str, ...]:
+    """The table's layers, or where no model is that deep those that there are."""
+    layers = sorted({layer for one in measured for layer in one.shares})
+    wanted = [column for column in definition.columns if int(column.removeprefix(LAYER)) in layers]
+    return definition.columns if wanted else tuple(f"{LAYER}{layer}" for layer in layers)
+
+
+def cell(row: str, column: str, found: Measured | None) -> dict[str, Any]:
+    """One cell, in per cent."""
+    share = None if found is None else found.shares.get(int(column.removeprefix(LAYER)))
+    return {
+        "row": row, "column": column, "benchmarks": (), "score": math.nan if share is None else 100 * share.text,
+        "n": None if share is None else share.samples, "runs": int(share is not None),
+        "variants": () if found is None else (found.variant,), "models": () if found is None else (found.model,),
+        **dict.fromkeys(("steps", "cells", "data", "prompts", "scorers"), ()),
+    }
+
+
+def remarks(measured: Sequence[Measured]) -> Iterator[str]:
+    """On what it was measured, and how."""
+    shares = [share for one in measured for share in one.shares.values()]
+    counts = sorted({share.samples for share in shares})
+    tasks = ", ".join(dict.fromkeys(share.task for share in shares))
+    samples = " or ".join(f"{count:,}" for count in counts)
+    yield (f"On {samples} samples of {tasks}: mean over heads, samples and the text tokens behind the first visual "
+           "one. Over which tokens the paper's mean is, it does not say.")

@@ -1,0 +1,339 @@
+"""From runs to a filled table: which run fills which cell, averages, differences, ranks, and what must be said.
+
+A run fills a row when its variant's definition equals the row's, whatever either is called. No cell is ever chosen
+among several silently: two runs of one cell are an error unless their mean is asked for, and steps of a training are
+chosen, not averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import pandas as pd
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.record.protocols import Protocol
+from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, key_of, placed
+from mmrope_eval.report.compare import intervals
+from mmrope_eval.report.compare.beside import beside, places_of
+from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, listed
+from mmrope_eval.report.published import Published
+from mmrope_eval.report.runs import Run
+from mmrope_eval.report.table import step_choice
+from mmrope_eval.report.table.training_intervals import over_trainings, totals_of
+from mmrope_eval.rope import load_variant, variant_names
+
+CHANCE: Final = "chance"
+DIGITS: Final = 2
+"""Digits shown, and the precision at which scores tie."""
+
+CELL_TYPES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("row", "column"), "object"),
+    **dict.fromkeys(("score", "chance", "delta", "low", "high", "reported", "difference"), "float64"),
+    **dict.fromkeys(("rank", "n", "expected", "failed", "truncated", "unparsed", "runs"), "Int64"),
+    **dict.fromkeys(("limited", "comparable"), "boolean"),
+    **dict.fromkeys(("source", "benchmarks", "variants", "models", "steps", "data", "prompts", "scorers", "cells"),
+                    "object"),
+}
+"""Columns of `Table.cells` and their types."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a table shows besides its scores."""
+
+    baseline: str | None = None
+    """The row (or a name of its variant) that differences are taken from."""
+    reported: Published | None = None
+    level: float | None = None
+    """Level of the intervals; None for no intervals."""
+    seeds: Literal["one", "mean"] = "one"
+    step: step_choice.Step = None
+    """Which training step; "last" of each training, "all" for a line each; None where there must be no choice."""
+    models: tuple[str, ...] = ()
+    """Globs of checkpoint names; empty for all."""
+    every_variant: bool = False
+    """Whether all variants that the table does not list get rows of their own, and not new ideas alone."""
+    trim: bool = True
+    """Whether rows and columns that nobody fills are left out."""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For a table of groups: a group's name, and globs of the checkpoints that belong to it."""
+    protocol: Protocol | None = None
+    """The protocol that all rows shall have been asked under; what departs from it is a footnote."""
+    partial: bool = False
+    """Whether an average may leave out benchmarks that some row lacks."""
+    chance: bool = True
+
+    @property
+    def crowded(self) -> bool:
+        """Whether cells hold more than their score."""
+        return not (self.baseline is None and self.reported is None and self.level is None)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A filled table. `cells` has one line per row and column (see CELL_TYPES), unrounded; NaN is unknown."""
+
+    definition: TableDefinition
+    options: Options
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: pd.DataFrame
+    picked: Mapping[str, Mapping[str, Sequence[Entry]]] = field(repr=False)
+    """row -> benchmark -> what fills it"""
+    left_out: tuple[str, ...]
+    """Variants of the runs that are no row of the table, described."""
+    averages: Mapping[str, tuple[str, ...]]
+    """The averages as they were taken, perhaps over fewer columns than the definition's."""
+    baseline: str | None
+    hidden: tuple[str, ...] = ()
+    """Rows and columns of the definition that are not shown, as nobody fills them."""
+    said: tuple[str, ...] = ()
+    """Further remarks: which training steps these are."""
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str], dict[str, Any]]:
+        lines = self.cells.to_dict("records")
+        return {(one["row"], one["column"]): {str(key): item for key, item in one.items()} for one in lines}
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether a row is the mean of several trainings."""
+        return any(len(self.totals(row, column)) > 1 for row in self.rows for column in self.columns)
+
+    def totals(self, row: str, column: str) -> list[float]:
+        """The cell's score in each training of the row."""
+        return totals_of(column, self.picked[row], self.averages)
+
+    def label(self, column: str) -> str:
+        """A column's name as people read it; an average of benchmarks with how many it is over."""
+        if column not in self.averages or self.definition.category(column) != column:
+            return column
+        return f"{column} avg ({len(benchmarks_behind(column, self.averages))})"
+
+    def cell(self, row: str, column: str) -> Mapping[str, Any]:
+        """One cell by name: its line of `cells`."""
+        return self._by_name[row, column]
+
+
+def build(definition: TableDefinition, runs: Iterable[Run], options: Options) -> Table:
+    """Fill a table. UserError where a cell has several candidates, the baseline is no row, or nothing can be shown.
+
+    A variant that is no row of it is shown below the others where it is a row of no table of the project (a new idea),
+    where no run fills a row, or with `every_variant`.
+    """
+    collected = collect(runs, options.models)
+    entries: Sequence[Entry] = step_choice.select(collected, options.step, key_of)
+    said: list[str] = []
+    if definition.groups:
+        definition, entries, said = grouped(definition, entries, options.groups)
+    by_key: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_key.setdefault(key_of(entry.cell), []).append(entry)
+    rows = definition.rows
+    found, others = placed(rows, by_key)
+    everything = options.every_variant or len(others) == len(by_key)
+    extra = [key for key in others if everything or key_of(by_key[key][0].cell, time=False) not in listed()]
+    added = extra_rows([by_key[key][0].cell for key in extra])
+    lines = [Line(row, found[row.label], row.label) for row in rows]
+    lines += [Line(row, by_key[key], row.label) for row, key in zip(added, extra, strict=True)]
+    if options.step == "all":
+        lines = [part for whole in lines for part in by_step(whole)]
+        definition = replace(definition, rows=tuple(one.row for one in lines))
+    table = fill(definition, lines, options)
+    lost = step_choice.lost_trainings(collected, entries)
+    left_out = tuple(describe(by_key[key][0].cell) for key in others if key not in extra)
+    return trimmed(replace(table, left_out=left_out,
+                           said=(*said, *step_choice.remarks(table.picked, lost, options.step))))
+
+
+def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -> Table:
+    """A table of these lines, with all its rows and columns. UserError where a cell has several candidates, or the
+    baseline is no line."""
+    picked = {one.row.label: pick(one.row.label, one.entries, options) for one in lines}
+    averages = averages_of(definition, picked, options.partial)
+    values = [line(row, column, found, averages) for row, found in picked.items() for column in definition.columns]
+    cells = pd.DataFrame(values).reindex(columns=list(CELL_TYPES)).astype(CELL_TYPES)
+    baseline = baseline_row(lines, options.baseline)
+    cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, averages))
+    if options.level is not None:
+        cells = with_intervals(cells, picked, averages, options.level)
+    return Table(definition, options, tuple(picked), definition.columns, cells, picked, (), averages, baseline)
+
+
+def trimmed(table: Table) -> Table:
+    """Without the rows and columns that nobody fills, which are named. UserError where nothing is left.
+
+    Untrimmed it lacks the columns alone that are shown only where somebody fills them; they are never named.
+    """
+    trim, if_known = table.options.trim, table.definition.if_known
+    known = table.cells[table.cells["score"].notna()]
+    rows = tuple(name for name in table.rows if not trim or name in set(known["row"]))
+    columns = tuple(name for name in table.columns if not (trim or name in if_known) or name in set(known["column"]))
+    if not rows:
+        there = dict.fromkeys(name for found in table.picked.values() for name in found)
+        averaged = not table.options.partial and set(table.columns) & set(table.averages)
+        partial = "; --partial averages the benchmarks that every row has" if averaged else ""
+        raise UserError(f"There is nothing to show: the columns of table {table.definition.name} are "
+                        f"{', '.join(table.columns)}, and these runs have {', '.join(there) or 'no scores'}{partial}.")
+    hidden = tuple(name for names, shown in ((table.rows, rows), (table.columns, columns))
+                   for name in names if name not in shown and name not in if_known)
+    kept = table.cells["row"].isin(rows) & table.cells["column"].isin(columns)
+    return replace(table, rows=rows, columns=columns, cells=table.cells[kept], hidden=hidden)
+
+
+def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list[Entry]]:
+    """What fills each benchmark of a row. UserError when several runs do and their mean was not asked for, or the row
+    rests on several training steps."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if pd.isna(entry.scores["score"]):
+            continue
+        column = found.setdefault(str(entry.scores["column"]), [])
+        if all(entry.same != other.same for other in column):
+            column.append(entry)
+    step_choice.refuse(row, found, options)
+    for name, candidates in found.items():
+        if len(candidates) > 1 and options.seeds == "one":
+            where = "; ".join(f"{one.cell.path} ({one.cell.model})" for one in candidates)
+            raise UserError(f"{row}, {name}: {len(candidates)} runs have this cell: {where}. Name the runs to use, "
+                            "choose a checkpoint with --model, or take their mean with --seeds mean.")
+    return found
+
+
+def averages_of(
+    definition: TableDefinition, picked: Mapping[str, Mapping[str, Any]], partial: bool
+) -> dict[str, tuple[str, ...]]:
+    """The averages as they are taken: all their columns but the optional ones that no row has, or with `partial` those
+    that every filled row has. Derived means are taken whole."""
+    filled = [set(found) for found in picked.values() if found]
+    there = set().union(*filled)
+    wanted = {one for name in definition.averages for one in definition.benchmarks(name)}
+    kept = wanted - (definition.optional - there if filled else set())
+    if partial:
+        kept = set.intersection(*filled) if filled else set()
+
+    def present(average: str, part: str) -> bool:
+        return average in definition.derived or any(one in kept for one in definition.benchmarks(part))
+
+    return {name: tuple(part for part in parts if present(name, part)) for name, parts in definition.averages.items()}
+
+
+def line(
+    row: str, column: str, found: Mapping[str, Sequence[Entry]], averages: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """One cell: a benchmark's score, or an average with everything that is known of its parts."""
+    names = benchmarks_behind(column, averages)
+    entries = [entry for name in names for entry in found.get(name, ())]
+    result = {
+        "row": row, "column": column, "benchmarks": names, "score": value(column, "score", found, averages),
+        "chance": value(column, "chance", found, averages),
+        "runs": max((len(found.get(name, ())) for name in names), default=0),
+        "limited": any(entry.scores["limited"] for entry in entries),
+        "variants": unique(entry.cell.variant for entry in entries),
+        "models": unique(entry.cell.model for entry in entries),
+        "steps": unique(entry.cell.step for entry in entries if entry.cell.step is not None),
+        "cells": unique(entry.cell.path for entry in entries),
+        "data": unique(entry.scores["data_fingerprint"] for entry in entries),
+        "prompts": unique(entry.scores["prompt_hash"] for entry in entries),
+        "scorers": unique(f"{entry.scores['scorer']} {entry.scores['scorer_version']}" for entry in entries),
+    }
+    for count in ("n", "expected", "failed", "truncated", "unparsed"):
+        counts = [entry.scores[count] for entry in entries]
+        known = bool(entries) and not any(pd.isna(one) for one in counts)
+        result[count] = sum(map(int, counts)) if known else None
+    return result
+
+
+def unique(items: Iterable[Any]) -> tuple[str, ...]:
+    """Each once, in order, as text."""
+    return tuple(dict.fromkeys(map(str, items)))
+
+
+def value(column: str, name: str, found: Mapping[str, Sequence[Entry]],
+          averages: Mapping[str, tuple[str, ...]]) -> float:
+    """`score` or `chance` of a column: of several runs the mean, of an average the plain mean of its parts."""
+    if column in averages:
+        parts = [value(part, name, found, averages) for part in averages[column]]
+    else:
+        parts = [float(entry.scores[name]) for entry in found.get(column, ())]
+    return sum(parts) / len(parts) if parts else float("nan")
+
+
+def baseline_row(lines: Sequence[Line], name: str | None) -> str | None:
+    """The label of the baseline's row: by label, or by a variant of the same definition. UserError when there is none,
+    or it has a line for each of several steps.
+    """
+    labels = [one.row.label for one in lines]
+    if name is None or name in labels:
+        return name
+    key = Row(name, load_variant(name)).key if name in variant_names() else None
+    found = [one.row.label for one in lines if one.base == name] or [
+        one.row.label for one in lines if key is not None and one.row.key == key]
+    if not found:
+        raise UserError(f"--baseline {name} is no row of this table; choose one of {', '.join(labels)}.")
+    if len(found) > 1 and len({one.base for one in lines if one.row.label in found}) == 1:
+        raise UserError(f"--baseline {name} has several steps; choose one of {', '.join(found)}.")
+    return found[0]
+
+
+def with_differences(cells: pd.DataFrame, definition: TableDefinition, lines: Sequence[Line], baseline: str | None,
+                     reported: Published | None, averages: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+    """Fill `delta`, `reported`, `source` and `difference`; the last only over the same columns."""
+    cells = cells.copy()
+    if baseline is not None:
+        base = cells[cells["row"] == baseline].set_index("column")["score"]
+        cells["delta"] = (cells["score"] - cells["column"].map(base)).where(cells["row"] != baseline)
+    if reported is not None:
+        places = {one.row.label: places_of(reported, definition, one.row, one.base) for one in lines}
+        found = [beside(places[row], column, averages)
+                 for row, column in zip(cells["row"], cells["column"], strict=True)]
+        cells["reported"] = [float("nan") if one is None else one.value for one in found]
+        cells["source"] = [None if one is None else one.source for one in found]
+        cells["comparable"] = pd.array([None if one is None else one.comparable for one in found], dtype="boolean")
+        cells["difference"] = (cells["score"] - cells["reported"]).where(cells["comparable"].fillna(False).astype(bool))
+    return cells
+
+
+def with_ranks(cells: pd.DataFrame) -> pd.DataFrame:
+    """Fill `rank`: 1 for the best of a column, 2 for the next value, as shown. Ties share a rank.
+
+    Where more than one row ties for the best there is no second, nor among two rows; where all are equal there is no
+    best.
+    """
+    shown = cells["score"].round(DIGITS)
+    places = shown.groupby(cells["column"]).rank(method="min", ascending=False)
+    known, distinct = (shown.groupby(cells["column"]).transform(count) for count in ("count", "nunique"))
+    marked = (distinct > 1) & ((places == 1) | ((places == 2) & (known > 2)))
+    return cells.assign(rank=places.where(marked).astype("Int64"))
+
+
+def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequence[Entry]]],
+                   averages: Mapping[str, tuple[str, ...]], level: float) -> pd.DataFrame:
+    """Fill `low` and `high`: over other questions and, where a row has several trainings, over other trainings."""
+    ends: dict[tuple[str, str], tuple[float, float]] = {}
+    for row, found in picked.items():
+        wanted = {name for column in cells["column"] for name in benchmarks_behind(column, averages)}
+        spreads = {column: benchmark(row, column, found[column], level) for column in found if column in wanted}
+        for column in cells["column"].unique():
+            spread = intervals.spread_of(column, averages, spreads)
+            if spread is not None:
+                whole = over_trainings(spread, column, found, averages, level)
+                ends[row, column] = (whole.low, whole.high)
+    keys = list(zip(cells["row"], cells["column"], strict=True))
+    nothing = (float("nan"), float("nan"))
+    low, high = zip(*(ends.get(key, nothing) for key in keys), strict=True)
+    return cells.assign(low=low, high=high)
+
+
+def benchmark(row: str, column: str, entries: Sequence[Entry], level: float) -> intervals.Spread:
+    """The interval of one benchmark of one row."""
+    parts = []
+    for entry in entries:
+        samples = entry.run.samples
+        parts.append(samples[(samples["cell"] == entry.scores["cell"]) & (samples["task"] == entry.scores["task"])])
+    average = str(entries[0].scores["average"] or "micro")
+    return intervals.benchmark_spread(pd.concat(parts), average, level, f"{row}, {column}")

@@ -1,0 +1,359 @@
+"""What a reader must know about a table's cells: footnotes with the cells they are about, and remarks on all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from mmrope_eval.record.comparable import differing
+from mmrope_eval.report.candidates import Entry, variant_of
+from mmrope_eval.report.compare.one_training import rows_of_one
+from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol
+from mmrope_eval.report.definitions import benchmarks_behind
+from mmrope_eval.report.published import RECOMPUTED, Published
+from mmrope_eval.report.table.build import Table
+from mmrope_eval.rope import Variant, VariantError
+from mmrope_eval.util.unread import WARNING, too_many
+
+Place = tuple[str | None, str | None]
+"""(row, column); None for the whole row's or column's heading."""
+
+UNREAD_CAUSES: Final = "often as the answer limit cut them off (--max-tokens, --thinking)"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A footnote: its kind for machines, its text, and where its mark stands."""
+
+    kind: str
+    text: str
+    places: frozenset[Place]
+
+
+def footnotes(table: Table) -> list[Note]:
+    """All footnotes, in the order of their marks."""
+    counts = (
+        ("incomplete", "part of the benchmark only", lacking, least),
+        ("failed", "with failed samples, counted wrong", lambda entry: positive(entry, "failed"), added),
+        ("truncated", "with answers cut off at the token limit", lambda entry: positive(entry, "truncated"), added),
+        ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
+    )
+    found = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
+    found += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
+    found += time_notes(table)
+    return [note for note in found if note is not None and any(is_shown(table, place) for place in note.places)]
+
+
+def is_shown(table: Table, place: Place) -> bool:
+    """Whether a place is in the table as it is shown."""
+    row, column = place
+    return (row is None or row in table.rows) and (column is None or column in table.columns)
+
+
+def lacking(entry: Entry) -> tuple[int, int] | None:
+    """(samples asked, samples of the benchmark) where the first are fewer; None where complete or unknown."""
+    n, expected = entry.scores["n"], entry.scores["expected"]
+    if pd.isna(expected) or pd.isna(n):
+        return (int(n), 0) if entry.scores["limited"] and not pd.isna(n) else None
+    return (int(n), int(expected)) if n < expected else None
+
+
+def least(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Of several runs of a benchmark, which is one benchmark still: what the one asked that asked the least of it."""
+    return min(counts)
+
+
+def added(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Of several runs that each have answers of their own: all of them."""
+    return sum(part for part, _ in counts), sum(whole for _, whole in counts)
+
+
+def positive(entry: Entry, name: str) -> tuple[int, int] | None:
+    """(count, samples) where the count is known and above zero."""
+    count, n = entry.scores[name], entry.scores["n"]
+    return None if pd.isna(count) or not count else (int(count), int(n))
+
+
+def hardly_read(entry: Entry) -> tuple[int, int] | None:
+    """(unread answers, answers) where they are too many to go without a word."""
+    unread, n, failed = (entry.scores[name] for name in ("unparsed", "n", "failed"))
+    if pd.isna(unread) or pd.isna(n):
+        return None
+    answered = int(n) - (0 if pd.isna(failed) else int(failed))
+    return (int(unread), answered) if too_many(int(unread), answered) else None
+
+
+def limit_note(table: Table) -> Note | None:
+    """Which cells were answered under another limit than the task's own."""
+    cells: dict[str, dict[str, list[str]]] = {}
+    places: set[Place] = set()
+    for row, found in table.picked.items():
+        for name, entries in found.items():
+            pairs = {(one.scores["max_tokens"], one.scores["own_max_tokens"]) for one in entries
+                     if not pd.isna(one.scores["max_tokens"])}
+            shown = {(row, column) for column in table.columns
+                     if name in benchmarks_behind(column, table.averages) and known_cell(table, row, column)}
+            for limit, own in sorted(pair for pair in pairs if shown and pair[0] != pair[1]):
+                cells.setdefault(f"{limit:,} instead of {own:,}", {}).setdefault(name, []).append(row)
+                places |= shown
+    texts = []
+    for limits, by_name in cells.items():
+        every = {name: [row for row in table.rows if name in table.picked[row]] for name in by_name}
+        where = [name if rows == every[name] else f"{name} of {', '.join(rows)}" for name, rows in by_name.items()]
+        texts.append(f"{limits} ({'; '.join(where)})")
+    text = f"tokens that an answer could have, other than the task's own limit: {', '.join(texts)}"
+    return Note("answer-limit", text, frozenset(places)) if texts else None
+
+
+def count_note(table: Table, kind: str, text: str, count: Callable[[Entry], tuple[int, int] | None],
+               together: Callable[[Sequence[tuple[int, int]]], tuple[int, int]]) -> Note | None:
+    """One footnote for all benchmarks that `count` has something on: how many of how many, by row where they differ.
+
+    `together` makes one of the counts of a row's runs; those that have nothing are named by how many they are.
+    """
+    counts: dict[str, dict[str, tuple[int, int]]] = {}
+    part_of_runs: dict[tuple[str, str], str] = {}
+    for row, found in table.picked.items():
+        for benchmark, entries in found.items():
+            known = [one for one in map(count, entries) if one is not None]
+            if known:
+                counts.setdefault(benchmark, {})[row] = together(known)
+            if 0 < len(known) < len(entries):
+                part_of_runs[benchmark, row] = f" in {len(known)} of {len(entries)} runs"
+    shown = {one for column in table.columns for one in benchmarks_behind(column, table.averages)}
+    counts = {name: by_row for name, by_row in counts.items() if name in shown}
+    if not counts:
+        return None
+    behind = {column: benchmarks_behind(column, table.averages) for column in table.columns}
+    places = frozenset((row, column) for column, names in behind.items() for row in table.rows
+                       if any(row in counts.get(name, {}) for name in names) and known_cell(table, row, column))
+    ordered = [name for name in table.definition.benchmarks_in_order() if name in counts]
+    return Note(kind, f"{text}: {'; '.join(details(ordered, counts, table, part_of_runs))}", places)
+
+
+def details(names: Sequence[str], counts: Mapping[str, Mapping[str, tuple[int, int]]], table: Table,
+            part_of_runs: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """`in every row ChartQA 18 of 2,500` for all benchmarks of which every row says the same, then the others."""
+    filled = {name: [row for row in table.rows if name in table.picked[row]] for name in names}
+    alike = [name for name in names if len(set(counts[name].values())) == 1 and len(counts[name]) == len(filled[name])
+             and not any((name, row) in part_of_runs for row in counts[name])]
+    if alike:
+        where = "in every row " if any(len(filled[name]) > 1 for name in alike) else ""
+        yield where + ", ".join(f"{name} {ratio(*next(iter(counts[name].values())))}" for name in alike)
+    for name in names:
+        if name not in alike:
+            rows = [f"{row} {ratio(*pair)}{part_of_runs.get((name, row), '')}" for row, pair in counts[name].items()]
+            yield f"{name} ({', '.join(rows)})"
+
+
+def known_cell(table: Table, row: str, column: str) -> bool:
+    """Whether a cell has a score."""
+    return not pd.isna(table.cell(row, column)["score"])
+
+
+def ratio(part: int, whole: int) -> str:
+    """Counts in words; a whole of 0 is unknown."""
+    return f"{part:,} of {whole:,}" if whole else f"the first {part:,}"
+
+
+def average_notes(table: Table) -> Iterator[Note]:
+    """Which averages leave out benchmarks, and with which reported average they are compared."""
+    texts, places = [], []
+    for column in table.columns:
+        used, whole = (benchmarks_behind(column, one) for one in (table.averages, table.definition.averages))
+        if column in table.averages and len(used) < len(whole):
+            texts.append(f"{column} {len(used)} of {len(whole)} ({some(used, whole)})")
+            places.append((None, column))
+    why = "that every row has" if table.options.partial else "that there are"
+    if texts:
+        yield Note("partial", f"averaged over the benchmarks {why}: {', '.join(texts)}", frozenset(places))
+    if table.options.reported is not None:
+        yield from reported_notes(table)
+
+
+def some(used: Sequence[str], whole: Sequence[str]) -> str:
+    """`without BLINK`, or the few that are left."""
+    missing = [one for one in whole if one not in used]
+    return ", ".join(used) if len(used) <= 3 < len(missing) else f"without {', '.join(missing)}"
+
+
+def reported_notes(table: Table) -> Iterator[Note]:
+    """Reported averages that are over other columns than ours, and those that nobody printed."""
+    cells = table.cells[table.cells["column"].isin(set(table.averages))]
+    for kind, found, text in (
+        ("recomputed", cells[cells["source"] == RECOMPUTED],
+         "the reported average is recomputed from the reported numbers over the same columns as ours"),
+        ("incomparable", cells[cells["comparable"].eq(False).fillna(False)],
+         "the reported average is over other columns than ours, or nobody outside knows over which: nothing is "
+         "subtracted from it"),
+    ):
+        if len(found):
+            pairs = frozenset(zip(found["row"], found["column"], strict=True))
+            yield Note(kind, text, pairs)
+
+
+def unlike_note(table: Table) -> Note | None:
+    """Columns whose rows do not rest on the same questions, asked and scored in the same way (`record.comparable`)."""
+    texts, places = [], set()
+    for name in table.definition.benchmarks_in_order():
+        entries = [entry for found in table.picked.values() for entry in found.get(name, ())]
+        kinds = differing([entry.known for entry in entries])
+        columns = [column for column in table.columns if name in benchmarks_behind(column, table.averages)]
+        if kinds and columns:
+            texts.append(f"{name} ({', '.join(kinds)})")
+            places |= {(None, column) for column in columns}
+    text = f"the rows are not comparable, they differ in: {', '.join(texts)}"
+    return Note("unlike", text, frozenset(places)) if texts else None
+
+
+def protocol_notes(table: Table) -> Iterator[Note]:
+    """Rows that were asked under another protocol than the others, or than they should have been."""
+    cells = {row: list({str(entry.cell.path): entry.cell for found in table.picked[row].values()
+                        for entry in found}.values()) for row in table.rows}
+    for kind, found in (("protocols", differing_protocols(cells)),
+                        ("protocol", off_protocol(cells, table.options.protocol) if table.options.protocol else None)):
+        if found is not None:
+            text, rows = found
+            yield Note(kind, text, frozenset((row, None) for row in rows))
+
+
+def row_notes(table: Table) -> Iterator[Note]:
+    """Rows filled by a variant of another name, with other sections, or by the mean of several runs."""
+    for row in (one for one in table.definition.rows if one.label in table.rows):
+        entries = [entry for column in table.picked[row.label].values() for entry in column]
+        cells = list({str(entry.cell.path): entry.cell for entry in entries}.values())
+        place = frozenset({(row.label, None)})
+        others = list(dict.fromkeys(cell.variant for cell in cells
+                                    if row.variant is not None and cell.variant != row.variant.name))
+        if others:
+            yield Note("same-design", f"{row.label}: from the run of {', '.join(others)}, the same design", place)
+        sections = list(dict.fromkeys(section(cell.definition) for cell in cells))
+        if row.variant is not None and row.variant.frequency.allocation == "heads":
+            own = row.variant.frequency.mrope_section
+            for found in sections:
+                if found and found != own:
+                    yield Note("heads", f"{row.label}: KV heads dealt {colons(found)} to time, height and width "
+                                        f"({colons(own)} in the table's definition)", place)
+    for label in table.rows:
+        assumed = list(dict.fromkeys(entry.cell.model for column in table.picked[label].values() for entry in column
+                                     if entry.cell.assumed))
+        if assumed:
+            yield Note("assumed", f"{label}: no config.json says that {', '.join(assumed)} was trained so; it is taken "
+                                  "from the model type", frozenset({(label, None)}))
+        several = {entry.cell.path.as_posix(): entry.cell.model for column in table.picked[label].values()
+                   if len(column) > 1 for entry in column}
+        if several:
+            models = sorted(set(several.values()))
+            named = models if len(models) == len(several) else sorted(several)
+            text = f"{label}: mean of {len(several)} runs ({', '.join(named)}){ranges(table, label)}"
+            yield Note("mean", text, frozenset({(label, None)}))
+
+
+def ranges(table: Table, row: str) -> str:
+    """From the lowest to the highest training of a row, for its averages, or else for its columns."""
+    shown = [column for column in table.columns if column in table.averages] or list(table.columns)
+    found = [(column, table.totals(row, column)) for column in shown]
+    told = [f"{column} {min(totals):.2f} to {max(totals):.2f}" for column, totals in found if len(totals) > 1]
+    return f", from the lowest to the highest training {', '.join(told)}" if told else ""
+
+
+def time_notes(table: Table) -> Iterator[Note]:
+    """Rows filled by runs that place a video's frames otherwise in time than the row's definition."""
+    words = {"index": "counted (time: index)", "seconds": "as far apart as the clock says (time: seconds)"}
+    for time, own in (("seconds", "index"), ("index", "seconds")):
+        rows = [row.label for row in table.definition.rows if row.label in table.rows and row.variant is not None
+                and row.variant.time == own and time in times_of(table, row.label)]  # fmt: skip
+        if rows:
+            yield Note("time", f"frames of videos {words[time]}, in the table's definition {words[own]}: "
+                               f"{', '.join(rows)}", frozenset((row, None) for row in rows))  # fmt: skip
+
+
+def times_of(table: Table, row: str) -> set[str]:
+    """What the frames of a row's videos went by, in the columns that show some."""
+    entries = [entry for column in table.picked[row].values() for entry in column]
+    timed = [(entry, variant.time) for entry in entries if (variant := variant_of(entry.cell)) is not None]
+    return {time for entry, time in timed if time is not None and shows_videos(entry)}
+
+
+def shows_videos(entry: Entry) -> bool:
+    """Whether a benchmark's questions are about videos; so where no sample says what its medium was."""
+    samples = entry.cell.record.samples(str(entry.scores["task"]))
+    return next((media.medium for sample in samples for media in sample.media), None) != "image"
+
+
+def section(definition: Mapping[str, Any]) -> tuple[int, ...]:
+    """The mrope_section of a run's variant; empty where its definition has none that can be read."""
+    try:
+        return tuple(Variant.from_dict(definition).to_dict()["frequency"].get("mrope_section") or ())
+    except VariantError:
+        return ()
+
+
+def colons(counts: Iterable[int]) -> str:
+    """1:1:2"""
+    return ":".join(map(str, counts))
+
+
+def remarks(table: Table) -> list[str]:
+    """What is true of the whole table: how to read a cell, what is unknown, what was left out."""
+    definition, options = table.definition, table.options
+    parts = ["per cent of attention" if definition.takes == "attention" else "score, 0 to 100"]
+    if table.baseline is not None:
+        parts.append(f"(difference from {table.baseline})")
+    if options.level is not None:
+        over = ("over other questions and, in rows of several trainings, over other trainings" if table.several else
+                "over other questions, not over other trainings")
+        parts.append(f"[{100 * options.level:g} % interval {over}]")
+    if options.reported is not None:
+        parts.append("/ reported (ours minus reported)")
+    across = "column" if definition.layout == "across" else "line"
+    found = [f"A cell: {' '.join(parts)}."]
+    if table.cells["rank"].notna().any() and definition.takes == "attention":
+        found.append(f"Bold is most in its {across}, underlined second.")
+    elif table.cells["rank"].notna().any():
+        found.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
+                     "difference is more than chance: see mmrope-eval compare.")
+    if definition.takes != "attention" and options.step != "all":
+        found += rows_of_one(table.picked, table.rows)
+    if table.cells["score"].isna().any():
+        missing = [column for column in table.columns if column in definition.averages
+                   and any(not known_cell(table, row, column) for row in table.rows if table.picked[row])]
+        text = "—: unknown; no run given here has it"
+        if missing:
+            text += ", or not every benchmark of the average"
+            text += "" if options.partial else " (--partial averages those that every row has)"
+        found.append(f"{text}.")
+    if options.chance:
+        found.append("chance: the expected score of guessing among the options that are offered; "
+                     "0 where answers are free, — where it is not known.")
+    alone = table.cells[table.cells["score"].notna() & table.cells["low"].isna()]
+    if options.level is not None and len(alone):
+        names = ", ".join(f"{column} of {row}" for row, column in zip(alone["row"], alone["column"], strict=True))
+        found.append(f"No interval, as one benchmark behind it asks about a single picture or video: {names}.")
+    if options.reported is not None:
+        found.append(reported_words(table, options.reported))
+    if options.protocol is not None:
+        found.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
+    found += table.said
+    if table.hidden:
+        hint = " (--all shows them)" if options.trim else ""
+        found.append(f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}.")
+    if table.baseline is not None and table.baseline not in table.rows:
+        found.append(f"No difference from {table.baseline}, which no run fills.")
+    if table.left_out:
+        found.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds them).")
+    return found
+
+
+def reported_words(table: Table, published: Published) -> str:
+    """Where the reported numbers are from, and what a difference from them may come from."""
+    used = sorted({str(source) for source in table.cells["source"].dropna()})
+    listed = "; ".join(f"{letter} = {published.sources[letter]}" for letter in used)
+    own = published.tables.get(table.definition.name)
+    place = "" if own is None or own.number is None else f", table {own.number}"
+    of = "" if own is None or not own.model else f" of {own.model}"
+    return (f"Reported: {published.paper}{place}{of} ({listed or 'no cell of this table'}); its authors trained their "
+            "own models, so differences from it come from the checkpoints as well.")

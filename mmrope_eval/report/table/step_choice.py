@@ -1,0 +1,118 @@
+"""Which training steps a table shows. Steps of one training are neither seeds nor one model: they are chosen or shown
+one by one, never averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from mmrope_eval.errors import UserError
+
+if TYPE_CHECKING:
+    from mmrope_eval.report.candidates import Entry
+    from mmrope_eval.report.runs import Cell
+    from mmrope_eval.report.table.build import Options
+
+Step = int | Literal["last", "all"] | None
+"""Of `--step`: that step, each training's last, a line for each; None: there must be no choice."""
+
+
+def select(entries: Sequence[Entry], step: Step, key_of: Callable[[Cell], str]) -> list[Entry]:
+    """The entries of the chosen steps; UserError where a step is named that no training has.
+
+    Checkpoints without a step stay, as there is nothing to choose, but not beside the step that was named.
+    """
+    if step is None or step == "all":
+        return list(entries)
+    if step == "last":
+        last: dict[tuple[str | None, str], int] = {}
+        for cell in cells_of(entries):
+            place = (cell.run, key_of(cell))
+            last[place] = max(last.get(place, 0), cell.step or 0)
+        return [one for one in entries if one.cell.step in (None, last[one.cell.run, key_of(one.cell)])]
+    there = {key_of(cell) for cell in cells_of(entries) if cell.step == step}
+    if not there:
+        cells = [cell for cell in cells_of(entries) if cell.step is not None]
+        known = f"there are {words(cells)}" if cells else "their checkpoints' folders name none; leave --step out"
+        raise UserError(f"--step {step}: none of the runs is of this training step, {known}.")
+    return [one for one in entries
+            if one.cell.step == step or (one.cell.step is None and key_of(one.cell) not in there)]
+
+
+def refuse(row: str, found: Mapping[str, Sequence[Entry]], options: Options) -> None:
+    """UserError where a row, or one of its benchmarks, rests on more than one training step."""
+    cells = cells_of(entry for column in found.values() for entry in column)
+    known = {cell.step for cell in cells} - {None}
+    mixed = [column for column in found.values() if len({entry.cell.step for entry in column}) > 1]
+    if len(known) < 2 and not mixed:
+        return
+    if len(known) < 2:  # one step beside a checkpoint that has none
+        cells = cells_of(entry for column in mixed for entry in column)
+    offers = []
+    if options.step is None and known:
+        offers.append(f"one of them with --step {common(cells)}")
+    if options.step is None and len(known) > 1:
+        offers.append("the last with --step last")
+    offers.append("a line for each with --step all")
+    why = ("--seeds mean averages different trainings at one step only, and its runs are"
+           if options.seeds == "mean" else "training steps are not seeds, and its runs are")
+    raise UserError(f"{row}: {why} {words(cells)}; show {listed(offers, 'or')}.")
+
+
+def common(cells: Sequence[Cell]) -> int:
+    """The step to suggest: the last that every training has, or the last of any."""
+    by_run: dict[str | None, set[int]] = {}
+    for cell in cells:
+        if cell.step is not None:
+            by_run.setdefault(cell.run, set()).add(cell.step)
+    return max(set.intersection(*by_run.values()) or set.union(*by_run.values()))
+
+
+def words(cells: Iterable[Cell]) -> str:
+    """Steps by training: `steps 100 and 200 of runs/a and step 50 of runs/b`; the others by their names."""
+    steps: dict[str | None, set[int]] = {}
+    others: dict[str, None] = {}
+    for cell in cells:
+        if cell.step is None:
+            others[cell.model] = None
+        else:
+            steps.setdefault(cell.run, set()).add(cell.step)
+    parts = [f"step{'s' if len(found) > 1 else ''} {listed([str(one) for one in sorted(found)])}"
+             + (f" of {run}" if run else "") for run, found in steps.items()]
+    if others:
+        parts.append(f"{listed(list(others))} without a step")
+    return listed(parts)
+
+
+def listed(parts: Sequence[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return f" {last} ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def cells_of(entries: Iterable[Entry]) -> list[Cell]:
+    """The entries' cells, each once."""
+    return list({str(entry.cell.path): entry.cell for entry in entries}.values())
+
+
+def remarks(picked: Mapping[str, Mapping[str, Sequence[Entry]]], lost: Sequence[Cell], step: Step) -> list[str]:
+    """Which step each row is, where that is not in its label; `lost`: cells of trainings that are not shown at all."""
+    found: list[str] = []
+    rows = {row: {entry.cell.step for column in columns.values() for entry in column}
+            for row, columns in picked.items()}
+    named = {row: next(iter(one - {None})) for row, one in rows.items() if one - {None}}
+    filled = [row for row, one in rows.items() if one]
+    if step != "all" and named:
+        if len(named) == len(filled) and len(set(named.values())) == 1:
+            found.append(f"Training step {named[filled[0]]} in every row.")
+        else:
+            parts = [f"{row} {named[row]}" if row in named else f"{row} not known" for row in filled]
+            found.append(f"Training steps: {', '.join(parts)}.")
+    if lost:
+        found.append(f"Not shown, without step {step}: {words(lost)}.")
+    return found
+
+
+def lost_trainings(before: Sequence[Entry], after: Sequence[Entry]) -> list[Cell]:
+    """The cells of trainings of which nothing is left."""
+    kept = {cell.run for cell in cells_of(after)}
+    return [cell for cell in cells_of(before) if cell.run not in kept]

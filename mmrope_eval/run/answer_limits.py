@@ -1,0 +1,164 @@
+"""How long answers may be, and who thinks before answering: the tasks' own limits, `--max-tokens` and `--thinking`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import largest_item
+from mmrope_eval.models.template import heeds, opens_thought
+from mmrope_eval.task.registry import Registry, TaskSpec
+
+if TYPE_CHECKING:
+    from mmrope_eval.models.checkpoint import Checkpoint
+    from mmrope_eval.run.execute import Cell
+    from mmrope_eval.task.sample import TaskPlan
+
+Asked = Literal["on", "off", "auto"]
+Given = tuple[tuple[str | None, int], ...]
+"""`--max-tokens` as given: (task, suite or glob, limit), None for all tasks; of two for one task the later counts."""
+
+THINKING_TOKENS: Final = 32_768
+"""Of thoughts and answer together, as in Qwen3-VL's evaluation of its Thinking checkpoints (`infer_think.sh` of
+RealWorldQA, VideoMME and ODinW-13 in github.com/QwenLM/Qwen3-VL; MMMU and MathVision there have 40,960)."""
+TEXT_ROOM: Final = 1_024
+"""Tokens of a prompt besides its largest picture or video, when a context is divided."""
+LEAST_THOUGHTS: Final = 1_024
+"""With fewer tokens hardly a thought comes to its end."""
+LEAST_PROMPT: Final = 64
+"""No prompt of a template, a question and a picture is shorter."""
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """How a row deals with thoughts."""
+
+    asked: Asked | None = None
+    """`--thinking`; None: nothing is changed."""
+    told: bool | None = None
+    """What the chat template is told as `enable_thinking`; None: nothing, as it would change nothing."""
+    thought_open: bool = False
+    """Whether prompts end inside a thought that the template opened."""
+    raised: bool = False
+    """Whether the tasks' answer limits are raised."""
+
+
+def read_thinking(asked: Asked | None, checkpoint: Checkpoint) -> Thinking:
+    """What a checkpoint's chat template does when it is asked so. UserError where it cannot do that."""
+    template, special = checkpoint.template, checkpoint.vocabulary.special
+    opened = opens_thought(template, special)
+    if asked is None:
+        return Thinking(thought_open=opened)
+    heeded = [value for value in (True, False) if heeds(template, special, value)]
+    where = f"checkpoint '{checkpoint.path}': its chat template ({template.source})"
+    if not opened and not heeded:
+        if asked == "on":
+            raise UserError(f"{where} neither opens a thought nor reads enable_thinking, so --thinking cannot turn "
+                            "thoughts on; for a checkpoint that opens them itself raise the answer limit: --max-tokens "
+                            f"{THINKING_TOKENS}")  # fmt: skip
+        return Thinking(asked)
+    wanted = asked != "off"
+    told = wanted if wanted in heeded else None
+    opened = opens_thought(template, special, told)
+    if not wanted and opened:
+        raise UserError(f"{where} opens a thought whatever it is told, so --thinking off cannot turn thoughts off: "
+                        "give --thinking on")
+    return Thinking(asked, told, opened, raised=wanted)
+
+
+def given_limits(given: Given, specs: Sequence[TaskSpec], registry: Registry) -> dict[str, int]:
+    """The answer limits that `--max-tokens` gives to tasks of a run; a named task's own goes before the one for all.
+
+    UserError for a name that is no task of the run.
+    """
+    found = {spec.name: limit for name, limit in given if name is None for spec in specs}
+    for name, limit in given:
+        if name is None:
+            continue
+        meant = {spec.name for spec in registry.select([name])} & {spec.name for spec in specs}
+        if not meant:
+            known = ", ".join(spec.name for spec in specs[:8])
+            raise UserError(f"--max-tokens {name}:{limit}: '{name}' is none of the tasks of this run ({known}).")
+        found |= dict.fromkeys(meant, limit)
+    return found
+
+
+def row_limits(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str, int],
+               most: int = THINKING_TOKENS) -> dict[str, int]:
+    """A row's limits by task where they are not the task's own: those given; with thoughts `most` where it is more."""
+    own = {spec.name: spec.generation.max_tokens for spec in specs}
+    raised = dict.fromkeys(own, most) if thinking.raised else {}
+    limits = {name: max(limit, own[name]) for name, limit in raised.items()} | dict(given)
+    return {name: limit for name, limit in limits.items() if limit != own[name]}
+
+
+def with_limits(plans: Mapping[str, TaskPlan], limits: Mapping[str, int]) -> Mapping[str, TaskPlan]:
+    """Plans by task under these limits."""
+    return {name: plan.limited(limits[name]) if name in limits else plan for name, plan in plans.items()}
+
+
+@dataclass(frozen=True)
+class Room:
+    """How the tokens of a row's context are shared between prompts and answers."""
+
+    context: int
+    """max_model_len."""
+    prompt: int
+    """Of the largest picture or video that the media policy allows, and its text."""
+
+    @classmethod
+    def of(cls, cell: Cell, max_model_len: int | None) -> Room:
+        """A row's."""
+        prompt = largest_item(cell.policy, cell.checkpoint.geometry) + TEXT_ROOM
+        return cls(max_model_len or cell.checkpoint.max_position, prompt)
+
+    @property
+    def thinking(self) -> int:
+        """The limit of an answer with thoughts, so that every prompt still has its room."""
+        return min(THINKING_TOKENS, self.context - self.prompt)
+
+    def check(self, thinking: Thinking, given: Mapping[str, int]) -> None:
+        """UserError where answers leave no room for any prompt, or prompts none for thoughts."""
+        for name, limit in given.items():
+            if limit > self.context - LEAST_PROMPT:
+                raise UserError(f"--max-tokens {limit} for {name} leaves no room for a prompt in the context of "
+                                f"{self.context} tokens (max_model_len): lower it, or raise --max-model-len")
+        if thinking.raised and self.thinking < LEAST_THOUGHTS:
+            raise UserError(f"--thinking: the context of {self.context} tokens (max_model_len) leaves less than "
+                            f"{LEAST_THOUGHTS} for thoughts beside the largest picture or video of "
+                            f"{self.prompt - TEXT_ROOM}: raise --max-model-len, or lower --max-pixels and "
+                            "--video-tokens")  # fmt: skip
+
+    def remarks(self, thinking: Thinking, given: Mapping[str, int]) -> Iterator[str]:
+        """What is to be said of the limits before a row is asked."""
+        if thinking.raised and self.thinking < THINKING_TOKENS:
+            yield (f"thoughts and answer have {self.thinking:,} tokens, not {THINKING_TOKENS:,}, so that the largest "
+                   f"picture or video fits the context of {self.context:,} too; --max-model-len raises it")  # fmt: skip
+        most = max(given.values(), default=0)
+        if given and most > self.context - self.prompt:
+            yield (f"warning: answers of up to {most:,} tokens leave {self.context - most:,} of the context for a "
+                   f"prompt, and the largest picture or video takes {self.prompt - TEXT_ROOM:,}: longer prompts will "
+                   "fail")  # fmt: skip
+
+
+def warnings(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str, int]) -> Iterator[str]:
+    """What will go wrong: prompts that open a thought under limits made for answers without one."""
+    kept = [spec.generation.max_tokens for spec in specs if spec.name not in given]
+    if thinking.thought_open and thinking.asked is None and kept:
+        low, high = min(kept), max(kept)
+        limits = f"{high}" if low == high else f"{low} to {high}"
+        yield (f"warning: its chat template opens a thought, and answers have {limits} tokens: those cut off inside "
+               f"their thoughts count as unread; --thinking gives them {THINKING_TOKENS:,}")  # fmt: skip
+
+
+def described(thinking: Thinking) -> str | None:
+    """A row's thoughts in words; None where nobody asked about them."""
+    if thinking.asked is None:
+        return None
+    if not thinking.raised:
+        state = "off" if thinking.asked == "off" else "none that its chat template knows of"
+    else:
+        state = "opened by its chat template" if thinking.thought_open else "on"
+    return f"thoughts: {state}" + ("" if thinking.told is None else f" (enable_thinking={str(thinking.told).lower()})")

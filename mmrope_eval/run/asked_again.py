@@ -1,0 +1,157 @@
+"""Why questions are asked that have kept answers: what of an answer's identity is not what it was."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmrope_eval.run.execute import Cell, Work
+from mmrope_eval.run.manifest import helpers
+from mmrope_eval.run.plain import plain
+from mmrope_eval.store.answer_code import AnswerCode, answer_code, what_changed
+from mmrope_eval.store.store import ResponseStore
+from mmrope_eval.task.sample import Key, TaskPlan, keys
+
+PAGE = "docs/same-answer.md"
+UNKNOWN = "an earlier version kept them, which did not record what they depend on"
+OTHER_QUESTION = "the question, its media or its answer limit changed"
+NAMED: Mapping[str, str] = {
+    "weights": "they are of other checkpoint files",
+    "variant": "they are of another definition of the variant",
+    "media": "this version prepares pictures and videos in another way",
+    "store": "this version keeps answers in another way",
+}
+"""Parts of a context whose values say nothing to a reader."""
+
+
+def described_context(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What a store keeps to say later what its answers depend on."""
+    return {"context": dict(context), "code": answer_code().record(), "helpers": helpers()}
+
+
+def moved_helpers(cell: Cell, work: Work, store: ResponseStore) -> list[str]:
+    """Sentences where answers are kept that were given with other versions of what decodes media and writes prompts."""
+    kept = store.contexts_of({name: work.keys[name].identity for name in work.kept})
+    known, now = store.contexts() if kept else {}, helpers()
+    counts: collections.Counter[str] = collections.Counter()
+    for key, n in kept.items():
+        before = known.get(key, {}).get("helpers")
+        moved = [f"{name} is {now.get(name)}, was {was}" for name, was in before.items() if was != now.get(name)
+                 ] if isinstance(before, Mapping) else []  # fmt: skip
+        if moved:
+            counts[", and ".join(moved)] += n
+    return [f"{cell.label}: {n} kept answer{'s' if n > 1 else ''} count{'' if n > 1 else 's'} although {why}; --fresh "
+            f"asks again; see {PAGE}." for why, n in counts.most_common()]  # fmt: skip
+
+
+def lost_answers(
+    cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None
+) -> list[str]:
+    """A sentence where the store lacks answers that an earlier command had when it wrote its scores.
+
+    A sample with another kept outcome is none of these: `explanations` says why that one is not used.
+    """
+    earlier, missing = manifest or {}, 0
+    if plain(earlier.get("context")) == plain(cell.context):
+        tasks = earlier.get("tasks")
+        kept = {*work.kept, *(row[0] for row in store.others({name: key.identity for name, key in work.keys.items()}))}
+        for name, plan in plans.items():
+            told = tasks.get(name) if isinstance(tasks, Mapping) else None
+            lacking = sum(sample.id not in kept for sample in plan.samples)
+            if lacking and isinstance(told, Mapping) and told.get("data_fingerprint") == plan.fingerprint():
+                missing += lacking
+    if not missing:
+        return []
+    one = missing == 1
+    return [f"{cell.label}: {missing} answer{'' if one else 's'} that the scores were made of {'is' if one else 'are'} "
+            "not in responses.sqlite any more (it was removed, replaced or damaged): asked again."]  # fmt: skip
+
+
+def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None) -> list[str]:
+    """One sentence for each reason, with the number of kept answers that it puts out of use.
+
+    `manifest` is what an earlier run left, which stores of versions up to 0.3 need to be understood.
+    """
+    wanted = {sample.id: work.keys[sample.id] for sample in work.pending if sample.id not in work.kept}
+    if not wanted:
+        return []
+    rows: dict[str, list[tuple[str, str | None, str | None]]] = collections.defaultdict(list)
+    for sample, identity, question, context in store.others({name: key.identity for name, key in wanted.items()}):
+        rows[sample].append((identity, question, context))
+    if not rows:
+        return []
+    code = answer_code()
+    known = {key: reasons(content, cell.context, code) for key, content in store.contexts().items()}
+    earlier = (manifest or {}).get("context")
+    before = earlier if isinstance(earlier, Mapping) else {}
+    old = Old(keys((sample for sample in work.pending if sample.id in rows), before),
+              reasons({"context": before}, cell.context, code))  # fmt: skip
+    counts = collections.Counter(_why(sample, wanted[sample], found, known, old) for sample, found in rows.items())
+    return [f"{cell.label}: {n} kept answer{'s are' if n > 1 else ' is'} asked again, as {why}; see {PAGE}."
+            for why, n in counts.most_common()]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Old:
+    """What a manifest says of outcomes that are kept without their context."""
+
+    keys: Mapping[str, Key]
+    """By sample, as it was asked."""
+    reasons: list[str]
+
+
+def _why(
+    sample: str,
+    wanted: Key,
+    rows: Iterable[tuple[str, str | None, str | None]],
+    known: Mapping[str, list[str]],
+    old: Old,
+) -> str:
+    """The reason that the nearest of a sample's kept outcomes gives."""
+    candidates: list[list[str]] = []
+    for identity, question, context in rows:
+        if question is None:  # kept by version 0.3 or older
+            candidates.append(old.reasons if identity == old.keys[sample].identity else [UNKNOWN])
+        elif question == wanted.question:
+            candidates.append(known.get(context or "") or [UNKNOWN])
+        else:
+            candidates.append([OTHER_QUESTION])
+    nearest: list[str] = min(candidates, key=_distance)
+    return ", and ".join(nearest)
+
+
+def _distance(reasons: list[str]) -> tuple[bool, bool, int, int]:
+    return reasons == [UNKNOWN], reasons == [OTHER_QUESTION], len(reasons), len("".join(reasons))
+
+
+def reasons(before: Mapping[str, Any], context: Mapping[str, Any], code: AnswerCode) -> list[str]:
+    """In what a recorded context differs from another one, in words; empty where it does not."""
+    old = before.get("context")
+    if not isinstance(old, Mapping):
+        return [UNKNOWN]
+    found = []
+    for name in dict.fromkeys([*context, *old]):
+        one, other = old.get(name), context.get(name)
+        if plain(one) == plain(other):
+            continue
+        if name == "versions" and isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += _versions(one, other, before.get("code"), code)
+        elif isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += [f"{key} is {other.get(key)}, was {one.get(key)}" for key in dict.fromkeys([*other, *one])
+                      if plain(one.get(key)) != plain(other.get(key))]  # fmt: skip
+        else:
+            found.append(NAMED.get(name, f"{name} is {other}, was {one}"))
+    return found
+
+
+def _versions(
+    one: Mapping[str, Any], other: Mapping[str, Any], record: Mapping[str, Any] | None, code: AnswerCode
+) -> list[str]:
+    found = []
+    if one.get("mmrope-eval") != other.get("mmrope-eval"):
+        where = what_changed(str(one.get("mmrope-eval")), record, code)
+        found.append("other code gave them" + (f" (what differs: {where})" if where else ""))
+    return found + [f"{name} is {other.get(name)}, was {one.get(name)}" for name in dict.fromkeys([*other, *one])
+                    if name != "mmrope-eval" and one.get(name) != other.get(name)]  # fmt: skip

@@ -1,0 +1,251 @@
+"""Asking: every answer stored as it arrives, whatever becomes of the engine.
+
+Answers are stored by a thread of their own, in groups, and count only when their group is on disk (see `writer`).
+
+An engine that dies is replaced, and what it had not answered is asked again. What was in flight when one died is
+suspected: it is asked again alone, after everything else, so that a sample is given up, as a failure, only when a
+second engine died while it worked on nothing else. After `MAX_DEATHS` the row ends.
+
+A row whose first `FIRST` samples all fail, for other causes than their own files, ends as well. The first ones are
+taken from all tasks in turns, so that one task that cannot be asked does not speak for the others. Failures before the
+first answer are kept only once there is one: of a row that ends so, nothing counts as tried.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mmrope_eval.engine.backend import Engine
+from mmrope_eval.errors import kind, sentence
+from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Response
+from mmrope_eval.run.errorlog import ErrorLog
+from mmrope_eval.run.execute import Cell, EngineHolder, MaxFailures, RowError, Timings, Work
+from mmrope_eval.run.progress import Progress
+from mmrope_eval.run.work_order import in_turns, neighbours, video_weights
+from mmrope_eval.store.store import Outcome, ResponseStore
+from mmrope_eval.store.writer import Writer
+from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.util.console import say
+
+FIRST = 32
+MAX_DEATHS = 3
+
+
+@dataclass
+class Deaths:
+    """The engines that died on one row, and what was in flight then."""
+
+    count: int = 0
+    seen: collections.Counter[str] = field(default_factory=collections.Counter)
+    """By sample: at how many deaths it was in flight."""
+
+    def note(self, in_flight: Sequence[str]) -> str | None:
+        """One more; the sample to blame for it, if that is certain: it was alone, and not for the first time there."""
+        self.count += 1
+        self.seen.update(in_flight)
+        return in_flight[0] if len(in_flight) == 1 and self.seen[in_flight[0]] > 1 else None
+
+
+class Kept(NamedTuple):
+    """An outcome on its way to the store, and whether it counts when it is there; one that counted before does not."""
+
+    outcome: Outcome
+    asked: bool = True
+    counts: bool = True
+
+
+@dataclass
+class Asking:
+    """One pass over a cell's pending samples."""
+
+    cell: Cell
+    plans: Mapping[str, TaskPlan]
+    store: ResponseStore
+    work: Work
+    progress: Progress
+    max_failures: MaxFailures
+    timings: Timings
+    errors: ErrorLog
+    context: str = ""
+    """Under what the store describes the row's context."""
+    failed: int = 0
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Of this pass, by sample."""
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of the videos that samples show (`work_order.video_weights`)."""
+    left: dict[str, Sample] = field(default_factory=dict)
+    """What is asked and has no outcome yet, in the order of asking."""
+    withheld: dict[str, Failure] = field(default_factory=dict)
+    """Failures before the row's first answer."""
+    first: dict[str, str] = field(default_factory=dict)
+    """Task by sample, of those that are asked first."""
+    answered: bool = False
+    deaths: Deaths = field(default_factory=Deaths)
+    writer: Writer[Kept] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.write)
+
+    def run(self, holder: EngineHolder) -> None:
+        """Ask everything that is pending; once. Every outcome is stored when this returns, or raises.
+
+        Raises `RowError` where the row cannot go on, `TooManyFailuresError` where it should not.
+        """
+        retried = {sample.id for sample in self.work.pending}
+        kept = self.work.kept.items()
+        self.failed = sum(known.failed and name not in retried for name, known in kept)
+        self.answered = any(not known.failed for _, known in kept)
+        askable = [sample for sample in self.work.pending if sample.problem is None]
+        first = max(FIRST, len({sample.task for sample in askable}))
+        self.weights = video_weights(askable, self.plans)
+        ordered = in_turns(neighbours(askable, self.weights), first)
+        self.first = {sample.id: sample.task for sample in ordered[:first]}
+        self.left = {sample.id: sample for sample in ordered}
+        self.timings.asked = holder.expected = len(askable)
+        try:
+            with self.writer:
+                for sample in self.work.pending:
+                    if sample.problem is not None:
+                        self.keep(Failure(sample.id, *sample.problem), asked=False)
+                self.ask(holder)
+                self.release()
+        finally:
+            self.count()
+
+    def ask(self, holder: EngineHolder) -> None:
+        """Ask what is left, of as many engines as it takes."""
+        engine: Engine | None = None
+        while self.left:
+            unsuspected = [sample for name, sample in self.left.items() if name not in self.deaths.seen]
+            group = unsuspected or [next(iter(self.left.values()))]
+            try:
+                engine = engine or holder.ready(self.cell, self.timings)
+                self.answer(engine, group)
+            except EngineDiedError as error:
+                engine = None
+                holder.close()
+                self.died(error, group)
+            else:
+                for sample in group:  # one without an outcome is noticed where the row is scored
+                    self.left.pop(sample.id, None)
+
+    def answer(self, engine: Engine, group: Sequence[Sample]) -> None:
+        """One stream: ask these samples and keep what comes."""
+        began, died_before = time.perf_counter(), engine.deaths
+        try:
+            with closing(engine.stream(self.feed(group))) as stream:
+                for result in outcomes(stream):
+                    self.keep(result)
+                    self.count()
+            self.writer.flush()
+        finally:
+            self.timings.generation += time.perf_counter() - began
+            self.timings.deaths += engine.deaths - died_before
+
+    def died(self, error: EngineDiedError, group: Sequence[Sample]) -> None:
+        """Write down an engine's death. RowError when it was one too many."""
+        known = [sample.id for sample in group] if error.in_flight is None else error.in_flight
+        in_flight = [name for name in known if name in self.left]
+        self.timings.deaths += 1
+        self.errors.note(f"{self.cell.label}: the engine died", error)
+        blamed = self.deaths.note(in_flight)
+        if blamed is not None:
+            cause = f"two engines died while they worked on it, the second on nothing else: {error}"
+            self.keep(Failure(blamed, "engine", cause))
+        if self.left and self.deaths.count >= MAX_DEATHS:
+            raise RowError(f"{self.deaths.count} engines died on this row, the last one so: {error}. "
+                           f"{len(self.left)} samples are not answered; the same command asks them.") from error
+        if self.left:
+            then = " and asked for them, one at a time, after the others" if in_flight else ""
+            say(f"{self.cell.label}: the engine died with {len(in_flight)} samples in flight: {error}. Another one is "
+                f"started{then}.", file=sys.stderr)  # fmt: skip
+
+    def feed(self, samples: Iterable[Sample]) -> Iterator[Deferred]:
+        """Requests, their media read where they are answered, when it is their turn."""
+        for sample in samples:
+            shown = sample.media[0] if sample.media else ""
+            weight = self.weights.get(sample.id, 0)
+            yield Deferred(sample.id, self.plans[sample.task].reader, sample, shown, weight)
+
+    def keep(self, result: Response | Failure, *, asked: bool = True) -> None:
+        """Have one outcome stored; `count` counts it when it is.
+
+        TooManyFailuresError when it was one too many, RowError when none is answered.
+        """
+        self.left.pop(result.id, None)
+        if isinstance(result, Response):
+            self.put(result, asked=asked)
+            if not self.answered:
+                self.answered = True
+                self.release()
+            return
+        self.errors.note(result.id, result.trace)
+        result = dataclasses.replace(result, trace="")
+        self.failures[result.id] = result
+        self.failed += 1
+        if asked and not self.answered:
+            self.withheld[result.id] = result
+            self.progress.advance(failed=True, asked=asked)
+        else:
+            self.put(result, asked=asked)
+        self.max_failures.check(self.failed, len(self.work.keys))
+        if not self.answered:
+            self.check_first()
+
+    def put(self, result: Response | Failure, *, asked: bool = True, counts: bool = True) -> None:
+        """Hand one outcome to the writer."""
+        key = self.work.keys[result.id]
+        self.writer.put(Kept(Outcome(key.identity, result, key.question, self.context), asked, counts))
+
+    def write(self, group: Sequence[Kept]) -> None:
+        """Store outcomes; the writer's thread calls it."""
+        self.store.put_all([kept.outcome for kept in group])
+
+    def count(self) -> None:
+        """Count what is on disk by now."""
+        for kept in self.writer.written():
+            if kept.counts:
+                self.progress.advance(failed=isinstance(kept.outcome.result, Failure), asked=kept.asked)
+
+    def release(self) -> None:
+        """Store what was withheld."""
+        for result in self.withheld.values():
+            self.put(result, counts=False)
+        self.withheld.clear()
+
+    def check_first(self) -> None:
+        """RowError when the first samples all failed, and it was not for their own files.
+
+        A task of which nothing else is known than that files cannot be read has all of its first samples tried.
+        """
+        counted = {name: one.cause for name, one in self.withheld.items() if one.stage not in ("media", "target")}
+        if len(counted) < FIRST:
+            return
+        known = {self.first[name] for name in counted if name in self.first}
+        if any(task not in known and name not in self.withheld for name, task in self.first.items()):
+            return
+        causes = list(counted.values())
+        frequent, number = collections.Counter(map(kind, causes)).most_common(1)[0]
+        cause = next(cause for cause in causes if kind(cause) == frequent)
+        raise RowError(f"its first {len(self.withheld)} samples all failed, {number} of them so: {cause}")
+
+
+def outcomes(stream: Iterator[Response | Failure]) -> Iterator[Response | Failure]:
+    """What an engine's stream gives. RowError for an exception of the stream's but the engine's death."""
+    while True:
+        try:
+            result = next(stream)
+        except StopIteration:
+            return
+        except EngineDiedError:
+            raise
+        except Exception as error:
+            raise RowError(f"the engine stopped answering: {sentence(error)}") from error
+        yield result

@@ -1,0 +1,163 @@
+"""From the outcomes of one cell to its files; `run` and `rescore` both end here, so that they write the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mmrope_eval.data.cache import KINDS, tables_home
+from mmrope_eval.errors import UserError
+from mmrope_eval.messages import Failure, Response
+from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STORE, SWEEP
+from mmrope_eval.record.write import write_json, write_lines
+from mmrope_eval.run import results
+from mmrope_eval.run.merging import ASIDE
+from mmrope_eval.run.results import Scored, Worth
+from mmrope_eval.run.settled import settled
+from mmrope_eval.run.staging import Staging
+from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.util.environment import cache_home
+
+FAILURES = "failures.jsonl"
+SWEEP_FILES: Final = ("sweep.csv", "needle.csv", "sweep.pdf", "sweep.png", "needle.pdf", "needle.png")
+"""What a sweep's report writes beside sweep.json."""
+BESIDE = ("-wal", "-shm", "-journal")
+"""Endings of what SQLite keeps beside a store."""
+
+Outcomes = Mapping[str, Response | Failure]
+"""By sample id."""
+
+
+def score_cell(plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> dict[str, list[Scored]]:
+    """Every sample of every task with its worth, by task. KeyError when an outcome is missing."""
+    return {name: results.score_task(plan, outcomes) for name, plan in plans.items()}
+
+
+def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[Scored]]) -> dict[str, dict[str, Any]]:
+    """The `tasks` of scores.json."""
+    return {name: results.summarize(plan, scored[name]) for name, plan in plans.items()}
+
+
+def require_places(folder: Path) -> None:
+    """UserError where something lies in the way of a row's files, or would be overwritten that no run wrote: before a
+    question is asked, not after the last."""
+    refuse_cache(folder)
+    for name in (SCORES, MANIFEST, FAILURES, FAILED_ROW, *(f"{STORE}{end}" for end in ("", *BESIDE))):
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a folder, where a file of the run should be: move it away or choose "
+                            "another --output.")
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise UserError(f"{folder / name} is no plain file, as a run's should be: move it away or choose another "
+                            "--output.")
+    if os.path.lexists(folder / SAMPLES) and not (folder / SAMPLES).is_dir():
+        raise UserError(f"{folder / SAMPLES} is no folder, as the samples of a run need: move it away or choose "
+                        "another --output.")
+    if not (folder / STORE).exists():
+        for name in (SCORES, MANIFEST, FAILED_ROW):
+            refuse_foreign(folder / name, OURS[name])
+
+
+OURS: Final[Mapping[str, frozenset[str]]] = {
+    SCORES: frozenset({"tasks", "checkpoint"}),
+    MANIFEST: frozenset({"checkpoint", "variant"}),
+    FAILED_ROW: frozenset({"cause"}),
+    SWEEP: frozenset({"points"}),
+}
+"""Keys that every version of this project has written into the record of that name."""
+
+
+def require_sweep_places(folder: Path) -> None:
+    """UserError where something lies in the way of a sweep's files, before anything is measured."""
+    for name in (SWEEP, *SWEEP_FILES):
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise UserError(f"{folder / name} is no plain file, as a sweep's should be: move it away or choose another "
+                            "--output.")
+    refuse_foreign(folder / SWEEP, OURS[SWEEP])
+
+
+def refuse_foreign(path: Path, keys: frozenset[str]) -> None:
+    """UserError for a whole JSON file that somebody else wrote, such as a data set's own manifest.json. One that cannot
+    be read is taken for ours, half written: it is made anew."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return
+    if not (isinstance(content, dict) and keys <= content.keys()):
+        raise UserError(f"{path} was not written by a run and would be overwritten: move it away or choose another "
+                        "--output.")
+
+
+def refuse_cache(folder: Path) -> None:
+    """UserError for a place in the cache, where results would be taken for what can be made again."""
+    place = folder.resolve()
+    for kept in (tables_home() if kind == "datasets" else cache_home() / kind for kind in KINDS):
+        if place.is_relative_to(kept.resolve()):
+            raise UserError(f"{folder} lies in the cache ({kept}), which `mmrope-eval data prune` empties: choose "
+                            "another --output.")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the samples of some tasks came to."""
+
+    tasks: Mapping[str, dict[str, Any]]
+    """The `tasks` of scores.json."""
+    failures: Sequence[Failure]
+
+
+def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> Made:
+    """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing.
+
+    One sample after another is scored, written and let go.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    failures: list[Failure] = []
+    for name, plan in plans.items():
+        worths: list[Worth] = []
+
+        def rows(plan: TaskPlan = plan, worths: list[Worth] = worths) -> Iterator[dict[str, Any]]:
+            for one in results.scores(plan, outcomes):
+                worths.append(one.worth())
+                if isinstance(one.result, Failure):
+                    failures.append(one.result)
+                yield one.row()
+
+        staging.lines(folder / SAMPLES / f"{name}.jsonl", rows())
+        with settled():
+            found[name] = results.summarize(plan, worths)
+    return Made(found, failures)
+
+
+def write_cell(staging: Staging, folder: Path, scores: Mapping[str, Any], failures: Sequence[Failure]) -> None:
+    """Put the staged samples in their places, then failures.jsonl (only when there are failures), last scores.json."""
+    staging.commit()
+    write_failures(folder, failures)
+    (folder / FAILED_ROW).unlink(missing_ok=True)
+    write_json(folder / SCORES, scores)
+
+
+def write_failed_row(folder: Path, cause: str, error: BaseException | None = None, *, keep: bool = False) -> None:
+    """Say in a row's folder that it failed. Scores of an earlier command are set aside, for they may be of another
+    checkpoint, or of other code, unless it is known that they are not (`keep`); the next command that does not fail
+    takes them up again where they are not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trace = traceback.format_exception(error) if error is not None else []
+    if (folder / SCORES).is_file() and not keep:
+        for name in (SCORES, MANIFEST):
+            if (folder / name).is_file():
+                (folder / name).replace(folder / f"{ASIDE}{name}")
+    write_json(folder / FAILED_ROW, {"cause": cause, "traceback": "".join(trace).splitlines()})
+
+
+def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
+    """Write failures.jsonl, or remove it where there are none."""
+    path = folder / FAILURES
+    if failures:
+        write_lines(path, ({"id": one.id, "stage": one.stage, "cause": one.cause} for one in failures))
+    else:
+        path.unlink(missing_ok=True)

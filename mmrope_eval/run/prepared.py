@@ -1,0 +1,129 @@
+"""A run, before anything starts: its tasks, its rows and their answer limits, and where the rows go."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import largest_item
+from mmrope_eval.record.schema import MANIFEST
+from mmrope_eval.record.write import write_json
+from mmrope_eval.run import held_to, outcome
+from mmrope_eval.run.answer_limits import Room, given_limits, row_limits
+from mmrope_eval.run.cells import Rows, make_cells
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.execute import Cell, Timings
+from mmrope_eval.run.manifest import manifest
+from mmrope_eval.run.placing import differences, place, read_row, sizes
+from mmrope_eval.run.progress_file import RowProgress
+from mmrope_eval.task.planner import Plans
+from mmrope_eval.task.registry import TaskSpec, open_registry
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose input is good."""
+
+    config: RunConfig
+    specs: Sequence[TaskSpec]
+    given: Mapping[str, int]
+    """Answer limits that the command gives, by task."""
+    rows: Rows
+    limits: Sequence[tuple[dict[str, int], list[str]]]
+    """Of every cell: its answer limits that are not the tasks' own, and remarks."""
+    plans: Plans
+
+    @property
+    def room(self) -> int:
+        """Tokens of the largest picture or video that any row may be shown."""
+        return max(largest_item(cell.policy, cell.checkpoint.geometry) for cell in self.rows.cells)
+
+    def with_room(self, room: int) -> Prepared:
+        """For an engine with so much room."""
+        options = dataclasses.replace(self.config.options, room=room)
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, options=options))
+
+    def placed(self) -> Prepared:
+        """With the folders that the rows go to, which can all be used. UserError where something would be lost."""
+        rows = place(self.config, self.rows, self.specs)
+        for folder in rows.folders.values():
+            outcome.require_places(folder)
+        return dataclasses.replace(self, rows=rows)
+
+    def progress(self, cell: Cell) -> RowProgress:
+        """A row that waits for its turn; plans its questions, if that is not done yet. What has a score counts."""
+        plans = self.plans.of(cell.family)
+        scored = {} if self.config.fresh else sizes(cell.folder)
+        asked = {name: len(plan.samples) for name, plan in plans.items()}
+        done = sum(min(count, scored.get(name, 0)) for name, count in asked.items())
+        return RowProgress(cell.label, cell.folder, tuple(asked), sum(asked.values()), done)
+
+    def remarks(self) -> list[str | None]:
+        """Of every cell, what is to be said of the protocol that it is held to."""
+        return [held_to.remark(self.config, cell, self.specs, own)
+                for cell, (own, _) in zip(self.rows.cells, self.limits, strict=True)]  # fmt: skip
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Read everything that a run names. UserError for bad input; a checkpoint that cannot be evaluated is a failed
+    row."""
+    registry = open_registry(config.tasks, config.tasks_dirs)
+    specs = registry.select(config.tasks)
+    given = given_limits(config.answer_limits, specs, registry)
+    rows = make_cells(config, registry)
+    limits = [cell_limits(config, cell, specs, given) for cell in rows.cells]
+    plans = Plans(specs, config.data_root, config.limit, config.seed)
+    return Prepared(config, specs, given, rows, limits, plans)
+
+
+def cell_limits(
+    config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], given: Mapping[str, int]
+) -> tuple[dict[str, int], list[str]]:
+    """A row's answer limits that are not the tasks' own, and remarks. UserError where its context has no room."""
+    room = Room.of(cell, config.options.max_model_len)
+    room.check(cell.thinking, given)
+    limits = row_limits(cell.thinking, specs, given, room.thinking)
+    protocol = held_to.remark(config, cell, specs, limits)
+    return limits, [*([protocol] if protocol else []), *room.remarks(cell.thinking, given)]
+
+
+def claim(config: RunConfig, cell: Cell) -> None:
+    """Say in a new row's folder whose it is, so that another row's command leaves it alone if this one is stopped."""
+    if not (cell.folder / MANIFEST).is_file():
+        write_json(cell.folder / MANIFEST, manifest(config, cell, {}, {}, Timings()))
+
+
+def place_all(runs: Sequence[Prepared]) -> list[Prepared]:
+    """Several runs with the folders of their rows, as if their commands followed each other.
+
+    UserError where two would mix in one row what cannot be compared, or ask one task twice.
+    """
+    placed: list[Prepared] = []
+    homes: dict[object, list[tuple[Prepared, Cell]]] = {}
+    for number, run in enumerate(runs):
+        one = run.placed()
+        for cell in one.rows.cells:
+            for other, before in homes.setdefault(cell.folder, []):
+                _refuse_mixture(one, cell, other, before)
+            homes[cell.folder].append((one, cell))
+            if number < len(runs) - 1:
+                claim(one.config, cell)  # the next run finds its rows there
+        placed.append(one)
+    return placed
+
+
+def _refuse_mixture(one: Prepared, cell: Cell, other: Prepared, before: Cell) -> None:
+    """UserError where two runs cannot share a row."""
+    twice = sorted({spec.name for spec in one.specs} & {spec.name for spec in other.specs})
+    if twice:
+        raise UserError(f"two runs ask {cell.label} for {', '.join(twice)} in {cell.folder}: take it out of one run, "
+                        "or give one of them a `name`, which is the name of its folder")  # fmt: skip
+    row = read_row(before.folder)
+    said = differences(cell, row)[0] if row is not None else []
+    how = f" ({'; '.join(said)})" if said else ""
+    if cell.context != before.context or cell.family != before.family:
+        raise UserError(f"two runs would mix in {cell.folder} what was asked in different ways"
+                        f"{how}: give one of them a `name`, which is the name "
+                        "of its folder")  # fmt: skip

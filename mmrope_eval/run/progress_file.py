@@ -1,0 +1,169 @@
+"""How far a run or a study is, in OUTPUT/progress.json, for `mmrope-eval status` in another shell.
+
+A thread writes the file every few seconds from numbers in memory, so that answering never waits for a disk. A file that
+cannot be written (a full disk, a folder in its place) never fails a run; one that somebody else wrote is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from mmrope_eval.run.pace import Pace
+
+PROGRESS: Final = "progress.json"
+WRITER: Final = "mmrope-eval"
+"""The value of the file's key `writer`, by which it is known as ours."""
+EVERY: Final = 3.0
+"""Seconds between two writes."""
+
+
+@dataclass
+class RowProgress:
+    """One row: a checkpoint under a variant, and the tasks of one run."""
+
+    label: str
+    folder: Path
+    tasks: tuple[str, ...]
+    total: int = 0
+    done: int = 0
+    """Samples with an outcome, failed ones included. Of a row whose turn has not come: those that have a score."""
+    failed: int = 0
+    state: str = "waiting"
+    """waiting, running, done or failed."""
+    cause: str = ""
+    """Why a row failed."""
+
+
+class Tally:
+    """What a process has done of its rows. Written by one thread, read by another."""
+
+    def __init__(self, rows: Sequence[RowProgress], now: Callable[[], float] = time.monotonic) -> None:
+        self.rows = list(rows)
+        self._now, self._lock = now, threading.Lock()
+        self._pace = Pace()
+        self.begun = False
+        """Whether any row has had its turn; until then a command may be refused, and changes nothing."""
+
+    def begin(self, row: RowProgress, total: int, done: int, failed: int) -> None:
+        """A row's turn has come, and its kept answers are counted."""
+        with self._lock:
+            self.begun = True
+            row.state, row.total, row.done, row.failed, row.cause = "running", total, done, failed, ""
+
+    def advance(self, row: RowProgress, *, failed: bool, asked: bool) -> None:
+        """One more sample of a row has its outcome; one that was not asked says nothing of the pace."""
+        with self._lock:
+            row.done += 1
+            row.failed += failed
+            if asked:
+                self._pace.note(self._now())
+
+    def finish(self, row: RowProgress, failed: int) -> None:
+        """A row is scored."""
+        with self._lock:
+            row.state, row.done, row.failed = "done", row.total, failed
+
+    def fail(self, row: RowProgress, cause: str) -> None:
+        """A row cannot be finished."""
+        with self._lock:
+            self.begun = True
+            row.state, row.cause = "failed", cause
+
+    def record(self, output: Path) -> dict[str, Any]:
+        """The numbers for the file; folders are relative to `output`."""
+        with self._lock:
+            now = self._now()
+            left = sum(row.total - row.done for row in self.rows if row.state in ("waiting", "running"))
+            return {
+                "pace": self._pace.rate(now),
+                "left": left,
+                "left_s": self._pace.left(left, now),
+                "rows": [
+                    {"label": row.label, "folder": os.path.relpath(row.folder, output), "tasks": list(row.tasks),
+                     "state": row.state, "total": row.total, "done": row.done, "failed": row.failed,
+                     "cause": row.cause}
+                    for row in self.rows
+                ],
+            }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RowWatch:
+    """One row's part of a tally."""
+
+    tally: Tally
+    row: RowProgress
+
+    def begin(self, total: int, done: int, failed: int) -> None:
+        """As `Tally.begin`."""
+        self.tally.begin(self.row, total, done, failed)
+
+    def advance(self, failed: bool, asked: bool) -> None:
+        """As `Tally.advance`."""
+        self.tally.advance(self.row, failed=failed, asked=asked)
+
+    def finish(self, failed: int) -> None:
+        """As `Tally.finish`."""
+        self.tally.finish(self.row, failed)
+
+    def fail(self, cause: str) -> None:
+        """As `Tally.fail`."""
+        self.tally.fail(self.row, cause)
+
+
+class ProgressFile:
+    """Writes a tally's numbers while it is open, from its first row's turn on, and how it ended. A context manager."""
+
+    def __init__(self, output: Path, tally: Tally, command: Sequence[str] = (), every: float = EVERY) -> None:
+        self._path, self._output, self._tally, self._every = output / PROGRESS, output, tally, every
+        self._head = {"format": 1, "writer": WRITER, "pid": os.getpid(), "host": platform.node(),
+                      "command": list(command), "started": time.time()}  # fmt: skip
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="progress-file", daemon=True)
+
+    def __enter__(self) -> Self:
+        if is_ours(self._path):
+            self._write("running")
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._thread.is_alive():
+            return
+        self._stop.set()
+        self._thread.join()
+        self._write("stopped" if kind else "ended")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._every):
+            self._write("running")
+
+    def _write(self, state: str) -> None:
+        if not self._tally.begun:
+            return
+        record = {**self._head, "updated": time.time(), "state": state, **self._tally.record(self._output)}
+        temporary = self._path.with_name(f".{PROGRESS}.{os.getpid()}")
+        try:
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            temporary.replace(self._path)
+        except (OSError, ValueError):  # never a reason for a run to fail
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether progress.json may be written: there is none, a damaged one, or one of an earlier run."""
+    try:
+        content = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return True
+    return content is None or (isinstance(content, Mapping) and content.get("writer") == WRITER)

@@ -1,0 +1,358 @@
+"""`mmrope-eval run`: plan, ask, score. Starting the same command again continues where the last one stopped."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from mmrope_eval.engine.backend import StartEngine
+from mmrope_eval.errors import MachinesError, PlaceError, UserError, kind
+from mmrope_eval.messages import Failure
+from mmrope_eval.models.variant_choice import video_time
+from mmrope_eval.record.schema import FAILED_ROW, STORE
+from mmrope_eval.record.write import write_manifest
+from mmrope_eval.run import engines, merging, outcome, results, side_by_side
+from mmrope_eval.run.answer_limits import described, warnings, with_limits
+from mmrope_eval.run.asked_again import described_context
+from mmrope_eval.run.asking import Asking
+from mmrope_eval.run.cells import FailedRow
+from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.run.errorlog import ErrorLog
+from mmrope_eval.run.execute import Cell, EngineHolder, RowError, Timings, TooManyFailuresError
+from mmrope_eval.run.kept import Kept, begin, end
+from mmrope_eval.run.manifest import manifest, scores_file
+from mmrope_eval.run.placing import refuse_fewer, sizes
+from mmrope_eval.run.prepared import Prepared, claim, place_all, prepare
+from mmrope_eval.run.progress import Progress
+from mmrope_eval.run.progress_file import ProgressFile, RowProgress, RowWatch, Tally
+from mmrope_eval.run.rescore import compare_runs, read_run
+from mmrope_eval.run.runlog import run_log
+from mmrope_eval.run.schedule import schedule
+from mmrope_eval.run.settled import settled
+from mmrope_eval.run.staging import Staging
+from mmrope_eval.store.answer_code import CodeChangedError
+from mmrope_eval.store.lock import run_lock
+from mmrope_eval.store.store import ResponseStore
+from mmrope_eval.task.mirror import check_before_run
+from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.util.console import say
+from mmrope_eval.words import visible
+
+if TYPE_CHECKING:
+    from mmrope_eval.media.policy import MediaPolicy
+    from mmrope_eval.models.checkpoint import Checkpoint
+    from mmrope_eval.rope import Variant
+
+SHOWN_CAUSES = 3
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Scores by row label (the `tasks` of each scores.json), and whether all samples got an answer."""
+
+    rows: Mapping[str, Mapping[str, Any]]
+    folders: Mapping[str, Path]
+    failed: int
+    asked: int
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Rows that could not be evaluated at all, each with its cause."""
+    failed_tasks: Mapping[str, str] = field(default_factory=dict)
+    """Tasks whose rows could not be read, each with its cause."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the scores must know of how the rows were made."""
+
+    def joined(self, label: str, found: tuple[Mapping[str, Any], int, int] | str) -> RunResult:
+        """With one more row: its scores, failed samples and samples asked now, or why it failed."""
+        if isinstance(found, str):
+            return replace(self, broken={**self.broken, label: found})
+        entry, failed, asked = found
+        rows = {**self.rows, label: entry}
+        return replace(self, rows=rows, failed=self.failed + failed, asked=self.asked + asked)
+
+    @property
+    def code(self) -> int:
+        """The exit code: 1 when samples, rows or tasks failed."""
+        return 1 if self.failed or self.broken or self.failed_tasks else 0
+
+
+def main(args: argparse.Namespace) -> int:
+    """The command: exit code 0, or 1 when samples or whole rows failed."""
+    second = side_by_side.second_of(args.scorer)
+    try:
+        result = run(config_from_args(args))
+    except TooManyFailuresError as stop:
+        say(
+            f"mmrope-eval: stopped: {stop} The same command continues; failed samples are tried twice in all.",
+            file=sys.stderr,
+        )
+        return 1
+    report(result)
+    code = result.code
+    if second is not None:
+        folders = [folder for label, folder in result.folders.items() if label in result.rows]
+        runs = [read_run(folder) for folder in folders]
+        code = max(code, compare_runs(second, runs, args.data_root, {folder: folder for folder in folders}))
+    return code
+
+
+def report(result: RunResult) -> None:
+    """Print the table, what must be known about it, and where the files are."""
+    say()
+    if result.rows:
+        shown = {label: result.rows.get(label, {}) for label in result.folders}
+        say(
+            results.table(
+                {f"{label} (failed)" if label in result.broken else label: row for label, row in shown.items()}
+            )
+        )
+    for label, cause in result.broken.items():
+        say(f"{label} failed: {visible(cause)}")
+    for task, cause in result.failed_tasks.items():
+        say(f"{task} was not asked: {visible(cause)}")
+    finished = [folder for label, folder in result.folders.items() if label in result.rows]
+    for line in (
+        *results.remarks(result.rows),
+        *(cause for folder in finished for cause in causes(folder)),
+        *result.notes,
+    ):
+        say(line)
+    say()
+    say(f"{'scores.json, samples/, responses.sqlite and manifest.json' if finished else FAILED_ROW}: "
+        f"{where(finished or list(result.folders.values()))}")  # fmt: skip
+
+
+def where(folders: Sequence[Path]) -> str:
+    """The folders of rows in a few words."""
+    parents = {folder.parent for folder in folders}
+    if len(folders) > 1 and len(parents) == 1:
+        return str(folders[0].parent / "ROW")
+    return ", ".join(map(str, folders))
+
+
+def causes(folder: Path) -> list[str]:
+    """The most frequent causes of a row's failures, each with its number and the first sample it befell."""
+    path = folder / "failures.jsonl"
+    first: dict[str, str] = {}
+    counts: collections.Counter[str] = collections.Counter()
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        failure = json.loads(line)
+        cause = visible(without_path(failure["cause"]))
+        counts[kind(cause)] += 1
+        first.setdefault(kind(cause), f"{visible(failure['id'])}: {cause}")
+    shown = [f"  {n} x {first[same]}" for same, n in counts.most_common(SHOWN_CAUSES)]
+    return [*shown, f"  all {counts.total()} in {path}"] if shown else []
+
+
+def without_path(cause: str) -> str:
+    """A cause without the file that it begins with, so that one fault of many files is one line."""
+    return cause.partition(": ")[2] or cause if cause.startswith("/") else cause
+
+
+def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult:
+    """Evaluate every checkpoint under every variant on every task. UserError for bad input, before anything starts.
+
+    A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
+    in tests.
+    """
+    (result,) = run_all([prepare(config)], config.output, start_engine)
+    return result
+
+
+def run_all(
+    runs: Sequence[Prepared], output: Path, start_engine: StartEngine | None = None, *, go_on: bool = False
+) -> list[RunResult]:
+    """Evaluate the rows of runs that go below one folder, with one engine; a result for each run.
+
+    The order is `schedule`'s. All questions are planned before the first is asked. `go_on`: a row that exceeds
+    --max-failures, or whose folder cannot be used, is a failed row; else TooManyFailuresError or UserError ends
+    everything. UserError for bad input.
+    """
+    room = max(run.room for run in runs)
+    runs = [run.with_room(room) for run in runs]
+    config = runs[0].config
+    with (
+        run_lock(output),
+        run_log(output, config.command) as log,
+        EngineHolder(start_engine or _starter(logged(config, log), lambda: holder.expected)) as holder,
+    ):
+        runs = place_all(runs)
+        results = [RunResult({}, run.rows.folders, 0, 0, _fail_rows(run), run.plans.failed) for run in runs]
+        turns = [(at, place) for at, run in enumerate(runs) for place in range(len(run.rows.cells))]
+        order = schedule([runs[at].rows.cells[place] for at, place in turns])
+        turns = [turns[one] for one in order]
+        rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
+        tally = Tally([*rows, *_failed_progress(runs)])
+        errors = ErrorLog(output)
+        with settled(), ProgressFile(output, tally, config.command):
+            for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
+                say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
+                found = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)
+                results[at] = results[at].joined(runs[at].rows.cells[place].label, found)
+    return [replace(result, notes=notes(run.rows.cells, run.remarks()))
+            for run, result in zip(runs, results, strict=True)]  # fmt: skip
+
+
+def _take_turn(
+    run: Prepared, place: int, holder: EngineHolder, errors: ErrorLog, watch: RowWatch, go_on: bool
+) -> tuple[Mapping[str, Any], int, int] | str:
+    """One row of a run, as of `run_cell`; the cause where it failed."""
+    cell, (own, remarks), plans = run.rows.cells[place], run.limits[place], run.plans
+    say(f"{cell.label}: {announcement(cell)}", file=sys.stderr)
+    for remark in (*remarks, *warnings(cell.thinking, run.specs, run.given)):
+        say(f"{cell.label}: {remark}", file=sys.stderr)
+    for task, cause in plans.failed.items():
+        say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
+    planned = with_limits(plans.of(cell.family), own)
+    try:
+        found = run_cell(run.config, cell, planned, holder, errors, plans.failed, watch)
+    except RowError as error:
+        holder.close()
+        failure: Exception = error
+    except TooManyFailuresError as error:
+        if not go_on:
+            watch.fail(str(error))
+            raise
+        failure = error
+    except UserError as error:  # of this row's store or folder; what concerns all rows ends them all
+        if not go_on or isinstance(error, PlaceError | MachinesError | CodeChangedError):
+            raise
+        failure = error
+    else:
+        watch.finish(found[1])
+        return found
+    watch.fail(str(failure))
+    return _failed(FailedRow(cell.label, cell.folder, str(failure)), failure, keep=merging.stands(cell))
+
+
+def _fail_rows(run: Prepared) -> dict[str, str]:
+    """Write down the rows of a run that cannot be evaluated; their causes by label."""
+    for row in run.rows.failed:
+        outcome.write_failures(row.folder, [])
+    return {row.label: _failed(row) for row in run.rows.failed}
+
+
+def _failed_progress(runs: Sequence[Prepared]) -> list[RowProgress]:
+    """Rows that never have a turn."""
+    return [RowProgress(row.label, row.folder, tuple(spec.name for spec in run.specs), state="failed", cause=row.cause)
+            for run in runs for row in run.rows.failed]  # fmt: skip
+
+
+def announcement(cell: Cell) -> str:
+    """The variant of a row and how it was chosen, in one line."""
+    text = f"variant {cell.variant.name} ({cell.chosen.how})"
+    if cell.chosen.assumed:
+        text += (
+            f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it was "
+            "trained otherwise, say --variant"
+        )
+    time = video_time(cell.variant, cell.checkpoint.tokens_per_second)
+    frames = f"frames {time}" if time else None
+    return "; ".join(filter(None, [text, frames, described(cell.thinking), *cell.checkpoint.remarks]))
+
+
+def notes(cells: Sequence[Cell], protocols: Sequence[str | None]) -> tuple[str, ...]:
+    """One line on the rows whose variant nobody named, and one on every protocol, with its departures."""
+    assumed = [f"{cell.label}: {cell.variant.name}" for cell in cells if cell.chosen.assumed]
+    text = f"variant assumed from the model type, as no config.json names one ({', '.join(assumed)})"
+    under: dict[str, list[str]] = {}
+    for cell, said in zip(cells, protocols, strict=True):
+        if said is not None:
+            under.setdefault(said, []).append(cell.label)
+    lines = [said if len(under) == 1 else f"{said} ({', '.join(labels)})" for said, labels in under.items()]
+    return (*((text,) if assumed else ()), *lines)
+
+
+def _failed(row: FailedRow, error: BaseException | None = None, *, keep: bool = False) -> str:
+    """Write and print what befell a row; its cause. `keep`: the scores in its folder are its own."""
+    outcome.write_failed_row(row.folder, row.cause, error, keep=keep)
+    say(f"{row.label} failed: {visible(row.cause)}", file=sys.stderr)
+    return row.cause
+
+
+def run_cell(
+    config: RunConfig,
+    cell: Cell,
+    plans: Mapping[str, TaskPlan],
+    holder: EngineHolder,
+    errors: ErrorLog,
+    failed_tasks: Mapping[str, str] = MappingProxyType({}),
+    watch: RowWatch | None = None,
+) -> tuple[Mapping[str, Any], int, int]:
+    """Ask what is missing, then score and write one cell: its scores by task, failed samples, samples asked now.
+
+    `failed_tasks`, whose rows could not be read, are recorded with their causes; `watch` hears of every outcome. Of a
+    row that cannot or should not be finished (`RowError`, `TooManyFailuresError`) the failures are written and the most
+    frequent causes printed.
+    """
+    timings = Timings()
+    outcome.require_places(cell.folder)
+    asked_of = {name: len(plan.samples) for name, plan in plans.items()}
+    refuse_fewer(cell.folder, sizes(cell.folder), asked_of, "this command")
+    claim(config, cell)
+    with ResponseStore(cell.folder / STORE) as store:
+        work = begin(config, cell, plans, store)
+        done = len(work.keys) - len(work.pending)
+        final = sum(known.failed and known.final for known in work.kept.values())
+        if watch is not None:
+            watch.begin(len(work.keys), done, final)
+        progress = Progress(cell.label, len(work.keys), done, told=None if watch is None else watch.advance)
+        context = store.describe(described_context(cell.context)) if work.pending else ""
+        asking = Asking(cell, plans, store, work, progress, config.max_failures, timings, errors, context)
+        with failures_written(asking):
+            config.max_failures.check(final, len(work.keys))  # known before an engine starts
+            if work.pending:
+                asked = {sample.task for sample in work.pending}
+                for sentence in check_before_run(plan for name, plan in plans.items() if name in asked):
+                    say(sentence, file=sys.stderr)
+                with progress:
+                    asking.run(holder)
+        with settled(), Staging() as staging:
+            made = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
+            store.require_place()
+            before = merging.earlier(cell, plans)
+            scores = merging.with_scores(scores_file(cell, made.tasks, failed_tasks), before)
+            outcome.write_cell(staging, cell.folder, scores, [*before.failures, *made.failures])
+        record = manifest(config, cell, plans, made.tasks, timings)
+        write_manifest(cell.folder, merging.with_manifest(record, before), scores)
+        end(cell, work, store, before)
+    return made.tasks, len(made.failures), len(work.pending)
+
+
+@contextmanager
+def failures_written(asking: Asking) -> Iterator[None]:
+    """Of a row that ends early: write what failed, and say the most frequent causes."""
+    try:
+        yield
+    except (RowError, TooManyFailuresError) as error:
+        folder, kept = asking.cell.folder, Kept(asking.store, asking.work.keys)
+        earlier = {name: kept[name] for name, known in asking.work.kept.items() if known.failed and known.final}
+        found = {name: result for name, result in earlier.items() if isinstance(result, Failure)}
+        failed = {**found, **asking.failures}
+        outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
+        if error.__cause__ is not None:
+            asking.errors.note(asking.cell.label, error)
+        say(*causes(folder), *asking.errors.where(), file=sys.stderr)
+        raise
+
+
+def logged(config: RunConfig, log: Path | None) -> RunConfig:
+    """With an engine whose words go to a log, and which may end this process where it is stuck in it."""
+    return replace(config, options=replace(config.options, log=log, may_leave=True))
+
+
+def _starter(config: RunConfig, expected: Callable[[], int]) -> StartEngine:
+    """Start the live engine. MachinesError at once where it cannot be reached."""
+    engines.require(config.options)
+
+    def start(checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> Any:
+        return engines.start_engine(checkpoint, variant, replace(config.options, policy=policy, questions=expected()))
+
+    return start

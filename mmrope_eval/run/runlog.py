@@ -1,0 +1,143 @@
+"""What a run says, in a file: OUTPUT/log.txt, for whoever reads afterwards why a run on a cluster failed.
+
+It holds the lines that the run printed on stderr, each with its time, and vLLM's own words, those of its processes
+included (see `engine.process`). Every start of a run appends to it, and it stays below a size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import platform
+import re
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from mmrope_eval.run.errorlog import LOG, shorten
+from mmrope_eval.run.manifest import versions
+
+LARGEST = 8 * 2**20
+"""Bytes; of a larger log the first half is left out."""
+
+
+@contextmanager
+def run_log(folder: Path, command: Sequence[str]) -> Iterator[Path | None]:
+    """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written."""
+    path = folder / LOG
+    try:
+        if path.exists() and not path.is_file():  # a pipe would wait for a reader
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        stream = path.open("a", encoding="utf-8", errors="replace")
+    except OSError:
+        yield None
+        return
+    tee = Tee(sys.stderr, path, stream)
+    tee.say(_head(command))
+    before, sys.stderr = sys.stderr, tee
+    try:
+        yield path
+        tee.say("=== ended")
+    except BaseException as error:
+        tee.say(f"=== ended by {type(error).__name__}: {error}")
+        raise
+    finally:
+        if sys.stderr is tee:
+            sys.stderr = before
+        tee.end()
+
+
+def _head(command: Sequence[str]) -> str:
+    """The first line of a session: what was started, when, where and with which versions."""
+    found = " ".join(f"{name} {version}" for name, version in versions().items())
+    where = f"Python {platform.python_version()}, pid {os.getpid()} on {platform.node()}"
+    return f"=== {shlex.join(command) or 'from Python'}\n=== {found}, {where}"
+
+
+class Tee(io.TextIOBase):
+    """stderr that is also written to a log, line by line, without what moves a cursor.
+
+    It writes to a copy of the terminal's file descriptor, so that it reaches the terminal also while descriptor 2 leads
+    elsewhere. Whoever keeps it beyond the run, as logging handlers do, writes to the stderr of that time.
+    """
+
+    def __init__(self, terminal: TextIO, path: Path, log: TextIO) -> None:
+        self._path, self._log = path, log
+        self._terminal = terminal
+        self._copy: TextIO | None = None
+        self._lock = threading.RLock()
+        self._line = ""
+        with contextlib.suppress(OSError, ValueError):
+            if terminal.fileno() == 2:
+                terminal.flush()
+                self._copy = os.fdopen(os.dup(2), "w", encoding=terminal.encoding, errors="backslashreplace",
+                                       buffering=1)  # fmt: skip
+
+    def write(self, text: str) -> int:
+        """To the terminal, and whole lines to the log."""
+        with self._lock:
+            self._target.write(text)
+            if not self._log.closed:
+                *lines, self._line = (self._line + text).split("\n")
+                for line in lines:
+                    if shown := readable(line):
+                        self.say(shown)
+        return len(text)
+
+    def say(self, text: str) -> None:
+        """Into the log alone, with the time. A log that cannot be written is no error."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S ")
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._log.write("".join(f"{stamp}{line}\n" for line in text.splitlines()))
+            self._log.flush()
+            shorten(self._path, LARGEST)
+
+    def end(self) -> None:
+        """No more lines go to the log."""
+        with self._lock:
+            if shown := readable(self._line):
+                self.say(shown)
+            with contextlib.suppress(OSError):
+                self._log.close()
+            if self._copy is not None:
+                self._copy.close()
+                self._copy = None
+
+    @property
+    def _target(self) -> TextIO:
+        if self._copy is not None:
+            return self._copy
+        if not self._log.closed:
+            return self._terminal
+        return sys.stderr if sys.stderr is not self else sys.__stderr__ or self._terminal
+
+    def flush(self) -> None:
+        """The terminal's."""
+        with contextlib.suppress(ValueError):
+            self._target.flush()
+
+    def isatty(self) -> bool:
+        """Whether it reaches a terminal."""
+        return self._target.isatty()
+
+    def fileno(self) -> int:
+        """The terminal's."""
+        return self._target.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The terminal's."""
+        return self._target.encoding
+
+
+def readable(line: str) -> str:
+    """What a terminal shows of a line in the end, without colours; "" for a progress bar."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rstrip("\r")).rpartition("\r")[2].rstrip()
+    return "" if re.search("[━╸╺]", text) else text

@@ -1,0 +1,1 @@
+"""Answers as they are kept: one file of a run, whose they are, and who may write them."""

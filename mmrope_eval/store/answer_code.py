@@ -1,0 +1,277 @@
+"""Which source code gives an answer, as a name: an answer belongs to the code that made it (docs/same-answer.md).
+
+The files that a question and its answer pass through are hashed, room by room, without comments and docstrings. What
+such hashes mean is written down in `answer_versions.txt`: trees that are declared to give the same answers share one
+answer version. A tree that nobody declared is a version of its own, so that an edited checkout never meets the answers
+of another.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mmrope_eval.errors import UserError
+
+ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "rope": ("rope/*.py",),
+    "media": ("media/*.py",),
+    "engine": ("engine/*.py",),
+    "models": ("models/*.py",),
+    "data": ("data/*.py", "lmms/loader.py", "lmms/subsets.py", "task/dataset.py", "task/lmudata.py"),
+    "asking": ("messages.py", "run/asking.py", "run/execute.py", "run/work_order.py", "sweep/engine.py",
+               "task/lmms_hooks.py", "task/parts.py", "task/reading.py", "task/sample.py", "task/template.py"),
+}
+"""Patterns below the package; a file belongs to the first room that names it."""
+
+NO_PART: Final = frozenset({"analysis/measures.py", "analysis/table1.py", "rope/vectors.py", "models/description.py",
+                           "models/stamp.py"})
+"""Files of these rooms that no answer passes through: nothing in the rooms imports them, which a test checks."""
+
+REGISTER: Final = "answer_versions.txt"
+EDITED: Final = "edited-"
+"""How the name of a tree begins that nobody declared."""
+
+
+class CodeChangedError(UserError):
+    """The code was edited while it ran; one sentence."""
+
+
+@dataclass(frozen=True)
+class AnswerCode:
+    """The code of a tree that gives answers."""
+
+    files: Mapping[str, str]
+    """A hash of each file's statements, by its path below the package."""
+    rooms: Mapping[str, str]
+    version: str
+    """The answer version that the tree is declared to be, or a name of its own."""
+
+    @property
+    def declared(self) -> bool:
+        """Whether the register knows this tree."""
+        return not self.version.startswith(EDITED)
+
+    def record(self) -> dict[str, Any]:
+        """What a store keeps beside its answers, so that a later start can say what changed."""
+        return {"version": self.version, "rooms": dict(self.rooms), "files": dict(self.files)}
+
+
+@functools.cache
+def answer_code() -> AnswerCode:
+    """The code that this process runs, as its files were when they were first asked for."""
+    return read_code(package())
+
+
+def require_unedited() -> None:
+    """CodeChangedError when the code was edited since `answer_code` read it: what is loaded is nobody's tree then."""
+    before, now = answer_code(), read_code(package())
+    if before.files != now.files:
+        names = ", ".join(f"mmrope_eval/{name}" for name in changed_files(before.files, now.files))
+        raise CodeChangedError(f"{names} changed while this was running, so nobody could say which code answers: start "
+                               "the same command again, which keeps every answer under the name of its own code.")
+
+
+def package() -> Path:
+    """The folder of the package."""
+    return Path(__file__).resolve().parents[1]
+
+
+def read_code(folder: Path, register: Path | None = None) -> AnswerCode:
+    """The code in a package's folder. UserError when the register or a file cannot be read, or when what Python would
+    run is not what the files say."""
+    try:
+        require_sources(folder)
+        rooms = {room: {name: file_digest(folder / name) for name in names}
+                 for room, names in room_files(folder).items()}  # fmt: skip
+        declared = parse_register((register or folder / "store" / REGISTER).read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"the code in {folder} cannot be read, so its answers have no name ({error}): install "
+                        "mmrope-eval again.") from error
+    digests = {room: short_digest(f"{name} {digest}" for name, digest in sorted(found.items()))
+               for room, found in rooms.items()}  # fmt: skip
+    files = {name: digest[:12] for found in rooms.values() for name, digest in found.items()}
+    version = next((entry.version for entry in declared if entry.rooms == digests), EDITED + tree_name(digests))
+    return AnswerCode(files, digests, version)
+
+
+def require_sources(folder: Path) -> None:
+    """UserError where the code that runs is not the source that is hashed: a package of compiled files alone, or a
+    compiled file that Python takes without a look at the source that it was made of."""
+    found = room_files(folder)
+    for room, names in found.items():
+        if not names:
+            raise UserError(f"{folder} has no source files for its part '{room}', so nobody could say which code "
+                            "answers: install mmrope-eval with its .py files.")
+    for name in (name for names in found.values() for name in names):
+        path = folder / name
+        compiled = Path(importlib.util.cache_from_source(str(path)))
+        if runs_unlooked(path, compiled):
+            raise UserError(f"Python runs {compiled} in place of {path}, which says something else: remove the folder "
+                            f"{compiled.parent}.")
+
+
+def runs_unlooked(path: Path, compiled: Path) -> bool:
+    """Whether a compiled file is of another source, and says that nobody is to check (PEP 552, `unchecked-hash`).
+
+    Python compares all other compiled files with the source's time and size, or its hash.
+    """
+    try:
+        with compiled.open("rb") as stream:
+            head = stream.read(16)
+    except FileNotFoundError:
+        return False
+    magic, flags, made_of = head[:4], head[4:8], head[8:16]
+    if magic != importlib.util.MAGIC_NUMBER or flags != UNCHECKED:
+        return False
+    return made_of != importlib.util.source_hash(path.read_bytes())
+
+
+UNCHECKED: Final = (1).to_bytes(4, "little")
+"""The flags of a compiled file that is known by its source's hash, which is not to be checked."""
+
+
+def room_files(folder: Path) -> dict[str, list[str]]:
+    """The files of every room, by their paths below the package."""
+    taken = set(NO_PART)
+    found: dict[str, list[str]] = {}
+    for room, patterns in ROOMS.items():
+        names = {path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)}
+        found[room] = sorted(names - taken)
+        taken |= names
+    return found
+
+
+def tree_name(rooms: Mapping[str, str]) -> str:
+    """A short name for the state of all rooms."""
+    return short_digest(f"{room} {digest}" for room, digest in sorted(rooms.items()))
+
+
+def short_digest(lines: Iterable[str]) -> str:
+    """The beginning of a sha256, long enough that two states never share it by chance."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+# ---------------------------------------------------------------------------------------------------- what is hashed
+
+
+def file_digest(path: Path) -> str:
+    """sha256 over a Python file's statements: comments, docstrings and layout leave it as it is."""
+    return source_digest(path.read_bytes())
+
+
+@functools.lru_cache(maxsize=512)
+def source_digest(source: bytes) -> str:
+    """The same of source text. SyntaxError when it is none."""
+    text = "".join(_written(ast.parse(source)))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_NO_MEANING: Final = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
+
+
+def _written(node: ast.AST) -> Iterator[str]:
+    """A syntax tree as text that every Python from 3.11 on writes alike: left out are fields without a value, as newer
+    versions' new fields are, and the empty texts that 3.12 puts into f-strings."""
+    yield f"{type(node).__name__}("
+    for name, value in ast.iter_fields(node):
+        if name in _NO_MEANING or (value is None and not isinstance(node, ast.Constant)):
+            continue
+        if isinstance(value, list):
+            skipped = _is_empty if isinstance(node, ast.JoinedStr) else _is_remark
+            kept = [item for item in value if not skipped(item)]
+            if not kept:
+                continue
+            yield f"{name}["
+            for item in kept:
+                yield from _written(item) if isinstance(item, ast.AST) else (repr(item),)
+                yield ","
+            yield "]"
+        elif isinstance(value, ast.AST):
+            yield f"{name}="
+            yield from _written(value)
+        else:
+            yield f"{name}={value!r}"
+        yield ";"
+    yield ")"
+
+
+def _is_remark(item: object) -> bool:
+    """Whether a statement is a text and nothing else: a docstring, or what stands below a field to explain it."""
+    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+
+
+def _is_empty(item: object) -> bool:
+    return isinstance(item, ast.Constant) and item.value == ""
+
+
+# ------------------------------------------------------------------------------------------------------- the register
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One line of the register: a tree's rooms, and the answer version that they are."""
+
+    version: str
+    rooms: Mapping[str, str]
+
+    def line(self, what: str) -> str:
+        """The line of the register."""
+        return " ".join([self.version, *(f"{room}={digest}" for room, digest in self.rooms.items()), "#", what])
+
+
+def parse_register(text: str) -> list[Declared]:
+    """The register's lines. ValueError for a line that is none."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        version, *rooms = words
+        if not rooms or version.startswith(EDITED) or not all(0 < word.find("=") < len(word) - 1 for word in rooms):
+            raise ValueError(f"{REGISTER}, line {number} is not VERSION ROOM=DIGEST...")
+        found.append(Declared(version, dict(word.split("=", 1) for word in rooms)))
+    return found
+
+
+def known_rooms(version: str) -> list[Mapping[str, str]]:
+    """The rooms of every tree that is declared to be an answer version."""
+    register = (package() / "store" / REGISTER).read_text(encoding="utf-8")
+    return [entry.rooms for entry in parse_register(register) if entry.version == version]
+
+
+# ------------------------------------------------------------------------------------------------------- what changed
+
+
+def what_changed(version: str, record: Mapping[str, Any] | None, now: AnswerCode) -> str:
+    """In words, where `now` differs from the code of kept answers: files where the store recorded them, else rooms."""
+    files, rooms = (record or {}).get("files"), (record or {}).get("rooms")
+    if isinstance(files, Mapping):
+        names = [f"mmrope_eval/{name}" for name in changed_files(files, now.files)]
+        return listed(names, "file") if names else ""
+    trees = [rooms] if isinstance(rooms, Mapping) else known_rooms(version)
+    if not trees:
+        return ""
+    other = min(([room for room in now.rooms if tree.get(room) != now.rooms[room]] for tree in trees), key=len)
+    return f"mmrope_eval's code for {listed(other, 'part')}" if other else ""
+
+
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Files that are new, gone or different."""
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+
+
+SHOWN: Final = 3
+
+
+def listed(names: list[str], kind: str) -> str:
+    """Names in a row, the first few of many."""
+    if len(names) <= SHOWN:
+        return ", ".join(names)
+    return f"{', '.join(names[:SHOWN])} and {len(names) - SHOWN} more {kind}s"

@@ -1,0 +1,227 @@
+"""Opening a store's file: for writing, where damage is mended, or for reading, where nothing beside it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmrope_eval import __version__
+from mmrope_eval.errors import cannot
+from mmrope_eval.store.file import (
+    DAMAGE,
+    SCHEMA,
+    StoreError,
+    beyond_reading,
+    connect,
+    create,
+    fault,
+    free_name,
+    is_empty,
+    keep_log,
+    open_uri,
+    schema_of,
+    trouble,
+)
+from mmrope_eval.store.foreign import foreign_log, name_store, set_aside
+from mmrope_eval.store.salvage import Contents, salvage, write_store
+from mmrope_eval.store.wal import commits, log_of, lost_commits, scrap_log
+
+
+@dataclass
+class Opened:
+    """An open file."""
+
+    path: Path
+    resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What is to be closed."""
+    notes: list[str] = field(default_factory=list)
+    """What must be said about the file, a sentence each."""
+    schema: int = SCHEMA
+    connection: sqlite3.Connection = field(init=False)
+
+    def use(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """From now on this is the connection; an earlier one stays open until the end."""
+        self.connection = connection
+        self.resources.callback(connection.close)
+        return connection
+
+
+def open_store(path: Path) -> Opened:
+    """The file, checked, of today's schema, and marked as being written to. StoreError when it cannot be."""
+    opened = Opened(path)
+    with _troubles(opened, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if foreign_log(path):
+            opened.notes.append(set_aside(path))
+        logged, had_log = commits(path), log_of(path).exists()
+        connection = None
+        try:
+            connection = opened.use(connect(path))
+            lost = lost_commits(connection, logged)
+            schema = schema_of(connection, path)
+            wrong = fault(connection, schema) if schema else None
+            if schema == 0:
+                create(connection, __version__)
+            if wrong is None and schema in (0, SCHEMA):
+                opened.notes += _told_by_log(connection, path, lost, had_log)
+        except DAMAGE as error:
+            if not _about_content(error):
+                raise
+            schema, wrong = SCHEMA, str(error)
+        if wrong is not None:
+            _mend(opened, connection, wrong)
+        elif schema == 1:
+            _replace(opened, connection, salvage(connection, path, _scratch(path)))
+        _mark(opened.connection)
+    return opened
+
+
+def open_copy(path: Path) -> Opened:
+    """The file for reading, as it is; what its log holds is read from a copy of both. StoreError when it cannot be."""
+    opened = Opened(path)
+    with _troubles(opened, "read"):
+        if not path.is_file():
+            raise StoreError(f"{path} is not there; start the run's command again.")
+        logged = log_of(path).is_file() and log_of(path).stat().st_size and not _disowned(opened)
+        place = _copied(opened) if logged else path
+        try:
+            opened.use(connect(place) if logged else open_uri(path, "mode=ro&immutable=1"))
+            opened.schema = schema_of(opened.connection, path)
+            wrong = fault(opened.connection, opened.schema) if opened.schema else "it is empty"
+        except DAMAGE as error:
+            if not _about_content(error):
+                raise
+            wrong = str(error)
+        if wrong is not None:
+            _read_sound(opened, place if logged else _copied(opened), wrong)
+    return opened
+
+
+@contextlib.contextmanager
+def _troubles(opened: Opened, do: str) -> Iterator[None]:
+    """Close what was opened when something is wrong, and say what."""
+    path = opened.path
+    try:
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder, where the responses of a run should be: move it away or choose "
+                             "another --output.")
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        opened.resources.close()
+        raise trouble(path, error) from error
+    except OSError as error:
+        opened.resources.close()
+        raise cannot(do, path, error, "free some space, make it writable or choose another --output") from error
+    except BaseException:
+        opened.resources.close()
+        raise
+
+
+def _about_content(error: Exception) -> bool:
+    """Whether SQLite complains about what is in the file, rather than about its place or its disk."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return not name or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_FORMAT"))
+
+
+def _told_by_log(connection: sqlite3.Connection, path: Path, lost: int, had_log: bool) -> Iterator[str]:
+    """Where answers went that the file's log held."""
+    if lost:
+        yield (f"{log_of(path)} is damaged: the last answers in it, about {lost}, are lost; what is missing is asked "
+               "again.")  # fmt: skip
+    writing = connection.execute("SELECT value FROM meta WHERE key = 'writing'").fetchone()
+    if writing and not had_log:
+        yield (f"{path} is of a command that was stopped, and its {log_of(path).name} is not here: the last answers "
+               "may be missing, and are asked again then.")  # fmt: skip
+
+
+def _mark(connection: sqlite3.Connection) -> None:
+    """Mark the file as being written to, until it is closed."""
+    keep_log(connection)
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('writing', ?)", (str(os.getpid()),))
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (__version__,))
+    name_store(connection)
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
+# --------------------------------------------------------------------------------------------------------------- damage
+
+
+def _mend(opened: Opened, connection: sqlite3.Connection | None, why: str) -> None:
+    """Set a damaged file aside and go on with what is sound in it. StoreError when nothing is."""
+    path = opened.path
+    found = salvage(connection, path, _scratch(path))
+    if not found and not (connection is not None and is_empty(connection)):
+        raise beyond_reading(path, why)
+    aside = free_name(path, "damaged")
+    shutil.copy2(path, aside)
+    if log_of(path).exists():
+        shutil.copy2(log_of(path), log_of(aside))
+    opened.notes.append(f"{path} is damaged ({why}): {sound(found)} kept, what is missing is asked again; the damaged "
+                        f"file is {aside.name}.")  # fmt: skip
+    _replace(opened, connection, found)
+
+
+def _replace(opened: Opened, connection: sqlite3.Connection | None, found: Contents) -> None:
+    """Put a new file with these contents in the place of the old one, and open it."""
+    path, scratch = opened.path, _scratch(opened.path)
+    try:
+        write_store(scratch, found, __version__)
+        if connection is not None:
+            connection.close()
+        scrap_log(path)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    opened.use(connect(path))
+
+
+def _read_sound(opened: Opened, copy: Path, why: str) -> None:
+    """Go on with what is sound in a copy of a damaged file."""
+    found = salvage(getattr(opened, "connection", None), copy, copy.with_suffix(".page"))
+    if not found:
+        raise beyond_reading(opened.path, why)
+    opened.notes.append(f"{opened.path} is damaged ({why}): {sound(found)} read.")
+    opened.schema = SCHEMA
+    write_store(copy.with_suffix(".sound"), found, __version__)
+    opened.use(open_uri(copy.with_suffix(".sound"), "mode=ro&immutable=1"))
+
+
+def sound(found: Contents) -> str:
+    """How many answers of a damaged file are good."""
+    count = len(found.responses)
+    return "its one sound answer is" if count == 1 else f"its {count} sound answers are"
+
+
+def _disowned(opened: Opened) -> bool:
+    """Whether the log is another file's, which is said; looked at in a copy, as the folder may be read-only."""
+    if not foreign_log(_copied(opened)):
+        return False
+    opened.notes.append(f"{log_of(opened.path)} does not belong to {opened.path.name}: nothing of it is used.")
+    return True
+
+
+def _copied(opened: Opened) -> Path:
+    """A copy of the file and its log in a folder that goes when the store is closed."""
+    folder = Path(opened.resources.enter_context(tempfile.TemporaryDirectory(prefix="mmrope-")))
+    for path in (opened.path, log_of(opened.path)):
+        if path.is_file():
+            shutil.copy(path, folder / path.name)
+    return folder / opened.path.name
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def place_of(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file: another file in its place has others."""
+    with contextlib.suppress(OSError):
+        stat = path.stat()
+        return stat.st_dev, stat.st_ino
+    return None

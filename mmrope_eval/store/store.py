@@ -1,0 +1,292 @@
+"""Every response durable the moment it exists, and never twice: one SQLite file a row.
+
+A response is keyed by the identity of what produced it (see `plan.identity`) and by its sample, so that a changed
+checkpoint, prompt, media policy or code finds nothing to reuse, and an unchanged one everything. Beside it stand the
+question and the context that the identity was made of, so that a later start can say what changed.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from mmrope_eval.messages import Failure, Response
+from mmrope_eval.store.file import SCHEMA, Row, StoreError, free_name, open_uri, trouble
+from mmrope_eval.store.opening import open_copy, open_store, place_of
+from mmrope_eval.store.payload import checksum, decode, encode
+from mmrope_eval.store.wal import scrap_log
+
+__all__ = ["MAX_ATTEMPTS", "Known", "Outcome", "ResponseStore", "StoreError", "Stored"]
+
+MAX_ATTEMPTS = 2
+"""A failed sample is tried once more by the next start, then its failure stands."""
+
+SYNC_ANSWERS: Final = 32
+SYNC_SECONDS: Final = 0.5
+"""So many answers, or so much time after the last ones, and they are in the main file, not in its log alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """That an outcome is kept: what it takes to decide whether its sample is asked."""
+
+    failed: bool
+    attempts: int
+
+    @property
+    def final(self) -> bool:
+        """Whether another start would leave it alone."""
+        return not self.failed or self.attempts >= MAX_ATTEMPTS
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One kept outcome and how many times the sample was tried."""
+
+    result: Response | Failure
+    attempts: int
+
+    @property
+    def final(self) -> bool:
+        """Whether another start would leave it alone."""
+        return isinstance(self.result, Response) or self.attempts >= MAX_ATTEMPTS
+
+
+class Outcome(NamedTuple):
+    """One outcome to keep: under which identity, and by what it came about, where that is known."""
+
+    identity: str
+    result: Response | Failure
+    question: str | None = None
+    context: str | None = None
+
+
+class ResponseStore:
+    """Responses in `path`; use it as a context manager.
+
+    Raises `StoreError` when the file belongs to something else or cannot be used. A damaged file is set aside and what
+    is sound in it is kept; `notes` says so. With `read_only` nothing is written, not even beside the file.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        opened = open_copy(path) if read_only else open_store(path)
+        self.path = path
+        self.notes: Sequence[str] = opened.notes
+        """What must be said about the file, a sentence each."""
+        self._writable = not read_only
+        self._resources, self._connection, self._schema = opened.resources, opened.connection, opened.schema
+        self._unsynced, self._synced_at = 0, 0.0
+        self._place = place_of(path)
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def put(self, identity: str, result: Response | Failure, question: str | None = None,
+            context: str | None = None) -> None:
+        """Keep one outcome; it is on disk when this returns. Otherwise as `put_all`."""
+        self.put_all([Outcome(identity, result, question, context)])
+
+    def put_all(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep outcomes, all of them or none; they are on disk when this returns. A response is never replaced, a
+        failure may be.
+
+        Raises `StoreError` when they cannot be written, and when the file is gone or was replaced.
+        """
+        try:
+            with self._transaction() as execute:
+                for outcome in outcomes:
+                    self._insert(execute, outcome)
+        except StoreError:
+            self.require_place()
+            raise
+        self._unsynced += len(outcomes)
+        if self._unsynced >= SYNC_ANSWERS or time.monotonic() - self._synced_at >= SYNC_SECONDS:
+            try:
+                self.sync()
+            except sqlite3.Error as error:
+                self.require_place()
+                raise trouble(self.path, error) from error
+
+    def _insert(self, execute: Callable[..., sqlite3.Cursor], outcome: Outcome) -> None:
+        identity, result = outcome.identity, outcome.result
+        status, payload = "ok" if isinstance(result, Response) else "failed", encode(result)
+        kept = execute("SELECT status, attempts FROM responses WHERE identity = ? AND sample = ?",
+                       (identity, result.id)).fetchone()  # fmt: skip
+        if kept is not None and kept[0] == "ok":
+            return
+        attempts = 1 + (kept[1] if kept else 0)
+        row = (identity, result.id, status, attempts, payload, outcome.context, outcome.question)
+        execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, checksum(*row)))
+
+    def sync(self) -> None:
+        """Move what the log holds into the main file, so that a copy of that file alone has it."""
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._unsynced, self._synced_at = 0, time.monotonic()
+        self.require_place()
+
+    def require_place(self) -> None:
+        """StoreError when the file was removed, moved or replaced since it was opened; its answers are saved first."""
+        found = place_of(self.path)
+        if found == self._place:
+            return
+        try:
+            where = f"its answers are in {self._rescue()}"
+        except (OSError, sqlite3.Error) as error:
+            where = f"its answers could not be saved again ({error})"
+        again = "choose another --output" if place_of(self.path) in (None, found) else "start the same command again"
+        raise StoreError(f"{self.path} was removed, moved or replaced while answers were written to it; no scores were "
+                         f"written, {where}: {again}.")  # fmt: skip
+
+    def _rescue(self) -> Path:
+        """Write what the open file holds to its place again, or beside what lies there now; closes it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = free_name(self.path, "rescued")
+        with contextlib.closing(open_uri(scratch, "mode=rwc")) as copy:
+            self._connection.backup(copy)
+            copy.execute("DELETE FROM meta WHERE key = 'writing'")
+        self._resources.close()
+        scrap_log(self.path)  # which is of the file that was here
+        return scratch if self.path.exists() else scratch.replace(self.path)
+
+    def describe(self, context: Mapping[str, Any]) -> str:
+        """Keep a readable form of a context; its key, for `put`."""
+        content = json.dumps(context, sort_keys=True, ensure_ascii=False, default=str)
+        key = checksum(content).hex()
+        try:
+            self._connection.execute("INSERT OR REPLACE INTO contexts VALUES (?, ?)", (key, content))
+        except sqlite3.Error as error:
+            raise trouble(self.path, error) from error
+        return key
+
+    # ----------------------------------------------------------------------------------------------- asking everything
+
+    def set_aside(self, keys: Iterable[tuple[str, str]]) -> int:
+        """Put the kept outcomes of (identity, sample) pairs aside, so that they are asked anew; how many there were.
+
+        What is asked from now on counts; a second call before `drop_aside` leaves it: a stopped command goes on.
+        """
+        moved = 0
+        with self._transaction() as run:
+            for key in keys:
+                if run("SELECT 1 FROM earlier WHERE identity = ? AND sample = ?", key).fetchone():
+                    continue
+                one = "WHERE identity = ? AND sample = ?"
+                run(f"INSERT INTO earlier SELECT * FROM responses {one}", key)
+                found = run(f"DELETE FROM responses {one}", key).rowcount
+                if not found:  # marks it as begun
+                    run("INSERT INTO earlier VALUES (?, ?, ?, ?, ?, ?, ?, ?)", Row(*key, "none", 0, "").summed())
+                moved += found
+        return moved
+
+    def has_aside(self) -> bool:
+        """Whether a command that asks everything anew was begun and not finished."""
+        with self._reading():
+            return self._connection.execute("SELECT 1 FROM earlier LIMIT 1").fetchone() is not None
+
+    def drop_aside(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Forget what `set_aside` put aside, now that all of it is answered anew."""
+        with self._transaction() as run:
+            if run("SELECT 1 FROM earlier LIMIT 1").fetchone():
+                for key in keys:
+                    run("DELETE FROM earlier WHERE identity = ? AND sample = ?", key)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection.execute
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise trouble(self.path, error) from error
+            raise
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    def known(self, wanted: Mapping[str, str]) -> dict[str, Known]:
+        """Which samples have an outcome under their identity (`wanted`: identity by sample)."""
+        query = "SELECT identity, sample, status, attempts FROM responses"
+        with self._reading():
+            return {sample: _known(status == "failed", attempts)
+                    for identity, sample, status, attempts in self._connection.execute(query)
+                    if wanted.get(sample) == identity}  # fmt: skip
+
+    def read(self, identity: str, sample: str) -> Stored | None:
+        """One kept outcome. StoreError where a newer version wrote what this one cannot read."""
+        query = "SELECT status, attempts, payload FROM responses WHERE identity = ? AND sample = ?"
+        try:
+            row = self._connection.execute(query, (identity, sample)).fetchone()
+            if row is None:
+                return None
+            status, attempts, payload = row
+            result = decode(status, payload)
+        except sqlite3.Error as error:
+            raise trouble(self.path, error) from error
+        except ValueError as error:
+            raise StoreError(f"{self.path} holds an answer to {sample} that this version cannot read: another version "
+                             "of mmrope-eval wrote it; use that one or choose another --output.") from error
+        return Stored(result, MAX_ATTEMPTS if status == "ok" else attempts)
+
+    def get(self, keys: Iterable[tuple[str, str]]) -> dict[str, Stored]:
+        """The kept outcomes of (identity, sample) pairs, by sample."""
+        found = ((sample, self.read(identity, sample)) for identity, sample in keys)
+        return {sample: stored for sample, stored in found if stored is not None}
+
+    def others(self, samples: Mapping[str, str]) -> Iterator[tuple[str, str, str | None, str | None]]:
+        """(sample, identity, question, context) of outcomes kept under another identity than `samples` says."""
+        names = "sample, identity, question, context" if self._schema == SCHEMA else "sample, identity, NULL, NULL"
+        with self._reading():
+            for sample, identity, question, context in self._connection.execute(f"SELECT {names} FROM responses"):
+                if sample in samples and samples[sample] != identity:
+                    yield sample, identity, question, context
+
+    def contexts_of(self, wanted: Mapping[str, str]) -> Mapping[str, int]:
+        """How many outcomes were kept under each context, of those under their identity (`wanted`: by sample)."""
+        if self._schema < SCHEMA or not wanted:
+            return {}
+        with self._reading():
+            rows = self._connection.execute("SELECT sample, identity, context FROM responses WHERE context IS NOT NULL")
+            return collections.Counter(context for sample, identity, context in rows if wanted.get(sample) == identity)
+
+    def contexts(self) -> dict[str, Mapping[str, Any]]:
+        """What `describe` kept, by its key."""
+        if self._schema < SCHEMA:
+            return {}
+        with self._reading():
+            rows = self._connection.execute("SELECT context, content FROM contexts").fetchall()
+        return {key: json.loads(content) for key, content in rows if checksum(content).hex() == key}
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise trouble(self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file, which is whole then without its log; everything is durable already."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._writable and place_of(self.path) == self._place:
+                self._connection.execute("DELETE FROM meta WHERE key = 'writing'")
+                self._connection.execute("PRAGMA journal_mode=DELETE")
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@cache
+def _known(failed: bool, attempts: int) -> Known:
+    return Known(failed, attempts)

@@ -1,0 +1,1 @@
+"""Many runs and sweeps out of one file."""

@@ -1,0 +1,1 @@
+"""The same questions at many context lengths and scalings."""

@@ -1,0 +1,371 @@
+"""A sweep: the same questions at many context lengths, under many variants and context scalings.
+
+It is a set of runs. Every point (context, task, checkpoint, variant, scaling) is a cell as `mmrope-eval run` makes it,
+in a folder of its own, asked, stored, resumed and scored by the same code; what a sweep adds is the media policy that
+a token budget buys, the scaling that a variant's own positions ask for, and one engine for all of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.errors import UserError
+from mmrope_eval.record.schema import FORMAT, SWEEP
+from mmrope_eval.record.seal import sealed
+from mmrope_eval.record.write import write_json
+from mmrope_eval.rope import load_variant
+from mmrope_eval.run.answer_limits import described, given_limits, row_limits, warnings, with_limits
+from mmrope_eval.run.cells import make_cells, response_context
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.errorlog import ErrorLog
+from mmrope_eval.run.execute import Cell, RowError
+from mmrope_eval.run.outcome import require_sweep_places
+from mmrope_eval.run.run import run_cell
+from mmrope_eval.run.runlog import run_log
+from mmrope_eval.store.lock import run_lock
+from mmrope_eval.sweep.budget import (
+    Budget,
+    Growth,
+    Stretch,
+    Writer,
+    frame_side,
+    layout,
+    make_budget,
+    make_policy,
+    reach,
+    scaled,
+    stamp_tokens,
+    text_tokens,
+)
+from mmrope_eval.sweep.config import Needle, SweepConfig
+from mmrope_eval.sweep.earlier import earlier_points
+from mmrope_eval.sweep.engine import (
+    DoesNotFitError,
+    SweepHolder,
+    SweepStart,
+    longest_first,
+    memory_problem,
+    says_memory,
+)
+from mmrope_eval.task.planner import Plans
+from mmrope_eval.task.registry import Family, Registry, TaskSpec, open_registry
+from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.task.template import render
+from mmrope_eval.util.console import say
+
+if TYPE_CHECKING:
+    from mmrope_eval.models.checkpoint import Checkpoint
+
+NEEDLE = "needle"
+
+
+class NeedleMaker(Protocol):
+    """Where a sweep's needles come from."""
+
+    def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
+        """The questions, as rows of the needle task; they are the same at every length."""
+
+    def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
+        """Write a data set whose videos have shape[0] frames of shape[1] x shape[1] pixels; a second time do nothing.
+
+        UserError for videos that cannot hold the cards.
+        """
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement of a sweep."""
+
+    cell: Cell
+    scaling: str
+    task: TaskSpec
+    budget: Budget
+    growth: Growth
+    stretch: Stretch
+    """Of its scaling."""
+    config: RunConfig
+    """Of the run that this point is."""
+
+    def record(self) -> dict[str, Any]:
+        """Its head in sweep.json."""
+        checkpoint, budget = self.cell.checkpoint, self.budget
+        return {
+            "checkpoint": str(checkpoint.path), "model": Path(checkpoint.path).name, "variant": self.cell.variant.name,
+            "scaling": self.scaling, "task": self.task.name, "column": self.task.column, "chance": self.task.chance,
+            "context": budget.context, "text_tokens": budget.text, "frames": budget.frames,
+            "planned_tokens": budget.tokens, "trained_reach": self.growth.trained, "target_reach": self.growth.target,
+            "factor": self.cell.variant.scaling.factor,
+            "factor_rule": None if self.scaling == "none" else self.stretch.rule,
+        }  # fmt: skip
+
+
+@dataclass
+class Sweep:
+    """A sweep under way."""
+
+    config: SweepConfig
+    run: RunConfig
+    """Models, data, output and engine options; its tasks and media policy are the sweep's."""
+    needles: NeedleMaker
+    begin: SweepStart
+    writer: Callable[[Checkpoint], Writer]
+    points_done: list[dict[str, Any]] = field(default_factory=list)
+    failed: int = 0
+    empty: list[str] = field(default_factory=list)
+    """Rows of the file that no checkpoint fills."""
+    earlier: list[Mapping[str, Any]] = field(default_factory=list)
+    """Points of other commands in the same folder."""
+
+    @cached_property
+    def errors(self) -> ErrorLog:
+        """Tracebacks of all points."""
+        return ErrorLog(self.run.output)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """All tasks."""
+        return open_registry(self.config.tasks, self.run.tasks_dirs)
+
+    @cached_property
+    def tasks(self) -> list[TaskSpec]:
+        """The tasks on videos, then the needle. UserError for a task without videos."""
+        found = self.registry.select(self.config.tasks) if self.config.tasks else []
+        without = [spec.name for spec in found if "video" not in spec.media]
+        if without:
+            raise UserError(f"Sweep {self.config.path}: task {without[0]} has no videos to fill a context with.")
+        return [*found, *([self.registry.tasks[NEEDLE]] if self.config.needle else [])]
+
+    def go(self) -> Path:
+        """Measure every point; the path of sweep.json, which is written anew after each."""
+        given = given_limits(self.run.max_tokens, self.tasks, self.registry)
+        rows = make_cells(dataclasses.replace(self.run, variants=self.run.variants or self.config.variants),
+                          self.registry)  # fmt: skip
+        cells = rows.cells
+        for row in rows.failed:
+            say(f"{row.label} failed: {row.cause}", file=sys.stderr)
+        for cell in cells:
+            for remark in (described(cell.thinking), *warnings(cell.thinking, self.tasks, given)):
+                if remark is not None:
+                    say(f"{cell.label}: {remark}", file=sys.stderr)
+        self.failed += len(rows.failed)
+        self.empty = empty_rows(self.config.rows, cells)
+        if self.empty:
+            say(f"no checkpoint is of {', '.join(self.empty)}: rows of this sweep that stay empty", file=sys.stderr)
+        with (
+            run_lock(self.run.output),
+            run_log(self.run.output, self.run.command) as log,
+            SweepHolder(_never, begin=self.logged(log)) as holder,
+        ):
+            require_sweep_places(self.run.output)
+            names = [spec.name for spec in self.tasks]
+            self.earlier = earlier_points(self.run.output, self.settings(), self.config, cells, names)
+            plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
+                     for spec in self.tasks if spec.name != NEEDLE}  # fmt: skip
+            budgets = [self.budgets(cell, plans) for cell in cells]
+            holder.limits = longest_first(
+                self.options(cell, budget) for cell, found in zip(cells, budgets, strict=True)
+                for budget in found.values() if budget.grids
+            )  # fmt: skip
+            for cell, found in zip(cells, budgets, strict=True):
+                for spec in self.tasks:
+                    self.lengths(cell, spec, {c: found[spec.name, c] for c in self.config.contexts}, plans, holder)
+        return self.run.output / SWEEP
+
+    def limits(self, base: Cell) -> dict[str, int]:
+        """A row's answer limits that are not the tasks' own; answers come on top of the context."""
+        return row_limits(base.thinking, self.tasks, given_limits(self.run.max_tokens, self.tasks, self.registry))
+
+    def logged(self, log: Path | None) -> SweepStart:
+        """How engines start whose words go to a log."""
+        return lambda checkpoint, variant, options: self.begin(
+            checkpoint, variant, dataclasses.replace(options, log=log, may_leave=True))
+
+    def budgets(self, base: Cell, plans: Mapping[str, Plans]) -> dict[tuple[str, int], Budget]:
+        """By task and context."""
+        writer, frames, checkpoint = self.writer(base.checkpoint), self.config.frames, base.checkpoint
+        stamp = stamp_tokens(writer, checkpoint)
+        limits = self.limits(base)
+        found = {}
+        for spec in self.tasks:
+            text = text_tokens(writer, self.prompts(spec, base.family, plans), base.family.enable_thinking)
+            answer = limits.get(spec.name, spec.generation.max_tokens)
+            for context, count in zip(self.config.contexts, frames.counts or [None] * len(self.config.contexts),
+                                      strict=True):  # fmt: skip
+                try:
+                    budget = make_budget(context, text, answer, frames, checkpoint, stamp, count)
+                except UserError as error:
+                    raise UserError(f"Sweep {self.config.path}, {base.label}, {spec.name}: {error}") from error
+                found[spec.name, context] = budget
+        return found
+
+    def lengths(
+        self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans], holder: SweepHolder
+    ) -> None:
+        """One task under one variant: the trained context first, then the others; unscaled first, then scaled.
+
+        A factor by reach is derived from the positions that the unscaled points really reached.
+        """
+        trained = self.config.train_context
+        first = 0.0
+        for context in (trained, *(context for context in budgets if context != trained)):
+            plain = self.point(base, spec, budgets[context], Growth(1, 1), "none")
+            outcome = self.measure(plain, plans, holder)
+            planned = reach(base.variant, layout(plain.budget, self.config.frames, base.checkpoint), base.checkpoint)
+            reached = reached_positions(self.run.output / outcome["folder"], spec.name) if "folder" in outcome else None
+            growth = Growth(first or reached or planned, reached or planned)
+            first = first or growth.trained
+            for scaling in self.config.scaling:
+                point = self.point(base, spec, budgets[context], growth, scaling)
+                changed = point.cell.variant is not base.variant  # without growth a scaling changes nothing
+                measured = self.measure(point, plans, holder) if changed else outcome
+                self.points_done.append({**point.record(), **measured})
+                self.write()
+
+    def options(self, base: Cell, budget: Budget) -> EngineOptions:
+        """How the engine runs a point."""
+        options = dataclasses.replace(self.run.options, max_model_len=budget.max_model_len)
+        if not budget.grids:
+            return options
+        return dataclasses.replace(options, policy=make_policy(budget, self.config.frames, base.checkpoint))
+
+    def point(self, base: Cell, spec: TaskSpec, budget: Budget, growth: Growth, scaling: str) -> Point:
+        """One point: a run of one task, with what the budget buys."""
+        options = self.options(base, budget)
+        policy = options.policy or base.policy
+        stretch = Stretch.of(self.config.factor, growth, budget.context, self.config.train_context)
+        variant = scaled(base.variant, scaling, stretch)
+        kind = variant.scaling.type if variant is not base.variant else "none"
+        # A folder without a rule holds factors by reach, the only rule that there was.
+        by = "" if stretch.rule == "reach" else f"-{stretch.rule}"
+        name = base.label if kind == "none" else f"{base.label}--{kind}{by}"
+        output = self.run.output / str(budget.context) / spec.name
+        config = dataclasses.replace(self.run, tasks=(spec.name,), output=output, options=options)
+        chosen = dataclasses.replace(base.chosen, variant=variant)
+        cell = dataclasses.replace(
+            base, label=f"{budget.context} {spec.name} {name}", chosen=chosen, folder=output / name,
+            policy=policy, media_sources={},
+            context=response_context(config, base.checkpoint, variant, policy, base.thinking.told),
+        )  # fmt: skip
+        return Point(cell, scaling, spec, budget, growth, stretch, config)
+
+    def prompts(self, spec: TaskSpec, family: Family, plans: Mapping[str, Plans]) -> list[tuple[str, str | None]]:
+        """All prompts of a task, with their system prompts."""
+        if spec.name == NEEDLE and self.config.needle:
+            template = spec.prompt(family.prompts)
+            return [(render(template, row), family.system) for row in self.needles.rows(self.config.needle)]
+        samples = plans[spec.name].of(family)[spec.name].samples
+        found = [(sample.prompt, sample.system) for sample in samples if sample.problem is None]
+        if not found:
+            raise UserError(f"Task {spec.name} has no sample that can be asked.")
+        return found
+
+    def measure(self, point: Point, plans: Mapping[str, Plans], holder: SweepHolder) -> dict[str, Any]:
+        """Run one point: its status, and the folder of its scores where it has them."""
+        limit = self.run.options.max_model_len
+        if limit is not None and point.budget.max_model_len > limit:
+            cause = f"{point.budget.max_model_len} tokens exceed --max-model-len {limit}"
+            return {"status": "excluded", "cause": cause}
+        if not point.budget.grids:
+            return {"status": "no room", "cause": f"{point.budget.text} tokens of text leave no room for a frame"}
+        try:
+            plan = self.plan(point, plans)
+        except NoRoomError as error:
+            return {"status": "no room", "cause": str(error)}
+        holder.wanted = point.config.options
+        say(f"{point.cell.label}: {point.budget.frames} frames, factor {point.cell.variant.scaling.factor:g}",
+              file=sys.stderr)  # fmt: skip
+        try:
+            limited = with_limits({point.task.name: plan}, self.limits(point.cell))
+            entry, bad, _ = run_cell(point.config, point.cell, limited, holder, self.errors)
+        except DoesNotFitError as error:
+            return {"status": "memory", "cause": str(error)}
+        except RowError as error:
+            holder.close()
+            problem = memory_problem(error)
+            if problem is None:
+                say(f"{point.cell.label} failed: {error}", file=sys.stderr)
+            self.failed += problem is None
+            return {"status": "memory" if problem else "failed", "cause": problem or str(error)}
+        folder = {"folder": str(point.cell.folder.relative_to(self.run.output))}
+        if bad and (lack := memory_cause(point.cell.folder)):
+            return {"status": "memory", "cause": lack, **folder}
+        self.failed += bad
+        return {"status": "done", "cause": None, "n": entry[point.task.name]["n"], **folder}
+
+    def plan(self, point: Point, plans: Mapping[str, Plans]) -> TaskPlan:
+        """The task's samples; for the needle from videos of this point's own length, made when they are needed."""
+        family, name = point.cell.family, point.task.name
+        if name != NEEDLE or self.config.needle is None:
+            return plans[name].of(family)[name]
+        side, fps = frame_side(point.budget.cells, point.cell.checkpoint), self.config.frames.fps
+        dataset = f"{point.task.dataset}-{point.budget.frames}x{side}-{fps:g}"
+        try:
+            self.needles.build(self.data, dataset, self.config.needle, (point.budget.frames, side), fps)
+        except UserError as error:
+            raise NoRoomError(str(error)) from error
+        spec = dataclasses.replace(point.task, dataset=dataset)
+        return Plans([spec], self.data, self.run.limit, self.run.seed).of(family)[name]
+
+    @property
+    def data(self) -> Path:
+        """Where generated videos lie."""
+        return self.run.output / "data"
+
+    def settings(self) -> dict[str, Any]:
+        """The head of sweep.json."""
+        return {"title": self.config.title, "file": str(self.config.path), "contexts": self.config.contexts,
+                "train_context": self.config.train_context, "scaling": self.config.scaling,
+                "factor": self.config.factor, "rows": self.config.rows, "empty": self.empty,
+                "frames": dataclasses.asdict(self.config.frames),
+                "limit": str(self.run.limit) if self.run.limit is not None else None,
+                "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
+
+    def write(self) -> None:
+        """Write sweep.json."""
+        points = [*self.earlier, *self.points_done]
+        content = {"format": FORMAT, "command": list(self.run.command), **self.settings(), "points": points}
+        write_json(self.run.output / SWEEP, sealed(content, SWEEP, {}))
+
+
+def empty_rows(rows: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    """The rows that a sweep's file names and no checkpoint fills. On a small model a variant has another section."""
+    names, prints = {cell.variant.name for cell in cells}, {cell.variant.fingerprint for cell in cells}
+    return [name for name in rows if name not in names and load_variant(name).fingerprint not in prints]
+
+
+class NoRoomError(Exception):
+    """A video of the budget's length cannot hold what the task needs; one sentence."""
+
+
+def reached_positions(folder: Path, task: str) -> float | None:
+    """How far the positions of a point's prompts really went, counted from one; None when no prompt was answered."""
+    path = folder / "samples" / f"{task}.jsonl"
+    with path.open(encoding="utf-8") as lines:
+        found = [row["positions"]["max_position"] for row in map(json.loads, lines) if row.get("positions")]
+    return float(max(found)) + 1 if found else None
+
+
+def memory_cause(folder: Path) -> str | None:
+    """The first cause in a cell's failures.jsonl that is about memory."""
+    path = folder / "failures.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return next((str(cause) for line in lines if says_memory(cause := json.loads(line)["cause"])), None)
+
+
+def prompt_writer(checkpoint: Checkpoint) -> Writer:
+    """The checkpoint's own template and tokenizer."""
+    from mmrope_eval.engine.prompt import PromptWriter
+
+    return PromptWriter(checkpoint)
+
+
+def _never(*_: object) -> Any:
+    raise AssertionError("a sweep starts its engine with options")

@@ -1,0 +1,244 @@
+"""What can be evaluated: tasks (tasks/*.yaml and one's own), suites (configs/suites) and prompt families.
+
+Reads plain YAML without importing lmms-eval, so that listing and checking names takes milliseconds. lmms-eval loads the
+same files when their data are needed (see data.py).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.task.file import is_task_file, read_task
+from mmrope_eval.task.spec import PREFIX, TaskSpec
+from mmrope_eval.task.yaml_text import nearest, project_dir, read_yaml, unknown
+
+__all__ = [
+    "COORDINATES", "PREFIX", "Family", "Registry", "Suite", "TaskSpec", "check_coordinates", "is_path", "open_registry",
+    "project_dir", "read_family", "read_suite", "read_task", "read_yaml", "task_files", "unknown",
+]  # fmt: skip
+
+COORDINATES: Final = ("absolute", "thousand", "unit")
+SUFFIXES: Final = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the checkpoints of one model family are asked and read."""
+
+    name: str
+    coordinates: str
+    prompts: str
+    system: str | None = None
+    enable_thinking: bool | None = None
+    """What the chat template is told by this name (`--thinking`); None: nothing."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named list of tasks."""
+
+    name: str
+    title: str
+    tasks: tuple[str, ...]
+
+
+class Registry:
+    """All tasks, suites and families; unknown names raise UserError with the nearest known one."""
+
+    def __init__(
+        self, tasks_dir: Path | None = None, configs_dir: Path | None = None, own: Sequence[Path] = ()
+    ) -> None:
+        """`own` are task files beside those of `tasks_dir`. UserError for one that is wrong, or collides."""
+        self.tasks_dir = tasks_dir or project_dir("tasks")
+        configs = configs_dir or project_dir("configs")
+        self.families = {family.name: family for family in map(read_family, sorted(configs.glob("families/*.yaml")))}
+        shipped = task_files(self.tasks_dir)
+        self.tasks = read_tasks([*shipped, *own])
+        suites = {suite.name: suite for suite in map(read_suite, sorted(configs.glob("suites/*.yaml")))}
+        self.suites = with_members(suites, self.tasks.values())
+        self.own = tuple(spec for spec in self.tasks.values() if spec.path not in shipped)
+        """Those that are not shipped."""
+        averages = read_yaml(configs / "tables" / "averages.yaml") if self.own else {}
+        for spec in self.own:
+            check_own(spec, self.families, self.suites, averages)
+
+    def select(self, words: Iterable[str]) -> list[TaskSpec]:
+        """The tasks that names, paths, suites, globs and `-exclusions` mean, each once, in the order named."""
+        chosen: dict[str, None] = {}
+        for word in words:
+            excluded = word.startswith("-")
+            names = self._names(word.removeprefix("-"))
+            for name in names:
+                if excluded:
+                    chosen.pop(name, None)
+                else:
+                    chosen.setdefault(name)
+        if not chosen:
+            raise UserError(f"--tasks {','.join(words)} leaves no task; see `mmrope-eval list tasks`.")
+        return [self.tasks[name] for name in chosen]
+
+    def _names(self, word: str) -> Sequence[str]:
+        if is_path(word):
+            wanted = [path.resolve() for path in files_of(word)]
+            found = [spec.name for spec in self.tasks.values() if spec.path.resolve() in wanted]
+            if not found:
+                raise UserError(f"Task file {word} is not open; in Python, use `open_registry([{word!r}])`.")
+            return found
+        bare = word.removeprefix(PREFIX)
+        if bare in self.tasks:
+            return [bare]
+        if word in self.suites:
+            return [spec.name for spec in self.select(self.suites[word].tasks)]
+        matched = [name for name in self.tasks if fnmatch.fnmatchcase(name, bare)]
+        if matched:
+            return matched
+        if Path(word).is_dir():
+            raise UserError(f"--tasks {word} is a folder; --tasks-dir {word} adds the task files in it.")
+        raise UserError(unknown("task or suite", word, [*self.tasks, *self.suites], "mmrope-eval list tasks"))
+
+    def family(self, name: str) -> Family:
+        """The family of that name."""
+        if name not in self.families:
+            raise UserError(unknown("prompt family", name, self.families, "configs/families"))
+        return self.families[name]
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Files of tasks
+
+
+def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Registry:
+    """The shipped tasks, those in `folders` (--tasks-dir), and those that words (--tasks) name by a path.
+
+    Raises `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide.
+    """
+    own = [path for folder in folders for path in files_in(folder)]
+    own += [path for word in words if is_path(word) for path in files_of(word.removeprefix("-"))]
+    return Registry(own=own)
+
+
+def is_path(word: str) -> bool:
+    """Whether a word of --tasks is the path of a task file, and not a name."""
+    return word.endswith(SUFFIXES)
+
+
+def task_files(folder: Path) -> list[Path]:
+    """Task files; those whose names start with an underscore are only included by others."""
+    return sorted(path for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The task files in a folder of one's own, not those in folders below it. UserError when there are none.
+
+    Tables, sweeps and variants may lie beside them.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--tasks-dir {folder} is not a folder: give the folder that holds your task files.")
+    files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.name[0] not in "_.")
+    found = [path for path in files if is_task_file(path)]
+    if not found:
+        raise UserError(f"--tasks-dir {folder} holds no task file (NAME.yaml; one with '_' before it is only included "
+                        "by others).")  # fmt: skip
+    return found
+
+
+def files_of(word: str) -> list[Path]:
+    """The files that a path or a pattern of paths means. UserError when there is none."""
+    path = Path(word).expanduser()
+    if path.is_file():
+        return [path]
+    pattern = Path(*path.parts[1:]) if path.is_absolute() else path
+    if re.search(r"[*?[]", word) and (found := sorted(Path(path.anchor).glob(str(pattern)))):
+        return found
+    close = nearest(path.name, [one.name for one in path.parent.glob("*") if one.is_file()], 0.6)
+    hint = f"did you mean '{path.with_name(close)}'?" if close else "give the path of a YAML file."
+    raise UserError(f"There is no task file '{word}'; {hint}")
+
+
+def read_tasks(paths: Iterable[Path]) -> dict[str, TaskSpec]:
+    """Every task by its name. UserError where two files have one name or one column, which would hide one of them."""
+    tasks: dict[str, TaskSpec] = {}
+    taken: dict[tuple[str, str], Path] = {}
+    files: dict[Path, Path] = {}
+    for path in paths:
+        files.setdefault(path.resolve(), path)
+    for path in files.values():
+        spec = read_task(path)
+        for key, value in (("task", spec.name), ("metadata.column", spec.column)):
+            other = taken.setdefault((key, value.casefold()), path)
+            if other != path:
+                raise UserError(f"Two task files have '{key}: {value}', {other} and {path}: give one of them another.")
+        tasks[spec.name] = spec
+    return tasks
+
+
+def with_members(suites: Mapping[str, Suite], tasks: Iterable[TaskSpec]) -> dict[str, Suite]:
+    """The suites with the tasks that say to be in one; a suite that has no file of its own is made of those."""
+    members: dict[str, list[str]] = {}
+    for spec in tasks:
+        for name in spec.suites:
+            members.setdefault(name, []).append(spec.name)
+    made = {name: Suite(name, "tasks whose files name it", ()) for name in members if name not in suites}
+    return {name: Suite(name, suite.title, (*suite.tasks, *members.get(name, ())))
+            for name, suite in {**suites, **made}.items()}  # fmt: skip
+
+
+def check_own(spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str], averages: Iterable[str]) -> None:
+    """UserError where a task of one's own takes a name that means something else, or misspells a family's."""
+    clash = next(_clashes(spec, families, suites, averages), None)
+    if clash is not None:
+        raise UserError(f"Task file {spec.path}: {clash}")
+
+
+def _clashes(
+    spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str], averages: Iterable[str]
+) -> Iterator[str]:
+    for name in suites:
+        if name in (spec.name, PREFIX + spec.name):
+            yield f"'task: {spec.name}' is the name of a suite; call the task otherwise."
+    for name in averages:
+        if name.casefold() == spec.column.casefold():
+            yield f"'metadata.column: {spec.column}' is the name of an average in tables; call the column otherwise."
+    wordings = {"default", *families, *(family.prompts for family in families.values())}
+    for name in spec.prompts:
+        close = nearest(name, wordings, 0.9)
+        alike = [known for known in wordings if _letters(known) == _letters(name)]
+        if name not in wordings and (alike or close):
+            yield (f"'lmms_eval_specific_kwargs.{name}' is the wording of no family; did you mean "
+                   f"'{alike[0] if alike else close}'?")  # fmt: skip
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+# --------------------------------------------------------------------------------------------------------------
+
+
+def read_suite(path: Path) -> Suite:
+    """A suite file."""
+    raw = read_yaml(path)
+    if not isinstance(raw.get("tasks"), list):
+        raise UserError(f"Suite file {path} needs a list of `tasks`.")
+    return Suite(path.stem, str(raw.get("title", path.stem)), tuple(raw["tasks"]))
+
+
+def read_family(path: Path) -> Family:
+    """A prompt-family file."""
+    raw = read_yaml(path)
+    family = Family(path.stem, str(raw.get("coordinates")), str(raw.get("prompts", path.stem)), raw.get("system"))
+    check_coordinates(family.coordinates, str(path))
+    return family
+
+
+def check_coordinates(name: str, where: str) -> str:
+    """`name` if it is a coordinate convention; UserError naming `where` it was declared otherwise."""
+    if name not in COORDINATES:
+        raise UserError(f"{where}: unknown coordinate convention '{name}'; choose one of {', '.join(COORDINATES)}.")
+    return name

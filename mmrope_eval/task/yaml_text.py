@@ -1,0 +1,224 @@
+"""YAML of tasks, suites, families and sweeps: `include`, `!function`, and what is wrong with a file in one sentence.
+
+Included files are looked for beside the file that names them, then among those that are shipped, so that a task file
+may lie anywhere. `!function` is resolved as lmms-eval resolves it: a Python file beside the YAML file, else a module.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.task.lmms_names import first_name
+
+
+class Function(str):
+    """What `!function a.b.c` names. As a string it is `a.b.c`."""
+
+    folder: Path
+    """Of the file that says so."""
+
+    def __new__(cls, name: str, folder: Path) -> Function:
+        made = super().__new__(cls, name)
+        made.folder = folder
+        return made
+
+    def __reduce__(self) -> tuple[type[Function], tuple[str, Path]]:
+        """How a copy is made in another process."""
+        return Function, (str(self), self.folder)
+
+    @property
+    def module(self) -> str:
+        """The module's name."""
+        return self.rpartition(".")[0]
+
+    @property
+    def file(self) -> Path | None:
+        """The Python file beside the YAML file, where it is that one that is meant."""
+        path = self.folder / f"{self.module}.py"
+        return path if path.is_file() else None
+
+    def load(self) -> Any:
+        """The function itself. Raises `UserError` where the module cannot be imported or has none of that name."""
+        name = self.rpartition(".")[2]
+        try:
+            module = importlib.import_module(self.module) if self.file is None else _module_of(self.file)
+        except Exception as error:  # a user's module may raise anything
+            raise UserError(f"!function {self}: module '{self.module}' cannot be imported "
+                            f"({type(error).__name__}: {' '.join(str(error).split())}).") from error
+        if not hasattr(module, name):
+            raise UserError(f"!function {self}: " + unknown(f"name in '{self.module}' called", name, vars(module),
+                                                           str(self.file or self.module)))
+        return getattr(module, name)
+
+
+def _module_of(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def functions_in(content: Any) -> Iterator[Function]:
+    """Every `!function` of a file's content."""
+    if isinstance(content, Function):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from functions_in(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from functions_in(value)
+
+
+def with_functions(content: Any) -> Any:
+    """The content with every `!function` loaded. Raises `UserError` for one that cannot be."""
+    if isinstance(content, Function):
+        return content.load()
+    if isinstance(content, Mapping):
+        return {key: with_functions(value) for key, value in content.items()}
+    return [with_functions(value) for value in content] if isinstance(content, list) else content
+
+
+def own_code(content: Any) -> dict[str, str]:
+    """sha256 of the Python files, other than this package's, that a file's functions come from, by function."""
+    found = {}
+    for function in functions_in(content):
+        if function.file is None and function.partition(".")[0] == __name__.partition(".")[0]:
+            continue
+        path = function.file or _origin(function.module)
+        found[str(function)] = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else ""
+    return found
+
+
+def _origin(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
+
+
+def content_hash(content: Mapping[str, Any]) -> str:
+    """sha256 over a file's content, its included files' and its own functions' code; layout and comments aside."""
+    text = json.dumps([_first_named(content), own_code(content)], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _first_named(content: Any) -> Any:
+    """The content with every `!function` by the first name that it had."""
+    if isinstance(content, Function):
+        return first_name(content)
+    if isinstance(content, Mapping):
+        return {key: _first_named(value) for key, value in content.items()}
+    return [_first_named(value) for value in content] if isinstance(content, list) else content
+
+
+# --------------------------------------------------------------------------------------------------------------
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML in which a key may not stand twice, and `!function` is a `Function`."""
+
+    folder: Path
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping; an error where one of its keys stands twice, of which YAML would keep the last in silence."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+_Loader.add_constructor("!function", lambda loader, node: Function(str(node.value), loader.folder))
+
+
+def read_yaml(path: Path, _through: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A YAML mapping with `include` resolved: the including file wins, key by key, and of several files the first.
+
+    Raises `UserError` naming the file and the line for what is no YAML, the name for an include that is not there.
+    """
+    content = _parsed(path)
+    included = content.pop("include", [])
+    names = [included] if isinstance(included, str) else included
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: 'include' must be a file's name or a list of them, not {included!r}.")
+    through = (*_through, path.resolve())
+    merged: dict[str, Any] = {}
+    for name in reversed(names):
+        target = find_included(name, path)
+        if target.resolve() in through:
+            raise UserError(f"{path}: 'include: {name}' comes back to a file that includes it.")
+        merged.update(read_yaml(target, through))
+    return {**merged, **content}
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            loader = _Loader(stream)
+            loader.folder = path.parent
+            try:
+                content = loader.get_single_data()
+            finally:
+                loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" in line {mark.line + 1}" if mark is not None else ""
+        raise UserError(f"{path} cannot be read as YAML: {error.problem or error.context}{where}.") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as YAML: {said}.") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"{path} must hold a YAML mapping of keys to values.")
+    return content
+
+
+def find_included(name: str, path: Path) -> Path:
+    """The file that `include: name` in `path` means: one beside it, else a shipped one. `UserError` for none."""
+    places = [path.parent, project_dir("tasks")]
+    found = next((folder / name for folder in places if (folder / name).is_file()), None)
+    if found is None:
+        known = {file.name for folder in places for file in folder.glob("*.yaml")} - {path.name}
+        close = difflib.get_close_matches(name, sorted(known), n=1)
+        shipped = ", ".join(sorted(file.name for file in places[1].glob("_*.yaml")))
+        hint = f"did you mean '{close[0]}'?" if close else f"those that are shipped are {shipped}."
+        raise UserError(f"{path}: 'include: {name}' is neither beside this file nor among the shipped ones; {hint}")
+    return found
+
+
+@functools.cache
+def project_dir(name: str) -> Path:
+    """`tasks` or `configs` of a checkout, or the copy inside an installed package."""
+    here = Path(__file__).resolve()
+    candidates = [here.parents[2] / name, here.parents[1] / name]
+    return next((path for path in candidates if path.is_dir()), candidates[-1])
+
+
+def unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:
+    """One sentence on an unknown name, with the nearest known one."""
+    close = nearest(name, known)
+    hint = f"did you mean '{close}'?" if close is not None else f"see {where}."
+    return f"There is no {kind} '{name}'; {hint}"
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The known name that is closest in any letter case, or None where none is close."""
+    spelled = {one.casefold(): one for one in known}
+    close: Sequence[str] = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=cutoff)
+    return spelled[close[0]] if close else None

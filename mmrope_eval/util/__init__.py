@@ -1,0 +1,1 @@
+"""What every room may use: words, the terminal, places on disk; nothing of multimodal models."""
