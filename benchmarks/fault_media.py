@@ -62,7 +62,7 @@ def main() -> int:
 
 def whole_media(folder: Path) -> list[Path]:
     """One sound file of every format."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     from media_files import encoded, noise, write_video
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ def main() -> int:
 
 def prepared(scratch: Path) -> Callable[[Path], int]:
     """A function that starts the command with another --output, and gives the number of questions it asked."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     from suite_fakes import FakeStart
 
     from mmrope_demo.checkpoints import build_checkpoint

@@ -53,7 +53,7 @@ def measured(folder: Path, count: int) -> list[dict[str, float | str]]:
     data = mirror(folder / "data", count)
     checkpoint = build_checkpoint("qwen2.5-vl", folder / "checkpoint")
     environment = {**os.environ, "MMROPE_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1",
-                   "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}  # fmt: skip
+                   "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])}  # fmt: skip
     found = []
     for name in ("answered", "resumed"):
         command = [sys.executable, __file__, "--one", str(checkpoint), str(data), str(folder / "run")]

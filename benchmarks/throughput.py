@@ -97,7 +97,7 @@ def case(args: argparse.Namespace, scratch: Path, size: str, picture: str) -> li
 
 def child(arguments: list[str], log: Path) -> Any:
     """What this file prints last, as JSON, run in a process of its own."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")])
     environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
                    "VLLM_CPU_KVCACHE_SPACE": "1", "MMROPE_CACHE": str(log.parent / "cache"),
                    "HF_HOME": str(log.parent / "hf-home")}  # fmt: skip
@@ -246,7 +246,7 @@ def stock(arguments: list[str]) -> int:
 
 def mirror(folder: Path, count: int, picture: str) -> None:
     """A ChartQA of so many questions, each about a picture of its own of noise that PNG can press."""
-    sys.path[:0] = [str(ROOT / "tests")]
+    sys.path[:0] = [str(ROOT / "tests" / "support")]
     import numpy as np
     import suite_mirror
     from PIL import Image

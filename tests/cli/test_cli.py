@@ -1,0 +1,247 @@
+"""The command line: quick help, one-line errors, exit codes, and handlers that exist."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmrope_eval import __version__, cli
+from mmrope_eval.cli import argument_types, command_line
+from mmrope_eval.errors import UserError
+from mmrope_eval.rope import VariantError
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]
+
+
+def call(*argv: str, script: tuple[str, ...] = ("-m", "mmrope_eval")) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *script, *argv], capture_output=True, text=True, cwd=ROOT, timeout=300)
+
+
+def test_help_answers_in_under_half_a_second() -> None:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        done = call("--help", script=("evaluate.py",))
+        times.append(time.perf_counter() - started)
+        assert done.returncode == 0
+        assert "--model" in done.stdout and "examples:" in done.stdout
+    assert min(times) < 0.5
+
+
+def test_start_up_imports_nothing_heavy() -> None:
+    heavy = {"torch", "vllm", "transformers", "lmms_eval", "datasets", "pandas", "av", "numpy", "yaml"}
+    code = f"import sys, mmrope_eval.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    assert call(script=("-c", code)).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [c.name for c in cli.COMMANDS])
+def test_every_command_explains_itself_and_has_a_handler(command: str) -> None:
+    done = call(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: mmrope-eval {command} ")
+    module, _, function = next(c.handler for c in cli.COMMANDS if c.name == command).partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_evaluate_starts_nothing_when_a_worker_process_imports_it() -> None:
+    done = call(script=("-c", "import evaluate; print(evaluate.main.__module__)"))
+    assert (done.returncode, done.stdout) == (0, "mmrope_eval.cli.command_line\n")
+
+
+def test_version() -> None:
+    assert call("--version").stdout.strip() == f"mmrope-eval {__version__}"
+
+
+BAD_INPUT = {
+    "no command": ([], "COMMAND"),
+    "misspelt command": (["rum"], "unknown command 'rum', did you mean 'run'?"),
+    "no model": (["run", "--tasks", "chartqa"], "--model"),
+    "no tasks": (["run", "--model", "CKPT"], "--tasks"),
+    "misspelt option": ([*RUN, "--limt", "3"], "unknown argument '--limt', did you mean '--limit'?"),
+    "abbreviated option": ([*RUN, "--lim", "3"], "did you mean '--limit'?"),
+    "limit of zero": ([*RUN, "--limit", "0"], "--limit 0: give a number of samples"),
+    "fractional limit": ([*RUN, "--limit", "0.5"], "--limit 0.5: give a number of samples"),
+    "pixels": ([*RUN, "--max-pixels", "12x12"], "'12x12' is not a whole number above zero"),
+    "fps": ([*RUN, "--fps", "nan"], "'nan' is not a number above zero"),
+    "memory": ([*RUN, "--gpu-memory-utilization", "1.5"], "'1.5' is not between 0 and 1"),
+    "dtype": ([*RUN, "--dtype", "int8"], "'int8'"),
+    "setting": ([*RUN, "--set", "temporal_stride"], "'temporal_stride' is not of the form key=value"),
+    "empty task list": (["run", "--model", "CKPT", "--tasks", ","], "the list is empty"),
+    "unknown name": (["show", "mropei"], "did you mean 'mrope"),
+    "unknown parameter": (["show", "mrope", "--set", "stride=2"], "has no parameter 'stride'"),
+    "unknown kind": (["list", "models"], "'models'"),
+    "missing mirror": (["doctor", "--data-root", "no/such/folder"], "--data-root no/such/folder is not a folder"),
+}
+
+
+@pytest.mark.parametrize(("argv", "expected"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_is_one_line_and_exit_code_2(argv: list[str], expected: str) -> None:
+    done = call(*argv)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("mmrope-eval: error: ")
+    assert expected in done.stderr
+
+
+RUN_BAD_INPUT = {
+    "missing checkpoint": (["--model", "no/such/checkpoint", "--tasks", "chartqa"], "no/such/checkpoint"),
+    "unknown task": (["--model", "no/such/checkpoint", "--tasks", "chartq"], "did you mean 'chartqa'"),
+}
+
+
+@pytest.mark.parametrize(("argv", "expected"), RUN_BAD_INPUT.values(), ids=RUN_BAD_INPUT.keys())
+def test_evaluate_refuses_bad_input_before_it_starts(argv: list[str], expected: str, tmp_path: Path) -> None:
+    done = call(*argv, "--output", str(tmp_path), script=("evaluate.py",))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("mmrope-eval: error: ")
+    assert expected in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("error", [UserError("folder 'x' is missing:\n  create it"), VariantError("section is short")])
+def test_errors_meant_for_the_user_lose_their_trace(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "dispatch", raiser(error))
+    assert cli.main(["list"]) == 2
+    assert capsys.readouterr().err == f"mmrope-eval: error: {' '.join(str(error).split())}\n"
+
+
+def test_other_errors_keep_their_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "dispatch", raiser(ValueError("a defect of ours")))
+    with pytest.raises(ValueError, match="a defect of ours"):
+        cli.main(["list"])
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command_line, "dispatch", raiser(KeyboardInterrupt()))
+    assert cli.main(["list"]) == 130
+    assert "the same command continues" in capsys.readouterr().err
+
+
+def test_an_interpreter_without_the_packages_is_told_which_one_has_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "dispatch", raiser(ModuleNotFoundError("No module named 'torch'", name="torch")))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["list"]) == 2
+    assert "'torch' is missing" in capsys.readouterr().err
+
+
+def raiser(error: BaseException):
+    def dispatch(args: argparse.Namespace) -> int:
+        raise error
+
+    return dispatch
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    command = f"env -u PYTHONUNBUFFERED {sys.executable} -m mmrope_eval list; echo code $? >&2"
+    done = subprocess.run(f"({command}) | true", shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr == "code 0\n"
+
+
+def test_run_arguments_arrive_parsed() -> None:
+    options = ["--variant", "mrope, hope", "--set", "mrope_section=[24,20,20]", "--set", "radius=auto"]
+    args = cli.parse([*RUN[:-1], "image,-chartqa", *options, "--max-pixels", "1280*28*28", "--data-root", "mirror"])
+    assert args.variant == ["mrope", "hope"]
+    assert args.tasks == ["image", "-chartqa"]
+    assert args.set == {"mrope_section": [24, 20, 20], "radius": "auto"}
+    assert args.max_pixels == 1_003_520
+    assert args.data_root == Path("mirror")
+    assert cli.parse(RUN).set == {}  # a dict of its own for every parse
+
+
+def test_an_option_given_twice_adds_up() -> None:
+    args = cli.parse(["run", "--model", "a", "b", "--model", "c", "--tasks", "image", "--tasks", "docvqa,-chartqa",
+                      "--variant", "mrope", "--variant", "hope"])  # fmt: skip
+    assert args.model == ["a", "b", "c"]
+    assert (args.tasks, args.variant) == (["image", "docvqa", "-chartqa"], ["mrope", "hope"])
+    assert cli.parse(["table", "2", "runs", "--model", "a", "--model", "b,c*"]).model == ["a", "b", "c*"]
+    assert cli.parse(["data", "plan", "--tasks", "image", "--tasks", "video"]).tasks == ["image", "video"]
+    assert cli.parse(RUN).variant == []
+
+
+def test_how_the_output_matrix_is_computed_reaches_the_engine() -> None:
+    from mmrope_eval.cli.sweep import run_config
+    from mmrope_eval.run.config import config_from_args
+
+    assert config_from_args(cli.parse([*RUN, "--head-dtype", "float32"])).options.head_dtype == "float32"
+    assert config_from_args(cli.parse(RUN)).options.head_dtype == "auto"
+    swept = cli.parse(["sweep", "extrapolation", "--model", "a", "--head-dtype", "float32"])
+    assert run_config(swept).options.head_dtype == "float32"
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z_]{1,9}", fullmatch=True), st.integers() | st.booleans() | st.just("auto")))
+def test_settings_read_back_what_was_written(wanted: dict[str, object]) -> None:
+    words = {True: "true", False: "false"}
+    options = [f"--set={k}={words[v] if isinstance(v, bool) else v}" for k, v in wanted.items()]
+    assert cli.parse([*RUN, *options]).set == wanted
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=1, max_size=3))
+def test_pixels_are_products(factors: list[int]) -> None:
+    product = 1
+    for factor in factors:
+        product *= factor
+    assert argument_types.pixels("*".join(map(str, factors))) == product
+
+
+def test_list_and_show_print_what_exists() -> None:
+    listed = call("list").stdout
+    for name in ("mrope-i", "circlerope", "chartqa", "grounding"):
+        assert f"\n  {name} " in listed
+    told = json.loads(call("list", "--json").stdout)
+    assert {kind: [entry["name"] for entry in entries] for kind, entries in told.items()} == {
+        kind: re.findall(r"^  (\S+) ", text, re.MULTILINE)
+        for kind, text in re.findall(r"^(\w+):\n((?:  .*\n)+)", listed, re.MULTILINE)
+    }
+    (chartqa,) = (task for task in told["tasks"] if task["name"] == "chartqa")
+    assert (chartqa["n"], chartqa["metric"], chartqa["present"]) == (2500, "relaxed", False)
+    assert list(json.loads(call("list", "suites", "--json").stdout)) == ["suites"]
+    shown = call("show", "mrope", "--set", "mrope_section=[8,28,28]", "--set", "temporal_stride=2").stdout
+    assert "* mrope_section: (8, 28, 28)" in shown
+    assert "* temporal_stride: 2" in shown
+
+
+@pytest.mark.parametrize(("argv", "says"), [
+    (["data"], "demo data: name a folder with --out DIR, a page of samples with --sheet PNG, or both."),
+    (["data", "--out", "x", "--columns", "chartq"], "there is no column 'chartq'"),
+    (["data", "--out", "README.md"], "README.md is a file; name a folder for the miniature world."),
+    (["needle", "--out", "x", "--depths", "half"], "--depths takes numbers from 0 to 100"),
+    (["needle", "--out", "x", "--frames", "15"], "an even number of at least 16 frames, not 15."),
+])
+def test_what_the_miniature_world_refuses_is_one_sentence(
+    argv: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["demo", *argv]) == 2
+    message = capsys.readouterr().err
+    assert says in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("mmrope_demo", "run 'make demo' in a checkout"), ("mmrope_synth", "run 'make setup' once"),
+])
+def test_a_package_of_ours_that_was_not_installed_is_one_sentence(name: str, says: str) -> None:
+    sentence = cli.bad_input(ModuleNotFoundError(f"No module named '{name}'", name=name))
+    assert sentence is not None and says in sentence
+
+
+def test_the_demo_names_a_checkpoint_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--checkpoints", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert f"checkpoint {tmp_path / 'vanilla'} is missing" in message
+    assert "demo train --variant vanilla" in message

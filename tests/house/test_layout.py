@@ -1,0 +1,230 @@
+"""The house keeps its shape: imports run downwards, files and functions stay short, the wheel has everything."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "mmrope_eval"
+BESIDE = ("mmrope_demo", "mmrope_synth")
+"""Packages that are one room each."""
+FILES = sorted(path for name in ("mmrope_eval", *BESIDE) for path in (ROOT / name).rglob("*.py"))
+
+ORDER = (
+    "mmrope_synth", "words", "errors", "messages", "util", "rope", "record", "models", "scorer", "data", "media",
+    "store", "engine", "reference", "lmms", "vlmevalkit", "task", "suite", "run", "sweep", "study", "report",
+    "analysis", "__init__", "cli", "__main__", "mmrope_demo",
+)  # fmt: skip
+"""The rooms, lowest first: each may import those before it, and the package itself (its version)."""
+
+NEVER = {
+    "rope": set(ORDER) - {"rope"},
+    "report": set(ORDER) - {"report", "record", "rope", "util", "errors", "words"},
+    "store": {"rope", "models", "data", "media"},
+    "reference": {"engine", "store", "data"},
+    "scorer": {"rope", "data", "media"},
+}
+"""What a room does without, though it is below."""
+
+
+def part_of(path: Path) -> str:
+    package, below = path.relative_to(ROOT).parts[:2]
+    return package if package in BESIDE else below.removesuffix(".py")
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    """Every absolute module name imported anywhere in the file, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where they lead"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_parts(path: Path) -> set[str]:
+    names = [name.split(".") for name in imported_modules(ast.parse(path.read_text()))]
+    inside = {parts[1] for parts in names if parts[0] == "mmrope_eval" and len(parts) > 1} - {"__version__"}
+    return inside | {parts[0] for parts in names if parts[0] in BESIDE}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_downwards(path: Path) -> None:
+    room = part_of(path)
+    assert own_parts(path) <= set(ORDER[: ORDER.index(room) + 1]) - NEVER.get(room, set())
+
+
+@pytest.mark.parametrize("library, room", [("vllm", "engine"), ("lmms_eval", "lmms")])
+def test_a_library_is_imported_in_one_room(library: str, room: str) -> None:
+    users = {part_of(path) for path in FILES
+             if any(name.split(".")[0] == library for name in imported_modules(ast.parse(path.read_text())))}
+    assert users == {room}
+
+
+def test_the_product_has_of_the_miniature_world_its_needles() -> None:
+    names = {name for path in PACKAGE.rglob("*.py") for name in imported_modules(ast.parse(path.read_text()))}
+    assert {name.split(".")[1] for name in names if name.startswith("mmrope_synth")} == {"errors", "needle"}
+
+
+def test_rope_needs_only_numpy_and_torch() -> None:
+    allowed = {"numpy", "pydantic", "torch", "triton", "yaml", "mmrope_eval"} | set(sys.stdlib_module_names)
+    for path in (PACKAGE / "rope").rglob("*.py"):
+        roots = {name.split(".")[0] for name in imported_modules(ast.parse(path.read_text()))}
+        assert roots <= allowed, path
+
+
+def test_public_names_of_rope_come_from_their_modules_when_they_are_used() -> None:
+    """Its kernels can be had without pydantic: tests/rope/test_gpu_benchmark.py takes it away."""
+    from mmrope_eval import rope
+
+    assert dir(rope) == sorted(rope.__all__)
+    modules = {name: importlib.import_module(f"mmrope_eval.rope.{home}") for name, home in rope._HOME_OF.items()}
+    assert {name: getattr(rope, name) for name in rope.__all__} == {n: vars(m)[n] for n, m in modules.items()}
+    with pytest.raises(AttributeError, match="'no_such_name'"):
+        rope.no_such_name  # noqa: B018
+
+
+def test_report_can_be_read_without_an_engine() -> None:
+    for path in (PACKAGE / "report").rglob("*.py"):
+        roots = {name.split(".")[0] for name in imported_modules(ast.parse(path.read_text()))}
+        assert not roots & {"vllm", "lmms_eval", "transformers", "torch"}, path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    source = path.read_text()
+    assert len(source.splitlines()) <= 400
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = node.body[0] if ast.get_docstring(node) else None
+            lines = length(node) - (length(docstring) if docstring else 0)
+            assert lines < 50, f"{node.name} has {lines} lines besides its docstring"
+
+
+def length(node: ast.stmt) -> int:
+    assert node.end_lineno is not None
+    return node.end_lineno - node.lineno + 1
+
+
+def test_every_dependency_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {re.match(r"[\w-]+", requirement)[0].lower().replace("-", "_") for requirement in requirements}
+    other_names = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit_image", "skvideo": "scikit_video"}
+    # triton comes with CUDA builds of torch and is optional.
+    known = declared | set(sys.stdlib_module_names) | {"mmrope_eval", *BESIDE, "triton"}
+    for path in FILES:
+        roots = {name.split(".")[0] for name in imported_modules(ast.parse(path.read_text()))}
+        assert {other_names.get(root, root) for root in roots} <= known, path
+
+
+def packages_below(*roots: str) -> set[str]:
+    found = [init.parent for root in roots for init in (ROOT / root).rglob("__init__.py")]
+    return {".".join(folder.relative_to(ROOT).parts) for folder in found}
+
+
+def test_every_package_of_the_wheel_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    beside = {"mmrope_eval.configs", "mmrope_eval.results", "mmrope_eval.tasks"}
+    assert sorted(declared) == sorted(packages_below("mmrope_eval", "mmrope_synth") | beside)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is built from, without what a build leaves behind."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in ("mmrope_demo", "mmrope_eval", "mmrope_synth", "configs", "results", "tasks"):
+        # results/demo and results/demo-seeds are the record of one run, of no use to an installation.
+        left_out = ("__pycache__", "demo*") if name == "results" else ("__pycache__",)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(*left_out))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def build(kind: str, source: Path, to: Path) -> Path:
+    """An unpacked wheel, or unpacked editable wheel, as pip has it built."""
+    code = f"from setuptools.build_meta import build_{kind}; build_{kind}({str(to)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
+    with zipfile.ZipFile(next(to.glob("*.whl"))) as wheel:
+        wheel.extractall(to)
+    return to
+
+
+def python_beside(installed: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Runs code with this environment's packages and one installation, whatever this environment has of ours."""
+    path = os.pathsep.join([str(installed), sysconfig.get_path("purelib")])
+    # -S: this environment's own links to a checkout are not followed.
+    return subprocess.run([sys.executable, "-S", "-c", code], cwd=installed, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The contents of the wheel."""
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_wheel_works_outside_the_checkout(source: Path, installed: Path) -> None:
+    assert (installed / "mmrope_eval" / "store" / "answer_versions.txt").is_file()
+    for folder in ("configs", "results", "tasks"):
+        inside = installed / "mmrope_eval"
+        shipped = {path.relative_to(inside) for path in (inside / folder).rglob("*.*")}
+        assert shipped == {path.relative_to(source) for path in (source / folder).rglob("*.*")}
+    done = python_beside(installed, "import mmrope_eval.cli as cli; print(cli.__file__); cli.main(['list'])")
+    assert done.stdout.startswith(str(installed)), done.stderr
+    for name in ("mrope-i", "chartqa", "grounding"):
+        assert f"\n  {name} " in done.stdout
+
+
+def test_the_wheel_draws_needles_and_trains_nothing(installed: Path) -> None:
+    assert not (installed / "mmrope_demo").exists()
+    assert (installed / "mmrope_synth" / "py.typed").is_file()
+    done = python_beside(installed, "from mmrope_eval.sweep.needles import *; "
+                             "print(GeneratedNeedles().rows(Needle())[0])")
+    assert "What number is on the" in done.stdout, done.stderr
+
+
+def test_an_installation_makes_data_of_the_miniature_world(installed: Path, tmp_path: Path) -> None:
+    """`mmrope-eval run --tasks needle` says how its data are made."""
+    argv = ["demo", "needle", "--out", str(tmp_path), "--frames", "16", "--n", "1", "--depths", "50"]
+    done = python_beside(installed, f"import mmrope_eval.cli as cli; print(cli.main({argv}))")
+    assert done.stdout.endswith("0\n") and len(list(tmp_path.rglob("*.mp4"))) == 1, done.stderr
+
+
+@pytest.mark.parametrize("part", [[], ["train"], ["untrained"]])
+def test_the_demo_of_an_installation_says_where_it_is(installed: Path, part: list[str]) -> None:
+    done = python_beside(installed, f"import sys, mmrope_eval.cli as cli; sys.exit(cli.main({['demo', *part]}))")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (
+        "mmrope-eval: error: the demo is in a checkout of mmrope-eval and not in an installed one: "
+        "run 'make demo' in a checkout\n"
+    )
+
+
+def test_an_editable_installation_has_all_packages(source: Path, tmp_path: Path) -> None:
+    linked = build("editable", source, tmp_path)
+    (finder,) = linked.glob("__editable__*finder.py")
+    names = sorted(packages_below("mmrope_demo", "mmrope_eval", "mmrope_synth"))
+    code = f"import {finder.stem} as finder; finder.install(); import importlib\n" + "\n".join(
+        f"print(importlib.import_module({name!r}).__file__)" for name in names)  # fmt: skip
+    done = python_beside(linked, code)
+    assert done.stdout.split() == [str(source / name.replace(".", "/") / "__init__.py") for name in names], done.stderr
+
+
+def test_evaluate_stays_four_lines() -> None:
+    assert len((ROOT / "evaluate.py").read_text().splitlines()) == 4

@@ -1,0 +1,47 @@
+"""Pages that are made from the code say what the code says."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import pages  # noqa: E402
+
+
+def test_the_pages_are_up_to_date() -> None:
+    """If not: python scripts/pages.py."""
+    command = [sys.executable, str(ROOT / "scripts" / "pages.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rooms_that_import_each_other_are_no_order() -> None:
+    assert pages.lowest_first({"b": {"a"}, "a": set(), "c": {"a", "b"}}) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="these rooms import each other: a, b"):
+        pages.lowest_first({"a": {"b"}, "b": {"a"}, "c": set()})
+
+
+def test_what_stands_outside_the_marks_is_kept() -> None:
+    begin, end = pages.MARKS
+    assert pages.between_marks(f"x\n{begin}\nold\n{end}\ny", "new") == f"x\n{begin}\n\nnew\n\n{end}\ny"
+
+
+def test_every_file_that_a_page_sends_a_newcomer_to_exists() -> None:
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", (ROOT / "docs" / "architecture.md").read_text())
+    named += re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 20
+    assert [name for name in named if not any((root / name).is_file() for root in (ROOT, ROOT / "mmrope_eval"))] == []
+
+
+def test_a_record_s_field_has_its_type_and_the_sentence_below_it() -> None:
+    (record,) = ast.parse('class A(Record):\n    x: int | None = None\n    """Said\n    of x."""\n    y: str\n').body
+    assert isinstance(record, ast.ClassDef)
+    assert list(pages.fields(record)) == [r"| `x` | `int \| None` | Said of x. |", "| `y` | `str` |  |"]

@@ -1,0 +1,197 @@
+"""The set-up: idempotent, clear about what is wrong, and harmless to a healthy environment."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STARTUP = ROOT / "scripts" / "startup"
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"scripts_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """scripts/setup.py for a project in a temporary folder whose environment is stamped as ready."""
+    setup = load(ROOT / "scripts" / "setup.py")
+    for name in ("pyproject.toml", "setup.py", "requirements", "scripts"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    environment = tmp_path / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    for name in ("python", "pip"):
+        (environment / "bin" / name).touch()
+    places = {"ROOT": tmp_path, "VENV": environment, "PYTHON": environment / "bin" / "python"}
+    places |= {"STAMP": environment / "setup.stamp", "LOG": environment / "setup.log"}
+    for name, value in places.items():
+        monkeypatch.setattr(setup, name, value)
+    monkeypatch.setattr(sys, "argv", ["setup.py", "--extra", "cpu"])
+    setup.STAMP.write_text(setup.state("cpu"))
+    return setup
+
+
+@pytest.fixture
+def installs(project: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the set-up would have installed."""
+    calls: list[str] = []
+    monkeypatch.setattr(project, "install", lambda extra, pinned: calls.append(f"{extra} pinned={pinned}"))
+    return calls
+
+
+def test_a_second_call_does_nothing(project: ModuleType, installs: list[str]) -> None:
+    assert project.main() == 0
+    assert installs == []
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", "setup.py", "requirements/cpu.lock", "scripts/startup/added.py"])
+def test_a_change_is_installed_once(changed: str, project: ModuleType, installs: list[str]) -> None:
+    with (project.ROOT / changed).open("a") as file:
+        file.write("\n# changed\n")
+    assert project.main() == project.main() == 0
+    assert installs == ["cpu pinned=True"]
+
+
+def test_another_extra_or_another_place_is_another_environment(project: ModuleType, tmp_path: Path) -> None:
+    before = project.state("cpu")
+    assert project.state("cuda") != before
+    project.ROOT = shutil.copytree(tmp_path, tmp_path / "moved")
+    assert project.state("cpu") != before
+
+
+def test_a_failed_installation_is_tried_again(
+    project: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(extra: str, pinned: bool) -> None:
+        raise project.SetupError("the registry is away")
+
+    project.STAMP.write_text("old")
+    monkeypatch.setattr(project, "install", fail)
+    assert project.main() == 1
+    assert capsys.readouterr().err == "set-up: the registry is away\n"
+    assert not project.STAMP.exists()
+
+
+FAILURES = {
+    "disk": ("OSError: [Errno 28] No space left on device", "the disk is full"),
+    "pip": ("ERROR: No matching distribution found for torch==9", "No matching distribution found for torch==9"),
+    "build": (
+        "  error: package directory 'x' does not exist\nerror: subprocess-exited-with-error\nnote: not pip's",
+        "package directory 'x' does not exist",
+    ),
+    "crash": ("Killed", "Killed"),
+}
+
+
+@pytest.mark.parametrize(("output", "sentence"), FAILURES.values(), ids=FAILURES.keys())
+def test_a_failed_command_is_explained_in_one_sentence(output: str, sentence: str, project: ModuleType) -> None:
+    with pytest.raises(project.SetupError, match=sentence) as raised:
+        project.run(sys.executable, "-c", f"print({output!r}); raise SystemExit(1)", title="this step")
+    assert "\n" not in str(raised.value)
+    assert output in project.LOG.read_text()
+
+
+def test_too_small_a_disk_and_the_wrong_python_are_refused(
+    project: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.check_machine("cpu")
+    project.PYTHON.unlink()
+    monkeypatch.setattr(project.shutil, "disk_usage", lambda path: SimpleNamespace(free=3e9))
+    with pytest.raises(project.SetupError, match=r"3\.0 GB free and the environment needs 7 GB"):
+        project.check_machine("cpu")
+    monkeypatch.setattr(project.sys, "version_info", (3, 9, 1))
+    with pytest.raises(project.SetupError, match=r"Python 3\.11 is needed and this is 3\.9\.1"):
+        project.check_machine("cpu")
+
+
+GPUS = {
+    "no driver": (None, "cpu"),
+    "driver without GPU": ("echo No devices were found; exit 6", "cpu"),
+    "one GPU": ("echo 'GPU 0: NVIDIA H100 (UUID: GPU-0)'", "cuda"),
+}
+
+
+@pytest.mark.parametrize(("script", "extra"), GPUS.values(), ids=GPUS.keys())
+def test_the_gpu_decides_on_the_engine(
+    script: str | None, extra: str, project: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    if script is not None:
+        (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tools / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools))
+    assert project.choose_extra() == extra
+
+
+FAKE_TORCHVISION = """
+import torch
+@torch.library.register_fake("torchvision::nms")
+def _(dets, scores, iou_threshold): return dets
+@torch.library.register_fake("torchvision::qnms")
+def _(dets, scores, iou_threshold): return dets
+print("imported", torch.ops.torchvision.nms.default._schema)
+"""
+HEALTHY = 'import torch\nlib = torch.library.Library("torchvision", "DEF")\n' + "".join(
+    f'lib.define("{name}(Tensor dets, Tensor scores, float iou_threshold, *, int own=1) -> Tensor")\n'
+    for name in ("nms", "qnms")
+)
+
+
+@pytest.fixture
+def fake_torchvision(tmp_path: Path) -> Path:
+    """A folder with a torchvision whose compiled operators are missing."""
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text("from torchvision import _meta_registrations\n")
+    (package / "_meta_registrations.py").write_text(FAKE_TORCHVISION)
+    return tmp_path
+
+
+def run_python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
+    # -S: without this environment's own start-up files.
+    site = str(Path(importlib.util.find_spec("torch").origin).parents[1])  # type: ignore[union-attr,arg-type]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), site])}
+    return subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, env=environment)
+
+
+def test_the_start_up_file_makes_a_foreign_torchvision_importable(fake_torchvision: Path) -> None:
+    assert "does not exist" in run_python("import torchvision", fake_torchvision, STARTUP).stderr
+    code = "import _torchvision_schema_stubs as s; s.install(); s.install(); import torchvision"
+    done = run_python(code, fake_torchvision, STARTUP)
+    assert done.stdout.startswith("imported torchvision::nms(Tensor dets"), done.stderr
+
+
+def test_the_start_up_file_leaves_a_healthy_torchvision_alone(fake_torchvision: Path) -> None:
+    init = fake_torchvision / "torchvision" / "__init__.py"
+    init.write_text(HEALTHY + init.read_text())
+    code = "import _torchvision_schema_stubs as s; s.install(); import torchvision"
+    done = run_python(code, fake_torchvision, STARTUP)
+    assert "int own=1" in done.stdout, done.stderr
+
+
+def test_the_start_up_file_imports_nothing_at_start() -> None:
+    code = "import _torchvision_schema_stubs as s, sys; s.install(); print('torch' in sys.modules)"
+    assert run_python(code, STARTUP).stdout == "False\n"
+
+
+def test_torchvision_works_in_this_environment_and_in_its_child_processes() -> None:
+    code = (
+        "import torch, torchvision.transforms.v2.functional as F; "
+        "print(tuple(F.resize(torch.zeros(2, 3, 8, 8), [4, 4]).shape))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "(2, 3, 4, 4)\n", done.stderr

@@ -1,0 +1,160 @@
+"""Kill -9 at random moments: nothing is lost, nothing comes twice, and the end is that of an undisturbed run.
+
+With a stand-in engine (starts in no time, so that nearly all kills hit the answering) and with the real one.
+`benchmarks/crash.py` does the same with ten kills of the real one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import suite_mirror
+from suite_fakes import FakeEngine, FakeStart
+
+from mmrope_demo.checkpoints import build_checkpoint
+from mmrope_eval.lmms.loader import quiet_lmms_eval
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.models.checkpoint import Checkpoint
+from mmrope_eval.rope import Variant
+from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.run import run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def load() -> Any:
+    """Loads a file of benchmarks/ by name, as if it were started there."""
+    def one(name: str) -> Any:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield one
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture(scope="module")
+def crash(load: Any) -> Any:
+    return load("crash")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
+
+
+class Fork:
+    """A run in a forked child, which finds everything imported; its clock starts when its engine does."""
+
+    def __init__(self, config: RunConfig) -> None:
+        fork = multiprocessing.get_context("fork")
+        self.answering = fork.Event()
+        self.process = fork.Process(target=self.whole, args=(config,))
+        self.process.start()
+
+    def whole(self, config: RunConfig) -> None:
+        if run(config, self.start).broken:
+            sys.exit(1)
+
+    def start(self, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> FakeEngine:
+        self.answering.set()
+        return FakeEngine(checkpoint, variant, delay=0.03)
+
+    def wait(self, timeout: float | None = None) -> int:
+        while not self.answering.wait(0.01) and self.process.is_alive():
+            pass
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("run", timeout or 0)
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+def configure(checkpoint: Path, mirror: Path, output: Path) -> RunConfig:
+    return RunConfig((str(checkpoint),), ("demo",), output, ("mrope", "hope"), data_root=mirror)
+
+
+def test_ten_kills_of_a_run(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
+    mirror = suite_mirror.build(tmp_path / "mirror", n=40)
+    quiet_lmms_eval()
+    assert Fork(configure(checkpoint, mirror, tmp_path / "whole")).wait() == 0
+    stored: list[int] = []
+
+    def look(_: str) -> None:
+        stored.append(sum(len(crash.answers(path)) for path in tmp_path.glob("killed-*/*/responses.sqlite")))
+
+    def start(number: int) -> Fork:
+        return Fork(configure(checkpoint, mirror, tmp_path / f"killed-{number}"))
+
+    moments, runs = crash.disturb(start, 10, random.Random(7), 320 * 0.03 / 6, look)
+    assert len(moments) == 10
+    assert stored == sorted(stored), "no kill undoes what was stored"
+    assert len({count % 320 for count in stored}) >= 4, "kills hit the answering, not only the start"
+    for number in range(runs):
+        assert crash.differences(tmp_path / "whole", tmp_path / f"killed-{number}") == []
+
+
+def test_the_comparison_sees_what_it_should(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
+    mirror = suite_mirror.build(tmp_path / "mirror", n=2)
+    for name in ("a", "b"):
+        run(configure(checkpoint, mirror, tmp_path / name), FakeStart())
+    assert crash.differences(tmp_path / "a", tmp_path / "b") == []
+    with sqlite3.connect(tmp_path / "b" / "mrope" / "responses.sqlite") as connection:
+        connection.execute("DELETE FROM responses WHERE sample = 'chartqa/1'")
+        connection.execute("UPDATE responses SET payload = '{}' WHERE sample = 'chartqa/0'")
+    (tmp_path / "b" / "hope" / "scores.json").write_text("{}")
+    (tmp_path / "b" / "hope" / "samples" / "chartqa.jsonl").unlink()
+    assert [line.split(":")[0] for line in crash.differences(tmp_path / "a", tmp_path / "b")] == [
+        "lost", "another answer", "lost", "another file"]
+
+
+def test_three_kills_of_the_real_engine(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
+    mirror = suite_mirror.build(tmp_path / "mirror", n=6)
+
+    def start(output: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "mmrope_eval", "run", "--model", str(checkpoint), "--variant", "mrope-i,hope",
+                   "--tasks", "demo", "--data-root", str(mirror), "--output", str(tmp_path / output),
+                   "--max-model-len", "1024", "--max-pixels", "50176", "--video-tokens", "64"]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+
+    began = time.perf_counter()
+    assert start("whole").wait() == 0
+    window = time.perf_counter() - began
+    moments, runs = crash.disturb(lambda n: start(f"killed-{n}"), 3, random.Random(3), window, lambda _: None)
+    assert len(moments) == 3
+    for number in range(runs):
+        assert crash.differences(tmp_path / "whole", tmp_path / f"killed-{number}") == []
+
+
+def test_kills_of_a_run_and_of_its_engine_s_process(load: Any, tmp_path: Path) -> None:
+    """`benchmarks/fault_kills.py`, which does the same with the real engine and with more kills."""
+    found = load("fault_kills").attack("stand-in", 2, 7, tmp_path)
+    assert found.right, found.table()
+    assert len(found.kills) == 2 and {target for target, _, _, _ in found.kills} == {"run", "core"}
+
+
+def test_what_is_left_over_of_a_run_is_found_and_ended(load: Any) -> None:
+    kills = load("fault_kills")
+    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    assert run.wait() == 0
+    found, kills.PROMPT = kills.Found(), 1.0
+    kills.left_over(run.pid, found)
+    assert len(found.wrong) == 1 and found.wrong[0].startswith("left over: ") and "sleep(600)" in found.wrong[0]
+    assert not found.right and kills.members(run.pid) == {}

@@ -1,0 +1,175 @@
+"""docs/benchmark.md: its example is made, checked, shown, run through the engine, tabled and compared as it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmrope_eval import cli
+from mmrope_eval.record.aggregate import AGGREGATES
+from mmrope_eval.scorer.all import METRICS, TARGETS
+from mmrope_eval.task import keys
+from mmrope_eval.task.registry import Registry, open_registry
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "benchmark.md").read_text()
+BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = re.findall(r"^    ((?:python evaluate\.py|mmrope-eval) .*)$", PAGE, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working folder of the page: its three files in bench/, the data made, the demo's checkpoints beside."""
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "bench").mkdir()
+    (folder / "checkpoints").symlink_to(ROOT / "checkpoints")
+    names = ("make_colours.py", "colours.yaml", "table.yaml")
+    for name, (kind, text) in zip(names, BLOCKS, strict=True):
+        assert name in PAGE and kind == ("python" if name.endswith(".py") else "yaml")
+        (folder / "bench" / name).write_text(text)
+    runpy.run_path(str(folder / "bench" / "make_colours.py"), run_name="__main__")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bench / "cache"))
+
+
+@pytest.fixture(scope="module")
+def runs(bench: Path) -> Path:
+    """The page's run, by its own command and through the real engine."""
+    (line,) = (line for line in COMMANDS if line.startswith("python evaluate.py"))
+    argv = [sys.executable, str(ROOT / "evaluate.py"), *shlex.split(line)[2:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(bench / "cache")}
+    done = subprocess.run(argv, cwd=bench, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return bench / "runs" / "colours"
+
+
+def command(word: str) -> list[str]:
+    """The arguments of the page's one `mmrope-eval WORD` command."""
+    (line,) = (line for line in COMMANDS if line.startswith(f"mmrope-eval {word}"))
+    return shlex.split(line)[1:]
+
+
+def test_every_command_on_the_page_is_understood() -> None:
+    assert len(COMMANDS) == 5
+    for line in COMMANDS:
+        words = shlex.split(line)
+        assert cli.parse(["run", *words[2:]] if words[0] == "python" else words[1:])
+
+
+def test_the_data_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(command("data check")) == 0
+    assert capsys.readouterr().out.startswith("ok      colours ")
+
+
+def test_what_is_shown_is_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    said = re.search(r"<!-- show -->\n((?:    .*\n)+)", PAGE)
+    assert said is not None
+    assert cli.main(command("show")) == 0
+    assert capsys.readouterr().out.endswith("\n\n" + re.sub("(?m)^    ", "", said[1]))
+
+
+def test_the_run_the_table_and_the_comparison(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for row, parts in (("vanilla--vanilla", {"square": 50, "circle": 75}),
+                       ("mrope-i--mrope-i", {"square": 75, "circle": 50})):
+        entry = json.loads((runs / row / "scores.json").read_text())["tasks"]["colours"]
+        assert (entry["column"], entry["average"], entry["n"], entry["expected"]) == ("Colours", "macro", 8, 8)
+        assert (entry["chance"], entry["n_failed"]) == (25, 0)
+        assert entry["metrics"]["accuracy"]["value"] == 62.5
+        assert {name: group["value"] for name, group in entry["groups"].items()} == parts
+    assert cli.main(command("table")) == 0
+    out = capsys.readouterr().out
+    assert "**Colours**" in out and re.search(r"\| mrope-i *\| *62\.50ᵃ \|", out)
+    assert "are unread" in out and "Colours (mrope-i 1 of 8)" in out
+    assert cli.main(command("compare")) == 0
+    assert re.search(r"A difference of [6-9]\d\.\d\d here alone would probably have shown\.", capsys.readouterr().out)
+
+
+def test_rescoring_finds_the_file(runs: Path) -> None:
+    recorded = json.loads((runs / "mrope-i--mrope-i" / "manifest.json").read_text())["tasks"]["colours"]["file"]
+    assert Path(recorded["path"]) == Path("bench/colours.yaml").resolve()
+    before = (runs / "mrope-i--mrope-i" / "scores.json").read_bytes()
+    assert cli.main(["rescore", str(runs)]) == 0
+    assert (runs / "mrope-i--mrope-i" / "scores.json").read_bytes() == before
+
+
+def test_the_files_own_wording_counts_for_its_family() -> None:
+    spec = open_registry(["bench/colours.yaml"]).tasks["colours"]
+    assert spec.prompt("qwen3-vl").startswith("Question: ") and spec.prompt("qwen2-vl") == spec.prompts["default"]
+
+
+def test_lmms_evals_own_evaluator_loads_such_a_file(bench: Path, tmp_path: Path) -> None:
+    from mmrope_eval.lmms.loader import quiet_lmms_eval
+
+    text = (bench / "bench" / "colours.yaml").read_text()
+    (tmp_path / "colours.yaml").write_text(text.replace("task: colours", "task: mmrope_colours")
+                                           .replace("./colours", str(bench / "bench" / "colours")))
+    for name in ("_choice.yaml", "_common.yaml"):
+        shutil.copy(ROOT / "tasks" / name, tmp_path)
+    quiet_lmms_eval()
+    from lmms_eval.tasks import TaskManager
+
+    task = TaskManager(include_path=str(tmp_path), include_defaults=False).load_task_or_group("mmrope_colours")[
+        "mmrope_colours"]  # fmt: skip
+    row = task.test_docs()[1]
+    assert task.doc_to_text(row).startswith("What colour is the square?\nA. green\n")
+    assert task.doc_to_target(row)["answer"] == "A" and task.doc_to_visual(row)[0].size == (112, 112)
+    assert task._metric_fn_list["accuracy"]([task.doc_to_target(row)], ["A"]) == 1.0
+
+
+# --------------------------------------------------------------------------------------------------------------
+# What the page lists is all there is
+
+
+def table_rows(title: str) -> dict[str, list[str]]:
+    """The rows of a section's tables by their first cell, the other cells without markup."""
+    section = PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines()
+            if line.startswith("| `")]  # fmt: skip
+    return {row[0]: row[1:] for row in rows}
+
+
+def ticked(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def test_every_key_is_explained() -> None:
+    explained = {name for cell in table_rows("Every key") for name in ticked(cell)}
+    words = {re.split(r"[:.]", name.removeprefix("metadata."))[0] for name in explained}
+    fields = {field.alias or name for name, field in keys.TaskKeys.model_fields.items()}
+    optional = {"tag", "task_alias", "output_type", "process_results_use_image", "doc_to_visual", "doc_to_text",
+                "doc_to_target", "validation_split"}  # fmt: skip
+    assert fields - optional - words == {"metadata"}, "which has a table of its own"
+    assert set(keys.Metadata.model_fields) - words == set()
+    media = set(keys.Media.model_fields)
+    assert media - words == {"placeholder"} and "`placeholder: " in PAGE
+
+
+def test_every_scorer_average_and_included_file_is_listed() -> None:
+    listed = {ticked(name)[0]: cells for name, cells in table_rows("Scorers").items() if name != "`scorer`"}
+    assert set(listed) == set(TARGETS)
+    for name, (needs, metrics, *_) in listed.items():
+        assert ticked(metrics) == list(METRICS[name])
+        assert set(ticked(needs)) == set(TARGETS[name].known) - {"group"}
+    assert set(AGGREGATES) == set(ticked(table_rows("Every key")["`average`"][0]))
+    shipped = {path.name for path in Registry().tasks_dir.glob("_*.yaml") if not path.name.startswith("_lmudata")}
+    assert {ticked(name)[0] for name in table_rows("What is shipped to include")} == shipped
+
+
+def test_the_task_file_is_about_25_lines() -> None:
+    text = dict(BLOCKS[1:2])["yaml"]
+    assert len(text.splitlines()) <= 28 and yaml.safe_load(text)["metadata"]["column"] == "Colours"
