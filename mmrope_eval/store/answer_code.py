@@ -12,7 +12,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -169,46 +169,49 @@ def file_digest(path: Path) -> str:
 @functools.lru_cache(maxsize=512)
 def source_digest(source: bytes) -> str:
     """The same of source text. SyntaxError when it is none."""
-    text = "".join(_written(ast.parse(source)))
+    text = statements_text(ast.parse(source))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 _NO_MEANING: Final = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
 
-def _written(node: ast.AST) -> Iterator[str]:
+def statements_text(tree: ast.AST) -> str:
     """A syntax tree as text that every Python from 3.11 on writes alike: left out are fields without a value, as newer
     versions' new fields are, and the empty texts that 3.12 puts into f-strings."""
-    yield f"{type(node).__name__}("
-    for name, value in ast.iter_fields(node):
-        if name in _NO_MEANING or (value is None and not isinstance(node, ast.Constant)):
+    written: list[str] = []
+    pending: list[ast.AST | str] = [tree]  # nodes and finished texts, the next one last
+    while pending:
+        node = pending.pop()
+        if isinstance(node, str):
+            written.append(node)
             continue
-        if isinstance(value, list):
-            skipped = _is_empty if isinstance(node, ast.JoinedStr) else _is_remark
-            kept = [item for item in value if not skipped(item)]
-            if not kept:
+        pieces: list[ast.AST | str] = [f"{type(node).__name__}("]
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if name in _NO_MEANING or (value is None and not isinstance(node, ast.Constant)):
                 continue
-            yield f"{name}["
-            for item in kept:
-                yield from _written(item) if isinstance(item, ast.AST) else (repr(item),)
-                yield ","
-            yield "]"
-        elif isinstance(value, ast.AST):
-            yield f"{name}="
-            yield from _written(value)
-        else:
-            yield f"{name}={value!r}"
-        yield ";"
-    yield ")"
+            if isinstance(value, list):
+                pieces += _list_pieces(name, value, isinstance(node, ast.JoinedStr))
+            elif isinstance(value, ast.AST):
+                pieces += (f"{name}=", value, ";")
+            else:
+                pieces.append(f"{name}={value!r};")
+        pieces.append(")")
+        pending += reversed(pieces)
+    return "".join(written)
 
 
-def _is_remark(item: object) -> bool:
-    """Whether a statement is a text and nothing else: a docstring, or what stands below a field to explain it."""
-    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
-
-
-def _is_empty(item: object) -> bool:
-    return isinstance(item, ast.Constant) and item.value == ""
+def _list_pieces(name: str, items: list[Any], of_f_string: bool) -> list[ast.AST | str]:
+    """A field that is a list: without empty texts in an f-string, elsewhere without statements that are a text and
+    nothing else, which are docstrings or stand below a field to explain it."""
+    pieces: list[ast.AST | str] = []
+    for item in items:
+        text = item if of_f_string else item.value if isinstance(item, ast.Expr) else None
+        if isinstance(text, ast.Constant) and (text.value == "" if of_f_string else isinstance(text.value, str)):
+            continue
+        pieces += (item if isinstance(item, ast.AST) else repr(item), ",")
+    return [f"{name}[", *pieces, "];"] if pieces else []
 
 
 # ------------------------------------------------------------------------------------------------------- the register
