@@ -124,10 +124,10 @@ def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Re
         load_variant(name, **config.overrides)
     demanded = config.protocol.prompts if config.protocol else None
     for wording in dict.fromkeys([config.prompts, demanded, *(choice.prompts for choice in choices)]):
-        known = {*registry.families, *(name for spec in registry.tasks.values() for name in spec.prompts)}
-        if wording is not None and wording not in known:
+        if wording is not None and wording not in registry.wordings:
             raise UserError(
-                f"--prompts {wording}: no task has such a wording; choose one of {', '.join(sorted(known))}."
+                f"--prompts {wording}: no task has such a wording; choose one of "
+                f"{', '.join(sorted(registry.wordings))}."
             )
 
 

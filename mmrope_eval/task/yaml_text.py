@@ -168,6 +168,11 @@ def read_yaml(path: Path, _through: tuple[Path, ...] = ()) -> dict[str, Any]:
     return {**merged, **content}
 
 
+def read_yaml_files(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """`read_yaml` of each."""
+    return [read_yaml(path) for path in paths]
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
