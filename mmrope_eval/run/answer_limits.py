@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.media.policy import largest_item
+from mmrope_eval.media.policy import MediaPolicy, largest_item
 from mmrope_eval.models.template import heeds, opens_thought
 from mmrope_eval.task.registry import Registry, TaskSpec
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
-    from mmrope_eval.run.execute import Cell
-    from mmrope_eval.task.sample import TaskPlan
+    from mmrope_eval.task.plan import TaskPlan
 
 Asked = Literal["on", "off", "auto"]
 Given = tuple[tuple[str | None, int], ...]
@@ -109,10 +108,10 @@ class Room:
     """Of the largest picture or video that the media policy allows, and its text."""
 
     @classmethod
-    def of(cls, cell: Cell, max_model_len: int | None) -> Room:
-        """A row's."""
-        prompt = largest_item(cell.policy, cell.checkpoint.geometry) + TEXT_ROOM
-        return cls(max_model_len or cell.checkpoint.max_position, prompt)
+    def of(cls, checkpoint: Checkpoint, policy: MediaPolicy, max_model_len: int | None) -> Room:
+        """That of a row: a checkpoint under a media policy."""
+        prompt = largest_item(policy, checkpoint.geometry) + TEXT_ROOM
+        return cls(max_model_len or checkpoint.max_position, prompt)
 
     @property
     def thinking(self) -> int:

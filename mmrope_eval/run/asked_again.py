@@ -12,7 +12,8 @@ from mmrope_eval.run.manifest import helpers
 from mmrope_eval.run.plain import plain
 from mmrope_eval.store.answer_code import AnswerCode, answer_code, what_changed
 from mmrope_eval.store.store import ResponseStore
-from mmrope_eval.task.sample import Key, TaskPlan, keys
+from mmrope_eval.task.plan import TaskPlan
+from mmrope_eval.task.sample import Key, keys
 
 PAGE = "docs/same-answer.md"
 UNKNOWN = "an earlier version kept them, which did not record what they depend on"

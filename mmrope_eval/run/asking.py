@@ -31,7 +31,8 @@ from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.work_order import in_turns, neighbours, video_weights
 from mmrope_eval.store.store import Outcome, ResponseStore
 from mmrope_eval.store.writer import Writer
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.plan import TaskPlan
+from mmrope_eval.task.sample import Sample
 from mmrope_eval.util.console import say
 
 FIRST = 32

@@ -15,8 +15,9 @@ from mmrope_eval.messages import EngineDiedError
 from mmrope_eval.run.answer_limits import Thinking
 from mmrope_eval.store.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.store.store import Known, ResponseStore
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import Family
-from mmrope_eval.task.sample import Key, Sample, TaskPlan, keys
+from mmrope_eval.task.sample import Key, Sample, keys
 from mmrope_eval.util.console import say
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Cell:
     """Where each limit of `policy` was said that is not this project's default."""
     folder: Path
     context: Mapping[str, Any]
-    """What, besides the question, determines a response (see `plan.identity`)."""
+    """What, besides the question, determines a response (see `sample.identity`)."""
     named: str = ""
     """The checkpoint, as the user named it."""
     thinking: Thinking = field(default_factory=Thinking)

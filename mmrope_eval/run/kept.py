@@ -14,7 +14,8 @@ from mmrope_eval.run.execute import Cell, Work, remaining
 from mmrope_eval.run.manifest import read_manifest
 from mmrope_eval.run.merging import Earlier, drop_aside
 from mmrope_eval.store.store import ResponseStore
-from mmrope_eval.task.sample import Key, TaskPlan
+from mmrope_eval.task.plan import TaskPlan
+from mmrope_eval.task.sample import Key
 from mmrope_eval.util.console import say
 
 

@@ -20,7 +20,7 @@ from mmrope_eval.run.merging import ASIDE
 from mmrope_eval.run.results import Scored, Worth
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
-from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.util.environment import cache_home
 
 FAILURES = "failures.jsonl"

@@ -82,7 +82,7 @@ def cell_limits(
     config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], given: Mapping[str, int]
 ) -> tuple[dict[str, int], list[str]]:
     """A row's answer limits that are not the tasks' own, and remarks. UserError where its context has no room."""
-    room = Room.of(cell, config.options.max_model_len)
+    room = Room.of(cell.checkpoint, cell.policy, config.options.max_model_len)
     room.check(cell.thinking, given)
     limits = row_limits(cell.thinking, specs, given, room.thinking)
     protocol = held_to.remark(config, cell, specs, limits)

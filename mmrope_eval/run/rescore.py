@@ -33,9 +33,10 @@ from mmrope_eval.run.side_by_side import Second
 from mmrope_eval.run.staging import Staging
 from mmrope_eval.store.lock import read_lock, run_lock
 from mmrope_eval.store.store import ResponseStore
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, open_registry
-from mmrope_eval.task.sample import TaskPlan, keys
+from mmrope_eval.task.sample import keys
 from mmrope_eval.util.console import say
 
 NEEDED_AGAIN = "run the same command once more, which asks nothing again and writes it"

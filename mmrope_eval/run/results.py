@@ -14,8 +14,9 @@ from mmrope_eval.scorer import score as scoring
 from mmrope_eval.scorer.chance import chance_level
 from mmrope_eval.scorer.reasoning import whole_turn
 from mmrope_eval.task.clusters import cluster_of
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import Family, TaskSpec
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 from mmrope_eval.util.unread import MARK, WARNING, remedy, too_many
 
 TASKS_ACROSS = 10

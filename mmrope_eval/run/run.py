@@ -42,7 +42,7 @@ from mmrope_eval.store.answer_code import CodeChangedError
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.mirror import check_before_run
-from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.util.console import say
 from mmrope_eval.words import visible
 

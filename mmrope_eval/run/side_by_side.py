@@ -13,7 +13,7 @@ from mmrope_eval.record.schema import FORMAT
 from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.run.results import Scored
 from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
-from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.spec import Counterpart, TaskSpec
 from mmrope_eval.vlmevalkit.scores import kit_score, require
 

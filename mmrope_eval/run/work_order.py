@@ -12,7 +12,8 @@ from pathlib import Path
 
 from mmrope_eval.data.media_files import Located
 from mmrope_eval.task.parts import locate_video
-from mmrope_eval.task.sample import Sample, TaskPlan, shows_video
+from mmrope_eval.task.plan import TaskPlan
+from mmrope_eval.task.sample import Sample, shows_video
 
 
 def in_turns(samples: Sequence[Sample], first: int) -> list[Sample]:

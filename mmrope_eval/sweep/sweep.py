@@ -55,9 +55,9 @@ from mmrope_eval.sweep.engine import (
     memory_problem,
     says_memory,
 )
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, TaskSpec, open_registry
-from mmrope_eval.task.sample import TaskPlan
 from mmrope_eval.task.template import render
 from mmrope_eval.util.console import say
 

@@ -12,9 +12,10 @@ from mmrope_eval.media.image import MediaError, MediaPolicy, load_image, load_vi
 from mmrope_eval.messages import ImageSource, MediaFacts, Part, VideoSource
 from mmrope_eval.models.families import BY_NAME, DEFAULT_FAMILY
 from mmrope_eval.task.dataset import is_present
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, TaskSpec
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 
 
 def task_table(registry: Registry, data_root: Path | None) -> str:

@@ -25,8 +25,8 @@ from mmrope_eval.task.dataset import Docs, find_data, load_docs, missing_columns
 from mmrope_eval.task.mirror_pictures import PictureCheck
 from mmrope_eval.task.mirror_plan import folder_bytes, plan_entries, print_plan, print_prune, size_text, task_commands
 from mmrope_eval.task.parts import build_parts, check_made, check_question, with_subtitles
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec, open_registry
-from mmrope_eval.task.sample import TaskPlan
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target, render
 from mmrope_eval.util.console import say

@@ -21,9 +21,10 @@ from mmrope_eval.data.places import NotHereError
 from mmrope_eval.errors import PlaceError, UserError
 from mmrope_eval.messages import Generation
 from mmrope_eval.task.dataset import find_data, load_docs, media_folder, require, require_columns, table_state
+from mmrope_eval.task.plan import Planned, TaskPlan, plan_samples
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Family, TaskSpec
-from mmrope_eval.task.sample import Planned, Sample, TaskPlan, digest, generation_key, plan_samples
+from mmrope_eval.task.sample import Sample, digest, generation_key
 from mmrope_eval.task.yaml_text import own_code
 from mmrope_eval.util.environment import cache_home
 

@@ -15,10 +15,10 @@ from mmrope_eval.media.sources import require_regular
 from mmrope_eval.messages import Failure, ImageSource, Request, VideoSource
 from mmrope_eval.task.clusters import contents
 from mmrope_eval.task.parts import build_parts
+from mmrope_eval.task.sample import Sample
 
 if TYPE_CHECKING:
     from mmrope_eval.task.dataset import Docs
-    from mmrope_eval.task.sample import Sample
 
 
 class LazyDocs:

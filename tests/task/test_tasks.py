@@ -24,9 +24,10 @@ from mmrope_eval.run import results
 from mmrope_eval.task.dataset import fetch_command, load_docs, load_task
 from mmrope_eval.task.listing import media_facts
 from mmrope_eval.task.parts import build_parts, interleaved, on_disk
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Registry
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 from mmrope_synth import build_world
 from mmrope_synth.needle import Haystack, build_needles
 
