@@ -101,8 +101,8 @@ class Asking:
         """
         retried = {sample.id for sample in self.work.pending}
         kept = self.work.kept.items()
-        self.failed = sum(known.failed and name not in retried for name, known in kept)
-        self.answered = any(not known.failed for _, known in kept)
+        self.failed = sum(outcome.failed and name not in retried for name, outcome in kept)
+        self.answered = any(not outcome.failed for _, outcome in kept)
         askable = [sample for sample in self.work.pending if sample.problem is None]
         first = max(FIRST, len({sample.task for sample in askable}))
         self.weights = video_weights(askable, self.plans)
@@ -152,8 +152,8 @@ class Asking:
 
     def died(self, error: EngineDiedError, group: Sequence[Sample]) -> None:
         """Write down an engine's death. RowError when it was one too many."""
-        known = [sample.id for sample in group] if error.in_flight is None else error.in_flight
-        in_flight = [name for name in known if name in self.left]
+        suspects = [sample.id for sample in group] if error.in_flight is None else error.in_flight
+        in_flight = [name for name in suspects if name in self.left]
         self.timings.deaths += 1
         self.errors.note(f"{self.cell.label}: the engine died", error)
         blamed = self.deaths.note(in_flight)
@@ -226,11 +226,11 @@ class Asking:
 
         A task of which nothing else is known than that files cannot be read has all of its first samples tried.
         """
-        counted = {name: one.cause for name, one in self.withheld.items() if one.stage not in ("media", "target")}
+        counted = {name: fault.cause for name, fault in self.withheld.items() if fault.stage not in ("media", "target")}
         if len(counted) < FIRST:
             return
-        known = {self.first[name] for name in counted if name in self.first}
-        if any(task not in known and name not in self.withheld for name, task in self.first.items()):
+        telling = {self.first[name] for name in counted if name in self.first}
+        if any(task not in telling and name not in self.withheld for name, task in self.first.items()):
             return
         causes = list(counted.values())
         frequent, number = collections.Counter(map(kind, causes)).most_common(1)[0]

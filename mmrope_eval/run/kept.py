@@ -56,10 +56,10 @@ class Kept(Mapping[str, Response | Failure]):
     wanted: Mapping[str, Key]
 
     def __getitem__(self, sample: str) -> Response | Failure:
-        found = self.store.read(self.wanted[sample].identity, sample)
-        if found is None:
+        stored = self.store.read(self.wanted[sample].identity, sample)
+        if stored is None:
             raise RuntimeError(f"{sample} came back with neither answer nor failure")
-        return found.result
+        return stored.result
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.wanted)

@@ -40,8 +40,8 @@ def helpers() -> dict[str, str | None]:
     """Versions of what decodes media, splits words and writes prompts, and the environment. They are no part of an
     answer's identity, as they rarely change one; where they moved, that is said (`asked_again.moved_helpers`)."""
     names = ("av", "jinja2", "pillow", "tokenizers", "torchvision")
-    told = " ".join(f"{name}={value}" for name, value in computing_variables(os.environ).items())
-    return {**{name: _first_version((name,)) for name in names}, "environment": told or "unset"}
+    environment = " ".join(f"{name}={value}" for name, value in computing_variables(os.environ).items())
+    return {**{name: _first_version((name,)) for name in names}, "environment": environment or "unset"}
 
 
 COMPUTING: Final = re.compile(
@@ -95,7 +95,7 @@ def manifest(
 ) -> dict[str, Any]:
     """manifest.json: how the run was made, for whoever wants to make it again."""
     asked = held_to.asked(cell, {name: plan.generation for name, plan in plans.items()})
-    said = asked_with(config)
+    of_command = asked_with(config)
     return {
         "format": FORMAT,
         "command": list(config.command),
@@ -123,10 +123,10 @@ def manifest(
         "context": plain(cell.context),
         "code": {"answers": answer_code().version, "rooms": dict(answer_code().rooms)},
         "thinking": {**dataclasses.asdict(cell.thinking), "max_tokens": plain(config.max_tokens)},
-        **said,
+        **of_command,
         "tasks": {
             name: {
-                **said,
+                **of_command,
                 "dataset": plan.spec.dataset,
                 "split": plan.spec.split,
                 "generation": dataclasses.asdict(plan.generation),

@@ -115,22 +115,22 @@ def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], 
 
     One sample after another is scored, written and let go.
     """
-    found: dict[str, dict[str, Any]] = {}
+    entries_of_tasks: dict[str, dict[str, Any]] = {}
     failures: list[Failure] = []
     for name, plan in plans.items():
         worths: list[Worth] = []
 
         def rows(plan: TaskPlan = plan, worths: list[Worth] = worths) -> Iterator[dict[str, Any]]:
-            for one in results.scores(plan, outcomes):
-                worths.append(one.worth())
-                if isinstance(one.result, Failure):
-                    failures.append(one.result)
-                yield one.row()
+            for scored in results.scores(plan, outcomes):
+                worths.append(scored.worth())
+                if isinstance(scored.result, Failure):
+                    failures.append(scored.result)
+                yield scored.row()
 
         staging.lines(folder / SAMPLES / f"{name}.jsonl", rows())
         with settled():
-            found[name] = results.summarize(plan, worths)
-    return Made(found, failures)
+            entries_of_tasks[name] = results.summarize(plan, worths)
+    return Made(entries_of_tasks, failures)
 
 
 def write_cell(staging: Staging, folder: Path, scores: Mapping[str, Any], failures: Sequence[Failure]) -> None:
@@ -158,6 +158,6 @@ def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
     """Write failures.jsonl, or remove it where there are none."""
     path = folder / FAILURES
     if failures:
-        write_lines(path, ({"id": one.id, "stage": one.stage, "cause": one.cause} for one in failures))
+        write_lines(path, ({"id": failure.id, "stage": failure.stage, "cause": failure.cause} for failure in failures))
     else:
         path.unlink(missing_ok=True)

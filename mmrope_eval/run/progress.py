@@ -65,8 +65,8 @@ class Progress:
 
     def _rate_text(self) -> str:
         rate = self._pace.rate(time.monotonic())
-        said = [f"{rate:.1f} samples/s"] if rate is not None else []
-        return ", ".join([*said, *([f"{self.failed} failed"] if self.failed else [])])
+        parts = [f"{rate:.1f} samples/s"] if rate is not None else []
+        return ", ".join([*parts, *([f"{self.failed} failed"] if self.failed else [])])
 
     def _speak(self) -> None:
         self._spoke, self._said = time.monotonic(), self.done

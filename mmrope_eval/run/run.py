@@ -69,11 +69,11 @@ class RunResult:
     notes: tuple[str, ...] = ()
     """What a reader of the scores must know of how the rows were made."""
 
-    def joined(self, label: str, found: tuple[Mapping[str, Any], int, int] | str) -> RunResult:
+    def joined(self, label: str, verdict: tuple[Mapping[str, Any], int, int] | str) -> RunResult:
         """With one more row: its scores, failed samples and samples asked now, or why it failed."""
-        if isinstance(found, str):
-            return replace(self, broken={**self.broken, label: found})
-        entry, failed, asked = found
+        if isinstance(verdict, str):
+            return replace(self, broken={**self.broken, label: verdict})
+        entry, failed, asked = verdict
         rows = {**self.rows, label: entry}
         return replace(self, rows=rows, failed=self.failed + failed, asked=self.asked + asked)
 
@@ -187,15 +187,15 @@ def run_all(
         results = [RunResult({}, run.rows.folders, 0, 0, _fail_rows(run), run.plans.failed) for run in runs]
         turns = [(at, place) for at, run in enumerate(runs) for place in range(len(run.rows.cells))]
         order = schedule([runs[at].rows.cells[place] for at, place in turns])
-        turns = [turns[one] for one in order]
+        turns = [turns[turn] for turn in order]
         rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
         tally = Tally([*rows, *_failed_progress(runs)])
         errors = ErrorLog(output)
         with settled(), ProgressFile(output, tally, config.command):
             for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
                 say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
-                found = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)
-                results[at] = results[at].joined(runs[at].rows.cells[place].label, found)
+                verdict = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)
+                results[at] = results[at].joined(runs[at].rows.cells[place].label, verdict)
     return [replace(result, notes=notes(run.rows.cells, run.remarks()))
             for run, result in zip(runs, results, strict=True)]  # fmt: skip
 
@@ -204,15 +204,15 @@ def _take_turn(
     run: Prepared, place: int, holder: EngineHolder, errors: ErrorLog, watch: RowWatch, go_on: bool
 ) -> tuple[Mapping[str, Any], int, int] | str:
     """One row of a run, as of `run_cell`; the cause where it failed."""
-    cell, (own, remarks), plans = run.rows.cells[place], run.limits[place], run.plans
+    cell, (limits, remarks), plans = run.rows.cells[place], run.limits[place], run.plans
     say(f"{cell.label}: {announcement(cell)}", file=sys.stderr)
     for remark in (*remarks, *warnings(cell.thinking, run.specs, run.given)):
         say(f"{cell.label}: {remark}", file=sys.stderr)
     for task, cause in plans.failed.items():
         say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
-    planned = with_limits(plans.of(cell.family), own)
+    planned = with_limits(plans.of(cell.family), limits)
     try:
-        found = run_cell(run.config, cell, planned, holder, errors, plans.failed, watch)
+        scored = run_cell(run.config, cell, planned, holder, errors, plans.failed, watch)
     except RowError as error:
         holder.close()
         failure: Exception = error
@@ -226,8 +226,8 @@ def _take_turn(
             raise
         failure = error
     else:
-        watch.finish(found[1])
-        return found
+        watch.finish(scored[1])
+        return scored
     watch.fail(str(failure))
     return _failed(FailedRow(cell.label, cell.folder, str(failure)), failure, keep=merging.stands(cell))
 
@@ -263,10 +263,10 @@ def notes(cells: Sequence[Cell], protocols: Sequence[str | None]) -> tuple[str, 
     assumed = [f"{cell.label}: {cell.variant.name}" for cell in cells if cell.chosen.assumed]
     text = f"variant assumed from the model type, as no config.json names one ({', '.join(assumed)})"
     under: dict[str, list[str]] = {}
-    for cell, said in zip(cells, protocols, strict=True):
-        if said is not None:
-            under.setdefault(said, []).append(cell.label)
-    lines = [said if len(under) == 1 else f"{said} ({', '.join(labels)})" for said, labels in under.items()]
+    for cell, protocol in zip(cells, protocols, strict=True):
+        if protocol is not None:
+            under.setdefault(protocol, []).append(cell.label)
+    lines = [protocol if len(under) == 1 else f"{protocol} ({', '.join(labels)})" for protocol, labels in under.items()]
     return (*((text,) if assumed else ()), *lines)
 
 
@@ -300,7 +300,7 @@ def run_cell(
     with ResponseStore(cell.folder / STORE) as store:
         work = begin(config, cell, plans, store)
         done = len(work.keys) - len(work.pending)
-        final = sum(known.failed and known.final for known in work.kept.values())
+        final = sum(kept.failed and kept.final for kept in work.kept.values())
         if watch is not None:
             watch.begin(len(work.keys), done, final)
         progress = Progress(cell.label, len(work.keys), done, told=None if watch is None else watch.advance)
@@ -334,8 +334,8 @@ def failures_written(asking: Asking) -> Iterator[None]:
     except (RowError, TooManyFailuresError) as error:
         folder, kept = asking.cell.folder, Kept(asking.store, asking.work.keys)
         earlier = {name: kept[name] for name, known in asking.work.kept.items() if known.failed and known.final}
-        found = {name: result for name, result in earlier.items() if isinstance(result, Failure)}
-        failed = {**found, **asking.failures}
+        failures = {name: result for name, result in earlier.items() if isinstance(result, Failure)}
+        failed = {**failures, **asking.failures}
         outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
         if error.__cause__ is not None:
             asking.errors.note(asking.cell.label, error)

@@ -109,14 +109,14 @@ def main(args: argparse.Namespace) -> int:
     second = side_by_side.second_of(args.scorer)
     refuse_file(args.file, args.output)
     spec, family = task_and_family(args.task, args.prompts, args.coordinates, args.tasks_dir)
-    found = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
-    if not found:
+    lines = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
+    if not lines:
         raise UserError(f"{args.file} holds no line to score; give a file with a JSON object a line.")
-    good = [line for line in found if isinstance(line, Line)]
-    bad = [line for line in found if isinstance(line, BadLine)]
-    theirs, problem = second_numbers(second, spec, good) if second is not None else (None, None)
-    write(args.output, output_rows(spec, found, second, theirs))
-    for text in (*summary(spec, good, bad), *second_summary(second, spec, good, theirs, problem)):
+    good = [line for line in lines if isinstance(line, Line)]
+    bad = [line for line in lines if isinstance(line, BadLine)]
+    second_result, problem = second_numbers(second, spec, good) if second is not None else (None, None)
+    write(args.output, output_rows(spec, lines, second, second_result))
+    for text in (*summary(spec, good, bad), *second_summary(second, spec, good, second_result, problem)):
         say(text, file=sys.stderr)
     for line in bad:
         say(line.message(args.file), file=sys.stderr)
@@ -227,10 +227,10 @@ def parse(text: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None
 
 def in_thought(entry: Mapping[str, Any], otherwise: bool) -> bool:
     """Whether a response begins inside a thought, as its line says. LineError when it says neither true nor false."""
-    found = entry.get("thought_open", otherwise)
-    if not isinstance(found, bool):
+    opened = entry.get("thought_open", otherwise)
+    if not isinstance(opened, bool):
         raise LineError("its `thought_open` is neither true nor false.")
-    return found
+    return opened
 
 
 def finite(text: str) -> float:
@@ -318,7 +318,7 @@ def second_numbers(
     second: Second, spec: TaskSpec, good: Sequence[Line]
 ) -> tuple[SecondResult | None, str | None]:
     """The other harness' number from the same responses, or why there is none."""
-    items = [side_by_side.second_item(second.counterpart(spec), one.doc, one.response, one.target) for one in good]
+    items = [side_by_side.second_item(second.counterpart(spec), line.doc, line.response, line.target) for line in good]
     try:
         return side_by_side.second_number(second, spec, items), None
     except SecondError as error:
@@ -326,13 +326,13 @@ def second_numbers(
 
 
 def output_rows(
-    spec: TaskSpec, found: Sequence[Line | BadLine], second: Second | None, theirs: SecondResult | None
+    spec: TaskSpec, lines: Sequence[Line | BadLine], second: Second | None, result: SecondResult | None
 ) -> Iterator[dict[str, Any]]:
     """One object a line, in the file's order, with the other harness' value beside ours where it was asked for."""
-    shares = iter(theirs.samples if theirs else ())
-    for line in found:
+    shares = iter(result.samples if result else ())
+    for line in lines:
         row = line.row()
-        if second is not None and theirs is not None and isinstance(line, Line):
+        if second is not None and result is not None and isinstance(line, Line):
             share = next(shares)
             row |= {second.key: share, "agree": side_by_side.agree(line.score.values[spec.metrics[0]], share)}
         yield row
@@ -352,19 +352,19 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
     """The column's numbers as a run would report them for these lines."""
     average = spec.average
     for name in spec.metrics:
-        found = AGGREGATES[average]([Item.of(one.score.values[name], one.target) for one in good])
-        value, error = (results.percent(part) for part in (found.value, found.stderr))
+        mean = AGGREGATES[average]([Item.of(line.score.values[name], line.target) for line in good])
+        value, error = (results.percent(part) for part in (mean.value, mean.stderr))
         spread, alone = ("", "") if error is None else (f" ± {error:.2f}", ", ± as if no two shared a picture or video")
-        yield f"{spec.column} {name}: {side_by_side.number(value)}{spread} (n {found.n}, {average}{alone})"
-    failed = sum(one.response is None for one in good)
-    unread = sum(one.response is not None and one.score.parsed is None for one in good)
+        yield f"{spec.column} {name}: {side_by_side.number(value)}{spread} (n {mean.n}, {average}{alone})"
+    failed = sum(line.response is None for line in good)
+    unread = sum(line.response is not None and line.score.parsed is None for line in good)
     yield f"{len(good)} of {len(good) + len(bad)} lines scored; {failed} failed, {unread} with no readable answer"
     if too_many(unread, len(good) - failed):
         yield f"{MARK} {WARNING}: {unread} of {len(good) - failed}"
     repeated = repetitions(good)
     if repeated:
         yield f"{repeated} of these lines repeat an `id`; each counts"
-    assumed = sum(one.assumed_size for one in good)
+    assumed = sum(line.assumed_size for line in good)
     if assumed:
         yield f"{assumed} lines do not say the resized picture's size (`used_size`); the default media policy's is used"
 
@@ -376,14 +376,14 @@ def repetitions(good: Sequence[Line]) -> int:
 
 
 def second_summary(
-    second: Second | None, spec: TaskSpec, good: Sequence[Line], theirs: SecondResult | None, problem: str | None
+    second: Second | None, spec: TaskSpec, good: Sequence[Line], result: SecondResult | None, problem: str | None
 ) -> Iterator[str]:
     """The other harness' number in one line, and what to know about it."""
     if problem is not None:
         yield f"{problem} (Samples are the lines scored, counted from 0.)"
-    if second is not None and theirs is not None:
-        pairs = zip(good, theirs.samples, strict=True)
-        agreed = [side_by_side.agree(one.score.values[spec.metrics[0]], share) for one, share in pairs]
+    if second is not None and result is not None:
+        pairs = zip(good, result.samples, strict=True)
+        agreed = [side_by_side.agree(line.score.values[spec.metrics[0]], share) for line, share in pairs]
         compared = len(agreed) - agreed.count(None)
-        yield (f"{second.title} {theirs.task} {theirs.metric}: {theirs.value:.2f} "
-               f"({agreed.count(False)} of {compared} samples differ{'; ' + theirs.note if theirs.note else ''})")
+        yield (f"{second.title} {result.task} {result.metric}: {result.value:.2f} "
+               f"({agreed.count(False)} of {compared} samples differ{'; ' + result.note if result.note else ''})")

@@ -55,6 +55,6 @@ def video_weights(samples: Sequence[Sample], plans: Mapping[str, TaskPlan]) -> d
     return weights
 
 
-def size(found: Located) -> int:
+def size(file: Located) -> int:
     """Bytes of a file, on disk or in an archive. OSError."""
-    return found.stat().st_size if isinstance(found, Path) else found.size
+    return file.stat().st_size if isinstance(file, Path) else file.size

@@ -95,9 +95,9 @@ def read_code(folder: Path, register: Path | None = None) -> AnswerCode:
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"the code in {folder} cannot be read, so its answers have no name ({error}): install "
                         "mmrope-eval again.") from error
-    digests = {room: short_digest(f"{name} {digest}" for name, digest in sorted(found.items()))
-               for room, found in rooms.items()}  # fmt: skip
-    files = {name: digest[:12] for found in rooms.values() for name, digest in found.items()}
+    digests = {room: short_digest(f"{name} {digest}" for name, digest in sorted(files_of_room.items()))
+               for room, files_of_room in rooms.items()}  # fmt: skip
+    files = {name: digest[:12] for files_of_room in rooms.values() for name, digest in files_of_room.items()}
     version = next((entry.version for entry in declared if entry.rooms == digests), EDITED + tree_name(digests))
     return AnswerCode(files, digests, version)
 
@@ -105,12 +105,12 @@ def read_code(folder: Path, register: Path | None = None) -> AnswerCode:
 def require_sources(folder: Path) -> None:
     """UserError where the code that runs is not the source that is hashed: a package of compiled files alone, or a
     compiled file that Python takes without a look at the source that it was made of."""
-    found = room_files(folder)
-    for room, names in found.items():
+    rooms = room_files(folder)
+    for room, names in rooms.items():
         if not names:
             raise UserError(f"{folder} has no source files for its part '{room}', so nobody could say which code "
                             "answers: install mmrope-eval with its .py files.")
-    for name in (name for names in found.values() for name in names):
+    for name in (name for names in rooms.values() for name in names):
         path = folder / name
         compiled = Path(importlib.util.cache_from_source(str(path)))
         if runs_unlooked(path, compiled):
@@ -141,12 +141,12 @@ UNCHECKED: Final = (1).to_bytes(4, "little")
 def room_files(folder: Path) -> dict[str, list[str]]:
     """The files of every room, by their paths below the package."""
     taken = set(NO_PART)
-    found: dict[str, list[str]] = {}
+    rooms: dict[str, list[str]] = {}
     for room, patterns in ROOMS.items():
         names = {path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)}
-        found[room] = sorted(names - taken)
+        rooms[room] = sorted(names - taken)
         taken |= names
-    return found
+    return rooms
 
 
 def tree_name(rooms: Mapping[str, str]) -> str:
@@ -232,7 +232,7 @@ class Declared:
 
 def parse_register(text: str) -> list[Declared]:
     """The register's lines. ValueError for a line that is none."""
-    found = []
+    entries = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if not words:
@@ -240,8 +240,8 @@ def parse_register(text: str) -> list[Declared]:
         version, *rooms = words
         if not rooms or version.startswith(EDITED) or not all(0 < word.find("=") < len(word) - 1 for word in rooms):
             raise ValueError(f"{REGISTER}, line {number} is not VERSION ROOM=DIGEST...")
-        found.append(Declared(version, dict(word.split("=", 1) for word in rooms)))
-    return found
+        entries.append(Declared(version, dict(word.split("=", 1) for word in rooms)))
+    return entries
 
 
 def known_rooms(version: str) -> list[Mapping[str, str]]:

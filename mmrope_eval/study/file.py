@@ -107,20 +107,21 @@ def run_configs(study: Study, path: Path, base: RunConfig) -> list[RunConfig]:
     data_root = base.data_root
     if data_root is None and study.data_root is not None:
         data_root = _folder(study.data_root, folder, path, "data_root")
+    tasks_dirs = [_folder(name, folder, path, "tasks_dir") for name in study.tasks_dir]
     shared = dataclasses.replace(
         base, listed=tuple(listed), data_root=data_root, own_folders=True,
         assume_stock=study.assume_stock or base.assume_stock,
-        tasks_dirs=(*base.tasks_dirs, *(_folder(one, folder, path, "tasks_dir") for one in study.tasks_dir)),
+        tasks_dirs=(*base.tasks_dirs, *tasks_dirs),
     )  # fmt: skip
-    found: list[RunConfig] = []
+    configs: list[RunConfig] = []
     for number, run in enumerate(study.runs, 1):
         merged = Run.model_validate({**_said(study), **_said(run), "tasks": run.tasks, "name": run.name})
         try:
             config = _configure(shared, merged, folder)
-            found += _seeded(config, study.seeds)
+            configs += _seeded(config, study.seeds)
         except UserError as error:
             raise UserError(f"study {path}: runs, entry {number}: {error}") from error
-    return found
+    return configs
 
 
 def _said(settings: Settings) -> dict[str, Any]:
@@ -156,8 +157,8 @@ def _seeded(config: RunConfig, seeds: Sequence[int]) -> Iterator[RunConfig]:
     if greedy:
         yield _without(dataclasses.replace(config, seed=seeds[0]), sampled, greedy, registry)
     for seed in seeds if sampled else ():
-        own = dataclasses.replace(config, seed=seed, output=config.output / f"seed-{seed}")
-        yield _without(own, greedy, sampled, registry)
+        seeded = dataclasses.replace(config, seed=seed, output=config.output / f"seed-{seed}")
+        yield _without(seeded, greedy, sampled, registry)
 
 
 def _without(config: RunConfig, out: Sequence[str], kept: Sequence[str], registry: Registry) -> RunConfig:
@@ -177,14 +178,14 @@ def _folder(text: str, base: Path, path: Path, key: str) -> Path:
 
 def _sentence(error: ValidationError) -> str:
     """The first thing that is wrong, an unknown key before what it leaves missing."""
-    first = min(error.errors(), key=lambda one: one["type"] not in ("extra_forbidden", "invalid_key"))
-    places = [str(one + 1) if isinstance(one, int) else str(one) for one in first["loc"]]
+    first = min(error.errors(), key=lambda part: part["type"] not in ("extra_forbidden", "invalid_key"))
+    places = [str(part + 1) if isinstance(part, int) else str(part) for part in first["loc"]]
     entry = f"runs, entry {places[1]}: " if places[0] == "runs" and len(places) > 2 else ""
     key = places[2] if entry else places[0]
     if first["type"] in ("extra_forbidden", "invalid_key"):
-        known = [*(Run if entry else Study).model_fields]
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"the keys are {', '.join(known)}"
+        keys = [*(Run if entry else Study).model_fields]
+        close = difflib.get_close_matches(key, keys, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"the keys are {', '.join(keys)}"
         return f"{entry}unknown key '{key}', {hint}"
     if first["type"] == "missing":
         return f"{entry}key '{key}' is missing"

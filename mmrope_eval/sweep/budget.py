@@ -70,13 +70,13 @@ def make_budget(
     patch = checkpoint.geometry.temporal_patch_size
     grids = max(0, (context - text) // (frames.cells**2 + stamp))
     if count is not None:
-        wanted = math.ceil(count / patch)
-        if wanted > grids:
-            tokens = text + wanted * (frames.cells**2 + stamp)
+        asked = math.ceil(count / patch)
+        if asked > grids:
+            tokens = text + asked * (frames.cells**2 + stamp)
             raise UserError(f"{count} frames of {frames.cells} x {frames.cells} tokens and {text} tokens of text are "
                             f"{tokens} tokens, more than the context of {context}: lower `frames.cells` or "
                             "`frames.counts`")  # fmt: skip
-        grids = wanted
+        grids = asked
     return Budget(context, text, stamp, frames.cells, grids, grids * patch, answer)
 
 
@@ -104,16 +104,17 @@ def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]], told:
 
     `told` is what the chat template is told as enable_thinking.
     """
-    video, one = VideoSource(Path("video")), Generation(max_tokens=1)
-    return max(len(writer.write(Request("", (video, prompt), one, system, told))[1]) - 1 for prompt, system in prompts)
+    video, generation = VideoSource(Path("video")), Generation(max_tokens=1)
+    requests = (Request("", (video, prompt), generation, system, told) for prompt, system in prompts)
+    return max(len(writer.write(request)[1]) - 1 for request in requests)
 
 
 def stamp_tokens(writer: Writer, checkpoint: Checkpoint) -> int:
     """Text tokens of a temporal grid: where frames are blocks a timestamp, vision_start and vision_end, else none."""
     if checkpoint.family.video.layout != "frames":
         return 0
-    one = Generation(max_tokens=1)
-    long, short = (writer.write(Request("", (text,), one))[1] for text in (f"x{TIMESTAMP}", "x"))
+    generation = Generation(max_tokens=1)
+    long, short = (writer.write(Request("", (text,), generation))[1] for text in (f"x{TIMESTAMP}", "x"))
     return len(long) - len(short) + 2
 
 

@@ -113,12 +113,12 @@ def require(spec: TaskSpec, data_root: Path | None) -> None:
     if here is None:
         return
     if spec.local:
-        said = here or f"there is no folder {spec.dataset}."
-        raise UserError(f"Task {spec.name}: {said} It is the 'dataset_path' of {spec.path}.")
+        problem = here or f"there is no folder {spec.dataset}."
+        raise UserError(f"Task {spec.name}: {problem} It is the 'dataset_path' of {spec.path}.")
     command, make = fetch_command(spec, data_root), "make" if spec.generated else "fetch"
     if data_root is not None:
-        found = here or f"the mirror has no folder {mirror_folder(spec, data_root)};"
-        raise UserError(f"Task {spec.name}: {found} {make} it with: {command}")
+        problem = here or f"the mirror has no folder {mirror_folder(spec, data_root)};"
+        raise UserError(f"Task {spec.name}: {problem} {make} it with: {command}")
     if spec.generated is not None:
         raise UserError(f"Task {spec.name}: its data are generated; make them with: {command}; then give --data-root.")
     if not _hub_has(spec):
@@ -235,8 +235,8 @@ def load_task(spec: TaskSpec, data_root: Path | None, family: Family) -> Any:
     except SampleError as error:
         raise UserError(f"Task {spec.name}: dataset {spec.dataset}, first row: {error}") from error
     except TableError as error:
-        told = remedy(spec, data_root)
-        raise UserError(f"Task {spec.name}: {error} {told[0].upper()}{told[1:]}") from error
+        advice = remedy(spec, data_root)
+        raise UserError(f"Task {spec.name}: {error} {advice[0].upper()}{advice[1:]}") from error
     except UserError:
         raise
     except RetryError as error:
@@ -281,39 +281,39 @@ def task_config(spec: TaskSpec, data_root: Path | None, family: Family) -> dict[
         "model_specific_target_kwargs": {"default": {**target, "coordinates": family.coordinates}},
     }
     try:
-        found = find_data(spec, data_root)
+        located = find_data(spec, data_root)
     except NotHereError:
         return config  # lmms-eval fetches it from the hub
-    return config | local_config(found)
+    return config | local_config(located)
 
 
-def local_config(found: Found) -> dict[str, Any]:
+def local_config(located: Found) -> dict[str, Any]:
     """What makes lmms-eval read the files that were found."""
     from mmrope_eval.lmms.subsets import LocalTask
 
     parts = {
         config: {"format": part.format, "files": [str(file) for file in part.files]}
-        for config, part in found.parts.items()
+        for config, part in located.parts.items()
     }
-    return {"class": LocalTask, "dataset_path": str(found.place.folder), "dataset_name": None,
-            "dataset_kwargs": {"parts": parts, "cache_dir": str(table_cache(found))}}  # fmt: skip
+    return {"class": LocalTask, "dataset_path": str(located.place.folder), "dataset_name": None,
+            "dataset_kwargs": {"parts": parts, "cache_dir": str(table_cache(located))}}  # fmt: skip
 
 
-def table_cache(found: Found) -> Path:
+def table_cache(located: Found) -> Path:
     """Where a split's tables are converted to: one folder a place and configuration, in it one a state of the files.
 
     Copies of earlier states are removed.
     """
-    where = hashlib.sha256(repr((str(found.place.folder), list(found.parts))).encode()).hexdigest()[:16]
-    folder = tables_home() / f"{found.place.folder.name}-{where}" / table_state(found)
+    where = hashlib.sha256(repr((str(located.place.folder), list(located.parts))).encode()).hexdigest()[:16]
+    folder = tables_home() / f"{located.place.folder.name}-{where}" / table_state(located)
     drop_older(folder)
     return folder
 
 
-def table_state(found: Found) -> str:
+def table_state(located: Found) -> str:
     """A hash over the names, sizes and times of a split's files: another one whenever a file is another."""
     state = [
         (config, str(file), *file_state(file.stat()))
-        for config, part in found.parts.items() for file in part.files
+        for config, part in located.parts.items() for file in part.files
     ]  # fmt: skip
     return hashlib.sha256(repr(state).encode()).hexdigest()[:24]

@@ -208,10 +208,10 @@ def _target_problems(spec: TaskSpec) -> Iterator[str]:
         yield f"'metadata.average': {unknown('average', spec.average, AGGREGATES, ', '.join(AGGREGATES))}"
     elif spec.average in GROUPED and "group" not in spec.target:
         yield f"'metadata.average: {spec.average}' needs groups to average over: '{place}' has no 'group'."
-    for key, title, other, known in (("stock", "lmms-eval", spec.stock, STOCK),
+    for key, title, other, names in (("stock", "lmms-eval", spec.stock, STOCK),
                                      ("vlmevalkit", "VLMEvalKit", spec.vlmevalkit, KIT)):
-        if other is not None and other.task not in known:
-            yield f"'metadata.{key}': {unknown(f'{title} task called here', other.task, known, ', '.join(known))}"
+        if other is not None and other.task not in names:
+            yield f"'metadata.{key}': {unknown(f'{title} task called here', other.task, names, ', '.join(names))}"
 
 
 def _template_problems(spec: TaskSpec) -> Iterator[str]:

@@ -24,14 +24,14 @@ def doc_to_visual(doc: Doc, lmms_eval_specific_kwargs: Mapping[str, Any]) -> lis
     media, files = _media(lmms_eval_specific_kwargs)
     # Under lmms-eval the pictures go before the text, wherever a placeholder names them.
     prompt = render(lmms_eval_specific_kwargs["prompt"], doc) if "placeholder" in media else ""
-    found: list[Any] = []
+    shown: list[Any] = []
     for part in build_parts(media, prompt, doc, files):
         if isinstance(part, ImageSource):
             data = io.BytesIO(part.data) if isinstance(part.data, bytes) else part.data
-            found.append(Image.open(data).convert("RGB"))
+            shown.append(Image.open(data).convert("RGB"))
         elif isinstance(part, VideoSource):
-            found.append(str(part.path))
-    return found
+            shown.append(str(part.path))
+    return shown
 
 
 def doc_to_text(doc: Doc, lmms_eval_specific_kwargs: Mapping[str, Any]) -> str:

@@ -50,14 +50,14 @@ class TaskPlan:
     def limited(self, max_tokens: int) -> TaskPlan:
         """The same questions with another answer limit, which is part of a response's identity."""
         samples = tuple(_limited(sample, max_tokens) for sample in self.samples)
-        own = self.spec.generation.max_tokens
-        return dataclasses.replace(self, samples=samples, max_tokens=None if max_tokens == own else max_tokens)
+        task_limit = self.spec.generation.max_tokens
+        return dataclasses.replace(self, samples=samples, max_tokens=None if max_tokens == task_limit else max_tokens)
 
     @property
     def generation(self) -> Generation:
         """How answers are decoded: as the task says, with this plan's answer limit."""
-        own = self.spec.generation
-        return own if self.max_tokens is None else dataclasses.replace(own, max_tokens=self.max_tokens)
+        generation = self.spec.generation
+        return generation if self.max_tokens is None else dataclasses.replace(generation, max_tokens=self.max_tokens)
 
     def fingerprint(self) -> str:
         """sha256 over the questions, media and targets: two runs with the same one measured the same thing, if perhaps
@@ -67,13 +67,13 @@ class TaskPlan:
     def prompt_hash(self) -> str:
         """sha256 over the rendered prompts, the generation settings but a changed answer limit, and what the chat
         template is told."""
-        told = self.family.enable_thinking
+        thinking = self.family.enable_thinking
         asked = ([s.prompt, s.system, generation_key(s.generation)] for s in self._with_own_limit())
-        return digest_of(asked) if told is None else digest([list(asked), told])
+        return digest_of(asked) if thinking is None else digest([list(asked), thinking])
 
     def _with_own_limit(self) -> tuple[Sample, ...]:
-        own = self.spec.generation.max_tokens
-        return self.samples if self.max_tokens is None else tuple(_limited(sample, own) for sample in self.samples)
+        limit = self.spec.generation.max_tokens
+        return self.samples if self.max_tokens is None else tuple(_limited(sample, limit) for sample in self.samples)
 
     @functools.cached_property
     def reader(self) -> Reader:
@@ -108,7 +108,7 @@ def plan_samples(spec: TaskSpec, docs: Docs, family: Family, limit: Limit | None
         plan_sample(spec, part, family, row, generation, hashes)
         for part, some in parts_of(spec, docs, rows) for row in some
     )  # fmt: skip
-    unread = any(isinstance(found, UserError) for found in hashes.values())
+    unread = any(isinstance(content, UserError) for content in hashes.values())
     # What is in a table stays so while the table is the same; a picture's own file is nobody's to watch.
     loose = "video" not in spec.media and any(s.problem is not None and s.problem[0] == "media" for s in samples)
     return Planned(samples, not unread and not loose)
@@ -156,13 +156,13 @@ def video_hashes(spec: TaskSpec, docs: Docs, rows: Sequence[int]) -> VideoHashes
     """The content of every video that the rows show, each read once, many at a time."""
     if "video" not in spec.media:
         return {}
-    wanted = []
+    videos = []
     for row in rows:
         try:
-            wanted.append(locate_video(spec.media, docs.rows[row], docs.files)[0])
+            videos.append(locate_video(spec.media, docs.rows[row], docs.files)[0])
         except Exception:  # noqa: BLE001 - whatever is wrong with a row, plan_sample says it
             continue
-    return ContentHashes().of_many(wanted)
+    return ContentHashes().of_many(videos)
 
 
 def plan_sample(
@@ -179,9 +179,9 @@ def plan_sample(
         check_made(row)
         cluster = named_cluster(spec, row)
         row = with_subtitles(spec.media, row, docs.files)
-        found = build_target(spec.target, row)
-        check_target(spec.scorer, found)
-        target = found
+        values = build_target(spec.target, row)
+        check_target(spec.scorer, values)
+        target = values
         prompt = render(spec.prompt(family.prompts), row)
         check_question(spec.question, row)
         media = fingerprints(spec, docs, prompt, row, hashes)
@@ -208,14 +208,14 @@ def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: Vide
         if isinstance(content, UserError):
             raise content
         return (f"{content}{VIDEO_MARK}{start}-{end}",)
-    told, before = tells_places(spec.media, prompt), 0
-    found = []
+    with_places, before = tells_places(spec.media, prompt), 0
+    prints = []
     for part in build_parts(spec.media, prompt, row, docs.files):
         if isinstance(part, ImageSource):
-            found.append(f"{image_fingerprint(part)}{PLACE_MARK}{before}" if told else image_fingerprint(part))
+            prints.append(f"{image_fingerprint(part)}{PLACE_MARK}{before}" if with_places else image_fingerprint(part))
         elif isinstance(part, str):
             before += len(part)
-    return tuple(found)
+    return tuple(prints)
 
 
 def tells_places(media: Mapping[str, Any], prompt: str) -> bool:

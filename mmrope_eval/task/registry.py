@@ -146,9 +146,9 @@ def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Re
 
     Raises `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide.
     """
-    own = [path for folder in folders for path in files_in(folder)]
-    own += [path for word in words if is_path(word) for path in files_of(word.removeprefix("-"))]
-    return Registry(own=own)
+    paths = [path for folder in folders for path in files_in(folder)]
+    paths += [path for word in words if is_path(word) for path in files_of(word.removeprefix("-"))]
+    return Registry(own=paths)
 
 
 def is_path(word: str) -> bool:
@@ -169,11 +169,11 @@ def files_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"--tasks-dir {folder} is not a folder: give the folder that holds your task files.")
     files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.name[0] not in "_.")
-    found = [path for path in files if is_task_file(path)]
-    if not found:
+    task_paths = [path for path in files if is_task_file(path)]
+    if not task_paths:
         raise UserError(f"--tasks-dir {folder} holds no task file (NAME.yaml; one with '_' before it is only included "
                         "by others).")  # fmt: skip
-    return found
+    return task_paths
 
 
 def files_of(word: str) -> list[Path]:
@@ -182,9 +182,9 @@ def files_of(word: str) -> list[Path]:
     if path.is_file():
         return [path]
     pattern = Path(*path.parts[1:]) if path.is_absolute() else path
-    if re.search(r"[*?[]", word) and (found := sorted(Path(path.anchor).glob(str(pattern)))):
-        return found
-    close = nearest(path.name, [one.name for one in path.parent.glob("*") if one.is_file()], 0.6)
+    if re.search(r"[*?[]", word) and (matches := sorted(Path(path.anchor).glob(str(pattern)))):
+        return matches
+    close = nearest(path.name, [file.name for file in path.parent.glob("*") if file.is_file()], 0.6)
     hint = f"did you mean '{path.with_name(close)}'?" if close else "give the path of a YAML file."
     raise UserError(f"There is no task file '{word}'; {hint}")
 
@@ -235,7 +235,7 @@ def _clashes(
     wordings = {"default", *families, *(family.prompts for family in families.values())}
     for name in spec.prompts:
         close = nearest(name, wordings, 0.9)
-        alike = [known for known in wordings if _letters(known) == _letters(name)]
+        alike = [wording for wording in wordings if _letters(wording) == _letters(name)]
         if name not in wordings and (alike or close):
             yield (f"'lmms_eval_specific_kwargs.{name}' is the wording of no family; did you mean "
                    f"'{alike[0] if alike else close}'?")  # fmt: skip

@@ -76,11 +76,11 @@ class Key:
 def keys(samples: Iterable[Sample], context: Mapping[str, Any]) -> dict[str, Key]:
     """The key of every sample, by its id: `identity` and what it is made of, with the context written once."""
     of_video, of_others = canonical(context), canonical(without_time(context))
-    found = {}
+    by_sample = {}
     for sample in samples:
         question, bearing = canonical(sample.content_key()), of_video if shows_video(sample) else of_others
-        found[sample.id] = Key(_sha256(f"[{question},{bearing}]"), _sha256(question)[:32])
-    return found
+        by_sample[sample.id] = Key(_sha256(f"[{question},{bearing}]"), _sha256(question)[:32])
+    return by_sample
 
 
 def digest(value: Any) -> str:
@@ -90,11 +90,11 @@ def digest(value: Any) -> str:
 
 def digest_of(values: Iterable[Any]) -> str:
     """`digest` of the list of these values, of which never two are held at a time."""
-    found = hashlib.sha256(b"[")
+    content = hashlib.sha256(b"[")
     for number, value in enumerate(values):
-        found.update(f"{',' if number else ''}{canonical(value)}".encode("utf-8", "surrogatepass"))
-    found.update(b"]")
-    return found.hexdigest()
+        content.update(f"{',' if number else ''}{canonical(value)}".encode("utf-8", "surrogatepass"))
+    content.update(b"]")
+    return content.hexdigest()
 
 
 def canonical(value: Any) -> str:

@@ -68,10 +68,10 @@ def template_problem(text: str, expression: bool = False) -> str | None:
     if next(tree.find_all((jinja2.nodes.Include, jinja2.nodes.Extends, jinja2.nodes.Import)), None) is not None:
         return "a template stands alone here, without include, extends and import."
     for node in (tree, *tree.find_all((jinja2.nodes.Filter, jinja2.nodes.Test))):
-        for kind, of, known in (("filter", jinja2.nodes.Filter, environment.filters),
+        for kind, of, names in (("filter", jinja2.nodes.Filter, environment.filters),
                                 ("test", jinja2.nodes.Test, environment.tests)):
-            if isinstance(node, of) and node.name not in known:
-                return unknown(f"{kind} called", node.name, known, "docs/benchmark.md")
+            if isinstance(node, of) and node.name not in names:
+                return unknown(f"{kind} called", node.name, names, "docs/benchmark.md")
     return None
 
 
