@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.run.execute import Cell, Work
-from mmrope_eval.run.manifest import helpers
-from mmrope_eval.run.plain import plain
+from mmrope_eval.run.manifest import helpers, plain
 from mmrope_eval.store.answer_code import AnswerCode, answer_code, what_changed
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.plan import TaskPlan

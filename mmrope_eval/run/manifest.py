@@ -20,7 +20,6 @@ from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import FORMAT, MANIFEST, Manifest
 from mmrope_eval.run import held_to
 from mmrope_eval.run.execute import Cell, Timings
-from mmrope_eval.run.plain import plain
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec, project_dir
@@ -193,3 +192,15 @@ def device() -> str:
     if torch is not None and torch.cuda.is_available():
         return str(torch.cuda.get_device_name(0))
     return f"CPU ({platform.processor() or platform.machine()})"
+
+
+def plain(value: Any) -> Any:
+    """A value as a record of JSON gives it back, so that what was written can be compared with what would be.
+
+    Mappings with text as keys, lists, and of everything else what JSON has, or its text.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

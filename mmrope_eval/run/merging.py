@@ -19,7 +19,7 @@ from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, Scores
 from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.run.execute import Cell
-from mmrope_eval.run.plain import plain
+from mmrope_eval.run.manifest import plain
 
 ASIDE: Final = "earlier-"
 """How the records begin that a failed row has set aside."""

@@ -95,7 +95,8 @@ def refuse_foreign(path: Path, keys: frozenset[str]) -> None:
 def refuse_cache(folder: Path) -> None:
     """UserError for a place in the cache, where results would be taken for what can be made again."""
     place = folder.resolve()
-    for kept in (tables_home() if kind == "datasets" else cache_home() / kind for kind in KINDS):
+    home = cache_home()
+    for kept in (tables_home() if kind == "datasets" else home / kind for kind in KINDS):
         if place.is_relative_to(kept.resolve()):
             raise UserError(f"{folder} lies in the cache ({kept}), which `mmrope-eval data prune` empties: choose "
                             "another --output.")

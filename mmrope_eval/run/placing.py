@@ -21,7 +21,7 @@ from mmrope_eval.run.asked_again import reasons
 from mmrope_eval.run.cells import FailedRow, Rows
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
-from mmrope_eval.run.plain import plain
+from mmrope_eval.run.manifest import plain
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.registry import TaskSpec
 from mmrope_eval.util.console import say

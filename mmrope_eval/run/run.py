@@ -35,9 +35,9 @@ from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.progress_file import ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.rescore import compare_runs, read_run
 from mmrope_eval.run.runlog import run_log
-from mmrope_eval.run.schedule import schedule
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
+from mmrope_eval.run.work_order import schedule
 from mmrope_eval.store.answer_code import CodeChangedError
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.store.store import ResponseStore
