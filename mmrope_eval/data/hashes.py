@@ -9,13 +9,11 @@ import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
+from typing import BinaryIO, Final, TextIO
 
+from mmrope_eval.data.located import Located, Member
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import FileHashes, ReadProgress, hash_file, hash_stream
-
-if TYPE_CHECKING:
-    from mmrope_eval.data.media_files import Located, Member
 
 WORKERS = 8
 """Files read at a time: sha256 leaves the interpreter's lock, and network file systems answer many at once."""

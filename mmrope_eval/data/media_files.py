@@ -12,6 +12,7 @@ from stat import S_ISREG
 from typing import Final
 
 from mmrope_eval.data.hashes import ContentHashes
+from mmrope_eval.data.located import Located, Member
 from mmrope_eval.models.files import file_state
 
 _LEFT_OUT: Final = (".cache", ".git", "blobs", ".locks", ".no_exist")
@@ -24,20 +25,6 @@ _COMMON: Final = frozenset({"video", "videos", "image", "images", "data", "train
 
 class NoSuchFileError(Exception):
     """A file that is nowhere below the folders; one sentence."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file inside a zip archive."""
-
-    archive: Path
-    name: str
-    size: int
-    checksum: int
-    """CRC-32 of its content, as the archive says."""
-
-
-Located = Path | Member
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from mmrope_eval.engine import vllm_compat
+from mmrope_eval.engine import vllm_compat, vllm_model
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.positions import prompt_key, prompt_positions
 from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
@@ -77,7 +77,7 @@ class Preparer:
     def __init__(
         self,
         engine: Any,
-        shape: vllm_compat.ModelShape,
+        shape: vllm_model.ModelShape,
         checkpoint: Checkpoint,
         writer: PromptWriter,
         variant: Variant,
@@ -205,7 +205,7 @@ class Preparer:
                 media.setdefault("video", []).append((item.frames, metadata))
             seconds = item.facts.seconds_per_grid if timed and isinstance(item, LoadedVideo) else None
             names.setdefault(item.facts.kind, []).append(
-                vllm_compat.media_identifier(item.facts.fingerprint, seconds)
+                vllm_model.media_identifier(item.facts.fingerprint, seconds)
             )
         engine_input = vllm_compat.render(self._engine, token_ids, media, names)
         facts = tuple(item.facts for item in loaded)

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmrope_eval.data.media_files import Located
+from mmrope_eval.data.located import Located
 from mmrope_eval.task.parts import locate_video
 from mmrope_eval.task.sample import Sample, TaskPlan, shows_video
 

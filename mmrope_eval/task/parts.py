@@ -9,7 +9,8 @@ from typing import Any
 
 from mmrope_eval.data.cache import unpack
 from mmrope_eval.data.lmudata import PROBLEM
-from mmrope_eval.data.media_files import Located, MediaFolder, NoSuchFileError
+from mmrope_eval.data.located import Located
+from mmrope_eval.data.media_files import MediaFolder, NoSuchFileError
 from mmrope_eval.errors import MissingMediumError, SampleError
 from mmrope_eval.messages import ImageSource, Part, VideoSource
 from mmrope_eval.task.template import Doc, render
