@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.families import BY_MODEL_TYPE
+from mmrope_eval.models.families import family_of_config
 from mmrope_eval.models.family import ModelFamily
 from mmrope_eval.models.rope_config import VARIANT_KEY
 from mmrope_eval.rope import MediaSpan, Variant, load_variant_beside
@@ -71,7 +71,7 @@ def model_shape(vllm_config: Any) -> ModelShape:
         num_kv_heads=int(model_config.get_total_num_kv_heads()),
         rope_theta=float(rope["rope_theta"]),
         merge_size=int(vision.spatial_merge_size),
-        tokens_per_second=BY_MODEL_TYPE[config.model_type].tokens_per_second(vision.to_dict()),
+        tokens_per_second=family_of_config(config).tokens_per_second(vision.to_dict()),
         image_token_id=int(config.image_token_id),
         video_token_id=int(config.video_token_id),
         rank=int(get_tensor_model_parallel_rank()),
@@ -121,7 +121,7 @@ def rotate_vision_in_float32(model: Any) -> None:
 def configured_variant(vllm_config: Any) -> Variant:
     """The variant that config.json or hf_overrides ask for, else that of the model type."""
     config = vllm_config.model_config.hf_config
-    named = getattr(config, VARIANT_KEY, None) or BY_MODEL_TYPE[config.model_type].stock_variant
+    named = getattr(config, VARIANT_KEY, None) or family_of_config(config).stock_variant
     return load_variant_beside(Path(vllm_config.model_config.model), named)
 
 

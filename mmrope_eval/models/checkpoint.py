@@ -12,7 +12,7 @@ from typing import Any, Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part
 from mmrope_eval.models.families import family_of
-from mmrope_eval.models.family import ModelFamily, VisionGeometry
+from mmrope_eval.models.family import FAMILY_KEY, ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes
 from mmrope_eval.models.identity import as_identified
 from mmrope_eval.models.processor import ProcessorSettings, read_processor
@@ -135,7 +135,7 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     quantisation = _quantisation(config, where)
     found = _read_weights(folder, config, family.tensors(text, vision), quantised=quantisation is not None,
                           flat_names=family.flat_names, scan=read_weights)  # fmt: skip
-    mended = {**processor.mended, **({"config.json": found.config} if found.config is not config else {})}
+    mended = {**processor.mended, **_served_config(config, found.config, family)}
     notes = ["output matrix: the file's own"] if found.config is not config else []
     notes += [f"chat template: {template.source}"] if template.changed else []
     return Checkpoint(
@@ -256,6 +256,17 @@ def _untied(config: Mapping[str, Any]) -> dict[str, Any]:
     nested = config.get("text_config")
     inner = {"text_config": {**nested, "tie_word_embeddings": False}} if isinstance(nested, Mapping) else {}
     return {**config, "tie_word_embeddings": False, **inner}
+
+
+def _served_config(config: Mapping[str, Any], mended: Mapping[str, Any], family: ModelFamily
+                   ) -> dict[str, Mapping[str, Any]]:
+    """config.json by name as transformers and vLLM have to read it, where that is not the user's file."""
+    if family.hf_model_type is not None:
+        # What is not said would be as in the other family.
+        unsaid = {"tokens_per_second": family.video.tokens_per_second} if family.video.timed else {}
+        vision = {**unsaid, **config["vision_config"]}
+        mended = {**mended, "model_type": family.hf_model_type, FAMILY_KEY: family.model_type, "vision_config": vision}
+    return {} if mended is config else {"config.json": mended}
 
 
 def _dtype(config: Mapping[str, Any], where: Path) -> str:

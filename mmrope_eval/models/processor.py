@@ -23,11 +23,6 @@ IMAGE_FILE = "preprocessor_config.json"
 VIDEO_FILE = "video_preprocessor_config.json"
 NESTED_FILE = "processor_config.json"
 
-VIDEO_PROCESSORS = ("Qwen2VLVideoProcessor", "Qwen3VLVideoProcessor")
-
-UNSAID = (56 * 56, 28 * 28 * 1280)
-"""Fewest and most pixels of transformers' image processor where a file says neither."""
-
 BICUBIC = (3, "bicubic", "BICUBIC")
 
 _LIMITS = {"size", "min_pixels", "max_pixels", "fps", "num_frames", "min_frames", "max_frames", "do_resize", "resample",
@@ -97,7 +92,7 @@ def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) 
     video_place, video_raw = _video(folder, nested)
     limits: dict[str, int | float] = {}
     sources: dict[str, str] = {}
-    low, high = _pixels(image, image_place)
+    low, high = _pixels(image, image_place, family)
     limits |= {"image_min_pixels": low, "image_max_pixels": high}
     sources |= dict.fromkeys(("image_min_pixels", "image_max_pixels"), image_place)
     if video_raw is not None:
@@ -176,8 +171,9 @@ def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
                         "filter here: put 3 there")
 
 
-def _pixels(part: ProcessorPart, place: str) -> tuple[int, int]:
-    low, high = (given if given is not None else unsaid for given, unsaid in zip(part.limits(), UNSAID, strict=True))
+def _pixels(part: ProcessorPart, place: str, family: ModelFamily) -> tuple[int, int]:
+    low, high = (unsaid if given is None else given
+                 for given, unsaid in zip(part.limits(), family.processor_limits, strict=True))
     for name, value in (("fewest", low), ("most", high)):
         if type(value) is not int or not 1 <= value < 2**53:
             raise UserError(f"{place}: the {name} pixels of a picture (min_pixels, max_pixels, or size with "
@@ -201,7 +197,7 @@ def _video_limits(video: VideoPart, image: ProcessorPart, place: str, family: Mo
                                      if (value := getattr(video, key)) is not None}  # fmt: skip
     if video.limits() in ((None, None), image.limits()):
         return found
-    low, high = _pixels(video, place)
+    low, high = _pixels(video, place, family)
     if family.video.limits == "frame":
         found |= {"frame_min_pixels": low, "frame_max_pixels": high}
         if video.cap_pixels_per_frame and video.max_video_tokens:
@@ -220,14 +216,13 @@ def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
     """Processor files with classes that the installed transformers has. `UserError` for another family's class."""
     mended: dict[str, Mapping[str, Any]] = {}
     remarks: list[str] = []
-    present = family.image_processors[0]
-    videos = VIDEO_PROCESSORS[1] if family.video.limits == "video" else VIDEO_PROCESSORS[0]
+    present, videos = family.image_processors[0], family.video.processors[0]
 
     def checked(part: Mapping[str, Any], key: str, place: str, right: str) -> dict[str, Any] | None:
         given = part.get(key)
         if given == right or (key == "image_processor_type" and given in (f"{right}Fast", f"{right}Pil")):
             return None
-        old = (*family.image_processors, *VIDEO_PROCESSORS, "Qwen2_5_VLVideoProcessor", None)
+        old = (*family.image_processors, *family.video.processors, None)
         if given not in old:
             raise UserError(f"{place}: {key} is {shown(given)}, which is not {family.title}'s: put {right} there, or "
                             "copy the file from the model that it was trained from")  # fmt: skip

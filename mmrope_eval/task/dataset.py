@@ -278,7 +278,9 @@ def task_config(spec: TaskSpec, data_root: Path | None, family: Family) -> dict[
                 "prompt": spec.prompt(family.prompts),
             }
         },
-        "model_specific_target_kwargs": {"default": {**target, "coordinates": family.coordinates}},
+        "model_specific_target_kwargs": {
+            "default": {**target, "coordinates": family.coordinates, "family": family.name}
+        },
     }
     try:
         found = find_data(spec, data_root)
