@@ -98,9 +98,9 @@ def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) 
     if video_raw is not None:
         video = parse_part(VideoPart, {**_shared(image), **video_raw}, video_place)
         _check(video, video_place, geometry)
-        found = _video_limits(video, image, video_place, family, geometry)
-        limits |= found
-        sources |= dict.fromkeys(found, video_place)
+        video_limits = _video_limits(video, image, video_place, family, geometry)
+        limits |= video_limits
+        sources |= dict.fromkeys(video_limits, video_place)
     pixels = {"image": _left_to_do(image_raw), "video": _left_to_do(image_raw if video_raw is None else video_raw)}
     mended, remarks = _mend(folder, nested, family)
     return ProcessorSettings(limits, sources, pixels, mended, remarks)
@@ -112,24 +112,26 @@ def _left_to_do(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _image(folder: Path, nested: Mapping[str, Any], family: ModelFamily) -> tuple[str, Mapping[str, Any]]:
-    own = read_json(folder / IMAGE_FILE) if (folder / IMAGE_FILE).is_file() else None
+    image_file = read_json(folder / IMAGE_FILE) if (folder / IMAGE_FILE).is_file() else None
     inside = nested.get("image_processor")
     if isinstance(inside, Mapping):
-        _agree(folder, inside, own)
+        _agree(folder, inside, image_file)
         return f"{folder / NESTED_FILE} (image_processor)", inside
-    if own is None:
+    if image_file is None:
         raise UserError(f"checkpoint '{folder}' has no {IMAGE_FILE}: copy it from the model that it was trained from, "
                         f"for example 'hf download {family.base} {IMAGE_FILE} --local-dir .'")  # fmt: skip
-    return str(folder / IMAGE_FILE), own
+    return str(folder / IMAGE_FILE), image_file
 
 
-def _agree(folder: Path, inside: Mapping[str, Any], own: Mapping[str, Any] | None) -> None:
+def _agree(folder: Path, inside: Mapping[str, Any], image_file: Mapping[str, Any] | None) -> None:
     """Two copies of the pictures' settings must say the same, of what bears on pixels."""
-    for key in ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "min_pixels",
-                "max_pixels",
-                "size"):  # fmt: skip
-        if own is not None and own.get(key) is not None and inside.get(key) is not None and own[key] != inside[key]:
-            raise UserError(f"{folder}: {key} is {shown(own[key])} in {IMAGE_FILE} and {shown(inside[key])} in "
+    keys = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "min_pixels", "max_pixels",
+            "size")  # fmt: skip
+    if image_file is None:
+        return
+    for key in keys:
+        if None not in (image_file.get(key), inside.get(key)) and image_file[key] != inside[key]:
+            raise UserError(f"{folder}: {key} is {shown(image_file[key])} in {IMAGE_FILE} and {shown(inside[key])} in "
                             f"{NESTED_FILE} (which transformers reads first): make them one")  # fmt: skip
 
 
@@ -151,10 +153,10 @@ def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
     config = {"patch_size": geometry.patch_size, "merge_size": geometry.merge_size,
               "temporal_patch_size": geometry.temporal_patch_size}  # fmt: skip
     names = {"merge_size": "spatial_merge_size"}
-    for key, wanted in config.items():
-        if getattr(part, key) != wanted:
+    for key, expected in config.items():
+        if getattr(part, key) != expected:
             raise UserError(f"{place}: {key} is {getattr(part, key)}, and vision_config of config.json has "
-                            f"{names.get(key, key)} {wanted}: put the files of one model together")  # fmt: skip
+                            f"{names.get(key, key)} {expected}: put the files of one model together")  # fmt: skip
     if not all(value > 0 for value in part.image_std):
         raise UserError(f"{place}: image_std must be three numbers above zero, not {part.image_std}")
     if part.size is not None and None in part.limits():
@@ -193,22 +195,22 @@ def _video_limits(video: VideoPart, image: ProcessorPart, place: str, family: Mo
     """
     names = {"fps": "video_fps", "num_frames": "video_frames", "min_frames": "video_min_frames",
              "max_frames": "video_max_frames"}  # fmt: skip
-    found: dict[str, int | float] = {ours: value for key, ours in names.items()
+    limits: dict[str, int | float] = {ours: value for key, ours in names.items()
                                      if (value := getattr(video, key)) is not None}  # fmt: skip
     if video.limits() in ((None, None), image.limits()):
-        return found
+        return limits
     low, high = _pixels(video, place, family)
     if family.video.limits == "frame":
-        found |= {"frame_min_pixels": low, "frame_max_pixels": high}
+        limits |= {"frame_min_pixels": low, "frame_max_pixels": high}
         if video.cap_pixels_per_frame and video.max_video_tokens:
-            found["video_max_tokens"] = video.max_video_tokens
-        return found
+            limits["video_max_tokens"] = video.max_video_tokens
+        return limits
     cell = geometry.factor**2
-    found |= {"video_max_tokens": max(1, high // (geometry.temporal_patch_size * cell)), "video_min_pixels": low,
+    limits |= {"video_max_tokens": max(1, high // (geometry.temporal_patch_size * cell)), "video_min_pixels": low,
               "frame_min_pixels": cell, "frame_max_pixels": max(cell, high)}  # fmt: skip
     if video.cap_pixels_per_frame and video.max_video_tokens:
-        found["frame_max_pixels"] = video.max_video_tokens * cell
-    return found
+        limits["frame_max_pixels"] = video.max_video_tokens * cell
+    return limits
 
 
 def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
