@@ -141,8 +141,8 @@ class Handout(Generic[Asked]):
 
         Nothing where all that waits would be more than its share of the weight.
         """
-        own = self._loads[replica]
-        most = (self._weight + self._loads.total()) / replicas - own if own else math.inf
+        load = self._loads[replica]
+        most = (self._weight + self._loads.total()) / replicas - load if load else math.inf
         for home in self._preferred(replica):
             unit = self._units[home].popleft(most)
             if unit:

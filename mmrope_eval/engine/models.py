@@ -53,8 +53,8 @@ class VariantModel:
         shape = self._shape
         table = variant.table(shape.head_dim, shape.num_kv_heads, rope_theta, rotary_dim=shape.rotary_dim)
         mine = kv_head_rows(shape.num_kv_heads, shape.rank, shape.world)
-        own = RotaryTable(table.axis[mine], table.inv_freq[mine], table.attention_factor)
-        self.rotary.set_table(own, text_spatial_reset=variant.position.text_spatial_reset)
+        rank_table = RotaryTable(table.axis[mine], table.inv_freq[mine], table.attention_factor)
+        self.rotary.set_table(rank_table, text_spatial_reset=variant.position.text_spatial_reset)
         self.variant = variant
 
     def drain_positions(self) -> list[tuple[str, str, float, float]]:
@@ -64,9 +64,9 @@ class VariantModel:
     def get_mrope_input_positions(self, input_tokens: list[int], mm_features: list[Any]) -> tuple[torch.Tensor, Any]:
         """vLLM's hook: encoded positions, int64 (3, n), and the encoded offset of generated tokens."""
         spans = vllm_model.media_spans(mm_features, self._shape)
-        found = prompt_positions(self.variant, input_tokens, spans, self.codec)
-        self._log.add(prompt_key(input_tokens, spans), found.facts)
-        return torch.from_numpy(found.ids), vllm_model.as_delta(found.delta, self.codec.bits)
+        placed = prompt_positions(self.variant, input_tokens, spans, self.codec)
+        self._log.add(prompt_key(input_tokens, spans), placed.facts)
+        return torch.from_numpy(placed.ids), vllm_model.as_delta(placed.delta, self.codec.bits)
 
     def forward(
         self,

@@ -112,7 +112,7 @@ class Preparer:
         try:
             return self._loaded(request, media)
         except RefusedError as error:
-            return Failure(request.id, error.stage, error.cause, tuple(one.facts for one in media), error.trace)
+            return Failure(request.id, error.stage, error.cause, tuple(item.facts for item in media), error.trace)
 
     def finish(self, loaded: Loaded) -> Prepared | Failure:
         """The second half: template, processor and positions, mostly Python."""
@@ -125,21 +125,21 @@ class Preparer:
             prepared: Prepared = self._guard("positions", lambda: self._located(request, rendered, params))
             return prepared
         except RefusedError as error:
-            facts = loaded.rendered.media if loaded.rendered else tuple(one.facts for one in loaded.media)
+            facts = loaded.rendered.media if loaded.rendered else tuple(item.facts for item in loaded.media)
             return Failure(request.id, error.stage, error.cause, facts, error.trace)
 
     def _loaded(self, request: Request, media: list[LoadedImage | LoadedVideo]) -> Loaded:
         """`media` gets what is loaded, also where the next one fails."""
         sources = [part for part in request.content if not isinstance(part, str)]
-        names = [self._guard("media", partial(fingerprint, one, self._policy, self._checkpoint.geometry))
-                 for one in sources]  # fmt: skip
+        names = [self._guard("media", partial(fingerprint, item, self._policy, self._checkpoint.geometry))
+                 for item in sources]  # fmt: skip
         texts = [part if isinstance(part, str) else None for part in request.content]
         key = (*texts, *names, request.system, request.enable_thinking, self._policy, self._checkpoint.template.text)
         rendered = self._reuse.get(key)
         if rendered is not None:
             return Loaded(request, key, (), rendered, rendered.nbytes)
         media.extend(self._guard("media", partial(self._load, source)) for source in sources)
-        return Loaded(request, key, tuple(media), None, sum(one.nbytes for one in media))
+        return Loaded(request, key, tuple(media), None, sum(item.nbytes for item in media))
 
     def _located(self, request: Request, rendered: Rendered, params: Any) -> Prepared:
         """What the renderer made of a request, with its positions. All that reads a processor's output is in here or in
@@ -214,11 +214,11 @@ class Preparer:
 
     def _check_grids(self, engine_input: Any, facts: Sequence[MediaFacts]) -> None:
         """The processor must have taken every item as it was loaded."""
-        grids = {kind: iter(found) for kind, found in vllm_compat.media_grids(engine_input).items()}
+        grids = {kind: iter(made) for kind, made in vllm_compat.media_grids(engine_input).items()}
         for item in facts:
-            found = next(grids.get(item.kind, iter(())), None)
-            if found != item.grid_thw:
-                raise RefusedError("prompt", f"the processor made a grid of {found} where {item.grid_thw} was loaded")
+            made = next(grids.get(item.kind, iter(())), None)
+            if made != item.grid_thw:
+                raise RefusedError("prompt", f"the processor made a grid of {made} where {item.grid_thw} was loaded")
 
     def _params(self, request: Request) -> Any:
         generation = request.generation

@@ -175,11 +175,11 @@ class EngineRun:
                 records = vllm_compat.rpc_each(self._engine, "mmrope_drain_positions")
             for key, fingerprint, max_position, delta in agreed(records):
                 self._used[key] = PositionFacts(fingerprint, max_position, delta)
-        found = self._used.get(item.key)
+        facts = self._used.get(item.key)
         # Equal prompts share a record: it goes when the last of them is done, or was overtaken by a new one.
         if not any(other.key == item.key for other in self._running.values()):
             self._used.pop(item.key, None)
-        return found
+        return facts
 
     def _isolate(self, error: Exception) -> Iterator[Response | Failure]:
         """A step failed: find out which request did it by running those that were in the engine one at a time."""

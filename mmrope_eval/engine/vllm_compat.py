@@ -46,8 +46,8 @@ def version_warning(version: str) -> str | None:
     Raises `UserError` for an older one.
     """
     low, high = (".".join(map(str, v)) for v in TESTED)
-    found = re.match(r"(\d+)\.(\d+)", version)
-    minor = (int(found[1]), int(found[2])) if found else None
+    match = re.match(r"(\d+)\.(\d+)", version)
+    minor = (int(match[1]), int(match[2])) if match else None
     if minor is not None and minor < TESTED[0]:
         raise UserError(
             f"vLLM {version} is too old: before {low} it reads the times of Qwen2.5-VL's videos wrong, or cannot start "
@@ -128,7 +128,7 @@ def start_engine(
         if hasattr(vllm.envs, "disable_envs_cache"):
             vllm.envs.disable_envs_cache()
         register_architectures(eager=True)
-        known = {field.name for field in fields(EngineArgs)}
+        names = {field.name for field in fields(EngineArgs)}
 
         class Engine(LLMEngine):  # type: ignore[misc]
             """vLLM's, which tells that it is there before it is done."""
@@ -143,7 +143,7 @@ def start_engine(
 
         try:
             return Engine.from_engine_args(
-                EngineArgs(**{name: value for name, value in arguments.items() if name in known}),
+                EngineArgs(**{name: value for name, value in arguments.items() if name in names}),
                 usage_context=UsageContext.LLM_CLASS,
             )
         except Exception:

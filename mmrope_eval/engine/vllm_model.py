@@ -168,8 +168,8 @@ def exact_seconds(identifier: str, rounded: float, error: float = 1e-6) -> float
 
     `error` is how far the processor's may be off, relatively: vLLM hands it over in the model's dtype.
     """
-    _, found, digits = identifier.partition("@")
-    if not found:
+    _, separator, digits = identifier.partition("@")
+    if not separator:
         return rounded
     exact = float.fromhex(digits)
     if abs(exact - rounded) > error * abs(exact):

@@ -151,15 +151,15 @@ def _declared_fields(declared: Any, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(declared, Mapping):
         raise UserError(f"{where} must be a mapping of media limits, not {declared!r}")
-    known = get_type_hints(MediaPolicy)
+    types = get_type_hints(MediaPolicy)
     fields: dict[str, Any] = {}
     for name, value in declared.items():
-        if name not in known:
-            close = difflib.get_close_matches(str(name), list(known), n=1)
+        if name not in types:
+            close = difflib.get_close_matches(str(name), list(types), n=1)
             raise UserError(f"{where} has an unknown limit {name!r}{f', did you mean {close[0]}?' if close else ''}")
         given = tuple(value) if isinstance(value, list) else value
         try:
-            fields[name] = TypeAdapter(known[name]).validate_python(given, strict=True)
+            fields[name] = TypeAdapter(types[name]).validate_python(given, strict=True)
         except ValidationError as error:
             raise UserError(f"{where}: {name} is wrong ({error.errors()[0]['msg'].lower()}, not {value!r})") from error
     return fields

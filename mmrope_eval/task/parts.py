@@ -126,7 +126,7 @@ def read_image(doc: Doc, field: str, files: MediaFolder | None = None) -> ImageS
         return ImageSource(bytes(value["bytes"]))
     if isinstance(value, Mapping) and value.get("path") and files is not None:
         try:
-            return ImageSource(files.own(str(value["path"])))
+            return ImageSource(files.row_file(str(value["path"])))
         except NoSuchFileError as error:
             raise MissingMediumError(str(error)) from error
     raise MissingMediumError(f"the row has no image in field '{field}'.")
