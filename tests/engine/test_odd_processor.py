@@ -12,9 +12,9 @@ from engine_requests import POLICY, ask, clip, options
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import vllm_model
-from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.prepare import Prepared, Preparer
 from mmrope_eval.engine.prompt import PromptWriter
+from mmrope_eval.engine.request_queue import RequestQueue
 from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.media.image import load_video
 from mmrope_eval.messages import Failure, Request
@@ -116,8 +116,8 @@ class Sizeless:
 def test_one_odd_sample_fails_alone(checkpoint: Checkpoint, damage: Callable[[Rendered], Any]) -> None:
     requests = requests_of(checkpoint)
     found: dict[str, Prepared | Failure] = {}
-    with Feeder(requests, preparer(checkpoint, damage).prepare, ahead=1, max_bytes=10**9, threads=1) as feeder:
-        while (item := feeder.take(wait=True)) is not None:
+    with RequestQueue(requests, preparer(checkpoint, damage).prepare, ahead=1, max_bytes=10**9, threads=1) as queue:
+        while (item := queue.take(wait=True)) is not None:
             found[item.request.id if isinstance(item, Prepared) else item.id] = item
     odd = found.pop("odd")
     assert isinstance(odd, Failure) and odd.stage in ("prompt", "positions") and odd.cause

@@ -34,7 +34,7 @@ class Item(Protocol):
 Asked = TypeVar("Asked", bound=Item)
 
 
-class Handout(Generic[Asked]):
+class WorkQueue(Generic[Asked]):
     """The requests of one stream, between a driver and its replicas; replicas go by any number.
 
     `homes` says which of them has been shown what before (by `together`), and is kept up to date.
