@@ -20,6 +20,7 @@ from mmrope_eval.cli.argument_types import (
     tolerated,
 )
 from mmrope_eval.cli.model_arguments import naming_options
+from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 
 RUN_EXAMPLES = """\
 examples:
@@ -83,7 +84,7 @@ def run(parser: argparse.ArgumentParser) -> None:
     tasks_dir(what)
     what.add_argument("--limit", metavar="N", help=LIMIT_HELP)
     what.add_argument("--protocol", metavar="NAME",
-                      help="ask as a published evaluation did: paper, qwen2.5-vl or qwen3-vl (see configs/protocols), "
+                      help="ask as a published evaluation did: a name in configs/protocols (paper, for example), "
                            "or as a YAML file says; single options still go before it, and are named with the scores")
     what.add_argument("--prompts", metavar="FAMILY",
                       help="prompt family (see configs/families); default: that of the checkpoint")
@@ -136,7 +137,7 @@ def tasks_dir(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None
 
 def _model_arguments(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--model", metavar="CKPT", nargs="+", action="extend", default=[],
-                      help="checkpoints (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): folders, quoted globs, runs with "
+                      help="checkpoints: folders, quoted globs, runs with "
                            "checkpoint-* folders, LoRA adapters, hub names with @revision; CKPT=VARIANT names its RoPE")
     naming_options(what)
 
@@ -154,7 +155,7 @@ def score(parser: argparse.ArgumentParser) -> None:
     tasks_dir(parser)
     parser.add_argument("file", metavar="FILE", type=Path, help="JSON lines with `doc` and `response`")
     _scorer_argument(parser)
-    parser.add_argument("--prompts", metavar="FAMILY", default="qwen2.5-vl",
+    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
                         help="family whose coordinates the boxes are written in (default: %(default)s)")
     parser.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
                         help="how boxes are written, where it is not the family's way")
@@ -292,7 +293,7 @@ def show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings, default={},
                         help="override one parameter of the variant; may be repeated")
     parser.add_argument("--n", metavar="N", type=positive, help="also show a task's first N samples as they are asked")
-    parser.add_argument("--prompts", metavar="FAMILY", default="qwen2.5-vl",
+    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
                         help="family whose wording and coordinates the samples show (default: %(default)s)")
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror to read samples from")
     tasks_dir(parser)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
-from mmrope_eval.engine.handout import Handout
 from mmrope_eval.engine.limits import PATIENCE
 from mmrope_eval.engine.links import Launch, Link, Lost, Place
 from mmrope_eval.engine.replica import (
@@ -28,6 +27,7 @@ from mmrope_eval.engine.replica import (
     Settled,
     message_of,
 )
+from mmrope_eval.engine.work_queue import WorkQueue
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Request, Response
 
@@ -91,7 +91,7 @@ class Replicas:
         self._streams = 0
         self._homes: dict[str, int] = {}
         """Which replica has been shown what."""
-        self._work: Handout[Item] = Handout(())
+        self._work: WorkQueue[Item] = WorkQueue(())
         self._refusal: Exception | None = None
         """Why the last place was given up, where its engine said so."""
         self.deaths = 0
@@ -154,14 +154,14 @@ class Replicas:
         unfinished.
         """
         self._streams += 1
-        self._work = Handout(requests, self._homes)
+        self._work = WorkQueue(requests, self._homes)
         try:
             while not self._work.done:
                 self._feed()
                 yield from self._next()
         finally:
             self._end_stream(drop=not self._work.done)
-            self._work = Handout(())
+            self._work = WorkQueue(())
 
     # --- work -------------------------------------------------------------------------------------------------------
 

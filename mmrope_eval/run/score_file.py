@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import SampleError, UserError, sentence
-from mmrope_eval.models.families import DEFAULT_FAMILY
+from mmrope_eval.models.families import asked_as
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.run import results, side_by_side
 from mmrope_eval.run.side_by_side import Second
@@ -263,7 +263,7 @@ def box_sizes(
     used = next(filter(None, (pair(place.get("used_size"), "used_size") for place in places)), None)
     if used is not None or family.coordinates != "absolute":
         return {"source_size": source, "used_size": used or source}, False
-    return {"source_size": source, "used_size": default_used_size(source)}, True
+    return {"source_size": source, "used_size": default_used_size(source, family)}, True
 
 
 def declared_size(place: Mapping[str, Any], folder: Path) -> Size | None:
@@ -303,11 +303,11 @@ def file_size(path: Path) -> Size:
         raise LineError(f"its picture {path} cannot be read ({type(error).__name__}).") from error
 
 
-def default_used_size(source: Size) -> Size:
-    """What the published preprocessor of the family that counts in resized pixels makes of a picture."""
+def default_used_size(source: Size, family: Family) -> Size:
+    """What the published preprocessor of a family makes of a picture."""
     from mmrope_eval.media.policy import published_size
 
-    return published_size(int(source[0]), int(source[1]), DEFAULT_FAMILY)
+    return published_size(int(source[0]), int(source[1]), asked_as(family.name))
 
 
 # --------------------------------------------------------------------------------------------------------------

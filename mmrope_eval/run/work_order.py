@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mmrope_eval.data.media_files import Located
+from mmrope_eval.data.located import Located
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.task.parts import locate_video
 from mmrope_eval.task.plan import TaskPlan

@@ -23,7 +23,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "rope": ("rope/*.py",),
     "media": ("media/*.py",),
     "engine": ("engine/*.py",),
-    "models": ("models/*.py",),
+    "models": ("models/*.py", "models/families/*.py"),
     "data": ("data/*.py", "lmms/loader.py", "lmms/subsets.py", "task/dataset.py", "task/lmudata.py"),
     "asking": ("messages.py", "run/asking.py", "run/execute.py", "run/work_order.py", "sweep/engine.py",
                "task/lmms_hooks.py", "task/parts.py", "task/plan.py", "task/reading.py", "task/sample.py",

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope.segments import Segment
 
-TIMESTAMP = "<1234.5 seconds>"
-"""The longest that Qwen3-VL writes before a frame in a sweep."""
-
 
 class Writer(Protocol):
     """What of `PromptWriter` is used."""
@@ -39,7 +36,7 @@ class Budget:
     text: int
     """Tokens of the longest prompt besides its video."""
     stamp: int
-    """Text tokens that belong to each temporal grid: Qwen3-VL's timestamps."""
+    """Text tokens that belong to each temporal grid: timestamps."""
     cells: int
     """A frame has cells x cells vision tokens."""
     grids: int
@@ -111,10 +108,11 @@ def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]], told:
 
 def stamp_tokens(writer: Writer, checkpoint: Checkpoint) -> int:
     """Text tokens of a temporal grid: where frames are blocks a timestamp, vision_start and vision_end, else none."""
-    if checkpoint.family.video.layout != "frames":
+    timestamp = checkpoint.family.video.timestamp
+    if timestamp is None:
         return 0
     generation = Generation(max_tokens=1)
-    long, short = (writer.write(Request("", (text,), generation))[1] for text in (f"x{TIMESTAMP}", "x"))
+    long, short = (writer.write(Request("", (text,), generation))[1] for text in (f"x{timestamp}", "x"))
     return len(long) - len(short) + 2
 
 

@@ -294,7 +294,9 @@ def lmms_config(spec: TaskSpec, family: Family, roots: Sequence[Path], located: 
                 "prompt": spec.prompt(family.prompts),
             }
         },
-        "model_specific_target_kwargs": {"default": {**target, "coordinates": family.coordinates}},
+        "model_specific_target_kwargs": {
+            "default": {**target, "coordinates": family.coordinates, "family": family.name}
+        },
     }
     return config if located is None else config | local_config(located)
 

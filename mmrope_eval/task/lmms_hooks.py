@@ -12,7 +12,7 @@ from typing import Any
 
 from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.messages import ImageSource, VideoSource
-from mmrope_eval.models.families import DEFAULT_FAMILY
+from mmrope_eval.models.families import asked_as
 from mmrope_eval.task.parts import build_parts, read_image, with_subtitles
 from mmrope_eval.task.template import Doc, build_target, render
 
@@ -54,11 +54,11 @@ def doc_to_target(doc: Doc, model_specific_target_kwargs: Mapping[str, Any]) -> 
     kwargs = model_specific_target_kwargs
     target = build_target(kwargs["target"], doc)
     if kwargs["scorer"] == "box":
-        target |= {"coordinates": kwargs["coordinates"], **_sizes(doc, kwargs.get("image", "image"))}
+        target |= {"coordinates": kwargs["coordinates"], **_sizes(doc, kwargs.get("image", "image"), kwargs["family"])}
     return {"scorer": kwargs["scorer"], **target}
 
 
-def _sizes(doc: Doc, field: str) -> dict[str, tuple[int, int]]:
+def _sizes(doc: Doc, field: str, family: str) -> dict[str, tuple[int, int]]:
     from PIL import Image
 
     from mmrope_eval.media.policy import published_size
@@ -66,4 +66,4 @@ def _sizes(doc: Doc, field: str) -> dict[str, tuple[int, int]]:
     source = read_image(doc, field).data
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
         size = picture.size
-    return {"source_size": size, "used_size": published_size(*size, DEFAULT_FAMILY)}
+    return {"source_size": size, "used_size": published_size(*size, asked_as(family))}

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmrope_eval.data.choice_of_rows import Limit, choose
 from mmrope_eval.data.hashes import ContentHashes
-from mmrope_eval.data.media_files import Located
+from mmrope_eval.data.located import Located
 from mmrope_eval.data.tables import reopened
 from mmrope_eval.errors import SampleError, UserError, sentence
 from mmrope_eval.media.policy import MediaError

@@ -15,7 +15,8 @@ import pytest
 from mmrope_eval import cli
 from mmrope_eval.data import cache
 from mmrope_eval.data.hashes import ContentHashes
-from mmrope_eval.data.media_files import MediaFolder, Member
+from mmrope_eval.data.located import Member
+from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.models import files
 from mmrope_eval.models.files import FileHashes
 from mmrope_eval.task.dataset import load_docs
