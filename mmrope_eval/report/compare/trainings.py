@@ -12,13 +12,13 @@ import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
+from mmrope_eval.report import step_choice
 from mmrope_eval.report.averaging import Floats, Layout, joined
 from mmrope_eval.report.candidates import Entry, collect, describe, key_of
 from mmrope_eval.report.compare.pairing import layout_of, samples_of
 from mmrope_eval.report.compare.seed_stats import Scores, residuals
 from mmrope_eval.report.definitions import Averages, benchmarks_behind, load_averages, weights_of
 from mmrope_eval.report.runs import Cell, Run
-from mmrope_eval.report.table import step_choice
 
 
 @dataclass(frozen=True)

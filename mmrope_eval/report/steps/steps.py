@@ -20,9 +20,9 @@ from mmrope_eval.report.candidates import Entry, Line, collect, describe, key_of
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, load_averages
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, Run
+from mmrope_eval.report.step_choice import cells_of, listed
 from mmrope_eval.report.table.build import Options, Table, fill
 from mmrope_eval.report.table.render import chance_of
-from mmrope_eval.report.table.step_choice import cells_of, listed
 from mmrope_eval.util.training_steps import distinct_names, numbered
 
 COLUMNS: Final = ("Overall", "Image", "Video", "Grounding")

@@ -13,7 +13,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.published import Published
-from mmrope_eval.report.sweep.read import SweepResult, short
+from mmrope_eval.report.sweep.read import SweepResult
+from mmrope_eval.report.sweep.text import short
 from mmrope_eval.util.console import writing
 
 if TYPE_CHECKING:

@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import Protocol
+from mmrope_eval.report import step_choice
 from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, key_of, placed
 from mmrope_eval.report.compare import intervals
 from mmrope_eval.report.compare.beside import beside, places_of
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, listed
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Run
-from mmrope_eval.report.table import step_choice
 from mmrope_eval.report.table.training_intervals import over_trainings, totals_of
 from mmrope_eval.rope import load_variant, variant_names
 
@@ -50,7 +50,7 @@ class Options:
     reported: Published | None = None
     level: float | None = None
     """Level of the intervals; None for no intervals."""
-    seeds: Literal["one", "mean"] = "one"
+    seeds: step_choice.Seeds = "one"
     step: step_choice.Step = None
     """Which training step; "last" of each training, "all" for a line each; None where there must be no choice."""
     models: tuple[str, ...] = ()
@@ -195,7 +195,7 @@ def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list
         column = found.setdefault(str(entry.scores["column"]), [])
         if all(entry.same != other.same for other in column):
             column.append(entry)
-    step_choice.refuse(row, found, options)
+    step_choice.refuse(row, found, options.step, options.seeds)
     for name, candidates in found.items():
         if len(candidates) > 1 and options.seeds == "one":
             where = "; ".join(f"{one.cell.path} ({one.cell.model})" for one in candidates)

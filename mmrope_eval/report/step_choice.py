@@ -4,17 +4,16 @@ one by one, never averaged."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mmrope_eval.errors import UserError
-
-if TYPE_CHECKING:
-    from mmrope_eval.report.candidates import Entry
-    from mmrope_eval.report.runs import Cell
-    from mmrope_eval.report.table.build import Options
+from mmrope_eval.report.candidates import Entry
+from mmrope_eval.report.runs import Cell
 
 Step = int | Literal["last", "all"] | None
 """Of `--step`: that step, each training's last, a line for each; None: there must be no choice."""
+Seeds = Literal["one", "mean"]
+"""Of `--seeds`: a cell is of one run, or the mean of several."""
 
 
 def select(entries: Sequence[Entry], step: Step, key_of: Callable[[Cell], str]) -> list[Entry]:
@@ -39,7 +38,7 @@ def select(entries: Sequence[Entry], step: Step, key_of: Callable[[Cell], str]) 
             if one.cell.step == step or (one.cell.step is None and key_of(one.cell) not in there)]
 
 
-def refuse(row: str, found: Mapping[str, Sequence[Entry]], options: Options) -> None:
+def refuse(row: str, found: Mapping[str, Sequence[Entry]], step: Step, seeds: Seeds) -> None:
     """UserError where a row, or one of its benchmarks, rests on more than one training step."""
     cells = cells_of(entry for column in found.values() for entry in column)
     known = {cell.step for cell in cells} - {None}
@@ -49,13 +48,13 @@ def refuse(row: str, found: Mapping[str, Sequence[Entry]], options: Options) -> 
     if len(known) < 2:  # one step beside a checkpoint that has none
         cells = cells_of(entry for column in mixed for entry in column)
     offers = []
-    if options.step is None and known:
+    if step is None and known:
         offers.append(f"one of them with --step {common(cells)}")
-    if options.step is None and len(known) > 1:
+    if step is None and len(known) > 1:
         offers.append("the last with --step last")
     offers.append("a line for each with --step all")
     why = ("--seeds mean averages different trainings at one step only, and its runs are"
-           if options.seeds == "mean" else "training steps are not seeds, and its runs are")
+           if seeds == "mean" else "training steps are not seeds, and its runs are")
     raise UserError(f"{row}: {why} {words(cells)}; show {listed(offers, 'or')}.")
 
 
