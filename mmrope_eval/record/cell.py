@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,12 +41,12 @@ class CellRecord:
     """The clustered standard error of each task's score, 0 to 100, from its samples, whatever scores.json says; not a
     number where there is none. Empty while the samples are unread."""
 
-    @property
+    @cached_property
     def scores(self) -> Scores:
         """scores.json."""
         return self.stored_scores.record
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         """manifest.json."""
         return self.stored_manifest.record
@@ -97,9 +98,10 @@ def check_seal(cell: CellRecord) -> None:
     sums = cell.manifest.sha256
     if sums is None:
         return
+    content = read_bytes(cell.folder / SCORES)
     if not seal_holds(cell.stored_manifest.raw, MANIFEST):
         raise changed(cell.folder / MANIFEST, AGAIN)
-    if sums.get(SCORES) != sum_of([read_bytes(cell.folder / SCORES)]):
+    if sums.get(SCORES) != sum_of([content]):
         raise changed(cell.folder / SCORES, AGAIN)
 
 
@@ -127,7 +129,7 @@ def check_samples(cell: CellRecord, task: str) -> float:
     sums = cell.manifest.sha256
     if sums is not None and sums.get(f"{SAMPLES}/{task}.jsonl") != found.hexdigest():
         raise changed(path, ANEW)
-    return 100 * tally.clustered_error()
+    return 100 * tally.clustered[tally.entry.main].stderr
 
 
 class Tally:
@@ -144,10 +146,11 @@ class Tally:
         if sample.id in self.ids:
             raise UserError(f"{where} is a second line of the sample '{shortened(sample.id, 60)}'; {ANEW}.")
         self.ids.add(sample.id)
+        cluster = sample.together
         for name, items in self.items.items():
             if name not in sample.scores:
                 raise UserError(f"{where} has no score '{name}', which {SCORES} has; {ANEW}.")
-            items.append(Item.of(sample.scores[name], sample.target, sample.together))
+            items.append(Item.of(sample.scores[name], sample.target, cluster))
         failed = sample.failure is not None
         self.failed += failed
         self.truncated += sample.truncated
@@ -161,25 +164,31 @@ class Tally:
                   "n_unparsed": (entry.n_unparsed, self.unparsed)}
         yield from ((name, f"{recorded:,}", f"{counted:,}") for name, (recorded, counted) in counts.items()
                     if recorded is not None and recorded != counted)
-        average = AGGREGATES.get(entry.average or "micro")
-        if average is None:
+        if (entry.average or "micro") not in AGGREGATES:
             raise UserError(f"{where}: the average '{entry.average}' is unknown here; use the mmrope-eval that wrote "
                             "the run.")
-        for metric, items in self.items.items():
-            made = average(items if entry.stderr_over else [replace(one, cluster=None) for one in items])
+        summaries = self.clustered if entry.stderr_over else self.averages(
+            {name: [replace(item, cluster=None) for item in items] for name, items in self.items.items()})
+        for metric, summary in summaries.items():
             value = entry.metrics[metric]
             yield from differing(f"metrics.{metric}", {"value": value.value, "stderr": value.stderr, "n": value.n},
-                                 {"value": made.value, "stderr": made.stderr, "n": made.n})
+                                 {"value": summary.value, "stderr": summary.stderr, "n": summary.n})
             if metric == entry.main:
-                yield from self.groups(made)
+                yield from self.groups(summary)
 
-    def clustered_error(self) -> float:
-        """Of the main metric, 0 to 1."""
-        return AGGREGATES[self.entry.average or "micro"](self.items[self.entry.main]).stderr
+    def averages(self, items: Mapping[str, Sequence[Item]]) -> dict[str, Summary]:
+        """By metric, what the average of the task makes of its items."""
+        average = AGGREGATES[self.entry.average or "micro"]
+        return {metric: average(values) for metric, values in items.items()}
 
-    def groups(self, made: Summary) -> Iterator[tuple[str, str, str]]:
+    @cached_property
+    def clustered(self) -> dict[str, Summary]:
+        """By metric the average, its error clustered; once all samples are added."""
+        return self.averages(self.items)
+
+    def groups(self, summary: Summary) -> Iterator[tuple[str, str, str]]:
         """The groups of the main metric that differ; those that only one side has are another version's."""
-        for name, part in made.groups.items():
+        for name, part in summary.groups.items():
             recorded = self.entry.groups.get(name)
             if recorded is not None:
                 yield from differing(f"groups.{name}", {"value": recorded.value, "n": recorded.n},

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
+from mmrope_eval.report.definitions import Row, TableDefinition, variant_key
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 
@@ -26,6 +26,12 @@ class Entry:
     run: Run = field(repr=False)
     cell: Cell = field(repr=False)
     scores: Mapping[str, Any]
+    variant: Variant | None = field(repr=False)
+    """The cell's variant, see `variant_of`."""
+    key: str
+    """What a row's `key` must equal, see `key_of`."""
+    design: str
+    """What a row's `design` must equal."""
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -54,14 +60,15 @@ def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
     found: dict[tuple[str, str], Entry] = {}
     seen: list[str] = []
     for run in runs:
-        cells = {str(cell.path): cell for cell in run.cells}
-        for scores in run.scores.to_dict("records"):
-            cell = cells[scores["cell"]]
+        scores = run.scores.to_dict("records")
+        cells = {str(cell.path): (cell, str(cell.path.resolve()), keyed(cell)) for cell in run.cells}
+        for line in scores:
+            cell, place, keys = cells[line["cell"]]
             seen.append(cell.model)
             if models and not any(fnmatch.fnmatchcase(cell.model, pattern) for pattern in models):
                 continue
-            named = {str(key): value for key, value in scores.items()}
-            found.setdefault((str(cell.path.resolve()), str(scores["task"])), Entry(run, cell, named))
+            named = {str(key): value for key, value in line.items()}
+            found.setdefault((place, str(line["task"])), Entry(run, cell, named, *keys))
     if not found:
         raise UserError(f"--model {','.join(models)} matches none of the runs' checkpoints: "
                         f"{', '.join(dict.fromkeys(seen))}.")
@@ -71,8 +78,16 @@ def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
 def key_of(cell: Cell, *, time: bool = True) -> str:
     """The key of a cell's variant, with or without its `time`; its recorded fingerprint where there is no definition
     that can be read."""
+    _, key, design = keyed(cell)
+    return key if time else design
+
+
+def keyed(cell: Cell) -> tuple[Variant | None, str, str]:
+    """A cell's variant and its keys, with `time` and without it."""
     variant = variant_of(cell)
-    return str(cell.variant_fingerprint) if variant is None else definition_key(variant.to_dict(), time=time)
+    if variant is None:
+        return None, str(cell.variant_fingerprint), str(cell.variant_fingerprint)
+    return variant, variant_key(variant), variant_key(variant, time=False)
 
 
 def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, list[Entry]], list[str]]:
@@ -84,7 +99,7 @@ def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[Entry]]) -> tuple[
     found: dict[str, list[Entry]] = {row.label: [] for row in rows}
     others = []
     for key, entries in by_key.items():
-        design = key_of(entries[0].cell, time=False)
+        design = entries[0].design
         homes = [row for row in rows if row.key == key] or [
             row for row in rows if row.design == design and row.key not in by_key]
         if not homes:
@@ -117,12 +132,11 @@ def extra_rows(cells: Sequence[Cell]) -> list[Row]:
 def variant_of(cell: Cell) -> Variant | None:
     """A cell's variant; None where its definition is not there or is of a later version. Its `time` is what frames
     went by: where videos carry no seconds they are counted, whatever the definition says."""
+    counted = cell.record.manifest.time == "index" or _family(cell) not in (None, "qwen2.5-vl")
+    if not counted or cell.recorded is None or getattr(cell.recorded.position, "time", None) in (None, "index"):
+        return cell.recorded
     try:
-        variant = Variant.from_dict(cell.definition) if cell.definition else None
-        counted = cell.record.manifest.time == "index" or _family(cell) not in (None, "qwen2.5-vl")
-        if variant is None or variant.time is None or not counted:
-            return variant
-        return load_variant(variant.to_dict(), time="index")
+        return load_variant(cell.recorded.to_dict(), time="index")
     except VariantError:
         return None
 

@@ -37,12 +37,12 @@ class Row:
     @cached_property
     def key(self) -> str | None:
         """What a run's variant must equal to fill this row."""
-        return None if self.variant is None else definition_key(self.variant.to_dict())
+        return None if self.variant is None else variant_key(self.variant)
 
     @cached_property
     def design(self) -> str | None:
         """The same up to `time`."""
-        return None if self.variant is None else definition_key(self.variant.to_dict(), time=False)
+        return None if self.variant is None else variant_key(self.variant, time=False)
 
 
 @dataclass(frozen=True)
@@ -70,25 +70,33 @@ class TableDefinition:
     if_known: frozenset[str] = frozenset()
     """Columns that are left out without a word where nobody fills them."""
 
+    @cached_property
+    def benchmarks(self) -> Mapping[str, tuple[str, ...]]:
+        """Of every column, average and part of an average, the benchmarks behind it."""
+        return benchmarks_behind_all(self.columns, self.averages)
+
+    @cached_property
     def benchmarks_in_order(self) -> tuple[str, ...]:
         """All benchmarks behind the columns, each once."""
-        return tuple(dict.fromkeys(one for column in self.columns for one in self.benchmarks(column)))
+        return tuple(dict.fromkeys(benchmark for column in self.columns for benchmark in self.benchmarks[column]))
 
-    def category(self, column: str) -> str:
-        """The category of a column: the average of benchmarks that it is part of, or that it is.
+    @cached_property
+    def categories(self) -> Mapping[str, str]:
+        """Of every column and average its category: the average of benchmarks that it is part of, or that it is.
 
         A derived mean, and a benchmark that is part of nothing else, stand with the first of its parts that has one.
+        Empty where there is none.
         """
         plain = {name: parts for name, parts in self.averages.items()
                  if name not in self.derived and not set(parts) & set(self.averages)}
-        means = [parts for name, parts in self.averages.items()
-                 if name in self.derived and (column == name or column in parts)]
-        return next((name for one in (column, *sum(means, ())) for name, parts in plain.items()
-                     if one == name or one in parts), "")
+        means = {name: parts for name, parts in self.averages.items() if name in self.derived}
 
-    def benchmarks(self, column: str) -> tuple[str, ...]:
-        """The benchmarks behind a column: itself, or an average's, averages of averages resolved."""
-        return benchmarks_behind(column, self.averages)
+        def category(column: str) -> str:
+            related = [part for name, parts in means.items() if column == name or column in parts for part in parts]
+            return next((name for member in (column, *related) for name, parts in plain.items()
+                         if member == name or member in parts), "")
+
+        return {column: category(column) for column in (*self.columns, *self.averages)}
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,15 @@ def benchmarks_behind(column: str, averages: Mapping[str, Sequence[str]]) -> tup
     return tuple(weights_of(column, averages))
 
 
+def benchmarks_behind_all(
+    columns: Sequence[str], averages: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """`benchmarks_behind` of the columns, of the averages and of their parts."""
+    parts = [part for names in averages.values() for part in names]
+    return {name: benchmarks_behind(name, averages) for name in dict.fromkeys((*columns, *averages, *parts))}
+
+
+@functools.cache
 def home() -> Path:
     """The folder that holds configs/ and results/: the checkout, or the installed package."""
     return variants_dir().parents[1]
@@ -140,8 +157,13 @@ def definition_key(definition: Mapping[str, Any], *, time: bool = True) -> str:
     model and are left out; words (name, summary, source) too, and without `time` what frames are counted in. Records of
     any version are told by what they decide. VariantError for a definition that cannot be read.
     """
-    read = Variant.from_dict(definition).to_dict()
-    parts = {name: read[name] for name in ("position", "frequency", "scaling")}
+    return variant_key(Variant.from_dict(definition), time=time)
+
+
+def variant_key(variant: Variant, *, time: bool = True) -> str:
+    """The `definition_key` of a variant."""
+    sections = {"position": variant.position, "frequency": variant.frequency, "scaling": variant.scaling}
+    parts = {name: section.model_dump(mode="json") for name, section in sections.items()}
     frequency = parts["frequency"]
     section = frequency.pop("mrope_section", None)
     frequency.pop("exact", None)

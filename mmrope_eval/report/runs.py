@@ -59,23 +59,31 @@ class Cell:
     path: Path
     record: CellRecord
 
-    @property
+    @functools.cached_property
     def manifest(self) -> Mapping[str, Any]:
         """manifest.json as it lies on disk, with what this version does not know."""
         return self.record.stored_manifest.raw
 
-    @property
+    @functools.cached_property
     def entries(self) -> Mapping[str, Any]:
         """scores.json as it lies on disk."""
         return self.record.stored_scores.raw
 
-    @property
+    @functools.cached_property
     def definition(self) -> Mapping[str, Any]:
         """The variant's definition; empty where none was recorded."""
         variant = self.record.manifest.variant
         return (variant.definition if variant else None) or {}
 
-    @property
+    @functools.cached_property
+    def recorded(self) -> Variant | None:
+        """The variant as it was recorded; None where no definition was, or one of a later version."""
+        try:
+            return Variant.from_dict(self.definition) if self.definition else None
+        except VariantError:  # known by its fingerprint
+            return None
+
+    @functools.cached_property
     def model(self) -> str:
         """The name of the checkpoint's folder, or of its repository in the hub's cache."""
         return checkpoint_name(self.record.scores.checkpoint.path)
@@ -92,27 +100,27 @@ class Cell:
         checkpoint = self.record.scores.checkpoint
         return checkpoint.run if "run" in checkpoint.model_fields_set else training_run(checkpoint.path)
 
-    @property
+    @functools.cached_property
     def model_fingerprint(self) -> str | None:
         """sha256 of the checkpoint; tells two folders of the same name apart."""
         return self.record.scores.checkpoint.fingerprint
 
-    @property
+    @functools.cached_property
     def variant(self) -> str:
         """The variant's name."""
         return self.record.scores.variant.name
 
-    @property
+    @functools.cached_property
     def variant_fingerprint(self) -> str | None:
         """sha256 of the variant's definition: equal for two names of one definition."""
         return self.record.scores.variant.fingerprint
 
-    @property
+    @functools.cached_property
     def row(self) -> tuple[str | None, str | None]:
         """What makes it another row than others: checkpoint and variant."""
         return self.model_fingerprint, self.variant_fingerprint
 
-    @property
+    @functools.cached_property
     def assumed(self) -> bool:
         """Whether nothing named the variant, so that it was taken from the model type."""
         recorded = self.record.manifest.variant
@@ -120,7 +128,7 @@ class Cell:
             return recorded is not None and recorded.how.startswith("model type")
         return recorded.assumed
 
-    @property
+    @functools.cached_property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks, in the run's order."""
         return tuple(self.record.scores.tasks)
@@ -210,11 +218,8 @@ def load_run(path: str | Path) -> Run:
 def load_cell(folder: Path) -> Cell:
     """One cell, checked. UserError where a file of it is damaged, or its variant is not the one it was run under."""
     cell = Cell(folder, read_cell(folder))
-    try:
-        found = Variant.from_dict(cell.definition).fingerprint if cell.definition else None
-    except VariantError:  # of a later version: known by its fingerprint
-        found = None
-    if None not in (found, cell.variant_fingerprint) and found != cell.variant_fingerprint:
+    fingerprint = None if cell.recorded is None else cell.recorded.fingerprint
+    if None not in (fingerprint, cell.variant_fingerprint) and fingerprint != cell.variant_fingerprint:
         raise UserError(f"{folder / MANIFEST} is not of this run: its variant.definition does not have the fingerprint "
                         f"that {SCORES} has; {AGAIN}.")
     return cell

@@ -3,7 +3,7 @@ one by one, never averaged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from mmrope_eval.errors import UserError
@@ -16,7 +16,7 @@ Seeds = Literal["one", "mean"]
 """Of `--seeds`: a cell is of one run, or the mean of several."""
 
 
-def select(entries: Sequence[Entry], step: Step, key_of: Callable[[Cell], str]) -> list[Entry]:
+def select(entries: Sequence[Entry], step: Step) -> list[Entry]:
     """The entries of the chosen steps; UserError where a step is named that no training has.
 
     Checkpoints without a step stay, as there is nothing to choose, but not beside the step that was named.
@@ -25,17 +25,17 @@ def select(entries: Sequence[Entry], step: Step, key_of: Callable[[Cell], str]) 
         return list(entries)
     if step == "last":
         last: dict[tuple[str | None, str], int] = {}
-        for cell in cells_of(entries):
-            place = (cell.run, key_of(cell))
-            last[place] = max(last.get(place, 0), cell.step or 0)
-        return [one for one in entries if one.cell.step in (None, last[one.cell.run, key_of(one.cell)])]
-    there = {key_of(cell) for cell in cells_of(entries) if cell.step == step}
+        for entry in entries:
+            place = (entry.cell.run, entry.key)
+            last[place] = max(last.get(place, 0), entry.cell.step or 0)
+        return [entry for entry in entries if entry.cell.step in (None, last[entry.cell.run, entry.key])]
+    there = {entry.key for entry in entries if entry.cell.step == step}
     if not there:
         cells = [cell for cell in cells_of(entries) if cell.step is not None]
         known = f"there are {words(cells)}" if cells else "their checkpoints' folders name none; leave --step out"
         raise UserError(f"--step {step}: none of the runs is of this training step, {known}.")
-    return [one for one in entries
-            if one.cell.step == step or (one.cell.step is None and key_of(one.cell) not in there)]
+    return [entry for entry in entries
+            if entry.cell.step == step or (entry.cell.step is None and entry.key not in there)]
 
 
 def refuse(row: str, found: Mapping[str, Sequence[Entry]], step: Step, seeds: Seeds) -> None:

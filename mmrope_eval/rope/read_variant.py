@@ -198,11 +198,12 @@ def _extended(content: dict[str, Any], files: list[Path], folder: Path | None = 
         layers.append(_layer(path))
     definition = layers.pop()
     for layer in reversed(layers):
-        definition = {**layer, **{section.name: section.laid_over(section.content(definition, name_of(definition)),
-                                                                  section.content(layer, name_of(layer)))
+        below, above = name_of(definition), name_of(layer)
+        definition = {**layer, **{section.name: section.laid_over(section.content(definition, below),
+                                                                  section.content(layer, above))
                                   for section in SECTIONS}}  # fmt: skip
-    definition = {**definition, **{section.name: section.content(definition, name_of(definition))
-                                   for section in SECTIONS}}  # fmt: skip
+    name = name_of(definition)
+    definition = {**definition, **{section.name: section.content(definition, name) for section in SECTIONS}}
     if not HeadsAllocation.model_fields.keys() <= definition["frequency"].keys():
         _check_exact(definition)
     return definition

@@ -16,13 +16,13 @@ from typing import Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import Entry, Line, collect, describe, key_of, variant_of
+from mmrope_eval.report.candidates import Entry, Line, collect, describe
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, load_averages
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.report.step_choice import cells_of, listed
 from mmrope_eval.report.table.build import Options, Table, fill
-from mmrope_eval.report.table.render import chance_of
+from mmrope_eval.report.table.page import chance_of
 from mmrope_eval.util.training_steps import distinct_names, numbered
 
 COLUMNS: Final = ("Overall", "Image", "Video", "Grounding")
@@ -128,7 +128,7 @@ def curves_of(entries: Sequence[Entry]) -> tuple[tuple[Curve, ...], list[Line]]:
     """The curves, and the table's lines in their order."""
     by_curve: dict[tuple[str, str], dict[int, list[Entry]]] = {}
     for entry in entries:
-        steps = by_curve.setdefault((str(entry.cell.run), key_of(entry.cell)), {})
+        steps = by_curve.setdefault((str(entry.cell.run), entry.key), {})
         steps.setdefault(int(entry.cell.step or 0), []).append(entry)
     cells = {place: next(iter(steps.values()))[0].cell for place, steps in by_curve.items()}
     labels = dict(zip(by_curve, curve_labels(list(cells.values())), strict=True))
@@ -136,7 +136,7 @@ def curves_of(entries: Sequence[Entry]) -> tuple[tuple[Curve, ...], list[Line]]:
     for place, steps in by_curve.items():
         ordered = sorted(steps)
         rows = [f"{labels[place]} @ {step}" for step in ordered]
-        variant = variant_of(cells[place])
+        variant = steps[ordered[0]][0].variant
         lines += [Line(Row(row, variant), steps[step], labels[place]) for row, step in zip(rows, ordered, strict=True)]
         curves.append(Curve(labels[place], place[0], cells[place].variant, tuple(ordered), tuple(rows)))
     return tuple(curves), lines

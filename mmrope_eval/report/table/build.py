@@ -17,10 +17,10 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import Protocol
 from mmrope_eval.report import step_choice
-from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, key_of, placed
+from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, placed
 from mmrope_eval.report.compare import intervals
 from mmrope_eval.report.compare.beside import beside, places_of
-from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, listed
+from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind_all, listed
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Run
 from mmrope_eval.report.table.training_intervals import over_trainings, totals_of
@@ -95,9 +95,21 @@ class Table:
     """Further remarks: which training steps these are."""
 
     @cached_property
-    def _by_name(self) -> dict[tuple[str, str], dict[str, Any]]:
+    def by_place(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        """(row, column) -> its line of `cells`."""
         lines = self.cells.to_dict("records")
-        return {(one["row"], one["column"]): {str(key): item for key, item in one.items()} for one in lines}
+        return {(line["row"], line["column"]): {str(key): value for key, value in line.items()} for line in lines}
+
+    @cached_property
+    def known(self) -> frozenset[tuple[str, str]]:
+        """The (row, column) of the cells that have a score."""
+        known = self.cells[self.cells["score"].notna()]
+        return frozenset(zip(known["row"], known["column"], strict=True))
+
+    @cached_property
+    def benchmarks(self) -> Mapping[str, tuple[str, ...]]:
+        """The benchmarks behind every column, averages as they were taken."""
+        return benchmarks_behind_all(self.columns, self.averages)
 
     @cached_property
     def several(self) -> bool:
@@ -108,15 +120,20 @@ class Table:
         """The cell's score in each training of the row."""
         return totals_of(column, self.picked[row], self.averages)
 
+    @cached_property
+    def labels(self) -> Mapping[str, str]:
+        """The columns' names as people read them; an average of benchmarks with how many it is over."""
+        categories, benchmarks = self.definition.categories, self.benchmarks
+        return {column: f"{column} avg ({len(benchmarks[column])})"
+                if column in self.averages and categories[column] == column else column for column in self.columns}
+
     def label(self, column: str) -> str:
-        """A column's name as people read it; an average of benchmarks with how many it is over."""
-        if column not in self.averages or self.definition.category(column) != column:
-            return column
-        return f"{column} avg ({len(benchmarks_behind(column, self.averages))})"
+        """One of `labels`."""
+        return self.labels[column]
 
     def cell(self, row: str, column: str) -> Mapping[str, Any]:
         """One cell by name: its line of `cells`."""
-        return self._by_name[row, column]
+        return self.by_place[row, column]
 
 
 def build(definition: TableDefinition, runs: Iterable[Run], options: Options) -> Table:
@@ -126,17 +143,17 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     where no run fills a row, or with `every_variant`.
     """
     collected = collect(runs, options.models)
-    entries: Sequence[Entry] = step_choice.select(collected, options.step, key_of)
+    entries: Sequence[Entry] = step_choice.select(collected, options.step)
     said: list[str] = []
     if definition.groups:
         definition, entries, said = grouped(definition, entries, options.groups)
     by_key: dict[str, list[Entry]] = {}
     for entry in entries:
-        by_key.setdefault(key_of(entry.cell), []).append(entry)
+        by_key.setdefault(entry.key, []).append(entry)
     rows = definition.rows
     found, others = placed(rows, by_key)
     everything = options.every_variant or len(others) == len(by_key)
-    extra = [key for key in others if everything or key_of(by_key[key][0].cell, time=False) not in listed()]
+    extra = [key for key in others if everything or by_key[key][0].design not in listed()]
     added = extra_rows([by_key[key][0].cell for key in extra])
     lines = [Line(row, found[row.label], row.label) for row in rows]
     lines += [Line(row, by_key[key], row.label) for row, key in zip(added, extra, strict=True)]
@@ -153,9 +170,11 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
 def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -> Table:
     """A table of these lines, with all its rows and columns. UserError where a cell has several candidates, or the
     baseline is no line."""
-    picked = {one.row.label: pick(one.row.label, one.entries, options) for one in lines}
+    picked = {line.row.label: pick(line.row.label, line.entries, options) for line in lines}
     averages = averages_of(definition, picked, options.partial)
-    values = [line(row, column, found, averages) for row, found in picked.items() for column in definition.columns]
+    benchmarks = benchmarks_behind_all(definition.columns, averages)
+    values = [cell_values(row, column, benchmarks[column], by_benchmark, averages)
+              for row, by_benchmark in picked.items() for column in definition.columns]
     cells = pd.DataFrame(values).reindex(columns=list(CELL_TYPES)).astype(CELL_TYPES)
     baseline = baseline_row(lines, options.baseline)
     cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, averages))
@@ -195,7 +214,8 @@ def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list
         column = found.setdefault(str(entry.scores["column"]), [])
         if all(entry.same != other.same for other in column):
             column.append(entry)
-    step_choice.refuse(row, found, options.step, options.seeds)
+    if found:
+        step_choice.refuse(row, found, options.step, options.seeds)
     for name, candidates in found.items():
         if len(candidates) > 1 and options.seeds == "one":
             where = "; ".join(f"{one.cell.path} ({one.cell.model})" for one in candidates)
@@ -211,27 +231,27 @@ def averages_of(
     that every filled row has. Derived means are taken whole."""
     filled = [set(found) for found in picked.values() if found]
     there = set().union(*filled)
-    wanted = {one for name in definition.averages for one in definition.benchmarks(name)}
-    kept = wanted - (definition.optional - there if filled else set())
+    benchmarks = definition.benchmarks
+    averaged = {benchmark for name in definition.averages for benchmark in benchmarks[name]}
+    kept = averaged - (definition.optional - there if filled else set())
     if partial:
         kept = set.intersection(*filled) if filled else set()
 
     def present(average: str, part: str) -> bool:
-        return average in definition.derived or any(one in kept for one in definition.benchmarks(part))
+        return average in definition.derived or not kept.isdisjoint(benchmarks[part])
 
     return {name: tuple(part for part in parts if present(name, part)) for name, parts in definition.averages.items()}
 
 
-def line(
-    row: str, column: str, found: Mapping[str, Sequence[Entry]], averages: Mapping[str, tuple[str, ...]]
-) -> dict[str, Any]:
-    """One cell: a benchmark's score, or an average with everything that is known of its parts."""
-    names = benchmarks_behind(column, averages)
-    entries = [entry for name in names for entry in found.get(name, ())]
-    result = {
-        "row": row, "column": column, "benchmarks": names, "score": value(column, "score", found, averages),
-        "chance": value(column, "chance", found, averages),
-        "runs": max((len(found.get(name, ())) for name in names), default=0),
+def cell_values(row: str, column: str, benchmarks: tuple[str, ...], by_benchmark: Mapping[str, Sequence[Entry]],
+                averages: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """One cell: a benchmark's score, or an average with everything that is known of the `benchmarks` behind it."""
+    entries = [entry for name in benchmarks for entry in by_benchmark.get(name, ())]
+    values = {
+        "row": row, "column": column, "benchmarks": benchmarks,
+        "score": mean_of(column, "score", by_benchmark, averages),
+        "chance": mean_of(column, "chance", by_benchmark, averages),
+        "runs": max((len(by_benchmark.get(name, ())) for name in benchmarks), default=0),
         "limited": any(entry.scores["limited"] for entry in entries),
         "variants": unique(entry.cell.variant for entry in entries),
         "models": unique(entry.cell.model for entry in entries),
@@ -243,9 +263,9 @@ def line(
     }
     for count in ("n", "expected", "failed", "truncated", "unparsed"):
         counts = [entry.scores[count] for entry in entries]
-        known = bool(entries) and not any(pd.isna(one) for one in counts)
-        result[count] = sum(map(int, counts)) if known else None
-    return result
+        known = bool(entries) and not any(map(pd.isna, counts))
+        values[count] = sum(map(int, counts)) if known else None
+    return values
 
 
 def unique(items: Iterable[Any]) -> tuple[str, ...]:
@@ -253,13 +273,13 @@ def unique(items: Iterable[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, items)))
 
 
-def value(column: str, name: str, found: Mapping[str, Sequence[Entry]],
-          averages: Mapping[str, tuple[str, ...]]) -> float:
+def mean_of(column: str, name: str, by_benchmark: Mapping[str, Sequence[Entry]],
+            averages: Mapping[str, tuple[str, ...]]) -> float:
     """`score` or `chance` of a column: of several runs the mean, of an average the plain mean of its parts."""
     if column in averages:
-        parts = [value(part, name, found, averages) for part in averages[column]]
+        parts = [mean_of(part, name, by_benchmark, averages) for part in averages[column]]
     else:
-        parts = [float(entry.scores[name]) for entry in found.get(column, ())]
+        parts = [float(entry.scores[name]) for entry in by_benchmark.get(column, ())]
     return sum(parts) / len(parts) if parts else float("nan")
 
 
@@ -315,9 +335,10 @@ def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequen
                    averages: Mapping[str, tuple[str, ...]], level: float) -> pd.DataFrame:
     """Fill `low` and `high`: over other questions and, where a row has several trainings, over other trainings."""
     ends: dict[tuple[str, str], tuple[float, float]] = {}
+    behind = benchmarks_behind_all(tuple(cells["column"].unique()), averages)
+    shown = {name for column in cells["column"] for name in behind[column]}
     for row, found in picked.items():
-        wanted = {name for column in cells["column"] for name in benchmarks_behind(column, averages)}
-        spreads = {column: benchmark(row, column, found[column], level) for column in found if column in wanted}
+        spreads = {column: benchmark(row, column, found[column], level) for column in found if column in shown}
         for column in cells["column"].unique():
             spread = intervals.spread_of(column, averages, spreads)
             if spread is not None:

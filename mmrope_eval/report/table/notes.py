@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report.candidates import Entry, variant_of
+from mmrope_eval.report.candidates import Entry
 from mmrope_eval.report.compare.one_training import rows_of_one
 from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol
-from mmrope_eval.report.definitions import benchmarks_behind
 from mmrope_eval.report.published import RECOMPUTED, Published
 from mmrope_eval.report.table.build import Table
-from mmrope_eval.rope import Variant, VariantError
+from mmrope_eval.rope import Variant
 from mmrope_eval.util.unread import WARNING, too_many
 
 Place = tuple[str | None, str | None]
@@ -90,20 +89,21 @@ def limit_note(table: Table) -> Note | None:
     """Which cells were answered under another limit than the task's own."""
     cells: dict[str, dict[str, list[str]]] = {}
     places: set[Place] = set()
-    for row, found in table.picked.items():
-        for name, entries in found.items():
-            pairs = {(one.scores["max_tokens"], one.scores["own_max_tokens"]) for one in entries
-                     if not pd.isna(one.scores["max_tokens"])}
-            shown = {(row, column) for column in table.columns
-                     if name in benchmarks_behind(column, table.averages) and known_cell(table, row, column)}
-            for limit, own in sorted(pair for pair in pairs if shown and pair[0] != pair[1]):
-                cells.setdefault(f"{limit:,} instead of {own:,}", {}).setdefault(name, []).append(row)
+    benchmarks, known = shown_benchmarks(table), table.known
+    for row, by_benchmark in table.picked.items():
+        for name, entries in by_benchmark.items():
+            limits = {(entry.scores["max_tokens"], entry.scores["own_max_tokens"]) for entry in entries
+                      if not pd.isna(entry.scores["max_tokens"])}
+            shown = {(row, column) for column, behind in benchmarks.items()
+                     if name in behind and (row, column) in known}
+            for limit, task_limit in sorted(pair for pair in limits if shown and pair[0] != pair[1]):
+                cells.setdefault(f"{limit:,} instead of {task_limit:,}", {}).setdefault(name, []).append(row)
                 places |= shown
     texts = []
-    for limits, by_name in cells.items():
+    for words, by_name in cells.items():
         every = {name: [row for row in table.rows if name in table.picked[row]] for name in by_name}
         where = [name if rows == every[name] else f"{name} of {', '.join(rows)}" for name, rows in by_name.items()]
-        texts.append(f"{limits} ({'; '.join(where)})")
+        texts.append(f"{words} ({'; '.join(where)})")
     text = f"tokens that an answer could have, other than the task's own limit: {', '.join(texts)}"
     return Note("answer-limit", text, frozenset(places)) if texts else None
 
@@ -116,21 +116,22 @@ def count_note(table: Table, kind: str, text: str, count: Callable[[Entry], tupl
     """
     counts: dict[str, dict[str, tuple[int, int]]] = {}
     part_of_runs: dict[tuple[str, str], str] = {}
-    for row, found in table.picked.items():
-        for benchmark, entries in found.items():
-            known = [one for one in map(count, entries) if one is not None]
-            if known:
-                counts.setdefault(benchmark, {})[row] = together(known)
-            if 0 < len(known) < len(entries):
-                part_of_runs[benchmark, row] = f" in {len(known)} of {len(entries)} runs"
-    shown = {one for column in table.columns for one in benchmarks_behind(column, table.averages)}
+    for row, by_benchmark in table.picked.items():
+        for benchmark, entries in by_benchmark.items():
+            counted = [numbers for numbers in map(count, entries) if numbers is not None]
+            if counted:
+                counts.setdefault(benchmark, {})[row] = together(counted)
+            if 0 < len(counted) < len(entries):
+                part_of_runs[benchmark, row] = f" in {len(counted)} of {len(entries)} runs"
+    benchmarks = shown_benchmarks(table)
+    shown = {name for names in benchmarks.values() for name in names}
     counts = {name: by_row for name, by_row in counts.items() if name in shown}
     if not counts:
         return None
-    behind = {column: benchmarks_behind(column, table.averages) for column in table.columns}
-    places = frozenset((row, column) for column, names in behind.items() for row in table.rows
-                       if any(row in counts.get(name, {}) for name in names) and known_cell(table, row, column))
-    ordered = [name for name in table.definition.benchmarks_in_order() if name in counts]
+    known = table.known
+    places = frozenset((row, column) for column, names in benchmarks.items() for row in table.rows
+                       if any(row in counts.get(name, {}) for name in names) and (row, column) in known)
+    ordered = [name for name in table.definition.benchmarks_in_order if name in counts]
     return Note(kind, f"{text}: {'; '.join(details(ordered, counts, table, part_of_runs))}", places)
 
 
@@ -149,9 +150,10 @@ def details(names: Sequence[str], counts: Mapping[str, Mapping[str, tuple[int, i
             yield f"{name} ({', '.join(rows)})"
 
 
-def known_cell(table: Table, row: str, column: str) -> bool:
-    """Whether a cell has a score."""
-    return not pd.isna(table.cell(row, column)["score"])
+def shown_benchmarks(table: Table) -> dict[str, tuple[str, ...]]:
+    """The benchmarks behind each column that is shown, averages as they were taken."""
+    benchmarks = table.benchmarks
+    return {column: benchmarks[column] for column in table.columns}
 
 
 def ratio(part: int, whole: int) -> str:
@@ -162,8 +164,9 @@ def ratio(part: int, whole: int) -> str:
 def average_notes(table: Table) -> Iterator[Note]:
     """Which averages leave out benchmarks, and with which reported average they are compared."""
     texts, places = [], []
+    as_taken, as_defined = table.benchmarks, table.definition.benchmarks
     for column in table.columns:
-        used, whole = (benchmarks_behind(column, one) for one in (table.averages, table.definition.averages))
+        used, whole = as_taken[column], as_defined[column]
         if column in table.averages and len(used) < len(whole):
             texts.append(f"{column} {len(used)} of {len(whole)} ({some(used, whole)})")
             places.append((None, column))
@@ -198,10 +201,12 @@ def reported_notes(table: Table) -> Iterator[Note]:
 def unlike_note(table: Table) -> Note | None:
     """Columns whose rows do not rest on the same questions, asked and scored in the same way (`record.comparable`)."""
     texts, places = [], set()
-    for name in table.definition.benchmarks_in_order():
-        entries = [entry for found in table.picked.values() for entry in found.get(name, ())]
-        kinds = differing([entry.known for entry in entries])
-        columns = [column for column in table.columns if name in benchmarks_behind(column, table.averages)]
+    results = {name: [entry.known for by_benchmark in table.picked.values() for entry in by_benchmark.get(name, ())]
+               for name in table.definition.benchmarks_in_order}
+    differences = {name: differing(rows) for name, rows in results.items() if len(rows) > 1}
+    benchmarks = shown_benchmarks(table)
+    for name, kinds in differences.items():
+        columns = [column for column, behind in benchmarks.items() if name in behind]
         if kinds and columns:
             texts.append(f"{name} ({', '.join(kinds)})")
             places |= {(None, column) for column in columns}
@@ -230,7 +235,7 @@ def row_notes(table: Table) -> Iterator[Note]:
                                     if row.variant is not None and cell.variant != row.variant.name))
         if others:
             yield Note("same-design", f"{row.label}: from the run of {', '.join(others)}, the same design", place)
-        sections = list(dict.fromkeys(section(cell.definition) for cell in cells))
+        sections = list(dict.fromkeys(section(cell.recorded) for cell in cells))
         if row.variant is not None and row.variant.frequency.allocation == "heads":
             own = row.variant.frequency.mrope_section
             for found in sections:
@@ -263,19 +268,20 @@ def ranges(table: Table, row: str) -> str:
 def time_notes(table: Table) -> Iterator[Note]:
     """Rows filled by runs that place a video's frames otherwise in time than the row's definition."""
     words = {"index": "counted (time: index)", "seconds": "as far apart as the clock says (time: seconds)"}
-    for time, own in (("seconds", "index"), ("index", "seconds")):
-        rows = [row.label for row in table.definition.rows if row.label in table.rows and row.variant is not None
-                and row.variant.time == own and time in times_of(table, row.label)]  # fmt: skip
+    rows_in_time = {row.label: time for row in table.definition.rows
+                    if row.label in table.rows and (time := time_of(row.variant)) is not None}
+    times = {row: times_of(table, row) for row in rows_in_time}
+    for time, defined in (("seconds", "index"), ("index", "seconds")):
+        rows = [row for row, own_time in rows_in_time.items() if own_time == defined and time in times[row]]
         if rows:
-            yield Note("time", f"frames of videos {words[time]}, in the table's definition {words[own]}: "
+            yield Note("time", f"frames of videos {words[time]}, in the table's definition {words[defined]}: "
                                f"{', '.join(rows)}", frozenset((row, None) for row in rows))  # fmt: skip
 
 
 def times_of(table: Table, row: str) -> set[str]:
     """What the frames of a row's videos went by, in the columns that show some."""
     entries = [entry for column in table.picked[row].values() for entry in column]
-    timed = [(entry, variant.time) for entry in entries if (variant := variant_of(entry.cell)) is not None]
-    return {time for entry, time in timed if time is not None and shows_videos(entry)}
+    return {time for entry in entries if (time := time_of(entry.variant)) is not None and shows_videos(entry)}
 
 
 def shows_videos(entry: Entry) -> bool:
@@ -284,12 +290,14 @@ def shows_videos(entry: Entry) -> bool:
     return next((media.medium for sample in samples for media in sample.media), None) != "image"
 
 
-def section(definition: Mapping[str, Any]) -> tuple[int, ...]:
-    """The mrope_section of a run's variant; empty where its definition has none that can be read."""
-    try:
-        return tuple(Variant.from_dict(definition).to_dict()["frequency"].get("mrope_section") or ())
-    except VariantError:
-        return ()
+def section(variant: Variant | None) -> tuple[int, ...]:
+    """The mrope_section of a run's variant; empty where it has none that can be read."""
+    return () if variant is None else tuple(getattr(variant.frequency, "mrope_section", None) or ())
+
+
+def time_of(variant: Variant | None) -> str | None:
+    """What a variant counts frames in; None where it knows no frames, or is not known."""
+    return None if variant is None else getattr(variant.position, "time", None)
 
 
 def colons(counts: Iterable[int]) -> str:
@@ -319,8 +327,9 @@ def remarks(table: Table) -> list[str]:
     if definition.takes != "attention" and options.step != "all":
         found += rows_of_one(table.picked, table.rows)
     if table.cells["score"].isna().any():
+        known = table.known
         missing = [column for column in table.columns if column in definition.averages
-                   and any(not known_cell(table, row, column) for row in table.rows if table.picked[row])]
+                   and any((row, column) not in known for row in table.rows if table.picked[row])]
         text = "—: unknown; no run given here has it"
         if missing:
             text += ", or not every benchmark of the average"
