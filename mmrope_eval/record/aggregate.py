@@ -31,11 +31,16 @@ class Item:
     @classmethod
     def of(cls, value: float | None, target: Mapping[str, Any] | None, cluster: str | None = None) -> Item:
         """The item of a scored sample; a sample whose row was unusable has no target and no group."""
-        group = (target or {}).get("group")
-        if group is None or group == "":
-            return cls(value, (), cluster)
-        names = [group] if isinstance(group, str) or not isinstance(group, Sequence) else group
-        return cls(value, tuple(dict.fromkeys(str(name) for name in names)), cluster)
+        return cls(value, groups_of(target), cluster)
+
+
+def groups_of(target: object) -> tuple[str, ...]:
+    """The groups a sample counts in, from its target's `group`: one name, several, or none."""
+    group = target.get("group") if isinstance(target, Mapping) else None
+    if group is None or group == "":
+        return ()
+    names = [group] if isinstance(group, str) or not isinstance(group, Sequence) else group
+    return tuple(dict.fromkeys(str(name) for name in names))
 
 
 Weighed = tuple[float, str | None]
@@ -219,3 +224,7 @@ AGGREGATES: Final[Mapping[str, Aggregate]] = {
 """By the names that task files use (`metadata: average`) and scores.json records."""
 GROUPED: Final = ("macro", "circular", "ocrbench", "mmmu")
 """Those that mean nothing without the target's `group`."""
+OF_GROUPS: Final = ("macro",)
+"""Those that are the mean of the groups' means; all others are the mean of their units."""
+OF_QUESTIONS: Final = ("circular",)
+"""Those whose unit is a group, as good as the worst of its samples; the unit of all others is a sample."""

@@ -30,7 +30,7 @@ def write(page: Page, standalone: bool) -> str:
         frame.index = pd.Index([category if category != last else "" for category, last in zip(categories, before,
                                                                                                 strict=False)])
         frame.insert(0, "", names)
-    side = "left" if page.table.options.crowded else "right"
+    side = "left" if page.crowded else "right"
     align = ["left" if name == "" else side for name in ["", *frame.columns]]
     body = frame.to_markdown(tablefmt="pipe", colalign=align, disable_numparse=True)
     notes = [f"- {superscript(letter)} {text}" for letter, text in content.notes]

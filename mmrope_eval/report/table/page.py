@@ -54,18 +54,18 @@ class Page:
     footnotes: tuple[tuple[str, Note], ...]
     """(letter, footnote)"""
     remarks: tuple[str, ...]
-
-    @property
-    def down(self) -> bool:
-        """Whether benchmarks go down the page, a line each."""
-        return self.table.definition.layout == "down"
+    down: bool
+    """Whether benchmarks go down the page, a line each."""
+    crowded: bool
+    """Whether cells hold more than their score."""
 
 
 def page_of(table: Table) -> Page:
     """Every text of a table, the footnotes lettered."""
-    cells, labels, categories = table.by_place, table.labels, table.definition.categories
+    cells, labels, known, crowded = table.by_place, table.labels, table.known, table.options.crowded
+    categories = table.definition.categories
     notes = tuple(zip(string.ascii_lowercase, footnotes(table), strict=False))
-    marks = marks_of(table, notes)
+    marks = marks_of(table, notes, known)
     lines = tuple((Heading(row, marks.get((row, None), "")),
                    tuple(page_cell(cells[row, column], marks.get((row, column), ""),
                                    reported=table.options.reported is not None) for column in table.columns))
@@ -76,14 +76,14 @@ def page_of(table: Table) -> Page:
         tuple(Heading(labels[column], marks.get((None, column), "")) for column in table.columns),
         tuple(categories[column] for column in table.columns), lines,
         tuple(PageCell(number(chance_of(table, column))) for column in table.columns) if table.options.chance else None,
-        notes, tuple(remarks(table)),
+        notes, tuple(remarks(table)), table.definition.layout == "down", crowded,
     )
 
 
-def marks_of(table: Table, notes: tuple[tuple[str, Note], ...]) -> Mapping[Place, str]:
+def marks_of(table: Table, notes: tuple[tuple[str, Note], ...],
+             known: frozenset[tuple[str, str]]) -> Mapping[Place, str]:
     """Where the letters stand; one that is true of every known cell of a column or row moves to its heading."""
     marks: dict[Place, str] = {}
-    known = table.known
     for letter, note in notes:
         for place in sorted(gathered(table, note.places, known), key=str):
             marks[place] = f"{marks[place]},{letter}" if place in marks else letter
