@@ -202,11 +202,11 @@ def _with(item: Item, parents: Mapping[str, str]) -> Item:
 
 
 def _values(items: Iterable[Item]) -> dict[str, list[Weighed]]:
-    found: dict[str, list[Weighed]] = {}
+    by_group: dict[str, list[Weighed]] = {}
     for item in items:
         for group in item.groups if item.value is not None else ():
-            found.setdefault(group, []).append((float(item.value or 0.0), item.cluster))
-    return dict(sorted(found.items()))
+            by_group.setdefault(group, []).append((float(item.value or 0.0), item.cluster))
+    return dict(sorted(by_group.items()))
 
 
 def _parts(items: Iterable[Item]) -> Mapping[str, Part]:

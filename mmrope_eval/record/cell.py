@@ -85,10 +85,10 @@ def check_heads(cell: CellRecord) -> None:
              ("coordinates", scores.coordinates, family.get("coordinates")),
              ("prompts", scores.prompts, family.get("prompts"))]
     for task, entry in scores.tasks.items():
-        told = (manifest.tasks or {}).get(task)
-        pairs += [(f"tasks.{task}.{name}", getattr(entry, name), getattr(told, name, None)) for name in REPEATED]
-    for name, one, other in pairs:
-        if one is not None and other is not None and one != other:
+        repeated = (manifest.tasks or {}).get(task)
+        pairs += [(f"tasks.{task}.{name}", getattr(entry, name), getattr(repeated, name, None)) for name in REPEATED]
+    for name, scored, other in pairs:
+        if scored is not None and other is not None and scored != other:
             raise UserError(f"{cell.folder / SCORES} and {cell.folder / MANIFEST} are not of the same run ({name} "
                             f"differs); {AGAIN}.")
 
@@ -117,17 +117,17 @@ def check_samples(cell: CellRecord, task: str) -> float:
     """The clustered standard error of a task's score, 0 to 100. UserError where its samples are not those that its
     scores were made of."""
     path = samples_path(cell.folder, task)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     tally = Tally(cell.scores.tasks[task])
     for number, line in enumerate(read_lines(path), 1):
-        found.update(line)
+        digest.update(line)
         if line.strip():
             tally.add(read_sample(path, number, line), f"{path} line {number}")
     for name, recorded, counted in tally.differences(f"{cell.folder / SCORES}, {task}"):
         raise UserError(f"{cell.folder / SCORES} and {path} do not fit: {task}.{name} is {recorded}, and the samples "
                         f"give {counted}; {ANEW}.")
     sums = cell.manifest.sha256
-    if sums is not None and sums.get(f"{SAMPLES}/{task}.jsonl") != found.hexdigest():
+    if sums is not None and sums.get(f"{SAMPLES}/{task}.jsonl") != digest.hexdigest():
         raise changed(path, ANEW)
     return 100 * tally.clustered[tally.entry.main].stderr
 
@@ -197,8 +197,9 @@ class Tally:
 
 def differing(name: str, recorded: Mapping[str, Any], made: Mapping[str, float]) -> Iterable[tuple[str, str, str]]:
     """(field, recorded, counted) where a recorded number, 0 to 100, is not the one made, 0 to 1, but for rounding."""
-    for key, told in recorded.items():
-        found = made[key] if key == "n" else 100 * made[key]
-        known = not math.isnan(found)
-        if (told is not None) != known or (known and abs(told - found) > ROUNDING):
-            yield f"{name}.{key}", "unknown" if told is None else f"{told:.9g}", f"{found:.9g}" if known else "none"
+    for key, number in recorded.items():
+        counted = made[key] if key == "n" else 100 * made[key]
+        is_known = not math.isnan(counted)
+        if (number is not None) != is_known or (is_known and abs(number - counted) > ROUNDING):
+            was = "unknown" if number is None else f"{number:.9g}"
+            yield f"{name}.{key}", was, f"{counted:.9g}" if is_known else "none"

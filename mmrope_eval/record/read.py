@@ -66,12 +66,12 @@ def read_bytes(path: Path, remedy: str = AGAIN) -> bytes:
 
 def refuse_newer(path: Path, raw: dict[str, Any], kind: type[Record], remedy: str) -> None:
     """UserError for a format that this version does not know. The first ones had no `format`."""
-    found = raw.get("format", FORMAT)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise UserError(f"{path} is not {kind.kind} (format: {shown(found)} is no version of a format); {remedy}.")
-    if found > FORMAT:
-        raise UserError(f"{path} has format {shown(found)}, and this mmrope-eval reads records up to format {FORMAT}; "
-                        "update mmrope-eval.")
+    version = raw.get("format", FORMAT)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise UserError(f"{path} is not {kind.kind} (format: {shown(version)} is no version of a format); {remedy}.")
+    if version > FORMAT:
+        raise UserError(f"{path} has format {shown(version)}, and this mmrope-eval reads records up to format "
+                        f"{FORMAT}; update mmrope-eval.")
 
 
 def problem(error: ValidationError) -> str:
