@@ -102,9 +102,9 @@ class Layout:
 
     def names(self, clusters: Sequence[object]) -> tuple[str, ...]:
         """The clusters' names by number, from that of each sample's cluster, as `of` was given them."""
-        found = np.empty(self.clusters, dtype=object)
-        found[self.cluster[self.unit[::-1]]] = [str(name) for name in clusters[::-1]]  # a unit's is its first sample's
-        return tuple(found.tolist())
+        names = np.empty(self.clusters, dtype=object)
+        names[self.cluster[self.unit[::-1]]] = [str(name) for name in clusters[::-1]]  # a unit's is its first sample's
+        return tuple(names.tolist())
 
     def score(self, values: Floats) -> float:
         """The column's number for sample values (n,), as `record.aggregate` defines it; not a number for no samples."""

@@ -57,7 +57,7 @@ class Line:
 
 def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
     """Every benchmark of every cell, each folder once. UserError when `models` leaves nothing."""
-    found: dict[tuple[str, str], Entry] = {}
+    entries: dict[tuple[str, str], Entry] = {}
     seen: list[str] = []
     for run in runs:
         scores = run.scores.to_dict("records")
@@ -68,11 +68,11 @@ def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
             if models and not any(fnmatch.fnmatchcase(cell.model, pattern) for pattern in models):
                 continue
             named = {str(key): value for key, value in line.items()}
-            found.setdefault((place, str(line["task"])), Entry(run, cell, named, *keys))
-    if not found:
+            entries.setdefault((place, str(line["task"])), Entry(run, cell, named, *keys))
+    if not entries:
         raise UserError(f"--model {','.join(models)} matches none of the runs' checkpoints: "
                         f"{', '.join(dict.fromkeys(seen))}.")
-    return list(found.values())
+    return list(entries.values())
 
 
 def key_of(cell: Cell, *, time: bool = True) -> str:
@@ -96,7 +96,7 @@ def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[Entry]]) -> tuple[
     A row that nothing fills exactly takes what equals it up to `time`. Rows of one design are told apart by the names
     of their variants.
     """
-    found: dict[str, list[Entry]] = {row.label: [] for row in rows}
+    by_row: dict[str, list[Entry]] = {row.label: [] for row in rows}
     others = []
     for key, entries in by_key.items():
         design = entries[0].design
@@ -107,20 +107,20 @@ def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[Entry]]) -> tuple[
             continue
         by_name = {row.variant.name: row for row in reversed(homes) if row.variant is not None}
         for entry in entries:
-            found[by_name.get(entry.cell.variant, homes[0]).label].append(entry)
-    return found, others
+            by_row[by_name.get(entry.cell.variant, homes[0]).label].append(entry)
+    return by_row, others
 
 
 def describe(cell: Cell) -> str:
     """A cell's variant by name, with the parameters in which it differs from the variant of that name."""
     if cell.variant not in variant_names():
         return cell.variant
-    known, variant = load_variant(cell.variant).to_dict(), variant_of(cell)
+    named, variant = load_variant(cell.variant).to_dict(), variant_of(cell)
     if variant is None:
         return cell.variant
-    found = variant.to_dict()
+    recorded = variant.to_dict()
     changes = [f"{name}={value}" for part in ("position", "frequency", "scaling")
-               for name, value in found[part].items() if name != "exact" and known[part].get(name) != value]
+               for name, value in recorded[part].items() if name != "exact" and named[part].get(name) != value]
     return f"{cell.variant} with {', '.join(changes)}" if changes else cell.variant
 
 
@@ -155,14 +155,14 @@ def by_step(whole: Line) -> list[Line]:
     if set(steps) <= {None}:
         return [whole]
     return [Line(whole.row if step is None else Row(f"{whole.base} @ {step}", whole.row.variant), steps[step],
-                 whole.base) for step in sorted(steps, key=lambda one: -1 if one is None else one)]
+                 whole.base) for step in sorted(steps, key=lambda number: -1 if number is None else number)]
 
 
 def group_of(cell: Cell, groups: Mapping[str, Sequence[str]]) -> str:
     """The first group whose globs fit the checkpoint's name, or that of its training."""
     names = [cell.model, *([Path(cell.run).name] if cell.run else [])]
     return next((group for group, globs in groups.items()
-                 if any(fnmatch.fnmatchcase(name, one) for name in names for one in globs)), OTHER)
+                 if any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)), OTHER)
 
 
 def grouped(
@@ -173,21 +173,21 @@ def grouped(
     `given` groups go before the table's own. A column is called after its group: `4B Image`.
     """
     groups = {**given, **{name: globs for name, globs in definition.groups.items() if name not in given}}
-    found: list[Entry] = []
+    moved: list[Entry] = []
     members: dict[str, dict[str, None]] = {group: {} for group in (*groups, OTHER)}
     for entry in entries:
         group = group_of(entry.cell, groups)
         members[group][entry.cell.model] = None
-        found.append(replace(entry, scores={**entry.scores, "column": f"{group} {entry.scores['column']}"}))
+        moved.append(replace(entry, scores={**entry.scores, "column": f"{group} {entry.scores['column']}"}))
     used = [group for group, models in members.items() if models]
     inside = replace(
         definition,
         columns=tuple(f"{group} {column}" for group in used for column in definition.columns),
         averages={f"{group} {average}": tuple(f"{group} {part}" for part in parts)
                   for group in used for average, parts in definition.averages.items()},
-        optional=frozenset(f"{group} {one}" for group in used for one in definition.optional),
-        derived=frozenset(f"{group} {one}" for group in used for one in definition.derived),
-        if_known=frozenset(f"{group} {one}" for group in used for one in definition.if_known),
+        optional=frozenset(f"{group} {column}" for group in used for column in definition.optional),
+        derived=frozenset(f"{group} {average}" for group in used for average in definition.derived),
+        if_known=frozenset(f"{group} {column}" for group in used for column in definition.if_known),
     )
-    told = "; ".join(f"{group}: {', '.join(members[group])}" for group in used)
-    return inside, found, [f"Groups by the checkpoints' names (--group changes them): {told}."]
+    listing = "; ".join(f"{group}: {', '.join(members[group])}" for group in used)
+    return inside, moved, [f"Groups by the checkpoints' names (--group changes them): {listing}."]

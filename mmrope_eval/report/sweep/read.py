@@ -48,8 +48,8 @@ def load_sweep(folder: str | Path) -> SweepResult:
     if not record.points:
         raise UserError(f"{path} has no points yet; {AGAIN}.")
     cells = [cell_of(path, point) for point in record.points]
-    rows = [point_row(list(told), point, cell)
-            for told, point, cell in zip(stored.raw["points"], record.points, cells, strict=True)]
+    rows = [point_row(list(fields), point, cell)
+            for fields, point, cell in zip(stored.raw["points"], record.points, cells, strict=True)]
     depths = [row for point, cell in zip(record.points, cells, strict=True) for row in depth_rows(path, point, cell)]
     points = with_labels(pd.DataFrame(rows))
     return SweepResult(record.title, record.train_context, points,

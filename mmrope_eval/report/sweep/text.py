@@ -87,8 +87,8 @@ def unread_remarks(points: pd.DataFrame) -> list[str]:
     """Where answers are unread, by column; where they are too many with the likely cause."""
     lines = []
     answered = points.assign(answers=points["n"] - points["failed"])
-    found = answered[answered["unparsed"].fillna(0) > 0]
-    for column, every in found.groupby("column", sort=False):
+    unread = answered[answered["unparsed"].fillna(0) > 0]
+    for column, every in unread.groupby("column", sort=False):
         marked = every.apply(hardly_read, axis=1)
         if (rows := every[marked]).size:
             where = f"{column} {spread(rows, 'unparsed', 'answers', ' in the points so marked')}"

@@ -103,8 +103,8 @@ class Table:
     @cached_property
     def known(self) -> frozenset[tuple[str, str]]:
         """The (row, column) of the cells that have a score."""
-        known = self.cells[self.cells["score"].notna()]
-        return frozenset(zip(known["row"], known["column"], strict=True))
+        scored = self.cells[self.cells["score"].notna()]
+        return frozenset(zip(scored["row"], scored["column"], strict=True))
 
     @cached_property
     def benchmarks(self) -> Mapping[str, tuple[str, ...]]:
@@ -144,27 +144,27 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     """
     collected = collect(runs, options.models)
     entries: Sequence[Entry] = step_choice.select(collected, options.step)
-    said: list[str] = []
+    grouping: list[str] = []
     if definition.groups:
-        definition, entries, said = grouped(definition, entries, options.groups)
+        definition, entries, grouping = grouped(definition, entries, options.groups)
     by_key: dict[str, list[Entry]] = {}
     for entry in entries:
         by_key.setdefault(entry.key, []).append(entry)
     rows = definition.rows
-    found, others = placed(rows, by_key)
+    by_row, others = placed(rows, by_key)
     everything = options.every_variant or len(others) == len(by_key)
     extra = [key for key in others if everything or by_key[key][0].design not in listed()]
     added = extra_rows([by_key[key][0].cell for key in extra])
-    lines = [Line(row, found[row.label], row.label) for row in rows]
+    lines = [Line(row, by_row[row.label], row.label) for row in rows]
     lines += [Line(row, by_key[key], row.label) for row, key in zip(added, extra, strict=True)]
     if options.step == "all":
         lines = [part for whole in lines for part in by_step(whole)]
-        definition = replace(definition, rows=tuple(one.row for one in lines))
+        definition = replace(definition, rows=tuple(line.row for line in lines))
     table = fill(definition, lines, options)
     lost = step_choice.lost_trainings(collected, entries)
     left_out = tuple(describe(by_key[key][0].cell) for key in others if key not in extra)
     return trimmed(replace(table, left_out=left_out,
-                           said=(*said, *step_choice.remarks(table.picked, lost, options.step))))
+                           said=(*grouping, *step_choice.remarks(table.picked, lost, options.step))))
 
 
 def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -> Table:
@@ -189,11 +189,11 @@ def trimmed(table: Table) -> Table:
     Untrimmed it lacks the columns alone that are shown only where somebody fills them; they are never named.
     """
     trim, if_known = table.options.trim, table.definition.if_known
-    known = table.cells[table.cells["score"].notna()]
-    rows = tuple(name for name in table.rows if not trim or name in set(known["row"]))
-    columns = tuple(name for name in table.columns if not (trim or name in if_known) or name in set(known["column"]))
+    scored = table.cells[table.cells["score"].notna()]
+    rows = tuple(name for name in table.rows if not trim or name in set(scored["row"]))
+    columns = tuple(name for name in table.columns if not (trim or name in if_known) or name in set(scored["column"]))
     if not rows:
-        there = dict.fromkeys(name for found in table.picked.values() for name in found)
+        there = dict.fromkeys(name for by_benchmark in table.picked.values() for name in by_benchmark)
         averaged = not table.options.partial and set(table.columns) & set(table.averages)
         partial = "; --partial averages the benchmarks that every row has" if averaged else ""
         raise UserError(f"There is nothing to show: the columns of table {table.definition.name} are "
@@ -207,21 +207,21 @@ def trimmed(table: Table) -> Table:
 def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list[Entry]]:
     """What fills each benchmark of a row. UserError when several runs do and their mean was not asked for, or the row
     rests on several training steps."""
-    found: dict[str, list[Entry]] = {}
+    by_benchmark: dict[str, list[Entry]] = {}
     for entry in entries:
         if pd.isna(entry.scores["score"]):
             continue
-        column = found.setdefault(str(entry.scores["column"]), [])
+        column = by_benchmark.setdefault(str(entry.scores["column"]), [])
         if all(entry.same != other.same for other in column):
             column.append(entry)
-    if found:
-        step_choice.refuse(row, found, options.step, options.seeds)
-    for name, candidates in found.items():
+    if by_benchmark:
+        step_choice.refuse(row, by_benchmark, options.step, options.seeds)
+    for name, candidates in by_benchmark.items():
         if len(candidates) > 1 and options.seeds == "one":
-            where = "; ".join(f"{one.cell.path} ({one.cell.model})" for one in candidates)
+            where = "; ".join(f"{candidate.cell.path} ({candidate.cell.model})" for candidate in candidates)
             raise UserError(f"{row}, {name}: {len(candidates)} runs have this cell: {where}. Name the runs to use, "
                             "choose a checkpoint with --model, or take their mean with --seeds mean.")
-    return found
+    return by_benchmark
 
 
 def averages_of(
@@ -229,7 +229,7 @@ def averages_of(
 ) -> dict[str, tuple[str, ...]]:
     """The averages as they are taken: all their columns but the optional ones that no row has, or with `partial` those
     that every filled row has. Derived means are taken whole."""
-    filled = [set(found) for found in picked.values() if found]
+    filled = [set(by_benchmark) for by_benchmark in picked.values() if by_benchmark]
     there = set().union(*filled)
     benchmarks = definition.benchmarks
     averaged = {benchmark for name in definition.averages for benchmark in benchmarks[name]}
@@ -263,8 +263,8 @@ def cell_values(row: str, column: str, benchmarks: tuple[str, ...], by_benchmark
     }
     for count in ("n", "expected", "failed", "truncated", "unparsed"):
         counts = [entry.scores[count] for entry in entries]
-        known = bool(entries) and not any(map(pd.isna, counts))
-        values[count] = sum(map(int, counts)) if known else None
+        counted = bool(entries) and not any(map(pd.isna, counts))
+        values[count] = sum(map(int, counts)) if counted else None
     return values
 
 
@@ -287,17 +287,17 @@ def baseline_row(lines: Sequence[Line], name: str | None) -> str | None:
     """The label of the baseline's row: by label, or by a variant of the same definition. UserError when there is none,
     or it has a line for each of several steps.
     """
-    labels = [one.row.label for one in lines]
+    labels = [line.row.label for line in lines]
     if name is None or name in labels:
         return name
     key = Row(name, load_variant(name)).key if name in variant_names() else None
-    found = [one.row.label for one in lines if one.base == name] or [
-        one.row.label for one in lines if key is not None and one.row.key == key]
-    if not found:
+    matching = [line.row.label for line in lines if line.base == name] or [
+        line.row.label for line in lines if key is not None and line.row.key == key]
+    if not matching:
         raise UserError(f"--baseline {name} is no row of this table; choose one of {', '.join(labels)}.")
-    if len(found) > 1 and len({one.base for one in lines if one.row.label in found}) == 1:
-        raise UserError(f"--baseline {name} has several steps; choose one of {', '.join(found)}.")
-    return found[0]
+    if len(matching) > 1 and len({line.base for line in lines if line.row.label in matching}) == 1:
+        raise UserError(f"--baseline {name} has several steps; choose one of {', '.join(matching)}.")
+    return matching[0]
 
 
 def with_differences(cells: pd.DataFrame, definition: TableDefinition, lines: Sequence[Line], baseline: str | None,
@@ -308,12 +308,13 @@ def with_differences(cells: pd.DataFrame, definition: TableDefinition, lines: Se
         base = cells[cells["row"] == baseline].set_index("column")["score"]
         cells["delta"] = (cells["score"] - cells["column"].map(base)).where(cells["row"] != baseline)
     if reported is not None:
-        places = {one.row.label: places_of(reported, definition, one.row, one.base) for one in lines}
-        found = [beside(places[row], column, averages)
+        places = {line.row.label: places_of(reported, definition, line.row, line.base) for line in lines}
+        numbers = [beside(places[row], column, averages)
                  for row, column in zip(cells["row"], cells["column"], strict=True)]
-        cells["reported"] = [float("nan") if one is None else one.value for one in found]
-        cells["source"] = [None if one is None else one.source for one in found]
-        cells["comparable"] = pd.array([None if one is None else one.comparable for one in found], dtype="boolean")
+        cells["reported"] = [float("nan") if number is None else number.value for number in numbers]
+        cells["source"] = [None if number is None else number.source for number in numbers]
+        comparable = [None if number is None else number.comparable for number in numbers]
+        cells["comparable"] = pd.array(comparable, dtype="boolean")
         cells["difference"] = (cells["score"] - cells["reported"]).where(cells["comparable"].fillna(False).astype(bool))
     return cells
 
@@ -326,8 +327,8 @@ def with_ranks(cells: pd.DataFrame) -> pd.DataFrame:
     """
     shown = cells["score"].round(DIGITS)
     places = shown.groupby(cells["column"]).rank(method="min", ascending=False)
-    known, distinct = (shown.groupby(cells["column"]).transform(count) for count in ("count", "nunique"))
-    marked = (distinct > 1) & ((places == 1) | ((places == 2) & (known > 2)))
+    scored, distinct = (shown.groupby(cells["column"]).transform(count) for count in ("count", "nunique"))
+    marked = (distinct > 1) & ((places == 1) | ((places == 2) & (scored > 2)))
     return cells.assign(rank=places.where(marked).astype("Int64"))
 
 
@@ -337,12 +338,13 @@ def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequen
     ends: dict[tuple[str, str], tuple[float, float]] = {}
     behind = benchmarks_behind_all(tuple(cells["column"].unique()), averages)
     shown = {name for column in cells["column"] for name in behind[column]}
-    for row, found in picked.items():
-        spreads = {column: benchmark(row, column, found[column], level) for column in found if column in shown}
+    for row, by_benchmark in picked.items():
+        spreads = {column: benchmark(row, column, entries, level)
+                   for column, entries in by_benchmark.items() if column in shown}
         for column in cells["column"].unique():
             spread = intervals.spread_of(column, averages, spreads)
             if spread is not None:
-                whole = over_trainings(spread, column, found, averages, level)
+                whole = over_trainings(spread, column, by_benchmark, averages, level)
                 ends[row, column] = (whole.low, whole.high)
     keys = list(zip(cells["row"], cells["column"], strict=True))
     nothing = (float("nan"), float("nan"))

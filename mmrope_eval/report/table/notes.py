@@ -40,10 +40,10 @@ def footnotes(table: Table) -> list[Note]:
         ("truncated", "with answers cut off at the token limit", lambda entry: positive(entry, "truncated"), added),
         ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
     )
-    found = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
-    found += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
-    found += time_notes(table)
-    return [note for note in found if note is not None and any(is_shown(table, place) for place in note.places)]
+    notes = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
+    notes += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
+    notes += time_notes(table)
+    return [note for note in notes if note is not None and any(is_shown(table, place) for place in note.places)]
 
 
 def is_shown(table: Table, place: Place) -> bool:
@@ -89,13 +89,13 @@ def limit_note(table: Table) -> Note | None:
     """Which cells were answered under another limit than the task's own."""
     cells: dict[str, dict[str, list[str]]] = {}
     places: set[Place] = set()
-    benchmarks, known = shown_benchmarks(table), table.known
+    benchmarks, scored = shown_benchmarks(table), table.known
     for row, by_benchmark in table.picked.items():
         for name, entries in by_benchmark.items():
             limits = {(entry.scores["max_tokens"], entry.scores["own_max_tokens"]) for entry in entries
                       if not pd.isna(entry.scores["max_tokens"])}
             shown = {(row, column) for column, behind in benchmarks.items()
-                     if name in behind and (row, column) in known}
+                     if name in behind and (row, column) in scored}
             for limit, task_limit in sorted(pair for pair in limits if shown and pair[0] != pair[1]):
                 cells.setdefault(f"{limit:,} instead of {task_limit:,}", {}).setdefault(name, []).append(row)
                 places |= shown
@@ -128,9 +128,9 @@ def count_note(table: Table, kind: str, text: str, count: Callable[[Entry], tupl
     counts = {name: by_row for name, by_row in counts.items() if name in shown}
     if not counts:
         return None
-    known = table.known
+    scored = table.known
     places = frozenset((row, column) for column, names in benchmarks.items() for row in table.rows
-                       if any(row in counts.get(name, {}) for name in names) and (row, column) in known)
+                       if any(row in counts.get(name, {}) for name in names) and (row, column) in scored)
     ordered = [name for name in table.definition.benchmarks_in_order if name in counts]
     return Note(kind, f"{text}: {'; '.join(details(ordered, counts, table, part_of_runs))}", places)
 
@@ -179,22 +179,22 @@ def average_notes(table: Table) -> Iterator[Note]:
 
 def some(used: Sequence[str], whole: Sequence[str]) -> str:
     """`without BLINK`, or the few that are left."""
-    missing = [one for one in whole if one not in used]
+    missing = [benchmark for benchmark in whole if benchmark not in used]
     return ", ".join(used) if len(used) <= 3 < len(missing) else f"without {', '.join(missing)}"
 
 
 def reported_notes(table: Table) -> Iterator[Note]:
     """Reported averages that are over other columns than ours, and those that nobody printed."""
     cells = table.cells[table.cells["column"].isin(set(table.averages))]
-    for kind, found, text in (
+    for kind, noted, text in (
         ("recomputed", cells[cells["source"] == RECOMPUTED],
          "the reported average is recomputed from the reported numbers over the same columns as ours"),
         ("incomparable", cells[cells["comparable"].eq(False).fillna(False)],
          "the reported average is over other columns than ours, or nobody outside knows over which: nothing is "
          "subtracted from it"),
     ):
-        if len(found):
-            pairs = frozenset(zip(found["row"], found["column"], strict=True))
+        if len(noted):
+            pairs = frozenset(zip(noted["row"], noted["column"], strict=True))
             yield Note(kind, text, pairs)
 
 
@@ -216,18 +216,18 @@ def unlike_note(table: Table) -> Note | None:
 
 def protocol_notes(table: Table) -> Iterator[Note]:
     """Rows that were asked under another protocol than the others, or than they should have been."""
-    cells = {row: list({str(entry.cell.path): entry.cell for found in table.picked[row].values()
-                        for entry in found}.values()) for row in table.rows}
-    for kind, found in (("protocols", differing_protocols(cells)),
+    cells = {row: list({str(entry.cell.path): entry.cell for results in table.picked[row].values()
+                        for entry in results}.values()) for row in table.rows}
+    for kind, finding in (("protocols", differing_protocols(cells)),
                         ("protocol", off_protocol(cells, table.options.protocol) if table.options.protocol else None)):
-        if found is not None:
-            text, rows = found
+        if finding is not None:
+            text, rows = finding
             yield Note(kind, text, frozenset((row, None) for row in rows))
 
 
 def row_notes(table: Table) -> Iterator[Note]:
     """Rows filled by a variant of another name, with other sections, or by the mean of several runs."""
-    for row in (one for one in table.definition.rows if one.label in table.rows):
+    for row in (row for row in table.definition.rows if row.label in table.rows):
         entries = [entry for column in table.picked[row.label].values() for entry in column]
         cells = list({str(entry.cell.path): entry.cell for entry in entries}.values())
         place = frozenset({(row.label, None)})
@@ -237,11 +237,11 @@ def row_notes(table: Table) -> Iterator[Note]:
             yield Note("same-design", f"{row.label}: from the run of {', '.join(others)}, the same design", place)
         sections = list(dict.fromkeys(section(cell.recorded) for cell in cells))
         if row.variant is not None and row.variant.frequency.allocation == "heads":
-            own = row.variant.frequency.mrope_section
-            for found in sections:
-                if found and found != own:
-                    yield Note("heads", f"{row.label}: KV heads dealt {colons(found)} to time, height and width "
-                                        f"({colons(own)} in the table's definition)", place)
+            defined = row.variant.frequency.mrope_section
+            for counts in sections:
+                if counts and counts != defined:
+                    yield Note("heads", f"{row.label}: KV heads dealt {colons(counts)} to time, height and width "
+                                        f"({colons(defined)} in the table's definition)", place)
     for label in table.rows:
         assumed = list(dict.fromkeys(entry.cell.model for column in table.picked[label].values() for entry in column
                                      if entry.cell.assumed))
@@ -260,9 +260,10 @@ def row_notes(table: Table) -> Iterator[Note]:
 def ranges(table: Table, row: str) -> str:
     """From the lowest to the highest training of a row, for its averages, or else for its columns."""
     shown = [column for column in table.columns if column in table.averages] or list(table.columns)
-    found = [(column, table.totals(row, column)) for column in shown]
-    told = [f"{column} {min(totals):.2f} to {max(totals):.2f}" for column, totals in found if len(totals) > 1]
-    return f", from the lowest to the highest training {', '.join(told)}" if told else ""
+    by_column = {column: table.totals(row, column) for column in shown}
+    texts = [f"{column} {min(totals):.2f} to {max(totals):.2f}"
+             for column, totals in by_column.items() if len(totals) > 1]
+    return f", from the lowest to the highest training {', '.join(texts)}" if texts else ""
 
 
 def time_notes(table: Table) -> Iterator[Note]:
@@ -318,51 +319,52 @@ def remarks(table: Table) -> list[str]:
     if options.reported is not None:
         parts.append("/ reported (ours minus reported)")
     across = "column" if definition.layout == "across" else "line"
-    found = [f"A cell: {' '.join(parts)}."]
+    sentences = [f"A cell: {' '.join(parts)}."]
     if table.cells["rank"].notna().any() and definition.takes == "attention":
-        found.append(f"Bold is most in its {across}, underlined second.")
+        sentences.append(f"Bold is most in its {across}, underlined second.")
     elif table.cells["rank"].notna().any():
-        found.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
+        sentences.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
                      "difference is more than chance: see mmrope-eval compare.")
     if definition.takes != "attention" and options.step != "all":
-        found += rows_of_one(table.picked, table.rows)
+        sentences += rows_of_one(table.picked, table.rows)
     if table.cells["score"].isna().any():
-        known = table.known
+        scored = table.known
         missing = [column for column in table.columns if column in definition.averages
-                   and any((row, column) not in known for row in table.rows if table.picked[row])]
+                   and any((row, column) not in scored for row in table.rows if table.picked[row])]
         text = "—: unknown; no run given here has it"
         if missing:
             text += ", or not every benchmark of the average"
             text += "" if options.partial else " (--partial averages those that every row has)"
-        found.append(f"{text}.")
+        sentences.append(f"{text}.")
     if options.chance:
-        found.append("chance: the expected score of guessing among the options that are offered; "
+        sentences.append("chance: the expected score of guessing among the options that are offered; "
                      "0 where answers are free, — where it is not known.")
     alone = table.cells[table.cells["score"].notna() & table.cells["low"].isna()]
     if options.level is not None and len(alone):
         names = ", ".join(f"{column} of {row}" for row, column in zip(alone["row"], alone["column"], strict=True))
-        found.append(f"No interval, as one benchmark behind it asks about a single picture or video: {names}.")
+        sentences.append(f"No interval, as one benchmark behind it asks about a single picture or video: {names}.")
     if options.reported is not None:
-        found.append(reported_words(table, options.reported))
+        sentences.append(reported_words(table, options.reported))
     if options.protocol is not None:
-        found.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
-    found += table.said
+        sentences.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
+    sentences += table.said
     if table.hidden:
         hint = " (--all shows them)" if options.trim else ""
-        found.append(f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}.")
+        sentences.append(f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}.")
     if table.baseline is not None and table.baseline not in table.rows:
-        found.append(f"No difference from {table.baseline}, which no run fills.")
+        sentences.append(f"No difference from {table.baseline}, which no run fills.")
     if table.left_out:
-        found.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds them).")
-    return found
+        sentences.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds "
+                         "them).")
+    return sentences
 
 
 def reported_words(table: Table, published: Published) -> str:
     """Where the reported numbers are from, and what a difference from them may come from."""
     used = sorted({str(source) for source in table.cells["source"].dropna()})
     listed = "; ".join(f"{letter} = {published.sources[letter]}" for letter in used)
-    own = published.tables.get(table.definition.name)
-    place = "" if own is None or own.number is None else f", table {own.number}"
-    of = "" if own is None or not own.model else f" of {own.model}"
+    published_table = published.tables.get(table.definition.name)
+    place = "" if published_table is None or published_table.number is None else f", table {published_table.number}"
+    of = "" if published_table is None or not published_table.model else f" of {published_table.model}"
     return (f"Reported: {published.paper}{place}{of} ({listed or 'no cell of this table'}); its authors trained their "
             "own models, so differences from it come from the checkpoints as well.")

@@ -62,10 +62,10 @@ class Page:
 
 def page_of(table: Table) -> Page:
     """Every text of a table, the footnotes lettered."""
-    cells, labels, known, crowded = table.by_place, table.labels, table.known, table.options.crowded
+    cells, labels, scored, crowded = table.by_place, table.labels, table.known, table.options.crowded
     categories = table.definition.categories
     notes = tuple(zip(string.ascii_lowercase, footnotes(table), strict=False))
-    marks = marks_of(table, notes, known)
+    marks = marks_of(table, notes, scored)
     lines = tuple((Heading(row, marks.get((row, None), "")),
                    tuple(page_cell(cells[row, column], marks.get((row, column), ""),
                                    reported=table.options.reported is not None) for column in table.columns))
@@ -81,24 +81,24 @@ def page_of(table: Table) -> Page:
 
 
 def marks_of(table: Table, notes: tuple[tuple[str, Note], ...],
-             known: frozenset[tuple[str, str]]) -> Mapping[Place, str]:
+             scored: frozenset[tuple[str, str]]) -> Mapping[Place, str]:
     """Where the letters stand; one that is true of every known cell of a column or row moves to its heading."""
     marks: dict[Place, str] = {}
     for letter, note in notes:
-        for place in sorted(gathered(table, note.places, known), key=str):
+        for place in sorted(gathered(table, note.places, scored), key=str):
             marks[place] = f"{marks[place]},{letter}" if place in marks else letter
     return marks
 
 
-def gathered(table: Table, places: frozenset[Place], known: frozenset[tuple[str, str]]) -> set[Place]:
+def gathered(table: Table, places: frozenset[Place], scored: frozenset[tuple[str, str]]) -> set[Place]:
     """Places with whole columns and whole rows replaced by their headings; `known` are the cells with a score."""
     rest = set(places)
     for column in table.columns:
-        in_column: set[Place] = {pair for pair in known if pair[1] == column}
+        in_column: set[Place] = {pair for pair in scored if pair[1] == column}
         if in_column and in_column <= rest:
             rest = (rest - in_column) | {(None, column)}
     for row in table.rows:
-        in_row: set[Place] = {pair for pair in known if pair[0] == row}
+        in_row: set[Place] = {pair for pair in scored if pair[0] == row}
         if len(in_row) > 1 and in_row <= rest:
             rest = (rest - in_row) | {(row, None)}
     return rest
