@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmrope_eval.cli.argument_types import fraction, group, kinds, names, positive, rate, sizes, step, tolerated, whole
+from mmrope_eval.report.table.formats import FORMATS
 
 TABLE_EXAMPLES = """\
 examples:
@@ -75,7 +76,7 @@ def table(parser: argparse.ArgumentParser) -> None:
                              "--tasks docvqa --format json'")
     parser.add_argument("--numbering", choices=["v2", "v3"], default="v2",
                         help="the version of the paper whose numbers TABLE means (default: %(default)s)")
-    parser.add_argument("--format", choices=["markdown", "latex", "csv", "html", "json"], default="markdown")
+    parser.add_argument("--format", choices=list(FORMATS), default="markdown")
     parser.add_argument("--baseline", metavar="ROW", help="also show differences from this row, for example vanilla")
     parser.add_argument("--reported", action="store_true", help="set the paper's scores beside ours")
     parser.add_argument("--intervals", action="store_true", help="95 %% intervals, clustered by picture and video")

@@ -15,7 +15,9 @@ from mmrope_eval.util.console import say
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples failed for another reason than memory."""
     from mmrope_eval.report.published import load_published
-    from mmrope_eval.report.sweep.read import load_sweep, report, write_files
+    from mmrope_eval.report.sweep.files import write_files
+    from mmrope_eval.report.sweep.read import load_sweep
+    from mmrope_eval.report.sweep.text import report
 
     failed = 0
     if not args.report_only:

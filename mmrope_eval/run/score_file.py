@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,8 +44,9 @@ from mmrope_eval.task.registry import Family, TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target
 from mmrope_eval.util.console import say, write_file
+from mmrope_eval.util.strict_json import strict_json
 from mmrope_eval.util.unread import MARK, WARNING, too_many
-from mmrope_eval.words import shortened, unique, visible
+from mmrope_eval.words import shortened, visible
 
 Size = tuple[float, float]
 
@@ -208,7 +208,7 @@ def json_line(row: Mapping[str, Any]) -> str:
 def parse(text: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None]:
     """(whole object, doc, response) of a line; LineError when it is not of that form."""
     try:
-        entry = json.loads(text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=unique)
+        entry = strict_json(text)
     except RecursionError as error:
         raise LineError("it is not JSON that can be read (its brackets are nested too deeply).") from error
     except ValueError as error:
@@ -231,19 +231,6 @@ def in_thought(entry: Mapping[str, Any], otherwise: bool) -> bool:
     if not isinstance(opened, bool):
         raise LineError("its `thought_open` is neither true nor false.")
     return opened
-
-
-def finite(text: str) -> float:
-    """A number; ValueError for one that is too large to be any (1e999)."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is too large for a number")
-    return value
-
-
-def no_constant(name: str) -> None:
-    """NaN and Infinity are not JSON, whatever Python's reader thinks: ValueError."""
-    raise ValueError(f"{name} is not a JSON value")
 
 
 # --------------------------------------------------------------------------------------------------------------

@@ -68,6 +68,20 @@ def test_imports_run_downwards(path: Path) -> None:
     assert own_parts(path) <= set(ORDER[: ORDER.index(room) + 1]) - NEVER.get(room, set())
 
 
+REPORT_ORDER = ("", "compare", "table", "sweep", "steps")
+"""The rooms of the report, lowest first: the files of its own folder are below all others."""
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "report").rglob("*.py")),
+                         ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downwards_in_the_report(path: Path) -> None:
+    rooms = {name: name if (PACKAGE / "report" / name).is_dir() else "" for name in (
+        module.split(".")[2] for module in imported_modules(ast.parse(path.read_text()))
+        if module.startswith("mmrope_eval.report."))}
+    own = path.parent.name if path.parent != PACKAGE / "report" else ""
+    assert set(rooms.values()) <= set(REPORT_ORDER[: REPORT_ORDER.index(own) + 1])
+
+
 @pytest.mark.parametrize("library, room", [("vllm", "engine"), ("lmms_eval", "lmms")])
 def test_a_library_is_imported_in_one_room(library: str, room: str) -> None:
     users = {part_of(path) for path in FILES

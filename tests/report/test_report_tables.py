@@ -356,8 +356,8 @@ def test_rows_that_rest_on_other_questions_are_marked(change: Mapping[str, Any],
 def test_the_papers_tables_name_what_exists(name: str) -> None:
     table = load_definition(name)
     known = {column for column, *_ in COLUMNS.values()}
-    assert set(table.benchmarks_in_order()) <= known
-    assert len(table.benchmarks("Overall")) == 25
+    assert set(table.benchmarks_in_order) <= known
+    assert len(table.benchmarks["Overall"]) == 25
     assert set(table.columns) <= known | set(table.averages)
     rows = [(row.key, row.variant.name if row.variant else row.label) for row in table.rows]
     assert len(rows) == len(set(rows)), "two rows of one design and name could not be told apart"

@@ -16,7 +16,8 @@ from test_report_tables import filled, note
 from test_table import entry
 
 from mmrope_eval import cli
-from mmrope_eval.report.sweep.read import SweepResult, report
+from mmrope_eval.report.sweep.read import SweepResult
+from mmrope_eval.report.sweep.text import report
 from mmrope_eval.report.table.notes import footnotes
 from mmrope_eval.report.table.render import render
 from mmrope_eval.run.results import remarks, table

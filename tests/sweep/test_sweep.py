@@ -24,7 +24,9 @@ from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import EngineDiedError, EngineStartError, Failure, PositionFacts, Request, Response
 from mmrope_eval.models.checkpoint import read_checkpoint
-from mmrope_eval.report.sweep.read import load_sweep, report, write_files
+from mmrope_eval.report.sweep.files import write_files
+from mmrope_eval.report.sweep.read import load_sweep
+from mmrope_eval.report.sweep.text import report
 from mmrope_eval.rope import Text, Vision, load_variant
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.sweep.budget import (
