@@ -20,12 +20,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from mmrope_eval.engine.backends import Driver
 from mmrope_eval.engine.links import Link, Lost, Place, Post
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.process import environment
 from mmrope_eval.engine.ray_host import Host, StartThere
 from mmrope_eval.engine.replica import Birth, Broken
+from mmrope_eval.engine.replicas import Replicas, start_replicas
 from mmrope_eval.errors import MachinesError, UserError, plain
+from mmrope_eval.models.checkpoint import Checkpoint
+from mmrope_eval.rope import Variant
 
 POLL: Final = 0.1
 """Seconds that a call to an actor waits for something to bring back; what is said meanwhile waits as long."""
@@ -38,6 +42,16 @@ REACH: Final = 5.0
 
 START: Final = "ray start --head --include-dashboard=false --disable-usage-stats"
 """The command that starts a cluster of one node."""
+
+
+def require(options: EngineOptions) -> None:
+    """MachinesError where this process cannot join the cluster."""
+    connect(options.ray_address)
+
+
+def start(checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver) -> Replicas:
+    """The backend. Raises as `Replicas.start`, and `MachinesError` for a cluster that has no room or is not there."""
+    return start_replicas(RayActors(options), checkpoint, variant, options, driver)
 
 
 class RayActors:
