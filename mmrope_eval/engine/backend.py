@@ -70,10 +70,6 @@ class Timings:
     """Engines that died while this row was asked."""
 
 
-def _always(options: EngineOptions) -> bool:
-    return True
-
-
 @dataclass
 class EngineHolder(AbstractContextManager["EngineHolder"]):
     """At most one live engine, started when first needed and switched from row to row; closed at the end of `with`."""
@@ -81,7 +77,7 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
     start: StartEngine
     check: Callable[[], None]
     """Called when an engine has started, and with it all code is loaded; what it raises ends that engine."""
-    serves: Callable[[EngineOptions], bool] = _always
+    serves: Callable[[EngineOptions], bool] = lambda _: True
     """Whether the engine that `start` started last has room for what such options ask for."""
     engine: Engine | None = None
     checkpoint: Checkpoint | None = None
@@ -100,7 +96,8 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
             self.close()
         if self.engine is not None:
             try:
-                self._switch(self.engine, checkpoint, variant, options)
+                same = self.checkpoint is not None and self.checkpoint.fingerprint == checkpoint.fingerprint
+                self.engine.switch(variant=variant, checkpoint=None if same else checkpoint, policy=options.policy)
                 timings.switch = time.perf_counter() - began
             except Exception as error:  # noqa: BLE001 - this checkpoint needs an engine of its own, or cannot be loaded
                 if not isinstance(error, UserError):
@@ -117,10 +114,6 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
             timings.engine_start += time.perf_counter() - began
         self.checkpoint = checkpoint
         return self.engine
-
-    def _switch(self, engine: Engine, checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> None:
-        same = self.checkpoint is not None and self.checkpoint.fingerprint == checkpoint.fingerprint
-        engine.switch(variant=variant, checkpoint=None if same else checkpoint, policy=options.policy)
 
     def _started(self, checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> Engine:
         try:

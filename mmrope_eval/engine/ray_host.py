@@ -55,15 +55,13 @@ class Host:
         for message in messages:
             self._link.send(message)
         deadline = time.monotonic() + wait
-        found: list[bytes | Lost] = []
-        while not found:
-            try:
-                found.append(self._said.get(timeout=max(0.0, deadline - time.monotonic())))
-            except queue.Empty:
-                return []
+        try:
+            said = [self._said.get(timeout=max(0.0, deadline - time.monotonic()))]
+        except queue.Empty:
+            return []
         while not self._said.empty():
-            found.append(self._said.get())
-        return found
+            said.append(self._said.get())
+        return said
 
 
 @dataclass(frozen=True)

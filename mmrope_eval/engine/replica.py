@@ -287,14 +287,14 @@ class Outbox:
         with suppress(OSError):
             while not ended:
                 try:
-                    found = [self._queue.get(timeout=HEARTBEAT)]
+                    waiting = [self._queue.get(timeout=HEARTBEAT)]
                 except queue.Empty:
                     self._channel.send(Alive())
                     continue
                 while not self._queue.empty():
-                    found.append(self._queue.get())
-                ended = found[-1] is None
-                for message in grouped([one for one in found if one is not None]):
+                    waiting.append(self._queue.get())
+                ended = waiting[-1] is None
+                for message in grouped([message for message in waiting if message is not None]):
                     self._channel.send(message)
                 if not ended:
                     time.sleep(PAUSE)
@@ -326,16 +326,16 @@ def portable(error: Exception) -> Exception:
 
 def message_of(stream: int, items: Sequence[Request | Deferred], sent: dict[int, Any]) -> Ask:
     """The message that asks for these; `sent` are the sources that the replica has, by number, and gets what is new."""
-    known = {id(source): number for number, source in sent.items()}
+    numbers = {id(source): number for number, source in sent.items()}
     entries, new = [], {}
     for item in items:
         if isinstance(item, Request):
             entries.append((item.id, 0, item))
             continue
-        number = known.get(id(item.source))
+        number = numbers.get(id(item.source))
         if number is None:
             number = len(sent) + 1
-            known[id(item.source)] = number
+            numbers[id(item.source)] = number
             sent[number] = new[number] = item.source
         entries.append((item.id, number, item.what))
     return Ask(stream, tuple(entries), new)

@@ -80,7 +80,7 @@ class Replica:
 
 
 class Replicas:
-    """Engines on several places; use `Replicas.start`, and `close` or a `with` block at the end. One stream at a time.
+    """Engines on several places; use `Replicas.start`, and `close` at the end. One stream at a time.
 
     `say` is told, in a sentence, what its user should know: deaths, places that are given up. A replica that gives no
     sign of life for `silence` seconds is ended: its machine is gone, or it is stuck where no thread can run.
@@ -118,12 +118,6 @@ class Replicas:
             replicas.close()
             raise
         return replicas
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End all replicas; a second call does nothing."""
@@ -297,8 +291,8 @@ class Replicas:
         blamed = self._work.died(replica.number)
         self._retire(replica)
         again = replica.unlucky < UNLUCKY or blamed is not None
-        then = ("another one is started" if again else
-                f"the {replica.unlucky}th without an answer: none is started any more")  # fmt: skip
+        last = f"the {replica.unlucky}th without an answer: none is started any more"
+        then = "another one is started" if again else last
         self._say(f"{replica.place.name} died with {in_flight} samples in flight: {cause}; {then}.")
         if blamed is not None:
             replica.unlucky = 0

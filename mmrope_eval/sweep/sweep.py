@@ -133,11 +133,11 @@ class Sweep:
     @cached_property
     def tasks(self) -> list[TaskSpec]:
         """The tasks on videos, then the needle. UserError for a task without videos."""
-        found = self.registry.select(self.config.tasks) if self.config.tasks else []
-        without = [spec.name for spec in found if "video" not in spec.media]
+        specs = self.registry.select(self.config.tasks) if self.config.tasks else []
+        without = [spec.name for spec in specs if "video" not in spec.media]
         if without:
             raise UserError(f"Sweep {self.config.path}: task {without[0]} has no videos to fill a context with.")
-        return [*found, *([self.registry.tasks[NEEDLE]] if self.config.needle else [])]
+        return [*specs, *([self.registry.tasks[NEEDLE]] if self.config.needle else [])]
 
     def go(self) -> Path:
         """Measure every point; the path of sweep.json, which is written anew after each."""
@@ -183,7 +183,7 @@ class Sweep:
         writer, frames, checkpoint = self.writer(base.checkpoint), self.config.frames, base.checkpoint
         stamp = stamp_tokens(writer, checkpoint)
         limits = self.limits(base)
-        found = {}
+        budgets = {}
         for spec in self.tasks:
             text = text_tokens(writer, self.prompts(spec, base.family, plans), base.family.enable_thinking)
             answer = limits.get(spec.name, spec.generation.max_tokens)
@@ -193,8 +193,8 @@ class Sweep:
                     budget = make_budget(context, text, answer, frames, checkpoint, stamp, count)
                 except UserError as error:
                     raise UserError(f"Sweep {self.config.path}, {base.label}, {spec.name}: {error}") from error
-                found[spec.name, context] = budget
-        return found
+                budgets[spec.name, context] = budget
+        return budgets
 
     def lengths(
         self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans],
@@ -253,10 +253,10 @@ class Sweep:
             template = spec.prompt(family.prompts)
             return [(render(template, row), family.system) for row in self.needles.rows(self.config.needle)]
         samples = plans[spec.name].of(family)[spec.name].samples
-        found = [(sample.prompt, sample.system) for sample in samples if sample.problem is None]
-        if not found:
+        prompts = [(sample.prompt, sample.system) for sample in samples if sample.problem is None]
+        if not prompts:
             raise UserError(f"Task {spec.name} has no sample that can be asked.")
-        return found
+        return prompts
 
     def measure(self, point: Point, plans: Mapping[str, Plans], holder: EngineHolder) -> dict[str, Any]:
         """Run one point: its status, and the folder of its scores where it has them."""
@@ -339,8 +339,8 @@ def reached_positions(folder: Path, task: str) -> float | None:
     """How far the positions of a point's prompts really went, counted from one; None when no prompt was answered."""
     path = folder / "samples" / f"{task}.jsonl"
     with path.open(encoding="utf-8") as lines:
-        found = [row["positions"]["max_position"] for row in map(json.loads, lines) if row.get("positions")]
-    return float(max(found)) + 1 if found else None
+        furthest = [row["positions"]["max_position"] for row in map(json.loads, lines) if row.get("positions")]
+    return float(max(furthest)) + 1 if furthest else None
 
 
 def memory_cause(folder: Path) -> str | None:

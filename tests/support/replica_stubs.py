@@ -123,8 +123,8 @@ class Seeing(Stub):
     """Answers with its GPUs too."""
 
     def answer(self, request: Request) -> Response:
-        found = super().answer(request)
-        return replace(found, text=f"{found.text} on GPU {os.environ['CUDA_VISIBLE_DEVICES']}")
+        response = super().answer(request)
+        return replace(response, text=f"{response.text} on GPU {os.environ['CUDA_VISIBLE_DEVICES']}")
 
 
 
