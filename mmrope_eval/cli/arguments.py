@@ -20,6 +20,7 @@ from mmrope_eval.cli.argument_types import (
     tolerated,
 )
 from mmrope_eval.cli.model_arguments import naming_options
+from mmrope_eval.engine.backends import BACKENDS
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 
 RUN_EXAMPLES = """\
@@ -254,9 +255,9 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--replicas", metavar="N|auto", type=replicas,
                         help="engines side by side, each with GPUs, or a share of the cores, of its own; auto: as many "
                              "as there are GPUs for (default: one, inside the run)")
-    engine.add_argument("--backend", choices=["processes", "ray"], default="processes",
-                        help="what runs replicas: processes of this machine, or actors of a Ray cluster "
-                             "(docs/cluster.md; default: %(default)s)")
+    engine.add_argument("--backend", choices=[*BACKENDS], help="what runs engines: "
+                        + "; ".join(f"{backend.name}: {backend.summary}" for backend in BACKENDS.values())
+                        + " (default: inside, with --replicas processes)")
     engine.add_argument("--ray-address", metavar="HOST:PORT",
                         help="the cluster's (default: RAY_ADDRESS, or the one that this machine belongs to)")
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction, default=0.9,

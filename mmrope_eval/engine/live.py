@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mmrope_eval.engine import process, ranks, reuse, vllm_compat
+from mmrope_eval.engine.backends import Driver
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Preparer
@@ -202,6 +203,11 @@ class LiveEngine:
             self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options, self._policy,
             self._reuse,
         )  # fmt: skip
+
+
+def start_inside(checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver) -> LiveEngine:
+    """The backend: an engine for this process alone."""
+    return LiveEngine.start(checkpoint, variant, options)
 
 
 def _fit(variant: Variant, checkpoint: Checkpoint) -> None:

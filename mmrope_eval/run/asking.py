@@ -22,11 +22,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mmrope_eval.engine.backend import Engine
+from mmrope_eval.engine.backend import Engine, EngineHolder, RowError, Timings
+from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import kind, sentence
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Response
 from mmrope_eval.run.errorlog import ErrorLog
-from mmrope_eval.run.execute import Cell, EngineHolder, MaxFailures, RowError, Timings, Work
+from mmrope_eval.run.execute import Cell, MaxFailures, Work
 from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.work_order import in_turns, neighbours, video_weights
 from mmrope_eval.store.store import Outcome, ResponseStore
@@ -67,6 +68,7 @@ class Asking:
     """One pass over a cell's pending samples."""
 
     cell: Cell
+    options: EngineOptions
     plans: Mapping[str, TaskPlan]
     store: ResponseStore
     work: Work
@@ -109,7 +111,7 @@ class Asking:
         ordered = in_turns(neighbours(askable, self.weights), first)
         self.first = {sample.id: sample.task for sample in ordered[:first]}
         self.left = {sample.id: sample for sample in ordered}
-        self.timings.asked = holder.expected = len(askable)
+        self.timings.asked = len(askable)
         try:
             with self.writer:
                 for sample in self.work.pending:
@@ -123,11 +125,13 @@ class Asking:
     def ask(self, holder: EngineHolder) -> None:
         """Ask what is left, of as many engines as it takes."""
         engine: Engine | None = None
+        cell = self.cell
+        options = dataclasses.replace(self.options, policy=cell.policy, questions=self.timings.asked)
         while self.left:
             unsuspected = [sample for name, sample in self.left.items() if name not in self.deaths.seen]
             group = unsuspected or [next(iter(self.left.values()))]
             try:
-                engine = engine or holder.ready(self.cell, self.timings)
+                engine = engine or holder.ready(cell.label, cell.checkpoint, cell.variant, options, self.timings)
                 self.answer(engine, group)
             except EngineDiedError as error:
                 engine = None

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mmrope_eval import __version__
+from mmrope_eval.engine.backend import Timings
 from mmrope_eval.errors import UserError
 from mmrope_eval.record import protocols
 from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import FORMAT, MANIFEST, Manifest
 from mmrope_eval.run import held_to
-from mmrope_eval.run.execute import Cell, Timings
+from mmrope_eval.run.execute import Cell
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec, project_dir

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mmrope_eval.engine.backend import Timings
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import largest_item
 from mmrope_eval.record.schema import MANIFEST
@@ -14,7 +15,7 @@ from mmrope_eval.run import held_to, outcome
 from mmrope_eval.run.answer_limits import Room, given_limits, row_limits
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.execute import Cell, Timings
+from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import manifest
 from mmrope_eval.run.placing import differences, place, read_row, sizes
 from mmrope_eval.run.progress_file import RowProgress

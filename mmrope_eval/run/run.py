@@ -6,14 +6,14 @@ import argparse
 import collections
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mmrope_eval.engine.backend import StartEngine
+from mmrope_eval.engine.backend import EngineHolder, RowError, StartEngine, Timings
 from mmrope_eval.errors import MachinesError, PlaceError, UserError, kind
 from mmrope_eval.messages import Failure
 from mmrope_eval.models.variant_choice import video_time
@@ -26,7 +26,7 @@ from mmrope_eval.run.asking import Asking
 from mmrope_eval.run.cells import FailedRow
 from mmrope_eval.run.config import RunConfig, config_from_args
 from mmrope_eval.run.errorlog import ErrorLog
-from mmrope_eval.run.execute import Cell, EngineHolder, RowError, Timings, TooManyFailuresError
+from mmrope_eval.run.execute import Cell, TooManyFailuresError
 from mmrope_eval.run.kept import Kept, begin, end
 from mmrope_eval.run.manifest import manifest, scores_file
 from mmrope_eval.run.placing import refuse_fewer, sizes
@@ -38,18 +38,13 @@ from mmrope_eval.run.runlog import run_log
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
 from mmrope_eval.run.work_order import schedule
-from mmrope_eval.store.answer_code import CodeChangedError
+from mmrope_eval.store.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.mirror import check_before_run
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.util.console import say
 from mmrope_eval.words import visible
-
-if TYPE_CHECKING:
-    from mmrope_eval.media.policy import MediaPolicy
-    from mmrope_eval.models.checkpoint import Checkpoint
-    from mmrope_eval.rope import Variant
 
 SHOWN_CAUSES = 3
 
@@ -181,7 +176,7 @@ def run_all(
     with (
         run_lock(output),
         run_log(output, config.command) as log,
-        EngineHolder(start_engine or _starter(logged(config, log), lambda: holder.expected)) as holder,
+        EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder,
     ):
         runs = place_all(runs)
         results = [RunResult({}, run.rows.folders, 0, 0, _fail_rows(run), run.plans.failed) for run in runs]
@@ -305,7 +300,8 @@ def run_cell(
             watch.begin(len(work.keys), done, final)
         progress = Progress(cell.label, len(work.keys), done, told=None if watch is None else watch.advance)
         context = store.describe(described_context(cell.context)) if work.pending else ""
-        asking = Asking(cell, plans, store, work, progress, config.max_failures, timings, errors, context)
+        asking = Asking(cell, config.options, plans, store, work, progress, config.max_failures, timings, errors,
+                        context)  # fmt: skip
         with failures_written(asking):
             config.max_failures.check(final, len(work.keys))  # known before an engine starts
             if work.pending:
@@ -341,18 +337,3 @@ def failures_written(asking: Asking) -> Iterator[None]:
             asking.errors.note(asking.cell.label, error)
         say(*causes(folder), *asking.errors.where(), file=sys.stderr)
         raise
-
-
-def logged(config: RunConfig, log: Path | None) -> RunConfig:
-    """With an engine whose words go to a log, and which may end this process where it is stuck in it."""
-    return replace(config, options=replace(config.options, log=log, may_leave=True))
-
-
-def _starter(config: RunConfig, expected: Callable[[], int]) -> StartEngine:
-    """Start the live engine. MachinesError at once where it cannot be reached."""
-    engines.require(config.options)
-
-    def start(checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> Any:
-        return engines.start_engine(checkpoint, variant, replace(config.options, policy=policy, questions=expected()))
-
-    return start

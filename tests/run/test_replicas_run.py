@@ -36,8 +36,8 @@ class Murderous:
         self.engines: list[int | None] = []
         """Process ids of the replicas that there were when it was done."""
 
-    def __call__(self, checkpoint: Any, variant: Any, policy: Any) -> Murderous:
-        found = engines.start_engine(checkpoint, variant, replace(self.options, policy=policy))
+    def __call__(self, checkpoint: Any, variant: Any, options: EngineOptions) -> Murderous:
+        found = engines.start_engine(checkpoint, variant, replace(self.options, policy=options.policy))
         assert isinstance(found, Replicas)
         self.replicas = found
         return self

@@ -265,7 +265,7 @@ class Thinker(FakeEngine):
 ASKED_OF: dict[str, Request] = {}
 
 
-def start(checkpoint: Any, variant: Any, policy: Any) -> Thinker:
+def start(checkpoint: Any, variant: Any, options: Any) -> Thinker:
     return Thinker(checkpoint, variant)
 
 
