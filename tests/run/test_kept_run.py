@@ -39,7 +39,7 @@ TASKS = ("colours", "moments")
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the command was given in, with the libraries' versions of then: they are no matter of the move."""
+    """The folder that the command was given in, with the versions of libraries then, which are another matter."""
     for name in ("bench", "run", "cache"):
         shutil.copytree(KEPT / name, tmp_path / name)
     (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
