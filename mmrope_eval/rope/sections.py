@@ -7,22 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from mmrope_eval.rope.frequencies import (
-    AlternatingAllocation,
-    ChunkedAllocation,
-    FrequencyAllocation,
-    HeadsAllocation,
-    InterleavedAllocation,
-    PatternAllocation,
-    SingleAllocation,
-)
+from mmrope_eval.rope.frequencies import FrequencyAllocation, PatternAllocation
 from mmrope_eval.rope.parameters import Parameters, VariantError, did_you_mean, shown
-from mmrope_eval.rope.positions import CircleLayout, DiagonalLayout, FlatLayout, GridLayout, PositionDesign
-from mmrope_eval.rope.scaling import ContextScaling, LinearScaling, NoScaling, NtkScaling, YarnScaling
+from mmrope_eval.rope.positions import PositionDesign
+from mmrope_eval.rope.scaling import ContextScaling
 
 # Answers and scores on disk are filed under fingerprints that version 0.2 took of flat definitions: all parameters of
 # all kinds in one mapping, with these defaults. They are history and never change. A parameter that is younger takes
@@ -145,19 +137,19 @@ class SectionKind:
         return flat
 
 
-def _by_tag(tag: str, *classes: type[Parameters]) -> dict[str, type[Parameters]]:
-    return {cls.model_fields[tag].default: cls for cls in classes}
+def _section(
+    name: Literal["position", "frequency", "scaling"], tag: str, kinds: Any, carried: tuple[str, ...] = ()
+) -> SectionKind:
+    """A section that is one of `kinds`, a union of classes that the tag tells apart: whoever joins it can be read."""
+    classes = get_args(get_args(kinds)[0])
+    return SectionKind(name, tag, TypeAdapter(kinds), {cls.model_fields[tag].default: cls for cls in classes}, carried)
 
 
 SECTIONS: Final = (
-    SectionKind("position", "layout", TypeAdapter(PositionDesign),
-                _by_tag("layout", FlatLayout, GridLayout, DiagonalLayout, CircleLayout), carried=("time",)),
-    SectionKind("frequency", "allocation", TypeAdapter(FrequencyAllocation),
-                _by_tag("allocation", SingleAllocation, ChunkedAllocation, InterleavedAllocation,
-                        AlternatingAllocation, PatternAllocation, HeadsAllocation)),
-    SectionKind("scaling", "type", TypeAdapter(ContextScaling),
-                _by_tag("type", NoScaling, LinearScaling, NtkScaling, YarnScaling)),
-)  # fmt: skip
+    _section("position", "layout", PositionDesign, carried=("time",)),
+    _section("frequency", "allocation", FrequencyAllocation),
+    _section("scaling", "type", ContextScaling),
+)
 """The sections in the order in which they are shown."""
 
 WORDS: Final = ("name", "summary", "source")
