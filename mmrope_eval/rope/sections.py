@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from mmrope_eval.rope.frequencies import FrequencyAllocation, PatternAllocation
+from mmrope_eval.rope.frequencies import FrequencyAllocation, HeadsAllocation, PatternAllocation
 from mmrope_eval.rope.parameters import Parameters, VariantError, did_you_mean, shown
 from mmrope_eval.rope.positions import PositionDesign
 from mmrope_eval.rope.scaling import ContextScaling
