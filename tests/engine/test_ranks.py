@@ -31,6 +31,8 @@ from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.models.families.qwen2_5_vl import FAMILY as QWEN2_5_VL
 from mmrope_eval.rope import load_variant
 
+pytestmark = pytest.mark.every_core
+
 VISION_HEADS = {"qwen2.5-vl": 3, "qwen3-vl": 2}
 STOCK = "stock"
 STEPS = [(STOCK, 1), ("mhrope", 1), ("circlerope", 1), ("v2pe", 2), ("mhrope", 2), (STOCK, 1)]

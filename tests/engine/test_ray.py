@@ -38,6 +38,8 @@ from mmrope_eval.messages import Deferred, Response
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 
+pytestmark = pytest.mark.every_core
+
 TESTS = Path(__file__).resolve().parents[1]
 
 # --- shares, without a cluster ------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from mmrope_eval.engine.replica import Birth, Setting
 from mmrope_eval.engine.replicas import Replicas
 from mmrope_eval.messages import Deferred, Response
 
+pytestmark = pytest.mark.every_core
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:

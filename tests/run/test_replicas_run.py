@@ -23,6 +23,8 @@ from mmrope_eval.run import engines
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 
+pytestmark = pytest.mark.every_core
+
 POLICY = MediaPolicy(image_max_pixels=128 * 28 * 28, video_max_tokens=128, frame_min_pixels=2 * 28 * 28)
 OPTIONS = EngineOptions(max_model_len=2048, policy=POLICY)
 
