@@ -17,9 +17,9 @@ from typing import Any, cast
 
 import pytest
 import suite_mirror
+from killed_replicas import OPTIONS, Murderous, files
 from ray_cluster import Folder, Numbered, hosts, two_nodes
 from replica_stubs import Named, Orders, ours, read, start
-from test_replicas_run import OPTIONS, Murderous, files
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli

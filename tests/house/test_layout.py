@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rooms import NEVER, ORDER
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mmrope_eval"
@@ -24,21 +25,6 @@ BESIDE = ("mmrope_demo", "mmrope_synth")
 """Packages that are one room each."""
 FILES = sorted(path for name in ("mmrope_eval", *BESIDE) for path in (ROOT / name).rglob("*.py"))
 
-ORDER = (
-    "mmrope_synth", "words", "errors", "messages", "util", "rope", "record", "models", "scorer", "data", "media",
-    "store", "engine", "reference", "lmms", "vlmevalkit", "task", "suite", "run", "sweep", "study", "report",
-    "analysis", "__init__", "cli", "__main__", "mmrope_demo",
-)  # fmt: skip
-"""The rooms, lowest first: each may import those before it, and the package itself (its version)."""
-
-NEVER = {
-    "rope": set(ORDER) - {"rope"},
-    "report": set(ORDER) - {"report", "record", "rope", "util", "errors", "words"},
-    "store": {"rope", "models", "data", "media"},
-    "reference": {"engine", "store", "data"},
-    "scorer": {"rope", "data", "media"},
-}
-"""What a room does without, though it is below."""
 
 
 def part_of(path: Path) -> str:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_layout import ORDER
+from rooms import ORDER
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / name for name in (

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paper_runs import change_variant, every_column
 from report_files import write_cell
-from test_reported import change_variant, every_column
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError

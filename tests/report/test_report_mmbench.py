@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from report_files import write_cell
-from test_report_tables import scores
+from table_runs import scores
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.definitions import load_definition
