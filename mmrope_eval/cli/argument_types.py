@@ -61,7 +61,12 @@ def factor(text: str) -> str | float:
 
 def tolerated(text: str) -> float:
     """A finite number, zero or more."""
-    return 0.0 if text.strip("0.") == "" and "0" in text else rate(text)
+    if text.strip("0.") == "" and "0" in text:
+        return 0.0
+    try:
+        return rate(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number, zero or more") from None
 
 
 def kinds(text: str) -> list[str]:

@@ -27,7 +27,8 @@ BATCHES = Foreign("--max-num-seqs", "vLLM makes its own batches; --max-num-seqs 
 KEPT = Foreign("--output", "every answer is kept in --output, and the same command goes on where it stopped; --fresh "
                "asks anew")  # fmt: skip
 SAMPLES = Foreign("--output", "prompts, answers and scores of all samples are always written, to OUTPUT/samples")
-GREEDY = Foreign("--tasks", "answers are decoded greedily, unless a task's own file names a temperature")
+GREEDY = Foreign("--temperature", "answers are decoded greedily; --temperature F draws them, and there is no other way")
+SEEDS = Foreign("--temperature", "several answers to each question are several seeds: --temperature F --seed 0,1,2")
 SHOTS = Foreign("--tasks", "every benchmark is asked without examples; 'mmrope-eval show TASK' prints the prompts")
 FAMILY = Foreign("--prompts", "system text and wording are those of a prompt family: --prompts NAME, a file in "
                  "configs/families")  # fmt: skip
@@ -49,7 +50,8 @@ FOREIGN: Final[Mapping[str, Foreign]] = {
     **dict.fromkeys(("batch-size", "max-batch-size"), BATCHES),
     **dict.fromkeys(("use-cache", "cache-requests", "resume", "continue", "rerun", "force"), KEPT),
     **dict.fromkeys(("log-samples", "log-samples-suffix", "write-out", "process-with-media"), SAMPLES),
-    **dict.fromkeys(("temperature", "top-p", "top-k", "do-sample", "num-beams", "repeats", "num-samples"), GREEDY),
+    **dict.fromkeys(("top-p", "top-k", "do-sample", "num-beams"), GREEDY),
+    **dict.fromkeys(("repeats", "num-samples"), SEEDS),
     **dict.fromkeys(("num-fewshot", "fewshot-as-multiturn", "few-shot"), SHOTS),
     **dict.fromkeys(("system", "system-instruction", "system-prompt"), FAMILY),
     "apply-chat-template": TEMPLATE,

@@ -61,6 +61,7 @@ def run_config(args: argparse.Namespace) -> Any:
         prompts=args.prompts,
         seed=args.seed,
         max_tokens=tuple(args.max_tokens),
+        temperature=args.temperature,
         thinking=args.thinking,
         fresh=args.fresh,
         options=engine_options(args),

@@ -31,6 +31,7 @@ SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(("n", "expected", "failed", "truncated", "unparsed"), "Int64"),
     "limited": "bool",
     **dict.fromkeys(("max_tokens", "own_max_tokens"), "Int64"),
+    **dict.fromkeys(("temperature", "own_temperature"), "float64"),
     **dict.fromkeys(("average", "scorer"), "object"),
     **dict.fromkeys(("scorer_version", "task_version"), "Int64"),
     **dict.fromkeys(("prompt_hash", "data_fingerprint", "variant_fingerprint", "model_fingerprint"), "object"),
@@ -165,7 +166,8 @@ class Run:
         `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `stderr` is clustered by
         `Run.samples.group`, of older runs too; `n` counts samples asked,
         `expected` those of the whole benchmark; `failed` are counted wrong; `max_tokens` is the answer limit,
-        `own_max_tokens` the task's own; `average` names how samples become the score (see
+        `own_max_tokens` the task's own; so with `temperature` and
+        `own_temperature`; `average` names how samples become the score (see
         mmrope_eval.record.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
         a training; `cell` is the folder.
         """
@@ -238,7 +240,7 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
         "score": value.value,
         "stderr": none_of(cell.record.errors[task]),
         "limited": cell.limited(task),
-        **answer_limits(cell, task),
+        **generation(cell, task),
         "variant_fingerprint": cell.variant_fingerprint,
         "model_fingerprint": cell.model_fingerprint,
         "step": cell.step,
@@ -251,12 +253,16 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
     }
 
 
-def answer_limits(cell: Cell, task: str) -> dict[str, int | None]:
-    """The tokens that an answer could have, and those that the task's file gives; older records had no others."""
+def generation(cell: Cell, task: str) -> dict[str, float | None]:
+    """The tokens that an answer could have and the temperature at which it was drawn, and what the task's file says of
+    both; older records had nothing else."""
     asked = (cell.record.manifest.tasks or {}).get(task)
-    limit = asked.generation.max_tokens if asked is not None and asked.generation is not None else None
-    own = asked.own_max_tokens if asked is not None else None
-    return {"max_tokens": limit, "own_max_tokens": limit if own is None else own}
+    if asked is None:
+        return dict.fromkeys(("max_tokens", "own_max_tokens", "temperature", "own_temperature"))
+    limit, heat = (None, None) if asked.generation is None else (asked.generation.max_tokens,
+                                                                 asked.generation.temperature)
+    return {"max_tokens": limit, "own_max_tokens": limit if asked.own_max_tokens is None else asked.own_max_tokens,
+            "temperature": heat, "own_temperature": heat if asked.own_temperature is None else asked.own_temperature}
 
 
 def sample_rows(cell: Cell) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""How long answers may be, and who thinks before answering: the tasks' own limits, `--max-tokens` and `--thinking`."""
+"""How long answers may be, how they are drawn, and who thinks before answering: what the tasks say, `--max-tokens`,
+`--temperature` and `--thinking`."""
 
 from __future__ import annotations
 
@@ -97,6 +98,16 @@ def row_limits(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str
 def with_limits(plans: Mapping[str, TaskPlan], limits: Mapping[str, int]) -> Mapping[str, TaskPlan]:
     """Plans by task under these limits."""
     return {name: plan.limited(limits[name]) if name in limits else plan for name, plan in plans.items()}
+
+
+def with_temperature(
+    plans: Mapping[str, TaskPlan], temperature: float | Mapping[str, float] | None, seed: int
+) -> Mapping[str, TaskPlan]:
+    """Plans by task at one temperature, or each at its own of a mapping; None, or a task it lacks: the task's own."""
+    if temperature is None:
+        return plans
+    heats = temperature if isinstance(temperature, Mapping) else dict.fromkeys(plans, temperature)
+    return {name: plan.heated(heats[name], seed) if name in heats else plan for name, plan in plans.items()}
 
 
 @dataclass(frozen=True)

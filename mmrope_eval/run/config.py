@@ -38,6 +38,8 @@ class RunConfig:
     seed: int = 0
     max_tokens: Given = ()
     """Answer limits in place of the tasks' own."""
+    temperature: float | None = None
+    """At which answers are drawn, in place of the tasks' own; 0: greedy decoding."""
     thinking: Asked | None = None
     """Whether checkpoints shall think before they answer; None: as their chat templates have it, under the tasks'
     answer limits."""
@@ -86,6 +88,7 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         max_failures=MaxFailures(args.max_failures),
         seed=args.seed,
         max_tokens=tuple(args.max_tokens),
+        temperature=args.temperature,
         thinking=args.thinking,
         fresh=args.fresh,
         media=media_limits(args),

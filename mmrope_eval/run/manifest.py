@@ -131,6 +131,7 @@ def manifest(
                 "split": plan.spec.split,
                 "generation": dataclasses.asdict(plan.generation),
                 "own_max_tokens": plan.spec.generation.max_tokens,
+                "own_temperature": plan.spec.generation.temperature,
                 **task_counts(entry[name]),
                 **own_file(plan.spec),
             }

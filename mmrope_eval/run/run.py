@@ -20,7 +20,7 @@ from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.record.schema import FAILED_ROW, STORE
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.run import engines, merging, outcome, results, side_by_side
-from mmrope_eval.run.answer_limits import described, warnings, with_limits
+from mmrope_eval.run.answer_limits import described, warnings, with_limits, with_temperature
 from mmrope_eval.run.asked_again import described_context
 from mmrope_eval.run.asking import Asking
 from mmrope_eval.run.cells import FailedRow
@@ -210,7 +210,7 @@ def _take_turn(
         say(f"{cell.label}: {remark}", file=sys.stderr)
     for task, cause in plans.failed.items():
         say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
-    planned = with_limits(plans.of(cell.family), own)
+    planned = with_temperature(with_limits(plans.of(cell.family), own), run.config.temperature, run.config.seed)
     try:
         found = run_cell(run.config, cell, planned, holder, errors, plans.failed, watch)
     except RowError as error:

@@ -22,7 +22,7 @@ from mmrope_eval.record.schema import FORMAT, SWEEP
 from mmrope_eval.record.seal import sealed
 from mmrope_eval.record.write import write_json
 from mmrope_eval.rope import load_variant
-from mmrope_eval.run.answer_limits import described, given_limits, row_limits, warnings, with_limits
+from mmrope_eval.run.answer_limits import described, given_limits, row_limits, warnings, with_limits, with_temperature
 from mmrope_eval.run.cells import make_cells, response_context
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
@@ -284,7 +284,8 @@ class Sweep:
               file=sys.stderr)  # fmt: skip
         try:
             limited = with_limits({point.task.name: plan}, self.limits(point.cell))
-            entry, bad, _ = run_cell(point.config, point.cell, limited, holder, self.errors)
+            drawn = with_temperature(limited, self.run.temperature, self.run.seed)
+            entry, bad, _ = run_cell(point.config, point.cell, drawn, holder, self.errors)
         except DoesNotFitError as error:
             return {"status": "memory", "cause": str(error)}
         except RowError as error:
@@ -326,6 +327,7 @@ class Sweep:
                 "factor": self.config.factor, "rows": self.config.rows, "empty": self.empty,
                 "frames": dataclasses.asdict(self.config.frames),
                 "limit": str(self.run.limit) if self.run.limit is not None else None,
+                "temperature": self.run.temperature,
                 "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
 
     def write(self) -> None:

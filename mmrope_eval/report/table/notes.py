@@ -42,8 +42,8 @@ def footnotes(table: Table) -> list[Note]:
         ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
     )
     found = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
-    found += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
-    found += time_notes(table)
+    found += [*departure_notes(table), *average_notes(table), unlike_note(table), *protocol_notes(table)]
+    found += [*row_notes(table), *time_notes(table)]
     return [note for note in found if note is not None and any(is_shown(table, place) for place in note.places)]
 
 
@@ -86,26 +86,33 @@ def hardly_read(entry: Entry) -> tuple[int, int] | None:
     return (int(unread), answered) if too_many(int(unread), answered) else None
 
 
-def limit_note(table: Table) -> Note | None:
-    """Which cells were answered under another limit than the task's own."""
+def departure_notes(table: Table) -> Iterator[Note | None]:
+    """Which cells were answered in another way than the task's own."""
+    yield departure_note(table, "answer-limit", "max_tokens", ",",
+                         "tokens that an answer could have, other than the task's own limit")
+    yield departure_note(table, "temperature", "temperature", "g",
+                         "temperature at which answers were drawn (0: greedily), other than the task's own")
+
+
+def departure_note(table: Table, kind: str, setting: str, form: str, words: str) -> Note | None:
+    """Which cells were answered with another value of a setting than the task's own."""
     cells: dict[str, dict[str, list[str]]] = {}
     places: set[Place] = set()
     for row, found in table.picked.items():
         for name, entries in found.items():
-            pairs = {(one.scores["max_tokens"], one.scores["own_max_tokens"]) for one in entries
-                     if not pd.isna(one.scores["max_tokens"])}
+            pairs = {(one.scores[setting], one.scores[f"own_{setting}"]) for one in entries
+                     if not pd.isna(one.scores[setting])}
             shown = {(row, column) for column in table.columns
                      if name in benchmarks_behind(column, table.averages) and known_cell(table, row, column)}
             for limit, own in sorted(pair for pair in pairs if shown and pair[0] != pair[1]):
-                cells.setdefault(f"{limit:,} instead of {own:,}", {}).setdefault(name, []).append(row)
+                cells.setdefault(f"{limit:{form}} instead of {own:{form}}", {}).setdefault(name, []).append(row)
                 places |= shown
     texts = []
     for limits, by_name in cells.items():
         every = {name: [row for row in table.rows if name in table.picked[row]] for name in by_name}
         where = [name if rows == every[name] else f"{name} of {', '.join(rows)}" for name, rows in by_name.items()]
         texts.append(f"{limits} ({'; '.join(where)})")
-    text = f"tokens that an answer could have, other than the task's own limit: {', '.join(texts)}"
-    return Note("answer-limit", text, frozenset(places)) if texts else None
+    return Note(kind, f"{words}: {', '.join(texts)}", frozenset(places)) if texts else None
 
 
 def count_note(table: Table, kind: str, text: str, count: Callable[[Entry], tuple[int, int] | None],

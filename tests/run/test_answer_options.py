@@ -1,0 +1,135 @@
+"""`--temperature` and its like: who is asked otherwise than the tasks say, what is recorded, what is asked again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import suite_mirror
+from suite_fakes import FakeStart
+
+from mmrope_demo.checkpoints import build_checkpoint
+from mmrope_eval import cli
+from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.messages import Generation
+from mmrope_eval.record.comparable import differing
+from mmrope_eval.report.runs import load_run
+from mmrope_eval.run import run as running
+from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.task.reading import LazyDocs
+from mmrope_eval.task.registry import Registry
+from mmrope_eval.task.sample import Sample, TaskPlan
+
+REGISTRY = Registry()
+RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]
+TASKS = ("chartqa", "refcoco_val")
+CHARTS, BOXES = [f"chartqa/{i}" for i in range(2)], [f"refcoco_val/{i}" for i in range(4)]
+POLICY = MediaPolicy(image_max_pixels=50176, video_max_tokens=64, frame_min_pixels=6272)
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=2)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
+
+
+def configure(checkpoint: Path, mirror: Path, output: Path, **changes: Any) -> RunConfig:
+    settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": TASKS, "output": output, "variants": ("mrope",),
+                                "data_root": mirror, "options": EngineOptions(policy=POLICY)}
+    return RunConfig(**{**settings, **changes})
+
+
+def tasks(folder: Path, name: str = "manifest.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / name).read_text())["tasks"]
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- temperature
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], None), (["0"], 0.0), (["0.7"], 0.7), (["1", "0.2"], 0.2)])
+def test_a_temperature_is_a_number_and_the_last_one_counts(words: list[str], expected: float | None) -> None:
+    args = cli.parse([*RUN, *(part for word in words for part in ("--temperature", word))])
+    assert config_from_args(args).temperature == expected
+
+
+@pytest.mark.parametrize("word", ["-1", "warm", "nan", "inf", ""])
+def test_what_is_no_temperature_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.parse([*RUN, "--temperature", word])
+    assert stopped.value.code == 2
+    assert f"argument --temperature: '{word}' is not a number, zero or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("own", "asked", "seed", "now"), [
+    (Generation(8), 0.7, 3, Generation(8, 0.7, seed=3)),
+    (Generation(8), 0.0, 3, Generation(8)),
+    (Generation(8, 0.5, seed=3), 0.0, 3, Generation(8)),
+    (Generation(8, 0.5, seed=3), 0.7, 3, Generation(8, 0.7, seed=3)),
+])  # fmt: skip
+def test_a_plan_at_another_temperature_asks_the_same_questions(
+    own: Generation, asked: float, seed: int, now: Generation
+) -> None:
+    sample = Sample("chartqa/0", "chartqa", 0, "How many?", None, (), own, {})
+    plan = TaskPlan(REGISTRY.tasks["chartqa"], REGISTRY.family("qwen2.5-vl"), (sample,),
+                    LazyDocs(lambda: pytest.fail("no rows are needed")))
+    heated = plan.heated(asked, seed)
+    assert [one.generation for one in heated.samples] == [now]
+    assert (heated.fingerprint(), heated.prompt_hash()) == (plan.fingerprint(), plan.prompt_hash())
+    assert (heated is plan) == (own == now)
+    again = heated.heated(own.temperature, seed)
+    assert again.samples == plan.samples and again.own is None
+    limited = heated.limited(9)
+    assert limited.samples[0].generation.max_tokens == 9 and limited.fingerprint() == plan.fingerprint()
+
+
+def test_another_temperature_and_another_seed_of_it_are_asked_anew(
+    checkpoint: Path, mirror: Path, tmp_path: Path
+) -> None:
+    def asked(temperature: float | None, seed: int = 0) -> list[str]:
+        start = FakeStart()
+        running.run(configure(checkpoint, mirror, tmp_path, temperature=temperature, seed=seed), start)
+        return sorted(start.asked)
+
+    assert asked(None) == CHARTS + BOXES
+    assert asked(0.0) == asked(0.0, seed=5) == []
+    assert asked(0.7) == CHARTS + BOXES
+    assert asked(0.7, seed=1) == CHARTS + BOXES
+    assert asked(0.7) == asked(None) == []
+
+
+def test_a_temperature_is_in_both_records_and_rescoring_finds_its_answers(
+    checkpoint: Path, mirror: Path, tmp_path: Path
+) -> None:
+    for name, temperature in (("own", None), ("hot", 0.7)):
+        running.run(configure(checkpoint, mirror, tmp_path / name, temperature=temperature, seed=4), FakeStart())
+    own, hot = tasks(tmp_path / "own"), tasks(tmp_path / "hot")
+    assert [one["chartqa"]["generation"]["temperature"] for one in (own, hot)] == [0.0, 0.7]
+    assert [one["chartqa"]["own_temperature"] for one in (own, hot)] == [0.0, 0.0]
+    assert own["chartqa"]["data_fingerprint"] == hot["chartqa"]["data_fingerprint"]
+    recorded = [tasks(tmp_path / name, "scores.json")["chartqa"] for name in ("own", "hot")]
+    assert [one.get("temperature") for one in recorded] == [None, 0.7]
+    frames = [load_run(tmp_path / name).scores.set_index("task") for name in ("own", "hot")]
+    cold, warm = (frame.loc["chartqa"].to_dict() for frame in frames)
+    assert (warm["temperature"], warm["own_temperature"]) == (0.7, 0.0)
+    assert differing([cold, warm]) == ("decoding",)
+    before = [(tmp_path / "hot" / name).read_bytes() for name in ("scores.json", "samples/chartqa.jsonl")]
+    assert cli.main(["rescore", str(tmp_path / "hot")]) == 0
+    assert [(tmp_path / "hot" / name).read_bytes() for name in ("scores.json", "samples/chartqa.jsonl")] == before
+
+
+def test_tables_and_protocols_say_that_answers_were_drawn(
+    checkpoint: Path, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running.run(configure(checkpoint, mirror, tmp_path, temperature=0.7), FakeStart())
+    assert cli.main(["table", "2", str(tmp_path), "--all", "--protocol", "paper"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "drawn (0: greedily), other than the task's own: 0.7 instead of 0 (ChartQA; RefCOCO val)" in shown
+    assert "sampling (temperature 0.7) instead of greedy decoding" in shown
