@@ -122,6 +122,9 @@ def _answer_arguments(parser: argparse.ArgumentParser) -> None:
     answers.add_argument("--max-tokens", metavar="N", type=token_limits, action="extend", default=[],
                          help="most tokens of an answer, in place of the tasks' own limits; for some tasks TASK:N, as "
                               "in '512,mmmu:4096' (tasks, suites and globs)")
+    answers.add_argument("--system", metavar="TEXT|FILE",
+                         help="system prompt in place of the one that the chat template has, as words or as a text "
+                              "file; '' is an empty one (recorded)")
     answers.add_argument("--temperature", metavar="F", type=tolerated,
                          help="draw answers at this temperature in place of the tasks' own; 0: greedy decoding, which "
                               "is what the shipped tasks have (recorded, and noted below tables)")

@@ -30,8 +30,7 @@ SAMPLES = Foreign("--output", "prompts, answers and scores of all samples are al
 GREEDY = Foreign("--temperature", "answers are decoded greedily; --temperature F draws them, and there is no other way")
 SEEDS = Foreign("--temperature", "several answers to each question are several seeds: --temperature F --seed 0,1,2")
 SHOTS = Foreign("--tasks", "every benchmark is asked without examples; 'mmrope-eval show TASK' prints the prompts")
-FAMILY = Foreign("--prompts", "system text and wording are those of a prompt family: --prompts NAME, a file in "
-                 "configs/families")  # fmt: skip
+SYSTEM = Foreign("--system", "it is --system TEXT or --system FILE here; the questions' wording is --prompts NAME")
 TEMPLATE = Foreign("--tasks", "the checkpoint's own chat template is always applied")
 ELSEWHERE = Foreign("--output", "results are files, OUTPUT/scores.json and samples/*.jsonl; nothing is sent anywhere")
 TALK = Foreign("--output", "what vLLM and others say goes to OUTPUT/log.txt, errors and their traces to errors.log")
@@ -53,7 +52,7 @@ FOREIGN: Final[Mapping[str, Foreign]] = {
     **dict.fromkeys(("top-p", "top-k", "do-sample", "num-beams"), GREEDY),
     **dict.fromkeys(("repeats", "num-samples"), SEEDS),
     **dict.fromkeys(("num-fewshot", "fewshot-as-multiturn", "few-shot"), SHOTS),
-    **dict.fromkeys(("system", "system-instruction", "system-prompt"), FAMILY),
+    **dict.fromkeys(("system-instruction", "system-prompt", "system-message"), SYSTEM),
     "apply-chat-template": TEMPLATE,
     **dict.fromkeys(("wandb-args", "wandb-config-args", "wandb-log-samples", "swanlab-args", "swanlab-log-samples",
                      "hf-hub-log-args", "timezone"), ELSEWHERE),

@@ -47,6 +47,7 @@ def measure(args: argparse.Namespace) -> int:
 def run_config(args: argparse.Namespace) -> Any:
     """The command line as what every point's run shares."""
     from mmrope_eval.run.config import RunConfig, engine_options
+    from mmrope_eval.run.system_prompt import read_system
 
     return RunConfig(
         models=tuple(args.model),
@@ -59,6 +60,7 @@ def run_config(args: argparse.Namespace) -> Any:
         data_root=args.data_root,
         limit=read_limit(args.limit),
         prompts=args.prompts,
+        system=read_system(args.system),
         seed=args.seed,
         max_tokens=tuple(args.max_tokens),
         temperature=args.temperature,

@@ -138,6 +138,8 @@ class Scores(Record):
     variant: VariantName
     coordinates: Key | None = None
     prompts: Key | None = None
+    system: str | None = None
+    """The system prompt; None: what the checkpoint's own chat template puts there."""
     tasks: dict[TaskName, TaskScores]
     failed_tasks: dict[TaskName, Words] = {}
     """Tasks whose rows could not be read, each with the cause."""

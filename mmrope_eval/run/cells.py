@@ -22,6 +22,7 @@ from mmrope_eval.run.answer_limits import read_thinking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import versions
+from mmrope_eval.run.system_prompt import with_system
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.registry import Family, Registry, check_coordinates
 from mmrope_eval.task.sample import TIME
@@ -161,7 +162,8 @@ def _cell(
     ranks.require_split(checkpoint, config.options.tensor_parallel_size)
     policy, sources = cell_policy(config, checkpoint)
     thinking = read_thinking(config.thinking, checkpoint)
-    family = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
+    asked = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
+    family = with_system(asked, config.system, checkpoint)
     context = response_context(config, checkpoint, chosen.variant, policy, thinking.told)
     return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named, thinking)
 

@@ -15,6 +15,7 @@ from mmrope_eval.models.naming import ModelChoice
 from mmrope_eval.record.protocols import Protocol, load_protocol
 from mmrope_eval.run.answer_limits import Asked, Given
 from mmrope_eval.run.execute import MaxFailures
+from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.util.environment import cache_home
 
 
@@ -34,6 +35,8 @@ class RunConfig:
     limit: Limit | None = None
     prompts: str | None = None
     coordinates: str | None = None
+    system: str | None = None
+    """The system prompt in place of the family's; None: as the family has it."""
     max_failures: MaxFailures = field(default_factory=MaxFailures)
     seed: int = 0
     max_tokens: Given = ()
@@ -85,6 +88,7 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         limit=read_limit(args.limit),
         prompts=args.prompts,
         coordinates=args.coordinates,
+        system=read_system(args.system),
         max_failures=MaxFailures(args.max_failures),
         seed=args.seed,
         max_tokens=tuple(args.max_tokens),

@@ -41,6 +41,7 @@ def asked(cell: Cell, generations: Mapping[str, Generation]) -> Asked:
         side=cell.checkpoint.geometry.factor,
         time=time_of(cell.checkpoint, cell.variant),
         prompts=cell.family.prompts,
+        system=cell.family.system,
         decoding=protocols.decoding_of([one.temperature for one in generations.values()]),
         max_tokens={task: one.max_tokens for task, one in generations.items()},
     )

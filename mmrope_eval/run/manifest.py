@@ -85,6 +85,7 @@ def scores_file(cell: Cell, entry: Mapping[str, Any], failed_tasks: Mapping[str,
         "variant": {"name": cell.variant.name, "fingerprint": cell.variant.fingerprint, "assumed": cell.chosen.assumed},
         "coordinates": cell.family.coordinates,
         "prompts": cell.family.prompts,
+        **({} if cell.family.system is None else {"system": cell.family.system}),
         "tasks": entry,
         **failed,
     }

@@ -17,6 +17,7 @@ from mmrope_eval.record.protocols import load_protocol
 from mmrope_eval.rope import beside
 from mmrope_eval.run.answer_limits import Asked, given_limits
 from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.sweep.config import task_beside
 from mmrope_eval.task.registry import Registry, open_registry
 from mmrope_eval.task.yaml_text import read_yaml
@@ -44,6 +45,9 @@ class Settings(BaseModel):
     limit: Positive | Text | None = None
     prompts: Text | None = None
     coordinates: Literal["absolute", "thousand", "unit"] | None = None
+    system: str | None = None
+    """Words, or a file's path."""
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)] | None = None
     max_tokens: Positive | dict[Text, Positive] | None = None
     """For all tasks, or by task, suite or glob."""
     thinking: Literal["on", "off", "auto"] | bool | None = None
@@ -139,7 +143,7 @@ def _configure(base: RunConfig, run: Run, folder: Path) -> RunConfig:
         base, tasks=tuple(task_beside(task, folder) for task in run.tasks), output=base.output / name,
         variants=tuple(beside(variant, folder) for variant in run.variants), overrides=run.set, protocol=protocol,
         limit=read_limit(None if run.limit is None else str(run.limit)), prompts=run.prompts,
-        coordinates=run.coordinates, max_tokens=tuple(tokens.items()), thinking=thinking, media=media,
+        coordinates=run.coordinates, system=read_system(run.system, folder), temperature=run.temperature, max_tokens=tuple(tokens.items()), thinking=thinking, media=media,
     )  # fmt: skip
 
 
@@ -151,7 +155,8 @@ def _seeded(config: RunConfig, seeds: Sequence[int]) -> Iterator[RunConfig]:
     registry = open_registry(config.tasks, config.tasks_dirs)
     specs = registry.select(config.tasks)
     given_limits(config.max_tokens, specs, registry)  # a name that is no task of the run is noticed
-    sampled = [spec.name for spec in specs if spec.generation.temperature > 0]
+    heat = config.temperature
+    sampled = [spec.name for spec in specs if (spec.generation.temperature if heat is None else heat) > 0]
     greedy = [spec.name for spec in specs if spec.name not in sampled]
     if greedy:
         yield _without(dataclasses.replace(config, seed=seeds[0]), sampled, greedy, registry)

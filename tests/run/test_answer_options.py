@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from suite_fakes import FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.messages import Generation
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.sample import Sample, TaskPlan
@@ -133,3 +136,82 @@ def test_tables_and_protocols_say_that_answers_were_drawn(
     shown = " ".join(capsys.readouterr().out.split())
     assert "drawn (0: greedily), other than the task's own: 0.7 instead of 0 (ChartQA; RefCOCO val)" in shown
     assert "sampling (temperature 0.7) instead of greedy decoding" in shown
+
+
+# --------------------------------------------------------------------------------------------------- system prompt
+
+
+def test_a_system_prompt_is_words_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "terse.txt").write_text("Answer in one word.\n")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "terse.txt").write_text("One word.\n\n")
+    cases = {"terse.txt": "Answer in one word.", str(tmp_path / "terse.txt"): "Answer in one word.", "": "",
+             "You are terse.": "You are terse.", "/no_think please": "/no_think please", "a\nb": "a\nb",
+             "x" * 300: "x" * 300, "\0": "\0"}  # fmt: skip
+    assert {word: read_system(word) for word in cases} == cases
+    assert read_system("terse.txt", tmp_path / "study") == "One word.\n"
+    assert read_system(None) is None
+
+
+@pytest.mark.parametrize("word", ["terze.txt", "./terse", "/no/such/file", "~/prompt.md"])
+def test_a_file_that_is_not_there_is_no_system_prompt(word: str) -> None:
+    with pytest.raises(UserError, match=f"--system {re.escape(word)}: there is no such file; name a text file, or give"):
+        read_system(word)
+
+
+def test_a_file_that_is_no_text_is_no_system_prompt(tmp_path: Path) -> None:
+    (tmp_path / "it.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"cannot be read as text .*: save it as UTF-8"):
+        read_system(str(tmp_path / "it.txt"))
+
+
+def test_another_system_prompt_is_asked_anew_and_recorded(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
+    def asked(system: str | None, name: str) -> list[str]:
+        start = FakeStart()
+        running.run(configure(checkpoint, mirror, tmp_path / name, system=system, tasks=("chartqa",)), start)
+        return sorted(start.asked)
+
+    assert asked(None, "own") == asked("Be terse.", "terse") == asked("", "empty") == CHARTS
+    assert asked(None, "own") == asked("Be terse.", "terse") == []
+    with pytest.raises(UserError, match=r"system is Be brief\., was Be terse\.\): choose another --output"):
+        asked("Be brief.", "terse")
+    records = [json.loads((tmp_path / name / "scores.json").read_text()) for name in ("own", "terse", "empty")]
+    assert [one.get("system") for one in records] == [None, "Be terse.", ""]
+    manifest = json.loads((tmp_path / "terse" / "manifest.json").read_text())
+    assert manifest["family"]["system"] == "Be terse."
+    own, terse = (load_run(tmp_path / name).scores.loc[0].to_dict() for name in ("own", "terse"))
+    assert "prompts" in differing([own, terse])
+
+
+def test_a_system_prompt_departs_from_every_protocol(
+    checkpoint: Path, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running.run(configure(checkpoint, mirror, tmp_path, system="Be terse."), FakeStart())
+    assert cli.main(["table", "2", str(tmp_path), "--all", "--protocol", "paper"]) == 0
+    assert "a system prompt of its own" in " ".join(capsys.readouterr().out.split())
+
+
+DEAF = (
+    "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>user\n{% for c in m.content %}"
+    "{% if c.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% elif c.type == 'video' %}"
+    "<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}<|im_start|>assistant\n"
+)
+REFUSING = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + DEAF
+
+
+@pytest.mark.parametrize("template", [DEAF, REFUSING], ids=["deaf", "refusing"])
+def test_a_template_without_a_system_role_is_one_sentence(
+    template: str, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deaf = build_checkpoint("qwen2.5-vl", tmp_path / "deaf")
+    (deaf / "chat_template.jinja").write_text(template)
+    argv = ["run", "--model", str(deaf), "--tasks", "chartqa", "--data-root", str(mirror), "--output",
+            str(tmp_path / "out"), "--system", "Be terse."]  # fmt: skip
+    assert cli.main(argv) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1
+    assert f"checkpoint '{deaf}': its chat template (chat_template.jinja) does not write a system prompt" in printed[0]
+    assert not (tmp_path / "out").exists()
+    running.run(configure(deaf, mirror, tmp_path / "out"), FakeStart())  # without one it is asked as ever
