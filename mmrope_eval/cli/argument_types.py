@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from mmrope_eval.record.comparable import KINDS
+from mmrope_eval.task.by_task import split_word
 
 
 def replicas(text: str) -> int | str:
@@ -125,10 +126,10 @@ def token_limits(text: str) -> list[tuple[str | None, int]]:
     """A comma-separated list of N (for all tasks) and TASK:N."""
     found: list[tuple[str | None, int]] = []
     for part in names(text):
-        name, colon, number = part.rpartition(":")
-        if colon and not name.strip():
+        name, number = split_word(part)
+        if name == "":
             raise argparse.ArgumentTypeError(f"'{part}' is neither a number of tokens nor TASK:N")
-        found.append((name.strip() or None, positive(number.strip())))
+        found.append((name, positive(number)))
     return found
 
 

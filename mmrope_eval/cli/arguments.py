@@ -58,6 +58,7 @@ LIMIT_HELP = (
     "ask N samples of each task: the same ones every time, spread over the benchmark's own groups, and with a larger N "
     "those of the smaller one; first:N takes the first N rows"
 )
+SOME_LIMITS = "for some tasks TASK:N, as in '200,chartqa:50' (tasks, suites and globs)"
 
 SCORE_FORMAT = """\
 a line of FILE:
@@ -81,7 +82,8 @@ def run(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--tasks", metavar="LIST", type=names, action="extend", required=True,
                       help="comma-separated tasks, suites, globs and paths of task files; '-name' takes one out")
     tasks_dir(what)
-    what.add_argument("--limit", metavar="N", help=LIMIT_HELP)
+    what.add_argument("--limit", metavar="N", type=names, action="extend", default=[],
+                      help=f"{LIMIT_HELP}; {SOME_LIMITS}")
     what.add_argument("--protocol", metavar="NAME",
                       help="ask as a published evaluation did: paper, qwen2.5-vl or qwen3-vl (see configs/protocols), "
                            "or as a YAML file says; single options still go before it, and are named with the scores")
@@ -351,7 +353,8 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axis", choices=["context", "tokens"], default="context",
                         help="the figure's horizontal axis: contexts as planned, or the tokens of the median prompt "
                              "(default: %(default)s)")
-    parser.add_argument("--limit", metavar="N", help=LIMIT_HELP)
+    parser.add_argument("--limit", metavar="N", type=names, action="extend", default=[],
+                      help=f"{LIMIT_HELP}; {SOME_LIMITS}")
     parser.add_argument("--prompts", metavar="FAMILY", help="prompt family; default: that of the checkpoint")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
                         help="local mirror of the datasets; default: the hub (needles are generated below --output)")

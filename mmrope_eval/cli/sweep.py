@@ -7,7 +7,6 @@ import dataclasses
 import sys
 from typing import Any
 
-from mmrope_eval.data.choice_of_rows import read_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.util.console import say
 
@@ -48,6 +47,9 @@ def run_config(args: argparse.Namespace) -> Any:
     """The command line as what every point's run shares."""
     from mmrope_eval.run.config import RunConfig, engine_options
     from mmrope_eval.run.system_prompt import read_system
+    from mmrope_eval.task.by_task import read_limits
+
+    limit, limits = read_limits(args.limit)
 
     return RunConfig(
         models=tuple(args.model),
@@ -58,7 +60,8 @@ def run_config(args: argparse.Namespace) -> Any:
         output=args.output,
         variants=tuple(args.variant),
         data_root=args.data_root,
-        limit=read_limit(args.limit),
+        limit=limit,
+        limits=limits,
         prompts=args.prompts,
         system=read_system(args.system),
         seed=args.seed,

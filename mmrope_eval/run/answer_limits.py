@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import largest_item
 from mmrope_eval.models.template import heeds, opens_thought
+from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.registry import Registry, TaskSpec
 
 if TYPE_CHECKING:
@@ -74,16 +75,7 @@ def given_limits(given: Given, specs: Sequence[TaskSpec], registry: Registry) ->
 
     UserError for a name that is no task of the run.
     """
-    found = {spec.name: limit for name, limit in given if name is None for spec in specs}
-    for name, limit in given:
-        if name is None:
-            continue
-        meant = {spec.name for spec in registry.select([name])} & {spec.name for spec in specs}
-        if not meant:
-            known = ", ".join(spec.name for spec in specs[:8])
-            raise UserError(f"--max-tokens {name}:{limit}: '{name}' is none of the tasks of this run ({known}).")
-        found |= dict.fromkeys(meant, limit)
-    return found
+    return values_by_task("--max-tokens", given, specs, registry)
 
 
 def row_limits(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str, int],

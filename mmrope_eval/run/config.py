@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.data.choice_of_rows import Limit, read_limit
+from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.models.naming import ModelChoice
 from mmrope_eval.record.protocols import Protocol, load_protocol
 from mmrope_eval.run.answer_limits import Asked, Given
 from mmrope_eval.run.execute import MaxFailures
 from mmrope_eval.run.system_prompt import read_system
+from mmrope_eval.task.by_task import read_limits
 from mmrope_eval.util.environment import cache_home
 
 
@@ -33,6 +34,9 @@ class RunConfig:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     data_root: Path | None = None
     limit: Limit | None = None
+    """Of every task, where `limits` has no other."""
+    limits: tuple[tuple[str, Limit], ...] = ()
+    """Of some tasks, by name, suite or glob; of two for one task the later counts."""
     prompts: str | None = None
     coordinates: str | None = None
     system: str | None = None
@@ -66,6 +70,16 @@ class RunConfig:
     own_folders: bool = False
     """Whether a row gets a folder of its own below `output` also where it is the only one."""
 
+    def limit_of(self, task: str) -> Limit | None:
+        """The limit of a task, once `limits` has the names of tasks only (`prepared.with_task_limits`)."""
+        return dict(self.limits).get(task, self.limit)
+
+    @property
+    def limit_words(self) -> str | None:
+        """`--limit` in words; None where there is none."""
+        everywhere = [str(self.limit)] if self.limit is not None else []
+        return ",".join([*everywhere, *(f"{name}:{limit}" for name, limit in self.limits)]) or None
+
     @property
     def answer_limits(self) -> Given:
         """The protocol's answer limit, then those of the command line, of which the later counts."""
@@ -75,6 +89,7 @@ class RunConfig:
 
 def config_from_args(args: argparse.Namespace) -> RunConfig:
     """The parsed command line of `run` as a RunConfig."""
+    limit, limits = read_limits(args.limit)
     return RunConfig(
         models=tuple(args.model),
         tasks=tuple(args.tasks),
@@ -85,7 +100,8 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         variants=tuple(args.variant),
         overrides=args.set,
         data_root=args.data_root,
-        limit=read_limit(args.limit),
+        limit=limit,
+        limits=limits,
         prompts=args.prompts,
         coordinates=args.coordinates,
         system=read_system(args.system),

@@ -128,6 +128,7 @@ def manifest(
         "tasks": {
             name: {
                 **said,
+                "limit": None if (limit := config.limit_of(name)) is None else str(limit),
                 "dataset": plan.spec.dataset,
                 "split": plan.spec.split,
                 "generation": dataclasses.asdict(plan.generation),

@@ -1,4 +1,4 @@
-"""`--system`: a system prompt in place of the family's, as words or as a file, and whether a checkpoint can be given it."""
+"""`--system`: a system prompt in place of the family's, as words or as a file, and whether a checkpoint takes one."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ def with_system(family: Family, system: str | None, checkpoint: Checkpoint) -> F
     if found.system is not None and not writes_system(
         template, checkpoint.vocabulary.special, found.system, found.enable_thinking
     ):
-        raise UserError(f"checkpoint '{checkpoint.path}': its chat template ({template.source}) does not write a system "
-                        "prompt into the prompt, so none can be given: leave --system out")  # fmt: skip
+        raise UserError(f"checkpoint '{checkpoint.path}': its chat template ({template.source}) does not write a "
+                        "system prompt into the prompt, so none can be given: leave --system out")
     return found

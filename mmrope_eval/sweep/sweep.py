@@ -28,6 +28,7 @@ from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, RowError
 from mmrope_eval.run.outcome import require_sweep_places
+from mmrope_eval.run.prepared import with_task_limits
 from mmrope_eval.run.run import run_cell
 from mmrope_eval.run.runlog import run_log
 from mmrope_eval.store.lock import run_lock
@@ -145,6 +146,7 @@ class Sweep:
 
     def go(self) -> Path:
         """Measure every point; the path of sweep.json, which is written anew after each."""
+        self.run = with_task_limits(self.run, self.tasks, self.registry)
         given = given_limits(self.run.max_tokens, self.tasks, self.registry)
         rows = make_cells(dataclasses.replace(self.run, variants=self.run.variants or self.config.variants),
                           self.registry)  # fmt: skip
@@ -167,7 +169,7 @@ class Sweep:
             require_sweep_places(self.run.output)
             names = [spec.name for spec in self.tasks]
             self.earlier = earlier_points(self.run.output, self.settings(), self.config, cells, names)
-            plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit, self.run.seed)
+            plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit_of(spec.name), self.run.seed)
                      for spec in self.tasks if spec.name != NEEDLE}  # fmt: skip
             budgets = [self.budgets(cell, plans) for cell in cells]
             holder.limits = longest_first(
@@ -313,7 +315,7 @@ class Sweep:
         except UserError as error:
             raise NoRoomError(str(error)) from error
         spec = dataclasses.replace(point.task, dataset=dataset)
-        return Plans([spec], self.data, self.run.limit, self.run.seed).of(family)[name]
+        return Plans([spec], self.data, self.run.limit_of(name), self.run.seed).of(family)[name]
 
     @property
     def data(self) -> Path:
@@ -326,7 +328,7 @@ class Sweep:
                 "train_context": self.config.train_context, "scaling": self.config.scaling,
                 "factor": self.config.factor, "rows": self.config.rows, "empty": self.empty,
                 "frames": dataclasses.asdict(self.config.frames),
-                "limit": str(self.run.limit) if self.run.limit is not None else None,
+                "limit": self.run.limit_words,
                 "temperature": self.run.temperature,
                 "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
 

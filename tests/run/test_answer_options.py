@@ -13,6 +13,7 @@ from suite_fakes import FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
+from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
@@ -22,6 +23,7 @@ from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig, config_from_args
 from mmrope_eval.run.system_prompt import read_system
+from mmrope_eval.task.by_task import read_limits, values_by_task
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.sample import Sample, TaskPlan
@@ -156,7 +158,7 @@ def test_a_system_prompt_is_words_or_a_file(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("word", ["terze.txt", "./terse", "/no/such/file", "~/prompt.md"])
 def test_a_file_that_is_not_there_is_no_system_prompt(word: str) -> None:
-    with pytest.raises(UserError, match=f"--system {re.escape(word)}: there is no such file; name a text file, or give"):
+    with pytest.raises(UserError, match=f"--system {re.escape(word)}: there is no such file; name a"):
         read_system(word)
 
 
@@ -215,3 +217,68 @@ def test_a_template_without_a_system_role_is_one_sentence(
     assert f"checkpoint '{deaf}': its chat template (chat_template.jinja) does not write a system prompt" in printed[0]
     assert not (tmp_path / "out").exists()
     running.run(configure(deaf, mirror, tmp_path / "out"), FakeStart())  # without one it is asked as ever
+
+
+# ---------------------------------------------------------------------------------------------- limits of some tasks
+
+SPECS = REGISTRY.select(["chartqa", "ocrbench", "refcoco_val"])
+LIMITS = [
+    ([], {}),
+    (["200"], {"chartqa": "200", "ocrbench": "200", "refcoco_val": "200"}),
+    (["chartqa:50"], {"chartqa": "50"}),
+    (["200,chartqa:50"], {"chartqa": "50", "ocrbench": "200", "refcoco_val": "200"}),
+    (["chartqa:50", "first:9"], {"chartqa": "50", "ocrbench": "first:9", "refcoco_val": "first:9"}),
+    (["chartqa:first:3"], {"chartqa": "first:3"}),
+    (["grounding:7, mmrope_ocrbench : 8"], {"ocrbench": "8", "refcoco_val": "7"}),
+    (["refcoco*:7,refcoco_val:8"], {"refcoco_val": "8"}),
+    (["5,6"], {"chartqa": "6", "ocrbench": "6", "refcoco_val": "6"}),
+]
+"""(words after --limit, limits by task)"""
+
+
+@pytest.mark.parametrize(("words", "expected"), LIMITS)
+def test_limits_are_given_as_answer_limits_are(words: list[str], expected: dict[str, str]) -> None:
+    args = cli.parse([*RUN, *(part for word in words for part in ("--limit", word))])
+    config = config_from_args(args)
+    found = values_by_task("--limit", [(None, config.limit), *config.limits], SPECS, REGISTRY)
+    assert {name: str(limit) for name, limit in found.items() if limit is not None} == expected
+
+
+@pytest.mark.parametrize(("word", "said"), [
+    ("0", "--limit 0: give a number of samples, as 200, or first:200 for the first 200 rows."),
+    ("chartqa:some", "--limit chartqa:some: give a number of samples"),
+    ("chartqa:", "--limit chartqa:: give a number of samples"),
+    ("chartqa:first:0", "--limit chartqa:first:0: give a number of samples"),
+    (":5", "--limit :5: name a task before the colon, as in chartqa:50"),
+])  # fmt: skip
+def test_what_is_no_limit_is_refused(word: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(said)}"):
+        read_limits([word])
+
+
+def test_a_limit_for_no_task_of_the_run_is_refused(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
+    config = configure(checkpoint, mirror, tmp_path / "out", limits=(("mmmu", Limit(5)),))
+    with pytest.raises(UserError, match=r"^--limit mmmu:5: 'mmmu' is none of the tasks of this run \(chartqa, refcoco"):
+        running.run(config, FakeStart())
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_task_is_asked_and_recorded_with_its_own_limit(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
+    start = FakeStart()
+    limits = (("image", Limit(1)),)
+    running.run(configure(checkpoint, mirror, tmp_path, limit=Limit(3, "first"), limits=limits), start)
+    asked = sorted(start.asked)
+    assert [len([one for one in asked if one.startswith(task)]) for task in TASKS] == [1, 3]
+    assert {name: task["limit"] for name, task in tasks(tmp_path).items()} == {"chartqa": "1", "refcoco_val": "first:3"}
+    before = (tmp_path / "scores.json").read_bytes()
+    assert cli.main(["rescore", str(tmp_path)]) == 0
+    assert (tmp_path / "scores.json").read_bytes() == before
+    more = FakeStart()
+    running.run(configure(checkpoint, mirror, tmp_path, limit=Limit(3, "first")), more)
+    assert sorted(more.asked) == sorted({*CHARTS} - {*asked})
+
+
+def test_fewer_of_one_task_do_not_replace_its_score(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
+    running.run(configure(checkpoint, mirror, tmp_path), FakeStart())
+    with pytest.raises(UserError, match="holds chartqa over 2 samples; --limit chartqa:1 would replace that score"):
+        running.run(configure(checkpoint, mirror, tmp_path, limits=(("chartqa", Limit(1)),)), FakeStart())
