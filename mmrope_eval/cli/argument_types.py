@@ -17,6 +17,17 @@ def replicas(text: str) -> int | str:
     return text if text == "auto" else positive(text)
 
 
+def seeds(text: str) -> tuple[int, ...]:
+    """A comma-separated list of seeds, mostly one."""
+    try:
+        found = tuple(int(name) for name in names(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, nor several with commas") from None
+    if not all(-(2**63) <= seed < 2**64 for seed in found):
+        raise argparse.ArgumentTypeError(f"'{text}' does not fit into 64 bits")
+    return found
+
+
 def positive(text: str) -> int:
     """A whole number above zero."""
     if not text.isdecimal() or int(text) == 0:

@@ -15,6 +15,7 @@ from mmrope_eval.cli.argument_types import (
     positive,
     rate,
     replicas,
+    seeds,
     setting,
     token_limits,
     tolerated,
@@ -282,8 +283,9 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                              "10 minutes, more for large models")
     engine.add_argument("--trust-remote-code", action="store_true",
                         help="run Python code out of the checkpoint's folder, as whoever made it wrote it")
-    engine.add_argument("--seed", metavar="N", type=int, default=0,
-                        help="for tasks that sample (default: %(default)s)")
+    engine.add_argument("--seed", metavar="N[,N...]", type=seeds, default=(0,),
+                        help="of answers that are drawn (--temperature); each of several has rows of its own, below "
+                             "OUTPUT/seed-N (default: 0)")
 
 
 def list_names(parser: argparse.ArgumentParser) -> None:

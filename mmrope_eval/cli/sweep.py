@@ -35,6 +35,9 @@ def measure(args: argparse.Namespace) -> int:
 
     if not args.model and not args.models:
         raise UserError("sweep: name at least one checkpoint with --model.")
+    if len(args.seed) > 1:
+        raise UserError(f"sweep: --seed {','.join(map(str, args.seed))}: a sweep has one seed; start it for each, with "
+                        "an --output of its own.")  # fmt: skip
     config = read_sweep(args.config)
     if args.factor is not None:
         config = dataclasses.replace(config, factor=args.factor)
@@ -64,7 +67,7 @@ def run_config(args: argparse.Namespace) -> Any:
         limits=limits,
         prompts=args.prompts,
         system=read_system(args.system),
-        seed=args.seed,
+        seed=args.seed[0],
         max_tokens=tuple(args.max_tokens),
         temperature=args.temperature,
         thinking=args.thinking,

@@ -76,7 +76,7 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     errors = [draft for draft in drafts if isinstance(draft, Exception)]
     if len(errors) == len(drafts):
         raise errors[0] if len(errors) == 1 else UserError(_all_failed(errors))
-    labels = make_labels(_with_variants(named, drafts))
+    labels = [f"{label}{config.label_end}" for label in make_labels(_with_variants(named, drafts))]
     alone = len(drafts) == 1 and not config.own_folders
     folders = [config.output] if alone else [config.output / label for label in labels]
     cells, failed = [], []

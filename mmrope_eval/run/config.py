@@ -43,6 +43,8 @@ class RunConfig:
     """The system prompt in place of the family's; None: as the family has it."""
     max_failures: MaxFailures = field(default_factory=MaxFailures)
     seed: int = 0
+    seeds: tuple[int, ...] = ()
+    """Each with rows of its own (see `seeds`); empty: `seed` alone."""
     max_tokens: Given = ()
     """Answer limits in place of the tasks' own."""
     temperature: float | None = None
@@ -69,6 +71,8 @@ class RunConfig:
     """Checkpoints that a study's file lists."""
     own_folders: bool = False
     """Whether a row gets a folder of its own below `output` also where it is the only one."""
+    label_end: str = ""
+    """What follows the name of each of its rows, where another run has the same rows."""
 
     def limit_of(self, task: str) -> Limit | None:
         """The limit of a task, once `limits` has the names of tasks only (`prepared.with_task_limits`)."""
@@ -106,7 +110,8 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         coordinates=args.coordinates,
         system=read_system(args.system),
         max_failures=MaxFailures(args.max_failures),
-        seed=args.seed,
+        seed=args.seed[0],
+        seeds=args.seed,
         max_tokens=tuple(args.max_tokens),
         temperature=args.temperature,
         thinking=args.thinking,
@@ -135,7 +140,7 @@ def engine_options(args: argparse.Namespace) -> EngineOptions:
         gpu_memory_utilization=args.gpu_memory_utilization,
         media_cache_dir=None if args.no_cache else cache_home() / "frames",
         trust_remote_code=args.trust_remote_code,
-        seed=args.seed,
+        seed=args.seed[0],
         request_timeout=args.request_timeout,
         start_timeout=args.start_timeout,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from mmrope_eval.run.progress_file import ProgressFile, RowProgress, RowWatch, T
 from mmrope_eval.run.rescore import compare_runs, read_run
 from mmrope_eval.run.runlog import run_log
 from mmrope_eval.run.schedule import schedule
+from mmrope_eval.run.seeds import by_seed
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
 from mmrope_eval.store.answer_code import CodeChangedError
@@ -76,6 +78,14 @@ class RunResult:
         entry, failed, asked = found
         rows = {**self.rows, label: entry}
         return replace(self, rows=rows, failed=self.failed + failed, asked=self.asked + asked)
+
+    def beside(self, other: RunResult) -> RunResult:
+        """With the rows of another run, whose labels are others."""
+        return RunResult(
+            {**self.rows, **other.rows}, {**self.folders, **other.folders}, self.failed + other.failed,
+            self.asked + other.asked, {**self.broken, **other.broken}, {**self.failed_tasks, **other.failed_tasks},
+            tuple(dict.fromkeys((*self.notes, *other.notes))),
+        )  # fmt: skip
 
     @property
     def code(self) -> int:
@@ -162,8 +172,8 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
     in tests.
     """
-    (result,) = run_all([prepare(config)], config.output, start_engine)
-    return result
+    found = run_all([prepare(one) for one in by_seed(config)], config.output, start_engine)
+    return functools.reduce(RunResult.beside, found)
 
 
 def run_all(

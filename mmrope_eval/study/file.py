@@ -91,14 +91,19 @@ def read_study(path: Path) -> Study:
         study = Study.model_validate(read_yaml(path))
     except ValidationError as error:
         raise UserError(f"study {path}: {_sentence(error)} (docs/study.md)") from error
-    twice = sorted({seed for seed in study.seeds if study.seeds.count(seed) > 1})
-    if twice:
-        raise UserError(f"study {path}: seeds: {twice[0]} stands twice: leave one out")
+    refuse_twice(study, path)
     for number, run in enumerate(study.runs, 1):
         if run.name is not None and run.name != usable(run.name):
             raise UserError(f"study {path}: runs, entry {number}: name '{run.name}' cannot name a folder: use letters "
                             "and digits, without '/' and without a dot or a space at its ends")
     return study
+
+
+def refuse_twice(study: Study, path: Path) -> None:
+    """UserError for a seed that stands twice."""
+    twice = sorted({seed for seed in study.seeds if study.seeds.count(seed) > 1})
+    if twice:
+        raise UserError(f"study {path}: seeds: {twice[0]} stands twice: leave one out")
 
 
 def run_configs(study: Study, path: Path, base: RunConfig) -> list[RunConfig]:

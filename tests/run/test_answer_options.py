@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -282,3 +283,67 @@ def test_fewer_of_one_task_do_not_replace_its_score(checkpoint: Path, mirror: Pa
     running.run(configure(checkpoint, mirror, tmp_path), FakeStart())
     with pytest.raises(UserError, match="holds chartqa over 2 samples; --limit chartqa:1 would replace that score"):
         running.run(configure(checkpoint, mirror, tmp_path, limits=(("chartqa", Limit(1)),)), FakeStart())
+
+
+# ------------------------------------------------------------------------------------------------------------ seeds
+
+
+@pytest.mark.parametrize(("word", "expected"), [("3", (3,)), ("0,1,2", (0, 1, 2)), ("-1", (-1,)), ("4, 5", (4, 5))])
+def test_seeds_are_whole_numbers(word: str, expected: tuple[int, ...]) -> None:
+    config = config_from_args(cli.parse([*RUN, "--seed", word]))
+    assert config.seeds == expected and config.seed == config.options.seed == expected[0]
+
+
+@pytest.mark.parametrize(("word", "said"), [
+    ("some", "'some' is not a whole number, nor several with commas"), ("1,,x", "'1,,x' is not a whole number"),
+    (",", "the list is empty"), (str(2**64), "does not fit into 64 bits"),
+])  # fmt: skip
+def test_what_is_no_seed_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.parse([*RUN, "--seed", word])
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({}, r"--seed 0,1: chartqa, refcoco_val would have the same answers under every seed, as nothing is drawn"),
+    ({"temperature": 0.0}, "as nothing is drawn at temperature 0: give --temperature F, or one seed"),
+    ({"temperature": 0.7, "seeds": (0, 1, 0)}, "--seed 0,1,0: 0 stands twice"),
+])  # fmt: skip
+def test_seeds_that_change_nothing_are_refused(
+    changes: dict[str, Any], said: str, checkpoint: Path, mirror: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        running.run(configure(checkpoint, mirror, tmp_path / "out", **{"seeds": (0, 1), **changes}), FakeStart())
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_seed_has_a_row_that_says_it(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
+    def asked(**changes: Any) -> tuple[running.RunResult, int]:
+        start = FakeStart()
+        config = configure(checkpoint, mirror, tmp_path, temperature=0.7, tasks=("chartqa",), **changes)
+        return running.run(config, start), len(start.asked)
+
+    result, count = asked(seeds=(3, 4))
+    assert count == 2 * len(CHARTS) and result.asked == count
+    assert list(result.rows) == ["mrope--seed-3", "mrope--seed-4"]
+    assert [path.relative_to(tmp_path).as_posix() for path in result.folders.values()] == [
+        "seed-3/mrope--seed-3", "seed-4/mrope--seed-4"]  # fmt: skip
+    for label, folder in result.folders.items():
+        assert json.loads((folder / "scores.json").read_text())["label"] == label
+        assert tasks(folder)["chartqa"]["seed"] == int(label[-1])
+    assert asked(seeds=(3, 4))[1] == 0 and asked(seeds=(4, 5))[1] == len(CHARTS)
+    assert len(load_run(tmp_path).cells) == 3
+    with pytest.raises(UserError, match=r"holds rows of several seeds \(seed-3, seed-4, seed-5\), beside which"):
+        asked()
+
+
+def test_rows_of_several_seeds_do_not_lie_beside_one_of_one(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
+    config = configure(checkpoint, mirror, tmp_path, temperature=0.7, tasks=("chartqa",))
+    running.run(config, FakeStart())
+    with pytest.raises(UserError, match="holds a row of one seed, beside which those of several cannot lie: choose"):
+        running.run(dataclasses.replace(config, seeds=(0, 1)), FakeStart())
+
+
+def test_a_sweep_has_one_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sweep", "demo", "--model", "CKPT", "--seed", "0,1"]) == 2
+    assert "sweep: --seed 0,1: a sweep has one seed; start it for each" in capsys.readouterr().err
