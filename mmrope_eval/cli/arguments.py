@@ -21,6 +21,7 @@ from mmrope_eval.cli.argument_types import (
     tolerated,
 )
 from mmrope_eval.cli.model_arguments import naming_options
+from mmrope_eval.cli.talk_arguments import talk
 
 RUN_EXAMPLES = """\
 examples:
@@ -97,6 +98,7 @@ def run(parser: argparse.ArgumentParser) -> None:
     _data_arguments(parser)
     _scorer_argument(parser)
     _engine_arguments(parser)
+    talk(parser)
 
 
 def study(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +114,7 @@ def study(parser: argparse.ArgumentParser) -> None:
                         help="give a row up once more than N of its samples have failed (0.05: more than 5 %% of them)")
     parser.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
     _engine_arguments(parser)
+    talk(parser)
 
 
 def status(parser: argparse.ArgumentParser) -> None:
@@ -368,6 +371,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")
     _answer_arguments(parser)
     _engine_arguments(parser)
+    talk(parser)
 
 
 def doctor(parser: argparse.ArgumentParser) -> None:

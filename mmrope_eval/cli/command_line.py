@@ -20,6 +20,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,10 +232,15 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
 
 def run(argv: Sequence[str]) -> int:
     """Parse and dispatch. What argparse prints (--help, its own errors) is written out before it ends the program."""
+    args = None
     try:
         args = parse(argv)
-        with cache_at(getattr(args, "cache_dir", None)):
+        with cache_at(getattr(args, "cache_dir", None)), console.quiet(getattr(args, "quiet", False)):
             return dispatch(args)
+    except Exception as error:
+        if getattr(args, "verbose", False) and bad_input(error) is not None:  # Python prints the others' itself
+            console.complain("".join(traceback.format_exception(error)).rstrip())
+        raise
     except SystemExit:
         console.finish()
         raise

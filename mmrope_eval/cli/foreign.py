@@ -33,7 +33,7 @@ SHOTS = Foreign("--tasks", "every benchmark is asked without examples; 'mmrope-e
 SYSTEM = Foreign("--system", "it is --system TEXT or --system FILE here; the questions' wording is --prompts NAME")
 TEMPLATE = Foreign("--tasks", "the checkpoint's own chat template is always applied")
 ELSEWHERE = Foreign("--output", "results are files, OUTPUT/scores.json and samples/*.jsonl; nothing is sent anywhere")
-TALK = Foreign("--output", "what vLLM and others say goes to OUTPUT/log.txt, errors and their traces to errors.log")
+TALK = Foreign("--verbose", "it is --quiet or --verbose; what vLLM says is in OUTPUT/log.txt, traces in errors.log")
 PART = Foreign("--limit", "--limit N asks N samples spread over a benchmark, --limit first:N its first N")
 OUTPUT = Foreign("--output", "it is written --output")
 PICTURES = Foreign("--max-pixels", "what media may take is --max-pixels, --min-pixels, --fps and --max-frames here")
@@ -56,7 +56,7 @@ FOREIGN: Final[Mapping[str, Foreign]] = {
     "apply-chat-template": TEMPLATE,
     **dict.fromkeys(("wandb-args", "wandb-config-args", "wandb-log-samples", "swanlab-args", "swanlab-log-samples",
                      "hf-hub-log-args", "timezone"), ELSEWHERE),
-    **dict.fromkeys(("verbosity", "verbose", "quiet", "log-file", "tui"), TALK),
+    **dict.fromkeys(("verbosity", "tui"), TALK),
     **dict.fromkeys(("offset", "samples", "sample-ids"), PART),
     "output-path": OUTPUT,
     **dict.fromkeys(("max-num-frames", "max-frames-num", "nframes", "num-frames", "video-fps"), PICTURES),

@@ -74,4 +74,6 @@ def run_config(args: argparse.Namespace) -> Any:
         fresh=args.fresh,
         options=engine_options(args),
         command=tuple(sys.argv),
+        log_file=args.log_file,
+        verbose=args.verbose,
     )

@@ -71,6 +71,10 @@ class RunConfig:
     """Checkpoints that a study's file lists."""
     own_folders: bool = False
     """Whether a row gets a folder of its own below `output` also where it is the only one."""
+    log_file: Path | None = None
+    """Where the log goes; None: into `output`."""
+    verbose: bool = False
+    """Whether what others write into the logs is also shown."""
     label_end: str = ""
     """What follows the name of each of its rows, where another run has the same rows."""
 
@@ -120,6 +124,8 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         protocol=load_protocol(args.protocol) if args.protocol is not None else None,
         options=engine_options(args),
         command=tuple(sys.argv),
+        log_file=args.log_file,
+        verbose=args.verbose,
     )
 
 

@@ -190,7 +190,7 @@ def run_all(
     config = runs[0].config
     with (
         run_lock(output),
-        run_log(output, config.command) as log,
+        run_log(output, config.command, config.log_file, verbose=config.verbose) as log,
         EngineHolder(start_engine or _starter(logged(config, log), lambda: holder.expected)) as holder,
     ):
         runs = place_all(runs)
@@ -200,7 +200,7 @@ def run_all(
         turns = [turns[one] for one in order]
         rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
         tally = Tally([*rows, *_failed_progress(runs)])
-        errors = ErrorLog(output)
+        errors = ErrorLog(output, config.log_file)
         with settled(), ProgressFile(output, tally, config.command):
             for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
                 say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)

@@ -27,6 +27,7 @@ def main(args: argparse.Namespace) -> int:
         tasks_dirs=tuple(args.tasks_dir), max_failures=MaxFailures(args.max_failures), seed=args.seed[0],
         seeds=args.seed if len(args.seed) > 1 else (),
         fresh=args.fresh, options=engine_options(args), command=tuple(sys.argv),
+        log_file=args.log_file, verbose=args.verbose,
     )  # fmt: skip
     results = run_study(args.file, base)
     for result in results:

@@ -128,7 +128,7 @@ class Sweep:
     @cached_property
     def errors(self) -> ErrorLog:
         """Tracebacks of all points."""
-        return ErrorLog(self.run.output)
+        return ErrorLog(self.run.output, self.run.log_file)
 
     @cached_property
     def registry(self) -> Registry:
@@ -163,7 +163,7 @@ class Sweep:
             say(f"no checkpoint is of {', '.join(self.empty)}: rows of this sweep that stay empty", file=sys.stderr)
         with (
             run_lock(self.run.output),
-            run_log(self.run.output, self.run.command) as log,
+            run_log(self.run.output, self.run.command, self.run.log_file, verbose=self.run.verbose) as log,
             SweepHolder(_never, begin=self.logged(log)) as holder,
         ):
             require_sweep_places(self.run.output)
