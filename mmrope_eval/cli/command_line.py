@@ -58,6 +58,8 @@ COMMANDS = (
     Command("show", "show one variant, task or suite in full", "mmrope_eval.cli.catalogue:show", arguments.show),
     Command("score", "score responses from a file", "mmrope_eval.run.score_file:main", arguments.score),
     Command("rescore", "score a stored run anew", "mmrope_eval.run.rescore:main", arguments.rescore),
+    Command("samples", "show single samples of a run: question, response, what was read, what is right",
+            "mmrope_eval.report.samples_command:main", report_arguments.samples),
     Command("analyze", "compare variants' positions and frequencies, or attention on visual tokens",
             "mmrope_eval.cli.analyze:main", arguments.analyze),
     Command("compare", "say in which tasks two runs differ, and how surely", "mmrope_eval.report.compare.compare:main",

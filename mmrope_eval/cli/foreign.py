@@ -26,7 +26,8 @@ LOADED = Foreign("--tasks", "the checkpoint is --model here, and what loads it h
 BATCHES = Foreign("--max-num-seqs", "vLLM makes its own batches; --max-num-seqs N is the most answers in one step")
 KEPT = Foreign("--output", "every answer is kept in --output, and the same command goes on where it stopped; --fresh "
                "asks anew")  # fmt: skip
-SAMPLES = Foreign("--output", "prompts, answers and scores of all samples are always written, to OUTPUT/samples")
+SAMPLES = Foreign("--output", "prompts, answers and scores of all samples are always written, to OUTPUT/samples; "
+                  "'mmrope-eval samples OUTPUT' shows some")  # fmt: skip
 GREEDY = Foreign("--temperature", "answers are decoded greedily; --temperature F draws them, and there is no other way")
 SEEDS = Foreign("--temperature", "several answers to each question are several seeds: --temperature F --seed 0,1,2")
 SHOTS = Foreign("--tasks", "every benchmark is asked without examples; 'mmrope-eval show TASK' prints the prompts")

@@ -260,6 +260,8 @@ class SampleLine(Record):
     failure: FailureCause | None
     truncated: bool
     parsed: Any
+    prompt: str | None = None
+    """The question's text."""
     prediction: str | None = None
     target: dict[str, Any] | None = None
     media: tuple[Media, ...] = ()
