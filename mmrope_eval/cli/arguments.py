@@ -15,11 +15,13 @@ from mmrope_eval.cli.argument_types import (
     positive,
     rate,
     replicas,
+    seeds,
     setting,
     token_limits,
     tolerated,
 )
 from mmrope_eval.cli.model_arguments import naming_options
+from mmrope_eval.cli.talk_arguments import talk
 from mmrope_eval.engine.backends import BACKENDS
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 
@@ -60,6 +62,7 @@ LIMIT_HELP = (
     "ask N samples of each task: the same ones every time, spread over the benchmark's own groups, and with a larger N "
     "those of the smaller one; first:N takes the first N rows"
 )
+SOME_LIMITS = "for some tasks TASK:N, as in '200,chartqa:50' (tasks, suites and globs)"
 
 SCORE_FORMAT = """\
 a line of FILE:
@@ -83,7 +86,8 @@ def run(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--tasks", metavar="LIST", type=names, action="extend", required=True,
                       help="comma-separated tasks, suites, globs and paths of task files; '-name' takes one out")
     tasks_dir(what)
-    what.add_argument("--limit", metavar="N", help=LIMIT_HELP)
+    what.add_argument("--limit", metavar="N", type=names, action="extend", default=[],
+                      help=f"{LIMIT_HELP}; {SOME_LIMITS}")
     what.add_argument("--protocol", metavar="NAME",
                       help="ask as a published evaluation did: a name in configs/protocols (paper, for example), "
                            "or as a YAML file says; single options still go before it, and are named with the scores")
@@ -96,6 +100,7 @@ def run(parser: argparse.ArgumentParser) -> None:
     _data_arguments(parser)
     _scorer_argument(parser)
     _engine_arguments(parser)
+    talk(parser)
 
 
 def study(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +116,7 @@ def study(parser: argparse.ArgumentParser) -> None:
                         help="give a row up once more than N of its samples have failed (0.05: more than 5 %% of them)")
     parser.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
     _engine_arguments(parser)
+    talk(parser)
 
 
 def status(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +130,12 @@ def _answer_arguments(parser: argparse.ArgumentParser) -> None:
     answers.add_argument("--max-tokens", metavar="N", type=token_limits, action="extend", default=[],
                          help="most tokens of an answer, in place of the tasks' own limits; for some tasks TASK:N, as "
                               "in '512,mmmu:4096' (tasks, suites and globs)")
+    answers.add_argument("--system", metavar="TEXT|FILE",
+                         help="system prompt in place of the one that the chat template has, as words or as a text "
+                              "file; '' is an empty one (recorded)")
+    answers.add_argument("--temperature", metavar="F", type=tolerated,
+                         help="draw answers at this temperature in place of the tasks' own; 0: greedy decoding, which "
+                              "is what the shipped tasks have (recorded, and noted below tables)")
     answers.add_argument("--thinking", nargs="?", choices=["on", "off", "auto"], const="on",
                          help="on (or no value): checkpoints think first, in answers of up to 32,768 tokens; off: the "
                               "chat template is told not to; auto: on for those whose template knows thoughts; "
@@ -276,8 +288,9 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                              "10 minutes, more for large models")
     engine.add_argument("--trust-remote-code", action="store_true",
                         help="run Python code out of the checkpoint's folder, as whoever made it wrote it")
-    engine.add_argument("--seed", metavar="N", type=int, default=0,
-                        help="for tasks that sample (default: %(default)s)")
+    engine.add_argument("--seed", metavar="N[,N...]", type=seeds, default=(0,),
+                        help="of answers that are drawn (--temperature); each of several has rows of its own, below "
+                             "OUTPUT/seed-N (default: 0)")
 
 
 def list_names(parser: argparse.ArgumentParser) -> None:
@@ -347,7 +360,8 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axis", choices=["context", "tokens"], default="context",
                         help="the figure's horizontal axis: contexts as planned, or the tokens of the median prompt "
                              "(default: %(default)s)")
-    parser.add_argument("--limit", metavar="N", help=LIMIT_HELP)
+    parser.add_argument("--limit", metavar="N", type=names, action="extend", default=[],
+                      help=f"{LIMIT_HELP}; {SOME_LIMITS}")
     parser.add_argument("--prompts", metavar="FAMILY", help="prompt family; default: that of the checkpoint")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
                         help="local mirror of the datasets; default: the hub (needles are generated below --output)")
@@ -359,6 +373,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")
     _answer_arguments(parser)
     _engine_arguments(parser)
+    talk(parser)
 
 
 def doctor(parser: argparse.ArgumentParser) -> None:

@@ -131,3 +131,12 @@ def steps(parser: argparse.ArgumentParser) -> None:
                         help="set the paper's scores beside ours, in the figure as thin lines")
     parser.add_argument("--figure", metavar="FILE", type=Path, help="also draw the scores over steps: .png or .pdf")
     parser.add_argument("--format", choices=["markdown", "csv", "json"], default="markdown")
+
+
+def samples(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `samples`: a run, and which of its samples."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="the --output of a run, or one of its rows")
+    parser.add_argument("--wrong", action="store_true", help="those that failed or have less than the full score")
+    parser.add_argument("--n", metavar="N", type=positive, default=5, help="how many (default: %(default)s)")
+    parser.add_argument("--task", metavar="TASK", help="of this task; default: all, in the run's order")
+    parser.add_argument("--row", metavar="ROW", help="of the row of this name; default: all, side by side")

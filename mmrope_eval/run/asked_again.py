@@ -16,7 +16,7 @@ from mmrope_eval.task.sample import Key, keys
 
 PAGE = "docs/same-answer.md"
 UNKNOWN = "an earlier version kept them, which did not record what they depend on"
-OTHER_QUESTION = "the question, its media or its answer limit changed"
+OTHER_QUESTION = "the question, its media, its answer limit or its temperature changed"
 NAMED: Mapping[str, str] = {
     "weights": "they are of other checkpoint files",
     "variant": "they are of another definition of the variant",

@@ -155,6 +155,8 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any
         "scorer_version": scoring.VERSION,
         "data_fingerprint": plan.fingerprint(),
         "prompt_hash": plan.prompt_hash(),
+        **({} if plan.generation.temperature == plan.spec.generation.temperature
+           else {"temperature": plan.generation.temperature}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.record.schema import FAILED_ROW, STORE
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.run import engines, merging, outcome, results, side_by_side
-from mmrope_eval.run.answer_limits import described, warnings, with_limits
+from mmrope_eval.run.answer_limits import described, warnings, with_limits, with_temperature
 from mmrope_eval.run.asked_again import described_context
 from mmrope_eval.run.asking import Asking
 from mmrope_eval.run.cells import FailedRow
@@ -35,6 +36,7 @@ from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.progress_file import ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.rescore import compare_runs, read_run
 from mmrope_eval.run.runlog import run_log
+from mmrope_eval.run.seeds import by_seed
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
 from mmrope_eval.run.work_order import schedule
@@ -71,6 +73,14 @@ class RunResult:
         entry, failed, asked = verdict
         rows = {**self.rows, label: entry}
         return replace(self, rows=rows, failed=self.failed + failed, asked=self.asked + asked)
+
+    def beside(self, other: RunResult) -> RunResult:
+        """With the rows of another run, whose labels are others."""
+        return RunResult(
+            {**self.rows, **other.rows}, {**self.folders, **other.folders}, self.failed + other.failed,
+            self.asked + other.asked, {**self.broken, **other.broken}, {**self.failed_tasks, **other.failed_tasks},
+            tuple(dict.fromkeys((*self.notes, *other.notes))),
+        )  # fmt: skip
 
     @property
     def code(self) -> int:
@@ -157,8 +167,8 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
     in tests.
     """
-    (result,) = run_all([prepare(config)], config.output, start_engine)
-    return result
+    found = run_all([prepare(one) for one in by_seed(config)], config.output, start_engine)
+    return functools.reduce(RunResult.beside, found)
 
 
 def run_all(
@@ -175,7 +185,7 @@ def run_all(
     config = runs[0].config
     with (
         run_lock(output),
-        run_log(output, config.command) as log,
+        run_log(output, config.command, config.log_file, verbose=config.verbose) as log,
         EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder,
     ):
         runs = place_all(runs)
@@ -185,7 +195,7 @@ def run_all(
         turns = [turns[turn] for turn in order]
         rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
         tally = Tally([*rows, *_failed_progress(runs)])
-        errors = ErrorLog(output)
+        errors = ErrorLog(output, config.log_file)
         with settled(), ProgressFile(output, tally, config.command):
             for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
                 say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
@@ -205,7 +215,7 @@ def _take_turn(
         say(f"{cell.label}: {remark}", file=sys.stderr)
     for task, cause in plans.failed.items():
         say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
-    planned = with_limits(plans.of(cell.family), limits)
+    planned = with_temperature(with_limits(plans.of(cell.family), limits), run.config.temperature, run.config.seed)
     try:
         scored = run_cell(run.config, cell, planned, holder, errors, plans.failed, watch)
     except RowError as error:

@@ -124,6 +124,7 @@ BY_VALUE = {
     "util/console.py": "prints",
     "util/environment.py": "where the cache is",
     "errors.py": "words",
+    "util/row_names.py": "names of rows",
     "util/training_steps.py": "names of checkpoints",
 }
 """Files that an answer's files import and that are in no room, each with the reason."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -88,22 +87,16 @@ def match_cells(first: Run, second: Run) -> Iterator[tuple[str, Cell | None, Cel
     """(name, cell, cell) for every cell of either run; None where the other run has none of that name.
 
     Two runs of one cell each are compared whatever their variants. Otherwise the variant's name decides, or, where a
-    run holds one variant several times (several checkpoints, other settings), the folder below the run.
+    run holds one variant several times (several checkpoints, other settings), the row's name (`Run.labels`).
     """
     if len(first.cells) == len(second.cells) == 1:
         one, two = first.cells[0], second.cells[0]
         yield one.variant if one.variant == two.variant else f"{one.variant} -> {two.variant}", one, two
         return
     unique = all(len({cell.variant for cell in run.cells}) == len(run.cells) for run in (first, second))
-    named = [{cell.variant if unique else folder(run, cell): cell for cell in run.cells} for run in (first, second)]
+    named = [{cell.variant if unique else run.label(cell): cell for cell in run.cells} for run in (first, second)]
     for name in dict.fromkeys([*named[0], *named[1]]):
         yield name, named[0].get(name), named[1].get(name)
-
-
-def folder(run: Run, cell: Cell) -> str:
-    """A cell's folder below its run, or the variant where the run is the cell."""
-    below = cell.path.relative_to(run.path)
-    return cell.variant if below == Path() else below.as_posix()
 
 
 def contents(run: Run) -> str:

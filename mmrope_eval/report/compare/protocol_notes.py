@@ -20,12 +20,13 @@ def asked_of(manifest: Manifest) -> Asked:
     tasks = manifest.tasks or {}
     generations = {name: task.generation for name, task in tasks.items() if task.generation is not None}
     heats = [one.temperature for one in generations.values() if one.temperature is not None]
-    prompts = (manifest.family or {}).get("prompts")
+    prompts, system = ((manifest.family or {}).get(name) for name in ("prompts", "system"))
     return Asked(
         policy=manifest.media.policy if manifest.media else None,
         side=manifest.media.token_side if manifest.media else None,
         time=manifest.time,
         prompts=prompts if isinstance(prompts, str) else None,
+        system=system if isinstance(system, str) else None,
         decoding=protocols.decoding_of(heats) if heats else None,
         max_tokens={name: one.max_tokens for name, one in generations.items() if one.max_tokens is not None},
     )

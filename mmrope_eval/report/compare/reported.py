@@ -14,7 +14,7 @@ from mmrope_eval.report.candidates import describe, key_of
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.beside import PublishedRow, published_rows, same_models
 from mmrope_eval.report.compare.intervals import Spread, average_spread, influence_of, spread_of
-from mmrope_eval.report.compare.pairing import folder, layout_of, rows_of, samples_of, unread
+from mmrope_eval.report.compare.pairing import layout_of, rows_of, samples_of, unread
 from mmrope_eval.report.definitions import benchmarks_behind, load_averages, make_up
 from mmrope_eval.report.published import Beside, Published
 from mmrope_eval.report.runs import Cell, Run
@@ -84,7 +84,7 @@ def reported_cells(run: Run, baseline: Published, table: str | None = None) -> l
     unique = len({cell.variant for cell in known}) == len(known)
     found = []
     for cell in known:
-        name = cell.variant if unique else folder(run, cell)
+        name = cell.variant if unique else run.label(cell)
         printed = list(cells_of(run, cell, name, homes[cell.path]))
         found += [*means_of(name, printed), *printed]
     return found

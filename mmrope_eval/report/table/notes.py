@@ -41,8 +41,8 @@ def footnotes(table: Table) -> list[Note]:
         ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
     )
     notes = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
-    notes += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
-    notes += time_notes(table)
+    notes += [*departure_notes(table), *average_notes(table), unlike_note(table), *protocol_notes(table)]
+    notes += [*row_notes(table), *time_notes(table)]
     return [note for note in notes if note is not None and any(is_shown(table, place) for place in note.places)]
 
 
@@ -85,27 +85,35 @@ def hardly_read(entry: Entry) -> tuple[int, int] | None:
     return (int(unread), answered) if too_many(int(unread), answered) else None
 
 
-def limit_note(table: Table) -> Note | None:
-    """Which cells were answered under another limit than the task's own."""
+def departure_notes(table: Table) -> Iterator[Note | None]:
+    """Which cells were answered in another way than the task's own."""
+    yield departure_note(table, "answer-limit", "max_tokens", ",",
+                         "tokens that an answer could have, other than the task's own limit")
+    yield departure_note(table, "temperature", "temperature", "g",
+                         "temperature at which answers were drawn (0: greedily), other than the task's own")
+
+
+def departure_note(table: Table, kind: str, setting: str, form: str, words: str) -> Note | None:
+    """Which cells were answered with another value of a setting than the task's own."""
     cells: dict[str, dict[str, list[str]]] = {}
     places: set[Place] = set()
     benchmarks, scored = shown_benchmarks(table), table.known
     for row, by_benchmark in table.picked.items():
         for name, entries in by_benchmark.items():
-            limits = {(entry.scores["max_tokens"], entry.scores["own_max_tokens"]) for entry in entries
-                      if not pd.isna(entry.scores["max_tokens"])}
+            pairs = {(entry.scores[setting], entry.scores[f"own_{setting}"]) for entry in entries
+                     if not pd.isna(entry.scores[setting])}
             shown = {(row, column) for column, behind in benchmarks.items()
                      if name in behind and (row, column) in scored}
-            for limit, task_limit in sorted(pair for pair in limits if shown and pair[0] != pair[1]):
-                cells.setdefault(f"{limit:,} instead of {task_limit:,}", {}).setdefault(name, []).append(row)
+            for value, task_value in sorted(pair for pair in pairs if shown and pair[0] != pair[1]):
+                difference = f"{value:{form}} instead of {task_value:{form}}"
+                cells.setdefault(difference, {}).setdefault(name, []).append(row)
                 places |= shown
     texts = []
-    for words, by_name in cells.items():
+    for difference, by_name in cells.items():
         every = {name: [row for row in table.rows if name in table.picked[row]] for name in by_name}
         where = [name if rows == every[name] else f"{name} of {', '.join(rows)}" for name, rows in by_name.items()]
-        texts.append(f"{words} ({'; '.join(where)})")
-    text = f"tokens that an answer could have, other than the task's own limit: {', '.join(texts)}"
-    return Note("answer-limit", text, frozenset(places)) if texts else None
+        texts.append(f"{difference} ({'; '.join(where)})")
+    return Note(kind, f"{words}: {', '.join(texts)}", frozenset(places)) if texts else None
 
 
 def count_note(table: Table, kind: str, text: str, count: Callable[[Entry], tuple[int, int] | None],
