@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -28,6 +29,7 @@ from mmrope_eval.messages import MediaFacts, VideoSource
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.manifest import computing_variables
 from mmrope_eval.task.file import read_task
 from mmrope_eval.task.lmms_names import MOVED
 
@@ -46,6 +48,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     today, then = importlib.metadata.version, MANIFEST["versions"]
     monkeypatch.setattr(importlib.metadata, "version",
                         lambda name: then.get(name.removesuffix("-cpu")) or today(name))  # fmt: skip
+    for name in computing_variables(os.environ):  # vLLM sets some when an earlier test imports it
+        monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
