@@ -94,6 +94,19 @@ def test_python_asks_nothing_either_and_another_question_is_asked(here: Path) ->
     assert running.run(config(here), FakeStart()).asked == 4, "and not the video's, which is as it was"
 
 
+def test_every_key_of_a_run_is_on_its_page(here: Path) -> None:
+    assert cli.main(MANIFEST["command"][1:]) == 0
+    page = (ROOT / "docs" / "run-files.md").read_text()
+    for folder in (KEPT / "run", here / "run"):
+        manifest, scores = (json.loads((folder / name).read_text()) for name in ("manifest.json", "scores.json"))
+        keys = {*manifest, *scores}
+        for task in TASKS:
+            keys |= {*manifest["tasks"][task], *scores["tasks"][task]}
+            for sample in map(json.loads, (folder / f"samples/{task}.jsonl").read_text().splitlines()):
+                keys |= {*sample, *sample["positions"], *(key for medium in sample["media"] for key in medium)}
+        assert {key for key in keys if f"`{key}`" not in page} == set()
+
+
 @pytest.mark.parametrize("argv, said", [
     (["table", "bench/mine.yaml", "run"], "50.0"),
     (["compare", "run", "run"], "Colours"),
