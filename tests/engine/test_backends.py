@@ -130,6 +130,17 @@ class TestHolder:
         assert engine.log == ["switch hope =", "close"]
         assert (first.engine_start > 0, first.switch, second.engine_start, second.switch > 0) == (True, 0, 0, True)
 
+    def test_deaths_that_a_start_or_a_switch_notices_are_counted(self) -> None:
+        class Mortal(FakeEngine):
+            def switch(self, **_: Any) -> None:
+                self.deaths += 2
+
+        first, second = Timings(), Timings(deaths=1)
+        with EngineHolder(lambda *given: Mortal(*given[:2], deaths=1), lambda: None) as holder:
+            self.ready(holder, "mrope", first)
+            self.ready(holder, "hope", second)
+        assert (first.deaths, second.deaths) == (1, 3)
+
     @pytest.mark.parametrize(("raised", "seen"), [
         (EngineDiedError("killed"), EngineDiedError), (MachinesError("no room"), MachinesError),
         (DoesNotFitError("too long"), DoesNotFitError), (UserError("no"), RowError), (VariantError("no"), RowError),
