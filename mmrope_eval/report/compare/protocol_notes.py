@@ -19,7 +19,7 @@ def asked_of(manifest: Manifest) -> Asked:
     """How a row was asked; what its version did not record is None."""
     tasks = manifest.tasks or {}
     generations = {name: task.generation for name, task in tasks.items() if task.generation is not None}
-    heats = [one.temperature for one in generations.values() if one.temperature is not None]
+    heats = [generation.temperature for generation in generations.values() if generation.temperature is not None]
     prompts = (manifest.family or {}).get("prompts")
     return Asked(
         policy=manifest.media.policy if manifest.media else None,
@@ -27,14 +27,15 @@ def asked_of(manifest: Manifest) -> Asked:
         time=manifest.time,
         prompts=prompts if isinstance(prompts, str) else None,
         decoding=protocols.decoding_of(heats) if heats else None,
-        max_tokens={name: one.max_tokens for name, one in generations.items() if one.max_tokens is not None},
+        max_tokens={name: generation.max_tokens for name, generation in generations.items()
+                    if generation.max_tokens is not None},
     )
 
 
 def label_of(cell: Cell) -> str | None:
     """The protocol that a cell's run named, with what departs from it; None where it named none."""
-    found = cell.record.manifest.protocol
-    return None if found is None else protocols.label(found.name, found.departures)
+    protocol = cell.record.manifest.protocol
+    return None if protocol is None else protocols.label(protocol.name, protocol.departures)
 
 
 def departures_of(cell: Cell, protocol: Protocol) -> list[str]:
@@ -50,8 +51,8 @@ def differing_protocols(rows: Mapping[str, Sequence[Cell]]) -> Found | None:
             by_label.setdefault(label_of(cell), {})[row] = None
     if len(by_label) < 2:
         return None
-    told = "; ".join(f"{label or NONE} ({', '.join(named)})" for label, named in by_label.items())
-    return f"the rows were not asked under one protocol: {told}", [row for row, cells in rows.items() if cells]
+    labels = "; ".join(f"{label or NONE} ({', '.join(named)})" for label, named in by_label.items())
+    return f"the rows were not asked under one protocol: {labels}", [row for row, cells in rows.items() if cells]
 
 
 def off_protocol(rows: Mapping[str, Sequence[Cell]], protocol: Protocol) -> Found | None:
@@ -63,6 +64,6 @@ def off_protocol(rows: Mapping[str, Sequence[Cell]], protocol: Protocol) -> Foun
                 by_text.setdefault("; ".join(departed), {})[row] = None
     if not by_text:
         return None
-    told = ". ".join(f"{', '.join(named)}: {text}" for text, named in by_text.items())
-    return (f"not as protocol {protocol.name} has it: {told}",
+    texts = ". ".join(f"{', '.join(named)}: {text}" for text, named in by_text.items())
+    return (f"not as protocol {protocol.name} has it: {texts}",
             list(dict.fromkeys(row for named in by_text.values() for row in named)))
