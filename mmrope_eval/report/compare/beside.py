@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmrope_eval.report.definitions import Row, TableDefinition, load_definition, numbers
-from mmrope_eval.report.published import Beside, Published, PublishedTable
+from mmrope_eval.report.published import Published, PublishedNumber, PublishedTable
 from mmrope_eval.rope import load_variant, variant_names
 
 
@@ -65,7 +65,7 @@ def places_of(
 
 
 def beside(places: Sequence[tuple[PublishedTable, str]], column: str,
-           averages: Mapping[str, tuple[str, ...]]) -> Beside | None:
+           averages: Mapping[str, tuple[str, ...]]) -> PublishedNumber | None:
     """The number for a cell: what its own table has, else the first that can be compared."""
     numbers = [table.beside(row, column, averages) for table, row in places]
     first = numbers[0] if numbers else None

@@ -79,7 +79,7 @@ def lines(first: Run, second: Run, matched: Matched, results: Sequence[Differenc
         yield ""
         yield from remarks
     yield ""
-    yield how(results, alpha, seed)
+    yield method_text(results, alpha, seed)
 
 
 def counted(results: Sequence[Difference], alpha: float) -> str:
@@ -166,16 +166,16 @@ def notes(matched: Matched) -> Iterator[str]:
     for pair in matched.pairs:
         for run, ids in (("A", pair.only_first), ("B", pair.only_second)):
             if ids:
-                yield f"Only in {run}, {pair.name}: {count(len(ids), 'sample')} ({some(ids)})."
+                yield f"Only in {run}, {pair.name}: {count(len(ids), 'sample')} ({first_names(ids)})."
 
 
-def some(ids: Sequence[str]) -> str:
+def first_names(ids: Sequence[str]) -> str:
     """The first few names, and how many more."""
     more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
     return ", ".join(shortened(name, 60) for name in ids[:NAMED]) + more
 
 
-def how(results: Sequence[Difference], alpha: float, seed: int) -> str:
+def method_text(results: Sequence[Difference], alpha: float, seed: int) -> str:
     """What was calculated, in one paragraph."""
     tests = "; ".join(dict.fromkeys(result.test for result in results))
     return ("Paired by sample. Intervals: of each alone, clustered by picture and video; what is shown is decided by "

@@ -15,7 +15,7 @@ from mmrope_eval.report.compare.precision import precision_of, score_interval
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class ScoreInterval:
     """A score's interval, 0 to 100, and what each picture and video that it rests on adds to its error."""
 
     score: float
@@ -24,7 +24,7 @@ class Spread:
     influence: Mapping[str, float]
 
 
-def benchmark_spread(samples: pd.DataFrame, average: str, level: float, where: str) -> Spread:
+def benchmark_spread(samples: pd.DataFrame, average: str, level: float, where: str) -> ScoreInterval:
     """The interval of one benchmark from its rows of `Run.samples`; several runs of it are averaged sample by sample.
 
     So with several runs the interval is that of their mean over other questions, not over other runs. Runs that name
@@ -38,7 +38,7 @@ def benchmark_spread(samples: pd.DataFrame, average: str, level: float, where: s
     layout = layout_of(groups, average, list(first_run["target"]), where)
     interval = score_interval(layout, values, level=level)
     influence = influence_of(layout, values, groups)
-    return Spread(100 * layout.score(values), 100 * interval.low, 100 * interval.high, influence)
+    return ScoreInterval(100 * layout.score(values), 100 * interval.low, 100 * interval.high, influence)
 
 
 def influence_of(layout: Layout, values: Floats, groups: Sequence[str]) -> dict[str, float]:
@@ -47,7 +47,7 @@ def influence_of(layout: Layout, values: Floats, groups: Sequence[str]) -> dict[
     return dict(zip(layout.names(groups), precision.influence.tolist(), strict=True))
 
 
-def average_spread(parts: Sequence[Spread]) -> Spread:
+def average_spread(parts: Sequence[ScoreInterval]) -> ScoreInterval:
     """The interval of a mean of benchmarks from theirs (MOVER: Zou & Donner 2008, Statistics in Medicine 27:1693).
 
     Each side of the interval is the root of the summed products of the parts' own sides. Benchmarks that ask about the
@@ -62,10 +62,10 @@ def average_spread(parts: Sequence[Spread]) -> Spread:
     for part in parts:
         for name, amount in part.influence.items():
             influence[name] = influence.get(name, 0.0) + amount / len(parts)
-    return Spread(centre, low, high, influence)
+    return ScoreInterval(centre, low, high, influence)
 
 
-def correlation(first: Spread, second: Spread) -> float:
+def correlation(first: ScoreInterval, second: ScoreInterval) -> float:
     """Of the errors of two benchmarks, by the pictures and videos that they share; 0 where one has no error."""
     shared = first.influence.keys() & second.influence.keys()
     both = math.fsum(first.influence[name] * second.influence[name] for name in shared)
@@ -73,7 +73,8 @@ def correlation(first: Spread, second: Spread) -> float:
     return min(max(both / scale, -1.0), 1.0) if scale > 0 else 0.0
 
 
-def spread_of(column: str, averages: Mapping[str, Sequence[str]], benchmarks: Mapping[str, Spread]) -> Spread | None:
+def spread_of(column: str, averages: Mapping[str, Sequence[str]],
+              benchmarks: Mapping[str, ScoreInterval]) -> ScoreInterval | None:
     """A column's interval; None where one of its benchmarks has none."""
     if column not in averages:
         spread = benchmarks.get(column)

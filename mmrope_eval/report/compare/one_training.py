@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mmrope_eval.report.candidates import Entry, describe
+from mmrope_eval.report.candidates import BenchmarkResult, describe
 from mmrope_eval.report.compare.trainings import training_of
 from mmrope_eval.report.runs import Cell
 
@@ -33,7 +33,7 @@ def differ(cell: Cell, other: Cell) -> bool:
     return training_of(cell) != training_of(other)
 
 
-def rows_of_one(picked: Mapping[str, Mapping[str, Sequence[Entry]]], rows: Sequence[str]) -> list[str]:
+def rows_of_one(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]], rows: Sequence[str]) -> list[str]:
     """The remark of a table: which of its rows are one training, where rows are different trainings."""
     cells = {row: [entry.cell for column in picked.get(row, {}).values() for entry in column] for row in rows}
     trainings = {row: {cell.run or training_of(cell) for cell in of_row} for row, of_row in cells.items() if of_row}

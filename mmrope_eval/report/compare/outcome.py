@@ -138,8 +138,9 @@ def markdown(outcome: Outcome) -> str:
 
     rows = [
         [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), number(verdict.baseline),
-         number(verdict.score) + mark(verdict), points(verdict.change, sign=True), span(verdict), short(verdict.p),
-         points(verdict.worst, sign=True), "never" if never_shows(verdict.detectable) else points(verdict.detectable),
+         number(verdict.score) + mark(verdict), points(verdict.change, sign=True), interval_text(verdict),
+         short(verdict.p), points(verdict.worst, sign=True),
+         "never" if never_shows(verdict.detectable) else points(verdict.detectable),
          f"{verdict.tells:,}" if verdict.state in OPEN and verdict.tells else "—"]
         for state in WORDS if state != "untested" for verdict in outcome.of(state)
     ]
@@ -173,6 +174,6 @@ def short(p: float) -> str:
     return "—" if math.isnan(p) else chance(p).removeprefix("p ").removeprefix("= ")
 
 
-def span(verdict: Verdict) -> str:
+def interval_text(verdict: Verdict) -> str:
     """A verdict's interval."""
     return "—" if math.isnan(verdict.low) else f"{points(verdict.low, sign=True)} to {points(verdict.high, sign=True)}"

@@ -11,7 +11,7 @@ from mmrope_eval.record.schema import Manifest
 from mmrope_eval.report.runs import Cell
 
 NONE: Final = "none named"
-Found = tuple[str, Collection[str]]
+RowsRemark = tuple[str, Collection[str]]
 """A sentence, and the rows that it is about."""
 
 
@@ -43,7 +43,7 @@ def departures_of(cell: Cell, protocol: Protocol) -> list[str]:
     return protocols.departures(protocol, asked_of(cell.record.manifest), cell.tasks)
 
 
-def differing_protocols(rows: Mapping[str, Sequence[Cell]]) -> Found | None:
+def differing_protocols(rows: Mapping[str, Sequence[Cell]]) -> RowsRemark | None:
     """What to say where the runs of a table do not name one protocol in one way; None where they do."""
     by_label: dict[str | None, dict[str, None]] = {}
     for row, cells in rows.items():
@@ -55,7 +55,7 @@ def differing_protocols(rows: Mapping[str, Sequence[Cell]]) -> Found | None:
     return f"the rows were not asked under one protocol: {labels}", [row for row, cells in rows.items() if cells]
 
 
-def off_protocol(rows: Mapping[str, Sequence[Cell]], protocol: Protocol) -> Found | None:
+def off_protocol(rows: Mapping[str, Sequence[Cell]], protocol: Protocol) -> RowsRemark | None:
     """What to say where rows depart from the protocol that they shall have been asked under."""
     by_text: dict[str, dict[str, None]] = {}
     for row, cells in rows.items():

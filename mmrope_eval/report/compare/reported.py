@@ -13,10 +13,10 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.report.candidates import describe, key_of
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.beside import PublishedRow, published_rows, same_models
-from mmrope_eval.report.compare.intervals import Spread, average_spread, influence_of, spread_of
+from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread, influence_of, spread_of
 from mmrope_eval.report.compare.pairing import folder, layout_of, rows_of, samples_of, unread
 from mmrope_eval.report.definitions import benchmarks_behind, load_averages, make_up
-from mmrope_eval.report.published import Beside, Published
+from mmrope_eval.report.published import Published, PublishedNumber
 from mmrope_eval.report.runs import Cell, Run
 
 UNKNOWN: Final = "nobody outside knows over which columns it is"
@@ -45,17 +45,17 @@ class ReportedCell:
     """The published column as it is called there."""
     parts: tuple[str, ...] = ()
     """What an average is the plain mean of."""
-    spread: Spread | None = None
+    spread: ScoreInterval | None = None
     """The run's own score with one standard error to each side, not for certain 0 or 100."""
 
 
 @dataclass(frozen=True)
-class Own:
+class OwnColumns:
     """One cell's columns."""
 
-    scores: Mapping[str, Spread]
+    scores: Mapping[str, ScoreInterval]
     """The scores as they are."""
-    cautious: Mapping[str, Spread]
+    cautious: Mapping[str, ScoreInterval]
     """The scores with one standard error to each side, neither 0 nor 100 for certain."""
     samples: Mapping[str, int]
     """How many samples each score is of."""
@@ -124,7 +124,7 @@ def cells_of(run: Run, cell: Cell, name: str, homes: Sequence[PublishedRow]) -> 
         yield next((cell for cell in tried if not cell.unknown), tried[0])
 
 
-def reported_cell(name: str, column: str, home: PublishedRow, measured: Own) -> ReportedCell:
+def reported_cell(name: str, column: str, home: PublishedRow, measured: OwnColumns) -> ReportedCell:
     """One published score beside the cell's own, over the same columns; optional ones that the cell lacks are left out
     of both."""
     shared = load_averages()
@@ -136,7 +136,7 @@ def reported_cell(name: str, column: str, home: PublishedRow, measured: Own) -> 
         return ReportedCell(name, column, printed, reason=UNKNOWN, unknown=True, name=column)
     number = home.table.beside(home.row.label, column, averages)
     if number is None or not number.comparable:  # only what was printed, over all its columns
-        averages, number = whole, Beside(printed, "")
+        averages, number = whole, PublishedNumber(printed, "")
     benchmarks = benchmarks_behind(column, averages)
     shown = column if benchmarks == benchmarks_behind(column, whole) else f"{column} ({len(benchmarks)} columns)"
     lacking = [benchmark for benchmark in benchmarks if benchmark not in measured.scores]
@@ -158,10 +158,10 @@ def answers(score: float, error: float) -> float:
     return score * (100 - score) / error**2
 
 
-def measure(run: Run, cell: Cell, name: str) -> Own:
+def measure(run: Run, cell: Cell, name: str) -> OwnColumns:
     """Every column of a cell that has samples."""
-    scores: dict[str, Spread] = {}
-    cautious: dict[str, Spread] = {}
+    scores: dict[str, ScoreInterval] = {}
+    cautious: dict[str, ScoreInterval] = {}
     counts: dict[str, int] = {}
     partial = []
     unread_answers = {}
@@ -176,12 +176,12 @@ def measure(run: Run, cell: Cell, name: str) -> Own:
         values = samples["score"].to_numpy(np.float64)
         score, (centre, error) = 100 * layout.score(values), stats.cautious_error(layout, values)
         influence = influence_of(layout, values, groups)
-        scores[column] = Spread(score, score, score, influence)
-        cautious[column] = Spread(100 * centre, 100 * (centre - error), 100 * (centre + error), influence)
+        scores[column] = ScoreInterval(score, score, score, influence)
+        cautious[column] = ScoreInterval(100 * centre, 100 * (centre - error), 100 * (centre + error), influence)
         counts[column], unread_answers[column] = len(samples), unread(row)
         if is_partial(row):
             partial.append(column)
-    return Own(scores, cautious, counts, tuple(partial), unread_answers)
+    return OwnColumns(scores, cautious, counts, tuple(partial), unread_answers)
 
 
 def is_partial(row: Mapping[str, Any]) -> bool:

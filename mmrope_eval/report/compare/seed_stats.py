@@ -166,7 +166,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Spread:
+class TrainingVariation:
     """How much trainings of one design differ, over designs that each have several."""
 
     sd: float
@@ -181,7 +181,7 @@ class Spread:
     """The share of the variance that is the training's, 0 to 1."""
 
 
-def spread(designs: Sequence[Scores]) -> Spread | None:
+def spread(designs: Sequence[Scores]) -> TrainingVariation | None:
     """The spread of designs taken to spread alike; None where none was trained twice."""
     several = [design for design in designs if design.trainings > 1]
     df = sum(design.trainings - 1 for design in several)
@@ -191,7 +191,8 @@ def spread(designs: Sequence[Scores]) -> Spread | None:
     noise = sum((design.trainings - 1) * design.noise for design in several) / df
     training = max(0.0, variance - noise)
     low, high = (math.sqrt(df * variance / chi2_quantile(share, df)) for share in (0.975, 0.025))
-    return Spread(math.sqrt(variance), df, low, high, math.sqrt(training), training / variance if variance else 0.0)
+    share = training / variance if variance else 0.0
+    return TrainingVariation(math.sqrt(variance), df, low, high, math.sqrt(training), share)
 
 
 def trainings_needed(sd: float, points: float, *, alpha: float = 0.05, power: float = 0.8) -> int:

@@ -14,7 +14,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report import step_choice
 from mmrope_eval.report.averaging import Floats, Layout, joined
-from mmrope_eval.report.candidates import Entry, collect, describe
+from mmrope_eval.report.candidates import BenchmarkResult, collect, describe
 from mmrope_eval.report.compare.pairing import layout_of, samples_of
 from mmrope_eval.report.compare.seed_stats import Scores, residuals
 from mmrope_eval.report.definitions import Averages, benchmarks_behind, load_averages, weights_of
@@ -27,7 +27,7 @@ class Design:
 
     label: str
     key: str
-    trainings: Mapping[str, Mapping[str, Entry]] = field(repr=False)
+    trainings: Mapping[str, Mapping[str, BenchmarkResult]] = field(repr=False)
     """Training (`training_of`) -> column -> result."""
 
     @property
@@ -99,7 +99,7 @@ def designs_of(runs: Iterable[Run], *, models: Sequence[str] = (), step: step_ch
     """The designs of runs, each with its trainings. UserError where a training has several results of one column, or a
     design has checkpoints of several steps."""
     entries = step_choice.select(collect(runs, models), step)
-    by_key: dict[str, list[Entry]] = {}
+    by_key: dict[str, list[BenchmarkResult]] = {}
     for entry in entries:
         if not pd.isna(entry.scores["score"]):
             by_key.setdefault(entry.key, []).append(entry)
@@ -110,9 +110,9 @@ def designs_of(runs: Iterable[Run], *, models: Sequence[str] = (), step: step_ch
             for name, (key, entries) in zip(names, by_key.items(), strict=True)]
 
 
-def trainings_in(label: str, entries: Sequence[Entry]) -> dict[str, dict[str, Entry]]:
+def trainings_in(label: str, entries: Sequence[BenchmarkResult]) -> dict[str, dict[str, BenchmarkResult]]:
     """One design's results by training and column."""
-    by_training: dict[str, dict[str, Entry]] = {}
+    by_training: dict[str, dict[str, BenchmarkResult]] = {}
     for entry in entries:
         columns = by_training.setdefault(training_of(entry.cell), {})
         name = str(entry.scores["column"])
@@ -152,7 +152,7 @@ def known_averages(columns: Iterable[str], shared: Averages) -> dict[str, tuple[
             if name not in shared.derived and parts and set(benchmarks_behind(name, over)) <= there}
 
 
-def column_of(name: str, entries: Sequence[Entry]) -> Column:
+def column_of(name: str, entries: Sequence[BenchmarkResult]) -> Column:
     """One column over trainings, from the samples that all of them have and that the metric applies to."""
     frames = [samples_of(entry.run, str(entry.scores["cell"]), str(entry.scores["task"])) for entry in entries]
     frames = [frame[frame["score"].notna()] for frame in frames]

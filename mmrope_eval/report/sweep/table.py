@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import Entry, Line, collect
+from mmrope_eval.report.candidates import BenchmarkResult, Line, collect
 from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
 from mmrope_eval.report.runs import Cell, load_run
 from mmrope_eval.report.sweep.read import load_sweep, scaling_label
@@ -23,7 +23,7 @@ class Point:
     """A measured point of a sweep: its line of `SweepResult.points`, and its benchmark."""
 
     values: Mapping[str, Any]
-    entry: Entry
+    entry: BenchmarkResult
 
     @property
     def key(self) -> str:
@@ -101,7 +101,7 @@ def other_lines(definition: TableDefinition, points: Sequence[Point]) -> Iterato
 
 def by_factor(base: str, row: Row, points: Sequence[Point]) -> Iterator[Line]:
     """A row, named with the factor that stands behind its numbers."""
-    factors: dict[str, list[Entry]] = {}
+    factors: dict[str, list[BenchmarkResult]] = {}
     for point in points:
         factors.setdefault(point.factor, []).append(point.entry)
     for factor, entries in (factors or {"": []}).items():
