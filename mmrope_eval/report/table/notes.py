@@ -347,16 +347,19 @@ def remarks(table: Table) -> list[str]:
         sentences.append(reported_words(table, options.reported))
     if options.protocol is not None:
         sentences.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
-    sentences += table.said
+    return [*sentences, *table.said, *remarks_on_absent(table)]
+
+
+def remarks_on_absent(table: Table) -> Iterator[str]:
+    """Which rows, columns and variants are not shown."""
     if table.hidden:
-        hint = " (--all shows them)" if options.trim else ""
-        sentences.append(f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}.")
+        hint = " (--all shows them)" if table.options.trim else ""
+        yield f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}."
     if table.baseline is not None and table.baseline not in table.rows:
-        sentences.append(f"No difference from {table.baseline}, which no run fills.")
+        yield f"No difference from {table.baseline}, which no run fills."
     if table.left_out:
-        sentences.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds "
-                         "them).")
-    return sentences
+        variants = ", ".join(table.left_out)
+        yield f"Not a row of this table, though among the runs: {variants} (--all adds them)."
 
 
 def reported_words(table: Table, published: Published) -> str:
