@@ -27,7 +27,7 @@ def check_trainings(run: Run, baseline: Run, rules: Rules) -> tuple[list[Verdict
     refuse_unlike(unlike, rules.allowed, run.path, baseline.path, "all trainings")
     losses = findings([(measurement, 0, 1) for measurement in measured], alternative="less", level=1 - rules.alpha,
                       margin=rules.tolerance)
-    if any(math.isnan(finding.found.p) for finding in losses):
+    if any(math.isnan(finding.contrast.p) for finding in losses):
         raise UserError(f"{run.path} and {baseline.path} hold one training each: with --seeds mean one side needs two; "
                         "leave it out to compare the two checkpoints.")
     gains = holm([contrast(finding.scores[1], finding.scores[0], alternative="less", margin=rules.tolerance).p
@@ -43,7 +43,7 @@ def check_trainings(run: Run, baseline: Run, rules: Rules) -> tuple[list[Verdict
 
 def verdict(finding: Finding, gain: float, rules: Rules, family: int, *, average: bool) -> Verdict:
     """What a finding comes to; `gain` is Holm's p of a gain beyond the tolerance."""
-    loss = finding.found
+    loss = finding.contrast
     worst = contrast(*finding.scores, level=1 - 2 * rules.alpha).low
     before, after = finding.scores
     made = Verdict(finding.name, finding.column, "open", before.mean, after.mean, loss.low, loss.high,
@@ -69,7 +69,7 @@ def lacking(both: Sides) -> Iterator[Verdict]:
 
 def is_worse(finding: Finding, tolerance: float, alpha: float) -> bool:
     """Whether a loss of more than `tolerance` points is shown."""
-    return finding.found.change < -tolerance and finding.p_holm <= alpha
+    return finding.contrast.change < -tolerance and finding.p_holm <= alpha
 
 
 def words(losses: Sequence[Finding]) -> tuple[str, ...]:

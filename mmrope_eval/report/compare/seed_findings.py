@@ -23,7 +23,7 @@ class Finding:
     second: str
     column: str
     scores: tuple[Scores, Scores]
-    found: Contrast
+    contrast: Contrast
     p_holm: float
 
     @property
@@ -52,8 +52,8 @@ def findings(pairs: Sequence[tuple[Measured, int, int]], *, alternative: Alterna
             both = scores[first], scores[second]
             results.append(Finding(measurement.designs[first].label, measurement.designs[second].label, column, both,
                                  contrast(*both, alternative=alternative, level=level, margin=margin), math.nan))
-    testable = [finding for finding in results if not math.isnan(finding.found.p)]
-    adjusted = dict(zip(map(id, testable), holm([finding.found.p for finding in testable]), strict=True))
+    testable = [finding for finding in results if not math.isnan(finding.contrast.p)]
+    adjusted = dict(zip(map(id, testable), holm([finding.contrast.p for finding in testable]), strict=True))
     return [dataclasses.replace(finding, p_holm=adjusted.get(id(finding), math.nan)) for finding in results]
 
 
@@ -106,13 +106,13 @@ def reach(scores: Scores) -> str:
 def sentence(finding: Finding, alpha: float) -> str:
     """One comparison in words."""
     a, b = finding.scores
-    head = f"{finding.column}: {points(a.mean)} -> {points(b.mean)} ({points(finding.found.change, sign=True)}"
-    if math.isnan(finding.found.error):
+    head = f"{finding.column}: {points(a.mean)} -> {points(b.mean)} ({points(finding.contrast.change, sign=True)}"
+    if math.isnan(finding.contrast.error):
         return f"{head}); trainings {reach(a)} and {reach(b)}: not shown, for neither was trained twice."
     verdict = "shown" if finding.shown(alpha) else "not shown"
-    return (f"{head}, {100 * (1 - alpha):g} % interval {points(finding.found.low, sign=True)} to "
-            f"{points(finding.found.high, sign=True)}, {chance(finding.p_holm)} after Holm); trainings {reach(a)} and "
-            f"{reach(b)}: {verdict}.")
+    return (f"{head}, {100 * (1 - alpha):g} % interval {points(finding.contrast.low, sign=True)} to "
+            f"{points(finding.contrast.high, sign=True)}, {chance(finding.p_holm)} after Holm); trainings {reach(a)} "
+            f"and {reach(b)}: {verdict}.")
 
 
 def too_few(results: Sequence[Finding], alpha: float) -> Iterator[str]:
@@ -134,7 +134,7 @@ METHOD = ("Intervals and p-values: Welch's t over trainings, with what other que
 
 def record(finding: Finding, alpha: float) -> dict[str, Any]:
     """For machines; not-a-number is null."""
-    contrast = finding.found
+    contrast = finding.contrast
     values = {
         "first": finding.first, "second": finding.second, "column": finding.column, "trainings": list(finding.counts),
         "scores": [side.totals.tolist() for side in finding.scores], "change": contrast.change, "low": contrast.low,

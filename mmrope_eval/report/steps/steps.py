@@ -93,7 +93,7 @@ def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: boo
     cells = with_origin(table.cells[table.cells["column"].isin(shown)], curves)
     # The best of many steps is no better than its neighbours by being marked.
     cells = cells.assign(rank=pd.Series(pd.NA, index=cells.index, dtype="Int64"))
-    return StepsResult(replace(table, cells=cells, columns=shown, hidden=hidden, said=remark), curves)
+    return StepsResult(replace(table, cells=cells, columns=shown, hidden=hidden, extra_remarks=remark), curves)
 
 
 def definition_of(columns: Sequence[str], entries: Sequence[BenchmarkResult]) -> TableDefinition:

@@ -56,7 +56,7 @@ def sweep_table(definition: TableDefinition, folders: Sequence[Path], options: O
         raise UserError(f"These sweeps have no points of {definition.name} at a context of {tokens:,} tokens; {have}.")
     lines = [*listed_lines(definition, shown), *other_lines(definition, shown)]
     filled = fill(replace(definition, rows=tuple(line.row for line in lines)), lines, options)
-    return trimmed(replace(filled, said=(*filled.said, *remarks(shown, tokens or 0))))
+    return trimmed(replace(filled, extra_remarks=(*filled.extra_remarks, *remarks(shown, tokens or 0))))
 
 
 def points_of(folder: Path, models: Sequence[str]) -> Iterator[Point]:

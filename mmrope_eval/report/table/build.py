@@ -91,7 +91,7 @@ class Table:
     baseline: str | None
     hidden: tuple[str, ...] = ()
     """Rows and columns of the definition that are not shown, as nobody fills them."""
-    said: tuple[str, ...] = ()
+    extra_remarks: tuple[str, ...] = ()
     """Further remarks: which training steps these are."""
 
     @cached_property
@@ -164,7 +164,7 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     lost = step_choice.lost_trainings(collected, entries)
     left_out = tuple(describe(by_key[key][0].cell) for key in others if key not in extra)
     return trimmed(replace(table, left_out=left_out,
-                           said=(*grouping, *step_choice.remarks(table.picked, lost, options.step))))
+                           extra_remarks=(*grouping, *step_choice.remarks(table.picked, lost, options.step))))
 
 
 def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -> Table:

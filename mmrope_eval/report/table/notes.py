@@ -347,7 +347,7 @@ def remarks(table: Table) -> list[str]:
         sentences.append(reported_words(table, options.reported))
     if options.protocol is not None:
         sentences.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
-    return [*sentences, *table.said, *remarks_on_absent(table)]
+    return [*sentences, *table.extra_remarks, *remarks_on_absent(table)]
 
 
 def remarks_on_absent(table: Table) -> Iterator[str]:
