@@ -9,7 +9,7 @@ from typing import Final
 import pandas as pd
 
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report.candidates import Entry
+from mmrope_eval.report.candidates import BenchmarkResult
 from mmrope_eval.report.compare.one_training import rows_of_one
 from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol
 from mmrope_eval.report.published import RECOMPUTED, Published
@@ -52,7 +52,7 @@ def is_shown(table: Table, place: Place) -> bool:
     return (row is None or row in table.rows) and (column is None or column in table.columns)
 
 
-def lacking(entry: Entry) -> tuple[int, int] | None:
+def lacking(entry: BenchmarkResult) -> tuple[int, int] | None:
     """(samples asked, samples of the benchmark) where the first are fewer; None where complete or unknown."""
     n, expected = entry.scores["n"], entry.scores["expected"]
     if pd.isna(expected) or pd.isna(n):
@@ -70,13 +70,13 @@ def added(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return sum(part for part, _ in counts), sum(whole for _, whole in counts)
 
 
-def positive(entry: Entry, name: str) -> tuple[int, int] | None:
+def positive(entry: BenchmarkResult, name: str) -> tuple[int, int] | None:
     """(count, samples) where the count is known and above zero."""
     count, n = entry.scores[name], entry.scores["n"]
     return None if pd.isna(count) or not count else (int(count), int(n))
 
 
-def hardly_read(entry: Entry) -> tuple[int, int] | None:
+def hardly_read(entry: BenchmarkResult) -> tuple[int, int] | None:
     """(unread answers, answers) where they are too many to go without a word."""
     unread, n, failed = (entry.scores[name] for name in ("unparsed", "n", "failed"))
     if pd.isna(unread) or pd.isna(n):
@@ -116,7 +116,7 @@ def departure_note(table: Table, kind: str, setting: str, form: str, words: str)
     return Note(kind, f"{words}: {', '.join(texts)}", frozenset(places)) if texts else None
 
 
-def count_note(table: Table, kind: str, text: str, count: Callable[[Entry], tuple[int, int] | None],
+def count_note(table: Table, kind: str, text: str, count: Callable[[BenchmarkResult], tuple[int, int] | None],
                together: Callable[[Sequence[tuple[int, int]]], tuple[int, int]]) -> Note | None:
     """One footnote for all benchmarks that `count` has something on: how many of how many, by row where they differ.
 
@@ -176,7 +176,7 @@ def average_notes(table: Table) -> Iterator[Note]:
     for column in table.columns:
         used, whole = as_taken[column], as_defined[column]
         if column in table.averages and len(used) < len(whole):
-            texts.append(f"{column} {len(used)} of {len(whole)} ({some(used, whole)})")
+            texts.append(f"{column} {len(used)} of {len(whole)} ({left_out_text(used, whole)})")
             places.append((None, column))
     why = "that every row has" if table.options.partial else "that there are"
     if texts:
@@ -185,7 +185,7 @@ def average_notes(table: Table) -> Iterator[Note]:
         yield from reported_notes(table)
 
 
-def some(used: Sequence[str], whole: Sequence[str]) -> str:
+def left_out_text(used: Sequence[str], whole: Sequence[str]) -> str:
     """`without BLINK`, or the few that are left."""
     missing = [benchmark for benchmark in whole if benchmark not in used]
     return ", ".join(used) if len(used) <= 3 < len(missing) else f"without {', '.join(missing)}"
@@ -248,8 +248,8 @@ def row_notes(table: Table) -> Iterator[Note]:
             defined = row.variant.frequency.mrope_section
             for counts in sections:
                 if counts and counts != defined:
-                    yield Note("heads", f"{row.label}: KV heads dealt {colons(counts)} to time, height and width "
-                                        f"({colons(defined)} in the table's definition)", place)
+                    yield Note("heads", f"{row.label}: KV heads dealt {ratio_text(counts)} to time, height and width "
+                                        f"({ratio_text(defined)} in the table's definition)", place)
     for label in table.rows:
         assumed = list(dict.fromkeys(entry.cell.model for column in table.picked[label].values() for entry in column
                                      if entry.cell.assumed))
@@ -293,7 +293,7 @@ def times_of(table: Table, row: str) -> set[str]:
     return {time for entry in entries if (time := time_of(entry.variant)) is not None and shows_videos(entry)}
 
 
-def shows_videos(entry: Entry) -> bool:
+def shows_videos(entry: BenchmarkResult) -> bool:
     """Whether a benchmark's questions are about videos; so where no sample says what its medium was."""
     samples = entry.cell.record.samples(str(entry.scores["task"]))
     return next((media.medium for sample in samples for media in sample.media), None) != "image"
@@ -309,8 +309,8 @@ def time_of(variant: Variant | None) -> str | None:
     return None if variant is None else getattr(variant.position, "time", None)
 
 
-def colons(counts: Iterable[int]) -> str:
-    """1:1:2"""
+def ratio_text(counts: Iterable[int]) -> str:
+    """Counts as a ratio: `1:1:2`."""
     return ":".join(map(str, counts))
 
 
@@ -355,16 +355,19 @@ def remarks(table: Table) -> list[str]:
         sentences.append(reported_words(table, options.reported))
     if options.protocol is not None:
         sentences.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
-    sentences += table.said
+    return [*sentences, *table.extra_remarks, *remarks_on_absent(table)]
+
+
+def remarks_on_absent(table: Table) -> Iterator[str]:
+    """Which rows, columns and variants are not shown."""
     if table.hidden:
-        hint = " (--all shows them)" if options.trim else ""
-        sentences.append(f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}.")
+        hint = " (--all shows them)" if table.options.trim else ""
+        yield f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}."
     if table.baseline is not None and table.baseline not in table.rows:
-        sentences.append(f"No difference from {table.baseline}, which no run fills.")
+        yield f"No difference from {table.baseline}, which no run fills."
     if table.left_out:
-        sentences.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds "
-                         "them).")
-    return sentences
+        variants = ", ".join(table.left_out)
+        yield f"Not a row of this table, though among the runs: {variants} (--all adds them)."
 
 
 def reported_words(table: Table, published: Published) -> str:
