@@ -28,7 +28,7 @@ from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, RowError
 from mmrope_eval.run.outcome import require_sweep_places
-from mmrope_eval.run.run import run_cell
+from mmrope_eval.run.row import run_row
 from mmrope_eval.run.runlog import run_log
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.sweep.budget import (
@@ -284,7 +284,7 @@ class Sweep:
               file=sys.stderr)  # fmt: skip
         try:
             limited = with_limits({point.task.name: plan}, self.limits(point.cell))
-            entry, bad, _ = run_cell(point.config, point.cell, limited, holder, self.errors)
+            entry, bad, _ = run_row(point.config, point.cell, limited, holder, self.errors)
         except DoesNotFitError as error:
             return {"status": "memory", "cause": str(error)}
         except RowError as error:
