@@ -31,7 +31,7 @@ from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.outcome import require_sweep_places
 from mmrope_eval.run.prepared import with_task_limits
-from mmrope_eval.run.run import run_cell
+from mmrope_eval.run.row import run_row
 from mmrope_eval.run.runlog import run_log
 from mmrope_eval.store.answer_code import require_unedited
 from mmrope_eval.store.lock import run_lock
@@ -280,7 +280,7 @@ class Sweep:
         try:
             limited = with_limits({point.task.name: plan}, self.limits(point.cell))
             drawn = with_temperature(limited, self.run.temperature, self.run.seed)
-            entry, bad, _ = run_cell(point.config, point.cell, drawn, holder, self.errors)
+            entry, bad, _ = run_row(point.config, point.cell, drawn, holder, self.errors)
         except DoesNotFitError as error:
             return {"status": "memory", "cause": str(error)}
         except RowError as error:
