@@ -20,7 +20,7 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
-from mmrope_eval.run import asked_again, cells, execute, manifest
+from mmrope_eval.run import asked_again, cells, manifest
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.store import answer_code
@@ -285,8 +285,8 @@ def test_answers_that_the_scores_were_made_of_and_that_are_gone_are_missed(
 def test_answers_under_another_limit_are_not_called_lost(config: RunConfig, start: Start) -> None:
     shorter = dataclasses.replace(config, max_tokens=((None, 5),))
     asked, said = start(shorter)
-    assert asked == ALL and said == [f"{ALL} kept answers are asked again, as the question, its media or its answer "
-                                     "limit changed; see docs/same-answer.md."]  # fmt: skip
+    assert asked == ALL and said == [f"{ALL} kept answers are asked again, as the question, its media, its answer "
+                                     "limit or its temperature changed; see docs/same-answer.md."]  # fmt: skip
 
 
 def test_an_output_that_vanishes_while_it_is_written_gets_no_scores(
@@ -333,7 +333,7 @@ def test_code_that_changes_while_an_engine_starts_stops_the_command(
     def changed() -> None:
         raise answer_code.CodeChangedError("mmrope_eval/rope/positions.py changed while this was running")
 
-    monkeypatch.setattr(execute, "require_unedited", changed)
+    monkeypatch.setattr(running, "require_unedited", changed)
     start = FakeStart()
     with pytest.raises(answer_code.CodeChangedError):
         running.run(dataclasses.replace(config, output=tmp_path / "new"), start)
