@@ -55,6 +55,11 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     return spelled[close[0]] if close else None
 
 
+def ended(text: str) -> str:
+    """The sentence with a full stop, where it does not end by itself."""
+    return text if text.endswith(("?", ".")) else f"{text}."
+
+
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object. ValueError where a key stands twice: readers differ in which of the two values they take."""
     found = dict(pairs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,8 +21,8 @@ from mmrope_eval.models.template import ChatTemplate, find_template
 from mmrope_eval.models.tensors import Shapes, canonical_name
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
 from mmrope_eval.models.weights import Weights, check_tensors, find_weights, head_is_embedding, scan_weights
-from mmrope_eval.models.words import shown
 from mmrope_eval.util.environment import cache_home
+from mmrope_eval.words import nearest, shown
 
 # Their content takes part in the identity of a checkpoint: what can change a response.
 TOKENIZER_FILES: Final = (
@@ -220,8 +219,8 @@ def _nearby(folder: Path) -> str:
         names = [child.name for child in folder.parent.iterdir() if child.is_dir()]
     except OSError:
         return ""
-    close = difflib.get_close_matches(folder.name, names, n=1)
-    return f" (did you mean '{folder.parent / close[0]}'?)" if close else ""
+    close = nearest(folder.name, names, 0.6)
+    return f" (did you mean '{folder.parent / close}'?)" if close else ""
 
 
 # --- config.json --------------------------------------------------------------------------------------------------

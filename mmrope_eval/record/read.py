@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SAMPLES, Record, SampleLine
-from mmrope_eval.words import shortened, unique
+from mmrope_eval.util.config import sentence
+from mmrope_eval.words import shortened, shown, unique
 
 AGAIN: Final = "start the run's command again"
 ANEW: Final = f"{AGAIN}, or make new ones with mmrope-eval rescore RUN --output NEW"
@@ -51,7 +52,7 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
     try:
         return Stored(path, kind.model_validate_json(content), raw)
     except ValidationError as error:
-        raise UserError(f"{path} is not {kind.kind} ({problem(error)}); {remedy}.") from error
+        raise UserError(f"{path} is not {kind.kind} ({sentence(error, kind)}); {remedy}.") from error
 
 
 def _finite(text: str) -> float:
@@ -84,29 +85,6 @@ def refuse_newer(path: Path, raw: dict[str, Any], kind: type[Record], remedy: st
     if found > FORMAT:
         raise UserError(f"{path} has format {shown(found)}, and this mmrope-eval reads records up to format {FORMAT}; "
                         "update mmrope-eval.")
-
-
-def problem(error: ValidationError) -> str:
-    """The first thing that is wrong, with the field it is in."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(shortened(str(part), 60) for part in first["loc"])
-    if first["type"] == "missing":
-        return f"{where} is missing"
-    text = shortened(first["msg"].removeprefix("Value error, "), 160)
-    if first["type"] == "json_invalid" and "hex escape" in text:
-        text = f"half of a surrogate pair, which is no character: {text}"
-    if first["type"] != "json_invalid" and not isinstance(first["input"], dict):
-        text = f"{text}, not {shown(first['input'])}"
-    return f"{where}: {text}" if where else text
-
-
-def shown(value: Any) -> str:
-    """A value out of a record, short and visible."""
-    if isinstance(value, dict | list | tuple):
-        return "an object" if isinstance(value, dict) else "a list"
-    if isinstance(value, int) and abs(value) >= 10**20:  # Python refuses to write out very long ones
-        return "a number that large"
-    return shortened(repr(value) if isinstance(value, str) else str(value), 60)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -149,4 +127,4 @@ def read_sample(path: Path, number: int, line: bytes) -> SampleLine:
     try:
         return SampleLine.model_validate_json(line)
     except ValidationError as error:
-        raise UserError(f"{path} line {number} is damaged ({problem(error)}); {ANEW}.") from error
+        raise UserError(f"{path} line {number} is damaged ({sentence(error, SampleLine)}); {ANEW}.") from error

@@ -20,9 +20,10 @@ from mmrope_eval.rope.frequencies import (
     PatternAllocation,
     SingleAllocation,
 )
-from mmrope_eval.rope.parameters import Parameters, VariantError, did_you_mean, shown
+from mmrope_eval.rope.parameters import Parameters, VariantError, did_you_mean
 from mmrope_eval.rope.positions import CircleLayout, DiagonalLayout, FlatLayout, GridLayout, PositionDesign
 from mmrope_eval.rope.scaling import ContextScaling, LinearScaling, NoScaling, NtkScaling, YarnScaling
+from mmrope_eval.words import shown
 
 # Answers and scores on disk are filed under fingerprints that version 0.2 took of flat definitions: all parameters of
 # all kinds in one mapping, with these defaults. They are history and never change. A parameter that is younger takes

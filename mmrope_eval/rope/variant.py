@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmrope_eval.rope.frequencies import FrequencyAllocation, SingleAllocation
-from mmrope_eval.rope.parameters import VariantError, did_you_mean, shown
+from mmrope_eval.rope.parameters import VariantError, did_you_mean
 from mmrope_eval.rope.positions import FlatLayout, Floats, PositionDesign, positions
 from mmrope_eval.rope.scaling import ContextScaling, NoScaling
 from mmrope_eval.rope.sections import SECTIONS
 from mmrope_eval.rope.segments import Segment
 from mmrope_eval.rope.table import RotaryTable, axis_map, build_table
+from mmrope_eval.words import shown
 
 _WORDS = ("name", "summary", "source")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mmrope_eval.data.choice_of_rows import read_limit
 from mmrope_eval.errors import UserError
@@ -20,6 +19,7 @@ from mmrope_eval.run.config import RunConfig
 from mmrope_eval.sweep.config import task_beside
 from mmrope_eval.task.registry import Registry, open_registry
 from mmrope_eval.task.yaml_text import read_yaml
+from mmrope_eval.util.config import typed
 from mmrope_eval.util.training_steps import usable
 
 Text = Annotated[str, Field(min_length=1)]
@@ -82,10 +82,7 @@ def read_study(path: Path) -> Study:
     """A study's file. UserError names the file and the key that is wrong."""
     if not path.is_file():
         raise UserError(f"there is no study file {path}: give the path of a YAML file (docs/study.md)")
-    try:
-        study = Study.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise UserError(f"study {path}: {_sentence(error)} (docs/study.md)") from error
+    study = typed(Study, read_yaml(path), f"study {path}", " (docs/study.md)")
     twice = sorted({seed for seed in study.seeds if study.seeds.count(seed) > 1})
     if twice:
         raise UserError(f"study {path}: seeds: {twice[0]} stands twice: leave one out")
@@ -173,19 +170,3 @@ def _folder(text: str, base: Path, path: Path, key: str) -> Path:
         if place.is_dir():
             return place
     raise UserError(f"study {path}: {key} '{text}' is not a folder, neither beside the file nor in the working folder")
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, an unknown key before what it leaves missing."""
-    first = min(error.errors(), key=lambda one: one["type"] not in ("extra_forbidden", "invalid_key"))
-    places = [str(one + 1) if isinstance(one, int) else str(one) for one in first["loc"]]
-    entry = f"runs, entry {places[1]}: " if places[0] == "runs" and len(places) > 2 else ""
-    key = places[2] if entry else places[0]
-    if first["type"] in ("extra_forbidden", "invalid_key"):
-        known = [*(Run if entry else Study).model_fields]
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"the keys are {', '.join(known)}"
-        return f"{entry}unknown key '{key}', {hint}"
-    if first["type"] == "missing":
-        return f"{entry}key '{key}' is missing"
-    return f"{entry}{key} cannot be {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"

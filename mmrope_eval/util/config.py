@@ -14,17 +14,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.words import nearest, shortened, shown
+from mmrope_eval.words import ended, nearest, shortened, shown
 
 T = TypeVar("T", bound=BaseModel)
 Place = tuple[str | int, ...]
 _UNKNOWN: Final = ("extra_forbidden", "invalid_key", "unexpected_keyword_argument")
 _TAKES: Final = {
     "string_type": "text", "bool_type": "true or false", "int_type": "a whole number",
-    "int_from_float": "a whole number", "float_type": "a number", "finite_number": "a finite number", "list_type": "a list", "tuple_type": "a list",
-    "dict_type": "a mapping", "mapping_type": "a mapping", "model_type": "a mapping", "dataclass_type": "a mapping",
-    "literal_error": "{expected}", "greater_than_equal": "at least {ge:g}", "less_than_equal": "at most {le:g}",
-    "greater_than": "above {gt:g}", "less_than": "below {lt:g}",
+    "int_from_float": "a whole number", "float_type": "a number", "finite_number": "a finite number",
+    "list_type": "a list", "tuple_type": "a list", **dict.fromkeys(
+        ("dict_type", "mapping_type", "model_type", "dataclass_type", "model_attributes_type"), "a mapping"),
+    "literal_error": "{expected}", "greater_than_equal": "at least {ge:.10g}", "less_than_equal": "at most {le:.10g}",
+    "greater_than": "above {gt:.10g}", "less_than": "below {lt:.10g}",
 }  # fmt: skip
 """Kinds of errors, and what the value must be."""
 _EMPTY: Final = {"string_too_short": "is empty: it takes text", "too_short": "is empty: it takes at least one entry"}
@@ -35,7 +36,7 @@ def typed(kind: type[T], content: Any, where: str, see: str = "") -> T:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{where}: {sentence(error, kind)}{see}.") from error
+        raise UserError(ended(f"{where}: {sentence(error, kind)}{see}")) from error
 
 
 def sentence(error: ValidationError, kind: Any = None) -> str:
@@ -57,7 +58,8 @@ def sentence(error: ValidationError, kind: Any = None) -> str:
     if first["type"] == "value_error" and inner is not None:
         return _at(place, f" {inner}") if place else str(inner)
     if first["type"] == "json_invalid":
-        return shortened(first["msg"], 200)
+        half = "half of a surrogate pair, which is no character: " if "hex escape" in first["msg"] else ""
+        return half + shortened(first["msg"], 200)
     same = [one for one in errors if _walked(kind, one["loc"])[0] == place]
     if first["type"] in _EMPTY and len(same) == 1:
         return _at(place, f" {_EMPTY[first['type']]}")

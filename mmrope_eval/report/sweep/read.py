@@ -12,7 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import read_record, shown
+from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
 from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.report.csv_text import csv_text
@@ -20,6 +20,7 @@ from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, load_cell, none_of, sample_rows
 from mmrope_eval.util.console import write_file
 from mmrope_eval.util.unread import MARK, WARNING, remedy, too_many
+from mmrope_eval.words import shown
 
 AGAIN: Final = "start the sweep's command again"
 CSV: Final = "sweep.csv"
