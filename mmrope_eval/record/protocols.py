@@ -166,4 +166,4 @@ def load_protocol(name: str) -> Protocol:
         known = ", ".join(sorted(one.stem for one in folder.glob("*.yaml")))
         raise UserError(f"There is no protocol '{name}'; choose one of {known}, or the path of a YAML file.")
     content = {"title": path.stem, "source": str(path), **read_mapping(path), "name": path.stem}
-    return typed(Protocol, content, f"Protocol {path}", " (docs/protocols.md)")
+    return typed(Protocol, content, f"Protocol {path}", " (docs/paper.md)")

@@ -45,8 +45,8 @@ def sentence(error: ValidationError, kind: Any = None) -> str:
     `kind` is the type that was asked for: its fields are the known keys, and their descriptions say what is missing.
     """
     errors = error.errors(include_url=False)
-    first = min(errors, key=lambda one: one["type"] not in _UNKNOWN and "[key]" not in one["loc"])
-    unknown = first["type"] in _UNKNOWN or "[key]" in first["loc"]
+    first = min(errors, key=lambda one: not _no_key(one))
+    unknown = _no_key(first)
     place, known, said = _walked(kind, first["loc"], unknown)
     if unknown:
         close = nearest(str(place[-1]), known, 0.6)
@@ -66,6 +66,10 @@ def sentence(error: ValidationError, kind: Any = None) -> str:
     takes = " or ".join(dict.fromkeys(_takes(one) for one in same))
     quotes = first["type"] == "string_type" and len(same) == 1 and isinstance(first["input"], int | float)
     return _at(place, f" must be {takes}, not {shown(first['input'])}{': put it in quotes' * quotes}")
+
+
+def _no_key(error: Any) -> bool:
+    return error["type"] in _UNKNOWN or ("[key]" in error["loc"] and error["type"] == "literal_error")
 
 
 def _at(place: Place, after: str, before: str = "") -> str:
