@@ -45,7 +45,7 @@ from mmrope_eval.sweep.budget import (
     stamp_tokens,
     text_tokens,
 )
-from mmrope_eval.sweep.config import Needle, SweepConfig
+from mmrope_eval.sweep.config import SweepConfig
 from mmrope_eval.sweep.earlier import earlier_points
 from mmrope_eval.sweep.engine import (
     DoesNotFitError,
@@ -60,6 +60,7 @@ from mmrope_eval.task.registry import Family, Registry, TaskSpec, open_registry
 from mmrope_eval.task.sample import TaskPlan
 from mmrope_eval.task.template import render
 from mmrope_eval.util.console import say
+from mmrope_synth.needle import Needle
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -324,7 +325,7 @@ class Sweep:
         return {"title": self.config.title, "file": str(self.config.path), "contexts": self.config.contexts,
                 "train_context": self.config.train_context, "scaling": self.config.scaling,
                 "factor": self.config.factor, "rows": self.config.rows, "empty": self.empty,
-                "frames": dataclasses.asdict(self.config.frames),
+                "frames": self.config.frames.model_dump(),
                 "limit": str(self.run.limit) if self.run.limit is not None else None,
                 "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
 

@@ -56,7 +56,8 @@ def sentence(error: ValidationError, kind: Any = None) -> str:
         return _at(place, f" is missing{': ' * bool(said)}{said}", "key ")
     inner = (first.get("ctx") or {}).get("error")
     if first["type"] == "value_error" and inner is not None:
-        return _at(place, f" {inner}") if place else str(inner)
+        words = str(inner).removesuffix(".")
+        return _at(place, f": {words}" if words[:1].isupper() else f" {words}") if place else words
     if first["type"] == "json_invalid":
         half = "half of a surrogate pair, which is no character: " if "hex escape" in first["msg"] else ""
         return half + shortened(first["msg"], 200)
