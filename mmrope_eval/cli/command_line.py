@@ -31,6 +31,7 @@ from mmrope_eval.cli.foreign import answer
 from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
 from mmrope_eval.util import console
 from mmrope_eval.util.environment import cache_at
+from mmrope_eval.util.files import FULL
 from mmrope_eval.words import nearest
 
 PROGRAM = "mmrope-eval"
@@ -173,7 +174,6 @@ def missing_package(name: str | None) -> str | None:
     return None
 
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 OF_THE_MACHINE = FULL | REFUSED | {errno.EEXIST, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
                                    errno.ENOTDIR, errno.ESTALE}  # fmt: skip

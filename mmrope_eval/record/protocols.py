@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.rope import variants_dir
 from mmrope_eval.util.config import read_mapping, typed
+from mmrope_eval.util.paths import project_dir
 
 Time = Literal["index", "seconds"]
 """What the positions of a video's frames follow: their number, or the clock."""
@@ -160,7 +160,7 @@ def record(protocol: Protocol | None, asked: Asked, tasks: Collection[str]) -> d
 
 def load_protocol(name: str) -> Protocol:
     """A protocol by its name in configs/protocols, or by the path of a YAML file. UserError if it is bad."""
-    folder = variants_dir().parent / "protocols"
+    folder = project_dir("configs") / "protocols"
     path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(one.stem for one in folder.glob("*.yaml")))

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
-import yaml
-
 from mmrope_eval.errors import UserError
-from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_names, variants_dir
+from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_names
+from mmrope_eval.util.config import read_mapping
+from mmrope_eval.util.paths import project_dir
 
 Takes = Literal["runs", "sweep", "attention"]
 """What fills a table: finished runs, a sweep, or what `analyze --tasks` wrote."""
@@ -128,11 +128,6 @@ def benchmarks_behind(column: str, averages: Mapping[str, Sequence[str]]) -> tup
     return tuple(weights_of(column, averages))
 
 
-def home() -> Path:
-    """The folder that holds configs/ and results/: the checkout, or the installed package."""
-    return variants_dir().parents[1]
-
-
 def definition_key(definition: Mapping[str, Any], *, time: bool = True) -> str:
     """A name for all that a variant's definition decides, equal for equal designs on models of different size.
 
@@ -173,26 +168,15 @@ def _floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def read_yaml(path: Path) -> Mapping[str, Any]:
-    """A YAML file's mapping. UserError when it holds none."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path} must hold a mapping.")
-    return content
-
-
 def folder() -> Path:
     """Where the tables are."""
-    return home() / "configs" / "tables"
+    return project_dir("configs") / "tables"
 
 
 def load_averages() -> Averages:
     """The averages of all tables. UserError when the file is bad."""
     path = folder() / f"{AVERAGES}.yaml"
-    content = dict(read_yaml(path))
+    content = dict(read_mapping(path))
     optional, derived = content.pop("optional", []), content.pop("derived", {})
     over = {str(key): _names(part, f"{path}: {key}") for key, part in {**content, **derived}.items()}
     return Averages(over, frozenset(map(str, optional)), frozenset(map(str, derived)))
@@ -202,7 +186,7 @@ def load_averages() -> Averages:
 def numbers() -> Mapping[str, Mapping[str, int]]:
     """The tables of the project by name, each with its numbers in the versions of the paper."""
     files = sorted(folder().glob("*.yaml"))
-    return {path.stem: dict(read_yaml(path).get("numbers") or {}) for path in files if path.stem != AVERAGES}
+    return {path.stem: dict(read_mapping(path).get("numbers") or {}) for path in files if path.stem != AVERAGES}
 
 
 def listing(numbering: Numbering) -> str:
@@ -231,9 +215,9 @@ def load_definition(name: str, numbering: Numbering = "v2") -> TableDefinition:
 
 def read_table(path: Path) -> TableDefinition:
     """A table's file. UserError if it is bad."""
-    content = read_yaml(path)
+    content = read_mapping(path)
     if "like" in content:
-        content = {**read_yaml(folder() / f"{content['like']}.yaml"), **content}
+        content = {**read_mapping(folder() / f"{content['like']}.yaml"), **content}
     shared = load_averages()
     own = {str(key): _names(part, f"{path}: averages.{key}") for key, part in (content.get("averages") or {}).items()}
     layout, takes = content.get("layout", "across"), content.get("takes", "runs")

@@ -12,6 +12,7 @@ from mmrope_eval.rope.parameters import VariantError, did_you_mean
 from mmrope_eval.rope.sections import SECTIONS
 from mmrope_eval.rope.variant import Variant, check_keys, name_of
 from mmrope_eval.util.config import read_yaml
+from mmrope_eval.util.paths import project_dir
 from mmrope_eval.words import shown
 
 _MODEL_ARGUMENTS = {"dim": "head_dim", "base": "rope_theta", "num_key_value_heads": "num_kv_heads"}
@@ -24,9 +25,7 @@ SUFFIXES = (".yaml", ".yml")
 
 def variants_dir() -> Path:
     """The folder of variant files: configs/variants of a checkout, or the copy inside an installed package."""
-    here = Path(__file__).resolve()
-    candidates = [here.parents[2] / "configs" / "variants", here.parents[1] / "configs" / "variants"]
-    return next((c for c in candidates if c.is_dir()), candidates[0])
+    return project_dir("configs") / "variants"
 
 
 def variant_names() -> list[str]:

@@ -6,7 +6,6 @@ may lie anywhere. `!function` is resolved as lmms-eval resolves it: a Python fil
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib
 import importlib.util
@@ -18,6 +17,7 @@ from typing import Any
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.lmms_names import first_name
 from mmrope_eval.util.config import Loader, read_mapping
+from mmrope_eval.util.paths import project_dir
 from mmrope_eval.words import nearest
 
 
@@ -165,14 +165,6 @@ def find_included(name: str, path: Path) -> Path:
         hint = f"did you mean '{close}'?" if close else f"those that are shipped are {shipped}."
         raise UserError(f"{path}: 'include: {name}' is neither beside this file nor among the shipped ones; {hint}")
     return found
-
-
-@functools.cache
-def project_dir(name: str) -> Path:
-    """`tasks` or `configs` of a checkout, or the copy inside an installed package."""
-    here = Path(__file__).resolve()
-    candidates = [here.parents[2] / name, here.parents[1] / name]
-    return next((path for path in candidates if path.is_dir()), candidates[-1])
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:
