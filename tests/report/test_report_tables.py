@@ -372,9 +372,10 @@ def edited(path: Path, change: Callable[[str], str], source: Path) -> str:
 @pytest.mark.parametrize(("change", "words"), [
     (lambda text: text.replace("[videorope-like", "[videorope-lke"), "row 'videorope-lke': unknown variant"),
     (lambda text: text.replace("videorope-like", "interleave"), "rows must be a list of different names"),
-    (lambda text: text + "layout: sideways\n", "layout must be one of across, down, not 'sideways'"),
-    (lambda text: text.replace("columns: [", "columns: []\nother: ["), "columns must be a list of names"),
-    (lambda text: text.replace("[videorope-like", "[{label: x, varant: hope}"), "a row is a variant's name"),
+    (lambda text: text + "layout: sideways\n", "'layout' must be 'across' or 'down', not 'sideways'"),
+    (lambda text: text.replace("columns: [", "columns: []\nother: ["), "unknown key 'other', the keys are like, "),
+    (lambda text: text.replace("[videorope-like", "[{label: x, varant: hope}"),
+     "rows, entry [0-9]+: unknown key 'varant', did you mean 'variant'"),
     (lambda text: "- 1", "must hold a YAML mapping"),
 ])
 def test_a_bad_table_is_one_sentence(change: Callable[[str], str], words: str, tmp_path: Path) -> None:
