@@ -22,6 +22,7 @@ from mmrope_eval.models.tensors import Shapes, canonical_name
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
 from mmrope_eval.models.weights import Weights, check_tensors, find_weights, head_is_embedding, scan_weights
 from mmrope_eval.util.environment import cache_home
+from mmrope_eval.util.files import is_special
 from mmrope_eval.words import nearest, shown
 
 # Their content takes part in the identity of a checkpoint: what can change a response.
@@ -195,7 +196,7 @@ def _check_entries(folder: Path) -> None:
         entry = folder / name
         if entry.is_symlink() and not entry.exists():
             raise UserError(f"checkpoint '{folder}': {name} is a link to a file that is not there: download it again")
-        if entry.exists() and not entry.is_file():
+        if is_special(entry):
             raise UserError(f"checkpoint '{folder}': {name} is a folder where a file should be: copy the file again "
                             "from where the checkpoint comes from")  # fmt: skip
 

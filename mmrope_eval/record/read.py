@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SAMPLES, Record, SampleLine
 from mmrope_eval.util.config import sentence
+from mmrope_eval.util.files import is_special
 from mmrope_eval.words import shortened, shown, unique
 
 AGAIN: Final = "start the run's command again"
@@ -117,7 +118,7 @@ def opened(path: Path) -> IO[bytes]:
 
 def _require_plain(path: Path) -> None:
     """OSError for what is there and no file: a pipe would be waited for without end."""
-    if path.exists() and not path.is_file():
+    if is_special(path):
         kind = errno.EISDIR if path.is_dir() else errno.EINVAL
         raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is no plain file", str(path))
 

@@ -23,6 +23,7 @@ from typing import TextIO
 
 from mmrope_eval.run.errorlog import LOG, shorten
 from mmrope_eval.run.manifest import versions
+from mmrope_eval.util.files import is_special
 
 LARGEST = 8 * 2**20
 """Bytes; of a larger log the first half is left out."""
@@ -33,7 +34,7 @@ def run_log(folder: Path, command: Sequence[str]) -> Iterator[Path | None]:
     """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written."""
     path = folder / LOG
     try:
-        if path.exists() and not path.is_file():  # a pipe would wait for a reader
+        if is_special(path):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         stream = path.open("a", encoding="utf-8", errors="replace")
     except OSError:

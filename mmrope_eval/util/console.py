@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.util.files import whole
+from mmrope_eval.util.files import is_special, whole
 from mmrope_eval.words import visible
 
 ESCAPED: Final = "mmrope_eval.escaped"
@@ -103,8 +103,7 @@ def write_file(path: Path, text: str) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        special = path.exists() and not path.is_file()
-        if special or path.absolute().parts[1] in ("dev", "proc"):
+        if is_special(path) or path.absolute().parts[1] in ("dev", "proc"):
             path.write_text(text, encoding="utf-8", errors="backslashreplace")
             return
         with whole(path.resolve()) as draft:

@@ -16,6 +16,12 @@ DRAFT: Final = ".tmp"
 """How the names of files end that are not written to their end."""
 
 
+def is_special(path: Path) -> bool:
+    """Whether there is something that is no plain file: a folder, a device, or a pipe, which would wait for a reader or
+    a writer without end."""
+    return path.exists() and not path.is_file()
+
+
 def draft_of(path: Path) -> Path:
     """Where a file is written before it is put into its place: beside it, hidden, of this thread alone."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}{DRAFT}")
