@@ -15,11 +15,15 @@ from mmrope_eval.cli.argument_types import (
     positive,
     rate,
     replicas,
+    seeds,
     setting,
     token_limits,
     tolerated,
 )
 from mmrope_eval.cli.model_arguments import naming_options
+from mmrope_eval.cli.talk_arguments import talk
+from mmrope_eval.engine.backends import BACKENDS
+from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 
 RUN_EXAMPLES = """\
 examples:
@@ -58,6 +62,7 @@ LIMIT_HELP = (
     "ask N samples of each task: the same ones every time, spread over the benchmark's own groups, and with a larger N "
     "those of the smaller one; first:N takes the first N rows"
 )
+SOME_LIMITS = "for some tasks TASK:N, as in '200,chartqa:50' (tasks, suites and globs)"
 
 SCORE_FORMAT = """\
 a line of FILE:
@@ -81,9 +86,10 @@ def run(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--tasks", metavar="LIST", type=names, action="extend", required=True,
                       help="comma-separated tasks, suites, globs and paths of task files; '-name' takes one out")
     tasks_dir(what)
-    what.add_argument("--limit", metavar="N", help=LIMIT_HELP)
+    what.add_argument("--limit", metavar="N", type=names, action="extend", default=[],
+                      help=f"{LIMIT_HELP}; {SOME_LIMITS}")
     what.add_argument("--protocol", metavar="NAME",
-                      help="ask as a published evaluation did: paper, qwen2.5-vl or qwen3-vl (see configs/protocols), "
+                      help="ask as a published evaluation did: a name in configs/protocols (paper, for example), "
                            "or as a YAML file says; single options still go before it, and are named with the scores")
     what.add_argument("--prompts", metavar="FAMILY",
                       help="prompt family (see configs/families); default: that of the checkpoint")
@@ -94,6 +100,7 @@ def run(parser: argparse.ArgumentParser) -> None:
     _data_arguments(parser)
     _scorer_argument(parser)
     _engine_arguments(parser)
+    talk(parser)
 
 
 def study(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +116,7 @@ def study(parser: argparse.ArgumentParser) -> None:
                         help="give a row up once more than N of its samples have failed (0.05: more than 5 %% of them)")
     parser.add_argument("--no-cache", action="store_true", help="decode videos anew instead of using the disk cache")
     _engine_arguments(parser)
+    talk(parser)
 
 
 def status(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +130,12 @@ def _answer_arguments(parser: argparse.ArgumentParser) -> None:
     answers.add_argument("--max-tokens", metavar="N", type=token_limits, action="extend", default=[],
                          help="most tokens of an answer, in place of the tasks' own limits; for some tasks TASK:N, as "
                               "in '512,mmmu:4096' (tasks, suites and globs)")
+    answers.add_argument("--system", metavar="TEXT|FILE",
+                         help="system prompt in place of the one that the chat template has, as words or as a text "
+                              "file; '' is an empty one (recorded)")
+    answers.add_argument("--temperature", metavar="F", type=tolerated,
+                         help="draw answers at this temperature in place of the tasks' own; 0: greedy decoding, which "
+                              "is what the shipped tasks have (recorded, and noted below tables)")
     answers.add_argument("--thinking", nargs="?", choices=["on", "off", "auto"], const="on",
                          help="on (or no value): checkpoints think first, in answers of up to 32,768 tokens; off: the "
                               "chat template is told not to; auto: on for those whose template knows thoughts; "
@@ -136,7 +150,7 @@ def tasks_dir(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None
 
 def _model_arguments(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--model", metavar="CKPT", nargs="+", action="extend", default=[],
-                      help="checkpoints (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): folders, quoted globs, runs with "
+                      help="checkpoints: folders, quoted globs, runs with "
                            "checkpoint-* folders, LoRA adapters, hub names with @revision; CKPT=VARIANT names its RoPE")
     naming_options(what)
 
@@ -154,7 +168,7 @@ def score(parser: argparse.ArgumentParser) -> None:
     tasks_dir(parser)
     parser.add_argument("file", metavar="FILE", type=Path, help="JSON lines with `doc` and `response`")
     _scorer_argument(parser)
-    parser.add_argument("--prompts", metavar="FAMILY", default="qwen2.5-vl",
+    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
                         help="family whose coordinates the boxes are written in (default: %(default)s)")
     parser.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
                         help="how boxes are written, where it is not the family's way")
@@ -253,9 +267,9 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--replicas", metavar="N|auto", type=replicas,
                         help="engines side by side, each with GPUs, or a share of the cores, of its own; auto: as many "
                              "as there are GPUs for (default: one, inside the run)")
-    engine.add_argument("--backend", choices=["processes", "ray"], default="processes",
-                        help="what runs replicas: processes of this machine, or actors of a Ray cluster "
-                             "(docs/cluster.md; default: %(default)s)")
+    engine.add_argument("--backend", choices=[*BACKENDS], help="what runs engines: "
+                        + "; ".join(f"{backend.name}: {backend.summary}" for backend in BACKENDS.values())
+                        + " (default: inside, with --replicas processes)")
     engine.add_argument("--ray-address", metavar="HOST:PORT",
                         help="the cluster's (default: RAY_ADDRESS, or the one that this machine belongs to)")
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction, default=0.9,
@@ -274,8 +288,9 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
                              "10 minutes, more for large models")
     engine.add_argument("--trust-remote-code", action="store_true",
                         help="run Python code out of the checkpoint's folder, as whoever made it wrote it")
-    engine.add_argument("--seed", metavar="N", type=int, default=0,
-                        help="for tasks that sample (default: %(default)s)")
+    engine.add_argument("--seed", metavar="N[,N...]", type=seeds, default=(0,),
+                        help="of answers that are drawn (--temperature); each of several has rows of its own, below "
+                             "OUTPUT/seed-N (default: 0)")
 
 
 def list_names(parser: argparse.ArgumentParser) -> None:
@@ -292,7 +307,7 @@ def show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings, default={},
                         help="override one parameter of the variant; may be repeated")
     parser.add_argument("--n", metavar="N", type=positive, help="also show a task's first N samples as they are asked")
-    parser.add_argument("--prompts", metavar="FAMILY", default="qwen2.5-vl",
+    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
                         help="family whose wording and coordinates the samples show (default: %(default)s)")
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror to read samples from")
     tasks_dir(parser)
@@ -345,7 +360,8 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axis", choices=["context", "tokens"], default="context",
                         help="the figure's horizontal axis: contexts as planned, or the tokens of the median prompt "
                              "(default: %(default)s)")
-    parser.add_argument("--limit", metavar="N", help=LIMIT_HELP)
+    parser.add_argument("--limit", metavar="N", type=names, action="extend", default=[],
+                      help=f"{LIMIT_HELP}; {SOME_LIMITS}")
     parser.add_argument("--prompts", metavar="FAMILY", help="prompt family; default: that of the checkpoint")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
                         help="local mirror of the datasets; default: the hub (needles are generated below --output)")
@@ -357,6 +373,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")
     _answer_arguments(parser)
     _engine_arguments(parser)
+    talk(parser)
 
 
 def doctor(parser: argparse.ArgumentParser) -> None:

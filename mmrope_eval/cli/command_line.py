@@ -19,6 +19,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ COMMANDS = (
     Command("show", "show one variant, task or suite in full", "mmrope_eval.cli.catalogue:show", arguments.show),
     Command("score", "score responses from a file", "mmrope_eval.run.score_file:main", arguments.score),
     Command("rescore", "score a stored run anew", "mmrope_eval.run.rescore:main", arguments.rescore),
+    Command("samples", "show single samples of a run: question, response, what was read, what is right",
+            "mmrope_eval.report.samples_command:main", report_arguments.samples),
     Command("analyze", "compare variants' positions and frequencies, or attention on visual tokens",
             "mmrope_eval.cli.analyze:main", arguments.analyze),
     Command("compare", "say in which tasks two runs differ, and how surely", "mmrope_eval.report.compare.compare:main",
@@ -231,10 +234,15 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
 
 def run(argv: Sequence[str]) -> int:
     """Parse and dispatch. What argparse prints (--help, its own errors) is written out before it ends the program."""
+    args = None
     try:
         args = parse(argv)
-        with cache_at(getattr(args, "cache_dir", None)):
+        with cache_at(getattr(args, "cache_dir", None)), console.quiet(getattr(args, "quiet", False)):
             return dispatch(args)
+    except Exception as error:
+        if getattr(args, "verbose", False) and bad_input(error) is not None:  # Python prints the others' itself
+            console.complain("".join(traceback.format_exception(error)).rstrip())
+        raise
     except SystemExit:
         console.finish()
         raise

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmrope_eval.cli.argument_types import fraction, group, kinds, names, positive, rate, sizes, step, tolerated, whole
+from mmrope_eval.report.table.formats import FORMATS
 
 TABLE_EXAMPLES = """\
 examples:
@@ -75,7 +76,7 @@ def table(parser: argparse.ArgumentParser) -> None:
                              "--tasks docvqa --format json'")
     parser.add_argument("--numbering", choices=["v2", "v3"], default="v2",
                         help="the version of the paper whose numbers TABLE means (default: %(default)s)")
-    parser.add_argument("--format", choices=["markdown", "latex", "csv", "html", "json"], default="markdown")
+    parser.add_argument("--format", choices=list(FORMATS), default="markdown")
     parser.add_argument("--baseline", metavar="ROW", help="also show differences from this row, for example vanilla")
     parser.add_argument("--reported", action="store_true", help="set the paper's scores beside ours")
     parser.add_argument("--intervals", action="store_true", help="95 %% intervals, clustered by picture and video")
@@ -130,3 +131,12 @@ def steps(parser: argparse.ArgumentParser) -> None:
                         help="set the paper's scores beside ours, in the figure as thin lines")
     parser.add_argument("--figure", metavar="FILE", type=Path, help="also draw the scores over steps: .png or .pdf")
     parser.add_argument("--format", choices=["markdown", "csv", "json"], default="markdown")
+
+
+def samples(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `samples`: a run, and which of its samples."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="the --output of a run, or one of its rows")
+    parser.add_argument("--wrong", action="store_true", help="those that failed or have less than the full score")
+    parser.add_argument("--n", metavar="N", type=positive, default=5, help="how many (default: %(default)s)")
+    parser.add_argument("--task", metavar="TASK", help="of this task; default: all, in the run's order")
+    parser.add_argument("--row", metavar="ROW", help="of the row of this name; default: all, side by side")

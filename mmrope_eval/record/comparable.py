@@ -11,6 +11,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
     "scorers": ("scorer", "scorer_version", "task_version", "metric", "average"),
     "data": ("data_fingerprint",),
     "limits": ("max_tokens",),
+    "decoding": ("temperature",),
 })
 """A kind of difference, and what shows it: columns of `Run.scores`. The fingerprint of the data is over all questions
 that were asked, so another number of them is other data. A new kind needs one line here and nothing else."""
@@ -22,4 +23,4 @@ def differing(results: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     None is unknown, and what is unknown of one result and known of another is not known to be alike.
     """
     return tuple(kind for kind, names in KINDS.items()
-                 if any(len({one[name] for one in results}) > 1 for name in names))
+                 if any(len({result[name] for result in results}) > 1 for name in names))

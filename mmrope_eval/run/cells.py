@@ -22,6 +22,7 @@ from mmrope_eval.run.answer_limits import read_thinking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import versions
+from mmrope_eval.run.system_prompt import with_system
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.registry import Family, Registry, check_coordinates
 from mmrope_eval.task.sample import TIME
@@ -68,14 +69,14 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     _check_names(config, choices, registry)
     drafts: list[Cell | Exception] = []
     named: list[tuple[ModelChoice, str]] = []
-    for choice, wanted, found in _read(config, choices, registry):
-        drafts.append(found)
-        named.append((choice, found.variant.name if isinstance(found, Cell) else wanted or ""))
+    for choice, variant_asked, draft_or_error in _read(config, choices, registry):
+        drafts.append(draft_or_error)
+        named.append((choice, draft_or_error.variant.name if isinstance(draft_or_error, Cell) else variant_asked or ""))
     _check_once([(choice, draft) for (choice, _), draft in zip(named, drafts, strict=True)])
     errors = [draft for draft in drafts if isinstance(draft, Exception)]
     if len(errors) == len(drafts):
         raise errors[0] if len(errors) == 1 else UserError(_all_failed(errors))
-    labels = make_labels(_with_variants(named, drafts))
+    labels = [f"{label}{config.label_end}" for label in make_labels(_with_variants(named, drafts))]
     alone = len(drafts) == 1 and not config.own_folders
     folders = [config.output] if alone else [config.output / label for label in labels]
     cells, failed = [], []
@@ -104,8 +105,8 @@ def _check_once(drafts: Sequence[tuple[ModelChoice, Cell | Exception]]) -> None:
 
 def _with_variants(named: Sequence[tuple[ModelChoice, str]], drafts: Sequence[object]) -> list[tuple[ModelChoice, str]]:
     """A row that failed before its variant was known goes by the others', where they have one in common."""
-    known = {variant for (_, variant), draft in zip(named, drafts, strict=True) if isinstance(draft, Cell)}
-    usual = known.pop() if len(known) == 1 else ""
+    variants = {variant for (_, variant), draft in zip(named, drafts, strict=True) if isinstance(draft, Cell)}
+    usual = variants.pop() if len(variants) == 1 else ""
     return [(choice, variant or usual) for choice, variant in named]
 
 
@@ -124,10 +125,10 @@ def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Re
         load_variant(name, **config.overrides)
     demanded = config.protocol.prompts if config.protocol else None
     for wording in dict.fromkeys([config.prompts, demanded, *(choice.prompts for choice in choices)]):
-        known = {*registry.families, *(name for spec in registry.tasks.values() for name in spec.prompts)}
-        if wording is not None and wording not in known:
+        if wording is not None and wording not in registry.wordings:
             raise UserError(
-                f"--prompts {wording}: no task has such a wording; choose one of {', '.join(sorted(known))}."
+                f"--prompts {wording}: no task has such a wording; choose one of "
+                f"{', '.join(sorted(registry.wordings))}."
             )
 
 
@@ -136,12 +137,12 @@ def _read(
 ) -> Iterator[tuple[ModelChoice, str | None, Cell | Exception]]:
     """Every row as a cell without label and folder, or what is wrong with it."""
     for choice in choices:
-        wanted: Sequence[str | None] = (choice.variant,) if choice.variant else config.variants or (None,)
+        variants: Sequence[str | None] = (choice.variant,) if choice.variant else config.variants or (None,)
         try:
             checkpoint: Checkpoint | Exception = read_checkpoint(choice.path, config.options.trust_remote_code)
         except UserError as error:
             checkpoint = error
-        for name in wanted:
+        for name in variants:
             try:
                 if isinstance(checkpoint, Exception):
                     raise checkpoint
@@ -151,22 +152,23 @@ def _read(
 
 
 def _cell(
-    config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, wanted: str | None, registry: Registry
+    config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, variant: str | None, registry: Registry
 ) -> Cell:
-    chosen = resolve_variant(checkpoint, wanted, config.overrides, assume_stock=config.assume_stock)
+    chosen = resolve_variant(checkpoint, variant, config.overrides, assume_stock=config.assume_stock)
     chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     _check_precision(checkpoint, config.options.dtype)
     ranks.require_split(checkpoint, config.options.tensor_parallel_size)
     policy, sources = cell_policy(config, checkpoint)
     thinking = read_thinking(config.thinking, checkpoint)
-    family = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
+    asked = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
+    family = with_system(asked, config.system, checkpoint)
     context = response_context(config, checkpoint, chosen.variant, policy, thinking.told)
     return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named, thinking)
 
 
 def _check_precision(checkpoint: Checkpoint, dtype: str) -> None:
-    wanted = checkpoint.dtype if dtype == "auto" else dtype
-    if checkpoint.quantisation is not None and wanted == "float32":
+    precision = checkpoint.dtype if dtype == "auto" else dtype
+    if checkpoint.quantisation is not None and precision == "float32":
         raise UserError(f"checkpoint '{checkpoint.path}' is quantised ({checkpoint.quantisation}), which runs in half "
                         "precision only: give --dtype bfloat16 or float16")  # fmt: skip
 
@@ -198,18 +200,18 @@ def cell_family(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, 
 
 
 def response_context(
-    config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy, told: bool | None = None
+    config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy, thinking: bool | None = None
 ) -> dict[str, Any]:
     """What determines a response besides its question; part of every response's identity.
 
     The code that answers is named by its answer version (see `answer_code`), not by the version of the package. The
-    chat template is part of the weights' fingerprint; what it is `told` as enable_thinking is named where it changes
-    the prompt. So is the `time` of a variant where videos carry seconds and it counts frames: without it the identity
-    is the one of version 0.3, whose answers about pictures are kept.
+    chat template is part of the weights' fingerprint; what it is told as enable_thinking (`thinking`) is named where it
+    changes the prompt. So is the `time` of a variant where videos carry seconds and it counts frames: without it the
+    identity is the one of version 0.3, whose answers about pictures are kept.
     """
     indexed = variant.time == "index" and checkpoint.family.video.timed
     return {
-        **({} if told is None else {"enable_thinking": told}),
+        **({} if thinking is None else {"enable_thinking": thinking}),
         **({TIME: "index"} if indexed else {}),
         "store": IDENTITY,
         "weights": checkpoint.fingerprint,

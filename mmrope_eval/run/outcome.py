@@ -17,10 +17,10 @@ from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STO
 from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.run import results
 from mmrope_eval.run.merging import ASIDE
-from mmrope_eval.run.results import Scored, Worth
+from mmrope_eval.run.results import SampleScore, ScoredSample
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
-from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.util.environment import cache_home
 from mmrope_eval.util.files import is_special
 
@@ -34,12 +34,12 @@ Outcomes = Mapping[str, Response | Failure]
 """By sample id."""
 
 
-def score_cell(plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> dict[str, list[Scored]]:
-    """Every sample of every task with its worth, by task. KeyError when an outcome is missing."""
+def score_cell(plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> dict[str, list[ScoredSample]]:
+    """Every sample of every task with its score, by task. KeyError when an outcome is missing."""
     return {name: results.score_task(plan, outcomes) for name, plan in plans.items()}
 
 
-def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[Scored]]) -> dict[str, dict[str, Any]]:
+def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[ScoredSample]]) -> dict[str, dict[str, Any]]:
     """The `tasks` of scores.json."""
     return {name: results.summarize(plan, scored[name]) for name, plan in plans.items()}
 
@@ -96,14 +96,15 @@ def refuse_foreign(path: Path, keys: frozenset[str]) -> None:
 def refuse_cache(folder: Path) -> None:
     """UserError for a place in the cache, where results would be taken for what can be made again."""
     place = folder.resolve()
-    for kept in (tables_home() if kind == "datasets" else cache_home() / kind for kind in KINDS):
+    home = cache_home()
+    for kept in (tables_home() if kind == "datasets" else home / kind for kind in KINDS):
         if place.is_relative_to(kept.resolve()):
             raise UserError(f"{folder} lies in the cache ({kept}), which `mmrope-eval data prune` empties: choose "
                             "another --output.")
 
 
 @dataclass(frozen=True)
-class Made:
+class ScoredTasks:
     """What the samples of some tasks came to."""
 
     tasks: Mapping[str, dict[str, Any]]
@@ -111,27 +112,27 @@ class Made:
     failures: Sequence[Failure]
 
 
-def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> Made:
+def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> ScoredTasks:
     """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing.
 
     One sample after another is scored, written and let go.
     """
-    found: dict[str, dict[str, Any]] = {}
+    entries_of_tasks: dict[str, dict[str, Any]] = {}
     failures: list[Failure] = []
     for name, plan in plans.items():
-        worths: list[Worth] = []
+        samples: list[SampleScore] = []
 
-        def rows(plan: TaskPlan = plan, worths: list[Worth] = worths) -> Iterator[dict[str, Any]]:
-            for one in results.scores(plan, outcomes):
-                worths.append(one.worth())
-                if isinstance(one.result, Failure):
-                    failures.append(one.result)
-                yield one.row()
+        def rows(plan: TaskPlan = plan, samples: list[SampleScore] = samples) -> Iterator[dict[str, Any]]:
+            for scored in results.scores(plan, outcomes):
+                samples.append(scored.reduced())
+                if isinstance(scored.result, Failure):
+                    failures.append(scored.result)
+                yield scored.row()
 
         staging.lines(folder / SAMPLES / f"{name}.jsonl", rows())
         with settled():
-            found[name] = results.summarize(plan, worths)
-    return Made(found, failures)
+            entries_of_tasks[name] = results.summarize(plan, samples)
+    return ScoredTasks(entries_of_tasks, failures)
 
 
 def write_cell(staging: Staging, folder: Path, scores: Mapping[str, Any], failures: Sequence[Failure]) -> None:
@@ -159,6 +160,6 @@ def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
     """Write failures.jsonl, or remove it where there are none."""
     path = folder / FAILURES
     if failures:
-        write_lines(path, ({"id": one.id, "stage": one.stage, "cause": one.cause} for one in failures))
+        write_lines(path, ({"id": failure.id, "stage": failure.stage, "cause": failure.cause} for failure in failures))
     else:
         path.unlink(missing_ok=True)

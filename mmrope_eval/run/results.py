@@ -14,8 +14,9 @@ from mmrope_eval.scorer import score as scoring
 from mmrope_eval.scorer.chance import chance_level
 from mmrope_eval.scorer.reasoning import whole_turn
 from mmrope_eval.task.clusters import cluster_of
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import Family, TaskSpec
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 from mmrope_eval.util.unread import MARK, WARNING, remedy, too_many
 
 TASKS_ACROSS = 10
@@ -23,7 +24,7 @@ NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class SampleScore:
     """What a task's numbers are made of, of one sample: all that need be held of the many that a run has."""
 
     values: Mapping[str, float | None]
@@ -39,8 +40,8 @@ class Worth:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One sample with its outcome and its worth."""
+class ScoredSample:
+    """One sample with its outcome and its score."""
 
     sample: Sample
     result: Response | Failure
@@ -49,11 +50,11 @@ class Scored:
     cluster: str | None = None
     """What it stands or falls with (`clusters.cluster_of`); None: nothing else."""
 
-    def worth(self) -> Worth:
+    def reduced(self) -> SampleScore:
         """What the task's numbers need of it."""
         duration = next((facts.duration for facts in self.result.media if facts.kind == "video"), None)
-        return Worth(self.score.values, self.target, isinstance(self.result, Failure), self.truncated, self.unparsed,
-                     duration, self.cluster or self.sample.id)  # fmt: skip
+        return SampleScore(self.score.values, self.target, isinstance(self.result, Failure), self.truncated,
+                           self.unparsed, duration, self.cluster or self.sample.id)  # fmt: skip
 
     @property
     def truncated(self) -> bool:
@@ -103,12 +104,12 @@ def scoring_target(sample: Sample, scorer: str, family: Family, result: Response
     return target
 
 
-def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> list[Scored]:
+def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> list[ScoredSample]:
     """Every sample of a task in plan order. A failed one is wrong. KeyError when an outcome is missing."""
     return list(scores(plan, results))
 
 
-def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterator[Scored]:
+def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterator[ScoredSample]:
     """The same, one at a time: only what is kept of them takes memory."""
     for sample in plan.samples:
         result = results[sample.id]
@@ -119,15 +120,15 @@ def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterato
             text = whole_turn(result.text, thought_open=result.thought_open)
             score = scorers.SCORERS[plan.spec.scorer](text, target)
         cluster = cluster_of(plan.spec, sample.id, sample.cluster, sample.media)
-        yield Scored(sample, result, target, score, cluster)
+        yield ScoredSample(sample, result, target, score, cluster)
 
 
-def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any]:
+def summarize(plan: TaskPlan, scored: Sequence[ScoredSample | SampleScore]) -> dict[str, Any]:
     """A task's entry in scores.json; values and standard errors on a 0-100 scale, null where there is none."""
     average = plan.spec.average
-    worths = [one.worth() if isinstance(one, Scored) else one for one in scored]
+    samples = [sample.reduced() if isinstance(sample, ScoredSample) else sample for sample in scored]
     summaries = {
-        name: AGGREGATES[average]([Item.of(one.values[name], one.target, one.cluster) for one in worths])
+        name: AGGREGATES[average]([Item.of(sample.values[name], sample.target, sample.cluster) for sample in samples])
         for name in plan.spec.metrics
     }
     groups = summaries[plan.spec.metrics[0]].groups
@@ -136,32 +137,34 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any
         "category": plan.spec.category,
         "main": plan.spec.metrics[0],
         "metrics": {
-            name: {"value": percent(found.value), "stderr": percent(found.stderr), "n": found.n}
-            for name, found in summaries.items()
+            name: {"value": percent(summary.value), "stderr": percent(summary.stderr), "n": summary.n}
+            for name, summary in summaries.items()
         },
         "average": average,
         "stderr_over": "clusters",
         "groups": {name: {"value": percent(part.value), "n": part.n} for name, part in groups.items()},
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
-        "chance": percent(chance_of(average, worths)),
-        "n": len(worths),
+        "chance": percent(chance_of(average, samples)),
+        "n": len(samples),
         "expected": full_size(plan.spec),
-        "n_failed": sum(one.failed for one in worths),
-        "n_truncated": sum(one.truncated for one in worths),
-        "n_unparsed": sum(one.unparsed for one in worths),
+        "n_failed": sum(sample.failed for sample in samples),
+        "n_truncated": sum(sample.truncated for sample in samples),
+        "n_unparsed": sum(sample.unparsed for sample in samples),
         "task_version": plan.spec.version,
         "scorer": plan.spec.scorer,
         "scorer_version": scoring.VERSION,
         "data_fingerprint": plan.fingerprint(),
         "prompt_hash": plan.prompt_hash(),
+        **({} if plan.generation.temperature == plan.spec.generation.temperature
+           else {"temperature": plan.generation.temperature}),
     }
 
 
-def chance_of(average: str, worths: Sequence[Worth]) -> float:
+def chance_of(average: str, samples: Sequence[SampleScore]) -> float:
     """What guessing is expected to score on these samples; a failed one is wrong for a guesser too."""
-    answered = [one for one in worths if not one.failed]
-    lost = [None] * (len(worths) - len(answered))
-    targets, durations = [one.target for one in answered], [one.duration for one in answered]
+    answered = [sample for sample in samples if not sample.failed]
+    lost = [None] * (len(samples) - len(answered))
+    targets, durations = [sample.target for sample in answered], [sample.duration for sample in answered]
     return chance_level(average, [*targets, *lost], [*durations, *lost])
 
 
@@ -218,12 +221,12 @@ def remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         ("n_truncated", "{n} answers cut off at the answer limit"),
         ("n_unparsed", "{n} answers without anything the scorer can read, counted wrong"),
     ):
-        found = {label: sum(t[count] for t in tasks.values()) for label, tasks in rows.items()}
-        if any(found.values()):
-            spread = ", ".join(f"{label}: {n}" for label, n in found.items() if n)
-            if len(set(found.values())) == 1 and len(found) > 1:
-                spread = f"{next(iter(found.values()))} in every row"
-            lines.append(f"{text.format(n=sum(found.values()))} ({spread})")
+        counts = {label: sum(t[count] for t in tasks.values()) for label, tasks in rows.items()}
+        if any(counts.values()):
+            spread = ", ".join(f"{label}: {n}" for label, n in counts.items() if n)
+            if len(set(counts.values())) == 1 and len(counts) > 1:
+                spread = f"{next(iter(counts.values()))} in every row"
+            lines.append(f"{text.format(n=sum(counts.values()))} ({spread})")
     return lines + unread_remarks(rows)
 
 
@@ -235,7 +238,7 @@ def unread_remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
             cause = remedy(entry["n_unparsed"], entry["n_truncated"])
             where = f"{entry['column']} {entry['n_unparsed']} of {entry['n'] - entry['n_failed']}"
             lines.setdefault(cause, []).append(f"{where} ({label})" if len(rows) > 1 else where)
-    return [f"{MARK} {WARNING}: {listed(found)}; {cause}" for cause, found in lines.items()]
+    return [f"{MARK} {WARNING}: {listed(columns)}; {cause}" for cause, columns in lines.items()]
 
 
 def listed(items: Sequence[str]) -> str:

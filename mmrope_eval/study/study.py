@@ -13,7 +13,7 @@ from mmrope_eval.run.config import RunConfig, engine_options
 from mmrope_eval.run.execute import MaxFailures
 from mmrope_eval.run.prepared import prepare
 from mmrope_eval.run.run import RunResult, report, run_all
-from mmrope_eval.study.file import Study, read_study, run_configs
+from mmrope_eval.study.file import Study, read_study, refuse_twice, run_configs
 from mmrope_eval.util.console import say
 
 NOWHERE = Path()
@@ -24,8 +24,10 @@ def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples or whole rows failed."""
     base = RunConfig(
         models=(), tasks=(), output=args.output or NOWHERE, data_root=args.data_root,
-        tasks_dirs=tuple(args.tasks_dir), max_failures=MaxFailures(args.max_failures), seed=args.seed,
+        tasks_dirs=tuple(args.tasks_dir), max_failures=MaxFailures(args.max_failures), seed=args.seed[0],
+        seeds=args.seed if len(args.seed) > 1 else (),
         fresh=args.fresh, options=engine_options(args), command=tuple(sys.argv),
+        log_file=args.log_file, verbose=args.verbose,
     )  # fmt: skip
     results = run_study(args.file, base)
     for result in results:
@@ -42,11 +44,13 @@ def run_study(file: Path, base: RunConfig | None = None, start_engine: StartEngi
     path = Path(file)
     study = read_study(path)
     base = base or RunConfig(models=(), tasks=(), output=NOWHERE)
-    if base.seed:
+    given = base.seeds or ((base.seed,) if base.seed else ())
+    if given:
         if "seeds" in study.model_fields_set:
             raise UserError(f"study {path} has `seeds`: leave --seed out")
-        study = study.model_copy(update={"seeds": [base.seed]})
-    base = dataclasses.replace(base, output=_output(study, path, base.output))
+        study = study.model_copy(update={"seeds": [*given]})
+        refuse_twice(study, path)
+    base = dataclasses.replace(base, seeds=(), output=_output(study, path, base.output))
     runs = [prepare(config) for config in run_configs(study, path, base)]
     say(f"study {path}: {_counted(len(runs), 'run')} below {base.output}", file=sys.stderr)
     return run_all(runs, base.output, start_engine, go_on=True)

@@ -96,8 +96,8 @@ def read_sweep(name: str) -> SweepConfig:
     path = Path(name)
     if not path.is_file():
         if not named.is_file():
-            known = ", ".join(sorted(p.stem for p in named.parent.glob("*.yaml")))
-            raise UserError(f"There is no sweep file {name}; give a path, or one of {known}.")
+            shipped = ", ".join(sorted(p.stem for p in named.parent.glob("*.yaml")))
+            raise UserError(f"There is no sweep file {name}; give a path, or one of {shipped}.")
         path = named
     config = typed(SweepConfig, {"title": path.stem, **read_yaml(path), "path": path}, f"Sweep {path}",
                    " (docs/sweeps.md)")

@@ -11,11 +11,11 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import SWEEP, SweepRecord
 from mmrope_eval.run.execute import Cell
-from mmrope_eval.run.plain import plain
+from mmrope_eval.run.manifest import plain
 from mmrope_eval.sweep.config import SweepConfig
 from mmrope_eval.util.console import say
 
-SETTINGS: Final = ("train_context", "frames", "needle", "limit")
+SETTINGS: Final = ("train_context", "frames", "needle", "limit", "temperature")
 """Of sweep.json: points that differ in them are no points of one sweep."""
 
 

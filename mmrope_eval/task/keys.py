@@ -54,11 +54,11 @@ def _number_of_text(value: Any) -> Any:
         return value
 
 
-def _only(name: str, said: str) -> Callable[[Any], Any]:
+def _only(name: str, reason: str) -> Callable[[Any], Any]:
     """A check that a function is the one that can be."""
     def check(value: Any) -> Any:
         if not isinstance(value, Function) or current_name(value) != f"{HOOKS}.{name}":
-            raise ValueError(f"must be !function {HOOKS}.{name}, or be left out: {said}")
+            raise ValueError(f"must be !function {HOOKS}.{name}, or be left out: {reason}")
         return value
 
     return check

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mmrope_eval.data.choice_of_rows import Limit
@@ -20,9 +21,10 @@ from mmrope_eval.data.places import NotHereError
 from mmrope_eval.errors import PlaceError, UserError
 from mmrope_eval.messages import Generation
 from mmrope_eval.task.dataset import find_data, load_docs, media_folder, require, require_columns, table_state
+from mmrope_eval.task.plan import Planned, TaskPlan, plan_samples
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Family, TaskSpec
-from mmrope_eval.task.sample import Planned, Sample, TaskPlan, digest, generation_key, plan_samples
+from mmrope_eval.task.sample import Sample, digest, generation_key
 from mmrope_eval.task.yaml_text import own_code
 from mmrope_eval.util.environment import cache_home
 from mmrope_eval.util.files import whole
@@ -35,9 +37,12 @@ class Plans:
     """Every task's plan for each family that is asked for; UserError when data are missing."""
 
     def __init__(
-        self, specs: Sequence[TaskSpec], data_root: Path | None, limit: Limit | None, seed: int = 0
+        self, specs: Sequence[TaskSpec], data_root: Path | None, limit: Limit | None, seed: int = 0,
+        limits: Mapping[str, Limit] = MappingProxyType({}),
     ) -> None:
-        self._specs, self._data_root, self._limit, self._seed = specs, data_root, limit, seed
+        """`limits`: those of single tasks, before `limit`, which is that of all others."""
+        self._specs, self._data_root, self._seed = specs, data_root, seed
+        self._limits = {spec.name: limits.get(spec.name, limit) for spec in specs}
         self._made: dict[Family, dict[str, TaskPlan]] = {}
         self.failed: dict[str, str] = {}
         """Tasks whose rows cannot be read, each with the cause; the others are planned."""
@@ -66,7 +71,7 @@ class Plans:
         samples = read_samples(memo) if key is not None else None
         if samples is None:
             require_columns(spec, docs.get())
-            made: Planned = plan_samples(spec, docs.get(), family, self._limit, self._seed)
+            made: Planned = plan_samples(spec, docs.get(), family, self._limits[spec.name], self._seed)
             samples = made.samples
             if made.lasting and key is not None:
                 write_samples(memo, samples)
@@ -81,8 +86,9 @@ class Plans:
         videos = "video" in spec.media
         files = list(media_folder(spec, self._data_root).index.state) if videos else []
         wording = dataclasses.asdict(family)
-        told = spec.planned_by()
-        return digest([code_state(), told, own_code(told), wording, str(self._limit), self._seed, tables, files])
+        content = spec.planned_by()
+        limit = str(self._limits[spec.name])
+        return digest([code_state(), content, own_code(content), wording, limit, self._seed, tables, files])
 
 
 @functools.cache
@@ -97,16 +103,16 @@ def read_samples(path: Path) -> tuple[Sample, ...] | None:
     """A remembered plan, or None when there is none that is as it was written."""
     if not path.is_file():
         return None
-    found: list[Sample] = []
+    samples: list[Sample] = []
     content = hashlib.sha256()
     try:
         with path.open("rb") as lines:
             for line in lines:
                 entry = json.loads(line)
                 if SUM in entry:
-                    return tuple(found) if entry[SUM] == content.hexdigest() else None
+                    return tuple(samples) if entry[SUM] == content.hexdigest() else None
                 content.update(line)
-                found.append(_sample(entry))
+                samples.append(_sample(entry))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return None

@@ -92,13 +92,13 @@ def with_functions(content: Any) -> Any:
 
 def own_code(content: Any) -> dict[str, str]:
     """sha256 of the Python files, other than this package's, that a file's functions come from, by function."""
-    found = {}
+    hashes = {}
     for function in functions_in(content):
         if function.file is None and function.partition(".")[0] == __name__.partition(".")[0]:
             continue
         path = function.file or _origin(function.module)
-        found[str(function)] = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else ""
-    return found
+        hashes[str(function)] = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else ""
+    return hashes
 
 
 def _origin(module: str) -> Path | None:
@@ -154,17 +154,22 @@ def read_yaml(path: Path, _through: tuple[Path, ...] = ()) -> dict[str, Any]:
     return {**merged, **content}
 
 
+def read_yaml_files(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """`read_yaml` of each."""
+    return [read_yaml(path) for path in paths]
+
+
 def find_included(name: str, path: Path) -> Path:
     """The file that `include: name` in `path` means: one beside it, else a shipped one. `UserError` for none."""
     places = [path.parent, project_dir("tasks")]
-    found = next((folder / name for folder in places if (folder / name).is_file()), None)
-    if found is None:
-        known = {file.name for folder in places for file in folder.glob("*.yaml")} - {path.name}
-        close = nearest(name, sorted(known), 0.6)
+    included = next((folder / name for folder in places if (folder / name).is_file()), None)
+    if included is None:
+        names = {file.name for folder in places for file in folder.glob("*.yaml")} - {path.name}
+        close = nearest(name, sorted(names), 0.6)
         shipped = ", ".join(sorted(file.name for file in places[1].glob("_*.yaml")))
         hint = f"did you mean '{close}'?" if close else f"those that are shipped are {shipped}."
         raise UserError(f"{path}: 'include: {name}' is neither beside this file nor among the shipped ones; {hint}")
-    return found
+    return included
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:

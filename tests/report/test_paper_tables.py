@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paper_runs import change_variant, every_column
 from report_files import write_cell
-from test_reported import change_variant, every_column
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
@@ -22,7 +22,8 @@ from mmrope_eval.report.definitions import Row, listed, load_definition
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.steps.steps import load_steps
-from mmrope_eval.report.sweep.read import load_sweep, write_files
+from mmrope_eval.report.sweep.files import write_files
+from mmrope_eval.report.sweep.read import load_sweep
 from mmrope_eval.report.sweep.table import sweep_table
 from mmrope_eval.report.table.attention import attention_table
 from mmrope_eval.report.table.build import Options, Table, build
@@ -292,7 +293,7 @@ def test_the_table_of_yarn_takes_a_sweep(yarn: Path, capsys: pytest.CaptureFixtu
     assert found.rows == ("mrope", "mrope+yarn (x8 by context)", "mrope-i", "mrope-i+yarn (x8 by context)")
     cell = found.cell("mrope-i+yarn (x8 by context)", "LVBench")
     assert (cell["score"], cell["reported"], cell["delta"]) == (60, 43.6, 20)
-    assert any("By context it is how much longer the context is" in one for one in found.said)
+    assert any("By context it is how much longer the context is" in one for one in found.extra_remarks)
     code, text = command(capsys, "6", yarn, "--numbering", "v3", "--reported", "--intervals")
     assert code == 0 and "x8 by context" in text and "2,048 frames" in text
 

@@ -25,7 +25,7 @@ from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.store import answer_code
 from mmrope_eval.store.answer_code import AnswerCode
-from mmrope_eval.task import sample
+from mmrope_eval.task import plan
 
 N = 3
 TASKS = ("refcoco_val", "chartqa", "charades_sta")
@@ -183,7 +183,8 @@ def test_a_changed_question_is_told_from_a_changed_setting(
     suite_mirror.chartqa(other / "lmms-lab-encoder/ChartQA",
                          [(suite_mirror.png(100 + i), f"What is pie {i}?", "1", "human_test") for i in range(N)])
     assert start(dataclasses.replace(config, data_root=other)) == (
-        N, [f"{N} kept answers are asked again, as the question, its media or its answer limit changed; see "
+        N, [f"{N} kept answers are asked again, as the question, its media, its answer limit or its "
+           "temperature changed; see "
             "docs/same-answer.md."])  # fmt: skip
 
 
@@ -350,7 +351,7 @@ def asked(media: dict[str, Any], prompt: str) -> tuple[tuple[str, ...], str]:
     """What a question's identity has of its pictures and its text."""
     spec: Any = SimpleNamespace(media=media)
     docs: Any = SimpleNamespace(files=None)
-    return sample.fingerprints(spec, docs, prompt, ROW, {}), prompt
+    return plan.fingerprints(spec, docs, prompt, ROW, {}), prompt
 
 
 @pytest.mark.parametrize(("media", "prompt"), [

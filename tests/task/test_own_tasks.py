@@ -17,17 +17,17 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, Request, Response
-from mmrope_eval.run import results
-from mmrope_eval.run import run as running
+from mmrope_eval.run import engines, results
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer import score
 from mmrope_eval.sweep.config import read_sweep
 from mmrope_eval.sweep.sweep import Sweep
 from mmrope_eval.task.file import read_task
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry, open_registry
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 
 SHIPPED = Registry()
 
@@ -145,7 +145,7 @@ def test_nothing_is_decided_by_a_tasks_name(name: str, bench: Path) -> None:
     spec = read_task(write_task(bench, f"{name}.yaml", **{"task: colours": f"task: {name}"}))
     plain = Sample(f"{name}/0", name, 0, "", None, (), spec.generation, None)
     scored = [
-        results.Scored(plain, Response("0", "A", (1,), "stop", 1), {"answer": "A", "options": 4, "group": group},
+        results.ScoredSample(plain, Response("0", "A", (1,), "stop", 1), {"answer": "A", "options": 4, "group": group},
                        score.Score({"accuracy": value}, "A"))
         for group, value in (("a", 1.0), ("b", 0.0), ("b", 0.0), ("b", 0.0))
     ]  # fmt: skip
@@ -337,7 +337,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def finished(bench: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of two variants made by the command, with the task given by its path."""
-    monkeypatch.setattr(running, "_starter", lambda *_: lambda checkpoint, variant, policy: Right(checkpoint, variant))
+    monkeypatch.setattr(engines, "start_engine", lambda checkpoint, variant, options: Right(checkpoint, variant))
     assert cli.main(["run", "--model", str(checkpoint), "--variant", "mrope,hope", "--tasks",
                      str(bench / "colours.yaml"), "--output", str(tmp_path / "out")]) == 0
     return tmp_path / "out"
@@ -358,7 +358,7 @@ def test_a_run_records_the_file_and_resumes(
     recorded = json.loads((finished / "mrope" / "manifest.json").read_text())["tasks"]["colours"]["file"]
     assert recorded == {"path": str(bench / "colours.yaml"), "sha256": read_task(bench / "colours.yaml").fingerprint()}
     again = FakeStart()
-    monkeypatch.setattr(running, "_starter", lambda *_: again)
+    monkeypatch.setattr(engines, "start_engine", again)
     write_task(bench, Colours="Shades")  # another column's name asks nothing anew
     assert cli.main(["run", "--model", str(checkpoint), "--variant", "mrope,hope", "--tasks", "colours", "--tasks-dir",
                      str(bench), "--output", str(finished)]) == 0
