@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
 def checkpoints(folder: Path | None, variants: list[str] | None) -> list[Path]:
     """The folders of the trained checkpoints. UserError when one is missing."""
     from mmrope_demo.training.recipe import TABLE_2
-    from mmrope_eval.task.registry import project_dir
+    from mmrope_eval.util.paths import project_dir
 
     home = folder or project_dir("checkpoints")
     found = [home / name for name in variants or TABLE_2]

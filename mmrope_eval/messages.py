@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,11 @@ class ImageSource:
     """An encoded image: a file, or the file's bytes as a dataset row holds them."""
 
     data: bytes | Path
+
+    @cached_property
+    def digest(self) -> str | None:
+        """sha256 of the bytes, taken once wherever the source is sent; None for a file, whose content may change."""
+        return hashlib.sha256(self.data).hexdigest() if isinstance(self.data, bytes) else None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def make_needles(args: argparse.Namespace) -> int:
         depths = tuple(map(float, args.depths))
     except ValueError as error:
         raise SynthError(f"demo needle: --depths takes numbers from 0 to 100 ({error}).") from error
-    haystack = Haystack(args.frames, args.size, args.fps, depths, args.n, args.distractors, args.seed)
+    haystack = Haystack(args.frames, args.size, args.fps, depths=depths, questions=args.n, distractors=args.distractors,
+                        seed=args.seed)
     made = build_needles(args.out, haystack)
     print(f"needles in {made}: evaluate on them with --tasks needle --data-root {args.out}")
     return 0

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from mmrope_synth.choices import Choice
 from mmrope_synth.clips import ACTIONS, Actor, Card, Clip, act
@@ -48,15 +48,13 @@ PATCH: Final = 2
 """Frames in one temporal patch: a card begins and ends with one."""
 
 
-@dataclass(frozen=True)
-class Haystack:
-    """What a set of needle videos is like. SynthError for a video too short for its cards."""
+@dataclass(frozen=True, kw_only=True)
+class Needle:
+    """What is asked, and how often, whatever the videos' length. SynthError for what cannot be."""
 
-    frames: int
-    """Frames of every video, an even number."""
-    size: int = 56
-    """Width and height in pixels."""
-    fps: float = 4.0
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    """Read from a file it takes no other keys."""
+
     depths: tuple[float, ...] = (0.0, 25.0, 50.0, 75.0, 100.0)
     """Where the needle is, in per cent of the video."""
     questions: int = 8
@@ -67,15 +65,31 @@ class Haystack:
     def __post_init__(self) -> None:
         if not 0 <= self.distractors < len(COLORS):
             raise SynthError(f"A needle can have 0 to {len(COLORS) - 1} distractors, not {self.distractors}.")
+        if self.questions < 1 or not self.depths:
+            raise SynthError("A needle needs at least one question and one depth.")
+        if not all(0 <= depth <= 100 for depth in self.depths):
+            raise SynthError(f"A needle's depths are per cent, from 0 to 100, not {list(self.depths)}.")
+
+
+@dataclass(frozen=True)
+class Haystack(Needle):
+    """What a set of needle videos is like. SynthError for a video too short for its cards."""
+
+    frames: int
+    """Frames of every video, an even number."""
+    size: int = 56
+    """Width and height in pixels."""
+    fps: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.frames % PATCH or self.frames < 2 * PATCH * (self.distractors + 1):
             raise SynthError(
                 f"A needle with {self.distractors} distractors needs an even number of at least "
                 f"{2 * PATCH * (self.distractors + 1)} frames, not {self.frames}."
             )
-        if self.size < 28 or self.size % 2 or self.fps <= 0 or self.questions < 1 or not self.depths:
-            raise SynthError("A needle's videos need an even size of at least 28, a frame rate, questions and depths.")
-        if not all(0 <= depth <= 100 for depth in self.depths):
-            raise SynthError(f"A needle's depths are per cent, from 0 to 100, not {list(self.depths)}.")
+        if self.size < 28 or self.size % 2 or self.fps <= 0:
+            raise SynthError("A needle's videos need an even size of at least 28 and a frame rate.")
 
 
 def build_needles(data_root: Path, haystack: Haystack, dataset: str = DATASET) -> Path:
@@ -143,9 +157,9 @@ def needle_sample(haystack: Haystack, depth: float, serial: int) -> Sample:
     return Sample("needle", "needle", row, choice.solve(), choice.solve, group, clip=clip, span=choice.span)
 
 
-def needle_row_text(haystack: Haystack, serial: int) -> dict[str, str]:
+def needle_row_text(needle: Needle, serial: int) -> dict[str, str]:
     """The question as the row has it: the same for every depth and length."""
-    cards, options = needle_cards(haystack, serial)
+    cards, options = needle_cards(needle, serial)
     choice = Choice("needle", needle_question(cards[0][0]), options, lambda: cards[0][1])
     return {"question": f"{choice.question}\n{bracketed(choice)}"}
 
@@ -161,16 +175,16 @@ def number_on(clip: Clip, color: str) -> str:
     return text
 
 
-def needle_cards(haystack: Haystack, serial: int) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+def needle_cards(needle: Needle, serial: int) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
     """(colour, number) of the needle and its distractors, and the four options.
 
     The wrong options are the distractors' numbers, filled up with numbers that no card shows; the right one takes
     turns through the letters, so that a constant answer scores chance.
     """
-    rng = generator(haystack.seed, "eval", "needle-question", serial)
-    colors = some(rng, tuple(COLORS), haystack.distractors + 1)
-    numbers = [str(number) for number in some(rng, range(10, 100), max(4, haystack.distractors + 1))]
-    wrong = some(rng, numbers[1 : max(4, haystack.distractors + 1)], 3)
+    rng = generator(needle.seed, "eval", "needle-question", serial)
+    colors = some(rng, tuple(COLORS), needle.distractors + 1)
+    numbers = [str(number) for number in some(rng, range(10, 100), max(4, needle.distractors + 1))]
+    wrong = some(rng, numbers[1 : max(4, needle.distractors + 1)], 3)
     place = serial % 4
     options = (*wrong[:place], numbers[0], *wrong[place:])
     return list(zip(colors, numbers, strict=False)), options

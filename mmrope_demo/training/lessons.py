@@ -28,6 +28,7 @@ from mmrope_eval.messages import VideoSource
 from mmrope_eval.scorer.choice import read_options
 from mmrope_eval.task.registry import Registry, TaskSpec
 from mmrope_eval.task.template import build_target, render
+from mmrope_eval.util.files import whole
 from mmrope_synth import Sample, training_samples
 from mmrope_synth.clips import Clip
 
@@ -188,9 +189,8 @@ def load_lessons(recipe: Recipe, folder: Path, work: Path, *, video: bool) -> Le
         work.mkdir(parents=True, exist_ok=True)
         made = make_lessons(recipe, folder, video=video)
         np.save(pixels, made.frames)
-        partial = words.with_suffix(".partial")
-        partial.write_text(json.dumps([_to_json(group) for group in made.groups]))
-        partial.rename(words)
+        with whole(words) as draft:
+            draft.write_text(json.dumps([_to_json(group) for group in made.groups]))
     groups = tuple(_from_json(entry) for entry in json.loads(words.read_text()))
     return Lessons(groups, np.load(pixels, mmap_mode="r"), video)
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mmrope_demo.training.packing import Packed, Row, epoch, pack
 from mmrope_demo.training.recipe import Schedule
+from mmrope_eval.util.files import whole
 
 if TYPE_CHECKING:
     import torch
@@ -206,10 +207,9 @@ def make_optimizers(
 def _save(path: Path, model: Any, optimizers: Sequence[Any], step: int, log: list[dict[str, Any]]) -> None:
     import torch
 
-    partial = path.with_suffix(".partial")
     states = [optimizer.state_dict() for optimizer in optimizers]
-    torch.save({"model": model.state_dict(), "optimizers": states, "step": step, "log": log}, partial)
-    partial.replace(path)
+    with whole(path) as draft:
+        torch.save({"model": model.state_dict(), "optimizers": states, "step": step, "log": log}, draft)
 
 
 def _restore(path: Path, model: Any, optimizers: Sequence[Any]) -> tuple[int, list[dict[str, Any]], float]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mmrope_demo.training.lessons import Lessons
 from mmrope_demo.training.recipe import GEOMETRY
+from mmrope_eval.util.files import whole
 
 if TYPE_CHECKING:
     import torch
@@ -70,9 +71,8 @@ def features(visual: Any, lessons: Lessons, path: Path, batch: int = 32) -> npt.
             for start in range(0, len(lessons.groups), batch):
                 indices = range(start, min(start + batch, len(lessons.groups)))
                 made.append(before_connector(visual, *encoder_input(lessons, indices)).to(torch.float16).numpy())
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, np.concatenate(made))
-        partial.rename(path)
+        with whole(path) as draft, draft.open("wb") as stream:
+            np.save(stream, np.concatenate(made))
     return np.asarray(np.load(path, mmap_mode="r"))
 
 

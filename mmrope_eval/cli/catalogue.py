@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.util.console import say
+from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -95,10 +96,8 @@ def show(args: argparse.Namespace) -> int:
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
     """One sentence on a name that is neither variant, task nor suite."""
-    import difflib
-
-    close = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"did you mean '{close[0]}'?" if close else "'mmrope-eval list' prints all names."
+    close = nearest(name, known, 0.6)
+    hint = f"did you mean '{close}'?" if close else "'mmrope-eval list' prints all names."
     return f"there is no variant, task or suite '{name}'; {hint}"
 
 

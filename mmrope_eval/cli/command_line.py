@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import errno
 import importlib
 import importlib.util
@@ -33,6 +32,8 @@ from mmrope_eval.cli.foreign import answer
 from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
 from mmrope_eval.util import console
 from mmrope_eval.util.environment import cache_at
+from mmrope_eval.util.files import FULL
+from mmrope_eval.words import nearest
 
 PROGRAM = "mmrope-eval"
 INTERRUPTED = 130
@@ -105,8 +106,8 @@ class Parser(argparse.ArgumentParser):
 
 def suggestion(word: str, choices: Sequence[str]) -> str:
     """A did-you-mean clause for `word`, or nothing when no choice is close."""
-    close = difflib.get_close_matches(word, choices, n=1)
-    return f", did you mean '{close[0]}'?" if close else ""
+    close = nearest(word, choices, 0.6)
+    return f", did you mean '{close}'?" if close else ""
 
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
@@ -157,8 +158,8 @@ def bad_input(error: Exception) -> str | None:
     """The sentence to show when `error` is the user's to fix, else None: such an error is ours and keeps its trace."""
     if isinstance(error, UserError):
         return str(error)
-    rope, synth = sys.modules.get("mmrope_eval.rope"), sys.modules.get("mmrope_synth.errors")
-    if (rope and isinstance(error, rope.VariantError)) or (synth and isinstance(error, synth.SynthError)):
+    synth = sys.modules.get("mmrope_synth.errors")
+    if synth and isinstance(error, synth.SynthError):
         return str(error)
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
         return machine_trouble(error)
@@ -176,7 +177,6 @@ def missing_package(name: str | None) -> str | None:
     return None
 
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 OF_THE_MACHINE = FULL | REFUSED | {errno.EEXIST, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
                                    errno.ENOTDIR, errno.ESTALE}  # fmt: skip

@@ -21,7 +21,7 @@ from mmrope_eval.models.lora_adapter import describe as describe_adapter
 from mmrope_eval.models.lora_adapter import is_adapter
 from mmrope_eval.models.naming import ModelChoice, resolve_models
 from mmrope_eval.models.variant_choice import resolve_variant, video_time
-from mmrope_eval.rope import VariantError, load_variant
+from mmrope_eval.rope import load_variant
 from mmrope_eval.task.registry import Registry, check_coordinates
 from mmrope_eval.util.console import say
 
@@ -97,7 +97,7 @@ def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: argparse.Namespa
     try:
         chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set, assume_stock=args.assume_stock)
         chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
-    except (UserError, VariantError) as error:
+    except UserError as error:
         questions.append(_one_line(error))
         return None
     return {

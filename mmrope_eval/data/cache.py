@@ -17,6 +17,7 @@ from mmrope_eval.data.hashes import hash_member
 from mmrope_eval.errors import UserError, cannot
 from mmrope_eval.models.files import FileHashes, file_state
 from mmrope_eval.util.environment import CACHE_VARIABLE, cache_home
+from mmrope_eval.util.files import whole
 
 if TYPE_CHECKING:
     from mmrope_eval.data.located import Member
@@ -81,13 +82,8 @@ def unpack(member: Member, limit: int = UNPACKED_BYTES) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _make_room(folder, limit - member.size)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as target:
-                digest = hash_member(member, copy=target)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with whole(path) as draft, draft.open("wb") as target:
+            digest = hash_member(member, copy=target)
     except OSError as error:
         if error.errno is None:  # the archive's fault
             raise UserError(f"{member.archive}: {error}.") from error

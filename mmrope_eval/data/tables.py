@@ -7,7 +7,6 @@ there (huggingface/datasets, `data_files.py`, as of 5.2).
 
 from __future__ import annotations
 
-import errno
 import json
 import pickle
 import re
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import yaml
 
 from mmrope_eval.errors import cannot, sentence
+from mmrope_eval.util.files import FULL
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -236,7 +236,7 @@ def read_split(shards: SplitFiles, split: str, cache_dir: Path) -> Dataset:
             return datasets.load_dataset(shards.format, data_files=files, split=split, cache_dir=str(cache_dir))
     except Exception as error:
         cause = error.__cause__ or error
-        if isinstance(cause, OSError) and (cause.errno in (errno.ENOSPC, errno.EDQUOT) or "disk space" in str(cause)):
+        if isinstance(cause, OSError) and (cause.errno in FULL or "disk space" in str(cause)):
             raise cannot("convert tables in", cache_dir, cause,
                          "free some space, or name another folder with --cache-dir") from error  # fmt: skip
         raise TableError(f"{shards.files[0]} cannot be read ({sentence(error)}).") from error

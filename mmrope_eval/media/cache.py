@@ -8,13 +8,14 @@ import json
 import logging
 import math
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mmrope_eval.util.files import DRAFT, whole
 
 _MAGIC = b"MMROPE-FRAMES-2\n"
 _EARLIER = b"MMROPE-FRAMES-1\n"
@@ -62,7 +63,8 @@ class MediaCache:
         told = json.loads(json.dumps({"shape": pixels.shape, "header": header}))  # as it will be read
         line = json.dumps({"sha256": _digest(told, pixels), **told}).encode() + b"\n"
         try:
-            _write_atomically(self._path(key), _MAGIC, line, pixels.data)
+            with whole(self._path(key)) as draft, draft.open("wb") as file:
+                file.writelines((_MAGIC, line, pixels.data))
             self._evict()
         except OSError as error:
             _log.warning("could not cache decoded frames in %s: %s", self.directory, error)
@@ -80,7 +82,7 @@ class MediaCache:
                 continue
             if path.suffix == ".frames":
                 entries.append((stat.st_mtime, stat.st_size, path))
-            elif path.suffix == ".tmp" and now - stat.st_mtime > _STALE_SECONDS:
+            elif path.suffix == DRAFT and now - stat.st_mtime > _STALE_SECONDS:
                 path.unlink(missing_ok=True)  # left by a process that was killed
         excess = sum(size for _, size, _ in entries) - self.max_bytes
         for _, size, path in sorted(entries)[:-1]:  # the newest is the one just written
@@ -117,15 +119,3 @@ def _read_entry(path: Path) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     if _digest({"shape": line["shape"], "header": line["header"]}, frames) != line["sha256"]:
         raise ValueError("wrong checksum")
     return frames, line["header"]
-
-
-def _write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                file.write(part)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -51,7 +51,7 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
     animation the first frame is used. Raises MediaError for a missing, unreadable, truncated or oversized image.
     """
     name, data = _read(source)
-    fingerprint = image_fingerprint(data, policy, geometry)
+    fingerprint = image_fingerprint(source.digest or hashlib.sha256(data).hexdigest(), policy, geometry)
     notes: list[str] = []
     image = _decode(name, data, policy, notes)
     factor = geometry.factor
@@ -75,9 +75,9 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
     return LoadedImage(pixels, facts)
 
 
-def image_fingerprint(data: bytes, policy: MediaPolicy, geometry: VisionGeometry) -> str:
-    """sha256 over an encoded image and all that decides what becomes of it."""
-    key = [MEDIA_VERSION, "image", hashlib.sha256(data).hexdigest(), policy.image_key(), geometry.factor]
+def image_fingerprint(digest: str, policy: MediaPolicy, geometry: VisionGeometry) -> str:
+    """sha256 over an encoded image, by its own sha256, and all that decides what becomes of it."""
+    key = [MEDIA_VERSION, "image", digest, policy.image_key(), geometry.factor]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
 
@@ -85,7 +85,8 @@ def fingerprint(source: ImageSource | VideoSource, policy: MediaPolicy, geometry
     """The fingerprint that an image or a video will have (`MediaFacts`), before it is decoded. Raises MediaError."""
     if isinstance(source, VideoSource):
         return video_fingerprint(source, policy, geometry)
-    return image_fingerprint(_read(source)[1], policy, geometry)
+    digest = source.digest or hashlib.sha256(_read(source)[1]).hexdigest()
+    return image_fingerprint(digest, policy, geometry)
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.families import DEFAULT_FAMILY
+from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -147,6 +147,8 @@ def checkpoint_policy(
 def _declared_fields(declared: Any, where: str) -> dict[str, Any]:
     from pydantic import TypeAdapter, ValidationError
 
+    from mmrope_eval.util.config import sentence
+
     if declared is None:
         return {}
     if not isinstance(declared, Mapping):
@@ -155,13 +157,13 @@ def _declared_fields(declared: Any, where: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in declared.items():
         if name not in types:
-            close = difflib.get_close_matches(str(name), list(types), n=1)
-            raise UserError(f"{where} has an unknown limit {name!r}{f', did you mean {close[0]}?' if close else ''}")
+            close = nearest(str(name), types, 0.6)
+            raise UserError(f"{where} has an unknown limit {name!r}{f', did you mean {close}?' if close else ''}")
         given = tuple(value) if isinstance(value, list) else value
         try:
             fields[name] = TypeAdapter(types[name]).validate_python(given, strict=True)
         except ValidationError as error:
-            raise UserError(f"{where}: {name} is wrong ({error.errors()[0]['msg'].lower()}, not {value!r})") from error
+            raise UserError(f"{where}: {name} {sentence(error)}") from error
     return fields
 
 

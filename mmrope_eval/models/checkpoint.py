@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,8 +21,9 @@ from mmrope_eval.models.template import ChatTemplate, find_template
 from mmrope_eval.models.tensors import Shapes, canonical_name
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
 from mmrope_eval.models.weights import Weights, check_tensors, find_weights, head_is_embedding, scan_weights
-from mmrope_eval.models.words import shown
 from mmrope_eval.util.environment import cache_home
+from mmrope_eval.util.files import is_special
+from mmrope_eval.words import nearest, shown
 
 # Their content takes part in the identity of a checkpoint: what can change a response.
 TOKENIZER_FILES: Final = (
@@ -196,7 +196,7 @@ def _check_entries(folder: Path) -> None:
         entry = folder / name
         if entry.is_symlink() and not entry.exists():
             raise UserError(f"checkpoint '{folder}': {name} is a link to a file that is not there: download it again")
-        if entry.exists() and not entry.is_file():
+        if is_special(entry):
             raise UserError(f"checkpoint '{folder}': {name} is a folder where a file should be: copy the file again "
                             "from where the checkpoint comes from")  # fmt: skip
 
@@ -220,8 +220,8 @@ def _nearby(folder: Path) -> str:
         names = [child.name for child in folder.parent.iterdir() if child.is_dir()]
     except OSError:
         return ""
-    close = difflib.get_close_matches(folder.name, names, n=1)
-    return f" (did you mean '{folder.parent / close[0]}'?)" if close else ""
+    close = nearest(folder.name, names, 0.6)
+    return f" (did you mean '{folder.parent / close}'?)" if close else ""
 
 
 # --- config.json --------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.words import mended, shown
+from mmrope_eval.models.words import mended
+from mmrope_eval.util.config import sentence
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -158,13 +159,8 @@ def parse_part(kind: type[Part], content: Mapping[str, Any], where: str) -> Part
     try:
         return kind.model_validate(dict(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"][:2]))
-        if first["type"] == "missing":
-            raise UserError(f"{where}: key '{key}' is missing; copy the file from where the checkpoint comes "
-                            "from") from error
-        raise UserError(f"{where}: '{key}' is wrong ({first['msg'].lower()}, not {shown(first['input'])}); copy the "
-                        "file from where the checkpoint comes from") from error  # fmt: skip
+        raise UserError(f"{where}: {sentence(error, kind)}; copy the file from where the checkpoint comes "
+                        "from") from error
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:

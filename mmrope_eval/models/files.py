@@ -12,7 +12,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ import numpy as np
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.words import mended, one_line
 from mmrope_eval.util.environment import cache_home
+from mmrope_eval.util.files import whole
 
 INDEX = "model.safetensors.index.json"
 """Which tensor is in which shard."""
@@ -187,10 +187,8 @@ class FileHashes:
         with contextlib.suppress(OSError):
             if self._memory(path, kind) != before:
                 return
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.directory, delete=False, encoding="ascii") as file:
-                file.write(f"{text}\n{_sum_of(before, text)}")
-            Path(file.name).replace(before)
+            with whole(before) as draft:
+                draft.write_text(f"{text}\n{_sum_of(before, text)}", encoding="ascii")
 
 
 def _sum_of(place: Path, text: str) -> str:

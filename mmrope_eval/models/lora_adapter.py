@@ -13,7 +13,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.files import read_header
 from mmrope_eval.models.tensors import WRAPPERS, canonical_name
-from mmrope_eval.models.words import shown
+from mmrope_eval.words import shown
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

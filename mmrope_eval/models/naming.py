@@ -6,7 +6,6 @@ sentence with the word as it was typed.
 
 from __future__ import annotations
 
-import difflib
 import glob
 import re
 import sys
@@ -15,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrope_eval.errors import UserError
@@ -23,8 +21,10 @@ from mmrope_eval.models import hub
 from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint
 from mmrope_eval.models.words import some
 from mmrope_eval.util import console
+from mmrope_eval.util.config import read_yaml, sentence
 from mmrope_eval.util.row_names import RowName, row_labels
 from mmrope_eval.util.training_steps import training_run, training_step, usable
+from mmrope_eval.words import nearest
 
 __all__ = ["ModelChoice", "make_labels", "resolve_models", "training_run", "training_step"]
 
@@ -190,20 +190,20 @@ def _no_folder(name: str, base: Path | None) -> str:
 
 def _close(path: Path) -> Path | None:
     """The folder that a path most likely means: each part that is not there replaced by its closest sibling."""
-    nearest = Path(path.anchor)
+    reached = Path(path.anchor)
     for part in path.parts[1 if path.anchor else 0:]:
-        if (nearest / part).is_dir():
-            nearest /= part
+        if (reached / part).is_dir():
+            reached /= part
             continue
         try:
-            siblings = [child.name for child in (nearest if nearest.parts else Path()).iterdir() if child.is_dir()]
+            siblings = [child.name for child in (reached if reached.parts else Path()).iterdir() if child.is_dir()]
         except OSError:
             return None
-        match = difflib.get_close_matches(part, siblings, n=1)
-        if not match:
+        match = nearest(part, siblings, 0.6)
+        if match is None:
             return None
-        nearest /= match[0]
-    return nearest
+        reached /= match
+    return reached
 
 
 # ------------------------------------------------------------------------------------------------------- on the hub
@@ -245,9 +245,9 @@ class _Entry(BaseModel):
 def _read_file(file: Path, labels: dict[str, str], say: Say) -> list[ModelChoice]:
     """The checkpoints that a YAML file lists; `labels` are those given so far, with their places."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"--models {file} cannot be read: {' '.join(str(error).split())}") from error
+        content = read_yaml(file)
+    except UserError as error:
+        raise UserError(f"--models {error}") from error
     if not isinstance(content, list) or not content:
         raise UserError(f"--models {file} must hold a list of checkpoints, each a folder or a mapping of "
                         f"{', '.join(_Entry.model_fields)}")
@@ -290,7 +290,7 @@ def _read_entry(content: Any, where: str, base: Path, say: Say) -> list[ModelCho
             raise UserError(f"a folder or a mapping of {', '.join(_Entry.model_fields)} is needed, not {content!r}")
         return [_with_words(choice, given, base, len(choices)) for choice in choices]
     except ValidationError as error:
-        raise UserError(f"{where}: {_sentence(error)}") from error
+        raise UserError(f"{where}: {sentence(error, _Entry)}") from error
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
 
@@ -310,24 +310,6 @@ def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: 
         variant = str(_path(variant, base))
     named = replace(choice, variant=variant, label=label)
     return named if given is None else replace(named, coordinates=given.coordinates, prompts=given.prompts)
-
-
-def _sentence(error: ValidationError) -> str:
-    """What is wrong with an entry, in our words; a misspelt key before the key that it leaves missing."""
-    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    key, value = str(first["loc"][0]), first["input"]
-    keys = list(_Entry.model_fields)
-    if first["type"] in ("extra_forbidden", "invalid_key"):
-        close = difflib.get_close_matches(key, keys, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"the keys are {', '.join(keys)}"
-        return f"unknown key '{key}', {hint}"
-    if first["type"] == "missing":
-        return f"key '{key}' is missing: every mapping needs one"
-    if first["type"] == "literal_error":
-        return f"{key} must be one of absolute, thousand, unit, not {value!r}"
-    if first["type"] == "string_too_short":
-        return f"{key} is empty: say what it is, or leave the key out"
-    return f"{key} must be text, not {value!r}" + ("" if isinstance(value, list | dict) else ": put it in quotes")
 
 
 # ------------------------------------------------------------------------------------------------------------ labels

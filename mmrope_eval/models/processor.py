@@ -17,7 +17,7 @@ from pydantic import Field
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import ConfigPart, Count, parse_part, read_json
 from mmrope_eval.models.family import ModelFamily, VisionGeometry
-from mmrope_eval.models.words import shown
+from mmrope_eval.words import shown
 
 IMAGE_FILE = "preprocessor_config.json"
 VIDEO_FILE = "video_preprocessor_config.json"

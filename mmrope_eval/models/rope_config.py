@@ -14,8 +14,8 @@ from typing import Any, Final, TypeGuard
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import TextConfig
 from mmrope_eval.models.family import ModelFamily
-from mmrope_eval.models.words import shown
 from mmrope_eval.rope import VariantError, load_variant, split_model_arguments
+from mmrope_eval.words import shown
 
 VARIANT_KEY: Final = "mm_rope"
 """Our key of config.json: a name, or a mapping."""

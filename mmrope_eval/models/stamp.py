@@ -7,12 +7,10 @@ failure leaves the old one. A file that others share (the hub's cache links to o
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from mmrope_eval.models.rope_config import VARIANT_KEY, read_rope
 from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_name
 from mmrope_eval.util.console import say
+from mmrope_eval.util.files import whole
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/[^/]+")
 
@@ -218,17 +217,9 @@ def _edit(text: str, listed: Sequence[Member], value: Value) -> tuple[int, int, 
 
 def write(stamp: Stamp) -> None:
     """Replace the file in one step, with its permissions. Raises `UserError` where that cannot be, the old one kept."""
-    draft = None
     try:
-        with tempfile.NamedTemporaryFile("wb", dir=stamp.path.parent, prefix=".config-", delete=False) as file:
-            draft = Path(file.name)
-            file.write(stamp.text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(stamp.path.stat().st_mode & 0o7777)
-        draft.replace(stamp.path)
+        with whole(stamp.path, lasting=True) as draft:
+            draft.write_bytes(stamp.text.encode("utf-8"))
+            draft.chmod(stamp.path.stat().st_mode & 0o7777)
     except OSError as error:
-        if draft is not None:
-            with contextlib.suppress(OSError):
-                draft.unlink()
         raise UserError(f"{stamp.path} cannot be written ({error.strerror or error}); it is as it was") from error

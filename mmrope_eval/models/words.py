@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 
 def one_line(name: str) -> str:
@@ -16,12 +15,6 @@ def one_line(name: str) -> str:
 def mended(path: Path, otherwise: str) -> str:
     """What helps where a file cannot be read: if the system forbids it, a new copy would be no better."""
     return "make it readable" if path.exists() and not os.access(path, os.R_OK) else otherwise
-
-
-def shown(value: Any) -> str:
-    """A value of a JSON file."""
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def some(names: Sequence[str], count: int = 3) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.rope import variants_dir
+from mmrope_eval.util.config import read_mapping, typed
+from mmrope_eval.util.paths import project_dir
 
 Time = Literal["index", "seconds"]
 """What the positions of a video's frames follow: their number, or the clock."""
@@ -163,20 +163,10 @@ def record(protocol: Protocol | None, asked: Asked, tasks: Collection[str]) -> d
 
 def load_protocol(name: str) -> Protocol:
     """A protocol by its name in configs/protocols, or by the path of a YAML file. UserError if it is bad."""
-    folder = variants_dir().parent / "protocols"
+    folder = project_dir("configs") / "protocols"
     path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise UserError(f"There is no protocol '{name}'; choose one of {names}, or the path of a YAML file.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, Mapping):
-            raise UserError(f"{path} must hold a mapping.")
-        return Protocol(**{"title": path.stem, "source": str(path), **content, "name": path.stem})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        names = ", ".join(Limits.model_fields if "limits" in where else Protocol.model_fields)
-        raise UserError(f"Protocol {path}: {where}: {first['msg'].lower()} (known are {names}).") from error
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+    content = {"title": path.stem, "source": str(path), **read_mapping(path), "name": path.stem}
+    return typed(Protocol, content, f"Protocol {path}", " (docs/paper.md)")

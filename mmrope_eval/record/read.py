@@ -15,8 +15,10 @@ from pydantic import ValidationError
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SAMPLES, Record, SampleLine
+from mmrope_eval.util.config import sentence
+from mmrope_eval.util.files import is_special
 from mmrope_eval.util.strict_json import strict_json
-from mmrope_eval.words import shortened
+from mmrope_eval.words import shortened, shown
 
 AGAIN: Final = "start the run's command again"
 ANEW: Final = f"{AGAIN}, or make new ones with mmrope-eval rescore RUN --output NEW"
@@ -50,7 +52,7 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
     try:
         return Stored(path, kind.model_validate_json(content), raw)
     except ValidationError as error:
-        raise UserError(f"{path} is not {kind.kind} ({problem(error)}); {remedy}.") from error
+        raise UserError(f"{path} is not {kind.kind} ({sentence(error, kind)}); {remedy}.") from error
 
 
 def read_bytes(path: Path, remedy: str = AGAIN) -> bytes:
@@ -72,29 +74,6 @@ def refuse_newer(path: Path, raw: dict[str, Any], kind: type[Record], remedy: st
     if version > FORMAT:
         raise UserError(f"{path} has format {shown(version)}, and this mmrope-eval reads records up to format "
                         f"{FORMAT}; update mmrope-eval.")
-
-
-def problem(error: ValidationError) -> str:
-    """The first thing that is wrong, with the field it is in."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(shortened(str(part), 60) for part in first["loc"])
-    if first["type"] == "missing":
-        return f"{where} is missing"
-    text = shortened(first["msg"].removeprefix("Value error, "), 160)
-    if first["type"] == "json_invalid" and "hex escape" in text:
-        text = f"half of a surrogate pair, which is no character: {text}"
-    if first["type"] != "json_invalid" and not isinstance(first["input"], dict):
-        text = f"{text}, not {shown(first['input'])}"
-    return f"{where}: {text}" if where else text
-
-
-def shown(value: Any) -> str:
-    """A value out of a record, short and visible."""
-    if isinstance(value, dict | list | tuple):
-        return "an object" if isinstance(value, dict) else "a list"
-    if isinstance(value, int) and abs(value) >= 10**20:  # Python refuses to write out very long ones
-        return "a number that large"
-    return shortened(repr(value) if isinstance(value, str) else str(value), 60)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -127,7 +106,7 @@ def opened(path: Path) -> IO[bytes]:
 
 def _require_plain(path: Path) -> None:
     """OSError for what is there and no file: a pipe would be waited for without end."""
-    if path.exists() and not path.is_file():
+    if is_special(path):
         kind = errno.EISDIR if path.is_dir() else errno.EINVAL
         raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is no plain file", str(path))
 
@@ -137,4 +116,4 @@ def read_sample(path: Path, number: int, line: bytes) -> SampleLine:
     try:
         return SampleLine.model_validate_json(line)
     except ValidationError as error:
-        raise UserError(f"{path} line {number} is damaged ({problem(error)}); {ANEW}.") from error
+        raise UserError(f"{path} line {number} is damaged ({sentence(error, SampleLine)}); {ANEW}.") from error

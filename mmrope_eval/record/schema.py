@@ -28,7 +28,7 @@ SWEEP: Final = "sweep.json"
 def _file_name(name: str) -> str:
     """A task's name is a file's name too."""
     if name.startswith(".") or "/" in name or "\\" in name or name != visible(name):
-        raise ValueError("Input should be the name of a task")
+        raise ValueError("must be the name of a task")
     return name
 
 
@@ -36,7 +36,7 @@ def _below(folder: str) -> str:
     """A path that stays in the folder it starts from."""
     path = PurePosixPath(folder)
     if path.is_absolute() or ".." in path.parts or folder != visible(folder):
-        raise ValueError("Input should be a folder below the record's own")
+        raise ValueError("must be a folder below the record's own")
     return folder
 
 

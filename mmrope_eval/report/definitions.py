@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, cast, get_args
+from typing import Annotated, Any, Final, Literal
 
-import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_names, variants_dir
+from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_names
+from mmrope_eval.util.config import read_mapping, typed
+from mmrope_eval.util.paths import project_dir
 
 Takes = Literal["runs", "sweep", "attention"]
 """What fills a table: finished runs, a sweep, or what `analyze --tasks` wrote."""
@@ -22,7 +24,9 @@ Numbering = Literal["v2", "v3"]
 PAPER: Final = "arXiv 2510.23095"
 AVERAGES: Final = "averages"
 """The file of averages, which is no table."""
-LAYOUTS: Final = ("across", "down")
+Name = Annotated[str, Field(min_length=1)]
+Listed = Annotated[tuple[Name, ...], Field(strict=False)]
+Names = Annotated[Listed, Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,50 @@ class Averages:
     """Averages that are part of no other, and never taken over fewer columns."""
 
 
+class File(BaseModel):
+    """A YAML file of tables, or a part of one."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class RowEntry(File):
+    """An entry of `rows`."""
+
+    label: Name
+    variant: Name | None = None
+    set: dict[str, Any] = {}
+    scaling: Name | None = None
+
+
+class AveragesFile(File):
+    """The file of averages: every key that is none of these is one."""
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, Names]
+    optional: Listed = ()
+    derived: dict[Name, Names] = {}
+
+
+class TableFile(File):
+    """A table's file."""
+
+    like: Name | None = None
+    """Another table, whose keys hold where this one does not say them."""
+    title: str | None = None
+    source: str | None = None
+    numbers: dict[Literal["v2", "v3"], int] | None = None
+    """The table's numbers in the versions of the paper."""
+    rows: Annotated[list[Name | RowEntry], Field(min_length=1)]
+    columns: Names
+    averages: dict[Name, Names] = {}
+    layout: Literal["across", "down"] = "across"
+    takes: Takes = "runs"
+    context: Annotated[int, Field(ge=1)] | None = None
+    groups: dict[Name, Names] = {}
+    if_known: Listed = ()
+
+
 def make_up(column: str, averages: Mapping[str, Sequence[str] | None]) -> object | None:
     """What a column is the mean of, all the way down, equal for equal averages; None where nobody knows it."""
     if column not in averages:
@@ -142,12 +190,6 @@ def benchmarks_behind_all(
     """`benchmarks_behind` of the columns, of the averages and of their parts."""
     parts = [part for names in averages.values() for part in names]
     return {name: benchmarks_behind(name, averages) for name in dict.fromkeys((*columns, *averages, *parts))}
-
-
-@functools.cache
-def home() -> Path:
-    """The folder that holds configs/ and results/: the checkout, or the installed package."""
-    return variants_dir().parents[1]
 
 
 def definition_key(definition: Mapping[str, Any], *, time: bool = True) -> str:
@@ -195,36 +237,24 @@ def _floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def read_yaml(path: Path) -> Mapping[str, Any]:
-    """A YAML file's mapping. UserError when it holds none."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path} must hold a mapping.")
-    return content
-
-
 def folder() -> Path:
     """Where the tables are."""
-    return home() / "configs" / "tables"
+    return project_dir("configs") / "tables"
 
 
 def load_averages() -> Averages:
     """The averages of all tables. UserError when the file is bad."""
     path = folder() / f"{AVERAGES}.yaml"
-    content = dict(read_yaml(path))
-    optional, derived = content.pop("optional", []), content.pop("derived", {})
-    over = {str(key): _names(part, f"{path}: {key}") for key, part in {**content, **derived}.items()}
-    return Averages(over, frozenset(map(str, optional)), frozenset(map(str, derived)))
+    content = typed(AveragesFile, read_mapping(path), str(path))
+    return Averages({**(content.model_extra or {}), **content.derived}, frozenset(content.optional),
+                    frozenset(content.derived))
 
 
 @functools.cache
 def numbers() -> Mapping[str, Mapping[str, int]]:
     """The tables of the project by name, each with its numbers in the versions of the paper."""
     files = sorted(folder().glob("*.yaml"))
-    return {path.stem: dict(read_yaml(path).get("numbers") or {}) for path in files if path.stem != AVERAGES}
+    return {path.stem: dict(read_mapping(path).get("numbers") or {}) for path in files if path.stem != AVERAGES}
 
 
 def listing(numbering: Numbering) -> str:
@@ -253,57 +283,43 @@ def load_definition(name: str, numbering: Numbering = "v2") -> TableDefinition:
 
 def read_table(path: Path) -> TableDefinition:
     """A table's file. UserError if it is bad."""
-    content = read_yaml(path)
-    if "like" in content:
-        content = {**read_yaml(folder() / f"{content['like']}.yaml"), **content}
+    raw = read_mapping(path)
+    if isinstance(raw.get("like"), str):
+        raw = {**read_mapping(folder() / f"{raw['like']}.yaml"), **raw}
+    content = typed(TableFile, raw, str(path))
     shared = load_averages()
-    averages = {str(key): _names(part, f"{path}: averages.{key}")
-                for key, part in (content.get("averages") or {}).items()}
-    layout, takes = content.get("layout", "across"), content.get("takes", "runs")
-    for key, value, allowed in (("layout", layout, LAYOUTS), ("takes", takes, get_args(Takes))):
-        if value not in allowed:
-            raise UserError(f"{path}: {key} must be one of {', '.join(allowed)}, not {value!r}.")
-    rows = tuple(read_row(row, path) for row in content.get("rows") or ())
-    columns = _names(content.get("columns"), f"{path}: columns")
-    for kind, names in (("rows", [row.label for row in rows]), ("columns", list(columns))):
-        if not names or len(set(names)) < len(names):
+    rows = tuple(read_row(row, path) for row in content.rows)
+    for kind, names in (("rows", [row.label for row in rows]), ("columns", list(content.columns))):
+        if len(set(names)) < len(names):
             raise UserError(f"{path}: {kind} must be a list of different names.")
-    groups = {str(key): _names(part, f"{path}: groups.{key}") for key, part in (content.get("groups") or {}).items()}
-    if_known = _names(content["if_known"], f"{path}: if_known") if "if_known" in content else ()
-    for stray in set(if_known) - set(columns):
+    for stray in set(content.if_known) - set(content.columns):
         raise UserError(f"{path}: if_known names '{stray}', which is none of its columns.")
     return TableDefinition(
-        path.stem, str(content.get("title", path.stem)), source_of(content), rows, columns, {**shared.over, **averages},
-        cast("Literal['across', 'down']", layout), shared.optional, cast("Takes", takes), content.get("context"),
-        groups, shared.derived - set(averages), frozenset(if_known),
+        path.stem, path.stem if content.title is None else content.title, source_of(content), rows,
+        tuple(content.columns), {**shared.over, **content.averages}, content.layout, shared.optional, content.takes,
+        content.context, content.groups, shared.derived - set(content.averages), frozenset(content.if_known),
     )
 
 
-def source_of(content: Mapping[str, Any]) -> str:
+def source_of(content: TableFile) -> str:
     """Where a table is from: its own words, or its numbers in the paper's versions."""
-    in_paper = content.get("numbers") or {}
-    if "source" in content or not in_paper:
-        return str(content.get("source", ""))
+    in_paper = content.numbers or {}
+    if content.source is not None or "v3" not in in_paper:
+        return content.source or ""
     earlier = f", table {in_paper['v2']} in v2" if in_paper.get("v2", in_paper["v3"]) != in_paper["v3"] else ""
     return f"{PAPER} v3, table {in_paper['v3']}{earlier}"
 
 
-def read_row(content: Any, path: Path) -> Row:
-    """One entry of `rows`: a variant's name, or {label, variant, set, scaling}; a label alone is a row that no run
-    fills."""
-    keys = {"label", "variant", "set", "scaling"}
-    if isinstance(content, str):
-        content = {"label": content, "variant": content}
-    if not isinstance(content, Mapping) or "label" not in content or set(content) - keys:
-        raise UserError(f"{path}: a row is a variant's name, or a mapping of label, variant and set, not {content!r}.")
-    label, scaling = str(content["label"]), content.get("scaling")
-    if "variant" not in content:
-        return Row(label)
+def read_row(content: str | RowEntry, path: Path) -> Row:
+    """One entry of `rows`: a variant's name, or a mapping; a label alone is a row that no run fills."""
+    entry = RowEntry(label=content, variant=content) if isinstance(content, str) else content
+    if entry.variant is None:
+        return Row(entry.label)
     try:
-        variant = load_variant_beside(path.parent, str(content["variant"]), **(content.get("set") or {}))
+        variant = load_variant_beside(path.parent, entry.variant, **entry.set)
     except VariantError as error:
-        raise UserError(f"{path}, row '{label}': {error}.") from error
-    return Row(label, variant, None if scaling is None else str(scaling))
+        raise UserError(f"{path}, row '{entry.label}': {error}.") from error
+    return Row(entry.label, variant, entry.scaling)
 
 
 @functools.cache
@@ -314,9 +330,3 @@ def listed() -> frozenset[str | None]:
     upstream = [Row(name, load_variant(name)) for name in variant_names() if name.endswith("-upstream")]
     return frozenset(row.design for rows in (upstream, *(table.rows for table in tables if table.takes == "runs"))
                      for row in rows)
-
-
-def _names(content: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(content, Sequence) or isinstance(content, str) or not content:
-        raise UserError(f"{where} must be a list of names.")
-    return tuple(map(str, content))

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.definitions import home, load_averages, make_up, read_yaml
+from mmrope_eval.report.definitions import load_averages, make_up
+from mmrope_eval.util.config import read_mapping
+from mmrope_eval.util.paths import project_dir
 
 DEFAULT: Final = "huang2025"
 RECOMPUTED: Final = "R"
@@ -87,12 +89,12 @@ class Published:
 
 def load_published(name: str = DEFAULT) -> Published:
     """Published scores by name (a file of results/reported) or by path. UserError when the file is missing or bad."""
-    folder = home() / "results" / "reported"
+    folder = project_dir("results") / "reported"
     path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise UserError(f"There are no reported scores '{name}'; choose one of {names}, or the path of a YAML file.")
-    content = read_yaml(path)
+    content = read_mapping(path)
     sources = {str(key): str(text) for key, text in (content.get("sources") or {}).items()}
     tables: dict[str, PublishedTable] = {}
     for key, part in content.items():

@@ -20,9 +20,9 @@ from mmrope_eval.rope.parameters import (
     VariantError,
     Words,
     as_tuple,
-    shown,
     takes,
 )
+from mmrope_eval.words import shown
 
 AXES = {"t": 0, "h": 1, "w": 2, "-": -1}
 NONE = -1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import reprlib
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -21,8 +19,11 @@ from pydantic import (
     WrapValidator,
 )
 
+from mmrope_eval.errors import UserError
+from mmrope_eval.words import nearest, shown
 
-class VariantError(ValueError):
+
+class VariantError(UserError, ValueError):
     """A RoPE variant that cannot be: one sentence naming the parameter and the fix."""
 
 
@@ -32,24 +33,10 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 200
-_SHORT.maxlevel = 3
-
-
-def shown(value: object) -> str:
-    """A value as a sentence can hold it: on one line and short, whatever a YAML file made of it."""
-    try:
-        return " ".join(_SHORT.repr(value).split())
-    except ValueError:  # Python prints no integer of more than 4300 digits
-        return "a number of thousands of digits"
-
-
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` with the known word that is closest in any letter case, or nothing."""
-    spelled = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(word.casefold(), spelled, n=1, cutoff=0.5)
-    return f" (did you mean '{spelled[close[0]]}'?)" if close else ""
+    close = nearest(word, known)
+    return f" (did you mean '{close}'?)" if close else ""
 
 
 def takes(words: str) -> WrapValidator:

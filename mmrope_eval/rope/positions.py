@@ -49,10 +49,10 @@ from mmrope_eval.rope.parameters import (
     Share,
     Switch,
     as_tuple,
-    shown,
     takes,
 )
 from mmrope_eval.rope.segments import Segment, Text, Vision
+from mmrope_eval.words import shown
 
 Floats = NDArray[np.float64]
 

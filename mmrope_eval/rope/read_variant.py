@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.rope.parameters import VariantError, did_you_mean, shown
+from mmrope_eval.errors import UserError
+from mmrope_eval.rope.parameters import VariantError, did_you_mean
 from mmrope_eval.rope.sections import SECTIONS, merged, name_of, overridden, read_definition
 from mmrope_eval.rope.variant import Variant
+from mmrope_eval.util.config import read_yaml
+from mmrope_eval.util.paths import project_dir
+from mmrope_eval.words import shown
 
 _MODEL_ARGUMENTS = {"dim": "head_dim", "base": "rope_theta", "num_key_value_heads": "num_kv_heads"}
 """Arguments of the published package's factory that describe the model -> our names for them."""
@@ -20,9 +24,7 @@ SUFFIXES = (".yaml", ".yml")
 
 def variants_dir() -> Path:
     """The folder of variant files: configs/variants of a checkout, or the copy inside an installed package."""
-    here = Path(__file__).resolve()
-    candidates = [here.parents[2] / "configs" / "variants", here.parents[1] / "configs" / "variants"]
-    return next((c for c in candidates if c.is_dir()), candidates[0])
+    return project_dir("configs") / "variants"
 
 
 def variant_names() -> list[str]:
@@ -149,14 +151,10 @@ def _find(spec: Any, folder: Path | None) -> Path:
 
 def _content(path: Path) -> dict[str, Any]:
     """A variant file's mapping, named after the file unless it names itself. Raises `VariantError`."""
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    # Besides YAML's own errors its constructors let through what a bad number, date or tag makes Python raise.
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError,
-            yaml.YAMLError) as error:  # fmt: skip
-        raise VariantError(f"variant file '{path}' cannot be read: {' '.join(str(error).split())}") from error
+        content = read_yaml(path)
+    except UserError as error:
+        raise VariantError(f"variant file {error}") from error
     if not isinstance(content, dict):
         raise VariantError(f"variant file '{path}' must hold a mapping with position, frequency or extends")
     content.setdefault("name", path.stem)

@@ -12,9 +12,10 @@ from typing import Any, Final, Literal, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from mmrope_eval.rope.frequencies import FrequencyAllocation, HeadsAllocation, PatternAllocation
-from mmrope_eval.rope.parameters import Parameters, VariantError, did_you_mean, shown
+from mmrope_eval.rope.parameters import Parameters, VariantError, did_you_mean
 from mmrope_eval.rope.positions import PositionDesign
 from mmrope_eval.rope.scaling import ContextScaling
+from mmrope_eval.words import shown
 
 # Answers and scores on disk are filed under fingerprints that version 0.2 took of flat definitions: all parameters of
 # all kinds in one mapping, with these defaults. They are history and never change. A parameter that is younger takes

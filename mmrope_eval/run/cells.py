@@ -61,7 +61,7 @@ class Rows:
 def make_cells(config: RunConfig, registry: Registry) -> Rows:
     """Checkpoints times variants, checkpoint by checkpoint, each with a label and a folder of its own.
 
-    Raises `UserError` or `VariantError` where no row can be evaluated, and for what is wrong with the command itself.
+    Raises `UserError` where no row can be evaluated, and for what is wrong with the command itself.
     """
     choices = resolve_models(config.models, config.model_files, config.listed)
     if not choices:
@@ -136,8 +136,6 @@ def _read(
     config: RunConfig, choices: Sequence[ModelChoice], registry: Registry
 ) -> Iterator[tuple[ModelChoice, str | None, Cell | Exception]]:
     """Every row as a cell without label and folder, or what is wrong with it."""
-    from mmrope_eval.rope import VariantError
-
     for choice in choices:
         variants: Sequence[str | None] = (choice.variant,) if choice.variant else config.variants or (None,)
         try:
@@ -149,7 +147,7 @@ def _read(
                 if isinstance(checkpoint, Exception):
                     raise checkpoint
                 yield choice, name, _cell(config, choice, checkpoint, name, registry)
-            except (UserError, VariantError) as error:
+            except UserError as error:
                 yield choice, name, error
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from mmrope_eval.errors import full_trace, kind
+from mmrope_eval.util.files import is_special
 
 NAME = "errors.log"
 LOG = "log.txt"
@@ -36,7 +37,7 @@ class ErrorLog:
         same = kind(next((line for line in reversed(trace.splitlines()) if line.strip()), ""))
         if not same or same in self._kinds or len(self._kinds) >= KINDS:
             return
-        if self.path.exists() and not self.path.is_file():  # a pipe would wait for a reader
+        if is_special(self.path):
             return
         try:
             if not self._kinds:

@@ -23,7 +23,8 @@ from mmrope_eval.run import held_to
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.plan import TaskPlan
-from mmrope_eval.task.registry import TaskSpec, project_dir
+from mmrope_eval.task.registry import TaskSpec
+from mmrope_eval.util.paths import project_dir
 from mmrope_eval.util.training_steps import training_run, training_step
 
 if TYPE_CHECKING:

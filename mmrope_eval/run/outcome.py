@@ -22,6 +22,7 @@ from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.util.environment import cache_home
+from mmrope_eval.util.files import is_special
 
 FAILURES = "failures.jsonl"
 SWEEP_FILES: Final = ("sweep.csv", "needle.csv", "sweep.pdf", "sweep.png", "needle.pdf", "needle.png")
@@ -51,7 +52,7 @@ def require_places(folder: Path) -> None:
         if (folder / name).is_dir():
             raise UserError(f"{folder / name} is a folder, where a file of the run should be: move it away or choose "
                             "another --output.")
-        if (folder / name).exists() and not (folder / name).is_file():
+        if is_special(folder / name):
             raise UserError(f"{folder / name} is no plain file, as a run's should be: move it away or choose another "
                             "--output.")
     if os.path.lexists(folder / SAMPLES) and not (folder / SAMPLES).is_dir():
@@ -74,7 +75,7 @@ OURS: Final[Mapping[str, frozenset[str]]] = {
 def require_sweep_places(folder: Path) -> None:
     """UserError where something lies in the way of a sweep's files, before anything is measured."""
     for name in (SWEEP, *SWEEP_FILES):
-        if (folder / name).exists() and not (folder / name).is_file():
+        if is_special(folder / name):
             raise UserError(f"{folder / name} is no plain file, as a sweep's should be: move it away or choose another "
                             "--output.")
     refuse_foreign(folder / SWEEP, OURS[SWEEP])

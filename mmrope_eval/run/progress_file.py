@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from mmrope_eval.run.progress import Pace
+from mmrope_eval.util.files import whole
 
 PROGRESS: Final = "progress.json"
 WRITER: Final = "mmrope-eval"
@@ -151,13 +152,8 @@ class ProgressFile:
         if not self._tally.begun:
             return
         record = {**self._head, "updated": time.time(), "state": state, **self._tally.record(self._output)}
-        temporary = self._path.with_name(f".{PROGRESS}.{os.getpid()}")
-        try:
-            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            temporary.replace(self._path)
-        except (OSError, ValueError):  # never a reason for a run to fail
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, ValueError), whole(self._path) as draft:  # never a reason for a run to fail
+            draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def is_ours(path: Path) -> bool:

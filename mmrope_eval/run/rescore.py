@@ -22,7 +22,6 @@ from pydantic import TypeAdapter, ValidationError
 from mmrope_eval.data.choice_of_rows import recorded_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.cell import CellRecord, check_samples, read_head
-from mmrope_eval.record.read import problem
 from mmrope_eval.record.schema import MANIFEST, STORE
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.run import outcome, results, side_by_side
@@ -37,6 +36,7 @@ from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, open_registry
 from mmrope_eval.task.sample import keys
+from mmrope_eval.util.config import sentence
 from mmrope_eval.util.console import say
 
 NEEDED_AGAIN = "run the same command once more, which asks nothing again and writes it"
@@ -76,7 +76,7 @@ class StoredRun:
         try:
             return TypeAdapter(Family).validate_json(json.dumps(self.cell.manifest.family), strict=True)
         except ValidationError as error:
-            raise UserError(f"{self.folder / MANIFEST}: family is not what it should be ({problem(error)}); "
+            raise UserError(f"{self.folder / MANIFEST}: family is not what it should be ({sentence(error)}); "
                             f"{NEEDED_AGAIN}.") from error
 
     @property

@@ -25,6 +25,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.run.errorlog import LOG, NAME, shorten
 from mmrope_eval.run.follow import following
 from mmrope_eval.run.manifest import versions
+from mmrope_eval.util.files import is_special
 from mmrope_eval.words import visible
 
 LARGEST = 8 * 2**20
@@ -42,7 +43,7 @@ def run_log(
     """
     path = folder / LOG if file is None else file.absolute()
     try:
-        if path.exists() and not path.is_file():  # a pipe would wait for a reader
+        if is_special(path):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         stream = path.open("a", encoding="utf-8", errors="replace")
     except OSError as error:

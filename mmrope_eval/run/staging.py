@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from mmrope_eval.util.files import draft_of
+
 
 class Staging:
     """Use it as a context manager: what is not in its place by `commit` when it ends is removed again."""
@@ -19,7 +21,7 @@ class Staging:
     def lines(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         """JSON lines for `path`, each written as it comes. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = draft_of(path)
         self._files.append((temporary, path))
         try:
             self._write(temporary, rows)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.naming import listed_models
@@ -21,6 +20,7 @@ from mmrope_eval.sweep.config import task_beside
 from mmrope_eval.task.by_task import read_limits, values_by_task
 from mmrope_eval.task.registry import Registry, open_registry
 from mmrope_eval.task.yaml_text import read_yaml
+from mmrope_eval.util.config import typed
 from mmrope_eval.util.training_steps import usable
 
 Text = Annotated[str, Field(min_length=1)]
@@ -87,10 +87,7 @@ def read_study(path: Path) -> Study:
     """A study's file. UserError names the file and the key that is wrong."""
     if not path.is_file():
         raise UserError(f"there is no study file {path}: give the path of a YAML file (docs/study.md)")
-    try:
-        study = Study.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise UserError(f"study {path}: {_sentence(error)} (docs/study.md)") from error
+    study = typed(Study, read_yaml(path), f"study {path}", " (docs/study.md)")
     refuse_twice(study, path)
     for number, run in enumerate(study.runs, 1):
         if run.name is not None and run.name != usable(run.name):
@@ -200,19 +197,3 @@ def _folder(text: str, base: Path, path: Path, key: str) -> Path:
         if place.is_dir():
             return place
     raise UserError(f"study {path}: {key} '{text}' is not a folder, neither beside the file nor in the working folder")
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, an unknown key before what it leaves missing."""
-    first = min(error.errors(), key=lambda part: part["type"] not in ("extra_forbidden", "invalid_key"))
-    places = [str(part + 1) if isinstance(part, int) else str(part) for part in first["loc"]]
-    entry = f"runs, entry {places[1]}: " if places[0] == "runs" and len(places) > 2 else ""
-    key = places[2] if entry else places[0]
-    if first["type"] in ("extra_forbidden", "invalid_key"):
-        keys = [*(Run if entry else Study).model_fields]
-        close = difflib.get_close_matches(key, keys, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"the keys are {', '.join(keys)}"
-        return f"{entry}unknown key '{key}', {hint}"
-    if first["type"] == "missing":
-        return f"{entry}key '{key}' is missing"
-    return f"{entry}{key} cannot be {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"

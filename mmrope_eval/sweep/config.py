@@ -2,93 +2,92 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import beside
-from mmrope_eval.task.registry import project_dir, read_yaml
+from mmrope_eval.task.yaml_text import read_yaml
+from mmrope_eval.util.config import typed
+from mmrope_eval.util.paths import project_dir
+from mmrope_eval.words import shown
+from mmrope_synth.needle import Needle
 
 Scaling = Literal["none", "linear", "ntk", "yarn"]
-SCALINGS: Final[tuple[str, ...]] = get_args(Scaling)
-Factor = Literal["reach", "context"] | float
+SCALINGS: Final[tuple[Scaling, ...]] = get_args(Scaling)
+Factor = Literal["reach", "context"] | Annotated[float, Field(gt=1, allow_inf_nan=False)]
 """What a context scaling stretches by beyond the trained context: how much further the variant's own positions reach,
 how much longer the context is, or a number."""
-RULES: Final[tuple[str, ...]] = ("reach", "context")
+STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-@dataclass(frozen=True)
-class Frames:
+def _needle(value: Any) -> Any:
+    """`needle: true` is the usual one. ValueError for what would be taken for a number and is none."""
+    for key, given in value.items() if isinstance(value, Mapping) else ():
+        if isinstance(given, bool | str):
+            raise ValueError(f"must have numbers, and {key} is {shown(given)}")
+    return {} if value is True else value
+
+
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+Counts = Annotated[tuple[Count, ...], Field(strict=False)]
+Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+
+
+class Frames(BaseModel):
     """How large and how dense videos are in every point of a sweep."""
 
-    cells: int = 16
+    model_config = STRICT
+
+    cells: Count = 16
     """A frame has the area of cells x cells merged vision cells, each a token: 16 is 448 x 448 pixels in Qwen2.5-VL."""
-    fps: float = 2.0
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
     """Frames per second, as long as the budget lasts."""
-    counts: tuple[int, ...] = ()
+    counts: Counts = ()
     """Most frames of a video, one number a context; empty: as many as its tokens buy."""
 
 
-@dataclass(frozen=True)
-class Needle:
-    """The needle task of a sweep: how many generated videos of every length."""
-
-    depths: tuple[float, ...] = (0.0, 25.0, 50.0, 75.0, 100.0)
-    """Where the needle is, in per cent of the video."""
-    questions: int = 8
-    """At each depth."""
-    distractors: int = 3
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(BaseModel):
     """A sweep: contexts x tasks x variants x scalings. UserError for values that cannot be."""
+
+    model_config = STRICT
 
     path: Path
     title: str
-    contexts: tuple[int, ...]
+    contexts: Annotated[Counts, Field(min_length=1, description="token counts such as [32768, 65536]")]
     """Tokens of a prompt, its video and its text; generated tokens come on top."""
-    train_context: int
+    train_context: Annotated[Count, Field(description="the tokens that the checkpoints were trained on")]
     """What the checkpoints were trained on; scaling starts beyond it."""
-    tasks: tuple[str, ...] = ()
+    tasks: Texts = ()
     """Tasks on videos, suites of them, or paths of task files."""
-    needle: Needle | None = None
-    variants: tuple[str, ...] = ()
+    needle: Annotated[Needle | None, BeforeValidator(_needle)] = None
+    """How many generated videos of every length."""
+    variants: Texts = ()
     """For every checkpoint; empty: what each checkpoint says."""
-    scaling: tuple[str, ...] = SCALINGS
+    scaling: Annotated[tuple[Scaling, ...], Field(strict=False)] = SCALINGS
     factor: Factor = "reach"
-    frames: Frames = field(default_factory=Frames)
-    rows: tuple[str, ...] = ()
+    frames: Frames = Frames()
+    rows: Texts = ()
     """Variants that the checkpoints shall be of; which of them no checkpoint is, is said."""
 
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.scaling if name not in SCALINGS]
+    @model_validator(mode="after")
+    def _together(self) -> Self:
         counts = self.frames.counts
         problems = (
-            (not self.contexts or min(self.contexts) < 1, "needs `contexts`: token counts such as [32768, 65536]"),
-            (self.train_context < 1, "needs `train_context`: the tokens that the checkpoints were trained on"),
             (not self.tasks and self.needle is None, "needs `tasks`, a `needle`, or both"),
             ("none" not in self.scaling, "needs `none` in `scaling`: factors are derived from the unscaled positions"),
             (self.train_context not in self.contexts, "needs its `train_context` among its `contexts`"),
-            (bool(unknown), f"has an unknown scaling {unknown}; choose from {', '.join(SCALINGS)}"),
-            (not (self.factor in RULES if isinstance(self.factor, str) else 1 < self.factor < math.inf),
-             f"needs a `factor` out of {', '.join(RULES)}, or a number above 1, not {self.factor!r}"),
-            (bool(counts) and (len(counts) != len(self.contexts) or min(counts) < 1
-                               or list(self.contexts) != sorted(set(self.contexts))),
+            (bool(counts) and (len(counts) != len(self.contexts) or list(self.contexts) != sorted(set(self.contexts))),
              "needs in `frames.counts` one number of frames for every one of its `contexts`, which must rise"),
-            (self.frames.cells < 1 or self.frames.fps <= 0, "needs `frames` with cells of at least 1 and fps above 0"),
-            (self.needle is not None and (self.needle.questions < 1 or not self.needle.depths),
-             "needs at least one depth and one question in `needle`"),
         )  # fmt: skip
         for wrong, sentence in problems:
             if wrong:
                 raise UserError(f"Sweep {self.path} {sentence}.")
+        return self
 
 
 def read_sweep(name: str) -> SweepConfig:
@@ -100,61 +99,15 @@ def read_sweep(name: str) -> SweepConfig:
             shipped = ", ".join(sorted(p.stem for p in named.parent.glob("*.yaml")))
             raise UserError(f"There is no sweep file {name}; give a path, or one of {shipped}.")
         path = named
-    raw = read_yaml(path)
-    if raw.get("needle") is True:
-        raw["needle"] = {}
-    content: dict[str, Any] = {"title": path.stem, **raw, "path": path}
-    try:
-        config = _build(SweepConfig, content)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"Sweep {path}: {error} (see docs/sweeps.md).") from error
-    return dataclasses.replace(
-        config, contexts=tuple(sorted(set(config.contexts))),
-        tasks=tuple(task_beside(name, path.parent) for name in config.tasks),
-        variants=tuple(beside(name, path.parent) for name in config.variants),
-    )  # fmt: skip
+    config = typed(SweepConfig, {"title": path.stem, **read_yaml(path), "path": path}, f"Sweep {path}",
+                   " (docs/sweeps.md)")
+    return config.model_copy(update={
+        "contexts": tuple(sorted(set(config.contexts))),
+        "tasks": tuple(task_beside(name, path.parent) for name in config.tasks),
+        "variants": tuple(beside(name, path.parent) for name in config.variants),
+    })
 
 
 def task_beside(task: str, folder: Path) -> str:
     """A task's file as a file in `folder` means it; a task taken out, `-name`, may be a file too."""
     return f"-{beside(task[1:], folder)}" if task.startswith("-") else beside(task, folder)
-
-
-Part = typing.TypeVar("Part")
-
-
-def _build(kind: type[Part], content: Mapping[str, Any]) -> Part:
-    """A dataclass from a mapping, by its type hints. TypeError or ValueError names the key."""
-    hints = typing.get_type_hints(kind)
-    unknown = [key for key in content if key not in hints]
-    if unknown:
-        raise ValueError(f"unknown key '{unknown[0]}', known are {', '.join(key for key in hints if key != 'path')}")
-    needed = [f.name for f in dataclasses.fields(kind)  # type: ignore[arg-type]
-              if f.default is f.default_factory is dataclasses.MISSING and f.name not in content]  # fmt: skip
-    if needed:
-        raise ValueError(f"`{needed[0]}` is missing")
-    return kind(**{key: _value(key, hints[key], value) for key, value in content.items()})
-
-
-def _value(key: str, hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    options = [option for option in get_args(hint) if option is not type(None)]
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"`{key}` must be a list, not {value!r}")
-        return tuple(_value(key, options[0], option) for option in value)
-    if hint is Factor:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError(f"`{key}` cannot be {value!r}; it takes {', '.join(RULES)} or a number above 1")
-        return value if isinstance(value, str) else float(value)
-    kind = next((option for option in (hint, *options) if dataclasses.is_dataclass(option)), hint)
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"`{key}` must be a mapping, not {value!r}")
-        return _build(kind, value)  # type: ignore[arg-type]
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind is not Path and (not isinstance(value, kind) or isinstance(value, bool)):
-        raise ValueError(f"`{key}` cannot be {value!r}; it takes {kind.__name__}")
-    return value

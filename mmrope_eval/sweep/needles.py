@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.sweep.config import Needle
 from mmrope_synth.errors import SynthError
-from mmrope_synth.needle import Haystack, build_needles, needle_row_text
+from mmrope_synth.needle import Haystack, Needle, build_needles, needle_row_text
 
 
 @contextlib.contextmanager
@@ -29,8 +28,7 @@ class GeneratedNeedles:
     def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
         """The questions; they do not depend on the videos' length."""
         with said_to_the_user():
-            haystack = Haystack(1 << 10, **dataclasses.asdict(needle))
-            return [needle_row_text(haystack, serial) for serial in range(needle.questions)]
+            return [needle_row_text(needle, serial) for serial in range(needle.questions)]
 
     def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
         """Write the videos of one length."""

@@ -49,7 +49,7 @@ from mmrope_eval.sweep.budget import (
     stamp_tokens,
     text_tokens,
 )
-from mmrope_eval.sweep.config import Needle, SweepConfig
+from mmrope_eval.sweep.config import SweepConfig
 from mmrope_eval.sweep.earlier import earlier_points
 from mmrope_eval.sweep.engine import LongestThatFits, longest_first, memory_problem, says_memory
 from mmrope_eval.task.plan import TaskPlan
@@ -57,6 +57,7 @@ from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, TaskSpec, open_registry
 from mmrope_eval.task.template import render
 from mmrope_eval.util.console import say
+from mmrope_synth.needle import Needle
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -320,7 +321,7 @@ class Sweep:
         return {"title": self.config.title, "file": str(self.config.path), "contexts": self.config.contexts,
                 "train_context": self.config.train_context, "scaling": self.config.scaling,
                 "factor": self.config.factor, "rows": self.config.rows, "empty": self.empty,
-                "frames": dataclasses.asdict(self.config.frames),
+                "frames": self.config.frames.model_dump(),
                 "limit": self.run.limit_words,
                 "temperature": self.run.temperature,
                 "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip

@@ -25,7 +25,8 @@ from mmrope_eval.task.clusters import is_expression
 from mmrope_eval.task.lmudata import hub_folder, task_table, why_no_table
 from mmrope_eval.task.registry import PREFIX, Family, TaskSpec
 from mmrope_eval.task.template import expression_fields, template_fields
-from mmrope_eval.task.yaml_text import nearest, with_functions
+from mmrope_eval.task.yaml_text import with_functions
+from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset

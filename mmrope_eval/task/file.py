@@ -24,8 +24,10 @@ from mmrope_eval.task.keys import TaskKeys
 from mmrope_eval.task.lmms_names import HOOKS, LMMS_METRICS, ROWS, SUBSETS, current_name
 from mmrope_eval.task.spec import PREFIX, Counterpart, TaskSpec
 from mmrope_eval.task.template import first_problem
-from mmrope_eval.task.yaml_text import Function, nearest, read_yaml, read_yaml_files, unknown
+from mmrope_eval.task.yaml_text import Function, read_yaml, read_yaml_files, unknown
+from mmrope_eval.util.config import sentence
 from mmrope_eval.vlmevalkit.scores import KIT
+from mmrope_eval.words import ended, nearest
 
 SUBSET_TASK: Final = f"{SUBSETS}.SubsetTask"
 DEFAULTS: Final = {
@@ -45,13 +47,14 @@ def read_task(path: Path) -> TaskSpec:
     try:
         if not task_keys.TELLING & raw.keys():
             raise UserError("it is none, for it has no 'dataset_path' (docs/benchmark.md has one).")
+        task_keys.refuse_not_obeyed(raw)
         keys = TaskKeys.model_validate(raw)
         metrics = _metrics(keys)
         spec = _spec(path, keys, metrics, _content(raw, metrics, path.parent))
         for problem in _problems(keys, spec):
             raise UserError(problem)
     except ValidationError as error:
-        raise UserError(f"Task file {path}: {task_keys.sentence(error)}") from error
+        raise UserError(ended(f"Task file {path}: {sentence(error, TaskKeys)}")) from error
     except UserError as error:
         raise UserError(f"Task file {path}: {error}") from error
     return spec

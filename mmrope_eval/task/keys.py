@@ -5,15 +5,15 @@ The names are lmms-eval's, so that it loads the same files. Keys of it that are 
 
 from __future__ import annotations
 
-import reprlib
-import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from mmrope_eval.errors import UserError
 from mmrope_eval.task.lmms_names import HOOKS, LMMS_METRICS, current_name
-from mmrope_eval.task.yaml_text import Function, nearest
+from mmrope_eval.task.yaml_text import Function
+from mmrope_eval.words import shown
 
 TELLING: Final = frozenset({"dataset_path", "task", "lmms_eval_specific_kwargs", "model_specific_target_kwargs"})
 """Keys of which a task file has at least one, and no other kind of file here."""
@@ -33,6 +33,12 @@ NOT_OBEYED: Final = {
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _texts(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be text or a list of texts, not {shown(value)}")
+    return tuple(value)
 
 
 def _text_of_number(value: Any) -> Any:
@@ -79,7 +85,7 @@ def _none_is_nothing(value: Any) -> Any:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_texts)]
 OneOrMore = Annotated[Texts, BeforeValidator(_listed), Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -240,67 +246,9 @@ class TaskKeys(_Keys):
         return self
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-_KINDS: Final = {
-    "string_type": "must be text", "string_too_short": "is empty; it takes text", "bool_type": "must be true or false",
-    "int_type": "must be a whole number", "float_type": "must be a number", "list_type": "must be a list",
-    "tuple_type": "must be text or a list of texts", "too_short": "is an empty list",
-    "dict_type": "must be a mapping", "model_type": "must be a mapping", "literal_error": "must be {expected}",
-    "greater_than_equal": "must be at least {ge:g}", "less_than_equal": "must be at most {le:g}",
-}  # fmt: skip
-_SHORT: Final = reprlib.Repr()
-
-
-def shown(value: object) -> str:
-    """A value as a sentence can hold it."""
-    return " ".join(_SHORT.repr(str(value) if isinstance(value, Function) else value).split())
-
-
-def sentence(error: ValidationError) -> str:
-    """What is wrong with a file, in our words; a misspelt key before the key that it leaves missing."""
-    first = min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
-    *inside, key = [str(part) for part in first["loc"] if part != "[key]"] or [""]
-    where = ".".join([*inside, key])
-    if first["type"] == "extra_forbidden" or "[key]" in first["loc"]:
-        return _unknown_key(inside, key)
-    if first["type"] == "missing":
-        meaning = _fields(inside)[key].description
-        return f"{'.'.join(inside)}{': ' * bool(inside)}'{key}' is missing{': ' * bool(meaning)}{meaning or ''}."
-    if first["type"] == "value_error":
-        reason = str(first["ctx"]["error"])
-        return f"'{where}' {reason}." if key else f"{reason}."
-    kind = _KINDS.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
-    plain = first["type"] == "string_type" and not isinstance(first["input"], list | dict)
-    return f"'{where}' {kind}, not {shown(first['input'])}{': put it in quotes' if plain else ''}."
-
-
-def _unknown_key(inside: list[str], key: str) -> str:
-    if not inside and key in NOT_OBEYED:
-        return f"'{key}' is a key of lmms-eval that is not obeyed here, for {NOT_OBEYED[key]}; leave it out."
-    keys = _fields(inside) or dict.fromkeys(("samples", "objects", "expressions", "questions"))
-    close = nearest(key, keys, 0.6)
-    hint = f"did you mean '{close}'?" if close else f"the keys there are {', '.join(keys)}."
-    return f"'{'.'.join([*inside, key])}' is no key of a task file; {hint}"
-
-
-def _fields(place: list[str]) -> dict[str, Any]:
-    """The fields of the mapping at a place in the file, by the names that they have there; none where any may be."""
-    kind: type[BaseModel] | None = TaskKeys
-    for part in place:
-        if kind is None:
-            return {}
-        field = _by_name(kind).get(part)
-        kind = next(_models(field.annotation), None) if field is not None else kind
-    return _by_name(kind) if kind is not None else {}
-
-
-def _by_name(kind: type[BaseModel]) -> dict[str, Any]:
-    return {field.alias or name: field for name, field in kind.model_fields.items()}
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in typing.get_args(annotation):
-        yield from _models(part)
+def refuse_not_obeyed(raw: Mapping[str, Any]) -> None:
+    """UserError for a key of lmms-eval that is not obeyed here."""
+    for key in raw:
+        if key in NOT_OBEYED:
+            raise UserError(f"'{key}' is a key of lmms-eval that is not obeyed here, for {NOT_OBEYED[key]}; leave it "
+                            "out.")

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +27,7 @@ from mmrope_eval.task.registry import Family, TaskSpec
 from mmrope_eval.task.sample import Sample, digest, generation_key
 from mmrope_eval.task.yaml_text import own_code
 from mmrope_eval.util.environment import cache_home
+from mmrope_eval.util.files import whole
 
 PLANNING_ROOMS = ("data", "engine", "lmms", "media", "models", "scorer", "task")
 """Rooms of the package whose code a plan may depend on."""
@@ -139,11 +139,10 @@ def _generation(*values: Any) -> Generation:
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:
     """Remember a plan, one sample a line, whole or not at all; a cache that cannot be written only costs time."""
-    temporary = path.with_suffix(f".{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    # What JSON cannot hold (TypeError, UnicodeError) is planned anew each time.
+    with contextlib.suppress(OSError, TypeError, UnicodeError), whole(path) as draft:
         content = hashlib.sha256()
-        with temporary.open("wb") as stream:
+        with draft.open("wb") as stream:
             for sample in samples:
                 entry = {name: getattr(sample, name) for name in Sample.__slots__}
                 entry["generation"] = generation_key(sample.generation)
@@ -151,7 +150,3 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
                 content.update(line)
                 stream.write(line)
             stream.write(json.dumps({SUM: content.hexdigest()}).encode())
-        temporary.replace(path)
-    except (OSError, TypeError, UnicodeError):  # the others: what JSON cannot hold is planned anew each time
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

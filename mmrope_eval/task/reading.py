@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.data.hashes import ContentHashes
@@ -56,8 +56,8 @@ def content_of(part: ImageSource | VideoSource) -> str:
 
 def image_fingerprint(source: ImageSource) -> str:
     """sha256 of an image's bytes. Raises MediaError for a path that is no regular file: a pipe would block for ever."""
-    if isinstance(source.data, bytes):
-        return hashlib.sha256(source.data).hexdigest()
+    if not isinstance(source.data, Path):
+        return str(source.digest)
     require_regular(source.data, "image")
     return ContentHashes().of_located(source.data)
 

@@ -16,11 +16,13 @@ from typing import Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.file import Heading, is_task_file, read_headings, read_task
 from mmrope_eval.task.spec import PREFIX, TaskSpec
-from mmrope_eval.task.yaml_text import nearest, project_dir, read_yaml, read_yaml_files, unknown
+from mmrope_eval.task.yaml_text import read_yaml, read_yaml_files, unknown
+from mmrope_eval.util.paths import project_dir
+from mmrope_eval.words import nearest
 
 __all__ = [
     "COORDINATES", "PREFIX", "Family", "Registry", "Suite", "TaskSpec", "check_coordinates", "is_path", "open_registry",
-    "project_dir", "read_families", "read_suites", "read_task", "read_yaml", "task_files", "unknown",
+    "read_families", "read_suites", "read_task", "read_yaml", "task_files", "unknown",
 ]  # fmt: skip
 
 COORDINATES: Final = ("absolute", "thousand", "unit")

@@ -6,20 +6,19 @@ may lie anywhere. `!function` is resolved as lmms-eval resolves it: a Python fil
 
 from __future__ import annotations
 
-import difflib
-import functools
 import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.lmms_names import first_name
+from mmrope_eval.util.config import Loader, read_mapping
+from mmrope_eval.util.paths import project_dir
+from mmrope_eval.words import nearest
 
 
 class Function(str):
@@ -128,21 +127,8 @@ def _first_named(content: Any) -> Any:
 # --------------------------------------------------------------------------------------------------------------
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML in which a key may not stand twice, and `!function` is a `Function`."""
-
-    folder: Path
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping; an error where one of its keys stands twice, of which YAML would keep the last in silence."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping
+class _Loader(Loader):
+    """YAML in which `!function` is a `Function`."""
 
 
 _Loader.add_constructor("!function", lambda loader, node: Function(str(node.value), loader.folder))
@@ -153,7 +139,7 @@ def read_yaml(path: Path, _through: tuple[Path, ...] = ()) -> dict[str, Any]:
 
     Raises `UserError` naming the file and the line for what is no YAML, the name for an include that is not there.
     """
-    content = _parsed(path)
+    content = read_mapping(path, _Loader)
     included = content.pop("include", [])
     names = [included] if isinstance(included, str) else included
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -173,46 +159,17 @@ def read_yaml_files(paths: Iterable[Path]) -> list[dict[str, Any]]:
     return [read_yaml(path) for path in paths]
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as stream:
-            loader = _Loader(stream)
-            loader.folder = path.parent
-            try:
-                content = loader.get_single_data()
-            finally:
-                loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f" in line {mark.line + 1}" if mark is not None else ""
-        raise UserError(f"{path} cannot be read as YAML: {error.problem or error.context}{where}.") from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as YAML: {reason}.") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"{path} must hold a YAML mapping of keys to values.")
-    return content
-
-
 def find_included(name: str, path: Path) -> Path:
     """The file that `include: name` in `path` means: one beside it, else a shipped one. `UserError` for none."""
     places = [path.parent, project_dir("tasks")]
     included = next((folder / name for folder in places if (folder / name).is_file()), None)
     if included is None:
         names = {file.name for folder in places for file in folder.glob("*.yaml")} - {path.name}
-        close = difflib.get_close_matches(name, sorted(names), n=1)
+        close = nearest(name, sorted(names), 0.6)
         shipped = ", ".join(sorted(file.name for file in places[1].glob("_*.yaml")))
-        hint = f"did you mean '{close[0]}'?" if close else f"those that are shipped are {shipped}."
+        hint = f"did you mean '{close}'?" if close else f"those that are shipped are {shipped}."
         raise UserError(f"{path}: 'include: {name}' is neither beside this file nor among the shipped ones; {hint}")
     return included
-
-
-@functools.cache
-def project_dir(name: str) -> Path:
-    """`tasks` or `configs` of a checkout, or the copy inside an installed package."""
-    here = Path(__file__).resolve()
-    candidates = [here.parents[2] / name, here.parents[1] / name]
-    return next((path for path in candidates if path.is_dir()), candidates[-1])
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:
@@ -220,10 +177,3 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:
     close = nearest(name, known)
     hint = f"did you mean '{close}'?" if close is not None else f"see {where}."
     return f"There is no {kind} '{name}'; {hint}"
-
-
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The known name that is closest in any letter case, or None where none is close."""
-    spelled = {candidate.casefold(): candidate for candidate in known}
-    close: Sequence[str] = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=cutoff)
-    return spelled[close[0]] if close else None

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.util.files import is_special, whole
 from mmrope_eval.words import visible
 
 ESCAPED: Final = "mmrope_eval.escaped"
@@ -167,17 +168,11 @@ def write_file(path: Path, text: str) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        special = path.exists() and not path.is_file()
-        if special or path.absolute().parts[1] in ("dev", "proc"):
+        if is_special(path) or path.absolute().parts[1] in ("dev", "proc"):
             path.write_text(text, encoding="utf-8", errors="backslashreplace")
             return
-        place = path.resolve()
-        temporary = place.with_name(f".{place.name}.{os.getpid()}")
-        try:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(path.resolve()) as draft:
+            draft.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

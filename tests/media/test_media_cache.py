@@ -167,7 +167,7 @@ def test_a_full_disk_costs_the_caching_not_the_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(media_cache, "_write_atomically", full)
+    monkeypatch.setattr(media_cache, "whole", full)
     assert len(load(video, cache).frames) == 4
     assert "No space left on device" in caplog.text
     assert not entries(cache)

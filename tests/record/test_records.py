@@ -308,23 +308,23 @@ ODD: dict[str, tuple[str, tuple[str | int, ...], Any, str]] = {
     "n a fraction": ("scores.json", (*ENTRY, "n"), 1.5, "tasks.chartqa.n"),
     "n a mapping": ("scores.json", (*ENTRY, "n"), {}, "tasks.chartqa.n"),
     "n true": ("scores.json", (*ENTRY, "n"), True, "tasks.chartqa.n"),
-    "n missing": ("scores.json", (*ENTRY, "n"), ..., "tasks.chartqa.n is missing"),
+    "n missing": ("scores.json", (*ENTRY, "n"), ..., "key 'tasks.chartqa.n' is missing"),
     "a score above 100": ("scores.json", (*ENTRY, "metrics", "relaxed", "value"), 1e308, "metrics.relaxed.value"),
     "an error that is text": ("scores.json", (*ENTRY, "metrics", "relaxed", "stderr"), "a/b", "relaxed.stderr"),
     "a chance below zero": ("scores.json", (*ENTRY, "chance"), -1, "tasks.chartqa.chance"),
     "a fingerprint that is a list": ("scores.json", (*ENTRY, "data_fingerprint"), [], "tasks.chartqa.data_fingerprint"),
     "half a character": ("scores.json", ("variant", "name"), "\ud800", "surrogate"),
-    "a task that is a path": ("scores.json", ("tasks", "../x"), {}, "Input should be the name of a task"),
+    "a task that is a path": ("scores.json", ("tasks", "../x"), {}, "must be the name of a task"),
     "a limit that is a list": ("manifest.json", ("limit",), [1], "limit"),
     "a definition that is text": ("manifest.json", ("variant", "definition"), "x", "variant.definition"),
-    "a score that is text": ("samples/chartqa.jsonl", ("scores", "relaxed"), "x", "line 1 is damaged (scores.relaxed"),
+    "a score that is text": ("samples/chartqa.jsonl", ("scores", "relaxed"), "x", "line 1 is damaged ('scores.relaxed"),
     "a score below zero": ("samples/chartqa.jsonl", ("scores", "relaxed"), -5, "scores.relaxed"),
     "a score of 1e308": ("samples/chartqa.jsonl", ("scores", "relaxed"), 1e308, "scores.relaxed"),
-    "tokens too large": ("samples/chartqa.jsonl", ("prompt_tokens",), HUGE, "line 1 is damaged (prompt_tokens"),
-    "an id that is a number": ("samples/chartqa.jsonl", ("id",), 5, "line 1 is damaged (id"),
+    "tokens too large": ("samples/chartqa.jsonl", ("prompt_tokens",), HUGE, "line 1 is damaged ('prompt_tokens"),
+    "an id that is a number": ("samples/chartqa.jsonl", ("id",), 5, "line 1 is damaged ('id"),
     "half a character in an id": ("samples/chartqa.jsonl", ("id",), "\ud800", "surrogate"),
-    "media that are text": ("samples/chartqa.jsonl", ("media",), "x", "line 1 is damaged (media"),
-    "positions that are a number": ("samples/chartqa.jsonl", ("positions",), 5, "line 1 is damaged (positions"),
+    "media that are text": ("samples/chartqa.jsonl", ("media",), "x", "line 1 is damaged ('media"),
+    "positions that are a number": ("samples/chartqa.jsonl", ("positions",), 5, "line 1 is damaged ('positions"),
 }
 
 
@@ -435,13 +435,14 @@ POINT = ("points", 0)
 
 
 @pytest.mark.parametrize(("keys", "value", "words"), [
-    (("points",), {}, "points"), (("points",), [], "has no points yet"), (POINT, 5, "points.0"),
+    (("points",), {}, "points"), (("points",), [], "has no points yet"), (POINT, 5, "points, entry 1"),
     ((*POINT, "status"), "lost", None), ((*POINT, "folder"), None, "should have a `folder`"),
-    ((*POINT, "folder"), "../elsewhere", "Input should be a folder below"), ((*POINT, "folder"), "96", "scores.json"),
-    ((*POINT, "context"), 0, "points.0.context"), ((*POINT, "context"), "96", "points.0.context"),
-    ((*POINT, "factor"), -1, "points.0.factor"), ((*POINT, "chance"), 101, "points.0.chance"),
+    ((*POINT, "folder"), "../elsewhere", "must be a folder below"), ((*POINT, "folder"), "96", "scores.json"),
+    ((*POINT, "context"), 0, "points, entry 1: 'context'"), ((*POINT, "context"), "96", "points, entry 1: 'context'"),
+    ((*POINT, "factor"), -1, "points, entry 1: 'factor'"), ((*POINT, "chance"), 101, "points, entry 1: 'chance'"),
     ((*POINT, "task"), "star", "whose scores.json has needle"), ((*POINT, "task"), "../x", "the name of a task"),
-    ((*POINT, "model"), [], "points.0.model"), ((*POINT, "frames"), ..., "points.0.frames is missing"),
+    ((*POINT, "model"), [], "points, entry 1: 'model'"),
+    ((*POINT, "frames"), ..., "points, entry 1: key 'frames' is missing"),
     (("train_context",), None, "train_context"), (("title",), 1, "title"), (("format",), 3, "update mmrope-eval"),
 ], ids=str)  # fmt: skip
 def test_a_damaged_sweep_is_one_sentence(

@@ -367,7 +367,7 @@ def test_a_model_without_these_layers_shows_those_it_has(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    ("{", "cannot be read"), ("[]", "is not"), ('{"model": "m"}', "is not an analysis of attention (attention"),
+    ("{", "cannot be read"), ("[]", "is not"), ('{"model": "m"}', "is not an analysis of attention (key 'attention'"),
     ('{"model": "m", "attention": {"rows": [{"variant": "v", "task": "t", "layer": 0, "samples": 1, "text": 2}]}}',
      "is not an analysis of attention"),
     ('{"model": "m", "attention": {"rows": []}}', "has attention on nothing, not on docvqa"),

@@ -19,11 +19,12 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread
 from mmrope_eval.report.compare.precision import score_interval
-from mmrope_eval.report.definitions import definition_key, home, load_definition
+from mmrope_eval.report.definitions import definition_key, load_definition
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.table.build import Options, build, with_ranks
 from mmrope_eval.report.table.notes import footnotes, remarks
 from mmrope_eval.rope import load_variant
+from mmrope_eval.util.paths import project_dir
 
 # ---------------------------------------------------------------------------------------------- which run, which row
 
@@ -343,13 +344,14 @@ def edited(path: Path, change: Callable[[str], str], source: Path) -> str:
 @pytest.mark.parametrize(("change", "words"), [
     (lambda text: text.replace("[videorope-like", "[videorope-lke"), "row 'videorope-lke': unknown variant"),
     (lambda text: text.replace("videorope-like", "interleave"), "rows must be a list of different names"),
-    (lambda text: text + "layout: sideways\n", "layout must be one of across, down, not 'sideways'"),
-    (lambda text: text.replace("columns: [", "columns: []\nother: ["), "columns must be a list of names"),
-    (lambda text: text.replace("[videorope-like", "[{label: x, varant: hope}"), "a row is a variant's name"),
-    (lambda text: "- 1", "must hold a mapping"),
+    (lambda text: text + "layout: sideways\n", "'layout' must be 'across' or 'down', not 'sideways'"),
+    (lambda text: text.replace("columns: [", "columns: []\nother: ["), "unknown key 'other', the keys are like, "),
+    (lambda text: text.replace("[videorope-like", "[{label: x, varant: hope}"),
+     "rows, entry [0-9]+: unknown key 'varant', did you mean 'variant'"),
+    (lambda text: "- 1", "must hold a YAML mapping"),
 ])
 def test_a_bad_table_is_one_sentence(change: Callable[[str], str], words: str, tmp_path: Path) -> None:
-    name = edited(tmp_path / "x.yaml", change, home() / "configs" / "tables" / "frequency.yaml")
+    name = edited(tmp_path / "x.yaml", change, project_dir("configs") / "tables" / "frequency.yaml")
     with pytest.raises(UserError, match=words) as raised:
         load_definition(name)
     assert str(tmp_path) in str(raised.value)

@@ -15,11 +15,12 @@ from report_files import COLUMNS, write_cell
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.definitions import home, load_definition
+from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.published import Published, load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.table.build import Options, Table, build
 from mmrope_eval.report.table.notes import footnotes, remarks
+from mmrope_eval.util.paths import project_dir
 
 PLACES = [folder / "shared" / "huang2025_v3.yaml" for folder in Path(__file__).resolve().parents]
 FACTS = next((path for path in PLACES if path.is_file()), None)
@@ -338,11 +339,11 @@ def test_how_the_run_was_asked_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     (lambda text: text.replace("averages: {Video: *video}", "averages: [Video]"), "averages is a mapping of lists"),
     (lambda text: text.replace("mrope: {LVBench: 41.5, MLVU: 62.9}", "mrope: 41.5"), "a row is a mapping of columns"),
     (lambda text: "paper: none\n", "holds no tables"),
-    (lambda text: "- 1\n", "must hold a mapping"),
+    (lambda text: "- 1\n", "must hold a YAML mapping"),
 ])
 def test_a_bad_file_of_scores_is_one_sentence(change: Callable[[str], str], words: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
-    path.write_text(change((home() / "results" / "reported" / "huang2025.yaml").read_text()))
+    path.write_text(change((project_dir("results") / "reported" / "huang2025.yaml").read_text()))
     with pytest.raises(UserError, match=words) as raised:
         load_published(str(path))
     assert str(tmp_path) in str(raised.value) and "\n" not in str(raised.value)

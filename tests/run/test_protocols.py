@@ -224,11 +224,11 @@ def test_a_manifest_is_read_back_as_the_row_was_asked(
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("limits: {video_fsp: 2}", "limits.video_fsp: extra inputs are not permitted (known are image_min_tokens,"),
-    ("limits: {video_fps: fast}", "limits.video_fps: input should be a valid number"),
-    ("limits: {video_max_frames: 0}", "limits.video_max_frames: input should be greater than 0"),
-    ("time: clock", "time: input should be 'index' or 'seconds'"),
-    ("- 1", "must hold a mapping"),
+    ("limits: {video_fsp: 2}", "unknown key 'limits.video_fsp', did you mean 'video_fps'?"),
+    ("limits: {video_fps: fast}", "'limits.video_fps' must be a number, not 'fast'"),
+    ("limits: {video_max_frames: 0}", "'limits.video_max_frames' must be above 0, not 0"),
+    ("time: clock", "'time' must be 'index' or 'seconds', not 'clock'"),
+    ("- 1", "must hold a YAML mapping"),
     ("a: [", "cannot be read"),
 ])
 def test_a_bad_protocol_is_one_sentence(text: str, words: str, tmp_path: Path) -> None:

@@ -301,8 +301,8 @@ class TestMediaPolicyOfARow:
         ("carried", "sentence"),
         [
             ({"video_maxtokens": 3}, r"mm_media.*unknown limit 'video_maxtokens', did you mean video_max_tokens"),
-            ({"video_max_tokens": "many"}, r"mm_media.*video_max_tokens is wrong"),
-            ({"video_max_tokens": True}, r"mm_media.*video_max_tokens is wrong"),
+            ({"video_max_tokens": "many"}, r"mm_media.*video_max_tokens must be"),
+            ({"video_max_tokens": True}, r"mm_media.*video_max_tokens must be"),
             ({"video_max_tokens": 0}, r"video_max_tokens is 0"),
             ([1], r"mm_media.*must be a mapping"),
             ({"frame_min_pixels": 10**9}, r"frame_min_pixels is 1000000000, above frame_max_pixels"),

@@ -124,6 +124,10 @@ BY_VALUE = {
     "util/console.py": "prints",
     "util/environment.py": "where the cache is",
     "errors.py": "words",
+    "words.py": "words",
+    "util/config.py": "reads variants, which are in the answer's key by their fingerprint, and tasks, by the question",
+    "util/files.py": "writes what is read back with a sum",
+    "util/paths.py": "where files are",
     "util/row_names.py": "names of rows",
     "util/training_steps.py": "names of checkpoints",
 }

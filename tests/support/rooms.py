@@ -8,7 +8,7 @@ ORDER = (
 """The rooms, lowest first: each may import those before it, and the package itself (its version)."""
 
 NEVER = {
-    "rope": set(ORDER) - {"rope"},
+    "rope": set(ORDER) - {"rope", "util", "errors", "words"},
     "report": set(ORDER) - {"report", "record", "rope", "util", "errors", "words"},
     "store": {"rope", "models", "data", "media"},
     "reference": {"engine", "store", "data"},

@@ -40,11 +40,13 @@ from mmrope_eval.sweep.budget import (
     stamp_tokens,
     text_tokens,
 )
-from mmrope_eval.sweep.config import Frames, Needle, SweepConfig, read_sweep
+from mmrope_eval.sweep.config import Frames, SweepConfig, read_sweep
 from mmrope_eval.sweep.engine import memory_problem
 from mmrope_eval.sweep.needles import GeneratedNeedles
 from mmrope_eval.sweep.sweep import Sweep, prompt_writer
 from mmrope_synth import build_world
+from mmrope_synth.errors import SynthError
+from mmrope_synth.needle import Needle
 
 CONTEXTS = (400, 640, 1280)
 FRAMES = Frames(cells=2, fps=4.0)
@@ -487,7 +489,7 @@ class TestFactors:
     def test_frames_that_do_not_fit_are_refused_before_the_engine(self, checkpoint: Path, tmp_path: Path) -> None:
         machine = Machine()
         with pytest.raises(UserError, match=r"Sweep test\.yaml, mrope, needle: 900 frames of 2 x 2 tokens"):
-            go(checkpoint, tmp_path, machine, sweep_of(contexts=(640,), frames=Frames(2, 4.0, (900,))))
+            go(checkpoint, tmp_path, machine, sweep_of(contexts=(640,), frames=Frames(cells=2, fps=4.0, counts=(900,))))
         assert machine.log == []
 
     def test_the_axis_can_be_what_was_achieved(self, checkpoint: Path, tmp_path: Path) -> None:
@@ -563,20 +565,23 @@ class TestConfig:
         assert config.contexts[-1] == 8 * config.train_context and config.scaling == ("none", "linear", "ntk", "yarn")
 
     @pytest.mark.parametrize(("old", "new", "message"), [
-        ("contexts: [64]", "", "`contexts` is missing"),
-        ("contexts: [64]", "contexts: 64", "`contexts` must be a list"),
-        ("contexts: [64]", "contexts: [6.5]", "cannot be 6.5"),
-        ("contexts: [64]", "contexts: []", "needs `contexts`"),
+        ("contexts: [64]", "", "key 'contexts' is missing: token counts"),
+        ("contexts: [64]", "contexts: 64", "'contexts' must be a list, not 64"),
+        ("contexts: [64]", "contexts: [6.5]", "contexts, entry 1 must be a whole number, not 6.5"),
+        ("contexts: [64]", "contexts: []", "'contexts' is empty"),
         ("needle: {}", "", "needs `tasks`, a `needle`, or both"),
-        ("needle: {}", "needle: {depth: [1]}", "unknown key 'depth'"),
-        ("needle: {}", "needle: {}\nscaling: [none, yarm]", "unknown scaling"),
-        ("needle: {}", "needle: {}\nframes: {cells: 0}", "needs `frames`"),
-        ("train_context: 64", "train_context: two", "cannot be 'two'"),
+        ("needle: {}", "needle: {depth: [1]}", "unknown key 'needle.depth', did you mean 'depths'"),
+        ("needle: {}", "needle: {}\nscaling: [none, yarm]",
+         "scaling, entry 2 must be 'none', 'linear', 'ntk' or 'yarn', not 'yarm'"),
+        ("needle: {}", "needle: {}\nframes: {cells: 0}", "'frames.cells' must be at least 1, not 0"),
+        ("train_context: 64", "train_context: two", "'train_context' must be a whole number, not 'two'"),
         ("train_context: 64", "train_context: 32", "needs its `train_context` among its `contexts`"),
         ("needle: {}", "needle: {}\nscaling: [yarn]", "needs `none` in `scaling`"),
-        ("needle: {}", "needle: {}\nfactor: length", "needs a `factor` out of reach, context, or a number above 1"),
-        ("needle: {}", "needle: {}\nfactor: 1", "needs a `factor` out of reach, context, or a number above 1"),
-        ("needle: {}", "needle: {}\nfactor: [4]", r"`factor` cannot be \[4\]; it takes reach, context or a number"),
+        ("needle: {}", "needle: {}\nfactor: length", "'factor' must be 'reach' or 'context' or a number, not 'length'"),
+        ("needle: {}", "needle: {}\nfactor: 1", "'factor' must be 'reach' or 'context' or above 1, not 1"),
+        ("needle: {}", "needle: {}\nfactor: [4]", r"'factor' must be 'reach' or 'context' or a number, not \[4\]"),
+        ("needle: {}", "needle: {questions: '8'}", "'needle' must have numbers, and questions is '8'"),
+        ("needle: {}", "needle: {distractors: 9}", "'needle': A needle can have 0 to 5 distractors, not 9 \\("),
         ("needle: {}", "needle: {}\nframes: {counts: [8, 16]}", "one number of frames for every one of its `contexts`"),
     ])
     def test_a_wrong_file_is_named_with_its_fault(self, tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -599,8 +604,8 @@ class TestConfig:
 
     def test_a_needle_that_cannot_be_is_one_sentence(self, tmp_path: Path) -> None:
         needles = GeneratedNeedles()
-        with pytest.raises(UserError, match="0 to 5 distractors, not 9"):
-            needles.rows(Needle(distractors=9))
+        with pytest.raises(SynthError, match="0 to 5 distractors, not 9"):
+            Needle(distractors=9)
         with pytest.raises(UserError, match="even number of at least 16 frames, not 14"):
             needles.build(tmp_path, "needles", Needle(), (14, 56), 4.0)
 

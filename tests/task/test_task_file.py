@@ -90,34 +90,34 @@ TARGET, MEDIA = "model_specific_target_kwargs.default.target", "lmms_eval_specif
 SUBSETS = "!function mmrope_eval.lmms.subsets.SubsetTask"
 FAULTS: list[tuple[str, str, str]] = [
     # Keys that are missing.
-    ("dataset_path: someone/new\n", "", "'dataset_path' is missing: the data set's name on the hub, or a folder."),
-    ("{max_new_tokens: 8}", "{}", "generation_kwargs: 'max_new_tokens' is missing: the longest answer, in tokens."),
-    ("column: New, ", "", "metadata: 'column' is missing: what tables call the benchmark."),
-    ("scorer: relaxed, ", "", "model_specific_target_kwargs.default: 'scorer' is missing: what reads the answers."),
+    ("dataset_path: someone/new\n", "", "key 'dataset_path' is missing: the data set's name on the hub, or a folder."),
+    ("{max_new_tokens: 8}", "{}", "key 'generation_kwargs.max_new_tokens' is missing: the longest answer, in tokens."),
+    ("column: New, ", "", "key 'metadata.column' is missing: what tables call the benchmark."),
+    ("scorer: relaxed, ", "", "key 'model_specific_target_kwargs.default.scorer' is missing: what reads the answers."),
     ("test_split: test", "", "'test_split' is missing: the split that is asked (or 'validation_split')."),
     ("default: {media", "qwen3-vl: {media", "'lmms_eval_specific_kwargs' has no 'default': "),
     ("media: {image: picture}, ", "", "'lmms_eval_specific_kwargs.default' has no 'media': {image: FIELD}, "),
     # Keys that nothing reads.
-    ("test_split: test", "test_splt: test", "'test_splt' is no key of a task file; did you mean 'test_split'?"),
-    ("category: image", "categry: image", "'metadata.categry' is no key of a task file; did you mean 'category'?"),
-    ("category: image", "category: image, license: MIT", "'metadata.license' is no key of a task file; did you mean "
+    ("test_split: test", "test_splt: test", "unknown key 'test_splt', did you mean 'test_split'?"),
+    ("category: image", "categry: image", "unknown key 'metadata.categry', did you mean 'category'?"),
+    ("category: image", "category: image, license: MIT", "unknown key 'metadata.license', did you mean "
                                                          "'licence'?"),
     ("category: image", "category: image, expected: {sample: 3}",
-     "'metadata.expected.sample' is no key of a task file; did you mean 'samples'?"),
-    ("image: picture", "imge: picture", f"'{MEDIA}.imge' is no key of a task file; did you mean 'image'?"),
+     "unknown key 'metadata.expected.sample', did you mean 'samples'?"),
+    ("image: picture", "imge: picture", f"unknown key '{MEDIA}.imge', did you mean 'image'?"),
     ("image: picture", "sound: picture",
-     f"'{MEDIA}.sound' is no key of a task file; the keys there are image, images, "),
-    ("question: q", "questn: q", "'model_specific_target_kwargs.default.questn' is no key of a task file; did you mean "
+     f"unknown key '{MEDIA}.sound', the keys are image, images, "),
+    ("question: q", "questn: q", "unknown key 'model_specific_target_kwargs.default.questn', did you mean "
                                  "'question'?"),
     ('prompt: "{{ q }}"', 'prompt: "{{ q }}", pre_prompt: x',
-     "'lmms_eval_specific_kwargs.default.pre_prompt' is no key of a task file; did you mean 'prompt'?"),
-    ("max_new_tokens: 8", "max_new_tokens: 8, top_p: 0.9", "'generation_kwargs.top_p' is no key of a task file; "),
+     "unknown key 'lmms_eval_specific_kwargs.default.pre_prompt', did you mean 'prompt'?"),
+    ("max_new_tokens: 8", "max_new_tokens: 8, top_p: 0.9", "unknown key 'generation_kwargs.top_p', the keys are "),
     ("task: mmrope_new", "task: mmrope_new\nnum_fewshot: 2",
      "'num_fewshot' is a key of lmms-eval that is not obeyed here, for every question is asked by itself; leave it "),
     ("task: mmrope_new", "task: mmrope_new\ndescription: Answer.",
      "not obeyed here, for the wording is `prompt`, whole;"),
     ("task: mmrope_new", "task: mmrope_new\ndataset_kwargs: {data_files: x.json}",
-     "'dataset_kwargs.data_files' is no key of a task file; "),
+     "unknown key 'dataset_kwargs.data_files', the keys are "),
     ("{answer: a}", "{answer: a, optoins: o}",
      f"'{TARGET}.optoins' is not read by scorer 'relaxed'; it reads answer, group."),
     ("{answer: a}", "{anwser: a}", f"'{TARGET}.anwser' is not read by scorer 'relaxed'; did you mean 'answer'?"),
@@ -153,7 +153,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ("{answer: a}", "{answer: [a]}", f"'{TARGET}.answer' must be text, not ['a']."),
     ("image: picture", "image: 3", f"'{MEDIA}.image' must be text or a list of texts, not 3."),
     ("{image: picture}", "picture", f"'{MEDIA}' must be a mapping, not 'picture'."),
-    ("category: image", "category: ''", "'metadata.category' is empty; it takes text, not ''."),
+    ("category: image", "category: ''", "'metadata.category' is empty: it takes text."),
     ("task: mmrope_new", "output_type: loglikelihood", "'output_type' must be 'generate_until', not 'loglikelihood'."),
     ("task: mmrope_new", "process_docs: encoded",
      "'process_docs' must be a Python function, '!function module.name', not "
@@ -161,9 +161,9 @@ FAULTS: list[tuple[str, str, str]] = [
     ("task: mmrope_new", "doc_to_text: !function utils.text",
      "'doc_to_text' must be !function mmrope_eval.task.lmms_hooks.doc_to_text, or be left out: `prompt` is the "),
     ("metrics.relaxed}", "metrics.relaxed, aggregation: median}",
-     "'metric_list.0.aggregation' must be mean, not 'median': other averages are 'metadata.average'."),
+     "metric_list, entry 1: 'aggregation' must be mean, not 'median': other averages are 'metadata.average'."),
     ("metrics.relaxed}", "metrics.relaxed, higher_is_better: false}",
-     "'metric_list.0.higher_is_better' must be True, not False."),
+     "metric_list, entry 1: 'higher_is_better' must be True, not False."),
     # What Jinja cannot read.
     ("{{ q }}", "{{ q | leterd }}",
      "'lmms_eval_specific_kwargs.default.prompt': There is no filter called 'leterd'; did you "

@@ -6,7 +6,6 @@ A line of the table is one step of one training under one variant; a curve is al
 from __future__ import annotations
 
 import collections
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from mmrope_eval.report.step_choice import cells_of, listed
 from mmrope_eval.report.table.build import Options, Table, fill
 from mmrope_eval.report.table.page import chance_of
 from mmrope_eval.util.training_steps import distinct_names, numbered
+from mmrope_eval.words import nearest
 
 COLUMNS: Final = ("Overall", "Image", "Video", "Grounding")
 """Shown where none are asked for."""
@@ -106,8 +106,8 @@ def definition_of(columns: Sequence[str], entries: Sequence[BenchmarkResult]) ->
     chosen = []
     for column in columns or COLUMNS:
         if column.lower() not in by_word:
-            close = difflib.get_close_matches(column.lower(), list(by_word), n=1)
-            hint = f"did you mean '{by_word[close[0]]}'?" if close else f"choose from {', '.join(names)}."
+            close = nearest(column, by_word, 0.6)
+            hint = f"did you mean '{by_word[close]}'?" if close else f"choose from {', '.join(names)}."
             raise UserError(f"--columns: there is no average, benchmark or task '{column}'; {hint}")
         chosen.append(by_word[column.lower()])
     return TableDefinition("steps", "Scores over training steps", "", (), tuple(dict.fromkeys(chosen)), averages,
