@@ -28,6 +28,7 @@ from mmrope_eval.run import runlog
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog, shorten
 from mmrope_eval.run.progress import Progress
+from mmrope_eval.run.row import causes
 from mmrope_eval.run.runlog import Tee, readable, run_log
 
 ROOT = Path(__file__).resolve().parents[2]
