@@ -131,19 +131,19 @@ def reasons(before: Mapping[str, Any], context: Mapping[str, Any], code: AnswerC
     old = before.get("context")
     if not isinstance(old, Mapping):
         return [UNKNOWN]
-    found = []
+    differences = []
     for name in dict.fromkeys([*context, *old]):
         was, value = old.get(name), context.get(name)
         if plain(was) == plain(value):
             continue
         if name == "versions" and isinstance(was, Mapping) and isinstance(value, Mapping):
-            found += _versions(was, value, before.get("code"), code)
+            differences += _versions(was, value, before.get("code"), code)
         elif isinstance(was, Mapping) and isinstance(value, Mapping):
-            found += [f"{key} is {value.get(key)}, was {was.get(key)}" for key in dict.fromkeys([*value, *was])
+            differences += [f"{key} is {value.get(key)}, was {was.get(key)}" for key in dict.fromkeys([*value, *was])
                       if plain(was.get(key)) != plain(value.get(key))]  # fmt: skip
         else:
-            found.append(NAMED.get(name, f"{name} is {value}, was {was}"))
-    return found
+            differences.append(NAMED.get(name, f"{name} is {value}, was {was}"))
+    return differences
 
 
 def _versions(

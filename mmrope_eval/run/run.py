@@ -131,8 +131,8 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
     in tests.
     """
-    found = run_all([prepare(one) for one in by_seed(config)], config.output, start_engine)
-    return functools.reduce(RunResult.beside, found)
+    per_seed = run_all([prepare(seeded) for seeded in by_seed(config)], config.output, start_engine)
+    return functools.reduce(RunResult.beside, per_seed)
 
 
 def run_all(

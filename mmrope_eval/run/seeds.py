@@ -49,5 +49,5 @@ def _refuse_seeds_there(config: RunConfig) -> None:
 def _greedy(config: RunConfig) -> Sequence[str]:
     """The tasks of a run that draw nothing."""
     specs = open_registry(config.tasks, config.tasks_dirs).select(config.tasks)
-    own = config.temperature
-    return [spec.name for spec in specs if (spec.generation.temperature if own is None else own) == 0]
+    temperature = config.temperature
+    return [spec.name for spec in specs if (spec.generation.temperature if temperature is None else temperature) == 0]

@@ -57,13 +57,13 @@ def values_by_task(
     A name is a task, a suite or a glob. UserError for one that is no task of the run.
     """
     pairs = list(given)
-    found = {spec.name: value for name, value in pairs if name is None for spec in specs}
+    values = {spec.name: value for name, value in pairs if name is None for spec in specs}
     for name, value in pairs:
         if name is None:
             continue
         meant = {spec.name for spec in registry.select([name])} & {spec.name for spec in specs}
         if not meant:
-            known = ", ".join(spec.name for spec in specs[:SHOWN])
-            raise UserError(f"{option} {name}:{shown(value)}: '{name}' is none of the tasks of this run ({known}).")
-        found |= dict.fromkeys(meant, value)
-    return found
+            names = ", ".join(spec.name for spec in specs[:SHOWN])
+            raise UserError(f"{option} {name}:{shown(value)}: '{name}' is none of the tasks of this run ({names}).")
+        values |= dict.fromkeys(meant, value)
+    return values

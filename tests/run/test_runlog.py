@@ -28,6 +28,7 @@ from mmrope_eval.run import runlog
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog, shorten
 from mmrope_eval.run.progress import Progress
+from mmrope_eval.run.row import causes
 from mmrope_eval.run.runlog import Tee, readable, run_log
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -227,11 +228,11 @@ def test_kinds_of_causes(one: str, other: str, same: bool) -> None:
 
 
 def test_causes_of_one_kind_are_one_line(tmp_path: Path) -> None:
-    causes = [f"its prompt of {1000 + n} tokens exceeds" for n in range(5)] + ["/data/a.mp4: cut", "/data/b.mp4: cut"]
-    lines = [json.dumps({"id": f"t/{n}", "stage": "prompt", "cause": cause}) for n, cause in enumerate(causes)]
+    messages = [f"its prompt of {1000 + n} tokens exceeds" for n in range(5)] + ["/data/a.mp4: cut", "/data/b.mp4: cut"]
+    lines = [json.dumps({"id": f"t/{n}", "stage": "prompt", "cause": cause}) for n, cause in enumerate(messages)]
     (tmp_path / "failures.jsonl").write_text("\n".join(lines))
     assert causes(tmp_path) == ["  5 x t/0: its prompt of 1000 tokens exceeds", "  2 x t/5: cut",
-                                        f"  all 7 in {tmp_path / 'failures.jsonl'}"]  # fmt: skip
+                                f"  all 7 in {tmp_path / 'failures.jsonl'}"]  # fmt: skip
 
 
 def raised(message: str) -> BaseException:
