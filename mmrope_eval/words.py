@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+import reprlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 _HIDDEN: Final = re.compile(
@@ -33,6 +36,23 @@ def shortened(text: str, most: int) -> str:
     # Cut first: nobody waits for escapes in a text of megabytes of which a line is shown.
     line = visible(" ".join(text[: 8 * most].split()))
     return line if len(line) <= most and len(text) <= 8 * most else f"{line[: most - 3]}..."
+
+
+def shown(value: object) -> str:
+    """A value as a sentence can hold it: on one line and short, whatever a file made of it."""
+    brief = reprlib.Repr()
+    brief.maxlevel, brief.maxstring, brief.maxother = 3, 200, 200
+    try:
+        return visible(" ".join(brief.repr(value).split()))
+    except ValueError:  # Python prints no integer of more than 4300 digits
+        return "a number of thousands of digits"
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The known name that is closest in any letter case, or None where none is close."""
+    spelled = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=cutoff)
+    return spelled[close[0]] if close else None
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
