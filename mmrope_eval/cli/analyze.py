@@ -88,7 +88,8 @@ def attention_main(args: argparse.Namespace, variants: list[str]) -> int:
 
     choice, checkpoint = one_checkpoint(args.model)
     wanted: Sequence[str | None] = variants or (choice.variant,)
-    chosen = [resolve_variant(checkpoint, name, args.set, assume_stock=args.assume_stock).variant for name in wanted]
+    stock = bool(args.assume_stock)
+    chosen = [resolve_variant(checkpoint, name, args.set, assume_stock=stock).variant for name in wanted]
     rows = attention_rows(args, choice, checkpoint, chosen)
     names = [variant.name for variant in chosen]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
@@ -148,19 +149,21 @@ def task_prompts(
     args: argparse.Namespace, choice: ModelChoice, checkpoint: Checkpoint, reference: ReferenceModel
 ) -> Iterator[tuple[str, Prompt]]:
     """The first samples of each task as a run would ask them. Rows that cannot be asked are named on stderr."""
+    from mmrope_eval.cli.options import flags
     from mmrope_eval.errors import SampleError
     from mmrope_eval.media.policy import checkpoint_policy
     from mmrope_eval.run.cells import cell_family
     from mmrope_eval.run.config import RunConfig, media_limits
+    from mmrope_eval.run.keys import MediaKeys
     from mmrope_eval.task.planner import Plans
     from mmrope_eval.task.registry import open_registry
 
-    registry = open_registry(args.tasks, args.tasks_dir)
+    registry = open_registry(args.tasks, args.tasks_dir or ())
     config = RunConfig((args.model,), tuple(args.tasks), Path())
     specs = registry.select(args.tasks)
     family = cell_family(config, choice, checkpoint, registry)
     plans = Plans(specs, args.data_root, read_limit(args.limit) or Limit(DEFAULT_SAMPLES)).of(family)
-    policy, _ = checkpoint_policy(checkpoint, media_limits(args))
+    policy, _ = checkpoint_policy(checkpoint, media_limits(MediaKeys(**flags(args, MediaKeys))))
     for name, plan in plans.items():
         used = 0
         for sample in plan.samples:

@@ -28,7 +28,7 @@ def list_names(args: argparse.Namespace) -> int:
     from mmrope_eval.rope import load_variant, variant_names
     from mmrope_eval.task.registry import open_registry
 
-    registry = open_registry(folders=args.tasks_dir)
+    registry = open_registry(folders=args.tasks_dir or ())
     if args.json:
         say(json.dumps(names(registry, args.kind, args.data_root), ensure_ascii=False, indent=1))
         return 0
@@ -73,7 +73,7 @@ def show(args: argparse.Namespace) -> int:
     from mmrope_eval.task.registry import open_registry
 
     own = [args.name] if not args.set and is_task_file(Path(args.name)) else []
-    registry = open_registry(own, args.tasks_dir)
+    registry = open_registry(own, args.tasks_dir or ())
     tasks = {**registry.tasks, **{name: registry.select(own)[0] for name in own}}
     if args.name in tasks and not args.set:
         lines = task_lines(tasks[args.name])

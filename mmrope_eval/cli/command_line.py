@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mmrope_eval import __version__
-from mmrope_eval.cli import arguments, demo_arguments, model_arguments, report_arguments
+from mmrope_eval.cli import arguments, demo_arguments, model_arguments, report_arguments, run, study, sweep
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
 from mmrope_eval.util import console
@@ -50,8 +50,8 @@ class Command:
 
 
 COMMANDS = (
-    Command("run", "evaluate checkpoints under RoPE variants", "mmrope_eval.run.run:main", arguments.run),
-    Command("study", "evaluate all runs of a file, on one engine", "mmrope_eval.study.study:main", arguments.study),
+    Command("run", "evaluate checkpoints under RoPE variants", "mmrope_eval.cli.run:main", run.arguments),
+    Command("study", "evaluate all runs of a file, on one engine", "mmrope_eval.cli.study:main", study.arguments),
     Command("status", "say how far a run or a study is", "mmrope_eval.run.status:main", arguments.status),
     Command("list", "list variants, tasks and suites", "mmrope_eval.cli.catalogue:list_names", arguments.list_names),
     Command("show", "show one variant, task or suite in full", "mmrope_eval.cli.catalogue:show", arguments.show),
@@ -74,7 +74,7 @@ COMMANDS = (
     Command("demo", "evaluate trained tiny checkpoints on a small built-in world", "mmrope_demo.run:main",
             demo_arguments.demo),
     Command("sweep", "extrapolate to longer contexts, with and without scaling", "mmrope_eval.cli.sweep:main",
-            arguments.sweep),
+            sweep.arguments),
     Command("inspect", "say what checkpoints hold, under which RoPE, and how each would be asked",
             "mmrope_eval.cli.inspection:main", model_arguments.inspect),
     Command("stamp", "write the RoPE that a checkpoint was trained with into its config.json",
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     console.prepare()
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = run([command, *given] if command else given)
+        code = execute([command, *given] if command else given)
         console.finish()
         return code
     except KeyboardInterrupt:
@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         return 2
 
 
-def run(argv: Sequence[str]) -> int:
+def execute(argv: Sequence[str]) -> int:
     """Parse and dispatch. What argparse prints (--help, its own errors) is written out before it ends the program."""
     try:
         args = parse(argv)

@@ -232,7 +232,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield plugin_finding()
     yield from import_findings(deep=args.deep)
     yield from disk_findings()
-    yield from data_findings(args.data_root, args.tasks_dir)
+    yield from data_findings(args.data_root, args.tasks_dir or ())
     yield Finding("ok", "checkpoints", "'mmrope-eval inspect CKPT...' checks yours without an engine")
 
 

@@ -44,7 +44,7 @@ class Inspected:
 
 def main(args: argparse.Namespace) -> int:
     """Print a block for every checkpoint and how they differ; 1 where one could not be evaluated as it is."""
-    choices = resolve_models(args.model, args.models)
+    choices = resolve_models(args.model, args.models or ())
     if not choices:
         raise UserError("name at least one checkpoint, or a file of them with --models")
     for name in dict.fromkeys([args.variant, *(choice.variant for choice in choices)]):
@@ -95,7 +95,8 @@ def _one_line(error: Exception) -> str:
 def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: argparse.Namespace, questions: list[str]
              ) -> Facts | None:
     try:
-        chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set, assume_stock=args.assume_stock)
+        chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set,
+                                 assume_stock=bool(args.assume_stock))
         chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     except (UserError, VariantError) as error:
         questions.append(_one_line(error))

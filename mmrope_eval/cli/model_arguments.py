@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from mmrope_eval.cli.argument_types import Settings, setting
+from mmrope_eval.cli.options import naming_options
 
 INSPECT_EXAMPLES = """\
 examples:
@@ -23,14 +23,6 @@ examples:
     mmrope-eval stamp CKPT mrope-i
     mmrope-eval stamp CKPT v2pe --set visual_stride=64
 """
-
-
-def naming_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """What every command that takes checkpoints accepts beside their names."""
-    parser.add_argument("--models", metavar="FILE", type=Path, action="append", default=[],
-                        help="YAML list of checkpoints: path, variant, label, coordinates, prompts")
-    parser.add_argument("--assume-stock", action="store_true",
-                        help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
 
 
 def inspect(parser: argparse.ArgumentParser) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class EngineOptions:
     """Settings of a `LiveEngine`. Raises `UserError` for values that cannot be."""
 

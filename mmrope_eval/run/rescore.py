@@ -91,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, 1 when samples had failed or the other harness' scoring failed."""
     second = side_by_side.second_of(args.scorer)
     found = find_runs(args.run, apart=args.output is not None)
-    runs = [replace(run, tasks_dirs=tuple(args.tasks_dir)) for run in found]
+    runs = [replace(run, tasks_dirs=tuple(args.tasks_dir or ())) for run in found]
     data_root: Path | None = args.data_root
     targets = {run.folder: target(run, args.run, args.output) for run in runs}
     for place in targets.values() if args.output else ():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import collections
 import json
 import sys
@@ -24,7 +23,7 @@ from mmrope_eval.run.answer_limits import described, warnings, with_limits
 from mmrope_eval.run.asked_again import described_context
 from mmrope_eval.run.asking import Asking
 from mmrope_eval.run.cells import FailedRow
-from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, EngineHolder, RowError, Timings, TooManyFailuresError
 from mmrope_eval.run.kept import Kept, begin, end
@@ -44,6 +43,7 @@ from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.mirror import check_before_run
 from mmrope_eval.task.sample import TaskPlan
 from mmrope_eval.util.console import say
+from mmrope_eval.util.environment import cache_at
 from mmrope_eval.words import visible
 
 if TYPE_CHECKING:
@@ -83,24 +83,14 @@ class RunResult:
         return 1 if self.failed or self.broken or self.failed_tasks else 0
 
 
-def main(args: argparse.Namespace) -> int:
-    """The command: exit code 0, or 1 when samples or whole rows failed."""
-    second = side_by_side.second_of(args.scorer)
-    try:
-        result = run(config_from_args(args))
-    except TooManyFailuresError as stop:
-        say(
-            f"mmrope-eval: stopped: {stop} The same command continues; failed samples are tried twice in all.",
-            file=sys.stderr,
-        )
-        return 1
-    report(result)
-    code = result.code
-    if second is not None:
-        folders = [folder for label, folder in result.folders.items() if label in result.rows]
-        runs = [read_run(folder) for folder in folders]
-        code = max(code, compare_runs(second, runs, args.data_root, {folder: folder for folder in folders}))
-    return code
+def compare_second(config: RunConfig, result: RunResult) -> int:
+    """Print another harness' own numbers, where `scorer` asks for them; 1 when its scoring failed."""
+    second = side_by_side.second_of(config.scorer)
+    if second is None:
+        return 0
+    folders = [folder for label, folder in result.folders.items() if label in result.rows]
+    runs = [read_run(folder) for folder in folders]
+    return compare_runs(second, runs, config.data_root, {folder: folder for folder in folders})
 
 
 def report(result: RunResult) -> None:
@@ -162,7 +152,9 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
     in tests.
     """
-    (result,) = run_all([prepare(config)], config.output, start_engine)
+    side_by_side.second_of(config.scorer)  # one that is not installed is known before minutes are spent
+    with cache_at(config.cache_dir):
+        (result,) = run_all([prepare(config)], config.output, start_engine)
     return result
 
 

@@ -108,7 +108,7 @@ def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when lines could not be used or there is no other number that was asked for."""
     second = side_by_side.second_of(args.scorer)
     refuse_file(args.file, args.output)
-    spec, family = task_and_family(args.task, args.prompts, args.coordinates, args.tasks_dir)
+    spec, family = task_and_family(args.task, args.prompts, args.coordinates, args.tasks_dir or ())
     found = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
     if not found:
         raise UserError(f"{args.file} holds no line to score; give a file with a JSON object a line.")

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import beside
+from mmrope_eval.run.keys import task_beside
 from mmrope_eval.task.registry import project_dir, read_yaml
 
 Scaling = Literal["none", "linear", "ntk", "yarn"]
@@ -113,11 +114,6 @@ def read_sweep(name: str) -> SweepConfig:
         tasks=tuple(task_beside(name, path.parent) for name in config.tasks),
         variants=tuple(beside(name, path.parent) for name in config.variants),
     )  # fmt: skip
-
-
-def task_beside(task: str, folder: Path) -> str:
-    """A task's file as a file in `folder` means it; a task taken out, `-name`, may be a file too."""
-    return f"-{beside(task[1:], folder)}" if task.startswith("-") else beside(task, folder)
 
 
 Part = typing.TypeVar("Part")

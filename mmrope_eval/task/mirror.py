@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
     """The command: exit code 0 fine, 1 something is missing or broken; bad input raises UserError (2)."""
     if args.action == "prune":
         return print_prune(args.kinds, args.older_than, args.dry_run, args.json)
-    registry = open_registry(args.tasks or (), args.tasks_dir)
+    registry = open_registry(args.tasks or (), args.tasks_dir or ())
     specs = registry.select(args.tasks or ["*"])
     if args.action == "plan":
         return print_plan(plan_entries(specs, args.data_root, args.sizes), args.json)
