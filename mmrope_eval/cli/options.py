@@ -59,6 +59,12 @@ def fresh_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> N
                         help="ask everything again; kept answers are set aside, and go when all are given anew")
 
 
+def dry_run_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """`--dry-run`."""
+    parser.add_argument("--dry-run", action="store_true",
+                        help="print what would be asked, what is kept and which data are missing, and stop there")
+
+
 def answer_options(parser: argparse.ArgumentParser) -> None:
     """How long answers may be, and thoughts."""
     answers = parser.add_argument_group("answers")

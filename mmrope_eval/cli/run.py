@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from mmrope_eval.cli.options import (
     ROOT_HELP,
     answer_options,
     cache_option,
+    dry_run_option,
     engine_options,
     flags,
     fresh_option,
@@ -79,6 +81,7 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--output", metavar="DIR", type=Path,
                       help="where responses, scores and samples go, and where a run resumes (default: runs/default)")
     fresh_option(data)
+    dry_run_option(data)
     data.add_argument("--max-failures", metavar="N", type=failures,
                       help="stop once more than N samples of a row have failed (0.05: more than 5 %% of them); "
                            "default: list them and go on")
@@ -102,6 +105,8 @@ def main(args: argparse.Namespace) -> int:
     from mmrope_eval.util.console import say
 
     config = configured(args)
+    if args.dry_run:
+        return show([config])
     try:
         result = run(config)
     except TooManyFailuresError as stop:
@@ -110,3 +115,16 @@ def main(args: argparse.Namespace) -> int:
         return 1
     report(result)
     return max(result.code, compare_second(config, result))
+
+
+def show(configs: Sequence[RunConfig]) -> int:
+    """`--dry-run`: print what runs would do. Exit code 0."""
+    from mmrope_eval.run.dry_run import dry_run
+    from mmrope_eval.run.prepared import prepare
+    from mmrope_eval.util.console import say
+    from mmrope_eval.util.environment import cache_at
+
+    with cache_at(configs[0].cache_dir):
+        for line in dry_run([prepare(config) for config in configs]):
+            say(line)
+    return 0

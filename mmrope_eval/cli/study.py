@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 
 from mmrope_eval.cli.argument_types import failures
-from mmrope_eval.cli.options import ROOT_HELP, cache_option, engine_options, flags, fresh_option, tasks_dir
+from mmrope_eval.cli.options import (
+    ROOT_HELP,
+    cache_option,
+    dry_run_option,
+    engine_options,
+    flags,
+    fresh_option,
+    tasks_dir,
+)
+from mmrope_eval.cli.run import show
 
 EXAMPLES = """\
 examples:
@@ -28,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     tasks_dir(parser)
     cache_option(parser)
     fresh_option(parser)
+    dry_run_option(parser)
     parser.add_argument("--max-failures", metavar="N", type=failures,
                         help="give a row up once more than N of its samples have failed (0.05: more than 5 %% of them)")
     parser.add_argument("--no-cache", action="store_true", default=None,
@@ -38,10 +48,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples or whole rows failed."""
     from mmrope_eval.run.run import report
-    from mmrope_eval.study.file import Study
+    from mmrope_eval.study.file import Study, read_study, run_configs
     from mmrope_eval.study.study import run_study
 
-    results = run_study(args.file, flags(args, Study, "seed"), command=sys.argv)
+    given = flags(args, Study, "seed")
+    if args.dry_run:
+        return show(run_configs(read_study(args.file, given), args.file))
+    results = run_study(args.file, given, command=sys.argv)
     for result in results:
         report(result)
     return max(result.code for result in results)

@@ -13,6 +13,7 @@ from mmrope_eval.cli.argument_types import factor, names
 from mmrope_eval.cli.options import (
     LIMIT_HELP,
     answer_options,
+    dry_run_option,
     engine_options,
     flags,
     fresh_option,
@@ -24,6 +25,7 @@ from mmrope_eval.util.console import say
 
 if TYPE_CHECKING:
     from mmrope_eval.run.config import RunConfig
+    from mmrope_eval.sweep.sweep import Sweep
 
 OUTPUT = Path("runs/sweep")
 
@@ -48,6 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path,
                         help="where points, table and figures go, and where a sweep resumes (default: runs/sweep)")
     fresh_option(parser)
+    dry_run_option(parser)
     parser.add_argument("--no-cache", action="store_true", default=None,
                         help="decode videos anew instead of using the disk cache")
     parser.add_argument("--reported", action="store_true", help="draw the paper's scores at 256K as crosses")
@@ -68,6 +71,7 @@ class Options:
     axis: Literal["context", "tokens"]
     reported: bool
     report_only: bool
+    dry_run: bool
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -78,7 +82,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
     keys = typed(RunKeys, {"output": OUTPUT, **flags(args, RunKeys)}, "sweep")
     return Options(args.config, config_of(keys, command=sys.argv), args.factor, args.axis, args.reported,
-                   args.report_only)  # fmt: skip
+                   args.report_only, args.dry_run)  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> int:
@@ -88,6 +92,12 @@ def main(args: argparse.Namespace) -> int:
 
     options = options_of(args)
     output = options.run.output
+    if options.dry_run:
+        from mmrope_eval.sweep.dry_run import dry_run
+
+        for line in dry_run(sweep_of(options)):
+            say(line)
+        return 0
     failed = 0 if options.report_only else measure(options)
     sweep = load_sweep(output)
     say(report(sweep))
@@ -98,6 +108,13 @@ def main(args: argparse.Namespace) -> int:
 
 def measure(options: Options) -> int:
     """Run the sweep; how many samples failed."""
+    sweep = sweep_of(options)
+    sweep.go()
+    return sweep.failed
+
+
+def sweep_of(options: Options) -> Sweep:
+    """The sweep that a command line names. UserError for a file that is none, and where no checkpoint is named."""
     from mmrope_eval.run.engines import start_engine
     from mmrope_eval.sweep.config import read_sweep
     from mmrope_eval.sweep.needles import GeneratedNeedles
@@ -108,6 +125,4 @@ def measure(options: Options) -> int:
     config = read_sweep(options.config)
     if options.factor is not None:
         config = dataclasses.replace(config, factor=options.factor)  # type: ignore[arg-type]
-    sweep = Sweep(config, options.run, GeneratedNeedles(), start_engine, prompt_writer)
-    sweep.go()
-    return sweep.failed
+    return Sweep(config, options.run, GeneratedNeedles(), start_engine, prompt_writer)

@@ -95,9 +95,10 @@ def claim(config: RunConfig, cell: Cell) -> None:
         write_json(cell.folder / MANIFEST, manifest(config, cell, {}, {}, Timings()))
 
 
-def place_all(runs: Sequence[Prepared]) -> list[Prepared]:
+def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]:
     """Several runs with the folders of their rows, as if their commands followed each other.
 
+    `write`: say in new folders whose they are.
     UserError where two would mix in one row what cannot be compared, or ask one task twice.
     """
     placed: list[Prepared] = []
@@ -108,7 +109,7 @@ def place_all(runs: Sequence[Prepared]) -> list[Prepared]:
             for other, before in homes.setdefault(cell.folder, []):
                 _refuse_mixture(one, cell, other, before)
             homes[cell.folder].append((one, cell))
-            if number < len(runs) - 1:
+            if write and number < len(runs) - 1:
                 claim(one.config, cell)  # the next run finds its rows there
         placed.append(one)
     return placed

@@ -159,7 +159,7 @@ def test_a_key_means_the_same_in_all_three_ways(case: Case) -> None:
 def test_no_key_no_option_and_no_field_is_forgotten() -> None:
     assert {case.key for case in CASES} | {"checkpoints"} == set(RunKeys.model_fields)
     renamed = {"variant": "variants"}
-    options = {renamed.get(action.dest, action.dest) for action in PARSER._actions} - {"help", "config"}
+    options = {renamed.get(action.dest, action.dest) for action in PARSER._actions} - {"help", "config", "dry_run"}
     assert options | {"checkpoints"} == set(RunKeys.model_fields)
     reached = {case.field.partition(".")[0] for case in CASES}
     assert reached | INSIDE == {field.name for field in dataclasses.fields(RunConfig)}
@@ -170,7 +170,7 @@ def test_what_the_help_calls_a_default_is_the_keys() -> None:
     known = {name: str(field.default) for name, field in RunKeys.model_fields.items()} | {"output": str(OUTPUT)}
     found = {name: values[0] for name, values in told.items() if values and name not in TOLD_IN_WORDS}
     assert found.items() <= known.items() and len(found) >= 6
-    assert {action.dest for action in PARSER._actions if action.default is not None} == {"help"}
+    assert {action.dest for action in PARSER._actions if action.default is not None} == {"help", "dry_run"}
 
 
 @given(st.lists(st.sampled_from(CASES), unique_by=lambda case: case.key))
