@@ -6,13 +6,14 @@ run = mmrope_eval.load_run("runs/mine")   # run.scores, run.samples: pandas fram
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mmrope_eval.engine.backend import StartEngine
     from mmrope_eval.report.runs import Cell, Run, load_run
 
@@ -46,6 +47,8 @@ class _Run(ModuleType):
         `start_engine` replaces the live engine, in tests. Raises `UserError` for bad input, before anything starts, and
         `TooManyFailuresError` where `max_failures` is exceeded.
         """
+        from pathlib import Path
+
         from mmrope_eval.report.runs import load_run
         from mmrope_eval.run.config import read_config
         from mmrope_eval.run.run import compare_second, run

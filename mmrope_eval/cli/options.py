@@ -7,13 +7,17 @@ the keys know what it means then. A test holds the defaults that the help tells 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmrope_eval.cli.argument_types import fraction, pixels, positive, rate, replicas, token_limits
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from pydantic import BaseModel
+
+T = TypeVar("T", bound="DataclassInstance")
 
 ROOT_HELP = (
     "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
@@ -147,3 +151,12 @@ def flags(args: argparse.Namespace, kind: type[BaseModel], *more: str) -> dict[s
     """What a command line says, as keys of a `kind` of file; and the options named `more`."""
     given = {RENAMED.get(name, name): value for name, value in vars(args).items() if value is not None}
     return {name: value for name, value in given.items() if name in kind.model_fields or name in more}
+
+
+def options_as(kind: type[T], args: argparse.Namespace) -> T:
+    """A command line as the typed options of a command: by name, checked, lists as tuples; what is None is not said."""
+    from pydantic import TypeAdapter
+
+    given = vars(args)
+    fields = [field.name for field in dataclasses.fields(kind)]
+    return TypeAdapter(kind).validate_python({name: given[name] for name in fields if given.get(name) is not None})
