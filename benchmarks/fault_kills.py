@@ -280,7 +280,7 @@ class StandIn:
 
     deaths = 0
 
-    def __init__(self, checkpoint: Any, variant: Any, policy: Any) -> None:
+    def __init__(self, checkpoint: Any, variant: Any, options: Any) -> None:
         from mmrope_eval.engine import process
 
         self.checkpoint, self.variant = checkpoint, variant

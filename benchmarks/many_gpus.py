@@ -76,8 +76,8 @@ def simulate(scratch: Path, replicas: int, questions: int, rate: float, seed: in
     launch = Simulated(replicas, rate, seed)
     driver: list[Timed] = []
 
-    def start(checkpoint: Any, variant: Any, policy: Any) -> Any:
-        birth = Birth(Setting(checkpoint, variant, policy), EngineOptions(), running_code, never)
+    def start(checkpoint: Any, variant: Any, options: EngineOptions) -> Any:
+        birth = Birth(Setting(checkpoint, variant, options.policy), EngineOptions(), running_code, never)
         driver.append(Timed(Replicas.start(launch, birth, warn)))
         return driver[-1]
 

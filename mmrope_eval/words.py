@@ -6,7 +6,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 _HIDDEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ud800-\udfff\ufeff"
@@ -53,12 +53,3 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     spelled = {one.casefold(): one for one in known}
     close = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=cutoff)
     return spelled[close[0]] if close else None
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. ValueError where a key stands twice: readers differ in which of the two values they take."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for at, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:at]))
-        raise ValueError(f"the key '{shortened(twice, 60)}' stands twice")
-    return found

@@ -1,9 +1,11 @@
-"""Settings that hold for every test: no network, reproducible hypothesis runs."""
+"""Settings that hold for every test: no network, reproducible hypothesis runs, cores shared out among workers."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,3 +15,32 @@ os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
+
+CORES = sorted(os.sched_getaffinity(0))
+
+
+def share(number: int, of: int) -> set[int]:
+    """The cores of one of `of` workers, which they share where there are fewer cores than workers."""
+    return set(CORES[number::of]) or {CORES[number % len(CORES)]}
+
+
+def worker_cores() -> set[int]:
+    """What tests of this process may compute on: two engines on the same cores would wait for each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    return set(CORES) if worker is None else share(int(worker[2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+
+
+# Before torch is imported, which makes as many threads as there are cores.
+os.sched_setaffinity(0, worker_cores())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test that is marked so has all cores, its fixtures too, whatever is running beside it."""
+    if item.get_closest_marker("every_core") is None:
+        return (yield)
+    os.sched_setaffinity(0, CORES)
+    try:
+        return (yield)
+    finally:
+        os.sched_setaffinity(0, worker_cores())

@@ -53,9 +53,9 @@ def visual_attention(reference: ReferenceModel, prompt: Prompt) -> VisualAttenti
 
     with observed(reference, observe):
         reference.forward(reference.collate([prompt]), logits_to_keep=1)
-    found = torch.stack([shares[layer] for layer in sorted(shares)]).cpu().numpy()
+    shares_by_layer = torch.stack([shares[layer] for layer in sorted(shares)]).cpu().numpy()
     even = (is_vision.cumsum(0) / torch.arange(1, len(is_vision) + 1))[rows].double().numpy()
-    return VisualAttention(found.mean(1), found[:, -1], float(even.mean()), float(even[-1]))
+    return VisualAttention(shares_by_layer.mean(1), shares_by_layer[:, -1], float(even.mean()), float(even[-1]))
 
 
 def row_shares(q: Tensor, k: Tensor, mask: Tensor | None, rows: Tensor, columns: Tensor) -> Tensor:

@@ -117,12 +117,12 @@ def decay_figure(report: Report) -> Figure:
               for a in report.analyses]  # fmt: skip
     for panel, axis in zip(panels.flat, (*AXIS_NAMES, "text"), strict=True):
         different: list[tuple[list[str], Floats]] = []
-        for name, found in curves:
-            if axis not in found:
+        for name, by_axis in curves:
+            if axis not in by_axis:
                 continue
-            same = next((names for names, curve in different if np.allclose(curve, found[axis], atol=1e-9)), None)
+            same = next((names for names, curve in different if np.allclose(curve, by_axis[axis], atol=1e-9)), None)
             if same is None:
-                different.append(([name], found[axis]))
+                different.append(([name], by_axis[axis]))
             else:
                 same.append(name)
         for number, (names, curve) in enumerate(different):

@@ -228,18 +228,18 @@ def overlap(positions: Floats, is_vision: Bools, rotating: Sequence[int]) -> Ove
 def spectrum(table: RotaryTable, geometry: Geometry, axis: int) -> AxisSpectrum:
     """Which wavelengths turn with `axis`; bands are those of the model's own spectrum, one vanilla table wide."""
     edges = band_edges(geometry)
-    mine = table.axis == axis
+    on_axis = table.axis == axis
     everyone, _ = np.histogram(_clipped(_log_wavelengths(table, table.axis == table.axis), edges), edges)
-    if not mine.any():
+    if not on_axis.any():
         return AxisSpectrum(AXIS_NAMES[axis], 0, 0.0, None, None, (0.0,) * BANDS, None, 1.0)
-    logs = _log_wavelengths(table, mine)
+    logs = _log_wavelengths(table, on_axis)
     counts, _ = np.histogram(_clipped(logs, edges), edges)
     p = counts[counts > 0] / counts.sum()
     ends = np.concatenate(([edges[0]], np.sort(_clipped(logs, edges)), [edges[-1]]))
     return AxisSpectrum(
         axis=AXIS_NAMES[axis],
-        pairs=int(mine.sum()),
-        share=float(mine.mean()),
+        pairs=int(on_axis.sum()),
+        share=float(on_axis.mean()),
         shortest=float(np.exp(logs.min())),
         longest=float(np.exp(logs.max())),
         bands=tuple(float(c) / max(int(n), 1) for c, n in zip(counts, everyone, strict=True)),
@@ -274,12 +274,12 @@ def missing_bands(positions: Floats, spectra: Sequence[AxisSpectrum]) -> tuple[t
             groups.append([axis])
         else:
             alike.append(axis)
-    found = []
+    missing = []
     for group in groups:
         empty = tuple(band + 1 for band in range(BANDS) if not any(spectra[axis].bands[band] for axis in group))
         if empty:
-            found.append(("".join(AXIS_NAMES[axis] for axis in group), empty))
-    return tuple(found)
+            missing.append(("".join(AXIS_NAMES[axis] for axis in group), empty))
+    return tuple(missing)
 
 
 def text_deviation(variant: Variant, geometry: Geometry) -> float:
@@ -300,8 +300,8 @@ def decay(table: RotaryTable, distances: Floats) -> dict[str, Floats]:
     """
     curves = {}
     for axis, name in enumerate(AXIS_NAMES):
-        if (mine := table.axis == axis).any():
-            curves[name] = _mean_cos(table.inv_freq[mine], distances)
+        if (on_axis := table.axis == axis).any():
+            curves[name] = _mean_cos(table.inv_freq[on_axis], distances)
     curves["text"] = _mean_cos(np.where(table.axis < 0, 0, table.inv_freq).ravel(), distances)
     return curves
 

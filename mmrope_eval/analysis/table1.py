@@ -83,7 +83,7 @@ def marks(analysis: Analysis) -> Marks:
     several = len(groups) > 1
     return Marks(
         structure=all(frame.rank >= frame.needed for frame in frames),
-        interval=all(found.fits for _, found in intervals),
+        interval=all(interval.fits for _, interval in intervals),
         range=all(_bands(analysis, group) == BANDS for group in groups) if several else None,
         granularity=all(bool(np.isin(table.axis, group).any(axis=0).all()) for group in groups) if several else None,
         text=analysis.keeps_text,

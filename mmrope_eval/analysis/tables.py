@@ -79,18 +79,18 @@ def parse_layout(text: str) -> tuple[Segment, ...]:
     """
     segments: list[Segment] = []
     for part in text.split():
-        found = _PART.fullmatch(part)
-        sizes = [int(found[name]) for name in _PART.groupindex if name != "step" and found[name]] if found else []
-        if found is None or 0 in sizes:
+        match = _PART.fullmatch(part)
+        sizes = [int(match[name]) for name in _PART.groupindex if name != "step" and match[name]] if match else []
+        if match is None or 0 in sizes:
             raise UserError(
                 f"layout part '{part}' cannot be read: write text:N, image:HxW or video:TxHxW@STEP with whole numbers "
                 f"above zero, for example '{DEFAULT_LAYOUT}'"
             )
-        if found["text"]:
+        if match["text"]:
             segments.append(Text(sizes[0]))
         else:
             t, h, w = sizes if len(sizes) == 3 else (1, *sizes)
-            segments.append(Vision(t, h, w, float(found["step"] or 1)))
+            segments.append(Vision(t, h, w, float(match["step"] or 1)))
     if not any(isinstance(s, Vision) for s in segments):
         raise UserError(f"layout '{text}' has no image and no video: add one, for example '{DEFAULT_LAYOUT}'")
     return tuple(segments)
@@ -110,15 +110,15 @@ def make_report(
     assigns, and a note says so.
     """
     segments = parse_layout(layout)
-    wanted = geometry or Geometry()
+    model_geometry = geometry or Geometry()
     analyses, notes = [], []
     for name in variants or DEFAULT_VARIANTS:
         variant = load_variant(name, **dict(overrides or {}))
-        fitted = wanted if fixed_heads else fit_heads(variant, wanted)
-        if fitted != wanted:
+        fitted = model_geometry if fixed_heads else fit_heads(variant, model_geometry)
+        if fitted != model_geometry:
             notes.append(
-                f"{variant.name} assigns {fitted.num_kv_heads} KV heads, the model has {wanted.num_kv_heads}: analysed "
-                f"with {fitted.num_kv_heads}."
+                f"{variant.name} assigns {fitted.num_kv_heads} KV heads, the model has {model_geometry.num_kv_heads}: "
+                f"analysed with {fitted.num_kv_heads}."
             )
         analyses.append(analyze(variant, segments, fitted))
     return Report(tuple(analyses), layout, tuple(notes))
@@ -215,21 +215,21 @@ def shown_guideline(row: Row) -> Row:
 
 def table1_row(a: Analysis) -> Row:
     """The five columns, what decides the second, and the printed marks."""
-    found = marks(a)
+    marks_made = marks(a)
     return {
         "variant": a.variant.name,
-        **{column: getattr(found, column) for column in COLUMNS},
-        "why": interval_words(found),
-        "marks": found.spelled,
+        **{column: getattr(marks_made, column) for column in COLUMNS},
+        "why": interval_words(marks_made),
+        "marks": marks_made.spelled,
         "printed": PRINTED.get(a.variant.name),
     }
 
 
-def interval_words(found: Marks) -> str:
+def interval_words(row_marks: Marks) -> str:
     """The worst of what keeps blocks from fitting."""
-    into = max((-min(one.before, one.after) for _, one in found.intervals), default=0.0)
-    spare = max((one.spare for _, one in found.intervals), default=0.0)
-    reaches = any(min(one.before, one.after) <= 0 for _, one in found.intervals)
+    into = max((-min(interval.before, interval.after) for _, interval in row_marks.intervals), default=0.0)
+    spare = max((interval.spare for _, interval in row_marks.intervals), default=0.0)
+    reaches = any(min(interval.before, interval.after) <= 0 for _, interval in row_marks.intervals)
     return f"{into:.4g} into text" if reaches else f"{spare:.4g} left over"
 
 
@@ -237,8 +237,8 @@ def shown_table1(row: Row) -> Row:
     """Verdicts in words."""
     cells = {column: UNKNOWN if row[column] is None else yes(row[column], row["why"] if column == "interval" else "")
              for column in COLUMNS}  # fmt: skip
-    differing = [column for column, one, other in zip(COLUMNS, row["marks"], row["printed"] or "", strict=False)
-                 if one != other]  # fmt: skip
+    differing = [column for column, made, other in zip(COLUMNS, row["marks"], row["printed"] or "", strict=False)
+                 if made != other]  # fmt: skip
     same = UNKNOWN if row["printed"] is None else "differs: " + join(differing) if differing else "the same"
     return {"variant": row["variant"], **cells, "printed": same}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmrope_eval.cli.argument_types import fraction, pixels, positive, rate, replicas, token_limits
+from mmrope_eval.engine.backends import BACKENDS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,7 +32,7 @@ LIMIT_HELP = (
 def model_options(what: argparse._ArgumentGroup) -> None:
     """Which checkpoints."""
     what.add_argument("--model", metavar="CKPT", nargs="+", action="extend",
-                      help="checkpoints (Qwen2-VL, Qwen2.5-VL, Qwen3-VL): folders, quoted globs, runs with "
+                      help="checkpoints: folders, quoted globs, runs with "
                            "checkpoint-* folders, LoRA adapters, hub names with @revision; CKPT=VARIANT names its RoPE")
     naming_options(what)
 
@@ -111,9 +112,9 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--replicas", metavar="N|auto", type=replicas,
                         help="engines side by side, each with GPUs, or a share of the cores, of its own; auto: as many "
                              "as there are GPUs for (default: one, inside the run)")
-    engine.add_argument("--backend", choices=["processes", "ray"],
-                        help="what runs replicas: processes of this machine, or actors of a Ray cluster "
-                             "(docs/cluster.md; default: processes)")
+    engine.add_argument("--backend", choices=[*BACKENDS], help="what runs engines: "
+                        + "; ".join(f"{backend.name}: {backend.summary}" for backend in BACKENDS.values())
+                        + " (default: inside, with --replicas processes)")
     engine.add_argument("--ray-address", metavar="HOST:PORT",
                         help="the cluster's (default: RAY_ADDRESS, or the one that this machine belongs to)")
     engine.add_argument("--gpu-memory-utilization", metavar="F", type=fraction,

@@ -61,7 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     tasks_dir(what)
     what.add_argument("--limit", metavar="N", help=LIMIT_HELP)
     what.add_argument("--protocol", metavar="NAME",
-                      help="ask as a published evaluation did: paper, qwen2.5-vl or qwen3-vl (see configs/protocols), "
+                      help="ask as a published evaluation did: a name in configs/protocols (paper, for example), "
                            "or as a YAML file says; single options still go before it, and are named with the scores")
     what.add_argument("--prompts", metavar="FAMILY",
                       help="prompt family (see configs/families); default: that of the checkpoint")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmrope_eval.cli.options import options_as, scorer_option, tasks_dir
+from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 
 SCORE_FORMAT = """\
 a line of FILE:
@@ -23,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     tasks_dir(parser)
     parser.add_argument("file", metavar="FILE", type=Path, help="JSON lines with `doc` and `response`")
     scorer_option(parser)
-    parser.add_argument("--prompts", metavar="FAMILY", default="qwen2.5-vl",
+    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
                         help="family whose coordinates the boxes are written in (default: %(default)s)")
     parser.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
                         help="how boxes are written, where it is not the family's way")

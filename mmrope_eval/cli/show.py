@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmrope_eval.cli.argument_types import Settings, positive, setting
 from mmrope_eval.cli.options import options_as, tasks_dir
+from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings,
                         help="override one parameter of the variant; may be repeated")
     parser.add_argument("--n", metavar="N", type=positive, help="also show a task's first N samples as they are asked")
-    parser.add_argument("--prompts", metavar="FAMILY", default="qwen2.5-vl",
+    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
                         help="family whose wording and coordinates the samples show (default: %(default)s)")
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror to read samples from")
     tasks_dir(parser)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmrope_eval.cli.argument_types import group, names, positive, step
 from mmrope_eval.cli.options import options_as
+from mmrope_eval.report.table.formats import FORMATS
 
 EXAMPLES = """\
 examples:
@@ -31,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
                              "--tasks docvqa --format json'")
     parser.add_argument("--numbering", choices=["v2", "v3"], default="v2",
                         help="the version of the paper whose numbers TABLE means (default: %(default)s)")
-    parser.add_argument("--format", choices=["markdown", "latex", "csv", "html", "json"], default="markdown")
+    parser.add_argument("--format", choices=list(FORMATS), default="markdown")
     parser.add_argument("--baseline", metavar="ROW", help="also show differences from this row, for example vanilla")
     parser.add_argument("--reported", action="store_true", help="set the paper's scores beside ours")
     parser.add_argument("--intervals", action="store_true", help="95 %% intervals, clustered by picture and video")

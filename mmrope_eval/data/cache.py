@@ -19,7 +19,7 @@ from mmrope_eval.models.files import FileHashes, file_state
 from mmrope_eval.util.environment import CACHE_VARIABLE, cache_home
 
 if TYPE_CHECKING:
-    from mmrope_eval.data.media_files import Member
+    from mmrope_eval.data.located import Member
 
 UNPACKED_BYTES: Final = 40 * 2**30
 """Videos unpacked from archives are kept up to this; the least recently used go first."""

@@ -9,13 +9,11 @@ import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
+from typing import BinaryIO, Final, TextIO
 
+from mmrope_eval.data.located import Located, Member
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import FileHashes, ReadProgress, hash_file, hash_stream
-
-if TYPE_CHECKING:
-    from mmrope_eval.data.media_files import Located, Member
 
 WORKERS = 8
 """Files read at a time: sha256 leaves the interpreter's lock, and network file systems answer many at once."""
@@ -32,22 +30,22 @@ class ContentHashes:
     def __init__(self, files: FileHashes | None = None) -> None:
         self._files = files or FileHashes()
 
-    def of_located(self, found: Located, progress: ReadProgress | None = None) -> str:
+    def of_located(self, file: Located, progress: ReadProgress | None = None) -> str:
         """sha256 of one file's or member's content, in hexadecimal. Raises `UserError` when it cannot be read."""
-        if isinstance(found, Path):
-            return self._files.of_part(found, "", lambda: hash_file(found, progress))
-        return self._files.of_part(found.archive, _part(found), lambda: hash_member(found, progress))
+        if isinstance(file, Path):
+            return self._files.of_part(file, "", lambda: hash_file(file, progress))
+        return self._files.of_part(file.archive, _part(file), lambda: hash_member(file, progress))
 
-    def of_many(self, wanted: Iterable[Located], stream: TextIO | None = None) -> Mapping[Located, str | UserError]:
+    def of_many(self, files: Iterable[Located], stream: TextIO | None = None) -> Mapping[Located, str | UserError]:
         """sha256 of each, those not remembered read in parallel with a line of progress; or why one cannot be read."""
-        unique = list(dict.fromkeys(wanted))
-        unknown = [found for found in unique if not self._knows(found)]
-        total = sum(_size(found) for found in unknown)
+        unique = list(dict.fromkeys(files))
+        unknown = [file for file in unique if not self._knows(file)]
+        total = sum(_size(file) for file in unknown)
         why = "by their content answers are known again"
 
-        def read(found: Located) -> str | UserError:
+        def read(file: Located) -> str | UserError:
             try:
-                return self.of_located(found, progress)
+                return self.of_located(file, progress)
             except UserError as error:
                 return error
 
@@ -57,10 +55,10 @@ class ContentHashes:
         ):
             return dict(zip(unique, pool.map(read, unique), strict=True))
 
-    def _knows(self, found: Located) -> bool:
-        if isinstance(found, Path):
-            return found.is_file() and self._files.known(found) is not None
-        return found.archive.is_file() and self._files.known(found.archive, _part(found)) is not None
+    def _knows(self, file: Located) -> bool:
+        if isinstance(file, Path):
+            return file.is_file() and self._files.known(file) is not None
+        return file.archive.is_file() and self._files.known(file.archive, _part(file)) is not None
 
 
 def hash_member(member: Member, progress: ReadProgress | None = None, copy: BinaryIO | None = None) -> str:
@@ -81,7 +79,7 @@ def _part(member: Member) -> str:
     return hashlib.sha256(name).hexdigest()[:32]
 
 
-def _size(found: Located) -> int:
-    if isinstance(found, Path):
-        return found.stat().st_size if found.is_file() else 0
-    return found.size
+def _size(file: Located) -> int:
+    if isinstance(file, Path):
+        return file.stat().st_size if file.is_file() else 0
+    return file.size

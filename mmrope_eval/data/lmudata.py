@@ -57,19 +57,19 @@ def find_table(root: Path, recipe: Recipe) -> Path | None:
     for name in recipe.tables:
         exact = [[path for path in paths if path.stem == name] for paths in places]
         cased = [[path for path in paths if path.stem.lower() == name.lower()] for paths in places]
-        for found in (*exact, *cased):
-            if len(found) > 1:
-                raise UserError(f"{found[0]} and {found[1]} are both the table {name}; keep one of them.")
-            if found:
-                return found[0]
+        for matching in (*exact, *cased):
+            if len(matching) > 1:
+                raise UserError(f"{matching[0]} and {matching[1]} are both the table {name}; keep one of them.")
+            if matching:
+                return matching[0]
     return None
 
 
 def absence(root: Path, recipe: Recipe) -> str:
     """One sentence on a table that `root` does not have, with what is there in its place."""
     stems = {path.stem for pattern in _PLACES for path in root.glob(pattern)}
-    wanted = " or ".join(f"{name}.tsv" for name in recipe.tables)
-    text = f"{root} has no table {wanted} of VLMEvalKit"
+    tables = " or ".join(f"{name}.tsv" for name in recipe.tables)
+    text = f"{root} has no table {tables} of VLMEvalKit"
     for name, what in recipe.others.items():
         if name in stems:
             return f"{text}; its {name}.tsv is {what}."
@@ -170,8 +170,8 @@ def _rows(
     if missing := [config for config in configs if rows and config not in {row.config for row in rows}]:
         raise UserError(f"{table.path} has no row of the part '{missing[0]}', which the data set has; fetch it anew.")
     if not rows:
-        wanted = ", ".join(f"{expression} = {value}" for expression, value in recipe.where.items())
-        raise UserError(f"{table.path} has no row of the split that is asked for ({wanted or 'it is empty'}).")
+        conditions = ", ".join(f"{expression} = {value}" for expression, value in recipe.where.items())
+        raise UserError(f"{table.path} has no row of the split that is asked for ({conditions or 'it is empty'}).")
     if all(row.problem for row in rows):
         raise UserError(f"{table.path}: no row can be read; line {rows[0].record.line}: {rows[0].problem}; it has the "
                         f"columns {', '.join(table.columns)}.")  # fmt: skip
@@ -236,10 +236,10 @@ def _with_pictures(recipe: Recipe, row: _Row, pictures: Pictures) -> dict[str, A
     values.update(dict.fromkeys(shown))
     if shown:
         try:
-            found = pictures.of(row.record)
-            values |= {name: found[number - 1] for name, number in shown.items() if number <= len(found)}
-            if len(found) > max(shown.values()):
-                problem = problem or f"it has {len(found)} pictures, and the task shows {max(shown.values())}"
+            row_pictures = pictures.of(row.record)
+            values |= {name: row_pictures[number - 1] for name, number in shown.items() if number <= len(row_pictures)}
+            if len(row_pictures) > max(shown.values()):
+                problem = problem or f"it has {len(row_pictures)} pictures, and the task shows {max(shown.values())}"
         except PictureError as error:
             problem = problem or str(error)
     place = f"line {row.record.line} of {pictures.table.path.name}"
@@ -250,6 +250,6 @@ def _card(recipe: Recipe, table: Table, split: str, configs: Sequence[str]) -> s
     """The folder's README: which files are which configuration and split, and where they come from."""
     listing = [{"config_name": name, "data_files": [{"split": split, "path": f"{name}/{split}.arrow"}]}
                for name in configs]  # fmt: skip
-    known = {None: "", True: ", as VLMEvalKit publishes it", False: ", not the table that VLMEvalKit publishes"}
-    same = known[None if recipe.md5 is None else table.md5 == recipe.md5]
+    origins = {None: "", True: ", as VLMEvalKit publishes it", False: ", not the table that VLMEvalKit publishes"}
+    same = origins[None if recipe.md5 is None else table.md5 == recipe.md5]
     return f"---\n{yaml.safe_dump({'configs': listing})}---\n\nMade from {table.path} (md5 {table.md5}{same}).\n"

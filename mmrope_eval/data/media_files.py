@@ -12,6 +12,7 @@ from stat import S_ISREG
 from typing import Final
 
 from mmrope_eval.data.hashes import ContentHashes
+from mmrope_eval.data.located import Located, Member
 from mmrope_eval.models.files import file_state
 
 _LEFT_OUT: Final = (".cache", ".git", "blobs", ".locks", ".no_exist")
@@ -24,20 +25,6 @@ _COMMON: Final = frozenset({"video", "videos", "image", "images", "data", "train
 
 class NoSuchFileError(Exception):
     """A file that is nowhere below the folders; one sentence."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file inside a zip archive."""
-
-    archive: Path
-    name: str
-    size: int
-    checksum: int
-    """CRC-32 of its content, as the archive says."""
-
-
-Located = Path | Member
 
 
 @dataclass(frozen=True)
@@ -61,19 +48,19 @@ class MediaFolder:
                 path = root / folder / name
                 if path.is_file():
                     return path
-        wanted = PurePosixPath(name).parts
-        named = self.index.files.get(wanted[-1] if wanted else "", ())
-        ranked = [(_fit(found, wanted), found) for found in named if _may_mean(found, wanted)]
+        name_parts = PurePosixPath(name).parts
+        named = self.index.files.get(name_parts[-1] if name_parts else "", ())
+        ranked = [(_fit(file, name_parts), file) for file in named if _may_mean(file, name_parts)]
         if not ranked:
             raise NoSuchFileError(self._absent(name, named))
         best = max(fit for fit, _ in ranked)
-        alike = [found for fit, found in ranked if fit == best]
+        alike = [file for fit, file in ranked if fit == best]
         if len(alike) > 1 and not _same_content(alike):
-            shown = " and ".join(str(_path(found)) for found in alike[:2])
+            shown = " and ".join(str(_path(file)) for file in alike[:2])
             raise NoSuchFileError(f"several different files are called '{name}': {shown}.")
         return alike[0]
 
-    def own(self, name: str) -> Path:
+    def row_file(self, name: str) -> Path:
         """A file by the path that a row of the data set gives: below the roots, whatever links lead there.
 
         NoSuchFileError for one that lies elsewhere, or is not there.
@@ -87,10 +74,10 @@ class MediaFolder:
                 return path
         if given.is_absolute() or ".." in given.parts:
             raise NoSuchFileError(f"the file '{name}' lies outside {self.roots[0]}, or is not there.")
-        found = self.find(name)
-        if not isinstance(found, Path):
-            raise NoSuchFileError(f"the file '{name}' lies inside {found.archive}; unpack it.")
-        return found
+        file = self.find(name)
+        if not isinstance(file, Path):
+            raise NoSuchFileError(f"the file '{name}' lies inside {file.archive}; unpack it.")
+        return file
 
     @cached_property
     def index(self) -> MediaIndex:
@@ -150,8 +137,8 @@ def build_index(roots: Sequence[Path]) -> MediaIndex:
             if not entry.is_dir():
                 member = Member(path, entry.filename, entry.file_size, entry.CRC)
                 members.setdefault(PurePosixPath(entry.filename).name, []).append(member)
-    for name, found in members.items():
-        files.setdefault(name, []).extend(found)
+    for name, packed in members.items():
+        files.setdefault(name, []).extend(packed)
     return MediaIndex(files, tuple(broken), tuple(state), tuple(odd))
 
 
@@ -168,38 +155,38 @@ def _walk(roots: Sequence[Path]) -> Iterator[Path]:
             yield from (Path(folder) / name for name in sorted(names) if not name.endswith((".incomplete", ".lock")))
 
 
-def _fit(found: Located, wanted: Sequence[str]) -> tuple[int, int]:
+def _fit(file: Located, name_parts: Sequence[str]) -> tuple[int, int]:
     """How well a path agrees with a name: equal parts from the end, then folders of the name that it has at all.
 
     An archive counts as a folder of its own name, as `star.zip` with `Charades/a.mp4` for `star/Charades/a.mp4`.
     """
-    parts = _path(found).parts
+    parts = _path(file).parts
     same = 0
-    while same < min(len(parts), len(wanted)) and parts[-1 - same] == wanted[-1 - same]:
+    while same < min(len(parts), len(name_parts)) and parts[-1 - same] == name_parts[-1 - same]:
         same += 1
-    return same, len(set(wanted[:-1]) & set(parts[:-1]))
+    return same, len(set(name_parts[:-1]) & set(parts[:-1]))
 
 
-def _may_mean(found: Located, wanted: Sequence[str]) -> bool:
+def _may_mean(file: Located, name_parts: Sequence[str]) -> bool:
     """Whether a file of the right base name may be the one: the name's folders, if any, must say the same source.
 
     CLEVRER and the Perception Test number their videos alike, so `perception/videos/video_1.mp4` is no file of a folder
     that is called `videos` as well but lies elsewhere.
     """
-    if len(wanted) == 1:
+    if len(name_parts) == 1:
         return True
-    parts = set(_path(found).parts[:-1])
-    return wanted[0] in parts or bool(parts & set(wanted[:-1]) - _COMMON)
+    parts = set(_path(file).parts[:-1])
+    return name_parts[0] in parts or bool(parts & set(name_parts[:-1]) - _COMMON)
 
 
-def _path(found: Located) -> Path:
-    return found if isinstance(found, Path) else found.archive.with_suffix("") / found.name
+def _path(file: Located) -> Path:
+    return file if isinstance(file, Path) else file.archive.with_suffix("") / file.name
 
 
 def _same_content(files: Sequence[Located]) -> bool:
     """Whether all are one file over; they are read only where their sizes agree."""
-    sizes = {found.stat().st_size if isinstance(found, Path) else found.size for found in files}
+    sizes = {file.stat().st_size if isinstance(file, Path) else file.size for file in files}
     if len(sizes) > 1:
         return False
     hashes = ContentHashes()
-    return len({hashes.of_located(found) for found in files}) == 1
+    return len({hashes.of_located(file) for file in files}) == 1

@@ -66,10 +66,10 @@ class Pictures:
         """Width and height of the number-th picture, counted from 1. PictureError."""
         from PIL import Image
 
-        found = self.of(record)
-        if len(found) < number:
+        pictures = self.of(record)
+        if len(pictures) < number:
             raise PictureError(f"it has no picture {number}")
-        source = found[number - 1]
+        source = pictures[number - 1]
         try:
             with Image.open(io.BytesIO(source["bytes"]) if source["bytes"] else source["path"]) as picture:
                 return picture.size
@@ -83,12 +83,12 @@ class Pictures:
             if record.offset in seen:
                 raise PictureError(f"its picture is that of row {index}, which leads back to it")
             seen.add(record.offset)
-            found = [self.table.records[position] for position in self.table.indexed(index)]
-            if not found:
+            records = [self.table.records[position] for position in self.table.indexed(index)]
+            if not records:
                 raise PictureError(f"its picture is that of row '{index}', which the table does not have")
-            if len({(r.picture, r.fields.get(PICTURES), r.fields.get(PATHS)) for r in found}) > 1:
-                raise PictureError(f"its picture is that of row '{index}', but {len(found)} rows have this index")
-            record = found[0]
+            if len({(r.picture, r.fields.get(PICTURES), r.fields.get(PATHS)) for r in records}) > 1:
+                raise PictureError(f"its picture is that of row '{index}', but {len(records)} rows have this index")
+            record = records[0]
         return record
 
     def _read(self, record: Record) -> list[dict[str, Any]]:
@@ -108,12 +108,12 @@ class Pictures:
             candidates = [Path(name), self._root / FOLDER / Path(*tail)]
         else:
             candidates = [folder / name for folder in self._folders]
-        inside = [found for found in candidates if found.resolve().is_relative_to(self._root)]
+        inside = [candidate for candidate in candidates if candidate.resolve().is_relative_to(self._root)]
         if not inside:
             raise PictureError(f"its picture '{name}' lies outside {self._root}")
-        for found in inside:
-            if found.is_file():
-                return found.resolve()
+        for candidate in inside:
+            if candidate.is_file():
+                return candidate.resolve()
         raise PictureError(f"its picture '{name}' is not in {self._folders[0]}")
 
 

@@ -132,9 +132,9 @@ def _snapshot(repository: Path, revision: str) -> Path | None:
 
 def _arrow_folders(cache: Path, name: str) -> list[Path]:
     """Folders of a data set in an Arrow cache, whose names are written in snake case: `echo840___ocr_bench`."""
-    owner, _, own = name.partition("/")
-    found = cache.glob(f"{owner}___*")
-    return sorted(p for p in found if p.is_dir() and _letters(p.name.partition("___")[2]) == _letters(own))
+    owner, _, dataset_name = name.partition("/")
+    folders = cache.glob(f"{owner}___*")
+    return sorted(p for p in folders if p.is_dir() and _letters(p.name.partition("___")[2]) == _letters(dataset_name))
 
 
 def _letters(name: str) -> str:
@@ -144,10 +144,10 @@ def _letters(name: str) -> str:
 def _arrow_files(folder: Path, config: str | None, split: str) -> SplitFiles:
     """The newest `CONFIG/VERSION/HASH/name-SPLIT*.arrow` below a data set's folder. TableError when there is none."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    wanted = config if config is not None else "default" if "default" in names or len(names) != 1 else names[0]
-    chosen = [name for name in names if re.fullmatch(rf"{re.escape(wanted)}(?:-[0-9a-f]{{8,}})?", name)]
+    configuration = config if config is not None else "default" if "default" in names or len(names) != 1 else names[0]
+    chosen = [name for name in names if re.fullmatch(rf"{re.escape(configuration)}(?:-[0-9a-f]{{8,}})?", name)]
     if not chosen:
-        raise TableError(f"{folder} has no configuration '{wanted}'; it has {', '.join(names) or 'none'}.")
+        raise TableError(f"{folder} has no configuration '{configuration}'; it has {', '.join(names) or 'none'}.")
     made = [info.parent for name in chosen for info in (folder / name).glob("*/*/dataset_info.json")]
     for version in sorted(made, key=lambda path: path.stat().st_mtime, reverse=True):
         pattern = re.compile(rf".*-{re.escape(split)}(?:-(\d{{5}})-of-(\d{{5}}))?\.arrow")
@@ -155,4 +155,4 @@ def _arrow_files(folder: Path, config: str | None, split: str) -> SplitFiles:
         totals = {int(match.group(2)) for match in matched.values() if match.group(2)}
         if matched and (not totals or totals == {len(matched)}):
             return SplitFiles("arrow", tuple(matched))
-    raise TableError(f"{folder} holds no whole split '{split}' of configuration '{wanted}'.")
+    raise TableError(f"{folder} holds no whole split '{split}' of configuration '{configuration}'.")

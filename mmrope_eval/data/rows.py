@@ -96,8 +96,8 @@ class AttachPictures:
 
     def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         """The batch with the columns `names`."""
-        found = [self.images[int(row)] for row in batch["source_row"]]
-        return {**batch, **{name: [row[name] for row in found] for name in self.names}}
+        pictures = [self.images[int(row)] for row in batch["source_row"]]
+        return {**batch, **{name: [row[name] for row in pictures] for name in self.names}}
 
 
 def refcoco_val(dataset: Dataset) -> Dataset:

@@ -103,14 +103,14 @@ def card_configs(folder: Path) -> Mapping[str, Mapping[str, Any]]:
     except yaml.YAMLError as error:
         raise TableError(f"the head of {folder / 'README.md'} is no YAML ({' '.join(str(error).split())}).") from error
     listed = content.get("configs") if isinstance(content, Mapping) else None
-    found = {str(c.get("config_name", "default")): c for c in listed or () if isinstance(c, Mapping)}
-    return {name: c for name, c in found.items() if c.get("data_files") or c.get("data_dir")}
+    configs = {str(c.get("config_name", "default")): c for c in listed or () if isinstance(c, Mapping)}
+    return {name: c for name, c in configs.items() if c.get("data_files") or c.get("data_dir")}
 
 
-def _by_card(folder: Path, configs: Mapping[str, Mapping[str, Any]], wanted: str | None, split: str) -> SplitFiles:
-    name = wanted if wanted is not None else _default(configs)
+def _by_card(folder: Path, configs: Mapping[str, Mapping[str, Any]], asked: str | None, split: str) -> SplitFiles:
+    name = asked if asked is not None else _default(configs)
     if name is None or name not in configs:
-        said = f"no configuration '{wanted}'" if wanted is not None else "several configurations and no default"
+        said = f"no configuration '{asked}'" if asked is not None else "several configurations and no default"
         raise TableError(f"{folder} has {said}; its README.md names {', '.join(configs)}.")
     config = configs[name]
     base = folder / str(config["data_dir"]) if config.get("data_dir") else folder
@@ -142,8 +142,8 @@ def _patterns(data_files: Any, split: str) -> list[str] | None:
         entries = []
     if not entries:
         return None
-    found = [entry.get("path") for entry in entries if str(entry.get("split")) == split]
-    return [str(path) for paths in found for path in ([paths] if isinstance(paths, str) else paths or ())]
+    patterns = [entry.get("path") for entry in entries if str(entry.get("split")) == split]
+    return [str(path) for paths in patterns for path in ([paths] if isinstance(paths, str) else paths or ())]
 
 
 def _glob(base: Path, pattern: str) -> list[Path]:
@@ -171,8 +171,8 @@ def _by_names(folder: Path, config: str | None, split: str) -> SplitFiles:
 
 def table_files(folder: Path) -> list[Path]:
     """All files below a folder that may be tables, in order; hidden folders and descriptions left out."""
-    found = (path for path in folder.rglob("*") if path.suffix in _FORMATS and path.name not in _NO_TABLES)
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    paths = (path for path in folder.rglob("*") if path.suffix in _FORMATS and path.name not in _NO_TABLES)
+    return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts)
                   and p.is_file())  # fmt: skip
 
 
@@ -180,8 +180,8 @@ def _of_config(folder: Path, config: str | None, tables: Sequence[Path]) -> Sequ
     """The tables of a configuration: in a folder of its name, of its name themselves, or in no folder of any name."""
     if config is None:
         return tables
-    own = [path for path in tables if config in path.relative_to(folder).parts[:-1] or path.stem == config]
-    return own or [path for path in tables if path.relative_to(folder).parts[:-1] in ((), ("data",))]
+    files = [path for path in tables if config in path.relative_to(folder).parts[:-1] or path.stem == config]
+    return files or [path for path in tables if path.relative_to(folder).parts[:-1] in ((), ("data",))]
 
 
 def _says(path: Path, words: Iterable[str]) -> bool:
@@ -204,42 +204,42 @@ def _checked(files: Sequence[Path]) -> SplitFiles:
 
 def _missing_shards(files: Sequence[Path]) -> tuple[str, ...]:
     """The names that numbered files (`-00000-of-00003`) say exist and that are not among them."""
-    found: dict[tuple[str, str, str], set[int]] = {}
+    numbers_of: dict[tuple[str, str, str], set[int]] = {}
     for path in files:
         match = _SHARD.match(path.stem)
         if match:
-            found.setdefault((match.group(1), match.group(3), path.suffix), set()).add(int(match.group(2)))
+            numbers_of.setdefault((match.group(1), match.group(3), path.suffix), set()).add(int(match.group(2)))
     return tuple(
         f"{stem}-{number:05d}-of-{total}{suffix}"
-        for (stem, total, suffix), numbers in found.items()
+        for (stem, total, suffix), numbers in numbers_of.items()
         for number in range(int(total)) if number not in numbers
     )  # fmt: skip
 
 
-def read_split(found: SplitFiles, split: str, cache_dir: Path) -> Dataset:
+def read_split(shards: SplitFiles, split: str, cache_dir: Path) -> Dataset:
     """The rows of a split. What is not Arrow already is converted once, below `cache_dir`.
 
     Raises TableError, naming the file, for one that is damaged or not whole.
     """
     import datasets
 
-    _require_whole(found)
+    _require_whole(shards)
     try:
-        if found.format == "saved":
-            saved = datasets.load_from_disk(str(found.files[0]))
+        if shards.format == "saved":
+            saved = datasets.load_from_disk(str(shards.files[0]))
             assert isinstance(saved, datasets.Dataset)
             return saved
-        if found.format == "arrow":
-            return datasets.concatenate_datasets([datasets.Dataset.from_file(str(file)) for file in found.files])
-        files = {split: [str(file) for file in found.files]}
+        if shards.format == "arrow":
+            return datasets.concatenate_datasets([datasets.Dataset.from_file(str(file)) for file in shards.files])
+        files = {split: [str(file) for file in shards.files]}
         with _uncounted():
-            return datasets.load_dataset(found.format, data_files=files, split=split, cache_dir=str(cache_dir))
+            return datasets.load_dataset(shards.format, data_files=files, split=split, cache_dir=str(cache_dir))
     except Exception as error:
         cause = error.__cause__ or error
         if isinstance(cause, OSError) and (cause.errno in (errno.ENOSPC, errno.EDQUOT) or "disk space" in str(cause)):
             raise cannot("convert tables in", cache_dir, cause,
                          "free some space, or name another folder with --cache-dir") from error  # fmt: skip
-        raise TableError(f"{found.files[0]} cannot be read ({sentence(error)}).") from error
+        raise TableError(f"{shards.files[0]} cannot be read ({sentence(error)}).") from error
 
 
 @contextmanager
@@ -264,10 +264,10 @@ def reopened(rows: Dataset) -> Dataset:
     return copy
 
 
-def _require_whole(found: SplitFiles) -> None:
+def _require_whole(shards: SplitFiles) -> None:
     """Refuse a file that a download left unfinished, before minutes are spent on those before it."""
-    for file in found.files:
-        if found.format == "saved":
+    for file in shards.files:
+        if shards.format == "saved":
             continue
         size = file.stat().st_size
         if size == 0:
@@ -276,7 +276,7 @@ def _require_whole(found: SplitFiles) -> None:
             start = stream.read(64)
             if start.startswith(b"version https://git-lfs"):
                 raise TableError(f"{file} is a Git LFS pointer, not the table: run 'git lfs pull' in its folder.")
-            if found.format == "parquet":
+            if shards.format == "parquet":
                 stream.seek(max(0, size - 4))
                 if size < 12 or start[:4] != b"PAR1" or stream.read(4) != b"PAR1":
                     raise TableError(f"{file} is not a whole Parquet file.")

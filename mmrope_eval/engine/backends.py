@@ -1,109 +1,88 @@
-"""What runs an engine: this process, or replicas elsewhere. A new way to run replicas is a line in `LAUNCHES`."""
+"""What runs engines: the register of backends. Imported with the command line, so nothing here is heavy.
+
+To add a backend: one file with a function like `Start`, and one record in `BACKENDS`.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from mmrope_eval.engine import ranks
-from mmrope_eval.engine.links import Launch, Link, Place, Post, ProcessLink
-from mmrope_eval.engine.live import LiveEngine
-from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.replica import Birth, Identify, Setting
-from mmrope_eval.engine.replicas import Replicas
-from mmrope_eval.errors import MachinesError
-from mmrope_eval.media.policy import checkpoint_policy
-from mmrope_eval.models.checkpoint import Checkpoint
-from mmrope_eval.rope import Variant
+from mmrope_eval.errors import UserError
 
-
-def start_engine(
-    checkpoint: Checkpoint,
-    variant: Variant,
-    options: EngineOptions,
-    identify: Identify,
-    say: Callable[[str], None],
-) -> LiveEngine | Replicas:
-    """The engine that options ask for. Raises as `LiveEngine.start`, and `MachinesError` for replicas without room."""
-    setting = Setting(checkpoint, variant, options.policy or checkpoint_policy(checkpoint, {})[0])
-    if options.replicas is None and options.backend == "processes":
-        return start_inside(setting, options)
-    launch = LAUNCHES[options.backend](options)
-    sharing = replace(options, replicas=len(launch.places()))
-    return Replicas.start(launch, Birth(setting, sharing, identify, start_inside), say)
-
-
-def start_inside(setting: Setting, options: EngineOptions) -> LiveEngine:
-    """An engine for this process alone."""
-    return LiveEngine.start(setting.checkpoint, setting.variant, replace(options, policy=setting.policy))
+if TYPE_CHECKING:
+    from mmrope_eval.engine.backend import Engine
+    from mmrope_eval.engine.options import EngineOptions
+    from mmrope_eval.engine.replica import Identify
+    from mmrope_eval.models.checkpoint import Checkpoint
+    from mmrope_eval.rope import Variant
 
 
 @dataclass(frozen=True)
-class Processes:
-    """Replicas in processes of this machine, each with GPUs, or a share of the cores, of its own."""
+class Driver:
+    """The process that asks."""
 
-    options: EngineOptions
-
-    def places(self) -> Sequence[Place]:
-        """One for each group of GPUs, or share of the cores. MachinesError where there are too few of them."""
-        wanted, ranks_each = self.options.replicas, self.options.tensor_parallel_size
-        gpus = visible_gpus()
-        if gpus:
-            return gpu_places(gpus, wanted, ranks_each)
-        return core_places(ranks.physical_cores(), wanted, ranks_each)
-
-    def start(self, place: Place, birth: Birth, post: Post) -> Link:
-        """Start a process."""
-        return ProcessLink(place, birth, post)
+    identify: Identify
+    """What code it runs: an engine elsewhere must run the same."""
+    say: Callable[[str], None]
+    """Takes, in a sentence, what its user should know."""
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. Imports torch."""
-    import torch
-
-    count = int(torch.cuda.device_count())
-    said = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [part.strip() for part in said.split(",")][:count] if said is not None else [str(n) for n in range(count)]
+Start = Callable[["Checkpoint", "Variant", "EngineOptions", Driver], "Engine"]
+"""Starts an engine on a backend; raises as `backend.StartEngine`."""
 
 
-def gpu_places(gpus: Sequence[str], wanted: int | str | None, ranks_each: int) -> list[Place]:
-    """Groups of GPUs. MachinesError for more than there are."""
-    most = len(gpus) // ranks_each
-    count = most if wanted == "auto" else int(wanted or 1)
-    if count > most or count < 1:
-        raise MachinesError(f"--replicas {wanted}: {count} replicas of {ranks_each} GPUs each do not fit on the "
-                        f"{len(gpus)} that this process sees; give at most {most}")  # fmt: skip
-    groups = [gpus[i * ranks_each : (i + 1) * ranks_each] for i in range(count)]
-    return [Place(f"replica {number} (GPU {','.join(group)})", variables={"CUDA_VISIBLE_DEVICES": ",".join(group)})
-            for number, group in enumerate(groups, 1)]  # fmt: skip
+@dataclass(frozen=True)
+class Backend:
+    """A way to run engines. Can be pickled."""
+
+    name: str
+    """As --backend takes it."""
+    summary: str
+    """For --help, as the end of a sentence."""
+    starts: str
+    """`module:function`, a `Start`. The module is imported when an engine is started."""
+    requires: str | None = None
+    """`module:function` of the options, called before anything is asked: MachinesError where no engine could run."""
+
+    def require(self, options: EngineOptions) -> None:
+        """MachinesError where the machines that shall run engines cannot be reached."""
+        if self.requires is not None:
+            _load(self.requires)(options)
+
+    def start(self, checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver) -> Engine:
+        """An engine. Raises as `backend.StartEngine`."""
+        start: Start = _load(self.starts)
+        return start(checkpoint, variant, options, driver)
 
 
-def core_places(cores: Sequence[int], wanted: int | str | None, ranks_each: int) -> list[Place]:
-    """Equal shares of the cores, neighbours together. MachinesError for more replicas than cores."""
-    most = len(cores) // ranks_each
-    count = 1 if wanted == "auto" else int(wanted or 1)
-    if count > most:
-        raise MachinesError(f"--replicas {wanted}: on CPU every replica needs a core of its own"
-                        f"{f' for each of its {ranks_each} ranks' if ranks_each > 1 else ''}, and this process may use "
-                        f"{len(cores)}; give at most {most}")  # fmt: skip
-    return [Place(f"replica {number}", share) for number, share in enumerate(ranks.equal_shares(cores, count), 1)]
+def _load(place: str) -> Any:
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
-def require(options: EngineOptions) -> None:
-    """MachinesError where engines shall run on a cluster that this process cannot join."""
-    if options.backend == "ray":
-        from mmrope_eval.engine.ray_links import connect
-
-        connect(options.ray_address)
-
-
-def _ray(options: EngineOptions) -> Launch:
-    from mmrope_eval.engine.ray_links import RayActors
-
-    return RayActors(options)
+BACKENDS: Final[Mapping[str, Backend]] = {backend.name: backend for backend in (
+    Backend("inside", "one engine inside the run", "mmrope_eval.engine.live:start_inside"),
+    Backend("processes", "replicas in processes of this machine", "mmrope_eval.engine.processes:start"),
+    Backend("ray", "replicas as actors of a Ray cluster (docs/cluster.md)", "mmrope_eval.engine.ray_links:start",
+            requires="mmrope_eval.engine.ray_links:require"),
+)}  # fmt: skip
+"""All that --backend names."""
 
 
-LAUNCHES: Final[Mapping[str, Callable[[EngineOptions], Launch]]] = {"processes": Processes, "ray": _ray}
-"""Ways to run replicas, as `EngineOptions.backend` names them."""
+def backend_of(backend: str | Backend | None, replicas: int | str | None) -> Backend:
+    """The backend that options name, or that suits them where they name none. UserError for one that cannot be.
+
+    Whether vLLM then has processes of its own is decided for each engine (`settings.in_workers`).
+    """
+    if isinstance(backend, Backend):
+        return backend
+    name = backend or ("inside" if replicas is None else "processes")
+    if name not in BACKENDS:
+        raise UserError(f"--backend {name} is none: give one of {', '.join(BACKENDS)}")
+    if name == "inside" and replicas is not None:
+        raise UserError(f"--backend inside runs one engine: leave --replicas {replicas} out, or give --backend "
+                        "processes")  # fmt: skip
+    return BACKENDS[name]

@@ -12,11 +12,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mmrope_eval.engine import process, ranks, reuse, vllm_compat
-from mmrope_eval.engine.feeder import Feeder
+from mmrope_eval.engine.backends import Driver
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Preparer
 from mmrope_eval.engine.prompt import PromptWriter
+from mmrope_eval.engine.request_queue import RequestQueue
 from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.engine.run import EngineRun
 from mmrope_eval.engine.settings import compute_threads, engine_settings, finishes_late, in_workers
@@ -177,16 +178,16 @@ class LiveEngine:
         self._check_idle("stream")
         self._streaming = True
         try:
-            with Feeder(
+            with RequestQueue(
                 requests,
                 self._preparer.begin if self._late else self._preparer.prepare,
                 ahead=self._options.lookahead or vllm_compat.most_at_once(self._engine),
                 max_bytes=self._options.lookahead_bytes,
                 threads=self._options.preparers or min(8, max(1, process.usable_cores() // 2)),
-            ) as feeder, ExitStack() as ending:
+            ) as queue, ExitStack() as ending:
                 if interrupt is not None:
                     ending.callback(interrupt)
-                with EngineRun(self._engine, feeder, self._watch, self._limits, self._preparer.finish) as run:
+                with EngineRun(self._engine, queue, self._watch, self._limits, self._preparer.finish) as run:
                     yield from run.results()
         finally:
             self._streaming = False
@@ -202,6 +203,11 @@ class LiveEngine:
             self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options, self._policy,
             self._reuse,
         )  # fmt: skip
+
+
+def start_inside(checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver) -> LiveEngine:
+    """The backend: an engine for this process alone."""
+    return LiveEngine.start(checkpoint, variant, options)
 
 
 def _fit(variant: Variant, checkpoint: Checkpoint) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mmrope_eval.engine import vllm_compat
+from mmrope_eval.engine import vllm_model
 from mmrope_eval.engine.positions import PositionLog, prompt_key, prompt_positions
 from mmrope_eval.engine.rotary import SharedRotary, kv_head_rows
 from mmrope_eval.models.families import FAMILIES
@@ -20,7 +20,7 @@ from mmrope_eval.rope.encoding import PositionCodec
 class VariantModel:
     """What all families share: positions by the variant, one rotary module for all layers, a record of positions."""
 
-    _shape: vllm_compat.ModelShape
+    _shape: vllm_model.ModelShape
     _log: PositionLog
     codec: PositionCodec
     variant: Variant
@@ -31,7 +31,7 @@ class VariantModel:
 
         The vision encoder keeps its rotation, in float32.
         """
-        self._shape = shape = vllm_compat.model_shape(vllm_config)
+        self._shape = shape = vllm_model.model_shape(vllm_config)
         self._log = PositionLog()
         self.codec = PositionCodec(shape.position_bits)
         rows = kv_head_rows(shape.num_kv_heads, shape.rank, shape.world)
@@ -43,18 +43,18 @@ class VariantModel:
             full_rows=shape.compiled,
             captured=shape.captured,
         )
-        for attention in vllm_compat.attention_modules(self):
+        for attention in vllm_model.attention_modules(self):
             attention.rotary_emb = self.rotary
-        vllm_compat.rotate_vision_in_float32(self)
-        self.set_variant(vllm_compat.configured_variant(vllm_config), shape.rope_theta)
+        vllm_model.rotate_vision_in_float32(self)
+        self.set_variant(vllm_model.configured_variant(vllm_config), shape.rope_theta)
 
     def set_variant(self, variant: Variant, rope_theta: float) -> None:
         """Use another variant for requests that arrive from now on. Raises `VariantError` where it does not fit."""
         shape = self._shape
         table = variant.table(shape.head_dim, shape.num_kv_heads, rope_theta, rotary_dim=shape.rotary_dim)
         mine = kv_head_rows(shape.num_kv_heads, shape.rank, shape.world)
-        own = RotaryTable(table.axis[mine], table.inv_freq[mine], table.attention_factor)
-        self.rotary.set_table(own, text_spatial_reset=variant.position.text_spatial_reset)
+        rank_table = RotaryTable(table.axis[mine], table.inv_freq[mine], table.attention_factor)
+        self.rotary.set_table(rank_table, text_spatial_reset=variant.position.text_spatial_reset)
         self.variant = variant
 
     def drain_positions(self) -> list[tuple[str, str, float, float]]:
@@ -63,10 +63,10 @@ class VariantModel:
 
     def get_mrope_input_positions(self, input_tokens: list[int], mm_features: list[Any]) -> tuple[torch.Tensor, Any]:
         """vLLM's hook: encoded positions, int64 (3, n), and the encoded offset of generated tokens."""
-        spans = vllm_compat.media_spans(mm_features, self._shape)
-        found = prompt_positions(self.variant, input_tokens, spans, self.codec)
-        self._log.add(prompt_key(input_tokens, spans), found.facts)
-        return torch.from_numpy(found.ids), vllm_compat.as_delta(found.delta, self.codec.bits)
+        spans = vllm_model.media_spans(mm_features, self._shape)
+        placed = prompt_positions(self.variant, input_tokens, spans, self.codec)
+        self._log.add(prompt_key(input_tokens, spans), placed.facts)
+        return torch.from_numpy(placed.ids), vllm_model.as_delta(placed.delta, self.codec.bits)
 
     def forward(
         self,
@@ -90,7 +90,7 @@ def with_variant(family: ModelFamily) -> type:
         base.__init__(self, vllm_config=vllm_config, prefix=prefix)
         self.install(vllm_config)
 
-    base = vllm_compat.base_model(family)
+    base = vllm_model.base_model(family)
     content = {"__init__": __init__, "__module__": __name__, "__doc__": f"{family.title} with a variant inside."}
     return type(family.architecture, (VariantModel, base), content)
 
@@ -110,7 +110,7 @@ class WorkerExtension:
 
     def mmrope_load_weights(self, path: str) -> None:
         """Replace the weights by those of another checkpoint of the same shapes."""
-        vllm_compat.reload_weights(self.model_runner, path)
+        vllm_model.reload_weights(self.model_runner, path)
 
     def mmrope_drain_positions(self) -> list[tuple[str, str, float, float]]:
         """Records of the positions used since the last call."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, InstanceOf
 from pydantic.dataclasses import dataclass
 
+from mmrope_eval.engine.backends import Backend, backend_of
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 
@@ -32,8 +33,9 @@ class EngineOptions:
     replicas: int | Literal["auto"] | None = None
     """Engines side by side, each in a process of its own (see `replicas`); auto: as many as there are GPUs for. None:
     one, inside this process."""
-    backend: str = "processes"
-    """What runs replicas: a name in `backends.LAUNCHES`."""
+    backend: str | InstanceOf[Backend] | None = None
+    """What runs engines: a name in `backends.BACKENDS`, or a backend of one's own. None: `inside`, or `processes` where
+    `replicas` are wanted."""
     ray_address: str | None = None
     """Of the Ray cluster, HOST:PORT; None: RAY_ADDRESS, or the one that this machine belongs to."""
     data_root: Path | None = None
@@ -77,6 +79,11 @@ class EngineOptions:
     log: Path | None = None
     """Where vLLM's words go; None: only its errors are said, on the screen."""
 
+    @property
+    def run_by(self) -> Backend:
+        """The backend that they ask for. UserError for one that cannot be."""
+        return backend_of(self.backend, self.replicas)
+
     def __post_init__(self) -> None:
         for name in ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "lookahead",
                      "lookahead_bytes", "preparers", "threads", "replicas"):  # fmt: skip
@@ -85,7 +92,7 @@ class EngineOptions:
                 raise UserError(f"engine option {name} is {value}: it must be at least 1")
         if self.reuse_bytes is not None and self.reuse_bytes < 0:
             raise UserError(f"engine option reuse_bytes is {self.reuse_bytes}: it must be at least 0")
-        if self.ray_address is not None and self.backend != "ray":
+        if self.run_by.name != "ray" and self.ray_address is not None:
             raise UserError(f"--ray-address {self.ray_address} is of no use without --backend ray: add it, or leave "
                             "the address out")  # fmt: skip
         if not 0 < self.gpu_memory_utilization <= 1:

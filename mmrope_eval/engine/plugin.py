@@ -18,5 +18,5 @@ def register() -> None:
 
 def installed() -> bool:
     """Whether vLLM's processes will find `register`: this package is installed, and not only on Python's path."""
-    return any(found.value == f"{__name__}:register"
-               for found in importlib.metadata.entry_points(group="vllm.general_plugins"))  # fmt: skip
+    return any(entry.value == f"{__name__}:register"
+               for entry in importlib.metadata.entry_points(group="vllm.general_plugins"))  # fmt: skip

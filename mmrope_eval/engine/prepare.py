@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from mmrope_eval.engine import vllm_compat
+from mmrope_eval.engine import vllm_compat, vllm_model
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.positions import prompt_key, prompt_positions
 from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
@@ -77,7 +77,7 @@ class Preparer:
     def __init__(
         self,
         engine: Any,
-        shape: vllm_compat.ModelShape,
+        shape: vllm_model.ModelShape,
         checkpoint: Checkpoint,
         writer: PromptWriter,
         variant: Variant,
@@ -112,7 +112,7 @@ class Preparer:
         try:
             return self._loaded(request, media)
         except RefusedError as error:
-            return Failure(request.id, error.stage, error.cause, tuple(one.facts for one in media), error.trace)
+            return Failure(request.id, error.stage, error.cause, tuple(item.facts for item in media), error.trace)
 
     def finish(self, loaded: Loaded) -> Prepared | Failure:
         """The second half: template, processor and positions, mostly Python."""
@@ -125,21 +125,21 @@ class Preparer:
             prepared: Prepared = self._guard("positions", lambda: self._located(request, rendered, params))
             return prepared
         except RefusedError as error:
-            facts = loaded.rendered.media if loaded.rendered else tuple(one.facts for one in loaded.media)
+            facts = loaded.rendered.media if loaded.rendered else tuple(item.facts for item in loaded.media)
             return Failure(request.id, error.stage, error.cause, facts, error.trace)
 
     def _loaded(self, request: Request, media: list[LoadedImage | LoadedVideo]) -> Loaded:
         """`media` gets what is loaded, also where the next one fails."""
         sources = [part for part in request.content if not isinstance(part, str)]
-        names = [self._guard("media", partial(fingerprint, one, self._policy, self._checkpoint.geometry))
-                 for one in sources]  # fmt: skip
+        names = [self._guard("media", partial(fingerprint, item, self._policy, self._checkpoint.geometry))
+                 for item in sources]  # fmt: skip
         texts = [part if isinstance(part, str) else None for part in request.content]
         key = (*texts, *names, request.system, request.enable_thinking, self._policy, self._checkpoint.template.text)
         rendered = self._reuse.get(key)
         if rendered is not None:
             return Loaded(request, key, (), rendered, rendered.nbytes)
         media.extend(self._guard("media", partial(self._load, source)) for source in sources)
-        return Loaded(request, key, tuple(media), None, sum(one.nbytes for one in media))
+        return Loaded(request, key, tuple(media), None, sum(item.nbytes for item in media))
 
     def _located(self, request: Request, rendered: Rendered, params: Any) -> Prepared:
         """What the renderer made of a request, with its positions. All that reads a processor's output is in here or in
@@ -205,7 +205,7 @@ class Preparer:
                 media.setdefault("video", []).append((item.frames, metadata))
             seconds = item.facts.seconds_per_grid if timed and isinstance(item, LoadedVideo) else None
             names.setdefault(item.facts.kind, []).append(
-                vllm_compat.media_identifier(item.facts.fingerprint, seconds)
+                vllm_model.media_identifier(item.facts.fingerprint, seconds)
             )
         engine_input = vllm_compat.render(self._engine, token_ids, media, names)
         facts = tuple(item.facts for item in loaded)
@@ -214,11 +214,11 @@ class Preparer:
 
     def _check_grids(self, engine_input: Any, facts: Sequence[MediaFacts]) -> None:
         """The processor must have taken every item as it was loaded."""
-        grids = {kind: iter(found) for kind, found in vllm_compat.media_grids(engine_input).items()}
+        grids = {kind: iter(made) for kind, made in vllm_compat.media_grids(engine_input).items()}
         for item in facts:
-            found = next(grids.get(item.kind, iter(())), None)
-            if found != item.grid_thw:
-                raise RefusedError("prompt", f"the processor made a grid of {found} where {item.grid_thw} was loaded")
+            made = next(grids.get(item.kind, iter(())), None)
+            if made != item.grid_thw:
+                raise RefusedError("prompt", f"the processor made a grid of {made} where {item.grid_thw} was loaded")
 
     def _params(self, request: Request) -> Any:
         generation = request.generation

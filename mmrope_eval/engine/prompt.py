@@ -46,10 +46,10 @@ class PromptWriter:
         text = self._rendered(messages, request)
         ids: list[int] = self._tokenizer(text)["input_ids"]
         for kind, pad in self._pads.items():
-            wanted = sum(_kind(part) == kind for part in request.content)
-            if ids.count(pad) != wanted:
+            count = sum(_kind(part) == kind for part in request.content)
+            if ids.count(pad) != count:
                 raise PromptError(
-                    f"the prompt has {ids.count(pad)} {kind} placeholders for {wanted} {kind}s: the question must not "
+                    f"the prompt has {ids.count(pad)} {kind} placeholders for {count} {kind}s: the question must not "
                     f"contain {self._tokenizer.convert_ids_to_tokens(pad)}"
                 )
         return text, ids

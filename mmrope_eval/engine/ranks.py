@@ -87,8 +87,8 @@ def require_devices(ranks: int) -> None:
 
 def binding(ranks: int) -> dict[str, str]:
     """The variable that binds the ranks of an engine on CPU to cores of this machine. UserError as `core_binding`."""
-    found = core_binding(ranks, physical_cores(), os.environ)
-    return {} if found is None else {BIND: found}
+    cores = core_binding(ranks, physical_cores(), os.environ)
+    return {} if cores is None else {BIND: cores}
 
 
 def core_binding(ranks: int, cores: Sequence[int], environment: Mapping[str, str]) -> str | None:
@@ -165,6 +165,6 @@ Record = tuple[str, str, float, float]
 
 def agreed(records: Iterable[Iterable[Record]]) -> list[Record]:
     """The records of positions that all ranks have alike, by the lists of each: one that differs is no record."""
-    first, *others = (list(map(tuple, found)) for found in records)
-    known = [set(found) for found in others]
-    return [record for record in first if all(record in found for found in known)]  # type: ignore[misc]
+    first, *others = (list(map(tuple, taken)) for taken in records)
+    others_taken = [set(taken) for taken in others]
+    return [record for record in first if all(record in taken for taken in others_taken)]  # type: ignore[misc]

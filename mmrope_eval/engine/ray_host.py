@@ -19,8 +19,10 @@ from typing import Final
 
 from mmrope_eval.engine.links import Lost, Place, ProcessLink
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.replica import Engine, Setting, StartEngine
+from mmrope_eval.engine.replica import ServedEngine, StartServed
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.checkpoint import Checkpoint
+from mmrope_eval.rope import Variant
 
 ABANDONED: Final = 120.0
 """Seconds without a call after which an actor ends itself: the driver calls ten times a second, and Ray may leave an
@@ -53,26 +55,24 @@ class Host:
         for message in messages:
             self._link.send(message)
         deadline = time.monotonic() + wait
-        found: list[bytes | Lost] = []
-        while not found:
-            try:
-                found.append(self._said.get(timeout=max(0.0, deadline - time.monotonic())))
-            except queue.Empty:
-                return []
+        try:
+            said = [self._said.get(timeout=max(0.0, deadline - time.monotonic()))]
+        except queue.Empty:
+            return []
         while not self._said.empty():
-            found.append(self._said.get())
-        return found
+            said.append(self._said.get())
+        return said
 
 
 @dataclass(frozen=True)
 class StartThere:
     """Starts an engine on a node, if that has what the driver has."""
 
-    start: StartEngine
+    start: StartServed
 
-    def __call__(self, setting: Setting, options: EngineOptions) -> Engine:
+    def __call__(self, checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> ServedEngine:
         """The engine. UserError where the checkpoint or the data are not at their place on this node."""
-        wanted = {"the checkpoint": setting.checkpoint.path, "what is served of it": setting.checkpoint.served}
+        wanted = {"the checkpoint": checkpoint.path, "what is served of it": checkpoint.served}
         if options.data_root is not None:
             wanted["the data"] = options.data_root
         for what, path in wanted.items():
@@ -81,4 +81,4 @@ class StartThere:
                                 "all nodes mount at the same place, or copy it there")  # fmt: skip
         if options.log is not None and not options.log.parent.is_dir():
             options = replace(options, log=None)  # on a disk of the driver's own: Ray's log of the node has the errors
-        return self.start(setting, options)
+        return self.start(checkpoint, variant, options)

@@ -20,12 +20,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from mmrope_eval.engine.backends import Driver
 from mmrope_eval.engine.links import Link, Lost, Place, Post
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.process import environment
 from mmrope_eval.engine.ray_host import Host, StartThere
 from mmrope_eval.engine.replica import Birth, Broken
+from mmrope_eval.engine.replicas import Replicas, start_replicas
 from mmrope_eval.errors import MachinesError, UserError, plain
+from mmrope_eval.models.checkpoint import Checkpoint
+from mmrope_eval.rope import Variant
 
 POLL: Final = 0.1
 """Seconds that a call to an actor waits for something to bring back; what is said meanwhile waits as long."""
@@ -38,6 +42,16 @@ REACH: Final = 5.0
 
 START: Final = "ray start --head --include-dashboard=false --disable-usage-stats"
 """The command that starts a cluster of one node."""
+
+
+def require(options: EngineOptions) -> None:
+    """MachinesError where this process cannot join the cluster."""
+    connect(options.ray_address)
+
+
+def start(checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver) -> Replicas:
+    """The backend. Raises as `Replicas.start`, and `MachinesError` for a cluster that has no room or is not there."""
+    return start_replicas(RayActors(options), checkpoint, variant, options, driver)
 
 
 class RayActors:
@@ -80,24 +94,24 @@ class Layout:
     """Replicas on a node at most, as far as can be known before."""
 
 
-def layout(found: Sequence[Node], wanted: int | str | None, ranks_each: int) -> Layout:
+def layout(cluster: Sequence[Node], wanted: int | str | None, ranks_each: int) -> Layout:
     """How many replicas, and what of a node each has. MachinesError where they do not fit, with how many would."""
-    gpus = [node.gpus // ranks_each for node in found]
-    if any(node.gpus for node in found):
+    gpus = [node.gpus // ranks_each for node in cluster]
+    if any(node.gpus for node in cluster):
         count = sum(gpus) if wanted == "auto" else int(wanted or 1)
         if not 1 <= count <= sum(gpus):
             raise MachinesError(f"--replicas {wanted}: {count} replicas of {ranks_each} GPUs each do not fit on the "
-                                f"cluster, whose nodes have {', '.join(str(node.gpus) for node in found)} GPUs; give "
+                                f"cluster, whose nodes have {', '.join(str(node.gpus) for node in cluster)} GPUs; give "
                                 f"at most {sum(gpus)}")  # fmt: skip
-        cpus = min(node.cpus // room for node, room in zip(found, gpus, strict=True) if room)
+        cpus = min(node.cpus // room for node, room in zip(cluster, gpus, strict=True) if room)
         return Layout(count, ranks_each, cpus, max(gpus))
-    able = [node.cpus for node in found if node.cpus >= ranks_each]
+    able = [node.cpus for node in cluster if node.cpus >= ranks_each]
     count = len(able) if wanted == "auto" else int(wanted or 1)
     most = sum(cpus // ranks_each for cpus in able)
     if not 1 <= count <= most:
         raise MachinesError(f"--replicas {wanted}: {count} replicas of {ranks_each} CPUs each do not fit on the "
-                            f"cluster, whose nodes have {', '.join(str(node.cpus) for node in found)} CPUs and no GPU; "
-                            f"give at most {most}")  # fmt: skip
+                            f"cluster, whose nodes have {', '.join(str(node.cpus) for node in cluster)} CPUs and no "
+                            f"GPU; give at most {most}")  # fmt: skip
     if wanted == "auto":
         return Layout(count, 0, min(able), 1)
     share = next(size for size in range(max(able), 0, -1) if sum(cpus // size for cpus in able) >= count)
@@ -231,8 +245,8 @@ class ActorLink:
         messages = []
         while not self._outbox.empty():
             messages.append(self._outbox.get())
-        found: list[Any] = ray.get(self._actor.exchange.remote(messages, POLL))
-        return found
+        said: list[Any] = ray.get(self._actor.exchange.remote(messages, POLL))
+        return said
 
     def _tell(self, message: Any) -> None:
         if not self._ended.is_set():

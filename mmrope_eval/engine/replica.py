@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
+from mmrope_eval.engine.backend import Engine
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import sentence
 from mmrope_eval.media.policy import MediaPolicy
@@ -45,8 +46,8 @@ class Setting:
     policy: MediaPolicy
 
 
-class Engine(Protocol):
-    """What a replica needs of a live engine; the engine is a context manager as well."""
+class ServedEngine(Engine, Protocol):
+    """What a replica needs of a live engine."""
 
     @property
     def capacity(self) -> int:
@@ -57,16 +58,9 @@ class Engine(Protocol):
     ) -> Generator[Response | Failure, None, None]:
         """As `LiveEngine.stream`."""
 
-    def switch(
-        self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None, policy: MediaPolicy | None = None
-    ) -> None:
-        """As `LiveEngine.switch`."""
 
-    def close(self) -> None:
-        """Free everything."""
-
-
-StartEngine = Callable[[Setting, EngineOptions], Engine]
+StartServed = Callable[[Checkpoint, Variant, EngineOptions], ServedEngine]
+"""As `backend.StartEngine`; can be pickled."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +70,12 @@ class Birth:
     setting: Setting
     options: EngineOptions
     identify: Identify
-    start: StartEngine
-    """Starts the engine; can be pickled."""
+    start: StartServed
+
+    def engine(self) -> ServedEngine:
+        """Start the engine."""
+        options = replace(self.options, policy=self.setting.policy)
+        return self.start(self.setting.checkpoint, self.setting.variant, options)
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ def serve(channel: Channel, birth: Birth) -> None:
     with outbox:
         started = False
         try:
-            with closing(birth.start(birth.setting, birth.options)) as engine:
+            with closing(birth.engine()) as engine:
                 started = True
                 outbox.put(Ready(birth.identify(), engine.capacity))
                 Serving(channel, outbox, engine).run()
@@ -179,7 +177,7 @@ def serve(channel: Channel, birth: Birth) -> None:
 class Serving:
     """A replica's work once its engine runs: settings and streams in the order in which they come."""
 
-    def __init__(self, channel: Channel, outbox: Outbox, engine: Engine) -> None:
+    def __init__(self, channel: Channel, outbox: Outbox, engine: ServedEngine) -> None:
         self._channel, self._outbox, self._engine = channel, outbox, engine
         self._inbox: queue.SimpleQueue[Settle | int | None] = queue.SimpleQueue()
         """Settings, numbers of streams, and None at the end."""
@@ -289,14 +287,14 @@ class Outbox:
         with suppress(OSError):
             while not ended:
                 try:
-                    found = [self._queue.get(timeout=HEARTBEAT)]
+                    waiting = [self._queue.get(timeout=HEARTBEAT)]
                 except queue.Empty:
                     self._channel.send(Alive())
                     continue
                 while not self._queue.empty():
-                    found.append(self._queue.get())
-                ended = found[-1] is None
-                for message in grouped([one for one in found if one is not None]):
+                    waiting.append(self._queue.get())
+                ended = waiting[-1] is None
+                for message in grouped([message for message in waiting if message is not None]):
                     self._channel.send(message)
                 if not ended:
                     time.sleep(PAUSE)
@@ -328,16 +326,16 @@ def portable(error: Exception) -> Exception:
 
 def message_of(stream: int, items: Sequence[Request | Deferred], sent: dict[int, Any]) -> Ask:
     """The message that asks for these; `sent` are the sources that the replica has, by number, and gets what is new."""
-    known = {id(source): number for number, source in sent.items()}
+    numbers = {id(source): number for number, source in sent.items()}
     entries, new = [], {}
     for item in items:
         if isinstance(item, Request):
             entries.append((item.id, 0, item))
             continue
-        number = known.get(id(item.source))
+        number = numbers.get(id(item.source))
         if number is None:
             number = len(sent) + 1
-            known[id(item.source)] = number
+            numbers[id(item.source)] = number
             sent[number] = new[number] = item.source
         entries.append((item.id, number, item.what))
     return Ask(stream, tuple(entries), new)

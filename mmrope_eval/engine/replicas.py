@@ -12,9 +12,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
-from mmrope_eval.engine.handout import Handout
+from mmrope_eval.engine.backends import Driver
 from mmrope_eval.engine.limits import PATIENCE
 from mmrope_eval.engine.links import Launch, Link, Lost, Place
+from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.replica import (
     Alive,
     Answers,
@@ -28,8 +29,12 @@ from mmrope_eval.engine.replica import (
     Settled,
     message_of,
 )
+from mmrope_eval.engine.work_queue import WorkQueue
 from mmrope_eval.errors import UserError, sentence
+from mmrope_eval.media.policy import MediaPolicy, checkpoint_policy
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Request, Response
+from mmrope_eval.models.checkpoint import Checkpoint
+from mmrope_eval.rope import Variant
 
 UNLUCKY: Final = 3
 """Deaths of a place's replicas, with no answer between, after which none is started there any more."""
@@ -75,7 +80,7 @@ class Replica:
 
 
 class Replicas:
-    """Engines on several places; use `Replicas.start`, and `close` or a `with` block at the end. One stream at a time.
+    """Engines on several places; use `Replicas.start`, and `close` at the end. One stream at a time.
 
     `say` is told, in a sentence, what its user should know: deaths, places that are given up. A replica that gives no
     sign of life for `silence` seconds is ended: its machine is gone, or it is stuck where no thread can run.
@@ -91,7 +96,7 @@ class Replicas:
         self._streams = 0
         self._homes: dict[str, int] = {}
         """Which replica has been shown what."""
-        self._work: Handout[Item] = Handout(())
+        self._work: WorkQueue[Item] = WorkQueue(())
         self._refusal: Exception | None = None
         """Why the last place was given up, where its engine said so."""
         self.deaths = 0
@@ -103,45 +108,42 @@ class Replicas:
         Raises what the engines raise where none can be started: `UserError`, `VariantError`, `EngineStartError`; and
         `EngineDiedError` where they were killed.
         """
-        found = cls(launch, birth, say, silence)
+        replicas = cls(launch, birth, say, silence)
         try:
-            for one in found._replicas:
-                found._begin(one)
-            while not any(one.ready for one in found._replicas):
-                list(found._next())
+            for replica in replicas._replicas:
+                replicas._begin(replica)
+            while not any(replica.ready for replica in replicas._replicas):
+                list(replicas._next())
         except BaseException:
-            found.close()
+            replicas.close()
             raise
-        return found
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return replicas
 
     def close(self) -> None:
         """End all replicas; a second call does nothing."""
-        for one in self._replicas:
-            if one.link is not None:
-                one.link.end()
-                one.link, one.ready = None, False
+        for replica in self._replicas:
+            if replica.link is not None:
+                replica.link.end()
+                replica.link, replica.ready = None, False
 
     @property
     def alive(self) -> int:
         """Replicas that are ready to work."""
-        return sum(one.working for one in self._replicas)
+        return sum(replica.working for replica in self._replicas)
 
-    def switch(self, **to: Any) -> None:
+    def switch(
+        self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None, policy: MediaPolicy | None = None
+    ) -> None:
         """Go on with another `variant`, `checkpoint` or `policy` (see `LiveEngine.switch`), once one replica does.
 
         Raises what it raises where it refuses; all replicas should be closed then.
         """
-        setting = replace(self._birth.setting, **{name: value for name, value in to.items() if value is not None})
+        now = self._birth.setting
+        setting = Setting(checkpoint or now.checkpoint, variant or now.variant, policy or now.policy)
         self._birth = replace(self._birth, setting=setting)
         self._refusal = None
-        for one in self._replicas:
-            self._settle(one)
+        for replica in self._replicas:
+            self._settle(replica)
         while not self.alive:
             list(self._next())
             if self._refusal is not None:
@@ -154,32 +156,32 @@ class Replicas:
         unfinished.
         """
         self._streams += 1
-        self._work = Handout(requests, self._homes)
+        self._work = WorkQueue(requests, self._homes)
         try:
             while not self._work.done:
                 self._feed()
                 yield from self._next()
         finally:
             self._end_stream(drop=not self._work.done)
-            self._work = Handout(())
+            self._work = WorkQueue(())
 
     # --- work -------------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
         """Give every replica what it has room for."""
-        sharing = sum(not one.gone for one in self._replicas)
-        for one in self._replicas:
-            if one.working and one.link is not None:
-                given = self._work.give(one.number, one.capacity, sharing)
+        sharing = sum(not replica.gone for replica in self._replicas)
+        for replica in self._replicas:
+            if replica.working and replica.link is not None:
+                given = self._work.give(replica.number, replica.capacity, sharing)
                 if given:
-                    one.stream = self._streams
-                    one.link.send(message_of(self._streams, given, one.sources))
+                    replica.stream = self._streams
+                    replica.link.send(message_of(self._streams, given, replica.sources))
 
     def _end_stream(self, *, drop: bool) -> None:
         """Close what is open, without waiting: a replica comes to its next message when it is done with it."""
-        for one in self._replicas:
-            if one.ready and one.link is not None and one.stream == self._streams:
-                one.link.send(Close(self._streams, drop))
+        for replica in self._replicas:
+            if replica.ready and replica.link is not None and replica.stream == self._streams:
+                replica.link.send(Close(self._streams, drop))
 
     def _next(self) -> Iterator[Response | Failure]:
         """Wait for the next messages, and deal with all that there are."""
@@ -190,113 +192,128 @@ class Replicas:
         while not self._inbox.empty():
             messages.append(self._inbox.get())
         for number, message in messages:
-            one = self._by_number.get(number)
-            if one is not None:
-                one.heard = time.monotonic()
-                yield from self._take(one, message)
+            replica = self._by_number.get(number)
+            if replica is not None:
+                replica.heard = time.monotonic()
+                yield from self._take(replica, message)
         yield from self._look()
 
-    def _take(self, one: Replica, message: Any) -> Iterator[Response | Failure]:
+    def _take(self, replica: Replica, message: Any) -> Iterator[Response | Failure]:
         """Deal with one message."""
         if isinstance(message, Answers):
-            one.unlucky = 0
-            yield from (found for found in message.results if self._work.answered(one.number, found.id))
+            replica.unlucky = 0
+            yield from (result for result in message.results if self._work.answered(replica.number, result.id))
         elif isinstance(message, Ready):
-            yield from self._joined(one, message)
+            yield from self._joined(replica, message)
         elif isinstance(message, Settled):
-            one.unsettled -= 1
+            replica.unsettled -= 1
             if message.error is not None:
-                self._unsettled(one, message.error)
+                self._unsettled(replica, message.error)
         elif isinstance(message, Broken):
             if message.started or isinstance(message.error, EngineDiedError):
-                yield from self._died(one, sentence(message.error))
+                yield from self._died(replica, sentence(message.error))
             else:
-                self._refused(one, message.error)
+                self._refused(replica, message.error)
         elif isinstance(message, Lost):
-            yield from self._died(one, message.cause)
+            yield from self._died(replica, message.cause)
         else:
             assert isinstance(message, Alive | Closed), message
 
     def _look(self) -> Iterator[Response | Failure]:
         """End replicas that have said nothing for too long. EngineDiedError when no place is left."""
         now = time.monotonic()
-        for one in self._replicas:
-            if one.link is not None and now - one.heard > self._silence:
-                yield from self._died(one, f"it gave no sign of life for {self._silence:.0f} s, so it was ended")
-        if all(one.gone for one in self._replicas):
+        for replica in self._replicas:
+            if replica.link is not None and now - replica.heard > self._silence:
+                yield from self._died(replica, f"it gave no sign of life for {self._silence:.0f} s, so it was ended")
+        if all(replica.gone for replica in self._replicas):
             if self._refusal is not None:
                 raise self._refusal
             raise EngineDiedError("no replica is left", ())
 
     # --- replicas ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, one: Replica) -> None:
+    def _begin(self, replica: Replica) -> None:
         """Start a replica on a place."""
         self._numbers += 1
         number = self._numbers
-        one.number, one.ready, one.unsettled = number, False, 0
-        one.setting, one.sources, one.stream, one.heard = self._birth.setting, {}, 0, time.monotonic()
-        self._by_number[number] = one
+        replica.number, replica.ready, replica.unsettled = number, False, 0
+        replica.setting, replica.sources, replica.stream = self._birth.setting, {}, 0
+        replica.heard = time.monotonic()
+        self._by_number[number] = replica
         try:
-            one.link = self._launch.start(one.place, self._birth, lambda message: self._inbox.put((number, message)))
+            replica.link = self._launch.start(replica.place, self._birth,
+                                              lambda message: self._inbox.put((number, message)))  # fmt: skip
         except OSError as error:
             self._by_number.pop(number)
-            one.link, self._refusal = None, UserError(f"{one.place.name} cannot be started: {sentence(error)}")
+            replica.link, self._refusal = None, UserError(f"{replica.place.name} cannot be started: {sentence(error)}")
 
-    def _settle(self, one: Replica) -> None:
+    def _settle(self, replica: Replica) -> None:
         """Have a replica run what all shall run; one that still starts is told when it is ready."""
-        if one.ready and one.link is not None and one.setting is not self._birth.setting:
-            one.setting, one.unsettled = self._birth.setting, one.unsettled + 1
-            one.link.send(Settle(self._birth.setting))
+        if replica.ready and replica.link is not None and replica.setting is not self._birth.setting:
+            replica.setting, replica.unsettled = self._birth.setting, replica.unsettled + 1
+            replica.link.send(Settle(self._birth.setting))
 
-    def _joined(self, one: Replica, message: Ready) -> Iterator[Response | Failure]:
+    def _joined(self, replica: Replica, message: Ready) -> Iterator[Response | Failure]:
         if message.identity != self._identity:
             theirs = message.identity
             other = ", ".join(f"{name} {theirs.get(name)} instead of {ours}" for name, ours in self._identity.items()
                               if theirs.get(name) != ours)  # fmt: skip
-            self._refused(one, UserError(f"{one.place.name} runs other code than this process ({other}): its answers "
-                                         "would not be the same; install the same on all machines"))  # fmt: skip
+            self._refused(replica, UserError(
+                f"{replica.place.name} runs other code than this process ({other}): its answers would not be the same; "
+                "install the same on all machines"))
             return
-        one.ready, one.capacity = True, message.capacity
-        self._settle(one)
+        replica.ready, replica.capacity = True, message.capacity
+        self._settle(replica)
         yield from ()
 
-    def _refused(self, one: Replica, error: Exception) -> None:
+    def _refused(self, replica: Replica, error: Exception) -> None:
         """Give a place up whose engine cannot be, through no death."""
         self._refusal = error
-        self._work.returned(one.number)
-        self._retire(one)
+        self._work.returned(replica.number)
+        self._retire(replica)
         if any(not other.gone for other in self._replicas):
-            self._say(f"{one.place.name} is left out: {sentence(error)}")
+            self._say(f"{replica.place.name} is left out: {sentence(error)}")
 
-    def _unsettled(self, one: Replica, error: Exception) -> None:
+    def _unsettled(self, replica: Replica, error: Exception) -> None:
         """A running engine could not take a setting: one that starts with it perhaps can, where others did."""
-        self._retire(one)
-        one.unlucky += 1
-        if self.alive and one.unlucky < UNLUCKY:
-            self._begin(one)
+        self._retire(replica)
+        replica.unlucky += 1
+        if self.alive and replica.unlucky < UNLUCKY:
+            self._begin(replica)
         else:
             self._refusal = error
 
-    def _died(self, one: Replica, cause: str) -> Iterator[Response | Failure]:
+    def _died(self, replica: Replica, cause: str) -> Iterator[Response | Failure]:
         """Note a death, and start another replica in its place."""
         self.deaths += 1
-        one.unlucky += 1
-        in_flight = len(self._work.in_flight(one.number))
-        blamed = self._work.died(one.number)
-        self._retire(one)
-        again = one.unlucky < UNLUCKY or blamed is not None
-        then = "another one is started" if again else f"the {one.unlucky}th without an answer: none is started any more"
-        self._say(f"{one.place.name} died with {in_flight} samples in flight: {cause}; {then}.")
+        replica.unlucky += 1
+        in_flight = len(self._work.in_flight(replica.number))
+        blamed = self._work.died(replica.number)
+        self._retire(replica)
+        again = replica.unlucky < UNLUCKY or blamed is not None
+        last = f"the {replica.unlucky}th without an answer: none is started any more"
+        then = "another one is started" if again else last
+        self._say(f"{replica.place.name} died with {in_flight} samples in flight: {cause}; {then}.")
         if blamed is not None:
-            one.unlucky = 0
+            replica.unlucky = 0
             yield Failure(blamed.id, "engine", f"two engines died while they worked on it and on nothing else: {cause}")
         if again:
             self._refusal = None
-            self._begin(one)
+            self._begin(replica)
 
-    def _retire(self, one: Replica) -> None:
-        self._by_number.pop(one.number, None)
-        if one.link is not None:
-            one.link.end()
-        one.link, one.ready, one.unsettled = None, False, 0
+    def _retire(self, replica: Replica) -> None:
+        self._by_number.pop(replica.number, None)
+        if replica.link is not None:
+            replica.link.end()
+        replica.link, replica.ready, replica.unsettled = None, False, 0
+
+
+def start_replicas(
+    launch: Launch, checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver
+) -> Replicas:
+    """Live engines on all places of a launch. Raises as `Replicas.start`, and what `launch.places` raises."""
+    from mmrope_eval.engine.live import LiveEngine
+
+    setting = Setting(checkpoint, variant, options.policy or checkpoint_policy(checkpoint, {})[0])
+    sharing = replace(options, replicas=len(launch.places()))
+    return Replicas.start(launch, Birth(setting, sharing, driver.identify, LiveEngine.start), driver.say)

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from mmrope_eval.engine import vllm_compat
-from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.prepare import Loaded, Prepared
 from mmrope_eval.engine.ranks import agreed
+from mmrope_eval.engine.request_queue import RequestQueue
 from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import full_trace, sentence
 from mmrope_eval.messages import EngineDiedError, Failure, PositionFacts, Request, Response, no_answer
@@ -24,13 +24,13 @@ class EngineRun:
     def __init__(
         self,
         engine: Any,
-        feeder: Feeder,
+        queue: RequestQueue,
         watch: Watch,
         limits: Limits,
         finish: Callable[[Loaded], Prepared | Failure],
     ) -> None:
-        """`finish` prepares what the feeder has only loaded."""
-        self._engine, self._feeder, self._watch, self._limits = engine, feeder, watch, limits
+        """`finish` prepares what the queue has only loaded."""
+        self._engine, self._queue, self._watch, self._limits = engine, queue, watch, limits
         self._finish = finish
         self._capacity = vllm_compat.most_at_once(engine)
         self._step_tokens = int(engine.vllm_config.scheduler_config.max_num_batched_tokens)
@@ -67,19 +67,19 @@ class EngineRun:
             if self._running:
                 yield from self._step()
                 yield from self._overdue()
-            elif self._feeder.finished:
+            elif self._queue.finished:
                 return
 
     def _taken(self) -> Prepared | Failure | None:
         """The next item, prepared; None when there is none just now."""
-        item = self._feeder.take(wait=not self._running)
+        item = self._queue.take(wait=not self._running)
         if not isinstance(item, Loaded):
             return item
         prepared = self._finish(item)
         if isinstance(prepared, Failure):
-            self._feeder.release(item)
+            self._queue.release(item)
         else:
-            self._feeder.became(item, prepared)
+            self._queue.became(item, prepared)
         return prepared
 
     def _submit(self, item: Prepared) -> Failure | None:
@@ -91,7 +91,7 @@ class EngineRun:
         except EngineDiedError:
             raise
         except Exception as error:  # noqa: BLE001 - vLLM refuses requests in many ways
-            self._feeder.release(item)
+            self._queue.release(item)
             return Failure(item.request.id, "prompt", sentence(error), item.media, full_trace(error))
         self._running[name] = item
         self._until[name] = self._watch.now + self._allowed(item)
@@ -175,11 +175,11 @@ class EngineRun:
                 records = vllm_compat.rpc_each(self._engine, "mmrope_drain_positions")
             for key, fingerprint, max_position, delta in agreed(records):
                 self._used[key] = PositionFacts(fingerprint, max_position, delta)
-        found = self._used.get(item.key)
+        facts = self._used.get(item.key)
         # Equal prompts share a record: it goes when the last of them is done, or was overtaken by a new one.
         if not any(other.key == item.key for other in self._running.values()):
             self._used.pop(item.key, None)
-        return found
+        return facts
 
     def _isolate(self, error: Exception) -> Iterator[Response | Failure]:
         """A step failed: find out which request did it by running those that were in the engine one at a time."""
@@ -212,7 +212,7 @@ class EngineRun:
     def _forget(self, name: str) -> Prepared:
         item = self._running.pop(name)
         self._until.pop(name, None)
-        self._feeder.release(item)
+        self._queue.release(item)
         return item
 
 

@@ -114,8 +114,8 @@ def last_words(log: Path | None, start: int = 0) -> str:
         return ""
     lines = [re.sub(r"^\(.*?\) [A-Z]+ [\d: -]+ \[.*?\] ", "", line) for line in text.splitlines()]
     for line in lines:
-        if found := re.search(r"Worker proc (\S+) died unexpectedly \(exit code: (-?\d+|None)\)", line):
-            return f"its worker {found[1]} {'was lost' if found[2] == 'None' else ended(int(found[2]))}"
+        if match := re.search(r"Worker proc (\S+) died unexpectedly \(exit code: (-?\d+|None)\)", line):
+            return f"its worker {match[1]} {'was lost' if match[2] == 'None' else ended(int(match[2]))}"
     errors = [line for line in lines if re.match(r"([A-Za-z_][\w.]*\.)?\w*(Error|Exception|Interrupt)(:|$)", line)]
     said = [line for line in errors if "root cause" not in line]
     return plain(said[-1]) if said else ""
@@ -130,10 +130,10 @@ Pids = Mapping[int, str]
 def with_descendants(pids: Iterable[int | None]) -> dict[int, str]:
     """The processes that live of those, and all that descend from them."""
     table = _processes()
-    found = {pid for pid in pids if pid in table}
-    while more := {pid for pid, (parent, _) in table.items() if parent in found} - found:
-        found |= more
-    return {pid: table[pid][1] for pid in found if pid is not None}
+    descendants = {pid for pid in pids if pid in table}
+    while more := {pid for pid, (parent, _) in table.items() if parent in descendants} - descendants:
+        descendants |= more
+    return {pid: table[pid][1] for pid in descendants if pid is not None}
 
 
 def kill(pids: Pids, patience: float = 5.0) -> None:
@@ -154,12 +154,12 @@ def alive(pids: Pids) -> Collection[int]:
 
 def _processes() -> dict[int, tuple[int, str]]:
     """(parent, start) of every process of this machine that has not ended, as Linux lists them."""
-    found = {}
+    parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state, parent, *rest = (folder / "stat").read_text().rpartition(")")[2].split()
         except (OSError, ValueError):
             continue  # it ended while we looked
         if state not in "ZX":
-            found[int(folder.name)] = (int(parent), rest[17])
-    return found
+            parents[int(folder.name)] = (int(parent), rest[17])
+    return parents

@@ -270,8 +270,8 @@ def fresh_module(name: str) -> ModuleType:
 
     SecondError when lmms-eval is not installed or the file is missing.
     """
-    found = importlib.util.find_spec("lmms_eval")
-    folders = list(found.submodule_search_locations or ()) if found is not None else []
+    installed = importlib.util.find_spec("lmms_eval")
+    folders = list(installed.submodule_search_locations or ()) if installed is not None else []
     path = next((p for f in folders if (p := Path(f, "tasks", *name.split(".")).with_suffix(".py")).is_file()), None)
     spec = importlib.util.spec_from_file_location(f"_mmrope_stock.{name}", path) if path is not None else None
     if spec is None or spec.loader is None:

@@ -150,16 +150,16 @@ def index_by_decoding(path: Path, max_pixels: int) -> FrameIndex:
 
 def _listing(path: Path, stream: VideoStream, decoded: list[tuple[int | None, bool, int]], whole: int) -> _Listing:
     """The listing of frames that a decoder gave out, which is the order shown: (own time, key frame, duration)."""
-    own = [pts for pts, _, _ in decoded]
+    own_times = [pts for pts, _, _ in decoded]
     try:
-        times = shown_times(own)
+        times = shown_times(own_times)
     except ValueError as error:
         raise MediaError(f"{path}: {error}.") from error
     if times is None:
         rate = stream_rate(stream)
         note = f"the file keeps no times: frames spaced by its frame rate of {float(rate):g} per second"
         return _Listing([_Shown(n, key, 1) for n, (_, key, _) in enumerate(decoded)], whole, 1 / rate, True, (note,))
-    counted = own != times.tolist() or len(set(own)) < len(own)
+    counted = own_times != times.tolist() or len(set(own_times)) < len(own_times)
     note = "the file keeps no presentation times: frames numbered in the order shown"
     shown = [_Shown(pts, key, length) for pts, (_, key, length) in zip(times.tolist(), decoded, strict=True)]
     return _Listing(shown, whole, stream.time_base, counted, (note,) if counted else ())
@@ -184,11 +184,11 @@ def read_frames(
     decoder does not show a listed frame.
     """
     result = np.empty((len(positions) + padding, size[1], size[0], 3), np.uint8)
-    wanted = index.pts[positions]
-    starts = index.keyframes[np.maximum(np.searchsorted(index.keyframes, wanted, side="right") - 1, 0)]
-    seek = seek and not index.counted and bool((starts > np.append(index.pts[0], wanted[:-1])).any())
+    times = index.pts[positions]
+    starts = index.keyframes[np.maximum(np.searchsorted(index.keyframes, times, side="right") - 1, 0)]
+    seek = seek and not index.counted and bool((starts > np.append(index.pts[0], times[:-1])).any())
     try:
-        arrived = _fill(path, index, wanted, starts, result, seek)
+        arrived = _fill(path, index, times, starts, result, seek)
     except (IndexMismatchError, MediaError):
         if not seek:
             raise
@@ -200,7 +200,7 @@ def read_frames(
 
 
 def _fill(
-    path: Path, index: FrameIndex, wanted: NDArray[np.int64], starts: NDArray[np.int64], result: NDArray[np.uint8],
+    path: Path, index: FrameIndex, times: NDArray[np.int64], starts: NDArray[np.int64], result: NDArray[np.uint8],
     seek: bool,
 ) -> bool:  # fmt: skip
     """Decode the frames of the times `wanted` into `result`; False where a seek landed too late."""
@@ -212,7 +212,7 @@ def _fill(
         if index.counted:
             reader = numbered(reader, index.pts)
         reached = int(index.pts[0])
-        for slot, (target, start) in enumerate(zip(wanted.tolist(), starts.tolist(), strict=True)):
+        for slot, (target, start) in enumerate(zip(times.tolist(), starts.tolist(), strict=True)):
             if seek and start > reached:
                 try:
                     container.seek(start, stream=stream, backward=True)

@@ -58,7 +58,7 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
     try:
         size = fit_size(*image.size, factor, policy.image_min_pixels, policy.image_max_pixels)
     except ValueError as error:
-        raise MediaError(f"{name}: {error}, the limit of Qwen's resizing rule.") from error
+        raise MediaError(f"{name}: {error}, the limit of the models' resizing rule.") from error
     if size != image.size:
         notes.append(resize_note(image.size, size, policy.image_min_pixels, policy.image_max_pixels))
     pixels = np.array(image.resize(size, Image.Resampling.BICUBIC) if size != image.size else image)

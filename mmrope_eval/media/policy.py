@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import DEFAULT_FAMILY
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -30,13 +31,13 @@ class MediaError(Exception):
 class MediaPolicy:
     """Every limit that can make the model see something other than the source. Pixel counts are width * height.
 
-    The defaults are those of Qwen2.5-VL's published preprocessor for images and of Qwen's own video sampling, except
+    The defaults are those of the default family's published files and of its team's video sampling, except
     `video_max_tokens`, which bounds one whole video.
     Raises UserError when limits contradict each other.
     """
 
-    image_min_pixels: int = 56 * 56
-    image_max_pixels: int = 16384 * 28 * 28
+    image_min_pixels: int = DEFAULT_FAMILY.image_limits[0]
+    image_max_pixels: int = DEFAULT_FAMILY.image_limits[1]
     decode_max_pixels: int = 64_000_000
     """Larger images and video frames are refused before anything is decoded."""
     background: tuple[int, int, int] = (255, 255, 255)
@@ -49,8 +50,8 @@ class MediaPolicy:
     video_max_frames: int = 768
     video_max_tokens: int = 16384
     """Vision tokens one video may take in the language model's sequence."""
-    frame_min_pixels: int = 128 * 28 * 28
-    frame_max_pixels: int = 768 * 28 * 28
+    frame_min_pixels: int = DEFAULT_FAMILY.video.frame_limits[0]
+    frame_max_pixels: int = DEFAULT_FAMILY.video.frame_limits[1]
     video_min_pixels: int | None = None
     """Fewest pixels of all frames of a video together; frames of a smaller one are enlarged (Qwen3-VL's rule)."""
 
@@ -122,12 +123,13 @@ def checkpoint_policy(
     """The media policy of a checkpoint, and by field where it was said.
 
     Its processor files, then its `mm_media`, then the fields `demanded` by a protocol that `by` names, then those
-    `given` on the command line; what nobody says is this project's default. Raises UserError for fields that there are
-    not, and for limits that contradict each other.
+    `given` on the command line; what nobody says is the family's or this project's default. Raises UserError for fields
+    that there are not, and for limits that contradict each other.
     """
     declared = checkpoint.declared(MEDIA_KEY)
     where = f"{checkpoint.path / 'config.json'} ({MEDIA_KEY})"
-    fields = {**checkpoint.processor.limits, **_declared_fields(declared, where), **(demanded or {}), **given}
+    unsaid = dict(zip(("frame_min_pixels", "frame_max_pixels"), checkpoint.family.video.frame_limits, strict=True))
+    fields = {**unsaid, **checkpoint.processor.limits, **_declared_fields(declared, where), **(demanded or {}), **given}
     sources = {
         **checkpoint.processor.sources,
         **dict.fromkeys(declared or (), where),
@@ -149,15 +151,15 @@ def _declared_fields(declared: Any, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(declared, Mapping):
         raise UserError(f"{where} must be a mapping of media limits, not {declared!r}")
-    known = get_type_hints(MediaPolicy)
+    types = get_type_hints(MediaPolicy)
     fields: dict[str, Any] = {}
     for name, value in declared.items():
-        if name not in known:
-            close = difflib.get_close_matches(str(name), list(known), n=1)
+        if name not in types:
+            close = difflib.get_close_matches(str(name), list(types), n=1)
             raise UserError(f"{where} has an unknown limit {name!r}{f', did you mean {close[0]}?' if close else ''}")
         given = tuple(value) if isinstance(value, list) else value
         try:
-            fields[name] = TypeAdapter(known[name]).validate_python(given, strict=True)
+            fields[name] = TypeAdapter(types[name]).validate_python(given, strict=True)
         except ValidationError as error:
             raise UserError(f"{where}: {name} is wrong ({error.errors()[0]['msg'].lower()}, not {value!r})") from error
     return fields

@@ -210,34 +210,34 @@ def select_frames(source: VideoSource, policy: MediaPolicy, geometry: VisionGeom
     duration = (min(source.end, index.duration) if source.end is not None else index.duration) - start
     duration = max(duration, 0.0) or 1 / index.fps  # an instant is shown for as long as a frame
     if policy.video_frames is None:
-        wanted = max(1, math.floor(duration * policy.video_fps + 0.5))
-        count = min(max(wanted, policy.video_min_frames), policy.video_max_frames, len(times))
+        target = max(1, math.floor(duration * policy.video_fps + 0.5))
+        count = min(max(target, policy.video_min_frames), policy.video_max_frames, len(times))
     else:
-        wanted = policy.video_frames
-        count = min(wanted, len(times))
+        target = policy.video_frames
+        count = min(target, len(times))
     count = min(count, spend_budget(count, index.size, policy, geometry).frames)
-    if policy.video_frames is None and count == wanted:
+    if policy.video_frames is None and count == target:
         targets = np.arange(count) / policy.video_fps
     else:
         targets = np.linspace(times[0], times[-1], count)
     nearest = np.arange(count) if count == len(times) else _nearest(times, targets)
-    asked = f"{policy.video_fps:g} per second" if policy.video_frames is None else f"{wanted} frames"
-    if len(nearest) < len(times) or len(nearest) < wanted:
+    asked = f"{policy.video_fps:g} per second" if policy.video_frames is None else f"{target} frames"
+    if len(nearest) < len(times) or len(nearest) < target:
         notes.append(f"{len(nearest)} of {len(times)} frames used ({asked} asked for)")
-    if len(nearest) < wanted:
+    if len(nearest) < target:
         notes.append(
-            f"{wanted} frames asked for, {len(nearest)} used: "
-            + _shortfall(wanted, count, len(nearest), len(times), policy)
+            f"{target} frames asked for, {len(nearest)} used: "
+            + _shortfall(target, count, len(nearest), len(times), policy)
         )
     return Selection(first + nearest, times[nearest], duration, tuple(notes))
 
 
-def _shortfall(wanted: int, count: int, used: int, available: int, policy: MediaPolicy) -> str:
+def _shortfall(target: int, count: int, used: int, available: int, policy: MediaPolicy) -> str:
     if used < count:
         return "several fall on the same frame"
     if count == available:
         return "the span has no more"
-    if policy.video_frames is None and count == min(wanted, policy.video_max_frames):
+    if policy.video_frames is None and count == min(target, policy.video_max_frames):
         return f"video_max_frames is {policy.video_max_frames}"
     return f"the budget of {policy.video_max_tokens} tokens buys no more"
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part
 from mmrope_eval.models.families import family_of
-from mmrope_eval.models.family import ModelFamily, VisionGeometry
+from mmrope_eval.models.family import FAMILY_KEY, ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes
 from mmrope_eval.models.identity import as_identified
 from mmrope_eval.models.processor import ProcessorSettings, read_processor
@@ -133,14 +133,14 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     processor = read_processor(folder, family, geometry)
     rope = read_rope(config, family, text, str(where))
     quantisation = _quantisation(config, where)
-    found = _read_weights(folder, config, family.tensors(text, vision), quantised=quantisation is not None,
+    checked = _read_weights(folder, config, family.tensors(text, vision), quantised=quantisation is not None,
                           flat_names=family.flat_names, scan=read_weights)  # fmt: skip
-    mended = {**processor.mended, **({"config.json": found.config} if found.config is not config else {})}
-    notes = ["output matrix: the file's own"] if found.config is not config else []
+    mended = {**processor.mended, **_served_config(config, checked.config, family)}
+    notes = ["output matrix: the file's own"] if checked.config is not config else []
     notes += [f"chat template: {template.source}"] if template.changed else []
     return Checkpoint(
         path=Path(path).expanduser().absolute(),  # a link keeps the name that somebody gave it
-        served=served_folder(folder, found.weights, mended),
+        served=served_folder(folder, checked.weights, mended),
         family=family,
         geometry=geometry,
         head_dim=text.head_size,
@@ -151,16 +151,16 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
         max_position=text.max_position_embeddings,
         dtype=_dtype(config, where),
         quantisation=quantisation,
-        fingerprint=_fingerprint(folder, found, notes) if read_weights else "",
+        fingerprint=_fingerprint(folder, checked, notes) if read_weights else "",
         rope=rope,
         vocabulary=vocabulary,
         template=template,
         processor=processor,
-        weights=found.weights,
-        tied=found.tied,
+        weights=checked.weights,
+        tied=checked.tied,
         config=config,
-        network=_network(found.config),
-        remarks=(*found.remarks, *((template.remark,) if template.remark else ()), *processor.remarks),
+        network=_network(checked.config),
+        remarks=(*checked.remarks, *((template.remark,) if template.remark else ()), *processor.remarks),
         adapter=adapter,
         trust_remote_code=trust_remote_code,
     )
@@ -236,11 +236,11 @@ def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple
     missing = [key for key in family.text_required if text is config and key not in config]
     if missing:
         raise UserError(f"{where} does not describe a {family.model_type} model: key '{missing[0]}' is missing")
-    found = parse_part(family.text, text, str(where)), parse_part(family.vision, vision, f"{where}, vision_config")
-    for place, problem in ((str(where), found[0].problem()), (f"{where}, vision_config", found[1].problem(found[0]))):
+    parts = parse_part(family.text, text, str(where)), parse_part(family.vision, vision, f"{where}, vision_config")
+    for place, problem in ((str(where), parts[0].problem()), (f"{where}, vision_config", parts[1].problem(parts[0]))):
         if problem is not None:
             raise UserError(f"{place}: {problem}; copy config.json from where the weights come from")
-    return found
+    return parts
 
 
 def _says_tied(config: Mapping[str, Any], where: Path) -> bool:
@@ -256,6 +256,17 @@ def _untied(config: Mapping[str, Any]) -> dict[str, Any]:
     nested = config.get("text_config")
     inner = {"text_config": {**nested, "tie_word_embeddings": False}} if isinstance(nested, Mapping) else {}
     return {**config, "tie_word_embeddings": False, **inner}
+
+
+def _served_config(config: Mapping[str, Any], mended: Mapping[str, Any], family: ModelFamily
+                   ) -> dict[str, Mapping[str, Any]]:
+    """config.json by name as transformers and vLLM have to read it, where that is not the user's file."""
+    if family.hf_model_type is not None:
+        # What is not said would be as in the other family.
+        unsaid = {"tokens_per_second": family.video.tokens_per_second} if family.video.timed else {}
+        vision = {**unsaid, **config["vision_config"]}
+        mended = {**mended, "model_type": family.hf_model_type, FAMILY_KEY: family.model_type, "vision_config": vision}
+    return {} if mended is config else {"config.json": mended}
 
 
 def _dtype(config: Mapping[str, Any], where: Path) -> str:
@@ -286,7 +297,7 @@ def _quantisation(config: Mapping[str, Any], where: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Checked:
     """Weights that are whole, and config.json as they need it."""
 
     weights: Weights
@@ -297,41 +308,41 @@ class _Found:
 
 
 def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, quantised: bool,
-                  flat_names: bool, scan: bool) -> _Found:
+                  flat_names: bool, scan: bool) -> _Checked:
     tied, hashes = _says_tied(config, folder / "config.json"), FileHashes()
     weights = find_weights(folder)
     own_head, remarks = check_tensors(weights, needed, tied=tied, quantised=quantised, flat_names=flat_names)
     if not scan:
-        return _Found(weights, config, tied, remarks, hashes)
+        return _Checked(weights, config, tied, remarks, hashes)
     scans = scan_weights(weights, hashes)
     if not (tied and own_head) or head_is_embedding(weights, scans):
-        return _Found(weights, config, tied, remarks, hashes)
+        return _Checked(weights, config, tied, remarks, hashes)
     remark = ("config.json says that the output matrix is the word embeddings (tie_word_embeddings), but the weights "
               "hold another: theirs is used, as transformers does")  # fmt: skip
-    return _Found(weights, _untied(config), False, (*remarks, remark), hashes)
+    return _Checked(weights, _untied(config), False, (*remarks, remark), hashes)
 
 
-def _fingerprint(folder: Path, found: _Found, notes: list[str]) -> str:
+def _fingerprint(folder: Path, checked: _Checked, notes: list[str]) -> str:
     files = [folder / name for name in _IDENTITY_FILES if (folder / name).is_file()]
     where = folder / "config.json"
     text = where.read_bytes().decode("utf-8")
     meant = as_identified(text)
     instead = {where: hashlib.sha256(meant.encode()).hexdigest()} if meant != text else None
-    return found.hashes.combined([*found.weights.files, *files], notes, instead)
+    return checked.hashes.combined([*checked.weights.files, *files], notes, instead)
 
 
-def switch_problem(running: Checkpoint, wanted: Checkpoint) -> str | None:
+def switch_problem(running: Checkpoint, other: Checkpoint) -> str | None:
     """Why an engine that runs one checkpoint cannot take the weights of another, in a few words; None when it can."""
-    if running.network != wanted.network:
+    if running.network != other.network:
         return "their config.json describe different networks"
     for name in TOKENIZER_FILES:
-        if _content(running.served / name) != _content(wanted.served / name):
+        if _content(running.served / name) != _content(other.served / name):
             return f"their tokenizers differ ({name})"
     for kind, settings in running.processor.pixels.items():
-        if settings != wanted.processor.pixels[kind]:
+        if settings != other.processor.pixels[kind]:
             return f"their {kind} processors treat pixels differently"
     ours, theirs = (
-        {canonical_name(name): shape for name, shape in c.weights.shapes().items()} for c in (running, wanted)
+        {canonical_name(name): shape for name, shape in c.weights.shapes().items()} for c in (running, other)
     )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):

@@ -34,20 +34,20 @@ class ConfigPart(BaseModel):
 
 
 class TextConfig(ConfigPart):
-    """The language model's part. Defaults are Qwen2-VL's and Qwen2.5-VL's in transformers."""
+    """The language model's part. A family gives the values of keys that its files may leave out."""
 
-    vocab_size: Count = 152064
-    hidden_size: Count = 8192
-    intermediate_size: Count = 29568
-    num_hidden_layers: Count = 80
-    num_attention_heads: Count = 64
-    num_key_value_heads: Count | None = 8
+    vocab_size: Count
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count | None
     """None: as many as query heads."""
     head_dim: Count | None = None
-    """None: hidden_size / num_attention_heads, which is what these two families have whatever the key says."""
-    max_position_embeddings: Count = 32768
+    """None: hidden_size / num_attention_heads."""
+    max_position_embeddings: Count
     hidden_act: Literal["silu"] = "silu"
-    rms_norm_eps: Epsilon = 1e-5
+    rms_norm_eps: Epsilon
     use_cache: bool = True
     initializer_range: float = 0.02
     attention_dropout: float | None = 0.0
@@ -83,15 +83,15 @@ class TextConfig(ConfigPart):
 
 
 class VisionConfig(ConfigPart):
-    """What the vision encoders of all families have in common."""
+    """What the vision encoders of all families have in common; a family gives the values of keys that may be absent."""
 
-    depth: Count = 32
-    hidden_size: Count = 3584
-    num_heads: Count = 16
+    depth: Count
+    hidden_size: Count
+    num_heads: Count
     in_channels: Count = 3
-    patch_size: Count = 14
-    spatial_merge_size: Count = 2
-    temporal_patch_size: Count = 2
+    patch_size: Count
+    spatial_merge_size: Count
+    temporal_patch_size: Count
     hidden_act: Annotated[str, Field(min_length=1)]
     initializer_range: float = 0.02
 

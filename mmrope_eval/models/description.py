@@ -75,8 +75,8 @@ def _weights(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _tokenizer(checkpoint: Checkpoint) -> dict[str, str]:
     """sha256 of the tokenizer's files, by name."""
-    found = {name: checkpoint.served / name for name in TOKENIZER_FILES}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items() if path.is_file()}
+    paths = {name: checkpoint.served / name for name in TOKENIZER_FILES}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()}
 
 
 def _adapter(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -89,5 +89,5 @@ def _odd_weights(checkpoint: Checkpoint) -> list[str]:
     stored = {_DTYPES[tensor.dtype] for tensor in checkpoint.weights.tensors.values() if tensor.dtype in _DTYPES}
     if checkpoint.quantisation is not None or stored == {checkpoint.dtype}:
         return []
-    found = ", ".join(sorted(stored))
-    return [f"weights are stored as {found}; config.json says {checkpoint.dtype}, in which they run"]
+    dtypes = ", ".join(sorted(stored))
+    return [f"weights are stored as {dtypes}; config.json says {checkpoint.dtype}, in which they run"]

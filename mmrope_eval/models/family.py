@@ -1,13 +1,16 @@
-"""What a model family is: everything that differs between Qwen2-VL, Qwen2.5-VL and Qwen3-VL, in one record each."""
+"""What a model family is: everything that differs between one and another, in one record each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mmrope_eval.models.config import TextConfig, VisionConfig
 from mmrope_eval.models.tensors import Shapes
+
+FAMILY_KEY: Final = "mm_family"
+"""Key of a served config.json that keeps the family's `model_type` where transformers has to be told another."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,27 @@ class VideoRule:
 
     layout: Literal["block", "frames"]
     """``block``: one run of t * h * w tokens; ``frames``: a written timestamp and a run of h * w tokens a frame."""
-    timed: bool
-    """Whether videos carry seconds: a grid's, times `tokens_per_second`, is what `time: seconds` counts in."""
     limits: Literal["frame", "video"]
     """Whether `size` of the video processor bounds the pixels of one frame, or of all frames together."""
+    processors: tuple[str, ...]
+    """Names that video_preprocessor_config.json may give; transformers' present one first."""
+    frame_limits: tuple[int, int]
+    """Fewest and most pixels (width * height) of a frame where no file of the checkpoint says."""
+    tokens_per_second: int | None = None
+    """Position units per second where config.json does not say. None: videos carry no seconds. A grid's seconds times
+    this is what `time: seconds` counts in."""
+    timestamp: str | None = None
+    """Of ``frames``: the longest text that the processor writes before a frame, for videos of less than 2.5 hours."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether videos carry seconds."""
+        return self.tokens_per_second is not None
 
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """One model family. A new one is one file that makes such a record, and a line in `families.py`."""
+    """One model family. A new one is one file in `families/` that makes such a record and calls it `FAMILY`."""
 
     name: str
     """Also of its file in configs/families."""
@@ -62,20 +77,27 @@ class ModelFamily:
     video: VideoRule
     image_limits: tuple[int, int]
     """Fewest and most pixels (width * height) of an image, by the published preprocessor_config.json."""
+    processor_limits: tuple[int, int]
+    """The same by transformers' class, where a file says neither."""
     base: str
     """A published checkpoint whose files can be copied."""
     flat_names: bool = True
     """Whether transformers before 4.52 saved it, with `model.layers` where there is `model.language_model.layers` now;
     vLLM reads such names for these families alone."""
+    hf_model_type: str | None = None
+    """What transformers and vLLM call `model_type`, where its classes are another family's; None: the same."""
+    also_asked_as: tuple[str, ...] = ()
+    """Further files of configs/families for its checkpoints."""
     text_required: tuple[str, ...] = ()
     """Keys that a flat config.json must spell out: transformers writes them all there."""
 
     @property
     def architecture(self) -> str:
         """Our class for vLLM."""
-        return f"MMRope{self.hf_class}"
+        return f"MMRope_{self.model_type}_{self.hf_class}"
 
     def tokens_per_second(self, vision: Mapping[str, Any]) -> float:
         """Position units per second of video by `vision_config`, for variants with `time: seconds`; 0 where time is not
         measured."""
-        return float(vision.get("tokens_per_second", 4)) if self.video.timed else 0.0
+        unsaid = self.video.tokens_per_second
+        return 0.0 if unsaid is None else float(vision.get("tokens_per_second", unsaid))

@@ -41,8 +41,8 @@ class Repo:
 
 def parse(word: str) -> Repo | None:
     """`org/name` or `org/name@revision`; None for anything else."""
-    found = _NAME.fullmatch(word)
-    return Repo(found[1], found[2]) if found else None
+    match = _NAME.fullmatch(word)
+    return Repo(match[1], match[2]) if match else None
 
 
 def is_checkpoint(folder: Path) -> bool:

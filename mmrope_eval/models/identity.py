@@ -26,9 +26,9 @@ def as_identified(text: str) -> str:
     for member in reversed(members(text, start)):
         value = text[member.value : member.end]
         if member.key == "text_config" and value.startswith("{"):
-            inner = [one for one in reversed(members(text, member.value)) if one.key == VARIANT_KEY]
-            for one in inner:
-                text = text[: one.value] + _plain(text[one.value : one.end]) + text[one.end :]
+            for inner in reversed(members(text, member.value)):
+                if inner.key == VARIANT_KEY:
+                    text = text[: inner.value] + _plain(text[inner.value : inner.end]) + text[inner.end :]
         elif member.key == VARIANT_KEY:
             text = text[: member.value] + _plain(value) + text[member.end :]
     return text
@@ -47,6 +47,6 @@ def _plain(value: str) -> str:
         if member.key == "time" and inside == "seconds":
             return without(value, there, index)
         if member.key == "position" and isinstance(inside, dict) and inside.get("time") == "seconds":
-            own = members(value, member.value)
-            return without(value, own, [one.key for one in own].index("time"))
+            position_members = members(value, member.value)
+            return without(value, position_members, [part.key for part in position_members].index("time"))
     return value

@@ -22,22 +22,22 @@ class Member:
 
 def members(text: str, start: int) -> list[Member]:
     """The keys of the JSON object that begins at `start`; the text is known to be JSON."""
-    decoder, found, before = json.JSONDecoder(), [], start + 1
+    decoder, listed, before = json.JSONDecoder(), [], start + 1
     while text[at := past_space(text, before)] != "}":
         key, colon = decoder.raw_decode(text, at)
         value = past_space(text, past_space(text, colon) + 1)
         _, end = decoder.raw_decode(text, value)
-        found.append(Member(key, before, at, value, end))
+        listed.append(Member(key, before, at, value, end))
         comma = past_space(text, end)
         before = comma + (text[comma] == ",")
-    return found
+    return listed
 
 
 def past_space(text: str, at: int) -> int:
     """The first offset from `at` on that is no white space."""
-    found = re.compile(r"\s*").match(text, at)
-    assert found is not None
-    return found.end()
+    space = re.compile(r"\s*").match(text, at)
+    assert space is not None
+    return space.end()
 
 
 def without(text: str, there: list[Member], index: int) -> str:

@@ -108,10 +108,13 @@ def _check_peft() -> None:
 def _plan(adapter: Adapter, base: Path) -> _Plan:
     weights, hashes = _base_weights(adapter, base), FileHashes()
     copied = _copied(adapter, base)
-    own = adapter.path / "config.json"
-    laid_over = {key: value for key, value in (read_json(own) if own.is_file() else {}).items() if key in _OVERLAID}
+    config_path = adapter.path / "config.json"
+    adapter_config = read_json(config_path) if config_path.is_file() else {}
+    laid_over = {key: value for key, value in adapter_config.items() if key in _OVERLAID}
     sources = {*weights, *copied.values(), base / "config.json", adapter.path / CONFIG, adapter.path / WEIGHTS}
-    sums: dict[str, dict[str, str]] = {"base": {}, "adapter": {"config.json": hashes.of(own)} if laid_over else {}}
+    sums: dict[str, dict[str, str]] = {"base": {}, "adapter": {}}
+    if laid_over:
+        sums["adapter"]["config.json"] = hashes.of(config_path)
     for path in sorted(sources):
         sums["adapter" if path.parent == adapter.path else "base"][path.name] = hashes.of(path)
     return _Plan(adapter, base, weights, copied, read_json(base / "config.json") | laid_over, sums)
@@ -136,16 +139,17 @@ def _base_weights(adapter: Adapter, base: Path) -> tuple[Path, ...]:
 
 def _copied(adapter: Adapter, base: Path) -> dict[str, Path]:
     """Files of the merged checkpoint that are copies, by name: the base's, or the adapter's tokenizer and template."""
-    own = {name: adapter.path / name for name in (*_TOKENIZER, *_TEMPLATES) if (adapter.path / name).is_file()}
+    paths = ((name, adapter.path / name) for name in (*_TOKENIZER, *_TEMPLATES))
+    adapter_files = {name: path for name, path in paths if path.is_file()}
     dropped = {"config.json", INDEX, RECORD}
     # A vocabulary belongs to its other files, and one template beside another would be the one that is read.
-    if any(name in own for name in _VOCABULARY):
+    if any(name in adapter_files for name in _VOCABULARY):
         dropped.update(_TOKENIZER)
-    if _inner_template(adapter) or any(name in own for name in _TEMPLATES):
+    if _inner_template(adapter) or any(name in adapter_files for name in _TEMPLATES):
         dropped.update(_TEMPLATES)
     kinds = {".json", ".jinja", ".txt", ".model"}
     copied = {path.name: path for path in sorted(base.iterdir()) if path.suffix in kinds and path.is_file()}
-    return {name: path for name, path in copied.items() if name not in dropped} | own
+    return {name: path for name, path in copied.items() if name not in dropped} | adapter_files
 
 
 def _inner_template(adapter: Adapter) -> str | None:
@@ -153,8 +157,8 @@ def _inner_template(adapter: Adapter) -> str | None:
     path = adapter.path / "tokenizer_config.json"
     if not path.is_file() or any((adapter.path / name).is_file() for name in _TEMPLATES):
         return None
-    found = read_json(path).get("chat_template")
-    return found if isinstance(found, str) else None
+    template = read_json(path).get("chat_template")
+    return template if isinstance(template, str) else None
 
 
 # ---- writing ----

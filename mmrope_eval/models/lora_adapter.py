@@ -101,11 +101,11 @@ def describe(folder: Path) -> Adapter:
             f"{where}: 'peft_type' is {config['peft_type']!r} and only 'LORA' can be merged here: merge the adapter "
             "with peft's merge_and_unload() and give the folder that it saves"
         )
-    wanted: dict[str, tuple[type, ...]] = {
+    types: dict[str, tuple[type, ...]] = {
         "peft_type": (str,), "base_model_name_or_path": (str,), "r": (int,), "lora_alpha": (int, float),
         "target_modules": (str, list),
     }  # fmt: skip
-    for name, kinds in wanted.items():
+    for name, kinds in types.items():
         value = config.get(name)
         if not isinstance(value, kinds) or isinstance(value, bool) or not value or value in ("", []):
             what = "is missing" if value is None else f"cannot be {value!r}"
@@ -162,17 +162,17 @@ def read_parts(adapter: Adapter) -> Parts:
         name = whole
         while wrapper := next((prefix for prefix in WRAPPERS if name.startswith(prefix)), None):
             name = name.removeprefix(wrapper)
-        found = _LORA.fullmatch(name)
-        name = found["module"] if found else _TRAINING.sub("", name)
-        if not found and not _is_trained(adapter, name):
+        match = _LORA.fullmatch(name)
+        name = match["module"] if match else _TRAINING.sub("", name)
+        if not match and not _is_trained(adapter, name):
             raise UserError(
                 f"{where}: tensor '{whole}' is no lora_A or lora_B and belongs to none of 'modules_to_save' in "
                 f"{CONFIG}: save the adapter again without what is not part of it"
             )
         # canonical_name knows a part of the network by the dot behind it.
         ours = canonical_name(f"{name}.").removesuffix(".")
-        group = parts.lora.setdefault(ours, {}) if found else parts.replaced
-        key = found["kind"] if found else ours
+        group = parts.lora.setdefault(ours, {}) if match else parts.replaced
+        key = match["kind"] if match else ours
         if key in group:
             raise UserError(f"{where}: tensor '{whole}' is there under another name too: save the adapter again")
         group[key] = tensor

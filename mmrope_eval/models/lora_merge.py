@@ -151,18 +151,18 @@ def _match(adapter: Adapter, parts: Parts, model: Any, tied: bool) -> dict[str, 
                 )
     layers = _peft_layers(adapter, parts, model)
     for name, kinds in parts.lora.items():
-        wanted = {kind: tuple(_slot(layers[name], kind).shape) for kind in _kinds(adapter, layers[name])}
-        for kind in sorted(wanted.keys() | kinds.keys()):
-            found = tuple(kinds[kind].shape) if kind in kinds else None
-            _check_shape(adapter, f"{parts.written[name]}.{kind}", found, wanted.get(kind))
+        expected = {kind: tuple(_slot(layers[name], kind).shape) for kind in _kinds(adapter, layers[name])}
+        for kind in sorted(expected.keys() | kinds.keys()):
+            shape = tuple(kinds[kind].shape) if kind in kinds else None
+            _check_shape(adapter, f"{parts.written[name]}.{kind}", shape, expected.get(kind))
     for name, tensor in parts.replaced.items():
         _check_shape(adapter, parts.written[name], tuple(tensor.shape), shapes[name])
     return layers
 
 
-def _check_shape(adapter: Adapter, name: str, found: tuple[int, ...] | None, wanted: tuple[int, ...] | None) -> None:
-    if found != wanted:
-        have, need = ("absent" if shape is None else " x ".join(map(str, shape)) for shape in (found, wanted))
+def _check_shape(adapter: Adapter, name: str, actual: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> None:
+    if actual != expected:
+        have, need = ("absent" if shape is None else " x ".join(map(str, shape)) for shape in (actual, expected))
         raise UserError(
             f"{adapter.path / WEIGHTS}: tensor '{name}' is {have}, and by {CONFIG} and the base '{adapter.base}' it "
             f"would be {need}: name the base and the settings that the adapter was trained with"
@@ -178,7 +178,8 @@ def _expected(
     from torch import nn
 
     spelling = next(
-        (one for one in _SPELLINGS if all(_spell(name, one) == written for name, written in parts.written.items())),
+        (names for names in _SPELLINGS
+         if all(_spell(name, names) == written for name, written in parts.written.items())),
         None,
     )
     if spelling is None:

@@ -57,20 +57,20 @@ def resolve_models(
     cannot be read, or is named twice under the same variant and label.
     """
     tell = say or _to_stderr
-    found = [choice for word in words for choice in _resolve(word, None, tell)]
+    choices = [choice for word in words for choice in _resolve(word, None, tell)]
     labels: dict[str, str] = {}
     for file in files:
-        found += _read_file(Path(file), labels, tell)
-    found += listed
+        choices += _read_file(Path(file), labels, tell)
+    choices += listed
     seen: dict[tuple[Path, str | None, str | None], ModelChoice] = {}
-    for choice in found:
+    for choice in choices:
         key = (choice.path.resolve(), choice.variant, choice.label)
         if key in seen:
             variant = f" with the variant '{choice.variant}'" if choice.variant else ""
             raise UserError(f"checkpoint {choice.path} is named twice{variant}, by '{seen[key].named}' and by "
                             f"'{choice.named}': leave one out, or give them different labels in a --models file")
         seen[key] = choice
-    return found
+    return choices
 
 
 def _to_stderr(line: str) -> None:
@@ -139,8 +139,8 @@ def _matches(name: str, base: Path | None, say: Say) -> list[Path] | None:
     """The checkpoints that a glob matches, in natural order; None where it matches nothing."""
     pattern = _path(name, None)
     # Path.glob knows neither absolute patterns nor '..'.
-    found = glob.glob(str(pattern), root_dir=base, recursive=True)  # noqa: PTH207
-    paths = sorted((_path(one, base) for one in found), key=_natural)
+    names = glob.glob(str(pattern), root_dir=base, recursive=True)  # noqa: PTH207
+    paths = sorted((_path(match, base) for match in names), key=_natural)
     folders = [path for path in paths if path.is_dir()]
     if paths and not folders:
         raise UserError(f"'{name}' matches files only ({some([path.name for path in paths])}): give folders")
@@ -149,16 +149,16 @@ def _matches(name: str, base: Path | None, say: Say) -> list[Path] | None:
     if whole and len(whole) < len(below):
         say(f"'{name}' also matches what holds no config.json, left out: "
             f"{some([str(folder) for folder in below if folder not in whole])}")
-    chosen = [one for inside in (whole or below).values() for one in inside]
-    return list({one.resolve(): one for one in reversed(chosen)}.values())[::-1] or None
+    chosen = [folder for inside in (whole or below).values() for folder in inside]
+    return list({folder.resolve(): folder for folder in reversed(chosen)}.values())[::-1] or None
 
 
 def _checkpoints_in(folder: Path, say: Say) -> list[Path]:
     """The folder, or the checkpoints of a training where it is a training's folder, by step."""
     if is_checkpoint(folder):
         return [folder]
-    steps = {child: int(found[1]) for child in folder.iterdir()
-             if (found := CHECKPOINT.fullmatch(child.name)) and child.is_dir()}
+    steps = {child: int(match[1]) for child in folder.iterdir()
+             if (match := CHECKPOINT.fullmatch(child.name)) and child.is_dir()}
     children = sorted(steps, key=lambda child: (steps[child], child.name))
     whole = [child for child in children if is_checkpoint(child)]
     if children and not whole:
@@ -189,20 +189,20 @@ def _no_folder(name: str, base: Path | None) -> str:
 
 def _close(path: Path) -> Path | None:
     """The folder that a path most likely means: each part that is not there replaced by its closest sibling."""
-    found = Path(path.anchor)
+    nearest = Path(path.anchor)
     for part in path.parts[1 if path.anchor else 0:]:
-        if (found / part).is_dir():
-            found /= part
+        if (nearest / part).is_dir():
+            nearest /= part
             continue
         try:
-            siblings = [child.name for child in (found if found.parts else Path()).iterdir() if child.is_dir()]
+            siblings = [child.name for child in (nearest if nearest.parts else Path()).iterdir() if child.is_dir()]
         except OSError:
             return None
         match = difflib.get_close_matches(part, siblings, n=1)
         if not match:
             return None
-        found /= match[0]
-    return found
+        nearest /= match[0]
+    return nearest
 
 
 # ------------------------------------------------------------------------------------------------------- on the hub
@@ -265,7 +265,7 @@ def _read_entries(
     content: Sequence[Any], named: str, base: Path, labels: dict[str, str], say: Say
 ) -> list[ModelChoice]:
     """The checkpoints of a list's entries; `labels` gets theirs."""
-    found: list[ModelChoice] = []
+    choices: list[ModelChoice] = []
     for number, entry in enumerate(content, 1):
         where = f"{named}, entry {number}"
         chosen = _read_entry(entry, where, base, say)
@@ -273,21 +273,21 @@ def _read_entries(
             if label in labels:
                 raise UserError(f"{where}: label '{label}' is taken by {labels[label]}: give another")
             labels[label] = where.removeprefix("--models ")
-        found += chosen
-    return found
+        choices += chosen
+    return choices
 
 
 def _read_entry(content: Any, where: str, base: Path, say: Say) -> list[ModelChoice]:
     """The checkpoints of one entry."""
     try:
         if isinstance(content, str):
-            found, given = _resolve(content, base, say), None
+            choices, given = _resolve(content, base, say), None
         elif isinstance(content, dict):
             given = _Entry.model_validate(content)
-            found = _resolve(given.path, base, say, splits=False)
+            choices = _resolve(given.path, base, say, splits=False)
         else:
             raise UserError(f"a folder or a mapping of {', '.join(_Entry.model_fields)} is needed, not {content!r}")
-        return [_with_words(choice, given, base, len(found)) for choice in found]
+        return [_with_words(choice, given, base, len(choices)) for choice in choices]
     except ValidationError as error:
         raise UserError(f"{where}: {_sentence(error)}") from error
     except UserError as error:
@@ -307,18 +307,18 @@ def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: 
                         "dot or a space at its ends")
     if variant is not None and variant.endswith((".yaml", ".yml")):
         variant = str(_path(variant, base))
-    found = replace(choice, variant=variant, label=label)
-    return found if given is None else replace(found, coordinates=given.coordinates, prompts=given.prompts)
+    named = replace(choice, variant=variant, label=label)
+    return named if given is None else replace(named, coordinates=given.coordinates, prompts=given.prompts)
 
 
 def _sentence(error: ValidationError) -> str:
     """What is wrong with an entry, in our words; a misspelt key before the key that it leaves missing."""
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     key, value = str(first["loc"][0]), first["input"]
-    known = list(_Entry.model_fields)
+    keys = list(_Entry.model_fields)
     if first["type"] in ("extra_forbidden", "invalid_key"):
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"the keys are {', '.join(known)}"
+        close = difflib.get_close_matches(key, keys, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"the keys are {', '.join(keys)}"
         return f"unknown key '{key}', {hint}"
     if first["type"] == "missing":
         return f"key '{key}' is missing: every mapping needs one"
@@ -342,7 +342,7 @@ def make_labels(choices_with_variants: Sequence[tuple[ModelChoice, str]]) -> lis
     shown = {path: choice.path for (path, _), (choice, _) in zip(reversed(pairs), reversed(choices_with_variants),
                                                                  strict=True)}
     given = [choice.label for choice, _ in choices_with_variants]
-    names = dict(zip(shown, distinct_names(list(shown.values()), {one for one in given if one}), strict=True))
+    names = dict(zip(shown, distinct_names(list(shown.values()), {word for word in given if word}), strict=True))
     several = {label for label in given if label and given.count(label) > 1}
     variants = {variant for _, variant in pairs}
     labels: list[str] = []
@@ -354,6 +354,7 @@ def make_labels(choices_with_variants: Sequence[tuple[ModelChoice, str]]) -> lis
         else:
             labels.append(names[path] if len(variants) == 1 else f"{names[path]}--{variant}")
     # Given labels keep their place: numbers go to the others.
-    fixed = [label for label, own in zip(labels, given, strict=True) if own and own not in several]
-    rest = iter(numbered([label for label, own in zip(labels, given, strict=True) if not own or own in several], fixed))
-    return [label if own and own not in several else next(rest) for label, own in zip(labels, given, strict=True)]
+    keeps = [bool(given_label) and given_label not in several for given_label in given]
+    fixed = [label for label, kept in zip(labels, keeps, strict=True) if kept]
+    rest = iter(numbered([label for label, kept in zip(labels, keeps, strict=True) if not kept], fixed))
+    return [label if kept else next(rest) for label, kept in zip(labels, keeps, strict=True)]

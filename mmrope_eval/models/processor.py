@@ -23,11 +23,6 @@ IMAGE_FILE = "preprocessor_config.json"
 VIDEO_FILE = "video_preprocessor_config.json"
 NESTED_FILE = "processor_config.json"
 
-VIDEO_PROCESSORS = ("Qwen2VLVideoProcessor", "Qwen3VLVideoProcessor")
-
-UNSAID = (56 * 56, 28 * 28 * 1280)
-"""Fewest and most pixels of transformers' image processor where a file says neither."""
-
 BICUBIC = (3, "bicubic", "BICUBIC")
 
 _LIMITS = {"size", "min_pixels", "max_pixels", "fps", "num_frames", "min_frames", "max_frames", "do_resize", "resample",
@@ -97,15 +92,15 @@ def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) 
     video_place, video_raw = _video(folder, nested)
     limits: dict[str, int | float] = {}
     sources: dict[str, str] = {}
-    low, high = _pixels(image, image_place)
+    low, high = _pixels(image, image_place, family)
     limits |= {"image_min_pixels": low, "image_max_pixels": high}
     sources |= dict.fromkeys(("image_min_pixels", "image_max_pixels"), image_place)
     if video_raw is not None:
         video = parse_part(VideoPart, {**_shared(image), **video_raw}, video_place)
         _check(video, video_place, geometry)
-        found = _video_limits(video, image, video_place, family, geometry)
-        limits |= found
-        sources |= dict.fromkeys(found, video_place)
+        video_limits = _video_limits(video, image, video_place, family, geometry)
+        limits |= video_limits
+        sources |= dict.fromkeys(video_limits, video_place)
     pixels = {"image": _left_to_do(image_raw), "video": _left_to_do(image_raw if video_raw is None else video_raw)}
     mended, remarks = _mend(folder, nested, family)
     return ProcessorSettings(limits, sources, pixels, mended, remarks)
@@ -117,24 +112,26 @@ def _left_to_do(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _image(folder: Path, nested: Mapping[str, Any], family: ModelFamily) -> tuple[str, Mapping[str, Any]]:
-    own = read_json(folder / IMAGE_FILE) if (folder / IMAGE_FILE).is_file() else None
+    image_file = read_json(folder / IMAGE_FILE) if (folder / IMAGE_FILE).is_file() else None
     inside = nested.get("image_processor")
     if isinstance(inside, Mapping):
-        _agree(folder, inside, own)
+        _agree(folder, inside, image_file)
         return f"{folder / NESTED_FILE} (image_processor)", inside
-    if own is None:
+    if image_file is None:
         raise UserError(f"checkpoint '{folder}' has no {IMAGE_FILE}: copy it from the model that it was trained from, "
                         f"for example 'hf download {family.base} {IMAGE_FILE} --local-dir .'")  # fmt: skip
-    return str(folder / IMAGE_FILE), own
+    return str(folder / IMAGE_FILE), image_file
 
 
-def _agree(folder: Path, inside: Mapping[str, Any], own: Mapping[str, Any] | None) -> None:
+def _agree(folder: Path, inside: Mapping[str, Any], image_file: Mapping[str, Any] | None) -> None:
     """Two copies of the pictures' settings must say the same, of what bears on pixels."""
-    for key in ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "min_pixels",
-                "max_pixels",
-                "size"):  # fmt: skip
-        if own is not None and own.get(key) is not None and inside.get(key) is not None and own[key] != inside[key]:
-            raise UserError(f"{folder}: {key} is {shown(own[key])} in {IMAGE_FILE} and {shown(inside[key])} in "
+    keys = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "min_pixels", "max_pixels",
+            "size")  # fmt: skip
+    if image_file is None:
+        return
+    for key in keys:
+        if None not in (image_file.get(key), inside.get(key)) and image_file[key] != inside[key]:
+            raise UserError(f"{folder}: {key} is {shown(image_file[key])} in {IMAGE_FILE} and {shown(inside[key])} in "
                             f"{NESTED_FILE} (which transformers reads first): make them one")  # fmt: skip
 
 
@@ -156,10 +153,10 @@ def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
     config = {"patch_size": geometry.patch_size, "merge_size": geometry.merge_size,
               "temporal_patch_size": geometry.temporal_patch_size}  # fmt: skip
     names = {"merge_size": "spatial_merge_size"}
-    for key, wanted in config.items():
-        if getattr(part, key) != wanted:
+    for key, expected in config.items():
+        if getattr(part, key) != expected:
             raise UserError(f"{place}: {key} is {getattr(part, key)}, and vision_config of config.json has "
-                            f"{names.get(key, key)} {wanted}: put the files of one model together")  # fmt: skip
+                            f"{names.get(key, key)} {expected}: put the files of one model together")  # fmt: skip
     if not all(value > 0 for value in part.image_std):
         raise UserError(f"{place}: image_std must be three numbers above zero, not {part.image_std}")
     if part.size is not None and None in part.limits():
@@ -176,8 +173,9 @@ def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
                         "filter here: put 3 there")
 
 
-def _pixels(part: ProcessorPart, place: str) -> tuple[int, int]:
-    low, high = (given if given is not None else unsaid for given, unsaid in zip(part.limits(), UNSAID, strict=True))
+def _pixels(part: ProcessorPart, place: str, family: ModelFamily) -> tuple[int, int]:
+    low, high = (unsaid if given is None else given
+                 for given, unsaid in zip(part.limits(), family.processor_limits, strict=True))
     for name, value in (("fewest", low), ("most", high)):
         if type(value) is not int or not 1 <= value < 2**53:
             raise UserError(f"{place}: the {name} pixels of a picture (min_pixels, max_pixels, or size with "
@@ -197,22 +195,22 @@ def _video_limits(video: VideoPart, image: ProcessorPart, place: str, family: Mo
     """
     names = {"fps": "video_fps", "num_frames": "video_frames", "min_frames": "video_min_frames",
              "max_frames": "video_max_frames"}  # fmt: skip
-    found: dict[str, int | float] = {ours: value for key, ours in names.items()
+    limits: dict[str, int | float] = {ours: value for key, ours in names.items()
                                      if (value := getattr(video, key)) is not None}  # fmt: skip
     if video.limits() in ((None, None), image.limits()):
-        return found
-    low, high = _pixels(video, place)
+        return limits
+    low, high = _pixels(video, place, family)
     if family.video.limits == "frame":
-        found |= {"frame_min_pixels": low, "frame_max_pixels": high}
+        limits |= {"frame_min_pixels": low, "frame_max_pixels": high}
         if video.cap_pixels_per_frame and video.max_video_tokens:
-            found["video_max_tokens"] = video.max_video_tokens
-        return found
+            limits["video_max_tokens"] = video.max_video_tokens
+        return limits
     cell = geometry.factor**2
-    found |= {"video_max_tokens": max(1, high // (geometry.temporal_patch_size * cell)), "video_min_pixels": low,
+    limits |= {"video_max_tokens": max(1, high // (geometry.temporal_patch_size * cell)), "video_min_pixels": low,
               "frame_min_pixels": cell, "frame_max_pixels": max(cell, high)}  # fmt: skip
     if video.cap_pixels_per_frame and video.max_video_tokens:
-        found["frame_max_pixels"] = video.max_video_tokens * cell
-    return found
+        limits["frame_max_pixels"] = video.max_video_tokens * cell
+    return limits
 
 
 def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
@@ -220,14 +218,13 @@ def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
     """Processor files with classes that the installed transformers has. `UserError` for another family's class."""
     mended: dict[str, Mapping[str, Any]] = {}
     remarks: list[str] = []
-    present = family.image_processors[0]
-    videos = VIDEO_PROCESSORS[1] if family.video.limits == "video" else VIDEO_PROCESSORS[0]
+    present, videos = family.image_processors[0], family.video.processors[0]
 
     def checked(part: Mapping[str, Any], key: str, place: str, right: str) -> dict[str, Any] | None:
         given = part.get(key)
         if given == right or (key == "image_processor_type" and given in (f"{right}Fast", f"{right}Pil")):
             return None
-        old = (*family.image_processors, *VIDEO_PROCESSORS, "Qwen2_5_VLVideoProcessor", None)
+        old = (*family.image_processors, *family.video.processors, None)
         if given not in old:
             raise UserError(f"{place}: {key} is {shown(given)}, which is not {family.title}'s: put {right} there, or "
                             "copy the file from the model that it was trained from")  # fmt: skip

@@ -97,17 +97,17 @@ Place = tuple[str, Mapping[str, Any]]
 def _places(config: Mapping[str, Any]) -> list[Place]:
     """Where the language model's keys may stand, each with a name for messages."""
     nested = config.get("text_config")
-    found: list[Place] = [("the top", config)]
-    return [*found, ("text_config", nested)] if isinstance(nested, Mapping) else found
+    places: list[Place] = [("the top", config)]
+    return [*places, ("text_config", nested)] if isinstance(nested, Mapping) else places
 
 
 def _scaling_places(places: Sequence[Place], where: str) -> list[Place]:
-    found = [(f"{key} of {name}", part[key]) for name, part in places for key in ("rope_parameters", "rope_scaling")
+    scalings = [(f"{key} of {name}", part[key]) for name, part in places for key in ("rope_parameters", "rope_scaling")
              if part.get(key) is not None]  # fmt: skip
-    for name, part in found:
+    for name, part in scalings:
         if not isinstance(part, Mapping):
             raise UserError(f"{where}: {name} must be a mapping, not {shown(part)}")
-    return found
+    return scalings
 
 
 def _agreeing(key: str, places: Sequence[Place], where: str) -> Any:
@@ -178,11 +178,11 @@ def _for_this_model(
     return (None, wrong) if wrong else (variant, [])
 
 
-def _same(one: str | Mapping[str, Any], other: str | Mapping[str, Any]) -> bool:
+def _same(first: str | Mapping[str, Any], other: str | Mapping[str, Any]) -> bool:
     try:
-        return load_variant(one).fingerprint == load_variant(other).fingerprint
+        return load_variant(first).fingerprint == load_variant(other).fingerprint
     except VariantError:
-        return one == other
+        return first == other
 
 
 def _spelled(spec: str | Mapping[str, Any]) -> str:
@@ -190,28 +190,28 @@ def _spelled(spec: str | Mapping[str, Any]) -> str:
 
 
 def _mm_rope(part: Mapping[str, Any]) -> str | Mapping[str, Any]:
-    found = part[VARIANT_KEY]
-    if not isinstance(found, str | Mapping) or not found:
-        raise VariantError(f"it must be a variant's name or a mapping, not {shown(found)}")
-    return found
+    named = part[VARIANT_KEY]
+    if not isinstance(named, str | Mapping) or not named:
+        raise VariantError(f"it must be a variant's name or a mapping, not {shown(named)}")
+    return named
 
 
 def _circle_rope(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """CircleRoPE's own key (lose4578/CircleRoPE, code/config.json)."""
-    found = part["circle_rope"]
-    if not isinstance(found, Mapping):
-        raise VariantError(f"it must be a mapping, not {shown(found)}")
-    if found.get("AGE_mode") not in (None, False, ""):
+    settings = part["circle_rope"]
+    if not isinstance(settings, Mapping):
+        raise VariantError(f"it must be a mapping, not {shown(settings)}")
+    if settings.get("AGE_mode") not in (None, False, ""):
         raise VariantError(
-            f"AGE_mode {shown(found['AGE_mode'])} rotates some layers by the circle and others by MRoPE's grid, and a "
-            "variant here is one for all layers: this checkpoint cannot be evaluated as it was trained"
+            f"AGE_mode {shown(settings['AGE_mode'])} rotates some layers by the circle and others by MRoPE's grid, and "
+            "a variant here is one for all layers: this checkpoint cannot be evaluated as it was trained"
         )
-    unknown = sorted(found.keys() - _PACKAGE_FIELDS - {"AGE_mode"})
+    unknown = sorted(settings.keys() - _PACKAGE_FIELDS - {"AGE_mode"})
     if unknown:
         raise VariantError(f"{shown(unknown[0])} is not known")
     # What the author's code takes where a key is absent: radius and alpha of -1, no move to the origin.
-    given = {"radius": -1, "alpha": -1, "move_to_origin": False} | {k: v for k, v in found.items() if k != "AGE_mode"}
-    return {"name": "circlerope", **given}
+    unsaid = {"radius": -1, "alpha": -1, "move_to_origin": False}
+    return {"name": "circlerope", **unsaid, **{k: v for k, v in settings.items() if k != "AGE_mode"}}
 
 
 def _v2pe(part: Mapping[str, Any]) -> str | Mapping[str, Any]:
@@ -230,7 +230,7 @@ def _v2pe(part: Mapping[str, Any]) -> str | Mapping[str, Any]:
 def _foreign_keys(config: Mapping[str, Any], places: Sequence[Place], scaled: Sequence[Place], where: str) -> list[str]:
     vision = config.get("vision_config")
     everywhere = [*places, ("vision_config", vision)] if isinstance(vision, Mapping) else places
-    found = [(key, part[key], name) for name, part in everywhere for key in part
+    keys = [(key, part[key], name) for name, part in everywhere for key in part
              if _names_a_rotation(str(key)) and key not in _KNOWN_TO_TRANSFORMERS | _READ
              and part[key] is not None]  # fmt: skip
     lost = [("rope_pos_id_stride", part["rope_pos_id_stride"], name) for name, part in places
@@ -238,7 +238,7 @@ def _foreign_keys(config: Mapping[str, Any], places: Sequence[Place], scaled: Se
     inside = [(key, value, name) for name, part in scaled for key, value in part.items()
               if key not in _SCALING_KEYS | _OTHER_SCALING_KEYS and value is not None]  # fmt: skip
     return [f"{where} has {shown(key)}: {shown(value)} at {name}, which names a rotation that neither transformers nor "
-            f"this project reads{_offer(value)}" for key, value, name in [*found, *lost, *inside]]  # fmt: skip
+            f"this project reads{_offer(value)}" for key, value, name in [*keys, *lost, *inside]]  # fmt: skip
 
 
 def _names_a_rotation(key: str) -> bool:
@@ -303,20 +303,21 @@ def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str
     if kind not in _SCALINGS:
         raise UserError(f"{where}, {place}: {_unknown_scaling(kind)}")
     # Several copies of one scaling agree key by key, or are refused.
-    wanted = {key: _agreeing(key, scaled, where) for key in _SCALING_READS[kind]}
+    parameters = {key: _agreeing(key, scaled, where) for key in _SCALING_READS[kind]}
     unread = sorted({key for _, part in scaled for key in part} - _SCALING_KEYS)
     if unread:
         raise UserError(f"{where}: {shown(unread[0])} of its {kind} scaling is not known here; say --set scaling='...' "
                         "instead")  # fmt: skip
-    for key, value in wanted.items():
+    for key, value in parameters.items():
         if value is not None and not _is_number(value):
             raise UserError(f"{where}: {key} of its {kind} scaling must be a number, not {shown(value)}")
-    if wanted["factor"] is None:
+    if parameters["factor"] is None:
         raise UserError(f"{where} asks for {kind} scaling without a factor: say by how much the context is stretched")
-    result: dict[str, Any] = {"type": _SCALINGS[kind], "factor": float(wanted["factor"])}
+    result: dict[str, Any] = {"type": _SCALINGS[kind], "factor": float(parameters["factor"])}
     if kind == "yarn":
-        result["original_max_position"] = int(wanted["original_max_position_embeddings"] or max_position)
-        result |= {key: float(wanted[key]) for key in ("beta_fast", "beta_slow", "attention_factor") if wanted[key]}
+        result["original_max_position"] = int(parameters["original_max_position_embeddings"] or max_position)
+        factors = ("beta_fast", "beta_slow", "attention_factor")
+        result |= {key: float(parameters[key]) for key in factors if parameters[key]}
     return result
 
 
@@ -336,6 +337,6 @@ def _unknown_scaling(kind: Any) -> str:
             pass
         else:
             return f"{shown(kind)} is a variant, no context scaling: say --variant {name}, and 'default' here"
-    known = ", ".join(_SCALINGS)
-    return (f"context scaling of type {shown(kind)} is not known: {known} are, or say --set "
+    names = ", ".join(_SCALINGS)
+    return (f"context scaling of type {shown(kind)} is not known: {names} are, or say --set "
             "scaling='{\"type\": \"none\"}'")  # fmt: skip

@@ -88,10 +88,10 @@ def main(args: StampOptions) -> int:
 def spelled(name: str, changes: Mapping[str, Any], variant: Variant) -> Value:
     """A variant as config.json has it: the name of a shipped one, with `time` where that is all that is said besides,
     else a definition that needs no other file."""
-    known = variant_name(name)
+    canonical = variant_name(name)
     value: Value = variant.to_dict()
-    if known is not None and changes.keys() <= {"time"}:
-        value = {"name": known, **changes} if changes else known
+    if canonical is not None and changes.keys() <= {"time"}:
+        value = {"name": canonical, **changes} if changes else canonical
     assert load_variant(value).fingerprint == variant.fingerprint
     return value
 
@@ -99,7 +99,7 @@ def spelled(name: str, changes: Mapping[str, Any], variant: Variant) -> Value:
 def _folders(word: str) -> list[Path]:
     """The folders of this machine that a word names. Raises `UserError` for all else."""
     name = word.rpartition("=")[0] or word
-    if not any(Path(one).expanduser().is_dir() for one in (word, name)) and hub.parse(name) is not None:
+    if not any(Path(spelling).expanduser().is_dir() for spelling in (word, name)) and hub.parse(name) is not None:
         raise UserError(f"checkpoint '{word}' is not a folder: stamp writes into folders of this machine only; a model "
                         f"of the hub is asked as {name}=VARIANT or with --variant")  # fmt: skip
     choices = resolve_models([word])
@@ -123,21 +123,21 @@ def plan_stamp(folder: Path, variant: Variant, value: Value, *, force: bool = Fa
     places = [(where, part) for where, part in (("the top", config), ("text_config", config.get("text_config")))
               if isinstance(part, dict)]  # fmt: skip
     named = {where: part[VARIANT_KEY] for where, part in places if part.get(VARIANT_KEY) is not None}
-    other = {where: found for where, found in named.items() if not _means(found, variant, path.parent)}
+    other = {where: present for where, present in named.items() if not _means(present, variant, path.parent)}
     if other and not force:
-        said = " and ".join(f"{_shown(found)} at {where}" for where, found in other.items())
+        said = " and ".join(f"{_shown(present)} at {where}" for where, present in other.items())
         raise UserError(f"{path} already says {VARIANT_KEY} {said}, and you say {_shown(value)}: --force writes yours "
                         "over it")  # fmt: skip
     copy = VARIANT_KEY in (places[-1][1] if len(places) > 1 else {})
-    wanted = _with(config, value, copy)
+    stamped = _with(config, value, copy)
     if "model_type" in config or not (folder / "adapter_config.json").is_file():  # an adapter's own keys alone
-        _check_fit(wanted, variant, path)
+        _check_fit(stamped, variant, path)
     if named.get("the top") is not None and not other and (not copy or "text_config" in named):
         return Stamp(path, value, "", changed=False, copy=copy)
     before = path.read_bytes().decode("utf-8")
     text = _edited(before, value, copy)
-    assert json.dumps(json.loads(text)) == json.dumps(wanted)
-    return Stamp(path, value, text, True, copy, _frames(wanted, variant), as_identified(before) != as_identified(text))
+    assert json.dumps(json.loads(text)) == json.dumps(stamped)
+    return Stamp(path, value, text, True, copy, _frames(stamped, variant), as_identified(before) != as_identified(text))
 
 
 def _frames(config: Mapping[str, Any], variant: Variant) -> str | None:
@@ -159,10 +159,10 @@ def _check_own(folder: Path, path: Path) -> None:
                         "CKPT=VARIANT")  # fmt: skip
 
 
-def _means(found: Any, variant: Variant, folder: Path) -> bool:
+def _means(value: Any, variant: Variant, folder: Path) -> bool:
     try:
-        known = isinstance(found, str | Mapping)
-        return known and load_variant_beside(folder, found).fingerprint == variant.fingerprint
+        readable = isinstance(value, str | Mapping)
+        return readable and load_variant_beside(folder, value).fingerprint == variant.fingerprint
     except VariantError:
         return False
 
@@ -176,8 +176,8 @@ def _shown(value: Any) -> str:
 
 
 def _with(config: Mapping[str, Any], value: Value, copy: bool) -> dict[str, Any]:
-    found = {**config, VARIANT_KEY: value}
-    return found | {"text_config": {**found["text_config"], VARIANT_KEY: value}} if copy else found
+    stamped = {**config, VARIANT_KEY: value}
+    return stamped | {"text_config": {**stamped["text_config"], VARIANT_KEY: value}} if copy else stamped
 
 
 def _check_fit(config: Mapping[str, Any], variant: Variant, path: Path) -> None:

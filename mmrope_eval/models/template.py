@@ -54,14 +54,14 @@ def find_template(folder: Path, tokens: MediaTokens, special: Mapping[str, str])
     `special` are the tokenizer's named tokens (eos_token and such). Raises `UserError` where there is none, none that
     can place media, or two that write different prompts.
     """
-    found = list(_candidates(folder))
-    if not found:
+    candidates = list(_candidates(folder))
+    if not candidates:
         raise UserError(f"checkpoint '{folder}' has no chat template: copy chat_template.jinja or chat_template.json "
                         "from the model that it was trained from into its folder")  # fmt: skip
-    written = {source: _write(text, tokens, special) for source, text in found}
-    usable = [(source, text) for source, text in found if not isinstance(written[source], _Useless)]
+    written = {source: _write(text, tokens, special) for source, text in candidates}
+    usable = [(source, text) for source, text in candidates if not isinstance(written[source], _Useless)]
     if not usable:
-        source = found[0][0]
+        source = candidates[0][0]
         raise UserError(f"checkpoint '{folder}': the chat template in {source} {written[source]}: copy "
                         "chat_template.jinja or chat_template.json from the model that it was trained from into its "
                         "folder")  # fmt: skip
@@ -70,7 +70,7 @@ def find_template(folder: Path, tokens: MediaTokens, special: Mapping[str, str])
         if written[other] != written[source] and other != "tokenizer_config.json":
             raise UserError(f"checkpoint '{folder}' has two chat templates that write different prompts, in {source} "
                             f"and {other}: remove the one that it was not trained with")  # fmt: skip
-    unused = [name for name, _ in found if name != source and written[name] != written[source]]
+    unused = [name for name, _ in candidates if name != source and written[name] != written[source]]
     remark = f"chat template of {source}; {', '.join(unused)} has another, not used" if unused else None
     # Until 0.2 the tokenizer's was taken, which transformers fills from the .jinja file if there is one.
     earlier = next((name for name in ("chat_template.jinja", "tokenizer_config.json", "chat_template.json")
@@ -161,13 +161,13 @@ def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
     return prompt
 
 
-def _rendered(text: str, messages: list[Any], known: Mapping[str, Any]) -> str:
+def _rendered(text: str, messages: list[Any], variables: Mapping[str, Any]) -> str:
     """Messages as a template writes them. Raises what it raises, and `BoundError` where it takes too much."""
 
     def write() -> str:
         pieces, length = [], 0
         for piece in _environment().from_string(text).generate(
-            messages=messages, add_generation_prompt=True, **known
+            messages=messages, add_generation_prompt=True, **variables
         ):
             pieces.append(piece)
             length += len(piece)

@@ -74,8 +74,8 @@ def resolve_variant(
 
 def _naming_folder(checkpoint: Checkpoint) -> Path:
     """The folder of the config.json that names the variant: of an adapter's own key, else of its base."""
-    base, own = (checkpoint.adapter or {}).get("base_path"), checkpoint.path / "config.json"
-    of_base = base is not None and not (own.is_file() and VARIANT_KEY in read_json(own))
+    base, config_path = (checkpoint.adapter or {}).get("base_path"), checkpoint.path / "config.json"
+    of_base = base is not None and not (config_path.is_file() and VARIANT_KEY in read_json(config_path))
     return Path(str(base)) if of_base else checkpoint.path
 
 
@@ -110,16 +110,16 @@ def _stock(checkpoint: Checkpoint, given: Mapping[str, Any], assume_stock: bool)
     how = f"model type ({family.model_type})"
     section = checkpoint.rope.section
     if section and not {"mrope_section", "allocation", "pattern"} & set(given):
-        own = load_variant(family.stock_variant, **given, mrope_section=list(section))
-        if not _same_axes(own, variant, checkpoint):
-            variant, how = own, f"{how}, mrope_section {list(section)} of config.json"
+        sectioned = load_variant(family.stock_variant, **given, mrope_section=list(section))
+        if not _same_axes(sectioned, variant, checkpoint):
+            variant, how = sectioned, f"{how}, mrope_section {list(section)} of config.json"
     return VariantChoice(variant, how, assumed=True)
 
 
-def _same_axes(one: Variant, other: Variant, checkpoint: Checkpoint) -> bool:
+def _same_axes(first: Variant, other: Variant, checkpoint: Checkpoint) -> bool:
     pairs = checkpoint.rotary_dim // 2
     try:
-        return bool((one.frequency.axis_map(pairs, 1) == other.frequency.axis_map(pairs, 1)).all())
+        return bool((first.frequency.axis_map(pairs, 1) == other.frequency.axis_map(pairs, 1)).all())
     except VariantError:
         return False
 
@@ -146,8 +146,8 @@ def _telling(path: Path) -> list[str]:
 
 def _first_named(parts: Sequence[str], stock: Variant) -> tuple[str, str] | None:
     families = {_spelled(word) for family in FAMILIES for word in (family.name, family.model_type)}
-    known = {name: name for name in variant_names()} | variant_aliases()
-    spellings = sorted(((_spelled(word), name) for word, name in known.items() if _spelled(word) not in families),
+    canonical = {name: name for name in variant_names()} | variant_aliases()
+    spellings = sorted(((_spelled(word), name) for word, name in canonical.items() if _spelled(word) not in families),
                        key=lambda pair: len(pair[0]), reverse=True)  # fmt: skip
     for part in parts:
         for word, name in spellings:

@@ -72,11 +72,11 @@ def _settings(folder: Path) -> dict[str, Any]:
                         "their like from the model that it was trained from")  # fmt: skip
     if (folder / "special_tokens_map.json").is_file():
         read_json(folder / "special_tokens_map.json")  # transformers reads it where the settings do not say all
-    found = read_json(path)
-    if not found:
+    settings = read_json(path)
+    if not settings:
         raise UserError(f"{path} is empty: copy it from the model that the checkpoint was trained from")
-    _check_tokens(found, path)
-    return found
+    _check_tokens(settings, path)
+    return settings
 
 
 def _check_tokens(settings: Mapping[str, Any], path: Path) -> None:
@@ -111,24 +111,24 @@ def _token_names(folder: Path, settings: Mapping[str, Any]) -> dict[int, str]:
     """Tokens by id. `UserError` where there is no tokenizer, or none that can be read."""
     whole = folder / "tokenizer.json"
     if whole.is_file():
-        found = _of_tokenizers(whole)
+        tokens = _of_tokenizers(whole)
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         words = read_json(folder / "vocab.json")
         if not words or not (folder / "merges.txt").stat().st_size:
             raise UserError(f"checkpoint '{folder}': vocab.json or merges.txt is empty: copy both again")
-        found = {token: word for word, token in words.items() if isinstance(token, int)}
+        tokens = {token: word for word, token in words.items() if isinstance(token, int)}
     else:
         raise UserError(f"checkpoint '{folder}' has no tokenizer (tokenizer.json, or vocab.json and merges.txt): copy "
                         "it from the model that it was trained from")  # fmt: skip
     added = folder / "added_tokens.json"
     if added.is_file():
-        found |= {token: word for word, token in read_json(added).items() if isinstance(token, int)}
+        tokens |= {token: word for word, token in read_json(added).items() if isinstance(token, int)}
     decoder = settings.get("added_tokens_decoder")
     for token, entry in (decoder.items() if isinstance(decoder, Mapping) else ()):
         text = _content(entry)
         if str(token).isdecimal() and len(str(token)) < 12 and text is not None:
-            found[int(token)] = text
-    return found
+            tokens[int(token)] = text
+    return tokens
 
 
 def _of_tokenizers(path: Path) -> dict[int, str]:

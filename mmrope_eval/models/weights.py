@@ -48,10 +48,10 @@ class Weights:
     @property
     def headers(self) -> dict[Path, dict[str, TensorInfo]]:
         """Tensors by file."""
-        found: dict[Path, dict[str, TensorInfo]] = {file: {} for file in self.files}
+        by_file: dict[Path, dict[str, TensorInfo]] = {file: {} for file in self.files}
         for name, tensor in self.tensors.items():
-            found[tensor.file][name] = tensor
-        return found
+            by_file[tensor.file][name] = tensor
+        return by_file
 
     def named(self, canonical: str) -> str | None:
         """The name that the files give a tensor; None when they lack it."""
@@ -121,8 +121,8 @@ def _unindexed(folder: Path, present: Sequence[Path]) -> list[Path]:
     counts = {(match["stem"], int(match["count"])) for match in shards.values()}
     if len(counts) == 1 and len(shards) == len(present):
         ((stem, count),) = counts
-        wanted = [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
-        missing = [name for name in wanted if not (folder / name).is_file()]
+        all_names = [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+        missing = [name for name in all_names if not (folder / name).is_file()]
         if missing:
             raise UserError(f"checkpoint '{folder}' lacks {some(missing)} of {count} files of weights: "
                             "download the folder again")  # fmt: skip
@@ -165,9 +165,9 @@ def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bo
     _check_wrappers(folder, weights.tensors)
     ours: dict[str, str] = {}
     for name in weights.tensors:
-        known = ours.setdefault(canonical_name(name), name)
-        if known != name:
-            raise UserError(f"checkpoint '{folder}' holds {one_line(known)} and {one_line(name)}, which are one "
+        earlier = ours.setdefault(canonical_name(name), name)
+        if earlier != name:
+            raise UserError(f"checkpoint '{folder}' holds {one_line(earlier)} and {one_line(name)}, which are one "
                             "tensor under two names: remove one of the two copies")  # fmt: skip
     empty = [name for name, tensor in weights.tensors.items() if 0 in tensor.shape]
     if empty:
@@ -180,11 +180,11 @@ def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bo
     if not flat_names:
         _check_generation(folder, weights.tensors, needed)
     own_head = HEAD in ours
-    wanted = {name: shape for name, shape in needed.items() if name != HEAD or own_head or not tied}
-    _check_missing(folder, wanted, ours, quantised=quantised)
-    _check_shapes(weights, wanted, ours, quantised=quantised)
-    _check_foreign(folder, wanted, ours, quantised=quantised)
-    _check_others(weights, wanted)
+    expected = {name: shape for name, shape in needed.items() if name != HEAD or own_head or not tied}
+    _check_missing(folder, expected, ours, quantised=quantised)
+    _check_shapes(weights, expected, ours, quantised=quantised)
+    _check_foreign(folder, expected, ours, quantised=quantised)
+    _check_others(weights, expected)
     beside = [path.name for path in weights.others if not _of_index(path, weights)]
     left_out = tuple(f"{name} takes no part: it holds no tensor of this network" for name in beside)
     return own_head, weights.remarks + left_out
@@ -222,8 +222,8 @@ def _check_generation(folder: Path, names: Iterable[str], needed: Shapes) -> Non
                         f"{canonical_name(old[0])}, and so on")
 
 
-def _check_missing(folder: Path, wanted: Shapes, ours: Mapping[str, str], *, quantised: bool) -> None:
-    missing = [name for name in wanted if name not in ours and not (quantised and _packed(name, ours))]
+def _check_missing(folder: Path, expected: Shapes, ours: Mapping[str, str], *, quantised: bool) -> None:
+    missing = [name for name in expected if name not in ours and not (quantised and _packed(name, ours))]
     if not missing:
         return
     why = ""
@@ -231,7 +231,7 @@ def _check_missing(folder: Path, wanted: Shapes, ours: Mapping[str, str], *, qua
         why = f": {ours[HEAD]} is there, which is the same matrix where it is tied; save that under both names"
     if missing == [HEAD]:
         why = ": save it with its output matrix, or, where that is the word embeddings, set tie_word_embeddings to true"
-    raise UserError(f"checkpoint '{folder}' lacks {some(missing)} of the {len(wanted)} tensors that the network of "
+    raise UserError(f"checkpoint '{folder}' lacks {some(missing)} of the {len(expected)} tensors that the network of "
                     f"its config.json has{why or ': save or download it again, whole'}")  # fmt: skip
 
 
@@ -240,8 +240,8 @@ def _packed(name: str, ours: Collection[str]) -> bool:
     return last == "weight" and any(f"{stem}.{packed}" in ours for packed in _PACKED)
 
 
-def _check_shapes(weights: Weights, wanted: Shapes, ours: Mapping[str, str], *, quantised: bool) -> None:
-    wrong = [name for name, shape in wanted.items()
+def _check_shapes(weights: Weights, expected: Shapes, ours: Mapping[str, str], *, quantised: bool) -> None:
+    wrong = [name for name, shape in expected.items()
              if name in ours and weights.tensors[ours[name]].shape != shape
              and not (quantised and name.endswith(".weight") and len(shape) == 2 and name != EMBEDDING)]  # fmt: skip
     if wrong:
@@ -249,7 +249,7 @@ def _check_shapes(weights: Weights, wanted: Shapes, ours: Mapping[str, str], *, 
         more = f" (and {len(wrong) - 1} more tensors)" if len(wrong) > 1 else ""
         raise UserError(
             f"checkpoint '{weights.folder}': {ours[first]} is {_shape(weights.tensors[ours[first]].shape)}, and the "
-            f"network of config.json has {_shape(wanted[first])} there{more}: {_reason(first)}put config.json and "
+            f"network of config.json has {_shape(expected[first])} there{more}: {_reason(first)}put config.json and "
             "weights of one model together"
         )
 
@@ -258,9 +258,10 @@ def _reason(name: str) -> str:
     return "vocab_size says how many rows it has; " if name in (EMBEDDING, HEAD) else ""
 
 
-def _check_foreign(folder: Path, wanted: Shapes, ours: Mapping[str, str], *, quantised: bool) -> None:
+def _check_foreign(folder: Path, expected: Shapes, ours: Mapping[str, str], *, quantised: bool) -> None:
     foreign = [raw for name, raw in ours.items()
-               if name not in wanted and not is_buffer(name) and not (quantised and _beside(name, wanted))]  # fmt: skip
+               if name not in expected and not is_buffer(name)
+               and not (quantised and _beside(name, expected))]  # fmt: skip
     if not foreign:
         return
     adapters = [name for name in foreign if "lora_" in name or ".base_layer." in name]
@@ -271,23 +272,23 @@ def _check_foreign(folder: Path, wanted: Shapes, ours: Mapping[str, str], *, qua
                     "have: put config.json and weights of one model together, or remove what does not belong to it")
 
 
-def _beside(name: str, wanted: Collection[str]) -> bool:
+def _beside(name: str, expected: Collection[str]) -> bool:
     stem, _, last = name.rpartition(".")
     if last in _BESIDE_ATTENTION:
-        return f"{stem}.q_proj.weight" in wanted
+        return f"{stem}.q_proj.weight" in expected
     # bitsandbytes puts its own under the weight's name: `x.weight.absmax`, `x.weight.quant_state.bitsandbytes__nf4`.
-    above, found, _ = name.partition(".weight.")
-    return (f"{stem}.weight" in wanted and (last in _BESIDE or last in _PACKED)) or (bool(found)
-                                                                                     and f"{above}.weight" in wanted)
+    above, separator, _ = name.partition(".weight.")
+    return (f"{stem}.weight" in expected and (last in _BESIDE or last in _PACKED)) or (bool(separator)
+                                                                                     and f"{above}.weight" in expected)
 
 
-def _check_others(weights: Weights, wanted: Shapes) -> None:
+def _check_others(weights: Weights, expected: Shapes) -> None:
     for path in weights.others:
         names = read_header(path)
         if any("lora_" in name for name in names):
             raise UserError(f"checkpoint '{weights.folder}' has an adapter, {path.name}, beside whole weights: which "
                             "of them is meant? Move the adapter to a folder of its own, with its adapter_config.json")
-        again = [name for name in names if canonical_name(_unwrapped(name)) in wanted]
+        again = [name for name in names if canonical_name(_unwrapped(name)) in expected]
         if again and not _of_index(path, weights):
             raise UserError(f"checkpoint '{weights.folder}' has two copies of its tensors, {path.name} beside "
                             f"{weights.files[0].name} ({some(again)}): move away the one that is not meant")

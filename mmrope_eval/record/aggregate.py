@@ -31,11 +31,16 @@ class Item:
     @classmethod
     def of(cls, value: float | None, target: Mapping[str, Any] | None, cluster: str | None = None) -> Item:
         """The item of a scored sample; a sample whose row was unusable has no target and no group."""
-        group = (target or {}).get("group")
-        if group is None or group == "":
-            return cls(value, (), cluster)
-        names = [group] if isinstance(group, str) or not isinstance(group, Sequence) else group
-        return cls(value, tuple(dict.fromkeys(str(name) for name in names)), cluster)
+        return cls(value, groups_of(target), cluster)
+
+
+def groups_of(target: object) -> tuple[str, ...]:
+    """The groups a sample counts in, from its target's `group`: one name, several, or none."""
+    group = target.get("group") if isinstance(target, Mapping) else None
+    if group is None or group == "":
+        return ()
+    names = [group] if isinstance(group, str) or not isinstance(group, Sequence) else group
+    return tuple(dict.fromkeys(str(name) for name in names))
 
 
 Weighed = tuple[float, str | None]
@@ -197,11 +202,11 @@ def _with(item: Item, parents: Mapping[str, str]) -> Item:
 
 
 def _values(items: Iterable[Item]) -> dict[str, list[Weighed]]:
-    found: dict[str, list[Weighed]] = {}
+    by_group: dict[str, list[Weighed]] = {}
     for item in items:
         for group in item.groups if item.value is not None else ():
-            found.setdefault(group, []).append((float(item.value or 0.0), item.cluster))
-    return dict(sorted(found.items()))
+            by_group.setdefault(group, []).append((float(item.value or 0.0), item.cluster))
+    return dict(sorted(by_group.items()))
 
 
 def _parts(items: Iterable[Item]) -> Mapping[str, Part]:
@@ -219,3 +224,7 @@ AGGREGATES: Final[Mapping[str, Aggregate]] = {
 """By the names that task files use (`metadata: average`) and scores.json records."""
 GROUPED: Final = ("macro", "circular", "ocrbench", "mmmu")
 """Those that mean nothing without the target's `group`."""
+OF_GROUPS: Final = ("macro",)
+"""Those that are the mean of the groups' means; all others are the mean of their units."""
+OF_QUESTIONS: Final = ("circular",)
+"""Those whose unit is a group, as good as the worst of its samples; the unit of all others is a sample."""

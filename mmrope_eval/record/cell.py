@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,12 +41,12 @@ class CellRecord:
     """The clustered standard error of each task's score, 0 to 100, from its samples, whatever scores.json says; not a
     number where there is none. Empty while the samples are unread."""
 
-    @property
+    @cached_property
     def scores(self) -> Scores:
         """scores.json."""
         return self.stored_scores.record
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         """manifest.json."""
         return self.stored_manifest.record
@@ -84,10 +85,10 @@ def check_heads(cell: CellRecord) -> None:
              ("coordinates", scores.coordinates, family.get("coordinates")),
              ("prompts", scores.prompts, family.get("prompts"))]
     for task, entry in scores.tasks.items():
-        told = (manifest.tasks or {}).get(task)
-        pairs += [(f"tasks.{task}.{name}", getattr(entry, name), getattr(told, name, None)) for name in REPEATED]
-    for name, one, other in pairs:
-        if one is not None and other is not None and one != other:
+        repeated = (manifest.tasks or {}).get(task)
+        pairs += [(f"tasks.{task}.{name}", getattr(entry, name), getattr(repeated, name, None)) for name in REPEATED]
+    for name, scored, other in pairs:
+        if scored is not None and other is not None and scored != other:
             raise UserError(f"{cell.folder / SCORES} and {cell.folder / MANIFEST} are not of the same run ({name} "
                             f"differs); {AGAIN}.")
 
@@ -97,9 +98,10 @@ def check_seal(cell: CellRecord) -> None:
     sums = cell.manifest.sha256
     if sums is None:
         return
+    content = read_bytes(cell.folder / SCORES)
     if not seal_holds(cell.stored_manifest.raw, MANIFEST):
         raise changed(cell.folder / MANIFEST, AGAIN)
-    if sums.get(SCORES) != sum_of([read_bytes(cell.folder / SCORES)]):
+    if sums.get(SCORES) != sum_of([content]):
         raise changed(cell.folder / SCORES, AGAIN)
 
 
@@ -115,19 +117,19 @@ def check_samples(cell: CellRecord, task: str) -> float:
     """The clustered standard error of a task's score, 0 to 100. UserError where its samples are not those that its
     scores were made of."""
     path = samples_path(cell.folder, task)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     tally = Tally(cell.scores.tasks[task])
     for number, line in enumerate(read_lines(path), 1):
-        found.update(line)
+        digest.update(line)
         if line.strip():
             tally.add(read_sample(path, number, line), f"{path} line {number}")
     for name, recorded, counted in tally.differences(f"{cell.folder / SCORES}, {task}"):
         raise UserError(f"{cell.folder / SCORES} and {path} do not fit: {task}.{name} is {recorded}, and the samples "
                         f"give {counted}; {ANEW}.")
     sums = cell.manifest.sha256
-    if sums is not None and sums.get(f"{SAMPLES}/{task}.jsonl") != found.hexdigest():
+    if sums is not None and sums.get(f"{SAMPLES}/{task}.jsonl") != digest.hexdigest():
         raise changed(path, ANEW)
-    return 100 * tally.clustered_error()
+    return 100 * tally.clustered[tally.entry.main].stderr
 
 
 class Tally:
@@ -144,10 +146,11 @@ class Tally:
         if sample.id in self.ids:
             raise UserError(f"{where} is a second line of the sample '{shortened(sample.id, 60)}'; {ANEW}.")
         self.ids.add(sample.id)
+        cluster = sample.together
         for name, items in self.items.items():
             if name not in sample.scores:
                 raise UserError(f"{where} has no score '{name}', which {SCORES} has; {ANEW}.")
-            items.append(Item.of(sample.scores[name], sample.target, sample.together))
+            items.append(Item.of(sample.scores[name], sample.target, cluster))
         failed = sample.failure is not None
         self.failed += failed
         self.truncated += sample.truncated
@@ -161,25 +164,31 @@ class Tally:
                   "n_unparsed": (entry.n_unparsed, self.unparsed)}
         yield from ((name, f"{recorded:,}", f"{counted:,}") for name, (recorded, counted) in counts.items()
                     if recorded is not None and recorded != counted)
-        average = AGGREGATES.get(entry.average or "micro")
-        if average is None:
+        if (entry.average or "micro") not in AGGREGATES:
             raise UserError(f"{where}: the average '{entry.average}' is unknown here; use the mmrope-eval that wrote "
                             "the run.")
-        for metric, items in self.items.items():
-            made = average(items if entry.stderr_over else [replace(one, cluster=None) for one in items])
+        summaries = self.clustered if entry.stderr_over else self.averages(
+            {name: [replace(item, cluster=None) for item in items] for name, items in self.items.items()})
+        for metric, summary in summaries.items():
             value = entry.metrics[metric]
             yield from differing(f"metrics.{metric}", {"value": value.value, "stderr": value.stderr, "n": value.n},
-                                 {"value": made.value, "stderr": made.stderr, "n": made.n})
+                                 {"value": summary.value, "stderr": summary.stderr, "n": summary.n})
             if metric == entry.main:
-                yield from self.groups(made)
+                yield from self.groups(summary)
 
-    def clustered_error(self) -> float:
-        """Of the main metric, 0 to 1."""
-        return AGGREGATES[self.entry.average or "micro"](self.items[self.entry.main]).stderr
+    def averages(self, items: Mapping[str, Sequence[Item]]) -> dict[str, Summary]:
+        """By metric, what the average of the task makes of its items."""
+        average = AGGREGATES[self.entry.average or "micro"]
+        return {metric: average(values) for metric, values in items.items()}
 
-    def groups(self, made: Summary) -> Iterator[tuple[str, str, str]]:
+    @cached_property
+    def clustered(self) -> dict[str, Summary]:
+        """By metric the average, its error clustered; once all samples are added."""
+        return self.averages(self.items)
+
+    def groups(self, summary: Summary) -> Iterator[tuple[str, str, str]]:
         """The groups of the main metric that differ; those that only one side has are another version's."""
-        for name, part in made.groups.items():
+        for name, part in summary.groups.items():
             recorded = self.entry.groups.get(name)
             if recorded is not None:
                 yield from differing(f"groups.{name}", {"value": recorded.value, "n": recorded.n},
@@ -188,8 +197,9 @@ class Tally:
 
 def differing(name: str, recorded: Mapping[str, Any], made: Mapping[str, float]) -> Iterable[tuple[str, str, str]]:
     """(field, recorded, counted) where a recorded number, 0 to 100, is not the one made, 0 to 1, but for rounding."""
-    for key, told in recorded.items():
-        found = made[key] if key == "n" else 100 * made[key]
-        known = not math.isnan(found)
-        if (told is not None) != known or (known and abs(told - found) > ROUNDING):
-            yield f"{name}.{key}", "unknown" if told is None else f"{told:.9g}", f"{found:.9g}" if known else "none"
+    for key, number in recorded.items():
+        counted = made[key] if key == "n" else 100 * made[key]
+        is_known = not math.isnan(counted)
+        if (number is not None) != is_known or (is_known and abs(number - counted) > ROUNDING):
+            was = "unknown" if number is None else f"{number:.9g}"
+            yield f"{name}.{key}", was, f"{counted:.9g}" if is_known else "none"

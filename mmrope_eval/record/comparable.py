@@ -22,4 +22,4 @@ def differing(results: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     None is unknown, and what is unknown of one result and known of another is not known to be alike.
     """
     return tuple(kind for kind, names in KINDS.items()
-                 if any(len({one[name] for one in results}) > 1 for name in names))
+                 if any(len({result[name] for result in results}) > 1 for name in names))

@@ -101,8 +101,8 @@ class Asked:
 
 def decoding_of(temperatures: Collection[float]) -> str:
     """How answers were chosen, in words."""
-    hot = sorted(one for one in set(temperatures) if one > 0)
-    return GREEDY if not hot else f"sampling (temperature {', '.join(f'{one:g}' for one in hot)})"
+    hot = sorted(heat for heat in set(temperatures) if heat > 0)
+    return GREEDY if not hot else f"sampling (temperature {', '.join(f'{heat:g}' for heat in hot)})"
 
 
 def departures(protocol: Protocol, asked: Asked, tasks: Collection[str]) -> list[str]:
@@ -110,24 +110,24 @@ def departures(protocol: Protocol, asked: Asked, tasks: Collection[str]) -> list
 
     What was not recorded comes last, in one entry.
     """
-    found, unknown = [], []
-    for words, value, wanted in _demands(protocol, asked, tasks):
+    departed, unknown = [], []
+    for words, value, demanded in _demands(protocol, asked, tasks):
         if value is None:
-            unknown.append(words.format(_shown(wanted)))
-        elif value != wanted:
-            found.append(f"{words.format(_shown(value))} instead of {_shown(wanted)}")
-    return [*found, *([f"not recorded: {', '.join(unknown)}"] if unknown else [])]
+            unknown.append(words.format(_shown(demanded)))
+        elif value != demanded:
+            departed.append(f"{words.format(_shown(value))} instead of {_shown(demanded)}")
+    return [*departed, *([f"not recorded: {', '.join(unknown)}"] if unknown else [])]
 
 
 def _demands(
     protocol: Protocol, asked: Asked, tasks: Collection[str]
 ) -> Iterator[tuple[str, float | str | None, float | str]]:
     """Every demand: its words, what the row had (None: not known), what the protocol wants."""
-    for name, wanted in protocol.limits.named().items():
-        yield WORDS[name], asked.limit(name), wanted
+    for name, demanded in protocol.limits.named().items():
+        yield WORDS[name], asked.limit(name), demanded
     for task, limits in protocol.task_limits.items():
-        for name, wanted in limits.named().items() if task in tasks else ():
-            yield f"{task}: {WORDS[name]}", asked.limit(name), wanted
+        for name, demanded in limits.named().items() if task in tasks else ():
+            yield f"{task}: {WORDS[name]}", asked.limit(name), demanded
     if protocol.time is not None:
         yield "time by {}", asked.time, protocol.time
     if protocol.prompts is not None:
@@ -163,8 +163,8 @@ def load_protocol(name: str) -> Protocol:
     folder = variants_dir().parent / "protocols"
     path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(one.stem for one in folder.glob("*.yaml")))
-        raise UserError(f"There is no protocol '{name}'; choose one of {known}, or the path of a YAML file.")
+        names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise UserError(f"There is no protocol '{name}'; choose one of {names}, or the path of a YAML file.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, Mapping):
@@ -173,7 +173,7 @@ def load_protocol(name: str) -> Protocol:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        known = ", ".join(Limits.model_fields if "limits" in where else Protocol.model_fields)
-        raise UserError(f"Protocol {path}: {where}: {first['msg'].lower()} (known are {known}).") from error
+        names = ", ".join(Limits.model_fields if "limits" in where else Protocol.model_fields)
+        raise UserError(f"Protocol {path}: {where}: {first['msg'].lower()} (known are {names}).") from error
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error

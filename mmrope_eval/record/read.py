@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import gzip
-import json
-import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -17,7 +15,8 @@ from pydantic import ValidationError
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SAMPLES, Record, SampleLine
-from mmrope_eval.words import shortened, unique
+from mmrope_eval.util.strict_json import strict_json
+from mmrope_eval.words import shortened
 
 AGAIN: Final = "start the run's command again"
 ANEW: Final = f"{AGAIN}, or make new ones with mmrope-eval rescore RUN --output NEW"
@@ -40,7 +39,7 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
     """A record from a file. UserError when it is missing, cannot be read, is newer or is not what it should be."""
     content = read_bytes(path, remedy)
     try:
-        raw = json.loads(content, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=unique)
+        raw = strict_json(content)
     except RecursionError as error:
         raise UserError(f"{path} cannot be read (its brackets are nested too deeply); {remedy}.") from error
     except ValueError as error:
@@ -52,17 +51,6 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
         return Stored(path, kind.model_validate_json(content), raw)
     except ValidationError as error:
         raise UserError(f"{path} is not {kind.kind} ({problem(error)}); {remedy}.") from error
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is too large for a number")
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
 
 
 def read_bytes(path: Path, remedy: str = AGAIN) -> bytes:
@@ -78,12 +66,12 @@ def read_bytes(path: Path, remedy: str = AGAIN) -> bytes:
 
 def refuse_newer(path: Path, raw: dict[str, Any], kind: type[Record], remedy: str) -> None:
     """UserError for a format that this version does not know. The first ones had no `format`."""
-    found = raw.get("format", FORMAT)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise UserError(f"{path} is not {kind.kind} (format: {shown(found)} is no version of a format); {remedy}.")
-    if found > FORMAT:
-        raise UserError(f"{path} has format {shown(found)}, and this mmrope-eval reads records up to format {FORMAT}; "
-                        "update mmrope-eval.")
+    version = raw.get("format", FORMAT)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise UserError(f"{path} is not {kind.kind} (format: {shown(version)} is no version of a format); {remedy}.")
+    if version > FORMAT:
+        raise UserError(f"{path} has format {shown(version)}, and this mmrope-eval reads records up to format "
+                        f"{FORMAT}; update mmrope-eval.")
 
 
 def problem(error: ValidationError) -> str:

@@ -31,10 +31,10 @@ def seal_holds(record: Mapping[str, Any], name: str) -> bool:
 
 def sum_of(chunks: Iterable[bytes]) -> str:
     """sha256 of a content."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for chunk in chunks:
-        found.update(chunk)
-    return found.hexdigest()
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _sum_of_self(bare: Mapping[str, Any], files: Mapping[str, str]) -> str:

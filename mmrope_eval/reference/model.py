@@ -13,7 +13,7 @@ from torch import Tensor
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.image import LoadedImage, LoadedVideo, MediaCache, MediaPolicy, load_image, load_video
 from mmrope_eval.messages import Generation, ImageSource, Part, Request, Response
-from mmrope_eval.models.families import family_of
+from mmrope_eval.models.families import family_of_config
 from mmrope_eval.models.family import VisionGeometry
 from mmrope_eval.reference.modules import Attention, VariantAttention, VariantRotary, WideHead
 from mmrope_eval.reference.prompts import MEDIA_TENSORS, Prompt, prepare
@@ -248,7 +248,7 @@ def new_reference(
 def _architecture(config: Any) -> Any:
     import transformers
 
-    return getattr(transformers, family_of(config.model_type, "the model's configuration").hf_class)
+    return getattr(transformers, family_of_config(config).hf_class)
 
 
 def _token_logprobs(logits: Tensor, token_ids: Tensor) -> tuple[float, ...]:

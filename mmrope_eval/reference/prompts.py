@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmrope_eval.media.image import LoadedImage, LoadedVideo
 from mmrope_eval.messages import MediaFacts
-from mmrope_eval.models.families import family_of
+from mmrope_eval.models.families import family_of_config
 from mmrope_eval.rope.segments import MediaSpan, Segment, Text, segments_from_tokens
 
 MEDIA_TENSORS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
@@ -58,8 +58,8 @@ def _spans(
     config: Any, token_ids: Sequence[int], media: Mapping[str, Tensor], videos: Sequence[LoadedVideo]
 ) -> list[MediaSpan]:
     merge = config.vision_config.spatial_merge_size
-    rule = family_of(config.model_type, "the model's configuration").video
-    rate = float(config.vision_config.tokens_per_second) if rule.timed else 0.0
+    family = family_of_config(config)
+    rule, rate = family.video, family.tokens_per_second(config.vision_config.to_dict())
     steps = iter([(video.facts.seconds_per_grid or 1.0) * rate if rule.timed else 1.0 for video in videos])
     none = torch.empty(0, 3)
     pending = {
@@ -72,7 +72,7 @@ def _spans(
         pad = token_ids[start]
         t, h, w = next(pending[pad])
         h, w = h // merge, w // merge
-        # Qwen3-VL writes a video as one run a frame, with a timestamp between them.
+        # Where frames are blocks, a video is one run a frame, with a timestamp between them.
         missing = t * h * w - (stop - start)
         while missing > 0:
             first, stop = next(runs)

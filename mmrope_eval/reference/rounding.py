@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import family_of_config
+from mmrope_eval.models.families.qwen2_5_vl import FAMILY as QWEN2_5_VL
 
 Rounding = Literal["transformers", "vllm"]
 
@@ -83,8 +85,9 @@ class FusedVisionBlock(nn.Module):
 
 def round_as_vllm(model: Any) -> None:
     """Exchange layers and blocks of a Qwen2.5-VL that has a variant inside. Raises `UserError` for other models."""
-    if model.config.model_type != "qwen2_5_vl":
-        raise UserError(f"rounding as vLLM does is written for Qwen2.5-VL, not for '{model.config.model_type}'")
+    family = family_of_config(model.config)
+    if family.hf_class != QWEN2_5_VL.hf_class:
+        raise UserError(f"rounding as vLLM does is written for {QWEN2_5_VL.title}, not for '{family.model_type}'")
     decoder, encoder = model.model.language_model, model.model.visual
     for index, layer in enumerate(decoder.layers):
         layer.self_attn.attention = "flash"

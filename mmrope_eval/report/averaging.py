@@ -1,6 +1,7 @@
 """How samples make a score, as arrays: which units it averages over, and which of them stand or fall together.
 
-The averages are those of `record.aggregate`, written so that thousands of redrawn samples are averaged at once.
+The averages are those of `record.aggregate`, which says what each is over. There they are summed exactly, sample by
+sample, for the record; here as arrays, so that thousands of redrawn samples are averaged at once.
 """
 
 from __future__ import annotations
@@ -8,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrope_eval.record.aggregate import AGGREGATES, OF_GROUPS, OF_QUESTIONS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-AVERAGES: Final = ("micro", "macro", "circular", "ocrbench", "mmmu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +37,19 @@ class Layout:
            groups: Sequence[Sequence[str]] | None = None) -> Layout:
         """The layout of n samples from the name of each one's cluster, the column's average and the samples' groups.
 
-        `average` is one of AVERAGES, as `scores.json` records it; `groups` are the names of the groups a sample counts
-        in (none, one or several), needed for "macro" and "circular" only. ValueError for an unknown average.
+        `average` is a name of `record.aggregate.AGGREGATES`; `groups` are the names of the groups a sample counts in
+        (none, one or several), needed for "macro" and "circular" only. ValueError for an unknown average.
         """
-        if average not in AVERAGES:
+        if average not in AGGREGATES:
             raise ValueError(f"unknown average '{average}'")
         codes = _codes([str(name) for name in clusters])
         n = len(codes)
         named = [()] * n if groups is None else [tuple(names) for names in groups]
         unit = np.arange(n)
-        if average == "circular":
+        if average in OF_QUESTIONS:
             unit = _codes([f"={names[0]}" if names else f"#{row}" for row, names in enumerate(named)])
         cluster = codes[np.unique(unit, return_index=True)[1]]
-        labels = sorted({name for names in named for name in names}) if average == "macro" else []
+        labels = sorted({name for names in named for name in names}) if average in OF_GROUPS else []
         column = {name: position for position, name in enumerate(labels)}
         strata = np.zeros((len(cluster), len(labels)), dtype=bool)
         for row, names in enumerate(named if labels else []):
@@ -102,9 +102,9 @@ class Layout:
 
     def names(self, clusters: Sequence[object]) -> tuple[str, ...]:
         """The clusters' names by number, from that of each sample's cluster, as `of` was given them."""
-        found = np.empty(self.clusters, dtype=object)
-        found[self.cluster[self.unit[::-1]]] = [str(name) for name in clusters[::-1]]  # a unit's is its first sample's
-        return tuple(found.tolist())
+        names = np.empty(self.clusters, dtype=object)
+        names[self.cluster[self.unit[::-1]]] = [str(name) for name in clusters[::-1]]  # a unit's is its first sample's
+        return tuple(names.tolist())
 
     def score(self, values: Floats) -> float:
         """The column's number for sample values (n,), as `record.aggregate` defines it; not a number for no samples."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
+from mmrope_eval.report.definitions import Row, TableDefinition, variant_key
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 
@@ -26,6 +26,12 @@ class Entry:
     run: Run = field(repr=False)
     cell: Cell = field(repr=False)
     scores: Mapping[str, Any]
+    variant: Variant | None = field(repr=False)
+    """The cell's variant, see `variant_of`."""
+    key: str
+    """What a row's `key` must equal, see `key_of`."""
+    design: str
+    """What a row's `design` must equal."""
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -51,28 +57,37 @@ class Line:
 
 def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
     """Every benchmark of every cell, each folder once. UserError when `models` leaves nothing."""
-    found: dict[tuple[str, str], Entry] = {}
+    entries: dict[tuple[str, str], Entry] = {}
     seen: list[str] = []
     for run in runs:
-        cells = {str(cell.path): cell for cell in run.cells}
-        for scores in run.scores.to_dict("records"):
-            cell = cells[scores["cell"]]
+        scores = run.scores.to_dict("records")
+        cells = {str(cell.path): (cell, str(cell.path.resolve()), keyed(cell)) for cell in run.cells}
+        for line in scores:
+            cell, place, keys = cells[line["cell"]]
             seen.append(cell.model)
             if models and not any(fnmatch.fnmatchcase(cell.model, pattern) for pattern in models):
                 continue
-            named = {str(key): value for key, value in scores.items()}
-            found.setdefault((str(cell.path.resolve()), str(scores["task"])), Entry(run, cell, named))
-    if not found:
+            named = {str(key): value for key, value in line.items()}
+            entries.setdefault((place, str(line["task"])), Entry(run, cell, named, *keys))
+    if not entries:
         raise UserError(f"--model {','.join(models)} matches none of the runs' checkpoints: "
                         f"{', '.join(dict.fromkeys(seen))}.")
-    return list(found.values())
+    return list(entries.values())
 
 
 def key_of(cell: Cell, *, time: bool = True) -> str:
     """The key of a cell's variant, with or without its `time`; its recorded fingerprint where there is no definition
     that can be read."""
+    _, key, design = keyed(cell)
+    return key if time else design
+
+
+def keyed(cell: Cell) -> tuple[Variant | None, str, str]:
+    """A cell's variant and its keys, with `time` and without it."""
     variant = variant_of(cell)
-    return str(cell.variant_fingerprint) if variant is None else definition_key(variant.to_dict(), time=time)
+    if variant is None:
+        return None, str(cell.variant_fingerprint), str(cell.variant_fingerprint)
+    return variant, variant_key(variant), variant_key(variant, time=False)
 
 
 def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, list[Entry]], list[str]]:
@@ -81,10 +96,10 @@ def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[Entry]]) -> tuple[
     A row that nothing fills exactly takes what equals it up to `time`. Rows of one design are told apart by the names
     of their variants.
     """
-    found: dict[str, list[Entry]] = {row.label: [] for row in rows}
+    by_row: dict[str, list[Entry]] = {row.label: [] for row in rows}
     others = []
     for key, entries in by_key.items():
-        design = key_of(entries[0].cell, time=False)
+        design = entries[0].design
         homes = [row for row in rows if row.key == key] or [
             row for row in rows if row.design == design and row.key not in by_key]
         if not homes:
@@ -92,20 +107,20 @@ def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[Entry]]) -> tuple[
             continue
         by_name = {row.variant.name: row for row in reversed(homes) if row.variant is not None}
         for entry in entries:
-            found[by_name.get(entry.cell.variant, homes[0]).label].append(entry)
-    return found, others
+            by_row[by_name.get(entry.cell.variant, homes[0]).label].append(entry)
+    return by_row, others
 
 
 def describe(cell: Cell) -> str:
     """A cell's variant by name, with the parameters in which it differs from the variant of that name."""
     if cell.variant not in variant_names():
         return cell.variant
-    known, variant = load_variant(cell.variant).to_dict(), variant_of(cell)
+    named, variant = load_variant(cell.variant).to_dict(), variant_of(cell)
     if variant is None:
         return cell.variant
-    found = variant.to_dict()
+    recorded = variant.to_dict()
     changes = [f"{name}={value}" for part in ("position", "frequency", "scaling")
-               for name, value in found[part].items() if name != "exact" and known[part].get(name) != value]
+               for name, value in recorded[part].items() if name != "exact" and named[part].get(name) != value]
     return f"{cell.variant} with {', '.join(changes)}" if changes else cell.variant
 
 
@@ -117,12 +132,11 @@ def extra_rows(cells: Sequence[Cell]) -> list[Row]:
 def variant_of(cell: Cell) -> Variant | None:
     """A cell's variant; None where its definition is not there or is of a later version. Its `time` is what frames
     went by: where videos carry no seconds they are counted, whatever the definition says."""
+    counted = cell.record.manifest.time == "index" or _family(cell) not in (None, "qwen2.5-vl")
+    if not counted or cell.recorded is None or getattr(cell.recorded.position, "time", None) in (None, "index"):
+        return cell.recorded
     try:
-        variant = Variant.from_dict(cell.definition) if cell.definition else None
-        counted = cell.record.manifest.time == "index" or _family(cell) not in (None, "qwen2.5-vl")
-        if variant is None or variant.time is None or not counted:
-            return variant
-        return load_variant(variant.to_dict(), time="index")
+        return load_variant(cell.recorded.to_dict(), time="index")
     except VariantError:
         return None
 
@@ -141,14 +155,14 @@ def by_step(whole: Line) -> list[Line]:
     if set(steps) <= {None}:
         return [whole]
     return [Line(whole.row if step is None else Row(f"{whole.base} @ {step}", whole.row.variant), steps[step],
-                 whole.base) for step in sorted(steps, key=lambda one: -1 if one is None else one)]
+                 whole.base) for step in sorted(steps, key=lambda number: -1 if number is None else number)]
 
 
 def group_of(cell: Cell, groups: Mapping[str, Sequence[str]]) -> str:
     """The first group whose globs fit the checkpoint's name, or that of its training."""
     names = [cell.model, *([Path(cell.run).name] if cell.run else [])]
     return next((group for group, globs in groups.items()
-                 if any(fnmatch.fnmatchcase(name, one) for name in names for one in globs)), OTHER)
+                 if any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)), OTHER)
 
 
 def grouped(
@@ -159,21 +173,21 @@ def grouped(
     `given` groups go before the table's own. A column is called after its group: `4B Image`.
     """
     groups = {**given, **{name: globs for name, globs in definition.groups.items() if name not in given}}
-    found: list[Entry] = []
+    moved: list[Entry] = []
     members: dict[str, dict[str, None]] = {group: {} for group in (*groups, OTHER)}
     for entry in entries:
         group = group_of(entry.cell, groups)
         members[group][entry.cell.model] = None
-        found.append(replace(entry, scores={**entry.scores, "column": f"{group} {entry.scores['column']}"}))
+        moved.append(replace(entry, scores={**entry.scores, "column": f"{group} {entry.scores['column']}"}))
     used = [group for group, models in members.items() if models]
     inside = replace(
         definition,
         columns=tuple(f"{group} {column}" for group in used for column in definition.columns),
         averages={f"{group} {average}": tuple(f"{group} {part}" for part in parts)
                   for group in used for average, parts in definition.averages.items()},
-        optional=frozenset(f"{group} {one}" for group in used for one in definition.optional),
-        derived=frozenset(f"{group} {one}" for group in used for one in definition.derived),
-        if_known=frozenset(f"{group} {one}" for group in used for one in definition.if_known),
+        optional=frozenset(f"{group} {column}" for group in used for column in definition.optional),
+        derived=frozenset(f"{group} {average}" for group in used for average in definition.derived),
+        if_known=frozenset(f"{group} {column}" for group in used for column in definition.if_known),
     )
-    told = "; ".join(f"{group}: {', '.join(members[group])}" for group in used)
-    return inside, found, [f"Groups by the checkpoints' names (--group changes them): {told}."]
+    listing = "; ".join(f"{group}: {', '.join(members[group])}" for group in used)
+    return inside, moved, [f"Groups by the checkpoints' names (--group changes them): {listing}."]

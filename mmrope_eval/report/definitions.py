@@ -37,12 +37,12 @@ class Row:
     @cached_property
     def key(self) -> str | None:
         """What a run's variant must equal to fill this row."""
-        return None if self.variant is None else definition_key(self.variant.to_dict())
+        return None if self.variant is None else variant_key(self.variant)
 
     @cached_property
     def design(self) -> str | None:
         """The same up to `time`."""
-        return None if self.variant is None else definition_key(self.variant.to_dict(), time=False)
+        return None if self.variant is None else variant_key(self.variant, time=False)
 
 
 @dataclass(frozen=True)
@@ -70,25 +70,33 @@ class TableDefinition:
     if_known: frozenset[str] = frozenset()
     """Columns that are left out without a word where nobody fills them."""
 
+    @cached_property
+    def benchmarks(self) -> Mapping[str, tuple[str, ...]]:
+        """Of every column, average and part of an average, the benchmarks behind it."""
+        return benchmarks_behind_all(self.columns, self.averages)
+
+    @cached_property
     def benchmarks_in_order(self) -> tuple[str, ...]:
         """All benchmarks behind the columns, each once."""
-        return tuple(dict.fromkeys(one for column in self.columns for one in self.benchmarks(column)))
+        return tuple(dict.fromkeys(benchmark for column in self.columns for benchmark in self.benchmarks[column]))
 
-    def category(self, column: str) -> str:
-        """The category of a column: the average of benchmarks that it is part of, or that it is.
+    @cached_property
+    def categories(self) -> Mapping[str, str]:
+        """Of every column and average its category: the average of benchmarks that it is part of, or that it is.
 
         A derived mean, and a benchmark that is part of nothing else, stand with the first of its parts that has one.
+        Empty where there is none.
         """
         plain = {name: parts for name, parts in self.averages.items()
                  if name not in self.derived and not set(parts) & set(self.averages)}
-        means = [parts for name, parts in self.averages.items()
-                 if name in self.derived and (column == name or column in parts)]
-        return next((name for one in (column, *sum(means, ())) for name, parts in plain.items()
-                     if one == name or one in parts), "")
+        means = {name: parts for name, parts in self.averages.items() if name in self.derived}
 
-    def benchmarks(self, column: str) -> tuple[str, ...]:
-        """The benchmarks behind a column: itself, or an average's, averages of averages resolved."""
-        return benchmarks_behind(column, self.averages)
+        def category(column: str) -> str:
+            related = [part for name, parts in means.items() if column == name or column in parts for part in parts]
+            return next((name for member in (column, *related) for name, parts in plain.items()
+                         if member == name or member in parts), "")
+
+        return {column: category(column) for column in (*self.columns, *self.averages)}
 
 
 @dataclass(frozen=True)
@@ -108,19 +116,19 @@ def make_up(column: str, averages: Mapping[str, Sequence[str] | None]) -> object
     if column not in averages:
         return column
     parts = averages[column]
-    found = [make_up(part, averages) for part in parts or ()]
-    return None if not found or None in found else frozenset(found)
+    contents = [make_up(part, averages) for part in parts or ()]
+    return None if not contents or None in contents else frozenset(contents)
 
 
 def weights_of(column: str, averages: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """How much of a column or average each benchmark behind it is; averages of averages resolved."""
     if column not in averages:
         return {column: 1.0}
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for part in averages[column]:
         for name, weight in weights_of(part, averages).items():
-            found[name] = found.get(name, 0.0) + weight / len(averages[column])
-    return found
+            weights[name] = weights.get(name, 0.0) + weight / len(averages[column])
+    return weights
 
 
 def benchmarks_behind(column: str, averages: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -128,6 +136,15 @@ def benchmarks_behind(column: str, averages: Mapping[str, Sequence[str]]) -> tup
     return tuple(weights_of(column, averages))
 
 
+def benchmarks_behind_all(
+    columns: Sequence[str], averages: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """`benchmarks_behind` of the columns, of the averages and of their parts."""
+    parts = [part for names in averages.values() for part in names]
+    return {name: benchmarks_behind(name, averages) for name in dict.fromkeys((*columns, *averages, *parts))}
+
+
+@functools.cache
 def home() -> Path:
     """The folder that holds configs/ and results/: the checkout, or the installed package."""
     return variants_dir().parents[1]
@@ -140,8 +157,13 @@ def definition_key(definition: Mapping[str, Any], *, time: bool = True) -> str:
     model and are left out; words (name, summary, source) too, and without `time` what frames are counted in. Records of
     any version are told by what they decide. VariantError for a definition that cannot be read.
     """
-    read = Variant.from_dict(definition).to_dict()
-    parts = {name: read[name] for name in ("position", "frequency", "scaling")}
+    return variant_key(Variant.from_dict(definition), time=time)
+
+
+def variant_key(variant: Variant, *, time: bool = True) -> str:
+    """The `definition_key` of a variant."""
+    sections = {"position": variant.position, "frequency": variant.frequency, "scaling": variant.scaling}
+    parts = {name: section.model_dump(mode="json") for name, section in sections.items()}
     frequency = parts["frequency"]
     section = frequency.pop("mrope_section", None)
     frequency.pop("exact", None)
@@ -207,8 +229,8 @@ def numbers() -> Mapping[str, Mapping[str, int]]:
 
 def listing(numbering: Numbering) -> str:
     """All names in the paper's order, those that have a number in this numbering with it: `overall (2)`."""
-    order = sorted(numbers().items(), key=lambda one: (one[1].get(numbering, 99), one[1].get("v3", 99)))
-    return ", ".join(f"{name} ({found[numbering]})" if numbering in found else name for name, found in order)
+    order = sorted(numbers().items(), key=lambda table: (table[1].get(numbering, 99), table[1].get("v3", 99)))
+    return ", ".join(f"{name} ({in_paper[numbering]})" if numbering in in_paper else name for name, in_paper in order)
 
 
 def load_definition(name: str, numbering: Numbering = "v2") -> TableDefinition:
@@ -222,11 +244,11 @@ def load_definition(name: str, numbering: Numbering = "v2") -> TableDefinition:
             raise UserError(f"There is no table {name}.")
         return read_table(path)
     number = name.removeprefix("table")
-    known = next((one for one, found in numbers().items() if str(found.get(numbering)) == number), name)
-    if known not in numbers():
+    full_name = next((table for table, in_paper in numbers().items() if str(in_paper.get(numbering)) == number), name)
+    if full_name not in numbers():
         raise UserError(f"There is no table '{name}'; choose one of {listing(numbering)}, numbered as in {numbering} "
                         "of the paper, or the path of a YAML file.")
-    return read_table(folder() / f"{known}.yaml")
+    return read_table(folder() / f"{full_name}.yaml")
 
 
 def read_table(path: Path) -> TableDefinition:
@@ -235,43 +257,44 @@ def read_table(path: Path) -> TableDefinition:
     if "like" in content:
         content = {**read_yaml(folder() / f"{content['like']}.yaml"), **content}
     shared = load_averages()
-    own = {str(key): _names(part, f"{path}: averages.{key}") for key, part in (content.get("averages") or {}).items()}
+    averages = {str(key): _names(part, f"{path}: averages.{key}")
+                for key, part in (content.get("averages") or {}).items()}
     layout, takes = content.get("layout", "across"), content.get("takes", "runs")
     for key, value, allowed in (("layout", layout, LAYOUTS), ("takes", takes, get_args(Takes))):
         if value not in allowed:
             raise UserError(f"{path}: {key} must be one of {', '.join(allowed)}, not {value!r}.")
-    rows = tuple(read_row(one, path) for one in content.get("rows") or ())
+    rows = tuple(read_row(row, path) for row in content.get("rows") or ())
     columns = _names(content.get("columns"), f"{path}: columns")
-    for kind, found in (("rows", [row.label for row in rows]), ("columns", list(columns))):
-        if not found or len(set(found)) < len(found):
+    for kind, names in (("rows", [row.label for row in rows]), ("columns", list(columns))):
+        if not names or len(set(names)) < len(names):
             raise UserError(f"{path}: {kind} must be a list of different names.")
     groups = {str(key): _names(part, f"{path}: groups.{key}") for key, part in (content.get("groups") or {}).items()}
     if_known = _names(content["if_known"], f"{path}: if_known") if "if_known" in content else ()
     for stray in set(if_known) - set(columns):
         raise UserError(f"{path}: if_known names '{stray}', which is none of its columns.")
     return TableDefinition(
-        path.stem, str(content.get("title", path.stem)), source_of(content), rows, columns, {**shared.over, **own},
+        path.stem, str(content.get("title", path.stem)), source_of(content), rows, columns, {**shared.over, **averages},
         cast("Literal['across', 'down']", layout), shared.optional, cast("Takes", takes), content.get("context"),
-        groups, shared.derived - set(own), frozenset(if_known),
+        groups, shared.derived - set(averages), frozenset(if_known),
     )
 
 
 def source_of(content: Mapping[str, Any]) -> str:
     """Where a table is from: its own words, or its numbers in the paper's versions."""
-    found = content.get("numbers") or {}
-    if "source" in content or not found:
+    in_paper = content.get("numbers") or {}
+    if "source" in content or not in_paper:
         return str(content.get("source", ""))
-    earlier = f", table {found['v2']} in v2" if found.get("v2", found["v3"]) != found["v3"] else ""
-    return f"{PAPER} v3, table {found['v3']}{earlier}"
+    earlier = f", table {in_paper['v2']} in v2" if in_paper.get("v2", in_paper["v3"]) != in_paper["v3"] else ""
+    return f"{PAPER} v3, table {in_paper['v3']}{earlier}"
 
 
 def read_row(content: Any, path: Path) -> Row:
     """One entry of `rows`: a variant's name, or {label, variant, set, scaling}; a label alone is a row that no run
     fills."""
-    known = {"label", "variant", "set", "scaling"}
+    keys = {"label", "variant", "set", "scaling"}
     if isinstance(content, str):
         content = {"label": content, "variant": content}
-    if not isinstance(content, Mapping) or "label" not in content or set(content) - known:
+    if not isinstance(content, Mapping) or "label" not in content or set(content) - keys:
         raise UserError(f"{path}: a row is a variant's name, or a mapping of label, variant and set, not {content!r}.")
     label, scaling = str(content["label"]), content.get("scaling")
     if "variant" not in content:

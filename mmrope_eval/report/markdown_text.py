@@ -19,12 +19,12 @@ _MARKS: Final = re.compile(
 
 def escape(text: str) -> str:
     """The text on one line, with every mark of markdown as the character that it is."""
-    return _MARKS.sub(lambda found: f"\\{found[0]}", text.replace("\n", " "))
+    return _MARKS.sub(lambda match: f"\\{match[0]}", text.replace("\n", " "))
 
 
 def code(text: str) -> str:
     """The text as a span of code: between more backticks than stand together in it."""
-    longest = max((len(found) for found in re.findall("`+", text)), default=0)
+    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
     inner = f" {text} " if text.startswith("`") or text.endswith("`") else text
     return f"{fence}{inner}{fence}"

@@ -52,9 +52,9 @@ class PublishedTable:
         ours = make_up(column, averages)
         if printed is not None and make_up(column, self.averages) == ours:
             return Beside(*printed)
-        found = self.recomputed(row, column, averages) if column in averages else None
-        if found is not None:
-            return Beside(found, RECOMPUTED)
+        mean = self.recomputed(row, column, averages) if column in averages else None
+        if mean is not None:
+            return Beside(mean, RECOMPUTED)
         return None if printed is None else Beside(*printed, comparable=False)
 
     def recomputed(self, row: str, column: str, averages: Mapping[str, tuple[str, ...]]) -> float | None:
@@ -66,8 +66,8 @@ class PublishedTable:
         if printed is not None and make_up(column, self.averages) == make_up(column, averages):
             return printed[0]
         parts = [self.recomputed(row, part, averages) for part in averages.get(column, ())]
-        known = [part for part in parts if part is not None]
-        return sum(known) / len(known) if known and len(known) == len(parts) else None
+        numbers = [part for part in parts if part is not None]
+        return sum(numbers) / len(numbers) if numbers and len(numbers) == len(parts) else None
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def load_published(name: str = DEFAULT) -> Published:
     folder = home() / "results" / "reported"
     path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(one.stem for one in folder.glob("*.yaml")))
-        raise UserError(f"There are no reported scores '{name}'; choose one of {known}, or the path of a YAML file.")
+        names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise UserError(f"There are no reported scores '{name}'; choose one of {names}, or the path of a YAML file.")
     content = read_yaml(path)
     sources = {str(key): str(text) for key, text in (content.get("sources") or {}).items()}
     tables: dict[str, PublishedTable] = {}
@@ -141,10 +141,10 @@ def read_averages(content: Any, where: str) -> dict[str, tuple[str, ...] | None]
 
 def read_cell(cell: Any, default: Any, sources: Mapping[str, str], where: str) -> tuple[float, str]:
     """(value, source), checked: a number from 0 to 100 from a source that the file names."""
-    found, source = (cell.get("value"), cell.get("source", default)) if isinstance(cell, Mapping) else (cell, default)
-    number = float(found) if isinstance(found, int | float) and not isinstance(found, bool) else math.nan
+    value, source = (cell.get("value"), cell.get("source", default)) if isinstance(cell, Mapping) else (cell, default)
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if not 0 <= number <= 100:
-        raise UserError(f"{where}: a reported score needs a value from 0 to 100, not {found!r}.")
+        raise UserError(f"{where}: a reported score needs a value from 0 to 100, not {value!r}.")
     if source not in sources:
         raise UserError(f"{where}: a reported score needs a source out of {', '.join(sources)}, not {source!r}.")
     return number, str(source)

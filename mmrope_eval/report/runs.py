@@ -59,23 +59,31 @@ class Cell:
     path: Path
     record: CellRecord
 
-    @property
+    @functools.cached_property
     def manifest(self) -> Mapping[str, Any]:
         """manifest.json as it lies on disk, with what this version does not know."""
         return self.record.stored_manifest.raw
 
-    @property
+    @functools.cached_property
     def entries(self) -> Mapping[str, Any]:
         """scores.json as it lies on disk."""
         return self.record.stored_scores.raw
 
-    @property
+    @functools.cached_property
     def definition(self) -> Mapping[str, Any]:
         """The variant's definition; empty where none was recorded."""
         variant = self.record.manifest.variant
         return (variant.definition if variant else None) or {}
 
-    @property
+    @functools.cached_property
+    def recorded(self) -> Variant | None:
+        """The variant as it was recorded; None where no definition was, or one of a later version."""
+        try:
+            return Variant.from_dict(self.definition) if self.definition else None
+        except VariantError:  # known by its fingerprint
+            return None
+
+    @functools.cached_property
     def model(self) -> str:
         """The name of the checkpoint's folder, or of its repository in the hub's cache."""
         return checkpoint_name(self.record.scores.checkpoint.path)
@@ -92,27 +100,27 @@ class Cell:
         checkpoint = self.record.scores.checkpoint
         return checkpoint.run if "run" in checkpoint.model_fields_set else training_run(checkpoint.path)
 
-    @property
+    @functools.cached_property
     def model_fingerprint(self) -> str | None:
         """sha256 of the checkpoint; tells two folders of the same name apart."""
         return self.record.scores.checkpoint.fingerprint
 
-    @property
+    @functools.cached_property
     def variant(self) -> str:
         """The variant's name."""
         return self.record.scores.variant.name
 
-    @property
+    @functools.cached_property
     def variant_fingerprint(self) -> str | None:
         """sha256 of the variant's definition: equal for two names of one definition."""
         return self.record.scores.variant.fingerprint
 
-    @property
+    @functools.cached_property
     def row(self) -> tuple[str | None, str | None]:
         """What makes it another row than others: checkpoint and variant."""
         return self.model_fingerprint, self.variant_fingerprint
 
-    @property
+    @functools.cached_property
     def assumed(self) -> bool:
         """Whether nothing named the variant, so that it was taken from the model type."""
         recorded = self.record.manifest.variant
@@ -120,7 +128,7 @@ class Cell:
             return recorded is not None and recorded.how.startswith("model type")
         return recorded.assumed
 
-    @property
+    @functools.cached_property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks, in the run's order."""
         return tuple(self.record.scores.tasks)
@@ -129,8 +137,8 @@ class Cell:
         """Whether `--limit` cut a task short."""
         manifest = self.record.manifest
         asked = (manifest.tasks or {}).get(task)
-        own = asked is not None and "limit" in asked.model_fields_set
-        return (asked.limit if asked is not None and own else manifest.limit) is not None
+        has_limit = asked is not None and "limit" in asked.model_fields_set
+        return (asked.limit if asked is not None and has_limit else manifest.limit) is not None
 
 
 @dataclass(frozen=True)
@@ -192,29 +200,27 @@ def load_run(path: str | Path) -> Run:
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the --output of a run.")
-    found = cell_folders(folder, SCORES)
-    failed = {one: read_record(one / FAILED_ROW, FailedRow).record.cause for one in cell_folders(folder, FAILED_ROW)}
-    stopped = tuple(one for one in cell_folders(folder, STORE) if one not in found and one not in failed)
-    if not found and failed:
+    finished = cell_folders(folder, SCORES)
+    failed = {place: read_record(place / FAILED_ROW, FailedRow).record.cause
+              for place in cell_folders(folder, FAILED_ROW)}
+    stopped = tuple(place for place in cell_folders(folder, STORE) if place not in finished and place not in failed)
+    if not finished and failed:
         raise UserError(f"{folder} holds no scores, for its checkpoints failed: {'; '.join(failed.values())}")
-    if not found and stopped:
+    if not finished and stopped:
         raise UserError(f"{folder} holds a run that did not finish; start its command again.")
-    if not found:
+    if not finished:
         raise UserError(f"{folder} holds no {SCORES}; name the --output of a run.")
-    cells = tuple(map(load_cell, found))
+    cells = tuple(map(load_cell, finished))
     if cells[0].path == folder:  # what `rescore --output` writes below a row is that row again
-        cells = (cells[0], *(one for one in cells[1:] if one.row != cells[0].row))
+        cells = (cells[0], *(cell for cell in cells[1:] if cell.row != cells[0].row))
     return Run(folder, cells, stopped, failed)
 
 
 def load_cell(folder: Path) -> Cell:
     """One cell, checked. UserError where a file of it is damaged, or its variant is not the one it was run under."""
     cell = Cell(folder, read_cell(folder))
-    try:
-        found = Variant.from_dict(cell.definition).fingerprint if cell.definition else None
-    except VariantError:  # of a later version: known by its fingerprint
-        found = None
-    if None not in (found, cell.variant_fingerprint) and found != cell.variant_fingerprint:
+    fingerprint = None if cell.recorded is None else cell.recorded.fingerprint
+    if None not in (fingerprint, cell.variant_fingerprint) and fingerprint != cell.variant_fingerprint:
         raise UserError(f"{folder / MANIFEST} is not of this run: its variant.definition does not have the fingerprint "
                         f"that {SCORES} has; {AGAIN}.")
     return cell
@@ -222,8 +228,8 @@ def load_cell(folder: Path) -> Cell:
 
 def cell_folders(folder: Path, name: str) -> list[Path]:
     """The folder itself where it holds the file, and every one below that does, in the order of their names."""
-    own = [folder] if os.path.lexists(folder / name) else []
-    return [*own, *sorted(path.parent for path in folder.glob(f"*/**/{name}"))]
+    itself = [folder] if os.path.lexists(folder / name) else []
+    return [*itself, *sorted(path.parent for path in folder.glob(f"*/**/{name}"))]
 
 
 def score_row(cell: Cell, task: str) -> dict[str, Any]:
@@ -255,8 +261,8 @@ def answer_limits(cell: Cell, task: str) -> dict[str, int | None]:
     """The tokens that an answer could have, and those that the task's file gives; older records had no others."""
     asked = (cell.record.manifest.tasks or {}).get(task)
     limit = asked.generation.max_tokens if asked is not None and asked.generation is not None else None
-    own = asked.own_max_tokens if asked is not None else None
-    return {"max_tokens": limit, "own_max_tokens": limit if own is None else own}
+    task_limit = asked.own_max_tokens if asked is not None else None
+    return {"max_tokens": limit, "own_max_tokens": limit if task_limit is None else task_limit}
 
 
 def sample_rows(cell: Cell) -> Iterator[dict[str, Any]]:
@@ -297,6 +303,6 @@ def none_of(value: float) -> float | None:
 
 def frame(rows: Iterator[dict[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:
     """Rows as a frame with these columns first, all of them present even in an empty one."""
-    found = pd.DataFrame(list(rows))
-    metrics = {name: "float64" for name in found.columns if name not in types}
-    return found.reindex(columns=[*types, *metrics]).astype({**types, **metrics})
+    lines = pd.DataFrame(list(rows))
+    metrics = {name: "float64" for name in lines.columns if name not in types}
+    return lines.reindex(columns=[*types, *metrics]).astype({**types, **metrics})

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.rope.frequencies import HeadsAllocation
 from mmrope_eval.rope.parameters import VariantError, did_you_mean, shown
-from mmrope_eval.rope.sections import SECTIONS
-from mmrope_eval.rope.variant import Variant, check_keys, name_of
+from mmrope_eval.rope.sections import SECTIONS, check_keys, merged, name_of, overridden, read_definition
+from mmrope_eval.rope.variant import Variant
 
 _MODEL_ARGUMENTS = {"dim": "head_dim", "base": "rope_theta", "num_key_value_heads": "num_kv_heads"}
 """Arguments of the published package's factory that describe the model -> our names for them."""
@@ -67,13 +66,13 @@ def load_variant(spec: str | Path | Mapping[str, Any], **overrides: Any) -> Vari
     parameters of the variant's layout and allocation by their own names, and `scaling` as a mapping; a `layout` or
     `allocation` among them starts its section anew. Raises `VariantError`.
     """
-    return Variant.from_dict(_overridden(_definition(spec, None), overrides))
+    return Variant(**read_definition(overridden(_definition(spec, None), overrides)))
 
 
 def load_variant_beside(folder: Path, spec: str | Path | Mapping[str, Any], **overrides: Any) -> Variant:
     """A variant as a file in `folder` names it: as `load_variant`, but a relative path of a YAML file is tried in
     `folder` first, then from the working folder."""
-    return Variant.from_dict(_overridden(_definition(spec, folder), overrides))
+    return Variant(**read_definition(overridden(_definition(spec, folder), overrides)))
 
 
 def beside(name: str, folder: Path) -> str:
@@ -117,7 +116,7 @@ def _definition(spec: Any, folder: Path | None) -> dict[str, Any]:
     if isinstance(spec, Mapping):
         if "name" in spec and not _DEFINING & spec.keys():
             changes = {key: value for key, value in spec.items() if key != "name"}
-            return _overridden(_definition(name_of(spec), folder), changes)
+            return overridden(_definition(name_of(spec), folder), changes)
         return _extended(dict(spec), [], folder)
     path = _find(spec, folder)
     return _extended(_layer(path), [path])
@@ -174,8 +173,8 @@ def _aliases(content: Mapping[str, Any]) -> list[str]:
 def _layer(path: Path) -> dict[str, Any]:
     """A variant file's part of a definition, which its aliases are not. Raises `VariantError`."""
     content = _content(path)
-    check_keys(content, "extends", "aliases")
     _aliases(content)
+    check_keys(content, "extends", "aliases")
     content.pop("aliases", None)
     return content
 
@@ -196,45 +195,4 @@ def _extended(content: dict[str, Any], files: list[Path], folder: Path | None = 
             raise VariantError(f"variant {shown(name_of(content))} extends itself ({chain}): name another variant")
         files = [*files, path]
         layers.append(_layer(path))
-    definition = layers.pop()
-    for layer in reversed(layers):
-        definition = {**layer, **{section.name: section.laid_over(section.content(definition, name_of(definition)),
-                                                                  section.content(layer, name_of(layer)))
-                                  for section in SECTIONS}}  # fmt: skip
-    definition = {**definition, **{section.name: section.content(definition, name_of(definition))
-                                   for section in SECTIONS}}  # fmt: skip
-    if not HeadsAllocation.model_fields.keys() <= definition["frequency"].keys():
-        _check_exact(definition)
-    return definition
-
-
-def _check_exact(definition: Mapping[str, Any]) -> None:
-    """Refuse an `exact` that was written for counts of heads: nothing reads it there, and only records hold it."""
-    if definition["frequency"].get("allocation") == "heads" and "exact" in definition["frequency"]:
-        raise VariantError(f"variant {shown(name_of(definition))}: frequency.exact is not read by allocation 'heads', "
-                           "whose counts never scale: leave it out")  # fmt: skip
-
-
-def _overridden(definition: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A definition with single parameters changed, all of them at once. Raises `VariantError` for unknown ones."""
-    name = name_of(definition)
-    laid: dict[str, dict[str, Any]] = {}
-    result = dict(definition)
-    known = {field: section.name for section in SECTIONS if section.name != "scaling" for field in section.fields}
-    for key, value in overrides.items():
-        if key == "scaling":
-            result["scaling"] = value
-        elif key in known:
-            laid.setdefault(known[key], {})[key] = value
-        else:
-            hint = did_you_mean(key, [*known, "scaling"]) if isinstance(key, str) else ""
-            raise VariantError(f"variant {shown(name)} has no parameter {shown(key)}{hint}")
-    if {"mrope_section", "pattern"} & overrides.keys():
-        # Counts given on the side are meant for one model; those of a variant's own file are a ratio.
-        laid["frequency"].setdefault("exact", True)
-    for section in SECTIONS:
-        if section.name in laid:
-            result[section.name] = section.laid_over(section.content(definition, name), laid[section.name])
-    if "exact" in overrides:
-        _check_exact(result)
-    return result
+    return merged(layers)

@@ -1,28 +1,20 @@
-"""The three sections of a variant's definition: reading them, laying one over another, and their flat form.
+"""A variant's definition as a mapping: its keys, its three sections, laying one definition over another, the flat form.
 
 A section is a mapping with a tag (`layout`, `allocation`, `type`) that says which class reads the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from mmrope_eval.rope.frequencies import (
-    AlternatingAllocation,
-    ChunkedAllocation,
-    FrequencyAllocation,
-    HeadsAllocation,
-    InterleavedAllocation,
-    PatternAllocation,
-    SingleAllocation,
-)
+from mmrope_eval.rope.frequencies import FrequencyAllocation, HeadsAllocation, PatternAllocation
 from mmrope_eval.rope.parameters import Parameters, VariantError, did_you_mean, shown
-from mmrope_eval.rope.positions import CircleLayout, DiagonalLayout, FlatLayout, GridLayout, PositionDesign
-from mmrope_eval.rope.scaling import ContextScaling, LinearScaling, NoScaling, NtkScaling, YarnScaling
+from mmrope_eval.rope.positions import PositionDesign
+from mmrope_eval.rope.scaling import ContextScaling
 
 # Answers and scores on disk are filed under fingerprints that version 0.2 took of flat definitions: all parameters of
 # all kinds in one mapping, with these defaults. They are history and never change. A parameter that is younger takes
@@ -100,8 +92,8 @@ class SectionKind:
             return {**{key: base[key] for key in self.carried if key in base and key in read}, **content}
         return {**base, **content}
 
-    def read(self, definition: Mapping[str, Any], variant: str) -> Any:
-        """The typed section of a definition. Raises `VariantError` naming the parameter and the fix."""
+    def tagged(self, definition: Mapping[str, Any], variant: str) -> dict[str, Any]:
+        """This section of a definition with its tag, which a class reads. Raises `VariantError`."""
         content = {self.tag: _FLAT[self.name][self.tag], **self.content(definition, variant)}
         tag = content[self.tag]
         if self.class_of(content) is None:
@@ -110,12 +102,10 @@ class SectionKind:
                 f"variant {shown(variant)}: {self.name}.{self.tag} cannot be {shown(tag)}; "
                 f"it is one of {', '.join(self.classes)}{hint}"
             )
-        try:
-            return self.adapter.validate_python(content)
-        except ValidationError as error:
-            raise VariantError(f"variant {shown(variant)}: {self._sentence(error, tag)}") from None
+        return content
 
-    def _sentence(self, error: ValidationError, tag: str) -> str:
+    def sentence(self, error: ValidationError, tag: str) -> str:
+        """What is wrong with the parameter that a class refused, and the fix."""
         first = error.errors(include_url=False)[0]
         # The place starts with the tag; a check of several parameters together has no field and names them itself.
         place = first["loc"][1:]
@@ -147,17 +137,109 @@ class SectionKind:
         return flat
 
 
-def _by_tag(tag: str, *classes: type[Parameters]) -> dict[str, type[Parameters]]:
-    return {cls.model_fields[tag].default: cls for cls in classes}
+def _section(
+    name: Literal["position", "frequency", "scaling"], tag: str, kinds: Any, carried: tuple[str, ...] = ()
+) -> SectionKind:
+    """A section that is one of `kinds`, a union of classes that the tag tells apart: whoever joins it can be read."""
+    classes = get_args(get_args(kinds)[0])
+    return SectionKind(name, tag, TypeAdapter(kinds), {cls.model_fields[tag].default: cls for cls in classes}, carried)
 
 
 SECTIONS: Final = (
-    SectionKind("position", "layout", TypeAdapter(PositionDesign),
-                _by_tag("layout", FlatLayout, GridLayout, DiagonalLayout, CircleLayout), carried=("time",)),
-    SectionKind("frequency", "allocation", TypeAdapter(FrequencyAllocation),
-                _by_tag("allocation", SingleAllocation, ChunkedAllocation, InterleavedAllocation,
-                        AlternatingAllocation, PatternAllocation, HeadsAllocation)),
-    SectionKind("scaling", "type", TypeAdapter(ContextScaling),
-                _by_tag("type", NoScaling, LinearScaling, NtkScaling, YarnScaling)),
-)  # fmt: skip
+    _section("position", "layout", PositionDesign, carried=("time",)),
+    _section("frequency", "allocation", FrequencyAllocation),
+    _section("scaling", "type", ContextScaling),
+)
 """The sections in the order in which they are shown."""
+
+WORDS: Final = ("name", "summary", "source")
+"""What a definition says in words, which decides nothing."""
+
+
+def read_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The words and the typed sections of a full definition, by the names of a variant's fields.
+
+    Raises `VariantError` naming the bad key.
+    """
+    name = name_of(definition)
+    check_keys(definition)
+    words = {key: definition.get(key, "") for key in WORDS[1:]}
+    for key, text in words.items():
+        if not isinstance(text, str):
+            raise VariantError(f"variant {shown(name)}: {key} must be text, not {shown(text)}")
+    contents = [section.tagged(definition, name) for section in SECTIONS]
+    parts = {"name": name, **{key: text.strip() for key, text in words.items()}}
+    for section, content in zip(SECTIONS, contents, strict=True):
+        try:
+            parts[section.name] = section.adapter.validate_python(content)
+        except ValidationError as error:
+            sentence = section.sentence(error, content[section.tag])
+            raise VariantError(f"variant {shown(name)}: {sentence}") from None
+    return parts
+
+
+def check_keys(definition: Mapping[str, Any], *also: str) -> None:
+    """Raises `VariantError` for a key that no definition has, and that is none of `also`."""
+    known = [*WORDS, *(section.name for section in SECTIONS), *also]
+    for key in definition:
+        if key not in known:
+            hint = did_you_mean(key, known) if isinstance(key, str) else ""
+            raise VariantError(f"variant {shown(name_of(definition))} has an unknown key {shown(key)}{hint}")
+
+
+def name_of(definition: Any) -> str:
+    """The name that a definition gives itself. Raises `VariantError` where it is none, or no definition."""
+    if not isinstance(definition, Mapping):
+        raise VariantError(f"a variant's definition must be a mapping, not {shown(definition)}")
+    name = definition.get("name", "unnamed")
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise VariantError(f"a variant's name must be text on one line, not {shown(name)}")
+    return name
+
+
+def merged(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The full definition of layers of which each extends the next, laid over one another section by section."""
+    *above, definition = layers
+    for layer in reversed(above):
+        below, name = name_of(definition), name_of(layer)
+        definition = {**layer, **{section.name: section.laid_over(section.content(definition, below),
+                                                                  section.content(layer, name))
+                                  for section in SECTIONS}}  # fmt: skip
+    name = name_of(definition)
+    sections: dict[str, Any] = {section.name: section.content(definition, name) for section in SECTIONS}
+    definition = {**definition, **sections}
+    if not HeadsAllocation.model_fields.keys() <= definition["frequency"].keys():
+        _check_exact(definition)
+    return definition
+
+
+def _check_exact(definition: Mapping[str, Any]) -> None:
+    """Refuse an `exact` that was written for counts of heads: nothing reads it there, and only records hold it."""
+    if definition["frequency"].get("allocation") == "heads" and "exact" in definition["frequency"]:
+        raise VariantError(f"variant {shown(name_of(definition))}: frequency.exact is not read by allocation 'heads', "
+                           "whose counts never scale: leave it out")  # fmt: skip
+
+
+def overridden(definition: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition with single parameters changed, all of them at once. Raises `VariantError` for unknown ones."""
+    name = name_of(definition)
+    laid: dict[str, dict[str, Any]] = {}
+    result = dict(definition)
+    known = {field: section.name for section in SECTIONS if section.name != "scaling" for field in section.fields}
+    for key, value in overrides.items():
+        if key == "scaling":
+            result["scaling"] = value
+        elif key in known:
+            laid.setdefault(known[key], {})[key] = value
+        else:
+            hint = did_you_mean(key, [*known, "scaling"]) if isinstance(key, str) else ""
+            raise VariantError(f"variant {shown(name)} has no parameter {shown(key)}{hint}")
+    if {"mrope_section", "pattern"} & overrides.keys():
+        # Counts given on the side are meant for one model; those of a variant's own file are a ratio.
+        laid["frequency"].setdefault("exact", True)
+    for section in SECTIONS:
+        if section.name in laid:
+            result[section.name] = section.laid_over(section.content(definition, name), laid[section.name])
+    if "exact" in overrides:
+        _check_exact(result)
+    return result

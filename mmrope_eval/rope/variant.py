@@ -9,14 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmrope_eval.rope.frequencies import FrequencyAllocation, SingleAllocation
-from mmrope_eval.rope.parameters import VariantError, did_you_mean, shown
 from mmrope_eval.rope.positions import FlatLayout, Floats, PositionDesign, positions
 from mmrope_eval.rope.scaling import ContextScaling, NoScaling
-from mmrope_eval.rope.sections import SECTIONS
+from mmrope_eval.rope.sections import SECTIONS, WORDS, read_definition
 from mmrope_eval.rope.segments import Segment
 from mmrope_eval.rope.table import RotaryTable, axis_map, build_table
-
-_WORDS = ("name", "summary", "source")
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Variant:
 
     def to_dict(self) -> dict[str, Any]:
         """The full definition, JSON-able, with the parameters that are read; `from_dict` reads it back."""
-        words = {key: getattr(self, key) for key in _WORDS}
+        words = {key: getattr(self, key) for key in WORDS}
         return {**words, **{section.name: getattr(self, section.name).model_dump(mode="json") for section in SECTIONS}}
 
     @classmethod
@@ -82,14 +79,7 @@ class Variant:
 
         Raises `VariantError` naming the bad key.
         """
-        name = name_of(definition)
-        check_keys(definition)
-        words = {key: definition.get(key, "") for key in _WORDS[1:]}
-        for key, text in words.items():
-            if not isinstance(text, str):
-                raise VariantError(f"variant {shown(name)}: {key} must be text, not {shown(text)}")
-        parts = {section.name: section.read(definition, name) for section in SECTIONS}
-        return cls(name=name, **{key: text.strip() for key, text in words.items()}, **parts)
+        return cls(**read_definition(definition))
 
     @property
     def fingerprint(self) -> str:
@@ -104,22 +94,3 @@ class Variant:
         if self.time is None:
             return self.fingerprint
         return replace(self, position=self.position.model_copy(update={"time": "seconds"})).fingerprint
-
-
-def check_keys(definition: Mapping[str, Any], *also: str) -> None:
-    """Raises `VariantError` for a key that no definition has, and that is none of `also`."""
-    known = [*_WORDS, *(section.name for section in SECTIONS), *also]
-    for key in definition:
-        if key not in known:
-            hint = did_you_mean(key, known) if isinstance(key, str) else ""
-            raise VariantError(f"variant {shown(name_of(definition))} has an unknown key {shown(key)}{hint}")
-
-
-def name_of(definition: Any) -> str:
-    """The name that a definition gives itself. Raises `VariantError` where it is none, or no definition."""
-    if not isinstance(definition, Mapping):
-        raise VariantError(f"a variant's definition must be a mapping, not {shown(definition)}")
-    name = definition.get("name", "unnamed")
-    if not isinstance(name, str) or not name or not name.isprintable():
-        raise VariantError(f"a variant's name must be text on one line, not {shown(name)}")
-    return name

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.media.policy import largest_item
+from mmrope_eval.media.policy import MediaPolicy, largest_item
 from mmrope_eval.models.template import heeds, opens_thought
 from mmrope_eval.task.registry import Registry, TaskSpec
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
-    from mmrope_eval.run.execute import Cell
-    from mmrope_eval.task.sample import TaskPlan
+    from mmrope_eval.task.plan import TaskPlan
 
 Asked = Literal["on", "off", "auto"]
 Given = tuple[tuple[str | None, int], ...]
@@ -59,13 +58,13 @@ def read_thinking(asked: Asked | None, checkpoint: Checkpoint) -> Thinking:
                             "thoughts on; for a checkpoint that opens them itself raise the answer limit: --max-tokens "
                             f"{THINKING_TOKENS}")  # fmt: skip
         return Thinking(asked)
-    wanted = asked != "off"
-    told = wanted if wanted in heeded else None
-    opened = opens_thought(template, special, told)
-    if not wanted and opened:
+    shall_think = asked != "off"
+    argument = shall_think if shall_think in heeded else None
+    opened = opens_thought(template, special, argument)
+    if not shall_think and opened:
         raise UserError(f"{where} opens a thought whatever it is told, so --thinking off cannot turn thoughts off: "
                         "give --thinking on")
-    return Thinking(asked, told, opened, raised=wanted)
+    return Thinking(asked, argument, opened, raised=shall_think)
 
 
 def given_limits(given: Given, specs: Sequence[TaskSpec], registry: Registry) -> dict[str, int]:
@@ -73,25 +72,25 @@ def given_limits(given: Given, specs: Sequence[TaskSpec], registry: Registry) ->
 
     UserError for a name that is no task of the run.
     """
-    found = {spec.name: limit for name, limit in given if name is None for spec in specs}
+    limits = {spec.name: limit for name, limit in given if name is None for spec in specs}
     for name, limit in given:
         if name is None:
             continue
         meant = {spec.name for spec in registry.select([name])} & {spec.name for spec in specs}
         if not meant:
-            known = ", ".join(spec.name for spec in specs[:8])
-            raise UserError(f"--max-tokens {name}:{limit}: '{name}' is none of the tasks of this run ({known}).")
-        found |= dict.fromkeys(meant, limit)
-    return found
+            tasks = ", ".join(spec.name for spec in specs[:8])
+            raise UserError(f"--max-tokens {name}:{limit}: '{name}' is none of the tasks of this run ({tasks}).")
+        limits |= dict.fromkeys(meant, limit)
+    return limits
 
 
 def row_limits(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str, int],
                most: int = THINKING_TOKENS) -> dict[str, int]:
     """A row's limits by task where they are not the task's own: those given; with thoughts `most` where it is more."""
-    own = {spec.name: spec.generation.max_tokens for spec in specs}
-    raised = dict.fromkeys(own, most) if thinking.raised else {}
-    limits = {name: max(limit, own[name]) for name, limit in raised.items()} | dict(given)
-    return {name: limit for name, limit in limits.items() if limit != own[name]}
+    task_limits = {spec.name: spec.generation.max_tokens for spec in specs}
+    raised = dict.fromkeys(task_limits, most) if thinking.raised else {}
+    limits = {name: max(limit, task_limits[name]) for name, limit in raised.items()} | dict(given)
+    return {name: limit for name, limit in limits.items() if limit != task_limits[name]}
 
 
 def with_limits(plans: Mapping[str, TaskPlan], limits: Mapping[str, int]) -> Mapping[str, TaskPlan]:
@@ -109,10 +108,10 @@ class Room:
     """Of the largest picture or video that the media policy allows, and its text."""
 
     @classmethod
-    def of(cls, cell: Cell, max_model_len: int | None) -> Room:
-        """A row's."""
-        prompt = largest_item(cell.policy, cell.checkpoint.geometry) + TEXT_ROOM
-        return cls(max_model_len or cell.checkpoint.max_position, prompt)
+    def of(cls, checkpoint: Checkpoint, policy: MediaPolicy, max_model_len: int | None) -> Room:
+        """That of a row: a checkpoint under a media policy."""
+        prompt = largest_item(policy, checkpoint.geometry) + TEXT_ROOM
+        return cls(max_model_len or checkpoint.max_position, prompt)
 
     @property
     def thinking(self) -> int:

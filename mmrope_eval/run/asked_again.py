@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.run.execute import Cell, Work
-from mmrope_eval.run.manifest import helpers
-from mmrope_eval.run.plain import plain
+from mmrope_eval.run.manifest import helpers, plain
 from mmrope_eval.store.answer_code import AnswerCode, answer_code, what_changed
 from mmrope_eval.store.store import ResponseStore
-from mmrope_eval.task.sample import Key, TaskPlan, keys
+from mmrope_eval.task.plan import TaskPlan
+from mmrope_eval.task.sample import Key, keys
 
 PAGE = "docs/same-answer.md"
 UNKNOWN = "an earlier version kept them, which did not record what they depend on"
@@ -34,10 +34,10 @@ def described_context(context: Mapping[str, Any]) -> dict[str, Any]:
 def moved_helpers(cell: Cell, work: Work, store: ResponseStore) -> list[str]:
     """Sentences where answers are kept that were given with other versions of what decodes media and writes prompts."""
     kept = store.contexts_of({name: work.keys[name].identity for name in work.kept})
-    known, now = store.contexts() if kept else {}, helpers()
+    contexts, now = store.contexts() if kept else {}, helpers()
     counts: collections.Counter[str] = collections.Counter()
     for key, n in kept.items():
-        before = known.get(key, {}).get("helpers")
+        before = contexts.get(key, {}).get("helpers")
         moved = [f"{name} is {now.get(name)}, was {was}" for name, was in before.items() if was != now.get(name)
                  ] if isinstance(before, Mapping) else []  # fmt: skip
         if moved:
@@ -58,15 +58,15 @@ def lost_answers(
         tasks = earlier.get("tasks")
         kept = {*work.kept, *(row[0] for row in store.others({name: key.identity for name, key in work.keys.items()}))}
         for name, plan in plans.items():
-            told = tasks.get(name) if isinstance(tasks, Mapping) else None
+            entry = tasks.get(name) if isinstance(tasks, Mapping) else None
             lacking = sum(sample.id not in kept for sample in plan.samples)
-            if lacking and isinstance(told, Mapping) and told.get("data_fingerprint") == plan.fingerprint():
+            if lacking and isinstance(entry, Mapping) and entry.get("data_fingerprint") == plan.fingerprint():
                 missing += lacking
     if not missing:
         return []
-    one = missing == 1
-    return [f"{cell.label}: {missing} answer{'' if one else 's'} that the scores were made of {'is' if one else 'are'} "
-            "not in responses.sqlite any more (it was removed, replaced or damaged): asked again."]  # fmt: skip
+    answers, are = ("answer", "is") if missing == 1 else ("answers", "are")
+    return [f"{cell.label}: {missing} {answers} that the scores were made of {are} not in responses.sqlite any more "
+            "(it was removed, replaced or damaged): asked again."]  # fmt: skip
 
 
 def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None) -> list[str]:
@@ -74,21 +74,21 @@ def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping
 
     `manifest` is what an earlier run left, which stores of versions up to 0.3 need to be understood.
     """
-    wanted = {sample.id: work.keys[sample.id] for sample in work.pending if sample.id not in work.kept}
-    if not wanted:
+    pending = {sample.id: work.keys[sample.id] for sample in work.pending if sample.id not in work.kept}
+    if not pending:
         return []
     rows: dict[str, list[tuple[str, str | None, str | None]]] = collections.defaultdict(list)
-    for sample, identity, question, context in store.others({name: key.identity for name, key in wanted.items()}):
+    for sample, identity, question, context in store.others({name: key.identity for name, key in pending.items()}):
         rows[sample].append((identity, question, context))
     if not rows:
         return []
     code = answer_code()
-    known = {key: reasons(content, cell.context, code) for key, content in store.contexts().items()}
+    whys = {key: reasons(content, cell.context, code) for key, content in store.contexts().items()}
     earlier = (manifest or {}).get("context")
     before = earlier if isinstance(earlier, Mapping) else {}
     old = Old(keys((sample for sample in work.pending if sample.id in rows), before),
               reasons({"context": before}, cell.context, code))  # fmt: skip
-    counts = collections.Counter(_why(sample, wanted[sample], found, known, old) for sample, found in rows.items())
+    counts = collections.Counter(_why(sample, pending[sample], kept, whys, old) for sample, kept in rows.items())
     return [f"{cell.label}: {n} kept answer{'s are' if n > 1 else ' is'} asked again, as {why}; see {PAGE}."
             for why, n in counts.most_common()]  # fmt: skip
 
@@ -104,9 +104,9 @@ class Old:
 
 def _why(
     sample: str,
-    wanted: Key,
+    key: Key,
     rows: Iterable[tuple[str, str | None, str | None]],
-    known: Mapping[str, list[str]],
+    reasons_of: Mapping[str, list[str]],
     old: Old,
 ) -> str:
     """The reason that the nearest of a sample's kept outcomes gives."""
@@ -114,8 +114,8 @@ def _why(
     for identity, question, context in rows:
         if question is None:  # kept by version 0.3 or older
             candidates.append(old.reasons if identity == old.keys[sample].identity else [UNKNOWN])
-        elif question == wanted.question:
-            candidates.append(known.get(context or "") or [UNKNOWN])
+        elif question == key.question:
+            candidates.append(reasons_of.get(context or "") or [UNKNOWN])
         else:
             candidates.append([OTHER_QUESTION])
     nearest: list[str] = min(candidates, key=_distance)
@@ -133,25 +133,26 @@ def reasons(before: Mapping[str, Any], context: Mapping[str, Any], code: AnswerC
         return [UNKNOWN]
     found = []
     for name in dict.fromkeys([*context, *old]):
-        one, other = old.get(name), context.get(name)
-        if plain(one) == plain(other):
+        was, value = old.get(name), context.get(name)
+        if plain(was) == plain(value):
             continue
-        if name == "versions" and isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += _versions(one, other, before.get("code"), code)
-        elif isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += [f"{key} is {other.get(key)}, was {one.get(key)}" for key in dict.fromkeys([*other, *one])
-                      if plain(one.get(key)) != plain(other.get(key))]  # fmt: skip
+        if name == "versions" and isinstance(was, Mapping) and isinstance(value, Mapping):
+            found += _versions(was, value, before.get("code"), code)
+        elif isinstance(was, Mapping) and isinstance(value, Mapping):
+            found += [f"{key} is {value.get(key)}, was {was.get(key)}" for key in dict.fromkeys([*value, *was])
+                      if plain(was.get(key)) != plain(value.get(key))]  # fmt: skip
         else:
-            found.append(NAMED.get(name, f"{name} is {other}, was {one}"))
+            found.append(NAMED.get(name, f"{name} is {value}, was {was}"))
     return found
 
 
 def _versions(
-    one: Mapping[str, Any], other: Mapping[str, Any], record: Mapping[str, Any] | None, code: AnswerCode
+    before: Mapping[str, Any], now: Mapping[str, Any], record: Mapping[str, Any] | None, code: AnswerCode
 ) -> list[str]:
-    found = []
-    if one.get("mmrope-eval") != other.get("mmrope-eval"):
-        where = what_changed(str(one.get("mmrope-eval")), record, code)
-        found.append("other code gave them" + (f" (what differs: {where})" if where else ""))
-    return found + [f"{name} is {other.get(name)}, was {one.get(name)}" for name in dict.fromkeys([*other, *one])
-                    if name != "mmrope-eval" and one.get(name) != other.get(name)]  # fmt: skip
+    differences = []
+    if before.get("mmrope-eval") != now.get("mmrope-eval"):
+        where = what_changed(str(before.get("mmrope-eval")), record, code)
+        differences.append("other code gave them" + (f" (what differs: {where})" if where else ""))
+    packages = [name for name in dict.fromkeys([*now, *before]) if name != "mmrope-eval"]
+    return differences + [f"{name} is {now.get(name)}, was {before.get(name)}" for name in packages
+                          if before.get(name) != now.get(name)]  # fmt: skip

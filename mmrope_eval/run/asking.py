@@ -22,16 +22,18 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mmrope_eval.engine.backend import Engine
+from mmrope_eval.engine.backend import Engine, EngineHolder, RowError, Timings
+from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import kind, sentence
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Response
 from mmrope_eval.run.errorlog import ErrorLog
-from mmrope_eval.run.execute import Cell, EngineHolder, MaxFailures, RowError, Timings, Work
+from mmrope_eval.run.execute import Cell, MaxFailures, Work
 from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.work_order import in_turns, neighbours, video_weights
 from mmrope_eval.store.store import Outcome, ResponseStore
 from mmrope_eval.store.writer import Writer
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.plan import TaskPlan
+from mmrope_eval.task.sample import Sample
 from mmrope_eval.util.console import say
 
 FIRST = 32
@@ -66,6 +68,7 @@ class Asking:
     """One pass over a cell's pending samples."""
 
     cell: Cell
+    options: EngineOptions
     plans: Mapping[str, TaskPlan]
     store: ResponseStore
     work: Work
@@ -100,15 +103,15 @@ class Asking:
         """
         retried = {sample.id for sample in self.work.pending}
         kept = self.work.kept.items()
-        self.failed = sum(known.failed and name not in retried for name, known in kept)
-        self.answered = any(not known.failed for _, known in kept)
+        self.failed = sum(outcome.failed and name not in retried for name, outcome in kept)
+        self.answered = any(not outcome.failed for _, outcome in kept)
         askable = [sample for sample in self.work.pending if sample.problem is None]
         first = max(FIRST, len({sample.task for sample in askable}))
         self.weights = video_weights(askable, self.plans)
         ordered = in_turns(neighbours(askable, self.weights), first)
         self.first = {sample.id: sample.task for sample in ordered[:first]}
         self.left = {sample.id: sample for sample in ordered}
-        self.timings.asked = holder.expected = len(askable)
+        self.timings.asked = len(askable)
         try:
             with self.writer:
                 for sample in self.work.pending:
@@ -122,11 +125,13 @@ class Asking:
     def ask(self, holder: EngineHolder) -> None:
         """Ask what is left, of as many engines as it takes."""
         engine: Engine | None = None
+        cell = self.cell
+        options = dataclasses.replace(self.options, policy=cell.policy, questions=self.timings.asked)
         while self.left:
             unsuspected = [sample for name, sample in self.left.items() if name not in self.deaths.seen]
             group = unsuspected or [next(iter(self.left.values()))]
             try:
-                engine = engine or holder.ready(self.cell, self.timings)
+                engine = engine or holder.ready(cell.label, cell.checkpoint, cell.variant, options, self.timings)
                 self.answer(engine, group)
             except EngineDiedError as error:
                 engine = None
@@ -151,8 +156,8 @@ class Asking:
 
     def died(self, error: EngineDiedError, group: Sequence[Sample]) -> None:
         """Write down an engine's death. RowError when it was one too many."""
-        known = [sample.id for sample in group] if error.in_flight is None else error.in_flight
-        in_flight = [name for name in known if name in self.left]
+        suspects = [sample.id for sample in group] if error.in_flight is None else error.in_flight
+        in_flight = [name for name in suspects if name in self.left]
         self.timings.deaths += 1
         self.errors.note(f"{self.cell.label}: the engine died", error)
         blamed = self.deaths.note(in_flight)
@@ -225,11 +230,11 @@ class Asking:
 
         A task of which nothing else is known than that files cannot be read has all of its first samples tried.
         """
-        counted = {name: one.cause for name, one in self.withheld.items() if one.stage not in ("media", "target")}
+        counted = {name: fault.cause for name, fault in self.withheld.items() if fault.stage not in ("media", "target")}
         if len(counted) < FIRST:
             return
-        known = {self.first[name] for name in counted if name in self.first}
-        if any(task not in known and name not in self.withheld for name, task in self.first.items()):
+        telling = {self.first[name] for name in counted if name in self.first}
+        if any(task not in telling and name not in self.withheld for name, task in self.first.items()):
             return
         causes = list(counted.values())
         frequent, number = collections.Counter(map(kind, causes)).most_common(1)[0]

@@ -68,9 +68,9 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     _check_names(config, choices, registry)
     drafts: list[Cell | Exception] = []
     named: list[tuple[ModelChoice, str]] = []
-    for choice, wanted, found in _read(config, choices, registry):
-        drafts.append(found)
-        named.append((choice, found.variant.name if isinstance(found, Cell) else wanted or ""))
+    for choice, variant_asked, draft_or_error in _read(config, choices, registry):
+        drafts.append(draft_or_error)
+        named.append((choice, draft_or_error.variant.name if isinstance(draft_or_error, Cell) else variant_asked or ""))
     _check_once([(choice, draft) for (choice, _), draft in zip(named, drafts, strict=True)])
     errors = [draft for draft in drafts if isinstance(draft, Exception)]
     if len(errors) == len(drafts):
@@ -104,8 +104,8 @@ def _check_once(drafts: Sequence[tuple[ModelChoice, Cell | Exception]]) -> None:
 
 def _with_variants(named: Sequence[tuple[ModelChoice, str]], drafts: Sequence[object]) -> list[tuple[ModelChoice, str]]:
     """A row that failed before its variant was known goes by the others', where they have one in common."""
-    known = {variant for (_, variant), draft in zip(named, drafts, strict=True) if isinstance(draft, Cell)}
-    usual = known.pop() if len(known) == 1 else ""
+    variants = {variant for (_, variant), draft in zip(named, drafts, strict=True) if isinstance(draft, Cell)}
+    usual = variants.pop() if len(variants) == 1 else ""
     return [(choice, variant or usual) for choice, variant in named]
 
 
@@ -124,10 +124,10 @@ def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Re
         load_variant(name, **config.overrides)
     demanded = config.protocol.prompts if config.protocol else None
     for wording in dict.fromkeys([config.prompts, demanded, *(choice.prompts for choice in choices)]):
-        known = {*registry.families, *(name for spec in registry.tasks.values() for name in spec.prompts)}
-        if wording is not None and wording not in known:
+        if wording is not None and wording not in registry.wordings:
             raise UserError(
-                f"--prompts {wording}: no task has such a wording; choose one of {', '.join(sorted(known))}."
+                f"--prompts {wording}: no task has such a wording; choose one of "
+                f"{', '.join(sorted(registry.wordings))}."
             )
 
 
@@ -138,12 +138,12 @@ def _read(
     from mmrope_eval.rope import VariantError
 
     for choice in choices:
-        wanted: Sequence[str | None] = (choice.variant,) if choice.variant else config.variants or (None,)
+        variants: Sequence[str | None] = (choice.variant,) if choice.variant else config.variants or (None,)
         try:
             checkpoint: Checkpoint | Exception = read_checkpoint(choice.path, config.options.trust_remote_code)
         except UserError as error:
             checkpoint = error
-        for name in wanted:
+        for name in variants:
             try:
                 if isinstance(checkpoint, Exception):
                     raise checkpoint
@@ -153,9 +153,9 @@ def _read(
 
 
 def _cell(
-    config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, wanted: str | None, registry: Registry
+    config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, variant: str | None, registry: Registry
 ) -> Cell:
-    chosen = resolve_variant(checkpoint, wanted, config.overrides, assume_stock=config.assume_stock)
+    chosen = resolve_variant(checkpoint, variant, config.overrides, assume_stock=config.assume_stock)
     chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     _check_precision(checkpoint, config.options.dtype)
     ranks.require_split(checkpoint, config.options.tensor_parallel_size)
@@ -167,8 +167,8 @@ def _cell(
 
 
 def _check_precision(checkpoint: Checkpoint, dtype: str) -> None:
-    wanted = checkpoint.dtype if dtype == "auto" else dtype
-    if checkpoint.quantisation is not None and wanted == "float32":
+    precision = checkpoint.dtype if dtype == "auto" else dtype
+    if checkpoint.quantisation is not None and precision == "float32":
         raise UserError(f"checkpoint '{checkpoint.path}' is quantised ({checkpoint.quantisation}), which runs in half "
                         "precision only: give --dtype bfloat16 or float16")  # fmt: skip
 
@@ -200,18 +200,18 @@ def cell_family(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, 
 
 
 def response_context(
-    config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy, told: bool | None = None
+    config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy, thinking: bool | None = None
 ) -> dict[str, Any]:
     """What determines a response besides its question; part of every response's identity.
 
     The code that answers is named by its answer version (see `answer_code`), not by the version of the package. The
-    chat template is part of the weights' fingerprint; what it is `told` as enable_thinking is named where it changes
-    the prompt. So is the `time` of a variant where videos carry seconds and it counts frames: without it the identity
-    is the one of version 0.3, whose answers about pictures are kept.
+    chat template is part of the weights' fingerprint; what it is told as enable_thinking (`thinking`) is named where it
+    changes the prompt. So is the `time` of a variant where videos carry seconds and it counts frames: without it the
+    identity is the one of version 0.3, whose answers about pictures are kept.
     """
     indexed = variant.time == "index" and checkpoint.family.video.timed
     return {
-        **({} if told is None else {"enable_thinking": told}),
+        **({} if thinking is None else {"enable_thinking": thinking}),
         **({TIME: "index"} if indexed else {}),
         "store": IDENTITY,
         "weights": checkpoint.fingerprint,

@@ -1,34 +1,39 @@
-"""The real engine of a run or a sweep, and what engines elsewhere are compared with."""
+"""The engines of a run or a sweep, and what engines elsewhere are compared with."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmrope_eval.engine.backend import Engine, StartEngine
+from mmrope_eval.engine.backends import Driver
+from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.run.manifest import versions
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.util.console import say
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.backend import Engine
-    from mmrope_eval.engine.options import EngineOptions
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope import Variant
 
 
 def start_engine(checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> Engine:
     """Start the engine that options ask for; what it has to say goes to the screen."""
-    from mmrope_eval.engine import backends
-
-    return backends.start_engine(checkpoint, variant, options, running_code, warn)
+    return options.run_by.start(checkpoint, variant, options, Driver(running_code, warn))
 
 
-def require(options: EngineOptions) -> None:
-    """MachinesError where the machines that shall run engines cannot be reached."""
-    if options.backend != "processes":
-        from mmrope_eval.engine import backends
+def reached(options: EngineOptions, log: Path | None, start: StartEngine | None = None) -> StartEngine:
+    """What starts the engines of a command: their words go to a log, and they may end this process where they are stuck
+    in it. `start` replaces `start_engine`. MachinesError at once where the machines cannot be reached."""
+    options.run_by.require(options)
+    begin = start or start_engine
 
-        backends.require(options)
+    def start_logged(checkpoint: Checkpoint, variant: Variant, wanted: EngineOptions) -> Engine:
+        return begin(checkpoint, variant, replace(wanted, log=log, may_leave=True))
+
+    return start_logged
 
 
 def running_code() -> dict[str, str | None]:

@@ -1,34 +1,24 @@
-"""What is asked, of which engine: rows, the engine that serves them, and what a row still has to ask."""
+"""What is asked: rows, how many of their samples may fail, and what a row still has to ask."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from mmrope_eval.errors import MachinesError, UserError, sentence
-from mmrope_eval.messages import EngineDiedError
+from mmrope_eval.errors import UserError
 from mmrope_eval.run.answer_limits import Thinking
-from mmrope_eval.store.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.store.store import Known, ResponseStore
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import Family
-from mmrope_eval.task.sample import Key, Sample, TaskPlan, keys
-from mmrope_eval.util.console import say
+from mmrope_eval.task.sample import Key, Sample, keys
 
 if TYPE_CHECKING:
-    from mmrope_eval.engine.backend import Engine, StartEngine
     from mmrope_eval.media.policy import MediaPolicy
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.models.variant_choice import VariantChoice
     from mmrope_eval.rope import Variant
-
-
-class RowError(Exception):
-    """One row cannot be evaluated, whatever its samples are; one sentence. The other rows can."""
 
 
 class TooManyFailuresError(Exception):
@@ -74,7 +64,7 @@ class Cell:
     """Where each limit of `policy` was said that is not this project's default."""
     folder: Path
     context: Mapping[str, Any]
-    """What, besides the question, determines a response (see `plan.identity`)."""
+    """What, besides the question, determines a response (see `sample.identity`)."""
     named: str = ""
     """The checkpoint, as the user named it."""
     thinking: Thinking = field(default_factory=Thinking)
@@ -83,84 +73,6 @@ class Cell:
     def variant(self) -> Variant:
         """The variant that the row is evaluated under."""
         return self.chosen.variant
-
-
-@dataclass
-class Timings:
-    """Seconds; the only part of a run's record that differs between identical runs."""
-
-    engine_start: float = 0.0
-    switch: float = 0.0
-    generation: float = 0.0
-    asked: int = 0
-    deaths: int = 0
-    """Engines that died while this row was asked."""
-
-
-@dataclass
-class EngineHolder(AbstractContextManager["EngineHolder"]):
-    """At most one live engine, started when first needed and switched from cell to cell."""
-
-    start: StartEngine
-    engine: Engine | None = None
-    cell: Cell | None = None
-    expected: int = 0
-    """Questions that the row at hand asks."""
-
-    def ready(self, cell: Cell, timings: Timings) -> Engine:
-        """The engine, running `cell`. RowError, with what vLLM raised as its cause, when none can be started on it.
-
-        EngineDiedError for one that was killed while it started: another may live. MachinesError where no row has room.
-        """
-        began = time.perf_counter()
-        if self.engine is not None and self.cell is not None:
-            same = self.cell.checkpoint.fingerprint == cell.checkpoint.fingerprint
-            try:
-                new = None if same else cell.checkpoint
-                self.engine.switch(variant=cell.variant, checkpoint=new, policy=cell.policy)
-                timings.switch = time.perf_counter() - began
-            except Exception as error:  # noqa: BLE001 - this checkpoint needs an engine of its own, or cannot be loaded
-                if not isinstance(error, UserError):
-                    say(f"{cell.label}: {failed_takeover(error)}", file=sys.stderr)
-                self.close()
-        if self.engine is None:
-            try:
-                self.engine = self.start(cell.checkpoint, cell.variant, cell.policy)
-                self._check_code()
-            except (EngineDiedError, CodeChangedError, MachinesError):
-                raise
-            except UserError as error:
-                raise RowError(str(error)) from error
-            except Exception as error:
-                raise RowError(f"no engine could be started on it: {sentence(error)}") from error
-            timings.engine_start += time.perf_counter() - began
-        self.cell = cell
-        return self.engine
-
-    def _check_code(self) -> None:
-        """Now that all code is loaded: CodeChangedError, and no engine, when the run began with other code."""
-        try:
-            require_unedited()
-        except CodeChangedError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the engine if there is one."""
-        if self.engine is not None:
-            self.engine.close()
-            self.engine = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def failed_takeover(error: Exception) -> str:
-    """Why a row gets an engine of its own, where its user did not know."""
-    return f"the running engine could not take it over ({sentence(error)}); starting another"
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ def asked(cell: Cell, generations: Mapping[str, Generation]) -> Asked:
         side=cell.checkpoint.geometry.factor,
         time=time_of(cell.checkpoint, cell.variant),
         prompts=cell.family.prompts,
-        decoding=protocols.decoding_of([one.temperature for one in generations.values()]),
-        max_tokens={task: one.max_tokens for task, one in generations.items()},
+        decoding=protocols.decoding_of([generation.temperature for generation in generations.values()]),
+        max_tokens={task: generation.max_tokens for task, generation in generations.items()},
     )
 
 

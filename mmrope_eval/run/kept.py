@@ -14,7 +14,8 @@ from mmrope_eval.run.execute import Cell, Work, remaining
 from mmrope_eval.run.manifest import read_manifest
 from mmrope_eval.run.merging import Earlier, drop_aside
 from mmrope_eval.store.store import ResponseStore
-from mmrope_eval.task.sample import Key, TaskPlan
+from mmrope_eval.task.plan import TaskPlan
+from mmrope_eval.task.sample import Key
 from mmrope_eval.util.console import say
 
 
@@ -55,10 +56,10 @@ class Kept(Mapping[str, Response | Failure]):
     wanted: Mapping[str, Key]
 
     def __getitem__(self, sample: str) -> Response | Failure:
-        found = self.store.read(self.wanted[sample].identity, sample)
-        if found is None:
+        stored = self.store.read(self.wanted[sample].identity, sample)
+        if stored is None:
             raise RuntimeError(f"{sample} came back with neither answer nor failure")
-        return found.result
+        return stored.result
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.wanted)

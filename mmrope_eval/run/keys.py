@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from mmrope_eval.engine.backends import BACKENDS
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import beside
 
@@ -65,6 +66,12 @@ def _limits(value: Any) -> Any:
 def _thinking(value: Any) -> Any:
     """YAML reads on and off as true and false."""
     return ("on" if value else "off") if isinstance(value, bool) else value
+
+
+def _backend(name: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"is '{name}', which is none of {', '.join(BACKENDS)}")
+    return name
 
 
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
@@ -129,7 +136,7 @@ class EngineKeys(Keys):
     head_dtype: Literal["auto", "float32"] = "auto"
     tensor_parallel_size: Positive = 1
     replicas: Positive | Literal["auto"] | None = None
-    backend: Literal["processes", "ray"] = "processes"
+    backend: Annotated[str, AfterValidator(_backend)] | None = None
     ray_address: Text | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     max_num_seqs: Positive | None = None

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mmrope_eval import __version__
+from mmrope_eval.engine.backend import Timings
 from mmrope_eval.errors import UserError
 from mmrope_eval.record import protocols
 from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import FORMAT, MANIFEST, Manifest
 from mmrope_eval.run import held_to
-from mmrope_eval.run.execute import Cell, Timings
-from mmrope_eval.run.plain import plain
+from mmrope_eval.run.execute import Cell
 from mmrope_eval.store.answer_code import answer_code
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec, project_dir
-from mmrope_eval.task.sample import TaskPlan
 from mmrope_eval.util.training_steps import training_run, training_step
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def helpers() -> dict[str, str | None]:
     """Versions of what decodes media, splits words and writes prompts, and the environment. They are no part of an
     answer's identity, as they rarely change one; where they moved, that is said (`asked_again.moved_helpers`)."""
     names = ("av", "jinja2", "pillow", "tokenizers", "torchvision")
-    told = " ".join(f"{name}={value}" for name, value in computing_variables(os.environ).items())
-    return {**{name: _first_version((name,)) for name in names}, "environment": told or "unset"}
+    environment = " ".join(f"{name}={value}" for name, value in computing_variables(os.environ).items())
+    return {**{name: _first_version((name,)) for name in names}, "environment": environment or "unset"}
 
 
 COMPUTING: Final = re.compile(
@@ -95,7 +95,7 @@ def manifest(
 ) -> dict[str, Any]:
     """manifest.json: how the run was made, for whoever wants to make it again."""
     asked = held_to.asked(cell, {name: plan.generation for name, plan in plans.items()})
-    said = asked_with(config)
+    of_command = asked_with(config)
     return {
         "format": FORMAT,
         "command": list(config.command),
@@ -124,10 +124,10 @@ def manifest(
         "context": plain(cell.context),
         "code": {"answers": answer_code().version, "rooms": dict(answer_code().rooms)},
         "thinking": {**dataclasses.asdict(cell.thinking), "max_tokens": plain(config.max_tokens)},
-        **said,
+        **of_command,
         "tasks": {
             name: {
-                **said,
+                **of_command,
                 "dataset": plan.spec.dataset,
                 "split": plan.spec.split,
                 "generation": dataclasses.asdict(plan.generation),
@@ -194,3 +194,15 @@ def device() -> str:
     if torch is not None and torch.cuda.is_available():
         return str(torch.cuda.get_device_name(0))
     return f"CPU ({platform.processor() or platform.machine()})"
+
+
+def plain(value: Any) -> Any:
+    """A value as a record of JSON gives it back, so that what was written can be compared with what would be.
+
+    Mappings with text as keys, lists, and of everything else what JSON has, or its text.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -19,7 +19,7 @@ from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, Scores
 from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.run.execute import Cell
-from mmrope_eval.run.plain import plain
+from mmrope_eval.run.manifest import plain
 
 ASIDE: Final = "earlier-"
 """How the records begin that a failed row has set aside."""
@@ -50,10 +50,10 @@ def earlier(cell: Cell, asked: Collection[str]) -> Earlier:
         others = {path.name.split(".")[0] for path in (cell.folder / SAMPLES).glob("[!.]*.jsonl*")} - {*asked}
         return Earlier(notes=notes if others else ())
     manifest = record.stored_manifest.raw
-    commands = [one for one in manifest.get("commands") or () if isinstance(one, dict)]
+    commands = [command for command in manifest.get("commands") or () if isinstance(command, dict)]
     if not commands and manifest.get("command"):  # of version 0.3
-        told = {name: manifest.get(name) for name in ("command", "written")}
-        commands = [{**told, "tasks": list(record.scores.tasks)}]
+        first = {name: manifest.get(name) for name in ("command", "written")}
+        commands = [{**first, "tasks": list(record.scores.tasks)}]
     if not comparable(cell, record):
         lost = [name for name in record.scores.tasks if name not in asked]
         if lost:  # of records that do not say how they were made; all others were refused before
@@ -70,8 +70,8 @@ def earlier(cell: Cell, asked: Collection[str]) -> Earlier:
             notes = [*notes, f"what was scored of {name} is not kept in {SCORES}: {error}"]
             continue
         scores[name] = record.stored_scores.raw["tasks"][name]
-        told = (manifest.get("tasks") or {}).get(name) or {}
-        tasks[name] = {**{key: manifest.get(key) for key in OF_A_COMMAND}, **told}
+        entry = (manifest.get("tasks") or {}).get(name) or {}
+        tasks[name] = {**{key: manifest.get(key) for key in OF_A_COMMAND}, **entry}
     return Earlier(list(record.scores.tasks), scores, tasks, failures, commands, notes)
 
 
@@ -109,14 +109,14 @@ def comparable(cell: Cell, record: CellRecord) -> bool:
     )
 
 
-def _same_family(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
-    return one is not None and all(one.get(name) == other.get(name) for name in {*one, *other} - {"name"})
+def _same_family(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
+    return before is not None and all(before.get(name) == now.get(name) for name in {*before, *now} - {"name"})
 
 
 def _failures(record: CellRecord, task: str) -> list[Failure]:
     """The failed samples of a task."""
-    return [Failure(one.id, cast(Any, one.failure.stage), one.failure.cause)
-            for one in record.samples(task) if one.failure is not None]  # fmt: skip
+    return [Failure(sample.id, cast(Any, sample.failure.stage), sample.failure.cause)
+            for sample in record.samples(task) if sample.failure is not None]  # fmt: skip
 
 
 def with_scores(scores: Mapping[str, Any], before: Earlier) -> dict[str, Any]:
@@ -127,15 +127,15 @@ def with_scores(scores: Mapping[str, Any], before: Earlier) -> dict[str, Any]:
 def with_manifest(manifest: Mapping[str, Any], before: Earlier) -> dict[str, Any]:
     """manifest.json with what other commands recorded, and every command that contributed: each once, as last."""
     asked = {**{name: manifest[name] for name in ("command", "written")}, "tasks": list(manifest["tasks"])}
-    others = [dict(one) for one in before.commands
-              if (one.get("command"), one.get("tasks")) != (asked["command"], asked["tasks"])]  # fmt: skip
+    others = [dict(command) for command in before.commands
+              if (command.get("command"), command.get("tasks")) != (asked["command"], asked["tasks"])]  # fmt: skip
     return {**manifest, "commands": [*others, asked], "tasks": _joined(before, before.tasks, manifest["tasks"])}
 
 
-def _joined(before: Earlier, one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def _joined(before: Earlier, kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Tasks in the order in which they first came: a command that is started again changes nothing."""
-    found = {**one, **other}
-    return {name: found[name] for name in dict.fromkeys([*before.order, *found]) if name in found}
+    tasks = {**kept, **new}
+    return {name: tasks[name] for name in dict.fromkeys([*before.order, *tasks]) if name in tasks}
 
 
 def drop_aside(folder: Path) -> None:

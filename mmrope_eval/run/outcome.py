@@ -20,7 +20,7 @@ from mmrope_eval.run.merging import ASIDE
 from mmrope_eval.run.results import Scored, Worth
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
-from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.util.environment import cache_home
 
 FAILURES = "failures.jsonl"
@@ -95,7 +95,8 @@ def refuse_foreign(path: Path, keys: frozenset[str]) -> None:
 def refuse_cache(folder: Path) -> None:
     """UserError for a place in the cache, where results would be taken for what can be made again."""
     place = folder.resolve()
-    for kept in (tables_home() if kind == "datasets" else cache_home() / kind for kind in KINDS):
+    home = cache_home()
+    for kept in (tables_home() if kind == "datasets" else home / kind for kind in KINDS):
         if place.is_relative_to(kept.resolve()):
             raise UserError(f"{folder} lies in the cache ({kept}), which `mmrope-eval data prune` empties: choose "
                             "another --output.")
@@ -115,22 +116,22 @@ def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], 
 
     One sample after another is scored, written and let go.
     """
-    found: dict[str, dict[str, Any]] = {}
+    entries_of_tasks: dict[str, dict[str, Any]] = {}
     failures: list[Failure] = []
     for name, plan in plans.items():
         worths: list[Worth] = []
 
         def rows(plan: TaskPlan = plan, worths: list[Worth] = worths) -> Iterator[dict[str, Any]]:
-            for one in results.scores(plan, outcomes):
-                worths.append(one.worth())
-                if isinstance(one.result, Failure):
-                    failures.append(one.result)
-                yield one.row()
+            for scored in results.scores(plan, outcomes):
+                worths.append(scored.worth())
+                if isinstance(scored.result, Failure):
+                    failures.append(scored.result)
+                yield scored.row()
 
         staging.lines(folder / SAMPLES / f"{name}.jsonl", rows())
         with settled():
-            found[name] = results.summarize(plan, worths)
-    return Made(found, failures)
+            entries_of_tasks[name] = results.summarize(plan, worths)
+    return Made(entries_of_tasks, failures)
 
 
 def write_cell(staging: Staging, folder: Path, scores: Mapping[str, Any], failures: Sequence[Failure]) -> None:
@@ -158,6 +159,6 @@ def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
     """Write failures.jsonl, or remove it where there are none."""
     path = folder / FAILURES
     if failures:
-        write_lines(path, ({"id": one.id, "stage": one.stage, "cause": one.cause} for one in failures))
+        write_lines(path, ({"id": failure.id, "stage": failure.stage, "cause": failure.cause} for failure in failures))
     else:
         path.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from mmrope_eval.run.asked_again import reasons
 from mmrope_eval.run.cells import FailedRow, Rows
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
-from mmrope_eval.run.plain import plain
+from mmrope_eval.run.manifest import plain
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.registry import TaskSpec
 from mmrope_eval.util.console import say
@@ -75,11 +75,11 @@ def rows_in(output: Path) -> list[Row]:
 def read_row(folder: Path) -> Row | None:
     """The row in a folder; None where there is none that its records name."""
     manifest, scores = _raw(folder / MANIFEST, Manifest), _raw(folder / SCORES, Scores)
-    told = [record for record in (manifest, scores) if record.get("checkpoint") and record.get("variant")]
-    if not told:
+    records = [record for record in (manifest, scores) if record.get("checkpoint") and record.get("variant")]
+    if not records:
         return None
     tasks = scores.get("tasks") or {}
-    return Row(folder, told[0]["checkpoint"], {**told[-1]["variant"], **told[0]["variant"]}, manifest,
+    return Row(folder, records[0]["checkpoint"], {**records[-1]["variant"], **records[0]["variant"]}, manifest,
                {name: int(entry["n"]) for name, entry in tasks.items()})  # fmt: skip
 
 
@@ -95,10 +95,10 @@ def _raw(path: Path, kind: Any) -> Mapping[str, Any]:
 
 def place(config: RunConfig, rows: Rows, specs: Sequence[TaskSpec]) -> Rows:
     """The rows with the folders that they go to. UserError where something that lies there would be lost or mixed."""
-    found = rows_in(config.output)
-    homes = _homes(rows.cells, found, config)
+    existing = rows_in(config.output)
+    homes = _homes(rows.cells, existing, config)
     alone = len(rows.folders) == 1
-    taken = [SAMPLES, *(row.folder.name for row in found), *(row.named for row in found if alone)]
+    taken = [SAMPLES, *(row.folder.name for row in existing), *(row.named for row in existing if alone)]
     folders: dict[str, Path] = {}
     for cell in rows.cells:
         home = homes.get(cell.label)
@@ -106,12 +106,12 @@ def place(config: RunConfig, rows: Rows, specs: Sequence[TaskSpec]) -> Rows:
             for remark in refuse(cell, home, config, specs):
                 say(f"{cell.label}: {remark}", file=sys.stderr)
             folders[cell.label] = home.folder
-        elif alone and not found and not config.own_folders:
+        elif alone and not existing and not config.own_folders:
             folders[cell.label] = config.output
         else:
             folders[cell.label] = config.output / _free(cell, taken)
             taken.append(folders[cell.label].name)
-    failed = [dataclasses.replace(row, folder=_failed_home(row, found, config, taken)) for row in rows.failed]
+    failed = [dataclasses.replace(row, folder=_failed_home(row, existing, config, taken)) for row in rows.failed]
     folders |= {row.label: row.folder for row in failed}
     cells = tuple(dataclasses.replace(cell, label=_label(cell, folders[cell.label], config),
                                       folder=folders[cell.label]) for cell in rows.cells)  # fmt: skip
@@ -121,12 +121,12 @@ def place(config: RunConfig, rows: Rows, specs: Sequence[TaskSpec]) -> Rows:
     return Rows(cells, tuple(failed), {label: shown[label] for label in order})
 
 
-def _homes(cells: Sequence[Cell], found: Sequence[Row], config: RunConfig) -> dict[str, Row]:
+def _homes(cells: Sequence[Cell], existing: Sequence[Row], config: RunConfig) -> dict[str, Row]:
     """The row on disk that each cell is, by label; no row is two cells."""
     homes: dict[str, Row] = {}
-    for ours in (_is_named, _is_same, _is_called):
+    for matches in (_is_named, _is_same, _is_called):
         for cell in cells:
-            free = [row for row in found if row not in homes.values() and ours(cell, row, config)]
+            free = [row for row in existing if row not in homes.values() and matches(cell, row, config)]
             if cell.label not in homes and free:
                 homes[cell.label] = free[0]
     return homes
@@ -149,7 +149,7 @@ def _free(cell: Cell, taken: Sequence[str]) -> str:
     """A name for a new row's folder beside others: its label, else with its checkpoint's name, else with a number."""
     candidates = [cell.label, f"{checkpoint_name(cell.checkpoint.path)}--{cell.variant.name}"]
     numbered = (f"{candidates[-1]}-{number}" for number in range(2, len(taken) + 3))
-    return next(one for one in (*candidates, *numbered) if one not in taken)
+    return next(name for name in (*candidates, *numbered) if name not in taken)
 
 
 def _label(cell: Cell, folder: Path, config: RunConfig) -> str:
@@ -157,12 +157,12 @@ def _label(cell: Cell, folder: Path, config: RunConfig) -> str:
     return cell.label if folder in (config.output, config.output / cell.label) else folder.name
 
 
-def _failed_home(row: FailedRow, found: Sequence[Row], config: RunConfig, taken: Sequence[str]) -> Path:
+def _failed_home(row: FailedRow, existing: Sequence[Row], config: RunConfig, taken: Sequence[str]) -> Path:
     """Where to say that a row failed: where it lies, or where none of another checkpoint does."""
-    known = [one for one in found if row.path is not None
-             and one.is_called(row.path, row.variant or one.named, config.overrides)]  # fmt: skip
-    if len(known) == 1 or (known and row.variant):
-        return known[0].folder
+    matching = [placed for placed in existing if row.path is not None
+             and placed.is_called(row.path, row.variant or placed.named, config.overrides)]  # fmt: skip
+    if len(matching) == 1 or (matching and row.variant):
+        return matching[0].folder
     if row.folder.name not in taken or row.folder == config.output:
         return row.folder
     numbered = (f"{row.folder.name}-{number}" for number in range(2, len(taken) + 3))
@@ -179,10 +179,10 @@ def refuse(cell: Cell, row: Row, config: RunConfig, specs: Sequence[TaskSpec]) -
                  f"--limit {config.limit}")  # fmt: skip
     if not row.sizes or not row.manifest:
         return []
-    said, beneath = differences(cell, row)
-    if said:
+    settings, beneath = differences(cell, row)
+    if settings:
         raise UserError(f"{row.folder} holds scores of {cell.label} that were made with other settings "
-                        f"({'; '.join(said)}): choose another --output.")  # fmt: skip
+                        f"({'; '.join(settings)}): choose another --output.")  # fmt: skip
     lost = [name for name in row.sizes if name not in {spec.name for spec in specs}]
     if lost and beneath:
         raise UserError(f"{row.folder} holds scores of {', '.join(lost)}, which cannot stand beside new ones: "
@@ -212,13 +212,14 @@ def differences(cell: Cell, row: Row) -> tuple[list[str], list[str]]:
     if not isinstance(before, Mapping):
         return [], []
     code = answer_code()
-    changed = {part: reasons({"context": one, "code": row.manifest.get("code")}, other, code) for part, one, other in (
-        ("beneath", _only(before, BENEATH), _only(cell.context, BENEATH)),
-        ("said", _without(before, BENEATH), _without(cell.context, BENEATH)),
-    )}  # fmt: skip
-    told = row.manifest.get("family")
+    changed = {
+        part: reasons({"context": select(before, BENEATH), "code": row.manifest.get("code")},
+                      select(cell.context, BENEATH), code)
+        for part, select in (("beneath", _only), ("said", _without))
+    }  # fmt: skip
+    family = row.manifest.get("family")
     now = {name: value for name, value in dataclasses.asdict(cell.family).items() if name not in cell.context}
-    for name, text in _family(told, now) if isinstance(told, Mapping) else ():
+    for name, text in _family(family, now) if isinstance(family, Mapping) else ():
         # The same answers are read with other coordinates; another wording makes other questions.
         changed["beneath" if name == COORDINATES else "said"].append(text)
     return changed["said"], changed["beneath"]
@@ -232,7 +233,7 @@ def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def _family(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in other:
-        if name != "name" and one.get(name) != other[name]:
-            yield name, f"{name} is {other[name]}, was {one.get(name)}"
+def _family(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in now:
+        if name != "name" and before.get(name) != now[name]:
+            yield name, f"{name} is {now[name]}, was {before.get(name)}"

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mmrope_eval.engine.backend import Timings
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import largest_item
 from mmrope_eval.record.schema import MANIFEST
@@ -14,7 +15,7 @@ from mmrope_eval.run import held_to, outcome
 from mmrope_eval.run.answer_limits import Room, given_limits, row_limits
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.execute import Cell, Timings
+from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import manifest
 from mmrope_eval.run.placing import differences, place, read_row, sizes
 from mmrope_eval.run.progress_file import RowProgress
@@ -62,8 +63,8 @@ class Prepared:
 
     def remarks(self) -> list[str | None]:
         """Of every cell, what is to be said of the protocol that it is held to."""
-        return [held_to.remark(self.config, cell, self.specs, own)
-                for cell, (own, _) in zip(self.rows.cells, self.limits, strict=True)]  # fmt: skip
+        return [held_to.remark(self.config, cell, self.specs, limits)
+                for cell, (limits, _) in zip(self.rows.cells, self.limits, strict=True)]  # fmt: skip
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -82,7 +83,7 @@ def cell_limits(
     config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], given: Mapping[str, int]
 ) -> tuple[dict[str, int], list[str]]:
     """A row's answer limits that are not the tasks' own, and remarks. UserError where its context has no room."""
-    room = Room.of(cell, config.options.max_model_len)
+    room = Room.of(cell.checkpoint, cell.policy, config.options.max_model_len)
     room.check(cell.thinking, given)
     limits = row_limits(cell.thinking, specs, given, room.thinking)
     protocol = held_to.remark(config, cell, specs, limits)
@@ -104,26 +105,26 @@ def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]
     placed: list[Prepared] = []
     homes: dict[object, list[tuple[Prepared, Cell]]] = {}
     for number, run in enumerate(runs):
-        one = run.placed()
-        for cell in one.rows.cells:
+        placed_run = run.placed()
+        for cell in placed_run.rows.cells:
             for other, before in homes.setdefault(cell.folder, []):
-                _refuse_mixture(one, cell, other, before)
-            homes[cell.folder].append((one, cell))
+                _refuse_mixture(placed_run, cell, other, before)
+            homes[cell.folder].append((placed_run, cell))
             if write and number < len(runs) - 1:
-                claim(one.config, cell)  # the next run finds its rows there
-        placed.append(one)
+                claim(placed_run.config, cell)  # the next run finds its rows there
+        placed.append(placed_run)
     return placed
 
 
-def _refuse_mixture(one: Prepared, cell: Cell, other: Prepared, before: Cell) -> None:
+def _refuse_mixture(run: Prepared, cell: Cell, other: Prepared, before: Cell) -> None:
     """UserError where two runs cannot share a row."""
-    twice = sorted({spec.name for spec in one.specs} & {spec.name for spec in other.specs})
+    twice = sorted({spec.name for spec in run.specs} & {spec.name for spec in other.specs})
     if twice:
         raise UserError(f"two runs ask {cell.label} for {', '.join(twice)} in {cell.folder}: take it out of one run, "
                         "or give one of them a `name`, which is the name of its folder")  # fmt: skip
     row = read_row(before.folder)
-    said = differences(cell, row)[0] if row is not None else []
-    how = f" ({'; '.join(said)})" if said else ""
+    settings = differences(cell, row)[0] if row is not None else []
+    how = f" ({'; '.join(settings)})" if settings else ""
     if cell.context != before.context or cell.family != before.family:
         raise UserError(f"two runs would mix in {cell.folder} what was asked in different ways"
                         f"{how}: give one of them a `name`, which is the name "

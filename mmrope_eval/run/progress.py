@@ -1,18 +1,57 @@
-"""A progress display with rate and remaining time: a bar on a terminal, a line now and then elsewhere."""
+"""A progress display with rate and remaining time: a bar on a terminal, a line now and then elsewhere.
+
+The rate is counted from the first answer: what was before it, an engine's start, is no part of it. Answers count when
+they are stored, in groups. What is counted together with the first one took its time before it, so it is no part of
+the rate either: a run whose answers are all in one group has none.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Self, TextIO
+from typing import Any, Final, Self, TextIO
 
-from mmrope_eval.run.pace import Pace
 from mmrope_eval.util.console import say
 from mmrope_eval.words import visible
 
 Told = Callable[[bool, bool], None]
 """Hears of every sample: whether it failed, and whether it was asked."""
+
+
+TOGETHER: Final = 0.1
+"""Seconds after the first answer in which others are taken to be of its group."""
+
+
+class Pace:
+    """Answers a second, of one process or row. Times are seconds of any clock that runs forward."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._with_first = self._answered = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was an answer."""
+        return self._first is not None
+
+    def note(self, now: float) -> None:
+        """One more answer."""
+        if self._first is None:
+            self._first = now
+        self._answered += 1
+        self._with_first += now - self._first < TOGETHER
+
+    def rate(self, now: float) -> float | None:
+        """Answers a second; None where nothing came after the first group."""
+        if self._first is None or self._answered == self._with_first:
+            return None
+        return (self._answered - self._with_first) / (now - self._first)
+
+    def left(self, samples: int, now: float) -> float | None:
+        """Seconds for so many samples; None where nothing is known."""
+        rate = self.rate(now)
+        return 0.0 if samples == 0 else None if rate is None else samples / rate
 
 
 class Progress:
@@ -65,8 +104,8 @@ class Progress:
 
     def _rate_text(self) -> str:
         rate = self._pace.rate(time.monotonic())
-        said = [f"{rate:.1f} samples/s"] if rate is not None else []
-        return ", ".join([*said, *([f"{self.failed} failed"] if self.failed else [])])
+        parts = [f"{rate:.1f} samples/s"] if rate is not None else []
+        return ", ".join([*parts, *([f"{self.failed} failed"] if self.failed else [])])
 
     def _speak(self) -> None:
         self._spoke, self._said = time.monotonic(), self.done

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from mmrope_eval.run.pace import Pace
+from mmrope_eval.run.progress import Pace
 
 PROGRESS: Final = "progress.json"
 WRITER: Final = "mmrope-eval"

@@ -32,9 +32,10 @@ from mmrope_eval.run.side_by_side import Second
 from mmrope_eval.run.staging import Staging
 from mmrope_eval.store.lock import read_lock, run_lock
 from mmrope_eval.store.store import ResponseStore
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, open_registry
-from mmrope_eval.task.sample import TaskPlan, keys
+from mmrope_eval.task.sample import keys
 from mmrope_eval.util.console import say
 
 NEEDED_AGAIN = "run the same command once more, which asks nothing again and writes it"
@@ -100,8 +101,8 @@ class RescoreOptions:
 def main(args: RescoreOptions) -> int:
     """The command: exit code 0, 1 when samples had failed or the other harness' scoring failed."""
     second = side_by_side.second_of(args.scorer)
-    found = find_runs(args.run, apart=args.output is not None)
-    runs = [replace(run, tasks_dirs=args.tasks_dir) for run in found]
+    stored_runs = find_runs(args.run, apart=args.output is not None)
+    runs = [replace(run, tasks_dirs=args.tasks_dir) for run in stored_runs]
     data_root = args.data_root
     targets = {run.folder: target(run, args.run, args.output) for run in runs}
     for place in targets.values() if args.output else ():
@@ -161,11 +162,11 @@ def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
 
 def commands_of(run: StoredRun) -> dict[tuple[Any, Any, Any], list[str]]:
     """The tasks of a run by data root, limit and seed: each task's own, or the run's, where all had one command."""
-    found: dict[tuple[Any, Any, Any], list[str]] = {}
+    tasks: dict[tuple[Any, Any, Any], list[str]] = {}
     for name, task in run.manifest["tasks"].items():
-        said = {**run.manifest, **task}
-        found.setdefault((said.get("data_root"), said.get("limit"), said["seed"]), []).append(name)
-    return found
+        entry = {**run.manifest, **task}
+        tasks.setdefault((entry.get("data_root"), entry.get("limit"), entry["seed"]), []).append(name)
+    return tasks
 
 
 def registry_of(run: StoredRun) -> Registry:
@@ -196,11 +197,11 @@ def registry_of(run: StoredRun) -> Registry:
 def stored_outcomes(run: StoredRun, plans: Mapping[str, TaskPlan]) -> Outcomes:
     """The run's outcome of every planned sample. UserError when a question is not the one that was asked."""
     context = run.manifest["context"]
-    wanted = keys((sample for plan in plans.values() for sample in plan.samples), context)
+    keys_of_samples = keys((sample for plan in plans.values() for sample in plan.samples), context)
     with ResponseStore(run.folder / STORE, read_only=True) as store:
         for note in store.notes:
             say(f"mmrope-eval: {note}", file=sys.stderr)
-        kept = store.get((key.identity, sample) for sample, key in wanted.items())
+        kept = store.get((key.identity, sample) for sample, key in keys_of_samples.items())
     for name, plan in plans.items():
         lost = [sample.id for sample in plan.samples if sample.id not in kept]
         if lost:
@@ -252,10 +253,11 @@ def compare_runs(
         plans = plans_of(run, data_root)
         scored = outcome.score_cell(plans, stored_outcomes(run, plans))
         entry = outcome.entries(plans, scored)
-        found = [side_by_side.compare_task(second, plan, scored[name], entry[name]) for name, plan in plans.items()]
-        side_by_side.write(targets[run.folder], second, found)
+        comparisons = [side_by_side.compare_task(second, plan, scored[name], entry[name])
+                       for name, plan in plans.items()]  # fmt: skip
+        side_by_side.write(targets[run.folder], second, comparisons)
         say(f"\n{run.label}: ours and {second.title}'s, from the same responses")
-        say(side_by_side.table(second, found))
+        say(side_by_side.table(second, comparisons))
         say(f"samples that differ: {targets[run.folder]}/samples_{second.key}")
-        code = max(code, int(any(one.broken for one in found)))
+        code = max(code, int(any(comparison.broken for comparison in comparisons)))
     return code

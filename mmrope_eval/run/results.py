@@ -14,8 +14,9 @@ from mmrope_eval.scorer import score as scoring
 from mmrope_eval.scorer.chance import chance_level
 from mmrope_eval.scorer.reasoning import whole_turn
 from mmrope_eval.task.clusters import cluster_of
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import Family, TaskSpec
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 from mmrope_eval.util.unread import MARK, WARNING, remedy, too_many
 
 TASKS_ACROSS = 10
@@ -125,9 +126,9 @@ def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterato
 def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any]:
     """A task's entry in scores.json; values and standard errors on a 0-100 scale, null where there is none."""
     average = plan.spec.average
-    worths = [one.worth() if isinstance(one, Scored) else one for one in scored]
+    worths = [sample.worth() if isinstance(sample, Scored) else sample for sample in scored]
     summaries = {
-        name: AGGREGATES[average]([Item.of(one.values[name], one.target, one.cluster) for one in worths])
+        name: AGGREGATES[average]([Item.of(worth.values[name], worth.target, worth.cluster) for worth in worths])
         for name in plan.spec.metrics
     }
     groups = summaries[plan.spec.metrics[0]].groups
@@ -136,8 +137,8 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any
         "category": plan.spec.category,
         "main": plan.spec.metrics[0],
         "metrics": {
-            name: {"value": percent(found.value), "stderr": percent(found.stderr), "n": found.n}
-            for name, found in summaries.items()
+            name: {"value": percent(summary.value), "stderr": percent(summary.stderr), "n": summary.n}
+            for name, summary in summaries.items()
         },
         "average": average,
         "stderr_over": "clusters",
@@ -146,9 +147,9 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any
         "chance": percent(chance_of(average, worths)),
         "n": len(worths),
         "expected": full_size(plan.spec),
-        "n_failed": sum(one.failed for one in worths),
-        "n_truncated": sum(one.truncated for one in worths),
-        "n_unparsed": sum(one.unparsed for one in worths),
+        "n_failed": sum(worth.failed for worth in worths),
+        "n_truncated": sum(worth.truncated for worth in worths),
+        "n_unparsed": sum(worth.unparsed for worth in worths),
         "task_version": plan.spec.version,
         "scorer": plan.spec.scorer,
         "scorer_version": scoring.VERSION,
@@ -159,9 +160,9 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any
 
 def chance_of(average: str, worths: Sequence[Worth]) -> float:
     """What guessing is expected to score on these samples; a failed one is wrong for a guesser too."""
-    answered = [one for one in worths if not one.failed]
+    answered = [worth for worth in worths if not worth.failed]
     lost = [None] * (len(worths) - len(answered))
-    targets, durations = [one.target for one in answered], [one.duration for one in answered]
+    targets, durations = [worth.target for worth in answered], [worth.duration for worth in answered]
     return chance_level(average, [*targets, *lost], [*durations, *lost])
 
 
@@ -218,12 +219,12 @@ def remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         ("n_truncated", "{n} answers cut off at the answer limit"),
         ("n_unparsed", "{n} answers without anything the scorer can read, counted wrong"),
     ):
-        found = {label: sum(t[count] for t in tasks.values()) for label, tasks in rows.items()}
-        if any(found.values()):
-            spread = ", ".join(f"{label}: {n}" for label, n in found.items() if n)
-            if len(set(found.values())) == 1 and len(found) > 1:
-                spread = f"{next(iter(found.values()))} in every row"
-            lines.append(f"{text.format(n=sum(found.values()))} ({spread})")
+        counts = {label: sum(t[count] for t in tasks.values()) for label, tasks in rows.items()}
+        if any(counts.values()):
+            spread = ", ".join(f"{label}: {n}" for label, n in counts.items() if n)
+            if len(set(counts.values())) == 1 and len(counts) > 1:
+                spread = f"{next(iter(counts.values()))} in every row"
+            lines.append(f"{text.format(n=sum(counts.values()))} ({spread})")
     return lines + unread_remarks(rows)
 
 
@@ -235,7 +236,7 @@ def unread_remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
             cause = remedy(entry["n_unparsed"], entry["n_truncated"])
             where = f"{entry['column']} {entry['n_unparsed']} of {entry['n'] - entry['n_failed']}"
             lines.setdefault(cause, []).append(f"{where} ({label})" if len(rows) > 1 else where)
-    return [f"{MARK} {WARNING}: {listed(found)}; {cause}" for cause, found in lines.items()]
+    return [f"{MARK} {WARNING}: {listed(columns)}; {cause}" for cause, columns in lines.items()]
 
 
 def listed(items: Sequence[str]) -> str:

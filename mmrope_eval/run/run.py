@@ -5,14 +5,14 @@ from __future__ import annotations
 import collections
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mmrope_eval.engine.backend import StartEngine
+from mmrope_eval.engine.backend import EngineHolder, RowError, StartEngine, Timings
 from mmrope_eval.errors import MachinesError, PlaceError, UserError, kind
 from mmrope_eval.messages import Failure
 from mmrope_eval.models.variant_choice import video_time
@@ -25,7 +25,7 @@ from mmrope_eval.run.asking import Asking
 from mmrope_eval.run.cells import FailedRow
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
-from mmrope_eval.run.execute import Cell, EngineHolder, RowError, Timings, TooManyFailuresError
+from mmrope_eval.run.execute import Cell, TooManyFailuresError
 from mmrope_eval.run.kept import Kept, begin, end
 from mmrope_eval.run.manifest import manifest, scores_file
 from mmrope_eval.run.placing import refuse_fewer, sizes
@@ -34,22 +34,17 @@ from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.progress_file import ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.rescore import compare_runs, read_run
 from mmrope_eval.run.runlog import run_log
-from mmrope_eval.run.schedule import schedule
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
-from mmrope_eval.store.answer_code import CodeChangedError
+from mmrope_eval.run.work_order import schedule
+from mmrope_eval.store.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.mirror import check_before_run
-from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.util.console import say
 from mmrope_eval.util.environment import cache_at
 from mmrope_eval.words import visible
-
-if TYPE_CHECKING:
-    from mmrope_eval.media.policy import MediaPolicy
-    from mmrope_eval.models.checkpoint import Checkpoint
-    from mmrope_eval.rope import Variant
 
 SHOWN_CAUSES = 3
 
@@ -69,11 +64,11 @@ class RunResult:
     notes: tuple[str, ...] = ()
     """What a reader of the scores must know of how the rows were made."""
 
-    def joined(self, label: str, found: tuple[Mapping[str, Any], int, int] | str) -> RunResult:
+    def joined(self, label: str, verdict: tuple[Mapping[str, Any], int, int] | str) -> RunResult:
         """With one more row: its scores, failed samples and samples asked now, or why it failed."""
-        if isinstance(found, str):
-            return replace(self, broken={**self.broken, label: found})
-        entry, failed, asked = found
+        if isinstance(verdict, str):
+            return replace(self, broken={**self.broken, label: verdict})
+        entry, failed, asked = verdict
         rows = {**self.rows, label: entry}
         return replace(self, rows=rows, failed=self.failed + failed, asked=self.asked + asked)
 
@@ -173,21 +168,21 @@ def run_all(
     with (
         run_lock(output),
         run_log(output, config.command) as log,
-        EngineHolder(start_engine or _starter(logged(config, log), lambda: holder.expected)) as holder,
+        EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder,
     ):
         runs = place_all(runs)
         results = [RunResult({}, run.rows.folders, 0, 0, _fail_rows(run), run.plans.failed) for run in runs]
         turns = [(at, place) for at, run in enumerate(runs) for place in range(len(run.rows.cells))]
         order = schedule([runs[at].rows.cells[place] for at, place in turns])
-        turns = [turns[one] for one in order]
+        turns = [turns[turn] for turn in order]
         rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
         tally = Tally([*rows, *_failed_progress(runs)])
         errors = ErrorLog(output)
         with settled(), ProgressFile(output, tally, config.command):
             for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
                 say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
-                found = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)
-                results[at] = results[at].joined(runs[at].rows.cells[place].label, found)
+                verdict = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)
+                results[at] = results[at].joined(runs[at].rows.cells[place].label, verdict)
     return [replace(result, notes=notes(run.rows.cells, run.remarks()))
             for run, result in zip(runs, results, strict=True)]  # fmt: skip
 
@@ -196,15 +191,15 @@ def _take_turn(
     run: Prepared, place: int, holder: EngineHolder, errors: ErrorLog, watch: RowWatch, go_on: bool
 ) -> tuple[Mapping[str, Any], int, int] | str:
     """One row of a run, as of `run_cell`; the cause where it failed."""
-    cell, (own, remarks), plans = run.rows.cells[place], run.limits[place], run.plans
+    cell, (limits, remarks), plans = run.rows.cells[place], run.limits[place], run.plans
     say(f"{cell.label}: {announcement(cell)}", file=sys.stderr)
     for remark in (*remarks, *warnings(cell.thinking, run.specs, run.given)):
         say(f"{cell.label}: {remark}", file=sys.stderr)
     for task, cause in plans.failed.items():
         say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
-    planned = with_limits(plans.of(cell.family), own)
+    planned = with_limits(plans.of(cell.family), limits)
     try:
-        found = run_cell(run.config, cell, planned, holder, errors, plans.failed, watch)
+        scored = run_cell(run.config, cell, planned, holder, errors, plans.failed, watch)
     except RowError as error:
         holder.close()
         failure: Exception = error
@@ -218,8 +213,8 @@ def _take_turn(
             raise
         failure = error
     else:
-        watch.finish(found[1])
-        return found
+        watch.finish(scored[1])
+        return scored
     watch.fail(str(failure))
     return _failed(FailedRow(cell.label, cell.folder, str(failure)), failure, keep=merging.stands(cell))
 
@@ -255,10 +250,10 @@ def notes(cells: Sequence[Cell], protocols: Sequence[str | None]) -> tuple[str, 
     assumed = [f"{cell.label}: {cell.variant.name}" for cell in cells if cell.chosen.assumed]
     text = f"variant assumed from the model type, as no config.json names one ({', '.join(assumed)})"
     under: dict[str, list[str]] = {}
-    for cell, said in zip(cells, protocols, strict=True):
-        if said is not None:
-            under.setdefault(said, []).append(cell.label)
-    lines = [said if len(under) == 1 else f"{said} ({', '.join(labels)})" for said, labels in under.items()]
+    for cell, protocol in zip(cells, protocols, strict=True):
+        if protocol is not None:
+            under.setdefault(protocol, []).append(cell.label)
+    lines = [protocol if len(under) == 1 else f"{protocol} ({', '.join(labels)})" for protocol, labels in under.items()]
     return (*((text,) if assumed else ()), *lines)
 
 
@@ -292,12 +287,13 @@ def run_cell(
     with ResponseStore(cell.folder / STORE) as store:
         work = begin(config, cell, plans, store)
         done = len(work.keys) - len(work.pending)
-        final = sum(known.failed and known.final for known in work.kept.values())
+        final = sum(kept.failed and kept.final for kept in work.kept.values())
         if watch is not None:
             watch.begin(len(work.keys), done, final)
         progress = Progress(cell.label, len(work.keys), done, told=None if watch is None else watch.advance)
         context = store.describe(described_context(cell.context)) if work.pending else ""
-        asking = Asking(cell, plans, store, work, progress, config.max_failures, timings, errors, context)
+        asking = Asking(cell, config.options, plans, store, work, progress, config.max_failures, timings, errors,
+                        context)  # fmt: skip
         with failures_written(asking):
             config.max_failures.check(final, len(work.keys))  # known before an engine starts
             if work.pending:
@@ -326,25 +322,10 @@ def failures_written(asking: Asking) -> Iterator[None]:
     except (RowError, TooManyFailuresError) as error:
         folder, kept = asking.cell.folder, Kept(asking.store, asking.work.keys)
         earlier = {name: kept[name] for name, known in asking.work.kept.items() if known.failed and known.final}
-        found = {name: result for name, result in earlier.items() if isinstance(result, Failure)}
-        failed = {**found, **asking.failures}
+        failures = {name: result for name, result in earlier.items() if isinstance(result, Failure)}
+        failed = {**failures, **asking.failures}
         outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
         if error.__cause__ is not None:
             asking.errors.note(asking.cell.label, error)
         say(*causes(folder), *asking.errors.where(), file=sys.stderr)
         raise
-
-
-def logged(config: RunConfig, log: Path | None) -> RunConfig:
-    """With an engine whose words go to a log, and which may end this process where it is stuck in it."""
-    return replace(config, options=replace(config.options, log=log, may_leave=True))
-
-
-def _starter(config: RunConfig, expected: Callable[[], int]) -> StartEngine:
-    """Start the live engine. MachinesError at once where it cannot be reached."""
-    engines.require(config.options)
-
-    def start(checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> Any:
-        return engines.start_engine(checkpoint, variant, replace(config.options, policy=policy, questions=expected()))
-
-    return start

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import SampleError, UserError, sentence
-from mmrope_eval.models.families import DEFAULT_FAMILY
+from mmrope_eval.models.families import asked_as
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.run import results, side_by_side
 from mmrope_eval.run.side_by_side import Second
@@ -44,8 +43,9 @@ from mmrope_eval.task.registry import Family, TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target
 from mmrope_eval.util.console import say, write_file
+from mmrope_eval.util.strict_json import strict_json
 from mmrope_eval.util.unread import MARK, WARNING, too_many
-from mmrope_eval.words import shortened, unique, visible
+from mmrope_eval.words import shortened, visible
 
 Size = tuple[float, float]
 
@@ -122,14 +122,14 @@ def main(args: ScoreOptions) -> int:
     second = side_by_side.second_of(args.scorer)
     refuse_file(args.file, args.output)
     spec, family = task_and_family(args.task, args.prompts, args.coordinates, args.tasks_dir)
-    found = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
-    if not found:
+    lines = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
+    if not lines:
         raise UserError(f"{args.file} holds no line to score; give a file with a JSON object a line.")
-    good = [line for line in found if isinstance(line, Line)]
-    bad = [line for line in found if isinstance(line, BadLine)]
-    theirs, problem = second_numbers(second, spec, good) if second is not None else (None, None)
-    write(args.output, output_rows(spec, found, second, theirs))
-    for text in (*summary(spec, good, bad), *second_summary(second, spec, good, theirs, problem)):
+    good = [line for line in lines if isinstance(line, Line)]
+    bad = [line for line in lines if isinstance(line, BadLine)]
+    second_result, problem = second_numbers(second, spec, good) if second is not None else (None, None)
+    write(args.output, output_rows(spec, lines, second, second_result))
+    for text in (*summary(spec, good, bad), *second_summary(second, spec, good, second_result, problem)):
         say(text, file=sys.stderr)
     for line in bad:
         say(line.message(args.file), file=sys.stderr)
@@ -221,7 +221,7 @@ def json_line(row: Mapping[str, Any]) -> str:
 def parse(text: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None]:
     """(whole object, doc, response) of a line; LineError when it is not of that form."""
     try:
-        entry = json.loads(text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=unique)
+        entry = strict_json(text)
     except RecursionError as error:
         raise LineError("it is not JSON that can be read (its brackets are nested too deeply).") from error
     except ValueError as error:
@@ -240,23 +240,10 @@ def parse(text: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None
 
 def in_thought(entry: Mapping[str, Any], otherwise: bool) -> bool:
     """Whether a response begins inside a thought, as its line says. LineError when it says neither true nor false."""
-    found = entry.get("thought_open", otherwise)
-    if not isinstance(found, bool):
+    opened = entry.get("thought_open", otherwise)
+    if not isinstance(opened, bool):
         raise LineError("its `thought_open` is neither true nor false.")
-    return found
-
-
-def finite(text: str) -> float:
-    """A number; ValueError for one that is too large to be any (1e999)."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is too large for a number")
-    return value
-
-
-def no_constant(name: str) -> None:
-    """NaN and Infinity are not JSON, whatever Python's reader thinks: ValueError."""
-    raise ValueError(f"{name} is not a JSON value")
+    return opened
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -276,7 +263,7 @@ def box_sizes(
     used = next(filter(None, (pair(place.get("used_size"), "used_size") for place in places)), None)
     if used is not None or family.coordinates != "absolute":
         return {"source_size": source, "used_size": used or source}, False
-    return {"source_size": source, "used_size": default_used_size(source)}, True
+    return {"source_size": source, "used_size": default_used_size(source, family)}, True
 
 
 def declared_size(place: Mapping[str, Any], folder: Path) -> Size | None:
@@ -316,11 +303,11 @@ def file_size(path: Path) -> Size:
         raise LineError(f"its picture {path} cannot be read ({type(error).__name__}).") from error
 
 
-def default_used_size(source: Size) -> Size:
-    """What the published preprocessor of the family that counts in resized pixels makes of a picture."""
+def default_used_size(source: Size, family: Family) -> Size:
+    """What the published preprocessor of a family makes of a picture."""
     from mmrope_eval.media.policy import published_size
 
-    return published_size(int(source[0]), int(source[1]), DEFAULT_FAMILY)
+    return published_size(int(source[0]), int(source[1]), asked_as(family.name))
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -331,7 +318,7 @@ def second_numbers(
     second: Second, spec: TaskSpec, good: Sequence[Line]
 ) -> tuple[SecondResult | None, str | None]:
     """The other harness' number from the same responses, or why there is none."""
-    items = [side_by_side.second_item(second.counterpart(spec), one.doc, one.response, one.target) for one in good]
+    items = [side_by_side.second_item(second.counterpart(spec), line.doc, line.response, line.target) for line in good]
     try:
         return side_by_side.second_number(second, spec, items), None
     except SecondError as error:
@@ -339,13 +326,13 @@ def second_numbers(
 
 
 def output_rows(
-    spec: TaskSpec, found: Sequence[Line | BadLine], second: Second | None, theirs: SecondResult | None
+    spec: TaskSpec, lines: Sequence[Line | BadLine], second: Second | None, result: SecondResult | None
 ) -> Iterator[dict[str, Any]]:
     """One object a line, in the file's order, with the other harness' value beside ours where it was asked for."""
-    shares = iter(theirs.samples if theirs else ())
-    for line in found:
+    shares = iter(result.samples if result else ())
+    for line in lines:
         row = line.row()
-        if second is not None and theirs is not None and isinstance(line, Line):
+        if second is not None and result is not None and isinstance(line, Line):
             share = next(shares)
             row |= {second.key: share, "agree": side_by_side.agree(line.score.values[spec.metrics[0]], share)}
         yield row
@@ -365,19 +352,19 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
     """The column's numbers as a run would report them for these lines."""
     average = spec.average
     for name in spec.metrics:
-        found = AGGREGATES[average]([Item.of(one.score.values[name], one.target) for one in good])
-        value, error = (results.percent(part) for part in (found.value, found.stderr))
+        mean = AGGREGATES[average]([Item.of(line.score.values[name], line.target) for line in good])
+        value, error = (results.percent(part) for part in (mean.value, mean.stderr))
         spread, alone = ("", "") if error is None else (f" ± {error:.2f}", ", ± as if no two shared a picture or video")
-        yield f"{spec.column} {name}: {side_by_side.number(value)}{spread} (n {found.n}, {average}{alone})"
-    failed = sum(one.response is None for one in good)
-    unread = sum(one.response is not None and one.score.parsed is None for one in good)
+        yield f"{spec.column} {name}: {side_by_side.number(value)}{spread} (n {mean.n}, {average}{alone})"
+    failed = sum(line.response is None for line in good)
+    unread = sum(line.response is not None and line.score.parsed is None for line in good)
     yield f"{len(good)} of {len(good) + len(bad)} lines scored; {failed} failed, {unread} with no readable answer"
     if too_many(unread, len(good) - failed):
         yield f"{MARK} {WARNING}: {unread} of {len(good) - failed}"
     repeated = repetitions(good)
     if repeated:
         yield f"{repeated} of these lines repeat an `id`; each counts"
-    assumed = sum(one.assumed_size for one in good)
+    assumed = sum(line.assumed_size for line in good)
     if assumed:
         yield f"{assumed} lines do not say the resized picture's size (`used_size`); the default media policy's is used"
 
@@ -389,14 +376,14 @@ def repetitions(good: Sequence[Line]) -> int:
 
 
 def second_summary(
-    second: Second | None, spec: TaskSpec, good: Sequence[Line], theirs: SecondResult | None, problem: str | None
+    second: Second | None, spec: TaskSpec, good: Sequence[Line], result: SecondResult | None, problem: str | None
 ) -> Iterator[str]:
     """The other harness' number in one line, and what to know about it."""
     if problem is not None:
         yield f"{problem} (Samples are the lines scored, counted from 0.)"
-    if second is not None and theirs is not None:
-        pairs = zip(good, theirs.samples, strict=True)
-        agreed = [side_by_side.agree(one.score.values[spec.metrics[0]], share) for one, share in pairs]
+    if second is not None and result is not None:
+        pairs = zip(good, result.samples, strict=True)
+        agreed = [side_by_side.agree(line.score.values[spec.metrics[0]], share) for line, share in pairs]
         compared = len(agreed) - agreed.count(None)
-        yield (f"{second.title} {theirs.task} {theirs.metric}: {theirs.value:.2f} "
-               f"({agreed.count(False)} of {compared} samples differ{'; ' + theirs.note if theirs.note else ''})")
+        yield (f"{second.title} {result.task} {result.metric}: {result.value:.2f} "
+               f"({agreed.count(False)} of {compared} samples differ{'; ' + result.note if result.note else ''})")

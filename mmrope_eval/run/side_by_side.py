@@ -13,7 +13,7 @@ from mmrope_eval.record.schema import FORMAT
 from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.run.results import Scored
 from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
-from mmrope_eval.task.sample import TaskPlan
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.spec import Counterpart, TaskSpec
 from mmrope_eval.vlmevalkit.scores import kit_score, require
 
@@ -44,10 +44,10 @@ SECONDS: Final[Mapping[str, Second]] = {
 
 def second_of(scorer: str) -> Second | None:
     """The harness that --scorer asks for beside ours, or None. UserError when it is not installed."""
-    found = SECONDS.get(scorer)
-    if found is not None:
-        found.require()
-    return found
+    harness = SECONDS.get(scorer)
+    if harness is not None:
+        harness.require()
+    return harness
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,17 @@ class Comparison:
 
     def entry(self) -> dict[str, Any]:
         """The task's entry in scores_KEY.json."""
-        theirs, key = self.theirs, self.second.key
+        result, key = self.theirs, self.second.key
         return {
             "metric": self.metric,
             "ours": self.ours,
-            key: round(theirs.value, 9) if theirs else None,
-            f"{key}_task": theirs.task if theirs else None,
-            f"{key}_metric": theirs.metric if theirs else None,
-            "note": theirs.note if theirs else self.problem,
+            key: round(result.value, 9) if result else None,
+            f"{key}_task": result.task if result else None,
+            f"{key}_metric": result.metric if result else None,
+            "note": result.note if result else self.problem,
             "n": len(self.lines),
             "n_disagreeing": self.disagreements,
-            **(theirs.facts if theirs else {}),
+            **(result.facts if result else {}),
         }
 
 
@@ -120,8 +120,8 @@ def second_number(second: Second, spec: TaskSpec, items: Sequence[SecondItem]) -
     if other is None:
         raise SecondError(f"{second.title} has no task for '{spec.name}': its file names none (`metadata: "
                           f"{second.key}`).")  # fmt: skip
-    found = second.score(other.task, items)
-    return replace(found, note="; ".join(filter(None, (found.note, other.note))) or None)
+    result = second.score(other.task, items)
+    return replace(result, note="; ".join(filter(None, (result.note, other.note))) or None)
 
 
 def compare_task(
@@ -132,51 +132,51 @@ def compare_task(
     A sample whose row cannot be read has no target and nothing to be compared with: it is left out of their number.
     """
     task, metric, other = plan.spec.name, plan.spec.metrics[0], second.counterpart(plan.spec)
-    ours = entry["metrics"][metric]["value"]
+    value = entry["metrics"][metric]["value"]
     rows = plan.docs.get().rows
-    usable = [one for one in scored if one.target is not None]
-    items = [second_item(other, rows[one.sample.index], text(one), one.target) for one in usable]
+    usable = [sample for sample in scored if sample.target is not None]
+    items = [second_item(other, rows[sample.sample.index], text(sample), sample.target) for sample in usable]
     try:
-        theirs = second_number(second, plan.spec, items)
+        result = second_number(second, plan.spec, items)
     except SecondError as error:
-        return Comparison(second, task, metric, ours, None, str(error), (), other is not None)
-    lines = [line(second, one, metric, share) for one, share in zip(usable, theirs.samples, strict=True)]
-    return Comparison(second, task, metric, ours, theirs, None, lines, True)
+        return Comparison(second, task, metric, value, None, str(error), (), other is not None)
+    lines = [line(second, sample, metric, share) for sample, share in zip(usable, result.samples, strict=True)]
+    return Comparison(second, task, metric, value, result, None, lines, True)
 
 
-def text(one: Scored) -> str | None:
+def text(sample: Scored) -> str | None:
     """A sample's response; None when it failed."""
-    return one.result.text if isinstance(one.result, Response) else None
+    return sample.result.text if isinstance(sample.result, Response) else None
 
 
-def line(second: Second, one: Scored, metric: str, share: float | None) -> dict[str, Any]:
+def line(second: Second, sample: Scored, metric: str, share: float | None) -> dict[str, Any]:
     """The line of samples_KEY/<task>.jsonl."""
-    ours = one.score.values[metric]
+    value = sample.score.values[metric]
     return {
-        "id": one.sample.id,
-        "agree": agree(ours, share),
-        "ours": ours,
+        "id": sample.sample.id,
+        "agree": agree(value, share),
+        "ours": value,
         second.key: share,
-        "prediction": text(one),
-        "parsed": one.score.parsed,
-        "target": one.target,
+        "prediction": text(sample),
+        "parsed": sample.score.parsed,
+        "target": sample.target,
     }
 
 
-def agree(ours: float | None, theirs: float | None) -> bool | None:
+def agree(value: float | None, other: float | None) -> bool | None:
     """Whether two values of one sample are the same; None where the other harness was not asked about it."""
-    if theirs is None:
+    if other is None:
         return None
-    return ours is not None and abs(ours - theirs) <= TOLERANCE
+    return value is not None and abs(value - other) <= TOLERANCE
 
 
 def write(folder: Path, second: Second, comparisons: Iterable[Comparison]) -> None:
     """Write samples_KEY/<task>.jsonl and scores_KEY.json."""
     entries = {}
-    for one in comparisons:
-        entries[one.task] = one.entry()
-        if one.theirs is not None:
-            write_lines(folder / f"samples_{second.key}" / f"{one.task}.jsonl", one.lines)
+    for comparison in comparisons:
+        entries[comparison.task] = comparison.entry()
+        if comparison.theirs is not None:
+            write_lines(folder / f"samples_{second.key}" / f"{comparison.task}.jsonl", comparison.lines)
     write_json(folder / f"scores_{second.key}.json", {"format": FORMAT, "tasks": entries})
 
 
@@ -186,11 +186,11 @@ def table(second: Second, comparisons: Iterable[Comparison]) -> str:
 
     comparisons = list(comparisons)
     headers = ["task", "metric", "ours", second.title, "its task", "its metric", "samples that differ"]
-    body = [[one.task, one.metric, number(one.ours), number(one.theirs.value if one.theirs else None),
-             one.theirs.task if one.theirs else "—", one.theirs.metric if one.theirs else "—",
-             f"{one.disagreements} of {one.compared}" if one.theirs else "—"] for one in comparisons]
-    notes = [f"{one.task}: {note}" for one in comparisons
-             if (note := one.problem or (one.theirs.note if one.theirs else None))]
+    body = [[task.task, task.metric, number(task.ours), number(task.theirs.value if task.theirs else None),
+             task.theirs.task if task.theirs else "—", task.theirs.metric if task.theirs else "—",
+             f"{task.disagreements} of {task.compared}" if task.theirs else "—"] for task in comparisons]
+    notes = [f"{task.task}: {note}" for task in comparisons
+             if (note := task.problem or (task.theirs.note if task.theirs else None))]
     return "\n".join([tabulate(body, headers, tablefmt="simple", disable_numparse=True), *notes])
 
 

@@ -120,8 +120,8 @@ def read_status(output: Path, now: float | None = None) -> Status:
     if not output.is_dir():
         raise UserError(f"{output} is not a folder: give the --output of a run or a study")
     progress = read_progress(output / PROGRESS)
-    found = {} if progress is None else {os.path.normpath(row.folder): row for row in progress.rows}
-    older = [row for row in _rows_below(output, output, DEPTH) if row.folder not in found]
+    folders = {} if progress is None else {os.path.normpath(row.folder): row for row in progress.rows}
+    older = [row for row in _rows_below(output, output, DEPTH) if row.folder not in folders]
     if progress is None and not older and not (output / LOG).is_file():
         raise UserError(f"{output} holds no results of a run or a study: give its --output")
     age = None if progress is None else max(0.0, (time.time() if now is None else now) - progress.updated)
@@ -204,7 +204,7 @@ def _failed(row: Row) -> int | None:
     tasks = row.manifest.get("tasks")
     entries = tasks.values() if isinstance(tasks, Mapping) else ()
     counts = [entry.get("n_failed") for entry in entries if isinstance(entry, Mapping)]
-    return sum(one for one in counts if isinstance(one, int)) if counts else None
+    return sum(count for count in counts if isinstance(count, int)) if counts else None
 
 
 def _cause(folder: Path) -> str | None:
@@ -222,9 +222,9 @@ def _cause(folder: Path) -> str | None:
 def lines(status: Status) -> Iterator[str]:
     """A status as people read it."""
     yield f"{status.output}: {_who(status)}"
-    known = [row for row in status.rows if row.total is not None]
-    if known:
-        yield _counts("in all", known, status)
+    counted = [row for row in status.rows if row.total is not None]
+    if counted:
+        yield _counts("in all", counted, status)
     width = max((len(_name(row)) for row in status.rows), default=0)
     for row in status.rows:
         yield f"  {_name(row):<{width}}  {row.state:<10}  {_numbers(row)}"

@@ -1,18 +1,21 @@
-"""In which order samples are asked: what shows the same together, and the longest videos first.
+"""In which order rows are asked, and in it samples: what is slow to change as seldom as possible.
 
-Neighbours share the engine's caches and decoded frames. A long video that is begun last keeps one replica busy when all
-others are done.
+Rows follow each other by weights, variant and media policy. Samples that show the same stand together, and the longest
+videos come first: neighbours share the engine's caches and decoded frames. A long video that is begun last keeps one
+replica busy when all others are done.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mmrope_eval.data.media_files import Located
+from mmrope_eval.data.located import Located
+from mmrope_eval.run.execute import Cell
 from mmrope_eval.task.parts import locate_video
-from mmrope_eval.task.sample import Sample, TaskPlan, shows_video
+from mmrope_eval.task.plan import TaskPlan
+from mmrope_eval.task.sample import Sample, shows_video
 
 
 def in_turns(samples: Sequence[Sample], first: int) -> list[Sample]:
@@ -54,6 +57,24 @@ def video_weights(samples: Sequence[Sample], plans: Mapping[str, TaskPlan]) -> d
     return weights
 
 
-def size(found: Located) -> int:
+def size(file: Located) -> int:
     """Bytes of a file, on disk or in an archive. OSError."""
-    return found.stat().st_size if isinstance(found, Path) else found.size
+    return file.stat().st_size if isinstance(file, Path) else file.size
+
+
+def schedule(cells: Sequence[Cell]) -> list[int]:
+    """The places of all rows, in the order of asking: by weights, then variant, then media policy.
+
+    Each is taken in the order in which it first appears, and rows that agree in all three stay in theirs. So no
+    weights are loaded twice, and the rows of one checkpoint and variant follow each other whatever run they are of.
+    """
+    weights = _ranks(cell.checkpoint.fingerprint for cell in cells)
+    variants = _ranks(cell.variant.fingerprint for cell in cells)
+    policies = _ranks(repr(cell.policy) for cell in cells)
+    return sorted(range(len(cells)), key=lambda at: (weights[at], variants[at], policies[at]))
+
+
+def _ranks(values: Iterable[Hashable]) -> list[int]:
+    """For every value, how many different ones appeared before it first did."""
+    seen: dict[Hashable, int] = {}
+    return [seen.setdefault(value, len(seen)) for value in values]

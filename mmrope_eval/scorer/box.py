@@ -105,17 +105,17 @@ def _plain(text: str) -> str:
 
 def _boxes(text: str) -> Iterator[Box]:
     """The earliest box of each form, the earliest first."""
-    found: list[tuple[int, Box]] = []
+    located: list[tuple[int, Box]] = []
     for pattern, order in _ORDER.items():
         match = pattern.search(text)
         if match is not None:
             numbers = [float(group) for group in match.groups() if group is not None]
             x1, y1, x2, y2 = (numbers[place] for place in order)
-            found.append((match.start(), (x1, y1, x2, y2)))
+            located.append((match.start(), (x1, y1, x2, y2)))
     keyed = _keyed(text)
     if keyed is not None:
-        found.append(keyed)
-    yield from (box for _, box in sorted(found))
+        located.append(keyed)
+    yield from (box for _, box in sorted(located))
 
 
 def _keyed(text: str) -> tuple[int, Box] | None:

@@ -198,9 +198,9 @@ def _named(content: str, options: Options) -> str | None:
     whole = _whole(content, options)
     if whole is not None or content.endswith("?"):
         return whole
-    own = _letter_and_text(content, 0, options)
-    if own is not None:
-        return _agreed([_letter(own)], options)
+    labelled_text = _letter_and_text(content, 0, options)
+    if labelled_text is not None:
+        return _agreed([_letter(labelled_text)], options)
     match = patterns.LABEL.match(content) or patterns.LETTER.match(content)
     if match is not None:
         further, end = _joined(content, match.end())
@@ -229,11 +229,11 @@ def _further(text: str, at: int) -> list[str]:
 
 def _joined(text: str, at: int) -> tuple[list[str], int]:
     """The letters joined to one that ends at `at`, and where the last of them ends."""
-    found: list[str] = []
-    while len(found) < 3 and (match := patterns.MORE.match(text, at)) is not None:
-        found.append(_letter(match))
+    letters: list[str] = []
+    while len(letters) < 3 and (match := patterns.MORE.match(text, at)) is not None:
+        letters.append(_letter(match))
         at = match.end()
-    return found, at
+    return letters, at
 
 
 def _negated(text: str, start: int, end: int) -> bool:
@@ -247,14 +247,14 @@ def _open(text: str, start: int, end: int) -> bool:
         return True
     sentence = re.split(r"[.!?\n]", text[max(0, start - 160) : start])[-1]
     clause = sentence[max((match.end() for match in patterns.CLAUSE_START.finditer(sentence)), default=0) :]
-    said = text[start:end]
-    return bool(patterns.DOUBT.search(clause + said) or patterns.CONDITION.search(sentence + said))
+    statement = text[start:end]
+    return bool(patterns.DOUBT.search(clause + statement) or patterns.CONDITION.search(sentence + statement))
 
 
 def _statements(text: str, options: Options) -> list[str]:
     """Rule 3: every letter that is stated to be the answer."""
     label = _opening_label(text, options)
-    found = [] if label is None else [label]
+    letters = [] if label is None else [label]
     for statement in chain(patterns.STATEMENT.finditer(text), patterns.LONG_STATEMENT.finditer(text)):
         before = text[max(0, statement.start() - 60) : statement.start()]
         if patterns.NEGATED_STATEMENT.search(before[-40:]):
@@ -262,36 +262,36 @@ def _statements(text: str, options: Options) -> list[str]:
         if patterns.NAMED.match(statement.group()) and patterns.COMPARED.search(before):
             continue
         at = statement.end()
-        own = _letter_and_text(text, at, options)
-        named = None if own else opening_text(text[at : at + 400].lstrip("\"' "), options)
-        letter = own or patterns.LETTER.match(text, at)
+        labelled_text = _letter_and_text(text, at, options)
+        named = None if labelled_text else opening_text(text[at : at + 400].lstrip("\"' "), options)
+        letter = labelled_text or patterns.LETTER.match(text, at)
         if (named is None and letter is None) or _open(text, statement.start(), at):
             continue
         if named is not None:
-            found.append(named)
+            letters.append(named)
         elif letter is not None:
-            further, end = ([], letter.end()) if own else _joined(text, letter.end())
+            further, end = ([], letter.end()) if labelled_text else _joined(text, letter.end())
             if not _negated(text, at, end):
-                found += [_letter(letter), *further]
+                letters += [_letter(letter), *further]
     for match in patterns.TEXT_STATEMENT.finditer(text):
         named = opening_text(text[match.end() : match.end() + 400], options)
         if named is not None and not _open(text, match.start(), match.end()):
-            found.append(named)
+            letters.append(named)
     for match in patterns.IS_RIGHT.finditer(text):
         if not _open(text, match.start(), match.end()):
-            found.append(match.group(1))
-    return found
+            letters.append(match.group(1))
+    return letters
 
 
 def _opening_label(text: str, options: Options) -> str | None:
     """The label that opens the response, unless it opens a list of options or is joined to another ("(A) or (B)")."""
-    own = _letter_and_text(text, 0, options)
-    first = own or patterns.LABEL.match(text)
-    if first is None or _negated(text, 0, first.end()) or (own is None and _further(text, first.end())):
+    labelled_text = _letter_and_text(text, 0, options)
+    first = labelled_text or patterns.LABEL.match(text)
+    if first is None or _negated(text, 0, first.end()) or (labelled_text is None and _further(text, first.end())):
         return None
     letter = _letter(first)
     if (
-        own is not None
+        labelled_text is not None
         and patterns.LABEL.match(text) is None
         and any(text_.casefold() in text.casefold() for at, text_ in options.items() if at != letter and text_)
     ):
@@ -307,7 +307,7 @@ def _opening_label(text: str, options: Options) -> str | None:
 
 def _mentions(text: str, options: Options) -> list[str]:
     """Rule 4: every option that is mentioned by its letter; a bracketed letter that is no option is no mention."""
-    found = []
+    letters = []
     for match in patterns.MENTION.finditer(text):
         letter = _letter(match)
         bracketed = match.group(0).lstrip(" \n,:").startswith("(")
@@ -315,8 +315,8 @@ def _mentions(text: str, options: Options) -> list[str]:
         if (bracketed and letter not in options) or _negated(text, match.start(), end):
             continue
         if not _open(text, match.start(), match.end()):
-            found += [letter, *further]
-    return found
+            letters += [letter, *further]
+    return letters
 
 
 # --------------------------------------------------------------------------------------------------------------

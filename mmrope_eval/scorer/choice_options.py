@@ -84,20 +84,20 @@ def _options_in_text(question: str) -> dict[str, str]:
 
 def _run(labels: Sequence[re.Match[str]]) -> list[re.Match[str]]:
     """The labels from the first on that are A, B, C ... without a gap."""
-    found = []
+    run = []
     for letter, label in zip(LETTERS, labels, strict=False):
         if label.group(1) != letter:
             break
-        found.append(label)
-    return found
+        run.append(label)
+    return run
 
 
 def letter_of(options: Any, answer: str) -> str:
     """The letter of the option whose text is `answer`; ValueError unless exactly one has it."""
-    found = [letter for letter, text in read_options(options).items() if text == str(answer).strip()]
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} options have the text {answer!r}")
-    return found[0]
+    letters = [letter for letter, text in read_options(options).items() if text == str(answer).strip()]
+    if len(letters) != 1:
+        raise ValueError(f"{len(letters)} options have the text {answer!r}")
+    return letters[0]
 
 
 def target_options(target: Target) -> dict[str, str]:

@@ -62,15 +62,15 @@ def names_by_text(option: str) -> bool:
 def opening_text(text: str, options: Options) -> str | None:
     """Rule 5: the option with whose text a text opens; None when a longer one might be meant as well."""
     folded = text.casefold()
-    known = {letter: " ".join(unmarked(option).casefold().split()).rstrip(".") for letter, option in options.items()}
+    texts = {letter: " ".join(unmarked(option).casefold().split()).rstrip(".") for letter, option in options.items()}
     fitting = {
-        letter: option for letter, option in known.items() if names_by_text(option) and folded.startswith(option)
+        letter: option for letter, option in texts.items() if names_by_text(option) and folded.startswith(option)
     }
     longest = max(map(len, fitting.values()), default=0)
     winners = [letter for letter, option in fitting.items() if len(option) == longest]
     ended = re.match(r"\"?(?:[.,;:!](?=\s|$|\")|\n|$)", folded[longest : longest + 3])
     after = folded[longest:].lstrip(' .,;:!?"\n')[:400]
-    listed = any(names_by_text(option) and after.startswith(option) for option in known.values())
+    listed = any(names_by_text(option) and after.startswith(option) for option in texts.values())
     return winners[0] if len(winners) == 1 and ended and not listed else None
 
 
@@ -141,7 +141,7 @@ def contained_text(text: str, options: Options) -> str | None:
     sentences = re.split(r"(?<=[.!?\n])", text.casefold())
     rest = "".join(sentence for sentence in sentences if not sentence.endswith("?"))
     texts = _texts_to_find(options)
-    found: set[str] = set()
+    letters: set[str] = set()
     for option in sorted(texts, key=len, reverse=True):
         edge_before = r"(?<![\w$€£])(?<![\w.,][.,/'’-])(?<!-)"
         pattern = re.compile(rf"{edge_before}{re.escape(option)}(?:['’]s\b)?(?!\w)(?![.,/'’-]\w)(?!\s?[%°])")
@@ -157,12 +157,12 @@ def contained_text(text: str, options: Options) -> str | None:
                 and not (_SAID_OF.search(before) and re.fullmatch(r"[\s.!\"')]*", rest[match.end() :]))
             ):
                 return None
-            found.update(texts[option])
-            if len(found) > 1:
+            letters.update(texts[option])
+            if len(letters) > 1:
                 return None
         # A shorter option inside a longer one ("red" in "red and white") is not named by it.
         rest = pattern.sub(" | ", rest)
-    return found.pop() if len(found) == 1 else None
+    return letters.pop() if len(letters) == 1 else None
 
 
 def _texts_to_find(options: Options) -> Mapping[str, set[str]]:

@@ -49,11 +49,11 @@ class Fields:
     @property
     def known(self) -> tuple[str, ...]:
         """All of them by name."""
-        return (*(name for one in self.needed for name in one.split("|")), *self.optional, "group")
+        return (*(name for field in self.needed for name in field.split("|")), *self.optional, "group")
 
     def lacking(self, target: Mapping[str, object]) -> str | None:
         """The first needed field that a target does not have, alternatives with `or` between them."""
-        missing = (one.split("|") for one in self.needed if not set(one.split("|")) & set(target))
+        missing = (field.split("|") for field in self.needed if not set(field.split("|")) & set(target))
         return next((" or ".join(f"'{name}'" for name in names) for names in missing), None)
 
 
@@ -167,9 +167,9 @@ def score_relaxed(response: str, target: Target) -> Score:
     response, its markup kept, because the reference code keeps it. The other two read `answer_text.answer_words`.
     Target: `answer`; `group` ("human" or "augmented") adds the mean of each half as `relaxed_human` and so on.
     """
-    answer, said, whole = str(target["answer"]), answer_words(response), answer_part(response).strip()
-    words = plain_answer(said).casefold()
-    predicted, gold = read_number(said), read_number(answer)
+    answer, response_words, whole = str(target["answer"]), answer_words(response), answer_part(response).strip()
+    words = plain_answer(response_words).casefold()
+    predicted, gold = read_number(response_words), read_number(answer)
     if predicted is not None and gold is not None:
         relaxed = abs(predicted - gold) <= 0.05 * abs(gold) + 1e-9 * abs(gold)
         strict = math.isclose(predicted, gold, rel_tol=1e-9, abs_tol=0.0)
@@ -185,7 +185,7 @@ def score_relaxed(response: str, target: Target) -> Score:
     group = f"relaxed_{target.get('group')}"
     if group in values:
         values[group] = float(relaxed)
-    return Score(values, plain_answer(said) or whole or None)
+    return Score(values, plain_answer(response_words) or whole or None)
 
 
 # --------------------------------------------------------------------------------------------------------------

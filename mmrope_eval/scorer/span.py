@@ -155,11 +155,11 @@ def _mark(match: re.Match[str]) -> str:
 
 def _spans(text: str) -> Span | None:
     """The first span; the one after the prompt's example where there is one."""
-    found = [match for match in (pattern.search(text) for pattern in (*_PATTERNS, *_SAID)) if match is not None]
-    if not found:
+    matches = [match for match in (pattern.search(text) for pattern in (*_PATTERNS, *_SAID)) if match is not None]
+    if not matches:
         bare = _BARE.fullmatch(text.strip()) if len(text) < 400 else None
         return None if bare is None else _ends(bare)
-    match = min(found, key=lambda m: m.start())
+    match = min(matches, key=lambda m: m.start())
     span = _ends(match)
     if span == EXAMPLE:
         rest = re.sub(rf"^{_UNIT}[\s.,;]*", "", text[match.end() :])

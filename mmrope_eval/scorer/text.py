@@ -65,13 +65,13 @@ def score_anls(response: str, target: Target) -> Score:
     here both lengths are those of the normalised texts, as in the papers. `exact` is 1 when the normalised texts are
     equal. Target: `answers`, the accepted ones.
     """
-    said = answer_words(response)
-    words = " ".join(said.lower().split())
+    response_words = answer_words(response)
+    words = " ".join(response_words.lower().split())
     if not words:
         return Score({"anls": 0.0, "exact": 0.0}, None)
     accepted = [" ".join(answer.translate(MINUS).lower().split()) for answer in answers_of(target)]
     best = max((levenshtein_similarity(words, answer) for answer in accepted), default=0.0)
-    return Score({"anls": best if best >= ANLS_THRESHOLD else 0.0, "exact": float(words in accepted)}, said)
+    return Score({"anls": best if best >= ANLS_THRESHOLD else 0.0, "exact": float(words in accepted)}, response_words)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -95,11 +95,11 @@ _CONTRACTED: Final = """
 @functools.cache
 def _contractions() -> Mapping[str, str]:
     """Every spelling of a contraction with one apostrophe missing -> the right one (and the metric's one oddity)."""
-    found = {"somebody'd": "somebodyd"}
+    spellings = {"somebody'd": "somebodyd"}
     for word in _CONTRACTED.split():
         for at in (i for i, char in enumerate(word) if char == "'"):
-            found[word[:at] + word[at + 1 :]] = word
-    return found
+            spellings[word[:at] + word[at + 1 :]] = word
+    return spellings
 
 
 def vqa_words(text: str) -> str:
@@ -122,15 +122,15 @@ def score_vqa(response: str, target: Target) -> Score:
     where an answer is nothing but an article. Target: `answers`, ten of them; with fewer than four no response can
     reach 1.
     """
-    said = answer_words(response)
-    if not said:
+    response_words = answer_words(response)
+    if not response_words:
         return Score({"vqa": 0.0, "exact": 0.0}, None)
     given = [vqa_words(answer.translate(MINUS)) for answer in answers_of(target)]
-    words = vqa_words(said)
+    words = vqa_words(response_words)
     matches = given.count(words)
     # Leaving out one of the `matches` people who agree leaves one match fewer; leaving out another leaves them all.
     total = matches * min(1.0, (matches - 1) / 3) + (len(given) - matches) * min(1.0, matches / 3)
-    return Score({"vqa": total / len(given) if given else 0.0, "exact": float(matches > 0)}, said)
+    return Score({"vqa": total / len(given) if given else 0.0, "exact": float(matches > 0)}, response_words)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -236,9 +236,9 @@ def score_choice_or_open(response: str, target: Target) -> Score:
     if read_options(target.get("options")):
         score = score_choice(response, target)
         return Score({**empty, **score.values, "accuracy_choice": score.values["accuracy"]}, score.parsed)
-    said = answer_words(response)
-    right = bool(said) and open_is_right(said, answers_of(target))
-    return Score({**empty, "accuracy": float(right), "accuracy_open": float(right)}, said or None)
+    response_words = answer_words(response)
+    right = bool(response_words) and open_is_right(response_words, answers_of(target))
+    return Score({**empty, "accuracy": float(right), "accuracy_open": float(right)}, response_words or None)
 
 
 def open_is_right(response: str, answers: Sequence[str]) -> bool:

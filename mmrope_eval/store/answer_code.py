@@ -12,7 +12,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,10 +23,11 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "rope": ("rope/*.py",),
     "media": ("media/*.py",),
     "engine": ("engine/*.py",),
-    "models": ("models/*.py",),
+    "models": ("models/*.py", "models/families/*.py"),
     "data": ("data/*.py", "lmms/loader.py", "lmms/subsets.py", "task/dataset.py", "task/lmudata.py"),
     "asking": ("messages.py", "run/asking.py", "run/execute.py", "run/work_order.py", "sweep/engine.py",
-               "task/lmms_hooks.py", "task/parts.py", "task/reading.py", "task/sample.py", "task/template.py"),
+               "task/lmms_hooks.py", "task/parts.py", "task/plan.py", "task/reading.py", "task/sample.py",
+               "task/template.py"),
 }
 """Patterns below the package; a file belongs to the first room that names it."""
 
@@ -94,9 +95,9 @@ def read_code(folder: Path, register: Path | None = None) -> AnswerCode:
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"the code in {folder} cannot be read, so its answers have no name ({error}): install "
                         "mmrope-eval again.") from error
-    digests = {room: short_digest(f"{name} {digest}" for name, digest in sorted(found.items()))
-               for room, found in rooms.items()}  # fmt: skip
-    files = {name: digest[:12] for found in rooms.values() for name, digest in found.items()}
+    digests = {room: short_digest(f"{name} {digest}" for name, digest in sorted(files_of_room.items()))
+               for room, files_of_room in rooms.items()}  # fmt: skip
+    files = {name: digest[:12] for files_of_room in rooms.values() for name, digest in files_of_room.items()}
     version = next((entry.version for entry in declared if entry.rooms == digests), EDITED + tree_name(digests))
     return AnswerCode(files, digests, version)
 
@@ -104,12 +105,12 @@ def read_code(folder: Path, register: Path | None = None) -> AnswerCode:
 def require_sources(folder: Path) -> None:
     """UserError where the code that runs is not the source that is hashed: a package of compiled files alone, or a
     compiled file that Python takes without a look at the source that it was made of."""
-    found = room_files(folder)
-    for room, names in found.items():
+    rooms = room_files(folder)
+    for room, names in rooms.items():
         if not names:
             raise UserError(f"{folder} has no source files for its part '{room}', so nobody could say which code "
                             "answers: install mmrope-eval with its .py files.")
-    for name in (name for names in found.values() for name in names):
+    for name in (name for names in rooms.values() for name in names):
         path = folder / name
         compiled = Path(importlib.util.cache_from_source(str(path)))
         if runs_unlooked(path, compiled):
@@ -140,12 +141,12 @@ UNCHECKED: Final = (1).to_bytes(4, "little")
 def room_files(folder: Path) -> dict[str, list[str]]:
     """The files of every room, by their paths below the package."""
     taken = set(NO_PART)
-    found: dict[str, list[str]] = {}
+    rooms: dict[str, list[str]] = {}
     for room, patterns in ROOMS.items():
         names = {path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)}
-        found[room] = sorted(names - taken)
+        rooms[room] = sorted(names - taken)
         taken |= names
-    return found
+    return rooms
 
 
 def tree_name(rooms: Mapping[str, str]) -> str:
@@ -169,46 +170,49 @@ def file_digest(path: Path) -> str:
 @functools.lru_cache(maxsize=512)
 def source_digest(source: bytes) -> str:
     """The same of source text. SyntaxError when it is none."""
-    text = "".join(_written(ast.parse(source)))
+    text = statements_text(ast.parse(source))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 _NO_MEANING: Final = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
 
-def _written(node: ast.AST) -> Iterator[str]:
+def statements_text(tree: ast.AST) -> str:
     """A syntax tree as text that every Python from 3.11 on writes alike: left out are fields without a value, as newer
     versions' new fields are, and the empty texts that 3.12 puts into f-strings."""
-    yield f"{type(node).__name__}("
-    for name, value in ast.iter_fields(node):
-        if name in _NO_MEANING or (value is None and not isinstance(node, ast.Constant)):
+    written: list[str] = []
+    pending: list[ast.AST | str] = [tree]  # nodes and finished texts, the next one last
+    while pending:
+        node = pending.pop()
+        if isinstance(node, str):
+            written.append(node)
             continue
-        if isinstance(value, list):
-            skipped = _is_empty if isinstance(node, ast.JoinedStr) else _is_remark
-            kept = [item for item in value if not skipped(item)]
-            if not kept:
+        pieces: list[ast.AST | str] = [f"{type(node).__name__}("]
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if name in _NO_MEANING or (value is None and not isinstance(node, ast.Constant)):
                 continue
-            yield f"{name}["
-            for item in kept:
-                yield from _written(item) if isinstance(item, ast.AST) else (repr(item),)
-                yield ","
-            yield "]"
-        elif isinstance(value, ast.AST):
-            yield f"{name}="
-            yield from _written(value)
-        else:
-            yield f"{name}={value!r}"
-        yield ";"
-    yield ")"
+            if isinstance(value, list):
+                pieces += _list_pieces(name, value, isinstance(node, ast.JoinedStr))
+            elif isinstance(value, ast.AST):
+                pieces += (f"{name}=", value, ";")
+            else:
+                pieces.append(f"{name}={value!r};")
+        pieces.append(")")
+        pending += reversed(pieces)
+    return "".join(written)
 
 
-def _is_remark(item: object) -> bool:
-    """Whether a statement is a text and nothing else: a docstring, or what stands below a field to explain it."""
-    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
-
-
-def _is_empty(item: object) -> bool:
-    return isinstance(item, ast.Constant) and item.value == ""
+def _list_pieces(name: str, items: list[Any], of_f_string: bool) -> list[ast.AST | str]:
+    """A field that is a list: without empty texts in an f-string, elsewhere without statements that are a text and
+    nothing else, which are docstrings or stand below a field to explain it."""
+    pieces: list[ast.AST | str] = []
+    for item in items:
+        text = item if of_f_string else item.value if isinstance(item, ast.Expr) else None
+        if isinstance(text, ast.Constant) and (text.value == "" if of_f_string else isinstance(text.value, str)):
+            continue
+        pieces += (item if isinstance(item, ast.AST) else repr(item), ",")
+    return [f"{name}[", *pieces, "];"] if pieces else []
 
 
 # ------------------------------------------------------------------------------------------------------- the register
@@ -228,7 +232,7 @@ class Declared:
 
 def parse_register(text: str) -> list[Declared]:
     """The register's lines. ValueError for a line that is none."""
-    found = []
+    entries = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if not words:
@@ -236,8 +240,8 @@ def parse_register(text: str) -> list[Declared]:
         version, *rooms = words
         if not rooms or version.startswith(EDITED) or not all(0 < word.find("=") < len(word) - 1 for word in rooms):
             raise ValueError(f"{REGISTER}, line {number} is not VERSION ROOM=DIGEST...")
-        found.append(Declared(version, dict(word.split("=", 1) for word in rooms)))
-    return found
+        entries.append(Declared(version, dict(word.split("=", 1) for word in rooms)))
+    return entries
 
 
 def known_rooms(version: str) -> list[Mapping[str, str]]:

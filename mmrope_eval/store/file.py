@@ -208,20 +208,20 @@ def schema_of(connection: sqlite3.Connection, path: Path) -> int:
     """The schema of the file, 0 for an empty one. StoreError for somebody else's database, or a newer version's store;
     one of DAMAGE where that cannot be told."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION
+    is_store = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION
     # A first page alone is what a store leaves whose making was cut short; it holds nothing that could be lost.
-    if not tables and (not ours or path.stat().st_size <= PAGE):
+    if not tables and (not is_store or path.stat().st_size <= PAGE):
         return 0
     columns = tuple(row[1] for row in connection.execute("PRAGMA table_info(responses)"))
-    told = connection.execute("PRAGMA user_version").fetchone()[0]
-    if ours and told > SCHEMA and told == _recorded_schema(connection, tables):
-        raise StoreError(f"{path} was written by a newer version of mmrope-eval (store schema {told}, this version "
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if is_store and version > SCHEMA and version == _recorded_schema(connection, tables):
+        raise StoreError(f"{path} was written by a newer version of mmrope-eval (store schema {version}, this version "
                          f"reads up to {SCHEMA}): use that version, or choose another --output.")
     if columns == _COLUMNS and {"meta", "contexts", "earlier"} <= tables:
         return SCHEMA
-    if columns == _OLD_COLUMNS and "meta" in tables and not ours:
+    if columns == _OLD_COLUMNS and "meta" in tables and not is_store:
         return 1
-    if ours or {"meta", "responses"} <= tables:
+    if is_store or {"meta", "responses"} <= tables:
         raise sqlite3.DatabaseError("its tables are not those of a store")
     raise StoreError(f"{path} is a database of something else (its tables: {', '.join(sorted(tables)[:5]) or 'none'}): "
                      "choose another --output.")
@@ -229,17 +229,17 @@ def schema_of(connection: sqlite3.Connection, path: Path) -> int:
 
 def _recorded_schema(connection: sqlite3.Connection, tables: set[str]) -> int | None:
     """What the file says of itself in a second place: one flipped bit must not make it a newer version's."""
-    found = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() if "meta" in tables else None
-    return int(found[0]) if found and str(found[0]).isdecimal() else None
+    row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() if "meta" in tables else None
+    return int(row[0]) if row and str(row[0]).isdecimal() else None
 
 
 def fault(connection: sqlite3.Connection, schema: int) -> str | None:
     """What is wrong with the file, in words; None where every page and every row is sound. Without a schema its own
     record of that is not looked at."""
     try:
-        told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if told != "ok":
-            return " ".join(str(told).split())
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            return " ".join(str(verdict).split())
         bad = sum(_unsound(read_rows(connection, table, schema), schema or SCHEMA) for table in tables_of(schema))
         meta = dict(connection.execute("SELECT key, value FROM meta"))
     except DAMAGE as error:

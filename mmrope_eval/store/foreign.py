@@ -58,8 +58,8 @@ def set_aside(path: Path) -> str:
 
 
 def _name(connection: sqlite3.Connection) -> str | None:
-    found = connection.execute("SELECT value FROM meta WHERE key = ?", (NAME,)).fetchone()
-    return None if found is None else str(found[0])
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (NAME,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _asked(connection: sqlite3.Connection) -> set[tuple[str, str]]:

@@ -37,22 +37,22 @@ def run_lock(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / LOCK
-        own = path.open("a+", encoding="utf-8")
+        handle = path.open("a+", encoding="utf-8")
     except OSError as error:
         raise cannot("write", path, error, "make it writable or choose another --output") from error
-    with own, ExitStack() as others:
-        if not taken_soon(own):
+    with handle, ExitStack() as others:
+        if not taken_soon(handle):
             refuse_below(folder)  # whoever writes there holds this one too
-            raise UserError(held(folder, own))
+            raise UserError(held(folder, handle))
         for higher in locks_above(folder):
             above = others.enter_context(higher.open(encoding="utf-8"))
             if not taken(above, fcntl.LOCK_SH, quiet=True):
                 raise UserError(held(higher.parent, above, folder))
         refuse_below(folder)
         try:
-            own.truncate(0)
-            own.write(str(os.getpid()))
-            own.flush()
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
         except OSError as error:
             raise cannot("write", folder, error, "free some space or choose another --output") from error
         yield
@@ -93,11 +93,11 @@ def taken_soon(handle: IO[str]) -> bool:
     return False
 
 
-def held(place: Path, handle: IO[str], wanted: Path | None = None) -> str:
+def held(place: Path, handle: IO[str], asked_for: Path | None = None) -> str:
     """One sentence on a folder that another process writes to."""
     handle.seek(0)
     holder = handle.read().strip() or "unknown"
-    beside = "" if wanted is None or wanted == place else f", and {wanted} is not apart from it"
+    beside = "" if asked_for is None or asked_for == place else f", and {asked_for} is not apart from it"
     return (f"Another process (pid {holder}) is writing to {place}{beside}; wait for it, stop it, or choose another "
             "--output.")  # fmt: skip
 

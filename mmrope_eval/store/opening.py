@@ -155,23 +155,23 @@ def _mark(connection: sqlite3.Connection) -> None:
 def _mend(opened: Opened, connection: sqlite3.Connection | None, why: str) -> None:
     """Set a damaged file aside and go on with what is sound in it. StoreError when nothing is."""
     path = opened.path
-    found = salvage(connection, path, _scratch(path))
-    if not found and not (connection is not None and is_empty(connection)):
+    contents = salvage(connection, path, _scratch(path))
+    if not contents and not (connection is not None and is_empty(connection)):
         raise beyond_reading(path, why)
     aside = free_name(path, "damaged")
     shutil.copy2(path, aside)
     if log_of(path).exists():
         shutil.copy2(log_of(path), log_of(aside))
-    opened.notes.append(f"{path} is damaged ({why}): {sound(found)} kept, what is missing is asked again; the damaged "
-                        f"file is {aside.name}.")  # fmt: skip
-    _replace(opened, connection, found)
+    opened.notes.append(f"{path} is damaged ({why}): {sound(contents)} kept, what is missing is asked again; the "
+                        f"damaged file is {aside.name}.")  # fmt: skip
+    _replace(opened, connection, contents)
 
 
-def _replace(opened: Opened, connection: sqlite3.Connection | None, found: Contents) -> None:
+def _replace(opened: Opened, connection: sqlite3.Connection | None, contents: Contents) -> None:
     """Put a new file with these contents in the place of the old one, and open it."""
     path, scratch = opened.path, _scratch(opened.path)
     try:
-        write_store(scratch, found, __version__)
+        write_store(scratch, contents, __version__)
         if connection is not None:
             connection.close()
         scrap_log(path)
@@ -183,18 +183,18 @@ def _replace(opened: Opened, connection: sqlite3.Connection | None, found: Conte
 
 def _read_sound(opened: Opened, copy: Path, why: str) -> None:
     """Go on with what is sound in a copy of a damaged file."""
-    found = salvage(getattr(opened, "connection", None), copy, copy.with_suffix(".page"))
-    if not found:
+    contents = salvage(getattr(opened, "connection", None), copy, copy.with_suffix(".page"))
+    if not contents:
         raise beyond_reading(opened.path, why)
-    opened.notes.append(f"{opened.path} is damaged ({why}): {sound(found)} read.")
+    opened.notes.append(f"{opened.path} is damaged ({why}): {sound(contents)} read.")
     opened.schema = SCHEMA
-    write_store(copy.with_suffix(".sound"), found, __version__)
+    write_store(copy.with_suffix(".sound"), contents, __version__)
     opened.use(open_uri(copy.with_suffix(".sound"), "mode=ro&immutable=1"))
 
 
-def sound(found: Contents) -> str:
+def sound(contents: Contents) -> str:
     """How many answers of a damaged file are good."""
-    count = len(found.responses)
+    count = len(contents.responses)
     return "its one sound answer is" if count == 1 else f"its {count} sound answers are"
 
 

@@ -40,23 +40,23 @@ def decode(status: str, text: str, *, strict: bool = False) -> Response | Failur
         raise ValueError(f"unknown field '{unknown[0]}'")
     if status == "failed":
         return _failures().validate_json(text, strict=True)
-    found = _responses().validate_json(text, strict=True)
-    problem = no_answer(found.token_ids, found.finish_reason)
+    response = _responses().validate_json(text, strict=True)
+    problem = no_answer(response.token_ids, response.finish_reason)
     if problem is not None:  # kept by version 0.2, which scored it
-        return Failure(found.id, "engine", problem, found.media)
-    return found
+        return Failure(response.id, "engine", problem, response.media)
+    return response
 
 
 def unknown_fields(status: str, payload: Any) -> list[str]:
     """Names in a payload that the outcome's type does not have."""
     if not isinstance(payload, dict):
         return []
-    found = [name for name in payload if name not in _names(Failure if status == "failed" else Response)]
+    names = [name for name in payload if name not in _names(Failure if status == "failed" else Response)]
     media, positions = payload.get("media"), payload.get("positions")
     for facts in media if isinstance(media, list) else []:
-        found += [name for name in facts if name not in _names(MediaFacts)] if isinstance(facts, dict) else []
-    found += [name for name in positions if name not in _names(PositionFacts)] if isinstance(positions, dict) else []
-    return found
+        names += [name for name in facts if name not in _names(MediaFacts)] if isinstance(facts, dict) else []
+    names += [name for name in positions if name not in _names(PositionFacts)] if isinstance(positions, dict) else []
+    return names
 
 
 def checksum(*row: str | int | None) -> bytes:

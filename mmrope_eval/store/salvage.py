@@ -46,22 +46,22 @@ def salvage(connection: sqlite3.Connection | None, path: Path, scratch: Path) ->
     Where a table cannot be read to its end, ranges of keys around the damage are; where the first page is damaged,
     which says what tables there are, it is put back as our stores have it in a copy of the file.
     """
-    found = Contents()
+    contents = Contents()
     if connection is not None:
         with contextlib.suppress(*DAMAGE, StoreError):
-            _gather(connection, schema_of(connection, path) or SCHEMA, found)
+            _gather(connection, schema_of(connection, path) or SCHEMA, contents)
     for schema in (SCHEMA, 1):
-        if found:
+        if contents:
             break
         try:
             _with_first_page(path, scratch, schema)
             with contextlib.closing(open_uri(scratch, "mode=ro&immutable=1")) as copy:
-                _gather(copy, schema, found)
+                _gather(copy, schema, contents)
         except DAMAGE:
             continue
         finally:
             scratch.unlink(missing_ok=True)
-    return found
+    return contents
 
 
 def _text(raw: bytes) -> str:
@@ -69,16 +69,16 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _gather(connection: sqlite3.Connection, schema: int, found: Contents) -> None:
+def _gather(connection: sqlite3.Connection, schema: int, contents: Contents) -> None:
     connection.text_factory = _text
     for table in tables_of(schema):
-        kept: dict[tuple[str, str], Row] = getattr(found, table)
+        kept: dict[tuple[str, str], Row] = getattr(contents, table)
         for row in _all_rows(connection, table, schema):
             if row.sound(schema):
                 kept.setdefault((row.identity, row.sample), row)
     if schema > 1:
         with contextlib.suppress(*DAMAGE):
-            found.contexts.update((key, content) for key, content in connection.execute("SELECT * FROM contexts")
+            contents.contexts.update((key, content) for key, content in connection.execute("SELECT * FROM contexts")
                                   if checksum(content).hex() == key)  # fmt: skip
 
 

@@ -133,14 +133,14 @@ class ResponseStore:
 
     def require_place(self) -> None:
         """StoreError when the file was removed, moved or replaced since it was opened; its answers are saved first."""
-        found = place_of(self.path)
-        if found == self._place:
+        place = place_of(self.path)
+        if place == self._place:
             return
         try:
             where = f"its answers are in {self._rescue()}"
         except (OSError, sqlite3.Error) as error:
             where = f"its answers could not be saved again ({error})"
-        again = "choose another --output" if place_of(self.path) in (None, found) else "start the same command again"
+        again = "choose another --output" if place_of(self.path) in (None, place) else "start the same command again"
         raise StoreError(f"{self.path} was removed, moved or replaced while answers were written to it; no scores were "
                          f"written, {where}: {again}.")  # fmt: skip
 
@@ -177,12 +177,12 @@ class ResponseStore:
             for key in keys:
                 if run("SELECT 1 FROM earlier WHERE identity = ? AND sample = ?", key).fetchone():
                     continue
-                one = "WHERE identity = ? AND sample = ?"
-                run(f"INSERT INTO earlier SELECT * FROM responses {one}", key)
-                found = run(f"DELETE FROM responses {one}", key).rowcount
-                if not found:  # marks it as begun
+                condition = "WHERE identity = ? AND sample = ?"
+                run(f"INSERT INTO earlier SELECT * FROM responses {condition}", key)
+                deleted = run(f"DELETE FROM responses {condition}", key).rowcount
+                if not deleted:  # marks it as begun
                     run("INSERT INTO earlier VALUES (?, ?, ?, ?, ?, ?, ?, ?)", Row(*key, "none", 0, "").summed())
-                moved += found
+                moved += deleted
         return moved
 
     def has_aside(self) -> bool:
@@ -212,13 +212,13 @@ class ResponseStore:
 
     # ------------------------------------------------------------------------------------------------------- reading
 
-    def known(self, wanted: Mapping[str, str]) -> dict[str, Known]:
-        """Which samples have an outcome under their identity (`wanted`: identity by sample)."""
+    def known(self, identities: Mapping[str, str]) -> dict[str, Known]:
+        """Which samples have an outcome under their identity (`identities`: identity by sample)."""
         query = "SELECT identity, sample, status, attempts FROM responses"
         with self._reading():
             return {sample: _known(status == "failed", attempts)
                     for identity, sample, status, attempts in self._connection.execute(query)
-                    if wanted.get(sample) == identity}  # fmt: skip
+                    if identities.get(sample) == identity}  # fmt: skip
 
     def read(self, identity: str, sample: str) -> Stored | None:
         """One kept outcome. StoreError where a newer version wrote what this one cannot read."""
@@ -238,8 +238,8 @@ class ResponseStore:
 
     def get(self, keys: Iterable[tuple[str, str]]) -> dict[str, Stored]:
         """The kept outcomes of (identity, sample) pairs, by sample."""
-        found = ((sample, self.read(identity, sample)) for identity, sample in keys)
-        return {sample: stored for sample, stored in found if stored is not None}
+        outcomes = ((sample, self.read(identity, sample)) for identity, sample in keys)
+        return {sample: stored for sample, stored in outcomes if stored is not None}
 
     def others(self, samples: Mapping[str, str]) -> Iterator[tuple[str, str, str | None, str | None]]:
         """(sample, identity, question, context) of outcomes kept under another identity than `samples` says."""
@@ -249,13 +249,13 @@ class ResponseStore:
                 if sample in samples and samples[sample] != identity:
                     yield sample, identity, question, context
 
-    def contexts_of(self, wanted: Mapping[str, str]) -> Mapping[str, int]:
-        """How many outcomes were kept under each context, of those under their identity (`wanted`: by sample)."""
-        if self._schema < SCHEMA or not wanted:
+    def contexts_of(self, ids: Mapping[str, str]) -> Mapping[str, int]:
+        """How many outcomes were kept under each context, of those under their identity (`ids`: by sample)."""
+        if self._schema < SCHEMA or not ids:
             return {}
         with self._reading():
             rows = self._connection.execute("SELECT sample, identity, context FROM responses WHERE context IS NOT NULL")
-            return collections.Counter(context for sample, identity, context in rows if wanted.get(sample) == identity)
+            return collections.Counter(context for sample, identity, context in rows if ids.get(sample) == identity)
 
     def contexts(self) -> dict[str, Mapping[str, Any]]:
         """What `describe` kept, by its key."""

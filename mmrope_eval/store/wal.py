@@ -26,7 +26,7 @@ def commits(path: Path) -> list[int]:
 
     A frame belongs to the log as it is now when it has the header's salt: older ones are left over.
     """
-    found: list[int] = []
+    places: list[int] = []
     with contextlib.suppress(OSError), log_of(path).open("rb") as file:
         header = file.read(_HEADER)
         size = int.from_bytes(header[8:12], "big")
@@ -36,9 +36,9 @@ def commits(path: Path) -> list[int]:
         while len(frame := file.read(_FRAME)) == _FRAME and frame[8:16] == header[16:24]:
             number += 1
             if any(frame[4:8]):
-                found.append(number)
+                places.append(number)
             file.seek(size, 1)
-    return found
+    return places
 
 
 def lost_commits(connection: sqlite3.Connection, before: list[int]) -> int:

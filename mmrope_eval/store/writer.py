@@ -69,8 +69,8 @@ class Writer(Generic[Item]):
         if not self._written:  # asked after every answer: no lock where there is nothing
             return ()
         with self._changed:
-            found, self._written = self._written, []
-        return found
+            written, self._written = self._written, []
+        return written
 
     def _check(self) -> None:
         if self._error is not None:

@@ -11,6 +11,9 @@ from mmrope_eval.task.lmms_names import MOVED
 
 
 def warn(module: str) -> None:
-    """FutureWarning, which Python shows, for a module that is imported by its old name."""
-    warnings.warn(f"{module} is {MOVED[module]} now: write that in the task file; the old name goes with version 0.5",
-                  FutureWarning, stacklevel=3)  # fmt: skip
+    """FutureWarning for a module that is imported by its old name, shown even where lmms-eval, which silences all
+    warnings of its process when it is imported, came first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", FutureWarning)
+        warnings.warn(f"{module} is {MOVED[module]} now: write that in the task file; the old name goes with version "
+                      "0.5", FutureWarning, stacklevel=3)  # fmt: skip

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope.segments import Segment
 
-TIMESTAMP = "<1234.5 seconds>"
-"""The longest that Qwen3-VL writes before a frame in a sweep."""
-
 
 class Writer(Protocol):
     """What of `PromptWriter` is used."""
@@ -39,7 +36,7 @@ class Budget:
     text: int
     """Tokens of the longest prompt besides its video."""
     stamp: int
-    """Text tokens that belong to each temporal grid: Qwen3-VL's timestamps."""
+    """Text tokens that belong to each temporal grid: timestamps."""
     cells: int
     """A frame has cells x cells vision tokens."""
     grids: int
@@ -70,13 +67,13 @@ def make_budget(
     patch = checkpoint.geometry.temporal_patch_size
     grids = max(0, (context - text) // (frames.cells**2 + stamp))
     if count is not None:
-        wanted = math.ceil(count / patch)
-        if wanted > grids:
-            tokens = text + wanted * (frames.cells**2 + stamp)
+        asked = math.ceil(count / patch)
+        if asked > grids:
+            tokens = text + asked * (frames.cells**2 + stamp)
             raise UserError(f"{count} frames of {frames.cells} x {frames.cells} tokens and {text} tokens of text are "
                             f"{tokens} tokens, more than the context of {context}: lower `frames.cells` or "
                             "`frames.counts`")  # fmt: skip
-        grids = wanted
+        grids = asked
     return Budget(context, text, stamp, frames.cells, grids, grids * patch, answer)
 
 
@@ -104,16 +101,18 @@ def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]], told:
 
     `told` is what the chat template is told as enable_thinking.
     """
-    video, one = VideoSource(Path("video")), Generation(max_tokens=1)
-    return max(len(writer.write(Request("", (video, prompt), one, system, told))[1]) - 1 for prompt, system in prompts)
+    video, generation = VideoSource(Path("video")), Generation(max_tokens=1)
+    requests = (Request("", (video, prompt), generation, system, told) for prompt, system in prompts)
+    return max(len(writer.write(request)[1]) - 1 for request in requests)
 
 
 def stamp_tokens(writer: Writer, checkpoint: Checkpoint) -> int:
     """Text tokens of a temporal grid: where frames are blocks a timestamp, vision_start and vision_end, else none."""
-    if checkpoint.family.video.layout != "frames":
+    timestamp = checkpoint.family.video.timestamp
+    if timestamp is None:
         return 0
-    one = Generation(max_tokens=1)
-    long, short = (writer.write(Request("", (text,), one))[1] for text in (f"x{TIMESTAMP}", "x"))
+    generation = Generation(max_tokens=1)
+    long, short = (writer.write(Request("", (text,), generation))[1] for text in (f"x{timestamp}", "x"))
     return len(long) - len(short) + 2
 
 

@@ -98,8 +98,8 @@ def read_sweep(name: str) -> SweepConfig:
     path = Path(name)
     if not path.is_file():
         if not named.is_file():
-            known = ", ".join(sorted(p.stem for p in named.parent.glob("*.yaml")))
-            raise UserError(f"There is no sweep file {name}; give a path, or one of {known}.")
+            shipped = ", ".join(sorted(p.stem for p in named.parent.glob("*.yaml")))
+            raise UserError(f"There is no sweep file {name}; give a path, or one of {shipped}.")
         path = named
     raw = read_yaml(path)
     if raw.get("needle") is True:
@@ -135,16 +135,16 @@ def _build(kind: type[Part], content: Mapping[str, Any]) -> Part:
 def _value(key: str, hint: Any, value: Any) -> Any:
     if value is None:
         return None
-    options = [one for one in get_args(hint) if one is not type(None)]
+    options = [option for option in get_args(hint) if option is not type(None)]
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"`{key}` must be a list, not {value!r}")
-        return tuple(_value(key, options[0], one) for one in value)
+        return tuple(_value(key, options[0], option) for option in value)
     if hint is Factor:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError(f"`{key}` cannot be {value!r}; it takes {', '.join(RULES)} or a number above 1")
         return value if isinstance(value, str) else float(value)
-    kind = next((one for one in (hint, *options) if dataclasses.is_dataclass(one)), hint)
+    kind = next((option for option in (hint, *options) if dataclasses.is_dataclass(option)), hint)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise ValueError(f"`{key}` must be a mapping, not {value!r}")

@@ -11,7 +11,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import SWEEP, SweepRecord
 from mmrope_eval.run.execute import Cell
-from mmrope_eval.run.plain import plain
+from mmrope_eval.run.manifest import plain
 from mmrope_eval.sweep.config import SweepConfig
 from mmrope_eval.util.console import say
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mmrope_eval.engine.backend import Engine
+from mmrope_eval.engine.backend import DoesNotFitError, Engine, StartEngine
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.process import available_memory
-from mmrope_eval.errors import UserError, plain, sentence
-from mmrope_eval.messages import EngineDiedError, EngineStartError
-from mmrope_eval.run.execute import Cell, EngineHolder, RowError, Timings, failed_takeover
-from mmrope_eval.util.console import say
+from mmrope_eval.errors import UserError, plain
+from mmrope_eval.messages import EngineStartError
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope import Variant
-
-SweepStart = Callable[["Checkpoint", "Variant", EngineOptions], Engine]
 
 MEMORY_WORDS = (
     "out of memory",
@@ -38,10 +32,6 @@ MEMORY_WORDS = (
 
 PIXEL_COPIES = 3
 """Of a video's patches in float32 at a time: the processor's, the engine's, the encoder's."""
-
-
-class DoesNotFitError(Exception):
-    """A point needs more memory than there is; one sentence."""
 
 
 def memory_problem(error: BaseException | None) -> str | None:
@@ -64,73 +54,54 @@ def says_memory(text: str) -> bool:
 
 
 @dataclass
-class SweepHolder(EngineHolder):
-    """At most one live engine, with room for the longest context that fits; media limits change from point to point."""
+class LongestThatFits:
+    """A `StartEngine` for points of one sweep: its engines have room for the longest context that fits.
 
-    begin: SweepStart | None = None
-    limits: tuple[EngineOptions, ...] = ()
+    They are then only switched, as media limits change from point to point.
+    """
+
+    start: StartEngine
+    limits: tuple[EngineOptions, ...]
     """What an engine may be started for: one entry for every max_model_len, the longest first."""
-    wanted: EngineOptions = field(default_factory=EngineOptions)
-    """Of the point at hand."""
-    limit: int = 0
-    """max_model_len of the running engine."""
+    room: int = 0
+    """max_model_len of the engine that was started last."""
     refused: dict[tuple[Any, ...], str] = field(default_factory=dict)
     """Why a network could not be started for a max_model_len."""
 
-    def ready(self, cell: Cell, timings: Timings) -> Engine:
-        """The engine, running `cell` under the media limits of `wanted`. DoesNotFitError when none can be started."""
-        began = time.perf_counter()
-        if self.engine is not None and self.limit < (self.wanted.max_model_len or 0):
-            self.close()
-        if self.engine is not None and self.cell is not None:
-            same = self.cell.checkpoint.fingerprint == cell.checkpoint.fingerprint
-            try:
-                self.change(cell, None if same else cell.checkpoint)
-                timings.switch = time.perf_counter() - began
-            except Exception as error:  # noqa: BLE001 - another network or tokenizer, or an engine that died
-                if not isinstance(error, UserError):
-                    say(f"{cell.label}: {failed_takeover(error)}", file=sys.stderr)
-                self.close()
-        if self.engine is None:
-            self.engine = self.start_longest(cell)
-            self._check_code()
-            self.change(cell, None)
-            timings.engine_start += time.perf_counter() - began
-        self.cell = cell
-        return self.engine
+    def serves(self, wanted: EngineOptions) -> bool:
+        """Whether the engine that was started last has room for a point."""
+        return self.room >= (wanted.max_model_len or 0)
 
-    def change(self, cell: Cell, checkpoint: Checkpoint | None) -> None:
-        """Switch the running engine to the point at hand."""
-        engine: Any = self.engine
-        engine.switch(variant=cell.variant, checkpoint=checkpoint, policy=cell.policy)
-
-    def start_longest(self, cell: Cell) -> Engine:
-        """An engine for the longest context that fits, at least the one that is wanted."""
-        assert self.begin is not None
-        cause = f"no context of {self.wanted.max_model_len} tokens is allowed"
+    def __call__(self, checkpoint: Checkpoint, variant: Variant, wanted: EngineOptions) -> Engine:
+        """An engine under the media limits of a point. DoesNotFitError where nothing as long as it has memory."""
+        cause = f"no context of {wanted.max_model_len} tokens is allowed"
         for options in self.limits:
             length = options.max_model_len or 0
-            if length < (self.wanted.max_model_len or 0):
+            if length < (wanted.max_model_len or 0):
                 break
-            key = (length, *network(cell.checkpoint))
+            key = (length, *network(checkpoint))
             if key not in self.refused:
                 try:
-                    check_memory(cell.checkpoint, options)
-                    engine = self.begin(cell.checkpoint, cell.variant, options)
-                except UserError:
-                    raise
+                    check_memory(checkpoint, options)
+                    engine = self.start(checkpoint, variant, options)
                 except Exception as error:
-                    problem = memory_problem(error)
+                    problem = None if isinstance(error, UserError) else memory_problem(error)
                     if problem is None:
-                        if isinstance(error, EngineDiedError):
-                            raise
-                        raise RowError(f"no engine could be started on it: {sentence(error)}") from error
+                        raise
                     self.refused[key] = problem
                 else:
-                    self.limit = length
-                    return engine
+                    self.room = length
+                    return self._switched(engine, wanted)
             cause = self.refused[key]
         raise DoesNotFitError(cause)
+
+    def _switched(self, engine: Engine, wanted: EngineOptions) -> Engine:
+        try:
+            engine.switch(policy=wanted.policy)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
 
 def network(checkpoint: Checkpoint) -> tuple[Any, ...]:
@@ -168,8 +139,6 @@ def video_tokens(options: EngineOptions) -> int:
 def longest_first(options: Iterable[EngineOptions]) -> tuple[EngineOptions, ...]:
     """One entry for every max_model_len, with the largest video that a point of this length has."""
     chosen: dict[int, EngineOptions] = {}
-    for one in options:
-        known = chosen.setdefault(one.max_model_len or 0, one)
-        if video_tokens(known) < video_tokens(one):
-            chosen[one.max_model_len or 0] = one
+    for candidate in sorted(options, key=video_tokens, reverse=True):
+        chosen.setdefault(candidate.max_model_len or 0, candidate)
     return tuple(chosen[length] for length in sorted(chosen, reverse=True))

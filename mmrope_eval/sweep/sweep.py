@@ -16,20 +16,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mmrope_eval.engine.backend import DoesNotFitError, EngineHolder, RowError, StartEngine
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FORMAT, SWEEP
 from mmrope_eval.record.seal import sealed
 from mmrope_eval.record.write import write_json
 from mmrope_eval.rope import load_variant
+from mmrope_eval.run import engines
 from mmrope_eval.run.answer_limits import described, given_limits, row_limits, warnings, with_limits
 from mmrope_eval.run.cells import make_cells, response_context
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
-from mmrope_eval.run.execute import Cell, RowError
+from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.outcome import require_sweep_places
 from mmrope_eval.run.run import run_cell
 from mmrope_eval.run.runlog import run_log
+from mmrope_eval.store.answer_code import require_unedited
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.sweep.budget import (
     Budget,
@@ -47,17 +50,10 @@ from mmrope_eval.sweep.budget import (
 )
 from mmrope_eval.sweep.config import Needle, SweepConfig
 from mmrope_eval.sweep.earlier import earlier_points
-from mmrope_eval.sweep.engine import (
-    DoesNotFitError,
-    SweepHolder,
-    SweepStart,
-    longest_first,
-    memory_problem,
-    says_memory,
-)
+from mmrope_eval.sweep.engine import LongestThatFits, longest_first, memory_problem, says_memory
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, TaskSpec, open_registry
-from mmrope_eval.task.sample import TaskPlan
 from mmrope_eval.task.template import render
 from mmrope_eval.util.console import say
 
@@ -115,7 +111,7 @@ class Sweep:
     run: RunConfig
     """Models, data, output and engine options; its tasks and media policy are the sweep's."""
     needles: NeedleMaker
-    begin: SweepStart
+    start_engine: StartEngine
     writer: Callable[[Checkpoint], Writer]
     points_done: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
@@ -137,11 +133,11 @@ class Sweep:
     @cached_property
     def tasks(self) -> list[TaskSpec]:
         """The tasks on videos, then the needle. UserError for a task without videos."""
-        found = self.registry.select(self.config.tasks) if self.config.tasks else []
-        without = [spec.name for spec in found if "video" not in spec.media]
+        specs = self.registry.select(self.config.tasks) if self.config.tasks else []
+        without = [spec.name for spec in specs if "video" not in spec.media]
         if without:
             raise UserError(f"Sweep {self.config.path}: task {without[0]} has no videos to fill a context with.")
-        return [*found, *([self.registry.tasks[NEEDLE]] if self.config.needle else [])]
+        return [*specs, *([self.registry.tasks[NEEDLE]] if self.config.needle else [])]
 
     def go(self) -> Path:
         """Measure every point; the path of sweep.json, which is written anew after each."""
@@ -158,40 +154,34 @@ class Sweep:
         self.empty = empty_rows(self.config.rows, cells)
         if self.empty:
             say(f"no checkpoint is of {', '.join(self.empty)}: rows of this sweep that stay empty", file=sys.stderr)
-        with (
-            run_lock(self.run.output),
-            run_log(self.run.output, self.run.command) as log,
-            SweepHolder(_never, begin=self.logged(log)) as holder,
-        ):
+        with run_lock(self.run.output), run_log(self.run.output, self.run.command) as log:
+            start = engines.reached(self.run.options, log, self.start_engine)
             require_sweep_places(self.run.output)
             names = [spec.name for spec in self.tasks]
             self.earlier = earlier_points(self.run.output, self.settings(), self.config, cells, names)
             plans = plans_of(self)
             budgets = [self.budgets(cell, plans) for cell in cells]
-            holder.limits = longest_first(
-                self.options(cell, budget) for cell, found in zip(cells, budgets, strict=True)
-                for budget in found.values() if budget.grids
-            )  # fmt: skip
-            for cell, found in zip(cells, budgets, strict=True):
-                for spec in self.tasks:
-                    self.lengths(cell, spec, {c: found[spec.name, c] for c in self.config.contexts}, plans, holder)
+            longest = LongestThatFits(start, longest_first(
+                self.options(cell, budget) for cell, by_point in zip(cells, budgets, strict=True)
+                for budget in by_point.values() if budget.grids
+            ))  # fmt: skip
+            with EngineHolder(longest, require_unedited, longest.serves) as holder:
+                for cell, by_point in zip(cells, budgets, strict=True):
+                    for spec in self.tasks:
+                        by_context = {context: by_point[spec.name, context] for context in self.config.contexts}
+                        self.lengths(cell, spec, by_context, plans, holder)
         return self.run.output / SWEEP
 
     def limits(self, base: Cell) -> dict[str, int]:
         """A row's answer limits that are not the tasks' own; answers come on top of the context."""
         return row_limits(base.thinking, self.tasks, given_limits(self.run.max_tokens, self.tasks, self.registry))
 
-    def logged(self, log: Path | None) -> SweepStart:
-        """How engines start whose words go to a log."""
-        return lambda checkpoint, variant, options: self.begin(
-            checkpoint, variant, dataclasses.replace(options, log=log, may_leave=True))
-
     def budgets(self, base: Cell, plans: Mapping[str, Plans]) -> dict[tuple[str, int], Budget]:
         """By task and context."""
         writer, frames, checkpoint = self.writer(base.checkpoint), self.config.frames, base.checkpoint
         stamp = stamp_tokens(writer, checkpoint)
         limits = self.limits(base)
-        found = {}
+        budgets = {}
         for spec in self.tasks:
             text = text_tokens(writer, self.prompts(spec, base.family, plans), base.family.enable_thinking)
             answer = limits.get(spec.name, spec.generation.max_tokens)
@@ -201,11 +191,12 @@ class Sweep:
                     budget = make_budget(context, text, answer, frames, checkpoint, stamp, count)
                 except UserError as error:
                     raise UserError(f"Sweep {self.config.path}, {base.label}, {spec.name}: {error}") from error
-                found[spec.name, context] = budget
-        return found
+                budgets[spec.name, context] = budget
+        return budgets
 
     def lengths(
-        self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans], holder: SweepHolder
+        self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans],
+        holder: EngineHolder,
     ) -> None:
         """One task under one variant: the trained context first, then the others; unscaled first, then scaled.
 
@@ -260,12 +251,12 @@ class Sweep:
             template = spec.prompt(family.prompts)
             return [(render(template, row), family.system) for row in self.needles.rows(self.config.needle)]
         samples = plans[spec.name].of(family)[spec.name].samples
-        found = [(sample.prompt, sample.system) for sample in samples if sample.problem is None]
-        if not found:
+        prompts = [(sample.prompt, sample.system) for sample in samples if sample.problem is None]
+        if not prompts:
             raise UserError(f"Task {spec.name} has no sample that can be asked.")
-        return found
+        return prompts
 
-    def measure(self, point: Point, plans: Mapping[str, Plans], holder: SweepHolder) -> dict[str, Any]:
+    def measure(self, point: Point, plans: Mapping[str, Plans], holder: EngineHolder) -> dict[str, Any]:
         """Run one point: its status, and the folder of its scores where it has them."""
         limit = self.run.options.max_model_len
         if limit is not None and point.budget.max_model_len > limit:
@@ -277,7 +268,6 @@ class Sweep:
             plan = self.plan(point, plans)
         except NoRoomError as error:
             return {"status": "no room", "cause": str(error)}
-        holder.wanted = point.config.options
         say(f"{point.cell.label}: {point.budget.frames} frames, factor {point.cell.variant.scaling.factor:g}",
               file=sys.stderr)  # fmt: skip
         try:
@@ -358,8 +348,8 @@ def reached_positions(folder: Path, task: str) -> float | None:
     """How far the positions of a point's prompts really went, counted from one; None when no prompt was answered."""
     path = folder / "samples" / f"{task}.jsonl"
     with path.open(encoding="utf-8") as lines:
-        found = [row["positions"]["max_position"] for row in map(json.loads, lines) if row.get("positions")]
-    return float(max(found)) + 1 if found else None
+        furthest = [row["positions"]["max_position"] for row in map(json.loads, lines) if row.get("positions")]
+    return float(max(furthest)) + 1 if furthest else None
 
 
 def memory_cause(folder: Path) -> str | None:
@@ -374,7 +364,3 @@ def prompt_writer(checkpoint: Checkpoint) -> Writer:
     from mmrope_eval.engine.prompt import PromptWriter
 
     return PromptWriter(checkpoint)
-
-
-def _never(*_: object) -> Any:
-    raise AssertionError("a sweep starts its engine with options")

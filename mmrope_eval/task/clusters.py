@@ -38,10 +38,10 @@ def named_cluster(spec: TaskSpec, row: Mapping[str, Any]) -> str | None:
     if spec.cluster is None or not is_expression(spec.cluster):
         return None
     try:
-        found = evaluate(spec.cluster, row)
+        name = evaluate(spec.cluster, row)
     except ValueError as error:
         raise SampleError(f"the cluster cannot be read from the row ({error}).") from error
-    return None if found is None or str(found) == "" else str(found)
+    return None if name is None or str(name) == "" else str(name)
 
 
 def cluster_of(spec: TaskSpec, sample: str, named: str | None, media: Sequence[str]) -> str:

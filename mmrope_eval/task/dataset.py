@@ -69,6 +69,14 @@ def _find(spec: TaskSpec, data_root: Path | None) -> Found:
     return find_split(spec.dataset, spec.dataset_kwargs.get("revision"), configs, spec.split, data_root)
 
 
+def located_or_on_hub(spec: TaskSpec, data_root: Path | None) -> Found | None:
+    """`find_data`; None where lmms-eval fetches the split from the hub."""
+    try:
+        return find_data(spec, data_root)
+    except NotHereError:
+        return None
+
+
 def absence(spec: TaskSpec, data_root: Path | None) -> str | None:
     """What is in the place of the task's rows, "" for nothing; None where they can be read without a network.
 
@@ -113,12 +121,12 @@ def require(spec: TaskSpec, data_root: Path | None) -> None:
     if here is None:
         return
     if spec.local:
-        said = here or f"there is no folder {spec.dataset}."
-        raise UserError(f"Task {spec.name}: {said} It is the 'dataset_path' of {spec.path}.")
+        problem = here or f"there is no folder {spec.dataset}."
+        raise UserError(f"Task {spec.name}: {problem} It is the 'dataset_path' of {spec.path}.")
     command, make = fetch_command(spec, data_root), "make" if spec.generated else "fetch"
     if data_root is not None:
-        found = here or f"the mirror has no folder {mirror_folder(spec, data_root)};"
-        raise UserError(f"Task {spec.name}: {found} {make} it with: {command}")
+        problem = here or f"the mirror has no folder {mirror_folder(spec, data_root)};"
+        raise UserError(f"Task {spec.name}: {problem} {make} it with: {command}")
     if spec.generated is not None:
         raise UserError(f"Task {spec.name}: its data are generated; make them with: {command}; then give --data-root.")
     if not _hub_has(spec):
@@ -144,8 +152,9 @@ def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> Docs:
     """The task's rows after its own row recipe, as lmms-eval loads them. UserError when they cannot be."""
     require(spec, data_root)
     require_writable(tables_home())
-    task = load_task(spec, data_root, family)
-    return Docs(task.eval_docs, media_folder(spec, data_root), remarks(spec, data_root))
+    located, media = located_or_on_hub(spec, data_root), media_folder(spec, data_root)
+    task = load_task(spec, data_root, family, media.roots, located)
+    return Docs(task.eval_docs, media, () if located is None else remarks(located))
 
 
 def columns_of(docs: Docs) -> list[str]:
@@ -180,9 +189,9 @@ def needed_columns(spec: TaskSpec) -> set[str]:
     return needed - ({"subtitles"} if "subtitles" in spec.media else set())
 
 
-def remarks(spec: TaskSpec, data_root: Path | None) -> tuple[str, ...]:
+def remarks(located: Found) -> tuple[str, ...]:
     """What is missing of the split's own files."""
-    missing = missing_shards(spec, data_root)
+    missing = located.missing_shards
     if not missing:
         return ()
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -217,14 +226,16 @@ def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(root.resolve() for root in roots))
 
 
-def load_task(spec: TaskSpec, data_root: Path | None, family: Family) -> Any:
-    """lmms-eval's ConfigurableTask for a task file, with the family's wording and coordinates put in."""
+def load_task(
+    spec: TaskSpec, data_root: Path | None, family: Family, roots: Sequence[Path], located: Found | None
+) -> Any:
+    """lmms-eval's ConfigurableTask of a task's `lmms_config`. UserError for whatever is wrong with its data."""
     from tenacity import RetryError
 
     from mmrope_eval.lmms.loader import make_task, quiet_lmms_eval
 
     quiet_lmms_eval()
-    config = task_config(spec, data_root, family)
+    config = lmms_config(spec, family, roots, located)
     try:
         return make_task(config)
     except SystemExit as stop:
@@ -235,8 +246,8 @@ def load_task(spec: TaskSpec, data_root: Path | None, family: Family) -> Any:
     except SampleError as error:
         raise UserError(f"Task {spec.name}: dataset {spec.dataset}, first row: {error}") from error
     except TableError as error:
-        told = remedy(spec, data_root)
-        raise UserError(f"Task {spec.name}: {error} {told[0].upper()}{told[1:]}") from error
+        advice = remedy(spec, data_root)
+        raise UserError(f"Task {spec.name}: {error} {advice[0].upper()}{advice[1:]}") from error
     except UserError:
         raise
     except RetryError as error:
@@ -259,6 +270,11 @@ def remedy(spec: TaskSpec, data_root: Path | None) -> str:
 
 
 def task_config(spec: TaskSpec, data_root: Path | None, family: Family) -> dict[str, Any]:
+    """`lmms_config` with the task's data and media as they are found now."""
+    return lmms_config(spec, family, media_roots(spec, data_root), located_or_on_hub(spec, data_root))
+
+
+def lmms_config(spec: TaskSpec, family: Family, roots: Sequence[Path], located: Found | None) -> dict[str, Any]:
     """What lmms-eval gets: the task file, where data and media are, the family's prompt and coordinates.
 
     UserError where a function that the file names cannot be loaded.
@@ -274,46 +290,44 @@ def task_config(spec: TaskSpec, data_root: Path | None, family: Family) -> dict[
         "lmms_eval_specific_kwargs": {
             "default": {
                 "media": dict(spec.media),
-                "media_roots": [str(root) for root in media_roots(spec, data_root)],
+                "media_roots": [str(root) for root in roots],
                 "prompt": spec.prompt(family.prompts),
             }
         },
-        "model_specific_target_kwargs": {"default": {**target, "coordinates": family.coordinates}},
+        "model_specific_target_kwargs": {
+            "default": {**target, "coordinates": family.coordinates, "family": family.name}
+        },
     }
-    try:
-        found = find_data(spec, data_root)
-    except NotHereError:
-        return config  # lmms-eval fetches it from the hub
-    return config | local_config(found)
+    return config if located is None else config | local_config(located)
 
 
-def local_config(found: Found) -> dict[str, Any]:
+def local_config(located: Found) -> dict[str, Any]:
     """What makes lmms-eval read the files that were found."""
     from mmrope_eval.lmms.subsets import LocalTask
 
     parts = {
         config: {"format": part.format, "files": [str(file) for file in part.files]}
-        for config, part in found.parts.items()
+        for config, part in located.parts.items()
     }
-    return {"class": LocalTask, "dataset_path": str(found.place.folder), "dataset_name": None,
-            "dataset_kwargs": {"parts": parts, "cache_dir": str(table_cache(found))}}  # fmt: skip
+    return {"class": LocalTask, "dataset_path": str(located.place.folder), "dataset_name": None,
+            "dataset_kwargs": {"parts": parts, "cache_dir": str(table_cache(located))}}  # fmt: skip
 
 
-def table_cache(found: Found) -> Path:
+def table_cache(located: Found) -> Path:
     """Where a split's tables are converted to: one folder a place and configuration, in it one a state of the files.
 
     Copies of earlier states are removed.
     """
-    where = hashlib.sha256(repr((str(found.place.folder), list(found.parts))).encode()).hexdigest()[:16]
-    folder = tables_home() / f"{found.place.folder.name}-{where}" / table_state(found)
+    where = hashlib.sha256(repr((str(located.place.folder), list(located.parts))).encode()).hexdigest()[:16]
+    folder = tables_home() / f"{located.place.folder.name}-{where}" / table_state(located)
     drop_older(folder)
     return folder
 
 
-def table_state(found: Found) -> str:
+def table_state(located: Found) -> str:
     """A hash over the names, sizes and times of a split's files: another one whenever a file is another."""
     state = [
         (config, str(file), *file_state(file.stat()))
-        for config, part in found.parts.items() for file in part.files
+        for config, part in located.parts.items() for file in part.files
     ]  # fmt: skip
     return hashlib.sha256(repr(state).encode()).hexdigest()[:24]

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from pydantic import ValidationError
 
@@ -22,8 +23,8 @@ from mmrope_eval.task.clusters import QUESTION, SHOWN, is_expression
 from mmrope_eval.task.keys import TaskKeys
 from mmrope_eval.task.lmms_names import HOOKS, LMMS_METRICS, ROWS, SUBSETS, current_name
 from mmrope_eval.task.spec import PREFIX, Counterpart, TaskSpec
-from mmrope_eval.task.template import template_problem
-from mmrope_eval.task.yaml_text import Function, nearest, read_yaml, unknown
+from mmrope_eval.task.template import first_problem
+from mmrope_eval.task.yaml_text import Function, nearest, read_yaml, read_yaml_files, unknown
 from mmrope_eval.vlmevalkit.scores import KIT
 
 SUBSET_TASK: Final = f"{SUBSETS}.SubsetTask"
@@ -54,6 +55,40 @@ def read_task(path: Path) -> TaskSpec:
     except UserError as error:
         raise UserError(f"Task file {path}: {error}") from error
     return spec
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What choosing tasks needs of a task file, of which nothing else is checked."""
+
+    path: Path
+    name: str
+    column: str
+    suites: tuple[str, ...]
+    wordings: frozenset[str]
+    """The prompt families that it has a wording for, with `default`."""
+
+
+def read_headings(paths: Iterable[Path]) -> list[Heading]:
+    """The heading of every task file. UserError for what is no YAML, and what `read_task` says where one has none."""
+    paths = list(paths)
+    return [_heading(path, raw) for path, raw in zip(paths, read_yaml_files(paths), strict=True)]
+
+
+def _heading(path: Path, raw: Mapping[str, Any]) -> Heading:
+    declared = raw.get("task")
+    match raw:
+        case {"metadata": {"column": str(column), **others}, "lmms_eval_specific_kwargs": dict(wordings)}:
+            given = others.get("suites") or []
+            suites = [given] if isinstance(given, str) else given
+            if (declared is None or isinstance(declared, str)) and _are_texts(suites):
+                return Heading(path, task_name(declared, path), column, tuple(suites), frozenset(map(str, wordings)))
+    spec = read_task(path)  # which refuses it, in one sentence
+    return Heading(path, spec.name, spec.column, spec.suites, frozenset(spec.prompts))
+
+
+def _are_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def is_task_file(path: Path) -> bool:
@@ -173,18 +208,17 @@ def _target_problems(spec: TaskSpec) -> Iterator[str]:
         yield f"'metadata.average': {unknown('average', spec.average, AGGREGATES, ', '.join(AGGREGATES))}"
     elif spec.average in GROUPED and "group" not in spec.target:
         yield f"'metadata.average: {spec.average}' needs groups to average over: '{place}' has no 'group'."
-    for key, title, other, known in (("stock", "lmms-eval", spec.stock, STOCK),
+    for key, title, other, names in (("stock", "lmms-eval", spec.stock, STOCK),
                                      ("vlmevalkit", "VLMEvalKit", spec.vlmevalkit, KIT)):
-        if other is not None and other.task not in known:
-            yield f"'metadata.{key}': {unknown(f'{title} task called here', other.task, known, ', '.join(known))}"
+        if other is not None and other.task not in names:
+            yield f"'metadata.{key}': {unknown(f'{title} task called here', other.task, names, ', '.join(names))}"
 
 
 def _template_problems(spec: TaskSpec) -> Iterator[str]:
     """What Jinja cannot read, or knows no filter for."""
-    for key, text, expression in templates(spec):
-        problem = template_problem(text, expression)
-        if problem is not None:
-            yield f"'{key}': {problem}"
+    problem = first_problem(list(templates(spec)))
+    if problem is not None:
+        yield f"'{problem[0]}': {problem[1]}"
 
 
 def templates(spec: TaskSpec) -> Iterator[tuple[str, str, bool]]:

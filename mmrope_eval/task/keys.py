@@ -48,11 +48,11 @@ def _number_of_text(value: Any) -> Any:
         return value
 
 
-def _only(name: str, said: str) -> Callable[[Any], Any]:
+def _only(name: str, reason: str) -> Callable[[Any], Any]:
     """A check that a function is the one that can be."""
     def check(value: Any) -> Any:
         if not isinstance(value, Function) or current_name(value) != f"{HOOKS}.{name}":
-            raise ValueError(f"must be !function {HOOKS}.{name}, or be left out: {said}")
+            raise ValueError(f"must be !function {HOOKS}.{name}, or be left out: {reason}")
         return value
 
     return check
@@ -259,17 +259,17 @@ def shown(value: object) -> str:
 
 def sentence(error: ValidationError) -> str:
     """What is wrong with a file, in our words; a misspelt key before the key that it leaves missing."""
-    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    first = min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
     *inside, key = [str(part) for part in first["loc"] if part != "[key]"] or [""]
     where = ".".join([*inside, key])
     if first["type"] == "extra_forbidden" or "[key]" in first["loc"]:
         return _unknown_key(inside, key)
     if first["type"] == "missing":
-        said = _fields(inside)[key].description
-        return f"{'.'.join(inside)}{': ' * bool(inside)}'{key}' is missing{': ' * bool(said)}{said or ''}."
+        meaning = _fields(inside)[key].description
+        return f"{'.'.join(inside)}{': ' * bool(inside)}'{key}' is missing{': ' * bool(meaning)}{meaning or ''}."
     if first["type"] == "value_error":
-        said = str(first["ctx"]["error"])
-        return f"'{where}' {said}." if key else f"{said}."
+        reason = str(first["ctx"]["error"])
+        return f"'{where}' {reason}." if key else f"{reason}."
     kind = _KINDS.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
     plain = first["type"] == "string_type" and not isinstance(first["input"], list | dict)
     return f"'{where}' {kind}, not {shown(first['input'])}{': put it in quotes' if plain else ''}."
@@ -278,9 +278,9 @@ def sentence(error: ValidationError) -> str:
 def _unknown_key(inside: list[str], key: str) -> str:
     if not inside and key in NOT_OBEYED:
         return f"'{key}' is a key of lmms-eval that is not obeyed here, for {NOT_OBEYED[key]}; leave it out."
-    known = _fields(inside) or dict.fromkeys(("samples", "objects", "expressions", "questions"))
-    close = nearest(key, known, 0.6)
-    hint = f"did you mean '{close}'?" if close else f"the keys there are {', '.join(known)}."
+    keys = _fields(inside) or dict.fromkeys(("samples", "objects", "expressions", "questions"))
+    close = nearest(key, keys, 0.6)
+    hint = f"did you mean '{close}'?" if close else f"the keys there are {', '.join(keys)}."
     return f"'{'.'.join([*inside, key])}' is no key of a task file; {hint}"
 
 

@@ -10,11 +10,12 @@ from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.errors import SampleError, UserError
 from mmrope_eval.media.image import MediaError, MediaPolicy, load_image, load_video
 from mmrope_eval.messages import ImageSource, MediaFacts, Part, VideoSource
-from mmrope_eval.models.families import BY_NAME, DEFAULT_FAMILY
+from mmrope_eval.models.families import asked_as
 from mmrope_eval.task.dataset import is_present
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, TaskSpec
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 
 
 def task_table(registry: Registry, data_root: Path | None) -> str:
@@ -82,7 +83,7 @@ def media_lines(plan: TaskPlan, sample: Sample, policy: MediaPolicy) -> Iterator
 
 def media_facts(part: ImageSource | VideoSource, policy: MediaPolicy, family: Family) -> MediaFacts:
     """The facts of one medium for a published checkpoint of the family (its usual patch sizes)."""
-    geometry = BY_NAME.get(family.name, DEFAULT_FAMILY).published
+    geometry = asked_as(family.name).published
     if isinstance(part, ImageSource):
         return load_image(part, policy, geometry).facts
     return load_video(part, policy, geometry, None).facts

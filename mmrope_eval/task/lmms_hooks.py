@@ -12,7 +12,7 @@ from typing import Any
 
 from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.messages import ImageSource, VideoSource
-from mmrope_eval.models.families import DEFAULT_FAMILY
+from mmrope_eval.models.families import asked_as
 from mmrope_eval.task.parts import build_parts, read_image, with_subtitles
 from mmrope_eval.task.template import Doc, build_target, render
 
@@ -24,14 +24,14 @@ def doc_to_visual(doc: Doc, lmms_eval_specific_kwargs: Mapping[str, Any]) -> lis
     media, files = _media(lmms_eval_specific_kwargs)
     # Under lmms-eval the pictures go before the text, wherever a placeholder names them.
     prompt = render(lmms_eval_specific_kwargs["prompt"], doc) if "placeholder" in media else ""
-    found: list[Any] = []
+    shown: list[Any] = []
     for part in build_parts(media, prompt, doc, files):
         if isinstance(part, ImageSource):
             data = io.BytesIO(part.data) if isinstance(part.data, bytes) else part.data
-            found.append(Image.open(data).convert("RGB"))
+            shown.append(Image.open(data).convert("RGB"))
         elif isinstance(part, VideoSource):
-            found.append(str(part.path))
-    return found
+            shown.append(str(part.path))
+    return shown
 
 
 def doc_to_text(doc: Doc, lmms_eval_specific_kwargs: Mapping[str, Any]) -> str:
@@ -54,11 +54,11 @@ def doc_to_target(doc: Doc, model_specific_target_kwargs: Mapping[str, Any]) -> 
     kwargs = model_specific_target_kwargs
     target = build_target(kwargs["target"], doc)
     if kwargs["scorer"] == "box":
-        target |= {"coordinates": kwargs["coordinates"], **_sizes(doc, kwargs.get("image", "image"))}
+        target |= {"coordinates": kwargs["coordinates"], **_sizes(doc, kwargs.get("image", "image"), kwargs["family"])}
     return {"scorer": kwargs["scorer"], **target}
 
 
-def _sizes(doc: Doc, field: str) -> dict[str, tuple[int, int]]:
+def _sizes(doc: Doc, field: str, family: str) -> dict[str, tuple[int, int]]:
     from PIL import Image
 
     from mmrope_eval.media.policy import published_size
@@ -66,4 +66,4 @@ def _sizes(doc: Doc, field: str) -> dict[str, tuple[int, int]]:
     source = read_image(doc, field).data
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
         size = picture.size
-    return {"source_size": size, "used_size": published_size(*size, DEFAULT_FAMILY)}
+    return {"source_size": size, "used_size": published_size(*size, asked_as(family))}

@@ -24,8 +24,8 @@ from mmrope_eval.task.dataset import Docs, find_data, load_docs, missing_columns
 from mmrope_eval.task.mirror_pictures import PictureCheck
 from mmrope_eval.task.mirror_plan import folder_bytes, size_text, task_commands
 from mmrope_eval.task.parts import build_parts, check_made, check_question, with_subtitles
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec, open_registry
-from mmrope_eval.task.sample import TaskPlan
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target, render
 from mmrope_eval.util.console import say
@@ -58,8 +58,8 @@ class TaskReport:
     @property
     def differing(self) -> list[str]:
         """The counts that are not those of the published split, each as a clause."""
-        return [f"{self.counts[name]} {name} instead of {wanted}" for name, wanted in self.expected.items()
-                if name in self.counts and self.counts[name] != wanted]
+        return [f"{self.counts[name]} {name} instead of {published}" for name, published in self.expected.items()
+                if name in self.counts and self.counts[name] != published]
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True
     """Everything about one task's data; never an exception for what is wrong with them. PlaceError where the
     cache cannot be written."""
     try:
-        found = find_data(spec, root)
+        located = find_data(spec, root)
     except (NotHereError, UserError) as error:
         cause = str(error) or f"there is no folder {spec.dataset} in {root or hub_home()}."
         return TaskReport(spec.name, spec.dataset, False, problems=[cause])
-    size = folder_bytes(found.place.folder)
+    size = folder_bytes(located.place.folder)
     report = TaskReport(spec.name, spec.dataset, True, size, expected=expected_counts(spec, root))
     try:
         docs = load(spec)
@@ -133,8 +133,8 @@ def expected_counts(spec: TaskSpec, root: Path | None) -> dict[str, int]:
         return dict(spec.expected)
     try:
         made = json.loads((root / "world.json").read_text(encoding="utf-8"))["columns"].values()
-        alike = [one for one in made if (one["dataset"], one["split"]) == (spec.dataset, spec.split)]
-        rows = next(int(one["rows"]) for one in alike if len(alike) == 1 or one["config"] == spec.subset)
+        alike = [column for column in made if (column["dataset"], column["split"]) == (spec.dataset, spec.split)]
+        rows = next(int(column["rows"]) for column in alike if len(alike) == 1 or column["config"] == spec.subset)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return dict(spec.expected)
     return {"objects" if "objects" in spec.expected else "samples": rows}

@@ -53,8 +53,8 @@ class PictureCheck:
     def problems(self) -> Iterator[tuple[int, str]]:
         """(row, cause) of all that is wrong, a row's first fault only; waits for the pictures."""
         last = -1
-        for row, found in self._found:
-            cause = found if isinstance(found, str) else found.result()
+        for row, verdict in self._found:
+            cause = verdict if isinstance(verdict, str) else verdict.result()
             if cause and row != last:
                 last = row
                 yield row, cause

@@ -47,11 +47,11 @@ def plan_entries(specs: Sequence[TaskSpec], root: Path, ask_hub: bool = False) -
         ask_hub = ask_hub and (entry.bytes_on_hub is not None or not asked)  # an unreachable hub is asked once
         entries.append(entry)
     lenders = dict.fromkeys(spec.videos_from for spec in specs if spec.videos_from)
-    known = Registry().tasks.values()
+    tasks = Registry().tasks.values()
     for lender in lenders:
         if lender and lender not in {entry.dataset for entry in entries}:
             users = [spec for spec in specs if spec.videos_from == lender]
-            owners = [spec for spec in known if spec.dataset == lender]
+            owners = [spec for spec in tasks if spec.dataset == lender]
             entries.append(_lender_entry(lender, owners, users, root))
     return entries
 
@@ -92,7 +92,7 @@ def lender_commands(lender: str, owners: Sequence[TaskSpec], root: Path | None) 
 def task_commands(spec: TaskSpec, root: Path | None, tasks: Iterable[TaskSpec]) -> list[str]:
     """The commands that fetch all that one task needs; `tasks` are those among which the owner of its videos is."""
     lender = spec.videos_from
-    lent = lender_commands(lender, [one for one in tasks if one.dataset == lender], root) if lender else []
+    lent = lender_commands(lender, [task for task in tasks if task.dataset == lender], root) if lender else []
     return [*group_commands([spec], root), *lent]
 
 
@@ -125,8 +125,8 @@ def group_commands(group: Sequence[TaskSpec], root: Path | None) -> list[str]:
     whole = any(not spec.files for spec in group)
     patterns = [] if whole else list(dict.fromkeys(name for spec in group for name in spec.files))
     revision = f" --revision {first.dataset_kwargs['revision']}" if "revision" in first.dataset_kwargs else ""
-    wanted = ["README.md", *patterns] if patterns else []
-    include = "".join(f" --include {shlex.quote(pattern)}" for pattern in wanted)
+    included = ["README.md", *patterns] if patterns else []
+    include = "".join(f" --include {shlex.quote(pattern)}" for pattern in included)
     command = f"hf download {first.dataset} --repo-type dataset{revision}{include}"
     if root is None:
         return [command]
@@ -212,10 +212,10 @@ def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
         lead = "# " if entry.present else ""  # what is here needs no command, but may be wanted elsewhere
         say("".join(f"{lead}{command}\n" for command in entry.commands))
     missing = [entry for entry in entries if not entry.present]
-    known = [entry.bytes_on_hub for entry in missing if entry.bytes_on_hub is not None]
+    sizes_known = [entry.bytes_on_hub for entry in missing if entry.bytes_on_hub is not None]
     if missing:
-        unknown = len(missing) - len(known)
-        sizes = [*([f"about {size_text(sum(known))}"] if known else []),
+        unknown = len(missing) - len(sizes_known)
+        sizes = [*([f"about {size_text(sum(sizes_known))}"] if sizes_known else []),
                  *([f"{unknown} of unknown size"] if unknown else [])]  # fmt: skip
         say(f"# to fetch: {len(missing)} data set{'s' if len(missing) > 1 else ''}, {', and '.join(sizes)}")
     say("# A zip archive is also read as it is; each of its videos is then copied into the cache when it is asked.")
@@ -245,10 +245,10 @@ def print_prune(kinds: Sequence[str], days: float, dry_run: bool, as_json: bool)
     before = {kept.kind: kept for kept in cache.contents()}
     removed = cache.prune(kinds or list(cache.KINDS), days, dry_run)
     if as_json:
-        found = [
+        entries = [
             {**asdict(kept), "folder": str(kept.folder), "bytes_before": before[kept.kind].bytes} for kept in removed
         ]
-        say(json.dumps({"dry_run": dry_run, "removed": found}, indent=2, ensure_ascii=False))
+        say(json.dumps({"dry_run": dry_run, "removed": entries}, indent=2, ensure_ascii=False))
         return 0
     verb = "would free" if dry_run else "freed"
     for kept in removed:

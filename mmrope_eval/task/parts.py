@@ -9,7 +9,8 @@ from typing import Any
 
 from mmrope_eval.data.cache import unpack
 from mmrope_eval.data.lmudata import PROBLEM
-from mmrope_eval.data.media_files import Located, MediaFolder, NoSuchFileError
+from mmrope_eval.data.located import Located
+from mmrope_eval.data.media_files import MediaFolder, NoSuchFileError
 from mmrope_eval.errors import MissingMediumError, SampleError
 from mmrope_eval.messages import ImageSource, Part, VideoSource
 from mmrope_eval.task.template import Doc, render
@@ -125,7 +126,7 @@ def read_image(doc: Doc, field: str, files: MediaFolder | None = None) -> ImageS
         return ImageSource(bytes(value["bytes"]))
     if isinstance(value, Mapping) and value.get("path") and files is not None:
         try:
-            return ImageSource(files.own(str(value["path"])))
+            return ImageSource(files.row_file(str(value["path"])))
         except NoSuchFileError as error:
             raise MissingMediumError(str(error)) from error
     raise MissingMediumError(f"the row has no image in field '{field}'.")

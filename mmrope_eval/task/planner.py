@@ -21,9 +21,10 @@ from mmrope_eval.data.places import NotHereError
 from mmrope_eval.errors import PlaceError, UserError
 from mmrope_eval.messages import Generation
 from mmrope_eval.task.dataset import find_data, load_docs, media_folder, require, require_columns, table_state
+from mmrope_eval.task.plan import Planned, TaskPlan, plan_samples
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Family, TaskSpec
-from mmrope_eval.task.sample import Planned, Sample, TaskPlan, digest, generation_key, plan_samples
+from mmrope_eval.task.sample import Sample, digest, generation_key
 from mmrope_eval.task.yaml_text import own_code
 from mmrope_eval.util.environment import cache_home
 
@@ -81,8 +82,8 @@ class Plans:
         videos = "video" in spec.media
         files = list(media_folder(spec, self._data_root).index.state) if videos else []
         wording = dataclasses.asdict(family)
-        told = spec.planned_by()
-        return digest([code_state(), told, own_code(told), wording, str(self._limit), self._seed, tables, files])
+        content = spec.planned_by()
+        return digest([code_state(), content, own_code(content), wording, str(self._limit), self._seed, tables, files])
 
 
 @functools.cache
@@ -97,16 +98,16 @@ def read_samples(path: Path) -> tuple[Sample, ...] | None:
     """A remembered plan, or None when there is none that is as it was written."""
     if not path.is_file():
         return None
-    found: list[Sample] = []
+    samples: list[Sample] = []
     content = hashlib.sha256()
     try:
         with path.open("rb") as lines:
             for line in lines:
                 entry = json.loads(line)
                 if SUM in entry:
-                    return tuple(found) if entry[SUM] == content.hexdigest() else None
+                    return tuple(samples) if entry[SUM] == content.hexdigest() else None
                 content.update(line)
-                found.append(_sample(entry))
+                samples.append(_sample(entry))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return None

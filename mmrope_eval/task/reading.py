@@ -15,10 +15,10 @@ from mmrope_eval.media.sources import require_regular
 from mmrope_eval.messages import Failure, ImageSource, Request, VideoSource
 from mmrope_eval.task.clusters import contents
 from mmrope_eval.task.parts import build_parts
+from mmrope_eval.task.sample import Sample
 
 if TYPE_CHECKING:
     from mmrope_eval.task.dataset import Docs
-    from mmrope_eval.task.sample import Sample
 
 
 class LazyDocs:
@@ -75,8 +75,8 @@ class Reader:
         """The engine's request for a sample. SampleError when its media are not those of the plan: gone, or others."""
         docs = self.docs.get()
         parts = build_parts(self.media, sample.prompt, docs.rows[sample.index], docs.files)
-        found = [content_of(part) for part in parts if not isinstance(part, str)]
-        if found != contents(sample.media):
+        shown = [content_of(part) for part in parts if not isinstance(part, str)]
+        if shown != contents(sample.media):
             raise OtherMediumError("what it shows is not what was planned: its data changed meanwhile, or are others "
                                    f"on this machine ({platform.node()}).")  # fmt: skip
         return Request(sample.id, parts, sample.generation, sample.system, self.enable_thinking)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.task.file import is_task_file, read_task
+from mmrope_eval.task.file import Heading, is_task_file, read_headings, read_task
 from mmrope_eval.task.spec import PREFIX, TaskSpec
-from mmrope_eval.task.yaml_text import nearest, project_dir, read_yaml, unknown
+from mmrope_eval.task.yaml_text import nearest, project_dir, read_yaml, read_yaml_files, unknown
 
 __all__ = [
     "COORDINATES", "PREFIX", "Family", "Registry", "Suite", "TaskSpec", "check_coordinates", "is_path", "open_registry",
-    "project_dir", "read_family", "read_suite", "read_task", "read_yaml", "task_files", "unknown",
+    "project_dir", "read_families", "read_suites", "read_task", "read_yaml", "task_files", "unknown",
 ]  # fmt: skip
 
 COORDINATES: Final = ("absolute", "thousand", "unit")
@@ -48,6 +48,31 @@ class Suite:
     tasks: tuple[str, ...]
 
 
+class Tasks(Mapping[str, TaskSpec]):
+    """Tasks by name, in the order of their files; a file is read and checked in full when its task is first asked for.
+
+    The shipped files are checked by the tests, and every command needs only a few of them.
+    """
+
+    def __init__(self, headings: Iterable[Heading]) -> None:
+        self.headings: Final = {heading.name: heading for heading in headings}
+        self._read: dict[str, TaskSpec] = {}
+
+    def __getitem__(self, name: str) -> TaskSpec:
+        if name not in self._read:
+            self._read[name] = read_task(self.headings[name].path)
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.headings
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.headings)
+
+    def __len__(self) -> int:
+        return len(self.headings)
+
+
 class Registry:
     """All tasks, suites and families; unknown names raise UserError with the nearest known one."""
 
@@ -57,12 +82,15 @@ class Registry:
         """`own` are task files beside those of `tasks_dir`. UserError for one that is wrong, or collides."""
         self.tasks_dir = tasks_dir or project_dir("tasks")
         configs = configs_dir or project_dir("configs")
-        self.families = {family.name: family for family in map(read_family, sorted(configs.glob("families/*.yaml")))}
+        self.families = {family.name: family for family in read_families(sorted(configs.glob("families/*.yaml")))}
         shipped = task_files(self.tasks_dir)
-        self.tasks = read_tasks([*shipped, *own])
-        suites = {suite.name: suite for suite in map(read_suite, sorted(configs.glob("suites/*.yaml")))}
-        self.suites = with_members(suites, self.tasks.values())
-        self.own = tuple(spec for spec in self.tasks.values() if spec.path not in shipped)
+        self.tasks = find_tasks([*shipped, *own])
+        headings = self.tasks.headings.values()
+        suites = {suite.name: suite for suite in read_suites(sorted(configs.glob("suites/*.yaml")))}
+        self.suites = with_members(suites, headings)
+        self.wordings = frozenset(self.families).union(*(heading.wordings for heading in headings))
+        """Names of all prompt families that any task has a wording for."""
+        self.own = tuple(self.tasks[heading.name] for heading in headings if heading.path not in shipped)
         """Those that are not shipped."""
         averages = read_yaml(configs / "tables" / "averages.yaml") if self.own else {}
         for spec in self.own:
@@ -85,11 +113,11 @@ class Registry:
 
     def _names(self, word: str) -> Sequence[str]:
         if is_path(word):
-            wanted = [path.resolve() for path in files_of(word)]
-            found = [spec.name for spec in self.tasks.values() if spec.path.resolve() in wanted]
-            if not found:
+            paths = [path.resolve() for path in files_of(word)]
+            named = [heading.name for heading in self.tasks.headings.values() if heading.path.resolve() in paths]
+            if not named:
                 raise UserError(f"Task file {word} is not open; in Python, use `open_registry([{word!r}])`.")
-            return found
+            return named
         bare = word.removeprefix(PREFIX)
         if bare in self.tasks:
             return [bare]
@@ -118,9 +146,9 @@ def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Re
 
     Raises `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide.
     """
-    own = [path for folder in folders for path in files_in(folder)]
-    own += [path for word in words if is_path(word) for path in files_of(word.removeprefix("-"))]
-    return Registry(own=own)
+    paths = [path for folder in folders for path in files_in(folder)]
+    paths += [path for word in words if is_path(word) for path in files_of(word.removeprefix("-"))]
+    return Registry(own=paths)
 
 
 def is_path(word: str) -> bool:
@@ -141,11 +169,11 @@ def files_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"--tasks-dir {folder} is not a folder: give the folder that holds your task files.")
     files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.name[0] not in "_.")
-    found = [path for path in files if is_task_file(path)]
-    if not found:
+    task_paths = [path for path in files if is_task_file(path)]
+    if not task_paths:
         raise UserError(f"--tasks-dir {folder} holds no task file (NAME.yaml; one with '_' before it is only included "
                         "by others).")  # fmt: skip
-    return found
+    return task_paths
 
 
 def files_of(word: str) -> list[Path]:
@@ -154,36 +182,35 @@ def files_of(word: str) -> list[Path]:
     if path.is_file():
         return [path]
     pattern = Path(*path.parts[1:]) if path.is_absolute() else path
-    if re.search(r"[*?[]", word) and (found := sorted(Path(path.anchor).glob(str(pattern)))):
-        return found
-    close = nearest(path.name, [one.name for one in path.parent.glob("*") if one.is_file()], 0.6)
+    if re.search(r"[*?[]", word) and (matches := sorted(Path(path.anchor).glob(str(pattern)))):
+        return matches
+    close = nearest(path.name, [file.name for file in path.parent.glob("*") if file.is_file()], 0.6)
     hint = f"did you mean '{path.with_name(close)}'?" if close else "give the path of a YAML file."
     raise UserError(f"There is no task file '{word}'; {hint}")
 
 
-def read_tasks(paths: Iterable[Path]) -> dict[str, TaskSpec]:
-    """Every task by its name. UserError where two files have one name or one column, which would hide one of them."""
-    tasks: dict[str, TaskSpec] = {}
+def find_tasks(paths: Iterable[Path]) -> Tasks:
+    """The tasks of all files. UserError where two have one name or one column, which would hide one of them."""
     taken: dict[tuple[str, str], Path] = {}
     files: dict[Path, Path] = {}
     for path in paths:
         files.setdefault(path.resolve(), path)
-    for path in files.values():
-        spec = read_task(path)
-        for key, value in (("task", spec.name), ("metadata.column", spec.column)):
-            other = taken.setdefault((key, value.casefold()), path)
-            if other != path:
-                raise UserError(f"Two task files have '{key}: {value}', {other} and {path}: give one of them another.")
-        tasks[spec.name] = spec
-    return tasks
+    headings = read_headings(files.values())
+    for heading in headings:
+        for key, value in (("task", heading.name), ("metadata.column", heading.column)):
+            other = taken.setdefault((key, value.casefold()), heading.path)
+            if other != heading.path:
+                raise UserError(f"Two task files have '{key}: {value}', {other} and {heading.path}: give one of them "
+                                "another.")  # fmt: skip
+    return Tasks(headings)
 
 
-def with_members(suites: Mapping[str, Suite], tasks: Iterable[TaskSpec]) -> dict[str, Suite]:
+def with_members(suites: Mapping[str, Suite], headings: Iterable[Heading]) -> dict[str, Suite]:
     """The suites with the tasks that say to be in one; a suite that has no file of its own is made of those."""
     members: dict[str, list[str]] = {}
-    for spec in tasks:
-        for name in spec.suites:
-            members.setdefault(name, []).append(spec.name)
+    for heading in headings:
+        for name in heading.suites:
+            members.setdefault(name, []).append(heading.name)
     made = {name: Suite(name, "tasks whose files name it", ()) for name in members if name not in suites}
     return {name: Suite(name, suite.title, (*suite.tasks, *members.get(name, ())))
             for name, suite in {**suites, **made}.items()}  # fmt: skip
@@ -208,7 +235,7 @@ def _clashes(
     wordings = {"default", *families, *(family.prompts for family in families.values())}
     for name in spec.prompts:
         close = nearest(name, wordings, 0.9)
-        alike = [known for known in wordings if _letters(known) == _letters(name)]
+        alike = [wording for wording in wordings if _letters(wording) == _letters(name)]
         if name not in wordings and (alike or close):
             yield (f"'lmms_eval_specific_kwargs.{name}' is the wording of no family; did you mean "
                    f"'{alike[0] if alike else close}'?")  # fmt: skip
@@ -221,20 +248,23 @@ def _letters(name: str) -> str:
 # --------------------------------------------------------------------------------------------------------------
 
 
-def read_suite(path: Path) -> Suite:
-    """A suite file."""
-    raw = read_yaml(path)
-    if not isinstance(raw.get("tasks"), list):
-        raise UserError(f"Suite file {path} needs a list of `tasks`.")
-    return Suite(path.stem, str(raw.get("title", path.stem)), tuple(raw["tasks"]))
+def read_suites(paths: Sequence[Path]) -> list[Suite]:
+    """Suite files. UserError for one without a list of tasks."""
+    suites = []
+    for path, raw in zip(paths, read_yaml_files(paths), strict=True):
+        if not isinstance(raw.get("tasks"), list):
+            raise UserError(f"Suite file {path} needs a list of `tasks`.")
+        suites.append(Suite(path.stem, str(raw.get("title", path.stem)), tuple(raw["tasks"])))
+    return suites
 
 
-def read_family(path: Path) -> Family:
-    """A prompt-family file."""
-    raw = read_yaml(path)
-    family = Family(path.stem, str(raw.get("coordinates")), str(raw.get("prompts", path.stem)), raw.get("system"))
-    check_coordinates(family.coordinates, str(path))
-    return family
+def read_families(paths: Sequence[Path]) -> list[Family]:
+    """Prompt-family files. UserError for one with an unknown coordinate convention."""
+    families = []
+    for path, raw in zip(paths, read_yaml_files(paths), strict=True):
+        coordinates = check_coordinates(str(raw.get("coordinates")), str(path))
+        families.append(Family(path.stem, coordinates, str(raw.get("prompts", path.stem)), raw.get("system")))
+    return families
 
 
 def check_coordinates(name: str, where: str) -> str:

@@ -106,7 +106,7 @@ class TaskSpec:
 
     def planned_by(self) -> dict[str, Any]:
         """The part of `content` that decides which samples there are and what each is asked."""
-        told = {key: value for key, value in self.content.items() if key != "metadata"}
+        content = {key: value for key, value in self.content.items() if key != "metadata"}
         metadata = self.content.get("metadata") or {}
         about_rows = ("cluster", "subsets", "videos_from", "strata", "together", "lmudata")
-        return {**told, **{key: metadata.get(key) for key in about_rows}}
+        return {**content, **{key: metadata.get(key) for key in about_rows}}

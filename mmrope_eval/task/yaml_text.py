@@ -93,13 +93,13 @@ def with_functions(content: Any) -> Any:
 
 def own_code(content: Any) -> dict[str, str]:
     """sha256 of the Python files, other than this package's, that a file's functions come from, by function."""
-    found = {}
+    hashes = {}
     for function in functions_in(content):
         if function.file is None and function.partition(".")[0] == __name__.partition(".")[0]:
             continue
         path = function.file or _origin(function.module)
-        found[str(function)] = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else ""
-    return found
+        hashes[str(function)] = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else ""
+    return hashes
 
 
 def _origin(module: str) -> Path | None:
@@ -141,8 +141,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
                 raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark)
             if isinstance(key, yaml.ScalarNode):
                 seen.add(key.value)
-        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return found
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 _Loader.add_constructor("!function", lambda loader, node: Function(str(node.value), loader.folder))
@@ -168,6 +168,11 @@ def read_yaml(path: Path, _through: tuple[Path, ...] = ()) -> dict[str, Any]:
     return {**merged, **content}
 
 
+def read_yaml_files(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """`read_yaml` of each."""
+    return [read_yaml(path) for path in paths]
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
@@ -182,8 +187,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         where = f" in line {mark.line + 1}" if mark is not None else ""
         raise UserError(f"{path} cannot be read as YAML: {error.problem or error.context}{where}.") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as YAML: {said}.") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as YAML: {reason}.") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path} must hold a YAML mapping of keys to values.")
     return content
@@ -192,14 +197,14 @@ def _parsed(path: Path) -> dict[str, Any]:
 def find_included(name: str, path: Path) -> Path:
     """The file that `include: name` in `path` means: one beside it, else a shipped one. `UserError` for none."""
     places = [path.parent, project_dir("tasks")]
-    found = next((folder / name for folder in places if (folder / name).is_file()), None)
-    if found is None:
-        known = {file.name for folder in places for file in folder.glob("*.yaml")} - {path.name}
-        close = difflib.get_close_matches(name, sorted(known), n=1)
+    included = next((folder / name for folder in places if (folder / name).is_file()), None)
+    if included is None:
+        names = {file.name for folder in places for file in folder.glob("*.yaml")} - {path.name}
+        close = difflib.get_close_matches(name, sorted(names), n=1)
         shipped = ", ".join(sorted(file.name for file in places[1].glob("_*.yaml")))
         hint = f"did you mean '{close[0]}'?" if close else f"those that are shipped are {shipped}."
         raise UserError(f"{path}: 'include: {name}' is neither beside this file nor among the shipped ones; {hint}")
-    return found
+    return included
 
 
 @functools.cache
@@ -219,6 +224,6 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     """The known name that is closest in any letter case, or None where none is close."""
-    spelled = {one.casefold(): one for one in known}
+    spelled = {candidate.casefold(): candidate for candidate in known}
     close: Sequence[str] = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=cutoff)
     return spelled[close[0]] if close else None

@@ -182,12 +182,12 @@ KIT: Final[Mapping[str, KitTask]] = {task.dataset: task for task in _tasks()}
 def require() -> None:
     """UserError where the package is not installed, or in another version than the one this file was written for."""
     try:
-        found = importlib.metadata.version("ms-vlmeval")
+        installed = importlib.metadata.version("ms-vlmeval")
     except importlib.metadata.PackageNotFoundError:
-        found = "none"
-    if found != VERSION:
+        installed = "none"
+    if installed != VERSION:
         raise UserError(
-            f"--scorer vlmevalkit calls VLMEvalKit (package ms-vlmeval {VERSION}; installed: {found}): install the "
+            f"--scorer vlmevalkit calls VLMEvalKit (package ms-vlmeval {VERSION}; installed: {installed}): install the "
             f"extra '{EXTRA}' (tasks/README.md, \"VLMEvalKit's numbers\", has the command)."
         )
 
@@ -211,12 +211,12 @@ def request(dataset: str, items: Sequence[SecondItem]) -> dict[str, Any]:
     rows, places = [], []
     for place, item in enumerate(items):
         try:
-            found = task.fields(item)
+            fields = task.fields(item)
         except (LookupError, TypeError, ValueError) as error:
             raise SecondError(f"VLMEvalKit's {task.dataset} cannot be given sample {place} ({error!r}).") from error
-        if found is not None:
-            seed = f"{SEED}:{item.doc.get('id', found.get('g_index', place))}"
-            rows.append({**found, "prediction": None if item.failed else item.response, "seed": seed})
+        if fields is not None:
+            seed = f"{SEED}:{item.doc.get('id', fields.get('g_index', place))}"
+            rows.append({**fields, "prediction": None if item.failed else item.response, "seed": seed})
             places.append(place)
     if not rows:
         raise SecondError(f"VLMEvalKit's {task.dataset} has none of the {len(items)} questions.")

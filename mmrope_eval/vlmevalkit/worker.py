@@ -272,8 +272,8 @@ def score(request: Mapping[str, Any], functions: Mapping[str, Any], folder: Path
 def load(names: Sequence[str]) -> dict[str, Any]:
     """VLMEvalKit's functions by name, from "module:name"; ImportError or AttributeError where one is not there."""
     if "vlmeval" not in sys.modules:
-        found = importlib.util.find_spec("vlmeval")
-        folders = list(found.submodule_search_locations or ()) if found is not None else []
+        installed = importlib.util.find_spec("vlmeval")
+        folders = list(installed.submodule_search_locations or ()) if installed is not None else []
         for name, under in (("vlmeval", ""), ("vlmeval.dataset", "dataset")):
             package = types.ModuleType(name)
             package.__path__ = [str(Path(folder, under)) for folder in folders]

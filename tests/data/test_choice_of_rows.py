@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mmrope_eval.data.choice_of_rows import Limit, choose, read_limit, recorded_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.dataset import load_docs
+from mmrope_eval.task.plan import chosen_rows, plan_samples
 from mmrope_eval.task.registry import Registry
-from mmrope_eval.task.sample import chosen_rows, plan_samples
 
 REGISTRY = Registry()
 GROUPS = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=120)

@@ -15,12 +15,13 @@ import pytest
 from mmrope_eval import cli
 from mmrope_eval.data import cache
 from mmrope_eval.data.hashes import ContentHashes
-from mmrope_eval.data.media_files import MediaFolder, Member
+from mmrope_eval.data.located import Member
+from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.models import files
 from mmrope_eval.models.files import FileHashes
 from mmrope_eval.task.dataset import load_docs
+from mmrope_eval.task.plan import plan_samples
 from mmrope_eval.task.registry import Registry
-from mmrope_eval.task.sample import plan_samples
 
 REGISTRY = Registry()
 QWEN = REGISTRY.family("qwen2.5-vl")

@@ -14,7 +14,8 @@ import pytest
 from suite_mirror import write_video
 
 from mmrope_eval import cli
-from mmrope_eval.data.media_files import MediaFolder, Member, NoSuchFileError
+from mmrope_eval.data.located import Member
+from mmrope_eval.data.media_files import MediaFolder, NoSuchFileError
 from mmrope_eval.data.places import NotHereError, find_split, names_of
 from mmrope_eval.data.tables import SplitFiles, TableError, read_split, split_files
 from mmrope_eval.errors import UserError
@@ -355,10 +356,10 @@ class TestMedia:
         (tmp_path / "set/p.png").touch()
         (tmp_path / "secret.png").touch()
         folder = MediaFolder((tmp_path / "set",))
-        assert folder.own("p.png") == folder.own(str(tmp_path / "set/p.png")) == tmp_path / "set/p.png"
+        assert folder.row_file("p.png") == folder.own(str(tmp_path / "set/p.png")) == tmp_path / "set/p.png"
         for name in ("../secret.png", str(tmp_path / "secret.png"), "/dev/zero", "/etc/passwd"):
             with pytest.raises(NoSuchFileError, match="lies outside"):
-                folder.own(name)
+                folder.row_file(name)
 
     def test_a_bomb_is_not_unpacked(self, tmp_path: Path) -> None:
         import zipfile

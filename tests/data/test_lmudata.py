@@ -27,8 +27,9 @@ from mmrope_eval.data.tsv import picture_text, scan
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.dataset import is_present, load_docs, needed_columns
 from mmrope_eval.task.lmudata import hub_folder, task_recipe, task_table, why_no_table
+from mmrope_eval.task.plan import plan_samples
 from mmrope_eval.task.registry import Registry, TaskSpec
-from mmrope_eval.task.sample import Sample, plan_samples
+from mmrope_eval.task.sample import Sample
 from mmrope_eval.task.template import evaluate
 from mmrope_synth import build_world
 from mmrope_synth.schemas import TABLES

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval.engine import vllm_compat
+from mmrope_eval.engine import vllm_compat, vllm_model
 from mmrope_eval.engine.positions import PositionLog, prompt_key, prompt_positions
 from mmrope_eval.engine.rotary import SharedRotary, kv_head_rows
 from mmrope_eval.errors import UserError
@@ -39,14 +39,14 @@ def staged(ids: np.ndarray, delta: int, new_tokens: int, bits: int) -> torch.Ten
         for i in range(new_tokens):
             context = np.int32(n + i)  # the runner's counter of computed tokens
             MRotaryEmbedding.get_next_input_positions_tensor(
-                out=out, out_offset=n + i, mrope_position_delta=vllm_compat.as_delta(delta, bits),
+                out=out, out_offset=n + i, mrope_position_delta=vllm_model.as_delta(delta, bits),
                 context_len=context, num_new_tokens=1,
             )  # fmt: skip
         return torch.from_numpy(out)
     # Model Runner V2: prompt and delta go through int32 buffers, a kernel adds the delta to an int32 counter.
     prefill = torch.tensor([row.tolist() for row in ids], dtype=torch.int32)
     buffer = np.zeros(1, dtype=np.int32)
-    buffer[0] = vllm_compat.as_delta(delta, bits)
+    buffer[0] = vllm_model.as_delta(delta, bits)
     counter = torch.arange(n, n + new_tokens, dtype=torch.int32)
     decode = counter + torch.from_numpy(buffer)
     return torch.cat((prefill, decode.expand(3, -1)), dim=1).to(torch.int64)
@@ -98,9 +98,9 @@ def test_the_log_of_positions_is_bounded_and_drained_once() -> None:
 # --- media in a request -------------------------------------------------------------------------------------------
 
 
-def shape(**changes: Any) -> vllm_compat.ModelShape:
-    values: dict[str, Any] = dict.fromkeys(vllm_compat.ModelShape.__dataclass_fields__, 1)
-    return vllm_compat.ModelShape(**{**values, "merge_size": 2, "tokens_per_second": 2.0, **changes})
+def shape(**changes: Any) -> vllm_model.ModelShape:
+    values: dict[str, Any] = dict.fromkeys(vllm_model.ModelShape.__dataclass_fields__, 1)
+    return vllm_model.ModelShape(**{**values, "merge_size": 2, "tokens_per_second": 2.0, **changes})
 
 
 @pytest.mark.parametrize("seconds", [0.7, 1.0, 5 / 6, 1 / 3, 1001 / 12000, 2.845713888888889])
@@ -110,11 +110,11 @@ def test_a_video_keeps_its_time_step_to_the_last_digit(seconds: float) -> None:
             "second_per_grid_ts": SimpleNamespace(data=rounded)}  # fmt: skip
     position = SimpleNamespace(offset=5, length=48)
     named = SimpleNamespace(modality="video", mm_position=position, data=data,
-                            identifier=vllm_compat.media_identifier("abc", seconds))  # fmt: skip
-    (span,) = vllm_compat.media_spans([named], shape())
+                            identifier=vllm_model.media_identifier("abc", seconds))  # fmt: skip
+    (span,) = vllm_model.media_spans([named], shape())
     assert (span.t, span.h, span.w, span.step) == (6, 4, 2, seconds * 2.0)
     foreign = SimpleNamespace(**{**vars(named), "identifier": "someone-else's"})
-    (span,) = vllm_compat.media_spans([foreign], shape())
+    (span,) = vllm_model.media_spans([foreign], shape())
     assert span.step == float(rounded) * 2.0
 
 
@@ -124,14 +124,14 @@ def test_a_time_step_that_half_precision_rounded_is_still_exact(dtype: torch.dty
     data = {"video_grid_thw": SimpleNamespace(data=torch.tensor([6, 8, 4])),
             "second_per_grid_ts": SimpleNamespace(data=torch.tensor(seconds, dtype=dtype))}  # fmt: skip
     item = SimpleNamespace(modality="video", mm_position=SimpleNamespace(offset=5, length=48), data=data,
-                           identifier=vllm_compat.media_identifier("abc", seconds))  # fmt: skip
-    (span,) = vllm_compat.media_spans([item], shape())
+                           identifier=vllm_model.media_identifier("abc", seconds))  # fmt: skip
+    (span,) = vllm_model.media_spans([item], shape())
     assert span.step == seconds * 2.0
 
 
 def test_a_time_step_that_the_processor_did_not_find_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"found 0\.5 seconds per grid, the video was loaded with 0\.6"):
-        vllm_compat.exact_seconds(vllm_compat.media_identifier("abc", 0.6), 0.5)
+        vllm_model.exact_seconds(vllm_model.media_identifier("abc", 0.6), 0.5)
 
 
 def test_a_time_step_is_of_no_account_where_a_family_does_not_measure_time() -> None:
@@ -139,7 +139,7 @@ def test_a_time_step_is_of_no_account_where_a_family_does_not_measure_time() -> 
             "second_per_grid_ts": SimpleNamespace(data=torch.tensor(0.4))}  # fmt: skip
     position = SimpleNamespace(offset=5, length=48)
     item = SimpleNamespace(modality="video", mm_position=position, data=data, identifier="a")
-    (span,) = vllm_compat.media_spans([item], shape(tokens_per_second=0.0))
+    (span,) = vllm_model.media_spans([item], shape(tokens_per_second=0.0))
     assert span.step == 1.0
 
 
@@ -181,7 +181,7 @@ def test_the_stock_variant_has_the_positions_of_stock_vllm(
     family: ModelFamily, media: list[tuple[str, int, int, int, int, int]]
 ) -> None:
     tokens, features = written(family, media)
-    stock = vllm_compat.base_model(family)
+    stock = vllm_model.base_model(family)
     seconds = {"tokens_per_second": 2.0} if family.video.timed else {}
     config = SimpleNamespace(vision_config=SimpleNamespace(spatial_merge_size=2, **seconds), image_token_id=IMAGE,
                              video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END)  # fmt: skip
@@ -191,7 +191,7 @@ def test_the_stock_variant_has_the_positions_of_stock_vllm(
     else:
         model._get_mrope_input_positions = stock._get_mrope_input_positions
     theirs, delta = stock.get_mrope_input_positions(model, tokens, features)
-    spans = vllm_compat.media_spans(
+    spans = vllm_model.media_spans(
         features, shape(image_token_id=IMAGE, video_token_id=VIDEO, tokens_per_second=2.0 if seconds else 0.0)
     )
     codec = PositionCodec(64)
@@ -289,12 +289,12 @@ def test_video_pruning_is_refused() -> None:
     multimodal = SimpleNamespace(is_multimodal_pruning_enabled=lambda: True)
     config = SimpleNamespace(model_config=SimpleNamespace(multimodal_config=multimodal))
     with pytest.raises(UserError, match="video pruning"):
-        vllm_compat.model_shape(config)
+        vllm_model.model_shape(config)
 
 
 @pytest.mark.parametrize(("version_two", "bits"), [(True, 32), (False, 64)])
 def test_model_runner_two_gets_positions_of_32_bits(version_two: bool, bits: int) -> None:
-    assert vllm_compat.position_bits(SimpleNamespace(use_v2_model_runner=version_two)) == bits
+    assert vllm_model.position_bits(SimpleNamespace(use_v2_model_runner=version_two)) == bits
 
 
 @pytest.mark.parametrize(

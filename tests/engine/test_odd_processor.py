@@ -11,10 +11,10 @@ import torch
 from engine_requests import POLICY, ask, clip, options
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval.engine import vllm_compat
-from mmrope_eval.engine.feeder import Feeder
+from mmrope_eval.engine import vllm_model
 from mmrope_eval.engine.prepare import Prepared, Preparer
 from mmrope_eval.engine.prompt import PromptWriter
+from mmrope_eval.engine.request_queue import RequestQueue
 from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.media.image import load_video
 from mmrope_eval.messages import Failure, Request
@@ -40,7 +40,7 @@ def as_rendered(checkpoint: Checkpoint, request: Request, token_ids: list[int]) 
         "type": "multimodal",
         "prompt_token_ids": [*token_ids[:start], *[pad] * facts.tokens, *token_ids[start + 1 :]],
         "mm_kwargs": {"video": [{name: SimpleNamespace(data=tensor) for name, tensor in tensors.items()}]},
-        "mm_hashes": {"video": [vllm_compat.media_identifier(facts.fingerprint, facts.seconds_per_grid)]},
+        "mm_hashes": {"video": [vllm_model.media_identifier(facts.fingerprint, facts.seconds_per_grid)]},
         "mm_placeholders": {"video": [SimpleNamespace(offset=start, length=facts.tokens)]},
     }
 
@@ -61,11 +61,11 @@ def preparer(checkpoint: Checkpoint, damage: Callable[[Rendered], Any]) -> Prepa
         vllm_config=SimpleNamespace(model_config=SimpleNamespace(max_model_len=1024)),
         renderer=SimpleNamespace(render_cmpl=render),
     )
-    values: dict[str, Any] = dict.fromkeys(vllm_compat.ModelShape.__dataclass_fields__, 1)
+    values: dict[str, Any] = dict.fromkeys(vllm_model.ModelShape.__dataclass_fields__, 1)
     ids = checkpoint.vocabulary.ids
     values |= {"merge_size": 2, "tokens_per_second": 2.0, "position_bits": 64,
                "image_token_id": ids.image_token_id, "video_token_id": ids.video_token_id}  # fmt: skip
-    shape = vllm_compat.ModelShape(**values)
+    shape = vllm_model.ModelShape(**values)
     return Preparer(engine, shape, checkpoint, writer, load_variant("qwen2.5-vl"), options(), POLICY,
                     RenderedPrompts(0))  # fmt: skip
 
@@ -116,8 +116,8 @@ class Sizeless:
 def test_one_odd_sample_fails_alone(checkpoint: Checkpoint, damage: Callable[[Rendered], Any]) -> None:
     requests = requests_of(checkpoint)
     found: dict[str, Prepared | Failure] = {}
-    with Feeder(requests, preparer(checkpoint, damage).prepare, ahead=1, max_bytes=10**9, threads=1) as feeder:
-        while (item := feeder.take(wait=True)) is not None:
+    with RequestQueue(requests, preparer(checkpoint, damage).prepare, ahead=1, max_bytes=10**9, threads=1) as queue:
+        while (item := queue.take(wait=True)) is not None:
             found[item.request.id if isinstance(item, Prepared) else item.id] = item
     odd = found.pop("odd")
     assert isinstance(odd, Failure) and odd.stage in ("prompt", "positions") and odd.cause

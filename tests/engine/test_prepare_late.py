@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrope_eval.engine import process, settings, vllm_compat
-from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import SMALL, Loaded, Prepared, Preparer
+from mmrope_eval.engine.request_queue import RequestQueue
 from mmrope_eval.engine.reuse import Rendered
 from mmrope_eval.messages import Failure, Generation, Request
 
@@ -71,14 +71,14 @@ def test_what_is_large_is_prepared_in_its_thread(loaded: Loaded | Failure, late:
 def test_memory_is_counted_as_it_is_held(sizes: list[tuple[int, int]]) -> None:
     items = [Loaded(REQUEST, n, (), None, before) for n, (before, _) in enumerate(sizes)]
     given = iter(items)
-    with Feeder([REQUEST] * len(items), lambda _: next(given), ahead=50, max_bytes=10**9, threads=1) as feeder:
+    with RequestQueue([REQUEST] * len(items), lambda _: next(given), ahead=50, max_bytes=10**9, threads=1) as queue:
         for _, after in sizes:
-            item = feeder.take(wait=True)
+            item = queue.take(wait=True)
             assert isinstance(item, Loaded)
             prepared = Prepared(REQUEST, None, None, (), (), "", FACTS, after)
-            feeder.became(item, prepared)
-            feeder.release(prepared)
-    assert feeder._held == 0
+            queue.became(item, prepared)
+            queue.release(prepared)
+    assert queue._held == 0
 
 
 def test_cores_that_may_be_used_are_those_of_the_process() -> None:

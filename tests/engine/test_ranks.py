@@ -28,8 +28,10 @@ from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Request, Response
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
-from mmrope_eval.models.qwen2_5_vl import QWEN2_5_VL
+from mmrope_eval.models.families.qwen2_5_vl import FAMILY as QWEN2_5_VL
 from mmrope_eval.rope import load_variant
+
+pytestmark = pytest.mark.every_core
 
 VISION_HEADS = {"qwen2.5-vl": 3, "qwen3-vl": 2}
 STOCK = "stock"

@@ -17,15 +17,16 @@ from typing import Any, cast
 
 import pytest
 import suite_mirror
+from killed_replicas import OPTIONS, Murderous, files
 from ray_cluster import Folder, Numbered, hosts, two_nodes
 from replica_stubs import Named, Orders, ours, read, start
-from test_replicas_run import OPTIONS, Murderous, files
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.cli import doctor_nodes
 from mmrope_eval.cli.doctor_nodes import Facts
 from mmrope_eval.engine import ray_links
+from mmrope_eval.engine.backend import EngineHolder, Timings
 from mmrope_eval.engine.links import Place
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.ray_host import Host
@@ -36,7 +37,8 @@ from mmrope_eval.errors import MachinesError, UserError
 from mmrope_eval.messages import Deferred, Response
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.execute import EngineHolder, Timings
+
+pytestmark = pytest.mark.every_core
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -130,9 +132,9 @@ def test_what_no_row_has_room_for_ends_the_run_and_fails_no_row() -> None:
     def start(*_: Any) -> Any:
         raise MachinesError("no room.")
 
-    cell = cast(Any, SimpleNamespace(checkpoint=None, variant=None, policy=None))
+    none: Any = None
     with pytest.raises(MachinesError, match=r"^no room\.$"):
-        EngineHolder(start).ready(cell, Timings())
+        EngineHolder(start, lambda: None).ready("row", none, none, EngineOptions(), Timings())
 
 
 class RaisedError(Exception):
@@ -178,10 +180,10 @@ def begin(cluster: str) -> Iterator[Begin]:
 
     def started(path: Path = TESTS, **orders: Any) -> tuple[Replicas, list[str]]:
         said: list[str] = []
-        setting = Setting(cast(Any, Folder("ck", path)), cast(Any, Named("mrope")), cast(Any, Orders(**orders)))
+        setting = Setting(cast(Any, Folder("ck", path)), cast(Any, Named("mrope")), Orders(**orders))
         options = EngineOptions(replicas=2, backend="ray", ray_address=cluster)
         launch = Numbered(options)
-        begun.append(Replicas.start(launch, Birth(setting, options, ours, cast(Any, start)), said.append))
+        begun.append(Replicas.start(launch, Birth(setting, options, ours, start), said.append))
         return begun[-1], said
 
     yield started
@@ -241,8 +243,8 @@ def test_an_actor_that_nobody_calls_ends_itself_and_its_replica(cluster: str) ->
     ray_links.connect(cluster)
     import ray
 
-    setting = Setting(cast(Any, Folder("ck")), cast(Any, Named("mrope")), cast(Any, Orders()))
-    birth = pickle.dumps(Birth(setting, EngineOptions(), ours, cast(Any, start)))
+    setting = Setting(cast(Any, Folder("ck")), cast(Any, Named("mrope")), Orders())
+    birth = pickle.dumps(Birth(setting, EngineOptions(), ours, start))
     actor = ray.remote(Host).options(num_cpus=1).remote(Place("replica 1", variables={"PLACE": "1"}), birth, 2.0)
     answers = [pickle.loads(said) for _ in range(40) for said in ray.get(actor.exchange.remote([], 0.1))]
     assert answers and isinstance(answers[0], Ready)

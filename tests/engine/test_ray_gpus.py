@@ -15,6 +15,8 @@ from mmrope_eval.engine.replica import Birth, Setting
 from mmrope_eval.engine.replicas import Replicas
 from mmrope_eval.messages import Deferred, Response
 
+pytestmark = pytest.mark.every_core
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
@@ -28,8 +30,8 @@ def test_every_replica_has_gpus_of_its_own_on_one_node(cluster: str) -> None:
     options = EngineOptions(replicas="auto", tensor_parallel_size=2, backend="ray", ray_address=cluster)
     launch = Numbered(options)
     assert launch._layout == Layout(count=4, gpus=2, cpus=1, together=2)
-    setting = Setting(cast(Any, Folder("ck")), cast(Any, Named("mrope")), cast(Any, Orders(delay=0.05)))
-    birth = Birth(setting, options, ours, cast(Any, start_with_gpus))
+    setting = Setting(cast(Any, Folder("ck")), cast(Any, Named("mrope")), Orders(delay=0.05))
+    birth = Birth(setting, options, ours, start_with_gpus)
     with Replicas.start(launch, birth, print) as replicas:
         while replicas.alive < 4:
             list(replicas._next())

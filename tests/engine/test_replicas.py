@@ -14,9 +14,9 @@ from typing import Any, cast
 import pytest
 from replica_stubs import Explosive, Named, Orders, of_the_process, ours, read, start
 
-from mmrope_eval.engine.backends import core_places, gpu_places
 from mmrope_eval.engine.links import Link, Place, Post, ProcessLink
 from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.engine.processes import core_places, gpu_places
 from mmrope_eval.engine.replica import Birth, Identify, Setting
 from mmrope_eval.engine.replicas import UNLUCKY, Replicas
 from mmrope_eval.errors import UserError
@@ -67,8 +67,8 @@ def begin() -> Iterator[Begin]:
 
 
 def birth(identify: Identify = ours, **orders: Any) -> Birth:
-    setting = Setting(cast(Any, Named("ck")), cast(Any, Named("mrope")), cast(Any, Orders(**orders)))
-    return Birth(setting, EngineOptions(), identify, cast(Any, start))
+    setting = Setting(cast(Any, Named("ck")), cast(Any, Named("mrope")), Orders(**orders))
+    return Birth(setting, EngineOptions(), identify, start)
 
 
 def asked(count: int, mark: str = "", at: int = 0) -> list[Deferred]:

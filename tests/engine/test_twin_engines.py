@@ -17,7 +17,7 @@ import pytest
 from engine_requests import POLICY, answers, every_kind, options
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval.engine import process, vllm_compat
+from mmrope_eval.engine import process, vllm_compat, vllm_model
 from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.engine.prepare import Prepared, Preparer
 from mmrope_eval.engine.prompt import PromptWriter
@@ -58,7 +58,7 @@ class Twins:
 
 def ask_ours(
     checkpoints: list[Checkpoint], requests: list[Request], *, compiled: bool
-) -> tuple[list[Answers], vllm_compat.ModelShape]:
+) -> tuple[list[Answers], vllm_model.ModelShape]:
     """Our engine through all steps, and how it runs the model."""
     stock = checkpoints[0].family.stock_variant
     found = []
@@ -90,7 +90,7 @@ def stock_engine(checkpoint: Checkpoint) -> Iterator[Any]:
         yield engine
 
 
-def ask_stock(checkpoint: Checkpoint, shape: vllm_compat.ModelShape, requests: list[Request]) -> Answers:
+def ask_stock(checkpoint: Checkpoint, shape: vllm_model.ModelShape, requests: list[Request]) -> Answers:
     """vLLM's own class on prompts and pixels as our engine gets them; positions are its own affair."""
     found: Answers = {}
     with stock_engine(checkpoint) as engine:

@@ -22,10 +22,10 @@ import zmq
 
 from mmrope_eval.engine import process
 from mmrope_eval.engine import watch as watching
-from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.limits import PATIENCE, Limits
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Prepared
+from mmrope_eval.engine.request_queue import RequestQueue
 from mmrope_eval.engine.run import EngineRun
 from mmrope_eval.engine.vllm_workers import WorkerProcesses, alive, ended, kill, last_words, lost, with_descendants
 from mmrope_eval.engine.watch import Watch
@@ -378,8 +378,8 @@ def prepared(request: Request) -> Prepared:
 
 def stream(engine: Engine, watch: Watch, **options: Any) -> list[Response | Failure]:
     requests = [Request(name, ("?",), Generation(4)) for name in "abcdefgh"]
-    with Feeder(requests, prepared, ahead=4, max_bytes=1, threads=1) as feeder, EngineRun(
-        engine, feeder, watch, limits(**options), lambda loaded: pytest.fail(f"{loaded} is prepared already")
+    with RequestQueue(requests, prepared, ahead=4, max_bytes=1, threads=1) as queue, EngineRun(
+        engine, queue, watch, limits(**options), lambda loaded: pytest.fail(f"{loaded} is prepared already")
     ) as run:
         return list(run.results())
 

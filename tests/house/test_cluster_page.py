@@ -114,6 +114,7 @@ def ours(mark: str) -> list[str]:
     return found
 
 
+@pytest.mark.every_core
 def test_a_preempted_job_ends_in_order_is_requeued_and_goes_on(job: Job, tmp_path: Path) -> None:
     """With real engines in two replicas: SIGTERM to the script when there is an answer."""
     checkpoint, mirror = build_checkpoint("qwen2.5-vl", tmp_path / "ck"), suite_mirror.build(tmp_path / "data", n=40)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rooms import NEVER, ORDER
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mmrope_eval"
@@ -24,21 +25,6 @@ BESIDE = ("mmrope_demo", "mmrope_synth")
 """Packages that are one room each."""
 FILES = sorted(path for name in ("mmrope_eval", *BESIDE) for path in (ROOT / name).rglob("*.py"))
 
-ORDER = (
-    "mmrope_synth", "words", "errors", "messages", "util", "rope", "record", "models", "scorer", "data", "media",
-    "store", "engine", "reference", "lmms", "vlmevalkit", "task", "suite", "run", "sweep", "study", "report",
-    "analysis", "__init__", "cli", "__main__", "mmrope_demo",
-)  # fmt: skip
-"""The rooms, lowest first: each may import those before it, and the package itself (its version)."""
-
-NEVER = {
-    "rope": set(ORDER) - {"rope"},
-    "report": set(ORDER) - {"report", "record", "rope", "util", "errors", "words"},
-    "store": {"rope", "models", "data", "media"},
-    "reference": {"engine", "store", "data"},
-    "scorer": {"rope", "data", "media"},
-}
-"""What a room does without, though it is below."""
 
 
 def part_of(path: Path) -> str:
@@ -66,6 +52,20 @@ def own_parts(path: Path) -> set[str]:
 def test_imports_run_downwards(path: Path) -> None:
     room = part_of(path)
     assert own_parts(path) <= set(ORDER[: ORDER.index(room) + 1]) - NEVER.get(room, set())
+
+
+REPORT_ORDER = ("", "compare", "table", "sweep", "steps")
+"""The rooms of the report, lowest first: the files of its own folder are below all others."""
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "report").rglob("*.py")),
+                         ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downwards_in_the_report(path: Path) -> None:
+    rooms = {name: name if (PACKAGE / "report" / name).is_dir() else "" for name in (
+        module.split(".")[2] for module in imported_modules(ast.parse(path.read_text()))
+        if module.startswith("mmrope_eval.report."))}
+    own = path.parent.name if path.parent != PACKAGE / "report" else ""
+    assert set(rooms.values()) <= set(REPORT_ORDER[: REPORT_ORDER.index(own) + 1])
 
 
 @pytest.mark.parametrize("library, room", [("vllm", "engine"), ("lmms_eval", "lmms")])

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange
+from media_files import SAME_FILE, SAME_STREAM
 
 from mmrope_eval.media.colour import RgbConverter, colour_notes
 from mmrope_eval.media.image import MediaPolicy, load_video
@@ -46,8 +47,8 @@ def write(
     """Four frames of bars, coded with `matrix` and `span`, the stream and its frames tagged (matrix, range) `tags`."""
     pixels = bars() if lines == 56 else np.broadcast_to(bars()[:1], (lines, BARS[0], 3))
     options = {"libx264": {"qp": "0"}, "libx265": {"x265-params": "lossless=1:log-level=none"}}.get(codec, {})
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=10, options=options)
+    with av.open(str(path), "w", options=SAME_FILE) as out:
+        stream = out.add_stream(codec, rate=10, options={**SAME_STREAM, **options})
         stream.width, stream.height, stream.pix_fmt = BARS[0], lines, form
         stream.codec_context.colorspace, stream.codec_context.color_range = tags
         for name, value in more.items():

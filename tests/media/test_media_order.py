@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from media_files import SAME_FILE, SAME_STREAM
 
 from mmrope_eval.media.frames import displayed_size, index_by_decoding, index_frames
 from mmrope_eval.media.image import MediaError, MediaPolicy, load_video
@@ -29,8 +30,8 @@ def write(path: Path, codec: str = "libx264", form: str | None = None, aspect: F
           options: dict[str, str] | None = None, frames: int = FRAMES) -> Path:  # fmt: skip
     """Frame i is grey with the brightness 8 * i, at 10 per second; B-frames unless `options` say otherwise."""
     given = options or ({"x265-params": "log-level=none:bframes=3"} if codec == "libx265" else {"bf": "2"})
-    with av.open(str(path), "w", format=form) as out:
-        stream = out.add_stream(codec, rate=10, options=given)
+    with av.open(str(path), "w", format=form, options=SAME_FILE) as out:
+        stream = out.add_stream(codec, rate=10, options={**SAME_STREAM, **given})
         stream.width, stream.height, stream.pix_fmt = 112, 84, "yuv420p"
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media_files import SHADES, frame_numbers, write_video
+from media_files import SAME_FILE, SAME_STREAM, SHADES, frame_numbers, write_video
 
 from mmrope_eval.media.frames import index_by_decoding, index_frames, read_frames
 from mmrope_eval.media.image import MediaError, MediaPolicy, load_video
@@ -323,8 +323,8 @@ def only_sound(path: Path) -> Path:
 
 
 def without_frames(path: Path) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
+    with av.open(str(path), "w", options=SAME_FILE) as container:
+        stream = container.add_stream("libx264", rate=10, options=SAME_STREAM)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         container.start_encoding()
     return path
@@ -356,8 +356,8 @@ def index_lost(path: Path) -> Path:
 def damaged(path: Path) -> Path:
     """Garbage within the frames of a video that moves too much to be guessed."""
     rng = np.random.default_rng(0)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
+    with av.open(str(path), "w", options=SAME_FILE) as container:
+        stream = container.add_stream("libx264", rate=10, options=SAME_STREAM)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
         stream.codec_context.gop_size = 10
         for _ in range(60):
@@ -440,8 +440,8 @@ def test_a_recording_is_turned_upright(tmp_path: Path) -> None:
     path = tmp_path / "phone.mp4"
     lying = np.zeros((56, 84, 3), np.uint8)
     lying[:28, :42] = 220  # the top left corner is bright
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
+    with av.open(str(path), "w", options=SAME_FILE) as container:
+        stream = container.add_stream("libx264", rate=10, options=SAME_STREAM)
         stream.width, stream.height, stream.pix_fmt = 84, 56, "yuv420p"
         for _ in range(4):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(lying, format="rgb24")))

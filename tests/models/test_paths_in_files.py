@@ -182,7 +182,7 @@ def test_the_engine_finds_it_as_well(folders: Path) -> None:
     """vLLM on its own, with our plugin, reads config.json from wherever it was started."""
     from types import SimpleNamespace
 
-    from mmrope_eval.engine.vllm_compat import configured_variant
+    from mmrope_eval.engine.vllm_model import configured_variant
 
     config = SimpleNamespace(mm_rope="../variants/beside.yaml", model_type="qwen2_5_vl")
     about = SimpleNamespace(model_config=SimpleNamespace(hf_config=config, model=str(checkpoint(folders, "hope"))))

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paper_runs import change_variant, every_column
 from report_files import write_cell
-from test_reported import change_variant, every_column
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
@@ -22,7 +22,8 @@ from mmrope_eval.report.definitions import Row, listed, load_definition
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.steps.steps import load_steps
-from mmrope_eval.report.sweep.read import load_sweep, write_files
+from mmrope_eval.report.sweep.files import write_files
+from mmrope_eval.report.sweep.read import load_sweep
 from mmrope_eval.report.sweep.table import sweep_table
 from mmrope_eval.report.table.attention import attention_table
 from mmrope_eval.report.table.build import Options, Table, build

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from report_files import write_cell
-from test_report_tables import scores
+from table_runs import scores
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.definitions import load_definition
@@ -37,7 +37,7 @@ def test_mmbench_cn_and_the_mean_of_both_are_shown_where_they_are(
     table = overall(tmp_path, **options)
     assert [column for column in table.columns if column.startswith("MMBench")] == shown
     assert scores(table)["mrope", "Image"] == pytest.approx(500 / 11, abs=1e-6), "CN is in no average"
-    assert [table.definition.category(column) for column in shown] == ["Image"] * len(shown)
+    assert [table.definition.categories[column] for column in shown] == ["Image"] * len(shown)
     assert [table.label(column) for column in shown] == shown and not {*table.hidden} & {"MMBench CN", "MMBench avg"}
     if tasks:
         assert scores(table)["mrope", "MMBench avg"] == 75

@@ -18,7 +18,9 @@ from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
 from mmrope_eval.report.csv_text import csv_text
-from mmrope_eval.report.table.render import latex_escape, number, superscript
+from mmrope_eval.report.table.as_latex import latex_escape
+from mmrope_eval.report.table.as_markdown import superscript
+from mmrope_eval.report.table.page import number
 
 VARIANTS = {"vanilla": 0.25, "mrope": 0.5, "hope": 0.5, "mhrope": 0.75, "mrope-i": 1.0}
 """variant -> the share of right answers; VideoRoPE and CircleRoPE are missing"""

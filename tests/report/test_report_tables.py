@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_files import COLUMNS, sample, write_cell
+from table_runs import TASKS, definition, filled, note, scores
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare.intervals import Spread, average_spread
 from mmrope_eval.report.compare.precision import score_interval
-from mmrope_eval.report.definitions import Row, TableDefinition, definition_key, home, load_definition
+from mmrope_eval.report.definitions import definition_key, home, load_definition
 from mmrope_eval.report.runs import load_run
-from mmrope_eval.report.table.build import Options, Table, build, with_ranks
-from mmrope_eval.report.table.notes import Note, footnotes, remarks
+from mmrope_eval.report.table.build import Options, build, with_ranks
+from mmrope_eval.report.table.notes import footnotes, remarks
 from mmrope_eval.rope import load_variant
-
-CATEGORIES = {"Image": ("ChartQA", "DocVQA"), "Video": ("MVBench",), "Grounding": ("RefCOCO val",),
-              "Overall": ("Image", "Video", "Grounding")}
-TASKS = {"chartqa": [1, 0, 1, 1], "docvqa": [1, 0, 0, 0], "mvbench": [1, 0], "refcoco_val": [1, 1, 1, 1, 0]}
-"""75, 25, 50, 80: Image is 50, Overall is 60, the mean of all four is 57.5."""
-
-
-def definition(*rows: str, table: str = "frequency") -> TableDefinition:
-    """The columns of the table of frequencies over four benchmarks instead of 25, with rows of our choice."""
-    chosen = tuple(Row(name, load_variant(name)) for name in rows)
-    return replace(load_definition(table), rows=chosen or load_definition(table).rows, averages=CATEGORIES)
-
-
-def filled(folder: Path, *rows: str, columns: tuple[str, ...] | None = None, trim: bool = False,
-           **options: Any) -> Table:
-    found = definition(*rows)
-    return build(replace(found, columns=columns) if columns else found, [load_run(folder)],
-                 Options(trim=trim, **options))
-
-
-def scores(table: Table) -> dict[tuple[str, str], float | None]:
-    keys = zip(table.cells["row"], table.cells["column"], table.cells["score"], strict=True)
-    return {(row, column): None if np.isnan(value) else round(value, 6) for row, column, value in keys}
-
-
-def note(table: Table, kind: str) -> Note:
-    return next(one for one in footnotes(table) if one.kind == kind)
-
 
 # ---------------------------------------------------------------------------------------------- which run, which row
 
@@ -356,8 +328,8 @@ def test_rows_that_rest_on_other_questions_are_marked(change: Mapping[str, Any],
 def test_the_papers_tables_name_what_exists(name: str) -> None:
     table = load_definition(name)
     known = {column for column, *_ in COLUMNS.values()}
-    assert set(table.benchmarks_in_order()) <= known
-    assert len(table.benchmarks("Overall")) == 25
+    assert set(table.benchmarks_in_order) <= known
+    assert len(table.benchmarks["Overall"]) == 25
     assert set(table.columns) <= known | set(table.averages)
     rows = [(row.key, row.variant.name if row.variant else row.label) for row in table.rows]
     assert len(rows) == len(set(rows)), "two rows of one design and name could not be told apart"

@@ -10,25 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from paper_runs import AVERAGES, OPTIONAL, TASKS, change_variant, every_column
 from report_files import COLUMNS, write_cell
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.definitions import home, load_averages, load_definition
+from mmrope_eval.report.definitions import home, load_definition
 from mmrope_eval.report.published import Published, load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.table.build import Options, Table, build
 from mmrope_eval.report.table.notes import footnotes, remarks
-from mmrope_eval.rope import load_variant
 
 PLACES = [folder / "shared" / "huang2025_v3.yaml" for folder in Path(__file__).resolve().parents]
 FACTS = next((path for path in PLACES if path.is_file()), None)
 """The collection that results/reported/huang2025.yaml was made from; it is no part of the repository."""
 VARIANTS = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i")
 FULL = ("overall", "families-4b", "families-8b")
-AVERAGES, OPTIONAL = load_averages().over, load_averages().optional
-TASKS = {column: task for task, (column, *_) in COLUMNS.items()}
-"""column -> task"""
 
 
 @pytest.fixture(scope="module")
@@ -154,12 +151,6 @@ def test_an_overall_that_was_not_printed_is_the_mean_of_the_printed_averages(pap
     assert unknown is not None and (unknown.value, unknown.comparable) == (64.95, False)
 
 
-def every_column(folder: Path, variant: str, *, leave: tuple[str, ...] = (), **kwargs: Any) -> Path:
-    tasks = {TASKS[column]: [1, 0] for name in ("Image", "Video", "Grounding") for column in AVERAGES[name]
-             if column not in leave}
-    return write_cell(folder, variant, tasks, **kwargs)
-
-
 def table(name: str, folder: Path, **options: Any) -> Table:
     return build(load_definition(name), [load_run(folder)], Options(reported=load_published(), **options))
 
@@ -219,19 +210,6 @@ def test_a_row_of_another_table_finds_its_numbers(tmp_path: Path) -> None:
     assert found.rows == ("mrope-i with temporal_stride=2.0",)
     assert found.cell(found.rows[0], "MLVU")["reported"] == 63.11 and np.isnan(
         found.cell(found.rows[0], "MMMU")["reported"])
-
-
-def change_variant(folder: Path, **changes: Any) -> None:
-    import json
-
-    variant = load_variant("mrope-i", **changes)
-    for name in ("manifest.json", "scores.json"):
-        record = json.loads((folder / name).read_text())
-        record["variant"]["fingerprint"] = variant.fingerprint
-        if name == "manifest.json":
-            record["variant"]["definition"] = variant.to_dict()
-            record.pop("sha256", None)
-        (folder / name).write_text(json.dumps(record))
 
 
 # --------------------------------------------------------------------------------------------------- check against it

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from report_files import COLUMNS, write_cell
-from test_report_tables import TASKS, definition, filled, scores
+from table_runs import TASKS, definition, filled, scores
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from mmrope_eval.report.candidates import describe
 from mmrope_eval.report.definitions import definition_key
-from mmrope_eval.report.table.build import describe
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 from mmrope_eval.rope.sections import SECTIONS
 
@@ -127,7 +127,7 @@ def test_tables_match_records_of_either_form(name: str) -> None:
              (changed.to_dict(), ["modality_interval=3.0", clock])]  # fmt: skip
     for definition, changes in cases:
         record = SimpleNamespace(manifest=SimpleNamespace(time=None))
-        cell: Any = SimpleNamespace(variant=name, definition=definition, manifest={}, record=record)
+        cell: Any = SimpleNamespace(variant=name, recorded=Variant.from_dict(definition), manifest={}, record=record)
         said = sorted(describe(cell).partition(" with ")[2].split(", "))
         assert said == sorted(filter(None, changes)) or (said == [""] and not any(changes))
 

@@ -29,7 +29,7 @@ from mmrope_eval.run.keys import CHECKPOINTS, RunKeys
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PARSER = cli.build_parser()[1]["run"]
 NEEDED = {"tasks": ["chartqa"]}
-TOLD_IN_WORDS = {"replicas", "data_root", "ray_address"}
+TOLD_IN_WORDS = {"backend", "replicas", "data_root", "ray_address"}
 """Options whose help tells what is done without them, in one word perhaps."""
 
 

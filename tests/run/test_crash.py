@@ -21,8 +21,8 @@ import suite_mirror
 from suite_fakes import FakeEngine, FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
+from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.lmms.loader import quiet_lmms_eval
-from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import Variant
 from mmrope_eval.run.config import RunConfig
@@ -70,7 +70,7 @@ class Fork:
         if run(config, self.start).broken:
             sys.exit(1)
 
-    def start(self, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy) -> FakeEngine:
+    def start(self, checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> FakeEngine:
         self.answering.set()
         return FakeEngine(checkpoint, variant, delay=0.03)
 

@@ -223,8 +223,8 @@ class TestNothingIsAnswered:
         self, configure: Configure, capsys: pytest.CaptureFixture[str]
     ) -> None:
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, policy: Any = None) -> FakeEngine:
-                engine = super().__call__(checkpoint, variant, policy)
+            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
+                engine = super().__call__(checkpoint, variant, options)
                 engine.fail_all = BROKEN if len(self.engines) == 1 else None
                 return engine
 
@@ -300,7 +300,7 @@ class TestNothingIsAnswered:
                 return Failure(request.id, "prompt", "too long") if isinstance(found, Failure) else found
 
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, policy: Any = None) -> FakeEngine:
+            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
                 self.engines.append(Engine(checkpoint, variant, fail_all=BROKEN, spared=frozenset({"chartqa/18"})))
                 return self.engines[-1]
 
@@ -337,7 +337,7 @@ def test_an_engine_that_dies_during_a_switch_is_replaced(configure: Configure) -
             raise EngineDiedError("its process was killed")
 
     class Start(FakeStart):
-        def __call__(self, checkpoint: Any, variant: Any, policy: Any = None) -> FakeEngine:
+        def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
             self.engines.append(Engine(checkpoint, variant))
             return self.engines[-1]
 

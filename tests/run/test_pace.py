@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmrope_eval.run.pace import Pace
+from mmrope_eval.run.progress import Pace
 
 
 @pytest.mark.parametrize(

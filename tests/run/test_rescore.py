@@ -21,6 +21,7 @@ from mmrope_eval.lmms.stock import stock_score
 from mmrope_eval.messages import Failure, Request, Response
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.report.runs import load_run
+from mmrope_eval.run import engines
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer import all as scorers
@@ -45,7 +46,7 @@ class Answering(FakeEngine):
         return dataclasses.replace(found, text=texts.get(task, found.text))
 
 
-def start(checkpoint: Any, variant: Any, policy: Any) -> Answering:
+def start(checkpoint: Any, variant: Any, options: Any) -> Answering:
     return Answering(checkpoint, variant)
 
 
@@ -237,7 +238,7 @@ class TestStock:
         self, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         fake = FakeStart()
-        monkeypatch.setattr(running, "_starter", lambda *_: fake)
+        monkeypatch.setattr(engines, "start_engine", fake)
         code = cli.main(["run", "--model", *config.models, "--tasks", "chartqa", "--data-root", str(config.data_root),
                          "--output", str(tmp_path / "out"), "--scorer", "stock"])
         assert code == 0 and sorted(fake.asked) == [f"chartqa/{i}" for i in range(N)]

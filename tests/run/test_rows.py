@@ -23,6 +23,7 @@ from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.table.build import Options, build
 from mmrope_eval.report.table.render import render
+from mmrope_eval.run import engines
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 
@@ -99,7 +100,7 @@ class TestOneBadCheckpoint:
     def test_makes_the_command_exit_with_1(
         self, make: Make, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(running, "_starter", lambda *_: FakeStart())
+        monkeypatch.setattr(engines, "start_engine", FakeStart())
         models = [str(make("a")), str(make("b", without="layers.1.mlp.up_proj"))]
         argv = ["run", "--tasks", TASK, "--data-root", str(mirror), "--output", str(tmp_path / "out")]
         assert cli.main([*argv, "--model", *models]) == 1
@@ -126,7 +127,7 @@ class TestOneBadCheckpoint:
                 super().switch(**to)
 
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, policy: Any = None) -> FakeEngine:
+            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
                 if checkpoint.path.name == "b":
                     raise dies
                 self.engines.append(Engine(checkpoint, variant))
@@ -146,7 +147,7 @@ class TestOneBadCheckpoint:
                 return super().reply(request)
 
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, policy: Any = None) -> FakeEngine:
+            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
                 self.engines.append(Engine(checkpoint, variant))
                 return self.engines[-1]
 
@@ -270,15 +271,15 @@ class TestMediaPolicyOfARow:
                 super().switch(**to)
 
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, policy: Any = None) -> FakeEngine:
-                policies.append(policy)
+            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
+                policies.append(options.policy)
+                rooms.append(options.room)
                 self.engines.append(Engine(checkpoint, variant))
                 return self.engines[-1]
 
         start = Start()
-        monkeypatch.setattr(running, "_starter", lambda config, _: rooms.append(config.options.room) or start)
         models = [make("a", mm_media={"video_max_tokens": 10}), make("b", mm_media={"video_max_tokens": 90_000})]
-        running.run(configure(models, mirror, tmp_path / "out"))
+        running.run(configure(models, mirror, tmp_path / "out"), start)
         assert [policy.video_max_tokens for policy in policies] == [10, 90_000]
         assert rooms == [90_000] and len(start.engines) == 1
 

@@ -379,14 +379,14 @@ class TestMergedSplits:
 def test_the_task_code_may_even_exit(
     checkpoint: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmrope_eval.task import sample
+    from mmrope_eval.task import plan
 
     def broken(template: str, doc: Any) -> str:
         if doc["question"].endswith("2?"):
             raise SystemExit("video path does not exist")
         return "Is it?"
 
-    monkeypatch.setattr(sample, "render", broken)
+    monkeypatch.setattr(plan, "render", broken)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert running.run(configure(checkpoint, mirror, tmp_path, tasks=("chartqa",)), FakeStart()).failed == 1
     assert "SystemExit: video path does not exist" in rows(tmp_path, "chartqa")[2]["failure"]["cause"]

@@ -17,6 +17,7 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.media.policy import MediaPolicy
+from mmrope_eval.run import engines
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 
@@ -34,13 +35,13 @@ class SharedEngine:
         self.live: Any = None
         self.starts = 0
 
-    def __call__(self, checkpoint: Any, variant: Any, policy: Any) -> Any:
+    def __call__(self, checkpoint: Any, variant: Any, options: EngineOptions) -> Any:
         from mmrope_eval.engine.live import LiveEngine
 
         if self.live is None:
             self.live, self.starts = LiveEngine.start(checkpoint, variant, OPTIONS), self.starts + 1
         else:
-            self.live.switch(variant=variant, checkpoint=checkpoint, policy=policy)
+            self.live.switch(variant=variant, checkpoint=checkpoint, policy=options.policy)
         return self
 
     def stream(self, requests: Any) -> Any:
@@ -130,7 +131,7 @@ class TestBadMedia:
         self, engine: SharedEngine, checkpoint: Path, bad_mirror: Path, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(running, "_starter", lambda *_: engine)
+        monkeypatch.setattr(engines, "start_engine", engine)
         code = cli.main(["run", "--model", str(checkpoint), "--tasks", ",".join(self.TASKS), "--data-root",
                          str(bad_mirror), "--output", str(tmp_path), "--variant", "mrope-i", "--max-pixels", "50176",
                          "--video-tokens", "64", "--min-frame-pixels", "6272"])  # fmt: skip

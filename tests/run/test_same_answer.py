@@ -25,7 +25,7 @@ from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.store import answer_code
 from mmrope_eval.store.answer_code import AnswerCode
-from mmrope_eval.task import sample
+from mmrope_eval.task import plan
 
 N = 3
 TASKS = ("refcoco_val", "chartqa", "charades_sta")
@@ -350,7 +350,7 @@ def asked(media: dict[str, Any], prompt: str) -> tuple[tuple[str, ...], str]:
     """What a question's identity has of its pictures and its text."""
     spec: Any = SimpleNamespace(media=media)
     docs: Any = SimpleNamespace(files=None)
-    return sample.fingerprints(spec, docs, prompt, ROW, {}), prompt
+    return plan.fingerprints(spec, docs, prompt, ROW, {}), prompt
 
 
 @pytest.mark.parametrize(("media", "prompt"), [

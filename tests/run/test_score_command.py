@@ -87,6 +87,19 @@ def test_an_unknown_resized_size_is_computed_and_said(tmp_path: Path, capsys: py
     assert rows[0]["target"]["coordinates"] == "thousand"
 
 
+@pytest.mark.parametrize("family, size", [("qwen2-vl", [1008] * 2), ("qwen3-vl", [992] * 2), ("paper", [1008] * 2)])
+def test_an_unknown_resized_size_is_that_of_the_family_whose_boxes_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], family: str, size: list[int]
+) -> None:
+    """A token covers 28 pixels of a side in the one family and 32 in the other."""
+    line = {"doc": {**BOX, "image_size": [1000, 1000]}, "response": "(1,2),(3,4)"}
+    file = write(tmp_path / "boxes.jsonl", [line])
+    argv = ["refcoco_val", str(file), "--prompts", family, "--coordinates", "absolute"]
+    _, rows, _ = score(capsys, *argv)
+    assert rows[0]["target"]["used_size"] == size
+
+
+
 BAD = {
     "it is not JSON": "{",
     "it is not a JSON object": "[1]",

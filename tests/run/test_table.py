@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from table_entries import entry
 
 from mmrope_eval.run.results import table
-
-
-def entry(column: str, value: float | None, failed: int = 0, unread: int = 0, **changes: Any) -> dict[str, Any]:
-    return {"column": column, "main": "acc", "metrics": {"acc": {"value": value}}, "n": 7, "n_failed": failed,
-            "n_truncated": 0, "n_unparsed": unread, **changes}  # fmt: skip
-
 
 ROWS = {
     "vanilla": {"a": entry("A", 12.345), "b": entry("B", None)},

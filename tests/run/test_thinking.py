@@ -12,8 +12,9 @@ from typing import Any
 import checkpoint_copies as copies
 import pytest
 import suite_mirror
+from right_answers import RIGHT
 from suite_fakes import FakeEngine
-from test_reasoning import RIGHT
+from thinking_templates import ASSISTANT, PLAIN, template
 
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
@@ -30,14 +31,7 @@ from mmrope_eval.scorer.all import METRICS, SCORERS
 from mmrope_eval.scorer.reasoning import whole_turn
 from mmrope_eval.store.payload import decode, to_payload
 
-PLAIN = (copies.TRAINED / "chat_template.jinja").read_text()
-ASSISTANT = "{%- if add_generation_prompt -%}<|im_start|>{%- endif -%}"
 assert PLAIN.rstrip().endswith(ASSISTANT)
-
-
-def template(turn: str) -> str:
-    """The demo's template with another beginning of the assistant's turn."""
-    return PLAIN.rstrip().removesuffix(ASSISTANT) + turn
 
 
 OPENS = "{%- if add_generation_prompt -%}<|im_start|>{{ '<think>\\n' }}{%- endif -%}"
@@ -265,7 +259,7 @@ class Thinker(FakeEngine):
 ASKED_OF: dict[str, Request] = {}
 
 
-def start(checkpoint: Any, variant: Any, policy: Any) -> Thinker:
+def start(checkpoint: Any, variant: Any, options: Any) -> Thinker:
     return Thinker(checkpoint, variant)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import checkpoint_copies as copies
 import pytest
-from test_thinking import ASSISTANT, template
+from thinking_templates import ASSISTANT, template
 
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions

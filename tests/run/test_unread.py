@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_files import samples_with, write_cell
-from test_report_tables import TASKS as TABLE_TASKS
-from test_report_tables import filled, note
-from test_table import entry
+from table_entries import entry
+from table_runs import TASKS as TABLE_TASKS
+from table_runs import filled, note
 
 from mmrope_eval import cli
-from mmrope_eval.report.sweep.read import SweepResult, report
+from mmrope_eval.report.sweep.read import SweepResult
+from mmrope_eval.report.sweep.text import report
 from mmrope_eval.report.table.notes import footnotes
 from mmrope_eval.report.table.render import render
 from mmrope_eval.run.results import remarks, table

@@ -6,26 +6,13 @@ import time
 from typing import Any
 
 import pytest
+from right_answers import RIGHT
 
 from mmrope_eval.scorer import all as scorers
 from mmrope_eval.scorer import score as scoring
 from mmrope_eval.scorer.all import METRICS, SCORERS
 from mmrope_eval.scorer.answer_part import answer_words
 from mmrope_eval.scorer.reasoning import answer_part
-
-BOX = {"box": [10, 20, 30, 40], "coordinates": "absolute", "source_size": [100, 100], "used_size": [100, 100]}
-RIGHT: dict[str, tuple[dict[str, Any], str, str]] = {
-    "choice": ({"answer": "B", "options": ["red", "blue"]}, "B", "A"),
-    "box": (BOX, "[10, 20, 30, 40]", "[50, 60, 70, 80]"),
-    "span": ({"span": [10, 20]}, "10 - 20", "50 - 60"),
-    "relaxed": ({"answer": "12"}, "12", "99"),
-    "anls": ({"answers": ["$12"]}, "$12", "nothing"),
-    "vqa": ({"answers": ["tea"] * 10}, "tea", "milk"),
-    "contains": ({"answers": ["cat"]}, "cat", "dog"),
-    "choice_or_exact": ({"answer": "Yes", "options": "Is it?"}, "Yes", "No"),
-    "choice_or_open": ({"answer": "12", "options": "[]"}, "12", "99"),
-}
-"""Scorer -> (target, a response worth 1, a response worth 0)."""
 
 THOUGHTS = [
     "<think>{wrong}</think>{right}",

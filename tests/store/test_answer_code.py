@@ -204,7 +204,7 @@ def test_an_edited_tree_stands_on_its_own_and_going_back_finds_the_old_answers(t
 
 
 @pytest.mark.parametrize("name", [
-    "rope/kernels.py", "engine/prepare.py", "media/frames.py", "engine/vllm_compat.py", "models/qwen3_vl.py",
+    "rope/kernels.py", "engine/prepare.py", "media/frames.py", "engine/vllm_compat.py", "models/families/qwen3_vl.py",
     "models/template.py", "data/media_files.py", "task/template.py", "task/sample.py", "run/execute.py",
 ])
 def test_every_room_counts(tree: Path, name: str) -> None:

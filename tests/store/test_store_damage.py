@@ -15,12 +15,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_store import KILLED
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, MediaFacts, Response
@@ -292,19 +292,6 @@ def test_half_a_character_of_an_odd_file_name_is_stored(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------- killed, copied, cut off, removed
-
-KILLED = textwrap.dedent("""
-    import os, signal, sys, time
-    from pathlib import Path
-    from mmrope_eval.messages import Response
-    from mmrope_eval.store.store import ResponseStore
-    store = ResponseStore(Path(sys.argv[1]))
-    for i in range(int(sys.argv[2])):
-        store.put("a", Response(f"t/{i}", str(i), (i,), "stop", 1))
-        if i + 1 == int(sys.argv[2]) - 5:
-            time.sleep(0.6)
-    os.kill(os.getpid(), signal.SIGKILL)
-""")
 
 
 @pytest.fixture

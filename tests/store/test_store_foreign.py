@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_store_damage import KILLED
+from killed_store import KILLED
 
 from mmrope_eval.messages import Response
 from mmrope_eval.store.foreign import NAME

@@ -21,7 +21,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.schedule import schedule
+from mmrope_eval.run.work_order import schedule
 from mmrope_eval.study.file import read_study, run_configs
 from mmrope_eval.study.study import run_study
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -134,8 +134,7 @@ def tiny(family: str) -> Path:
     """A tiny checkpoint of a family, not to be changed: two layers, untied, one KV head for two query heads."""
     _kept.append(TemporaryDirectory(prefix="mmrope-tiny-"))  # goes with the process
     folder = Path(_kept[-1].name)
-    return checkpoints.build_checkpoint(family, folder, num_heads=2, num_kv_heads=1,
-                                        head_dim=16)  # type: ignore[arg-type]
+    return checkpoints.build_checkpoint(cast(Any, family), folder, num_heads=2, num_kv_heads=1, head_dim=16)
 
 
 def copy(source: Path, target: Path) -> Path:

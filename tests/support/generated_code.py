@@ -31,7 +31,7 @@ def generated(function: Callable[..., Any], *arguments: torch.Tensor, triton: bo
         raise _GeneratedError
 
     torch.compiler.reset()
-    as_gpu = {"cpu_backend": "triton", "force_pointwise_cat": True} if triton else {}
+    as_gpu: dict[str, Any] = {"cpu_backend": "triton", "force_pointwise_cat": True} if triton else {}
     with (
         torch.no_grad(),
         config.patch(force_disable_caches=True, **as_gpu),

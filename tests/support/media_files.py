@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,11 @@ SHADES = 24
 def shade(number: int) -> int:
     """The grey level of frame `number`."""
     return 16 + 9 * (number % SHADES)
+
+SAME_FILE: Final = {"fflags": "+bitexact"}
+"""Options of a container that is the same in every process: neither a time, a random id nor a version in it."""
+SAME_STREAM: Final = {"threads": "1", "mbtree": "0"}
+"""The same of an encoder. x264's macroblock tree spends bits otherwise from call to call, with one thread too."""
 
 
 def write_video(
@@ -35,8 +41,8 @@ def write_video(
     """A video whose frame n is shown from ticks[n] * time_base seconds on, in a shade that tells n."""
     import av
 
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=30, options=options or {})
+    with av.open(str(path), "w", options={**SAME_FILE, **(container_options or {})}) as container:
+        stream = container.add_stream(codec, rate=30, options={**SAME_STREAM, **(options or {})})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.time_base = time_base
         stream.time_base = time_base

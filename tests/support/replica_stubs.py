@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.engine.replica import ServedEngine, StartServed
 from mmrope_eval.errors import UserError
+from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.messages import Deferred, Failure, Generation, Request, Response
 
 
@@ -22,8 +25,10 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What engines do, in place of a media policy; every process has the same, so places are told apart by a variable.
+class Orders(MediaPolicy):
+    """What engines do, in place of a media policy's limits.
+
+    Every process has the same, so places are told apart by a variable.
 
     Pickled as it is, so that a replica has it whenever it is started.
     """
@@ -44,9 +49,9 @@ class Orders:
     """A variant that a running engine does not take."""
 
 
-def start(setting: Any, options: Any) -> Stub:
+def start(checkpoint: Any, variant: Any, options: EngineOptions) -> Stub:
     """Start an engine."""
-    orders: Orders = setting.policy
+    orders = ordered(options)
     place = os.environ["PLACE"]
     if orders.dies_at in (place, "*"):
         os._exit(7)
@@ -54,7 +59,13 @@ def start(setting: Any, options: Any) -> Stub:
         raise UserError("this checkpoint cannot be.")
     if orders.slow_at == place:
         time.sleep(2)
-    return Stub(setting)
+    return Stub(checkpoint, variant, orders)
+
+
+def ordered(options: EngineOptions) -> Orders:
+    """The orders that stand in place of the options' policy."""
+    assert isinstance(options.policy, Orders)
+    return options.policy
 
 
 class Stub:
@@ -62,8 +73,10 @@ class Stub:
 
     capacity = 4
 
-    def __init__(self, setting: Any) -> None:
-        self.setting = setting
+    deaths = 0
+
+    def __init__(self, checkpoint: Any, variant: Any, orders: Orders) -> None:
+        self.checkpoint, self.variant, self.orders = checkpoint, variant, orders
 
     def stream(
         self, requests: Iterable[Request | Deferred], interrupt: Callable[[], None] | None = None
@@ -79,7 +92,7 @@ class Stub:
             yield self.answer(window.pop())
 
     def misbehave(self, name: str) -> None:
-        orders: Orders = self.setting.policy
+        orders = self.orders
         if orders.kills and orders.kills in name:
             os._exit(9)
         if orders.stops and orders.stops in name and not Path(orders.marker).exists():
@@ -87,32 +100,37 @@ class Stub:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     def answer(self, request: Request) -> Response:
-        time.sleep(self.setting.policy.delay)
-        text = f"{self.setting.variant.name} {self.setting.checkpoint.name} at {os.environ['PLACE']}"
+        time.sleep(self.orders.delay)
+        text = f"{self.variant.name} {self.checkpoint.name} at {os.environ['PLACE']}"
         return Response(request.id, text, (os.getpid(),), "stop", 1)
 
     def switch(self, *, variant: Any = None, checkpoint: Any = None, policy: Any = None) -> None:
-        if variant is not None and variant.name == self.setting.policy.rejects:
+        if variant is not None and variant.name == self.orders.rejects:
             raise UserError(f"the engine cannot take {variant.name}.")
-        for name, value in (("variant", variant), ("checkpoint", checkpoint), ("policy", policy)):
-            if value is not None:
-                object.__setattr__(self.setting, name, value)
+        self.variant, self.checkpoint = variant or self.variant, checkpoint or self.checkpoint
+        self.orders = policy or self.orders
 
     def close(self) -> None:
         pass
 
 
-def start_with_gpus(setting: Any, options: Any) -> Stub:
+def start_with_gpus(checkpoint: Any, variant: Any, options: EngineOptions) -> Stub:
     """Start an engine that says which GPUs it sees."""
-    return Seeing(setting)
+    return Seeing(checkpoint, variant, ordered(options))
 
 
 class Seeing(Stub):
     """Answers with its GPUs too."""
 
     def answer(self, request: Request) -> Response:
-        found = super().answer(request)
-        return replace(found, text=f"{found.text} on GPU {os.environ['CUDA_VISIBLE_DEVICES']}")
+        response = super().answer(request)
+        return replace(response, text=f"{response.text} on GPU {os.environ['CUDA_VISIBLE_DEVICES']}")
+
+
+
+if TYPE_CHECKING:  # what replicas serve
+    SERVED: type[ServedEngine] = Stub
+    STARTS: tuple[StartServed, ...] = (start, start_with_gpus)
 
 
 def ours() -> Mapping[str, Any]:

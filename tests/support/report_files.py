@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.rope import Variant, VariantError, load_variant
@@ -50,7 +50,7 @@ def samples_with(task: str, values: Sequence[float], *, failed: int = 0, unread:
 def entry(task: str, samples: Sequence[Mapping[str, Any]], **changes: Any) -> dict[str, Any]:
     """The task's entry in scores.json: what its samples come to, under the average of `changes` or as a plain mean."""
     column, category, metric, chance, expected = COLUMNS[task]
-    average = AGGREGATES.get(changes.get("average"), AGGREGATES["micro"])
+    average = AGGREGATES.get(changes.get("average", "micro"), AGGREGATES["micro"])
     found = {name: average([Item.of(one["scores"][name], one["target"]) for one in samples])
              for name in samples[0]["scores"]}
     return {
@@ -80,7 +80,8 @@ def write_cell(
     except VariantError:
         definition = Variant(variant)
     lines = {
-        task: [one if isinstance(one, Mapping) else sample(task, i, float(one)) for i, one in enumerate(values)]
+        task: [value if isinstance(value, Mapping) else sample(task, i, cast(float, value))
+               for i, value in enumerate(values)]
         for task, values in tasks.items()
     }
     recorded = {"path": f"/models/{model}", "fingerprint": f"weights-{model}", **(checkpoint or {})}

@@ -8,8 +8,9 @@ import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from mmrope_eval.engine.backend import Engine, StartEngine
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, ImageSource, MediaFacts, Request, Response
 from mmrope_eval.rope import Variant
 
@@ -105,7 +106,7 @@ class FakeEngine:
 
 def facts(part: Any) -> MediaFacts:
     """Plausible facts for a source."""
-    kind = "image" if isinstance(part, ImageSource) else "video"
+    kind: Literal["image", "video"] = "image" if isinstance(part, ImageSource) else "video"
     return MediaFacts(kind, "f", (96, 64), (84, 56), (1, 4, 6), 6, notes=("resized",))
 
 
@@ -118,7 +119,7 @@ class FakeStart:
     lives: tuple[int | None, ...] = ()
     """After how many answers the first engine is killed from outside, the second, ...; None: not."""
 
-    def __call__(self, checkpoint: Any, variant: Variant, policy: Any = None) -> FakeEngine:
+    def __call__(self, checkpoint: Any, variant: Variant, options: Any = None) -> FakeEngine:
         number = len(self.engines)
         dies = self.lives[number] if number < len(self.lives) else None
         self.engines.append(FakeEngine(checkpoint, variant, **{"dies_after": dies, **self.settings}))
@@ -133,3 +134,8 @@ class FakeStart:
 def with_fingerprint(checkpoint: FakeCheckpoint, fingerprint: str) -> FakeCheckpoint:
     """The same path with other weights."""
     return dataclasses.replace(checkpoint, fingerprint=fingerprint)
+
+
+if TYPE_CHECKING:  # what a run takes
+    ENGINE: type[Engine] = FakeEngine
+    START: StartEngine = FakeStart()

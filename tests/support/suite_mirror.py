@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from media_files import SAME_FILE, SAME_STREAM
 from PIL import Image
 
 from mmrope_eval.data.features import features
@@ -35,8 +36,8 @@ def write_video(path: Path, *, frames: int = 16, fps: int = 8, size: tuple[int, 
 
     rng = np.random.default_rng(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=fps)
+    with av.open(str(path), "w", options=SAME_FILE) as container:
+        stream = container.add_stream("mpeg4", rate=fps, options=SAME_STREAM)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for _ in range(frames):
             pixels = np.array(Image.fromarray(rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)).resize(size))

@@ -21,11 +21,13 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prompt import PromptWriter
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import MachinesError, UserError
 from mmrope_eval.messages import EngineDiedError, EngineStartError, Failure, PositionFacts, Request, Response
 from mmrope_eval.models.checkpoint import read_checkpoint
-from mmrope_eval.report.sweep.read import load_sweep, report, write_files
-from mmrope_eval.rope import Text, Vision, load_variant
+from mmrope_eval.report.sweep.files import write_files
+from mmrope_eval.report.sweep.read import load_sweep
+from mmrope_eval.report.sweep.text import report
+from mmrope_eval.rope import Text, VariantError, Vision, load_variant
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.sweep.budget import (
     Growth,
@@ -371,12 +373,38 @@ class TestSweeping:
         assert sweep.failed == 2 and {point["status"] for point in points.values()} == {"failed"}
         assert points[640, "none"]["cause"] == "no engine could be started on it: RuntimeError: no such kernel image"
 
-    def test_other_failures_are_not_about_memory(self, checkpoint: Path, tmp_path: Path) -> None:
-        def broken(*_: Any) -> Any:
-            raise UserError("no vLLM")
+    @pytest.mark.parametrize("error", [UserError("the 3 KV heads cannot be split"), VariantError("it does not fit")])
+    def test_what_one_checkpoint_cannot_do_fails_its_points_and_ends_nothing(
+        self, error: Exception, checkpoint: Path, tmp_path: Path
+    ) -> None:
+        other, machine = build_checkpoint("qwen2.5-vl", tmp_path / "other", seed=1), Machine()
 
-        with pytest.raises(UserError, match="no vLLM"):
-            go(checkpoint, tmp_path, broken)  # type: ignore[arg-type]
+        def start(made_of: Any, variant: Any, options: EngineOptions) -> MachineEngine:
+            if made_of.path == other:
+                raise error
+            return machine(made_of, variant, options)
+
+        config = sweep_of(contexts=(400,), scaling=("none",), variants=("mrope",))
+        sweep = go(other, tmp_path / "out", start, config, models=(str(other), str(checkpoint)))  # type: ignore[arg-type]
+        points = json.loads((tmp_path / "out/sweep.json").read_text())["points"]
+        assert [(point["status"], str(error) in str(point["cause"])) for point in points] == [
+            ("failed", True), ("done", False)]
+        assert sweep.failed == 1
+
+    def test_what_no_point_has_room_for_ends_the_sweep(self, checkpoint: Path, tmp_path: Path) -> None:
+        def start(*_: Any) -> Any:
+            raise MachinesError("give at most 1 replica")
+
+        with pytest.raises(MachinesError, match="give at most 1 replica"):
+            go(checkpoint, tmp_path, start)  # type: ignore[arg-type]
+
+    def test_machines_that_cannot_be_reached_end_the_sweep_before_it_starts(
+        self, checkpoint: Path, tmp_path: Path
+    ) -> None:
+        options = EngineOptions(backend="ray", ray_address="head")
+        with pytest.raises(MachinesError, match="that is not HOST:PORT"):
+            go(checkpoint, tmp_path, Machine(), options=options)
+        assert not list(tmp_path.rglob("manifest.json"))
 
     def test_text_that_leaves_no_room(self, checkpoint: Path, tmp_path: Path) -> None:
         go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(50, 150, 640), scaling=("none",)))

@@ -28,9 +28,10 @@ from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import results
 from mmrope_eval.task.clusters import SHOWN, cluster_of, named_cluster
 from mmrope_eval.task.file import read_task
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry
-from mmrope_eval.task.sample import Sample, TaskPlan, identity
+from mmrope_eval.task.sample import Sample, identity
 
 REGISTRY = Registry()
 STAR, CHARADES, CHART = (REGISTRY.tasks[name] for name in ("star", "charades_sta", "chartqa"))

@@ -150,7 +150,7 @@ def test_pictures_fail_as_they_would_in_the_run(damaged: Path, capsys: pytest.Ca
     code, found = check(capsys, damaged, "chartqa")
     assert code == 1 and found["chartqa"]["problems"] == [
         "row 0: image: not a complete, readable image (the file ends before the picture does).",
-        "row 1: image: 1x201 is more than 200 times as long as wide, the limit of Qwen's resizing rule.",
+        "row 1: image: 1x201 is more than 200 times as long as wide, the limit of the models' resizing rule.",
         "row 2: image: floating-point pixels have no agreed white; convert the image to 8 or 16 bits."]
     code, found = check(capsys, damaged, "chartqa", "--no-decode")
     assert code == 0, found

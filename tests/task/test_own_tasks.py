@@ -17,17 +17,17 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, Request, Response
-from mmrope_eval.run import results
-from mmrope_eval.run import run as running
+from mmrope_eval.run import engines, results
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer import score
 from mmrope_eval.sweep.config import read_sweep
 from mmrope_eval.sweep.sweep import Sweep
 from mmrope_eval.task.file import read_task
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry, open_registry
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 
 SHIPPED = Registry()
 
@@ -337,7 +337,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def finished(bench: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of two variants made by the command, with the task given by its path."""
-    monkeypatch.setattr(running, "_starter", lambda *_: lambda checkpoint, variant, policy: Right(checkpoint, variant))
+    monkeypatch.setattr(engines, "start_engine", lambda checkpoint, variant, options: Right(checkpoint, variant))
     assert cli.main(["run", "--model", str(checkpoint), "--variant", "mrope,hope", "--tasks",
                      str(bench / "colours.yaml"), "--output", str(tmp_path / "out")]) == 0
     return tmp_path / "out"
@@ -358,7 +358,7 @@ def test_a_run_records_the_file_and_resumes(
     recorded = json.loads((finished / "mrope" / "manifest.json").read_text())["tasks"]["colours"]["file"]
     assert recorded == {"path": str(bench / "colours.yaml"), "sha256": read_task(bench / "colours.yaml").fingerprint()}
     again = FakeStart()
-    monkeypatch.setattr(running, "_starter", lambda *_: again)
+    monkeypatch.setattr(engines, "start_engine", again)
     write_task(bench, Colours="Shades")  # another column's name asks nothing anew
     assert cli.main(["run", "--model", str(checkpoint), "--variant", "mrope,hope", "--tasks", "colours", "--tasks-dir",
                      str(bench), "--output", str(finished)]) == 0

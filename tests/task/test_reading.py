@@ -10,9 +10,9 @@ import pytest
 import suite_mirror
 
 from mmrope_eval.messages import Failure, Request
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Registry
-from mmrope_eval.task.sample import TaskPlan
 
 TASKS = ("chartqa", "refcoco_val", "charades_sta")
 

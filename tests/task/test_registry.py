@@ -66,6 +66,43 @@ def test_every_task_file(path: Path) -> None:
     assert spec.average in AGGREGATES and spec.content["task"] == PREFIX + spec.name
 
 
+class TestFilesOfAFolder:
+    """Choosing reads headings; a file is checked in full when its task is chosen, and all are by the test above."""
+
+    GOOD = (REGISTRY.tasks_dir / "chartqa.yaml").read_text()
+
+    def test_a_fault_is_said_when_the_task_is_chosen_and_keeps_no_other_from_being_asked(self, tmp_path: Path) -> None:
+        (tmp_path / "good.yaml").write_text(self.GOOD)
+        broken = self.GOOD.replace("task: mmrope_chartqa", "task: broken").replace("column: ChartQA", "column: Broken")
+        (tmp_path / "broken.yaml").write_text(broken.replace("test_split", "test_splt"))
+        registry = Registry(tmp_path)
+        assert list(registry.tasks) == ["broken", "chartqa"]
+        assert [spec.name for spec in registry.select(["chartqa"])] == ["chartqa"]
+        for choose in (lambda: registry.select(["broken"]), lambda: list(registry.tasks.values())):
+            with pytest.raises(UserError, match=r"broken\.yaml: 'test_splt' is no key of a task file; did you mean"):
+                choose()
+
+    @pytest.mark.parametrize(("old", "new", "said"), [
+        ("column: ChartQA", "column: 3", "'metadata.column' must be text, not 3"),
+        ("task: mmrope_chartqa", "task: [mmrope_chartqa]", "'task' must be text, not "),
+        ("column: ChartQA", "suites: {a: b}\n  column: ChartQA", "'metadata.suites' must be text or a list of texts"),
+        ("column: ChartQA", "suites: [1]\n  column: ChartQA", "'metadata.suites.0' must be text, not 1"),
+    ])
+    def test_what_has_no_heading_is_refused_at_once(self, tmp_path: Path, old: str, new: str, said: str) -> None:
+        text = self.GOOD.replace(old, new)
+        assert text != self.GOOD
+        (tmp_path / "odd.yaml").write_text(text)
+        with pytest.raises(UserError) as caught:
+            Registry(tmp_path)
+        assert f"odd.yaml: {said}" in str(caught.value)
+
+    def test_a_name_and_a_column_stand_in_one_file_alone(self, tmp_path: Path) -> None:
+        for name in ("one", "two"):
+            (tmp_path / f"{name}.yaml").write_text(self.GOOD)
+        with pytest.raises(UserError, match=r"Two task files have 'task: chartqa', \S+/one.yaml and \S+/two.yaml: "):
+            Registry(tmp_path)
+
+
 def test_families_declare_their_coordinates() -> None:
     declared = {name: family.coordinates for name, family in REGISTRY.families.items()}
     assert declared["qwen2.5-vl"] == "absolute"

@@ -21,12 +21,13 @@ from mmrope_eval.errors import MissingMediumError, UserError
 from mmrope_eval.media.image import MediaPolicy
 from mmrope_eval.messages import Failure, ImageSource, MediaFacts, Response, VideoSource
 from mmrope_eval.run import results
-from mmrope_eval.task.dataset import fetch_command, load_docs, load_task
+from mmrope_eval.task.dataset import fetch_command, find_data, load_docs, load_task, media_roots
 from mmrope_eval.task.listing import media_facts
 from mmrope_eval.task.parts import build_parts, interleaved, on_disk
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Registry
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 from mmrope_synth import build_world
 from mmrope_synth.needle import Haystack, build_needles
 
@@ -144,7 +145,8 @@ def test_media_decode(task: str, plans: Callable[[str], TaskPlan]) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_lmms_eval_itself_loads_the_task_and_scores_it(task: str, world: Path) -> None:
-    loaded = load_task(REGISTRY.tasks[task], world, QWEN)
+    spec = REGISTRY.tasks[task]
+    loaded = load_task(spec, world, QWEN, media_roots(spec, world), find_data(spec, world))
     doc = loaded.eval_docs[0]
     assert loaded.config.task == f"mmrope_{task}"
     assert loaded.doc_to_visual(doc) and loaded.doc_to_text(doc).strip()

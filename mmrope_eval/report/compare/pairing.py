@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.aggregate import AGGREGATES, groups_of
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report.averaging import AVERAGES, Floats, Layout, joined
+from mmrope_eval.report.averaging import Floats, Layout, joined
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.util.unread import remedy, too_many
 
@@ -164,18 +165,9 @@ def unread(row: Mapping[str, Any]) -> str:
 
 def layout_of(clusters: Sequence[object], average: str, targets: Sequence[object], where: str) -> Layout:
     """The layout of samples from their `group`, the column's `average` and their `target`s. UserError if unknown."""
-    if average not in AVERAGES:
+    if average not in AGGREGATES:
         raise UserError(f"{where}: the average '{average}' is unknown here; use the mmrope-eval that wrote the run.")
-    return Layout.of(clusters, average, [names_of(target) for target in targets])
-
-
-def names_of(target: object) -> tuple[str, ...]:
-    """The groups a sample counts in, from its target's `group`: one name, several, or none."""
-    found = target.get("group") if isinstance(target, Mapping) else None
-    if found is None or found == "":
-        return ()
-    names = [found] if isinstance(found, str) or not isinstance(found, Sequence) else found
-    return tuple(dict.fromkeys(str(name) for name in names))
+    return Layout.of(clusters, average, [groups_of(target) for target in targets])
 
 
 def never_shows(detectable: float) -> bool:

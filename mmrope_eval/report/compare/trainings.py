@@ -12,13 +12,13 @@ import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
+from mmrope_eval.report import step_choice
 from mmrope_eval.report.averaging import Floats, Layout, joined
-from mmrope_eval.report.candidates import Entry, collect, describe, key_of
+from mmrope_eval.report.candidates import Entry, collect, describe
 from mmrope_eval.report.compare.pairing import layout_of, samples_of
 from mmrope_eval.report.compare.seed_stats import Scores, residuals
 from mmrope_eval.report.definitions import Averages, benchmarks_behind, load_averages, weights_of
 from mmrope_eval.report.runs import Cell, Run
-from mmrope_eval.report.table import step_choice
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ def training_of(cell: Cell) -> str:
 def designs_of(runs: Iterable[Run], *, models: Sequence[str] = (), step: step_choice.Step = None) -> list[Design]:
     """The designs of runs, each with its trainings. UserError where a training has several results of one column, or a
     design has checkpoints of several steps."""
-    entries = step_choice.select(collect(runs, models), step, key_of)
+    entries = step_choice.select(collect(runs, models), step)
     by_key: dict[str, list[Entry]] = {}
     for entry in entries:
         if not pd.isna(entry.scores["score"]):
-            by_key.setdefault(key_of(entry.cell), []).append(entry)
+            by_key.setdefault(entry.key, []).append(entry)
     if not by_key:
         raise UserError("None of these runs has a score; start their commands again.")
     names = [found[0].cell.variant for found in by_key.values()]

@@ -35,14 +35,14 @@ def main(args: StepsOptions) -> int:
     if args.figure is not None and args.figure.suffix.lower() not in SUFFIXES:
         raise UserError(f"--figure {args.figure}: name a file that ends in {' or '.join(SUFFIXES)}.")
     runs = [load_run(path) for path in args.run]
-    for sentence in (one for run in runs for one in run.left_out()):
+    for sentence in (sentence for run in runs for sentence in run.left_out()):
         say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
     published = load_published() if args.reported else None
-    found = load_steps(runs, args.columns, partial=args.partial, models=args.model, reported=published)
-    say(render(found.table, args.format))
+    result = load_steps(runs, args.columns, partial=args.partial, models=args.model, reported=published)
+    say(render(result.table, args.format))
     if args.figure is not None:
         from mmrope_eval.report.steps.figure import draw
 
-        draw(found, args.figure)
+        draw(result, args.figure)
         say(f"mmrope-eval: figure: {args.figure}", file=sys.stderr)
     return 0

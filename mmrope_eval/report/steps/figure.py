@@ -28,12 +28,13 @@ SPACE = 0.16
 """Smallest distance of two ticks, as a share of the panel's width."""
 
 
-def draw(found: StepsResult, path: Path) -> None:
+def draw(result: StepsResult, path: Path) -> None:
     """Write the figure, as PNG or PDF by the file's name; without dates, so that equal scores give equal bytes."""
-    columns = [column for column in found.table.columns if any(found.points(curve, column) for curve in found.curves)]
+    columns = [column for column in result.table.columns
+               if any(result.points(curve, column) for curve in result.curves)]
     across = 2 if len(columns) in (2, 4) else min(ACROSS, len(columns))
     down = math.ceil(len(columns) / across)
-    labels = [curve.label for curve in found.curves]
+    labels = [curve.label for curve in result.curves]
     beside = legend_columns(labels, across)
     figure = Figure(figsize=(3.1 * across + 0.4, 2.3 * down + 0.35 + 0.2 * math.ceil((len(labels) + 1) / beside)),
                     layout="constrained")
@@ -42,7 +43,7 @@ def draw(found: StepsResult, path: Path) -> None:
         if number >= len(columns):
             panel.set_axis_off()
             continue
-        draw_panel(panel, found, columns[number])
+        draw_panel(panel, result, columns[number])
         panel.tick_params(labelbottom=number + across >= len(columns))
         if number + across >= len(columns):
             panel.set_xlabel("training step", fontsize=9)
@@ -63,25 +64,25 @@ def legend_columns(labels: list[str], across: int) -> int:
     return max(1, min(4, int(52 * across / (max(map(len, labels)) + 9))))
 
 
-def draw_panel(panel: Axes, found: StepsResult, column: str) -> None:
+def draw_panel(panel: Axes, result: StepsResult, column: str) -> None:
     """One column's scores: a line for each training, and the level of chance."""
-    for number, curve in enumerate(found.curves):
-        points = found.points(curve, column)
+    for number, curve in enumerate(result.curves):
+        points = result.points(curve, column)
         look = style(number) | ({"markersize": 2.5} if len(points) > MANY else {})
         panel.plot([step for step, _ in points], [score for _, score in points], label=curve.label, **look)
-        reported = found.reported(curve, column)
+        reported = result.reported(curve, column)
         if not math.isnan(reported):
             panel.axhline(reported, color=look["color"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=1, label=REPORTED)
-    chance = found.chance(column)
+    chance = result.chance(column)
     if not math.isnan(chance):
         panel.axhline(chance, color="#aaaaaa", linewidth=2.2, zorder=0, label="chance")
-    panel.set_title(found.table.label(column), fontsize=9)
+    panel.set_title(result.table.label(column), fontsize=9)
     panel.set_ylabel("score, %", fontsize=9)
     panel.grid(axis="y", linewidth=0.4, color="#dddddd")
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     panel.yaxis.set_major_locator(MaxNLocator(5))
-    ticks(panel, sorted({step for curve in found.curves for step in curve.steps}))
+    ticks(panel, sorted({step for curve in result.curves for step in curve.steps}))
 
 
 def ticks(panel: Axes, steps: list[int]) -> None:

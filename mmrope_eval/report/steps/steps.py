@@ -16,13 +16,13 @@ from typing import Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import Entry, Line, collect, describe, key_of, variant_of
+from mmrope_eval.report.candidates import Entry, Line, collect, describe
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, load_averages
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, Run
+from mmrope_eval.report.step_choice import cells_of, listed
 from mmrope_eval.report.table.build import Options, Table, fill
-from mmrope_eval.report.table.render import chance_of
-from mmrope_eval.report.table.step_choice import cells_of, listed
+from mmrope_eval.report.table.page import chance_of
 from mmrope_eval.util.training_steps import distinct_names, numbered
 
 COLUMNS: Final = ("Overall", "Image", "Video", "Grounding")
@@ -82,18 +82,18 @@ def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: boo
         refuse_twice(line)
     table = fill(replace(definition, rows=tuple(line.row for line in lines)), lines,
                  Options(partial=partial, trim=False, reported=reported))
-    known = set(table.cells["column"][table.cells["score"].notna()])
-    if not known:
+    filled = set(table.cells["column"][table.cells["score"].notna()])
+    if not filled:
         raise UserError(f"No step has every benchmark of {listed(table.columns)}: average those that every step has "
                         f"with --partial, or name columns out of {', '.join(benchmarks(stepped))} with --columns.")
     left_out = dict.fromkeys(cell.model for cell in cells_of(entries) if cell.step is None)
-    said = (f"Not shown, as they are no step of a training: {listed(list(left_out))}.",) if left_out else ()
-    shown = tuple(column for column in table.columns if (columns and not partial) or column in known)
+    remark = (f"Not shown, as they are no step of a training: {listed(list(left_out))}.",) if left_out else ()
+    shown = tuple(column for column in table.columns if (columns and not partial) or column in filled)
     hidden = (*table.hidden, *(column for column in table.columns if column not in shown))
     cells = with_origin(table.cells[table.cells["column"].isin(shown)], curves)
     # The best of many steps is no better than its neighbours by being marked.
     cells = cells.assign(rank=pd.Series(pd.NA, index=cells.index, dtype="Int64"))
-    return StepsResult(replace(table, cells=cells, columns=shown, hidden=hidden, said=said), curves)
+    return StepsResult(replace(table, cells=cells, columns=shown, hidden=hidden, said=remark), curves)
 
 
 def definition_of(columns: Sequence[str], entries: Sequence[Entry]) -> TableDefinition:
@@ -101,16 +101,16 @@ def definition_of(columns: Sequence[str], entries: Sequence[Entry]) -> TableDefi
     shared = load_averages()
     averages = shared.over
     tasks = {str(entry.scores["task"]): str(entry.scores["column"]) for entry in entries}
-    known = [*averages, *dict.fromkeys([*benchmarks(entries), *benchmarks_of(averages)])]
-    by_word = {**{task.lower(): column for task, column in tasks.items()}, **{name.lower(): name for name in known}}
-    found = []
+    names = [*averages, *dict.fromkeys([*benchmarks(entries), *benchmarks_of(averages)])]
+    by_word = {**{task.lower(): column for task, column in tasks.items()}, **{name.lower(): name for name in names}}
+    chosen = []
     for column in columns or COLUMNS:
         if column.lower() not in by_word:
             close = difflib.get_close_matches(column.lower(), list(by_word), n=1)
-            hint = f"did you mean '{by_word[close[0]]}'?" if close else f"choose from {', '.join(known)}."
+            hint = f"did you mean '{by_word[close[0]]}'?" if close else f"choose from {', '.join(names)}."
             raise UserError(f"--columns: there is no average, benchmark or task '{column}'; {hint}")
-        found.append(by_word[column.lower()])
-    return TableDefinition("steps", "Scores over training steps", "", (), tuple(dict.fromkeys(found)), averages,
+        chosen.append(by_word[column.lower()])
+    return TableDefinition("steps", "Scores over training steps", "", (), tuple(dict.fromkeys(chosen)), averages,
                            optional=shared.optional, derived=shared.derived)
 
 
@@ -121,14 +121,14 @@ def benchmarks(entries: Iterable[Entry]) -> list[str]:
 
 def benchmarks_of(averages: Mapping[str, Sequence[str]]) -> list[str]:
     """All benchmarks that averages are over."""
-    return list(dict.fromkeys(one for name in averages for one in benchmarks_behind(name, averages)))
+    return list(dict.fromkeys(benchmark for name in averages for benchmark in benchmarks_behind(name, averages)))
 
 
 def curves_of(entries: Sequence[Entry]) -> tuple[tuple[Curve, ...], list[Line]]:
     """The curves, and the table's lines in their order."""
     by_curve: dict[tuple[str, str], dict[int, list[Entry]]] = {}
     for entry in entries:
-        steps = by_curve.setdefault((str(entry.cell.run), key_of(entry.cell)), {})
+        steps = by_curve.setdefault((str(entry.cell.run), entry.key), {})
         steps.setdefault(int(entry.cell.step or 0), []).append(entry)
     cells = {place: next(iter(steps.values()))[0].cell for place, steps in by_curve.items()}
     labels = dict(zip(by_curve, curve_labels(list(cells.values())), strict=True))
@@ -136,7 +136,7 @@ def curves_of(entries: Sequence[Entry]) -> tuple[tuple[Curve, ...], list[Line]]:
     for place, steps in by_curve.items():
         ordered = sorted(steps)
         rows = [f"{labels[place]} @ {step}" for step in ordered]
-        variant = variant_of(cells[place])
+        variant = steps[ordered[0]][0].variant
         lines += [Line(Row(row, variant), steps[step], labels[place]) for row, step in zip(rows, ordered, strict=True)]
         curves.append(Curve(labels[place], place[0], cells[place].variant, tuple(ordered), tuple(rows)))
     return tuple(curves), lines
@@ -158,12 +158,12 @@ def curve_labels(cells: Sequence[Cell]) -> list[str]:
 
 def refuse_twice(line: Line) -> None:
     """UserError where a step has two different results of one benchmark."""
-    found: dict[str, list[Entry]] = {}
+    by_benchmark: dict[str, list[Entry]] = {}
     for entry in line.entries:
-        column = found.setdefault(str(entry.scores["column"]), [])
+        column = by_benchmark.setdefault(str(entry.scores["column"]), [])
         if all(entry.same != other.same for other in column):
             column.append(entry)
-    for name, several in found.items():
+    for name, several in by_benchmark.items():
         if len(several) > 1:
             raise UserError(f"{line.row.label}, {name}: {len(several)} runs have different results of this step: "
                             f"{', '.join(str(entry.cell.path) for entry in several)}. Name the runs to use.")

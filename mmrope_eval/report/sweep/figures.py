@@ -13,7 +13,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.published import Published
-from mmrope_eval.report.sweep.read import SweepResult, short
+from mmrope_eval.report.sweep.read import SweepResult
+from mmrope_eval.report.sweep.text import short
 from mmrope_eval.util.console import writing
 
 if TYPE_CHECKING:
@@ -119,9 +120,9 @@ def draw_reported(panel: Axes, points: pd.DataFrame, labels: list[str], publishe
     if context is None or context not in set(points["context"]) or YARN not in published.tables:
         return
     for row in definition.rows:
-        mine = points[(points["variant"] == (row.variant and row.variant.name)) & (points["scaling"] == row.scaling)]
+        in_row = points[(points["variant"] == (row.variant and row.variant.name)) & (points["scaling"] == row.scaling)]
         cells = published.tables[YARN].cells.get(row.label, {})
-        for label, column in mine[["label", "column"]].drop_duplicates().itertuples(index=False):
+        for label, column in in_row[["label", "column"]].drop_duplicates().itertuples(index=False):
             if column in cells:
                 panel.plot([context], [cells[column][0]], marker="x", markersize=8, linestyle="none",
                            markeredgewidth=1.6, color=style(labels.index(label))["color"], label=f"{label}, reported")

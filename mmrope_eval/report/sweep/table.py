@@ -46,17 +46,17 @@ class Point:
 
 def sweep_table(definition: TableDefinition, folders: Sequence[Path], options: Options, context: int | None) -> Table:
     """The table of one context. UserError where no sweep has it, or a cell has several candidates."""
-    wanted = context or definition.context
+    tokens = context or definition.context
     points = [point for folder in folders for point in points_of(folder, options.models)]
-    known = sorted({int(point.values["context"]) for point in points})
-    found = [point for point in points if point.values["context"] == wanted]
-    if not found:
-        have = f"they have {', '.join(f'{one:,}' for one in known)}: choose one with --context" if known else (
-            "nothing of them was measured")
-        raise UserError(f"These sweeps have no points of {definition.name} at a context of {wanted:,} tokens; {have}.")
-    lines = [*listed_lines(definition, found), *other_lines(definition, found)]
-    filled = fill(replace(definition, rows=tuple(one.row for one in lines)), lines, options)
-    return trimmed(replace(filled, said=(*filled.said, *remarks(found, wanted or 0))))
+    contexts = sorted({int(point.values["context"]) for point in points})
+    shown = [point for point in points if point.values["context"] == tokens]
+    if not shown:
+        listed = ", ".join(f"{number:,}" for number in contexts)
+        have = f"they have {listed}: choose one with --context" if contexts else "nothing of them was measured"
+        raise UserError(f"These sweeps have no points of {definition.name} at a context of {tokens:,} tokens; {have}.")
+    lines = [*listed_lines(definition, shown), *other_lines(definition, shown)]
+    filled = fill(replace(definition, rows=tuple(line.row for line in lines)), lines, options)
+    return trimmed(replace(filled, said=(*filled.said, *remarks(shown, tokens or 0))))
 
 
 def points_of(folder: Path, models: Sequence[str]) -> Iterator[Point]:
@@ -83,20 +83,20 @@ def unscaled_key(cell: Cell) -> str:
 def listed_lines(definition: TableDefinition, points: Sequence[Point]) -> Iterator[Line]:
     """A line for each row of the table; one more for each further factor that it was scaled by."""
     for row in definition.rows:
-        mine = [point for point in points if point.key == row.key and point.scaling == row.scaling]
-        yield from by_factor(row.label, row, mine)
+        in_row = [point for point in points if point.key == row.key and point.scaling == row.scaling]
+        yield from by_factor(row.label, row, in_row)
 
 
 def other_lines(definition: TableDefinition, points: Sequence[Point]) -> Iterator[Line]:
     """Lines for the variants and scalings that the table does not list."""
-    known = {(row.key, row.scaling) for row in definition.rows}
+    listed = {(row.key, row.scaling) for row in definition.rows}
     others: dict[tuple[str, str], list[Point]] = {}
     for point in points:
-        if (point.key, point.scaling) not in known:
+        if (point.key, point.scaling) not in listed:
             others.setdefault((point.key, point.scaling), []).append(point)
-    for (_, scaling), mine in others.items():
-        name = mine[0].entry.cell.variant + ("" if scaling == "none" else f"+{scaling}")
-        yield from by_factor(name, Row(name), mine)
+    for (_, scaling), of_design in others.items():
+        name = of_design[0].entry.cell.variant + ("" if scaling == "none" else f"+{scaling}")
+        yield from by_factor(name, Row(name), of_design)
 
 
 def by_factor(base: str, row: Row, points: Sequence[Point]) -> Iterator[Line]:
@@ -113,8 +113,8 @@ def remarks(points: Sequence[Point], context: int) -> Iterator[str]:
     """What was really asked in this context, and what the factors mean."""
     frames = max(int(point.values["frames"]) for point in points)
     tokens = [point.values.get("tokens_median") for point in points]
-    median = [float(one) for one in tokens if one is not None and not pd.isna(one)]
-    low, high = (f"{one(median):,.0f}" if median else "" for one in (min, max))
+    median = [float(number) for number in tokens if number is not None and not pd.isna(number)]
+    low, high = (f"{end(median):,.0f}" if median else "" for end in (min, max))
     reached = f", the median prompt has {low if low == high else f'{low} to {high}'} tokens" if median else ""
     yield f"A context of {context:,} tokens: up to {frames:,} frames{reached}."
     if any(point.factor for point in points):

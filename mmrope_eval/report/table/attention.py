@@ -75,26 +75,27 @@ class Measured:
 
 def attention_table(definition: TableDefinition, files: Sequence[Path], options: Options) -> Table:
     """The table. UserError for a file that is no such analysis, and where two hold one row."""
-    measured = [one for file in files for one in read_file(file)]
+    measured = [measurement for file in files for measurement in read_file(file)]
     columns = columns_of(definition, measured)
     definition = replace(definition, columns=columns)
     listed = {row.key for row in definition.rows}
-    others = [one for one in measured if one.key not in listed]
-    lines = [Line(row, (), row.label) for row in (*definition.rows, *(Row(one.variant) for one in others))]
-    by_label: dict[str, list[Measured]] = {row.label: [one for one in measured if one.key == row.key]
-                                           for row in definition.rows}
-    for one in others:
-        by_label.setdefault(one.variant, []).append(one)
+    others = [measurement for measurement in measured if measurement.key not in listed]
+    rows = (*definition.rows, *(Row(measurement.variant) for measurement in others))
+    lines = [Line(row, (), row.label) for row in rows]
+    by_label: dict[str, list[Measured]] = {
+        row.label: [measurement for measurement in measured if measurement.key == row.key] for row in definition.rows}
+    for measurement in others:
+        by_label.setdefault(measurement.variant, []).append(measurement)
     for label, several in by_label.items():
         if len(several) > 1:
-            where = " and ".join(str(one.file) for one in several)
+            where = " and ".join(str(measurement.file) for measurement in several)
             raise UserError(f"{label}: {where} both have it; name one of them.")
-    values = [cell(label, column, found[0] if found else None) for label, found in by_label.items()
+    values = [cell(label, column, measurements[0] if measurements else None) for label, measurements in by_label.items()
               for column in columns]
     cells = pd.DataFrame(values).reindex(columns=list(CELL_TYPES)).astype(CELL_TYPES)
     baseline = baseline_row(lines, options.baseline)
     cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, {}))
-    table = Table(replace(definition, rows=tuple(one.row for one in lines)), replace(options, chance=False),
+    table = Table(replace(definition, rows=tuple(line.row for line in lines)), replace(options, chance=False),
                   tuple(by_label), columns, cells, {label: {} for label in by_label}, (), {}, baseline,
                   said=tuple(remarks(measured)))
     return trimmed(table)
@@ -104,15 +105,15 @@ def read_file(file: Path) -> Iterator[Measured]:
     """The variants of a file. UserError where it is none, or has no DocVQA among several tasks."""
     if not file.is_file():
         raise UserError(f"{file} is not a file; table attention takes what mmrope-eval analyze wrote: {AGAIN}.")
-    found = read_record(file, AttentionFile, AGAIN).record
-    tasks = list(dict.fromkeys(row.task for row in found.attention.rows))
+    analysis = read_record(file, AttentionFile, AGAIN).record
+    tasks = list(dict.fromkeys(row.task for row in analysis.attention.rows))
     if not tasks or (TASK not in tasks and len(tasks) > 1):
         raise UserError(f"{file} has attention on {', '.join(tasks) or 'nothing'}, not on {TASK}; {AGAIN}.")
     task = TASK if TASK in tasks else tasks[0]
-    for name in dict.fromkeys(row.variant for row in found.attention.rows):
-        shares = {row.layer: row for row in found.attention.rows
+    for name in dict.fromkeys(row.variant for row in analysis.attention.rows):
+        shares = {row.layer: row for row in analysis.attention.rows
                   if row.variant == name and row.task == task and isinstance(row.layer, int)}
-        yield Measured(file, found.model, name, key_of(name, found.definitions.get(name)), shares)
+        yield Measured(file, analysis.model, name, key_of(name, analysis.definitions.get(name)), shares)
 
 
 def key_of(name: str, definition: Mapping[str, Any] | None) -> str | None:
@@ -127,25 +128,26 @@ def key_of(name: str, definition: Mapping[str, Any] | None) -> str | None:
 
 def columns_of(definition: TableDefinition, measured: Sequence[Measured]) -> tuple[str, ...]:
     """The table's layers, or where no model is that deep those that there are."""
-    layers = sorted({layer for one in measured for layer in one.shares})
-    wanted = [column for column in definition.columns if int(column.removeprefix(LAYER)) in layers]
-    return definition.columns if wanted else tuple(f"{LAYER}{layer}" for layer in layers)
+    layers = sorted({layer for measurement in measured for layer in measurement.shares})
+    present = [column for column in definition.columns if int(column.removeprefix(LAYER)) in layers]
+    return definition.columns if present else tuple(f"{LAYER}{layer}" for layer in layers)
 
 
-def cell(row: str, column: str, found: Measured | None) -> dict[str, Any]:
+def cell(row: str, column: str, measurement: Measured | None) -> dict[str, Any]:
     """One cell, in per cent."""
-    share = None if found is None else found.shares.get(int(column.removeprefix(LAYER)))
+    share = None if measurement is None else measurement.shares.get(int(column.removeprefix(LAYER)))
     return {
         "row": row, "column": column, "benchmarks": (), "score": math.nan if share is None else 100 * share.text,
         "n": None if share is None else share.samples, "runs": int(share is not None),
-        "variants": () if found is None else (found.variant,), "models": () if found is None else (found.model,),
+        "variants": () if measurement is None else (measurement.variant,),
+        "models": () if measurement is None else (measurement.model,),
         **dict.fromkeys(("steps", "cells", "data", "prompts", "scorers"), ()),
     }
 
 
 def remarks(measured: Sequence[Measured]) -> Iterator[str]:
     """On what it was measured, and how."""
-    shares = [share for one in measured for share in one.shares.values()]
+    shares = [share for measurement in measured for share in measurement.shares.values()]
     counts = sorted({share.samples for share in shares})
     tasks = ", ".join(dict.fromkeys(share.task for share in shares))
     samples = " or ".join(f"{count:,}" for count in counts)

@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import Protocol
-from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, key_of, placed
+from mmrope_eval.report import step_choice
+from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, placed
 from mmrope_eval.report.compare import intervals
 from mmrope_eval.report.compare.beside import beside, places_of
-from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, listed
+from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind_all, listed
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Run
-from mmrope_eval.report.table import step_choice
 from mmrope_eval.report.table.training_intervals import over_trainings, totals_of
 from mmrope_eval.rope import load_variant, variant_names
 
@@ -50,7 +50,7 @@ class Options:
     reported: Published | None = None
     level: float | None = None
     """Level of the intervals; None for no intervals."""
-    seeds: Literal["one", "mean"] = "one"
+    seeds: step_choice.Seeds = "one"
     step: step_choice.Step = None
     """Which training step; "last" of each training, "all" for a line each; None where there must be no choice."""
     models: tuple[str, ...] = ()
@@ -95,9 +95,21 @@ class Table:
     """Further remarks: which training steps these are."""
 
     @cached_property
-    def _by_name(self) -> dict[tuple[str, str], dict[str, Any]]:
+    def by_place(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        """(row, column) -> its line of `cells`."""
         lines = self.cells.to_dict("records")
-        return {(one["row"], one["column"]): {str(key): item for key, item in one.items()} for one in lines}
+        return {(line["row"], line["column"]): {str(key): value for key, value in line.items()} for line in lines}
+
+    @cached_property
+    def known(self) -> frozenset[tuple[str, str]]:
+        """The (row, column) of the cells that have a score."""
+        scored = self.cells[self.cells["score"].notna()]
+        return frozenset(zip(scored["row"], scored["column"], strict=True))
+
+    @cached_property
+    def benchmarks(self) -> Mapping[str, tuple[str, ...]]:
+        """The benchmarks behind every column, averages as they were taken."""
+        return benchmarks_behind_all(self.columns, self.averages)
 
     @cached_property
     def several(self) -> bool:
@@ -108,15 +120,20 @@ class Table:
         """The cell's score in each training of the row."""
         return totals_of(column, self.picked[row], self.averages)
 
+    @cached_property
+    def labels(self) -> Mapping[str, str]:
+        """The columns' names as people read them; an average of benchmarks with how many it is over."""
+        categories, benchmarks = self.definition.categories, self.benchmarks
+        return {column: f"{column} avg ({len(benchmarks[column])})"
+                if column in self.averages and categories[column] == column else column for column in self.columns}
+
     def label(self, column: str) -> str:
-        """A column's name as people read it; an average of benchmarks with how many it is over."""
-        if column not in self.averages or self.definition.category(column) != column:
-            return column
-        return f"{column} avg ({len(benchmarks_behind(column, self.averages))})"
+        """One of `labels`."""
+        return self.labels[column]
 
     def cell(self, row: str, column: str) -> Mapping[str, Any]:
         """One cell by name: its line of `cells`."""
-        return self._by_name[row, column]
+        return self.by_place[row, column]
 
 
 def build(definition: TableDefinition, runs: Iterable[Run], options: Options) -> Table:
@@ -126,36 +143,38 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     where no run fills a row, or with `every_variant`.
     """
     collected = collect(runs, options.models)
-    entries: Sequence[Entry] = step_choice.select(collected, options.step, key_of)
-    said: list[str] = []
+    entries: Sequence[Entry] = step_choice.select(collected, options.step)
+    grouping: list[str] = []
     if definition.groups:
-        definition, entries, said = grouped(definition, entries, options.groups)
+        definition, entries, grouping = grouped(definition, entries, options.groups)
     by_key: dict[str, list[Entry]] = {}
     for entry in entries:
-        by_key.setdefault(key_of(entry.cell), []).append(entry)
+        by_key.setdefault(entry.key, []).append(entry)
     rows = definition.rows
-    found, others = placed(rows, by_key)
+    by_row, others = placed(rows, by_key)
     everything = options.every_variant or len(others) == len(by_key)
-    extra = [key for key in others if everything or key_of(by_key[key][0].cell, time=False) not in listed()]
+    extra = [key for key in others if everything or by_key[key][0].design not in listed()]
     added = extra_rows([by_key[key][0].cell for key in extra])
-    lines = [Line(row, found[row.label], row.label) for row in rows]
+    lines = [Line(row, by_row[row.label], row.label) for row in rows]
     lines += [Line(row, by_key[key], row.label) for row, key in zip(added, extra, strict=True)]
     if options.step == "all":
         lines = [part for whole in lines for part in by_step(whole)]
-        definition = replace(definition, rows=tuple(one.row for one in lines))
+        definition = replace(definition, rows=tuple(line.row for line in lines))
     table = fill(definition, lines, options)
     lost = step_choice.lost_trainings(collected, entries)
     left_out = tuple(describe(by_key[key][0].cell) for key in others if key not in extra)
     return trimmed(replace(table, left_out=left_out,
-                           said=(*said, *step_choice.remarks(table.picked, lost, options.step))))
+                           said=(*grouping, *step_choice.remarks(table.picked, lost, options.step))))
 
 
 def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -> Table:
     """A table of these lines, with all its rows and columns. UserError where a cell has several candidates, or the
     baseline is no line."""
-    picked = {one.row.label: pick(one.row.label, one.entries, options) for one in lines}
+    picked = {line.row.label: pick(line.row.label, line.entries, options) for line in lines}
     averages = averages_of(definition, picked, options.partial)
-    values = [line(row, column, found, averages) for row, found in picked.items() for column in definition.columns]
+    benchmarks = benchmarks_behind_all(definition.columns, averages)
+    values = [cell_values(row, column, benchmarks[column], by_benchmark, averages)
+              for row, by_benchmark in picked.items() for column in definition.columns]
     cells = pd.DataFrame(values).reindex(columns=list(CELL_TYPES)).astype(CELL_TYPES)
     baseline = baseline_row(lines, options.baseline)
     cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, averages))
@@ -170,11 +189,11 @@ def trimmed(table: Table) -> Table:
     Untrimmed it lacks the columns alone that are shown only where somebody fills them; they are never named.
     """
     trim, if_known = table.options.trim, table.definition.if_known
-    known = table.cells[table.cells["score"].notna()]
-    rows = tuple(name for name in table.rows if not trim or name in set(known["row"]))
-    columns = tuple(name for name in table.columns if not (trim or name in if_known) or name in set(known["column"]))
+    scored = table.cells[table.cells["score"].notna()]
+    rows = tuple(name for name in table.rows if not trim or name in set(scored["row"]))
+    columns = tuple(name for name in table.columns if not (trim or name in if_known) or name in set(scored["column"]))
     if not rows:
-        there = dict.fromkeys(name for found in table.picked.values() for name in found)
+        there = dict.fromkeys(name for by_benchmark in table.picked.values() for name in by_benchmark)
         averaged = not table.options.partial and set(table.columns) & set(table.averages)
         partial = "; --partial averages the benchmarks that every row has" if averaged else ""
         raise UserError(f"There is nothing to show: the columns of table {table.definition.name} are "
@@ -188,20 +207,21 @@ def trimmed(table: Table) -> Table:
 def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list[Entry]]:
     """What fills each benchmark of a row. UserError when several runs do and their mean was not asked for, or the row
     rests on several training steps."""
-    found: dict[str, list[Entry]] = {}
+    by_benchmark: dict[str, list[Entry]] = {}
     for entry in entries:
         if pd.isna(entry.scores["score"]):
             continue
-        column = found.setdefault(str(entry.scores["column"]), [])
+        column = by_benchmark.setdefault(str(entry.scores["column"]), [])
         if all(entry.same != other.same for other in column):
             column.append(entry)
-    step_choice.refuse(row, found, options)
-    for name, candidates in found.items():
+    if by_benchmark:
+        step_choice.refuse(row, by_benchmark, options.step, options.seeds)
+    for name, candidates in by_benchmark.items():
         if len(candidates) > 1 and options.seeds == "one":
-            where = "; ".join(f"{one.cell.path} ({one.cell.model})" for one in candidates)
+            where = "; ".join(f"{candidate.cell.path} ({candidate.cell.model})" for candidate in candidates)
             raise UserError(f"{row}, {name}: {len(candidates)} runs have this cell: {where}. Name the runs to use, "
                             "choose a checkpoint with --model, or take their mean with --seeds mean.")
-    return found
+    return by_benchmark
 
 
 def averages_of(
@@ -209,29 +229,29 @@ def averages_of(
 ) -> dict[str, tuple[str, ...]]:
     """The averages as they are taken: all their columns but the optional ones that no row has, or with `partial` those
     that every filled row has. Derived means are taken whole."""
-    filled = [set(found) for found in picked.values() if found]
+    filled = [set(by_benchmark) for by_benchmark in picked.values() if by_benchmark]
     there = set().union(*filled)
-    wanted = {one for name in definition.averages for one in definition.benchmarks(name)}
-    kept = wanted - (definition.optional - there if filled else set())
+    benchmarks = definition.benchmarks
+    averaged = {benchmark for name in definition.averages for benchmark in benchmarks[name]}
+    kept = averaged - (definition.optional - there if filled else set())
     if partial:
         kept = set.intersection(*filled) if filled else set()
 
     def present(average: str, part: str) -> bool:
-        return average in definition.derived or any(one in kept for one in definition.benchmarks(part))
+        return average in definition.derived or not kept.isdisjoint(benchmarks[part])
 
     return {name: tuple(part for part in parts if present(name, part)) for name, parts in definition.averages.items()}
 
 
-def line(
-    row: str, column: str, found: Mapping[str, Sequence[Entry]], averages: Mapping[str, tuple[str, ...]]
-) -> dict[str, Any]:
-    """One cell: a benchmark's score, or an average with everything that is known of its parts."""
-    names = benchmarks_behind(column, averages)
-    entries = [entry for name in names for entry in found.get(name, ())]
-    result = {
-        "row": row, "column": column, "benchmarks": names, "score": value(column, "score", found, averages),
-        "chance": value(column, "chance", found, averages),
-        "runs": max((len(found.get(name, ())) for name in names), default=0),
+def cell_values(row: str, column: str, benchmarks: tuple[str, ...], by_benchmark: Mapping[str, Sequence[Entry]],
+                averages: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """One cell: a benchmark's score, or an average with everything that is known of the `benchmarks` behind it."""
+    entries = [entry for name in benchmarks for entry in by_benchmark.get(name, ())]
+    values = {
+        "row": row, "column": column, "benchmarks": benchmarks,
+        "score": mean_of(column, "score", by_benchmark, averages),
+        "chance": mean_of(column, "chance", by_benchmark, averages),
+        "runs": max((len(by_benchmark.get(name, ())) for name in benchmarks), default=0),
         "limited": any(entry.scores["limited"] for entry in entries),
         "variants": unique(entry.cell.variant for entry in entries),
         "models": unique(entry.cell.model for entry in entries),
@@ -243,9 +263,9 @@ def line(
     }
     for count in ("n", "expected", "failed", "truncated", "unparsed"):
         counts = [entry.scores[count] for entry in entries]
-        known = bool(entries) and not any(pd.isna(one) for one in counts)
-        result[count] = sum(map(int, counts)) if known else None
-    return result
+        counted = bool(entries) and not any(map(pd.isna, counts))
+        values[count] = sum(map(int, counts)) if counted else None
+    return values
 
 
 def unique(items: Iterable[Any]) -> tuple[str, ...]:
@@ -253,13 +273,13 @@ def unique(items: Iterable[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, items)))
 
 
-def value(column: str, name: str, found: Mapping[str, Sequence[Entry]],
-          averages: Mapping[str, tuple[str, ...]]) -> float:
+def mean_of(column: str, name: str, by_benchmark: Mapping[str, Sequence[Entry]],
+            averages: Mapping[str, tuple[str, ...]]) -> float:
     """`score` or `chance` of a column: of several runs the mean, of an average the plain mean of its parts."""
     if column in averages:
-        parts = [value(part, name, found, averages) for part in averages[column]]
+        parts = [mean_of(part, name, by_benchmark, averages) for part in averages[column]]
     else:
-        parts = [float(entry.scores[name]) for entry in found.get(column, ())]
+        parts = [float(entry.scores[name]) for entry in by_benchmark.get(column, ())]
     return sum(parts) / len(parts) if parts else float("nan")
 
 
@@ -267,17 +287,17 @@ def baseline_row(lines: Sequence[Line], name: str | None) -> str | None:
     """The label of the baseline's row: by label, or by a variant of the same definition. UserError when there is none,
     or it has a line for each of several steps.
     """
-    labels = [one.row.label for one in lines]
+    labels = [line.row.label for line in lines]
     if name is None or name in labels:
         return name
     key = Row(name, load_variant(name)).key if name in variant_names() else None
-    found = [one.row.label for one in lines if one.base == name] or [
-        one.row.label for one in lines if key is not None and one.row.key == key]
-    if not found:
+    matching = [line.row.label for line in lines if line.base == name] or [
+        line.row.label for line in lines if key is not None and line.row.key == key]
+    if not matching:
         raise UserError(f"--baseline {name} is no row of this table; choose one of {', '.join(labels)}.")
-    if len(found) > 1 and len({one.base for one in lines if one.row.label in found}) == 1:
-        raise UserError(f"--baseline {name} has several steps; choose one of {', '.join(found)}.")
-    return found[0]
+    if len(matching) > 1 and len({line.base for line in lines if line.row.label in matching}) == 1:
+        raise UserError(f"--baseline {name} has several steps; choose one of {', '.join(matching)}.")
+    return matching[0]
 
 
 def with_differences(cells: pd.DataFrame, definition: TableDefinition, lines: Sequence[Line], baseline: str | None,
@@ -288,12 +308,13 @@ def with_differences(cells: pd.DataFrame, definition: TableDefinition, lines: Se
         base = cells[cells["row"] == baseline].set_index("column")["score"]
         cells["delta"] = (cells["score"] - cells["column"].map(base)).where(cells["row"] != baseline)
     if reported is not None:
-        places = {one.row.label: places_of(reported, definition, one.row, one.base) for one in lines}
-        found = [beside(places[row], column, averages)
+        places = {line.row.label: places_of(reported, definition, line.row, line.base) for line in lines}
+        numbers = [beside(places[row], column, averages)
                  for row, column in zip(cells["row"], cells["column"], strict=True)]
-        cells["reported"] = [float("nan") if one is None else one.value for one in found]
-        cells["source"] = [None if one is None else one.source for one in found]
-        cells["comparable"] = pd.array([None if one is None else one.comparable for one in found], dtype="boolean")
+        cells["reported"] = [float("nan") if number is None else number.value for number in numbers]
+        cells["source"] = [None if number is None else number.source for number in numbers]
+        comparable = [None if number is None else number.comparable for number in numbers]
+        cells["comparable"] = pd.array(comparable, dtype="boolean")
         cells["difference"] = (cells["score"] - cells["reported"]).where(cells["comparable"].fillna(False).astype(bool))
     return cells
 
@@ -306,8 +327,8 @@ def with_ranks(cells: pd.DataFrame) -> pd.DataFrame:
     """
     shown = cells["score"].round(DIGITS)
     places = shown.groupby(cells["column"]).rank(method="min", ascending=False)
-    known, distinct = (shown.groupby(cells["column"]).transform(count) for count in ("count", "nunique"))
-    marked = (distinct > 1) & ((places == 1) | ((places == 2) & (known > 2)))
+    scored, distinct = (shown.groupby(cells["column"]).transform(count) for count in ("count", "nunique"))
+    marked = (distinct > 1) & ((places == 1) | ((places == 2) & (scored > 2)))
     return cells.assign(rank=places.where(marked).astype("Int64"))
 
 
@@ -315,13 +336,15 @@ def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequen
                    averages: Mapping[str, tuple[str, ...]], level: float) -> pd.DataFrame:
     """Fill `low` and `high`: over other questions and, where a row has several trainings, over other trainings."""
     ends: dict[tuple[str, str], tuple[float, float]] = {}
-    for row, found in picked.items():
-        wanted = {name for column in cells["column"] for name in benchmarks_behind(column, averages)}
-        spreads = {column: benchmark(row, column, found[column], level) for column in found if column in wanted}
+    behind = benchmarks_behind_all(tuple(cells["column"].unique()), averages)
+    shown = {name for column in cells["column"] for name in behind[column]}
+    for row, by_benchmark in picked.items():
+        spreads = {column: benchmark(row, column, entries, level)
+                   for column, entries in by_benchmark.items() if column in shown}
         for column in cells["column"].unique():
             spread = intervals.spread_of(column, averages, spreads)
             if spread is not None:
-                whole = over_trainings(spread, column, found, averages, level)
+                whole = over_trainings(spread, column, by_benchmark, averages, level)
                 ends[row, column] = (whole.low, whole.high)
     keys = list(zip(cells["row"], cells["column"], strict=True))
     nothing = (float("nan"), float("nan"))

@@ -16,6 +16,7 @@ from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.sweep.table import sweep_table
 from mmrope_eval.report.table.attention import attention_table
 from mmrope_eval.report.table.build import Options, Table, build
+from mmrope_eval.report.table.formats import FORMATS
 from mmrope_eval.report.table.latex_letters import advice, foreign_letters
 from mmrope_eval.report.table.render import render
 from mmrope_eval.util.console import say, write_file
@@ -30,7 +31,7 @@ class TableOptions:
     table: str
     run: tuple[Path, ...]
     numbering: Literal["v2", "v3"] = "v2"
-    format: Literal["markdown", "latex", "csv", "html", "json"] = "markdown"
+    format: str = "markdown"
     baseline: str | None = None
     reported: bool = False
     intervals: bool = False
@@ -49,8 +50,9 @@ class TableOptions:
 
 def main(args: TableOptions) -> int:
     """Print the table, or write it to --output. Exit code 0."""
-    if args.standalone and args.format != "latex":
-        raise UserError(f"--standalone is for --format latex, not {args.format}.")
+    if args.standalone and not FORMATS[args.format].standalone:
+        documents = " or ".join(name for name, form in FORMATS.items() if form.standalone)
+        raise UserError(f"--standalone is for --format {documents}, not {args.format}.")
     definition = load_definition(args.table, args.numbering)
     refuse_foreign(definition, args)
     table = filled(definition, args.run, options_of(args), args.context)

@@ -16,16 +16,16 @@ OTHER_FONTS: Final = ("CMU Serif", "Noto Serif", "FreeSerif", "DejaVu Serif")
 
 def foreign_letters(text: str) -> str:
     """The characters of a text that pdflatex does not know, each once."""
-    return "".join(dict.fromkeys(one for one in text if not _known(one)))
+    return "".join(dict.fromkeys(letter for letter in text if not _known(letter)))
 
 
-def _known(one: str) -> bool:
-    return one.isascii() or (("\xa0" <= one <= "\u017f" and one not in _UNKNOWN) or one in _KNOWN_MARKS)
+def _known(letter: str) -> bool:
+    return letter.isascii() or (("\xa0" <= letter <= "\u017f" and letter not in _UNKNOWN) or letter in _KNOWN_MARKS)
 
 
 def fonts_for(letters: str) -> tuple[str, ...]:
     """Fonts that have such letters; a document takes the first that is there."""
-    wide = any(_WIDE[0] <= ord(one) <= _WIDE[1] or ord(one) >= 0x20000 for one in letters)
+    wide = any(_WIDE[0] <= ord(letter) <= _WIDE[1] or ord(letter) >= 0x20000 for letter in letters)
     return WIDE_FONTS if wide else OTHER_FONTS
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report.candidates import Entry, variant_of
+from mmrope_eval.report.candidates import Entry
 from mmrope_eval.report.compare.one_training import rows_of_one
 from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol
-from mmrope_eval.report.definitions import benchmarks_behind
 from mmrope_eval.report.published import RECOMPUTED, Published
 from mmrope_eval.report.table.build import Table
-from mmrope_eval.rope import Variant, VariantError
+from mmrope_eval.rope import Variant
 from mmrope_eval.util.unread import WARNING, too_many
 
 Place = tuple[str | None, str | None]
@@ -41,10 +40,10 @@ def footnotes(table: Table) -> list[Note]:
         ("truncated", "with answers cut off at the token limit", lambda entry: positive(entry, "truncated"), added),
         ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
     )
-    found = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
-    found += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
-    found += time_notes(table)
-    return [note for note in found if note is not None and any(is_shown(table, place) for place in note.places)]
+    notes = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
+    notes += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
+    notes += time_notes(table)
+    return [note for note in notes if note is not None and any(is_shown(table, place) for place in note.places)]
 
 
 def is_shown(table: Table, place: Place) -> bool:
@@ -90,20 +89,21 @@ def limit_note(table: Table) -> Note | None:
     """Which cells were answered under another limit than the task's own."""
     cells: dict[str, dict[str, list[str]]] = {}
     places: set[Place] = set()
-    for row, found in table.picked.items():
-        for name, entries in found.items():
-            pairs = {(one.scores["max_tokens"], one.scores["own_max_tokens"]) for one in entries
-                     if not pd.isna(one.scores["max_tokens"])}
-            shown = {(row, column) for column in table.columns
-                     if name in benchmarks_behind(column, table.averages) and known_cell(table, row, column)}
-            for limit, own in sorted(pair for pair in pairs if shown and pair[0] != pair[1]):
-                cells.setdefault(f"{limit:,} instead of {own:,}", {}).setdefault(name, []).append(row)
+    benchmarks, scored = shown_benchmarks(table), table.known
+    for row, by_benchmark in table.picked.items():
+        for name, entries in by_benchmark.items():
+            limits = {(entry.scores["max_tokens"], entry.scores["own_max_tokens"]) for entry in entries
+                      if not pd.isna(entry.scores["max_tokens"])}
+            shown = {(row, column) for column, behind in benchmarks.items()
+                     if name in behind and (row, column) in scored}
+            for limit, task_limit in sorted(pair for pair in limits if shown and pair[0] != pair[1]):
+                cells.setdefault(f"{limit:,} instead of {task_limit:,}", {}).setdefault(name, []).append(row)
                 places |= shown
     texts = []
-    for limits, by_name in cells.items():
+    for words, by_name in cells.items():
         every = {name: [row for row in table.rows if name in table.picked[row]] for name in by_name}
         where = [name if rows == every[name] else f"{name} of {', '.join(rows)}" for name, rows in by_name.items()]
-        texts.append(f"{limits} ({'; '.join(where)})")
+        texts.append(f"{words} ({'; '.join(where)})")
     text = f"tokens that an answer could have, other than the task's own limit: {', '.join(texts)}"
     return Note("answer-limit", text, frozenset(places)) if texts else None
 
@@ -116,21 +116,22 @@ def count_note(table: Table, kind: str, text: str, count: Callable[[Entry], tupl
     """
     counts: dict[str, dict[str, tuple[int, int]]] = {}
     part_of_runs: dict[tuple[str, str], str] = {}
-    for row, found in table.picked.items():
-        for benchmark, entries in found.items():
-            known = [one for one in map(count, entries) if one is not None]
-            if known:
-                counts.setdefault(benchmark, {})[row] = together(known)
-            if 0 < len(known) < len(entries):
-                part_of_runs[benchmark, row] = f" in {len(known)} of {len(entries)} runs"
-    shown = {one for column in table.columns for one in benchmarks_behind(column, table.averages)}
+    for row, by_benchmark in table.picked.items():
+        for benchmark, entries in by_benchmark.items():
+            counted = [numbers for numbers in map(count, entries) if numbers is not None]
+            if counted:
+                counts.setdefault(benchmark, {})[row] = together(counted)
+            if 0 < len(counted) < len(entries):
+                part_of_runs[benchmark, row] = f" in {len(counted)} of {len(entries)} runs"
+    benchmarks = shown_benchmarks(table)
+    shown = {name for names in benchmarks.values() for name in names}
     counts = {name: by_row for name, by_row in counts.items() if name in shown}
     if not counts:
         return None
-    behind = {column: benchmarks_behind(column, table.averages) for column in table.columns}
-    places = frozenset((row, column) for column, names in behind.items() for row in table.rows
-                       if any(row in counts.get(name, {}) for name in names) and known_cell(table, row, column))
-    ordered = [name for name in table.definition.benchmarks_in_order() if name in counts]
+    scored = table.known
+    places = frozenset((row, column) for column, names in benchmarks.items() for row in table.rows
+                       if any(row in counts.get(name, {}) for name in names) and (row, column) in scored)
+    ordered = [name for name in table.definition.benchmarks_in_order if name in counts]
     return Note(kind, f"{text}: {'; '.join(details(ordered, counts, table, part_of_runs))}", places)
 
 
@@ -149,9 +150,10 @@ def details(names: Sequence[str], counts: Mapping[str, Mapping[str, tuple[int, i
             yield f"{name} ({', '.join(rows)})"
 
 
-def known_cell(table: Table, row: str, column: str) -> bool:
-    """Whether a cell has a score."""
-    return not pd.isna(table.cell(row, column)["score"])
+def shown_benchmarks(table: Table) -> dict[str, tuple[str, ...]]:
+    """The benchmarks behind each column that is shown, averages as they were taken."""
+    benchmarks = table.benchmarks
+    return {column: benchmarks[column] for column in table.columns}
 
 
 def ratio(part: int, whole: int) -> str:
@@ -162,8 +164,9 @@ def ratio(part: int, whole: int) -> str:
 def average_notes(table: Table) -> Iterator[Note]:
     """Which averages leave out benchmarks, and with which reported average they are compared."""
     texts, places = [], []
+    as_taken, as_defined = table.benchmarks, table.definition.benchmarks
     for column in table.columns:
-        used, whole = (benchmarks_behind(column, one) for one in (table.averages, table.definition.averages))
+        used, whole = as_taken[column], as_defined[column]
         if column in table.averages and len(used) < len(whole):
             texts.append(f"{column} {len(used)} of {len(whole)} ({some(used, whole)})")
             places.append((None, column))
@@ -176,32 +179,34 @@ def average_notes(table: Table) -> Iterator[Note]:
 
 def some(used: Sequence[str], whole: Sequence[str]) -> str:
     """`without BLINK`, or the few that are left."""
-    missing = [one for one in whole if one not in used]
+    missing = [benchmark for benchmark in whole if benchmark not in used]
     return ", ".join(used) if len(used) <= 3 < len(missing) else f"without {', '.join(missing)}"
 
 
 def reported_notes(table: Table) -> Iterator[Note]:
     """Reported averages that are over other columns than ours, and those that nobody printed."""
     cells = table.cells[table.cells["column"].isin(set(table.averages))]
-    for kind, found, text in (
+    for kind, noted, text in (
         ("recomputed", cells[cells["source"] == RECOMPUTED],
          "the reported average is recomputed from the reported numbers over the same columns as ours"),
         ("incomparable", cells[cells["comparable"].eq(False).fillna(False)],
          "the reported average is over other columns than ours, or nobody outside knows over which: nothing is "
          "subtracted from it"),
     ):
-        if len(found):
-            pairs = frozenset(zip(found["row"], found["column"], strict=True))
+        if len(noted):
+            pairs = frozenset(zip(noted["row"], noted["column"], strict=True))
             yield Note(kind, text, pairs)
 
 
 def unlike_note(table: Table) -> Note | None:
     """Columns whose rows do not rest on the same questions, asked and scored in the same way (`record.comparable`)."""
     texts, places = [], set()
-    for name in table.definition.benchmarks_in_order():
-        entries = [entry for found in table.picked.values() for entry in found.get(name, ())]
-        kinds = differing([entry.known for entry in entries])
-        columns = [column for column in table.columns if name in benchmarks_behind(column, table.averages)]
+    results = {name: [entry.known for by_benchmark in table.picked.values() for entry in by_benchmark.get(name, ())]
+               for name in table.definition.benchmarks_in_order}
+    differences = {name: differing(rows) for name, rows in results.items() if len(rows) > 1}
+    benchmarks = shown_benchmarks(table)
+    for name, kinds in differences.items():
+        columns = [column for column, behind in benchmarks.items() if name in behind]
         if kinds and columns:
             texts.append(f"{name} ({', '.join(kinds)})")
             places |= {(None, column) for column in columns}
@@ -211,18 +216,18 @@ def unlike_note(table: Table) -> Note | None:
 
 def protocol_notes(table: Table) -> Iterator[Note]:
     """Rows that were asked under another protocol than the others, or than they should have been."""
-    cells = {row: list({str(entry.cell.path): entry.cell for found in table.picked[row].values()
-                        for entry in found}.values()) for row in table.rows}
-    for kind, found in (("protocols", differing_protocols(cells)),
+    cells = {row: list({str(entry.cell.path): entry.cell for results in table.picked[row].values()
+                        for entry in results}.values()) for row in table.rows}
+    for kind, finding in (("protocols", differing_protocols(cells)),
                         ("protocol", off_protocol(cells, table.options.protocol) if table.options.protocol else None)):
-        if found is not None:
-            text, rows = found
+        if finding is not None:
+            text, rows = finding
             yield Note(kind, text, frozenset((row, None) for row in rows))
 
 
 def row_notes(table: Table) -> Iterator[Note]:
     """Rows filled by a variant of another name, with other sections, or by the mean of several runs."""
-    for row in (one for one in table.definition.rows if one.label in table.rows):
+    for row in (row for row in table.definition.rows if row.label in table.rows):
         entries = [entry for column in table.picked[row.label].values() for entry in column]
         cells = list({str(entry.cell.path): entry.cell for entry in entries}.values())
         place = frozenset({(row.label, None)})
@@ -230,13 +235,13 @@ def row_notes(table: Table) -> Iterator[Note]:
                                     if row.variant is not None and cell.variant != row.variant.name))
         if others:
             yield Note("same-design", f"{row.label}: from the run of {', '.join(others)}, the same design", place)
-        sections = list(dict.fromkeys(section(cell.definition) for cell in cells))
+        sections = list(dict.fromkeys(section(cell.recorded) for cell in cells))
         if row.variant is not None and row.variant.frequency.allocation == "heads":
-            own = row.variant.frequency.mrope_section
-            for found in sections:
-                if found and found != own:
-                    yield Note("heads", f"{row.label}: KV heads dealt {colons(found)} to time, height and width "
-                                        f"({colons(own)} in the table's definition)", place)
+            defined = row.variant.frequency.mrope_section
+            for counts in sections:
+                if counts and counts != defined:
+                    yield Note("heads", f"{row.label}: KV heads dealt {colons(counts)} to time, height and width "
+                                        f"({colons(defined)} in the table's definition)", place)
     for label in table.rows:
         assumed = list(dict.fromkeys(entry.cell.model for column in table.picked[label].values() for entry in column
                                      if entry.cell.assumed))
@@ -255,27 +260,29 @@ def row_notes(table: Table) -> Iterator[Note]:
 def ranges(table: Table, row: str) -> str:
     """From the lowest to the highest training of a row, for its averages, or else for its columns."""
     shown = [column for column in table.columns if column in table.averages] or list(table.columns)
-    found = [(column, table.totals(row, column)) for column in shown]
-    told = [f"{column} {min(totals):.2f} to {max(totals):.2f}" for column, totals in found if len(totals) > 1]
-    return f", from the lowest to the highest training {', '.join(told)}" if told else ""
+    by_column = {column: table.totals(row, column) for column in shown}
+    texts = [f"{column} {min(totals):.2f} to {max(totals):.2f}"
+             for column, totals in by_column.items() if len(totals) > 1]
+    return f", from the lowest to the highest training {', '.join(texts)}" if texts else ""
 
 
 def time_notes(table: Table) -> Iterator[Note]:
     """Rows filled by runs that place a video's frames otherwise in time than the row's definition."""
     words = {"index": "counted (time: index)", "seconds": "as far apart as the clock says (time: seconds)"}
-    for time, own in (("seconds", "index"), ("index", "seconds")):
-        rows = [row.label for row in table.definition.rows if row.label in table.rows and row.variant is not None
-                and row.variant.time == own and time in times_of(table, row.label)]  # fmt: skip
+    rows_in_time = {row.label: time for row in table.definition.rows
+                    if row.label in table.rows and (time := time_of(row.variant)) is not None}
+    times = {row: times_of(table, row) for row in rows_in_time}
+    for time, defined in (("seconds", "index"), ("index", "seconds")):
+        rows = [row for row, own_time in rows_in_time.items() if own_time == defined and time in times[row]]
         if rows:
-            yield Note("time", f"frames of videos {words[time]}, in the table's definition {words[own]}: "
+            yield Note("time", f"frames of videos {words[time]}, in the table's definition {words[defined]}: "
                                f"{', '.join(rows)}", frozenset((row, None) for row in rows))  # fmt: skip
 
 
 def times_of(table: Table, row: str) -> set[str]:
     """What the frames of a row's videos went by, in the columns that show some."""
     entries = [entry for column in table.picked[row].values() for entry in column]
-    timed = [(entry, variant.time) for entry in entries if (variant := variant_of(entry.cell)) is not None]
-    return {time for entry, time in timed if time is not None and shows_videos(entry)}
+    return {time for entry in entries if (time := time_of(entry.variant)) is not None and shows_videos(entry)}
 
 
 def shows_videos(entry: Entry) -> bool:
@@ -284,12 +291,14 @@ def shows_videos(entry: Entry) -> bool:
     return next((media.medium for sample in samples for media in sample.media), None) != "image"
 
 
-def section(definition: Mapping[str, Any]) -> tuple[int, ...]:
-    """The mrope_section of a run's variant; empty where its definition has none that can be read."""
-    try:
-        return tuple(Variant.from_dict(definition).to_dict()["frequency"].get("mrope_section") or ())
-    except VariantError:
-        return ()
+def section(variant: Variant | None) -> tuple[int, ...]:
+    """The mrope_section of a run's variant; empty where it has none that can be read."""
+    return () if variant is None else tuple(getattr(variant.frequency, "mrope_section", None) or ())
+
+
+def time_of(variant: Variant | None) -> str | None:
+    """What a variant counts frames in; None where it knows no frames, or is not known."""
+    return None if variant is None else getattr(variant.position, "time", None)
 
 
 def colons(counts: Iterable[int]) -> str:
@@ -310,50 +319,52 @@ def remarks(table: Table) -> list[str]:
     if options.reported is not None:
         parts.append("/ reported (ours minus reported)")
     across = "column" if definition.layout == "across" else "line"
-    found = [f"A cell: {' '.join(parts)}."]
+    sentences = [f"A cell: {' '.join(parts)}."]
     if table.cells["rank"].notna().any() and definition.takes == "attention":
-        found.append(f"Bold is most in its {across}, underlined second.")
+        sentences.append(f"Bold is most in its {across}, underlined second.")
     elif table.cells["rank"].notna().any():
-        found.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
+        sentences.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
                      "difference is more than chance: see mmrope-eval compare.")
     if definition.takes != "attention" and options.step != "all":
-        found += rows_of_one(table.picked, table.rows)
+        sentences += rows_of_one(table.picked, table.rows)
     if table.cells["score"].isna().any():
+        scored = table.known
         missing = [column for column in table.columns if column in definition.averages
-                   and any(not known_cell(table, row, column) for row in table.rows if table.picked[row])]
+                   and any((row, column) not in scored for row in table.rows if table.picked[row])]
         text = "—: unknown; no run given here has it"
         if missing:
             text += ", or not every benchmark of the average"
             text += "" if options.partial else " (--partial averages those that every row has)"
-        found.append(f"{text}.")
+        sentences.append(f"{text}.")
     if options.chance:
-        found.append("chance: the expected score of guessing among the options that are offered; "
+        sentences.append("chance: the expected score of guessing among the options that are offered; "
                      "0 where answers are free, — where it is not known.")
     alone = table.cells[table.cells["score"].notna() & table.cells["low"].isna()]
     if options.level is not None and len(alone):
         names = ", ".join(f"{column} of {row}" for row, column in zip(alone["row"], alone["column"], strict=True))
-        found.append(f"No interval, as one benchmark behind it asks about a single picture or video: {names}.")
+        sentences.append(f"No interval, as one benchmark behind it asks about a single picture or video: {names}.")
     if options.reported is not None:
-        found.append(reported_words(table, options.reported))
+        sentences.append(reported_words(table, options.reported))
     if options.protocol is not None:
-        found.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
-    found += table.said
+        sentences.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
+    sentences += table.said
     if table.hidden:
         hint = " (--all shows them)" if options.trim else ""
-        found.append(f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}.")
+        sentences.append(f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}.")
     if table.baseline is not None and table.baseline not in table.rows:
-        found.append(f"No difference from {table.baseline}, which no run fills.")
+        sentences.append(f"No difference from {table.baseline}, which no run fills.")
     if table.left_out:
-        found.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds them).")
-    return found
+        sentences.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds "
+                         "them).")
+    return sentences
 
 
 def reported_words(table: Table, published: Published) -> str:
     """Where the reported numbers are from, and what a difference from them may come from."""
     used = sorted({str(source) for source in table.cells["source"].dropna()})
     listed = "; ".join(f"{letter} = {published.sources[letter]}" for letter in used)
-    own = published.tables.get(table.definition.name)
-    place = "" if own is None or own.number is None else f", table {own.number}"
-    of = "" if own is None or not own.model else f" of {own.model}"
+    published_table = published.tables.get(table.definition.name)
+    place = "" if published_table is None or published_table.number is None else f", table {published_table.number}"
+    of = "" if published_table is None or not published_table.model else f" of {published_table.model}"
     return (f"Reported: {published.paper}{place}{of} ({listed or 'no cell of this table'}); its authors trained their "
             "own models, so differences from it come from the checkpoints as well.")

@@ -1,113 +1,143 @@
-"""LaTeX and HTML through pandas' Styler; the frame around the table is a jinja2 template."""
+"""A filled table as plain texts, before any format: every format writes the same page in its own way.
+
+People read rounded numbers; formats for machines take the unrounded ones of `Page.table`.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Final
+import math
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+import pandas as pd
 
-from mmrope_eval.report.table.build import Table
-from mmrope_eval.report.table.latex_letters import advice, fonts_for, foreign_letters
-from mmrope_eval.report.table.render import STYLES, Marked, align_of, note_lines, title, wide
-
-LATEX: Final = r"""
-<%- if advice -%>
-% << advice >>
-<% endif -%>
-<% if standalone -%>
-\documentclass{article}
-<% if advice -%>
-\ifdefined\pdftexversion\errmessage{Compile this with lualatex or xelatex}\fi
-\usepackage{fontspec}
-% the first of these fonts that is there; with none of them the letters are missing
-\def\tryfont#1{\ifdefined\fontfound\else\IfFontExistsTF{#1}{\setmainfont{#1}\def\fontfound{}}{}\fi}
-<% for font in fonts -%>
-\tryfont{<< font >>}
-<% endfor -%>
-<% else -%>
-\usepackage[utf8]{inputenc}
-<% endif -%>
-\usepackage{booktabs}
-\usepackage{graphicx}
-\usepackage[margin=1.5cm]{geometry}
-\begin{document}
-<% else -%>
-% needs \usepackage{booktabs} and \usepackage{graphicx}
-<% endif -%>
-\begin{table}[t]
-\centering
-\caption{<< caption >>}
-\label{tab:<< label >>}
-% as wide as it is, but no wider than the text
-\resizebox{\ifdim\width>\linewidth \linewidth\else\width\fi}{!}{%
-<< tabular >>}
-\par\smallskip
-\begin{minipage}{\linewidth}
-\footnotesize
-<% for mark, text in notes -%>
-<% if mark %>\textsuperscript{<< mark >>}~<% endif %><< text >>\par
-<% endfor -%>
-\end{minipage}
-\end{table}
-<% if standalone -%>
-\end{document}
-<% endif -%>
-"""
-
-HTML: Final = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title><< caption >></title></head>
-<body>
-<< table >>
-<div style="font-size: small">
-<% for mark, text in notes -%>
-<p><% if mark %><sup><< mark >></sup> <% endif %><< text >></p>
-<% endfor -%>
-</div>
-</body>
-</html>
-"""
+from mmrope_eval.report.table.build import DIGITS, Table
+from mmrope_eval.report.table.notes import Note, Place, footnotes, remarks
 
 
-def fill(template: str, **values: object) -> str:
-    """A template filled; its marks are << >> and <% %>, since LaTeX has braces of its own."""
-    environment = Environment(block_start_string="<%", block_end_string="%>", variable_start_string="<<",
-                              variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
-                              undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(template).render(**values)
+@dataclass(frozen=True)
+class PageCell:
+    """One cell in words."""
+
+    score: str
+    rank: int | None = None
+    """1 for the best of its column, 2 for the second."""
+    mark: str = ""
+    """The letters of its footnotes: `a,c`."""
+    rest: str = ""
+    """What the options ask for besides the score: ` (+1.20) [50.10, 61.00]`."""
 
 
-def latex(table: Table, marked: Marked, standalone: bool) -> str:
-    """A table environment with booktabs' rules, or a whole document."""
-    style = STYLES["latex"]
-    frame = wide(table, marked, style)
-    grouped = frame.index.nlevels > 1
-    tabular = frame.style.to_latex(hrules=True, column_format=align_of(table, frame), multirow_align="naive",
-                                   clines="skip-last;data" if grouped else None)
-    # pandas rules off groups with \\cline, which booktabs' spacing does not suit, and once too often.
-    tabular = re.sub(r"\\cline\{[\d-]+\}\s*\\bottomrule", r"\\bottomrule", tabular)
-    tabular = re.sub(r"\\cline\{[\d-]+\}", r"\\midrule", tabular)
-    content = {"caption": style.escape(title(table)), "tabular": tabular.strip(),
-               "notes": note_lines(table, marked, style)}
-    letters = foreign_letters(f"{content['caption']}{tabular}{content['notes']}")
-    return fill(LATEX, standalone=standalone, label=table.definition.name, advice=advice(letters) if letters else "",
-                fonts=fonts_for(letters), **content)
+@dataclass(frozen=True)
+class Heading:
+    """A row's or column's name, with the letters of its footnotes."""
+
+    text: str
+    mark: str = ""
 
 
-def html_page(table: Table, marked: Marked) -> str:
-    """A page with the table and its notes."""
-    style = STYLES["html"]
-    frame = wide(table, marked, style)
-    caption, side = style.escape(title(table)), "left" if table.options.crowded else "right"
-    styler = frame.style.set_caption(caption).set_table_styles([
-        {"selector": "", "props": "border-collapse: collapse; border-bottom: 1px solid"},
-        {"selector": "td", "props": "padding: 0.1em 0.6em; white-space: nowrap; font-variant-numeric: tabular-nums"},
-        {"selector": "th", "props": "padding: 0.1em 0.6em; white-space: nowrap; text-align: left; vertical-align: top"},
-        {"selector": "td, th.col_heading", "props": f"text-align: {side}"},
-        {"selector": "sup", "props": "line-height: 0"},
-        {"selector": "tbody tr:first-child > *, tbody tr:has(th.level1):has(th.level0) > *",
-         "props": "border-top: 1px solid"},
-        {"selector": "tbody tr:hover", "props": "background: #f2f2f2"},
-    ])
-    return fill(HTML, caption=caption, table=styler.to_html(), notes=note_lines(table, marked, style))
+@dataclass(frozen=True)
+class Page:
+    """A table before it is written. A line holds one cell a column."""
+
+    table: Table
+    title: str
+    """With where the table comes from."""
+    columns: tuple[Heading, ...]
+    categories: tuple[str, ...]
+    """Of each column."""
+    lines: tuple[tuple[Heading, tuple[PageCell, ...]], ...]
+    chance: tuple[PageCell, ...] | None
+    """The chance level of each column, where it is shown."""
+    footnotes: tuple[tuple[str, Note], ...]
+    """(letter, footnote)"""
+    remarks: tuple[str, ...]
+    down: bool
+    """Whether benchmarks go down the page, a line each."""
+    crowded: bool
+    """Whether cells hold more than their score."""
+
+
+def page_of(table: Table) -> Page:
+    """Every text of a table, the footnotes lettered."""
+    cells, labels, scored, crowded = table.by_place, table.labels, table.known, table.options.crowded
+    categories = table.definition.categories
+    notes = tuple(zip(string.ascii_lowercase, footnotes(table), strict=False))
+    marks = marks_of(table, notes, scored)
+    lines = tuple((Heading(row, marks.get((row, None), "")),
+                   tuple(page_cell(cells[row, column], marks.get((row, column), ""),
+                                   reported=table.options.reported is not None) for column in table.columns))
+                  for row in table.rows)
+    source = f" ({table.definition.source})" if table.definition.source else ""
+    return Page(
+        table, f"{table.definition.title}{source}",
+        tuple(Heading(labels[column], marks.get((None, column), "")) for column in table.columns),
+        tuple(categories[column] for column in table.columns), lines,
+        tuple(PageCell(number(chance_of(table, column))) for column in table.columns) if table.options.chance else None,
+        notes, tuple(remarks(table)), table.definition.layout == "down", crowded,
+    )
+
+
+def marks_of(table: Table, notes: tuple[tuple[str, Note], ...],
+             scored: frozenset[tuple[str, str]]) -> Mapping[Place, str]:
+    """Where the letters stand; one that is true of every known cell of a column or row moves to its heading."""
+    marks: dict[Place, str] = {}
+    for letter, note in notes:
+        for place in sorted(gathered(table, note.places, scored), key=str):
+            marks[place] = f"{marks[place]},{letter}" if place in marks else letter
+    return marks
+
+
+def gathered(table: Table, places: frozenset[Place], scored: frozenset[tuple[str, str]]) -> set[Place]:
+    """Places with whole columns and whole rows replaced by their headings; `known` are the cells with a score."""
+    rest = set(places)
+    for column in table.columns:
+        in_column: set[Place] = {pair for pair in scored if pair[1] == column}
+        if in_column and in_column <= rest:
+            rest = (rest - in_column) | {(None, column)}
+    for row in table.rows:
+        in_row: set[Place] = {pair for pair in scored if pair[0] == row}
+        if len(in_row) > 1 and in_row <= rest:
+            rest = (rest - in_row) | {(row, None)}
+    return rest
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """Two digits with a real minus; an em dash where unknown."""
+    if math.isnan(value):
+        return "—"
+    value = round(value, DIGITS) + 0.0  # no minus before a zero
+    text = f"{value:+.{DIGITS}f}" if sign else f"{value:.{DIGITS}f}"
+    return text.replace("-", "−")
+
+
+def page_cell(values: Mapping[str, Any], mark: str, *, reported: bool) -> PageCell:
+    """One cell from its line of `Table.cells`."""
+    names = ("score", "rank", "delta", "low", "high", "reported", "difference")
+    numbers = {name: math.nan if pd.isna(values[name]) else float(values[name]) for name in names}
+    rest = "" if math.isnan(numbers["delta"]) else f" ({number(numbers['delta'], sign=True)})"
+    if not math.isnan(numbers["low"]):
+        rest += f" [{number(numbers['low'])}, {number(numbers['high'])}]"
+    if reported:
+        rest += f" / {number(numbers['reported'])}"
+        if not math.isnan(numbers["difference"]):
+            rest += f" ({number(numbers['difference'], sign=True)})"
+    rank = None if math.isnan(numbers["rank"]) else int(numbers["rank"])
+    return PageCell(number(numbers["score"]), rank, mark, rest)
+
+
+def chance_of(table: Table, column: str) -> float:
+    """A column's chance level, where the rows that know it agree; else not a number."""
+    levels = table.cells[table.cells["column"] == column]["chance"].dropna().unique()
+    return float(levels[0]) if len(levels) == 1 else math.nan
+
+
+def records(page: Page) -> pd.DataFrame:
+    """`Table.cells` with the kinds of each cell's footnotes."""
+    cells = page.table.cells
+    kinds = [tuple(note.kind for _, note in page.footnotes
+                   if note.places & {(row, column), (row, None), (None, column)})
+             for row, column in zip(cells["row"], cells["column"], strict=True)]
+    return cells.assign(notes=pd.Series(kinds, index=cells.index, dtype="object"))

@@ -18,24 +18,25 @@ Found = Mapping[str, Sequence[Entry]]
 """A row's results by benchmark."""
 
 
-def totals_of(column: str, found: Found, averages: Mapping[str, Sequence[str]]) -> list[float]:
+def totals_of(column: str, by_benchmark: Found, averages: Mapping[str, Sequence[str]]) -> list[float]:
     """A column's score, 0 to 100, in each training of a row that has all of it; a training that was run twice counts
     once."""
     weights = weights_of(column, averages)
-    by_training = [_by_training(found.get(name, ())) for name in weights]
-    everywhere = [one for one in (by_training[0] if by_training else {}) if all(one in rest for rest in by_training)]
-    return [sum(weight * scores[one] for weight, scores in zip(weights.values(), by_training, strict=True))
-            for one in everywhere]
+    by_training = [_by_training(by_benchmark.get(name, ())) for name in weights]
+    everywhere = [training for training in (by_training[0] if by_training else {})
+                  if all(training in scores for scores in by_training)]
+    return [sum(weight * scores[training] for weight, scores in zip(weights.values(), by_training, strict=True))
+            for training in everywhere]
 
 
 def _by_training(entries: Sequence[Entry]) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     for entry in entries:
         scores.setdefault(training_of(entry.cell), []).append(float(entry.scores["score"]))
-    return {name: sum(found) / len(found) for name, found in scores.items()}
+    return {name: sum(numbers) / len(numbers) for name, numbers in scores.items()}
 
 
-def over_trainings(spread: Spread, column: str, found: Found, averages: Mapping[str, Sequence[str]],
+def over_trainings(spread: Spread, column: str, by_benchmark: Found, averages: Mapping[str, Sequence[str]],
                    level: float) -> Spread:
     """A score's interval over other questions, widened where the score is a mean of several trainings.
 
@@ -43,24 +44,24 @@ def over_trainings(spread: Spread, column: str, found: Found, averages: Mapping[
     trainings (as MOVER adds independent parts: Zou & Donner 2008). The second holds the single trainings' luck with the
     questions too, so the sum is a little wide, never narrow. Scores stay within 0 and 100.
     """
-    half = half_width(column, found, averages, level)
+    half = half_width(column, by_benchmark, averages, level)
     if not half:
         return spread
     return replace(spread, low=max(0.0, spread.score - math.hypot(spread.score - spread.low, half)),
                    high=min(100.0, spread.score + math.hypot(spread.high - spread.score, half)))
 
 
-def half_width(column: str, found: Found, averages: Mapping[str, Sequence[str]], level: float) -> float:
+def half_width(column: str, by_benchmark: Found, averages: Mapping[str, Sequence[str]], level: float) -> float:
     """Half of the t interval over trainings; 0 for one training.
 
     Where columns of an average have other trainings than each other, their trainings are taken to go up and down
     together, which is the widest that can be.
     """
     weights = weights_of(column, averages)
-    sets = {frozenset(_by_training(found.get(name, ()))) for name in weights}
+    sets = {frozenset(_by_training(by_benchmark.get(name, ()))) for name in weights}
     if len(sets) > 1:
-        return sum(weight * half_width(name, found, {}, level) for name, weight in weights.items())
-    totals = totals_of(column, found, averages)
+        return sum(weight * half_width(name, by_benchmark, {}, level) for name, weight in weights.items())
+    totals = totals_of(column, by_benchmark, averages)
     if len(totals) < 2:
         return 0.0
     error = float(np.std(totals, ddof=1)) / math.sqrt(len(totals))

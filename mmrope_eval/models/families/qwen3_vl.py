@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from mmrope_eval.models.config import Count, Epsilon, TextConfig, VisionConfig
+from mmrope_eval.models.families.qwen2_vl import FRAME_LIMITS, IMAGE_PROCESSORS, PROCESSOR_LIMITS
 from mmrope_eval.models.family import ModelFamily, VideoRule, VisionGeometry
 from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, linear, norm
 
@@ -34,7 +35,10 @@ class Qwen3VLVision(VisionConfig):
 
     depth: Count = 27
     hidden_size: Count = 1152
+    num_heads: Count = 16
     patch_size: Count = 16
+    spatial_merge_size: Count = 2
+    temporal_patch_size: Count = 2
     intermediate_size: Count = 4304
     out_hidden_size: Count = 3584
     num_position_embeddings: Count = 2304
@@ -88,7 +92,7 @@ def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
     return shapes
 
 
-QWEN3_VL = ModelFamily(
+FAMILY = ModelFamily(
     name="qwen3-vl",
     title="Qwen3-VL",
     model_type="qwen3_vl",
@@ -99,10 +103,11 @@ QWEN3_VL = ModelFamily(
     vision=Qwen3VLVision,
     tensors=tensors,
     published=VisionGeometry(patch_size=16, merge_size=2, temporal_patch_size=2),
-    image_processors=("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil",
-                      "Qwen3VLImageProcessor", "Qwen3VLImageProcessorFast"),
-    video=VideoRule(layout="frames", timed=False, limits="video"),
+    image_processors=(*IMAGE_PROCESSORS, "Qwen3VLImageProcessor", "Qwen3VLImageProcessorFast"),
+    video=VideoRule(layout="frames", limits="video", frame_limits=FRAME_LIMITS, timestamp="<1234.5 seconds>",
+                    processors=("Qwen3VLVideoProcessor", "Qwen2VLVideoProcessor", "Qwen2_5_VLVideoProcessor")),
     image_limits=(65536, 16777216),
+    processor_limits=PROCESSOR_LIMITS,
     base="Qwen/Qwen3-VL-8B-Instruct",
     flat_names=False,
 )  # fmt: skip

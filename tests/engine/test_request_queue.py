@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mmrope_eval.engine.feeder import Feeder
 from mmrope_eval.engine.prepare import Prepared
+from mmrope_eval.engine.request_queue import RequestQueue
 from mmrope_eval.messages import Failure, Generation, Request
 
 
@@ -41,42 +41,42 @@ def counted(seen: list[int], total: int) -> Iterator[Request]:
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_everything_arrives_once_and_then_nothing(threads: int) -> None:
-    with Feeder(counted([], 50), prepared, ahead=5, max_bytes=1, threads=threads) as feeder:
-        taken = [item for _ in range(50) if (item := feeder.take(wait=True))]
+    with RequestQueue(counted([], 50), prepared, ahead=5, max_bytes=1, threads=threads) as queue:
+        taken = [item for _ in range(50) if (item := queue.take(wait=True))]
         assert sorted(int(item.request.id) for item in taken if isinstance(item, Prepared)) == list(range(50))
-        assert feeder.take(wait=True) is None
-        assert feeder.finished
+        assert queue.take(wait=True) is None
+        assert queue.finished
 
 
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (1, 4), (3, 4), (8, 2)])
 def test_no_more_than_ahead_are_pulled_and_not_taken(threads: int, ahead: int) -> None:
     seen: list[int] = []
-    with Feeder(counted(seen, 1000), prepared, ahead=ahead, max_bytes=1, threads=threads) as feeder:
+    with RequestQueue(counted(seen, 1000), prepared, ahead=ahead, max_bytes=1, threads=threads) as queue:
         assert settle(seen) == ahead
         for taken in range(1, 6):
-            assert feeder.take(wait=True) is not None
+            assert queue.take(wait=True) is not None
             assert settle(seen) == ahead + taken
 
 
 def test_nothing_is_pulled_while_too_much_memory_is_held() -> None:
     seen: list[int] = []
-    feeder = Feeder(counted(seen, 1000), lambda r: prepared(r, 10), ahead=100, max_bytes=25, threads=1)
-    with feeder:
+    queue = RequestQueue(counted(seen, 1000), lambda r: prepared(r, 10), ahead=100, max_bytes=25, threads=1)
+    with queue:
         assert settle(seen) == 3, "10 and 20 are below 25, 30 is not"
-        first = feeder.take(wait=True)
+        first = queue.take(wait=True)
         assert settle(seen) == 3, "taken by the engine, it is still held"
         assert isinstance(first, Prepared)
-        feeder.release(first)
+        queue.release(first)
         assert settle(seen) == 4
 
 
 def test_one_item_larger_than_the_limit_still_goes_ahead() -> None:
-    with Feeder(counted([], 3), lambda r: prepared(r, 100), ahead=2, max_bytes=1, threads=2) as feeder:
+    with RequestQueue(counted([], 3), lambda r: prepared(r, 100), ahead=2, max_bytes=1, threads=2) as queue:
         for _ in range(3):
-            item = feeder.take(wait=True)
+            item = queue.take(wait=True)
             assert isinstance(item, Prepared)
-            feeder.release(item)
-        assert feeder.take(wait=True) is None
+            queue.release(item)
+        assert queue.take(wait=True) is None
 
 
 def test_preparing_overlaps_and_pulling_does_not() -> None:
@@ -94,8 +94,8 @@ def test_preparing_overlaps_and_pulling_does_not() -> None:
         barrier.wait()
         return prepared(item)
 
-    with Feeder(source(), prepare, ahead=3, max_bytes=1, threads=3) as feeder:
-        assert all(feeder.take(wait=True) for _ in range(3))
+    with RequestQueue(source(), prepare, ahead=3, max_bytes=1, threads=3) as queue:
+        assert all(queue.take(wait=True) for _ in range(3))
 
 
 def test_an_error_of_the_iterable_comes_after_the_items_before_it() -> None:
@@ -103,11 +103,11 @@ def test_an_error_of_the_iterable_comes_after_the_items_before_it() -> None:
         yield request(0)
         raise LookupError("gone")
 
-    with Feeder(source(), prepared, ahead=3, max_bytes=1, threads=2) as feeder:
-        assert feeder.take(wait=True) is not None
+    with RequestQueue(source(), prepared, ahead=3, max_bytes=1, threads=2) as queue:
+        assert queue.take(wait=True) is not None
         with pytest.raises(LookupError, match="gone"):
-            feeder.take(wait=True)
-        assert feeder.finished
+            queue.take(wait=True)
+        assert queue.finished
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -119,10 +119,10 @@ def test_an_error_of_the_preparation_ends_it_and_is_raised(threads: int) -> None
 
     seen: list[int] = []
     with (
-        Feeder(counted(seen, 1000), prepare, ahead=3, max_bytes=10**9, threads=threads) as feeder,
+        RequestQueue(counted(seen, 1000), prepare, ahead=3, max_bytes=10**9, threads=threads) as queue,
         pytest.raises(LookupError, match="broken"),
     ):
-        while feeder.take(wait=True) is not None:
+        while queue.take(wait=True) is not None:
             pass
     assert len(seen) < 20
 
@@ -130,8 +130,8 @@ def test_an_error_of_the_preparation_ends_it_and_is_raised(threads: int) -> None
 def test_leaving_early_stops_the_threads() -> None:
     seen: list[int] = []
     before = threading.active_count()
-    with Feeder(counted(seen, 1000), prepared, ahead=3, max_bytes=1, threads=4) as feeder:
-        feeder.take(wait=True)
+    with RequestQueue(counted(seen, 1000), prepared, ahead=3, max_bytes=1, threads=4) as queue:
+        queue.take(wait=True)
     assert threading.active_count() == before
     assert len(seen) <= 4 + 4
 
@@ -141,8 +141,8 @@ def test_failures_take_room_like_any_item_and_no_memory() -> None:
         return Failure(item.id, "media", "no")
 
     seen: list[int] = []
-    with Feeder(counted(seen, 10), refuse, ahead=2, max_bytes=1, threads=1) as feeder:
+    with RequestQueue(counted(seen, 10), refuse, ahead=2, max_bytes=1, threads=1) as queue:
         assert settle(seen) == 2
-        assert sum(isinstance(feeder.take(wait=True), Failure) for _ in range(10)) == 10
-        assert feeder.take(wait=True) is None
-        assert feeder.finished
+        assert sum(isinstance(queue.take(wait=True), Failure) for _ in range(10)) == 10
+        assert queue.take(wait=True) is None
+        assert queue.finished

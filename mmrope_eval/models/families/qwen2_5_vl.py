@@ -7,19 +7,35 @@ from typing import Annotated
 from pydantic import Field
 
 from mmrope_eval.models.config import Count, TextConfig, VisionConfig
+from mmrope_eval.models.families.qwen2_vl import (
+    FLAT_KEYS,
+    FRAME_LIMITS,
+    IMAGE_PROCESSORS,
+    PROCESSOR_LIMITS,
+    VIDEO_PROCESSORS,
+    Qwen2VLText,
+)
 from mmrope_eval.models.family import ModelFamily, VideoRule, VisionGeometry
-from mmrope_eval.models.qwen2_vl import FLAT_KEYS, Qwen2VLText
 from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, linear, norm
+
+TOKENS_PER_SECOND = 4
+"""Where config.json does not say."""
 
 
 class Qwen2_5VLVision(VisionConfig):  # noqa: N801 - the family's own spelling
     """Window attention and gated MLPs; `out_hidden_size` is the language model's width."""
 
+    depth: Count = 32
+    hidden_size: Count = 3584
+    num_heads: Count = 16
+    patch_size: Count = 14
+    spatial_merge_size: Count = 2
+    temporal_patch_size: Count = 2
     intermediate_size: Count = 3420
     out_hidden_size: Count = 3584
     window_size: Count = 112
     fullatt_block_indexes: list[int] = [7, 15, 23, 31]
-    tokens_per_second: Count = 4
+    tokens_per_second: Count = TOKENS_PER_SECOND
     hidden_act: Annotated[str, Field(min_length=1)] = "silu"
 
     @property
@@ -61,7 +77,7 @@ def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
     return shapes
 
 
-QWEN2_5_VL = ModelFamily(
+FAMILY = ModelFamily(
     name="qwen2.5-vl",
     title="Qwen2.5-VL",
     model_type="qwen2_5_vl",
@@ -72,10 +88,12 @@ QWEN2_5_VL = ModelFamily(
     vision=Qwen2_5VLVision,
     tensors=tensors,
     published=VisionGeometry(patch_size=14, merge_size=2, temporal_patch_size=2),
-    image_processors=("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil",
-                      "Qwen2_5_VLImageProcessor", "Qwen2_5_VLImageProcessorFast"),
-    video=VideoRule(layout="block", timed=True, limits="frame"),
+    image_processors=(*IMAGE_PROCESSORS, "Qwen2_5_VLImageProcessor", "Qwen2_5_VLImageProcessorFast"),
+    video=VideoRule(layout="block", limits="frame", processors=VIDEO_PROCESSORS, frame_limits=FRAME_LIMITS,
+                    tokens_per_second=TOKENS_PER_SECOND),
     image_limits=(56 * 56, 16384 * 28 * 28),
+    processor_limits=PROCESSOR_LIMITS,
     base="Qwen/Qwen2.5-VL-7B-Instruct",
+    also_asked_as=("paper",),
     text_required=FLAT_KEYS,
 )  # fmt: skip

@@ -34,7 +34,7 @@ class Item(Protocol):
 Asked = TypeVar("Asked", bound=Item)
 
 
-class Handout(Generic[Asked]):
+class WorkQueue(Generic[Asked]):
     """The requests of one stream, between a driver and its replicas; replicas go by any number.
 
     `homes` says which of them has been shown what before (by `together`), and is kept up to date.
@@ -141,8 +141,8 @@ class Handout(Generic[Asked]):
 
         Nothing where all that waits would be more than its share of the weight.
         """
-        own = self._loads[replica]
-        most = (self._weight + self._loads.total()) / replicas - own if own else math.inf
+        load = self._loads[replica]
+        most = (self._weight + self._loads.total()) / replicas - load if load else math.inf
         for home in self._preferred(replica):
             unit = self._units[home].popleft(most)
             if unit:

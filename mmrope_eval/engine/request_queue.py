@@ -12,7 +12,7 @@ from mmrope_eval.engine.prepare import Loaded, Prepared
 from mmrope_eval.messages import Deferred, Failure, Request
 
 
-class Feeder:
+class RequestQueue:
     """Pulls requests one at a time, prepares them in threads, hands them over as they get ready.
 
     At most `ahead` requests are pulled and not yet taken, and none is pulled while the requests that were prepared and

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.engine.handout import FATAL, LONGEST_UNIT, Handout, units
+from mmrope_eval.engine.work_queue import FATAL, LONGEST_UNIT, WorkQueue, units
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def test_neighbours_that_show_the_same_are_a_unit(shown: str, expected: list[str
 
 
 def test_a_replica_gets_whole_units_until_it_has_enough() -> None:
-    work = Handout(items("aaabbbcccddd" + "." * 100))
+    work = WorkQueue(items("aaabbbcccddd" + "." * 100))
     assert names(work.give(1, capacity=4, replicas=2)) == "aaabbb"
     assert work.give(1, capacity=4, replicas=2) == []
     assert names(work.give(2, capacity=3, replicas=2)) == "ccc"
@@ -50,10 +50,10 @@ def test_a_replica_gets_whole_units_until_it_has_enough() -> None:
 
 def test_in_the_next_stream_a_replica_gets_what_it_has_been_shown() -> None:
     homes: dict[str, int] = {}
-    first = Handout(items("abcd"), homes)
+    first = WorkQueue(items("abcd"), homes)
     assert names(first.give(1, capacity=2, replicas=1)) == "ab"
     assert names(first.give(2, capacity=1, replicas=1)) == "c"
-    second = Handout(items("abcd"), homes)
+    second = WorkQueue(items("abcd"), homes)
     assert names(second.give(2, capacity=1, replicas=1)) == "c"
     assert names(second.give(2, capacity=2, replicas=1)) == "d"  # what nobody has been shown
     assert names(second.give(1, capacity=1, replicas=1)) == "a"
@@ -73,17 +73,17 @@ def test_in_the_next_stream_a_replica_gets_what_it_has_been_shown() -> None:
     ],
 )
 def test_queues_get_shorter_towards_the_end(waiting: int, capacity: int, replicas: int, given: int) -> None:
-    assert len(Handout(items("." * waiting)).give(1, capacity, replicas)) == given
+    assert len(WorkQueue(items("." * waiting)).give(1, capacity, replicas)) == given
 
 
 def test_nobody_has_a_free_place_while_something_waits() -> None:
-    work = Handout(items("." * 30))
+    work = WorkQueue(items("." * 30))
     flying = {one: len(work.give(one, capacity=8, replicas=3)) for one in (1, 2, 3)}
     assert min(flying.values()) >= 4
 
 
 def test_what_was_in_flight_is_asked_again_alone_and_last() -> None:
-    work = Handout(items("....abc"))
+    work = WorkQueue(items("....abc"))
     first = work.give(1, capacity=4, replicas=1)
     assert work.died(1) is None
     for one in work.give(2, capacity=100, replicas=1):
@@ -99,7 +99,7 @@ def test_what_was_in_flight_is_asked_again_alone_and_last() -> None:
 
 
 def test_a_request_is_given_up_when_replicas_died_on_it_alone() -> None:
-    work = Handout(items("..x.."))
+    work = WorkQueue(items("..x.."))
     replica = 0
     blamed: list[str] = []
     answered: list[str] = []
@@ -119,7 +119,7 @@ def test_a_request_is_given_up_when_replicas_died_on_it_alone() -> None:
 
 
 def test_an_answer_counts_once_and_only_from_whom_it_was_asked() -> None:
-    work = Handout(items(".."))
+    work = WorkQueue(items(".."))
     (item, *_) = work.give(1, capacity=1, replicas=1)
     assert not work.answered(2, item.id)
     assert work.answered(1, item.id)
@@ -127,7 +127,7 @@ def test_an_answer_counts_once_and_only_from_whom_it_was_asked() -> None:
 
 
 def test_what_a_replica_gives_back_is_next_and_suspect_of_nothing() -> None:
-    work = Handout(items("aab" + "." * 100))
+    work = WorkQueue(items("aab" + "." * 100))
     assert names(work.give(1, capacity=3, replicas=1)) == "aab"
     work.returned(1)
     assert names(work.give(2, capacity=3, replicas=1)) == "aab"
@@ -142,7 +142,7 @@ def test_what_a_replica_gives_back_is_next_and_suspect_of_nothing() -> None:
 )
 def test_everything_has_one_outcome_whatever_dies(shown: str, replicas: int, capacity: int, seed: int) -> None:
     rng = random.Random(seed)
-    work = Handout(items(shown))
+    work = WorkQueue(items(shown))
     alive = list(range(replicas))
     newest = replicas
     flying: dict[int, list[Item]] = {one: [] for one in alive}
@@ -190,7 +190,7 @@ def weighed(weights: list[int], light: int) -> list[Weighed]:
     ],
 )
 def test_videos_are_shared_out_by_weight(weights: list[int], light: int, first: int, second: int) -> None:
-    work = Handout(weighed(weights, light))
+    work = WorkQueue(weighed(weights, light))
     given = [work.give(replica, capacity=16, replicas=2) for replica in (1, 2)]
     assert [sum(item.weight > 0 for item in one) for one in given] == [first, second]
     assert [len(one) for one in given] == [16, 16]  # and what weighs nothing fills the rest
@@ -204,7 +204,7 @@ def test_videos_are_shared_out_by_weight(weights: list[int], light: int, first: 
 def test_no_weight_keeps_work_from_an_idle_replica(
     weights: list[int], replicas: int, capacity: int, events: list[tuple[str, int]]
 ) -> None:
-    work = Handout(weighed(weights, 10))
+    work = WorkQueue(weighed(weights, 10))
     for event, replica in [*events, *(("answer", n % replicas) for n in range(40 * len(weights) + 400))]:
         replica %= replicas
         work.give(replica, capacity, replicas)

@@ -3,21 +3,20 @@ one by one, never averaged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from mmrope_eval.errors import UserError
-
-if TYPE_CHECKING:
-    from mmrope_eval.report.candidates import Entry
-    from mmrope_eval.report.runs import Cell
-    from mmrope_eval.report.table.build import Options
+from mmrope_eval.report.candidates import Entry
+from mmrope_eval.report.runs import Cell
 
 Step = int | Literal["last", "all"] | None
 """Of `--step`: that step, each training's last, a line for each; None: there must be no choice."""
+Seeds = Literal["one", "mean"]
+"""Of `--seeds`: a cell is of one run, or the mean of several."""
 
 
-def select(entries: Sequence[Entry], step: Step, key_of: Callable[[Cell], str]) -> list[Entry]:
+def select(entries: Sequence[Entry], step: Step) -> list[Entry]:
     """The entries of the chosen steps; UserError where a step is named that no training has.
 
     Checkpoints without a step stay, as there is nothing to choose, but not beside the step that was named.
@@ -26,36 +25,36 @@ def select(entries: Sequence[Entry], step: Step, key_of: Callable[[Cell], str]) 
         return list(entries)
     if step == "last":
         last: dict[tuple[str | None, str], int] = {}
-        for cell in cells_of(entries):
-            place = (cell.run, key_of(cell))
-            last[place] = max(last.get(place, 0), cell.step or 0)
-        return [one for one in entries if one.cell.step in (None, last[one.cell.run, key_of(one.cell)])]
-    there = {key_of(cell) for cell in cells_of(entries) if cell.step == step}
+        for entry in entries:
+            place = (entry.cell.run, entry.key)
+            last[place] = max(last.get(place, 0), entry.cell.step or 0)
+        return [entry for entry in entries if entry.cell.step in (None, last[entry.cell.run, entry.key])]
+    there = {entry.key for entry in entries if entry.cell.step == step}
     if not there:
         cells = [cell for cell in cells_of(entries) if cell.step is not None]
-        known = f"there are {words(cells)}" if cells else "their checkpoints' folders name none; leave --step out"
-        raise UserError(f"--step {step}: none of the runs is of this training step, {known}.")
-    return [one for one in entries
-            if one.cell.step == step or (one.cell.step is None and key_of(one.cell) not in there)]
+        offered = f"there are {words(cells)}" if cells else "their checkpoints' folders name none; leave --step out"
+        raise UserError(f"--step {step}: none of the runs is of this training step, {offered}.")
+    return [entry for entry in entries
+            if entry.cell.step == step or (entry.cell.step is None and entry.key not in there)]
 
 
-def refuse(row: str, found: Mapping[str, Sequence[Entry]], options: Options) -> None:
+def refuse(row: str, by_benchmark: Mapping[str, Sequence[Entry]], step: Step, seeds: Seeds) -> None:
     """UserError where a row, or one of its benchmarks, rests on more than one training step."""
-    cells = cells_of(entry for column in found.values() for entry in column)
-    known = {cell.step for cell in cells} - {None}
-    mixed = [column for column in found.values() if len({entry.cell.step for entry in column}) > 1]
-    if len(known) < 2 and not mixed:
+    cells = cells_of(entry for column in by_benchmark.values() for entry in column)
+    steps = {cell.step for cell in cells} - {None}
+    mixed = [column for column in by_benchmark.values() if len({entry.cell.step for entry in column}) > 1]
+    if len(steps) < 2 and not mixed:
         return
-    if len(known) < 2:  # one step beside a checkpoint that has none
+    if len(steps) < 2:  # one step beside a checkpoint that has none
         cells = cells_of(entry for column in mixed for entry in column)
     offers = []
-    if options.step is None and known:
+    if step is None and steps:
         offers.append(f"one of them with --step {common(cells)}")
-    if options.step is None and len(known) > 1:
+    if step is None and len(steps) > 1:
         offers.append("the last with --step last")
     offers.append("a line for each with --step all")
     why = ("--seeds mean averages different trainings at one step only, and its runs are"
-           if options.seeds == "mean" else "training steps are not seeds, and its runs are")
+           if seeds == "mean" else "training steps are not seeds, and its runs are")
     raise UserError(f"{row}: {why} {words(cells)}; show {listed(offers, 'or')}.")
 
 
@@ -77,8 +76,8 @@ def words(cells: Iterable[Cell]) -> str:
             others[cell.model] = None
         else:
             steps.setdefault(cell.run, set()).add(cell.step)
-    parts = [f"step{'s' if len(found) > 1 else ''} {listed([str(one) for one in sorted(found)])}"
-             + (f" of {run}" if run else "") for run, found in steps.items()]
+    parts = [f"step{'s' if len(numbers) > 1 else ''} {listed([str(number) for number in sorted(numbers)])}"
+             + (f" of {run}" if run else "") for run, numbers in steps.items()]
     if others:
         parts.append(f"{listed(list(others))} without a step")
     return listed(parts)
@@ -96,20 +95,20 @@ def cells_of(entries: Iterable[Entry]) -> list[Cell]:
 
 def remarks(picked: Mapping[str, Mapping[str, Sequence[Entry]]], lost: Sequence[Cell], step: Step) -> list[str]:
     """Which step each row is, where that is not in its label; `lost`: cells of trainings that are not shown at all."""
-    found: list[str] = []
+    sentences: list[str] = []
     rows = {row: {entry.cell.step for column in columns.values() for entry in column}
             for row, columns in picked.items()}
-    named = {row: next(iter(one - {None})) for row, one in rows.items() if one - {None}}
-    filled = [row for row, one in rows.items() if one]
+    named = {row: next(iter(steps - {None})) for row, steps in rows.items() if steps - {None}}
+    filled = [row for row, steps in rows.items() if steps]
     if step != "all" and named:
         if len(named) == len(filled) and len(set(named.values())) == 1:
-            found.append(f"Training step {named[filled[0]]} in every row.")
+            sentences.append(f"Training step {named[filled[0]]} in every row.")
         else:
             parts = [f"{row} {named[row]}" if row in named else f"{row} not known" for row in filled]
-            found.append(f"Training steps: {', '.join(parts)}.")
+            sentences.append(f"Training steps: {', '.join(parts)}.")
     if lost:
-        found.append(f"Not shown, without step {step}: {words(lost)}.")
-    return found
+        sentences.append(f"Not shown, without step {step}: {words(lost)}.")
+    return sentences
 
 
 def lost_trainings(before: Sequence[Entry], after: Sequence[Entry]) -> list[Cell]:

@@ -1,0 +1,86 @@
+"""LaTeX through pandas' Styler: a table environment with booktabs' rules, or a whole document."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mmrope_eval.report.table.latex_letters import advice, fonts_for, foreign_letters
+from mmrope_eval.report.table.page import Page
+from mmrope_eval.report.table.style import Style, styled
+from mmrope_eval.report.table.template import fill
+
+_SPECIAL: Final = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "—": "---", "−": "$-$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}
+
+LATEX: Final = r"""
+<%- if advice -%>
+% << advice >>
+<% endif -%>
+<% if standalone -%>
+\documentclass{article}
+<% if advice -%>
+\ifdefined\pdftexversion\errmessage{Compile this with lualatex or xelatex}\fi
+\usepackage{fontspec}
+% the first of these fonts that is there; with none of them the letters are missing
+\def\tryfont#1{\ifdefined\fontfound\else\IfFontExistsTF{#1}{\setmainfont{#1}\def\fontfound{}}{}\fi}
+<% for font in fonts -%>
+\tryfont{<< font >>}
+<% endfor -%>
+<% else -%>
+\usepackage[utf8]{inputenc}
+<% endif -%>
+\usepackage{booktabs}
+\usepackage{graphicx}
+\usepackage[margin=1.5cm]{geometry}
+\begin{document}
+<% else -%>
+% needs \usepackage{booktabs} and \usepackage{graphicx}
+<% endif -%>
+\begin{table}[t]
+\centering
+\caption{<< caption >>}
+\label{tab:<< label >>}
+% as wide as it is, but no wider than the text
+\resizebox{\ifdim\width>\linewidth \linewidth\else\width\fi}{!}{%
+<< tabular >>}
+\par\smallskip
+\begin{minipage}{\linewidth}
+\footnotesize
+<% for mark, text in notes -%>
+<% if mark %>\textsuperscript{<< mark >>}~<% endif %><< text >>\par
+<% endfor -%>
+\end{minipage}
+\end{table}
+<% if standalone -%>
+\end{document}
+<% endif -%>
+"""
+
+
+def latex_escape(text: str) -> str:
+    """Text as LaTeX shows it."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in text).replace("--", "-{}-").replace("-{}--", "---")
+
+
+STYLE: Final = Style(latex_escape, r"\textbf{{{}}}", r"\underline{{{}}}", r"\textsuperscript{{{}}}".format)
+
+
+def write(page: Page, standalone: bool) -> str:
+    """A table environment, or a whole document."""
+    content = styled(page, STYLE)
+    frame = content.frame
+    # Numbers flush right, cells that begin with a number flush left.
+    align = "l" * frame.index.nlevels + ("l" if page.crowded else "r") * frame.shape[1]
+    tabular = frame.style.to_latex(hrules=True, column_format=align, multirow_align="naive",
+                                   clines="skip-last;data" if page.down else None)
+    # pandas rules off groups with \\cline, which booktabs' spacing does not suit, and once too often.
+    tabular = re.sub(r"\\cline\{[\d-]+\}\s*\\bottomrule", r"\\bottomrule", tabular)
+    tabular = re.sub(r"\\cline\{[\d-]+\}", r"\\midrule", tabular)
+    notes = content.note_lines
+    letters = foreign_letters(f"{content.title}{tabular}{notes}")
+    return fill(LATEX, standalone=standalone, label=page.table.definition.name, caption=content.title,
+                tabular=tabular.strip(), notes=notes, advice=advice(letters) if letters else "",
+                fonts=fonts_for(letters))

@@ -1,0 +1,100 @@
+"""What is special to a model family stands in `models/`: elsewhere no code knows a family's name or its patch sizes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "mmrope_eval"
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "models")
+
+WORDS = {
+    "task/spec.py": {"qwen2-vl"},  # the wording that the paper says it follows, a name in task files
+    "report/candidates.py": {"qwen2.5-vl"},  # records of version 0.3, when this family alone had a clock
+    "engine/vllm_compat.py": {"Qwen2.5-VL", "Qwen3-VL"},  # faults of vLLM's older versions, told in a message
+    "cli/demo_arguments.py": {"qwen2-vl", "qwen2.5-vl", "qwen3-vl"},  # checkpoints that the demo can make
+    "cli/arguments.py": {"qwen3-vl", "Qwen2.5-VL-7B"},  # an example of a variant; the geometry of Table 1
+}
+"""By file: families' names in its code, and why."""
+
+SIZES = {
+    "task/mirror.py": {28},  # any small size will do to decode a frame
+    "media/colour.py": {16},  # a code of ITU-T H.273
+    "store/answer_code.py": {16},  # bytes of a .pyc's header
+    "store/payload.py": {16},  # bytes of a digest
+    "sweep/config.py": {16},  # vision cells of a frame, by default
+    "cli/analyze.py": {16},  # questions
+    "rope/vectors.py": {16},  # rotary pairs
+    "rope/sections.py": {16},  # the same
+    "analysis/tables.py": {16},  # distances
+}
+"""By file: numbers that a patch size could be and that are something else."""
+
+
+def code_constants(tree: ast.Module) -> Iterator[object]:
+    """Constants outside of docstrings."""
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    yield from (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in told)
+
+
+def lengths(tree: ast.Module) -> set[int]:
+    """Constants that count bits, bytes or letters: ends of slices, exponents, factors of GiB, arguments of `1 <<`."""
+    counts: set[int] = set()
+    for node in ast.walk(tree):
+        parts: list[ast.expr | None] = []
+        if isinstance(node, ast.Slice):
+            parts = [node.lower, node.upper]
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.LShift):
+            parts = [node.right]
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            other = ast.unparse(node.right)
+            parts = [node.left] if other == "_GIB" or other.startswith("2 **") else []
+        counts |= {id(part) for part in parts if part is not None}
+    return counts
+
+
+def family_words(tree: ast.Module) -> set[str]:
+    texts = [text for text in code_constants(tree) if isinstance(text, str)]
+    names = ("qwen2-vl", "qwen2.5-vl", "qwen3-vl", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "Qwen2-VL", "Qwen2.5-VL-7B",
+             "Qwen2.5-VL", "Qwen3-VL", "Qwen2VL", "Qwen2_5_VL", "Qwen3VL")  # fmt: skip
+    found: set[str] = set()
+    for text in texts:
+        for name in names:
+            if name in text:
+                found.add(name)
+                text = text.replace(name, "")
+        if "qwen" in text.lower():
+            found.add(text)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_code_outside_of_models_knows_no_family(path: Path) -> None:
+    """Not the files of `models/`, which is where a family's own words and numbers belong."""
+    tree, name = ast.parse(path.read_text()), path.relative_to(PACKAGE).as_posix()
+    assert family_words(tree) == WORDS.get(name, set())
+    counts = lengths(tree)
+    sizes = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is int
+             and node.value in (14, 16, 28) and id(node) not in counts}  # fmt: skip
+    assert sizes == SIZES.get(name, set())
+
+
+def test_in_models_only_the_files_of_families_name_classes_of_transformers() -> None:
+    shared = [path for path in (PACKAGE / "models").glob("*.py") if path.name not in ("default_family.py",)]
+    assert {path.name: words for path in shared if (words := family_words(ast.parse(path.read_text())))} == {
+        "rope_config.py": {"qwen3-vl"},  # the name of a variant, in a message
+    }
+
+
+@pytest.mark.parametrize("code, words", [
+    ('"""Of Qwen3-VL."""\nx = 1', set()),
+    ('if kind != "qwen2_5_vl": pass', {"qwen2_5_vl"}),
+    ('x = f"{y} of Qwen3-VL"', {"Qwen3-VL"}),
+    ('PROCESSORS = ("Qwen2VLImageProcessor",)', {"Qwen2VL"}),
+    ('x = "Qwen4"', {"Qwen4"}),
+])  # fmt: skip
+def test_words_are_found(code: str, words: set[str]) -> None:
+    assert family_words(ast.parse(code)) == words
