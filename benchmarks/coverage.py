@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mmrope_eval.report.averaging import Layout
-from mmrope_eval.report.compare.intervals import Spread, average_spread
+from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread
 from mmrope_eval.report.compare.precision import change_interval, lower_bound, precision_of, score_interval
 
 Row = tuple[str, dict[str, float]]
@@ -105,11 +105,11 @@ def averages(rounds: int, rng: np.random.Generator) -> Iterator[Row]:
         yield f"mean of 6 columns of {count} x 2", found
 
 
-def part(layout: Layout, values: np.ndarray, names: list[str]) -> Spread:
+def part(layout: Layout, values: np.ndarray, names: list[str]) -> ScoreInterval:
     """One column's interval, its pictures by these names."""
     found = score_interval(layout, values)
     influence = precision_of(layout, values).influence.tolist()
-    return Spread(100 * layout.score(values), 100 * found.low, 100 * found.high,
+    return ScoreInterval(100 * layout.score(values), 100 * found.low, 100 * found.high,
                   dict(zip(names, influence, strict=True)))
 
 

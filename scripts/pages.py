@@ -73,7 +73,8 @@ def foreign_options() -> list[str]:
     for foreign in dict.fromkeys(FOREIGN.values()):
         names = ", ".join(f"`--{name}`" for name, known in FOREIGN.items() if known == foreign)
         lines.append(f"| {names} | {foreign.said} |")
-    return lines
+    page = "[benchmark.md](benchmark.md#under-lmms-eval-itself)"
+    return [*lines, "", f"Our task files under lmms-eval's own evaluator: {page}."]
 
 
 def between_marks(page: str, text: str) -> str:

@@ -9,11 +9,23 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from mmrope_eval.record.comparable import KINDS
+from mmrope_eval.task.by_task import split_word
 
 
 def replicas(text: str) -> int | str:
     """A number of replicas, or auto."""
     return text if text == "auto" else positive(text)
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """A comma-separated list of seeds, mostly one."""
+    try:
+        found = tuple(int(name) for name in names(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, nor several with commas") from None
+    if not all(-(2**63) <= seed < 2**64 for seed in found):
+        raise argparse.ArgumentTypeError(f"'{text}' does not fit into 64 bits")
+    return found
 
 
 def positive(text: str) -> int:
@@ -61,7 +73,12 @@ def factor(text: str) -> str | float:
 
 def tolerated(text: str) -> float:
     """A finite number, zero or more."""
-    return 0.0 if text.strip("0.") == "" and "0" in text else rate(text)
+    if text.strip("0.") == "" and "0" in text:
+        return 0.0
+    try:
+        return rate(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number, zero or more") from None
 
 
 def kinds(text: str) -> list[str]:
@@ -120,10 +137,10 @@ def token_limits(text: str) -> list[tuple[str | None, int]]:
     """A comma-separated list of N (for all tasks) and TASK:N."""
     found: list[tuple[str | None, int]] = []
     for part in names(text):
-        name, colon, number = part.rpartition(":")
-        if colon and not name.strip():
+        name, number = split_word(part)
+        if name == "":
             raise argparse.ArgumentTypeError(f"'{part}' is neither a number of tokens nor TASK:N")
-        found.append((name.strip() or None, positive(number.strip())))
+        found.append((name, positive(number)))
     return found
 
 

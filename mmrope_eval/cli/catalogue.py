@@ -50,7 +50,8 @@ def list_names(args: ListOptions) -> int:
     kinds = {
         "variants": [(name, load_variant(name).summary) for name in variant_names()],
         "tasks": [(task.name, f"{task.column}; {task.metrics[0]}, {task.dataset}") for task in registry.tasks.values()],
-        "suites": [(suite.name, f"{suite.title} ({len(suite.tasks)})") for suite in registry.suites.values()],
+        "suites": [(suite.name, f"{suite.title} ({len(registry.select(suite.tasks))})")
+                   for suite in registry.suites.values()],
     }
     for kind, rows in kinds.items():
         if args.kind in (None, kind):
@@ -132,7 +133,7 @@ def variant_lines(variant: Variant) -> Iterator[str]:
     for section in ("position", "frequency", "scaling"):
         yield f"\n{section}"
         yield from parameter_lines(getattr(variant, section))
-    yield ""
+    yield "\n* differs from the default of its kind\n"
     yield from allocation_lines(variant)
     yield ""
     yield from position_lines(variant)

@@ -20,6 +20,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from mmrope_eval.cli import (
     doctor,
     rescore,
     run,
+    samples,
     score,
     show,
     stamp,
@@ -77,6 +79,8 @@ COMMANDS = (
     Command("show", "show one variant, task or suite in full", show.arguments, show.main),
     Command("score", "score responses from a file", score.arguments, score.main),
     Command("rescore", "score a stored run anew", rescore.arguments, rescore.main),
+    Command("samples", "show single samples of a run: question, response, what was read, what is right",
+            samples.arguments, samples.main),
     Command("analyze", "compare variants' positions and frequencies, or attention on visual tokens", analyze.arguments,
             analyze.main),
     Command("compare", "say in which tasks two runs differ, and how surely", compare.arguments, compare.main),
@@ -241,10 +245,15 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
 
 def execute(argv: Sequence[str]) -> int:
     """Parse and dispatch. What argparse prints (--help, its own errors) is written out before it ends the program."""
+    args = None
     try:
         args = parse(argv)
-        with cache_at(getattr(args, "cache_dir", None)):
+        with cache_at(getattr(args, "cache_dir", None)), console.quiet(getattr(args, "quiet", False)):
             return dispatch(args)
+    except Exception as error:
+        if getattr(args, "verbose", False) and bad_input(error) is not None:  # Python prints the others' itself
+            console.complain("".join(traceback.format_exception(error)).rstrip())
+        raise
     except SystemExit:
         console.finish()
         raise

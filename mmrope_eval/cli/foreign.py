@@ -26,14 +26,15 @@ LOADED = Foreign("--tasks", "the checkpoint is --model here, and what loads it h
 BATCHES = Foreign("--max-num-seqs", "vLLM makes its own batches; --max-num-seqs N is the most answers in one step")
 KEPT = Foreign("--output", "every answer is kept in --output, and the same command goes on where it stopped; --fresh "
                "asks anew")  # fmt: skip
-SAMPLES = Foreign("--output", "prompts, answers and scores of all samples are always written, to OUTPUT/samples")
-GREEDY = Foreign("--tasks", "answers are decoded greedily, unless a task's own file names a temperature")
+SAMPLES = Foreign("--output", "prompts, answers and scores of all samples are always written, to OUTPUT/samples; "
+                  "'mmrope-eval samples OUTPUT' shows some")  # fmt: skip
+GREEDY = Foreign("--temperature", "answers are decoded greedily; --temperature F draws them, and there is no other way")
+SEEDS = Foreign("--temperature", "several answers to each question are several seeds: --temperature F --seed 0,1,2")
 SHOTS = Foreign("--tasks", "every benchmark is asked without examples; 'mmrope-eval show TASK' prints the prompts")
-FAMILY = Foreign("--prompts", "system text and wording are those of a prompt family: --prompts NAME, a file in "
-                 "configs/families")  # fmt: skip
+SYSTEM = Foreign("--system", "it is --system TEXT or --system FILE here; the questions' wording is --prompts NAME")
 TEMPLATE = Foreign("--tasks", "the checkpoint's own chat template is always applied")
 ELSEWHERE = Foreign("--output", "results are files, OUTPUT/scores.json and samples/*.jsonl; nothing is sent anywhere")
-TALK = Foreign("--output", "what vLLM and others say goes to OUTPUT/log.txt, errors and their traces to errors.log")
+TALK = Foreign("--verbose", "it is --quiet or --verbose; what vLLM says is in OUTPUT/log.txt, traces in errors.log")
 PART = Foreign("--limit", "--limit N asks N samples spread over a benchmark, --limit first:N its first N")
 OUTPUT = Foreign("--output", "it is written --output")
 PICTURES = Foreign("--max-pixels", "what media may take is --max-pixels, --min-pixels, --fps and --max-frames here")
@@ -49,13 +50,14 @@ FOREIGN: Final[Mapping[str, Foreign]] = {
     **dict.fromkeys(("batch-size", "max-batch-size"), BATCHES),
     **dict.fromkeys(("use-cache", "cache-requests", "resume", "continue", "rerun", "force"), KEPT),
     **dict.fromkeys(("log-samples", "log-samples-suffix", "write-out", "process-with-media"), SAMPLES),
-    **dict.fromkeys(("temperature", "top-p", "top-k", "do-sample", "num-beams", "repeats", "num-samples"), GREEDY),
+    **dict.fromkeys(("top-p", "top-k", "do-sample", "num-beams"), GREEDY),
+    **dict.fromkeys(("repeats", "num-samples"), SEEDS),
     **dict.fromkeys(("num-fewshot", "fewshot-as-multiturn", "few-shot"), SHOTS),
-    **dict.fromkeys(("system", "system-instruction", "system-prompt"), FAMILY),
+    **dict.fromkeys(("system-instruction", "system-prompt", "system-message"), SYSTEM),
     "apply-chat-template": TEMPLATE,
     **dict.fromkeys(("wandb-args", "wandb-config-args", "wandb-log-samples", "swanlab-args", "swanlab-log-samples",
                      "hf-hub-log-args", "timezone"), ELSEWHERE),
-    **dict.fromkeys(("verbosity", "verbose", "quiet", "log-file", "tui"), TALK),
+    **dict.fromkeys(("verbosity", "tui"), TALK),
     **dict.fromkeys(("offset", "samples", "sample-ids"), PART),
     "output-path": OUTPUT,
     **dict.fromkeys(("max-num-frames", "max-frames-num", "nframes", "num-frames", "video-fps"), PICTURES),

@@ -197,6 +197,7 @@ def disk_findings() -> Iterator[Finding]:
 
 def data_findings(data_root: Path | None, tasks_dirs: Sequence[Path] = ()) -> Iterator[Finding]:
     """Which datasets of the tasks are at hand. None of them is a must: the hub has them, and a folder is one's own."""
+    absent = []
     for dataset in datasets_of_tasks(tasks_dirs):
         if Path(dataset).is_absolute():
             there = Path(dataset).is_dir()
@@ -212,8 +213,11 @@ def data_findings(data_root: Path | None, tasks_dirs: Sequence[Path] = ()) -> It
         elif cached.is_dir():
             yield Finding("ok", dataset, "in the hub cache")
         else:
-            yield Finding("note", dataset, "not on this machine",
-                          "nothing to do where the hub can be reached; offline, give a mirror with --data-root")
+            absent.append(dataset)
+    if absent:
+        yield Finding("note", f"{len(absent)} data sets" if len(absent) > 1 else absent[0],
+                      f"not on this machine{': ' + ', '.join(absent) if len(absent) > 1 else ''}",
+                      "nothing to do where the hub can be reached; offline, give a mirror with --data-root")
 
 
 def datasets_of_tasks(folders: Sequence[Path] = ()) -> list[str]:

@@ -11,7 +11,17 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmrope_eval.cli.argument_types import fraction, pixels, positive, rate, replicas, token_limits
+from mmrope_eval.cli.argument_types import (
+    fraction,
+    names,
+    pixels,
+    positive,
+    rate,
+    replicas,
+    seeds,
+    token_limits,
+    tolerated,
+)
 from mmrope_eval.engine.backends import BACKENDS
 
 if TYPE_CHECKING:
@@ -35,6 +45,23 @@ def model_options(what: argparse._ArgumentGroup) -> None:
                       help="checkpoints: folders, quoted globs, runs with "
                            "checkpoint-* folders, LoRA adapters, hub names with @revision; CKPT=VARIANT names its RoPE")
     naming_options(what)
+
+
+def limit_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """`--limit`, of all tasks or of some."""
+    parser.add_argument("--limit", metavar="N", type=names, action="extend",
+                        help=f"{LIMIT_HELP}; for some tasks TASK:N, as in '200,chartqa:50' (tasks, suites and globs)")
+
+
+def talk_options(parser: argparse.ArgumentParser) -> None:
+    """`--quiet`, `--verbose` and `--log-file`: how much a command says, and where."""
+    group = parser.add_argument_group("what is said")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument("--quiet", action="store_true",
+                        help="print results, errors, failed rows and warnings; the log has the rest")
+    either.add_argument("--verbose", action="store_true", default=None,
+                        help="also print what vLLM says and all tracebacks, as they reach the logs")
+    group.add_argument("--log-file", metavar="FILE", type=Path, help="write the log there (default: OUTPUT/log.txt)")
 
 
 def naming_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -76,6 +103,12 @@ def answer_options(parser: argparse.ArgumentParser) -> None:
     answers.add_argument("--max-tokens", metavar="N", type=token_limits, action="extend",
                          help="most tokens of an answer, in place of the tasks' own limits; for some tasks TASK:N, as "
                               "in '512,mmmu:4096' (tasks, suites and globs)")
+    answers.add_argument("--system", metavar="TEXT|FILE",
+                         help="system prompt in place of the one that the chat template has, as words or as a text "
+                              "file; '' is an empty one (recorded)")
+    answers.add_argument("--temperature", metavar="F", type=tolerated,
+                         help="draw answers at this temperature in place of the tasks' own; 0: greedy decoding, which "
+                              "is what the shipped tasks have (recorded, and noted below tables)")
     answers.add_argument("--thinking", nargs="?", choices=["on", "off", "auto"], const="on",
                          help="on (or no value): checkpoints think first, in answers of up to 32,768 tokens; off: the "
                               "chat template is told not to; auto: on for those whose template knows thoughts; "
@@ -133,8 +166,9 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
                              "10 minutes, more for large models")
     engine.add_argument("--trust-remote-code", action="store_true", default=None,
                         help="run Python code out of the checkpoint's folder, as whoever made it wrote it")
-    engine.add_argument("--seed", metavar="N", type=int,
-                        help="for tasks that sample (default: 0)")
+    engine.add_argument("--seed", metavar="N[,N...]", type=seeds,
+                        help="of answers that are drawn (--temperature); each of several has rows of its own, below "
+                             "OUTPUT/seed-N (default: 0)")
 
 
 def scorer_option(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mmrope_eval.cli.argument_types import Settings, failures, names, setting
 from mmrope_eval.cli.options import (
-    LIMIT_HELP,
     ROOT_HELP,
     answer_options,
     cache_option,
@@ -18,9 +17,11 @@ from mmrope_eval.cli.options import (
     engine_options,
     flags,
     fresh_option,
+    limit_option,
     media_options,
     model_options,
     scorer_option,
+    talk_options,
     tasks_dir,
 )
 
@@ -59,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--tasks", metavar="LIST", type=names, action="extend",
                       help="comma-separated tasks, suites, globs and paths of task files; '-name' takes one out")
     tasks_dir(what)
-    what.add_argument("--limit", metavar="N", help=LIMIT_HELP)
+    limit_option(what)
     what.add_argument("--protocol", metavar="NAME",
                       help="ask as a published evaluation did: a name in configs/protocols (paper, for example), "
                            "or as a YAML file says; single options still go before it, and are named with the scores")
@@ -72,6 +73,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _data_options(parser)
     scorer_option(parser)
     engine_options(parser)
+    talk_options(parser)
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
@@ -121,10 +123,11 @@ def show(configs: Sequence[RunConfig]) -> int:
     """`--dry-run`: print what runs would do. Exit code 0."""
     from mmrope_eval.run.dry_run import dry_run
     from mmrope_eval.run.prepared import prepare
+    from mmrope_eval.run.seeds import by_seed
     from mmrope_eval.util.console import say
     from mmrope_eval.util.environment import cache_at
 
     with cache_at(configs[0].cache_dir):
-        for line in dry_run([prepare(config) for config in configs]):
+        for line in dry_run([prepare(one) for config in configs for one in by_seed(config)]):
             say(line)
     return 0

@@ -14,6 +14,7 @@ from mmrope_eval.cli.options import (
     engine_options,
     flags,
     fresh_option,
+    talk_options,
     tasks_dir,
 )
 from mmrope_eval.cli.run import show
@@ -43,6 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-cache", action="store_true", default=None,
                         help="decode videos anew instead of using the disk cache")
     engine_options(parser)
+    talk_options(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Literal
 
 from mmrope_eval.cli.argument_types import factor, names
 from mmrope_eval.cli.options import (
-    LIMIT_HELP,
     answer_options,
     dry_run_option,
     engine_options,
     flags,
     fresh_option,
+    limit_option,
     model_options,
+    talk_options,
     tasks_dir,
 )
 from mmrope_eval.errors import UserError
@@ -43,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axis", choices=["context", "tokens"], default="context",
                         help="the figure's horizontal axis: contexts as planned, or the tokens of the median prompt "
                              "(default: %(default)s)")
-    parser.add_argument("--limit", metavar="N", help=LIMIT_HELP)
+    limit_option(parser)
     parser.add_argument("--prompts", metavar="FAMILY", help="prompt family; default: that of the checkpoint")
     parser.add_argument("--data-root", metavar="DIR", type=Path,
                         help="local mirror of the datasets; default: the hub (needles are generated below --output)")
@@ -57,6 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")
     answer_options(parser)
     engine_options(parser)
+    talk_options(parser)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,9 @@ def sweep_of(options: Options) -> Sweep:
 
     if not options.run.models and not options.run.model_files:
         raise UserError("sweep: name at least one checkpoint with --model.")
+    if len(options.run.seeds) > 1:
+        raise UserError(f"sweep: --seed {','.join(map(str, options.run.seeds))}: a sweep has one seed; start it for "
+                        "each, with an --output of its own.")  # fmt: skip
     config = read_sweep(options.config)
     if options.factor is not None:
         config = dataclasses.replace(config, factor=options.factor)  # type: ignore[arg-type]

@@ -26,13 +26,14 @@ class Limit:
         return str(self.count) if self.how == "sample" else f"first:{self.count}"
 
 
-def read_limit(text: str | None) -> Limit | None:
-    """`N` or `first:N` as a Limit; None stays None. UserError for anything else."""
+def read_limit(text: str | None, word: str | None = None) -> Limit | None:
+    """`N` or `first:N` as a Limit; None stays None. UserError for anything else, of which `word` is what was typed."""
     if text is None:
         return None
     match = re.fullmatch(r"(first:)?([0-9]{1,9})", text.strip())
     if match is None or int(match.group(2)) == 0:
-        raise UserError(f"--limit {text}: give a number of samples, as 200, or first:200 for the first 200 rows.")
+        raise UserError(f"--limit {text if word is None else word}: give a number of samples, as 200, or first:200 for "
+                        "the first 200 rows.")
     return Limit(int(match.group(2)), "first" if match.group(1) else "sample")
 
 

@@ -78,7 +78,7 @@ def find_split(
 
 def places(dataset: str, revision: str | None, root: Path | None, causes: list[str] | None = None) -> Iterator[Place]:
     """Every folder that may hold a data set, the likeliest first; what is wrong with one is appended to `causes`."""
-    said = causes if causes is not None else []
+    reasons = causes if causes is not None else []
     if Path(dataset).is_absolute():
         if Path(dataset).is_dir():
             yield Place("mirror", Path(dataset))
@@ -94,7 +94,7 @@ def places(dataset: str, revision: str | None, root: Path | None, causes: list[s
                 if snapshot is not None:
                     yield Place("snapshot", snapshot)
                 else:
-                    said.append(f"{repository} holds no snapshot of revision '{revision or 'main'}'.")
+                    reasons.append(f"{repository} holds no snapshot of revision '{revision or 'main'}'.")
     for cache in _arrow_caches(root):
         for name in names_of(dataset):
             yield from (Place("arrow", folder) for folder in _arrow_folders(cache, name))

@@ -110,8 +110,8 @@ def card_configs(folder: Path) -> Mapping[str, Mapping[str, Any]]:
 def _by_card(folder: Path, configs: Mapping[str, Mapping[str, Any]], asked: str | None, split: str) -> SplitFiles:
     name = asked if asked is not None else _default(configs)
     if name is None or name not in configs:
-        said = f"no configuration '{asked}'" if asked is not None else "several configurations and no default"
-        raise TableError(f"{folder} has {said}; its README.md names {', '.join(configs)}.")
+        lack = f"no configuration '{asked}'" if asked is not None else "several configurations and no default"
+        raise TableError(f"{folder} has {lack}; its README.md names {', '.join(configs)}.")
     config = configs[name]
     base = folder / str(config["data_dir"]) if config.get("data_dir") else folder
     patterns = _patterns(config.get("data_files"), split)

@@ -67,7 +67,7 @@ class Timings:
     generation: float = 0.0
     asked: int = 0
     deaths: int = 0
-    """Engines that died while this row was asked."""
+    """Engines that died while this row was asked, or since the row before it."""
 
 
 @dataclass
@@ -95,10 +95,12 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
         if self.engine is not None and not self.serves(options):
             self.close()
         if self.engine is not None:
+            died_before = self.engine.deaths
             try:
                 same = self.checkpoint is not None and self.checkpoint.fingerprint == checkpoint.fingerprint
                 self.engine.switch(variant=variant, checkpoint=None if same else checkpoint, policy=options.policy)
                 timings.switch = time.perf_counter() - began
+                timings.deaths += self.engine.deaths - died_before  # replicas whose end is noticed only now
             except Exception as error:  # noqa: BLE001 - this checkpoint needs an engine of its own, or cannot be loaded
                 if not isinstance(error, UserError):
                     say(f"{label}: the running engine could not take it over ({sentence(error)}); starting another",
@@ -112,6 +114,7 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
                 self.close()
                 raise
             timings.engine_start += time.perf_counter() - began
+            timings.deaths += self.engine.deaths
         self.checkpoint = checkpoint
         return self.engine
 

@@ -97,14 +97,14 @@ def core_binding(ranks: int, cores: Sequence[int], environment: Mapping[str, str
     None where the user has said it. UserError for fewer cores than ranks, and for a variable that is about another
     number of ranks or cores that there are not.
     """
-    said = environment.get(BIND, "auto")
-    if said not in ("auto", "nobind", ""):
-        _check_binding(said, ranks)
+    binding = environment.get(BIND, "auto")
+    if binding not in ("auto", "nobind", ""):
+        _check_binding(binding, ranks)
         return None
     if len(cores) < ranks:
         raise UserError(f"--tensor-parallel-size {ranks}: on CPU every rank needs a core of its own, and this process "
                         f"may use {len(cores)}; give at most {len(cores)}")
-    if said == "nobind":
+    if binding == "nobind":
         return None
     return "|".join(",".join(map(str, share)) for share in equal_shares(cores, ranks))
 
@@ -115,16 +115,17 @@ def equal_shares(cores: Sequence[int], count: int) -> list[tuple[int, ...]]:
     return [tuple(cores[i * size : (i + 1) * size]) for i in range(count)]
 
 
-def _check_binding(said: str, ranks: int) -> None:
-    shares = said.split("|")
+def _check_binding(binding: str, ranks: int) -> None:
+    shares = binding.split("|")
     if not all(re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", share) for share in shares):
-        raise UserError(f"{BIND} is '{said}': give the cores of each rank, such as 0-3|4-7, or unset it")
+        raise UserError(f"{BIND} is '{binding}': give the cores of each rank, such as 0-3|4-7, or unset it")
     if len(shares) != ranks:
-        raise UserError(f"{BIND} is '{said}', cores for {len(shares)} ranks, and --tensor-parallel-size is {ranks}: "
+        raise UserError(f"{BIND} is '{binding}', cores for {len(shares)} ranks, and --tensor-parallel-size is {ranks}: "
                         "give as many shares, or unset it")
     missing = sorted({core for share in shares for core in _cores(share)} - os.sched_getaffinity(0))
     if missing:
-        raise UserError(f"{BIND} is '{said}', and this process may not use core {missing[0]}: give others, or unset it")
+        raise UserError(f"{BIND} is '{binding}', and this process may not use core {missing[0]}: give others, or "
+                        "unset it")
 
 
 def _cores(share: str) -> Iterator[int]:

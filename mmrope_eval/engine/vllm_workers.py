@@ -117,8 +117,8 @@ def last_words(log: Path | None, start: int = 0) -> str:
         if match := re.search(r"Worker proc (\S+) died unexpectedly \(exit code: (-?\d+|None)\)", line):
             return f"its worker {match[1]} {'was lost' if match[2] == 'None' else ended(int(match[2]))}"
     errors = [line for line in lines if re.match(r"([A-Za-z_][\w.]*\.)?\w*(Error|Exception|Interrupt)(:|$)", line)]
-    said = [line for line in errors if "root cause" not in line]
-    return plain(said[-1]) if said else ""
+    causes = [line for line in errors if "root cause" not in line]
+    return plain(causes[-1]) if causes else ""
 
 
 # --- processes by id ----------------------------------------------------------------------------------------------

@@ -139,8 +139,8 @@ def checkpoint_policy(
     try:
         return MediaPolicy(**fields), sources
     except UserError as error:
-        said = [name for name in sources if name in str(error)]
-        places = "; ".join(dict.fromkeys(f"{name} is from {sources[name]}" for name in said))
+        limits = [name for name in sources if name in str(error)]
+        places = "; ".join(dict.fromkeys(f"{name} is from {sources[name]}" for name in limits))
         raise UserError(f"checkpoint '{checkpoint.path}': {error} ({places})" if places else str(error)) from error
 
 

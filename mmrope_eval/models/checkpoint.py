@@ -173,11 +173,11 @@ def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
     """The folder with a whole model, and what was merged to make it."""
     try:
         folder = Path(path).expanduser()
-        there = folder.is_dir()
+        exists = folder.is_dir()
     except (OSError, RuntimeError, ValueError) as error:  # too long a name; ~ of a user that there is not
         raise UserError(f"checkpoint '{path}' is not a folder ({error}): give the path of a downloaded "
                         "checkpoint") from error
-    if not there:
+    if not exists:
         raise UserError(f"checkpoint '{path}' is not a folder: give the path of a downloaded "
                         f"checkpoint{_nearby(folder)}")
     folder = folder.resolve()
@@ -245,11 +245,11 @@ def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple
 
 def _says_tied(config: Mapping[str, Any], where: Path) -> bool:
     """Either place may say so: transformers 4.52 to 4.57 wrote the truth into text_config alone."""
-    said = [part["tie_word_embeddings"] for part in (config, text_part(config)) if "tie_word_embeddings" in part]
-    for value in said:
+    values = [part["tie_word_embeddings"] for part in (config, text_part(config)) if "tie_word_embeddings" in part]
+    for value in values:
         if not isinstance(value, bool):
             raise UserError(f"{where}: tie_word_embeddings must be true or false, not {shown(value)}")
-    return True in said
+    return True in values
 
 
 def _untied(config: Mapping[str, Any]) -> dict[str, Any]:

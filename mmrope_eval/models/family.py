@@ -93,8 +93,8 @@ class ModelFamily:
 
     @property
     def architecture(self) -> str:
-        """Our class for vLLM."""
-        return f"MMRope_{self.model_type}_{self.hf_class}"
+        """Our class for vLLM; also a name that a config.json may give. Families that share classes are told apart."""
+        return f"MMRope{'' if self.hf_model_type is None else f'_{self.model_type}_'}{self.hf_class}"
 
     def tokens_per_second(self, vision: Mapping[str, Any]) -> float:
         """Position units per second of video by `vision_config`, for variants with `time: seconds`; 0 where time is not

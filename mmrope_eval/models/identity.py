@@ -41,11 +41,11 @@ def _plain(value: str) -> str:
         return value
     if read.keys() == {"name", "time"} and read["time"] == "seconds":
         return json.dumps(_CALLED_BEFORE.get(str(read["name"]), read["name"]))
-    there = members(value, 0)
-    for index, member in enumerate(there):
+    value_members = members(value, 0)
+    for index, member in enumerate(value_members):
         inside = json.loads(value[member.value : member.end])
         if member.key == "time" and inside == "seconds":
-            return without(value, there, index)
+            return without(value, value_members, index)
         if member.key == "position" and isinstance(inside, dict) and inside.get("time") == "seconds":
             position_members = members(value, member.value)
             return without(value, position_members, [part.key for part in position_members].index("time"))

@@ -40,9 +40,9 @@ def past_space(text: str, at: int) -> int:
     return space.end()
 
 
-def without(text: str, there: list[Member], index: int) -> str:
+def without(text: str, listed: list[Member], index: int) -> str:
     """The text without one of an object's members, and without the comma that parts it from another."""
     if index > 0:
-        return text[: there[index - 1].end] + text[there[index].end :]
-    until = there[1].start if len(there) > 1 else there[0].end
-    return text[: there[0].start] + text[until:]
+        return text[: listed[index - 1].end] + text[listed[index].end :]
+    until = listed[1].start if len(listed) > 1 else listed[0].end
+    return text[: listed[0].start] + text[until:]

@@ -23,7 +23,8 @@ from mmrope_eval.models import hub
 from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint
 from mmrope_eval.models.words import some
 from mmrope_eval.util import console
-from mmrope_eval.util.training_steps import distinct_names, numbered, training_run, training_step, usable
+from mmrope_eval.util.row_names import RowName, row_labels
+from mmrope_eval.util.training_steps import training_run, training_step, usable
 
 __all__ = ["ModelChoice", "make_labels", "resolve_models", "training_run", "training_step"]
 
@@ -333,28 +334,5 @@ def _sentence(error: ValidationError) -> str:
 
 
 def make_labels(choices_with_variants: Sequence[tuple[ModelChoice, str]]) -> list[str]:
-    """A short, unique name for each (checkpoint, variant), usable as a folder's name: the part in which they differ.
-
-    A given label wins. Checkpoints are called after their folders, with parents where these repeat; a number follows
-    only where one folder is asked under two variants of one name.
-    """
-    pairs = [(choice.path.resolve(), usable(variant) or "variant") for choice, variant in choices_with_variants]
-    shown = {path: choice.path for (path, _), (choice, _) in zip(reversed(pairs), reversed(choices_with_variants),
-                                                                 strict=True)}
-    given = [choice.label for choice, _ in choices_with_variants]
-    names = dict(zip(shown, distinct_names(list(shown.values()), {word for word in given if word}), strict=True))
-    several = {label for label in given if label and given.count(label) > 1}
-    variants = {variant for _, variant in pairs}
-    labels: list[str] = []
-    for (path, variant), label in zip(pairs, given, strict=True):
-        if label:
-            labels.append(f"{label}--{variant}" if label in several else label)
-        elif len(names) == 1:
-            labels.append(variant)
-        else:
-            labels.append(names[path] if len(variants) == 1 else f"{names[path]}--{variant}")
-    # Given labels keep their place: numbers go to the others.
-    keeps = [bool(given_label) and given_label not in several for given_label in given]
-    fixed = [label for label, kept in zip(labels, keeps, strict=True) if kept]
-    rest = iter(numbered([label for label, kept in zip(labels, keeps, strict=True) if not kept], fixed))
-    return [label if kept else next(rest) for label, kept in zip(labels, keeps, strict=True)]
+    """The name of each (checkpoint, variant), unique and usable as a folder's (see `util.row_names`)."""
+    return row_labels([RowName(choice.path, variant, choice.label) for choice, variant in choices_with_variants])

@@ -170,11 +170,11 @@ def _for_this_model(
 ) -> tuple[Mapping[str, Any] | None, list[str]]:
     """A variant without the published package's arguments that describe the model, which must be this one's."""
     try:
-        variant, said = split_model_arguments(named)
+        variant, model_arguments = split_model_arguments(named)
     except VariantError as error:
         return None, [f"{where}: {error}"]
     wrong = [f"{where} is for a model whose {name} is {value:g}, and this one's is {model[name]:g}"
-             for name, value in said.items() if value != model[name]]  # fmt: skip
+             for name, value in model_arguments.items() if value != model[name]]  # fmt: skip
     return (None, wrong) if wrong else (variant, [])
 
 

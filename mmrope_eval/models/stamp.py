@@ -125,9 +125,9 @@ def plan_stamp(folder: Path, variant: Variant, value: Value, *, force: bool = Fa
     named = {where: part[VARIANT_KEY] for where, part in places if part.get(VARIANT_KEY) is not None}
     other = {where: present for where, present in named.items() if not _means(present, variant, path.parent)}
     if other and not force:
-        said = " and ".join(f"{_shown(present)} at {where}" for where, present in other.items())
-        raise UserError(f"{path} already says {VARIANT_KEY} {said}, and you say {_shown(value)}: --force writes yours "
-                        "over it")  # fmt: skip
+        elsewhere = " and ".join(f"{_shown(present)} at {where}" for where, present in other.items())
+        raise UserError(f"{path} already says {VARIANT_KEY} {elsewhere}, and you say {_shown(value)}: --force writes "
+                        "yours over it")  # fmt: skip
     copy = VARIANT_KEY in (places[-1][1] if len(places) > 1 else {})
     stamped = _with(config, value, copy)
     if "model_type" in config or not (folder / "adapter_config.json").is_file():  # an adapter's own keys alone
@@ -210,18 +210,18 @@ def _edited(text: str, value: Value, copy: bool) -> str:
     return text
 
 
-def _edit(text: str, there: Sequence[Member], value: Value) -> tuple[int, int, str]:
+def _edit(text: str, listed: Sequence[Member], value: Value) -> tuple[int, int, str]:
     """(from, to, what stands there then); a definition is laid out as the file is."""
-    space = text[there[-1].before : there[-1].start]
+    space = text[listed[-1].before : listed[-1].start]
     written = json.dumps(value)
     if "\n" in space and not isinstance(value, str):
         first = re.match(r"\s*\{\r?\n( +)", text)
         written = json.dumps(value, indent=len(first[1]) if first else 2)
         written = written.replace("\n", "\n" + space.rpartition("\n")[2])
-    old = [member for member in there if member.key == VARIANT_KEY]
+    old = [member for member in listed if member.key == VARIANT_KEY]
     if old:
         return old[-1].value, old[-1].end, written
-    end = there[-1].end
+    end = listed[-1].end
     return end, end, f',{space}"{VARIANT_KEY}": {written}'
 
 

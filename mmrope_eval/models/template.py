@@ -116,6 +116,18 @@ def heeds(template: ChatTemplate, special: Mapping[str, str], told: bool) -> boo
     return any(written(told, system) != written(None, system) for system in (None, TEXT))
 
 
+def writes_system(template: ChatTemplate, special: Mapping[str, str], system: str, told: bool | None = None) -> bool:
+    """Whether a system prompt, given as the engine gives it, stands in the prompt as it is; an empty one cannot be
+    looked for, so other words stand for it."""
+    words = system if system.strip() else f"{TEXT} {TEXT}"
+    messages: list[Any] = [{"role": "system", "content": [{"type": "text", "text": words}]},
+                           {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": TEXT}]}]
+    try:
+        return words.strip() in _rendered(template.text, messages, {**special, **thinking_argument(told)})
+    except Exception:  # noqa: BLE001 - a template is a program: it may refuse system prompts with anything
+        return False
+
+
 def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
     """(file, template), in the order of transformers' processors."""
     path = folder / "chat_template.jinja"

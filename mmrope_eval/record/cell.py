@@ -83,7 +83,8 @@ def check_heads(cell: CellRecord) -> None:
              ("variant.name", scores.variant.name, visible(str(definition.get("name", scores.variant.name)))),
              ("checkpoint.fingerprint", scores.checkpoint.fingerprint, checkpoint and checkpoint.fingerprint),
              ("coordinates", scores.coordinates, family.get("coordinates")),
-             ("prompts", scores.prompts, family.get("prompts"))]
+             ("prompts", scores.prompts, family.get("prompts")),
+             ("system", scores.system, family.get("system"))]
     for task, entry in scores.tasks.items():
         repeated = (manifest.tasks or {}).get(task)
         pairs += [(f"tasks.{task}.{name}", getattr(entry, name), getattr(repeated, name, None)) for name in REPEATED]

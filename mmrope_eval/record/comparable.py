@@ -11,6 +11,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
     "scorers": ("scorer", "scorer_version", "task_version", "metric", "average"),
     "data": ("data_fingerprint",),
     "limits": ("max_tokens",),
+    "decoding": ("temperature",),
 })
 """A kind of difference, and what shows it: columns of `Run.scores`. The fingerprint of the data is over all questions
 that were asked, so another number of them is other data. A new kind needs one line here and nothing else."""

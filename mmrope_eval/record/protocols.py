@@ -85,6 +85,8 @@ class Asked:
     """Pixels along the side of the square that one vision token covers."""
     time: Time | None = None
     prompts: str | None = None
+    system: str | None = None
+    """A system prompt in place of the one that its chat template has."""
     decoding: str | None = None
     max_tokens: Mapping[str, int] = field(default_factory=dict)
     """Answer limits by task."""
@@ -110,7 +112,8 @@ def departures(protocol: Protocol, asked: Asked, tasks: Collection[str]) -> list
 
     What was not recorded comes last, in one entry.
     """
-    departed, unknown = [], []
+    departed = ["a system prompt of its own"] if asked.system is not None else []
+    unknown = []
     for words, value, demanded in _demands(protocol, asked, tasks):
         if value is None:
             unknown.append(words.format(_shown(demanded)))

@@ -101,6 +101,8 @@ class TaskScores(Record):
     scorer_version: Version | None = None
     data_fingerprint: Key | None = None
     prompt_hash: Key | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    """At which the answers were drawn, where that is not what the task's file says; None: as it says."""
 
     @model_validator(mode="after")
     def _main_is_there(self) -> Self:
@@ -136,6 +138,8 @@ class Scores(Record):
     variant: VariantName
     coordinates: Key | None = None
     prompts: Key | None = None
+    system: str | None = None
+    """The system prompt; None: what the checkpoint's own chat template puts there."""
     tasks: dict[TaskName, TaskScores]
     failed_tasks: dict[TaskName, Words] = {}
     """Tasks whose rows could not be read, each with the cause."""
@@ -175,6 +179,8 @@ class AskedTask(Record):
     generation: Generation | None = None
     own_max_tokens: Count | None = None
     """The answer limit of the task's file, where another one may have been given."""
+    own_temperature: Annotated[float, Field(ge=0)] | None = None
+    """The temperature of the task's file; None before 0.4, when answers had no other."""
     n: Count | None = None
     n_failed: Count | None = None
     n_truncated: Count | None = None
@@ -256,6 +262,8 @@ class SampleLine(Record):
     failure: FailureCause | None
     truncated: bool
     parsed: Any
+    prompt: str | None = None
+    """The question's text."""
     prediction: str | None = None
     target: dict[str, Any] | None = None
     media: tuple[Media, ...] = ()

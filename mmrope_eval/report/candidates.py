@@ -20,7 +20,7 @@ OTHER: Final = "other"
 
 
 @dataclass(frozen=True)
-class Entry:
+class BenchmarkResult:
     """One benchmark of one cell: its row of `Run.scores`, and where its samples are."""
 
     run: Run = field(repr=False)
@@ -48,16 +48,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A row before it is filled: what may fill it, and the row of the definition that it is one step of, or is."""
+    """A row before it is filled: the results that may fill it, and the label of the definition's row that it is, or of
+    which it is one training step."""
 
     row: Row
-    entries: Sequence[Entry]
+    entries: Sequence[BenchmarkResult]
     base: str
 
 
-def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
+def collect(runs: Iterable[Run], models: Sequence[str]) -> list[BenchmarkResult]:
     """Every benchmark of every cell, each folder once. UserError when `models` leaves nothing."""
-    entries: dict[tuple[str, str], Entry] = {}
+    entries: dict[tuple[str, str], BenchmarkResult] = {}
     seen: list[str] = []
     for run in runs:
         scores = run.scores.to_dict("records")
@@ -68,7 +69,7 @@ def collect(runs: Iterable[Run], models: Sequence[str]) -> list[Entry]:
             if models and not any(fnmatch.fnmatchcase(cell.model, pattern) for pattern in models):
                 continue
             named = {str(key): value for key, value in line.items()}
-            entries.setdefault((place, str(line["task"])), Entry(run, cell, named, *keys))
+            entries.setdefault((place, str(line["task"])), BenchmarkResult(run, cell, named, *keys))
     if not entries:
         raise UserError(f"--model {','.join(models)} matches none of the runs' checkpoints: "
                         f"{', '.join(dict.fromkeys(seen))}.")
@@ -90,13 +91,15 @@ def keyed(cell: Cell) -> tuple[Variant | None, str, str]:
     return variant, variant_key(variant), variant_key(variant, time=False)
 
 
-def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, list[Entry]], list[str]]:
+def placed(
+    rows: Sequence[Row], by_key: Mapping[str, Sequence[BenchmarkResult]]
+) -> tuple[dict[str, list[BenchmarkResult]], list[str]]:
     """What fills each row, by label, and the keys that fill none.
 
     A row that nothing fills exactly takes what equals it up to `time`. Rows of one design are told apart by the names
     of their variants.
     """
-    by_row: dict[str, list[Entry]] = {row.label: [] for row in rows}
+    by_row: dict[str, list[BenchmarkResult]] = {row.label: [] for row in rows}
     others = []
     for key, entries in by_key.items():
         design = entries[0].design
@@ -149,7 +152,7 @@ def _family(cell: Cell) -> str | None:
 
 def by_step(whole: Line) -> list[Line]:
     """A line for each training step of a row; what has no step keeps the row's label."""
-    steps: dict[int | None, list[Entry]] = {}
+    steps: dict[int | None, list[BenchmarkResult]] = {}
     for entry in whole.entries:
         steps.setdefault(entry.cell.step, []).append(entry)
     if set(steps) <= {None}:
@@ -166,14 +169,14 @@ def group_of(cell: Cell, groups: Mapping[str, Sequence[str]]) -> str:
 
 
 def grouped(
-    definition: TableDefinition, entries: Sequence[Entry], given: Mapping[str, Sequence[str]]
-) -> tuple[TableDefinition, list[Entry], list[str]]:
+    definition: TableDefinition, entries: Sequence[BenchmarkResult], given: Mapping[str, Sequence[str]]
+) -> tuple[TableDefinition, list[BenchmarkResult], list[str]]:
     """A table with every column once a group of models, its entries, and a remark on who is in which group.
 
     `given` groups go before the table's own. A column is called after its group: `4B Image`.
     """
     groups = {**given, **{name: globs for name, globs in definition.groups.items() if name not in given}}
-    moved: list[Entry] = []
+    moved: list[BenchmarkResult] = []
     members: dict[str, dict[str, None]] = {group: {} for group in (*groups, OTHER)}
     for entry in entries:
         group = group_of(entry.cell, groups)

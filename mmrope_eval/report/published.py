@@ -19,7 +19,7 @@ RECOMPUTED_WORDS: Final = "recomputed here from the printed numbers of the same 
 
 
 @dataclass(frozen=True)
-class Beside:
+class PublishedNumber:
     """A published number for one cell of ours."""
 
     value: float
@@ -42,7 +42,7 @@ class PublishedTable:
     cells: Mapping[str, Mapping[str, tuple[float, str]]] = field(repr=False)
     """row -> column -> (value 0 to 100, source)"""
 
-    def beside(self, row: str, column: str, averages: Mapping[str, tuple[str, ...]]) -> Beside | None:
+    def beside(self, row: str, column: str, averages: Mapping[str, tuple[str, ...]]) -> PublishedNumber | None:
         """The number to set beside ours, whose averages are over `averages`; None where there is none.
 
         An average over other columns than ours is recomputed over ours where all of them are there. Else it is what
@@ -51,11 +51,11 @@ class PublishedTable:
         printed = self.cells.get(row, {}).get(column)
         ours = make_up(column, averages)
         if printed is not None and make_up(column, self.averages) == ours:
-            return Beside(*printed)
+            return PublishedNumber(*printed)
         mean = self.recomputed(row, column, averages) if column in averages else None
         if mean is not None:
-            return Beside(mean, RECOMPUTED)
-        return None if printed is None else Beside(*printed, comparable=False)
+            return PublishedNumber(mean, RECOMPUTED)
+        return None if printed is None else PublishedNumber(*printed, comparable=False)
 
     def recomputed(self, row: str, column: str, averages: Mapping[str, tuple[str, ...]]) -> float | None:
         """The mean of a row's own numbers over `averages`; None where one of them is missing.

@@ -1,16 +1,17 @@
 """Finished runs as pandas frames.
 
 run = load_run("runs/mine")
-run.scores.pivot(index="variant", columns="column", values="score")
+run.scores.pivot(index="label", columns="column", values="score")
 run.samples.query("task == 'chartqa' and score == 0")
 """
 
 from __future__ import annotations
 
 import functools
+import html
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -23,14 +24,17 @@ from mmrope_eval.record.cell import CellRecord, read_cell
 from mmrope_eval.record.read import AGAIN, read_record
 from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SCORES, STORE, FailedRow, SampleLine
 from mmrope_eval.rope import Variant, VariantError
+from mmrope_eval.util.row_names import told_apart
 from mmrope_eval.util.training_steps import checkpoint_name, training_run, training_step
+from mmrope_eval.words import visible
 
 SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
-    **dict.fromkeys(("model", "variant", "task", "column", "category", "metric"), "object"),
+    **dict.fromkeys(("label", "model", "variant", "task", "column", "category", "metric"), "object"),
     **dict.fromkeys(("score", "stderr", "chance"), "float64"),
     **dict.fromkeys(("n", "expected", "failed", "truncated", "unparsed"), "Int64"),
     "limited": "bool",
     **dict.fromkeys(("max_tokens", "own_max_tokens"), "Int64"),
+    **dict.fromkeys(("temperature", "own_temperature"), "float64"),
     **dict.fromkeys(("average", "scorer"), "object"),
     **dict.fromkeys(("scorer_version", "task_version"), "Int64"),
     **dict.fromkeys(("prompt_hash", "data_fingerprint", "variant_fingerprint", "model_fingerprint"), "object"),
@@ -40,7 +44,7 @@ SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
 """Columns of `Run.scores` and their types."""
 
 SAMPLE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
-    **dict.fromkeys(("model", "variant", "task", "id", "group"), "object"),
+    **dict.fromkeys(("label", "model", "variant", "task", "id", "group"), "object"),
     "score": "float64",
     **dict.fromkeys(("failed", "truncated"), "bool"),
     **dict.fromkeys(("parsed", "prediction", "target"), "object"),
@@ -50,6 +54,10 @@ SAMPLE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(("training_run", "cell"), "object"),
 })
 """Columns of `Run.samples` and their types; a column `score_<metric>` for each metric follows."""
+
+
+NAMED: Final = 8
+"""Names that a line holds."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,35 @@ class Run:
     failed: Mapping[Path, str] = field(default_factory=dict)
     """Folders of rows that could not be evaluated, each with its cause."""
 
+    def __repr__(self) -> str:
+        """Three lines at most: where, how many rows and tasks, and their names."""
+        tasks = list(dict.fromkeys(task for cell in self.cells for task in cell.tasks))
+        counts = f"{counted(len(self.cells), 'row')} x {counted(len(tasks), 'task')}"
+        lines = [f"Run({self.path}: {counts}: {some(self.labels)}", f"    tasks: {some(tasks)}"]
+        lost = [f"{len(found)} {word}" for found, word in ((self.failed, "failed"), (self.unfinished, "not finished"))
+                if found]  # fmt: skip
+        return "\n".join([*lines, *([f"    rows without scores: {', '.join(lost)}"] if lost else [])]) + ")"
+
+    def _repr_html_(self) -> str:
+        """The scores as a table, for notebooks."""
+        if self.scores.empty:
+            return f"<pre>{html.escape(repr(self))}</pre>"
+        wide = self.scores.pivot(index="label", columns="column", values="score")
+        columns = list(dict.fromkeys(self.scores["column"]))
+        rows = [label for label in self.labels if label in wide.index]
+        return str(wide.loc[rows, columns].to_html(float_format="{:.2f}".format, na_rep="—"))
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The name of every cell: as its run called it, or its folder where that repeats."""
+        places = [cell.variant if cell.path == self.path else os.path.relpath(cell.path, self.path)
+                  for cell in self.cells]
+        return tuple(told_apart([cell.record.scores.label for cell in self.cells], places))
+
+    def label(self, cell: Cell) -> str:
+        """The name of one of the cells."""
+        return self.labels[self.cells.index(cell)]
+
     def assumptions(self) -> list[str]:
         """One sentence on the cells whose variant nobody named."""
         names = list(dict.fromkeys(f"{cell.model} ({cell.variant})" for cell in self.cells if cell.assumed))
@@ -168,16 +205,18 @@ class Run:
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
-        """One row per cell and task.
+        """One row per cell and task; `label` is the cell's name, and no two have one.
 
         `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `stderr` is clustered by
         `Run.samples.group`, of older runs too; `n` counts samples asked,
         `expected` those of the whole benchmark; `failed` are counted wrong; `max_tokens` is the answer limit,
-        `own_max_tokens` the task's own; `average` names how samples become the score (see
+        `own_max_tokens` the task's own; so with `temperature` and
+        `own_temperature`; `average` names how samples become the score (see
         mmrope_eval.record.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
         a training; `cell` is the folder.
         """
-        return frame((score_row(cell, task) for cell in self.cells for task in cell.tasks), SCORE_COLUMNS)
+        cells = zip(self.cells, self.labels, strict=True)
+        return frame((score_row(cell, task, label) for cell, label in cells for task in cell.tasks), SCORE_COLUMNS)
 
     @functools.cached_property
     def samples(self) -> pd.DataFrame:
@@ -188,7 +227,8 @@ class Run:
         primary metric in [0, 1] (wrong and failed: 0; missing: does not apply), each metric is a column
         `score_<metric>`; `target` is the mapping that the scorer read, whose `group` names the sample's sub-tasks.
         """
-        return frame((row for cell in self.cells for row in sample_rows(cell)), SAMPLE_COLUMNS)
+        cells = zip(self.cells, self.labels, strict=True)
+        return frame((row for cell, label in cells for row in sample_rows(cell, label)), SAMPLE_COLUMNS)
 
 
 def load_run(path: str | Path) -> Run:
@@ -232,11 +272,12 @@ def cell_folders(folder: Path, name: str) -> list[Path]:
     return [*itself, *sorted(path.parent for path in folder.glob(f"*/**/{name}"))]
 
 
-def score_row(cell: Cell, task: str) -> dict[str, Any]:
-    """One row of `Run.scores`; what an older run did not record is None."""
+def score_row(cell: Cell, task: str, label: str) -> dict[str, Any]:
+    """One row of `Run.scores`, of the cell that is called so; what an older run did not record is None."""
     entry = cell.record.scores.tasks[task]
     value = entry.metrics[entry.main]
     return {
+        "label": label,
         "model": cell.model,
         "variant": cell.variant,
         "task": task,
@@ -244,7 +285,7 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
         "score": value.value,
         "stderr": none_of(cell.record.errors[task]),
         "limited": cell.limited(task),
-        **answer_limits(cell, task),
+        **generation(cell, task),
         "variant_fingerprint": cell.variant_fingerprint,
         "model_fingerprint": cell.model_fingerprint,
         "step": cell.step,
@@ -257,24 +298,29 @@ def score_row(cell: Cell, task: str) -> dict[str, Any]:
     }
 
 
-def answer_limits(cell: Cell, task: str) -> dict[str, int | None]:
-    """The tokens that an answer could have, and those that the task's file gives; older records had no others."""
+def generation(cell: Cell, task: str) -> dict[str, float | None]:
+    """The tokens that an answer could have and the temperature at which it was drawn, and what the task's file says of
+    both; older records had nothing else."""
     asked = (cell.record.manifest.tasks or {}).get(task)
-    limit = asked.generation.max_tokens if asked is not None and asked.generation is not None else None
-    task_limit = asked.own_max_tokens if asked is not None else None
-    return {"max_tokens": limit, "own_max_tokens": limit if task_limit is None else task_limit}
+    if asked is None:
+        return dict.fromkeys(("max_tokens", "own_max_tokens", "temperature", "own_temperature"))
+    limit, heat = (None, None) if asked.generation is None else (asked.generation.max_tokens,
+                                                                 asked.generation.temperature)
+    return {"max_tokens": limit, "own_max_tokens": limit if asked.own_max_tokens is None else asked.own_max_tokens,
+            "temperature": heat, "own_temperature": heat if asked.own_temperature is None else asked.own_temperature}
 
 
-def sample_rows(cell: Cell) -> Iterator[dict[str, Any]]:
-    """The cell's rows of `Run.samples`. UserError when a file of samples is missing or damaged."""
+def sample_rows(cell: Cell, label: str = "") -> Iterator[dict[str, Any]]:
+    """The rows of `Run.samples` of the cell that is called so. UserError when a file of samples is missing or
+    damaged."""
     for task in cell.tasks:
         main = cell.record.scores.tasks[task].main
         for sample in cell.record.samples(task):
-            yield sample_row(cell, task, main, sample)
+            yield {"label": label, **sample_row(cell, task, main, sample)}
 
 
 def sample_row(cell: Cell, task: str, main: str, sample: SampleLine) -> dict[str, Any]:
-    """One row of `Run.samples`."""
+    """One row of `Run.samples`, but for its label."""
     return {
         "model": cell.model,
         "variant": cell.variant,
@@ -294,6 +340,17 @@ def sample_row(cell: Cell, task: str, main: str, sample: SampleLine) -> dict[str
         "cell": str(cell.path),
         **{f"score_{name}": value for name, value in sample.scores.items()},
     }
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `3 rows`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    more = len(names) - NAMED
+    return ", ".join(map(visible, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 def none_of(value: float) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import Entry
+from mmrope_eval.report.candidates import BenchmarkResult
 from mmrope_eval.report.runs import Cell
 
 Step = int | Literal["last", "all"] | None
@@ -16,7 +16,7 @@ Seeds = Literal["one", "mean"]
 """Of `--seeds`: a cell is of one run, or the mean of several."""
 
 
-def select(entries: Sequence[Entry], step: Step) -> list[Entry]:
+def select(entries: Sequence[BenchmarkResult], step: Step) -> list[BenchmarkResult]:
     """The entries of the chosen steps; UserError where a step is named that no training has.
 
     Checkpoints without a step stay, as there is nothing to choose, but not beside the step that was named.
@@ -38,7 +38,7 @@ def select(entries: Sequence[Entry], step: Step) -> list[Entry]:
             if entry.cell.step == step or (entry.cell.step is None and entry.key not in there)]
 
 
-def refuse(row: str, by_benchmark: Mapping[str, Sequence[Entry]], step: Step, seeds: Seeds) -> None:
+def refuse(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]], step: Step, seeds: Seeds) -> None:
     """UserError where a row, or one of its benchmarks, rests on more than one training step."""
     cells = cells_of(entry for column in by_benchmark.values() for entry in column)
     steps = {cell.step for cell in cells} - {None}
@@ -88,12 +88,13 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
-def cells_of(entries: Iterable[Entry]) -> list[Cell]:
+def cells_of(entries: Iterable[BenchmarkResult]) -> list[Cell]:
     """The entries' cells, each once."""
     return list({str(entry.cell.path): entry.cell for entry in entries}.values())
 
 
-def remarks(picked: Mapping[str, Mapping[str, Sequence[Entry]]], lost: Sequence[Cell], step: Step) -> list[str]:
+def remarks(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]], lost: Sequence[Cell],
+            step: Step) -> list[str]:
     """Which step each row is, where that is not in its label; `lost`: cells of trainings that are not shown at all."""
     sentences: list[str] = []
     rows = {row: {entry.cell.step for column in columns.values() for entry in column}
@@ -111,7 +112,7 @@ def remarks(picked: Mapping[str, Mapping[str, Sequence[Entry]]], lost: Sequence[
     return sentences
 
 
-def lost_trainings(before: Sequence[Entry], after: Sequence[Entry]) -> list[Cell]:
+def lost_trainings(before: Sequence[BenchmarkResult], after: Sequence[BenchmarkResult]) -> list[Cell]:
     """The cells of trainings of which nothing is left."""
     kept = {cell.run for cell in cells_of(after)}
     return [cell for cell in cells_of(before) if cell.run not in kept]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.rope.parameters import VariantError, did_you_mean, shown
-from mmrope_eval.rope.sections import SECTIONS, check_keys, merged, name_of, overridden, read_definition
+from mmrope_eval.rope.sections import SECTIONS, merged, name_of, overridden, read_definition
 from mmrope_eval.rope.variant import Variant
 
 _MODEL_ARGUMENTS = {"dim": "head_dim", "base": "rope_theta", "num_key_value_heads": "num_kv_heads"}
@@ -174,7 +174,6 @@ def _layer(path: Path) -> dict[str, Any]:
     """A variant file's part of a definition, which its aliases are not. Raises `VariantError`."""
     content = _content(path)
     _aliases(content)
-    check_keys(content, "extends", "aliases")
     content.pop("aliases", None)
     return content
 

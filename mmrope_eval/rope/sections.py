@@ -198,7 +198,12 @@ def name_of(definition: Any) -> str:
 
 
 def merged(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The full definition of layers of which each extends the next, laid over one another section by section."""
+    """The full definition of layers of which each extends the next, laid over one another section by section.
+
+    Raises `VariantError` for a key that no definition has.
+    """
+    for layer in layers:
+        check_keys(layer, "extends", "aliases")
     *above, definition = layers
     for layer in reversed(above):
         below, name = name_of(definition), name_of(layer)

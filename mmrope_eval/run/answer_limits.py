@@ -1,4 +1,5 @@
-"""How long answers may be, and who thinks before answering: the tasks' own limits, `--max-tokens` and `--thinking`."""
+"""How long answers may be, how they are drawn, and who thinks before answering: what the tasks say, `--max-tokens`,
+`--temperature` and `--thinking`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy, largest_item
 from mmrope_eval.models.template import heeds, opens_thought
+from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.registry import Registry, TaskSpec
 
 if TYPE_CHECKING:
@@ -72,16 +74,7 @@ def given_limits(given: Given, specs: Sequence[TaskSpec], registry: Registry) ->
 
     UserError for a name that is no task of the run.
     """
-    limits = {spec.name: limit for name, limit in given if name is None for spec in specs}
-    for name, limit in given:
-        if name is None:
-            continue
-        meant = {spec.name for spec in registry.select([name])} & {spec.name for spec in specs}
-        if not meant:
-            tasks = ", ".join(spec.name for spec in specs[:8])
-            raise UserError(f"--max-tokens {name}:{limit}: '{name}' is none of the tasks of this run ({tasks}).")
-        limits |= dict.fromkeys(meant, limit)
-    return limits
+    return values_by_task("--max-tokens", given, specs, registry)
 
 
 def row_limits(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str, int],
@@ -96,6 +89,16 @@ def row_limits(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str
 def with_limits(plans: Mapping[str, TaskPlan], limits: Mapping[str, int]) -> Mapping[str, TaskPlan]:
     """Plans by task under these limits."""
     return {name: plan.limited(limits[name]) if name in limits else plan for name, plan in plans.items()}
+
+
+def with_temperature(
+    plans: Mapping[str, TaskPlan], temperature: float | Mapping[str, float] | None, seed: int
+) -> Mapping[str, TaskPlan]:
+    """Plans by task at one temperature, or each at its own of a mapping; None, or a task it lacks: the task's own."""
+    if temperature is None:
+        return plans
+    heats = temperature if isinstance(temperature, Mapping) else dict.fromkeys(plans, temperature)
+    return {name: plan.heated(heats[name], seed) if name in heats else plan for name, plan in plans.items()}
 
 
 @dataclass(frozen=True)

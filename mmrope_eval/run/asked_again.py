@@ -16,7 +16,7 @@ from mmrope_eval.task.sample import Key, keys
 
 PAGE = "docs/same-answer.md"
 UNKNOWN = "an earlier version kept them, which did not record what they depend on"
-OTHER_QUESTION = "the question, its media or its answer limit changed"
+OTHER_QUESTION = "the question, its media, its answer limit or its temperature changed"
 NAMED: Mapping[str, str] = {
     "weights": "they are of other checkpoint files",
     "variant": "they are of another definition of the variant",
@@ -86,7 +86,7 @@ def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping
     whys = {key: reasons(content, cell.context, code) for key, content in store.contexts().items()}
     earlier = (manifest or {}).get("context")
     before = earlier if isinstance(earlier, Mapping) else {}
-    old = Old(keys((sample for sample in work.pending if sample.id in rows), before),
+    old = EarlierKeys(keys((sample for sample in work.pending if sample.id in rows), before),
               reasons({"context": before}, cell.context, code))  # fmt: skip
     counts = collections.Counter(_why(sample, pending[sample], kept, whys, old) for sample, kept in rows.items())
     return [f"{cell.label}: {n} kept answer{'s are' if n > 1 else ' is'} asked again, as {why}; see {PAGE}."
@@ -94,7 +94,7 @@ def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping
 
 
 @dataclass(frozen=True)
-class Old:
+class EarlierKeys:
     """What a manifest says of outcomes that are kept without their context."""
 
     keys: Mapping[str, Key]
@@ -107,7 +107,7 @@ def _why(
     key: Key,
     rows: Iterable[tuple[str, str | None, str | None]],
     reasons_of: Mapping[str, list[str]],
-    old: Old,
+    old: EarlierKeys,
 ) -> str:
     """The reason that the nearest of a sample's kept outcomes gives."""
     candidates: list[list[str]] = []

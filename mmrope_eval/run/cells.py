@@ -22,6 +22,7 @@ from mmrope_eval.run.answer_limits import read_thinking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import versions
+from mmrope_eval.run.system_prompt import with_system
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.registry import Family, Registry, check_coordinates
 from mmrope_eval.task.sample import TIME
@@ -75,7 +76,7 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     errors = [draft for draft in drafts if isinstance(draft, Exception)]
     if len(errors) == len(drafts):
         raise errors[0] if len(errors) == 1 else UserError(_all_failed(errors))
-    labels = make_labels(_with_variants(named, drafts))
+    labels = [f"{label}{config.label_end}" for label in make_labels(_with_variants(named, drafts))]
     alone = len(drafts) == 1 and not config.own_folders
     folders = [config.output] if alone else [config.output / label for label in labels]
     cells, failed = [], []
@@ -161,7 +162,8 @@ def _cell(
     ranks.require_split(checkpoint, config.options.tensor_parallel_size)
     policy, sources = cell_policy(config, checkpoint)
     thinking = read_thinking(config.thinking, checkpoint)
-    family = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
+    asked = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
+    family = with_system(asked, config.system, checkpoint)
     context = response_context(config, checkpoint, chosen.variant, policy, thinking.told)
     return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named, thinking)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from mmrope_eval.data.choice_of_rows import Limit, read_limit
+from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.naming import ModelChoice, listed_models
@@ -18,6 +18,8 @@ from mmrope_eval.record.protocols import Protocol, load_protocol
 from mmrope_eval.run.answer_limits import Asked, Given
 from mmrope_eval.run.execute import MaxFailures
 from mmrope_eval.run.keys import MEDIA, EngineKeys, MediaKeys, RunKeys, beside_file, said, with_flags
+from mmrope_eval.run.system_prompt import read_system
+from mmrope_eval.task.by_task import read_limits
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.environment import cache_at, cache_home
@@ -41,12 +43,21 @@ class RunConfig:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     data_root: Path | None = None
     limit: Limit | None = None
+    """Of every task, where `limits` has no other."""
+    limits: tuple[tuple[str, Limit], ...] = ()
+    """Of some tasks, by name, suite or glob; of two for one task the later counts."""
     prompts: str | None = None
     coordinates: str | None = None
+    system: str | None = None
+    """The system prompt in place of the family's; None: as the family has it."""
     max_failures: MaxFailures = field(default_factory=MaxFailures)
     seed: int = 0
+    seeds: tuple[int, ...] = ()
+    """Each with rows of its own (see `seeds`); empty: `seed` alone."""
     max_tokens: Given = ()
     """Answer limits in place of the tasks' own."""
+    temperature: float | None = None
+    """At which answers are drawn, in place of the tasks' own; 0: greedy decoding."""
     thinking: Asked | None = None
     """Whether checkpoints shall think before they answer; None: as their chat templates have it, under the tasks'
     answer limits."""
@@ -69,12 +80,28 @@ class RunConfig:
     """Checkpoints that a file lists."""
     own_folders: bool = False
     """Whether a row gets a folder of its own below `output` also where it is the only one."""
+    log_file: Path | None = None
+    """Where the log goes; None: into `output`."""
+    verbose: bool = False
+    """Whether what others write into the logs is also shown."""
+    label_end: str = ""
+    """What follows the name of each of its rows, where another run has the same rows."""
     cache_dir: Path | None = None
     """Where tables, frames, unpacked videos and hashes are kept; None: `util.environment.cache_home`."""
     scorer: Literal["strict", "stock", "vlmevalkit"] = "strict"
     """Another harness whose own number is printed beside ours."""
     said: Mapping[str, Any] = field(default_factory=dict)
     """The keys that configured it, as a file would hold them (see `run.keys`); empty where it was built otherwise."""
+
+    def limit_of(self, task: str) -> Limit | None:
+        """The limit of a task, once `limits` has the names of tasks only (`prepared.with_task_limits`)."""
+        return dict(self.limits).get(task, self.limit)
+
+    @property
+    def limit_words(self) -> str | None:
+        """`--limit` in words; None where there is none."""
+        everywhere = [str(self.limit)] if self.limit is not None else []
+        return ",".join([*everywhere, *(f"{name}:{limit}" for name, limit in self.limits)]) or None
 
     @property
     def answer_limits(self) -> Given:
@@ -108,7 +135,8 @@ def config_of(keys: RunKeys, listed: Sequence[ModelChoice] = (), command: Sequen
     cache_dir = None if keys.cache_dir is None else Path(keys.cache_dir)
     data_root = None if keys.data_root is None else Path(keys.data_root)
     with cache_at(cache_dir):
-        options = engine_options(keys, keys.no_cache, data_root, keys.seed)
+        options = engine_options(keys, keys.no_cache, data_root, keys.seed[0])
+    limit, limits = read_limits(keys.limit)
     return RunConfig(
         models=tuple(keys.model or ()),
         tasks=tuple(keys.tasks),
@@ -120,12 +148,16 @@ def config_of(keys: RunKeys, listed: Sequence[ModelChoice] = (), command: Sequen
         variants=tuple(keys.variants),
         overrides=keys.set,
         data_root=data_root,
-        limit=read_limit(None if keys.limit is None else str(keys.limit)),
+        limit=limit,
+        limits=limits,
         prompts=keys.prompts,
         coordinates=keys.coordinates,
+        system=read_system(keys.system),
         max_failures=MaxFailures(keys.max_failures),
-        seed=keys.seed,
+        seed=keys.seed[0],
+        seeds=keys.seed,
         max_tokens=keys.max_tokens,
+        temperature=keys.temperature,
         thinking=keys.thinking,
         fresh=keys.fresh,
         media=media_limits(keys),
@@ -134,6 +166,8 @@ def config_of(keys: RunKeys, listed: Sequence[ModelChoice] = (), command: Sequen
         command=tuple(command),
         cache_dir=cache_dir,
         scorer=keys.scorer,
+        log_file=None if keys.log_file is None else Path(keys.log_file),
+        verbose=keys.verbose,
         said=recorded(keys, listed),
     )
 
@@ -143,6 +177,9 @@ def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
     found = {name: value for name, value in said(keys).items() if value is not None}
     if "checkpoints" in found:
         found["checkpoints"] = [{"path": str(one.path.resolve()), **_words_on(one)} for one in listed]
+    for name in ("limit", "seed"):
+        if name in found:
+            found[name] = [*found[name]]
     if "max_tokens" in found:
         found["max_tokens"] = ",".join(f"{limit}" if name is None else f"{name}:{limit}"
                                        for name, limit in keys.max_tokens)  # fmt: skip

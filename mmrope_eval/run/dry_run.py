@@ -12,7 +12,7 @@ from typing import Any
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import STORE
-from mmrope_eval.run.answer_limits import with_limits
+from mmrope_eval.run.answer_limits import with_limits, with_temperature
 from mmrope_eval.run.execute import Cell, remaining
 from mmrope_eval.run.manifest import read_manifest
 from mmrope_eval.run.prepared import Prepared, place_all
@@ -68,10 +68,11 @@ def _shares(run: Prepared) -> Iterator[Share]:
     """Every task of every row that can be evaluated."""
     config = run.config
     present = [spec for spec in run.specs if absence(spec, config.data_root) is None]
-    plans = Plans(present, config.data_root, config.limit, config.seed)
+    plans = Plans(present, config.data_root, config.limit, config.seed, dict(config.limits))
     for cell, (limits, _) in zip(run.rows.cells, run.limits, strict=True):
         try:
             planned = with_limits(plans.of(cell.family), limits) if present else {}
+            planned = with_temperature(planned, config.temperature, config.seed)
         except UserError:  # of all tasks; `failed` has the causes
             planned = {}
         kept = {} if config.fresh else _kept(cell, planned)

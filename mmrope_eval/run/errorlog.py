@@ -21,8 +21,10 @@ LARGEST = 4 * 2**20
 class ErrorLog:
     """OUTPUT/errors.log: what Python printed of each error that nobody foresaw, once for each kind of error."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log: Path | None = None) -> None:
+        """`log`: where the run's own log is, if not beside this one."""
         self.path = folder / NAME
+        self._log = folder / LOG if log is None else log
         self._kinds: set[str] = set()
 
     def note(self, where: str, error: BaseException | str) -> None:
@@ -48,8 +50,7 @@ class ErrorLog:
 
     def where(self) -> list[str]:
         """A line for people where this session has written something."""
-        log = self.path.with_name(LOG)
-        more = f", what vLLM said in {log}" if log.is_file() else ""
+        more = f", what vLLM said in {self._log}" if self._log.is_file() else ""
         return [f"  tracebacks in {self.path}{more}"] if self._kinds else []
 
 

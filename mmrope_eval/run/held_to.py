@@ -41,6 +41,7 @@ def asked(cell: Cell, generations: Mapping[str, Generation]) -> Asked:
         side=cell.checkpoint.geometry.factor,
         time=time_of(cell.checkpoint, cell.variant),
         prompts=cell.family.prompts,
+        system=cell.family.system,
         decoding=protocols.decoding_of([generation.temperature for generation in generations.values()]),
         max_tokens={task: generation.max_tokens for task, generation in generations.items()},
     )
@@ -54,6 +55,8 @@ def remark(config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], limits: Map
     if config.protocol is None:
         return None
     generations = {spec.name: dataclasses.replace(
-        spec.generation, max_tokens=limits.get(spec.name, spec.generation.max_tokens)) for spec in specs}
+        spec.generation, max_tokens=limits.get(spec.name, spec.generation.max_tokens),
+        temperature=spec.generation.temperature if config.temperature is None else config.temperature,
+    ) for spec in specs}  # fmt: skip
     departed = protocols.departures(config.protocol, asked(cell, generations), list(generations))
     return f"protocol: {protocols.label(config.protocol.name, departed)}"

@@ -63,6 +63,24 @@ def _limits(value: Any) -> Any:
     return tuple(map(tuple, value)) if isinstance(value, list | tuple) else value
 
 
+def _limit_words(value: Any) -> Any:
+    """The words of --limit: a number, a mapping by task, or text."""
+    if isinstance(value, Mapping):
+        return tuple(f"{name}:{limit}" for name, limit in value.items())
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (str(value),)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _seeds(value: Any) -> Any:
+    """One seed or several."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _thinking(value: Any) -> Any:
     """YAML reads on and off as true and false."""
     return ("on" if value else "off") if isinstance(value, bool) else value
@@ -120,11 +138,15 @@ class AskedKeys(MediaKeys):
     """Parameters of every variant, by name."""
     protocol: Text | None = None
     """A name in configs/protocols, or a YAML path."""
-    limit: Positive | Text | None = None
+    limit: Annotated[tuple[Text, ...], BeforeValidator(_limit_words)] = ()
+    """A number for all tasks, a mapping by task, suite or glob, or text as after --limit."""
     prompts: Text | None = None
     coordinates: Literal["absolute", "thousand", "unit"] | None = None
     max_tokens: Annotated[tuple[tuple[Text | None, Positive], ...], BeforeValidator(_limits)] = ()
     """A number for all tasks, a mapping by task, suite or glob, or text as after --max-tokens."""
+    system: str | None = None
+    """Words, or the path of a text file."""
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     thinking: Annotated[Literal["on", "off", "auto"] | None, BeforeValidator(_thinking)] = None
 
 
@@ -160,6 +182,8 @@ class CommandKeys(AskedKeys, EngineKeys):
     max_failures: Annotated[int, Field(ge=0)] | Share | None = None
     fresh: bool = False
     no_cache: bool = False
+    verbose: bool = False
+    log_file: Text | None = None
 
 
 class RunKeys(CommandKeys):
@@ -170,7 +194,8 @@ class RunKeys(CommandKeys):
     models: Words | None = None
     """YAML lists of checkpoints, as after --models."""
     tasks: Names = []
-    seed: Seed = 0
+    seed: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)] = (0,)
+    """One, or several with rows of their own."""
     scorer: Literal["strict", "stock", "vlmevalkit"] = "strict"
 
 
@@ -208,8 +233,8 @@ def with_flags(file: Keys, flags: Mapping[str, Any]) -> dict[str, Any]:
 def beside_file(keys: K, folder: Path, where: str) -> K:
     """The keys of a file in `folder` with the paths that it means: beside it first, else from the working folder.
 
-    What is written, `output` and `cache_dir`, starts at the file's folder. UserError, beginning with `where`, for a
-    folder of data or tasks that is in neither place.
+    What is written, `output`, `log_file` and `cache_dir`, starts at the file's folder. UserError, beginning with
+    `where`, for a folder of data or tasks that is in neither place.
     """
     found = said(keys)
     places: dict[str, Any] = {
@@ -220,7 +245,9 @@ def beside_file(keys: K, folder: Path, where: str) -> K:
         "models": lambda names: [_path_beside(name, folder) for name in names],
         "tasks_dir": lambda names: [_folder_beside(name, folder, f"{where}: tasks_dir") for name in names],
         "data_root": lambda name: _folder_beside(name, folder, f"{where}: data_root"),
+        "system": lambda word: _text_beside(word, folder),
         "output": lambda name: str(folder / Path(name).expanduser()),
+        "log_file": lambda name: str(folder / Path(name).expanduser()),
         "cache_dir": lambda name: str(folder / Path(name).expanduser()),
     }
     changed = {name: places[name](value) for name, value in found.items() if name in places and value is not None}
@@ -244,6 +271,15 @@ def _checkpoint_beside(word: str, folder: Path) -> str:
         if name and ((folder / name).exists() or glob.glob(name, root_dir=folder)):  # noqa: PTH207
             return str(folder / word)
     return word
+
+
+def _text_beside(word: str, folder: Path) -> str:
+    """A system prompt: the file beside of this name, else the words, which may be another file's name."""
+    path = folder / word
+    try:
+        return str(path) if word and path.is_file() else word
+    except (OSError, ValueError):  # words that no file can be called
+        return word
 
 
 def _folder_beside(name: str, folder: Path, where: str) -> str:

@@ -85,6 +85,7 @@ def scores_file(cell: Cell, entry: Mapping[str, Any], failed_tasks: Mapping[str,
         "variant": {"name": cell.variant.name, "fingerprint": cell.variant.fingerprint, "assumed": cell.chosen.assumed},
         "coordinates": cell.family.coordinates,
         "prompts": cell.family.prompts,
+        **({} if cell.family.system is None else {"system": cell.family.system}),
         "tasks": entry,
         **failed,
     }
@@ -128,10 +129,12 @@ def manifest(
         "tasks": {
             name: {
                 **of_command,
+                "limit": None if (limit := config.limit_of(name)) is None else str(limit),
                 "dataset": plan.spec.dataset,
                 "split": plan.spec.split,
                 "generation": dataclasses.asdict(plan.generation),
                 "own_max_tokens": plan.spec.generation.max_tokens,
+                "own_temperature": plan.spec.generation.temperature,
                 **task_counts(entry[name]),
                 **own_file(plan.spec),
             }

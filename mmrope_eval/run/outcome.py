@@ -17,7 +17,7 @@ from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STO
 from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.run import results
 from mmrope_eval.run.merging import ASIDE
-from mmrope_eval.run.results import Scored, Worth
+from mmrope_eval.run.results import SampleScore, ScoredSample
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
 from mmrope_eval.task.plan import TaskPlan
@@ -33,12 +33,12 @@ Outcomes = Mapping[str, Response | Failure]
 """By sample id."""
 
 
-def score_cell(plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> dict[str, list[Scored]]:
-    """Every sample of every task with its worth, by task. KeyError when an outcome is missing."""
+def score_cell(plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> dict[str, list[ScoredSample]]:
+    """Every sample of every task with its score, by task. KeyError when an outcome is missing."""
     return {name: results.score_task(plan, outcomes) for name, plan in plans.items()}
 
 
-def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[Scored]]) -> dict[str, dict[str, Any]]:
+def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[ScoredSample]]) -> dict[str, dict[str, Any]]:
     """The `tasks` of scores.json."""
     return {name: results.summarize(plan, scored[name]) for name, plan in plans.items()}
 
@@ -103,7 +103,7 @@ def refuse_cache(folder: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Made:
+class ScoredTasks:
     """What the samples of some tasks came to."""
 
     tasks: Mapping[str, dict[str, Any]]
@@ -111,7 +111,7 @@ class Made:
     failures: Sequence[Failure]
 
 
-def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> Made:
+def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> ScoredTasks:
     """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing.
 
     One sample after another is scored, written and let go.
@@ -119,19 +119,19 @@ def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], 
     entries_of_tasks: dict[str, dict[str, Any]] = {}
     failures: list[Failure] = []
     for name, plan in plans.items():
-        worths: list[Worth] = []
+        samples: list[SampleScore] = []
 
-        def rows(plan: TaskPlan = plan, worths: list[Worth] = worths) -> Iterator[dict[str, Any]]:
+        def rows(plan: TaskPlan = plan, samples: list[SampleScore] = samples) -> Iterator[dict[str, Any]]:
             for scored in results.scores(plan, outcomes):
-                worths.append(scored.worth())
+                samples.append(scored.reduced())
                 if isinstance(scored.result, Failure):
                     failures.append(scored.result)
                 yield scored.row()
 
         staging.lines(folder / SAMPLES / f"{name}.jsonl", rows())
         with settled():
-            entries_of_tasks[name] = results.summarize(plan, worths)
-    return Made(entries_of_tasks, failures)
+            entries_of_tasks[name] = results.summarize(plan, samples)
+    return ScoredTasks(entries_of_tasks, failures)
 
 
 def write_cell(staging: Staging, folder: Path, scores: Mapping[str, Any], failures: Sequence[Failure]) -> None:

@@ -175,8 +175,9 @@ def _failed_home(row: FailedRow, existing: Sequence[Row], config: RunConfig, tak
 def refuse(cell: Cell, row: Row, config: RunConfig, specs: Sequence[TaskSpec]) -> list[str]:
     """What must be said of the scores that lie in a row's folder. UserError where they would be lost, or mixed with
     what cannot be compared."""
-    refuse_fewer(row.folder, row.sizes, {spec.name: config.limit.count for spec in specs} if config.limit else {},
-                 f"--limit {config.limit}")  # fmt: skip
+    limits = {spec.name: config.limit_of(spec.name) for spec in specs}
+    refuse_fewer(row.folder, row.sizes, {name: limit.count for name, limit in limits.items() if limit is not None},
+                 f"--limit {config.limit_words}")  # fmt: skip
     if not row.sizes or not row.manifest:
         return []
     settings, beneath = differences(cell, row)

@@ -19,8 +19,9 @@ from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import manifest
 from mmrope_eval.run.placing import differences, place, read_row, sizes
 from mmrope_eval.run.progress_file import RowProgress
+from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.planner import Plans
-from mmrope_eval.task.registry import TaskSpec, open_registry
+from mmrope_eval.task.registry import Registry, TaskSpec, open_registry
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,18 @@ def prepare(config: RunConfig) -> Prepared:
     row."""
     registry = open_registry(config.tasks, config.tasks_dirs)
     specs = registry.select(config.tasks)
+    config = with_task_limits(config, specs, registry)
     given = given_limits(config.answer_limits, specs, registry)
     rows = make_cells(config, registry)
     limits = [cell_limits(config, cell, specs, given) for cell in rows.cells]
-    plans = Plans(specs, config.data_root, config.limit, config.seed)
+    plans = Plans(specs, config.data_root, config.limit, config.seed, dict(config.limits))
     return Prepared(config, specs, given, rows, limits, plans)
+
+
+def with_task_limits(config: RunConfig, specs: Sequence[TaskSpec], registry: Registry) -> RunConfig:
+    """With `limits` by the names of tasks. UserError for a name that is no task of the run."""
+    limits = values_by_task("--limit", config.limits, specs, registry)
+    return dataclasses.replace(config, limits=tuple(limits.items()))
 
 
 def cell_limits(

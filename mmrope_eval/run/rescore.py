@@ -25,7 +25,7 @@ from mmrope_eval.record.read import problem
 from mmrope_eval.record.schema import MANIFEST, STORE
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.run import outcome, results, side_by_side
-from mmrope_eval.run.answer_limits import with_limits
+from mmrope_eval.run.answer_limits import with_limits, with_temperature
 from mmrope_eval.run.manifest import task_counts
 from mmrope_eval.run.outcome import Outcomes
 from mmrope_eval.run.side_by_side import Second
@@ -85,6 +85,14 @@ class StoredRun:
         limits = {name: task.generation.max_tokens for name, task in asked.items() if task.generation is not None}
         return {name: limit for name, limit in limits.items()
                 if limit is not None and asked[name].own_max_tokens not in (None, limit)}
+
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """The temperatures of the run by task, where they were not the tasks' own."""
+        asked = self.cell.manifest.tasks or {}
+        heats = {name: task.generation.temperature for name, task in asked.items() if task.generation is not None}
+        return {name: heat for name, heat in heats.items()
+                if heat is not None and asked[name].own_temperature not in (None, heat)}
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,8 @@ def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
         root = data_root or (Path(recorded) if recorded is not None else None)
         if root is not None and not root.is_dir():
             raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
-        plans |= Plans(registry.select(names), root, recorded_limit(limit), seed).of(run.family)
+        found = Plans(registry.select(names), root, recorded_limit(limit), seed).of(run.family)
+        plans |= with_temperature(found, run.temperatures, seed)
     return with_limits({name: plans[name] for name in run.manifest["tasks"] if name in plans}, run.answer_limits)
 
 

@@ -24,7 +24,7 @@ NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class SampleScore:
     """What a task's numbers are made of, of one sample: all that need be held of the many that a run has."""
 
     values: Mapping[str, float | None]
@@ -40,8 +40,8 @@ class Worth:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One sample with its outcome and its worth."""
+class ScoredSample:
+    """One sample with its outcome and its score."""
 
     sample: Sample
     result: Response | Failure
@@ -50,11 +50,11 @@ class Scored:
     cluster: str | None = None
     """What it stands or falls with (`clusters.cluster_of`); None: nothing else."""
 
-    def worth(self) -> Worth:
+    def reduced(self) -> SampleScore:
         """What the task's numbers need of it."""
         duration = next((facts.duration for facts in self.result.media if facts.kind == "video"), None)
-        return Worth(self.score.values, self.target, isinstance(self.result, Failure), self.truncated, self.unparsed,
-                     duration, self.cluster or self.sample.id)  # fmt: skip
+        return SampleScore(self.score.values, self.target, isinstance(self.result, Failure), self.truncated,
+                           self.unparsed, duration, self.cluster or self.sample.id)  # fmt: skip
 
     @property
     def truncated(self) -> bool:
@@ -104,12 +104,12 @@ def scoring_target(sample: Sample, scorer: str, family: Family, result: Response
     return target
 
 
-def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> list[Scored]:
+def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> list[ScoredSample]:
     """Every sample of a task in plan order. A failed one is wrong. KeyError when an outcome is missing."""
     return list(scores(plan, results))
 
 
-def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterator[Scored]:
+def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterator[ScoredSample]:
     """The same, one at a time: only what is kept of them takes memory."""
     for sample in plan.samples:
         result = results[sample.id]
@@ -120,15 +120,15 @@ def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterato
             text = whole_turn(result.text, thought_open=result.thought_open)
             score = scorers.SCORERS[plan.spec.scorer](text, target)
         cluster = cluster_of(plan.spec, sample.id, sample.cluster, sample.media)
-        yield Scored(sample, result, target, score, cluster)
+        yield ScoredSample(sample, result, target, score, cluster)
 
 
-def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any]:
+def summarize(plan: TaskPlan, scored: Sequence[ScoredSample | SampleScore]) -> dict[str, Any]:
     """A task's entry in scores.json; values and standard errors on a 0-100 scale, null where there is none."""
     average = plan.spec.average
-    worths = [sample.worth() if isinstance(sample, Scored) else sample for sample in scored]
+    samples = [sample.reduced() if isinstance(sample, ScoredSample) else sample for sample in scored]
     summaries = {
-        name: AGGREGATES[average]([Item.of(worth.values[name], worth.target, worth.cluster) for worth in worths])
+        name: AGGREGATES[average]([Item.of(sample.values[name], sample.target, sample.cluster) for sample in samples])
         for name in plan.spec.metrics
     }
     groups = summaries[plan.spec.metrics[0]].groups
@@ -144,25 +144,27 @@ def summarize(plan: TaskPlan, scored: Sequence[Scored | Worth]) -> dict[str, Any
         "stderr_over": "clusters",
         "groups": {name: {"value": percent(part.value), "n": part.n} for name, part in groups.items()},
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
-        "chance": percent(chance_of(average, worths)),
-        "n": len(worths),
+        "chance": percent(chance_of(average, samples)),
+        "n": len(samples),
         "expected": full_size(plan.spec),
-        "n_failed": sum(worth.failed for worth in worths),
-        "n_truncated": sum(worth.truncated for worth in worths),
-        "n_unparsed": sum(worth.unparsed for worth in worths),
+        "n_failed": sum(sample.failed for sample in samples),
+        "n_truncated": sum(sample.truncated for sample in samples),
+        "n_unparsed": sum(sample.unparsed for sample in samples),
         "task_version": plan.spec.version,
         "scorer": plan.spec.scorer,
         "scorer_version": scoring.VERSION,
         "data_fingerprint": plan.fingerprint(),
         "prompt_hash": plan.prompt_hash(),
+        **({} if plan.generation.temperature == plan.spec.generation.temperature
+           else {"temperature": plan.generation.temperature}),
     }
 
 
-def chance_of(average: str, worths: Sequence[Worth]) -> float:
+def chance_of(average: str, samples: Sequence[SampleScore]) -> float:
     """What guessing is expected to score on these samples; a failed one is wrong for a guesser too."""
-    answered = [worth for worth in worths if not worth.failed]
-    lost = [None] * (len(worths) - len(answered))
-    targets, durations = [worth.target for worth in answered], [worth.duration for worth in answered]
+    answered = [sample for sample in samples if not sample.failed]
+    lost = [None] * (len(samples) - len(answered))
+    targets, durations = [sample.target for sample in answered], [sample.duration for sample in answered]
     return chance_level(average, [*targets, *lost], [*durations, *lost])
 
 

@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import collections
-import json
+import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from mmrope_eval.engine.backend import EngineHolder, RowError, StartEngine, Timings
-from mmrope_eval.errors import MachinesError, PlaceError, UserError, kind
-from mmrope_eval.messages import Failure
+from mmrope_eval.engine.backend import EngineHolder, RowError, StartEngine
+from mmrope_eval.errors import MachinesError, PlaceError, UserError
 from mmrope_eval.models.variant_choice import video_time
-from mmrope_eval.record.schema import FAILED_ROW, STORE
-from mmrope_eval.record.write import write_manifest
+from mmrope_eval.record.schema import FAILED_ROW
 from mmrope_eval.run import engines, merging, outcome, results, side_by_side
-from mmrope_eval.run.answer_limits import described, warnings, with_limits
-from mmrope_eval.run.asked_again import described_context
-from mmrope_eval.run.asking import Asking
+from mmrope_eval.run.answer_limits import described, warnings, with_limits, with_temperature
 from mmrope_eval.run.cells import FailedRow
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, TooManyFailuresError
-from mmrope_eval.run.kept import Kept, begin, end
-from mmrope_eval.run.manifest import manifest, scores_file
-from mmrope_eval.run.placing import refuse_fewer, sizes
-from mmrope_eval.run.prepared import Prepared, claim, place_all, prepare
-from mmrope_eval.run.progress import Progress
+from mmrope_eval.run.prepared import Prepared, place_all, prepare
 from mmrope_eval.run.progress_file import ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.rescore import compare_runs, read_run
+from mmrope_eval.run.row import causes, run_row
 from mmrope_eval.run.runlog import run_log
+from mmrope_eval.run.seeds import by_seed
 from mmrope_eval.run.settled import settled
-from mmrope_eval.run.staging import Staging
 from mmrope_eval.run.work_order import schedule
 from mmrope_eval.store.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.store.lock import run_lock
-from mmrope_eval.store.store import ResponseStore
-from mmrope_eval.task.mirror import check_before_run
-from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.util.console import say
 from mmrope_eval.util.environment import cache_at
 from mmrope_eval.words import visible
-
-SHOWN_CAUSES = 3
 
 
 @dataclass(frozen=True)
@@ -71,6 +56,14 @@ class RunResult:
         entry, failed, asked = verdict
         rows = {**self.rows, label: entry}
         return replace(self, rows=rows, failed=self.failed + failed, asked=self.asked + asked)
+
+    def beside(self, other: RunResult) -> RunResult:
+        """With the rows of another run, whose labels are others."""
+        return RunResult(
+            {**self.rows, **other.rows}, {**self.folders, **other.folders}, self.failed + other.failed,
+            self.asked + other.asked, {**self.broken, **other.broken}, {**self.failed_tasks, **other.failed_tasks},
+            tuple(dict.fromkeys((*self.notes, *other.notes))),
+        )  # fmt: skip
 
     @property
     def code(self) -> int:
@@ -122,25 +115,6 @@ def where(folders: Sequence[Path]) -> str:
     return ", ".join(map(str, folders))
 
 
-def causes(folder: Path) -> list[str]:
-    """The most frequent causes of a row's failures, each with its number and the first sample it befell."""
-    path = folder / "failures.jsonl"
-    first: dict[str, str] = {}
-    counts: collections.Counter[str] = collections.Counter()
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        failure = json.loads(line)
-        cause = visible(without_path(failure["cause"]))
-        counts[kind(cause)] += 1
-        first.setdefault(kind(cause), f"{visible(failure['id'])}: {cause}")
-    shown = [f"  {n} x {first[same]}" for same, n in counts.most_common(SHOWN_CAUSES)]
-    return [*shown, f"  all {counts.total()} in {path}"] if shown else []
-
-
-def without_path(cause: str) -> str:
-    """A cause without the file that it begins with, so that one fault of many files is one line."""
-    return cause.partition(": ")[2] or cause if cause.startswith("/") else cause
-
-
 def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult:
     """Evaluate every checkpoint under every variant on every task. UserError for bad input, before anything starts.
 
@@ -149,8 +123,8 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     """
     side_by_side.second_of(config.scorer)  # one that is not installed is known before minutes are spent
     with cache_at(config.cache_dir):
-        (result,) = run_all([prepare(config)], config.output, start_engine)
-    return result
+        found = run_all([prepare(one) for one in by_seed(config)], config.output, start_engine)
+    return functools.reduce(RunResult.beside, found)
 
 
 def run_all(
@@ -167,7 +141,7 @@ def run_all(
     config = runs[0].config
     with (
         run_lock(output),
-        run_log(output, config.command) as log,
+        run_log(output, config.command, config.log_file, verbose=config.verbose) as log,
         EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder,
     ):
         runs = place_all(runs)
@@ -177,7 +151,7 @@ def run_all(
         turns = [turns[turn] for turn in order]
         rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
         tally = Tally([*rows, *_failed_progress(runs)])
-        errors = ErrorLog(output)
+        errors = ErrorLog(output, config.log_file)
         with settled(), ProgressFile(output, tally, config.command):
             for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
                 say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
@@ -190,16 +164,16 @@ def run_all(
 def _take_turn(
     run: Prepared, place: int, holder: EngineHolder, errors: ErrorLog, watch: RowWatch, go_on: bool
 ) -> tuple[Mapping[str, Any], int, int] | str:
-    """One row of a run, as of `run_cell`; the cause where it failed."""
+    """One row of a run, as of `run_row`; the cause where it failed."""
     cell, (limits, remarks), plans = run.rows.cells[place], run.limits[place], run.plans
     say(f"{cell.label}: {announcement(cell)}", file=sys.stderr)
     for remark in (*remarks, *warnings(cell.thinking, run.specs, run.given)):
         say(f"{cell.label}: {remark}", file=sys.stderr)
     for task, cause in plans.failed.items():
         say(f"{cell.label}: {task} is not asked: {cause}", file=sys.stderr)
-    planned = with_limits(plans.of(cell.family), limits)
+    planned = with_temperature(with_limits(plans.of(cell.family), limits), run.config.temperature, run.config.seed)
     try:
-        scored = run_cell(run.config, cell, planned, holder, errors, plans.failed, watch)
+        scored = run_row(run.config, cell, planned, holder, errors, plans.failed, watch)
     except RowError as error:
         holder.close()
         failure: Exception = error
@@ -262,70 +236,3 @@ def _failed(row: FailedRow, error: BaseException | None = None, *, keep: bool = 
     outcome.write_failed_row(row.folder, row.cause, error, keep=keep)
     say(f"{row.label} failed: {visible(row.cause)}", file=sys.stderr)
     return row.cause
-
-
-def run_cell(
-    config: RunConfig,
-    cell: Cell,
-    plans: Mapping[str, TaskPlan],
-    holder: EngineHolder,
-    errors: ErrorLog,
-    failed_tasks: Mapping[str, str] = MappingProxyType({}),
-    watch: RowWatch | None = None,
-) -> tuple[Mapping[str, Any], int, int]:
-    """Ask what is missing, then score and write one cell: its scores by task, failed samples, samples asked now.
-
-    `failed_tasks`, whose rows could not be read, are recorded with their causes; `watch` hears of every outcome. Of a
-    row that cannot or should not be finished (`RowError`, `TooManyFailuresError`) the failures are written and the most
-    frequent causes printed.
-    """
-    timings = Timings()
-    outcome.require_places(cell.folder)
-    asked_of = {name: len(plan.samples) for name, plan in plans.items()}
-    refuse_fewer(cell.folder, sizes(cell.folder), asked_of, "this command")
-    claim(config, cell)
-    with ResponseStore(cell.folder / STORE) as store:
-        work = begin(config, cell, plans, store)
-        done = len(work.keys) - len(work.pending)
-        final = sum(kept.failed and kept.final for kept in work.kept.values())
-        if watch is not None:
-            watch.begin(len(work.keys), done, final)
-        progress = Progress(cell.label, len(work.keys), done, told=None if watch is None else watch.advance)
-        context = store.describe(described_context(cell.context)) if work.pending else ""
-        asking = Asking(cell, config.options, plans, store, work, progress, config.max_failures, timings, errors,
-                        context)  # fmt: skip
-        with failures_written(asking):
-            config.max_failures.check(final, len(work.keys))  # known before an engine starts
-            if work.pending:
-                asked = {sample.task for sample in work.pending}
-                for sentence in check_before_run(plan for name, plan in plans.items() if name in asked):
-                    say(sentence, file=sys.stderr)
-                with progress:
-                    asking.run(holder)
-        with settled(), Staging() as staging:
-            made = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
-            store.require_place()
-            before = merging.earlier(cell, plans)
-            scores = merging.with_scores(scores_file(cell, made.tasks, failed_tasks), before)
-            outcome.write_cell(staging, cell.folder, scores, [*before.failures, *made.failures])
-        record = manifest(config, cell, plans, made.tasks, timings)
-        write_manifest(cell.folder, merging.with_manifest(record, before), scores)
-        end(cell, work, store, before)
-    return made.tasks, len(made.failures), len(work.pending)
-
-
-@contextmanager
-def failures_written(asking: Asking) -> Iterator[None]:
-    """Of a row that ends early: write what failed, and say the most frequent causes."""
-    try:
-        yield
-    except (RowError, TooManyFailuresError) as error:
-        folder, kept = asking.cell.folder, Kept(asking.store, asking.work.keys)
-        earlier = {name: kept[name] for name, known in asking.work.kept.items() if known.failed and known.final}
-        failures = {name: result for name, result in earlier.items() if isinstance(result, Failure)}
-        failed = {**failures, **asking.failures}
-        outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
-        if error.__cause__ is not None:
-            asking.errors.note(asking.cell.label, error)
-        say(*causes(folder), *asking.errors.where(), file=sys.stderr)
-        raise

@@ -21,29 +21,42 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from mmrope_eval.run.errorlog import LOG, shorten
+from mmrope_eval.errors import UserError
+from mmrope_eval.run.errorlog import LOG, NAME, shorten
+from mmrope_eval.run.follow import following
 from mmrope_eval.run.manifest import versions
+from mmrope_eval.words import visible
 
 LARGEST = 8 * 2**20
 """Bytes; of a larger log the first half is left out."""
 
 
 @contextmanager
-def run_log(folder: Path, command: Sequence[str]) -> Iterator[Path | None]:
-    """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written."""
-    path = folder / LOG
+def run_log(
+    folder: Path, command: Sequence[str], file: Path | None = None, *, verbose: bool = False
+) -> Iterator[Path | None]:
+    """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written.
+
+    `file` takes the place of the one in `folder`; UserError where that cannot be written. `verbose`: what others write
+    into the logs meanwhile is shown.
+    """
+    path = folder / LOG if file is None else file.absolute()
     try:
         if path.exists() and not path.is_file():  # a pipe would wait for a reader
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         stream = path.open("a", encoding="utf-8", errors="replace")
-    except OSError:
+    except OSError as error:
+        if file is not None:
+            raise UserError(f"--log-file {file} cannot be written ({error.strerror or error}): name another "
+                            "file") from error
         yield None
         return
     tee = Tee(sys.stderr, path, stream)
     tee.say(_head(command))
     before, sys.stderr = sys.stderr, tee
     try:
-        yield path
+        with following([path, folder / NAME], tee.show) if verbose else contextlib.nullcontext():
+            yield path
         tee.say("=== ended")
     except BaseException as error:
         tee.say(f"=== ended by {type(error).__name__}: {error}")
@@ -98,6 +111,11 @@ class Tee(io.TextIOBase):
             self._log.write("".join(f"{stamp}{line}\n" for line in text.splitlines()))
             self._log.flush()
             shorten(self._path, LARGEST)
+
+    def show(self, line: str) -> None:
+        """A line to the terminal alone."""
+        with self._lock:
+            self._target.write(f"{visible(line)}\n")
 
     def end(self) -> None:
         """No more lines go to the log."""

@@ -11,7 +11,7 @@ from mmrope_eval.lmms.stock import is_picture, stock_score
 from mmrope_eval.messages import Response
 from mmrope_eval.record.schema import FORMAT
 from mmrope_eval.record.write import write_json, write_lines
-from mmrope_eval.run.results import Scored
+from mmrope_eval.run.results import ScoredSample
 from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.spec import Counterpart, TaskSpec
@@ -125,7 +125,7 @@ def second_number(second: Second, spec: TaskSpec, items: Sequence[SecondItem]) -
 
 
 def compare_task(
-    second: Second, plan: TaskPlan, scored: Sequence[Scored], entry: Mapping[str, Any]
+    second: Second, plan: TaskPlan, scored: Sequence[ScoredSample], entry: Mapping[str, Any]
 ) -> Comparison:
     """Score a task's responses as the other harness does. A failed sample is wrong for both.
 
@@ -144,12 +144,12 @@ def compare_task(
     return Comparison(second, task, metric, value, result, None, lines, True)
 
 
-def text(sample: Scored) -> str | None:
+def text(sample: ScoredSample) -> str | None:
     """A sample's response; None when it failed."""
     return sample.result.text if isinstance(sample.result, Response) else None
 
 
-def line(second: Second, sample: Scored, metric: str, share: float | None) -> dict[str, Any]:
+def line(second: Second, sample: ScoredSample, metric: str, share: float | None) -> dict[str, Any]:
     """The line of samples_KEY/<task>.jsonl."""
     value = sample.score.values[metric]
     return {

@@ -25,6 +25,7 @@ from mmrope_eval.run.keys import (
     said,
     with_flags,
 )
+from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.registry import Registry, open_registry
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
@@ -63,7 +64,7 @@ def read_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
     if "seed" in given:
         if "seeds" in study.model_fields_set:
             raise UserError(f"{where} has `seeds`: leave --seed out")
-        given["seeds"] = [given.pop("seed")]
+        given["seeds"] = [*given.pop("seed")]
     if "data_root" in given:  # the file's, which may not be here, is not looked for
         study = study.model_copy(update={"data_root": None})
     study = beside_file(study, folder, where)
@@ -89,7 +90,7 @@ def run_configs(study: Study, path: Path, command: Sequence[str] = ()) -> list[R
     """
     listed = listed_models(study.checkpoints, f"study {path}, checkpoints", path.resolve().parent)
     shared = {name: value for name, value in said(study).items() if name in RunKeys.model_fields}
-    shared["seed"] = study.seeds[0]  # the engine's, which all runs share
+    shared["seed"] = [study.seeds[0]]  # the engine's, which all runs share
     found: list[RunConfig] = []
     for number, run in enumerate(study.runs, 1):
         own = {name: value for name, value in said(run).items() if name != "name"}
@@ -111,7 +112,9 @@ def _seeded(config: RunConfig, seeds: Sequence[int]) -> Iterator[RunConfig]:
     registry = open_registry(config.tasks, config.tasks_dirs)
     specs = registry.select(config.tasks)
     given_limits(config.max_tokens, specs, registry)  # a name that is no task of the run is noticed
-    sampled = [spec.name for spec in specs if spec.generation.temperature > 0]
+    values_by_task("--limit", config.limits, specs, registry)
+    heat = config.temperature
+    sampled = [spec.name for spec in specs if (spec.generation.temperature if heat is None else heat) > 0]
     greedy = [spec.name for spec in specs if spec.name not in sampled]
     if greedy:
         yield _without(_with_seed(config, seeds[0]), sampled, greedy, registry)
@@ -121,11 +124,16 @@ def _seeded(config: RunConfig, seeds: Sequence[int]) -> Iterator[RunConfig]:
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:
-    return dataclasses.replace(config, seed=seed, said={**config.said, "seed": seed})
+    return dataclasses.replace(config, seed=seed, seeds=(), said={**config.said, "seed": [seed]})
 
 
 def _without(config: RunConfig, out: Sequence[str], kept: Sequence[str], registry: Registry) -> RunConfig:
-    """A run without some of its tasks, and without the answer limits of those alone."""
-    limits = [(name, limit) for name, limit in config.max_tokens
-              if name is None or {spec.name for spec in registry.select([name])} & {*kept}]  # fmt: skip
-    return dataclasses.replace(config, tasks=(*config.tasks, *(f"-{name}" for name in out)), max_tokens=tuple(limits))
+    """A run without some of its tasks, and without the limits of those alone."""
+    def stays(name: str | None) -> bool:
+        return name is None or bool({spec.name for spec in registry.select([name])} & {*kept})
+
+    return dataclasses.replace(
+        config, tasks=(*config.tasks, *(f"-{name}" for name in out)),
+        max_tokens=tuple(pair for pair in config.max_tokens if stays(pair[0])),
+        limits=tuple(pair for pair in config.limits if stays(pair[0])),
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from mmrope_eval.record.schema import SWEEP, SweepRecord
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.dry_run import missing_data, table
 from mmrope_eval.run.execute import Cell
+from mmrope_eval.run.prepared import with_task_limits
 from mmrope_eval.sweep.budget import Budget
 from mmrope_eval.sweep.sweep import NEEDLE, Sweep, plans_of, run_of
 from mmrope_eval.task.dataset import absence
@@ -22,6 +23,7 @@ HEAD = ("row", "task", "context", "frames", "samples", "scalings", "measured", "
 
 def dry_run(sweep: Sweep) -> Iterator[str]:
     """Lines that say what a sweep would do. UserError for what it would refuse."""
+    sweep.run = with_task_limits(sweep.run, sweep.tasks, sweep.registry)
     rows = make_cells(run_of(sweep), sweep.registry)
     missing = [spec for spec in sweep.tasks if spec.name != NEEDLE and absence(spec, sweep.run.data_root) is not None]
     if missing:
@@ -54,7 +56,7 @@ def _points(sweep: Sweep, rows: Rows) -> Iterator[tuple[str, ...]]:
 def _samples(sweep: Sweep, spec: TaskSpec) -> int:
     needle = sweep.config.needle
     assert needle is not None
-    made, limit = len(sweep.needles.rows(needle)), sweep.run.limit
+    made, limit = len(sweep.needles.rows(needle)), sweep.run.limit_of(spec.name)
     return made if limit is None else min(made, limit.count)
 
 

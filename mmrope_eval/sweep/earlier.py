@@ -15,7 +15,7 @@ from mmrope_eval.run.manifest import plain
 from mmrope_eval.sweep.config import SweepConfig
 from mmrope_eval.util.console import say
 
-SETTINGS: Final = ("train_context", "frames", "needle", "limit")
+SETTINGS: Final = ("train_context", "frames", "needle", "limit", "temperature")
 """Of sweep.json: points that differ in them are no points of one sweep."""
 
 

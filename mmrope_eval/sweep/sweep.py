@@ -24,13 +24,14 @@ from mmrope_eval.record.seal import sealed
 from mmrope_eval.record.write import write_json
 from mmrope_eval.rope import load_variant
 from mmrope_eval.run import engines
-from mmrope_eval.run.answer_limits import described, given_limits, row_limits, warnings, with_limits
+from mmrope_eval.run.answer_limits import described, given_limits, row_limits, warnings, with_limits, with_temperature
 from mmrope_eval.run.cells import make_cells, response_context
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.outcome import require_sweep_places
-from mmrope_eval.run.run import run_cell
+from mmrope_eval.run.prepared import with_task_limits
+from mmrope_eval.run.row import run_row
 from mmrope_eval.run.runlog import run_log
 from mmrope_eval.store.answer_code import require_unedited
 from mmrope_eval.store.lock import run_lock
@@ -123,7 +124,7 @@ class Sweep:
     @cached_property
     def errors(self) -> ErrorLog:
         """Tracebacks of all points."""
-        return ErrorLog(self.run.output)
+        return ErrorLog(self.run.output, self.run.log_file)
 
     @cached_property
     def registry(self) -> Registry:
@@ -141,6 +142,7 @@ class Sweep:
 
     def go(self) -> Path:
         """Measure every point; the path of sweep.json, which is written anew after each."""
+        self.run = with_task_limits(self.run, self.tasks, self.registry)
         given = given_limits(self.run.max_tokens, self.tasks, self.registry)
         rows = make_cells(run_of(self), self.registry)
         cells = rows.cells
@@ -154,7 +156,10 @@ class Sweep:
         self.empty = empty_rows(self.config.rows, cells)
         if self.empty:
             say(f"no checkpoint is of {', '.join(self.empty)}: rows of this sweep that stay empty", file=sys.stderr)
-        with run_lock(self.run.output), run_log(self.run.output, self.run.command) as log:
+        log_file, verbose = self.run.log_file, self.run.verbose
+        with (
+            run_lock(self.run.output), run_log(self.run.output, self.run.command, log_file, verbose=verbose) as log,
+        ):  # fmt: skip
             start = engines.reached(self.run.options, log, self.start_engine)
             require_sweep_places(self.run.output)
             names = [spec.name for spec in self.tasks]
@@ -272,7 +277,8 @@ class Sweep:
               file=sys.stderr)  # fmt: skip
         try:
             limited = with_limits({point.task.name: plan}, self.limits(point.cell))
-            entry, bad, _ = run_cell(point.config, point.cell, limited, holder, self.errors)
+            drawn = with_temperature(limited, self.run.temperature, self.run.seed)
+            entry, bad, _ = run_row(point.config, point.cell, drawn, holder, self.errors)
         except DoesNotFitError as error:
             return {"status": "memory", "cause": str(error)}
         except RowError as error:
@@ -300,7 +306,7 @@ class Sweep:
         except UserError as error:
             raise NoRoomError(str(error)) from error
         spec = dataclasses.replace(point.task, dataset=dataset)
-        return Plans([spec], self.data, self.run.limit, self.run.seed).of(family)[name]
+        return Plans([spec], self.data, self.run.limit_of(name), self.run.seed).of(family)[name]
 
     @property
     def data(self) -> Path:
@@ -313,7 +319,8 @@ class Sweep:
                 "train_context": self.config.train_context, "scaling": self.config.scaling,
                 "factor": self.config.factor, "rows": self.config.rows, "empty": self.empty,
                 "frames": dataclasses.asdict(self.config.frames),
-                "limit": str(self.run.limit) if self.run.limit is not None else None,
+                "limit": self.run.limit_words,
+                "temperature": self.run.temperature,
                 "needle": dataclasses.asdict(self.config.needle) if self.config.needle else None}  # fmt: skip
 
     def write(self) -> None:
@@ -330,7 +337,7 @@ def run_of(sweep: Sweep) -> RunConfig:
 
 def plans_of(sweep: Sweep) -> dict[str, Plans]:
     """The questions of every task that is not generated for each point, by name."""
-    return {spec.name: Plans([spec], sweep.run.data_root, sweep.run.limit, sweep.run.seed)
+    return {spec.name: Plans([spec], sweep.run.data_root, sweep.run.limit_of(spec.name), sweep.run.seed)
             for spec in sweep.tasks if spec.name != NEEDLE}  # fmt: skip
 
 

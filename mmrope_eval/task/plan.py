@@ -44,36 +44,50 @@ class TaskPlan:
     family: Family
     samples: tuple[Sample, ...]
     docs: LazyDocs
-    max_tokens: int | None = None
-    """The answer limit of `samples` where it is not the task's own (`limited`)."""
+    own: Generation | None = None
+    """How the task itself has its answers decoded, where `samples` have another way (`limited`, `heated`)."""
 
     def limited(self, max_tokens: int) -> TaskPlan:
         """The same questions with another answer limit, which is part of a response's identity."""
-        samples = tuple(_limited(sample, max_tokens) for sample in self.samples)
-        task_limit = self.spec.generation.max_tokens
-        return dataclasses.replace(self, samples=samples, max_tokens=None if max_tokens == task_limit else max_tokens)
+        return self._decoded(max_tokens=max_tokens)
+
+    def heated(self, temperature: float, seed: int) -> TaskPlan:
+        """The same questions answered at another temperature, which with its seed is part of a response's identity.
+
+        Greedy decoding (0) draws nothing, so it has no seed.
+        """
+        return self._decoded(temperature=temperature, seed=seed if temperature > 0 else 0)
+
+    def _decoded(self, **changes: Any) -> TaskPlan:
+        """With some of the generation settings, which all samples share, changed."""
+        before = self.samples[0].generation if self.samples else self.spec.generation
+        now = dataclasses.replace(before, **changes)
+        if now == before:
+            return self
+        of_task = self.own or before
+        samples = tuple(dataclasses.replace(sample, generation=now) for sample in self.samples)
+        return dataclasses.replace(self, samples=samples, own=None if now == of_task else of_task)
 
     @property
     def generation(self) -> Generation:
-        """How answers are decoded: as the task says, with this plan's answer limit."""
-        generation = self.spec.generation
-        return generation if self.max_tokens is None else dataclasses.replace(generation, max_tokens=self.max_tokens)
+        """How answers are decoded: as the task says, or as this plan has it."""
+        return self.spec.generation if self.own is None or not self.samples else self.samples[0].generation
 
     def fingerprint(self) -> str:
         """sha256 over the questions, media and targets: two runs with the same one measured the same thing, if perhaps
-        with other answer limits."""
-        return digest_of([s.content_key(), s.target] for s in self._with_own_limit())
+        with other answer limits, or at another temperature."""
+        return digest_of([s.content_key(), s.target] for s in self._as_its_own())
 
     def prompt_hash(self) -> str:
-        """sha256 over the rendered prompts, the generation settings but a changed answer limit, and what the chat
-        template is told."""
+        """sha256 over the rendered prompts, the task's own generation settings, and what the chat template is told."""
         thinking = self.family.enable_thinking
-        asked = ([s.prompt, s.system, generation_key(s.generation)] for s in self._with_own_limit())
+        asked = ([s.prompt, s.system, generation_key(s.generation)] for s in self._as_its_own())
         return digest_of(asked) if thinking is None else digest([list(asked), thinking])
 
-    def _with_own_limit(self) -> tuple[Sample, ...]:
-        limit = self.spec.generation.max_tokens
-        return self.samples if self.max_tokens is None else tuple(_limited(sample, limit) for sample in self.samples)
+    def _as_its_own(self) -> tuple[Sample, ...]:
+        if self.own is None:
+            return self.samples
+        return tuple(dataclasses.replace(sample, generation=self.own) for sample in self.samples)
 
     @functools.cached_property
     def reader(self) -> Reader:
@@ -83,10 +97,6 @@ class TaskPlan:
     def request(self, sample: Sample) -> Request:
         """The engine's request for a sample. SampleError when its media are gone since the plan was made."""
         return self.reader.request(sample)
-
-
-def _limited(sample: Sample, max_tokens: int) -> Sample:
-    return dataclasses.replace(sample, generation=dataclasses.replace(sample.generation, max_tokens=max_tokens))
 
 
 @dataclass(frozen=True)

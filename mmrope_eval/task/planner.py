@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mmrope_eval.data.choice_of_rows import Limit
@@ -36,9 +37,12 @@ class Plans:
     """Every task's plan for each family that is asked for; UserError when data are missing."""
 
     def __init__(
-        self, specs: Sequence[TaskSpec], data_root: Path | None, limit: Limit | None, seed: int = 0
+        self, specs: Sequence[TaskSpec], data_root: Path | None, limit: Limit | None, seed: int = 0,
+        limits: Mapping[str, Limit] = MappingProxyType({}),
     ) -> None:
-        self._specs, self._data_root, self._limit, self._seed = specs, data_root, limit, seed
+        """`limits`: those of single tasks, before `limit`, which is that of all others."""
+        self._specs, self._data_root, self._seed = specs, data_root, seed
+        self._limits = {spec.name: limits.get(spec.name, limit) for spec in specs}
         self._made: dict[Family, dict[str, TaskPlan]] = {}
         self.failed: dict[str, str] = {}
         """Tasks whose rows cannot be read, each with the cause; the others are planned."""
@@ -67,7 +71,7 @@ class Plans:
         samples = read_samples(memo) if key is not None else None
         if samples is None:
             require_columns(spec, docs.get())
-            made: Planned = plan_samples(spec, docs.get(), family, self._limit, self._seed)
+            made: Planned = plan_samples(spec, docs.get(), family, self._limits[spec.name], self._seed)
             samples = made.samples
             if made.lasting and key is not None:
                 write_samples(memo, samples)
@@ -83,7 +87,8 @@ class Plans:
         files = list(media_folder(spec, self._data_root).index.state) if videos else []
         wording = dataclasses.asdict(family)
         content = spec.planned_by()
-        return digest([code_state(), content, own_code(content), wording, str(self._limit), self._seed, tables, files])
+        limit = str(self._limits[spec.name])
+        return digest([code_state(), content, own_code(content), wording, limit, self._seed, tables, files])
 
 
 @functools.cache

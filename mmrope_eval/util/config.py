@@ -21,7 +21,8 @@ Place = tuple[str | int, ...]
 _UNKNOWN: Final = ("extra_forbidden", "invalid_key", "unexpected_keyword_argument")
 _TAKES: Final = {
     "string_type": "text", "bool_type": "true or false", "int_type": "a whole number",
-    "int_from_float": "a whole number", "float_type": "a number", "finite_number": "a finite number", "list_type": "a list", "tuple_type": "a list",
+    "int_from_float": "a whole number", "float_type": "a number", "finite_number": "a finite number",
+    "list_type": "a list", "tuple_type": "a list",
     "dict_type": "a mapping", "mapping_type": "a mapping", "model_type": "a mapping", "dataclass_type": "a mapping",
     "literal_error": "{expected}", "greater_than_equal": "at least {ge:g}", "less_than_equal": "at most {le:g}",
     "greater_than": "above {gt:g}", "less_than": "below {lt:g}",

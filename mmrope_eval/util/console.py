@@ -8,8 +8,10 @@ code. A full disk is one: one sentence.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +57,69 @@ def complain(sentence: str) -> None:
         say(sentence, file=sys.stderr)
     except UserError:
         return
+
+
+KEPT: Final = re.compile(r"\b(?:error|warning): | failed: ")
+"""Of a line that a quiet command prints all the same."""
+
+
+class Quiet(io.TextIOBase):
+    """stderr that shows lines about errors, failed rows and warnings, and no others.
+
+    It writes to a copy of the terminal's file descriptor where there is one, so that it reaches the terminal also while
+    descriptor 2 leads elsewhere.
+    """
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal, self._line = terminal, ""
+        self._copy: TextIO | None = None
+        with contextlib.suppress(OSError, ValueError):
+            if terminal.fileno() == 2:
+                terminal.flush()
+                self._copy = os.fdopen(os.dup(2), "w", encoding=terminal.encoding, errors="backslashreplace",
+                                       buffering=1)  # fmt: skip
+
+    def write(self, text: str) -> int:
+        """Take text; show whole lines of it."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if KEPT.search(line):
+                (self._copy or self._terminal).write(f"{line}\n")
+        return len(text)
+
+    def end(self) -> None:
+        """Show what is left."""
+        if self._line:
+            self.write("\n")
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+
+    def flush(self) -> None:
+        """The terminal's."""
+        with contextlib.suppress(ValueError):
+            (self._copy or self._terminal).flush()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The terminal's."""
+        return self._terminal.encoding
+
+
+@contextmanager
+def quiet(wanted: bool) -> Iterator[None]:
+    """While a command runs that shall print results and errors only, if that is `wanted`."""
+    if not wanted:
+        yield
+        return
+    before, stream = sys.stderr, Quiet(sys.stderr)
+    sys.stderr = stream
+    try:
+        yield
+    finally:
+        if sys.stderr is stream:
+            sys.stderr = before
+        stream.end()
 
 
 def finish() -> None:

@@ -356,7 +356,7 @@ class TestMedia:
         (tmp_path / "set/p.png").touch()
         (tmp_path / "secret.png").touch()
         folder = MediaFolder((tmp_path / "set",))
-        assert folder.row_file("p.png") == folder.own(str(tmp_path / "set/p.png")) == tmp_path / "set/p.png"
+        assert folder.row_file("p.png") == folder.row_file(str(tmp_path / "set/p.png")) == tmp_path / "set/p.png"
         for name in ("../secret.png", str(tmp_path / "secret.png"), "/dev/zero", "/etc/passwd"):
             with pytest.raises(NoSuchFileError, match="lies outside"):
                 folder.row_file(name)

@@ -69,7 +69,7 @@ class TestRegister:
         assert all(f"{backend.name}: {backend.summary}" in shown for backend in BACKENDS.values())
 
     def test_it_is_read_without_what_runs_engines(self) -> None:
-        code = "import sys, mmrope_eval.cli.arguments; print(*{'torch', 'vllm', 'ray', 'numpy'} & {*sys.modules})"
+        code = "import sys, mmrope_eval.cli.options; print(*{'torch', 'vllm', 'ray', 'numpy'} & {*sys.modules})"
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
@@ -129,6 +129,17 @@ class TestHolder:
             assert self.ready(holder, "hope", second) is engine
         assert engine.log == ["switch hope =", "close"]
         assert (first.engine_start > 0, first.switch, second.engine_start, second.switch > 0) == (True, 0, 0, True)
+
+    def test_deaths_that_a_start_or_a_switch_notices_are_counted(self) -> None:
+        class Mortal(FakeEngine):
+            def switch(self, **_: Any) -> None:
+                self.deaths += 2
+
+        first, second = Timings(), Timings(deaths=1)
+        with EngineHolder(lambda *given: Mortal(*given[:2], deaths=1), lambda: None) as holder:
+            self.ready(holder, "mrope", first)
+            self.ready(holder, "hope", second)
+        assert (first.deaths, second.deaths) == (1, 3)
 
     @pytest.mark.parametrize(("raised", "seen"), [
         (EngineDiedError("killed"), EngineDiedError), (MachinesError("no room"), MachinesError),

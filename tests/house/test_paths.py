@@ -74,7 +74,9 @@ def test_every_room_is_explained_and_leads_to_its_files(title: str) -> None:
 
 def test_what_may_be_added_has_one_place_and_a_test_that_adds_it() -> None:
     places = {row[0]: (row[1], row[2]) for row in rows("## One place each\n")}
-    for thing in ("a RoPE variant", "a kind of layout", "a benchmark"):
+    tests = {"a RoPE variant": "house/test_adding.py", "a kind of layout": "house/test_adding.py",
+             "a benchmark": "house/test_adding.py", "a model family": "models/test_adding_a_family.py",
+             "a backend": "engine/test_backends.py", "a report's format": "report/test_report_formats.py"}
+    for thing, test in tests.items():
         place, seen = places[thing]
-        assert "`" in place and "`tests/house/test_adding.py`" in seen
-    assert {"a model family", "a table"} < places.keys() and any(name.startswith("a backend") for name in places)
+        assert "`" in place and f"`tests/{test}`" in seen

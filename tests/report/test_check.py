@@ -182,7 +182,7 @@ def test_other_prompts_scorers_or_data_are_refused_unless_allowed(
     (["baseline", "--against", "scores.yaml"], "scores.yaml does not exist"),
     (["baseline", "--against", "bad.yaml"], "bad.yaml"),
     (["baseline", "--against", "other.yaml"], "nothing for mrope-i; it has hope"),
-    (["baseline", "--against", "baseline", "--tolerance", "-1"], "'-1' is not a number above zero"),
+    (["baseline", "--against", "baseline", "--tolerance", "-1"], "'-1' is not a number, zero or more"),
     (["baseline", "--against", "baseline", "--allow-different", "weights"], "none of prompts, scorers, data"),
 ])
 def test_bad_input_is_one_sentence_and_two(

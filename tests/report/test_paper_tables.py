@@ -293,7 +293,7 @@ def test_the_table_of_yarn_takes_a_sweep(yarn: Path, capsys: pytest.CaptureFixtu
     assert found.rows == ("mrope", "mrope+yarn (x8 by context)", "mrope-i", "mrope-i+yarn (x8 by context)")
     cell = found.cell("mrope-i+yarn (x8 by context)", "LVBench")
     assert (cell["score"], cell["reported"], cell["delta"]) == (60, 43.6, 20)
-    assert any("By context it is how much longer the context is" in one for one in found.said)
+    assert any("By context it is how much longer the context is" in one for one in found.extra_remarks)
     code, text = command(capsys, "6", yarn, "--numbering", "v3", "--reported", "--intervals")
     assert code == 0 and "x8 by context" in text and "2,048 frames" in text
 

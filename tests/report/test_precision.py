@@ -11,7 +11,7 @@ import scipy.stats
 from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.contrasts import of_column
-from mmrope_eval.report.compare.intervals import Spread, average_spread
+from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread
 from mmrope_eval.report.compare.pairing import TaskPair
 from mmrope_eval.report.compare.precision import (
     Precision,
@@ -187,7 +187,7 @@ def test_an_average_over_shared_pictures_is_no_wider_than_its_error() -> None:
     for _ in range(2):
         found = precision_of(videos(400, 3), np.clip(np.repeat(rng.normal(0.5, 0.2, 400), 3), 0, 1))
         reach = 196 * found.error
-        parts.append(Spread(50, 50 - reach, 50 + reach, dict(zip(names, found.influence.tolist(), strict=True))))
+        parts.append(ScoreInterval(50, 50 - reach, 50 + reach, dict(zip(names, found.influence.tolist(), strict=True))))
     whole = average_spread(parts)
     assert (whole.high - whole.low) / 2 == pytest.approx((parts[0].high - 50) / math.sqrt(2), rel=0.1)
 

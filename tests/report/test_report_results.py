@@ -14,6 +14,7 @@ import mmrope_eval
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.runs import SAMPLE_COLUMNS, SCORE_COLUMNS, load_run
 from mmrope_eval.rope import load_variant
+from mmrope_eval.util.row_names import RowName, row_labels, told_apart
 
 
 @pytest.fixture
@@ -109,3 +110,58 @@ def test_the_package_offers_it_without_waiting_for_pandas(run: Path) -> None:
     code = "import sys, mmrope_eval; print([m for m in ('pandas', 'numpy', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_run_is_shown_in_three_lines_and_as_a_table(run: Path) -> None:
+    found = load_run(run)
+    assert repr(found) == f"Run({run}: 2 rows x 2 tasks: mrope, mrope-i\n    tasks: chartqa, ai2d)"
+    shown = found._repr_html_()
+    assert shown.count("<tr") == 4 and "37.50" in shown and "—" in shown
+    assert shown.index("ChartQA") < shown.index("AI2D") and shown.index("mrope<") < shown.index("mrope-i<")
+    assert repr(load_run(run / "mrope")) == (
+        f"Run({run / 'mrope'}: 1 row x 2 tasks: mrope\n    tasks: chartqa, ai2d)")
+
+
+def test_a_run_of_many_rows_with_lost_ones_is_three_lines_still(tmp_path: Path) -> None:
+    for number in range(12):
+        write_cell(tmp_path / f"row{number:02}", "mrope", {"chartqa": [1, 0]}, model=f"m{number}")
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "responses.sqlite").touch()
+    lines = repr(load_run(tmp_path)).splitlines()
+    assert len(lines) == 3 and lines[0].endswith("row06, row07 and 4 more")
+    assert lines[2] == "    rows without scores: 1 not finished)"
+
+
+def test_two_checkpoints_of_one_variant_have_a_name_each(tmp_path: Path) -> None:
+    """What their run recorded; the folder below the run where two runs used one name."""
+    for place, model in (("a", "A"), ("b", "B")):
+        write_cell(tmp_path / place, "mrope", {"chartqa": [1, 0]}, model=model)
+    found = load_run(tmp_path)
+    assert found.labels == ("a", "b")
+    assert found.scores["label"].tolist() == ["a", "b"]
+    wide = found.samples.pivot(index=["task", "id"], columns="label", values="score")
+    assert wide.columns.tolist() == ["a", "b"] and len(wide) == 2
+
+
+@pytest.mark.parametrize(("recorded", "below", "names"), [
+    (["mrope", "hope"], ["x", "y"], ["mrope", "hope"]),
+    (["mrope", "mrope"], ["few/mrope", "paper/mrope"], ["few/mrope", "paper/mrope"]),
+    (["", "hope"], ["old", "hope"], ["old", "hope"]),
+    (["mrope--seed-0", "mrope--seed-1"], ["seed-0/a", "seed-1/a"], ["mrope--seed-0", "mrope--seed-1"]),
+])  # fmt: skip
+def test_rows_on_disk_are_called_as_their_run_called_them(
+    recorded: list[str], below: list[str], names: list[str]
+) -> None:
+    assert told_apart(recorded, below) == names
+
+
+@pytest.mark.parametrize(("rows", "long", "short"), [
+    ([("/m/a", "mrope"), ("/m/b", "hope")], ["a--mrope", "b--hope"], ["mrope", "hope"]),
+    ([("/m/a", "mrope"), ("/m/b", "mrope")], ["a", "b"], ["a", "b"]),
+    ([("/m/a", "x"), ("/m/b", "x"), ("/m/a", "y")], ["a--x", "b--x", "a--y"], ["a--x", "b--x", "a--y"]),
+])  # fmt: skip
+def test_a_legend_leaves_out_what_tells_nothing(
+    rows: list[tuple[str, str]], long: list[str], short: list[str]
+) -> None:
+    named = [RowName(Path(path), variant) for path, variant in rows]
+    assert row_labels(named) == long and row_labels(named, short=True) == short

@@ -17,7 +17,7 @@ from table_runs import TASKS, definition, filled, note, scores
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.averaging import Layout
-from mmrope_eval.report.compare.intervals import Spread, average_spread
+from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread
 from mmrope_eval.report.compare.precision import score_interval
 from mmrope_eval.report.definitions import definition_key, home, load_definition
 from mmrope_eval.report.runs import load_run
@@ -259,8 +259,8 @@ def test_a_benchmark_has_the_interval_of_its_pictures(tmp_path: Path) -> None:
 
 
 def test_the_interval_of_an_average_counts_shared_pictures() -> None:
-    def part(*clusters: str, way: float = 1.0) -> Spread:
-        return Spread(50, 40, 70, dict.fromkeys(clusters, way))
+    def part(*clusters: str, way: float = 1.0) -> ScoreInterval:
+        return ScoreInterval(50, 40, 70, dict.fromkeys(clusters, way))
 
     alone = average_spread([part("a", "b"), part("c", "d")])
     assert (alone.low, alone.score, alone.high) == pytest.approx((50 - 10 / 2**0.5, 50, 50 + 20 / 2**0.5))

@@ -140,7 +140,7 @@ def test_a_step_is_chosen(case: str, tmp_path: Path) -> None:
         train(tmp_path, run, "hope", steps)
     table = filled(tmp_path, "hope", **options)
     assert {row: value for (row, column), value in scores(table).items() if column == "Video"} == expected
-    assert list(table.said) == said and set(said) <= set(remarks(table))
+    assert list(table.extra_remarks) == said and set(said) <= set(remarks(table))
 
 
 def two_rows(folder: Path, **options: Any) -> Table:
@@ -151,7 +151,7 @@ def two_rows(folder: Path, **options: Any) -> Table:
 
 
 def test_rows_of_different_steps_are_told_apart(tmp_path: Path) -> None:
-    assert two_rows(tmp_path, step="last").said == ("Training steps: hope 2, mrope 1, vanilla not known.",)
+    assert two_rows(tmp_path, step="last").extra_remarks == ("Training steps: hope 2, mrope 1, vanilla not known.",)
 
 
 def test_the_baseline_may_be_one_step(tmp_path: Path) -> None:

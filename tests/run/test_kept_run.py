@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -28,6 +29,7 @@ from mmrope_eval.messages import MediaFacts, VideoSource
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.manifest import computing_variables
 from mmrope_eval.task.file import read_task
 from mmrope_eval.task.lmms_names import MOVED
 
@@ -46,6 +48,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     today, then = importlib.metadata.version, MANIFEST["versions"]
     monkeypatch.setattr(importlib.metadata, "version",
                         lambda name: then.get(name.removesuffix("-cpu")) or today(name))  # fmt: skip
+    for name in computing_variables(os.environ):  # vLLM sets some when an earlier test imports it
+        monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -88,6 +92,19 @@ def test_python_asks_nothing_either_and_another_question_is_asked(here: Path) ->
     file = here / "bench" / "colours.yaml"
     file.write_text(file.read_text().replace("choices directly", "choices at once"))
     assert running.run(config(here), FakeStart()).asked == 4, "and not the video's, which is as it was"
+
+
+def test_every_key_of_a_run_is_on_its_page(here: Path) -> None:
+    assert cli.main(MANIFEST["command"][1:]) == 0
+    page = (ROOT / "docs" / "run-files.md").read_text()
+    for folder in (KEPT / "run", here / "run"):
+        manifest, scores = (json.loads((folder / name).read_text()) for name in ("manifest.json", "scores.json"))
+        keys = {*manifest, *scores}
+        for task in TASKS:
+            keys |= {*manifest["tasks"][task], *scores["tasks"][task]}
+            for sample in map(json.loads, (folder / f"samples/{task}.jsonl").read_text().splitlines()):
+                keys |= {*sample, *sample["positions"], *(key for medium in sample["media"] for key in medium)}
+        assert {key for key in keys if f"`{key}`" not in page} == set()
 
 
 @pytest.mark.parametrize("argv, said", [

@@ -39,7 +39,8 @@ def test_two_replicas_and_a_kill_give_the_answers_of_one_engine(
     assert (single.failed, several.failed) == (0, 0)
     assert files(tmp_path / "two") == files(tmp_path / "one")
     manifests = [json.loads((tmp_path / "two" / row / "manifest.json").read_text()) for row in ("mrope", "mrope-i")]
-    assert [record["sessions"][0]["deaths"] for record in manifests] == [1, 0]
+    # Where the first row was answered before the kill was noticed, the death is the second row's.
+    assert sum(record["sessions"][0]["deaths"] for record in manifests) == 1
     assert "killed by signal 9; another one is started." in capfd.readouterr().err
     assert murderous.engines
     assert not any(alive(pid) for pid in murderous.engines if pid is not None)

@@ -230,7 +230,7 @@ def test_causes_of_one_kind_are_one_line(tmp_path: Path) -> None:
     causes = [f"its prompt of {1000 + n} tokens exceeds" for n in range(5)] + ["/data/a.mp4: cut", "/data/b.mp4: cut"]
     lines = [json.dumps({"id": f"t/{n}", "stage": "prompt", "cause": cause}) for n, cause in enumerate(causes)]
     (tmp_path / "failures.jsonl").write_text("\n".join(lines))
-    assert running.causes(tmp_path) == ["  5 x t/0: its prompt of 1000 tokens exceeds", "  2 x t/5: cut",
+    assert causes(tmp_path) == ["  5 x t/0: its prompt of 1000 tokens exceeds", "  2 x t/5: cut",
                                         f"  all 7 in {tmp_path / 'failures.jsonl'}"]  # fmt: skip
 
 

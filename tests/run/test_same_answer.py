@@ -183,7 +183,8 @@ def test_a_changed_question_is_told_from_a_changed_setting(
     suite_mirror.chartqa(other / "lmms-lab-encoder/ChartQA",
                          [(suite_mirror.png(100 + i), f"What is pie {i}?", "1", "human_test") for i in range(N)])
     assert start(dataclasses.replace(config, data_root=other)) == (
-        N, [f"{N} kept answers are asked again, as the question, its media or its answer limit changed; see "
+        N, [f"{N} kept answers are asked again, as the question, its media, its answer limit or its "
+           "temperature changed; see "
             "docs/same-answer.md."])  # fmt: skip
 
 

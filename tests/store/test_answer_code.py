@@ -124,6 +124,7 @@ BY_VALUE = {
     "util/console.py": "prints",
     "util/environment.py": "where the cache is",
     "errors.py": "words",
+    "util/row_names.py": "names of rows",
     "util/training_steps.py": "names of checkpoints",
 }
 """Files that an answer's files import and that are in no room, each with the reason."""
@@ -204,8 +205,9 @@ def test_an_edited_tree_stands_on_its_own_and_going_back_finds_the_old_answers(t
 
 
 @pytest.mark.parametrize("name", [
-    "rope/kernels.py", "engine/prepare.py", "media/frames.py", "engine/vllm_compat.py", "models/families/qwen3_vl.py",
-    "models/template.py", "data/media_files.py", "task/template.py", "task/sample.py", "run/execute.py",
+    "rope/kernels.py", "engine/prepare.py", "media/frames.py", "engine/vllm_compat.py",
+    "models/families/qwen3_vl.py", "models/template.py", "data/media_files.py", "task/template.py",
+    "task/sample.py", "task/plan.py", "run/execute.py",
 ])
 def test_every_room_counts(tree: Path, name: str) -> None:
     edit(tree, name)

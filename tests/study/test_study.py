@@ -182,7 +182,7 @@ def test_answers_that_all_fail_are_not_the_end(place: Path, tmp_path: Path) -> N
     ({"runs": [{"tasks": ["chartqa"], "protokol": "paper"}]},
      "runs, entry 1: unknown key 'protokol', did you mean 'protocol'?"),
     ({"runs": [{"limit": 3}]}, "runs, entry 1: key 'tasks' is missing"),
-    ({"runs": [{"tasks": ["chartqa"], "limit": 0}]}, "runs, entry 1: 'limit' must be"),
+    ({"runs": [{"tasks": ["chartqa"], "limit": 0}]}, "runs, entry 1: --limit 0"),
     ({"runs": [{"tasks": ["chartqa"], "limit": "some"}]}, "runs, entry 1: --limit some"),
     ({"runs": [{"tasks": ["chartqa"], "name": "../up"}]}, "name '../up' cannot name a folder"),
     ({"runs": [{"tasks": ["chartqa"], "protocol": "none-such"}]}, "runs, entry 1: There is no protocol 'none-such'"),

@@ -428,7 +428,7 @@ class TestSweeping:
         go(checkpoint, tmp_path / "out", machine, config, models=(str(checkpoint), str(other)), variants=())
         assert len([line for line in machine.log if line.startswith("start")]) == 1
         found = load_sweep(tmp_path / "out").points
-        assert list(found["label"]) == ["tiny25: mrope", "tiny25: vanilla", "other: mrope", "other: vanilla"]
+        assert list(found["label"]) == ["tiny25--mrope", "tiny25--vanilla", "other--mrope", "other--vanilla"]
         assert found["folder"].nunique() == 4
 
     def test_a_task_without_videos(self, checkpoint: Path, tmp_path: Path) -> None:

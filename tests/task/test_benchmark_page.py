@@ -34,7 +34,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "bench").mkdir()
     (folder / "checkpoints").symlink_to(ROOT / "checkpoints")
     names = ("make_colours.py", "colours.yaml", "table.yaml")
-    for name, (kind, text) in zip(names, BLOCKS, strict=True):
+    for name, (kind, text) in zip(names, BLOCKS[:-1], strict=True):
         assert name in PAGE and kind == ("python" if name.endswith(".py") else "yaml")
         (folder / "bench" / name).write_text(text)
     runpy.run_path(str(folder / "bench" / "make_colours.py"), run_name="__main__")
@@ -112,23 +112,45 @@ def test_the_files_own_wording_counts_for_its_family() -> None:
     assert spec.prompt("qwen3-vl").startswith("Question: ") and spec.prompt("qwen2-vl") == spec.prompts["default"]
 
 
-def test_lmms_evals_own_evaluator_loads_such_a_file(bench: Path, tmp_path: Path) -> None:
-    from mmrope_eval.lmms.loader import quiet_lmms_eval
-
+@pytest.fixture
+def included(bench: Path, tmp_path: Path) -> Path:
+    """A folder for `include_path`: the page's file as lmms-eval can load it, with what it includes."""
     text = (bench / "bench" / "colours.yaml").read_text()
     (tmp_path / "colours.yaml").write_text(text.replace("task: colours", "task: mmrope_colours")
                                            .replace("./colours", str(bench / "bench" / "colours")))
     for name in ("_choice.yaml", "_common.yaml"):
         shutil.copy(ROOT / "tasks" / name, tmp_path)
+    return tmp_path
+
+
+def test_lmms_evals_own_evaluator_loads_such_a_file(included: Path) -> None:
+    from mmrope_eval.lmms.loader import quiet_lmms_eval
+
     quiet_lmms_eval()
     from lmms_eval.tasks import TaskManager
 
-    task = TaskManager(include_path=str(tmp_path), include_defaults=False).load_task_or_group("mmrope_colours")[
+    task = TaskManager(include_path=str(included), include_defaults=False).load_task_or_group("mmrope_colours")[
         "mmrope_colours"]  # fmt: skip
     row = task.test_docs()[1]
     assert task.doc_to_text(row).startswith("What colour is the square?\nA. green\n")
     assert task.doc_to_target(row)["answer"] == "A" and task.doc_to_visual(row)[0].size == (112, 112)
     assert task._metric_fn_list["accuracy"]([task.doc_to_target(row)], ["A"]) == 1.0
+
+
+def test_lmms_evals_own_evaluator_asks_our_engine_and_finds_our_score(included: Path) -> None:
+    """The page's last block as it stands, but for the checkpoint, the folder and the task that this machine has."""
+    kind, code = BLOCKS[-1]
+    assert kind == "python"
+    for there, here in (("CKPT", str(ROOT / "checkpoints" / "mrope-i")), ('"tasks"', repr(str(included))),
+                        ("mmrope_chartqa", "mmrope_colours")):  # fmt: skip
+        assert there in code
+        code = code.replace(there, here)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=included, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    theirs = re.search(r"'accuracy,none': ([0-9.]+)", done.stdout)
+    assert theirs is not None, done.stdout
+    assert "both have 5 of 8 right, 62.50" in PAGE and 100 * float(theirs[1]) == 62.5
 
 
 # --------------------------------------------------------------------------------------------------------------

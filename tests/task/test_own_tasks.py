@@ -145,7 +145,7 @@ def test_nothing_is_decided_by_a_tasks_name(name: str, bench: Path) -> None:
     spec = read_task(write_task(bench, f"{name}.yaml", **{"task: colours": f"task: {name}"}))
     plain = Sample(f"{name}/0", name, 0, "", None, (), spec.generation, None)
     scored = [
-        results.Scored(plain, Response("0", "A", (1,), "stop", 1), {"answer": "A", "options": 4, "group": group},
+        results.ScoredSample(plain, Response("0", "A", (1,), "stop", 1), {"answer": "A", "options": 4, "group": group},
                        score.Score({"accuracy": value}, "A"))
         for group, value in (("a", 1.0), ("b", 0.0), ("b", 0.0), ("b", 0.0))
     ]  # fmt: skip

@@ -189,7 +189,7 @@ def test_mmbench_is_right_only_under_every_rotation(plans: Callable[[str], TaskP
     plan = plans("mmbench")
     rotated = [{**dict(s.target or {}), "group": i // 2} for i, s in enumerate(plan.samples[:4])]
     scored = [
-        results.Scored(s, answered(plan, s, None), target, results.scoring.Score({"accuracy": value}, "A"))
+        results.ScoredSample(s, answered(plan, s, None), target, results.scoring.Score({"accuracy": value}, "A"))
         for s, target, value in zip(plan.samples, rotated, (1.0, 0.0, 1.0, 1.0), strict=False)
     ]
     found = results.summarize(plan, scored)["metrics"]["accuracy"]

@@ -25,41 +25,43 @@ def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
     family = family_of(matched.pairs)
     refuse_margin(rules, family.tree.average)
     shift = rules.tolerance / 100
-    losses, gains = ([one.test(way, shift=shift, flips=rules.flips, seed=rules.seed) for one in family.contrasts]
-                     for way in WAYS)
-    reach = noticeable(family.tree, lambda one, tail, power: shift + smallest(family.contrasts[one], tail, power),
-                       rules.alpha)
+    losses, gains = ([contrast.test(way, shift=shift, flips=rules.flips, seed=rules.seed)
+                      for contrast in family.contrasts] for way in WAYS)
+    reach = noticeable(
+        family.tree, lambda number, tail, power: shift + smallest(family.contrasts[number], tail, power), rules.alpha)
     unread = {(pair.cell, pair.column): unread_of(pair) for pair in matched.pairs}
     verdicts = []
-    for one, test, loss, gain, seen in zip(
+    for contrast, test, loss, gain, seen in zip(
             family.contrasts, losses, family.tree.adjusted([test.p for test in losses]),
             family.tree.adjusted([test.p for test in gains]), reach, strict=True):
-        average, level = bool(one.parts), 1 - rules.alpha
-        interval = change_interval(one.precision, one.change, level=level)
+        average, level = bool(contrast.parts), 1 - rules.alpha
+        interval = change_interval(contrast.precision, contrast.change, level=level)
         verdicts.append(judged(Verdict(
-            one.cell, one.column, "open", 100 * one.first, 100 * one.second, 100 * interval.low, 100 * interval.high,
-            gain if one.change > 0 else loss, 100 * seen, f"{basis(one)}, {test.method}",
-            unread=unread.get((one.cell, one.column), ""), average=average,
-            worst=100 * lower_bound(one.precision, one.change, level),
-            tells=units_to_tell(one.precision, one.units, rules.within(average) / 100, level),
+            contrast.cell, contrast.column, "open", 100 * contrast.first, 100 * contrast.second,
+            100 * interval.low, 100 * interval.high, gain if contrast.change > 0 else loss, 100 * seen,
+            f"{basis(contrast)}, {test.method}",
+            unread=unread.get((contrast.cell, contrast.column), ""), average=average,
+            worst=100 * lower_bound(contrast.precision, contrast.change, level),
+            tells=units_to_tell(contrast.precision, contrast.units, rules.within(average) / 100, level),
         ), loss, gain, rules))
     return verdicts + unmatched(matched) + [
-        Verdict(one.cell, one.average, "untested", reason=f"not tested, as {lacks(one.lacking)}", average=True)
-        for one in family.untested]
+        Verdict(untested.cell, untested.average, "untested", reason=f"not tested, as {lacks(untested.lacking)}",
+                average=True)
+        for untested in family.untested]
 
 
-def basis(one: Contrast) -> str:
+def basis(contrast: Contrast) -> str:
     """What a contrast rests on, in words."""
-    over = f" in {count(len(one.parts), 'column')}" if one.parts else ""
-    on = f" on {pictures(one.clusters)}" if one.clusters < one.units else ""
-    return f"{count(one.units, 'sample')}{over}{on}"
+    over = f" in {count(len(contrast.parts), 'column')}" if contrast.parts else ""
+    on = f" on {pictures(contrast.clusters)}" if contrast.clusters < contrast.units else ""
+    return f"{count(contrast.units, 'sample')}{over}{on}"
 
 
 def unmatched(matched: Matched) -> list[Verdict]:
     """What only one of the runs has. A task without a sample in common is missing, not new."""
     missing = [Verdict(cell, column, "missing", reason="only the baseline has it")
                for cell, column, _ in matched.only_first]
-    there = {(one.cell, one.column) for one in missing}
+    there = {(cell.cell, cell.column) for cell in missing}
     return missing + [Verdict(cell, column, "new", reason="the baseline does not have it")
                       for cell, column, _ in matched.only_second if (cell, column) not in there]
 
@@ -72,36 +74,37 @@ def unread_of(pair: TaskPair) -> str:
 
 def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:
     """One verdict a published score: by the test of two shares, in one family as against a run."""
-    known = [(one, one.score, 100 * stats.reported_error(one.score / 100, one.reported / 100, one.answers))
-             for one in cells if one.score is not None]
-    tree = tree_of([(one.cell, one.name or one.column) for one, _, _ in known],
-                   {one.name: one.parts for one, _, _ in known if one.parts})
+    comparable = [(cell, cell.score, 100 * stats.reported_error(cell.score / 100, cell.reported / 100, cell.answers))
+                  for cell in cells if cell.score is not None]
+    tree = tree_of([(cell.cell, cell.name or cell.column) for cell, _, _ in comparable],
+                   {cell.name: cell.parts for cell, _, _ in comparable if cell.parts})
     refuse_margin(rules, tree.average)
-    losses = tree.adjusted([below(score, one.reported - rules.tolerance, error) for one, score, error in known])
-    gains = tree.adjusted([below(one.reported + rules.tolerance, score, error) for one, score, error in known])
-    reach = noticeable(tree, lambda one, tail, power: stats.detectable_loss(
-        known[one][0].reported / 100, known[one][0].answers, tail, power, rules.tolerance / 100), rules.alpha)
+    losses = tree.adjusted([below(score, cell.reported - rules.tolerance, error) for cell, score, error in comparable])
+    gains = tree.adjusted([below(cell.reported + rules.tolerance, score, error) for cell, score, error in comparable])
+    reach = noticeable(tree, lambda number, tail, power: stats.detectable_loss(
+        comparable[number][0].reported / 100, comparable[number][0].answers, tail, power,
+        rules.tolerance / 100), rules.alpha)
     verdicts = []
-    for (one, score, _), loss, gain, seen in zip(known, losses, gains, reach, strict=True):
-        (low, high), (worst, _) = (stats.reported_interval(score / 100, one.reported / 100, one.answers,
+    for (cell, score, _), loss, gain, seen in zip(comparable, losses, gains, reach, strict=True):
+        (low, high), (worst, _) = (stats.reported_interval(score / 100, cell.reported / 100, cell.answers,
                                                            1 - part * rules.alpha) for part in (1, 2))
         verdicts.append(judged(Verdict(
-            one.cell, one.column, "open", one.reported, score, 100 * low, 100 * high,
-            gain if score > one.reported else loss, 100 * seen, "test against a reported score", unread=one.unread,
-            average=bool(one.parts), worst=100 * worst, tells=samples_to_tell(one, score, rules),
+            cell.cell, cell.column, "open", cell.reported, score, 100 * low, 100 * high,
+            gain if score > cell.reported else loss, 100 * seen, "test against a reported score", unread=cell.unread,
+            average=bool(cell.parts), worst=100 * worst, tells=samples_to_tell(cell, score, rules),
         ), loss, gain, rules))
-    return verdicts + [Verdict(one.cell, one.column, "missing", one.reported, reason=one.reason)
-                       for one in cells if one.score is None]
+    return verdicts + [Verdict(cell.cell, cell.column, "missing", cell.reported, reason=cell.reason)
+                       for cell in cells if cell.score is None]
 
 
-def samples_to_tell(one: ReportedCell, score: float, rules: Rules) -> int:
+def samples_to_tell(cell: ReportedCell, score: float, rules: Rules) -> int:
     """How many samples, as alike as these, would probably tell that nothing is lost by the margin, if so it is: by the
     error seen, or where that is larger by the one that such a loss has at this end of the scale."""
-    margin = rules.within(bool(one.parts)) / 100
-    ours, theirs = score / 100, one.reported / 100
+    margin = rules.within(bool(cell.parts)) / 100
+    ours, theirs = score / 100, cell.reported / 100
     pairs = ((ours, theirs), (max(theirs - margin, 0.0), theirs), (ours, min(theirs + margin, 1.0)))
-    error = max(stats.reported_error(*pair, one.answers) for pair in pairs)
-    return math.ceil(one.samples * (stats.detectable_errors(rules.alpha) * error / margin) ** 2)
+    error = max(stats.reported_error(*pair, cell.answers) for pair in pairs)
+    return math.ceil(cell.samples * (stats.detectable_errors(rules.alpha) * error / margin) ** 2)
 
 
 def below(low: float, high: float, error: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmrope_eval.report.definitions import Row, TableDefinition, load_definition, numbers
-from mmrope_eval.report.published import Beside, Published, PublishedTable
+from mmrope_eval.report.published import Published, PublishedNumber, PublishedTable
 from mmrope_eval.rope import load_variant, variant_names
 
 
@@ -53,17 +53,20 @@ def places_of(
 ) -> list[tuple[PublishedTable, str]]:
     """Where a row's numbers may be: in the published table of this name, row `base`; then in rows of the same design in
     tables about the publication's main models."""
-    own = published.tables.get(definition.name)
-    found = [] if own is None else [(own, base)]
-    if row.key is None or definition.takes != "runs" or definition.groups or (own and not same_models(published, own)):
-        return found
-    return found + [(one.table, one.row.label) for one in published_rows(published)
-                    if one.row.key == row.key and same_models(published, one.table) and one.table is not own]
+    same_table = published.tables.get(definition.name)
+    places = [] if same_table is None else [(same_table, base)]
+    if row.key is None or definition.takes != "runs" or definition.groups:
+        return places
+    if same_table and not same_models(published, same_table):
+        return places
+    return places + [(alike.table, alike.row.label) for alike in published_rows(published)
+                     if alike.row.key == row.key and same_models(published, alike.table)
+                     and alike.table is not same_table]
 
 
 def beside(places: Sequence[tuple[PublishedTable, str]], column: str,
-           averages: Mapping[str, tuple[str, ...]]) -> Beside | None:
+           averages: Mapping[str, tuple[str, ...]]) -> PublishedNumber | None:
     """The number for a cell: what its own table has, else the first that can be compared."""
-    found = [table.beside(row, column, averages) for table, row in places]
-    first = found[0] if found else None
-    return first or next((one for one in found if one is not None and one.comparable), None)
+    numbers = [table.beside(row, column, averages) for table, row in places]
+    first = numbers[0] if numbers else None
+    return first or next((number for number in numbers if number is not None and number.comparable), None)

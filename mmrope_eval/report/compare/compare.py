@@ -53,51 +53,52 @@ def main(args: CompareOptions) -> int:
     first, second = load_run(args.a), load_run(args.b)
     matched = match(first, second)
     family = family_of(matched.pairs)
-    found = differences(family, alpha=args.alpha, seed=args.seed)
+    results = differences(family, alpha=args.alpha, seed=args.seed)
     if args.json:
-        parts = record(first, second, matched, found, args.alpha, args.seed)
-        untested = [dataclasses.asdict(one) for one in family.untested]
+        parts = record(first, second, matched, results, args.alpha, args.seed)
+        untested = [dataclasses.asdict(untested) for untested in family.untested]
         say(json.dumps(parts | {"not_tested": untested}, indent=2, ensure_ascii=False))
     else:
-        say(*lines(first, second, matched, found, args.alpha, args.seed))
+        say(*lines(first, second, matched, results, args.alpha, args.seed))
         say(*map(not_tested, family.untested))
     return 0
 
 
-def lines(first: Run, second: Run, matched: Matched, found: Sequence[Difference], alpha: float,
+def lines(first: Run, second: Run, matched: Matched, results: Sequence[Difference], alpha: float,
           seed: int) -> Iterator[str]:
     """The comparison in words: averages before columns."""
     yield f"A  {first.path}"
     yield f"B  {second.path}"
     yield from map(one_training, trainings(first, second))
-    yield from about_checkpoints((one, two) for _, one, two in match_cells(first, second))
+    yield from about_checkpoints((before, after) for _, before, after in match_cells(first, second))
     yield from (sentence for run in (first, second) for sentence in run.assumptions())
-    differing = [one for one in found if one.p_adjusted <= alpha]
-    agreeing = [one for one in found if one.p_adjusted > alpha]
+    differing = [result for result in results if result.p_adjusted <= alpha]
+    agreeing = [result for result in results if result.p_adjusted > alpha]
     yield ""
-    yield f"{counted(found, alpha)} shown to differ at the {percent(alpha)} level, all of them together."
+    yield f"{counted(results, alpha)} shown to differ at the {percent(alpha)} level, all of them together."
     for title, chosen in (
-        ("B is better", [one for one in differing if one.change > 0]),
-        ("B is worse", [one for one in differing if one.change <= 0]),
+        ("B is better", [result for result in differing if result.change > 0]),
+        ("B is worse", [result for result in differing if result.change <= 0]),
         ("No difference shown", agreeing),
     ):
         if chosen:
             yield ""
             yield f"{title}:"
-            yield from (f"  {sentence(one, alpha)}"
-                        for one in sorted(chosen, key=lambda one: (not one.parts, -one.change)))
+            yield from (f"  {sentence(result, alpha)}"
+                        for result in sorted(chosen, key=lambda result: (not result.parts, -result.change)))
     remarks = list(notes(matched))
     if remarks:
         yield ""
         yield from remarks
     yield ""
-    yield how(found, alpha, seed)
+    yield method_text(results, alpha, seed)
 
 
-def counted(found: Sequence[Difference], alpha: float) -> str:
+def counted(results: Sequence[Difference], alpha: float) -> str:
     """How many averages and columns are shown to differ, of how many."""
-    kinds = (("average", [one for one in found if one.parts]), ("column", [one for one in found if not one.parts]))
-    return " and ".join(f"{sum(one.p_adjusted <= alpha for one in kind)} of {count(len(kind), name)}"
+    kinds = (("average", [result for result in results if result.parts]),
+             ("column", [result for result in results if not result.parts]))
+    return " and ".join(f"{sum(result.p_adjusted <= alpha for result in kind)} of {count(len(kind), name)}"
                         for name, kind in kinds if kind)
 
 
@@ -112,40 +113,42 @@ class OneTraining:
 
 def trainings(first: Run, second: Run) -> list[OneTraining]:
     """The pairs of cells that are two steps of one training, those of one training and equal steps together."""
-    found: dict[tuple[str, tuple[int, int]], list[str]] = {}
-    for name, one, two in match_cells(first, second):
-        if one is None or two is None or one.run is None or one.run != two.run:
+    columns: dict[tuple[str, tuple[int, int]], list[str]] = {}
+    for name, before, after in match_cells(first, second):
+        if before is None or after is None or before.run is None or before.run != after.run:
             continue
-        if one.step is not None and two.step is not None and one.step != two.step:
-            found.setdefault((one.run, (one.step, two.step)), []).append(name)
-    return [OneTraining(run, steps, tuple(names)) for (run, steps), names in found.items()]
+        if before.step is not None and after.step is not None and before.step != after.step:
+            columns.setdefault((before.run, (before.step, after.step)), []).append(name)
+    return [OneTraining(run, steps, tuple(names)) for (run, steps), names in columns.items()]
 
 
-def one_training(one: OneTraining) -> str:
+def one_training(pair: OneTraining) -> str:
     """What is to be known of them."""
-    return (f"{', '.join(one.cells)}: the same training ({one.run}), A at step {one.steps[0]} and B at step "
-            f"{one.steps[1]}: not two trainings, so a difference tells of the steps between them.")
+    return (f"{', '.join(pair.cells)}: the same training ({pair.run}), A at step {pair.steps[0]} and B at step "
+            f"{pair.steps[1]}: not two trainings, so a difference tells of the steps between them.")
 
 
-def sentence(one: Difference, alpha: float) -> str:
+def sentence(result: Difference, alpha: float) -> str:
     """One column or average in words: how far, how surely, and what could have been seen."""
-    where = f"{one.cell}, {one.column} ({f'mean of {len(one.parts)} columns' if one.parts else one.metric})"
-    size = f"{count(one.samples, 'sample')}"
-    if one.clusters < one.samples:
-        size += f" on {pictures(one.clusters)}"
-    interval = "no interval" if math.isnan(one.low) else (
-        f"{percent(1 - alpha)} interval alone {points(one.low, sign=True)} to {points(one.high, sign=True)}")
-    numbers = f"{points(one.first)} -> {points(one.second)}, {interval}, {chance(one.p_adjusted)} over all; {size}"
-    if one.p_adjusted <= alpha:
-        return f"{where}: {direction(one.change)} ({numbers})."
-    return f"{where}: {direction(one.change)} ({numbers}).{detectable(one)}"
+    made_of = f"mean of {len(result.parts)} columns" if result.parts else result.metric
+    where = f"{result.cell}, {result.column} ({made_of})"
+    size = f"{count(result.samples, 'sample')}"
+    if result.clusters < result.samples:
+        size += f" on {pictures(result.clusters)}"
+    interval = "no interval" if math.isnan(result.low) else (
+        f"{percent(1 - alpha)} interval alone {points(result.low, sign=True)} to {points(result.high, sign=True)}")
+    numbers = (f"{points(result.first)} -> {points(result.second)}, {interval}, {chance(result.p_adjusted)} over all; "
+               f"{size}")
+    if result.p_adjusted <= alpha:
+        return f"{where}: {direction(result.change)} ({numbers})."
+    return f"{where}: {direction(result.change)} ({numbers}).{detectable(result)}"
 
 
-def detectable(one: Difference) -> str:
+def detectable(result: Difference) -> str:
     """What could have been seen, after a difference that was not."""
-    if never_shows(one.detectable):
+    if never_shows(result.detectable):
         return " No difference here, however large, could show by itself: these are too few samples."
-    return f" A difference of {points(one.detectable)} here alone would probably have shown."
+    return f" A difference of {points(result.detectable)} here alone would probably have shown."
 
 
 def direction(change: float) -> str:
@@ -155,40 +158,40 @@ def direction(change: float) -> str:
     return f"{points(abs(change))} points {'higher' if change > 0 else 'lower'}"
 
 
-def not_tested(one: Untested) -> str:
+def not_tested(untested: Untested) -> str:
     """An average that could not be tested, in words."""
-    return f"{one.average} of {one.cell} was not tested, as {lacks(one.lacking)}."
+    return f"{untested.average} of {untested.cell} was not tested, as {lacks(untested.lacking)}."
 
 
 def notes(matched: Matched) -> Iterator[str]:
     """What is not alike, and what only one run has."""
-    for kind in dict.fromkeys(kind for one in matched.pairs for kind in one.unlike):
-        names = ", ".join(one.name for one in matched.pairs if kind in one.unlike)
+    for kind in dict.fromkeys(kind for pair in matched.pairs for kind in pair.unlike):
+        names = ", ".join(pair.name for pair in matched.pairs if kind in pair.unlike)
         yield f"Not alike: the {kind} of {names}; a difference may come from there."
-    for one in matched.pairs:
-        for run, text in zip("AB", one.unread, strict=True):
+    for pair in matched.pairs:
+        for run, text in zip("AB", pair.unread, strict=True):
             if text:
-                yield f"{MARK} {one.name} in {run}: {text}."
+                yield f"{MARK} {pair.name} in {run}: {text}."
     for run, alone in (("A", matched.only_first), ("B", matched.only_second)):
         if alone:
             yield f"Only in {run}: {', '.join(f'{column} of {cell}' for cell, column, _ in alone)}."
-    for one in matched.pairs:
-        for run, ids in (("A", one.only_first), ("B", one.only_second)):
+    for pair in matched.pairs:
+        for run, ids in (("A", pair.only_first), ("B", pair.only_second)):
             if ids:
-                yield f"Only in {run}, {one.name}: {count(len(ids), 'sample')} ({some(ids)})."
+                yield f"Only in {run}, {pair.name}: {count(len(ids), 'sample')} ({first_names(ids)})."
 
 
-def some(ids: Sequence[str]) -> str:
+def first_names(ids: Sequence[str]) -> str:
     """The first few names, and how many more."""
     more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
-    return ", ".join(shortened(one, 60) for one in ids[:NAMED]) + more
+    return ", ".join(shortened(name, 60) for name in ids[:NAMED]) + more
 
 
-def how(found: Sequence[Difference], alpha: float, seed: int) -> str:
+def method_text(results: Sequence[Difference], alpha: float, seed: int) -> str:
     """What was calculated, in one paragraph."""
-    tests = "; ".join(dict.fromkeys(one.test for one in found))
+    tests = "; ".join(dict.fromkeys(result.test for result in results))
     return ("Paired by sample. Intervals: of each alone, clustered by picture and video; what is shown is decided by "
-            f"the tests: {tests}; over all {len(found)} as one family, averages before their columns. "
+            f"the tests: {tests}; over all {len(results)} as one family, averages before their columns. "
             f"\"Would probably have shown\": with a chance of 80 % at {percent(alpha)} over all. Seed {seed}.")
 
 
@@ -197,20 +200,20 @@ def percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def record(first: Run, second: Run, matched: Matched, found: Sequence[Difference], alpha: float,
+def record(first: Run, second: Run, matched: Matched, results: Sequence[Difference], alpha: float,
            seed: int) -> dict[str, Any]:
     """The comparison for machines; every sample that only one run has is named."""
     pairs = {(pair.cell, pair.column): pair for pair in matched.pairs}
-    rows = [{**dataclasses.asdict(one), "change": one.change, "differs": one.p_adjusted <= alpha}
-            | sides(pairs.get((one.cell, one.column))) for one in found]
+    rows = [{**dataclasses.asdict(result), "change": result.change, "differs": result.p_adjusted <= alpha}
+            | sides(pairs.get((result.cell, result.column))) for result in results]
     plain = [{key: finite(value) for key, value in row.items()} for row in rows]
     return {
         "a": str(first.path), "b": str(second.path), "alpha": alpha, "seed": seed,
         "averages": [row for row in plain if row["parts"]],
         "comparisons": [row for row in plain if not row["parts"]],
-        "one_training": [dataclasses.asdict(one) for one in trainings(first, second)],
-        "only_in_a": [list(one) for one in matched.only_first],
-        "only_in_b": [list(one) for one in matched.only_second],
+        "one_training": [dataclasses.asdict(pair) for pair in trainings(first, second)],
+        "only_in_a": [list(task) for task in matched.only_first],
+        "only_in_b": [list(task) for task in matched.only_second],
     }
 
 

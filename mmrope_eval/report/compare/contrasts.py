@@ -53,12 +53,12 @@ class Contrast:
     def test(self, alternative: stats.Alternative, *, shift: float = 0.0, flips: int = stats.FLIPS,
              seed: int = 0) -> stats.Test:
         """The sign-flip test over clusters; "less" asks for a loss of more than `shift`, "greater" for such a gain."""
-        own = zlib.crc32(f"{seed}|{self.cell}|{self.task or self.column}".encode())
+        own_seed = zlib.crc32(f"{seed}|{self.cell}|{self.task or self.column}".encode())
         changes = -self.changes if alternative == "greater" else self.changes
         way: stats.Way = "two-sided" if alternative == "two-sided" else "less"
         if shift:
-            return stats.swap_test(changes + shift * self.weights, 0, alternative=way, flips=flips, seed=own)
-        return stats.swap_test(changes, self.whole, alternative=way, flips=flips, seed=own)
+            return stats.swap_test(changes + shift * self.weights, 0, alternative=way, flips=flips, seed=own_seed)
+        return stats.swap_test(changes, self.whole, alternative=way, flips=flips, seed=own_seed)
 
 
 @dataclass(frozen=True)
@@ -81,24 +81,24 @@ class Family:
 
 def family_of(pairs: Sequence[TaskPair]) -> Family:
     """Columns and averages of all cells. UserError where the file of averages is bad."""
-    known = load_averages()
-    over = {name: parts for name, parts in known.over.items() if name not in known.derived}
+    shared = load_averages()
+    over = {name: parts for name, parts in shared.over.items() if name not in shared.derived}
     contrasts: list[Contrast] = []
     untested: list[Untested] = []
-    for cell in dict.fromkeys(one.cell for one in pairs):
-        columns = {one.column: one for one in pairs if one.cell == cell}
-        averages = {name: tuple(part for part in parts if part in columns or part not in known.optional)
+    for cell in dict.fromkeys(pair.cell for pair in pairs):
+        columns = {pair.column: pair for pair in pairs if pair.cell == cell}
+        averages = {name: tuple(part for part in parts if part in columns or part not in shared.optional)
                     for name, parts in over.items()}
-        found = {one.column: of_column(one) for one in columns.values()}
+        of_columns = {pair.column: of_column(pair) for pair in columns.values()}
         for average in top_down(averages):
             shares = weights_of(average, averages)
             lacking = tuple(name for name in shares if name not in columns)
             if not lacking:
-                contrasts.append(of_average(cell, average, shares, columns, found))
+                contrasts.append(of_average(cell, average, shares, columns, of_columns))
             elif len(lacking) < len(shares):
                 untested.append(Untested(cell, average, lacking))
-        contrasts += found.values()
-    places = [(one.cell, one.column) for one in contrasts]
+        contrasts += of_columns.values()
+    places = [(contrast.cell, contrast.column) for contrast in contrasts]
     return Family(tuple(contrasts), tree_of(places, over), tuple(untested))
 
 
@@ -135,9 +135,9 @@ def of_column(pair: TaskPair) -> Contrast:
 
 
 def of_average(cell: str, average: str, shares: Mapping[str, float], columns: Mapping[str, TaskPair],
-               found: Mapping[str, Contrast]) -> Contrast:
+               of_columns: Mapping[str, Contrast]) -> Contrast:
     """An average's contrast from its columns', joined by picture and video."""
-    names = {name: columns[name].pictures or tuple(f"{name}|{i}" for i in range(found[name].clusters))
+    names = {name: columns[name].pictures or tuple(f"{name}|{i}" for i in range(of_columns[name].clusters))
              for name in shares}
     number = {name: position for position, name in enumerate(dict.fromkeys(
         name for column in shares for name in names[column]))}
@@ -145,11 +145,11 @@ def of_average(cell: str, average: str, shares: Mapping[str, float], columns: Ma
     parts = []
     for column, share in shares.items():
         rows = np.array([number[name] for name in names[column]])
-        changes[rows] += share * found[column].changes
-        weights[rows] += share * found[column].weights
-        parts.append((share, found[column].precision, rows))
+        changes[rows] += share * of_columns[column].changes
+        weights[rows] += share * of_columns[column].weights
+        parts.append((share, of_columns[column].precision, rows))
     return Contrast(
-        cell, average, "", "average", sum(share * found[name].first for name, share in shares.items()),
-        sum(share * found[name].second for name, share in shares.items()), changes, weights, 0,
-        joined(parts, len(number)), sum(found[name].units for name in shares), tuple(shares),
+        cell, average, "", "average", sum(share * of_columns[name].first for name, share in shares.items()),
+        sum(share * of_columns[name].second for name, share in shares.items()), changes, weights, 0,
+        joined(parts, len(number)), sum(of_columns[name].units for name in shares), tuple(shares),
     )

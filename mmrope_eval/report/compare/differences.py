@@ -47,14 +47,16 @@ def differences(family: Family, *, alpha: float = 0.05, seed: int = 0, flips: in
     Each test draws from a seed of its own, made from `seed`, its cell and its task, so that neither it nor the interval
     depends on what else is compared.
     """
-    tests = [one.test("two-sided", flips=flips, seed=seed) for one in family.contrasts]
+    tests = [contrast.test("two-sided", flips=flips, seed=seed) for contrast in family.contrasts]
     adjusted = family.tree.adjusted([test.p for test in tests])
-    reach = noticeable(family.tree, lambda one, tail, power: smallest(family.contrasts[one], tail / 2, power), alpha)
-    found = []
-    for one, test, p, seen in zip(family.contrasts, tests, adjusted, reach, strict=True):
-        interval = change_interval(one.precision, one.change, level=1 - alpha)
-        found.append(Difference(
-            one.cell, one.column, one.task, one.metric, 100 * one.first, 100 * one.second, 100 * interval.low,
-            100 * interval.high, test.p, p, test.method, 100 * seen, one.units, one.clusters, one.parts,
+    reach = noticeable(
+        family.tree, lambda number, tail, power: smallest(family.contrasts[number], tail / 2, power), alpha)
+    results = []
+    for contrast, test, p, seen in zip(family.contrasts, tests, adjusted, reach, strict=True):
+        interval = change_interval(contrast.precision, contrast.change, level=1 - alpha)
+        results.append(Difference(
+            contrast.cell, contrast.column, contrast.task, contrast.metric, 100 * contrast.first,
+            100 * contrast.second, 100 * interval.low, 100 * interval.high, test.p, p, test.method, 100 * seen,
+            contrast.units, contrast.clusters, contrast.parts,
         ))
-    return found
+    return results

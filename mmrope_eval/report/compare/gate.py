@@ -55,12 +55,12 @@ def rules_of(args: CheckOptions) -> Rules:
 
 def main(args: CheckOptions) -> int:
     """Check, print, write the files asked for; 0 passed, 1 failed, 3 what was asked for cannot be told."""
-    found = check(args.run, args.against, rules_of(args))
-    say(*lines(found))
-    for path, text in ((args.junit, junit(found)), (args.summary, markdown(found))):
+    outcome = check(args.run, args.against, rules_of(args))
+    say(*lines(outcome))
+    for path, text in ((args.junit, junit(outcome)), (args.summary, markdown(outcome))):
         if path is not None:
             write_file(path, text)
-    return found.code
+    return outcome.code
 
 
 def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
@@ -76,7 +76,8 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
             verdicts, notes = check_trainings(run, baseline, rules)
         else:
             matched = match(baseline, run)
-            refuse_unlike(((one.column, one.unlike) for one in matched.pairs), rules.allowed, run_path, against, "both")
+            unlike = ((pair.column, pair.unlike) for pair in matched.pairs)
+            refuse_unlike(unlike, rules.allowed, run_path, against, "both")
             verdicts, notes = against_run(matched, rules), run_notes(baseline, run, matched)
     else:
         if rules.seeds == "mean":
@@ -86,13 +87,14 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
         published = load_published(str(against))
         cells = reported_cells(run, published, rules.table)
         refuse_partial(cells, rules.allowed, run_path)
-        verdicts = against_reported([one for one in cells if not one.unknown], rules)
+        verdicts = against_reported([cell for cell in cells if not cell.unknown], rules)
         notes = reported_notes(run, published, cells, rules)
     unfinished = tuple(f"{sentence}; it is not in this check." for sentence in run.left_out())
-    found = Outcome(str(run_path), str(against), rules, tuple(verdicts), (*notes, *unfinished))
-    if not found.compared:
-        raise UserError(f"{run_path} has none of the cells of {against}: {', '.join(one.name for one in verdicts)}.")
-    return found
+    outcome = Outcome(str(run_path), str(against), rules, tuple(verdicts), (*notes, *unfinished))
+    if not outcome.compared:
+        names = ", ".join(verdict.name for verdict in verdicts)
+        raise UserError(f"{run_path} has none of the cells of {against}: {names}.")
+    return outcome
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -100,7 +102,7 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
 
 def refuse_partial(cells: Iterable[ReportedCell], allowed: Collection[str], run: Path) -> None:
     """UserError where the run asked only a part of a benchmark that was reported on the whole."""
-    partial = list(dict.fromkeys(column for one in cells for column in one.partial))
+    partial = list(dict.fromkeys(column for cell in cells for column in cell.partial))
     if partial and "data" not in allowed:
         raise UserError(f"{run} asked only a part of {', '.join(partial)}, and the reported scores are of the whole; "
                         "evaluate all of it, or pass --allow-different data.")
@@ -115,13 +117,13 @@ def reported_notes(run: Run, published: Published, cells: Sequence[ReportedCell]
              "Published models are other trainings than this run's. What another training changes is in no p-value "
              "here: a cell can be worse by it alone, and the more questions it has, the sooner it is."]
     unknown: dict[str, list[str]] = {}
-    for one in cells:
-        if one.unknown:
-            unknown.setdefault(one.column, []).append(one.cell)
+    for cell in cells:
+        if cell.unknown:
+            unknown.setdefault(cell.column, []).append(cell.cell)
     notes += [f"{column} of {', '.join(names)} was not compared: {UNKNOWN}." for column, names in unknown.items()]
     if published.protocol is not None:
         protocol = load_protocol(published.protocol)
-        departed = {one for cell in run.cells for one in departures_of(cell, protocol)}
+        departed = {departure for cell in run.cells for departure in departures_of(cell, protocol)}
         if departed:
             notes.append(f"This run was not asked as protocol {protocol.name} has it: {'; '.join(sorted(departed))}.")
     return tuple(notes)
@@ -129,17 +131,17 @@ def reported_notes(run: Run, published: Published, cells: Sequence[ReportedCell]
 
 def run_notes(baseline: Run, run: Run, matched: Matched) -> tuple[str, ...]:
     """What a reader of the verdict must know about the two runs."""
-    notes = list(about_checkpoints((one, two) for _, one, two in match_cells(baseline, run)))
-    for kind in sorted({kind for one in matched.pairs for kind in one.unlike}):
-        columns = ", ".join(dict.fromkeys(one.column for one in matched.pairs if kind in one.unlike))
+    notes = list(about_checkpoints((before, after) for _, before, after in match_cells(baseline, run)))
+    for kind in sorted({kind for pair in matched.pairs for kind in pair.unlike}):
+        columns = ", ".join(dict.fromkeys(pair.column for pair in matched.pairs if kind in pair.unlike))
         notes.append(f"Different {kind}, as allowed: {columns}.")
     for where, which in (("the baseline", "only_first"), ("this run", "only_second")):
-        counts = [(one.name, len(getattr(one, which))) for one in matched.pairs if getattr(one, which)]
+        counts = [(pair.name, len(getattr(pair, which))) for pair in matched.pairs if getattr(pair, which)]
         if counts:
             notes.append(f"Samples only in {where}, left out: {', '.join(f'{name} {n:,}' for name, n in counts)}.")
-    for name, found in (("The baseline", baseline), ("This run", run)):
-        failed = found.scores["failed"].fillna(0).sum()
+    for name, side in (("The baseline", baseline), ("This run", run)):
+        failed = side.scores["failed"].fillna(0).sum()
         if failed:
             notes.append(f"{name} has {int(failed):,} samples that failed and count as wrong.")
-        notes += [f"{sentence}." for sentence in found.assumptions()]
+        notes += [f"{sentence}." for sentence in side.assumptions()]
     return tuple(notes)

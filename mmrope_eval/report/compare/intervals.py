@@ -15,7 +15,7 @@ from mmrope_eval.report.compare.precision import precision_of, score_interval
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class ScoreInterval:
     """A score's interval, 0 to 100, and what each picture and video that it rests on adds to its error."""
 
     score: float
@@ -24,35 +24,36 @@ class Spread:
     influence: Mapping[str, float]
 
 
-def benchmark_spread(samples: pd.DataFrame, average: str, level: float, where: str) -> Spread:
+def benchmark_spread(samples: pd.DataFrame, average: str, level: float, where: str) -> ScoreInterval:
     """The interval of one benchmark from its rows of `Run.samples`; several runs of it are averaged sample by sample.
 
     So with several runs the interval is that of their mean over other questions, not over other runs. Runs that name
     clusters differently are joined.
     """
     applies = samples[samples["score"].notna()]
-    one = applies.drop_duplicates("id").set_index("id")
-    values = applies.groupby("id", sort=False)["score"].mean().loc[one.index].to_numpy(np.float64)
+    first_run = applies.drop_duplicates("id").set_index("id")
+    values = applies.groupby("id", sort=False)["score"].mean().loc[first_run.index].to_numpy(np.float64)
     runs = [part.set_index("id")["group"] for _, part in applies.groupby("cell", sort=False)]
-    groups = joined(*(run.reindex(one.index).fillna(one["group"]).astype(str).tolist() for run in runs))
-    layout = layout_of(groups, average, list(one["target"]), where)
-    found = score_interval(layout, values, level=level)
-    return Spread(100 * layout.score(values), 100 * found.low, 100 * found.high, influence_of(layout, values, groups))
+    groups = joined(*(run.reindex(first_run.index).fillna(first_run["group"]).astype(str).tolist() for run in runs))
+    layout = layout_of(groups, average, list(first_run["target"]), where)
+    interval = score_interval(layout, values, level=level)
+    influence = influence_of(layout, values, groups)
+    return ScoreInterval(100 * layout.score(values), 100 * interval.low, 100 * interval.high, influence)
 
 
 def influence_of(layout: Layout, values: Floats, groups: Sequence[str]) -> dict[str, float]:
     """By picture and video, what it adds to the error of the score of sample values (n,), whose `groups` they are."""
-    found = precision_of(layout, layout.of_units(values))
-    return dict(zip(layout.names(groups), found.influence.tolist(), strict=True))
+    precision = precision_of(layout, layout.of_units(values))
+    return dict(zip(layout.names(groups), precision.influence.tolist(), strict=True))
 
 
-def average_spread(parts: Sequence[Spread]) -> Spread:
+def average_spread(parts: Sequence[ScoreInterval]) -> ScoreInterval:
     """The interval of a mean of benchmarks from theirs (MOVER: Zou & Donner 2008, Statistics in Medicine 27:1693).
 
     Each side of the interval is the root of the summed products of the parts' own sides. Benchmarks that ask about the
     same pictures (RefCOCO and RefCOCO+) are as correlated as what those pictures add to each one's error.
     """
-    alike = np.array([[1.0 if one is two else correlation(one, two) for two in parts] for one in parts])
+    alike = np.array([[1.0 if part is other else correlation(part, other) for other in parts] for part in parts])
     below, above = (np.array(side) / len(parts) for side in (
         [part.score - part.low for part in parts], [part.high - part.score for part in parts]))
     centre = sum(part.score for part in parts) / len(parts)
@@ -61,21 +62,23 @@ def average_spread(parts: Sequence[Spread]) -> Spread:
     for part in parts:
         for name, amount in part.influence.items():
             influence[name] = influence.get(name, 0.0) + amount / len(parts)
-    return Spread(centre, low, high, influence)
+    return ScoreInterval(centre, low, high, influence)
 
 
-def correlation(one: Spread, two: Spread) -> float:
+def correlation(first: ScoreInterval, second: ScoreInterval) -> float:
     """Of the errors of two benchmarks, by the pictures and videos that they share; 0 where one has no error."""
-    both = math.fsum(one.influence[name] * two.influence[name] for name in one.influence.keys() & two.influence.keys())
-    scale = math.sqrt(math.prod(math.fsum(amount**2 for amount in part.influence.values()) for part in (one, two)))
+    shared = first.influence.keys() & second.influence.keys()
+    both = math.fsum(first.influence[name] * second.influence[name] for name in shared)
+    scale = math.sqrt(math.prod(math.fsum(amount**2 for amount in part.influence.values()) for part in (first, second)))
     return min(max(both / scale, -1.0), 1.0) if scale > 0 else 0.0
 
 
-def spread_of(column: str, averages: Mapping[str, Sequence[str]], benchmarks: Mapping[str, Spread]) -> Spread | None:
+def spread_of(column: str, averages: Mapping[str, Sequence[str]],
+              benchmarks: Mapping[str, ScoreInterval]) -> ScoreInterval | None:
     """A column's interval; None where one of its benchmarks has none."""
     if column not in averages:
-        found = benchmarks.get(column)
-        return None if found is None or math.isnan(found.low) else found
+        spread = benchmarks.get(column)
+        return None if spread is None or math.isnan(spread.low) else spread
     parts = [spread_of(part, averages, benchmarks) for part in averages[column]]
-    known = [part for part in parts if part is not None]
-    return average_spread(known) if parts and len(known) == len(parts) else None
+    spreads = [part for part in parts if part is not None]
+    return average_spread(spreads) if parts and len(spreads) == len(parts) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mmrope_eval.report.candidates import Entry, describe
+from mmrope_eval.report.candidates import BenchmarkResult, describe
 from mmrope_eval.report.compare.trainings import training_of
 from mmrope_eval.report.runs import Cell
 
@@ -14,31 +14,32 @@ HOW = "several trainings of each can show it (mmrope-eval trainings, or --seeds 
 def about_checkpoints(pairs: Iterable[tuple[Cell | None, Cell | None]]) -> Iterator[str]:
     """One sentence where cells that are compared are different trainings; none where they are the same weights, or
     steps of one training."""
-    apart = [(one, two) for one, two in pairs if one is not None and two is not None and differ(one, two)]
+    apart = [(before, after) for before, after in pairs
+             if before is not None and after is not None and differ(before, after)]
     if not apart:
         return
-    one, two = apart[0]
-    names = {describe(one), describe(two)}
+    before, after = apart[0]
+    names = {describe(before), describe(after)}
     what = (f"two trainings of one design, {names.pop()}" if len(names) == 1 and len(apart) == 1 else
             "one training each")
     yield (f"{what[0].upper()}{what[1:]}: what is said here is about these checkpoints, not about designs. A further "
            f"training of a design may differ by as much; whether designs differ, {HOW}.")
 
 
-def differ(one: Cell, two: Cell) -> bool:
+def differ(cell: Cell, other: Cell) -> bool:
     """Whether two cells are different trainings."""
-    if one.run is not None and one.run == two.run:
+    if cell.run is not None and cell.run == other.run:
         return False
-    return training_of(one) != training_of(two)
+    return training_of(cell) != training_of(other)
 
 
-def rows_of_one(picked: Mapping[str, Mapping[str, Sequence[Entry]]], rows: Sequence[str]) -> list[str]:
+def rows_of_one(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]], rows: Sequence[str]) -> list[str]:
     """The remark of a table: which of its rows are one training, where rows are different trainings."""
     cells = {row: [entry.cell for column in picked.get(row, {}).values() for entry in column] for row in rows}
-    trainings = {row: {cell.run or training_of(cell) for cell in found} for row, found in cells.items() if found}
+    trainings = {row: {cell.run or training_of(cell) for cell in of_row} for row, of_row in cells.items() if of_row}
     if len(set().union(*trainings.values())) < 2 or len(trainings) < 2:
         return []
-    single = [row for row, found in trainings.items() if len(found) == 1]
+    single = [row for row, of_row in trainings.items() if len(of_row) == 1]
     if not single:
         return []
     which = "Every row is" if len(single) == len(trainings) else f"One training each: {', '.join(single)};"

@@ -24,19 +24,20 @@ class Outcome:
 
     def of(self, state: State) -> tuple[Verdict, ...]:
         """The verdicts of one state: averages first, then the largest change."""
-        found = [one for one in self.verdicts if one.state == state]
-        return tuple(sorted(found, key=lambda one: (not one.average,
-                                                    0.0 if math.isnan(one.change) else -abs(one.change))))
+        verdicts = [verdict for verdict in self.verdicts if verdict.state == state]
+        return tuple(sorted(verdicts, key=lambda verdict: (not verdict.average,
+                                                    0.0 if math.isnan(verdict.change) else -abs(verdict.change))))
 
     @property
     def compared(self) -> tuple[Verdict, ...]:
         """The verdicts on what was compared."""
-        return tuple(one for one in self.verdicts if one.state not in UNKNOWN)
+        return tuple(verdict for verdict in self.verdicts if verdict.state not in UNKNOWN)
 
     @property
     def lower(self) -> tuple[Verdict, ...]:
         """What scored lower by more than the tolerance though no loss is shown, whatever else is known of it."""
-        return tuple(one for one in self.compared if one.state != "worse" and one.change < -self.rules.tolerance)
+        return tuple(verdict for verdict in self.compared
+                     if verdict.state != "worse" and verdict.change < -self.rules.tolerance)
 
     @property
     def failing(self) -> tuple[Verdict, ...]:
@@ -47,7 +48,7 @@ class Outcome:
     @property
     def unsettled(self) -> tuple[Verdict, ...]:
         """The verdicts that cannot tell what was asked."""
-        return tuple(one for one in self.verdicts if one.asked)
+        return tuple(verdict for verdict in self.verdicts if verdict.asked)
 
     @property
     def code(self) -> int:
@@ -58,9 +59,10 @@ class Outcome:
     def headline(self) -> str:
         """The outcome in one sentence, with all three outcomes of cells."""
         rules = self.rules
-        margins = {rules.within(average) for average in (one.average for one in self.compared)}
+        margins = {rules.within(average) for average in (verdict.average for verdict in self.compared)}
         by = f"by {min(margins):g} points" if len(margins) == 1 else "by their margins"
-        held, unknown = (sum(one.state in states for one in self.compared) for states in (("held", "better"), OPEN))
+        held, unknown = (sum(verdict.state in states for verdict in self.compared)
+                         for states in (("held", "better"), OPEN))
         text = f"{len(self.of('worse'))} worse, {held} not worse {by}, {unknown} cannot tell"
         text += f", {len(self.lower)} lower" if rules.strict and self.lower else ""
         missing = len(self.of("missing"))
@@ -84,39 +86,40 @@ class Outcome:
                 + f"Seed {rules.seed}.")
 
 
-def lines(found: Outcome) -> Iterator[str]:
+def lines(outcome: Outcome) -> Iterator[str]:
     """The outcome for a terminal or a log."""
-    yield found.headline
-    yield f"{found.run} against {found.against}"
+    yield outcome.headline
+    yield f"{outcome.run} against {outcome.against}"
     for state, title in WORDS.items():
-        verdicts = found.of(state)
+        verdicts = outcome.of(state)
         if verdicts:
             yield ""
             yield f"{title}:"
-            yield from (f"  {one.sentence}" for one in verdicts)
+            yield from (f"  {verdict.sentence}" for verdict in verdicts)
     yield ""
-    yield found.rule
-    yield from remarks(found)
-    yield from found.notes
+    yield outcome.rule
+    yield from remarks(outcome)
+    yield from outcome.notes
 
 
-def remarks(found: Outcome) -> Iterator[str]:
+def remarks(outcome: Outcome) -> Iterator[str]:
     """What the check could have seen, and what was asked and cannot be told."""
-    if any(not math.isnan(one.detectable) for one in found.verdicts):
-        yield sensitivity(found)
-    if found.unsettled:
-        names = ", ".join(one.name for one in found.unsettled)
-        more = "Train more on each side" if found.rules.seeds == "mean" else "Ask more questions"
-        more += ", as many as stand beside each" if all(one.tells for one in found.unsettled) else ""
+    if any(not math.isnan(verdict.detectable) for verdict in outcome.verdicts):
+        yield sensitivity(outcome)
+    if outcome.unsettled:
+        names = ", ".join(verdict.name for verdict in outcome.unsettled)
+        more = "Train more on each side" if outcome.rules.seeds == "mean" else "Ask more questions"
+        more += ", as many as stand beside each" if all(verdict.tells for verdict in outcome.unsettled) else ""
         yield (f"Asked, and cannot be told here: {names}. {more}, or ask for less (--margin, --margin-columns, "
                "--require-power).")
 
 
-def sensitivity(found: Outcome) -> str:
+def sensitivity(outcome: Outcome) -> str:
     """How small a loss this check would have noticed, were it in one cell alone."""
-    known = sorted((one.detectable, one.name) for one in found.verdicts if not math.isnan(one.detectable))
-    seen = [one for one in known if not never_shows(one[0])]
-    blind = [name for size, name in known if never_shows(size)]
+    detectable = sorted((verdict.detectable, verdict.name) for verdict in outcome.verdicts
+                        if not math.isnan(verdict.detectable))
+    seen = [loss for loss in detectable if not never_shows(loss[0])]
+    blind = [name for size, name in detectable if never_shows(size)]
     text = ""
     if seen:
         (least, best), (most, worst) = seen[0], seen[-1]
@@ -129,34 +132,36 @@ def sensitivity(found: Outcome) -> str:
     return text.lstrip()
 
 
-def markdown(found: Outcome) -> str:
+def markdown(outcome: Outcome) -> str:
     """The outcome for a pull request: a table of cells, failures first, and what must be known about it."""
     from tabulate import tabulate
 
     rows = [
-        [WORDS[one.state], escape(one.cell), escape(one.column), number(one.baseline), number(one.score) + mark(one),
-         points(one.change, sign=True), span(one), short(one.p),
-         points(one.worst, sign=True), "never" if never_shows(one.detectable) else points(one.detectable),
-         f"{one.tells:,}" if one.state in OPEN and one.tells else "—"]
-        for state in WORDS if state != "untested" for one in found.of(state)
+        [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), number(verdict.baseline),
+         number(verdict.score) + mark(verdict), points(verdict.change, sign=True), interval_text(verdict),
+         short(verdict.p), points(verdict.worst, sign=True),
+         "never" if never_shows(verdict.detectable) else points(verdict.detectable),
+         f"{verdict.tells:,}" if verdict.state in OPEN and verdict.tells else "—"]
+        for state in WORDS if state != "untested" for verdict in outcome.of(state)
     ]
     headers = ["Verdict", "Variant", "Column", "Baseline", "This run", "Change", "Interval alone", "p over all",
                "At worst", "Noticeable loss", "Samples that would tell"]
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 8)
-    missing = [f"- {escape(one.sentence)}" for state in WORDS if state in UNKNOWN for one in found.of(state)]
-    compared = f"{code(str(found.run))} against {code(str(found.against))}"
-    parts = [f"## RoPE check: {escape(found.headline)}", compared, table]
-    unread = [f"- {escape(f'{MARK} {one.name}: {one.unread}')}." for one in found.verdicts if one.unread]
+    missing = [f"- {escape(verdict.sentence)}" for state in WORDS if state in UNKNOWN for verdict in outcome.of(state)]
+    compared = f"{code(str(outcome.run))} against {code(str(outcome.against))}"
+    parts = [f"## RoPE check: {escape(outcome.headline)}", compared, table]
+    unread = [f"- {escape(f'{MARK} {verdict.name}: {verdict.unread}')}."
+              for verdict in outcome.verdicts if verdict.unread]
     parts += ["\n".join(remarks) for remarks in (missing, unread) if remarks]
-    parts += [escape(found.rule), *map(escape, remarks(found))]
-    if found.notes:
-        parts.append("\n".join(f"- {escape(note)}" for note in found.notes))
+    parts += [escape(outcome.rule), *map(escape, remarks(outcome))]
+    if outcome.notes:
+        parts.append("\n".join(f"- {escape(note)}" for note in outcome.notes))
     return "\n\n".join(parts) + "\n"
 
 
-def mark(one: Verdict) -> str:
+def mark(verdict: Verdict) -> str:
     """Beside a score of which many answers are unread."""
-    return MARK if one.unread else ""
+    return MARK if verdict.unread else ""
 
 
 def number(value: float | None) -> str:
@@ -169,6 +174,6 @@ def short(p: float) -> str:
     return "—" if math.isnan(p) else chance(p).removeprefix("p ").removeprefix("= ")
 
 
-def span(one: Verdict) -> str:
+def interval_text(verdict: Verdict) -> str:
     """A verdict's interval."""
-    return "—" if math.isnan(one.low) else f"{points(one.low, sign=True)} to {points(one.high, sign=True)}"
+    return "—" if math.isnan(verdict.low) else f"{points(verdict.low, sign=True)} to {points(verdict.high, sign=True)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -62,8 +61,8 @@ def match(first: Run, second: Run) -> Matched:
     """Pair the tasks of two runs, cell by cell. UserError when they share no sample."""
     pairs: list[TaskPair] = []
     alone: tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]] = ([], [])
-    for name, one, two in match_cells(first, second):
-        scores = [{} if cell is None else rows_of(run, cell) for run, cell in ((first, one), (second, two))]
+    for name, before, after in match_cells(first, second):
+        scores = [{} if cell is None else rows_of(run, cell) for run, cell in ((first, before), (second, after))]
         for task in dict.fromkeys([*scores[0], *scores[1]]):
             rows = [tasks.get(task) for tasks in scores]
             if rows[0] is None or rows[1] is None:
@@ -72,12 +71,12 @@ def match(first: Run, second: Run) -> Matched:
                 continue
             samples = [samples_of(run, str(row["cell"]), task)
                        for run, row in ((first, rows[0]), (second, rows[1]))]
-            found = pair(name, rows[0], rows[1], samples[0], samples[1])
-            if found.layout.units:
-                pairs.append(found)
+            task_pair = pair(name, rows[0], rows[1], samples[0], samples[1])
+            if task_pair.layout.units:
+                pairs.append(task_pair)
                 continue
             for side in (0, 1):
-                alone[side].append((name, found.column, task))
+                alone[side].append((name, task_pair.column, task))
     if not pairs:
         raise UserError(f"{first.path} and {second.path} have no variant and task in common: "
                         f"{contents(first)} against {contents(second)}.")
@@ -88,22 +87,17 @@ def match_cells(first: Run, second: Run) -> Iterator[tuple[str, Cell | None, Cel
     """(name, cell, cell) for every cell of either run; None where the other run has none of that name.
 
     Two runs of one cell each are compared whatever their variants. Otherwise the variant's name decides, or, where a
-    run holds one variant several times (several checkpoints, other settings), the folder below the run.
+    run holds one variant several times (several checkpoints, other settings), the row's name (`Run.labels`).
     """
     if len(first.cells) == len(second.cells) == 1:
-        one, two = first.cells[0], second.cells[0]
-        yield one.variant if one.variant == two.variant else f"{one.variant} -> {two.variant}", one, two
+        before, after = first.cells[0], second.cells[0]
+        same = before.variant == after.variant
+        yield before.variant if same else f"{before.variant} -> {after.variant}", before, after
         return
     unique = all(len({cell.variant for cell in run.cells}) == len(run.cells) for run in (first, second))
-    named = [{cell.variant if unique else folder(run, cell): cell for cell in run.cells} for run in (first, second)]
+    named = [{cell.variant if unique else run.label(cell): cell for cell in run.cells} for run in (first, second)]
     for name in dict.fromkeys([*named[0], *named[1]]):
         yield name, named[0].get(name), named[1].get(name)
-
-
-def folder(run: Run, cell: Cell) -> str:
-    """A cell's folder below its run, or the variant where the run is the cell."""
-    below = cell.path.relative_to(run.path)
-    return cell.variant if below == Path() else below.as_posix()
 
 
 def contents(run: Run) -> str:
@@ -126,8 +120,8 @@ def samples_of(run: Run, cell: str, task: str) -> pd.DataFrame:
     return samples[(samples["cell"] == cell) & (samples["task"] == task)].drop_duplicates("id").set_index("id")
 
 
-def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], one: pd.DataFrame,
-         two: pd.DataFrame) -> TaskPair:
+def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], before: pd.DataFrame,
+         after: pd.DataFrame) -> TaskPair:
     """One task in two cells, from rows of `Run.scores` and their samples by id.
 
     The first run's main metric is compared; samples it does not apply to are left out. UserError where the second run
@@ -135,10 +129,10 @@ def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], one: pd
     """
     metric = str(first["metric"])
     column = "score" if first["metric"] == second["metric"] else f"score_{metric}"
-    if column not in two.columns:
+    if column not in after.columns:
         raise UserError(f"{cell}, {first['task']}: the second run has no metric '{metric}'; rescore it first.")
-    shared = one.index.intersection(two.index, sort=False)
-    left, right = one.loc[shared], two.loc[shared]
+    shared = before.index.intersection(after.index, sort=False)
+    left, right = before.loc[shared], after.loc[shared]
     applies = (left["score"].notna() & right[column].notna()).to_numpy()
     left, right = left[applies], right[applies]
     targets = [a if isinstance(a, Mapping) else b for a, b in zip(left["target"], right["target"], strict=True)]
@@ -147,8 +141,8 @@ def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], one: pd
     return TaskPair(
         cell, str(first["task"]), str(first["column"] or first["task"]), metric, layout,
         left["score"].to_numpy(np.float64), right[column].to_numpy(np.float64),
-        tuple(map(str, one.index.difference(two.index, sort=False))),
-        tuple(map(str, two.index.difference(one.index, sort=False))),
+        tuple(map(str, before.index.difference(after.index, sort=False))),
+        tuple(map(str, after.index.difference(before.index, sort=False))),
         differing([first, second]),
         (unread(first), unread(second)),
         layout.names(clusters),

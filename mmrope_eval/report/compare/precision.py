@@ -140,8 +140,8 @@ def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> In
         reach = 1 - ((1 - level) / 2) ** (1 / layout.clusters)
         low, high = (0.0, reach) if units[0] == 0 else (1 - reach, 1.0)
         return Interval(low, high, level, "exact")
-    found = precision_of(layout, units)
-    low, high = wilson(score, answers_worth(found, score), t_quantile((1 + level) / 2, found.freedom))
+    precision = precision_of(layout, units)
+    low, high = wilson(score, answers_worth(precision, score), t_quantile((1 + level) / 2, precision.freedom))
     if one_answer_each(layout, units):
         right = round(score * layout.units)
         low = min(low, rarest(right, layout.units, level))
@@ -169,32 +169,32 @@ def rarest(right: int, answers: int, level: float) -> float:
     return chi2_quantile(1 - level, 2 * right) / 2 / answers if right <= (2 if answers <= 50 else 3) else 1.0
 
 
-def answers_worth(found: Precision, score: float) -> float:
+def answers_worth(precision: Precision, score: float) -> float:
     """How many independent right or wrong answers would be as sure as this score."""
-    return score * (1 - score) / sureness(found, score)
+    return score * (1 - score) / sureness(precision, score)
 
 
-def sureness(found: Precision, score: float) -> float:
+def sureness(precision: Precision, score: float) -> float:
     """The variance of a score, the effect of its clusters taken towards the worst where few answers show it."""
-    fewer = max(min(score, 1 - score) / found.units, 0.5)
-    most = max(found.together / found.units, 1.0)
-    if not found.independent > 0:
-        return score * (1 - score) * found.together
-    if found.together <= found.units * (1 + 1e-9):  # one unit a cluster: there is no effect
-        return found.independent
-    effect = found.variance / found.independent
-    return found.independent * min(effect + (most - ALONE) / fewer, max(most, effect) + 1 - ALONE)
+    fewer = max(min(score, 1 - score) / precision.units, 0.5)
+    most = max(precision.together / precision.units, 1.0)
+    if not precision.independent > 0:
+        return score * (1 - score) * precision.together
+    if precision.together <= precision.units * (1 + 1e-9):  # one unit a cluster: there is no effect
+        return precision.independent
+    effect = precision.variance / precision.independent
+    return precision.independent * min(effect + (most - ALONE) / fewer, max(most, effect) + 1 - ALONE)
 
 
-def change_interval(found: Precision, change: float, *, level: float = 0.95) -> Interval:
+def change_interval(precision: Precision, change: float, *, level: float = 0.95) -> Interval:
     """The two-sided interval of a difference in [-1, 1]; its one-sided bounds have (1 + level) / 2."""
-    if found.clusters < FEWEST or math.isnan(found.variance):
+    if precision.clusters < FEWEST or math.isnan(precision.variance):
         return Interval(math.nan, math.nan, level, "none")
     tail = (1 + level) / 2
-    return Interval(lower_bound(found, change, tail), -lower_bound(found, -change, tail), level, "score")
+    return Interval(lower_bound(precision, change, tail), -lower_bound(precision, -change, tail), level, "score")
 
 
-def lower_bound(found: Precision, change: float, level: float = 0.95) -> float:
+def lower_bound(precision: Precision, change: float, level: float = 0.95) -> float:
     """The one-sided bound below a difference in [-1, 1], for paired answers; nan below FEWEST clusters.
 
     All losses m are possible for which change + m is at most t errors, the error being the observed one or, if that is
@@ -202,11 +202,11 @@ def lower_bound(found: Precision, change: float, level: float = 0.95) -> float:
     is the idea of the score test of Tango 1998 (Statistics in Medicine 17:891), kept to what clusters and graded scores
     allow. The largest such m is the larger of the roots of both conditions.
     """
-    if found.clusters < FEWEST or math.isnan(found.variance):
+    if precision.clusters < FEWEST or math.isnan(precision.variance):
         return math.nan
-    t = t_quantile(level, found.freedom)
-    largest = t * found.error - change
-    k = t * t * ((1 - ALIKE) * found.units + ALIKE * found.together)
+    t = t_quantile(level, precision.freedom)
+    largest = t * precision.error - change
+    k = t * t * ((1 - ALIKE) * precision.units + ALIKE * precision.together)
     # (change + m)² = k m (1 - m)
     half = k / 2 - change
     inside = half * half - (1 + k) * change * change

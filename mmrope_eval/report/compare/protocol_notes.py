@@ -11,7 +11,7 @@ from mmrope_eval.record.schema import Manifest
 from mmrope_eval.report.runs import Cell
 
 NONE: Final = "none named"
-Found = tuple[str, Collection[str]]
+RowsRemark = tuple[str, Collection[str]]
 """A sentence, and the rows that it is about."""
 
 
@@ -19,22 +19,24 @@ def asked_of(manifest: Manifest) -> Asked:
     """How a row was asked; what its version did not record is None."""
     tasks = manifest.tasks or {}
     generations = {name: task.generation for name, task in tasks.items() if task.generation is not None}
-    heats = [one.temperature for one in generations.values() if one.temperature is not None]
-    prompts = (manifest.family or {}).get("prompts")
+    heats = [generation.temperature for generation in generations.values() if generation.temperature is not None]
+    prompts, system = ((manifest.family or {}).get(name) for name in ("prompts", "system"))
     return Asked(
         policy=manifest.media.policy if manifest.media else None,
         side=manifest.media.token_side if manifest.media else None,
         time=manifest.time,
         prompts=prompts if isinstance(prompts, str) else None,
+        system=system if isinstance(system, str) else None,
         decoding=protocols.decoding_of(heats) if heats else None,
-        max_tokens={name: one.max_tokens for name, one in generations.items() if one.max_tokens is not None},
+        max_tokens={name: generation.max_tokens for name, generation in generations.items()
+                    if generation.max_tokens is not None},
     )
 
 
 def label_of(cell: Cell) -> str | None:
     """The protocol that a cell's run named, with what departs from it; None where it named none."""
-    found = cell.record.manifest.protocol
-    return None if found is None else protocols.label(found.name, found.departures)
+    protocol = cell.record.manifest.protocol
+    return None if protocol is None else protocols.label(protocol.name, protocol.departures)
 
 
 def departures_of(cell: Cell, protocol: Protocol) -> list[str]:
@@ -42,7 +44,7 @@ def departures_of(cell: Cell, protocol: Protocol) -> list[str]:
     return protocols.departures(protocol, asked_of(cell.record.manifest), cell.tasks)
 
 
-def differing_protocols(rows: Mapping[str, Sequence[Cell]]) -> Found | None:
+def differing_protocols(rows: Mapping[str, Sequence[Cell]]) -> RowsRemark | None:
     """What to say where the runs of a table do not name one protocol in one way; None where they do."""
     by_label: dict[str | None, dict[str, None]] = {}
     for row, cells in rows.items():
@@ -50,11 +52,11 @@ def differing_protocols(rows: Mapping[str, Sequence[Cell]]) -> Found | None:
             by_label.setdefault(label_of(cell), {})[row] = None
     if len(by_label) < 2:
         return None
-    told = "; ".join(f"{label or NONE} ({', '.join(named)})" for label, named in by_label.items())
-    return f"the rows were not asked under one protocol: {told}", [row for row, cells in rows.items() if cells]
+    labels = "; ".join(f"{label or NONE} ({', '.join(named)})" for label, named in by_label.items())
+    return f"the rows were not asked under one protocol: {labels}", [row for row, cells in rows.items() if cells]
 
 
-def off_protocol(rows: Mapping[str, Sequence[Cell]], protocol: Protocol) -> Found | None:
+def off_protocol(rows: Mapping[str, Sequence[Cell]], protocol: Protocol) -> RowsRemark | None:
     """What to say where rows depart from the protocol that they shall have been asked under."""
     by_text: dict[str, dict[str, None]] = {}
     for row, cells in rows.items():
@@ -63,6 +65,6 @@ def off_protocol(rows: Mapping[str, Sequence[Cell]], protocol: Protocol) -> Foun
                 by_text.setdefault("; ".join(departed), {})[row] = None
     if not by_text:
         return None
-    told = ". ".join(f"{', '.join(named)}: {text}" for text, named in by_text.items())
-    return (f"not as protocol {protocol.name} has it: {told}",
+    texts = ". ".join(f"{', '.join(named)}: {text}" for text, named in by_text.items())
+    return (f"not as protocol {protocol.name} has it: {texts}",
             list(dict.fromkeys(row for named in by_text.values() for row in named)))

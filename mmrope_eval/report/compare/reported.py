@@ -13,10 +13,10 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.report.candidates import describe, key_of
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.beside import PublishedRow, published_rows, same_models
-from mmrope_eval.report.compare.intervals import Spread, average_spread, influence_of, spread_of
-from mmrope_eval.report.compare.pairing import folder, layout_of, rows_of, samples_of, unread
+from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread, influence_of, spread_of
+from mmrope_eval.report.compare.pairing import layout_of, rows_of, samples_of, unread
 from mmrope_eval.report.definitions import benchmarks_behind, load_averages, make_up
-from mmrope_eval.report.published import Beside, Published
+from mmrope_eval.report.published import Published, PublishedNumber
 from mmrope_eval.report.runs import Cell, Run
 
 UNKNOWN: Final = "nobody outside knows over which columns it is"
@@ -45,17 +45,17 @@ class ReportedCell:
     """The published column as it is called there."""
     parts: tuple[str, ...] = ()
     """What an average is the plain mean of."""
-    spread: Spread | None = None
+    spread: ScoreInterval | None = None
     """The run's own score with one standard error to each side, not for certain 0 or 100."""
 
 
 @dataclass(frozen=True)
-class Own:
+class OwnColumns:
     """One cell's columns."""
 
-    scores: Mapping[str, Spread]
+    scores: Mapping[str, ScoreInterval]
     """The scores as they are."""
-    cautious: Mapping[str, Spread]
+    cautious: Mapping[str, ScoreInterval]
     """The scores with one standard error to each side, neither 0 nor 100 for certain."""
     samples: Mapping[str, int]
     """How many samples each score is of."""
@@ -73,37 +73,38 @@ def reported_cells(run: Run, baseline: Published, table: str | None = None) -> l
     """
     if table is not None and table not in baseline.tables:
         raise UserError(f"{baseline.name} has no table '{table}'; choose one of {', '.join(baseline.tables)}.")
-    rows = [one for one in published_rows(baseline)
-            if (same_models(baseline, one.table) if table is None else one.table.name == table)]
-    homes = {cell.path: [one for one in rows if is_of(cell, one)] for cell in run.cells}
-    known = [cell for cell in run.cells if homes[cell.path]]
-    if not known:
+    rows = [row for row in published_rows(baseline)
+            if (same_models(baseline, row.table) if table is None else row.table.name == table)]
+    homes = {cell.path: [row for row in rows if is_of(cell, row)] for cell in run.cells}
+    published = [cell for cell in run.cells if homes[cell.path]]
+    if not published:
         variants = ", ".join(dict.fromkeys(describe(cell) for cell in run.cells))
-        labels = ", ".join(dict.fromkeys(one.row.label for one in rows))
+        labels = ", ".join(dict.fromkeys(row.row.label for row in rows))
         raise UserError(f"{baseline.name} reports nothing for {variants}; it has {labels or 'no rows of runs'}.")
-    unique = len({cell.variant for cell in known}) == len(known)
-    found = []
-    for cell in known:
-        name = cell.variant if unique else folder(run, cell)
+    unique = len({cell.variant for cell in published}) == len(published)
+    reported = []
+    for cell in published:
+        name = cell.variant if unique else run.label(cell)
         printed = list(cells_of(run, cell, name, homes[cell.path]))
-        found += [*means_of(name, printed), *printed]
-    return found
+        reported += [*means_of(name, printed), *printed]
+    return reported
 
 
 def means_of(cell: str, printed: Sequence[ReportedCell]) -> Iterator[ReportedCell]:
     """Averages that were not printed though everything that they are the mean of was, and can be compared."""
-    by_name = {one.name: one for one in printed if one.score is not None}
+    by_name = {cell.name: cell for cell in printed if cell.score is not None}
     shared = load_averages()
     for name, parts in shared.over.items():
-        found = [by_name[part] for part in parts if part in by_name and part in shared.over]
-        if len(found) < len(parts) or name in by_name or name in shared.derived:
+        means = [by_name[part] for part in parts if part in by_name and part in shared.over]
+        if len(means) < len(parts) or name in by_name or name in shared.derived:
             continue
-        spread = average_spread([one.spread for one in found if one.spread is not None])
+        spread = average_spread([mean.spread for mean in means if mean.spread is not None])
         yield ReportedCell(
-            cell, name, sum(one.reported for one in found) / len(found),
-            sum(one.score or 0.0 for one in found) / len(found), answers(spread.score, spread.high - spread.score),
-            sum(one.samples for one in found), tuple(dict.fromkeys(column for one in found for column in one.partial)),
-            unread="; ".join(dict.fromkeys(one.unread for one in found if one.unread)), name=name, parts=parts,
+            cell, name, sum(mean.reported for mean in means) / len(means),
+            sum(mean.score or 0.0 for mean in means) / len(means), answers(spread.score, spread.high - spread.score),
+            sum(mean.samples for mean in means),
+            tuple(dict.fromkeys(column for mean in means for column in mean.partial)),
+            unread="; ".join(dict.fromkeys(mean.unread for mean in means if mean.unread)), name=name, parts=parts,
             spread=spread,
         )
 
@@ -115,39 +116,41 @@ def is_of(cell: Cell, published: PublishedRow) -> bool:
 
 def cells_of(run: Run, cell: Cell, name: str, homes: Sequence[PublishedRow]) -> Iterator[ReportedCell]:
     """The published scores of one cell's variant beside its own."""
-    own = measure(run, cell, name)
-    columns = list(dict.fromkeys(column for one in homes for column in one.table.cells[one.row.label]))
+    measured = measure(run, cell, name)
+    columns = list(dict.fromkeys(column for home in homes for column in home.table.cells[home.row.label]))
     for column in columns:
-        tried = [reported_cell(name, column, one, own) for one in homes if column in one.table.cells[one.row.label]]
-        yield next((one for one in tried if not one.unknown), tried[0])
+        tried = [reported_cell(name, column, home, measured) for home in homes
+                 if column in home.table.cells[home.row.label]]
+        yield next((cell for cell in tried if not cell.unknown), tried[0])
 
 
-def reported_cell(name: str, column: str, home: PublishedRow, own: Own) -> ReportedCell:
+def reported_cell(name: str, column: str, home: PublishedRow, measured: OwnColumns) -> ReportedCell:
     """One published score beside the cell's own, over the same columns; optional ones that the cell lacks are left out
     of both."""
     shared = load_averages()
     whole = {**shared.over, **{key: parts for key, parts in home.table.averages.items() if parts is not None}}
-    absent = shared.optional - set(own.scores)
+    absent = shared.optional - set(measured.scores)
     averages = {key: tuple(part for part in parts if part not in absent) for key, parts in whole.items()}
     printed, _ = home.table.cells[home.row.label][column]
     if make_up(column, home.table.averages) is None:
         return ReportedCell(name, column, printed, reason=UNKNOWN, unknown=True, name=column)
-    found = home.table.beside(home.row.label, column, averages)
-    if found is None or not found.comparable:  # only what was printed, over all its columns
-        averages, found = whole, Beside(printed, "")
+    number = home.table.beside(home.row.label, column, averages)
+    if number is None or not number.comparable:  # only what was printed, over all its columns
+        averages, number = whole, PublishedNumber(printed, "")
     benchmarks = benchmarks_behind(column, averages)
     shown = column if benchmarks == benchmarks_behind(column, whole) else f"{column} ({len(benchmarks)} columns)"
-    lacking = [one for one in benchmarks if one not in own.scores]
+    lacking = [benchmark for benchmark in benchmarks if benchmark not in measured.scores]
     if lacking:
         what = "the run did not evaluate it" if lacking == [column] else f"the run lacks {', '.join(lacking)}"
-        return ReportedCell(name, shown, found.value, reason=what, name=column)
-    score, spread = spread_of(column, averages, own.scores), spread_of(column, averages, own.cautious)
+        return ReportedCell(name, shown, number.value, reason=what, name=column)
+    score, spread = spread_of(column, averages, measured.scores), spread_of(column, averages, measured.cautious)
     assert score is not None and spread is not None
-    return ReportedCell(name, shown, found.value, score.score, answers(spread.score, spread.high - spread.score),
-                        sum(own.samples[one] for one in benchmarks),
-                        tuple(one for one in benchmarks if one in own.partial),
-                        unread="; ".join(f"of {one} {own.unread[one]}" for one in benchmarks if own.unread[one]),
-                        name=column, parts=averages.get(column, ()), spread=spread)
+    unread = "; ".join(f"of {benchmark} {measured.unread[benchmark]}" for benchmark in benchmarks
+                       if measured.unread[benchmark])
+    return ReportedCell(name, shown, number.value, score.score, answers(spread.score, spread.high - spread.score),
+                        sum(measured.samples[benchmark] for benchmark in benchmarks),
+                        tuple(benchmark for benchmark in benchmarks if benchmark in measured.partial),
+                        unread=unread, name=column, parts=averages.get(column, ()), spread=spread)
 
 
 def answers(score: float, error: float) -> float:
@@ -155,13 +158,13 @@ def answers(score: float, error: float) -> float:
     return score * (100 - score) / error**2
 
 
-def measure(run: Run, cell: Cell, name: str) -> Own:
+def measure(run: Run, cell: Cell, name: str) -> OwnColumns:
     """Every column of a cell that has samples."""
-    scores: dict[str, Spread] = {}
-    cautious: dict[str, Spread] = {}
+    scores: dict[str, ScoreInterval] = {}
+    cautious: dict[str, ScoreInterval] = {}
     counts: dict[str, int] = {}
     partial = []
-    said = {}
+    unread_answers = {}
     for task, row in rows_of(run, cell).items():
         column = str(row["column"] or task)
         samples = samples_of(run, str(cell.path), task)
@@ -173,12 +176,12 @@ def measure(run: Run, cell: Cell, name: str) -> Own:
         values = samples["score"].to_numpy(np.float64)
         score, (centre, error) = 100 * layout.score(values), stats.cautious_error(layout, values)
         influence = influence_of(layout, values, groups)
-        scores[column] = Spread(score, score, score, influence)
-        cautious[column] = Spread(100 * centre, 100 * (centre - error), 100 * (centre + error), influence)
-        counts[column], said[column] = len(samples), unread(row)
+        scores[column] = ScoreInterval(score, score, score, influence)
+        cautious[column] = ScoreInterval(100 * centre, 100 * (centre - error), 100 * (centre + error), influence)
+        counts[column], unread_answers[column] = len(samples), unread(row)
         if is_partial(row):
             partial.append(column)
-    return Own(scores, cautious, counts, tuple(partial), said)
+    return OwnColumns(scores, cautious, counts, tuple(partial), unread_answers)
 
 
 def is_partial(row: Mapping[str, Any]) -> bool:

@@ -23,59 +23,62 @@ def check_trainings(run: Run, baseline: Run, rules: Rules) -> tuple[list[Verdict
     """
     both = sides(baseline, run)
     measured = both.measured
-    unlike = ((name, column.unlike) for one in measured for name, column in one.columns.items())
+    unlike = ((name, column.unlike) for measurement in measured for name, column in measurement.columns.items())
     refuse_unlike(unlike, rules.allowed, run.path, baseline.path, "all trainings")
-    losses = findings([(one, 0, 1) for one in measured], alternative="less", level=1 - rules.alpha,
+    losses = findings([(measurement, 0, 1) for measurement in measured], alternative="less", level=1 - rules.alpha,
                       margin=rules.tolerance)
-    if any(math.isnan(one.found.p) for one in losses):
+    if any(math.isnan(finding.contrast.p) for finding in losses):
         raise UserError(f"{run.path} and {baseline.path} hold one training each: with --seeds mean one side needs two; "
                         "leave it out to compare the two checkpoints.")
-    gains = holm([contrast(one.scores[1], one.scores[0], alternative="less", margin=rules.tolerance).p
-                  for one in losses])
-    averages = {name for one in measured for name in one.averages}
-    refuse_margin(rules, [one.column in averages for one in losses])
-    verdicts = [verdict(one, gain, rules, len(losses), average=one.column in averages)
-                for one, gain in zip(losses, gains, strict=True)]
+    gains = holm([contrast(finding.scores[1], finding.scores[0], alternative="less", margin=rules.tolerance).p
+                  for finding in losses])
+    averages = {name for measurement in measured for name in measurement.averages}
+    refuse_margin(rules, [finding.column in averages for finding in losses])
+    verdicts = [verdict(finding, gain, rules, len(losses), average=finding.column in averages)
+                for finding, gain in zip(losses, gains, strict=True)]
     verdicts += lacking(both)
-    return verdicts, (*words(losses), *dict.fromkeys(text for one in measured for text in notes(one, ())))
+    texts = dict.fromkeys(text for measurement in measured for text in notes(measurement, ()))
+    return verdicts, (*words(losses), *texts)
 
 
-def verdict(one: Finding, gain: float, rules: Rules, family: int, *, average: bool) -> Verdict:
+def verdict(finding: Finding, gain: float, rules: Rules, family: int, *, average: bool) -> Verdict:
     """What a finding comes to; `gain` is Holm's p of a gain beyond the tolerance."""
-    found = one.found
-    worst = contrast(*one.scores, level=1 - 2 * rules.alpha).low
-    made = Verdict(one.name, one.column, "open", one.scores[0].mean, one.scores[1].mean, found.low, found.high,
-                   gain if found.change > 0 else one.p_holm, noticeable(found, rules.alpha / family) + rules.tolerance,
-                   f"trainings {reach(one.scores[0])} and {reach(one.scores[1])}, Welch's t test", average=average,
-                   worst=worst)
-    return judged(made, one.p_holm if found.change < -rules.tolerance else 1.0, gain, rules)
+    loss = finding.contrast
+    worst = contrast(*finding.scores, level=1 - 2 * rules.alpha).low
+    before, after = finding.scores
+    made = Verdict(finding.name, finding.column, "open", before.mean, after.mean, loss.low, loss.high,
+                   gain if loss.change > 0 else finding.p_holm,
+                   noticeable(loss, rules.alpha / family) + rules.tolerance,
+                   f"trainings {reach(before)} and {reach(after)}, Welch's t test", average=average, worst=worst)
+    return judged(made, finding.p_holm if loss.change < -rules.tolerance else 1.0, gain, rules)
 
 
 def lacking(both: Sides) -> Iterator[Verdict]:
     """What one side has and the other has not: designs, and columns that only all of the baseline's trainings have."""
     for label in both.only_first:
         yield Verdict(label, "every column", "missing", reason="only the baseline has trainings of it")
-    for one in both.measured:
-        baseline, run = (design.trainings.values() for design in one.designs)
-        for column in one.absent:
-            if all(column in found for found in baseline) and not all(column in found for found in run):
-                yield Verdict(one.designs[1].label, column, "missing", reason="not every training of this run has it")
+    for measurement in both.measured:
+        baseline, run = (design.trainings.values() for design in measurement.designs)
+        for column in measurement.absent:
+            if all(column in training for training in baseline) and not all(column in training for training in run):
+                yield Verdict(measurement.designs[1].label, column, "missing",
+                              reason="not every training of this run has it")
     for label in both.only_second:
         yield Verdict(label, "every column", "new", reason="the baseline has no trainings of it")
 
 
-def is_worse(one: Finding, tolerance: float, alpha: float) -> bool:
+def is_worse(finding: Finding, tolerance: float, alpha: float) -> bool:
     """Whether a loss of more than `tolerance` points is shown."""
-    return one.found.change < -tolerance and one.p_holm <= alpha
+    return finding.contrast.change < -tolerance and finding.p_holm <= alpha
 
 
-def words(found: Sequence[Finding]) -> tuple[str, ...]:
+def words(losses: Sequence[Finding]) -> tuple[str, ...]:
     """Of how many trainings the verdicts are, and what they are about."""
-    told = []
-    for counts in dict.fromkeys(one.counts for one in found):
-        names = ", ".join(dict.fromkeys(one.name for one in found if one.counts == counts))
-        told.append(f"{names}: {count(counts[0], 'training')} in the baseline, {counts[1]} in this run.")
-    single = [one for one in found if min(one.counts) == 1]
+    sentences = []
+    for counts in dict.fromkeys(finding.counts for finding in losses):
+        names = ", ".join(dict.fromkeys(finding.name for finding in losses if finding.counts == counts))
+        sentences.append(f"{names}: {count(counts[0], 'training')} in the baseline, {counts[1]} in this run.")
+    single = [finding for finding in losses if min(finding.counts) == 1]
     if single:
-        told.append("A single training is taken to spread as those of the other side do.")
-    return (*told, METHOD)
+        sentences.append("A single training is taken to spread as those of the other side do.")
+    return (*sentences, METHOD)

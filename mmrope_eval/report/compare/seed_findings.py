@@ -23,7 +23,7 @@ class Finding:
     second: str
     column: str
     scores: tuple[Scores, Scores]
-    found: Contrast
+    contrast: Contrast
     p_holm: float
 
     @property
@@ -45,16 +45,16 @@ def findings(pairs: Sequence[tuple[Measured, int, int]], *, alternative: Alterna
              level: float = 0.95, margin: float = 0.0) -> list[Finding]:
     """Every judged column of every pair (what was measured, place of the first design, of the second), with Holm's
     correction over all that can be tested."""
-    found = []
-    for one, first, second in pairs:
-        for column in one.judged:
-            scores = one.scores(column)
+    results = []
+    for measurement, first, second in pairs:
+        for column in measurement.judged:
+            scores = measurement.scores(column)
             both = scores[first], scores[second]
-            found.append(Finding(one.designs[first].label, one.designs[second].label, column, both,
+            results.append(Finding(measurement.designs[first].label, measurement.designs[second].label, column, both,
                                  contrast(*both, alternative=alternative, level=level, margin=margin), math.nan))
-    known = [one for one in found if not math.isnan(one.found.p)]
-    adjusted = dict(zip(map(id, known), holm([one.found.p for one in known]), strict=True))
-    return [dataclasses.replace(one, p_holm=adjusted.get(id(one), math.nan)) for one in found]
+    testable = [finding for finding in results if not math.isnan(finding.contrast.p)]
+    adjusted = dict(zip(map(id, testable), holm([finding.contrast.p for finding in testable]), strict=True))
+    return [dataclasses.replace(finding, p_holm=adjusted.get(id(finding), math.nan)) for finding in results]
 
 
 @dataclass(frozen=True)
@@ -71,29 +71,29 @@ class Sides:
 def sides(first: Run, second: Run) -> Sides:
     """Two runs as sides: every design that both have, or the one of each. UserError where nothing corresponds, or both
     sides hold the same training."""
-    one, two = designs_of([first]), designs_of([second])
-    if len(one) == len(two) == 1:
-        pairs = [(one[0], two[0])]
+    before, after = designs_of([first]), designs_of([second])
+    if len(before) == len(after) == 1:
+        pairs = [(before[0], after[0])]
     else:
-        by_key = {design.key: design for design in two}
-        pairs = [(design, by_key[design.key]) for design in one if design.key in by_key]
+        by_key = {design.key: design for design in after}
+        pairs = [(design, by_key[design.key]) for design in before if design.key in by_key]
     paired = {design.key for pair in pairs for design in pair}
     if not pairs:
-        raise UserError(f"{first.path} ({listed(one)}) and {second.path} ({listed(two)}) have no design in common; "
-                        "name folders with one design each, or with the same designs.")
+        raise UserError(f"{first.path} ({listed(before)}) and {second.path} ({listed(after)}) have no design in "
+                        "common; name folders with one design each, or with the same designs.")
     for a, b in pairs:
         both = [name for key, name in zip(a.trainings, a.names, strict=True) if key in b.trainings]
         if both:
             raise UserError(f"{first.path} and {second.path} both hold the training {both[0]}: --seeds mean compares "
                             "different trainings; leave it out to compare the same checkpoints run twice.")
     return Sides(tuple(measured(pair) for pair in pairs),
-                 tuple(design.label for design in one if design.key not in paired),
-                 tuple(design.label for design in two if design.key not in paired))
+                 tuple(design.label for design in before if design.key not in paired),
+                 tuple(design.label for design in after if design.key not in paired))
 
 
 def listed(designs: Sequence[Design]) -> str:
     """Designs with their numbers of trainings."""
-    return ", ".join(f"{one.label} {len(one.trainings)}" for one in designs)
+    return ", ".join(f"{design.label} {len(design.trainings)}" for design in designs)
 
 
 def reach(scores: Scores) -> str:
@@ -103,21 +103,21 @@ def reach(scores: Scores) -> str:
     return f"{points(float(scores.totals.min()))} to {points(float(scores.totals.max()))}"
 
 
-def sentence(one: Finding, alpha: float) -> str:
+def sentence(finding: Finding, alpha: float) -> str:
     """One comparison in words."""
-    a, b = one.scores
-    head = f"{one.column}: {points(a.mean)} -> {points(b.mean)} ({points(one.found.change, sign=True)}"
-    if math.isnan(one.found.error):
+    a, b = finding.scores
+    head = f"{finding.column}: {points(a.mean)} -> {points(b.mean)} ({points(finding.contrast.change, sign=True)}"
+    if math.isnan(finding.contrast.error):
         return f"{head}); trainings {reach(a)} and {reach(b)}: not shown, for neither was trained twice."
-    verdict = "shown" if one.shown(alpha) else "not shown"
-    return (f"{head}, {100 * (1 - alpha):g} % interval {points(one.found.low, sign=True)} to "
-            f"{points(one.found.high, sign=True)}, {chance(one.p_holm)} after Holm); trainings {reach(a)} and "
-            f"{reach(b)}: {verdict}.")
+    verdict = "shown" if finding.shown(alpha) else "not shown"
+    return (f"{head}, {100 * (1 - alpha):g} % interval {points(finding.contrast.low, sign=True)} to "
+            f"{points(finding.contrast.high, sign=True)}, {chance(finding.p_holm)} after Holm); trainings {reach(a)} "
+            f"and {reach(b)}: {verdict}.")
 
 
-def too_few(found: Sequence[Finding], alpha: float) -> Iterator[str]:
+def too_few(results: Sequence[Finding], alpha: float) -> Iterator[str]:
     """One sentence for each number of trainings with which nothing can be shown, whatever the scores are."""
-    for counts in dict.fromkeys(one.counts for one in found):
+    for counts in dict.fromkeys(finding.counts for finding in results):
         first, second = counts
         by_luck = luck(first, second)
         if by_luck > alpha:
@@ -132,13 +132,14 @@ METHOD = ("Intervals and p-values: Welch's t over trainings, with what other que
           "distributed.")
 
 
-def record(one: Finding, alpha: float) -> dict[str, Any]:
+def record(finding: Finding, alpha: float) -> dict[str, Any]:
     """For machines; not-a-number is null."""
-    found = {
-        "first": one.first, "second": one.second, "column": one.column, "trainings": list(one.counts),
-        "scores": [side.totals.tolist() for side in one.scores], "change": one.found.change, "low": one.found.low,
-        "high": one.found.high, "error": one.found.error, "df": one.found.df, "p": one.found.p, "p_holm": one.p_holm,
-        "by_luck": luck(*one.counts), "shown": one.shown(alpha),
+    contrast = finding.contrast
+    values = {
+        "first": finding.first, "second": finding.second, "column": finding.column, "trainings": list(finding.counts),
+        "scores": [side.totals.tolist() for side in finding.scores], "change": contrast.change, "low": contrast.low,
+        "high": contrast.high, "error": contrast.error, "df": contrast.df, "p": contrast.p, "p_holm": finding.p_holm,
+        "by_luck": luck(*finding.counts), "shown": finding.shown(alpha),
     }
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in found.items()}
+            for key, value in values.items()}

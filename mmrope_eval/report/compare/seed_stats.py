@@ -67,15 +67,15 @@ def residuals(layout: Layout, values: Floats) -> Floats:
     counts = groups.sum(axis=0)
     present = np.flatnonzero(counts)
     share = 1.0 if groups is layout.columns else 1 - layout.columns[:, -2].sum() / layout.units
-    found = np.zeros(layout.clusters)
+    residual = np.zeros(layout.clusters)
     for group in present:
         inside = groups[:, group] > 0
         apart = units[inside] - units[inside].mean()
         sums = np.bincount(layout.cluster[inside], weights=apart, minlength=layout.clusters)
         clusters = len(np.unique(layout.cluster[inside]))
         scale = math.sqrt(clusters / (clusters - 1)) if clusters > 1 else 0.0
-        found += share * scale * sums / counts[group] / len(present)
-    return found
+        residual += share * scale * sums / counts[group] / len(present)
+    return residual
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ def contrast(first: Scores, second: Scores, *, alternative: Alternative = "two-s
         return Contrast(change, math.nan, math.nan, math.nan, math.nan, 0.0)
     clusters = first.parts.shape[1]
     apart = float(((second.parts.mean(axis=0) - first.parts.mean(axis=0)) ** 2).sum())
-    rest = sum(noise / one.trainings for one, noise in zip((first, second), _noises(first, second), strict=True))
+    rest = sum(noise / design.trainings for design, noise in zip((first, second), _noises(first, second), strict=True))
     of_questions = (max(0.0, apart - rest), max(clusters - 1.0, 1.0))
     parts = [*of_trainings, of_questions]
     variance = sum(part for part, _ in parts)
     if variance <= 0:
         return Contrast(change, change, change, float(change >= -margin), 0.0, math.inf)
-    df = variance**2 / sum(part**2 / own for part, own in parts)
+    df = variance**2 / sum(part**2 / freedom for part, freedom in parts)
     error = math.sqrt(variance)
     half = t_quantile((1 + level) / 2, df) * error
     below = t_below((change + (margin if alternative == "less" else 0.0)) / error, df)
@@ -123,25 +123,25 @@ def contrast(first: Scores, second: Scores, *, alternative: Alternative = "two-s
 
 def _over_trainings(first: Scores, second: Scores) -> list[tuple[float, float]]:
     """(variance of the mean, degrees of freedom) of each design; of both at once where one has a single training."""
-    known = [one for one in (first, second) if one.trainings > 1]
-    if not known:
+    repeated = [design for design in (first, second) if design.trainings > 1]
+    if not repeated:
         return []
-    if len(known) == 1:
-        return [(known[0].variance * (1 / first.trainings + 1 / second.trainings), known[0].trainings - 1)]
-    return [(one.variance / one.trainings, one.trainings - 1) for one in known]
+    if len(repeated) == 1:
+        return [(repeated[0].variance * (1 / first.trainings + 1 / second.trainings), repeated[0].trainings - 1)]
+    return [(design.variance / design.trainings, design.trainings - 1) for design in repeated]
 
 
 def _noises(first: Scores, second: Scores) -> tuple[float, float]:
     """The noise of each design's single trainings; of a single training, what the other's have."""
-    one, two = first.noise, second.noise
-    return (two if math.isnan(one) else one), (one if math.isnan(two) else two)
+    before, after = first.noise, second.noise
+    return (after if math.isnan(before) else before), (before if math.isnan(after) else after)
 
 
-def noticeable(found: Contrast, tail: float, power: float = 0.8) -> float:
+def noticeable(contrast: Contrast, tail: float, power: float = 0.8) -> float:
     """The true difference that shows with probability `power` in a test of this `tail`."""
-    if found.df <= 0 or found.error == 0:
+    if contrast.df <= 0 or contrast.error == 0:
         return math.nan
-    return (t_quantile(1 - tail, found.df) + t_quantile(power, found.df)) * found.error
+    return (t_quantile(1 - tail, contrast.df) + t_quantile(power, contrast.df)) * contrast.error
 
 
 def luck(first: int, second: int) -> float:
@@ -166,7 +166,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Spread:
+class TrainingVariation:
     """How much trainings of one design differ, over designs that each have several."""
 
     sd: float
@@ -181,17 +181,18 @@ class Spread:
     """The share of the variance that is the training's, 0 to 1."""
 
 
-def spread(designs: Sequence[Scores]) -> Spread | None:
+def spread(designs: Sequence[Scores]) -> TrainingVariation | None:
     """The spread of designs taken to spread alike; None where none was trained twice."""
-    several = [one for one in designs if one.trainings > 1]
-    df = sum(one.trainings - 1 for one in several)
+    several = [design for design in designs if design.trainings > 1]
+    df = sum(design.trainings - 1 for design in several)
     if not df:
         return None
-    variance = sum((one.trainings - 1) * one.variance for one in several) / df
-    noise = sum((one.trainings - 1) * one.noise for one in several) / df
+    variance = sum((design.trainings - 1) * design.variance for design in several) / df
+    noise = sum((design.trainings - 1) * design.noise for design in several) / df
     training = max(0.0, variance - noise)
     low, high = (math.sqrt(df * variance / chi2_quantile(share, df)) for share in (0.975, 0.025))
-    return Spread(math.sqrt(variance), df, low, high, math.sqrt(training), training / variance if variance else 0.0)
+    share = training / variance if variance else 0.0
+    return TrainingVariation(math.sqrt(variance), df, low, high, math.sqrt(training), share)
 
 
 def trainings_needed(sd: float, points: float, *, alpha: float = 0.05, power: float = 0.8) -> int:

@@ -128,9 +128,9 @@ def cautious_error(layout: Layout, values: Floats) -> tuple[float, float]:
     two more right and two more wrong clusters (Agresti & Coull 1998), and the error that of the clusters there are at
     this score: a column that is all wrong may not be so for certain.
     """
-    found, score = standard_error(layout, values), layout.score(values)
-    if found > 0:
-        return score, found * math.sqrt((layout.clusters - 1) / max(layout.clusters - 3, 1))
+    error, score = standard_error(layout, values), layout.score(values)
+    if error > 0:
+        return score, error * math.sqrt((layout.clusters - 1) / max(layout.clusters - 3, 1))
     share = (layout.clusters * score + 2) / (layout.clusters + 4)
     return share, math.sqrt(share * (1 - share) / layout.clusters)
 

@@ -14,7 +14,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report import step_choice
 from mmrope_eval.report.averaging import Floats, Layout, joined
-from mmrope_eval.report.candidates import Entry, collect, describe
+from mmrope_eval.report.candidates import BenchmarkResult, collect, describe
 from mmrope_eval.report.compare.pairing import layout_of, samples_of
 from mmrope_eval.report.compare.seed_stats import Scores, residuals
 from mmrope_eval.report.definitions import Averages, benchmarks_behind, load_averages, weights_of
@@ -27,13 +27,13 @@ class Design:
 
     label: str
     key: str
-    trainings: Mapping[str, Mapping[str, Entry]] = field(repr=False)
+    trainings: Mapping[str, Mapping[str, BenchmarkResult]] = field(repr=False)
     """Training (`training_of`) -> column -> result."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """The trainings' checkpoints, as people call them."""
-        return tuple(next(iter(found.values())).cell.model for found in self.trainings.values())
+        return tuple(next(iter(results.values())).cell.model for results in self.trainings.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Measured:
     @property
     def judged(self) -> tuple[str, ...]:
         """What is tested: the averages, and the columns that are in none of them."""
-        inside = {one for name in self.averages for one in benchmarks_behind(name, self.averages)}
+        inside = {benchmark for name in self.averages for benchmark in benchmarks_behind(name, self.averages)}
         return (*self.averages, *(name for name in self.columns if name not in inside))
 
     def scores(self, name: str) -> list[Scores]:
@@ -77,13 +77,13 @@ class Measured:
         for column in weights:
             for cluster in self.columns[column].clusters:
                 names.setdefault(cluster, len(names))
-        several = sum(len(one.trainings) for one in self.designs)
+        several = sum(len(design.trainings) for design in self.designs)
         totals, parts = np.zeros(several), np.zeros((several, len(names)))
         for column, weight in weights.items():
-            found = self.columns[column]
-            totals += weight * found.totals
-            parts[:, [names[cluster] for cluster in found.clusters]] += weight * found.parts
-        ends = np.cumsum([len(one.trainings) for one in self.designs])[:-1]
+            measured = self.columns[column]
+            totals += weight * measured.totals
+            parts[:, [names[cluster] for cluster in measured.clusters]] += weight * measured.parts
+        ends = np.cumsum([len(design.trainings) for design in self.designs])[:-1]
         return [Scores(*both) for both in zip(np.split(totals, ends), np.split(parts, ends), strict=True)]
 
 
@@ -99,22 +99,22 @@ def designs_of(runs: Iterable[Run], *, models: Sequence[str] = (), step: step_ch
     """The designs of runs, each with its trainings. UserError where a training has several results of one column, or a
     design has checkpoints of several steps."""
     entries = step_choice.select(collect(runs, models), step)
-    by_key: dict[str, list[Entry]] = {}
+    by_key: dict[str, list[BenchmarkResult]] = {}
     for entry in entries:
         if not pd.isna(entry.scores["score"]):
             by_key.setdefault(entry.key, []).append(entry)
     if not by_key:
         raise UserError("None of these runs has a score; start their commands again.")
-    names = [found[0].cell.variant for found in by_key.values()]
-    return [Design(name if names.count(name) == 1 else describe(found[0].cell), key, trainings_in(name, found))
-            for name, (key, found) in zip(names, by_key.items(), strict=True)]
+    names = [entries[0].cell.variant for entries in by_key.values()]
+    return [Design(name if names.count(name) == 1 else describe(entries[0].cell), key, trainings_in(name, entries))
+            for name, (key, entries) in zip(names, by_key.items(), strict=True)]
 
 
-def trainings_in(label: str, entries: Sequence[Entry]) -> dict[str, dict[str, Entry]]:
+def trainings_in(label: str, entries: Sequence[BenchmarkResult]) -> dict[str, dict[str, BenchmarkResult]]:
     """One design's results by training and column."""
-    found: dict[str, dict[str, Entry]] = {}
+    by_training: dict[str, dict[str, BenchmarkResult]] = {}
     for entry in entries:
-        columns = found.setdefault(training_of(entry.cell), {})
+        columns = by_training.setdefault(training_of(entry.cell), {})
         name = str(entry.scores["column"])
         other = columns.setdefault(name, entry)
         if other.same != entry.same:
@@ -125,20 +125,20 @@ def trainings_in(label: str, entries: Sequence[Entry]) -> dict[str, dict[str, En
         cells = step_choice.cells_of(entries)
         raise UserError(f"{label}: training steps are not trainings, and its runs are {step_choice.words(cells)}; "
                         "name runs of one step, or choose one with --step where there is such an option.")
-    return found
+    return by_training
 
 
 def measured(designs: Sequence[Design], averages: Averages | None = None) -> Measured:
     """Designs side by side, on samples that all trainings have. UserError where they have no column in common."""
     shared = averages or load_averages()
-    every = [found for one in designs for found in one.trainings.values()]
-    names = list(dict.fromkeys(name for found in every for name in found))
-    common = [name for name in names if all(name in found for found in every)]
-    columns = {name: column_of(name, [found[name] for found in every]) for name in common}
-    columns = {name: one for name, one in columns.items() if one.samples}
+    every = [results for design in designs for results in design.trainings.values()]
+    names = list(dict.fromkeys(name for results in every for name in results))
+    common = [name for name in names if all(name in results for results in every)]
+    columns = {name: column_of(name, [results[name] for results in every]) for name in common}
+    columns = {name: column for name, column in columns.items() if column.samples}
     if not columns:
-        told = "; ".join(f"{one.label} ({', '.join(one.names)})" for one in designs)
-        raise UserError(f"There is no column that all of these trainings were asked: {told}.")
+        asked = "; ".join(f"{design.label} ({', '.join(design.names)})" for design in designs)
+        raise UserError(f"There is no column that all of these trainings were asked: {asked}.")
     return Measured(tuple(designs), columns, known_averages(columns, shared),
                     tuple(name for name in names if name not in columns))
 
@@ -152,35 +152,35 @@ def known_averages(columns: Iterable[str], shared: Averages) -> dict[str, tuple[
             if name not in shared.derived and parts and set(benchmarks_behind(name, over)) <= there}
 
 
-def column_of(name: str, entries: Sequence[Entry]) -> Column:
+def column_of(name: str, entries: Sequence[BenchmarkResult]) -> Column:
     """One column over trainings, from the samples that all of them have and that the metric applies to."""
-    frames = [samples_of(one.run, str(one.scores["cell"]), str(one.scores["task"])) for one in entries]
+    frames = [samples_of(entry.run, str(entry.scores["cell"]), str(entry.scores["task"])) for entry in entries]
     frames = [frame[frame["score"].notna()] for frame in frames]
     ids = frames[0].index
     for frame in frames[1:]:
         ids = ids.intersection(frame.index, sort=False)
     kept = [frame.loc[ids] for frame in frames]
     left_out = len(set().union(*(frame.index for frame in frames))) - len(ids)
-    rows: list[Mapping[str, Any]] = [one.known for one in entries]
+    rows: list[Mapping[str, Any]] = [entry.known for entry in entries]
     if not len(ids):
         return Column(name, np.zeros(len(entries)), np.zeros((len(entries), 0)), (), 0, left_out, differing(rows))
     groups = joined(*(frame["group"].tolist() for frame in kept))
     average = str(entries[0].known["average"] or "micro")
     layout = layout_of(groups, average, targets_of(kept), f"{name} of {entries[0].cell.path}")
     values = [frame["score"].to_numpy(np.float64) for frame in kept]
-    return Column(name, 100 * np.array([layout.score(one) for one in values]),
-                  100 * np.array([residuals(layout, one) for one in values]), cluster_names(layout, groups), len(ids),
-                  left_out, differing(rows))
+    return Column(name, 100 * np.array([layout.score(value) for value in values]),
+                  100 * np.array([residuals(layout, value) for value in values]), cluster_names(layout, groups),
+                  len(ids), left_out, differing(rows))
 
 
 def targets_of(frames: Sequence[pd.DataFrame]) -> list[object]:
     """Each sample's target, from the first run that could read it."""
-    return [next((one for one in told if isinstance(one, Mapping)), None)
-            for told in zip(*(frame["target"].tolist() for frame in frames), strict=True)]
+    return [next((target for target in targets if isinstance(target, Mapping)), None)
+            for targets in zip(*(frame["target"].tolist() for frame in frames), strict=True)]
 
 
 def cluster_names(layout: Layout, groups: Sequence[str]) -> tuple[str, ...]:
     """The names of a layout's clusters, in the order of its columns."""
     first = np.unique(layout.unit, return_index=True)[1]
-    found = dict(zip(layout.cluster.tolist(), (groups[row] for row in first), strict=True))
-    return tuple(found[number] for number in range(layout.clusters))
+    names = dict(zip(layout.cluster.tolist(), (groups[row] for row in first), strict=True))
+    return tuple(names[number] for number in range(layout.clusters))

@@ -40,16 +40,16 @@ class Tree:
     def shares(self) -> Floats:
         """(n,): the share of alpha that lies on each test at the start; they sum to 1."""
         average = np.array(self.average, dtype=bool)
-        top = np.array([one is None for one in self.above], dtype=bool) & average
+        top = np.array([node is None for node in self.above], dtype=bool) & average
         columns = ~average
-        found = np.zeros(self.size)
+        shares = np.zeros(self.size)
         if not top.any():
-            found[columns] = 1 / max(columns.sum(), 1)
-            return found
+            shares[columns] = 1 / max(columns.sum(), 1)
+            return shares
         on_top = TOP if columns.any() else 1.0
-        found[top] = on_top / top.sum()
-        found[columns] = (1 - on_top) / max(columns.sum(), 1)
-        return found
+        shares[top] = on_top / top.sum()
+        shares[columns] = (1 - on_top) / max(columns.sum(), 1)
+        return shares
 
     def passing(self) -> Floats:
         """(n, n): which part of its share a test that is shown passes to each other; rows sum to 1, or to 0.
@@ -57,45 +57,45 @@ class Tree:
         Half goes to the tests beside it, half to those below it, all where there is only one kind; a hundredth (UP) to
         the average above it first.
         """
-        found = np.zeros((self.size, self.size))
-        for one in range(self.size):
-            beside = [two for two in range(self.size) if two != one and self.above[two] == self.above[one]]
-            below = [two for two in range(self.size) if self.above[two] == one]
-            above = self.above[one]
+        passing = np.zeros((self.size, self.size))
+        for node in range(self.size):
+            beside = [two for two in range(self.size) if two != node and self.above[two] == self.above[node]]
+            below = [two for two in range(self.size) if self.above[two] == node]
+            above = self.above[node]
             kinds = [kind for kind in (beside, below) if kind]
             rest = 1.0
             if above is not None:
-                found[one, above] = UP if kinds else 1.0
-                rest -= found[one, above]
+                passing[node, above] = UP if kinds else 1.0
+                rest -= passing[node, above]
             for kind in kinds:
-                found[one, kind] = rest / len(kinds) / len(kind)
-        return found
+                passing[node, kind] = rest / len(kinds) / len(kind)
+        return passing
 
-    def lineage(self, one: int) -> tuple[int, ...]:
+    def lineage(self, node: int) -> tuple[int, ...]:
         """A test and all above it, the highest last."""
-        found = [one]
-        while (above := self.above[found[-1]]) is not None:
-            found.append(above)
-        return tuple(found)
+        nodes = [node]
+        while (above := self.above[nodes[-1]]) is not None:
+            nodes.append(above)
+        return tuple(nodes)
 
     def inherited(self) -> Floats:
         """(n,): the share that each test has once all above it are shown, and nothing else is."""
         shares, passing = self.shares(), self.passing()
-        found = np.zeros(self.size)
-        for one in range(self.size):
+        levels = np.zeros(self.size)
+        for node in range(self.size):
             share = 0.0
-            line = self.lineage(one)[::-1]
+            line = self.lineage(node)[::-1]
             for position, test in enumerate(line):
                 share = shares[test] + (share * passing[line[position - 1], test] if position else 0.0)
-            found[one] = share
-        return found
+            levels[node] = share
+        return levels
 
     def adjusted(self, p_values: Sequence[float]) -> list[float]:
         """Adjusted p-values: a test is shown where its own is at most alpha, whatever alpha is."""
         p = np.asarray(p_values, dtype=np.float64)
         shares, passing = self.shares(), self.passing()
         left = np.ones(self.size, dtype=bool)
-        found = np.ones(self.size)
+        adjusted = np.ones(self.size)
         highest = 0.0
         while left.any():
             ratios = np.divide(p, shares, out=np.full(self.size, np.inf), where=left & (shares > 0))
@@ -103,10 +103,10 @@ class Tree:
             highest = max(highest, float(ratios[best]))
             if highest >= 1:
                 break
-            found[best] = highest
+            adjusted[best] = highest
             left[best] = False
             shares, passing = without(best, shares, passing)
-        return [float(one) for one in found]
+        return [float(value) for value in adjusted]
 
 
 def without(shown: int, shares: Floats, passing: Floats) -> tuple[Floats, Floats]:
@@ -114,11 +114,11 @@ def without(shown: int, shares: Floats, passing: Floats) -> tuple[Floats, Floats
     through, onward = passing[:, shown], passing[shown]
     back = through * onward
     rest = np.where(back < 1, 1 - back, 1.0)
-    found = passing + np.outer(through, onward)
+    changed = passing + np.outer(through, onward)
     # A path that came back to its own start is spread over its other ends.
-    found = np.where((back < 1)[:, None], found / rest[:, None], 0.0)
-    np.fill_diagonal(found, 0.0)
-    found[shown] = found[:, shown] = 0.0
+    changed = np.where((back < 1)[:, None], changed / rest[:, None], 0.0)
+    np.fill_diagonal(changed, 0.0)
+    changed[shown] = changed[:, shown] = 0.0
     moved = shares + shares[shown] * onward
     moved[shown] = 0.0
-    return moved, found
+    return moved, changed

@@ -64,8 +64,8 @@ class Rules:
 
     def within(self, average: bool) -> float:
         """The margin of an average or a column."""
-        found = self.margin if average or self.margin_columns is None else self.margin_columns
-        return MARGIN if found is None else found
+        margin = self.margin if average or self.margin_columns is None else self.margin_columns
+        return MARGIN if margin is None else margin
 
     def asked(self, average: bool) -> bool:
         """Whether it must be told that nothing is lost by the margin."""
@@ -115,14 +115,14 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in words, every number with what it is."""
         if self.reason:
-            known = "" if self.baseline is None else f" (baseline {points(self.baseline)})"
-            return f"{self.name}: {self.reason}{known}."
-        told = f"; about {count(self.tells, 'sample')} would tell" if self.state in OPEN and self.tells else ""
+            baseline = "" if self.baseline is None else f" (baseline {points(self.baseline)})"
+            return f"{self.name}: {self.reason}{baseline}."
+        remedy = f"; about {count(self.tells, 'sample')} would tell" if self.state in OPEN and self.tells else ""
         alone = "no interval" if math.isnan(self.low) else (
             f"alone {points(self.low, sign=True)} to {points(self.high, sign=True)}, "
             f"at worst {points(self.worst, sign=True)}")
         return (f"{self.name}: {points(self.baseline or 0.0)} -> {points(self.score or 0.0)} "
-                f"({points(self.change, sign=True)}; {alone}; over all {chance(self.p)}{told})."
+                f"({points(self.change, sign=True)}; {alone}; over all {chance(self.p)}{remedy})."
                 + (f" {MARK} {self.unread}." if self.unread else ""))
 
 
@@ -141,34 +141,34 @@ def refuse_unlike(columns: Iterable[tuple[str, Collection[str]]], allowed: Colle
                   what: str) -> None:
     """UserError, naming kinds and columns, where columns (each with the kinds in which it differs) were not measured
     alike and that is not allowed; `what` should be."""
-    found: dict[str, list[str]] = {kind: [] for kind in KINDS if kind not in allowed}
+    by_kind: dict[str, list[str]] = {kind: [] for kind in KINDS if kind not in allowed}
     for name, kinds in columns:
         for kind in kinds:
-            if kind in found and name not in found[kind]:
-                found[kind].append(name)
-    refused = {kind: names for kind, names in found.items() if names}
+            if kind in by_kind and name not in by_kind[kind]:
+                by_kind[kind].append(name)
+    refused = {kind: names for kind, names in by_kind.items() if names}
     if refused:
         different = "; ".join(f"{kind} of {', '.join(names)}" for kind, names in refused.items())
         raise UserError(f"{run} and {against} do not measure the same thing (different {different}); evaluate {what} "
                         f"alike, or pass --allow-different {','.join(refused)}.")
 
 
-def judged(one: Verdict, loss: float, gain: float, rules: Rules) -> Verdict:
+def judged(verdict: Verdict, loss: float, gain: float, rules: Rules) -> Verdict:
     """A verdict with its state, from the adjusted p-values of a loss and of a gain beyond the tolerance and from the
     bound on what may have been lost; and whether it leaves open what was asked. What would be noticed is never more
     than the baseline has."""
-    if one.baseline is not None and one.detectable > one.baseline:
-        one = replace(one, detectable=math.inf)
-    margin = rules.within(one.average)
+    if verdict.baseline is not None and verdict.detectable > verdict.baseline:
+        verdict = replace(verdict, detectable=math.inf)
+    margin = rules.within(verdict.average)
     state: State = "open"
     if loss <= rules.alpha:
         state = "worse"
     elif gain <= rules.alpha:
         state = "better"
-    elif one.worst > -margin:
+    elif verdict.worst > -margin:
         state = "held"
-    elif one.change < -rules.tolerance:
+    elif verdict.change < -rules.tolerance:
         state = "lower"
-    blind = rules.require_power is not None and not one.detectable <= rules.require_power  # not a number: not known
-    return replace(one, state=state, margin=margin,
-                   asked=state in OPEN and (rules.asked(one.average) or blind))
+    blind = rules.require_power is not None and not verdict.detectable <= rules.require_power  # not a number: not known
+    return replace(verdict, state=state, margin=margin,
+                   asked=state in OPEN and (rules.asked(verdict.average) or blind))

@@ -16,7 +16,7 @@ from typing import Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import Entry, Line, collect, describe
+from mmrope_eval.report.candidates import BenchmarkResult, Line, collect, describe
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, load_averages
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, Run
@@ -93,10 +93,10 @@ def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: boo
     cells = with_origin(table.cells[table.cells["column"].isin(shown)], curves)
     # The best of many steps is no better than its neighbours by being marked.
     cells = cells.assign(rank=pd.Series(pd.NA, index=cells.index, dtype="Int64"))
-    return StepsResult(replace(table, cells=cells, columns=shown, hidden=hidden, said=remark), curves)
+    return StepsResult(replace(table, cells=cells, columns=shown, hidden=hidden, extra_remarks=remark), curves)
 
 
-def definition_of(columns: Sequence[str], entries: Sequence[Entry]) -> TableDefinition:
+def definition_of(columns: Sequence[str], entries: Sequence[BenchmarkResult]) -> TableDefinition:
     """What is shown: the columns asked for, by the paper's names, whatever their case, or by tasks' names."""
     shared = load_averages()
     averages = shared.over
@@ -114,7 +114,7 @@ def definition_of(columns: Sequence[str], entries: Sequence[Entry]) -> TableDefi
                            optional=shared.optional, derived=shared.derived)
 
 
-def benchmarks(entries: Iterable[Entry]) -> list[str]:
+def benchmarks(entries: Iterable[BenchmarkResult]) -> list[str]:
     """The benchmarks of the runs, by the paper's names."""
     return list(dict.fromkeys(str(entry.scores["column"]) for entry in entries))
 
@@ -124,9 +124,9 @@ def benchmarks_of(averages: Mapping[str, Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(benchmark for name in averages for benchmark in benchmarks_behind(name, averages)))
 
 
-def curves_of(entries: Sequence[Entry]) -> tuple[tuple[Curve, ...], list[Line]]:
+def curves_of(entries: Sequence[BenchmarkResult]) -> tuple[tuple[Curve, ...], list[Line]]:
     """The curves, and the table's lines in their order."""
-    by_curve: dict[tuple[str, str], dict[int, list[Entry]]] = {}
+    by_curve: dict[tuple[str, str], dict[int, list[BenchmarkResult]]] = {}
     for entry in entries:
         steps = by_curve.setdefault((str(entry.cell.run), entry.key), {})
         steps.setdefault(int(entry.cell.step or 0), []).append(entry)
@@ -158,7 +158,7 @@ def curve_labels(cells: Sequence[Cell]) -> list[str]:
 
 def refuse_twice(line: Line) -> None:
     """UserError where a step has two different results of one benchmark."""
-    by_benchmark: dict[str, list[Entry]] = {}
+    by_benchmark: dict[str, list[BenchmarkResult]] = {}
     for entry in line.entries:
         column = by_benchmark.setdefault(str(entry.scores["column"]), [])
         if all(entry.same != other.same for other in column):

@@ -15,6 +15,7 @@ from mmrope_eval.record.read import read_record, shown
 from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
 from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.report.runs import Cell, load_cell, none_of, sample_rows
+from mmrope_eval.util.row_names import RowName, row_labels
 
 AGAIN: Final = "start the sweep's command again"
 
@@ -69,9 +70,10 @@ def cell_of(path: Path, point: SweepPoint) -> Cell | None:
 
 
 def with_labels(points: pd.DataFrame) -> pd.DataFrame:
-    """With `label`: the variant, and the model's name where it says more; and `scaled`: the scaling and its rule."""
-    several = points.groupby("variant")["model"].nunique().max() > 1
-    labels = points["model"] + ": " + points["variant"] if several else points["variant"]
+    """With `label`, the row's name (`util.row_names`), and `scaled`: the scaling and its rule."""
+    rows = list(dict.fromkeys(zip(points["model"], points["variant"], strict=True)))
+    names = dict(zip(rows, row_labels([RowName(Path("/", *row[:1]), row[1]) for row in rows], short=True), strict=True))
+    labels = [names[row] for row in zip(points["model"], points["variant"], strict=True)]
     rules = points["factor_rule"] if "factor_rule" in points else [None] * len(points)
     scaled = [scaling_label(scaling, rule) for scaling, rule in zip(points["scaling"], rules, strict=True)]
     return points.assign(label=labels, scaled=scaled)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import Entry, Line, collect
+from mmrope_eval.report.candidates import BenchmarkResult, Line, collect
 from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
 from mmrope_eval.report.runs import Cell, load_run
 from mmrope_eval.report.sweep.read import load_sweep, scaling_label
@@ -23,7 +23,7 @@ class Point:
     """A measured point of a sweep: its line of `SweepResult.points`, and its benchmark."""
 
     values: Mapping[str, Any]
-    entry: Entry
+    entry: BenchmarkResult
 
     @property
     def key(self) -> str:
@@ -56,7 +56,7 @@ def sweep_table(definition: TableDefinition, folders: Sequence[Path], options: O
         raise UserError(f"These sweeps have no points of {definition.name} at a context of {tokens:,} tokens; {have}.")
     lines = [*listed_lines(definition, shown), *other_lines(definition, shown)]
     filled = fill(replace(definition, rows=tuple(line.row for line in lines)), lines, options)
-    return trimmed(replace(filled, said=(*filled.said, *remarks(shown, tokens or 0))))
+    return trimmed(replace(filled, extra_remarks=(*filled.extra_remarks, *remarks(shown, tokens or 0))))
 
 
 def points_of(folder: Path, models: Sequence[str]) -> Iterator[Point]:
@@ -101,7 +101,7 @@ def other_lines(definition: TableDefinition, points: Sequence[Point]) -> Iterato
 
 def by_factor(base: str, row: Row, points: Sequence[Point]) -> Iterator[Line]:
     """A row, named with the factor that stands behind its numbers."""
-    factors: dict[str, list[Entry]] = {}
+    factors: dict[str, list[BenchmarkResult]] = {}
     for point in points:
         factors.setdefault(point.factor, []).append(point.entry)
     for factor, entries in (factors or {"": []}).items():

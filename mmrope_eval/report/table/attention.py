@@ -97,7 +97,7 @@ def attention_table(definition: TableDefinition, files: Sequence[Path], options:
     cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, {}))
     table = Table(replace(definition, rows=tuple(line.row for line in lines)), replace(options, chance=False),
                   tuple(by_label), columns, cells, {label: {} for label in by_label}, (), {}, baseline,
-                  said=tuple(remarks(measured)))
+                  extra_remarks=tuple(remarks(measured)))
     return trimmed(table)
 
 

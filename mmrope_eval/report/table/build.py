@@ -17,7 +17,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import Protocol
 from mmrope_eval.report import step_choice
-from mmrope_eval.report.candidates import Entry, Line, by_step, collect, describe, extra_rows, grouped, placed
+from mmrope_eval.report.candidates import BenchmarkResult, Line, by_step, collect, describe, extra_rows, grouped, placed
 from mmrope_eval.report.compare import intervals
 from mmrope_eval.report.compare.beside import beside, places_of
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind_all, listed
@@ -82,7 +82,7 @@ class Table:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: pd.DataFrame
-    picked: Mapping[str, Mapping[str, Sequence[Entry]]] = field(repr=False)
+    picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]] = field(repr=False)
     """row -> benchmark -> what fills it"""
     left_out: tuple[str, ...]
     """Variants of the runs that are no row of the table, described."""
@@ -91,7 +91,7 @@ class Table:
     baseline: str | None
     hidden: tuple[str, ...] = ()
     """Rows and columns of the definition that are not shown, as nobody fills them."""
-    said: tuple[str, ...] = ()
+    extra_remarks: tuple[str, ...] = ()
     """Further remarks: which training steps these are."""
 
     @cached_property
@@ -143,11 +143,11 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     where no run fills a row, or with `every_variant`.
     """
     collected = collect(runs, options.models)
-    entries: Sequence[Entry] = step_choice.select(collected, options.step)
+    entries: Sequence[BenchmarkResult] = step_choice.select(collected, options.step)
     grouping: list[str] = []
     if definition.groups:
         definition, entries, grouping = grouped(definition, entries, options.groups)
-    by_key: dict[str, list[Entry]] = {}
+    by_key: dict[str, list[BenchmarkResult]] = {}
     for entry in entries:
         by_key.setdefault(entry.key, []).append(entry)
     rows = definition.rows
@@ -164,7 +164,7 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     lost = step_choice.lost_trainings(collected, entries)
     left_out = tuple(describe(by_key[key][0].cell) for key in others if key not in extra)
     return trimmed(replace(table, left_out=left_out,
-                           said=(*grouping, *step_choice.remarks(table.picked, lost, options.step))))
+                           extra_remarks=(*grouping, *step_choice.remarks(table.picked, lost, options.step))))
 
 
 def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -> Table:
@@ -204,10 +204,10 @@ def trimmed(table: Table) -> Table:
     return replace(table, rows=rows, columns=columns, cells=table.cells[kept], hidden=hidden)
 
 
-def pick(row: str, entries: Sequence[Entry], options: Options) -> dict[str, list[Entry]]:
+def pick(row: str, entries: Sequence[BenchmarkResult], options: Options) -> dict[str, list[BenchmarkResult]]:
     """What fills each benchmark of a row. UserError when several runs do and their mean was not asked for, or the row
     rests on several training steps."""
-    by_benchmark: dict[str, list[Entry]] = {}
+    by_benchmark: dict[str, list[BenchmarkResult]] = {}
     for entry in entries:
         if pd.isna(entry.scores["score"]):
             continue
@@ -243,7 +243,8 @@ def averages_of(
     return {name: tuple(part for part in parts if present(name, part)) for name, parts in definition.averages.items()}
 
 
-def cell_values(row: str, column: str, benchmarks: tuple[str, ...], by_benchmark: Mapping[str, Sequence[Entry]],
+def cell_values(row: str, column: str, benchmarks: tuple[str, ...],
+                by_benchmark: Mapping[str, Sequence[BenchmarkResult]],
                 averages: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """One cell: a benchmark's score, or an average with everything that is known of the `benchmarks` behind it."""
     entries = [entry for name in benchmarks for entry in by_benchmark.get(name, ())]
@@ -273,7 +274,7 @@ def unique(items: Iterable[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, items)))
 
 
-def mean_of(column: str, name: str, by_benchmark: Mapping[str, Sequence[Entry]],
+def mean_of(column: str, name: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]],
             averages: Mapping[str, tuple[str, ...]]) -> float:
     """`score` or `chance` of a column: of several runs the mean, of an average the plain mean of its parts."""
     if column in averages:
@@ -332,7 +333,7 @@ def with_ranks(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.assign(rank=places.where(marked).astype("Int64"))
 
 
-def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequence[Entry]]],
+def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]],
                    averages: Mapping[str, tuple[str, ...]], level: float) -> pd.DataFrame:
     """Fill `low` and `high`: over other questions and, where a row has several trainings, over other trainings."""
     ends: dict[tuple[str, str], tuple[float, float]] = {}
@@ -352,7 +353,7 @@ def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequen
     return cells.assign(low=low, high=high)
 
 
-def benchmark(row: str, column: str, entries: Sequence[Entry], level: float) -> intervals.Spread:
+def benchmark(row: str, column: str, entries: Sequence[BenchmarkResult], level: float) -> intervals.ScoreInterval:
     """The interval of one benchmark of one row."""
     parts = []
     for entry in entries:

@@ -9,7 +9,7 @@ from typing import Final
 import pandas as pd
 
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report.candidates import Entry
+from mmrope_eval.report.candidates import BenchmarkResult
 from mmrope_eval.report.compare.one_training import rows_of_one
 from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol
 from mmrope_eval.report.published import RECOMPUTED, Published
@@ -41,8 +41,8 @@ def footnotes(table: Table) -> list[Note]:
         ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
     )
     notes = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
-    notes += [limit_note(table), *average_notes(table), unlike_note(table), *protocol_notes(table), *row_notes(table)]
-    notes += time_notes(table)
+    notes += [*departure_notes(table), *average_notes(table), unlike_note(table), *protocol_notes(table)]
+    notes += [*row_notes(table), *time_notes(table)]
     return [note for note in notes if note is not None and any(is_shown(table, place) for place in note.places)]
 
 
@@ -52,7 +52,7 @@ def is_shown(table: Table, place: Place) -> bool:
     return (row is None or row in table.rows) and (column is None or column in table.columns)
 
 
-def lacking(entry: Entry) -> tuple[int, int] | None:
+def lacking(entry: BenchmarkResult) -> tuple[int, int] | None:
     """(samples asked, samples of the benchmark) where the first are fewer; None where complete or unknown."""
     n, expected = entry.scores["n"], entry.scores["expected"]
     if pd.isna(expected) or pd.isna(n):
@@ -70,13 +70,13 @@ def added(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return sum(part for part, _ in counts), sum(whole for _, whole in counts)
 
 
-def positive(entry: Entry, name: str) -> tuple[int, int] | None:
+def positive(entry: BenchmarkResult, name: str) -> tuple[int, int] | None:
     """(count, samples) where the count is known and above zero."""
     count, n = entry.scores[name], entry.scores["n"]
     return None if pd.isna(count) or not count else (int(count), int(n))
 
 
-def hardly_read(entry: Entry) -> tuple[int, int] | None:
+def hardly_read(entry: BenchmarkResult) -> tuple[int, int] | None:
     """(unread answers, answers) where they are too many to go without a word."""
     unread, n, failed = (entry.scores[name] for name in ("unparsed", "n", "failed"))
     if pd.isna(unread) or pd.isna(n):
@@ -85,30 +85,38 @@ def hardly_read(entry: Entry) -> tuple[int, int] | None:
     return (int(unread), answered) if too_many(int(unread), answered) else None
 
 
-def limit_note(table: Table) -> Note | None:
-    """Which cells were answered under another limit than the task's own."""
+def departure_notes(table: Table) -> Iterator[Note | None]:
+    """Which cells were answered in another way than the task's own."""
+    yield departure_note(table, "answer-limit", "max_tokens", ",",
+                         "tokens that an answer could have, other than the task's own limit")
+    yield departure_note(table, "temperature", "temperature", "g",
+                         "temperature at which answers were drawn (0: greedily), other than the task's own")
+
+
+def departure_note(table: Table, kind: str, setting: str, form: str, words: str) -> Note | None:
+    """Which cells were answered with another value of a setting than the task's own."""
     cells: dict[str, dict[str, list[str]]] = {}
     places: set[Place] = set()
     benchmarks, scored = shown_benchmarks(table), table.known
     for row, by_benchmark in table.picked.items():
         for name, entries in by_benchmark.items():
-            limits = {(entry.scores["max_tokens"], entry.scores["own_max_tokens"]) for entry in entries
-                      if not pd.isna(entry.scores["max_tokens"])}
+            pairs = {(entry.scores[setting], entry.scores[f"own_{setting}"]) for entry in entries
+                     if not pd.isna(entry.scores[setting])}
             shown = {(row, column) for column, behind in benchmarks.items()
                      if name in behind and (row, column) in scored}
-            for limit, task_limit in sorted(pair for pair in limits if shown and pair[0] != pair[1]):
-                cells.setdefault(f"{limit:,} instead of {task_limit:,}", {}).setdefault(name, []).append(row)
+            for value, task_value in sorted(pair for pair in pairs if shown and pair[0] != pair[1]):
+                difference = f"{value:{form}} instead of {task_value:{form}}"
+                cells.setdefault(difference, {}).setdefault(name, []).append(row)
                 places |= shown
     texts = []
-    for words, by_name in cells.items():
+    for difference, by_name in cells.items():
         every = {name: [row for row in table.rows if name in table.picked[row]] for name in by_name}
         where = [name if rows == every[name] else f"{name} of {', '.join(rows)}" for name, rows in by_name.items()]
-        texts.append(f"{words} ({'; '.join(where)})")
-    text = f"tokens that an answer could have, other than the task's own limit: {', '.join(texts)}"
-    return Note("answer-limit", text, frozenset(places)) if texts else None
+        texts.append(f"{difference} ({'; '.join(where)})")
+    return Note(kind, f"{words}: {', '.join(texts)}", frozenset(places)) if texts else None
 
 
-def count_note(table: Table, kind: str, text: str, count: Callable[[Entry], tuple[int, int] | None],
+def count_note(table: Table, kind: str, text: str, count: Callable[[BenchmarkResult], tuple[int, int] | None],
                together: Callable[[Sequence[tuple[int, int]]], tuple[int, int]]) -> Note | None:
     """One footnote for all benchmarks that `count` has something on: how many of how many, by row where they differ.
 
@@ -168,7 +176,7 @@ def average_notes(table: Table) -> Iterator[Note]:
     for column in table.columns:
         used, whole = as_taken[column], as_defined[column]
         if column in table.averages and len(used) < len(whole):
-            texts.append(f"{column} {len(used)} of {len(whole)} ({some(used, whole)})")
+            texts.append(f"{column} {len(used)} of {len(whole)} ({left_out_text(used, whole)})")
             places.append((None, column))
     why = "that every row has" if table.options.partial else "that there are"
     if texts:
@@ -177,7 +185,7 @@ def average_notes(table: Table) -> Iterator[Note]:
         yield from reported_notes(table)
 
 
-def some(used: Sequence[str], whole: Sequence[str]) -> str:
+def left_out_text(used: Sequence[str], whole: Sequence[str]) -> str:
     """`without BLINK`, or the few that are left."""
     missing = [benchmark for benchmark in whole if benchmark not in used]
     return ", ".join(used) if len(used) <= 3 < len(missing) else f"without {', '.join(missing)}"
@@ -240,8 +248,8 @@ def row_notes(table: Table) -> Iterator[Note]:
             defined = row.variant.frequency.mrope_section
             for counts in sections:
                 if counts and counts != defined:
-                    yield Note("heads", f"{row.label}: KV heads dealt {colons(counts)} to time, height and width "
-                                        f"({colons(defined)} in the table's definition)", place)
+                    yield Note("heads", f"{row.label}: KV heads dealt {ratio_text(counts)} to time, height and width "
+                                        f"({ratio_text(defined)} in the table's definition)", place)
     for label in table.rows:
         assumed = list(dict.fromkeys(entry.cell.model for column in table.picked[label].values() for entry in column
                                      if entry.cell.assumed))
@@ -285,7 +293,7 @@ def times_of(table: Table, row: str) -> set[str]:
     return {time for entry in entries if (time := time_of(entry.variant)) is not None and shows_videos(entry)}
 
 
-def shows_videos(entry: Entry) -> bool:
+def shows_videos(entry: BenchmarkResult) -> bool:
     """Whether a benchmark's questions are about videos; so where no sample says what its medium was."""
     samples = entry.cell.record.samples(str(entry.scores["task"]))
     return next((media.medium for sample in samples for media in sample.media), None) != "image"
@@ -301,8 +309,8 @@ def time_of(variant: Variant | None) -> str | None:
     return None if variant is None else getattr(variant.position, "time", None)
 
 
-def colons(counts: Iterable[int]) -> str:
-    """1:1:2"""
+def ratio_text(counts: Iterable[int]) -> str:
+    """Counts as a ratio: `1:1:2`."""
     return ":".join(map(str, counts))
 
 
@@ -347,16 +355,19 @@ def remarks(table: Table) -> list[str]:
         sentences.append(reported_words(table, options.reported))
     if options.protocol is not None:
         sentences.append(f"Protocol {options.protocol.name}: {options.protocol.title} ({options.protocol.source}).")
-    sentences += table.said
+    return [*sentences, *table.extra_remarks, *remarks_on_absent(table)]
+
+
+def remarks_on_absent(table: Table) -> Iterator[str]:
+    """Which rows, columns and variants are not shown."""
     if table.hidden:
-        hint = " (--all shows them)" if options.trim else ""
-        sentences.append(f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}.")
+        hint = " (--all shows them)" if table.options.trim else ""
+        yield f"Not shown, as no run fills them: {', '.join(table.hidden)}{hint}."
     if table.baseline is not None and table.baseline not in table.rows:
-        sentences.append(f"No difference from {table.baseline}, which no run fills.")
+        yield f"No difference from {table.baseline}, which no run fills."
     if table.left_out:
-        sentences.append(f"Not a row of this table, though among the runs: {', '.join(table.left_out)} (--all adds "
-                         "them).")
-    return sentences
+        variants = ", ".join(table.left_out)
+        yield f"Not a row of this table, though among the runs: {variants} (--all adds them)."
 
 
 def reported_words(table: Table, published: Published) -> str:

@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmrope_eval.report.candidates import Entry
-from mmrope_eval.report.compare.intervals import Spread
+from mmrope_eval.report.candidates import BenchmarkResult
+from mmrope_eval.report.compare.intervals import ScoreInterval
 from mmrope_eval.report.compare.student import t_quantile
 from mmrope_eval.report.compare.trainings import training_of
 from mmrope_eval.report.definitions import weights_of
 
-Found = Mapping[str, Sequence[Entry]]
+ByBenchmark = Mapping[str, Sequence[BenchmarkResult]]
 """A row's results by benchmark."""
 
 
-def totals_of(column: str, by_benchmark: Found, averages: Mapping[str, Sequence[str]]) -> list[float]:
+def totals_of(column: str, by_benchmark: ByBenchmark, averages: Mapping[str, Sequence[str]]) -> list[float]:
     """A column's score, 0 to 100, in each training of a row that has all of it; a training that was run twice counts
     once."""
     weights = weights_of(column, averages)
@@ -29,15 +29,15 @@ def totals_of(column: str, by_benchmark: Found, averages: Mapping[str, Sequence[
             for training in everywhere]
 
 
-def _by_training(entries: Sequence[Entry]) -> dict[str, float]:
+def _by_training(entries: Sequence[BenchmarkResult]) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     for entry in entries:
         scores.setdefault(training_of(entry.cell), []).append(float(entry.scores["score"]))
     return {name: sum(numbers) / len(numbers) for name, numbers in scores.items()}
 
 
-def over_trainings(spread: Spread, column: str, by_benchmark: Found, averages: Mapping[str, Sequence[str]],
-                   level: float) -> Spread:
+def over_trainings(spread: ScoreInterval, column: str, by_benchmark: ByBenchmark, averages: Mapping[str, Sequence[str]],
+                   level: float) -> ScoreInterval:
     """A score's interval over other questions, widened where the score is a mean of several trainings.
 
     Each side is the root of two squares: the interval over questions, and Student's t interval of the mean over
@@ -51,7 +51,7 @@ def over_trainings(spread: Spread, column: str, by_benchmark: Found, averages: M
                    high=min(100.0, spread.score + math.hypot(spread.high - spread.score, half)))
 
 
-def half_width(column: str, by_benchmark: Found, averages: Mapping[str, Sequence[str]], level: float) -> float:
+def half_width(column: str, by_benchmark: ByBenchmark, averages: Mapping[str, Sequence[str]], level: float) -> float:
     """Half of the t interval over trainings; 0 for one training.
 
     Where columns of an average have other trainings than each other, their trainings are taken to go up and down

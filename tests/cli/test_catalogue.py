@@ -1,0 +1,43 @@
+"""What `list`, `show` and `doctor` print for someone who sees them for the first time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmrope_eval import cli
+from mmrope_eval.cli import doctor
+from mmrope_eval.task.registry import Registry
+
+
+def test_a_suite_is_as_large_as_its_benchmarks_are_many(capsys: pytest.CaptureFixture[str]) -> None:
+    """table2 is three suites: 25 columns, and not 3."""
+    assert cli.main(["list", "suites"]) == 0
+    shown = capsys.readouterr().out
+    registry = Registry()
+    for suite in registry.suites.values():
+        (line,) = [line for line in shown.splitlines() if line.split()[:1] == [suite.name]]
+        assert line.endswith(f"({len(registry.select(suite.tasks))})")
+    assert "all 25 columns of Table 2 (25)" in shown
+
+
+def test_the_star_of_a_parameter_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "mrope-i"]) == 0
+    shown = capsys.readouterr().out
+    assert "  * spatial_reset: True" in shown and "\n* differs from the default of its kind\n" in shown
+
+
+def test_doctor_names_absent_data_sets_in_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    (found,) = doctor.data_findings(None)
+    names = doctor.datasets_of_tasks()
+    assert found.topic == f"{len(names)} data sets" and all(name in found.text for name in names)
+    assert "--data-root" in found.remedy
+
+
+def test_the_page_of_variants_shows_how_lists_are_set() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "variants.md").read_text()
+    assert "`--set 'mrope_section=[8,4,4]'`" in page
+    assert cli.parse(["analyze", "mrope-i", "--set", "mrope_section=[8,4,4]"]).set == {"mrope_section": [8, 4, 4]}
