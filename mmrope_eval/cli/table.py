@@ -58,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command: its exit code (see `report.table.command`)."""
-    from mmrope_eval.report.table.command import TableOptions, main
+    """The command: its exit code (see `cli.tables`)."""
+    from mmrope_eval.cli.tables import TableOptions, main
 
     return main(options_as(TableOptions, args))

@@ -26,9 +26,10 @@ from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits, values_by_task
+from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry
-from mmrope_eval.task.sample import Sample, TaskPlan
+from mmrope_eval.task.sample import Sample
 
 REGISTRY = Registry()
 RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]
