@@ -246,11 +246,11 @@ def with_suppressed(function: Any, *given: Any) -> None:
 def stand_in_run(given: Sequence[str]) -> int:
     """`mmrope-eval run` with the stand-in."""
     from mmrope_eval import cli
-    from mmrope_eval.run.config import config_from_args
+    from mmrope_eval.cli.run import configured
     from mmrope_eval.run.run import run
 
     try:
-        result = run(config_from_args(cli.parse(["run", *given])), StandIn)
+        result = run(configured(cli.parse(["run", *given])), StandIn)
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -6,10 +6,10 @@ start finds everything answered.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError
 
 if TYPE_CHECKING:
+    from mmrope_eval.cli.demo import DemoOptions
     from mmrope_eval.report.definitions import TableDefinition
     from mmrope_eval.run.config import RunConfig
 
@@ -29,7 +30,7 @@ Tiny models (1.4 M parameters) trained for minutes on a synthetic world: what th
 BLINK is beyond them, below chance: no lesson showed them several pictures or asked in its words."""
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: DemoOptions) -> int:
     """Evaluate, print the table: exit code 0, or 1 when samples failed."""
     from mmrope_eval.run.run import run
     from mmrope_synth import COLUMNS
@@ -50,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     return 1 if result.failed or result.broken else 0
 
 
-def checkpoints(folder: Path | None, variants: list[str] | None) -> list[Path]:
+def checkpoints(folder: Path | None, variants: Sequence[str]) -> list[Path]:
     """The folders of the trained checkpoints. UserError when one is missing."""
     from mmrope_demo.training.recipe import TABLE_2
     from mmrope_eval.util.paths import project_dir

@@ -6,7 +6,6 @@ real photographs and videos that ship inside installed packages. A second start 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import inspect
 import sys
@@ -20,6 +19,7 @@ from mmrope_eval.run.config import RunConfig
 
 if TYPE_CHECKING:
     from mmrope_demo.checkpoints import Family
+    from mmrope_eval.cli.demo import UntrainedOptions
 
 VARIANTS = ("vanilla", "v2pe", "mrope", "mrope-i", "mhrope", "videorope", "hope", "circlerope", "ilrope", "omnirope",
             "mmrope", "grape")
@@ -30,7 +30,7 @@ The checkpoints are tiny and their weights are random: scores near zero are righ
 runs on images and videos through the real engine, and what a run leaves behind."""
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: UntrainedOptions) -> int:
     """Build what is missing, evaluate, print the table: exit code 0, or 1 when samples failed."""
     from mmrope_demo.checkpoints import FAMILIES
     from mmrope_eval.run.run import report, run
@@ -38,8 +38,9 @@ def main(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     folder = Path(args.output)
     data = ensure_mirror(folder / "data")
-    groups: dict[str, tuple[Family, ...]] = {"both": ("qwen2.5-vl", "qwen3-vl"), "all": FAMILIES}
-    families = groups.get(args.family, (args.family,))
+    groups: dict[str, tuple[Family, ...]] = {"both": ("qwen2.5-vl", "qwen3-vl"), "all": FAMILIES,
+                                             **{family: (family,) for family in FAMILIES}}  # fmt: skip
+    families = groups[args.family]
     failed = asked = 0
     for family in families:
         checkpoint = ensure_checkpoint(folder / "checkpoints" / family, family)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmrope_demo.training.recipe import SEEDS, VARIANTS, Recipe
 from mmrope_eval.errors import UserError
 
+if TYPE_CHECKING:
+    from mmrope_eval.cli.demo import TrainOptions
 
-def main(args: argparse.Namespace) -> int:
+
+def main(args: TrainOptions) -> int:
     """Train what is asked for and is not there yet; exit code 0."""
     import torch
 
     from mmrope_demo.training.publish import folder_name, publish
     from mmrope_demo.training.stages import School, learn_to_tell
 
-    unknown = [name for name in args.variant or () if name not in VARIANTS]
+    unknown = [name for name in args.variant if name not in VARIANTS]
     if unknown:
         raise UserError(f"demo train: '{unknown[0]}' is no row of the demo; choose from {', '.join(VARIANTS)}.")
     if not torch.cuda.is_available():

@@ -1,193 +1,58 @@
-"""`mmrope-eval analyze`: variants side by side without a model, or attention on visual tokens with one (table 5)."""
+"""`mmrope-eval analyze`: its options."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from mmrope_eval.cli.argument_types import Settings, names, positive, rate, setting
+from mmrope_eval.cli.options import LIMIT_HELP, media_options, options_as, tasks_dir
 
-from mmrope_eval.analysis.sections import Row, Section, percent, render
-from mmrope_eval.data.choice_of_rows import Limit, read_limit
-from mmrope_eval.errors import UserError, sentence
-from mmrope_eval.rope import Variant
-from mmrope_eval.util.console import say, write_file
+EXAMPLES = """\
+examples:
+  the three guidelines, position growth, overlap, frequencies and decay, with figures
+    mmrope-eval analyze mrope mrope-i hope --figures figures
+  attention on visual tokens with and without spatial reset; as JSON it fills table attention
+    mmrope-eval analyze mrope-i qwen3-vl --model CKPT --tasks docvqa --limit 50 --format json --output mrope-i.json
+"""
 
-if TYPE_CHECKING:
-    from mmrope_eval.analysis.attention import VisualAttention
-    from mmrope_eval.analysis.measures import Geometry
-    from mmrope_eval.models.checkpoint import Checkpoint
-    from mmrope_eval.models.naming import ModelChoice
-    from mmrope_eval.reference import Prompt, ReferenceModel
 
-DEFAULT_SAMPLES = 16
-
-ATTENTION_NOTES = (
-    "Per cent of attention that falls on visual tokens, mean over heads and samples.",
-    "text: mean over the text tokens after the first visual token; last: the prompt's last token, which predicts the "
-    "answer's first; even: what even attention over all visible tokens would give.",
-)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `analyze`: which variants, for which model and layout; with --tasks, attention of a real model."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("variants", metavar="VARIANT", nargs="*",
+                        help="names or YAML paths; default: the rows of the paper's Table 2, with --tasks what the "
+                             "checkpoint says")
+    parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings,
+                        help="override one parameter of every variant; may be repeated")
+    parser.add_argument("--format", choices=["text", "markdown", "csv", "json"], default="text",
+                        help="default: %(default)s")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write here instead of printing")
+    shape = parser.add_argument_group("without tasks: positions and frequencies")
+    shape.add_argument("--layout", metavar="PARTS",
+                       help="text:N, image:HxW and video:TxHxW@STEP in merged grid cells, for example 'text:12 "
+                            "image:9x7 text:20'; default: one image and one video, printed above the tables")
+    shape.add_argument("--head-dim", metavar="N", type=positive, help="default: 128 (Qwen2.5-VL-7B), or --model's")
+    shape.add_argument("--kv-heads", metavar="N", type=positive, help="default: 4, or --model's")
+    shape.add_argument("--theta", metavar="F", type=rate, help="rotary base; default: 1000000, or --model's")
+    shape.add_argument("--figures", metavar="DIR", type=Path, help="also draw figures there, as PDF and PNG")
+    model = parser.add_argument_group("with tasks: attention on visual tokens")
+    model.add_argument("--model", metavar="CKPT", help="a checkpoint")
+    model.add_argument("--assume-stock", action="store_true",
+                       help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
+    model.add_argument("--tasks", metavar="LIST", type=names, action="extend",
+                       help="comma-separated tasks, suites, globs and paths of task files on whose samples attention "
+                            "is measured")
+    tasks_dir(model)
+    model.add_argument("--limit", metavar="N", help=f"{LIMIT_HELP}; default: 16")
+    model.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror of the datasets; default: the hub")
+    model.add_argument("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto",
+                       help="weights and activations (default: %(default)s, what the checkpoint says)")
+    media_options(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command: exit code 0. UserError for options that contradict each other."""
-    from mmrope_eval.analysis.tables import DEFAULT_LAYOUT, TABLE_1, header, make_report, sections
+    """The command: its exit code (see `analysis.command`)."""
+    from mmrope_eval.analysis.command import AnalyzeOptions, main
 
-    words = [name for word in args.variants for name in word.split(",") if name]
-    variants = [name for word in words for name in (TABLE_1 if word == "table1" else (word,))]
-    stems = [Path(name).stem if name.endswith((".yaml", ".yml")) else name for name in variants]
-    for name in stems:
-        if stems.count(name) > 1:
-            raise UserError(f"variant '{name}' is named twice: rows are told apart by name, give the file another one")
-    if args.tasks:
-        return attention_main(args, variants)
-    for option, given in (("--data-root", args.data_root), ("--limit", args.limit)):
-        if given is not None:
-            raise UserError(f"{option} has a meaning with --tasks only: name the tasks on which attention is measured")
-    geometry = _geometry(args)
-    layout, fixed = args.layout or DEFAULT_LAYOUT, args.kv_heads is not None
-    report = make_report(variants, layout, geometry, args.set, fixed_heads=fixed)
-    about = {"geometry": dataclasses.asdict(geometry), "layout": report.layout, "remarks": list(report.notes)}
-    give(args, render(sections(report), args.format, header(report), about))
-    if args.figures is not None:
-        from mmrope_eval.analysis.figures import write_figures
-
-        for path in write_figures(report, args.figures):
-            say(str(path), file=sys.stderr)
-    return 0
-
-
-def _geometry(args: argparse.Namespace) -> Geometry:
-    from mmrope_eval.analysis.measures import Geometry
-
-    geometry = Geometry()
-    if args.model is not None:
-        from mmrope_eval.run.cells import one_checkpoint
-
-        _, found = one_checkpoint(args.model)
-        geometry = Geometry(found.head_dim, found.num_kv_heads, found.rope_theta, found.rotary_dim)
-    given: dict[str, Any] = {"num_kv_heads": args.kv_heads, "rope_theta": args.theta}
-    if args.head_dim is not None:
-        given |= {"head_dim": args.head_dim, "rotary_dim": args.head_dim}
-    return dataclasses.replace(geometry, **{name: value for name, value in given.items() if value is not None})
-
-
-def attention_main(args: argparse.Namespace, variants: list[str]) -> int:
-    """Attention on visual tokens of one checkpoint under each variant, on the first samples of each task."""
-    if args.model is None:
-        raise UserError("--tasks measures attention, which takes a model: give --model CKPT")
-    for option in ("--layout", "--head-dim", "--kv-heads", "--theta", "--figures"):
-        if getattr(args, option[2:].replace("-", "_")) is not None:
-            raise UserError(f"{option} belongs to the analysis without a model: leave it out, or leave out --tasks")
-    from mmrope_eval.models.variant_choice import resolve_variant
-    from mmrope_eval.run.cells import one_checkpoint
-
-    choice, checkpoint = one_checkpoint(args.model)
-    wanted: Sequence[str | None] = variants or (choice.variant,)
-    chosen = [resolve_variant(checkpoint, name, args.set, assume_stock=args.assume_stock).variant for name in wanted]
-    rows = attention_rows(args, choice, checkpoint, chosen)
-    names = [variant.name for variant in chosen]
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
-    header = [f"model: {Path(args.model).name}, fingerprint {checkpoint.fingerprint[:12]}"]
-    about = {"model": str(checkpoint.path), "fingerprint": checkpoint.fingerprint, "variants": names,
-             "definitions": {variant.name: variant.to_dict() for variant in chosen}}
-    if args.format in ("csv", "json"):
-        tables = [Section("attention", "", rows, lambda row: row, ("variant", "task", "layer"), ATTENTION_NOTES)]
-    else:
-        tables = [layer_section([row for row in rows if row["task"] == task], task, names) for task in tasks]
-    give(args, render(tables, args.format, header, about))
-    return 0
-
-
-def give(args: argparse.Namespace, text: str) -> None:
-    """Print, or write to --output."""
-    if args.output is None:
-        say(text)
-    else:
-        write_file(args.output, f"{text}\n")
-
-
-def attention_rows(
-    args: argparse.Namespace, choice: ModelChoice, checkpoint: Checkpoint, variants: list[Variant]
-) -> list[Row]:
-    """A row for each variant, task and layer (counted from 1), shares between 0 and 1; the last layer row of each is
-    the mean of all layers."""
-    import torch
-
-    from mmrope_eval.analysis.attention import visual_attention
-    from mmrope_eval.reference import load_reference
-
-    reference = load_reference(checkpoint.served, variants[0], dtype=getattr(torch, _dtype(args, checkpoint)))
-    if torch.cuda.is_available():
-        reference.model.to("cuda")
-    found: dict[tuple[str, str], list[VisualAttention]] = {}
-    for task, prompt in task_prompts(args, choice, checkpoint, reference):
-        for variant in variants:
-            reference.set_variant(variant)
-            found.setdefault((task, variant.name), []).append(visual_attention(reference, prompt))
-    rows: list[Row] = []
-    for (task, name), shares in found.items():
-        text, last = (np.mean([getattr(s, which) for s in shares], axis=0) for which in ("text", "last"))
-        even_text, even_last = (float(np.mean([getattr(s, e) for s in shares])) for e in ("even_text", "even_last"))
-        for layer, values in [*enumerate(zip(text, last, strict=True), 1), ("all", (text.mean(), last.mean()))]:
-            measured = {"text": float(values[0]), "last": float(values[1])}
-            even = {"even_text": even_text, "even_last": even_last}
-            rows.append({"variant": name, "task": task, "layer": layer, "samples": len(shares), **measured, **even})
-    return rows
-
-
-def _dtype(args: argparse.Namespace, checkpoint: Checkpoint) -> str:
-    return checkpoint.dtype if args.dtype == "auto" else str(args.dtype)
-
-
-def task_prompts(
-    args: argparse.Namespace, choice: ModelChoice, checkpoint: Checkpoint, reference: ReferenceModel
-) -> Iterator[tuple[str, Prompt]]:
-    """The first samples of each task as a run would ask them. Rows that cannot be asked are named on stderr."""
-    from mmrope_eval.errors import SampleError
-    from mmrope_eval.media.policy import checkpoint_policy
-    from mmrope_eval.run.cells import cell_family
-    from mmrope_eval.run.config import RunConfig, media_limits
-    from mmrope_eval.task.planner import Plans
-    from mmrope_eval.task.registry import open_registry
-
-    registry = open_registry(args.tasks, args.tasks_dir)
-    config = RunConfig((args.model,), tuple(args.tasks), Path())
-    specs = registry.select(args.tasks)
-    family = cell_family(config, choice, checkpoint, registry)
-    plans = Plans(specs, args.data_root, read_limit(args.limit) or Limit(DEFAULT_SAMPLES)).of(family)
-    policy, _ = checkpoint_policy(checkpoint, media_limits(args))
-    for name, plan in plans.items():
-        used = 0
-        for sample in plan.samples:
-            try:
-                if sample.problem:
-                    raise SampleError(sample.problem[1])
-                yield name, reference.prepare_request(plan.request(sample), policy)
-                used += 1
-            except UserError:
-                raise
-            except Exception as error:  # noqa: BLE001 - a processor raises anything at an odd sample
-                say(f"mmrope-eval: {sample.id} left out: {sentence(error)}", file=sys.stderr)
-        if not used:
-            raise UserError(f"none of the first {len(plan.samples)} samples of task '{name}' can be asked")
-
-
-def layer_section(rows: list[Row], task: str, variants: list[str]) -> Section:
-    """One task's table: a row for each layer, two columns for each variant."""
-    merged: dict[Any, Row] = {}
-    for row in rows:
-        line = merged.setdefault(row["layer"], {"layer": str(row["layer"])})
-        line[f"{row['variant']} text"], line[f"{row['variant']} last"] = row["text"], row["last"]
-        line["even text"], line["even last"] = row["even_text"], row["even_last"]
-
-    def show(row: Row) -> Row:
-        columns = [f"{name} {which}" for name in [*variants, "even"] for which in ("text", "last")]
-        return {"layer": row["layer"], **{name: percent(row[name], 2) for name in columns}}
-
-    title = f"Share of attention on visual tokens, %: {task}, {rows[0]['samples']} samples"
-    return Section("attention", title, list(merged.values()), show, ("layer",), ATTENTION_NOTES)
+    return main(options_as(AnalyzeOptions, args))

@@ -167,4 +167,4 @@ class Settings(argparse.Action):
     ) -> None:
         """Add one parsed setting to those before it; the last one of a name wins."""
         key, value = cast("tuple[str, object]", values)
-        setattr(namespace, self.dest, {**getattr(namespace, self.dest), key: value})
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), key: value})

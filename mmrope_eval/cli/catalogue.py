@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.util.console import say
@@ -24,7 +24,17 @@ HEAD_DIM, KV_HEADS, ROPE_THETA = 128, 8, 1e6
 """The geometry that `show` draws a variant for: that of an 8B Qwen3-VL."""
 
 
-def list_names(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class ListOptions:
+    """What `list` is asked."""
+
+    kind: Literal["variants", "tasks", "suites"] | None = None
+    data_root: Path | None = None
+    json: bool = False
+    tasks_dir: tuple[Path, ...] = ()
+
+
+def list_names(args: ListOptions) -> int:
     """Print variants, tasks and suites, one a line, or only the kind asked for."""
     from mmrope_eval.rope import load_variant, variant_names
     from mmrope_eval.task.registry import open_registry
@@ -68,7 +78,19 @@ def names(registry: Registry, kind: str | None, data_root: Path | None) -> dict[
     return {name: make() for name, make in makers.items() if kind in (None, name)}
 
 
-def show(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class ShowOptions:
+    """What `show` is asked."""
+
+    name: str
+    prompts: str
+    set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    n: int | None = None
+    data_root: Path | None = None
+    tasks_dir: tuple[Path, ...] = ()
+
+
+def show(args: ShowOptions) -> int:
     """Print one variant, task or suite in full."""
     from mmrope_eval.rope import load_variant, variant_name, variant_names
     from mmrope_eval.task.file import is_task_file

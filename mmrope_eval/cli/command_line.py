@@ -3,9 +3,10 @@
 Exit codes: 0 all went well, 1 some samples failed or a check did not pass, 2 bad input, 130 and 143 ended by Ctrl-C and
 SIGTERM.
 
-Adding a subcommand: one function that declares its arguments (in `arguments.py` and its like) and one line in
-`COMMANDS`, naming the handler as "module:function". The handler is imported only when its command runs, takes the
-parsed namespace, and returns the exit code; `--help` therefore never waits for torch or vLLM.
+Adding a subcommand: one file in this folder, with `arguments(parser)`, which declares them, and `main(args)`, which
+makes typed options of the parsed namespace, hands them to whoever does the work and returns the exit code; and one line
+in `COMMANDS`. What does the work is imported only when its command runs: `--help` never waits for torch or vLLM. No
+other room knows argparse's namespaces.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import importlib
 import importlib.util
 import os
 import re
@@ -27,7 +27,28 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mmrope_eval import __version__
-from mmrope_eval.cli import arguments, demo_arguments, model_arguments, report_arguments
+from mmrope_eval.cli import (
+    analyze,
+    check,
+    compare,
+    demo,
+    doctor,
+    rescore,
+    run,
+    samples,
+    score,
+    show,
+    stamp,
+    status,
+    steps,
+    study,
+    sweep,
+    table,
+    trainings,
+)
+from mmrope_eval.cli import data as data_command
+from mmrope_eval.cli import inspect as inspect_command
+from mmrope_eval.cli import list as list_command
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
 from mmrope_eval.util import console
@@ -43,47 +64,39 @@ TERMINATED = 143
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: its name, one-line summary, handler ("module:function") and argument declaration."""
+    """One subcommand: its name, one-line summary, argument declaration and handler."""
 
     name: str
     summary: str
-    handler: str
     declare: Callable[[argparse.ArgumentParser], None]
+    handler: Callable[[argparse.Namespace], int]
 
 
 COMMANDS = (
-    Command("run", "evaluate checkpoints under RoPE variants", "mmrope_eval.run.run:main", arguments.run),
-    Command("study", "evaluate all runs of a file, on one engine", "mmrope_eval.study.study:main", arguments.study),
-    Command("status", "say how far a run or a study is", "mmrope_eval.run.status:main", arguments.status),
-    Command("list", "list variants, tasks and suites", "mmrope_eval.cli.catalogue:list_names", arguments.list_names),
-    Command("show", "show one variant, task or suite in full", "mmrope_eval.cli.catalogue:show", arguments.show),
-    Command("score", "score responses from a file", "mmrope_eval.run.score_file:main", arguments.score),
-    Command("rescore", "score a stored run anew", "mmrope_eval.run.rescore:main", arguments.rescore),
+    Command("run", "evaluate checkpoints under RoPE variants", run.arguments, run.main),
+    Command("study", "evaluate all runs of a file, on one engine", study.arguments, study.main),
+    Command("status", "say how far a run or a study is", status.arguments, status.main),
+    Command("list", "list variants, tasks and suites", list_command.arguments, list_command.main),
+    Command("show", "show one variant, task or suite in full", show.arguments, show.main),
+    Command("score", "score responses from a file", score.arguments, score.main),
+    Command("rescore", "score a stored run anew", rescore.arguments, rescore.main),
     Command("samples", "show single samples of a run: question, response, what was read, what is right",
-            "mmrope_eval.report.samples_command:main", report_arguments.samples),
-    Command("analyze", "compare variants' positions and frequencies, or attention on visual tokens",
-            "mmrope_eval.cli.analyze:main", arguments.analyze),
-    Command("compare", "say in which tasks two runs differ, and how surely", "mmrope_eval.report.compare.compare:main",
-            report_arguments.compare),
-    Command("check", "fail where a run is worse than a baseline", "mmrope_eval.report.compare.gate:main",
-            report_arguments.check),
-    Command("table", "print one of the paper's tables from finished runs", "mmrope_eval.cli.table:main",
-            report_arguments.table),
-    Command("trainings", "compare designs over several trainings of each",
-            "mmrope_eval.report.compare.trainings_command:main", report_arguments.trainings),
-    Command("steps", "show scores over the steps of trainings, as a table and a figure",
-            "mmrope_eval.report.steps.command:main", report_arguments.steps),
-    Command("data", "check a local mirror of the datasets, or plan one", "mmrope_eval.task.mirror:main",
-            arguments.data),
-    Command("demo", "evaluate trained tiny checkpoints on a small built-in world", "mmrope_demo.run:main",
-            demo_arguments.demo),
-    Command("sweep", "extrapolate to longer contexts, with and without scaling", "mmrope_eval.cli.sweep:main",
-            arguments.sweep),
+            samples.arguments, samples.main),
+    Command("analyze", "compare variants' positions and frequencies, or attention on visual tokens", analyze.arguments,
+            analyze.main),
+    Command("compare", "say in which tasks two runs differ, and how surely", compare.arguments, compare.main),
+    Command("check", "fail where a run is worse than a baseline", check.arguments, check.main),
+    Command("table", "print one of the paper's tables from finished runs", table.arguments, table.main),
+    Command("trainings", "compare designs over several trainings of each", trainings.arguments, trainings.main),
+    Command("steps", "show scores over the steps of trainings, as a table and a figure", steps.arguments, steps.main),
+    Command("data", "check a local mirror of the datasets, or plan one", data_command.arguments, data_command.main),
+    Command("demo", "evaluate trained tiny checkpoints on a small built-in world", demo.arguments, demo.main),
+    Command("sweep", "extrapolate to longer contexts, with and without scaling", sweep.arguments, sweep.main),
     Command("inspect", "say what checkpoints hold, under which RoPE, and how each would be asked",
-            "mmrope_eval.cli.inspection:main", model_arguments.inspect),
-    Command("stamp", "write the RoPE that a checkpoint was trained with into its config.json",
-            "mmrope_eval.models.stamp:main", model_arguments.stamp),
-    Command("doctor", "check this machine and say what to fix", "mmrope_eval.cli.doctor:main", arguments.doctor),
+            inspect_command.arguments, inspect_command.main),
+    Command("stamp", "write the RoPE that a checkpoint was trained with into its config.json", stamp.arguments,
+            stamp.main),
+    Command("doctor", "check this machine and say what to fix", doctor.arguments, doctor.main),
 )
 
 
@@ -147,11 +160,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def dispatch(args: argparse.Namespace) -> int:
-    """Import the handler of the chosen command, or of its part where that has one of its own, and run it."""
-    handler = getattr(args, "handler", None) or next(c.handler for c in COMMANDS if c.name == args.command)
-    module, _, function = handler.partition(":")
-    code: int = getattr(importlib.import_module(module), function)(args)
-    return code
+    """Run the handler of the chosen command, or of its part where that has one of its own."""
+    own: Callable[[argparse.Namespace], int] | None = getattr(args, "handler", None)
+    return (own or next(c.handler for c in COMMANDS if c.name == args.command))(args)
 
 
 def bad_input(error: Exception) -> str | None:
@@ -211,7 +222,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     console.prepare()
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = run([command, *given] if command else given)
+        code = execute([command, *given] if command else given)
         console.finish()
         return code
     except KeyboardInterrupt:
@@ -232,7 +243,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         return 2
 
 
-def run(argv: Sequence[str]) -> int:
+def execute(argv: Sequence[str]) -> int:
     """Parse and dispatch. What argparse prints (--help, its own errors) is written out before it ends the program."""
     args = None
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import platform
@@ -43,13 +42,16 @@ class Facts:
     """Why nothing of this is known."""
 
 
-def main(args: argparse.Namespace) -> int:
-    """Print a table with one line a node and what to fix; 1 where something lacks. MachinesError without a cluster."""
-    folders = [str(path.absolute()) for path in (*args.model, *([args.data_root] if args.data_root else []))]
+def report(wanted: Sequence[Path], address: str | None) -> int:
+    """Print a table with one line a node and what to fix; 1 where something lacks. MachinesError without a cluster.
+
+    `wanted`: folders that every node must have.
+    """
+    folders = [str(path.absolute()) for path in wanted]
     for folder in folders:
         if not Path(folder).is_dir():
             raise UserError(f"{folder} is not a folder of this machine: give the place that all nodes have in common")
-    mine, nodes = look(folders), gather(args.ray_address, folders)
+    mine, nodes = look(folders), gather(address, folders)
     problems = [line for node in nodes for line in compare(mine, node)]
     say(table(mine, nodes))
     for line in problems:
@@ -162,9 +164,9 @@ def _same(there: str | None, here: str | None) -> str:
     return "lacks" if there is None else "same" if there == here else "OTHER"
 
 
-def options_need_ray(args: argparse.Namespace) -> None:
+def options_need_ray(model: Sequence[Path], address: str | None, *, ray: bool) -> None:
     """UserError for an option that only `--ray` reads."""
-    for name, value in (("--model", args.model), ("--ray-address", args.ray_address)):
-        if value and not args.ray:
+    for name, value in (("--model", model), ("--ray-address", address)):
+        if value and not ray:
             raise UserError(f"doctor {name} is read with --ray only: add that; a checkpoint of this machine is checked "
                             "by 'mmrope-eval inspect'")  # fmt: skip

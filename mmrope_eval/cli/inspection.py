@@ -6,11 +6,11 @@ for the first time. What a run would refuse is said here in the same words.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mmrope_eval.errors import UserError
@@ -42,7 +42,20 @@ class Inspected:
         return self.facts["problem"] is None and not self.facts.get("questions")
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class InspectOptions:
+    """What `inspect` is asked."""
+
+    model: tuple[str, ...] = ()
+    models: tuple[Path, ...] = ()
+    assume_stock: bool = False
+    variant: str | None = None
+    set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    no_weights: bool = False
+    json: bool = False
+
+
+def main(args: InspectOptions) -> int:
     """Print a block for every checkpoint and how they differ; 1 where one could not be evaluated as it is."""
     choices = resolve_models(args.model, args.models)
     if not choices:
@@ -68,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
 # --- facts --------------------------------------------------------------------------------------------------------
 
 
-def _inspect(choice: ModelChoice, args: argparse.Namespace, registry: Registry) -> Inspected:
+def _inspect(choice: ModelChoice, args: InspectOptions, registry: Registry) -> Inspected:
     facts: Facts = {"named": choice.named, "path": str(choice.path.resolve()), "revision": choice.revision,
                     "state": "whole", "problem": None}  # fmt: skip
     try:
@@ -92,10 +105,11 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: argparse.Namespace, questions: list[str]
+def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: InspectOptions, questions: list[str]
              ) -> Facts | None:
     try:
-        chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set, assume_stock=args.assume_stock)
+        chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set,
+                                 assume_stock=args.assume_stock)
         chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     except UserError as error:
         questions.append(_one_line(error))

@@ -1,94 +1,64 @@
-"""`mmrope-eval table`: fill one of the paper's tables from finished runs and print it."""
+"""`mmrope-eval table`: its options."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-from mmrope_eval.errors import UserError
-from mmrope_eval.record.protocols import load_protocol
-from mmrope_eval.report.definitions import TableDefinition, load_definition
-from mmrope_eval.report.published import load_published
-from mmrope_eval.report.runs import load_run
-from mmrope_eval.report.sweep.table import sweep_table
-from mmrope_eval.report.table.attention import attention_table
-from mmrope_eval.report.table.build import Options, Table, build
+from mmrope_eval.cli.argument_types import group, names, positive, step
+from mmrope_eval.cli.options import options_as
 from mmrope_eval.report.table.formats import FORMATS
-from mmrope_eval.report.table.latex_letters import advice, foreign_letters
-from mmrope_eval.report.table.render import render
-from mmrope_eval.util.console import say, write_file
 
-LEVEL: Final = 0.95
+EXAMPLES = """\
+examples:
+  every benchmark, the paper's scores beside, rows marked that were not asked as the paper asks
+    mmrope-eval table overall RUN... --reported --protocol paper
+  the table that v3 of the paper calls 4
+    mmrope-eval table 4 RUN... --numbering v3
+  YaRN at 256K from a sweep, attention on visual tokens from analyses
+    mmrope-eval table yarn SWEEP --reported
+    mmrope-eval table attention mhrope.json mrope-i.json --reported
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `table`: which table, from which runs, what it shows besides scores."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("table", metavar="TABLE",
+                        help="overall, position, frequency, yarn, attention, ratio, stride, families, families-4b or "
+                             "families-8b; its number in the paper; or a YAML file like those of configs/tables")
+    parser.add_argument("run", metavar="RUN", type=Path, nargs="+",
+                        help="--output folders of runs; for yarn those of sweeps, for attention files of 'analyze "
+                             "--tasks docvqa --format json'")
+    parser.add_argument("--numbering", choices=["v2", "v3"], default="v2",
+                        help="the version of the paper whose numbers TABLE means (default: %(default)s)")
+    parser.add_argument("--format", choices=list(FORMATS), default="markdown")
+    parser.add_argument("--baseline", metavar="ROW", help="also show differences from this row, for example vanilla")
+    parser.add_argument("--reported", action="store_true", help="set the paper's scores beside ours")
+    parser.add_argument("--intervals", action="store_true", help="95 %% intervals, clustered by picture and video")
+    parser.add_argument("--model", metavar="GLOB", type=names, action="extend", default=[],
+                        help="only checkpoints of these names")
+    parser.add_argument("--seeds", choices=["one", "mean"], default="one",
+                        help="several runs of one cell: refuse, or show their mean (default: %(default)s)")
+    parser.add_argument("--step", metavar="N|last|all", type=step,
+                        help="checkpoints of one training: show step N, each training's last, or a line for each step")
+    parser.add_argument("--all", action="store_true",
+                        help="show every variant of the runs, and rows and columns that no run fills")
+    parser.add_argument("--protocol", metavar="NAME",
+                        help="mark rows that were not asked as a protocol of configs/protocols has it, such as paper")
+    parser.add_argument("--group", metavar="NAME=GLOB", type=group, action="append", default=[],
+                        help="in a table of groups (families): checkpoints of these names are of that group")
+    parser.add_argument("--context", metavar="TOKENS", type=positive,
+                        help="in a table of a sweep (yarn): the context shown; default: the table's")
+    parser.add_argument("--partial", action="store_true",
+                        help="average over the benchmarks that every row has, where some are missing")
+    parser.add_argument("--chance", action=argparse.BooleanOptionalAction, default=True, help="show chance levels")
+    parser.add_argument("--standalone", action="store_true", help="LaTeX that compiles by itself")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write here instead of printing")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the table, or write it to --output. Exit code 0."""
-    if args.standalone and not FORMATS[args.format].standalone:
-        documents = " or ".join(name for name, form in FORMATS.items() if form.standalone)
-        raise UserError(f"--standalone is for --format {documents}, not {args.format}.")
-    definition = load_definition(args.table, args.numbering)
-    refuse_foreign(definition, args)
-    table = filled(definition, args.run, options_of(args), args.context)
-    text = render(table, args.format, standalone=args.standalone)
-    letters = foreign_letters(text) if args.format == "latex" else ""
-    if letters:
-        say(f"mmrope-eval: {advice(letters)}.", file=sys.stderr)
-    if args.output is None:
-        say(text)
-    else:
-        write_file(args.output, text.rstrip("\n") + "\n")
-    return 0
+    """The command: its exit code (see `cli.tables`)."""
+    from mmrope_eval.cli.tables import TableOptions, main
 
-
-def options_of(args: argparse.Namespace) -> Options:
-    """What the command line asks a table to show."""
-    groups: dict[str, tuple[str, ...]] = {}
-    for name, glob in args.group:
-        groups[name] = (*groups.get(name, ()), glob)
-    return Options(
-        baseline=args.baseline,
-        reported=load_published() if args.reported else None,
-        level=LEVEL if args.intervals else None,
-        seeds=args.seeds,
-        step=args.step,
-        models=tuple(args.model),
-        every_variant=args.all,
-        trim=not args.all,
-        partial=args.partial,
-        chance=args.chance,
-        groups=groups,
-        protocol=load_protocol(args.protocol) if args.protocol is not None else None,
-    )
-
-
-def refuse_foreign(definition: TableDefinition, args: argparse.Namespace) -> None:
-    """UserError for an option that means nothing to this table."""
-    takes = definition.takes
-    foreign = {
-        "--context": args.context is not None and takes != "sweep",
-        "--group": bool(args.group) and not definition.groups,
-        "--step": args.step is not None and takes != "runs",
-        "--intervals": args.intervals and takes == "attention",
-        "--protocol": args.protocol is not None and takes == "attention",
-        "--partial": args.partial and takes == "attention",
-        "--model": bool(args.model) and takes == "attention",
-        "--seeds mean": args.seeds == "mean" and takes == "attention",
-    }
-    for name, given in foreign.items():
-        if given:
-            raise UserError(f"{name} has no meaning for table {definition.name}; leave it out.")
-
-
-def filled(definition: TableDefinition, paths: Sequence[Path], options: Options, context: int | None) -> Table:
-    """The table from what it takes: runs, sweeps or analyses."""
-    if definition.takes == "sweep":
-        return sweep_table(definition, paths, options, context)
-    if definition.takes == "attention":
-        return attention_table(definition, paths, options)
-    runs = [load_run(path) for path in paths]
-    for sentence in (one for run in runs for one in run.left_out()):
-        say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
-    return build(definition, runs, options)
+    return main(options_as(TableOptions, args))

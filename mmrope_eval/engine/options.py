@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from pydantic import ConfigDict, InstanceOf
+from pydantic.dataclasses import dataclass
 
 from mmrope_eval.engine.backends import Backend, backend_of
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class EngineOptions:
     """Settings of a `LiveEngine`. Raises `UserError` for values that cannot be."""
 
@@ -31,7 +33,7 @@ class EngineOptions:
     replicas: int | Literal["auto"] | None = None
     """Engines side by side, each in a process of its own (see `replicas`); auto: as many as there are GPUs for. None:
     one, inside this process."""
-    backend: str | Backend | None = None
+    backend: str | InstanceOf[Backend] | None = None
     """What runs engines: a name in `backends.BACKENDS`, or a backend of one's own. None: `inside`, or `processes` where
     `replicas` are wanted."""
     ray_address: str | None = None

@@ -6,13 +6,12 @@ failure leaves the old one. A file that others share (the hub's cache links to o
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,7 +52,17 @@ class Stamp:
     """Whether the new content is another identity than the old one."""
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class StampOptions:
+    """What `stamp` is asked."""
+
+    model: str
+    variant: str
+    set: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+
+
+def main(args: StampOptions) -> int:
     """Check every folder that the name means, then write, and say what was written."""
     variant = load_variant(args.variant, **args.set)
     value = spelled(args.variant, args.set, variant)

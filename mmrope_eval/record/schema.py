@@ -212,6 +212,8 @@ class Manifest(Record):
 
     kind: ClassVar[str] = "the manifest of a run"
 
+    config: dict[str, Any] | None = None
+    """The keys of the last command, those of its --config file included (docs/configuration.md); None before 0.4."""
     checkpoint: Checkpoint | None = None
     variant: VariantRecord | None = None
     family: dict[str, Any] | None = None

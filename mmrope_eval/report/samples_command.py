@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
@@ -42,7 +42,18 @@ class Shown:
         return self.line.failure is not None or (self.score is not None and self.score < 1)
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class SamplesOptions:
+    """What `samples` is asked."""
+
+    run: Path
+    wrong: bool = False
+    n: int = 5
+    task: str | None = None
+    row: str | None = None
+
+
+def main(args: SamplesOptions) -> int:
     """Print the samples. Exit code 0, also where none is wrong. UserError for a row or task that is not there."""
     run = load_run(args.run)
     cells = rows_called(run, args.row)

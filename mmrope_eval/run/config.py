@@ -1,26 +1,35 @@
-"""What a run depends on, from the command line or from Python."""
+"""What a run depends on: one object, whether it is configured on the command line, in a YAML file or from Python."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.models.naming import ModelChoice
+from mmrope_eval.errors import UserError
+from mmrope_eval.models.naming import ModelChoice, listed_models
 from mmrope_eval.record.protocols import Protocol, load_protocol
 from mmrope_eval.run.answer_limits import Asked, Given
 from mmrope_eval.run.execute import MaxFailures
+from mmrope_eval.run.keys import MEDIA, EngineKeys, MediaKeys, RunKeys, beside_file, said, with_flags
 from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits
-from mmrope_eval.util.environment import cache_home
+from mmrope_eval.task.yaml_text import read_yaml
+from mmrope_eval.util.config import typed
+from mmrope_eval.util.environment import cache_at, cache_home
+
+OUTPUT = Path("runs/default")
+"""Where a run goes that names no place."""
+PAGE = " (docs/configuration.md)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class RunConfig:
     """Everything a run depends on."""
 
@@ -68,7 +77,7 @@ class RunConfig:
     tasks_dirs: tuple[Path, ...] = ()
     """Folders of task files beside the shipped ones."""
     listed: tuple[ModelChoice, ...] = ()
-    """Checkpoints that a study's file lists."""
+    """Checkpoints that a file lists."""
     own_folders: bool = False
     """Whether a row gets a folder of its own below `output` also where it is the only one."""
     log_file: Path | None = None
@@ -77,6 +86,12 @@ class RunConfig:
     """Whether what others write into the logs is also shown."""
     label_end: str = ""
     """What follows the name of each of its rows, where another run has the same rows."""
+    cache_dir: Path | None = None
+    """Where tables, frames, unpacked videos and hashes are kept; None: `util.environment.cache_home`."""
+    scorer: Literal["strict", "stock", "vlmevalkit"] = "strict"
+    """Another harness whose own number is printed beside ours."""
+    said: Mapping[str, Any] = field(default_factory=dict)
+    """The keys that configured it, as a file would hold them (see `run.keys`); empty where it was built otherwise."""
 
     def limit_of(self, task: str) -> Limit | None:
         """The limit of a task, once `limits` has the names of tasks only (`prepared.with_task_limits`)."""
@@ -95,72 +110,94 @@ class RunConfig:
         return self.max_tokens if demanded is None else ((None, demanded), *self.max_tokens)
 
 
-def config_from_args(args: argparse.Namespace) -> RunConfig:
-    """The parsed command line of `run` as a RunConfig."""
-    limit, limits = read_limits(args.limit)
+def read_config(flags: Mapping[str, Any], file: Path | None = None, command: Sequence[str] = ()) -> RunConfig:
+    """A run by its keys: those of a YAML file, if there is one, and `flags`, which go before them.
+
+    UserError names the file and the key that is wrong, with the nearest key there is.
+    """
+    folder, where = Path(), "run"
+    keys = RunKeys()
+    if file is not None:
+        folder, where = file.resolve().parent, f"config {file}"
+        if not file.is_file():
+            raise UserError(f"there is no config file {file}: give the path of a YAML file{PAGE}")
+        keys = beside_file(typed(RunKeys, read_yaml(file), where, PAGE), folder, where)
+        where += " and what is said beside it"
+    keys = typed(RunKeys, with_flags(keys, flags), where, PAGE)
+    if not keys.tasks:
+        raise UserError(f"{where}: name what is asked: --tasks LIST, or `tasks` in a config file{PAGE}")
+    named = "checkpoints" if file is None else f"config {file}, checkpoints"
+    return config_of(keys, listed_models(keys.checkpoints or (), named, folder), command)
+
+
+def config_of(keys: RunKeys, listed: Sequence[ModelChoice] = (), command: Sequence[str] = ()) -> RunConfig:
+    """A run by its keys, with the checkpoints that they list. UserError for a protocol or limit that is none."""
+    cache_dir = None if keys.cache_dir is None else Path(keys.cache_dir)
+    data_root = None if keys.data_root is None else Path(keys.data_root)
+    with cache_at(cache_dir):
+        options = engine_options(keys, keys.no_cache, data_root, keys.seed[0])
+    limit, limits = read_limits(keys.limit)
     return RunConfig(
-        models=tuple(args.model),
-        tasks=tuple(args.tasks),
-        output=args.output,
-        model_files=tuple(args.models),
-        tasks_dirs=tuple(args.tasks_dir),
-        assume_stock=args.assume_stock,
-        variants=tuple(args.variant),
-        overrides=args.set,
-        data_root=args.data_root,
+        models=tuple(keys.model or ()),
+        tasks=tuple(keys.tasks),
+        output=OUTPUT if keys.output is None else Path(keys.output),
+        model_files=tuple(map(Path, keys.models or ())),
+        tasks_dirs=tuple(map(Path, keys.tasks_dir or ())),
+        listed=tuple(listed),
+        assume_stock=keys.assume_stock,
+        variants=tuple(keys.variants),
+        overrides=keys.set,
+        data_root=data_root,
         limit=limit,
         limits=limits,
-        prompts=args.prompts,
-        coordinates=args.coordinates,
-        system=read_system(args.system),
-        max_failures=MaxFailures(args.max_failures),
-        seed=args.seed[0],
-        seeds=args.seed,
-        max_tokens=tuple(args.max_tokens),
-        temperature=args.temperature,
-        thinking=args.thinking,
-        fresh=args.fresh,
-        media=media_limits(args),
-        protocol=load_protocol(args.protocol) if args.protocol is not None else None,
-        options=engine_options(args),
-        command=tuple(sys.argv),
-        log_file=args.log_file,
-        verbose=args.verbose,
+        prompts=keys.prompts,
+        coordinates=keys.coordinates,
+        system=read_system(keys.system),
+        max_failures=MaxFailures(keys.max_failures),
+        seed=keys.seed[0],
+        seeds=keys.seed,
+        max_tokens=keys.max_tokens,
+        temperature=keys.temperature,
+        thinking=keys.thinking,
+        fresh=keys.fresh,
+        media=media_limits(keys),
+        protocol=load_protocol(keys.protocol) if keys.protocol is not None else None,
+        options=options,
+        command=tuple(command),
+        cache_dir=cache_dir,
+        scorer=keys.scorer,
+        log_file=None if keys.log_file is None else Path(keys.log_file),
+        verbose=keys.verbose,
+        said=recorded(keys, listed),
     )
 
 
-def engine_options(args: argparse.Namespace) -> EngineOptions:
-    """How the engine runs, as the command line says."""
-    return EngineOptions(
-        max_model_len=args.max_model_len,
-        dtype=args.dtype,
-        head_dtype=args.head_dtype,
-        max_num_seqs=args.max_num_seqs,
-        max_num_batched_tokens=args.max_num_batched_tokens,
-        workers=args.workers,
-        tensor_parallel_size=args.tensor_parallel_size,
-        replicas=args.replicas,
-        backend=args.backend,
-        ray_address=args.ray_address,
-        data_root=args.data_root,
-        gpu_memory_utilization=args.gpu_memory_utilization,
-        media_cache_dir=None if args.no_cache else cache_home() / "frames",
-        trust_remote_code=args.trust_remote_code,
-        seed=args.seed[0],
-        request_timeout=args.request_timeout,
-        start_timeout=args.start_timeout,
-    )
+def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
+    """The keys that were given, as JSON and YAML have them; `read_config` of them is the same run again."""
+    found = {name: value for name, value in said(keys).items() if value is not None}
+    if "checkpoints" in found:
+        found["checkpoints"] = [{"path": str(one.path.resolve()), **_words_on(one)} for one in listed]
+    for name in ("limit", "seed"):
+        if name in found:
+            found[name] = [*found[name]]
+    if "max_tokens" in found:
+        found["max_tokens"] = ",".join(f"{limit}" if name is None else f"{name}:{limit}"
+                                       for name, limit in keys.max_tokens)  # fmt: skip
+    return found
 
 
-def media_limits(args: argparse.Namespace) -> dict[str, Any]:
-    """The media limits that the command line names, as fields of `MediaPolicy`."""
-    given = {
-        "image_min_pixels": args.min_pixels,
-        "image_max_pixels": args.max_pixels,
-        "video_fps": args.fps,
-        "video_max_frames": args.max_frames,
-        "video_max_tokens": args.video_tokens,
-        "frame_min_pixels": args.min_frame_pixels,
-        "frame_max_pixels": args.max_frame_pixels,
-    }
-    return {name: value for name, value in given.items() if value is not None}
+def _words_on(choice: ModelChoice) -> dict[str, str]:
+    words = {name: getattr(choice, name) for name in ("label", "variant", "coordinates", "prompts")}
+    return {name: value for name, value in words.items() if value is not None}
+
+
+def engine_options(keys: EngineKeys, no_cache: bool, data_root: Path | None, seed: int) -> EngineOptions:
+    """How the engine runs, by its keys."""
+    given = {name: getattr(keys, name) for name in EngineKeys.model_fields}
+    frames = None if no_cache else cache_home() / "frames"
+    return EngineOptions(**given, data_root=data_root, media_cache_dir=frames, seed=seed)
+
+
+def media_limits(keys: MediaKeys) -> dict[str, Any]:
+    """The media limits that keys name, as fields of `MediaPolicy`."""
+    return {field: getattr(keys, name) for name, field in MEDIA.items() if getattr(keys, name) is not None}

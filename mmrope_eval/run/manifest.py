@@ -100,7 +100,7 @@ def manifest(
     of_command = asked_with(config)
     return {
         "format": FORMAT,
-        "command": list(config.command),
+        "command": list(config.command), "config": plain(config.said),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {**versions(), "lmms-eval": _first_version(["lmms-eval"]), "python": platform.python_version()},
         "device": device(),

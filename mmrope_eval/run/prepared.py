@@ -104,9 +104,10 @@ def claim(config: RunConfig, cell: Cell) -> None:
         write_json(cell.folder / MANIFEST, manifest(config, cell, {}, {}, Timings()))
 
 
-def place_all(runs: Sequence[Prepared]) -> list[Prepared]:
+def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]:
     """Several runs with the folders of their rows, as if their commands followed each other.
 
+    `write`: say in new folders whose they are.
     UserError where two would mix in one row what cannot be compared, or ask one task twice.
     """
     placed: list[Prepared] = []
@@ -117,7 +118,7 @@ def place_all(runs: Sequence[Prepared]) -> list[Prepared]:
             for other, before in homes.setdefault(cell.folder, []):
                 _refuse_mixture(placed_run, cell, other, before)
             homes[cell.folder].append((placed_run, cell))
-            if number < len(runs) - 1:
+            if write and number < len(runs) - 1:
                 claim(placed_run.config, cell)  # the next run finds its rows there
         placed.append(placed_run)
     return placed

@@ -8,7 +8,6 @@ run's scores alone.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,12 +95,23 @@ class StoredRun:
                 if heat is not None and asked[name].own_temperature not in (None, heat)}
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class RescoreOptions:
+    """What `rescore` is asked."""
+
+    run: Path
+    scorer: str = "strict"
+    output: Path | None = None
+    data_root: Path | None = None
+    tasks_dir: tuple[Path, ...] = ()
+
+
+def main(args: RescoreOptions) -> int:
     """The command: exit code 0, 1 when samples had failed or the other harness' scoring failed."""
     second = side_by_side.second_of(args.scorer)
     stored_runs = find_runs(args.run, apart=args.output is not None)
-    runs = [replace(run, tasks_dirs=tuple(args.tasks_dir)) for run in stored_runs]
-    data_root: Path | None = args.data_root
+    runs = [replace(run, tasks_dirs=args.tasks_dir) for run in stored_runs]
+    data_root = args.data_root
     targets = {run.folder: target(run, args.run, args.output) for run in runs}
     for place in targets.values() if args.output else ():
         outcome.require_places(place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from mmrope_eval.record.schema import FAILED_ROW
 from mmrope_eval.run import engines, merging, outcome, results, side_by_side
 from mmrope_eval.run.answer_limits import described, warnings, with_limits, with_temperature
 from mmrope_eval.run.cells import FailedRow
-from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, TooManyFailuresError
 from mmrope_eval.run.prepared import Prepared, place_all, prepare
@@ -31,6 +30,7 @@ from mmrope_eval.run.work_order import schedule
 from mmrope_eval.store.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.util.console import say
+from mmrope_eval.util.environment import cache_at
 from mmrope_eval.words import visible
 
 
@@ -71,24 +71,14 @@ class RunResult:
         return 1 if self.failed or self.broken or self.failed_tasks else 0
 
 
-def main(args: argparse.Namespace) -> int:
-    """The command: exit code 0, or 1 when samples or whole rows failed."""
-    second = side_by_side.second_of(args.scorer)
-    try:
-        result = run(config_from_args(args))
-    except TooManyFailuresError as stop:
-        say(
-            f"mmrope-eval: stopped: {stop} The same command continues; failed samples are tried twice in all.",
-            file=sys.stderr,
-        )
-        return 1
-    report(result)
-    code = result.code
-    if second is not None:
-        folders = [folder for label, folder in result.folders.items() if label in result.rows]
-        runs = [read_run(folder) for folder in folders]
-        code = max(code, compare_runs(second, runs, args.data_root, {folder: folder for folder in folders}))
-    return code
+def compare_second(config: RunConfig, result: RunResult) -> int:
+    """Print another harness' own numbers, where `scorer` asks for them; 1 when its scoring failed."""
+    second = side_by_side.second_of(config.scorer)
+    if second is None:
+        return 0
+    folders = [folder for label, folder in result.folders.items() if label in result.rows]
+    runs = [read_run(folder) for folder in folders]
+    return compare_runs(second, runs, config.data_root, {folder: folder for folder in folders})
 
 
 def report(result: RunResult) -> None:
@@ -131,7 +121,9 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
     in tests.
     """
-    per_seed = run_all([prepare(seeded) for seeded in by_seed(config)], config.output, start_engine)
+    side_by_side.second_of(config.scorer)  # one that is not installed is known before minutes are spent
+    with cache_at(config.cache_dir):
+        per_seed = run_all([prepare(seeded) for seeded in by_seed(config)], config.output, start_engine)
     return functools.reduce(RunResult.beside, per_seed)
 
 

@@ -22,7 +22,6 @@ scorer reads them (`reasoning.answer_part`); another harness' number (`--scorer`
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -104,7 +103,21 @@ class BadLine:
         return {"line": self.number, "error": self.cause}
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What `score` is asked."""
+
+    task: str
+    file: Path
+    prompts: str
+    coordinates: str | None = None
+    tasks_dir: tuple[Path, ...] = ()
+    thought_open: bool = False
+    scorer: str = "strict"
+    output: Path | None = None
+
+
+def main(args: ScoreOptions) -> int:
     """The command: exit code 0, or 1 when lines could not be used or there is no other number that was asked for."""
     second = side_by_side.second_of(args.scorer)
     refuse_file(args.file, args.output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -98,7 +97,15 @@ class Status:
     rows: tuple[RowStatus, ...]
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class StatusOptions:
+    """What `status` is asked."""
+
+    output: Path
+    json: bool = False
+
+
+def main(args: StatusOptions) -> int:
     """The command: exit code 0, whatever the state; UserError for a folder that holds no results."""
     status = read_status(args.output)
     if args.json:

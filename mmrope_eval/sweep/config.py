@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import beside
+from mmrope_eval.run.keys import task_beside
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.paths import project_dir
@@ -106,8 +107,3 @@ def read_sweep(name: str) -> SweepConfig:
         "tasks": tuple(task_beside(name, path.parent) for name in config.tasks),
         "variants": tuple(beside(name, path.parent) for name in config.variants),
     })
-
-
-def task_beside(task: str, folder: Path) -> str:
-    """A task's file as a file in `folder` means it; a task taken out, `-name`, may be a file too."""
-    return f"-{beside(task[1:], folder)}" if task.startswith("-") else beside(task, folder)

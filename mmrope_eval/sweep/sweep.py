@@ -145,8 +145,7 @@ class Sweep:
         """Measure every point; the path of sweep.json, which is written anew after each."""
         self.run = with_task_limits(self.run, self.tasks, self.registry)
         given = given_limits(self.run.max_tokens, self.tasks, self.registry)
-        rows = make_cells(dataclasses.replace(self.run, variants=self.run.variants or self.config.variants),
-                          self.registry)  # fmt: skip
+        rows = make_cells(run_of(self), self.registry)
         cells = rows.cells
         for row in rows.failed:
             say(f"{row.label} failed: {row.cause}", file=sys.stderr)
@@ -166,8 +165,7 @@ class Sweep:
             require_sweep_places(self.run.output)
             names = [spec.name for spec in self.tasks]
             self.earlier = earlier_points(self.run.output, self.settings(), self.config, cells, names)
-            plans = {spec.name: Plans([spec], self.run.data_root, self.run.limit_of(spec.name), self.run.seed)
-                     for spec in self.tasks if spec.name != NEEDLE}  # fmt: skip
+            plans = plans_of(self)
             budgets = [self.budgets(cell, plans) for cell in cells]
             longest = LongestThatFits(start, longest_first(
                 self.options(cell, budget) for cell, by_point in zip(cells, budgets, strict=True)
@@ -331,6 +329,17 @@ class Sweep:
         points = [*self.earlier, *self.points_done]
         content = {"format": FORMAT, "command": list(self.run.command), **self.settings(), "points": points}
         write_json(self.run.output / SWEEP, sealed(content, SWEEP, {}))
+
+
+def run_of(sweep: Sweep) -> RunConfig:
+    """What all points' runs share, with the variants of the file where the command names none."""
+    return dataclasses.replace(sweep.run, variants=sweep.run.variants or sweep.config.variants)
+
+
+def plans_of(sweep: Sweep) -> dict[str, Plans]:
+    """The questions of every task that is not generated for each point, by name."""
+    return {spec.name: Plans([spec], sweep.run.data_root, sweep.run.limit_of(spec.name), sweep.run.seed)
+            for spec in sweep.tasks if spec.name != NEEDLE}  # fmt: skip
 
 
 def empty_rows(rows: Sequence[str], cells: Sequence[Cell]) -> list[str]:

@@ -7,7 +7,6 @@ part, which every run does before an engine starts.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -23,7 +22,7 @@ from mmrope_eval.messages import ImageSource, Part, VideoSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.task.dataset import Docs, find_data, load_docs, missing_columns
 from mmrope_eval.task.mirror_pictures import PictureCheck
-from mmrope_eval.task.mirror_plan import folder_bytes, plan_entries, print_plan, print_prune, size_text, task_commands
+from mmrope_eval.task.mirror_plan import folder_bytes, size_text, task_commands
 from mmrope_eval.task.parts import build_parts, check_made, check_question, with_subtitles
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec, open_registry
@@ -63,14 +62,21 @@ class TaskReport:
                 if name in self.counts and self.counts[name] != published]
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class CheckOptions:
+    """What `data check` is asked."""
+
+    tasks: tuple[str, ...] = ()
+    tasks_dir: tuple[Path, ...] = ()
+    data_root: Path | None = None
+    no_decode: bool = False
+    json: bool = False
+
+
+def check(args: CheckOptions) -> int:
     """The command: exit code 0 fine, 1 something is missing or broken; bad input raises UserError (2)."""
-    if args.action == "prune":
-        return print_prune(args.kinds, args.older_than, args.dry_run, args.json)
-    registry = open_registry(args.tasks or (), args.tasks_dir)
+    registry = open_registry(args.tasks, args.tasks_dir)
     specs = registry.select(args.tasks or ["*"])
-    if args.action == "plan":
-        return print_plan(plan_entries(specs, args.data_root, args.sizes), args.json)
     if args.data_root is not None and not args.data_root.is_dir():
         raise UserError(f"--data-root {args.data_root} is not a folder; `mmrope-eval data plan` prints how to make it.")
     family = registry.family(DEFAULT_FAMILY.name)

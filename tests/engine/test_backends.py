@@ -69,7 +69,7 @@ class TestRegister:
         assert all(f"{backend.name}: {backend.summary}" in shown for backend in BACKENDS.values())
 
     def test_it_is_read_without_what_runs_engines(self) -> None:
-        code = "import sys, mmrope_eval.cli.arguments; print(*{'torch', 'vllm', 'ray', 'numpy'} & {*sys.modules})"
+        code = "import sys, mmrope_eval.cli.options; print(*{'torch', 'vllm', 'ray', 'numpy'} & {*sys.modules})"
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mmrope_eval import cli
+from mmrope_eval.cli.run import configured
 from mmrope_eval.engine import plugin, process, settings, vllm_compat
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.run.config import config_from_args
 
 RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]
 TINY, LARGE = SimpleNamespace(weight_bytes=4 * 2**20), SimpleNamespace(weight_bytes=2**30)
@@ -31,7 +31,7 @@ TINY, LARGE = SimpleNamespace(weight_bytes=4 * 2**20), SimpleNamespace(weight_by
     ],
 )
 def test_the_command_line_sets_the_engine(given: list[str], name: str, value: object) -> None:
-    assert getattr(config_from_args(cli.parse([*RUN, *given])).options, name) == value
+    assert getattr(configured(cli.parse([*RUN, *given])).options, name) == value
 
 
 @pytest.mark.parametrize("name", ["max_num_seqs", "max_num_batched_tokens", "lookahead"])

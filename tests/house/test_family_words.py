@@ -15,8 +15,8 @@ WORDS = {
     "task/spec.py": {"qwen2-vl"},  # the wording that the paper says it follows, a name in task files
     "report/candidates.py": {"qwen2.5-vl"},  # records of version 0.3, when this family alone had a clock
     "engine/vllm_compat.py": {"Qwen2.5-VL", "Qwen3-VL"},  # faults of vLLM's older versions, told in a message
-    "cli/demo_arguments.py": {"qwen2-vl", "qwen2.5-vl", "qwen3-vl"},  # checkpoints that the demo can make
-    "cli/arguments.py": {"qwen3-vl", "Qwen2.5-VL-7B"},  # an example of a variant; the geometry of Table 1
+    "cli/demo.py": {"qwen2-vl", "qwen2.5-vl", "qwen3-vl"},  # checkpoints that the demo can make
+    "cli/analyze.py": {"qwen3-vl", "Qwen2.5-VL-7B"},  # an example of a variant; the geometry of Table 1
 }
 """By file: families' names in its code, and why."""
 
@@ -26,7 +26,7 @@ SIZES = {
     "store/answer_code.py": {16},  # bytes of a .pyc's header
     "store/payload.py": {16},  # bytes of a digest
     "sweep/config.py": {16},  # vision cells of a frame, by default
-    "cli/analyze.py": {16},  # questions
+    "analysis/command.py": {16},  # questions
     "rope/vectors.py": {16},  # rotary pairs
     "rope/sections.py": {16},  # the same
     "analysis/tables.py": {16},  # distances

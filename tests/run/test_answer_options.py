@@ -14,6 +14,7 @@ from suite_fakes import FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
+from mmrope_eval.cli.run import configured
 from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
@@ -22,7 +23,7 @@ from mmrope_eval.messages import Generation
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
-from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits, values_by_task
 from mmrope_eval.task.plan import TaskPlan
@@ -64,7 +65,7 @@ def tasks(folder: Path, name: str = "manifest.json") -> dict[str, Any]:
 @pytest.mark.parametrize(("words", "expected"), [([], None), (["0"], 0.0), (["0.7"], 0.7), (["1", "0.2"], 0.2)])
 def test_a_temperature_is_a_number_and_the_last_one_counts(words: list[str], expected: float | None) -> None:
     args = cli.parse([*RUN, *(part for word in words for part in ("--temperature", word))])
-    assert config_from_args(args).temperature == expected
+    assert configured(args).temperature == expected
 
 
 @pytest.mark.parametrize("word", ["-1", "warm", "nan", "inf", ""])
@@ -241,7 +242,7 @@ LIMITS = [
 @pytest.mark.parametrize(("words", "expected"), LIMITS)
 def test_limits_are_given_as_answer_limits_are(words: list[str], expected: dict[str, str]) -> None:
     args = cli.parse([*RUN, *(part for word in words for part in ("--limit", word))])
-    config = config_from_args(args)
+    config = configured(args)
     found = values_by_task("--limit", [(None, config.limit), *config.limits], SPECS, REGISTRY)
     assert {name: str(limit) for name, limit in found.items() if limit is not None} == expected
 
@@ -291,7 +292,7 @@ def test_fewer_of_one_task_do_not_replace_its_score(checkpoint: Path, mirror: Pa
 
 @pytest.mark.parametrize(("word", "expected"), [("3", (3,)), ("0,1,2", (0, 1, 2)), ("-1", (-1,)), ("4, 5", (4, 5))])
 def test_seeds_are_whole_numbers(word: str, expected: tuple[int, ...]) -> None:
-    config = config_from_args(cli.parse([*RUN, "--seed", word]))
+    config = configured(cli.parse([*RUN, "--seed", word]))
     assert config.seeds == expected and config.seed == config.options.seed == expected[0]
 
 

@@ -13,6 +13,7 @@ from suite_fakes import FakeStart
 
 from mmrope_demo.checkpoints import Family, build_checkpoint
 from mmrope_eval import cli
+from mmrope_eval.cli.run import configured
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.record.protocols import Asked, Protocol, decoding_of, departures, label, load_protocol
@@ -21,7 +22,7 @@ from mmrope_eval.report.runs import load_run
 from mmrope_eval.rope import load_variant
 from mmrope_eval.run import held_to
 from mmrope_eval.run import run as running
-from mmrope_eval.run.config import RunConfig, config_from_args
+from mmrope_eval.run.config import RunConfig
 from mmrope_eval.task.registry import Registry
 
 NAMES = ("paper", "qwen2.5-vl", "qwen3-vl")
@@ -49,7 +50,7 @@ def config(folder: Path, mirror: Path, output: Path, *argv: str) -> RunConfig:
     """A run as the command line would make it."""
     given = ["run", "--model", str(folder), "--tasks", ",".join(TASKS), "--data-root", str(mirror), "--output",
              str(output), "--assume-stock", *argv]
-    return config_from_args(cli.parse(given))
+    return configured(cli.parse(given))
 
 
 def manifest(config: RunConfig) -> dict[str, Any]:

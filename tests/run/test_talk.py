@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mmrope_eval import cli
+from mmrope_eval.cli.run import configured
 from mmrope_eval.errors import UserError
-from mmrope_eval.run.config import config_from_args
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.follow import Followed
 from mmrope_eval.run.runlog import run_log
@@ -123,9 +123,9 @@ def test_verbose_shows_where_bad_input_was_noticed(capsys: pytest.CaptureFixture
 
 
 def test_options_reach_the_run_and_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    config = config_from_args(cli.parse([*RUN, "--verbose", "--log-file", "x.log"]))
+    config = configured(cli.parse([*RUN, "--verbose", "--log-file", "x.log"]))
     assert config.verbose and config.log_file == Path("x.log")
-    plain = config_from_args(cli.parse(RUN))
+    plain = configured(cli.parse(RUN))
     assert (plain.verbose, plain.log_file) == (False, None)
     for command in (RUN, ["study", "FILE"], ["sweep", "demo"]):
         assert cli.parse([*command, "--quiet"]).quiet

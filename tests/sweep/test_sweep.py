@@ -41,6 +41,7 @@ from mmrope_eval.sweep.budget import (
     text_tokens,
 )
 from mmrope_eval.sweep.config import Frames, SweepConfig, read_sweep
+from mmrope_eval.sweep.dry_run import dry_run
 from mmrope_eval.sweep.engine import memory_problem
 from mmrope_eval.sweep.needles import GeneratedNeedles
 from mmrope_eval.sweep.sweep import Sweep, prompt_writer
@@ -697,3 +698,22 @@ class TestAnswerLimits:
     def test_a_task_that_the_sweep_has_not(self, checkpoint: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="--max-tokens lvbench:64: 'lvbench' is none of the tasks"):
             go(checkpoint, tmp_path, Machine(), sweep_of(**self.CONFIG), variants=(), max_tokens=(("lvbench", 64),))
+
+
+# ------------------------------------------------------------------------------------------------------------- dry run
+
+
+def test_a_dry_run_tells_the_points_and_writes_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    run = RunConfig((str(checkpoint),), (), tmp_path / "out", ("mrope",))
+    sweep = Sweep(sweep_of(), run, SharedNeedles(), Machine(), prompt_writer)
+    lines = list(dry_run(sweep))
+    contexts, scalings = len(CONTEXTS), 4
+    assert lines[0] == (f"dry run: 1 rows, 1 tasks, {contexts} contexts, {scalings} scalings: {contexts * scalings} "
+                        "points, of which 0 are measured")
+    assert not (tmp_path / "out").exists() and len(lines) == 2 + contexts
+    sweep.go()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    again = list(dry_run(Sweep(sweep_of(), run, SharedNeedles(), Machine(), prompt_writer)))
+    done = sum(point["status"] == "done" for point in sweep.points_done)
+    assert again[0].endswith(f"of which {done} are measured") and done > 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before

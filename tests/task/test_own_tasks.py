@@ -235,10 +235,11 @@ def test_data_that_cannot_be_loaded_are_one_sentence(
 
 
 def test_doctor_knows_its_data(bench: Path) -> None:
-    from mmrope_eval.cli.doctor import data_findings
+    from mmrope_eval.cli.machine import data_findings
 
-    found = {finding.topic: finding for finding in data_findings(None, [bench])}
-    assert (found[f"{bench}/colours"].state, found["lmms-lab-encoder/ChartQA"].state) == ("ok", "note")
+    found = list(data_findings(None, [bench]))
+    assert [finding.state for finding in found if finding.topic == f"{bench}/colours"] == ["ok"]
+    assert [finding.state for finding in found if "lmms-lab-encoder/ChartQA" in finding.text] == ["note"]
     shutil.rmtree(bench / "colours")
     lost = next(finding for finding in data_findings(None, [bench]) if finding.topic == f"{bench}/colours")
     assert (lost.state, lost.text) == ("note", "not there")
@@ -251,7 +252,7 @@ def test_doctor_knows_its_data(bench: Path) -> None:
 ], ids=lambda argv: " ".join(argv[:2]))  # fmt: skip
 def test_every_command_that_knows_tasks_takes_folders_of_them(argv: list[str]) -> None:
     args = cli.parse([*argv, "--tasks-dir", "one", "--tasks-dir", "two"])
-    assert args.tasks_dir == [Path("one"), Path("two")] and cli.parse(argv).tasks_dir == []
+    assert args.tasks_dir == [Path("one"), Path("two")] and cli.parse(argv).tasks_dir is None
 
 
 def test_score_takes_its_path(bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from mmrope_eval.report.compare import seed_compare
 from mmrope_eval.report.compare.contrasts import Untested, family_of
@@ -34,10 +34,22 @@ NAMED = 5
 """How many samples are named before the rest is counted."""
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True)
+class CompareOptions:
+    """What `compare` is asked."""
+
+    a: Path
+    b: Path
+    json: bool = False
+    seeds: Literal["one", "mean"] = "one"
+    alpha: float = 0.05
+    seed: int = 0
+
+
+def main(args: CompareOptions) -> int:
     """Print the comparison; 0 whatever it says."""
     if args.seeds == "mean":
-        return seed_compare.main(args)
+        return seed_compare.compare_means(args.a, args.b, alpha=args.alpha, as_json=args.json)
     first, second = load_run(args.a), load_run(args.b)
     matched = match(first, second)
     family = family_of(matched.pairs)

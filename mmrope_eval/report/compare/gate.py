@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import load_protocol
@@ -24,14 +25,35 @@ from mmrope_eval.util.console import say, write_file
 YAML = (".yaml", ".yml")
 
 
-def rules_of(args: argparse.Namespace) -> Rules:
+@dataclass(frozen=True)
+class CheckOptions:
+    """What `check` is asked."""
+
+    run: Path
+    against: Path
+    tolerance: float = 0.2
+    margin: float | None = None
+    margin_columns: float | None = None
+    require_power: float | None = None
+    allow_different: tuple[str, ...] = ()
+    require_all: bool = False
+    strict: bool = False
+    table: str | None = None
+    junit: Path | None = None
+    summary: Path | None = None
+    seeds: Literal["one", "mean"] = "one"
+    alpha: float = 0.05
+    seed: int = 0
+
+
+def rules_of(args: CheckOptions) -> Rules:
     """The rules of a command line."""
     return Rules(args.tolerance, args.alpha, frozenset(args.allow_different), args.require_all, args.strict,
                  args.table, args.seed, margin=args.margin, margin_columns=args.margin_columns,
                  require_power=args.require_power, seeds=args.seeds)
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: CheckOptions) -> int:
     """Check, print, write the files asked for; 0 passed, 1 failed, 3 what was asked for cannot be told."""
     outcome = check(args.run, args.against, rules_of(args))
     say(*lines(outcome))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from mmrope_eval.report.compare.pairing import count
 from mmrope_eval.report.compare.seed_findings import METHOD, Finding, Sides, findings, record, sentence, sides, too_few
@@ -13,18 +13,18 @@ from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say
 
 
-def main(args: argparse.Namespace) -> int:
+def compare_means(a: Path, b: Path, *, alpha: float, as_json: bool) -> int:
     """Print the comparison; 0 whatever it says."""
-    first, second = load_run(args.a), load_run(args.b)
+    first, second = load_run(a), load_run(b)
     both = sides(first, second)
-    results = findings([(measurement, 0, 1) for measurement in both.measured], level=1 - args.alpha)
-    if args.json:
-        content = {"a": str(first.path), "b": str(second.path), "seeds": "mean", "alpha": args.alpha,
-                   "comparisons": [record(finding, args.alpha) for finding in results],
+    results = findings([(measurement, 0, 1) for measurement in both.measured], level=1 - alpha)
+    if as_json:
+        content = {"a": str(first.path), "b": str(second.path), "seeds": "mean", "alpha": alpha,
+                   "comparisons": [record(finding, alpha) for finding in results],
                    "only_in_a": list(both.only_first), "only_in_b": list(both.only_second)}
         say(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        say(*lines(first, second, both, results, args.alpha))
+        say(*lines(first, second, both, results, alpha))
     return 0
 
 

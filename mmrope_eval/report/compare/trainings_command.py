@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.compare.pairing import count, points
@@ -19,7 +20,21 @@ from mmrope_eval.report.runs import load_run
 from mmrope_eval.util.console import say
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class TrainingsOptions:
+    """What `trainings` is asked."""
+
+    run: tuple[Path, ...]
+    baseline: str | None = None
+    variant: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
+    step: int | Literal["last", "all"] | None = None
+    points: tuple[float, ...] = (1.0, 3.0)
+    alpha: float = 0.05
+    format: Literal["text", "json"] = "text"
+
+
+def main(args: TrainingsOptions) -> int:
     """Print the comparison; 0 whatever it says."""
     runs = [load_run(path) for path in args.run]
     for left_out in (text for run in runs for text in run.left_out()):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from typing import Final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.published import load_published
@@ -16,7 +17,20 @@ from mmrope_eval.util.console import say
 SUFFIXES: Final = (".png", ".pdf")
 
 
-def main(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class StepsOptions:
+    """What `steps` is asked."""
+
+    run: tuple[Path, ...]
+    columns: tuple[str, ...] = ()
+    partial: bool = False
+    model: tuple[str, ...] = ()
+    reported: bool = False
+    figure: Path | None = None
+    format: Literal["markdown", "csv", "json"] = "markdown"
+
+
+def main(args: StepsOptions) -> int:
     """Print the table; draw the figure where one is asked for. Exit code 0."""
     if args.figure is not None and args.figure.suffix.lower() not in SUFFIXES:
         raise UserError(f"--figure {args.figure}: name a file that ends in {' or '.join(SUFFIXES)}.")
@@ -24,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     for sentence in (sentence for run in runs for sentence in run.left_out()):
         say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
     published = load_published() if args.reported else None
-    result = load_steps(runs, args.columns or (), partial=args.partial, models=args.model, reported=published)
+    result = load_steps(runs, args.columns, partial=args.partial, models=args.model, reported=published)
     say(render(result.table, args.format))
     if args.figure is not None:
         from mmrope_eval.report.steps.figure import draw

@@ -1,11 +1,18 @@
-"""What `mmrope-eval demo` and its parts accept, and where each part is."""
+"""`mmrope-eval demo` and its parts: their options, and what does them.
+
+The demo is imported by name: it stands above the product, which goes without it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mmrope_eval.cli.argument_types import names, positive, rate
+from mmrope_eval.cli.options import options_as
 
 
 def whole_numbers(text: str) -> list[int]:
@@ -16,7 +23,7 @@ def whole_numbers(text: str) -> list[int]:
     return [int(number) for number in found]
 
 
-def demo(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `demo` and of its parts."""
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo"),
                         help="folder for data and results (default: %(default)s)")
@@ -37,7 +44,7 @@ def demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _untrained(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(handler="mmrope_demo.untrained:main")
+    parser.set_defaults(handler=untrained)
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo/untrained"),
                         help="folder for checkpoints, data and results (default: %(default)s)")
     parser.add_argument("--limit", metavar="N", help="evaluate only N samples of each task (first:N: the first ones)")
@@ -48,7 +55,7 @@ def _untrained(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(handler="mmrope_demo.training.command:main")
+    parser.set_defaults(handler=train)
     parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
                         help="default: every row of Tables 2 to 4")
     parser.add_argument("--seeds", metavar="LIST", type=whole_numbers,
@@ -64,7 +71,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 
 def _data(made: argparse.ArgumentParser) -> None:
-    made.set_defaults(handler="mmrope_synth.command:make_data")
+    made.set_defaults(handler=data)
     made.add_argument("--out", metavar="DIR", type=Path, help="folder of the mirror")
     made.add_argument("--n", metavar="N", type=positive, default=64, help="rows a column (default: %(default)s)")
     made.add_argument("--columns", metavar="LIST", type=names, action="extend",
@@ -74,7 +81,7 @@ def _data(made: argparse.ArgumentParser) -> None:
 
 
 def _needle(needle: argparse.ArgumentParser) -> None:
-    needle.set_defaults(handler="mmrope_synth.command:make_needles")
+    needle.set_defaults(handler=needles)
     needle.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the mirror")
     needle.add_argument("--frames", metavar="N", type=positive, default=64,
                         help="of every video (default: %(default)s)")
@@ -87,3 +94,95 @@ def _needle(needle: argparse.ArgumentParser) -> None:
                         "(default: %(default)s)")
     needle.add_argument("--distractors", metavar="N", type=int, default=3, help="look-alikes (default: %(default)s)")
     needle.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, other needles")
+
+
+# ------------------------------------------------------------------------------------------------------------ handlers
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What `demo` is asked."""
+
+    output: Path
+    n: int = 24
+    limit: str | None = None
+    fresh: bool = False
+    variant: tuple[str, ...] = ()
+    checkpoints: Path | None = None
+
+
+@dataclass(frozen=True)
+class UntrainedOptions:
+    """What `demo untrained` is asked."""
+
+    output: Path
+    limit: str | None = None
+    fresh: bool = False
+    family: Literal["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "both", "all"] = "qwen2.5-vl"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `demo train` is asked."""
+
+    out: Path
+    work: Path
+    variant: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    threads: int = 1
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What `demo data` is asked."""
+
+    out: Path | None = None
+    n: int = 64
+    columns: tuple[str, ...] = ()
+    seed: int = 0
+    sheet: Path | None = None
+
+
+@dataclass(frozen=True)
+class NeedleOptions:
+    """What `demo needle` is asked."""
+
+    out: Path
+    depths: tuple[str, ...]
+    frames: int = 64
+    size: int = 56
+    fps: float = 4.0
+    n: int = 8
+    distractors: int = 3
+    seed: int = 0
+
+
+def main(args: argparse.Namespace) -> int:
+    """`demo`: exit code 0, or 1 when samples failed."""
+    return _do("mmrope_demo.run", "main", options_as(DemoOptions, args))
+
+
+def untrained(args: argparse.Namespace) -> int:
+    """`demo untrained`: exit code 0, or 1 when samples failed."""
+    return _do("mmrope_demo.untrained", "main", options_as(UntrainedOptions, args))
+
+
+def train(args: argparse.Namespace) -> int:
+    """`demo train`: exit code 0."""
+    return _do("mmrope_demo.training.command", "main", options_as(TrainOptions, args))
+
+
+def data(args: argparse.Namespace) -> int:
+    """`demo data`: exit code 0."""
+    return _do("mmrope_synth.command", "make_data", **vars(options_as(DataOptions, args)))
+
+
+def needles(args: argparse.Namespace) -> int:
+    """`demo needle`: exit code 0."""
+    return _do("mmrope_synth.command", "make_needles", **vars(options_as(NeedleOptions, args)))
+
+
+def _do(module: str, name: str, *options: object, **named: object) -> int:
+    code: int = getattr(importlib.import_module(module), name)(*options, **named)
+    return code

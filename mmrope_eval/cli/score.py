@@ -1,0 +1,40 @@
+"""`mmrope-eval score`: its options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmrope_eval.cli.options import options_as, scorer_option, tasks_dir
+from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
+
+SCORE_FORMAT = """\
+a line of FILE:
+  {"doc": {the data set's own fields}, "response": "text, or null where there is none", "id": anything, if wanted,
+   "thought_open": true where the prompt ended inside a thought that the chat template opened}
+  for boxes also the picture's size, "image_size": [width, height], and with coordinates in pixels of the resized
+  picture "used_size": [width, height]; in the line or in doc. `media` of a run's samples/*.jsonl has both.
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `score`: a task, a file of responses, how boxes are read."""
+    parser.epilog = SCORE_FORMAT
+    parser.add_argument("task", metavar="TASK", help="the task whose scorer reads the responses, or its file")
+    tasks_dir(parser)
+    parser.add_argument("file", metavar="FILE", type=Path, help="JSON lines with `doc` and `response`")
+    scorer_option(parser)
+    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
+                        help="family whose coordinates the boxes are written in (default: %(default)s)")
+    parser.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
+                        help="how boxes are written, where it is not the family's way")
+    parser.add_argument("--thought-open", action="store_true",
+                        help="responses begin inside a thought that the prompt opened, where their line says nothing")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the scored lines here; default: stdout")
+
+
+def main(args: argparse.Namespace) -> int:
+    """The command: its exit code (see `run.score_file`)."""
+    from mmrope_eval.run.score_file import ScoreOptions, main
+
+    return main(options_as(ScoreOptions, args))

@@ -1,0 +1,29 @@
+"""`mmrope-eval show`: its options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmrope_eval.cli.argument_types import Settings, positive, setting
+from mmrope_eval.cli.options import options_as, tasks_dir
+from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `show`: one name, and overrides for a variant."""
+    parser.add_argument("name", metavar="NAME", help="a variant, task or suite, or the path of its YAML file")
+    parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings,
+                        help="override one parameter of the variant; may be repeated")
+    parser.add_argument("--n", metavar="N", type=positive, help="also show a task's first N samples as they are asked")
+    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
+                        help="family whose wording and coordinates the samples show (default: %(default)s)")
+    parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror to read samples from")
+    tasks_dir(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """The command: its exit code (see `cli.catalogue`)."""
+    from mmrope_eval.cli.catalogue import ShowOptions, show
+
+    return show(options_as(ShowOptions, args))

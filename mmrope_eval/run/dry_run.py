@@ -1,0 +1,156 @@
+"""`--dry-run`: what a command would ask, and what it has already. Nothing is asked; its output is only read.
+
+Plans and tables are remembered in the cache, as by a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.record.schema import STORE
+from mmrope_eval.run.answer_limits import with_limits, with_temperature
+from mmrope_eval.run.execute import Cell, remaining
+from mmrope_eval.run.manifest import read_manifest
+from mmrope_eval.run.prepared import Prepared, place_all
+from mmrope_eval.store.store import ResponseStore
+from mmrope_eval.task.dataset import absence, fetch_command, find_data
+from mmrope_eval.task.mirror_plan import folder_bytes, size_text
+from mmrope_eval.task.plan import TaskPlan
+from mmrope_eval.task.planner import Plans
+from mmrope_eval.task.spec import TaskSpec
+from mmrope_eval.words import visible
+
+HEAD = ("row", "task", "samples", "kept", "to ask", "data")
+
+
+@dataclass(frozen=True)
+class Share:
+    """One task of one row: its samples, and how many of them have an answer that counts."""
+
+    row: str
+    folder: Path
+    task: str
+    samples: int | None
+    """None where the rows of the data set are not here, or cannot be read."""
+    kept: int
+    data: str
+
+    @property
+    def pending(self) -> int:
+        """Samples that would be asked."""
+        return (self.samples or 0) - self.kept
+
+
+def dry_run(runs: Sequence[Prepared]) -> Iterator[str]:
+    """Lines that say what runs would do. UserError for what they would refuse."""
+    placed = place_all(runs, write=False)
+    shares = [share for run in placed for share in _shares(run)]
+    rows = sum(len(run.rows.folders) for run in placed)
+    tasks = len({spec.name for run in placed for spec in run.specs})
+    samples, kept = sum(share.samples or 0 for share in shares), sum(share.kept for share in shares)
+    yield (f"dry run: {_counted(rows, 'row')}, {_counted(tasks, 'task')}, {samples:,} samples, of which {kept:,} are "
+           f"kept and {samples - kept:,} would be asked")  # fmt: skip
+    yield from table(HEAD, [(share.row, share.task, "?" if share.samples is None else f"{share.samples:,}",
+                             f"{share.kept:,}", f"{share.pending:,}", share.data) for share in shares])  # fmt: skip
+    for run in placed:
+        yield from (f"{row.label} cannot be evaluated: {visible(row.cause)}" for row in run.rows.failed)
+        yield from (f"{task} was not planned: {visible(cause)}" for task, cause in run.plans.failed.items())
+    yield from dict.fromkeys(line for run in placed for line in missing_data(run.specs, run.config.data_root))
+    yield from _sizes(placed)
+    yield from estimate(shares)
+
+
+def _shares(run: Prepared) -> Iterator[Share]:
+    """Every task of every row that can be evaluated."""
+    config = run.config
+    present = [spec for spec in run.specs if absence(spec, config.data_root) is None]
+    plans = Plans(present, config.data_root, config.limit, config.seed, dict(config.limits))
+    for cell, (limits, _) in zip(run.rows.cells, run.limits, strict=True):
+        try:
+            planned = with_limits(plans.of(cell.family), limits) if present else {}
+            planned = with_temperature(planned, config.temperature, config.seed)
+        except UserError:  # of all tasks; `failed` has the causes
+            planned = {}
+        kept = {} if config.fresh else _kept(cell, planned)
+        for spec in run.specs:
+            plan = planned.get(spec.name)
+            data = "missing" if spec not in present else "present" if plan is not None else "broken"
+            yield Share(cell.label, cell.folder, spec.name, None if plan is None else len(plan.samples),
+                        kept.get(spec.name, 0), data)  # fmt: skip
+    run.plans.failed.update(plans.failed)
+
+
+def _kept(cell: Cell, plans: Mapping[str, TaskPlan]) -> dict[str, int]:
+    """How many samples of each task the row's store has an outcome for that counts."""
+    if not (cell.folder / STORE).is_file():
+        return {}
+    with ResponseStore(cell.folder / STORE, read_only=True) as store:
+        return {name: len(plan.samples) - len(remaining(cell, {name: plan}, store).pending)
+                for name, plan in plans.items()}  # fmt: skip
+
+
+def missing_data(specs: Sequence[TaskSpec], data_root: Path | None) -> Iterator[str]:
+    """A line for every task whose data are not here, with the command that fetches them."""
+    for spec in specs:
+        if (said := absence(spec, data_root)) is not None:
+            about = f" ({visible(said)})" if said else ""
+            yield f"{spec.name}: its data are not here{about}: {fetch_command(spec, data_root)}"
+
+
+def _sizes(runs: Sequence[Prepared]) -> Iterator[str]:
+    """How much lies in the folders of the data sets, all their splits together."""
+    folders = {find_data(spec, run.config.data_root).place.folder
+               for run in runs for spec in run.specs if absence(spec, run.config.data_root) is None}  # fmt: skip
+    if folders:
+        size = size_text(sum(folder_bytes(folder) for folder in folders))
+        yield f"data: {size} on disk, in {_counted(len(folders), 'folder')}, with what other tasks use of them"
+
+
+def estimate(shares: Sequence[Share]) -> Iterator[str]:
+    """How long it would take, where earlier commands into these folders measured it."""
+    pending = sum(share.pending for share in shares)
+    folders = dict.fromkeys(share.folder for share in shares)
+    sessions = [session for folder in folders for session in _sessions(folder)]
+    asked = sum(session["asked"] for session in sessions)
+    seconds = sum(session["generation"] for session in sessions)
+    if not pending or not asked or not seconds:
+        return
+    devices = ", ".join(dict.fromkeys(str(session.get("device")) for session in sessions))
+    yield (f"time: about {duration(pending * seconds / asked)} for {pending:,} samples, at the {seconds / asked:.3g} s "
+           f"of one when earlier commands asked {asked:,} here ({devices}); starts of engines come on top")
+
+
+def _sessions(folder: Path) -> Iterator[Mapping[str, Any]]:
+    found = (read_manifest(folder) or {}).get("sessions")
+    for session in found if isinstance(found, list) else ():
+        if isinstance(session, Mapping) and all(isinstance(session.get(key), int | float)
+                                                for key in ("asked", "generation")):  # fmt: skip
+            yield session
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves a number of at least one."""
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(1, round(seconds))} s"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Text in columns; numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    numbers = [all(cell.replace(",", "").isdecimal() or cell == "?" for cell in column) and bool(rows)
+               for column in list(zip(*rows, strict=True)) or [()] * len(head)]  # fmt: skip
+    for row in (head, *rows):
+        cells = [cell.rjust(width) if right else cell.ljust(width)
+                 for cell, width, right in zip(row, widths, numbers, strict=True)]  # fmt: skip
+        yield "  ".join(cells).rstrip()
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+

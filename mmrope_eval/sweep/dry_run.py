@@ -1,0 +1,84 @@
+"""`sweep --dry-run`: the points that a sweep would measure, and which it has. Nothing is asked or written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmrope_eval.errors import UserError
+from mmrope_eval.record.read import read_record
+from mmrope_eval.record.schema import SWEEP, SweepRecord
+from mmrope_eval.run.cells import Rows, make_cells
+from mmrope_eval.run.dry_run import missing_data, table
+from mmrope_eval.run.execute import Cell
+from mmrope_eval.run.prepared import with_task_limits
+from mmrope_eval.sweep.budget import Budget
+from mmrope_eval.sweep.sweep import NEEDLE, Sweep, plans_of, run_of
+from mmrope_eval.task.dataset import absence
+from mmrope_eval.task.spec import TaskSpec
+from mmrope_eval.words import visible
+
+HEAD = ("row", "task", "context", "frames", "samples", "scalings", "measured", "remark")
+
+
+def dry_run(sweep: Sweep) -> Iterator[str]:
+    """Lines that say what a sweep would do. UserError for what it would refuse."""
+    sweep.run = with_task_limits(sweep.run, sweep.tasks, sweep.registry)
+    rows = make_cells(run_of(sweep), sweep.registry)
+    missing = [spec for spec in sweep.tasks if spec.name != NEEDLE and absence(spec, sweep.run.data_root) is not None]
+    if missing:
+        yield from missing_data(missing, sweep.run.data_root)
+        yield "dry run: without these data no prompt can be counted, nor the frames that fit beside it"
+        return
+    points = list(_points(sweep, rows))
+    scalings = len(sweep.config.scaling)
+    measured = sum(int(point[6]) for point in points)
+    yield (f"dry run: {len(rows.cells)} rows, {len(sweep.tasks)} tasks, {len(sweep.config.contexts)} contexts, "
+           f"{scalings} scalings: {len(points) * scalings} points, of which {measured} are measured")  # fmt: skip
+    yield from table(HEAD, points)
+    yield from (f"{row.label} cannot be evaluated: {visible(row.cause)}" for row in rows.failed)
+
+
+def _points(sweep: Sweep, rows: Rows) -> Iterator[tuple[str, ...]]:
+    """A line for every row, task and context."""
+    plans = plans_of(sweep)
+    before = _measured(sweep)
+    for cell in rows.cells:
+        for (name, context), budget in sweep.budgets(cell, plans).items():
+            spec = next(spec for spec in sweep.tasks if spec.name == name)
+            known = [point for point in before if _is_of(point, cell, spec, context)]
+            done = {point["scaling"] for point in known if point["status"] == "done"} & {*sweep.config.scaling}
+            samples = _samples(sweep, spec) if name == NEEDLE else len(plans[name].of(cell.family)[name].samples)
+            yield (cell.label, name, f"{context}", f"{budget.frames}", f"{samples}", ", ".join(sweep.config.scaling),
+                   f"{len(done)}", _remark(sweep, budget))  # fmt: skip
+
+
+def _samples(sweep: Sweep, spec: TaskSpec) -> int:
+    needle = sweep.config.needle
+    assert needle is not None
+    made, limit = len(sweep.needles.rows(needle)), sweep.run.limit_of(spec.name)
+    return made if limit is None else min(made, limit.count)
+
+
+def _remark(sweep: Sweep, budget: Budget) -> str:
+    """Why a point would not be measured."""
+    limit = sweep.run.options.max_model_len
+    if limit is not None and budget.max_model_len > limit:
+        return f"{budget.max_model_len} tokens exceed --max-model-len {limit}"
+    return "" if budget.grids else f"{budget.text} tokens of text leave no room for a frame"
+
+
+def _measured(sweep: Sweep) -> list[dict[str, Any]]:
+    """The points that the folder's sweep.json holds."""
+    path = sweep.run.output / SWEEP
+    if not path.is_file():
+        return []
+    try:
+        return list(read_record(path, SweepRecord).raw["points"])
+    except UserError:  # a damaged one, which would be written anew
+        return []
+
+
+def _is_of(point: dict[str, Any], cell: Cell, spec: TaskSpec, context: int) -> bool:
+    return (point.get("checkpoint"), point["variant"], point["task"], point["context"]) == (
+        str(cell.checkpoint.path), cell.variant.name, spec.name, context)  # fmt: skip
