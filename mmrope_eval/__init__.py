@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval import run
+from mmrope_eval.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from mmrope_eval.engine.backend import StartEngine
     from mmrope_eval.report.runs import Cell, Run, load_run
 
-__version__ = "0.3.0"
 __all__ = ["Cell", "Run", "__version__", "load_run", "run"]
 
 

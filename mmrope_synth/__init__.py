@@ -10,7 +10,8 @@ Imports nothing of mmrope_eval, which draws its sweeps' needles here. What it re
 from __future__ import annotations
 
 from mmrope_synth.columns import CATEGORIES, COLUMNS, training_samples
-from mmrope_synth.core import Difficulty, Sample
+from mmrope_synth.core import Difficulty
+from mmrope_synth.sample import Sample
 from mmrope_synth.sheet import contact_sheet
 from mmrope_synth.writer import build_world
 

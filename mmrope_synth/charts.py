@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mmrope_synth.core import Difficulty, Draw, Pixels, Sample, Side, between, chance, draw_for, pick, some
+from mmrope_synth.core import Difficulty, Pixels, Side, between, chance, draw_for, pick, some
+from mmrope_synth.sample import Draw, Sample
 from mmrope_synth.scenes import COLORS
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from random import Random
 from typing import Final
 
 from mmrope_synth.choices import SIDES
-from mmrope_synth.core import Difficulty, Draw, Sample, Side
+from mmrope_synth.core import Difficulty, Side
 from mmrope_synth.examinations import draw_mmbench
+from mmrope_synth.sample import Draw, Sample
 
 WORDS: Final = {
     "red": "红色", "green": "绿色", "blue": "蓝色", "yellow": "黄色", "purple": "紫色", "orange": "橙色",

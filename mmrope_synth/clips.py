@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrope_synth.core import Difficulty, Pixels, pick
-from mmrope_synth.documents import INK, Text, write
+from mmrope_synth.lettering import INK, Text, write
 from mmrope_synth.scenes import COLORS, Background, backdrop, finish, paint
 
 MOVES: Final = {"moves left": (-1, 0), "moves right": (1, 0), "moves up": (0, -1), "moves down": (0, 1)}

@@ -7,13 +7,14 @@ from typing import Final
 
 from mmrope_synth.charts import CHARTS
 from mmrope_synth.chinese import CHINESE
-from mmrope_synth.core import Difficulty, Draw, Sample, generator, pick
+from mmrope_synth.core import Difficulty, generator, pick
 from mmrope_synth.errors import SynthError
 from mmrope_synth.examinations import EXAMINATIONS
 from mmrope_synth.glances import GLANCES
 from mmrope_synth.grounding import GROUNDING
 from mmrope_synth.longform import LONGFORM
 from mmrope_synth.reading import TEXTS
+from mmrope_synth.sample import Draw, Sample
 from mmrope_synth.shows import SHOWS
 
 _DRAWS: Final[dict[str, Draw]] = {

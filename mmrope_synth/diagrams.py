@@ -17,7 +17,6 @@ from mmrope_synth.core import (
     LETTERS,
     Difficulty,
     Pixels,
-    Sample,
     Side,
     between,
     chance,
@@ -27,7 +26,9 @@ from mmrope_synth.core import (
     shuffled_options,
     some,
 )
-from mmrope_synth.documents import INK, ITEMS, PAPER, Text, write
+from mmrope_synth.documents import ITEMS, PAPER
+from mmrope_synth.lettering import INK, Text, write
+from mmrope_synth.sample import Sample
 from mmrope_synth.scenes import COLORS, Scene, backdrop, finish, mask, paint, stamp
 
 Point = tuple[float, float]

@@ -9,21 +9,10 @@ from typing import Final
 
 from mmrope_synth import charts, documents
 from mmrope_synth.choices import Choice, ask_scene, count_of, draw_sequence, plural
-from mmrope_synth.core import (
-    LETTERS,
-    Difficulty,
-    Draw,
-    Pixels,
-    Sample,
-    Side,
-    between,
-    chance,
-    draw_for,
-    pick,
-    shuffled_options,
-)
+from mmrope_synth.core import LETTERS, Difficulty, Pixels, Side, between, chance, draw_for, pick, shuffled_options
 from mmrope_synth.diagrams import draw_ai2d, draw_realworldqa
 from mmrope_synth.grounding import Look
+from mmrope_synth.sample import Draw, Sample
 from mmrope_synth.scenes import (
     SHAPES,
     random_scene,

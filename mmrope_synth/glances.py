@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrope_synth.choices import Choice, ask_scene, draw_sequence
-from mmrope_synth.core import LETTERS, Difficulty, Draw, Pixels, Sample, Side, between, chance, draw_for, pick
+from mmrope_synth.core import LETTERS, Difficulty, Pixels, Side, between, chance, draw_for, pick
 from mmrope_synth.core import some as shuffled
-from mmrope_synth.documents import Text, write
+from mmrope_synth.lettering import Text, write
+from mmrope_synth.sample import Draw, Sample
 from mmrope_synth.scenes import (
     COLORS,
     DIAMETERS,

@@ -15,7 +15,8 @@ from functools import lru_cache, partial
 from random import Random
 from typing import Final
 
-from mmrope_synth.core import Difficulty, Draw, Pixels, Sample, Side, chance, draw_for, pick, some
+from mmrope_synth.core import Difficulty, Pixels, Side, chance, draw_for, pick, some
+from mmrope_synth.sample import Draw, Sample
 from mmrope_synth.scenes import COLORS, PEOPLE, SHAPES, Scene, Thing, random_scene, render
 
 GENERIC: Final = {"thing": (*SHAPES, *PEOPLE), "shape": SHAPES, "person": PEOPLE}

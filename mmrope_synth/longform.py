@@ -8,17 +8,8 @@ from typing import Final
 
 from mmrope_synth.choices import Choice, article
 from mmrope_synth.clips import Actor, Clip, in_order, what_it_does
-from mmrope_synth.core import (
-    LETTERS,
-    Difficulty,
-    Draw,
-    Sample,
-    Side,
-    between,
-    number_options,
-    pick,
-    some,
-)
+from mmrope_synth.core import LETTERS, Difficulty, Side, between, number_options, pick, some
+from mmrope_synth.sample import Draw, Sample
 from mmrope_synth.scenes import COLORS, SHAPES
 from mmrope_synth.sketches import camera
 from mmrope_synth.stories import TRAINING_QUESTIONS, ask_more, clock, names, story, tell, unique

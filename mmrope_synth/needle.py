@@ -20,10 +20,11 @@ from typing import Any, ClassVar, Final
 
 from mmrope_synth.choices import Choice
 from mmrope_synth.clips import ACTIONS, Actor, Card, Clip, act
-from mmrope_synth.core import WORLD_VERSION, Difficulty, Sample, draw_for, generator, pick, some
+from mmrope_synth.core import WORLD_VERSION, Difficulty, draw_for, generator, pick, some
 from mmrope_synth.errors import SynthError
 from mmrope_synth.fields import Fields
 from mmrope_synth.longform import bracketed
+from mmrope_synth.sample import Sample
 from mmrope_synth.scenes import COLORS, random_background
 from mmrope_synth.schemas import Table
 from mmrope_synth.stories import names

@@ -7,8 +7,9 @@ from random import Random
 from typing import Any, Final
 
 from mmrope_synth import documents
-from mmrope_synth.core import Difficulty, Draw, Sample, Side, draw_for, pick, some
+from mmrope_synth.core import Difficulty, Side, draw_for, pick, some
 from mmrope_synth.documents import Asked, Page
+from mmrope_synth.sample import Draw, Sample
 
 KEYS: Final = "Answer this question using the text in the image directly."
 LATEX: Final = "Please write out the expression of the formula in the image using LaTeX format."

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mmrope_synth.core import Sample
 from mmrope_synth.fields import Fields
 from mmrope_synth.glances import TASKS
+from mmrope_synth.sample import Sample
 from mmrope_synth.shows import MVBENCH, STAR
 
 

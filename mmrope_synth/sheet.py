@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mmrope_synth.columns import COLUMNS
-from mmrope_synth.core import LETTERS, Difficulty, Sample
+from mmrope_synth.core import LETTERS, Difficulty
+from mmrope_synth.sample import Sample
 from mmrope_synth.writer import distinct_rows, eval_samples
 
 if TYPE_CHECKING:

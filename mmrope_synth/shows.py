@@ -21,18 +21,8 @@ from mmrope_synth.clips import (
     in_order,
     what_it_does,
 )
-from mmrope_synth.core import (
-    Difficulty,
-    Draw,
-    Sample,
-    Side,
-    between,
-    chance,
-    draw_for,
-    pick,
-    shuffled_options,
-    some,
-)
+from mmrope_synth.core import Difficulty, Side, between, chance, draw_for, pick, shuffled_options, some
+from mmrope_synth.sample import Draw, Sample
 from mmrope_synth.scenes import random_background
 from mmrope_synth.sketches import OPPOSITES, Sketch, seconds, stage
 from mmrope_synth.stories import PARTS, THROUGHOUT, ask_next, names, options_of_actors, story, tell

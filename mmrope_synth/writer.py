@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from mmrope_synth.clips import Clip
 from mmrope_synth.columns import COLUMNS, DRAWN
-from mmrope_synth.core import WORLD_VERSION, Difficulty, Pixels, Sample, generator
+from mmrope_synth.core import WORLD_VERSION, Difficulty, Pixels, generator
 from mmrope_synth.errors import SynthError
 from mmrope_synth.fields import arrow_schema
 from mmrope_synth.longform import subtitles
+from mmrope_synth.sample import Sample
 from mmrope_synth.schemas import TABLES, Table, video_path
 from mmrope_synth.shows import MVBENCH
 

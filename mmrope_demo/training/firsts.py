@@ -15,20 +15,11 @@ from typing import Final
 from mmrope_synth.choices import ask_color, ask_shape
 from mmrope_synth.clips import Clip
 from mmrope_synth.columns import COLUMNS
-from mmrope_synth.core import (
-    Difficulty,
-    Pixels,
-    Sample,
-    between,
-    chance,
-    draw_for,
-    generator,
-    pick,
-    some,
-)
+from mmrope_synth.core import Difficulty, Pixels, between, chance, draw_for, generator, pick, some
 from mmrope_synth.examinations import mmstar_row
 from mmrope_synth.grounding import looks_of, say_look
 from mmrope_synth.longform import caption, mlvu_row
+from mmrope_synth.sample import Sample
 from mmrope_synth.scenes import COLORS, PEOPLE, SHAPES, Scene, Thing, place, random_background, render
 from mmrope_synth.stories import STORY_ASKERS, tell
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from mmrope_synth.charts import text_mask
 from mmrope_synth.core import Pixels, between, chance, pick
-from mmrope_synth.documents import CITIES, INK, ITEMS, MONTHS, NAMES, PAPER, SHOPS, WORDS, letters
+from mmrope_synth.documents import CITIES, ITEMS, MONTHS, NAMES, PAPER, SHOPS, WORDS
+from mmrope_synth.lettering import INK, letters
 from mmrope_synth.scenes import (
     COLORS,
     PEOPLE,

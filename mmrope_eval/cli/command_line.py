@@ -26,7 +26,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from mmrope_eval import __version__
 from mmrope_eval.cli import (
     analyze,
     check,
@@ -54,6 +53,7 @@ from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
 from mmrope_eval.util import console
 from mmrope_eval.util.environment import cache_at
 from mmrope_eval.util.files import FULL
+from mmrope_eval.version import __version__
 from mmrope_eval.words import nearest
 
 PROGRAM = "mmrope-eval"

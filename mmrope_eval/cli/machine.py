@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mmrope_eval import __version__
 from mmrope_eval.cli import doctor_nodes
 from mmrope_eval.errors import UserError
 from mmrope_eval.util.console import say
+from mmrope_eval.version import __version__
 
 TESTED = {
     "torch": "2.13.0",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import MachinesError, UserError, sentence
@@ -56,6 +57,40 @@ StartEngine = Callable[["Checkpoint", "Variant", EngineOptions], Engine]
 Raises `EngineDiedError` for one that was killed while it started (another may live), `MachinesError` where no row has
 room, `DoesNotFitError` where this context has none, and anything else where this checkpoint cannot be run.
 """
+
+Identify = Callable[[], Mapping[str, Any]]
+"""What a process runs, as far as answers depend on it; equal in the driver and all replicas. Can be pickled."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The process that asks."""
+
+    identify: Identify
+    """What code it runs: an engine elsewhere must run the same."""
+    say: Callable[[str], None]
+    """Takes, in a sentence, what its user should know."""
+
+
+Start = Callable[["Checkpoint", "Variant", EngineOptions, Driver], Engine]
+"""Starts an engine on a backend; raises as `StartEngine`."""
+
+
+def start_on_backend(checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver) -> Engine:
+    """An engine on the backend that the options ask for. Raises as `StartEngine`."""
+    start: Start = _load(options.run_by.starts)
+    return start(checkpoint, variant, options, driver)
+
+
+def require_machines(options: EngineOptions) -> None:
+    """MachinesError where the machines that shall run engines cannot be reached."""
+    if options.run_by.requires is not None:
+        _load(options.run_by.requires)(options)
+
+
+def _load(place: str) -> Any:
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 @dataclass

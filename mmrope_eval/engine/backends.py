@@ -1,37 +1,15 @@
 """What runs engines: the register of backends. Imported with the command line, so nothing here is heavy.
 
-To add a backend: one file with a function like `Start`, and one record in `BACKENDS`.
+To add a backend: one file with a function like `backend.Start`, and one record in `BACKENDS`.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from mmrope_eval.errors import UserError
-
-if TYPE_CHECKING:
-    from mmrope_eval.engine.backend import Engine
-    from mmrope_eval.engine.options import EngineOptions
-    from mmrope_eval.engine.replica import Identify
-    from mmrope_eval.models.checkpoint import Checkpoint
-    from mmrope_eval.rope import Variant
-
-
-@dataclass(frozen=True)
-class Driver:
-    """The process that asks."""
-
-    identify: Identify
-    """What code it runs: an engine elsewhere must run the same."""
-    say: Callable[[str], None]
-    """Takes, in a sentence, what its user should know."""
-
-
-Start = Callable[["Checkpoint", "Variant", "EngineOptions", Driver], "Engine"]
-"""Starts an engine on a backend; raises as `backend.StartEngine`."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +21,9 @@ class Backend:
     summary: str
     """For --help, as the end of a sentence."""
     starts: str
-    """`module:function`, a `Start`. The module is imported when an engine is started."""
+    """`module:function`, a `backend.Start`. The module is imported when an engine is started."""
     requires: str | None = None
     """`module:function` of the options, called before anything is asked: MachinesError where no engine could run."""
-
-    def require(self, options: EngineOptions) -> None:
-        """MachinesError where the machines that shall run engines cannot be reached."""
-        if self.requires is not None:
-            _load(self.requires)(options)
-
-    def start(self, checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver) -> Engine:
-        """An engine. Raises as `backend.StartEngine`."""
-        start: Start = _load(self.starts)
-        return start(checkpoint, variant, options, driver)
-
-
-def _load(place: str) -> Any:
-    module, _, function = place.partition(":")
-    return getattr(importlib.import_module(module), function)
 
 
 BACKENDS: Final[Mapping[str, Backend]] = {backend.name: backend for backend in (

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mmrope_eval.engine import process, ranks, reuse, vllm_compat
-from mmrope_eval.engine.backends import Driver
+from mmrope_eval.engine.backend import Driver
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Preparer

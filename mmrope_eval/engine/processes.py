@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmrope_eval.engine import ranks
-from mmrope_eval.engine.backends import Driver
+from mmrope_eval.engine.backend import Driver
 from mmrope_eval.engine.links import Link, Place, Post, ProcessLink
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.replica import Birth

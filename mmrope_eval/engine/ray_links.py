@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mmrope_eval.engine.backends import Driver
+from mmrope_eval.engine.backend import Driver
 from mmrope_eval.engine.links import Link, Lost, Place, Post
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.process import environment

@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from mmrope_eval.engine.backend import Engine
+from mmrope_eval.engine.backend import Engine, Identify
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import sentence
 from mmrope_eval.media.policy import MediaPolicy
@@ -29,10 +29,6 @@ PAUSE: Final = 0.05
 
 HEARTBEAT: Final = 2.0
 """Seconds between two signs of life."""
-
-Identify = Callable[[], Mapping[str, Any]]
-"""What a process runs, as far as answers depend on it; equal in the driver and all replicas. Can be pickled."""
-
 
 # --- messages -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
-from mmrope_eval.engine.backends import Driver
+from mmrope_eval.engine.backend import Driver
 from mmrope_eval.engine.limits import PATIENCE
 from mmrope_eval.engine.links import Launch, Link, Lost, Place
 from mmrope_eval.engine.options import EngineOptions

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrope_eval.engine.backend import Engine, StartEngine
-from mmrope_eval.engine.backends import Driver
+from mmrope_eval.engine.backend import Driver, Engine, StartEngine, require_machines, start_on_backend
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.run.manifest import versions
 from mmrope_eval.store.answer_code import answer_code
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
 
 def start_engine(checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> Engine:
     """Start the engine that options ask for; what it has to say goes to the screen."""
-    return options.run_by.start(checkpoint, variant, options, Driver(running_code, warn))
+    return start_on_backend(checkpoint, variant, options, Driver(running_code, warn))
 
 
 def reached(options: EngineOptions, log: Path | None, start: StartEngine | None = None) -> StartEngine:
     """What starts the engines of a command: their words go to a log, and they may end this process where they are stuck
     in it. `start` replaces `start_engine`. MachinesError at once where the machines cannot be reached."""
-    options.run_by.require(options)
+    require_machines(options)
     begin = start or start_engine
 
     def start_logged(checkpoint: Checkpoint, variant: Variant, wanted: EngineOptions) -> Engine:

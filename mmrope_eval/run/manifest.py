@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mmrope_eval import __version__
 from mmrope_eval.engine.backend import Timings
 from mmrope_eval.errors import UserError
 from mmrope_eval.record import protocols
@@ -26,6 +25,7 @@ from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec
 from mmrope_eval.util.paths import project_dir
 from mmrope_eval.util.training_steps import training_run, training_step
+from mmrope_eval.version import __version__
 
 if TYPE_CHECKING:
     from mmrope_eval.run.config import RunConfig

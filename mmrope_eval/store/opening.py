@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmrope_eval import __version__
 from mmrope_eval.errors import cannot
 from mmrope_eval.store.file import (
     DAMAGE,
@@ -31,6 +30,7 @@ from mmrope_eval.store.file import (
 from mmrope_eval.store.foreign import foreign_log, name_store, set_aside
 from mmrope_eval.store.salvage import Contents, salvage, write_store
 from mmrope_eval.store.wal import commits, log_of, lost_commits, scrap_log
+from mmrope_eval.version import __version__
 
 
 @dataclass

@@ -14,10 +14,11 @@ from typing import Any, cast
 import pytest
 from replica_stubs import Explosive, Named, Orders, of_the_process, ours, read, start
 
+from mmrope_eval.engine.backend import Identify
 from mmrope_eval.engine.links import Link, Place, Post, ProcessLink
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.processes import core_places, gpu_places
-from mmrope_eval.engine.replica import Birth, Identify, Setting
+from mmrope_eval.engine.replica import Birth, Setting
 from mmrope_eval.engine.replicas import UNLUCKY, Replicas
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Response

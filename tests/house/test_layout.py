@@ -13,7 +13,8 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
 
 def own_parts(path: Path) -> set[str]:
     names = [name.split(".") for name in imported_modules(ast.parse(path.read_text()))]
-    inside = {parts[1] for parts in names if parts[0] == "mmrope_eval" and len(parts) > 1} - {"__version__"}
+    inside = {parts[1] for parts in names if parts[0] == "mmrope_eval" and len(parts) > 1}
     return inside | {parts[0] for parts in names if parts[0] in BESIDE}
 
 
@@ -73,6 +74,19 @@ def test_a_library_is_imported_in_one_room(library: str, room: str) -> None:
     users = {part_of(path) for path in FILES
              if any(name.split(".")[0] == library for name in imported_modules(ast.parse(path.read_text())))}
     assert users == {room}
+
+
+def test_no_two_files_lead_to_each_other() -> None:
+    """Imports inside functions and for types are counted too."""
+    homes = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    ahead = {home: imported_files(path, homes.keys()) - {home} for home, path in homes.items()}
+    list(TopologicalSorter(ahead).static_order())  # CycleError names the files
+
+
+def imported_files(path: Path, homes: Collection[str]) -> set[str]:
+    """The files that a file imports, by their modules' names: `from a import b` is `a.b` where that is a file."""
+    return {name if name in homes else name.rpartition(".")[0] for name in imported_modules(ast.parse(path.read_text()))
+            if name in homes or name.rpartition(".")[0] in homes}  # fmt: skip
 
 
 def test_the_product_has_of_the_miniature_world_its_needles() -> None:

@@ -1,7 +1,8 @@
 """The rooms of the house and their order; tests/house holds the code and the pages to it."""
 
 ORDER = (
-    "mmrope_synth", "words", "errors", "messages", "util", "rope", "record", "models", "scorer", "data", "media",
+    "mmrope_synth", "version", "words", "errors", "messages", "util", "rope", "record", "models", "scorer", "data",
+    "media",
     "store", "engine", "reference", "lmms", "vlmevalkit", "task", "suite", "run", "sweep", "study", "report",
     "analysis", "__init__", "cli", "__main__", "mmrope_demo",
 )  # fmt: skip
