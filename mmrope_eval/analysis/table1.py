@@ -99,11 +99,9 @@ def interval(variant: Variant, block: Vision, rotating: Sequence[int]) -> Interv
     cells = positions[:, PROMPT:-1]
     moving = [axis for axis in rotating if last[axis] > positions[axis, 0] and later[axis, PROMPT + 1] > cells[axis, 0]]
     sides = [_side(cells[axis]) for axis in rotating]
-    return Interval(
-        before=min((float(cells[axis].min() - last[axis]) for axis in moving), default=0.0),
-        after=min((float(following[axis] - cells[axis].max()) for axis in moving), default=0.0),
-        spare=float(following[0] - last[0] - 1) - max(sides, default=1.0),
-    )
+    return Interval(before=min((float(cells[axis].min() - last[axis]) for axis in moving), default=0.0),
+                    after=min((float(following[axis] - cells[axis].max()) for axis in moving), default=0.0),
+                    spare=float(following[0] - last[0] - 1) - max(sides, default=1.0))
 
 
 def _side(coordinates: Floats) -> float:

@@ -82,10 +82,8 @@ def parse_layout(text: str) -> tuple[Segment, ...]:
         match = _PART.fullmatch(part)
         sizes = [int(match[name]) for name in _PART.groupindex if name != "step" and match[name]] if match else []
         if match is None or 0 in sizes:
-            raise UserError(
-                f"layout part '{part}' cannot be read: write text:N, image:HxW or video:TxHxW@STEP with whole numbers "
-                f"above zero, for example '{DEFAULT_LAYOUT}'"
-            )
+            raise UserError(f"layout part '{part}' cannot be read: write text:N, image:HxW or video:TxHxW@STEP with "
+                            f"whole numbers above zero, for example '{DEFAULT_LAYOUT}'")
         if match["text"]:
             segments.append(Text(sizes[0]))
         else:
@@ -96,14 +94,8 @@ def parse_layout(text: str) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def make_report(
-    variants: Sequence[str],
-    layout: str = DEFAULT_LAYOUT,
-    geometry: Geometry | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    fixed_heads: bool = False,
-) -> Report:
+def make_report(variants: Sequence[str], layout: str = DEFAULT_LAYOUT, geometry: Geometry | None = None,
+                overrides: Mapping[str, Any] | None = None, *, fixed_heads: bool = False) -> Report:
     """Analyse variants by name or path. VariantError for one that does not fit the model.
 
     Unless `fixed_heads`, a variant that assigns more KV heads than the model has is analysed with as many as it
@@ -116,10 +108,8 @@ def make_report(
         variant = load_variant(name, **dict(overrides or {}))
         fitted = model_geometry if fixed_heads else fit_heads(variant, model_geometry)
         if fitted != model_geometry:
-            notes.append(
-                f"{variant.name} assigns {fitted.num_kv_heads} KV heads, the model has {model_geometry.num_kv_heads}: "
-                f"analysed with {fitted.num_kv_heads}."
-            )
+            notes.append(f"{variant.name} assigns {fitted.num_kv_heads} KV heads, the model has "
+                         f"{model_geometry.num_kv_heads}: analysed with {fitted.num_kv_heads}.")
         analyses.append(analyze(variant, segments, fitted))
     return Report(tuple(analyses), layout, tuple(notes))
 
@@ -203,9 +193,8 @@ def shown_guideline(row: Row) -> Row:
     return {
         "variant": row["variant"],
         "structure": yes(row["structure"], f"{row['rank']} of {row['rank_needed']}"),
-        "no shared place": yes(
-            row["no_shared_place"], f"{row['text_on_vision']} text, {row['vision_on_vision']} vision"
-        ),
+        "no shared place": yes(row["no_shared_place"],
+                               f"{row['text_on_vision']} text, {row['vision_on_vision']} vision"),
         "text past vision": yes(row["text_past_vision"], f"not {row['not_past']}"),
         "1 coherence": yes(row["coherent"]),
         "2 full spectrum": yes(row["full_spectrum"], f"lacks {row['missing_bands']}"),

@@ -87,10 +87,8 @@ def unpack(member: Member, limit: int = UNPACKED_BYTES) -> Path:
     except OSError as error:
         if error.errno is None:  # the archive's fault
             raise UserError(f"{member.archive}: {error}.") from error
-        raise UserError(
-            f"{member.name} of {member.archive} cannot be unpacked below {folder} ({error.strerror}); "
-            "name another folder with --cache-dir, or unpack the archive where it lies."
-        ) from error
+        raise UserError(f"{member.name} of {member.archive} cannot be unpacked below {folder} ({error.strerror}); name "
+                        "another folder with --cache-dir, or unpack the archive where it lies.") from error
     FileHashes().remember(path, digest)
     return path
 

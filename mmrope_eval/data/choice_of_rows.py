@@ -49,9 +49,8 @@ def recorded_limit(value: object) -> Limit | None:
     return read_limit(str(value))
 
 
-def choose(
-    limit: Limit | None, task: str, groups: Sequence[Hashable], units: Sequence[Hashable] | None = None
-) -> list[int]:
+def choose(limit: Limit | None, task: str, groups: Sequence[Hashable],
+           units: Sequence[Hashable] | None = None) -> list[int]:
     """The rows to ask, in their order.
 
     `groups` holds every row's group. `units` says which rows count only together (MMBench's rotations of one

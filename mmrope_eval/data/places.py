@@ -59,9 +59,8 @@ def hub_home() -> Path:
     return Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser()
 
 
-def find_split(
-    dataset: str, revision: str | None, configs: Sequence[str | None], split: str, root: Path | None
-) -> Found:
+def find_split(dataset: str, revision: str | None, configs: Sequence[str | None], split: str,
+               root: Path | None) -> Found:
     """The first place that holds `split` of all `configs`. NotHereError says why none does.
 
     `dataset` is a name on the hub or the path of a folder; `root` None means the hub's own caches.

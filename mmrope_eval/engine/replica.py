@@ -49,9 +49,8 @@ class ServedEngine(Engine, Protocol):
     def capacity(self) -> int:
         """Requests that it makes use of at a time."""
 
-    def stream(
-        self, requests: Iterable[Request | Deferred], interrupt: Callable[[], None] | None = None
-    ) -> Generator[Response | Failure, None, None]:
+    def stream(self, requests: Iterable[Request | Deferred],
+               interrupt: Callable[[], None] | None = None) -> Generator[Response | Failure, None, None]:
         """As `LiveEngine.stream`."""
 
 

@@ -131,9 +131,8 @@ class Replicas:
         """Replicas that are ready to work."""
         return sum(replica.working for replica in self._replicas)
 
-    def switch(
-        self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None, policy: MediaPolicy | None = None
-    ) -> None:
+    def switch(self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None,
+               policy: MediaPolicy | None = None) -> None:
         """Go on with another `variant`, `checkpoint` or `policy` (see `LiveEngine.switch`), once one replica does.
 
         Raises what it raises where it refuses; all replicas should be closed then.
@@ -258,9 +257,8 @@ class Replicas:
             theirs = message.identity
             other = ", ".join(f"{name} {theirs.get(name)} instead of {ours}" for name, ours in self._identity.items()
                               if theirs.get(name) != ours)  # fmt: skip
-            self._refused(replica, UserError(
-                f"{replica.place.name} runs other code than this process ({other}): its answers would not be the same; "
-                "install the same on all machines"))
+            self._refused(replica, UserError(f"{replica.place.name} runs other code than this process ({other}): its "
+                                             "answers would not be the same; install the same on all machines"))
             return
         replica.ready, replica.capacity = True, message.capacity
         self._settle(replica)
@@ -308,9 +306,8 @@ class Replicas:
         replica.link, replica.ready, replica.unsettled = None, False, 0
 
 
-def start_replicas(
-    launch: Launch, checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver
-) -> Replicas:
+def start_replicas(launch: Launch, checkpoint: Checkpoint, variant: Variant, options: EngineOptions,
+                   driver: Driver) -> Replicas:
     """Live engines on all places of a launch. Raises as `Replicas.start`, and what `launch.places` raises."""
     from mmrope_eval.engine.live import LiveEngine
 

@@ -20,9 +20,8 @@ MANY = 20_000
 """Questions to a tiny model that save more than the start of processes costs: some 20 s at 1 ms a question."""
 
 
-def engine_settings(
-    checkpoint: Checkpoint, variant: Variant, options: EngineOptions, policy: MediaPolicy
-) -> tuple[dict[str, Any], dict[str, str]]:
+def engine_settings(checkpoint: Checkpoint, variant: Variant, options: EngineOptions,
+                    policy: MediaPolicy) -> tuple[dict[str, Any], dict[str, str]]:
     """(arguments of `EngineArgs`, environment variables), for the device of this machine. Imports vLLM."""
     cuda = vllm_compat.is_cuda()
     workers = in_workers(checkpoint, options)

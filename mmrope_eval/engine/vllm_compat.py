@@ -49,10 +49,8 @@ def version_warning(version: str) -> str | None:
     match = re.match(r"(\d+)\.(\d+)", version)
     minor = (int(match[1]), int(match[2])) if match else None
     if minor is not None and minor < TESTED[0]:
-        raise UserError(
-            f"vLLM {version} is too old: before {low} it reads the times of Qwen2.5-VL's videos wrong, or cannot start "
-            f"Qwen3-VL; install {high}"
-        )
+        raise UserError(f"vLLM {version} is too old: before {low} it reads the times of Qwen2.5-VL's videos wrong, or "
+                        f"cannot start Qwen3-VL; install {high}")
     if minor is not None and minor <= TESTED[1]:
         return None
     return f"vLLM {version} is outside {low} to {high}, the versions this project was written for: check results first"
@@ -110,9 +108,8 @@ def media_bytes(engine_input: Mapping[str, Any]) -> int:
 # --- the engine ---------------------------------------------------------------------------------------------------
 
 
-def start_engine(
-    arguments: Mapping[str, Any], variables: Mapping[str, str], made: Callable[[Any], None] = lambda engine: None
-) -> Any:
+def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str],
+                 made: Callable[[Any], None] = lambda engine: None) -> Any:
     """A vLLM `LLMEngine` from `EngineArgs` by name; those that this version does not know are left out.
 
     `made` is called with the engine as soon as it has its processes: the last step of its start asks them something,

@@ -223,9 +223,8 @@ def _processed(stock: StockTask, module: ModuleType, position: int, item: Second
         raise SecondError(f"lmms-eval's {stock.task} fails on sample {position}: {describe(error)}.") from error
 
 
-def _totalled(
-    stock: StockTask, module: ModuleType, results: list[Any], groups: Sequence[str | None], arguments: Any
-) -> float:
+def _totalled(stock: StockTask, module: ModuleType, results: list[Any], groups: Sequence[str | None],
+              arguments: Any) -> float:
     if all(group is None for group in groups):
         return stock.total(module, results, arguments)
     parts: dict[str, list[Any]] = {}

@@ -77,10 +77,8 @@ class MediaPolicy:
             ("video_min_frames", "video_max_frames"),
         ):
             if getattr(self, low) > getattr(self, high):
-                raise UserError(
-                    f"Media policy: {low} is {getattr(self, low)}, above {high}, "
-                    f"which is {getattr(self, high)}; lower the one or raise the other."
-                )
+                raise UserError(f"Media policy: {low} is {getattr(self, low)}, above {high}, which is "
+                                f"{getattr(self, high)}; lower the one or raise the other.")
         if self.video_frames is not None and self.video_frames < 1:
             raise UserError(f"Media policy: video_frames is {self.video_frames}; ask for at least one frame.")
         if len(self.background) != 3 or not all(0 <= channel <= 255 for channel in self.background):
@@ -117,9 +115,8 @@ MEDIA_KEY = "mm_media"
 """Key of config.json by which a checkpoint carries a media policy: fields of `MediaPolicy`."""
 
 
-def checkpoint_policy(
-    checkpoint: Checkpoint, given: Mapping[str, Any], demanded: Mapping[str, Any] | None = None, by: str = ""
-) -> tuple[MediaPolicy, dict[str, str]]:
+def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any], demanded: Mapping[str, Any] | None = None,
+                      by: str = "") -> tuple[MediaPolicy, dict[str, str]]:
     """The media policy of a checkpoint, and by field where it was said.
 
     Its processor files, then its `mm_media`, then the fields `demanded` by a protocol that `by` names, then those

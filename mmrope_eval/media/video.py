@@ -63,9 +63,8 @@ class Selection:
     notes: tuple[str, ...]
 
 
-def load_video(
-    source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, cache: MediaCache | None = None
-) -> LoadedVideo:
+def load_video(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry,
+               cache: MediaCache | None = None) -> LoadedVideo:
     """Decode the frames that `policy` asks for, from `cache` if they are there.
 
     Raises MediaError for a missing, unreadable, empty, truncated or damaged video, and for a span outside it.
@@ -117,9 +116,8 @@ def _decode(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, 
         raise MediaError(f"{source.path}: {error}.") from error
 
 
-def _assemble(
-    source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, fingerprint: str, index: FrameIndex
-) -> LoadedVideo:
+def _assemble(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, fingerprint: str,
+              index: FrameIndex) -> LoadedVideo:
     from mmrope_eval.media.frames import read_frames
 
     try:
@@ -157,15 +155,12 @@ def fill_patches(chosen: Selection, temporal_patch_size: int) -> tuple[NDArray[n
     return positions, np.append(chosen.times, np.repeat(chosen.times[-1:], padding))
 
 
-def _loss_notes(
-    index: FrameIndex, chosen: Selection, size: tuple[int, int], tokens: int, padding: int, policy: MediaPolicy
-) -> list[str]:
+def _loss_notes(index: FrameIndex, chosen: Selection, size: tuple[int, int], tokens: int, padding: int,
+                policy: MediaPolicy) -> list[str]:
     notes = []
     if size != index.size:
-        notes.append(
-            f"resized {index.size[0]}x{index.size[1]} -> {size[0]}x{size[1]} "
-            f"({tokens} of {policy.video_max_tokens} tokens spent)"
-        )
+        notes.append(f"resized {index.size[0]}x{index.size[1]} -> {size[0]}x{size[1]} ({tokens} of "
+                     f"{policy.video_max_tokens} tokens spent)")
     if padding:
         notes.append(
             f"last frame repeated {padding} time(s): {len(chosen.positions)} frames do not fill the last temporal patch"
@@ -178,9 +173,8 @@ def _loss_notes(
     return notes
 
 
-def clock_metadata(
-    times: NDArray[np.float64], distinct: int, duration: float, temporal_patch_size: int
-) -> tuple[dict[str, Any], float]:
+def clock_metadata(times: NDArray[np.float64], distinct: int, duration: float,
+                   temporal_patch_size: int) -> tuple[dict[str, Any], float]:
     """(metadata, seconds_per_grid) for frames shown at `times` seconds, of which the first `distinct` are not padding.
 
     `seconds_per_grid` is computed from the metadata in the processors' own order of operations, so it equals theirs.

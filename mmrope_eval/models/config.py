@@ -132,10 +132,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} cannot be read as JSON ({' '.join(str(error).split()) or type(error).__name__}): "
-            f"{mended(path, 'copy it again from where the checkpoint comes from')}"
-        ) from error
+        raise UserError(f"{path} cannot be read as JSON ({' '.join(str(error).split()) or type(error).__name__}): "
+                        f"{mended(path, 'copy it again from where the checkpoint comes from')}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, not {type(content).__name__}: copy it again from where the "
                         "checkpoint comes from")  # fmt: skip

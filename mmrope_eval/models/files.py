@@ -225,10 +225,8 @@ def hash_stream(stream: IO[bytes], progress: ReadProgress | None = None, copy: B
 class ReadProgress:
     """How far reading much is, on stderr: anew every second, and where stderr is no terminal in a line a minute."""
 
-    def __init__(
-        self, total: int, files: int, what: str = "weights", why: str = "hashes, and whether every value is finite",
-        stream: TextIO | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, total: int, files: int, what: str = "weights",
+                 why: str = "hashes, and whether every value is finite", stream: TextIO | None = None) -> None:
         self._total, self._files, self._stream = total, files, stream or sys.stderr
         self._what, self._why = what, why
         self._done, self._began, self._lock = 0, time.monotonic(), Lock()
@@ -315,9 +313,8 @@ def _check_layout(tensors: Mapping[str, TensorInfo], begin: int, size: int) -> N
         raise ValueError(f"{place} bytes announced, {size} present")
 
 
-def scan_file(
-    path: Path, tensors: Mapping[str, TensorInfo], contents_of: frozenset[str], progress: ReadProgress
-) -> WeightScan:
+def scan_file(path: Path, tensors: Mapping[str, TensorInfo], contents_of: frozenset[str],
+              progress: ReadProgress) -> WeightScan:
     """One pass over a file. Raises `UserError` when it cannot be read."""
     whole = hashlib.sha256()
     bad: list[str] = []

@@ -34,10 +34,8 @@ _VOCABULARY = ("tokenizer.json", "vocab.json")
 _TOKENIZER = (*_VOCABULARY, "tokenizer_config.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 _OVERLAID = ("mm_rope", "mm_media", "mm_coordinates")
-_BY_HAND = (
-    "model = peft.PeftModel.from_pretrained(transformers.AutoModelForImageTextToText.from_pretrained(BASE, "
-    "dtype='auto'), ADAPTER)\nmodel.merge_and_unload().save_pretrained(OUT)"
-)
+_BY_HAND = ("model = peft.PeftModel.from_pretrained(transformers.AutoModelForImageTextToText.from_pretrained(BASE, "
+            "dtype='auto'), ADAPTER)\nmodel.merge_and_unload().save_pretrained(OUT)")
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,8 @@ def merge_adapter(folder: Path, cache: Path, find_base: Callable[[str], Path]) -
                 if partial is not None:
                     _write(plan, partial)
         except OSError as error:
-            raise UserError(
-                f"the adapter '{folder}' cannot be merged into '{cache}' ({error.strerror or error}): free space "
-                "there, or choose a cache folder that can be written"
-            ) from error
+            raise UserError(f"the adapter '{folder}' cannot be merged into '{cache}' ({error.strerror or error}): free "
+                            "space there, or choose a cache folder that can be written") from error
         record = _finished(target)
         assert record is not None
     return MergedAdapter(target, record)
@@ -96,10 +92,8 @@ def _check_peft() -> None:
     try:
         import peft  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            "merging an adapter needs the package peft: pip install 'mmrope-eval[lora]', or merge it yourself: "
-            f"{_BY_HAND}"
-        ) from error
+        raise UserError("merging an adapter needs the package peft: pip install 'mmrope-eval[lora]', or merge it "
+                        f"yourself: {_BY_HAND}") from error
 
 
 # ---- the plan ----

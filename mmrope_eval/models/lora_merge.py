@@ -51,10 +51,8 @@ class Merge:
         tied = HEAD not in stored or bool(getattr(model.config, "tie_word_embeddings", False))
         absent = sorted(model.state_dict().keys() - stored - {HEAD})
         if absent:
-            raise UserError(
-                f"the base '{adapter.base}' ({base}) lacks tensor '{absent[0]}' that its config.json asks for: "
-                "download it again"
-            )
+            raise UserError(f"the base '{adapter.base}' ({base}) lacks tensor '{absent[0]}' that its config.json asks "
+                            "for: download it again")
         layers = _match(adapter, parts, model, tied)
         touched = {_WORDS, _OUTPUT} & parts.lora.keys() or {EMBEDDING, HEAD} & parts.replaced.keys()
         return cls(adapter, parts, layers, tied and bool(touched))
@@ -83,10 +81,8 @@ class Merge:
         """Raise `UserError` when a tensor of the adapter has met none of the base's."""
         left = sorted(({f"{name}.weight" for name in self.parts.lora} | self.parts.replaced.keys()) - self.used)
         if left:
-            raise UserError(
-                f"the base '{self.adapter.base}' has no tensor '{left[0]}' in its files, which the adapter "
-                f"'{self.adapter.path}' changes: download the base again"
-            )
+            raise UserError(f"the base '{self.adapter.base}' has no tensor '{left[0]}' in its files, which the adapter "
+                            f"'{self.adapter.path}' changes: download the base again")
 
     def _together(self) -> bool:
         """Whether output matrix and embeddings were trained as one and the adapter holds it once."""
@@ -105,10 +101,9 @@ class Merge:
         self.used.add(name)
         new = new.to(tensor.dtype).contiguous()
         if not new.isfinite().all():
-            raise UserError(
-                f"tensor '{name}' of the base '{self.adapter.base}' has values beyond {tensor.dtype} once the adapter "
-                f"'{self.adapter.path}' is merged: use a base that is saved in bfloat16 or float32"
-            )
+            raise UserError(f"tensor '{name}' of the base '{self.adapter.base}' has values beyond {tensor.dtype} once "
+                            f"the adapter '{self.adapter.path}' is merged: use a base that is saved in bfloat16 or "
+                            "float32")
         return new
 
 
@@ -122,10 +117,9 @@ def _skeleton(adapter: Adapter, base: Path) -> Any:
         with torch.device("meta"):
             return transformers.AutoModelForImageTextToText.from_config(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(
-            f"transformers cannot build the base '{adapter.base}' ({base}) of the adapter '{adapter.path}' "
-            f"({' '.join(str(error).split())[:200]}): name a vision-language checkpoint in {CONFIG}"
-        ) from error
+        raise UserError(f"transformers cannot build the base '{adapter.base}' ({base}) of the adapter '{adapter.path}' "
+                        f"({' '.join(str(error).split())[:200]}): name a vision-language checkpoint in "
+                        f"{CONFIG}") from error
 
 
 # ---- matching ----
@@ -137,18 +131,15 @@ def _match(adapter: Adapter, parts: Parts, model: Any, tied: bool) -> dict[str, 
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters(remove_duplicate=False)}
     for name in (*parts.lora, *parts.replaced):
         if name not in (modules if name in parts.lora else shapes):
-            raise UserError(
-                f"{adapter.path / WEIGHTS}: tensor '{parts.written[name]}' fits nothing in the base '{adapter.base}': "
-                f"name the base that the adapter was trained on as 'base_model_name_or_path' in {CONFIG}"
-            )
+            raise UserError(f"{adapter.path / WEIGHTS}: tensor '{parts.written[name]}' fits nothing in the base "
+                            f"'{adapter.base}': name the base that the adapter was trained on as "
+                            f"'base_model_name_or_path' in {CONFIG}")
     for name in _expected(adapter, parts, modules, shapes):
         if name not in parts.lora and name not in parts.replaced:
             together = tied and adapter.config.get("ensure_weight_tying") and name in (EMBEDDING, HEAD, _WORDS, _OUTPUT)
             if not together:
-                raise UserError(
-                    f"{adapter.path / WEIGHTS} has no tensor for '{name}', which {CONFIG} says was trained: the "
-                    "adapter is incomplete or of another base, so save or copy it again"
-                )
+                raise UserError(f"{adapter.path / WEIGHTS} has no tensor for '{name}', which {CONFIG} says was "
+                                "trained: the adapter is incomplete or of another base, so save or copy it again")
     layers = _peft_layers(adapter, parts, model)
     for name, kinds in parts.lora.items():
         expected = {kind: tuple(_slot(layers[name], kind).shape) for kind in _kinds(adapter, layers[name])}
@@ -163,15 +154,12 @@ def _match(adapter: Adapter, parts: Parts, model: Any, tied: bool) -> dict[str, 
 def _check_shape(adapter: Adapter, name: str, actual: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> None:
     if actual != expected:
         have, need = ("absent" if shape is None else " x ".join(map(str, shape)) for shape in (actual, expected))
-        raise UserError(
-            f"{adapter.path / WEIGHTS}: tensor '{name}' is {have}, and by {CONFIG} and the base '{adapter.base}' it "
-            f"would be {need}: name the base and the settings that the adapter was trained with"
-        )
+        raise UserError(f"{adapter.path / WEIGHTS}: tensor '{name}' is {have}, and by {CONFIG} and the base "
+                        f"'{adapter.base}' it would be {need}: name the base and the settings that the adapter was "
+                        "trained with")
 
 
-def _expected(
-    adapter: Adapter, parts: Parts, modules: Mapping[str, Any], shapes: Mapping[str, Any]
-) -> Iterator[str]:
+def _expected(adapter: Adapter, parts: Parts, modules: Mapping[str, Any], shapes: Mapping[str, Any]) -> Iterator[str]:
     """Modules and parameters that adapter_config.json says were trained."""
     from peft import LoraConfig
     from peft.tuners.tuners_utils import check_target_module_exists
@@ -233,10 +221,9 @@ def _peft_layers(adapter: Adapter, parts: Parts, model: Any) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # on tied embeddings, which are dealt with here
             inject_adapter_in_model(config, model, low_cpu_mem_usage=True)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
-        raise UserError(
-            f"peft cannot put the adapter '{adapter.path}' onto the base '{adapter.base}' "
-            f"({' '.join(str(error).split())[:200]}): name the base that it was trained on in {CONFIG}"
-        ) from error
+        raise UserError(f"peft cannot put the adapter '{adapter.path}' onto the base '{adapter.base}' "
+                        f"({' '.join(str(error).split())[:200]}): name the base that it was trained on in "
+                        f"{CONFIG}") from error
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 

@@ -49,9 +49,8 @@ class ModelChoice:
     """The commit of a snapshot in the hub's cache, whether it was named by the hub's name or by its folder."""
 
 
-def resolve_models(
-    words: Sequence[str], files: Sequence[Path] = (), listed: Sequence[ModelChoice] = (), *, say: Say | None = None
-) -> list[ModelChoice]:
+def resolve_models(words: Sequence[str], files: Sequence[Path] = (), listed: Sequence[ModelChoice] = (), *,
+                   say: Say | None = None) -> list[ModelChoice]:
     """The checkpoints that words and YAML files name, in their order, then those that are `listed` already.
 
     `say` hears what is skipped or downloaded, a line each; default: stderr. Raises UserError for what is not there,
@@ -262,9 +261,8 @@ def listed_models(content: Sequence[Any], named: str, base: Path, *, say: Say | 
     return _read_entries(content, named, base, {}, say or _to_stderr)
 
 
-def _read_entries(
-    content: Sequence[Any], named: str, base: Path, labels: dict[str, str], say: Say
-) -> list[ModelChoice]:
+def _read_entries(content: Sequence[Any], named: str, base: Path, labels: dict[str, str],
+                  say: Say) -> list[ModelChoice]:
     """The checkpoints of a list's entries; `labels` gets theirs."""
     choices: list[ModelChoice] = []
     for number, entry in enumerate(content, 1):

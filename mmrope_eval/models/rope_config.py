@@ -165,9 +165,8 @@ def _named_variant(places: Sequence[Place], where: str) -> tuple[str | Mapping[s
     return readings[0][1], readings[0][0].removesuffix(" of the top"), []
 
 
-def _for_this_model(
-    named: Mapping[str, Any], model: Mapping[str, float], where: str
-) -> tuple[Mapping[str, Any] | None, list[str]]:
+def _for_this_model(named: Mapping[str, Any], model: Mapping[str, float],
+                    where: str) -> tuple[Mapping[str, Any] | None, list[str]]:
     """A variant without the published package's arguments that describe the model, which must be this one's."""
     try:
         variant, model_arguments = split_model_arguments(named)
@@ -202,10 +201,9 @@ def _circle_rope(part: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(settings, Mapping):
         raise VariantError(f"it must be a mapping, not {shown(settings)}")
     if settings.get("AGE_mode") not in (None, False, ""):
-        raise VariantError(
-            f"AGE_mode {shown(settings['AGE_mode'])} rotates some layers by the circle and others by MRoPE's grid, and "
-            "a variant here is one for all layers: this checkpoint cannot be evaluated as it was trained"
-        )
+        raise VariantError(f"AGE_mode {shown(settings['AGE_mode'])} rotates some layers by the circle and others by "
+                           "MRoPE's grid, and a variant here is one for all layers: this checkpoint cannot be "
+                           "evaluated as it was trained")
     unknown = sorted(settings.keys() - _PACKAGE_FIELDS - {"AGE_mode"})
     if unknown:
         raise VariantError(f"{shown(unknown[0])} is not known")

@@ -294,8 +294,7 @@ class _Generation(jinja2.ext.Extension):
 
 def _environment() -> jinja2.Environment:
     """jinja2 as transformers sets it up for chat templates."""
-    environment = _Sandbox(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
 
     def refuse(message: str) -> None:
         raise jinja2.TemplateError(message)

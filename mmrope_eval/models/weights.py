@@ -172,11 +172,9 @@ def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bo
                             "tensor under two names: remove one of the two copies")  # fmt: skip
     empty = [name for name, tensor in weights.tensors.items() if 0 in tensor.shape]
     if empty:
-        raise UserError(
-            f"checkpoint '{folder}': {some(empty)} {'is' if len(empty) == 1 else 'are'} empty, as DeepSpeed ZeRO-3 "
-            "saves without stage3_gather_16bit_weights_on_model_save: run 'python zero_to_fp32.py . . "
-            "--safe_serialization' in that folder"
-        )
+        raise UserError(f"checkpoint '{folder}': {some(empty)} {'is' if len(empty) == 1 else 'are'} empty, as "
+                        "DeepSpeed ZeRO-3 saves without stage3_gather_16bit_weights_on_model_save: run 'python "
+                        "zero_to_fp32.py . . --safe_serialization' in that folder")
     _check_kinds(weights, quantised=quantised)
     if not flat_names:
         _check_generation(folder, weights.tensors, needed)
@@ -198,12 +196,10 @@ def _check_wrappers(folder: Path, names: Iterable[str]) -> None:
                 what = ("an adapter's base as peft wraps it; load it with peft and save merge_and_unload()"
                         if prefix.startswith("base_model") else
                         "the wrapper it was trained in; save the model inside (unwrap_model(model).save_pretrained)")
-                raise UserError(
-                    f"checkpoint '{folder}': its tensors are named '{prefix}*' ({one_line(name)}) after {what}, or "
-                    "rename them with python -c \"from safetensors.torch import load_file as l, save_file as s; "
-                    f"f='model.safetensors'; s({{k.removeprefix('{prefix}'): v for k, v in l(f).items()}}, f, "
-                    f"{{'format': 'pt'}})\""
-                )
+                raise UserError(f"checkpoint '{folder}': its tensors are named '{prefix}*' ({one_line(name)}) after "
+                                f"{what}, or rename them with python -c \"from safetensors.torch import load_file as "
+                                f"l, save_file as s; f='model.safetensors'; s({{k.removeprefix('{prefix}'): v for k, v "
+                                f"in l(f).items()}}, f, {{'format': 'pt'}})\"")
 
 
 def _check_kinds(weights: Weights, *, quantised: bool) -> None:
@@ -248,11 +244,10 @@ def _check_shapes(weights: Weights, expected: Shapes, ours: Mapping[str, str], *
     if wrong:
         first = wrong[0]
         more = f" (and {len(wrong) - 1} more tensors)" if len(wrong) > 1 else ""
-        raise UserError(
-            f"checkpoint '{weights.folder}': {ours[first]} is {_shape(weights.tensors[ours[first]].shape)}, and the "
-            f"network of config.json has {_shape(expected[first])} there{more}: {_reason(first)}put config.json and "
-            "weights of one model together"
-        )
+        raise UserError(f"checkpoint '{weights.folder}': {ours[first]} is "
+                        f"{_shape(weights.tensors[ours[first]].shape)}, and the network of config.json has "
+                        f"{_shape(expected[first])} there{more}: {_reason(first)}put config.json and weights of one "
+                        "model together")
 
 
 def _reason(name: str) -> str:

@@ -57,14 +57,8 @@ class VariantAttention(nn.Module):
         self.k_norm: nn.Module = getattr(stock, "k_norm", nn.Identity())
         self.observer: Observer | None = None
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        position_embeddings: tuple[Tensor, Tensor],
-        attention_mask: Tensor | None = None,
-        past_key_values: Any = None,
-        **_: Any,
-    ) -> tuple[Tensor, None]:
+    def forward(self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor],
+                attention_mask: Tensor | None = None, past_key_values: Any = None, **_: Any) -> tuple[Tensor, None]:
         """(b, n, hidden) to (b, n, hidden); the mask is transformers' (additive, boolean, or None for plain causal)."""
         b, n, _hidden = hidden_states.shape
         split = (b, n, -1, self.head_dim)

@@ -12,16 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
-from mmrope_eval.rope.parameters import (
-    Number,
-    Parameters,
-    Positive,
-    Switch,
-    VariantError,
-    Words,
-    as_tuple,
-    takes,
-)
+from mmrope_eval.rope.parameters import Number, Parameters, Positive, Switch, VariantError, Words, as_tuple, takes
 from mmrope_eval.words import shown
 
 AXES = {"t": 0, "h": 1, "w": 2, "-": -1}
@@ -189,10 +180,9 @@ class InterleavedAllocation(SectionAllocation):
             # The published code cuts such counts without a word. Of equal h and w there is a usual way to go on.
             first = f"thw*{t} " if t else ""
             example = f" (pattern: {first}hw*{h - t} goes on without t)" if h == w > t else ""
-            raise VariantError(
-                f"mrope_section [{t}, {h}, {w}] cannot be interleaved over {pairs} pairs: h and w take every third "
-                f"pair, at most {(pairs + 1) // 3} and {pairs // 3}; spell it out with allocation: pattern{example}"
-            )
+            raise VariantError(f"mrope_section [{t}, {h}, {w}] cannot be interleaved over {pairs} pairs: h and w take "
+                               f"every third pair, at most {(pairs + 1) // 3} and {pairs // 3}; spell it out with "
+                               f"allocation: pattern{example}")
         row = np.zeros(pairs, np.int8)
         row[1 : 3 * h : 3], row[2 : 3 * w : 3] = 1, 2
         return row
@@ -262,10 +252,9 @@ class HeadsAllocation(SectionAllocation):
         """Rows of one letter each."""
         section = self.mrope_section
         if sum(section) > num_kv_heads:
-            raise VariantError(
-                f"mrope_section {list(section)} assigns {sum(section)} KV heads, but the model has {num_kv_heads}: "
-                f"give at most {num_kv_heads} heads, for example mrope_section=[{_fair_heads(num_kv_heads)}]"
-            )
+            raise VariantError(f"mrope_section {list(section)} assigns {sum(section)} KV heads, but the model has "
+                               f"{num_kv_heads}: give at most {num_kv_heads} heads, for example "
+                               f"mrope_section=[{_fair_heads(num_kv_heads)}]")
         rows = np.repeat(np.array([0, 1, 2], np.int8), section)
         rows = np.concatenate((rows, np.full(num_kv_heads - len(rows), NONE, np.int8)))
         return np.repeat(rows[:, None], pairs, axis=1)
@@ -290,10 +279,8 @@ def fit(counts: tuple[int, ...], pairs: int, what: str, *, scale: bool) -> list[
         return list(counts)
     if scale and all(c * pairs % total == 0 for c in counts):
         return [c * pairs // total for c in counts]
-    raise VariantError(
-        f"{what} {list(counts)} adds up to {total}, but the model has {pairs} rotary pairs (rotary_dim / 2): "
-        f"give a {what} that adds up to {pairs}"
-    )
+    raise VariantError(f"{what} {list(counts)} adds up to {total}, but the model has {pairs} rotary pairs (rotary_dim "
+                       f"/ 2): give a {what} that adds up to {pairs}")
 
 
 def _fair_heads(num_kv_heads: int) -> str:

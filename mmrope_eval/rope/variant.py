@@ -31,20 +31,14 @@ class Variant:
         """float64 (3, n) coordinates in the order t, h, w, and delta: the next token sits at n + delta on all axes."""
         return positions(self.position, segments)
 
-    def table(
-        self, head_dim: int, num_kv_heads: int, rope_theta: float, *, rotary_dim: int | None = None
-    ) -> RotaryTable:
+    def table(self, head_dim: int, num_kv_heads: int, rope_theta: float, *,
+              rotary_dim: int | None = None) -> RotaryTable:
         """The rotary table for one model; `rotary_dim` < `head_dim` leaves the other channels alone (partial rotary).
 
         Raises `VariantError` where the variant does not fit the model: sections that do not add up, too few KV heads.
         """
-        return build_table(
-            self.frequency,
-            self.scaling,
-            rotary_dim=rotary_dim or head_dim,
-            num_kv_heads=num_kv_heads,
-            rope_theta=rope_theta,
-        )
+        return build_table(self.frequency, self.scaling, rotary_dim=rotary_dim or head_dim, num_kv_heads=num_kv_heads,
+                           rope_theta=rope_theta)
 
     def check_fit(self, rotary_dim: int, num_kv_heads: int) -> None:
         """Raises the `VariantError` that `table` would, without the table, which needs torch."""

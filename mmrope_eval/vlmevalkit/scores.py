@@ -140,10 +140,8 @@ def _by_first_word(dataset: str, module: str, metric: str, note: str) -> KitTask
     return KitTask(dataset, metric, module, functions, _with_gold, note)
 
 
-_BOXES: Final = (
-    "takes numbers up to 1,000 for thousandths whatever the checkpoint's convention, swaps reversed corners, and cuts "
-    "boxes off at the picture's edges"
-)
+_BOXES: Final = ("takes numbers up to 1,000 for thousandths whatever the checkpoint's convention, swaps reversed "
+                 "corners, and cuts boxes off at the picture's edges")
 
 
 def _tasks() -> Iterator[KitTask]:
@@ -186,10 +184,8 @@ def require() -> None:
     except importlib.metadata.PackageNotFoundError:
         installed = "none"
     if installed != VERSION:
-        raise UserError(
-            f"--scorer vlmevalkit calls VLMEvalKit (package ms-vlmeval {VERSION}; installed: {installed}): install the "
-            f"extra '{EXTRA}' (tasks/README.md, \"VLMEvalKit's numbers\", has the command)."
-        )
+        raise UserError(f"--scorer vlmevalkit calls VLMEvalKit (package ms-vlmeval {VERSION}; installed: {installed}): "
+                        f"install the extra '{EXTRA}' (tasks/README.md, \"VLMEvalKit's numbers\", has the command).")
 
 
 def kit_score(dataset: str, items: Sequence[SecondItem]) -> SecondResult:
@@ -250,9 +246,8 @@ def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def result(
-    dataset: str, items: Sequence[SecondItem], asked: Mapping[str, Any], reply: Mapping[str, Any]
-) -> SecondResult:
+def result(dataset: str, items: Sequence[SecondItem], asked: Mapping[str, Any],
+           reply: Mapping[str, Any]) -> SecondResult:
     """The number, each item's part of it (None for an item that was left out), and what is to be known of both."""
     task = KIT[dataset]
     shares: list[float | None] = [None] * len(items)
@@ -270,9 +265,8 @@ def result(
     return SecondResult(reply["value"], tuple(shares), task.dataset, task.metric, note, facts)
 
 
-def _notes(
-    task: KitTask, items: Sequence[SecondItem], asked: Mapping[str, Any], reply: Mapping[str, Any]
-) -> Iterator[str]:
+def _notes(task: KitTask, items: Sequence[SecondItem], asked: Mapping[str, Any],
+           reply: Mapping[str, Any]) -> Iterator[str]:
     """What a reader of the number must know."""
     rows, unread = asked["rows"], sum(reply["unread"])
     blank = sum(not row["prediction"].strip() for row in rows if row["prediction"] is not None)
@@ -285,8 +279,6 @@ def _notes(
     if blank and task.kind == "mvbench":
         yield f"blank answers that its rule calls right: {blank}"
     if unread:
-        yield (
-            f"its rules do not read {unread} of {len(rows)} answers, for which it would ask a judge model; they count "
-            f"as wrong (with options drawn at random, seed '{SEED}:' and the row, {reply['draws']} drawn: "
-            f"{reply['drawn_value']:.2f})"
-        )
+        yield (f"its rules do not read {unread} of {len(rows)} answers, for which it would ask a judge model; they "
+               f"count as wrong (with options drawn at random, seed '{SEED}:' and the row, {reply['draws']} drawn: "
+               f"{reply['drawn_value']:.2f})")
