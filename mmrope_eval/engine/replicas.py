@@ -16,19 +16,7 @@ from mmrope_eval.engine.backend import Driver
 from mmrope_eval.engine.limits import PATIENCE
 from mmrope_eval.engine.links import Launch, Link, Lost, Place
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.replica import (
-    Alive,
-    Answers,
-    Birth,
-    Broken,
-    Close,
-    Closed,
-    Ready,
-    Setting,
-    Settle,
-    Settled,
-    message_of,
-)
+from mmrope_eval.engine.replica import Alive, Birth, Broken, Close, Ready, Setting, Settled, message_of
 from mmrope_eval.engine.work_queue import WorkQueue
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.media.policy import MediaPolicy, checkpoint_policy
@@ -199,9 +187,9 @@ class Replicas:
 
     def _take(self, replica: Replica, message: Any) -> Iterator[Response | Failure]:
         """Deal with one message."""
-        if isinstance(message, Answers):
+        if isinstance(message, tuple):
             replica.unlucky = 0
-            yield from (result for result in message.results if self._work.answered(replica.number, result.id))
+            yield from (result for result in message if self._work.answered(replica.number, result.id))
         elif isinstance(message, Ready):
             yield from self._joined(replica, message)
         elif isinstance(message, Settled):
@@ -216,7 +204,7 @@ class Replicas:
         elif isinstance(message, Lost):
             yield from self._died(replica, message.cause)
         else:
-            assert isinstance(message, Alive | Closed), message
+            assert isinstance(message, Alive), message
 
     def _look(self) -> Iterator[Response | Failure]:
         """End replicas that have said nothing for too long. EngineDiedError when no place is left."""
@@ -250,7 +238,7 @@ class Replicas:
         """Have a replica run what all shall run; one that still starts is told when it is ready."""
         if replica.ready and replica.link is not None and replica.setting is not self._birth.setting:
             replica.setting, replica.unsettled = self._birth.setting, replica.unsettled + 1
-            replica.link.send(Settle(self._birth.setting))
+            replica.link.send(self._birth.setting)
 
     def _joined(self, replica: Replica, message: Ready) -> Iterator[Response | Failure]:
         if message.identity != self._identity:

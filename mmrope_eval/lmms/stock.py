@@ -89,16 +89,12 @@ def _itself(_module: ModuleType, result: Any) -> float:
     return float(result)
 
 
-def _field_score(_module: ModuleType, result: Any) -> float:
-    return float(result["score"])
+def _field(name: str) -> One:
+    return lambda _module, result: float(result[name])
 
 
 def _agrees(_module: ModuleType, result: Any) -> float:
     return float(result["pred_answer"] == result["answer"])
-
-
-def _is_correct(_module: ModuleType, result: Any) -> float:
-    return float(result["is_correct"])
 
 
 def _anls(_module: ModuleType, doc: dict[str, Any], response: str) -> float:
@@ -154,10 +150,10 @@ def _tasks() -> Iterator[StockTask]:
     yield _mmbench("mmbench_en_dev_static", _MMBENCH_NOTE)
     yield _mmbench("mmbench_cn_dev", _MMBENCH_CN_NOTE)
     yield StockTask("mmstar", "mmstar.utils", "average", _process("mmstar_process_results", "average"),
-                    _total("mmstar_aggregate_results"), _field_score, 100.0)
+                    _total("mmstar_aggregate_results"), _field("score"), 100.0)
     yield StockTask("ocrbench", "ocrbench.utils", "ocrbench_accuracy",
                     _process("ocrbench_process_results", "ocrbench_accuracy"),
-                    _total("ocrbench_aggregate_accuracy"), _field_score, 100.0)
+                    _total("ocrbench_aggregate_accuracy"), _field("score"), 100.0)
     yield StockTask("ai2d", "ai2d.utils", "exact_match", _ai2d, _mean, _itself, 100.0)
     yield _plain("realworldqa", "realworldqa.utils", "exact_match", "realworldqa_process_results")
     for name in ("docvqa", "infovqa"):
@@ -165,11 +161,11 @@ def _tasks() -> Iterator[StockTask]:
     yield _plain("textvqa_val", "textvqa.utils", "exact_match", "textvqa_process_results")
     yield _plain("chartqa", "chartqa.utils", "relaxed_overall", "chartqa_process_results")
     yield StockTask("blink", "blink.utils", "blink_acc", _process("blink_process_results", "blink_acc"),
-                    _total("blink_aggregate_results"), _is_correct, 100.0, _BLINK_NOTE)
+                    _total("blink_aggregate_results"), _field("is_correct"), 100.0, _BLINK_NOTE)
     yield _plain("lvbench", "lvbench.utils", "lvbench_score", "lvbench_process_results")
     yield StockTask("mvbench", "mvbench.utils", "mvbench_accuracy",
                     _process("mvbench_process_results", "mvbench_accuracy"),
-                    _total("mvbench_aggregate_results"), _field_score, 1.0,
+                    _total("mvbench_aggregate_results"), _field("score"), 1.0,
                     "lmms-eval reports 20 numbers and no mean; this is the mean of those present")
     yield StockTask("videomme", "videomme.utils", "videomme_perception_score",
                     _process("videomme_process_results", "videomme_perception_score"),

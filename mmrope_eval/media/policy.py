@@ -57,15 +57,8 @@ class MediaPolicy:
 
     def __post_init__(self) -> None:
         positive = (
-            "image_min_pixels",
-            "image_max_pixels",
-            "decode_max_pixels",
-            "video_fps",
-            "video_min_frames",
-            "video_max_frames",
-            "video_max_tokens",
-            "frame_min_pixels",
-            "frame_max_pixels",
+            "image_min_pixels", "image_max_pixels", "decode_max_pixels", "video_fps", "video_min_frames",
+            "video_max_frames", "video_max_tokens", "frame_min_pixels", "frame_max_pixels",
         )
         for name in positive + (("video_min_pixels",) if self.video_min_pixels is not None else ()):
             value = getattr(self, name)

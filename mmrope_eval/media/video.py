@@ -88,15 +88,8 @@ def video_fingerprint(source: VideoSource, policy: MediaPolicy, geometry: Vision
     except UserError as error:
         raise MediaError(f"{source.path}: the video cannot be read ({error}).") from error
     key = [
-        MEDIA_VERSION,
-        "video",
-        content,
-        policy.video_key(),
-        geometry.patch_size,
-        geometry.merge_size,
-        geometry.temporal_patch_size,
-        source.start,
-        source.end,
+        MEDIA_VERSION, "video", content, policy.video_key(), geometry.patch_size, geometry.merge_size,
+        geometry.temporal_patch_size, source.start, source.end,
     ]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 

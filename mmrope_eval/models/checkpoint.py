@@ -18,7 +18,7 @@ from mmrope_eval.models.processor import ProcessorSettings, read_processor
 from mmrope_eval.models.rope_config import RopeConfig, read_rope
 from mmrope_eval.models.served import served_folder
 from mmrope_eval.models.template import ChatTemplate, find_template
-from mmrope_eval.models.tensors import Shapes, canonical_name
+from mmrope_eval.models.tensors import Shapes, canonical_name, shape_words
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
 from mmrope_eval.models.weights import Weights, check_tensors, find_weights, head_is_embedding, scan_weights
 from mmrope_eval.util.environment import cache_home
@@ -346,12 +346,9 @@ def switch_problem(running: Checkpoint, other: Checkpoint) -> str | None:
     )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            return f"weight '{name}' is {_shape(ours.get(name))} in one and {_shape(theirs.get(name))} in the other"
+            one, another = shape_words(ours.get(name)), shape_words(theirs.get(name))
+            return f"weight '{name}' is {one} in one and {another} in the other"
     return None
-
-
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else " x ".join(map(str, shape)) or "a scalar"
 
 
 def _network(config: Mapping[str, Any]) -> dict[str, Any]:

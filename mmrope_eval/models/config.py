@@ -127,6 +127,23 @@ class VisionConfig(ConfigPart):
         return None
 
 
+class WideVisionConfig(VisionConfig):
+    """A vision encoder that says its feed-forward layers' width, and the width of what it gives."""
+
+    intermediate_size: Count
+    out_hidden_size: Count = 3584
+
+    @property
+    def inner_width(self) -> int:
+        """Channels inside a block's feed-forward layers."""
+        return self.intermediate_size
+
+    @property
+    def out_width(self) -> int:
+        """Channels of what the language model gets."""
+        return self.out_hidden_size
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises `UserError` naming the file."""
     try:

@@ -23,10 +23,8 @@ from typing import Any
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.files import INDEX, FileHashes
-from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, describe, is_adapter, read_adapter
+from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, describe, is_adapter
 from mmrope_eval.models.lora_merge import Merge
-
-__all__ = ["Adapter", "MergedAdapter", "is_adapter", "merge_adapter", "read_adapter"]
 
 RECORD = "merged.json"
 _LAYOUT = 1  # part of the key; to be raised when the same files would be merged into others
@@ -67,8 +65,8 @@ def merge_adapter(folder: Path, cache: Path, find_base: Callable[[str], Path]) -
     """Merge an adapter into its base as a checkpoint below `cache`; a merge that is there already is taken.
 
     `find_base` gives the folder of a base by the name that the adapter has for it, and raises `UserError`. The merge
-    appears whole or not at all, and neither source folder is written to. Raises `UserError` for what `read_adapter`
-    refuses, a base that is none or does not fit, a missing peft, and a `cache` that is full or cannot be written.
+    appears whole or not at all, and neither source folder is written to. Raises `UserError` for what `describe` and
+    `read_parts` refuse, a base that is none or does not fit, a missing peft, and a `cache` that is full or read-only.
     """
     adapter = describe(folder)
     plan = _plan(adapter, find_base(adapter.base))

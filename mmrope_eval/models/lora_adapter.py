@@ -42,7 +42,7 @@ _CONVERT = ("python -c \"import torch, safetensors.torch as s; s.save_file({k: v
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter folder; `read_adapter` makes one."""
+    """An adapter folder; `describe` makes one."""
 
     path: Path
     base: str
@@ -78,19 +78,11 @@ def is_adapter(folder: Path) -> bool:
     )
 
 
-def read_adapter(folder: Path) -> Adapter:
-    """Read and check an adapter, its tensors included.
-
-    Raises `UserError` for a file that is missing, damaged or pickled, for what cannot be merged, and for tensors that
-    are empty, not finite, or neither LoRA's nor a trained module's.
-    """
-    adapter = describe(folder)
-    read_parts(adapter)
-    return adapter
-
-
 def describe(folder: Path) -> Adapter:
-    """What an adapter says about itself, without reading a tensor. Raises `UserError` as `read_adapter` does."""
+    """What an adapter says about itself, without reading a tensor.
+
+    Raises `UserError` for a file that is missing, damaged or pickled, and for what cannot be merged.
+    """
     where = folder / CONFIG
     if not where.is_file():
         raise UserError(f"the adapter '{folder}' has no {CONFIG}: copy it from where the adapter was trained")

@@ -15,7 +15,7 @@ from typing import Any
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import read_header
 from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, Parts, in_saved_module, read_parts
-from mmrope_eval.models.tensors import DECODER, EMBEDDING, HEAD, VISION, canonical_name
+from mmrope_eval.models.tensors import DECODER, EMBEDDING, HEAD, VISION, canonical_name, shape_words
 
 # How the generations of transformers and vLLM write the parts of a network; `canonical_name` is the way back. Needed
 # where adapter_config.json holds patterns, which were written for the names of their time.
@@ -153,7 +153,7 @@ def _match(adapter: Adapter, parts: Parts, model: Any, tied: bool) -> dict[str, 
 
 def _check_shape(adapter: Adapter, name: str, actual: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> None:
     if actual != expected:
-        have, need = ("absent" if shape is None else " x ".join(map(str, shape)) for shape in (actual, expected))
+        have, need = shape_words(actual), shape_words(expected)
         raise UserError(f"{adapter.path / WEIGHTS}: tensor '{name}' is {have}, and by {CONFIG} and the base "
                         f"'{adapter.base}' it would be {need}: name the base and the settings that the adapter was "
                         "trained with")

@@ -23,10 +23,8 @@ from mmrope_eval.models.words import some
 from mmrope_eval.util import console
 from mmrope_eval.util.config import read_yaml, sentence
 from mmrope_eval.util.row_names import RowName, row_labels
-from mmrope_eval.util.training_steps import training_run, training_step, usable
+from mmrope_eval.util.training_steps import usable
 from mmrope_eval.words import nearest
-
-__all__ = ["ModelChoice", "make_labels", "resolve_models", "training_run", "training_step"]
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/([0-9a-f]{40})")
 _MAGIC: Final = re.compile(r"[*?[]")

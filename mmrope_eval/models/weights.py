@@ -14,7 +14,7 @@ from pathlib import Path
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.files import INDEX, FileHashes, TensorInfo, WeightScan, read_header
-from mmrope_eval.models.tensors import EMBEDDING, HEAD, WRAPPERS, Shapes, canonical_name, is_buffer
+from mmrope_eval.models.tensors import EMBEDDING, HEAD, WRAPPERS, Shapes, canonical_name, is_buffer, shape_words
 from mmrope_eval.models.words import one_line, some
 from mmrope_eval.words import shown
 
@@ -245,9 +245,9 @@ def _check_shapes(weights: Weights, expected: Shapes, ours: Mapping[str, str], *
         first = wrong[0]
         more = f" (and {len(wrong) - 1} more tensors)" if len(wrong) > 1 else ""
         raise UserError(f"checkpoint '{weights.folder}': {ours[first]} is "
-                        f"{_shape(weights.tensors[ours[first]].shape)}, and the network of config.json has "
-                        f"{_shape(expected[first])} there{more}: {_reason(first)}put config.json and weights of one "
-                        "model together")
+                        f"{shape_words(weights.tensors[ours[first]].shape)}, and the network of config.json has "
+                        f"{shape_words(expected[first])} there{more}: {_reason(first)}put config.json and weights of "
+                        "one model together")
 
 
 def _reason(name: str) -> str:
@@ -322,7 +322,3 @@ def head_is_embedding(weights: Weights, scans: Mapping[Path, WeightScan]) -> boo
         return False
     contents = {name: digest for scan in scans.values() for name, digest in scan.contents.items()}
     return contents[head] == contents[embedding]
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "a scalar"

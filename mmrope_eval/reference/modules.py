@@ -32,16 +32,20 @@ class VariantRotary(nn.Module):
         return cos.transpose(0, 1).contiguous(), sin.transpose(0, 1).contiguous()
 
 
-class WideHead(nn.Module):
-    """Takes the place of the output matrix in a half-precision model: the same weights, logits in float32."""
+class Replacement(nn.Module):
+    """Takes the place of a module of transformers, whose weights it keeps."""
 
-    def __init__(self, stock: nn.Module) -> None:
+    def __init__(self, stock: Any) -> None:
         super().__init__()
         self.stock = stock
 
+
+class WideHead(Replacement):
+    """Takes the place of the output matrix in a half-precision model: the same weights, logits in float32."""
+
     def forward(self, hidden_states: Tensor) -> Tensor:
         """(b, n, hidden) to float32 (b, n, vocabulary)."""
-        weight: Tensor = self.stock.weight  # type: ignore[assignment]
+        weight: Tensor = self.stock.weight
         return nn.functional.linear(hidden_states.float(), weight.float())
 
 

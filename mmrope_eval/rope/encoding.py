@@ -161,19 +161,3 @@ class PositionCodec:
         fix = "use 64-bit positions or a shorter input" if self.bits == 32 else "check the variant's strides"
         return EncodingError(f"position {float(value):.10g} is outside {self.lowest} to {self.highest}, the range of "
                              f"{self.bits}-bit encoded positions: {fix}")
-
-
-def encode(positions: NDArray[np.floating] | NDArray[np.integer], bits: int = 64) -> NDArray[np.int64]:
-    """``PositionCodec(bits).encode(positions)``."""
-    return PositionCodec(bits).encode(positions)
-
-
-def encode_delta(delta: float, bits: int = 64, *, min_context: int | None = None,
-                 max_context: int | None = None) -> int:
-    """``PositionCodec(bits).encode_delta(delta, ...)``."""
-    return PositionCodec(bits).encode_delta(delta, min_context=min_context, max_context=max_context)
-
-
-def decode(encoded: torch.Tensor, bits: int = 64, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """``PositionCodec(bits).decode(encoded, dtype)``."""
-    return PositionCodec(bits).decode(encoded, dtype)

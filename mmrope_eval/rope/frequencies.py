@@ -94,11 +94,6 @@ class Allocation(Parameters):
         """The axes that pairs are dealt to, before `no_rotation`."""
         raise NotImplementedError
 
-    @property
-    def text_compatible(self) -> bool:
-        """Whether a token at the same place on all axes is rotated exactly as by vanilla RoPE."""
-        return not self.no_rotation and self.log_freq_scale == 1
-
     @model_validator(mode="after")
     def _check_muted_axes(self) -> Allocation:
         unused = [axis for axis in self.no_rotation if axis not in self.axes]
@@ -131,11 +126,6 @@ class DealtAllocation(Allocation):
     exact: Switch = False
     """True when the counts were given for one model: they must add up. A variant file's own counts are a ratio and
     scale to any number of pairs that they divide."""
-
-    @property
-    def text_compatible(self) -> bool:
-        """Whether a token at the same place on all axes is rotated exactly as by vanilla RoPE."""
-        return super().text_compatible and self.spatial_rope_theta is None
 
     @model_validator(mode="after")
     def _check_spatial_base(self) -> DealtAllocation:
@@ -232,11 +222,6 @@ class PatternAllocation(DealtAllocation):
         """The pattern's letters, each once."""
         dealt = "".join(letters for letters, count in _counted(self.pattern) if count)
         return "".join(axis for axis in "thw" if axis in dealt)
-
-    @property
-    def text_compatible(self) -> bool:
-        """Whether a token at the same place on all axes is rotated exactly as by vanilla RoPE."""
-        return super().text_compatible and "-" not in self.pattern
 
 
 class HeadsAllocation(SectionAllocation):

@@ -138,12 +138,6 @@ class CosSinPlan:
                 torch.index_select(values, 1, self.row_of, out=out)
 
 
-def fill_cos_sin(positions: torch.Tensor, axis: NDArray[np.int8], inv_freq: NDArray[np.float32],
-                 attention_factor: float, out_cos: torch.Tensor, out_sin: torch.Tensor) -> None:
-    """`CosSinPlan.build(...).fill(...)` for a single use; a model keeps the plan."""
-    CosSinPlan.build(axis, inv_freq, attention_factor, positions.device).fill(positions, out_cos, out_sin)
-
-
 def check_together(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> int:
     """head_dim of four tensors that belong together and have contiguous channels. Raises ValueError for others."""
     head_dim = _head_dim(q, k, cos, sin)

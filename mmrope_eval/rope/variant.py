@@ -45,19 +45,6 @@ class Variant:
         axis_map(self.frequency, rotary_dim, num_kv_heads)
 
     @property
-    def integer_positions(self) -> bool:
-        """Whether every coordinate of every layout whose `Vision.step` is an integer or truncated is an integer."""
-        return self.position.integer_positions
-
-    @property
-    def text_compatible(self) -> bool:
-        """Whether text alone is rotated exactly as by vanilla RoPE (guideline 3, preservation of textual priors).
-
-        MHRoPE with fewer heads in its section than the model has leaves some unrotated, which only its table knows.
-        """
-        return not self.position.text_spatial_reset and self.frequency.text_compatible
-
-    @property
     def time(self) -> str | None:
         """What frames are counted in, ``index`` or ``seconds``; None for a layout that knows no frames."""
         return getattr(self.position, "time", None)
