@@ -149,7 +149,8 @@ def attention_rows(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkp
     from mmrope_eval.analysis.attention import visual_attention
     from mmrope_eval.reference import load_reference
 
-    reference = load_reference(checkpoint.served, variants[0], dtype=getattr(torch, _dtype(args, checkpoint)))
+    dtype = getattr(torch, checkpoint.dtype if args.dtype == "auto" else args.dtype)
+    reference = load_reference(checkpoint.served, variants[0], dtype=dtype)
     if torch.cuda.is_available():
         reference.model.to("cuda")
     found: dict[tuple[str, str], list[VisualAttention]] = {}
@@ -166,10 +167,6 @@ def attention_rows(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkp
             even = {"even_text": even_text, "even_last": even_last}
             rows.append({"variant": name, "task": task, "layer": layer, "samples": len(shares), **measured, **even})
     return rows
-
-
-def _dtype(args: AnalyzeOptions, checkpoint: Checkpoint) -> str:
-    return checkpoint.dtype if args.dtype == "auto" else args.dtype
 
 
 def task_prompts(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkpoint,

@@ -130,9 +130,6 @@ def _make(folder: Path, recipe: Recipe, path: Path, root: Path, evaluate: Evalua
                 raise
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Row:
     """One row of the hub's table; pictures are still numbers."""

@@ -176,7 +176,6 @@ class Preparer:
         return load_video(part, self._policy, self._checkpoint.geometry, self._cache)
 
     def _render(self, request: Request, loaded: Sequence[LoadedImage | LoadedVideo]) -> Rendered:
-        """A prompt through the processor."""
         text, token_ids = self._writer.write(request)
         if len(token_ids) + sum(m.facts.tokens - 1 for m in loaded) >= self._max_model_len:
             tokens = len(token_ids) + sum(m.facts.tokens - 1 for m in loaded)

@@ -71,9 +71,6 @@ class RayActors:
         return ActorLink(place, replace(birth, options=options, start=StartThere(birth.start)), post, self._layout)
 
 
-# --- the cluster --------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Node:
     """What a node has in all."""
@@ -178,9 +175,6 @@ def _own_signals() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread() and before is not None:
             signal.signal(signal.SIGTERM, before)
-
-
-# --- a link -------------------------------------------------------------------------------------------------------
 
 
 class ActorLink:

@@ -213,7 +213,6 @@ class Serving:
         return None
 
     def _answer(self, number: int) -> None:
-        """One stream, to its end."""
         asked = self._asked[number]
         # Where the engine ends the stream, a thread that pulls may be waiting for what is never asked.
         stream = self._engine.stream(self._requests(number, asked), interrupt=lambda: asked.put(None))

@@ -41,6 +41,7 @@ class Replica:
     number: int = 0
     """Of the replica, new with each start."""
     link: Link | None = None
+    """None: none is started here any more."""
     ready: bool = False
     setting: Setting | None = None
     """What it runs, or was last told to."""
@@ -60,11 +61,6 @@ class Replica:
     def working(self) -> bool:
         """Whether it can be asked."""
         return self.ready and self.unsettled == 0
-
-    @property
-    def gone(self) -> bool:
-        """Whether none is started here any more."""
-        return self.link is None
 
 
 class Replicas:
@@ -155,8 +151,7 @@ class Replicas:
     # --- work -------------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        """Give every replica what it has room for."""
-        sharing = sum(not replica.gone for replica in self._replicas)
+        sharing = sum(replica.link is not None for replica in self._replicas)
         for replica in self._replicas:
             if replica.working and replica.link is not None:
                 given = self._work.give(replica.number, replica.capacity, sharing)
@@ -186,7 +181,6 @@ class Replicas:
         yield from self._look()
 
     def _take(self, replica: Replica, message: Any) -> Iterator[Response | Failure]:
-        """Deal with one message."""
         if isinstance(message, tuple):
             replica.unlucky = 0
             yield from (result for result in message if self._work.answered(replica.number, result.id))
@@ -212,7 +206,7 @@ class Replicas:
         for replica in self._replicas:
             if replica.link is not None and now - replica.heard > self._silence:
                 yield from self._died(replica, f"it gave no sign of life for {self._silence:.0f} s, so it was ended")
-        if all(replica.gone for replica in self._replicas):
+        if all(replica.link is None for replica in self._replicas):
             if self._refusal is not None:
                 raise self._refusal
             raise EngineDiedError("no replica is left", ())
@@ -220,7 +214,6 @@ class Replicas:
     # --- replicas ---------------------------------------------------------------------------------------------------
 
     def _begin(self, replica: Replica) -> None:
-        """Start a replica on a place."""
         self._numbers += 1
         number = self._numbers
         replica.number, replica.ready, replica.unsettled = number, False, 0
@@ -257,7 +250,7 @@ class Replicas:
         self._refusal = error
         self._work.returned(replica.number)
         self._retire(replica)
-        if any(not other.gone for other in self._replicas):
+        if any(other.link is not None for other in self._replicas):
             self._say(f"{replica.place.name} is left out: {sentence(error)}")
 
     def _unsettled(self, replica: Replica, error: Exception) -> None:

@@ -62,7 +62,6 @@ class EngineRun:
                 return
 
     def _taken(self) -> Prepared | Failure | None:
-        """The next item, prepared; None when there is none just now."""
         item = self._queue.take(wait=not self._running)
         if not isinstance(item, Loaded):
             return item

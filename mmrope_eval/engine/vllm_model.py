@@ -133,9 +133,6 @@ def reload_weights(model_runner: Any, path: str) -> None:
         head.quant_method.process_weights_after_loading(head)
 
 
-# --- media in requests --------------------------------------------------------------------------------------------
-
-
 def media_spans(features: Iterable[Any], shape: ModelShape) -> list[MediaSpan]:
     """Where images and videos lie in a prompt, from the features of a scheduled request (`MultiModalFeatureSpec`)."""
     return [media_span(f.modality, f.mm_position, f.data, f.identifier, shape) for f in features]

@@ -131,7 +131,6 @@ class WorkQueue(Generic[Asked]):
                 self._await(unit, self._units[None].appendleft)
 
     def _await(self, unit: list[Asked], put: Callable[[list[Asked]], None]) -> None:
-        """Put a unit where it waits."""
         put(unit)
         self._waiting += len(unit)
         self._weight += sum(map(weight, unit))

@@ -52,7 +52,6 @@ class StockTask:
     note: str | None = None
 
 
-# --------------------------------------------------------------------------------------------------------------
 # Ways to call the stock functions
 
 
@@ -120,10 +119,6 @@ def _mmbench_one(module: ModuleType, result: Any) -> float:
     return float(module.mmbench_evaluator.eval_sub_data(row, answers, static_only=True))
 
 
-def _grounding(module: ModuleType, doc: dict[str, Any], response: str) -> Any:
-    return module.refcoco_grounding_process_result(doc, [response])["refcoco_grounding_ACC@0.5"]
-
-
 def _plain(task: str, module: str, metric: str, function: str, note: str | None = None) -> StockTask:
     """A task whose process_results gives a number and whose metric is lmms-eval's mean."""
     return StockTask(task, module, metric, _process(function, metric), _mean, _itself, 100.0, note)
@@ -179,16 +174,14 @@ def _tasks() -> Iterator[StockTask]:
                     _alone("temporal_grounding_aggregate_miou", 1.0), 1.0)
     for name in ("refcoco_grounding", "refcoco_grounding_testA", "refcoco_grounding_testB",
                  "refcoco_plus_grounding_testA", "refcoco_plus_grounding_testB", "refcocog_grounding_test"):
-        yield StockTask(name, "refcoco_grounding.utils", "refcoco_grounding_ACC@0.5", _grounding,
+        yield StockTask(name, "refcoco_grounding.utils", "refcoco_grounding_ACC@0.5",
+                        _process("refcoco_grounding_process_result", "refcoco_grounding_ACC@0.5"),
                         _total("refcoco_grounding_acc05"), _alone("refcoco_grounding_acc05", 100.0), 100.0,
                         _REFCOCO_NOTE)
 
 
 STOCK: Final[Mapping[str, StockTask]] = {task.task: task for task in _tasks()}
 """The lmms-eval tasks that a task file may name as its counterpart (`metadata: stock`)."""
-
-
-# --------------------------------------------------------------------------------------------------------------
 
 
 def stock_score(task: str, items: Sequence[SecondItem]) -> SecondResult:

@@ -73,7 +73,9 @@ def load_video(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometr
     stored = cache.get(fingerprint) if cache else None
     if stored:
         frames, header = stored
-        return LoadedVideo(frames, header["metadata"], _facts_from_json(header["facts"]))
+        told: dict[str, Any] = header["facts"]
+        told = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+        return LoadedVideo(frames, header["metadata"], MediaFacts(**told))
     video = _decode(source, policy, geometry, fingerprint)
     if cache:
         cache.put(fingerprint, video.frames, {"metadata": video.metadata, "facts": dataclasses.asdict(video.facts)})
@@ -261,8 +263,3 @@ def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArra
     after = np.minimum(after, len(times) - 1)
     closer_after = times[after] - targets < targets - times[before] - _EPSILON
     return np.unique(np.where(closer_after, after, before)).astype(np.int64)
-
-
-def _facts_from_json(stored: dict[str, Any]) -> MediaFacts:
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    return MediaFacts(**fields)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part
+from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part, untied
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import FAMILY_KEY, ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes
@@ -252,12 +252,6 @@ def _says_tied(config: Mapping[str, Any], where: Path) -> bool:
     return True in values
 
 
-def _untied(config: Mapping[str, Any]) -> dict[str, Any]:
-    nested = config.get("text_config")
-    inner = {"text_config": {**nested, "tie_word_embeddings": False}} if isinstance(nested, Mapping) else {}
-    return {**config, "tie_word_embeddings": False, **inner}
-
-
 def _served_config(config: Mapping[str, Any], mended: Mapping[str, Any], family: ModelFamily
                    ) -> dict[str, Mapping[str, Any]]:
     """config.json by name as transformers and vLLM have to read it, where that is not the user's file."""
@@ -319,7 +313,7 @@ def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, qu
         return _Checked(weights, config, tied, remarks, hashes)
     remark = ("config.json says that the output matrix is the word embeddings (tie_word_embeddings), but the weights "
               "hold another: theirs is used, as transformers does")  # fmt: skip
-    return _Checked(weights, _untied(config), False, (*remarks, remark), hashes)
+    return _Checked(weights, untied(config), False, (*remarks, remark), hashes)
 
 
 def _fingerprint(folder: Path, checked: _Checked, notes: list[str]) -> str:

@@ -182,3 +182,10 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The language model's part of config.json; the flat layout of older files keeps it at the top."""
     nested = config.get("text_config")
     return nested if isinstance(nested, Mapping) else config
+
+
+def untied(config: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json of a model whose output matrix is not the word embeddings."""
+    nested = config.get("text_config")
+    inner = {"text_config": {**nested, "tie_word_embeddings": False}} if isinstance(nested, Mapping) else {}
+    return {**config, "tie_word_embeddings": False, **inner}

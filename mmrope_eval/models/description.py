@@ -74,7 +74,6 @@ def _weights(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _tokenizer(checkpoint: Checkpoint) -> dict[str, str]:
-    """sha256 of the tokenizer's files, by name."""
     paths = {name: checkpoint.served / name for name in TOKENIZER_FILES}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import read_json
+from mmrope_eval.models.config import read_json, untied
 from mmrope_eval.models.files import INDEX, FileHashes
 from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, describe, is_adapter
 from mmrope_eval.models.lora_merge import Merge
@@ -94,9 +94,6 @@ def _check_peft() -> None:
                         f"yourself: {_BY_HAND}") from error
 
 
-# ---- the plan ----
-
-
 def _plan(adapter: Adapter, base: Path) -> _Plan:
     weights, hashes = _base_weights(adapter, base), FileHashes()
     copied = _copied(adapter, base)
@@ -153,11 +150,7 @@ def _inner_template(adapter: Adapter) -> str | None:
     return template if isinstance(template, str) else None
 
 
-# ---- writing ----
-
-
 def _finished(target: Path) -> dict[str, Any] | None:
-    """The record of a merge that is complete, else None."""
     with contextlib.suppress(OSError, UserError, KeyError, AttributeError):
         record = read_json(target / RECORD)
         if all((target / name).stat().st_size == size for name, size in record["bytes"].items()):
@@ -203,9 +196,7 @@ def _write(plan: _Plan, partial: Path) -> None:
         _write_json(partial / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     config = dict(plan.config)
     if merge.untied:
-        config["tie_word_embeddings"] = False
-        if isinstance(config.get("text_config"), dict):
-            config["text_config"] = {**config["text_config"], "tie_word_embeddings": False}
+        config = untied(config)
     if config == read_json(plan.base / "config.json"):
         shutil.copyfile(plan.base / "config.json", partial / "config.json")
     else:

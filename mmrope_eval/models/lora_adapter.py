@@ -47,7 +47,6 @@ class Adapter:
     path: Path
     base: str
     """The base model as adapter_config.json names it: a path or a name on the hub."""
-    peft_type: str
     rank: int
     alpha: float
     target_modules: tuple[str, ...]
@@ -108,7 +107,6 @@ def describe(folder: Path) -> Adapter:
     return Adapter(
         path=folder,
         base=config["base_model_name_or_path"],
-        peft_type="LORA",
         rank=config["r"],
         alpha=float(config["lora_alpha"]),
         target_modules=(targets,) if isinstance(targets, str) else tuple(map(str, targets)),

@@ -122,9 +122,6 @@ def _skeleton(adapter: Adapter, base: Path) -> Any:
                         f"{CONFIG}") from error
 
 
-# ---- matching ----
-
-
 def _match(adapter: Adapter, parts: Parts, model: Any, tied: bool) -> dict[str, Any]:
     """peft's layers for the adapter's modules. Every tensor must fit one, and every one that should be there be."""
     modules = dict(model.named_modules())
@@ -190,9 +187,6 @@ def _spell(name: str, spelling: Mapping[str, str]) -> str:
     return name
 
 
-# ---- peft ----
-
-
 def _peft_layers(adapter: Adapter, parts: Parts, model: Any) -> dict[str, Any]:
     """Put peft's layers into a network without memory, one for each adapted module, with its own rank and alpha."""
     from peft import LoraConfig, inject_adapter_in_model
@@ -228,14 +222,12 @@ def _peft_layers(adapter: Adapter, parts: Parts, model: Any) -> dict[str, Any]:
 
 
 def _kinds(adapter: Adapter, layer: Any) -> set[str]:
-    """The tensors that a layer of an adapter has."""
     words = "embedding_" if "default" in layer.lora_embedding_A else ""
     magnitude = {"lora_magnitude_vector"} if adapter.config.get("use_dora") else set()
     return {f"lora_{words}A", f"lora_{words}B"} | magnitude
 
 
 def _slot(layer: Any, kind: str) -> Any:
-    """The parameter of peft's layer for one tensor of the adapter."""
     slot = getattr(layer, kind)["default"]
     return getattr(slot, "weight", slot)
 

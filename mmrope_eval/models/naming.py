@@ -125,7 +125,6 @@ def _local(name: str, base: Path | None, say: Say) -> list[Path] | None:
 
 
 def _path(name: str, base: Path | None) -> Path:
-    """A name as a path, `~` expanded."""
     try:
         path = Path(name).expanduser()
     except RuntimeError:  # no such user
@@ -248,24 +247,20 @@ def _read_file(file: Path, labels: dict[str, str], say: Say) -> list[ModelChoice
     if not isinstance(content, list) or not content:
         raise UserError(f"--models {file} must hold a list of checkpoints, each a folder or a mapping of "
                         f"{', '.join(_Entry.model_fields)}")
-    return _read_entries(content, f"--models {file}", file.parent, labels, say)
+    return listed_models(content, f"--models {file}", file.parent, labels, say=say)
 
 
-def listed_models(content: Sequence[Any], named: str, base: Path, *, say: Say | None = None) -> list[ModelChoice]:
-    """The checkpoints of a list with entries as in a --models file, that stands in another file. UserError as there.
+def listed_models(content: Sequence[Any], named: str, base: Path, labels: dict[str, str] | None = None, *,
+                  say: Say | None = None) -> list[ModelChoice]:
+    """The checkpoints of a list with entries as in a --models file, that may stand in another file. UserError as there.
 
-    `named` is what messages call the list, `base` the folder that its relative paths start from.
+    `named` is what messages call the list, `base` the folder that its relative paths start from; `labels` gets theirs.
     """
-    return _read_entries(content, named, base, {}, say or _to_stderr)
-
-
-def _read_entries(content: Sequence[Any], named: str, base: Path, labels: dict[str, str],
-                  say: Say) -> list[ModelChoice]:
-    """The checkpoints of a list's entries; `labels` gets theirs."""
+    labels = {} if labels is None else labels
     choices: list[ModelChoice] = []
     for number, entry in enumerate(content, 1):
         where = f"{named}, entry {number}"
-        chosen = _read_entry(entry, where, base, say)
+        chosen = _read_entry(entry, where, base, say or _to_stderr)
         for label in filter(None, (choice.label for choice in chosen)):
             if label in labels:
                 raise UserError(f"{where}: label '{label}' is taken by {labels[label]}: give another")
@@ -275,7 +270,6 @@ def _read_entries(content: Sequence[Any], named: str, base: Path, labels: dict[s
 
 
 def _read_entry(content: Any, where: str, base: Path, say: Say) -> list[ModelChoice]:
-    """The checkpoints of one entry."""
     try:
         if isinstance(content, str):
             choices, given = _resolve(content, base, say), None

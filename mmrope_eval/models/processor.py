@@ -29,6 +29,9 @@ _LIMITS = {"size", "min_pixels", "max_pixels", "fps", "num_frames", "min_frames"
            "do_sample_frames", "cap_pixels_per_frame", "max_video_tokens", "image_processor_type",
            "video_processor_type", "processor_class"}  # fmt: skip
 
+_SHARED = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
+"""What a video file may leave out; transformers then takes its class's own, which are the pictures'."""
+
 Channels = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=3, max_length=3)]
 
 
@@ -96,7 +99,8 @@ def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) 
     limits |= {"image_min_pixels": low, "image_max_pixels": high}
     sources |= dict.fromkeys(("image_min_pixels", "image_max_pixels"), image_place)
     if video_raw is not None:
-        video = parse_part(VideoPart, {**_shared(image), **video_raw}, video_place)
+        unsaid = {name: getattr(image, name) for name in _SHARED}
+        video = parse_part(VideoPart, {**unsaid, **video_raw}, video_place)
         _check(video, video_place, geometry)
         video_limits = _video_limits(video, image, video_place, family, geometry)
         limits |= video_limits
@@ -125,11 +129,9 @@ def _image(folder: Path, nested: Mapping[str, Any], family: ModelFamily) -> tupl
 
 def _agree(folder: Path, inside: Mapping[str, Any], image_file: Mapping[str, Any] | None) -> None:
     """Two copies of the pictures' settings must say the same, of what bears on pixels."""
-    keys = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "min_pixels", "max_pixels",
-            "size")  # fmt: skip
     if image_file is None:
         return
-    for key in keys:
+    for key in (*_SHARED, "min_pixels", "max_pixels", "size"):
         if None not in (image_file.get(key), inside.get(key)) and image_file[key] != inside[key]:
             raise UserError(f"{folder}: {key} is {shown(image_file[key])} in {IMAGE_FILE} and {shown(inside[key])} in "
                             f"{NESTED_FILE} (which transformers reads first): make them one")  # fmt: skip
@@ -141,12 +143,6 @@ def _video(folder: Path, nested: Mapping[str, Any]) -> tuple[str, Mapping[str, A
         return f"{folder / NESTED_FILE} (video_processor)", inside
     path = folder / VIDEO_FILE
     return str(path), read_json(path) if path.is_file() else None
-
-
-def _shared(image: ProcessorPart) -> dict[str, Any]:
-    """What a video file may leave out; transformers then takes its class's own, which are the pictures'."""
-    names = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
-    return {name: getattr(image, name) for name in names}
 
 
 def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:

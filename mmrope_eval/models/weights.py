@@ -244,14 +244,11 @@ def _check_shapes(weights: Weights, expected: Shapes, ours: Mapping[str, str], *
     if wrong:
         first = wrong[0]
         more = f" (and {len(wrong) - 1} more tensors)" if len(wrong) > 1 else ""
+        reason = "vocab_size says how many rows it has; " if first in (EMBEDDING, HEAD) else ""
         raise UserError(f"checkpoint '{weights.folder}': {ours[first]} is "
                         f"{shape_words(weights.tensors[ours[first]].shape)}, and the network of config.json has "
-                        f"{shape_words(expected[first])} there{more}: {_reason(first)}put config.json and weights of "
+                        f"{shape_words(expected[first])} there{more}: {reason}put config.json and weights of "
                         "one model together")
-
-
-def _reason(name: str) -> str:
-    return "vocab_size says how many rows it has; " if name in (EMBEDDING, HEAD) else ""
 
 
 def _check_foreign(folder: Path, expected: Shapes, ours: Mapping[str, str], *, quantised: bool) -> None:

@@ -159,7 +159,8 @@ class ReferenceModel:
             if token in self.eos_ids and not generation.ignore_eos:
                 reason = "stop"
                 break
-            text = self._decode(token_ids)
+            if self.processor is not None:
+                text = str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
             if found := [text.index(stop) for stop in generation.stop if stop in text]:
                 text, reason = text[: min(found)], "stop"
                 break
@@ -176,11 +177,6 @@ class ReferenceModel:
             prompt_token_ids=prompt.token_ids,
             prompt_logprobs=prompt_logprobs,
             logprobs=tuple(logprobs) if generation.logprobs else None,
-        )
-
-    def _decode(self, token_ids: Sequence[int]) -> str:
-        return (
-            "" if self.processor is None else str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
         )
 
     @property

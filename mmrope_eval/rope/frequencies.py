@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
-from mmrope_eval.rope.parameters import Number, Parameters, Positive, Switch, VariantError, Words, as_tuple, takes
+from mmrope_eval.rope.parameters import Number, Parameters, Positive, Switch, VariantError, Words, as_tuple, must, takes
 from mmrope_eval.words import shown
 
 AXES = {"t": 0, "h": 1, "w": 2, "-": -1}
@@ -49,12 +49,6 @@ def _check_pattern(pattern: str) -> str:
     if not spelled or not any(count for _, count in _counted(pattern)):
         raise ValueError(f"{shown(pattern)} is not made of t, h, w and - (for example 'tthwhwhw' or 't*16 hw*24')")
     return pattern
-
-
-def _check_theta(theta: float) -> float:
-    if theta <= 1:
-        raise ValueError(f"must exceed 1, not {theta}")
-    return theta
 
 
 Section = Annotated[
@@ -109,7 +103,6 @@ class SingleAllocation(Allocation):
     allocation: Literal["single"] = "single"
 
     def _row(self, pairs: int) -> AxisMap:
-        """All t."""
         return np.zeros(pairs, np.int8)
 
     @property
@@ -121,7 +114,7 @@ class SingleAllocation(Allocation):
 class DealtAllocation(Allocation):
     """Allocations that know rows and columns."""
 
-    spatial_rope_theta: Annotated[Number, AfterValidator(_check_theta)] | None = None
+    spatial_rope_theta: Annotated[Number, must("exceed 1", lambda theta: theta > 1)] | None = None
     """Rotary base of the h and w pairs, where it differs from the model's."""
     exact: Switch = False
     """True when the counts were given for one model: they must add up. A variant file's own counts are a ratio and
@@ -151,7 +144,6 @@ class ChunkedAllocation(SectionAllocation):
     allocation: Literal["chunked"] = "chunked"
 
     def _row(self, pairs: int) -> AxisMap:
-        """Three blocks."""
         t, h, _ = fit(self.mrope_section, pairs, "mrope_section", scale=not self.exact)
         row = np.zeros(pairs, np.int8)
         row[t : t + h], row[t + h :] = 1, 2
@@ -207,7 +199,6 @@ class PatternAllocation(DealtAllocation):
     pattern: Annotated[Words, AfterValidator(_check_pattern)] = Field(examples=["tthwhwhw"])
 
     def _row(self, pairs: int) -> AxisMap:
-        """The pattern's letters."""
         items = _counted(self.pattern)
         if "*" not in self.pattern:
             cycle = "".join(letters for letters, _ in items)
@@ -234,7 +225,6 @@ class HeadsAllocation(SectionAllocation):
     allocation: Literal["heads"] = "heads"
 
     def _rows(self, pairs: int, num_kv_heads: int) -> AxisMap:
-        """Rows of one letter each."""
         section = self.mrope_section
         if sum(section) > num_kv_heads:
             raise VariantError(f"mrope_section {list(section)} assigns {sum(section)} KV heads, but the model has "

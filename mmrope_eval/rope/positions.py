@@ -49,6 +49,7 @@ from mmrope_eval.rope.parameters import (
     Share,
     Switch,
     as_tuple,
+    must,
     takes,
 )
 from mmrope_eval.rope.segments import Segment, Text, Vision
@@ -58,13 +59,6 @@ Floats = NDArray[np.float64]
 
 Placement = tuple[Floats, Floats, float]
 """Cells (3, n) relative to the origin; which axes move with it, (3, 1) of ones and zeros; where text resumes."""
-
-
-def _check_scale(scale: tuple[float, float, float]) -> tuple[float, float, float]:
-    """A scale of three positive numbers. Raises ValueError."""
-    if min(scale) <= 0:
-        raise ValueError(f"must be positive, not {list(scale)}")
-    return scale
 
 
 def _check_radius(radius: float | str) -> float | str:
@@ -161,7 +155,7 @@ class GridLayout(TimedLayout):
         tuple[FiniteNumber, FiniteNumber, FiniteNumber],
         BeforeValidator(as_tuple),
         takes("three finite numbers, for t, h and w"),
-        AfterValidator(_check_scale),
+        must("be positive", lambda scale: min(scale) > 0),
     ] = (1.0, 1.0, 1.0)
     """Multiplies local (t, h, w)."""
 

@@ -49,7 +49,6 @@ class KitTask:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-# --------------------------------------------------------------------------------------------------------------
 # Rows in VLMEvalKit's fields
 
 
@@ -58,7 +57,6 @@ def _target(item: SecondItem, name: str) -> Any:
 
 
 def _choice(item: SecondItem) -> Row | None:
-    """A question with its options by letter; None where the row has none."""
     options, answer = read_options(_target(item, "options")), str(_target(item, "answer")).strip()
     if not is_choice(options, answer):
         return None
@@ -112,7 +110,6 @@ def _box(item: SecondItem) -> Row:
     return {"box": [float(v) for v in _target(item, "box")], "width": float(width), "height": float(height)}
 
 
-# --------------------------------------------------------------------------------------------------------------
 # Columns
 
 _MCQ: Final = "vlmeval.dataset.utils.multiple_choice"
@@ -172,9 +169,6 @@ def _tasks() -> Iterator[KitTask]:
 
 KIT: Final[Mapping[str, KitTask]] = {task.dataset: task for task in _tasks()}
 """VLMEvalKit's data sets that a task file may name as its counterpart (`metadata: vlmevalkit`)."""
-
-
-# --------------------------------------------------------------------------------------------------------------
 
 
 def require() -> None:
@@ -267,7 +261,6 @@ def result(dataset: str, items: Sequence[SecondItem], asked: Mapping[str, Any],
 
 def _notes(task: KitTask, items: Sequence[SecondItem], asked: Mapping[str, Any],
            reply: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader of the number must know."""
     rows, unread = asked["rows"], sum(reply["unread"])
     blank = sum(not row["prediction"].strip() for row in rows if row["prediction"] is not None)
     if task.note:

@@ -83,7 +83,6 @@ class RowError(Exception):
     """VLMEvalKit fails on a row: its place, and what befell it."""
 
 
-# --------------------------------------------------------------------------------------------------------------
 # One row
 
 
@@ -122,7 +121,6 @@ def _box(kit: Kit, row: Row, _judge: AbsentJudge | None) -> float:
     return float(iou >= refcoco.IOU_THRESHOLD)
 
 
-# --------------------------------------------------------------------------------------------------------------
 # All rows
 
 
@@ -144,7 +142,6 @@ def _right_of_asked(kit: Kit, rows: Sequence[Row], hits: Sequence[float]) -> flo
     return 100 * sum(part[0] for part in tasks) / sum(part[1] for part in tasks)
 
 
-# --------------------------------------------------------------------------------------------------------------
 # Kinds
 
 
@@ -249,9 +246,6 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 UNJUDGED: Final = ("words", "ocrbench", "box")
 """Kinds for which VLMEvalKit has rules alone, and no judge."""
-
-
-# --------------------------------------------------------------------------------------------------------------
 
 
 def score(request: Mapping[str, Any], functions: Mapping[str, Any], folder: Path) -> dict[str, Any]:
