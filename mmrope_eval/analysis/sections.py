@@ -88,8 +88,3 @@ def dash(value: float | None, form: str = "") -> str:
 def percent(share: float | None, digits: int = 0) -> str:
     """A share of one as a percentage without its sign."""
     return UNKNOWN if share is None else f"{100 * share:.{digits}f}"
-
-
-def join(words: Iterable[str]) -> str:
-    """Comma-separated words."""
-    return ", ".join(words)

@@ -19,7 +19,7 @@ from mmrope_eval.analysis.measures import (
     decay,
     half_distance,
 )
-from mmrope_eval.analysis.sections import UNKNOWN, Row, Section, dash, join, percent, yes
+from mmrope_eval.analysis.sections import UNKNOWN, Row, Section, dash, percent, yes
 from mmrope_eval.analysis.table1 import COLUMNS, PRINTED, Marks, marks
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant
@@ -178,10 +178,10 @@ def guideline_row(a: Analysis) -> Row:
         "text_on_vision": a.overlap.shared,
         "vision_on_vision": a.overlap.doubled,
         "no_shared_place": a.unambiguous,
-        "not_past": join(f"{axis} {n}" for axis, n in zip(AXIS_NAMES, a.overlap.not_past, strict=True) if n),
+        "not_past": ", ".join(f"{axis} {n}" for axis, n in zip(AXIS_NAMES, a.overlap.not_past, strict=True) if n),
         "text_past_vision": a.in_order,
         "coherent": a.coherent,
-        "missing_bands": "; ".join(f"{axes}: {join(map(str, bands))}" for axes, bands in a.missing_bands),
+        "missing_bands": "; ".join(f"{axes}: {', '.join(map(str, bands))}" for axes, bands in a.missing_bands),
         "full_spectrum": a.full_spectrum,
         "text_deviation": a.text_deviation,
         "text_prior": a.keeps_text,
@@ -206,11 +206,8 @@ def table1_row(a: Analysis) -> Row:
     """The five columns, what decides the second, and the printed marks."""
     marks_made = marks(a)
     return {
-        "variant": a.variant.name,
-        **{column: getattr(marks_made, column) for column in COLUMNS},
-        "why": interval_words(marks_made),
-        "marks": marks_made.spelled,
-        "printed": PRINTED.get(a.variant.name),
+        "variant": a.variant.name, **{column: getattr(marks_made, column) for column in COLUMNS},
+        "why": interval_words(marks_made), "marks": marks_made.spelled, "printed": PRINTED.get(a.variant.name),
     }
 
 
@@ -228,7 +225,7 @@ def shown_table1(row: Row) -> Row:
              for column in COLUMNS}  # fmt: skip
     differing = [column for column, made, other in zip(COLUMNS, row["marks"], row["printed"] or "", strict=False)
                  if made != other]  # fmt: skip
-    same = UNKNOWN if row["printed"] is None else "differs: " + join(differing) if differing else "the same"
+    same = UNKNOWN if row["printed"] is None else "differs: " + ", ".join(differing) if differing else "the same"
     return {"variant": row["variant"], **cells, "printed": same}
 
 
@@ -249,12 +246,8 @@ def shown_growth(row: Row) -> Row:
     """Numbers short, the extents in one cell."""
     extents = " ".join(f"{row[f'extent_{axis}']:.4g}" for axis in AXIS_NAMES)
     return {
-        "variant": row["variant"],
-        "block": row["block"],
-        "tokens": row["tokens"],
-        "next text position": f"+{row['advance']:.4g}",
-        "per token": f"{row['per_token']:.3f}",
-        "extent t h w": extents,
+        "variant": row["variant"], "block": row["block"], "tokens": row["tokens"],
+        "next text position": f"+{row['advance']:.4g}", "per token": f"{row['per_token']:.3f}", "extent t h w": extents,
     }
 
 
@@ -291,15 +284,9 @@ def spectrum_rows(a: Analysis) -> Iterable[Row]:
     """One row an axis."""
     for s in a.spectra:
         yield {
-            "variant": a.variant.name,
-            "axis": s.axis,
-            "pairs": s.pairs,
-            "share": s.share,
-            "shortest": s.shortest,
-            "longest": s.longest,
-            **{f"band_{number}": share for number, share in enumerate(s.bands, 1)},
-            "evenness": s.entropy,
-            "gap": s.gap,
+            "variant": a.variant.name, "axis": s.axis, "pairs": s.pairs, "share": s.share, "shortest": s.shortest,
+            "longest": s.longest, **{f"band_{number}": share for number, share in enumerate(s.bands, 1)},
+            "evenness": s.entropy, "gap": s.gap,
         }
 
 
@@ -323,9 +310,7 @@ def decay_rows(a: Analysis) -> Iterable[Row]:
     every = np.arange(FURTHEST + 1, dtype=np.float64)
     for axis, curve in decay(a.table, every).items():
         yield {
-            "variant": a.variant.name,
-            "axis": axis,
-            "half": half_distance(curve, every),
+            "variant": a.variant.name, "axis": axis, "half": half_distance(curve, every),
             **{f"d_{d}": float(curve[d]) for d in DISTANCES},
         }
 
@@ -333,8 +318,6 @@ def decay_rows(a: Analysis) -> Iterable[Row]:
 def shown_decay(row: Row) -> Row:
     """Two decimals."""
     return {
-        "variant": row["variant"],
-        "axis": row["axis"],
-        "half": dash(row["half"], ".0f"),
+        "variant": row["variant"], "axis": row["axis"], "half": dash(row["half"], ".0f"),
         **{f"{d}": f"{row[f'd_{d}']:.2f}" for d in DISTANCES},
     }

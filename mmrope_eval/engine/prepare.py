@@ -14,16 +14,8 @@ from mmrope_eval.engine.positions import prompt_key, prompt_positions
 from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
 from mmrope_eval.engine.reuse import Rendered, RenderedPrompts, copied
 from mmrope_eval.errors import full_trace, sentence
-from mmrope_eval.media.image import (
-    LoadedImage,
-    LoadedVideo,
-    MediaCache,
-    MediaError,
-    MediaPolicy,
-    fingerprint,
-    load_image,
-    load_video,
-)
+from mmrope_eval.media.image import LoadedImage, LoadedVideo, MediaCache, fingerprint, load_image, load_video
+from mmrope_eval.media.policy import MediaError, MediaPolicy
 from mmrope_eval.messages import Failure, ImageSource, MediaFacts, PositionFacts, Request, VideoSource
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import LayoutError, Variant
@@ -177,8 +169,8 @@ class Preparer:
 
     def _render(self, request: Request, loaded: Sequence[LoadedImage | LoadedVideo]) -> Rendered:
         text, token_ids = self._writer.write(request)
-        if len(token_ids) + sum(m.facts.tokens - 1 for m in loaded) >= self._max_model_len:
-            tokens = len(token_ids) + sum(m.facts.tokens - 1 for m in loaded)
+        tokens = len(token_ids) + sum(m.facts.tokens - 1 for m in loaded)
+        if tokens >= self._max_model_len:
             raise PromptError(f"its prompt of {tokens} tokens fills the context of {self._max_model_len} "
                               "(max_model_len): raise it, or allow fewer pixels, frames or video tokens")
         media: dict[str, list[Any]] = {}

@@ -31,9 +31,6 @@ PAUSE: Final = 0.05
 HEARTBEAT: Final = 2.0
 """Seconds between two signs of life."""
 
-# --- messages -----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Setting:
     """What an engine runs; as a message: go on with this one."""
@@ -130,9 +127,6 @@ class Channel(Protocol):
 
     def send(self, message: Any) -> None:
         """Give a message; OSError when nobody takes it."""
-
-
-# --- the replica --------------------------------------------------------------------------------------------------
 
 
 def serve(channel: Channel, birth: Birth) -> None:

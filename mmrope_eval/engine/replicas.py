@@ -148,8 +148,6 @@ class Replicas:
             self._end_stream(drop=not self._work.done)
             self._work = WorkQueue(())
 
-    # --- work -------------------------------------------------------------------------------------------------------
-
     def _feed(self) -> None:
         sharing = sum(replica.link is not None for replica in self._replicas)
         for replica in self._replicas:
@@ -210,8 +208,6 @@ class Replicas:
             if self._refusal is not None:
                 raise self._refusal
             raise EngineDiedError("no replica is left", ())
-
-    # --- replicas ---------------------------------------------------------------------------------------------------
 
     def _begin(self, replica: Replica) -> None:
         self._numbers += 1

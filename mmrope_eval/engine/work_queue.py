@@ -61,11 +61,6 @@ class WorkQueue(Generic[Asked]):
         """Whether everything has its outcome."""
         return not (self._waiting or self._suspects or any(self._flying.values()))
 
-    @property
-    def unanswered(self) -> int:
-        """Requests without an outcome."""
-        return self._waiting + len(self._suspects) + sum(map(len, self._flying.values()))
-
     def in_flight(self, replica: int) -> Sequence[str]:
         """What a replica has been given and not answered."""
         return list(self._flying.get(replica, ()))

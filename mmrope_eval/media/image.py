@@ -63,15 +63,8 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
         notes.append(resize_note(image.size, size, policy.image_min_pixels, policy.image_max_pixels))
     pixels = np.array(image.resize(size, Image.Resampling.BICUBIC) if size != image.size else image)
     grid = (1, size[1] // geometry.patch_size, size[0] // geometry.patch_size)
-    facts = MediaFacts(
-        kind="image",
-        fingerprint=fingerprint,
-        source_size=image.size,
-        used_size=size,
-        grid_thw=grid,
-        tokens=grid[1] * grid[2] // geometry.merge_size**2,
-        notes=tuple(notes),
-    )
+    facts = MediaFacts(kind="image", fingerprint=fingerprint, source_size=image.size, used_size=size, grid_thw=grid,
+                       tokens=grid[1] * grid[2] // geometry.merge_size**2, notes=tuple(notes))
     return LoadedImage(pixels, facts)
 
 

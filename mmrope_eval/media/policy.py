@@ -65,8 +65,7 @@ class MediaPolicy:
             if not 0 < value < _MOST:
                 raise UserError(f"Media policy: {name} is {value}; it must be a positive number.")
         for low, high in (
-            ("image_min_pixels", "image_max_pixels"),
-            ("frame_min_pixels", "frame_max_pixels"),
+            ("image_min_pixels", "image_max_pixels"), ("frame_min_pixels", "frame_max_pixels"),
             ("video_min_frames", "video_max_frames"),
         ):
             if getattr(self, low) > getattr(self, high):
@@ -84,16 +83,11 @@ class MediaPolicy:
     def video_key(self) -> tuple[object, ...]:
         """The fields that change what a video becomes."""
         return (
-            self.video_fps,
-            self.video_frames,
-            self.video_min_frames,
-            self.video_max_frames,
-            self.video_max_tokens,
-            self.frame_min_pixels,
-            self.frame_max_pixels,
+            self.video_fps, self.video_frames, self.video_min_frames, self.video_max_frames, self.video_max_tokens,
+            self.frame_min_pixels, self.frame_max_pixels,
             # Kept answers and frames of policies without this limit stay what they are called.
             *(() if self.video_min_pixels is None else (self.video_min_pixels,)),
-        )
+        )  # fmt: skip
 
     def record(self) -> dict[str, object]:
         """The policy as part of an answer's identity: its fields, those without a limit left out."""

@@ -177,11 +177,8 @@ def clock_metadata(times: NDArray[np.float64], distinct: int, duration: float,
     interval = (times[-1] - times[0]) / (distinct - 1) if distinct > 1 else duration
     total = max(1, round(len(times) * interval * CLOCK))
     metadata = {
-        "fps": float(CLOCK),
-        "total_num_frames": total,
-        "duration": duration,
-        "frames_indices": [round(time * CLOCK) for time in times.tolist()],
-        "video_backend": "pyav",
+        "fps": float(CLOCK), "total_num_frames": total, "duration": duration,
+        "frames_indices": [round(time * CLOCK) for time in times.tolist()], "video_backend": "pyav",
         "do_sample_frames": False,
     }
     return metadata, temporal_patch_size / (len(times) / total * CLOCK)

@@ -20,9 +20,15 @@ from mmrope_eval.models.served import served_folder
 from mmrope_eval.models.template import ChatTemplate, find_template
 from mmrope_eval.models.tensors import Shapes, canonical_name, shape_words
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
-from mmrope_eval.models.weights import Weights, check_tensors, find_weights, head_is_embedding, scan_weights
+from mmrope_eval.models.weights import (
+    Weights,
+    check_entry,
+    check_tensors,
+    find_weights,
+    head_is_embedding,
+    scan_weights,
+)
 from mmrope_eval.util.environment import cache_home
-from mmrope_eval.util.files import is_special
 from mmrope_eval.words import nearest, shown
 
 # Their content takes part in the identity of a checkpoint: what can change a response.
@@ -120,7 +126,8 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     do, for everything that would make an engine compute something else than the checkpoint holds, or fail.
     """
     folder, adapter = _opened(path)
-    _check_entries(folder)
+    for name in _IDENTITY_FILES:
+        check_entry(folder / name, "copy the file again from where the checkpoint comes from")
     where = folder / "config.json"
     config = read_json(where)
     model_type = config.get("model_type")
@@ -166,9 +173,6 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     )
 
 
-# --- the folder ---------------------------------------------------------------------------------------------------
-
-
 def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
     """The folder with a whole model, and what was merged to make it."""
     try:
@@ -188,17 +192,6 @@ def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
         inside = f" (it holds {len(steps)} folders that do)" if steps else ""
         raise UserError(f"checkpoint '{path}' has no config.json: give the folder that holds one{inside}")
     return folder, None
-
-
-def _check_entries(folder: Path) -> None:
-    """Raise `UserError` for an entry that is called like a file of a checkpoint and is none."""
-    for name in _IDENTITY_FILES:
-        entry = folder / name
-        if entry.is_symlink() and not entry.exists():
-            raise UserError(f"checkpoint '{folder}': {name} is a link to a file that is not there: download it again")
-        if is_special(entry):
-            raise UserError(f"checkpoint '{folder}': {name} is a folder where a file should be: copy the file again "
-                            "from where the checkpoint comes from")  # fmt: skip
 
 
 def _merged(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
@@ -222,9 +215,6 @@ def _nearby(folder: Path) -> str:
         return ""
     close = nearest(folder.name, names, 0.6)
     return f" (did you mean '{folder.parent / close}'?)" if close else ""
-
-
-# --- config.json --------------------------------------------------------------------------------------------------
 
 
 def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple[TextConfig, VisionConfig]:
@@ -285,9 +275,6 @@ def _quantisation(config: Mapping[str, Any], where: Path) -> str | None:
         raise UserError(f"{where}: quantization_config must be a mapping that names its quant_method, not "
                         f"{shown(given)}")
     return str(given["quant_method"])
-
-
-# --- weights and identity -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -104,14 +104,9 @@ def describe(folder: Path) -> Adapter:
     _check_mergeable(where, config)
     _check_weights(folder)
     targets = config["target_modules"]
-    return Adapter(
-        path=folder,
-        base=config["base_model_name_or_path"],
-        rank=config["r"],
-        alpha=float(config["lora_alpha"]),
-        target_modules=(targets,) if isinstance(targets, str) else tuple(map(str, targets)),
-        config=config,
-    )
+    return Adapter(path=folder, base=config["base_model_name_or_path"], rank=config["r"],
+                   alpha=float(config["lora_alpha"]),
+                   target_modules=(targets,) if isinstance(targets, str) else tuple(map(str, targets)), config=config)
 
 
 def _check_mergeable(where: Path, config: Mapping[str, Any]) -> None:

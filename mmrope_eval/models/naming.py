@@ -107,9 +107,6 @@ def _choice(folder: Path, named: str, variant: str | None) -> ModelChoice:
     return ModelChoice(folder, named, variant or None, revision=snapshot[1] if snapshot else None)
 
 
-# --------------------------------------------------------------------------------------------------- on this machine
-
-
 def _local(name: str, base: Path | None, say: Say) -> list[Path] | None:
     """The checkpoints below a path or a glob; None where there is nothing of that name."""
     path = _path(name, base)
@@ -202,9 +199,6 @@ def _close(path: Path) -> Path | None:
     return reached
 
 
-# ------------------------------------------------------------------------------------------------------- on the hub
-
-
 def _remote(name: str, base: Path | None, say: Say) -> list[Path] | None:
     """The checkpoints of a repository on the hub, out of its cache or downloaded; None for no repository's name."""
     repo = hub.parse(name)
@@ -218,9 +212,6 @@ def _remote(name: str, base: Path | None, say: Say) -> list[Path] | None:
             raise UserError(f"{_no_folder(name, base)}; the hub's model of that name comes with `{repo.command}`")
         folder = hub.download(repo, name, lacks, say)
     return _checkpoints_in(folder, say)
-
-
-# ------------------------------------------------------------------------------------------------------ from a file
 
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -300,9 +291,6 @@ def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: 
         variant = str(_path(variant, base))
     named = replace(choice, variant=variant, label=label)
     return named if given is None else replace(named, coordinates=given.coordinates, prompts=given.prompts)
-
-
-# ------------------------------------------------------------------------------------------------------------ labels
 
 
 def make_labels(choices_with_variants: Sequence[tuple[ModelChoice, str]]) -> list[str]:

@@ -214,7 +214,8 @@ def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
     """Processor files with classes that the installed transformers has. `UserError` for another family's class."""
     mended: dict[str, Mapping[str, Any]] = {}
     remarks: list[str] = []
-    present, videos = family.image_processors[0], family.video.processors[0]
+    kinds = (("image_processor", IMAGE_FILE, family.image_processors[0]),
+             ("video_processor", VIDEO_FILE, family.video.processors[0]))  # fmt: skip
 
     def checked(part: Mapping[str, Any], key: str, place: str, right: str) -> dict[str, Any] | None:
         given = part.get(key)
@@ -227,18 +228,16 @@ def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
         remarks.append(f"{key} {'(absent)' if given is None else repr(given)} of {Path(place).name} read as {right}")
         return {**part, key: right}
 
-    for name, key, right in ((IMAGE_FILE, "image_processor_type", present),
-                             (VIDEO_FILE, "video_processor_type", videos)):
+    for kind, name, right in kinds:
         if (folder / name).is_file():
-            part = checked(read_json(folder / name), key, str(folder / name), right)
+            part = checked(read_json(folder / name), f"{kind}_type", str(folder / name), right)
             if part is not None:
                 mended[name] = part
     inside = dict(nested)
-    for section, key, right in (("image_processor", "image_processor_type", present),
-                                ("video_processor", "video_processor_type", videos)):  # fmt: skip
-        if isinstance(nested.get(section), Mapping):
-            part = checked(nested[section], key, str(folder / NESTED_FILE), right)
+    for kind, _, right in kinds:
+        if isinstance(nested.get(kind), Mapping):
+            part = checked(nested[kind], f"{kind}_type", str(folder / NESTED_FILE), right)
             if part is not None:
-                inside[section] = part
+                inside[kind] = part
                 mended[NESTED_FILE] = inside
     return mended, tuple(remarks)

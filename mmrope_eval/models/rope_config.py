@@ -30,8 +30,7 @@ _OTHER_SCALING_KEYS = {"short_factor", "long_factor", "low_freq_factor", "high_f
                        "truncate"}
 """Of kinds that are refused by name where they are asked for."""
 _PLAIN = {"default", "mrope"}
-_SCALINGS = {"linear": "linear", "ntk": "ntk", "yarn": "yarn"}
-_SCALING_READS = {
+_SCALINGS = {
     "linear": {"factor"}, "ntk": {"factor"},
     "yarn": {"factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"},
 }  # fmt: skip
@@ -79,16 +78,9 @@ def read_rope(config: Mapping[str, Any], family: ModelFamily, text: TextConfig, 
         scaling, problem = _scaling(scaled, text.max_position_embeddings, where), None
     except UserError as error:
         scaling, problem = None, str(error)
-    return RopeConfig(
-        theta=theta,
-        rotary_dim=_rotary_dim(text.head_size, partial, where),
-        section=tuple(section) if section else None,
-        scaling=scaling,
-        scaling_problem=problem,
-        named=named,
-        named_by=by,
-        questions=tuple(questions),
-    )
+    return RopeConfig(theta=theta, rotary_dim=_rotary_dim(text.head_size, partial, where),
+                      section=tuple(section) if section else None, scaling=scaling, scaling_problem=problem,
+                      named=named, named_by=by, questions=tuple(questions))
 
 
 Place = tuple[str, Mapping[str, Any]]
@@ -139,9 +131,6 @@ def _rotary_dim(head_dim: int, partial: Any, where: str) -> int:
         raise UserError(f"{where}: partial_rotary_factor {partial} of heads of {head_dim} channels rotates {rotary}, "
                         "which are no pairs: it must make an even number")  # fmt: skip
     return rotary
-
-
-# --- which variant ------------------------------------------------------------------------------------------------
 
 
 def _named_variant(places: Sequence[Place], where: str) -> tuple[str | Mapping[str, Any] | None, str, list[str]]:
@@ -279,9 +268,6 @@ def _interleaving(scaled: Sequence[Place], family: ModelFamily, where: str) -> l
     ][:1]
 
 
-# --- context scaling ----------------------------------------------------------------------------------------------
-
-
 def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str, Any] | None:
     """config.json's own context scaling in our terms. `UserError` for kinds and keys that are not obeyed here."""
     kinds = [(f"{key} in {name}", part[key]) for name, part in scaled for key in ("rope_type", "type")
@@ -301,7 +287,7 @@ def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str
     if kind not in _SCALINGS:
         raise UserError(f"{where}, {place}: {_unknown_scaling(kind)}")
     # Several copies of one scaling agree key by key, or are refused.
-    parameters = {key: _agreeing(key, scaled, where) for key in _SCALING_READS[kind]}
+    parameters = {key: _agreeing(key, scaled, where) for key in _SCALINGS[kind]}
     unread = sorted({key for _, part in scaled for key in part} - _SCALING_KEYS)
     if unread:
         raise UserError(f"{where}: {shown(unread[0])} of its {kind} scaling is not known here; say --set scaling='...' "
@@ -311,7 +297,7 @@ def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str
             raise UserError(f"{where}: {key} of its {kind} scaling must be a number, not {shown(value)}")
     if parameters["factor"] is None:
         raise UserError(f"{where} asks for {kind} scaling without a factor: say by how much the context is stretched")
-    result: dict[str, Any] = {"type": _SCALINGS[kind], "factor": float(parameters["factor"])}
+    result: dict[str, Any] = {"type": kind, "factor": float(parameters["factor"])}
     if kind == "yarn":
         result["original_max_position"] = int(parameters["original_max_position_embeddings"] or max_position)
         factors = ("beta_fast", "beta_slow", "attention_factor")

@@ -16,6 +16,7 @@ from mmrope_eval.models.config import read_json
 from mmrope_eval.models.files import INDEX, FileHashes, TensorInfo, WeightScan, read_header
 from mmrope_eval.models.tensors import EMBEDDING, HEAD, WRAPPERS, Shapes, canonical_name, is_buffer, shape_words
 from mmrope_eval.models.words import one_line, some
+from mmrope_eval.util.files import is_special
 from mmrope_eval.words import shown
 
 SINGLE = "model.safetensors"
@@ -59,6 +60,15 @@ class Weights:
         return next((name for name in self.tensors if canonical_name(name) == canonical), None)
 
 
+def check_entry(entry: Path, remedy: str) -> None:
+    """Raise `UserError` for an entry that is called like a file of a checkpoint and is a folder, or leads nowhere."""
+    if entry.is_symlink() and not entry.exists():
+        raise UserError(f"checkpoint '{entry.parent}': {entry.name} is a link to a file that is not there: download it "
+                        "again")
+    if is_special(entry):
+        raise UserError(f"checkpoint '{entry.parent}': {entry.name} is a folder where a file should be: {remedy}")
+
+
 def find_weights(folder: Path) -> Weights:
     """The files that transformers would load, in its order: model.safetensors, then the index's shards.
 
@@ -67,12 +77,7 @@ def find_weights(folder: Path) -> Weights:
     """
     present = sorted(folder.glob("*.safetensors"))
     for entry in (*present, folder / INDEX):
-        if entry.is_dir():
-            raise UserError(f"checkpoint '{folder}': {entry.name} is a folder where a file should be: download it "
-                            "again")
-        if entry.is_symlink() and not entry.exists():
-            raise UserError(f"checkpoint '{folder}': {entry.name} is a link to a file that is not there: download it "
-                            "again")
+        check_entry(entry, "download it again")
     remarks: list[str] = []
     single, index = folder / SINGLE, folder / INDEX
     if single in present:

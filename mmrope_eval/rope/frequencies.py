@@ -52,9 +52,7 @@ def _check_pattern(pattern: str) -> str:
 
 
 Section = Annotated[
-    tuple[StrictInt, StrictInt, StrictInt],
-    BeforeValidator(as_tuple),
-    takes("three whole numbers, for t, h and w"),
+    tuple[StrictInt, StrictInt, StrictInt], BeforeValidator(as_tuple), takes("three whole numbers, for t, h and w"),
     AfterValidator(_check_section),
 ]
 
@@ -236,11 +234,7 @@ class HeadsAllocation(SectionAllocation):
 
 
 FrequencyAllocation = Annotated[
-    SingleAllocation
-    | ChunkedAllocation
-    | InterleavedAllocation
-    | AlternatingAllocation
-    | PatternAllocation
+    SingleAllocation | ChunkedAllocation | InterleavedAllocation | AlternatingAllocation | PatternAllocation
     | HeadsAllocation,
     Field(discriminator="allocation"),
 ]

@@ -152,10 +152,8 @@ class GridLayout(TimedLayout):
     spatial_reset: Switch = False
     """Rows and columns count from zero. The closing vision_end token follows the block's *local* extent."""
     position_scale: Annotated[
-        tuple[FiniteNumber, FiniteNumber, FiniteNumber],
-        BeforeValidator(as_tuple),
-        takes("three finite numbers, for t, h and w"),
-        must("be positive", lambda scale: min(scale) > 0),
+        tuple[FiniteNumber, FiniteNumber, FiniteNumber], BeforeValidator(as_tuple),
+        takes("three finite numbers, for t, h and w"), must("be positive", lambda scale: min(scale) > 0),
     ] = (1.0, 1.0, 1.0)
     """Multiplies local (t, h, w)."""
 
@@ -196,9 +194,7 @@ class CircleLayout(TimedLayout):
     alpha: Number = 0.5
     """1 spreads cells by their true angle, 0 by their index."""
     radius: Annotated[
-        FiniteNumber | StrictStr,
-        takes("a positive number, 'auto' or 'auto-K'"),
-        AfterValidator(_check_radius),
+        FiniteNumber | StrictStr, takes("a positive number, 'auto' or 'auto-K'"), AfterValidator(_check_radius),
     ] = 10.0
     """A number, "auto" (the largest centred coordinate) or "auto-K" (K times that)."""
     dff_rate: Annotated[StrictBool | FiniteNumber, takes("a finite number, true or false")] = False

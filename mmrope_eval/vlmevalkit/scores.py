@@ -65,11 +65,8 @@ def _choice(item: SecondItem) -> Row | None:
 
 def _mmmu(item: SecondItem) -> Row:
     """As in VLMEvalKit's table: an open question has no options, and its answer as the data set writes it."""
-    return {
-        "question": str(item.doc.get("question", "")),
-        "answer": str(_target(item, "answer")),
-        **read_options(_target(item, "options")),
-    }
+    words = {"question": str(item.doc.get("question", "")), "answer": str(_target(item, "answer"))}
+    return {**words, **read_options(_target(item, "options"))}
 
 
 def _mmbench(item: SecondItem) -> Row | None:
@@ -211,12 +208,8 @@ def request(dataset: str, items: Sequence[SecondItem]) -> dict[str, Any]:
     if not rows:
         raise SecondError(f"VLMEvalKit's {task.dataset} has none of the {len(items)} questions.")
     return {
-        "kind": task.kind,
-        "dataset": task.dataset,
-        "functions": list(task.functions),
-        "options": dict(task.options),
-        "rows": rows,
-        "places": places,
+        "kind": task.kind, "dataset": task.dataset, "functions": list(task.functions), "options": dict(task.options),
+        "rows": rows, "places": places,
     }
 
 
@@ -248,11 +241,8 @@ def result(dataset: str, items: Sequence[SecondItem], asked: Mapping[str, Any],
     for place, share in zip(asked["places"], reply["samples"], strict=True):
         shares[place] = share
     facts = {
-        "package": f"ms-vlmeval {VERSION}",
-        "functions": list(task.functions),
-        "n_left_out": len(items) - len(asked["rows"]),
-        "n_judge": sum(reply["unread"]),
-        "n_drawn": reply["draws"],
+        "package": f"ms-vlmeval {VERSION}", "functions": list(task.functions),
+        "n_left_out": len(items) - len(asked["rows"]), "n_judge": sum(reply["unread"]), "n_drawn": reply["draws"],
         "with_draws": round(reply["drawn_value"], 9),
     }
     note = "; ".join(_notes(task, items, asked, reply)) or None

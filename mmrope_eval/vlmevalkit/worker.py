@@ -191,15 +191,10 @@ def mmmu(kit: Kit, rows: Sequence[Row], judged: bool) -> Scored:
     letters = sorted({name for row in rows for name in row if len(name) == 1} | {"A", "B"})
     names = [name for name in rows[0] if len(name) > 1]
     table = kit["MMMU_preproc"](pandas.DataFrame(list(rows), columns=[*names, *letters]).astype(object))
-    records = table.to_dict("records")
-    choices = [
-        {
-            **record,
-            "GT": record["answer"] if record["answer"] in list(string.ascii_uppercase) else "A",
-            "prediction": row["prediction"],
-        }
-        for record, row in zip(records, rows, strict=True)
-    ]
+    choices = []
+    for record, row in zip(table.to_dict("records"), rows, strict=True):
+        right = record["answer"] if record["answer"] in list(string.ascii_uppercase) else "A"
+        choices.append({**record, "GT": right, "prediction": row["prediction"]})
     return each(_choice, _report)(kit, choices, judged)
 
 
@@ -254,13 +249,8 @@ def score(request: Mapping[str, Any], functions: Mapping[str, Any], folder: Path
     kind, rows = KINDS[request["kind"]], request["rows"]
     rules = kind(kit, rows, False)
     drawn = rules if request["kind"] in UNJUDGED else kind(kit, rows, True)
-    return {
-        "value": rules.value,
-        "samples": list(rules.hits),
-        "unread": list(drawn.unread),
-        "drawn_value": drawn.value,
-        "draws": drawn.draws,
-    }
+    return {"value": rules.value, "samples": list(rules.hits), "unread": list(drawn.unread),
+            "drawn_value": drawn.value, "draws": drawn.draws}
 
 
 def load(names: Sequence[str]) -> dict[str, Any]:

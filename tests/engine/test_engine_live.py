@@ -189,7 +189,7 @@ def test_what_a_processor_made_is_not_made_again_for_another_variant_or_other_we
     for name in ("load_image", "load_video"):
         load = getattr(prepare, name)
         monkeypatch.setattr(prepare, name, lambda *given, load=load, name=name: made.append(name) or load(*given))
-    engine._reuse.clear()
+    engine._reuse._kept.clear()
     alone(engine, requests)
     before = len(made)
     assert before > 0
