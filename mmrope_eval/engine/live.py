@@ -28,6 +28,8 @@ from mmrope_eval.messages import Deferred, EngineDiedError, EngineStartError, Fa
 from mmrope_eval.models.checkpoint import Checkpoint, switch_problem
 from mmrope_eval.rope import Variant
 
+__all__ = ["EngineOptions", "LiveEngine", "SwitchError"]
+
 
 class SwitchError(UserError):
     """The running engine cannot take this checkpoint; another engine can."""
