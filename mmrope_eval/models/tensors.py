@@ -85,11 +85,15 @@ def decoder_tensors(text: TextConfig, *, qkv_bias: bool, out_bias: bool, qk_norm
     return shapes
 
 
-def encoder_tensors(vision: VisionConfig, mlp: Mapping[str, tuple[int, int]], *, norm_bias: bool) -> Shapes:
-    """A vision encoder's patch embedding and blocks: two norms, attention, and `mlp`, layer -> (out, width)."""
+def encoder_tensors(vision: VisionConfig, mlp: Mapping[str, tuple[int, int]], *, norm_bias: bool,
+                    embeddings: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
+    """A vision encoder's patch embedding, further `embeddings`, and blocks: two norms, attention, and `mlp`.
+
+    `mlp` is layer -> (out, width), `embeddings` name -> shape.
+    """
     width = vision.width
     patch = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
-    shapes: Shapes = {f"{VISION}patch_embed.proj.weight": (width, *patch)}
+    shapes: Shapes = {f"{VISION}patch_embed.proj.weight": (width, *patch), **(embeddings or {})}
     layers = {"attn.qkv": (3 * width, width), "attn.proj": (width, width)}
     layers |= {f"mlp.{name}": sides for name, sides in mlp.items()}
     for block in range(vision.depth):

@@ -60,9 +60,10 @@ def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
     assert isinstance(text, Qwen3VLText) and isinstance(vision, Qwen3VLVision)
     width, inner, merged = vision.hidden_size, vision.intermediate_size, vision.merged_width
     shapes = decoder_tensors(text, qkv_bias=text.attention_bias, out_bias=text.attention_bias, qk_norm=True)
-    shapes[f"{VISION}patch_embed.proj.bias"] = (width,)
-    shapes[f"{VISION}pos_embed.weight"] = (vision.num_position_embeddings, width)
-    shapes |= encoder_tensors(vision, {"linear_fc1": (inner, width), "linear_fc2": (width, inner)}, norm_bias=True)
+    embeddings = {f"{VISION}patch_embed.proj.bias": (width,),
+                  f"{VISION}pos_embed.weight": (vision.num_position_embeddings, width)}  # fmt: skip
+    shapes |= encoder_tensors(vision, {"linear_fc1": (inner, width), "linear_fc2": (width, inner)}, norm_bias=True,
+                              embeddings=embeddings)
     mergers = [("merger", width)]
     # DeepStack's mergers normalise after the merge, the last one before it.
     mergers += [(f"deepstack_merger_list.{i}", merged) for i in range(len(vision.deepstack_visual_indexes))]
