@@ -54,12 +54,6 @@ class RenderedPrompts:
                 self._kept[key] = made
                 self._held += made.nbytes
 
-    def clear(self) -> None:
-        """Forget everything: something else makes prompts now."""
-        with self._lock:
-            self._kept.clear()
-            self._held = 0
-
 
 def room(engines: int) -> int:
     """Bytes for one of so many engines that share this machine."""

@@ -20,9 +20,8 @@ MANY = 20_000
 """Questions to a tiny model that save more than the start of processes costs: some 20 s at 1 ms a question."""
 
 
-def engine_settings(
-    checkpoint: Checkpoint, variant: Variant, options: EngineOptions, policy: MediaPolicy
-) -> tuple[dict[str, Any], dict[str, str]]:
+def engine_settings(checkpoint: Checkpoint, variant: Variant, options: EngineOptions,
+                    policy: MediaPolicy) -> tuple[dict[str, Any], dict[str, str]]:
     """(arguments of `EngineArgs`, environment variables), for the device of this machine. Imports vLLM."""
     cuda = vllm_compat.is_cuda()
     workers = in_workers(checkpoint, options)
@@ -32,7 +31,7 @@ def engine_settings(
     dtype = checkpoint.dtype if options.dtype == "auto" else options.dtype
     arguments: dict[str, Any] = {
         "model": str(checkpoint.served),
-        "hf_overrides": _overrides(checkpoint, variant) | _head(options),
+        "hf_overrides": _overrides(checkpoint, variant, options.head_dtype),
         "worker_extension_cls": "mmrope_eval.engine.models.WorkerExtension",
         "load_format": "safetensors",
         "trust_remote_code": checkpoint.trust_remote_code and options.trust_remote_code,
@@ -126,7 +125,7 @@ def _variables(*, workers: bool, cuda: bool, eager: bool) -> dict[str, str]:
     return variables
 
 
-def _overrides(checkpoint: Checkpoint, variant: Variant) -> dict[str, Any]:
+def _overrides(checkpoint: Checkpoint, variant: Variant, head_dtype: str) -> dict[str, Any]:
     """Select our architecture and variant, and give vLLM's constructor the mrope_section that it insists on.
 
     Our table replaces what vLLM builds from these rope parameters before the first token.
@@ -143,11 +142,8 @@ def _overrides(checkpoint: Checkpoint, variant: Variant) -> dict[str, Any]:
         "architectures": [checkpoint.family.architecture],
         VARIANT_KEY: variant.to_dict(),
         "text_config": {"rope_parameters": rope},
+        **({} if head_dtype == "auto" else {"head_dtype": head_dtype}),
     }
-
-
-def _head(options: EngineOptions) -> dict[str, str]:
-    return {} if options.head_dtype == "auto" else {"head_dtype": options.head_dtype}
 
 
 def _cpu_cache_bytes(checkpoint: Checkpoint, dtype: str, max_model_len: int, given: float | None) -> int:
