@@ -24,12 +24,11 @@ from tabulate import tabulate
 
 from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare import precision, stats
+from mmrope_eval.report.compare.against import is_worse
 from mmrope_eval.report.compare.contrasts import of_column
 from mmrope_eval.report.compare.pairing import TaskPair
-from mmrope_eval.report.compare.seed_check import is_worse
-from mmrope_eval.report.compare.seed_findings import findings
 from mmrope_eval.report.compare.seed_stats import contrast, residuals
-from mmrope_eval.report.compare.trainings import Column, Design, Measured
+from mmrope_eval.report.compare.trainings import Column, Design, Measured, findings
 
 WANTED = (93.0, 98.0)
 """Coverage in per cent that a line of a 95 % interval should have."""

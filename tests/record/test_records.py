@@ -21,7 +21,7 @@ from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.cell import read_cell
 from mmrope_eval.record.comparable import KINDS
-from mmrope_eval.record.seal import sealed
+from mmrope_eval.record.read import sealed
 from mmrope_eval.record.write import write_json, write_manifest
 from mmrope_eval.report.compare.pairing import match
 from mmrope_eval.report.definitions import load_definition

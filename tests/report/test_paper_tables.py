@@ -17,12 +17,12 @@ from report_files import write_cell
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import load_protocol
-from mmrope_eval.record.seal import sealed
+from mmrope_eval.record.read import sealed
 from mmrope_eval.report.definitions import Row, listed, load_definition
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.steps.steps import load_steps
-from mmrope_eval.report.sweep.files import write_files
+from mmrope_eval.report.sweep.figures import write_files
 from mmrope_eval.report.sweep.read import load_sweep
 from mmrope_eval.report.sweep.table import sweep_table
 from mmrope_eval.report.table.attention import attention_table

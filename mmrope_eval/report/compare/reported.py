@@ -12,11 +12,10 @@ import numpy as np
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.candidates import describe, key_of
 from mmrope_eval.report.compare import stats
-from mmrope_eval.report.compare.beside import PublishedRow, published_rows, same_models
 from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread, influence_of, spread_of
 from mmrope_eval.report.compare.pairing import layout_of, rows_of, samples_of, unread
 from mmrope_eval.report.definitions import benchmarks_behind, load_averages, make_up
-from mmrope_eval.report.published import Published, PublishedNumber
+from mmrope_eval.report.published import Published, PublishedNumber, PublishedRow, published_rows, same_models
 from mmrope_eval.report.runs import Cell, Run
 
 UNKNOWN: Final = "nobody outside knows over which columns it is"

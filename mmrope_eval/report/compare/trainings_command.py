@@ -12,11 +12,25 @@ from typing import Any, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.compare.pairing import count, points
-from mmrope_eval.report.compare.seed_findings import METHOD, Finding, findings, listed, reach, record, sentence, too_few
 from mmrope_eval.report.compare.seed_stats import spread, trainings_needed
-from mmrope_eval.report.compare.trainings import Design, Measured, designs_of, measured
+from mmrope_eval.report.compare.trainings import (
+    METHOD,
+    Design,
+    Finding,
+    Measured,
+    Sides,
+    designs_of,
+    findings,
+    listed,
+    measured,
+    reach,
+    record,
+    sentence,
+    sides,
+    too_few,
+)
 from mmrope_eval.report.markdown_text import escape
-from mmrope_eval.report.runs import load_run
+from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say
 
 
@@ -152,3 +166,39 @@ def as_json(measurement: Measured, compared: Sequence[Finding], alpha: float, si
                    for name, variation in spreads.items() if variation is not None},
         "comparisons": [record(finding, alpha) for finding in compared],
     }
+
+
+def compare_means(a: Path, b: Path, *, alpha: float, as_json: bool) -> int:
+    """Print the comparison; 0 whatever it says."""
+    first, second = load_run(a), load_run(b)
+    both = sides(first, second)
+    results = findings([(measurement, 0, 1) for measurement in both.measured], level=1 - alpha)
+    if as_json:
+        content = {"a": str(first.path), "b": str(second.path), "seeds": "mean", "alpha": alpha,
+                   "comparisons": [record(finding, alpha) for finding in results],
+                   "only_in_a": list(both.only_first), "only_in_b": list(both.only_second)}
+        say(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        say(*lines_of_sides(first, second, both, results, alpha))
+    return 0
+
+
+def lines_of_sides(first: Run, second: Run, both: Sides, results: Sequence[Finding], alpha: float) -> Iterator[str]:
+    """The comparison in words."""
+    yield f"A  {first.path}"
+    yield f"B  {second.path}"
+    shown = sum(finding.shown(alpha) for finding in results)
+    yield ""
+    yield f"{shown} of {count(len(results), 'comparison')} shown to differ at the {100 * alpha:g} % level."
+    for measurement in both.measured:
+        a, b = measurement.designs
+        yield ""
+        yield f"{a.label} ({', '.join(a.names)}) -> {b.label} ({', '.join(b.names)}):"
+        yield from (f"  {sentence(line, alpha)}" for line in results if (line.first, line.second) == (a.label, b.label))
+    yield ""
+    yield from too_few(results, alpha)
+    yield METHOD
+    for side, alone in (("A", both.only_first), ("B", both.only_second)):
+        if alone:
+            yield f"Only in {side}: {', '.join(alone)}."
+    yield from dict.fromkeys(note for measurement in both.measured for note in notes(measurement, ()))

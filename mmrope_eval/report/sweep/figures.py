@@ -1,4 +1,5 @@
-"""Figures of a sweep: score over context, and needles by depth and context. Readable in greyscale."""
+"""The files that a sweep leaves for people: CSV, and figures, readable in greyscale: score over context,
+and needles by depth and context."""
 
 from __future__ import annotations
 
@@ -11,11 +12,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.sweep.read import SweepResult
 from mmrope_eval.report.sweep.text import short
-from mmrope_eval.util.console import writing
+from mmrope_eval.util.console import write_file, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -186,3 +188,23 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         with writing(path):
             figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
     return paths
+
+
+CSV: Final = "sweep.csv"
+DEPTHS: Final = "needle.csv"
+
+
+def write_files(sweep: SweepResult, folder: str | Path, axis: str = "context",
+                published: Published | None = None) -> list[Path]:
+    """CSV and figures into the folder; their paths.
+
+    `axis`: what score is drawn over, `context` or `tokens`; `published`: scores that are drawn beside.
+    """
+    out = Path(folder)
+    write_file(out / CSV, csv_text(sweep.points))
+    written = [out / CSV]
+    if len(sweep.depths):
+        write_file(out / DEPTHS, csv_text(sweep.depths))
+        written.append(out / DEPTHS)
+        written += draw_depths(sweep, out)
+    return [*written, *draw_lengths(sweep, out, axis, published)]

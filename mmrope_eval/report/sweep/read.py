@@ -11,9 +11,8 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import read_record
+from mmrope_eval.record.read import read_record, seal_holds
 from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
-from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.report.runs import Cell, load_cell, none_of, sample_rows
 from mmrope_eval.util.row_names import RowName, row_labels
 from mmrope_eval.words import shown

@@ -19,11 +19,10 @@ from mmrope_eval.record.protocols import Protocol
 from mmrope_eval.report import step_choice
 from mmrope_eval.report.candidates import BenchmarkResult, Line, by_step, collect, describe, extra_rows, grouped, placed
 from mmrope_eval.report.compare import intervals
-from mmrope_eval.report.compare.beside import beside, places_of
+from mmrope_eval.report.compare.intervals import over_trainings, totals_of
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind_all, listed
-from mmrope_eval.report.published import Published
+from mmrope_eval.report.published import Published, beside, places_of
 from mmrope_eval.report.runs import Run
-from mmrope_eval.report.table.training_intervals import over_trainings, totals_of
 from mmrope_eval.rope import load_variant, variant_names
 
 CHANCE: Final = "chance"

@@ -10,8 +10,7 @@ import pandas as pd
 
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.candidates import BenchmarkResult
-from mmrope_eval.report.compare.one_training import rows_of_one
-from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol
+from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol, rows_of_one
 from mmrope_eval.report.published import RECOMPUTED, Published
 from mmrope_eval.report.table.build import Table
 from mmrope_eval.rope import Variant
