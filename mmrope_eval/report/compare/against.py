@@ -127,7 +127,7 @@ def check_trainings(run: Run, baseline: Run, rules: Rules) -> tuple[list[Verdict
     both = sides(baseline, run)
     measured = both.measured
     unlike = ((name, column.unlike) for measurement in measured for name, column in measurement.columns.items())
-    refuse_unlike(unlike, rules.allowed, run.path, baseline.path, "all trainings")
+    refuse_unlike(unlike, rules.allow_different, run.path, baseline.path, "all trainings")
     losses = findings([(measurement, 0, 1) for measurement in measured], alternative="less", level=1 - rules.alpha,
                       margin=rules.tolerance)
     if any(math.isnan(finding.contrast.p) for finding in losses):
@@ -169,11 +169,6 @@ def lacking(both: Sides) -> Iterator[Verdict]:
                               reason="not every training of this run has it")
     for label in both.only_second:
         yield Verdict(label, "every column", "new", reason="the baseline has no trainings of it")
-
-
-def is_worse(finding: Finding, tolerance: float, alpha: float) -> bool:
-    """Whether a loss of more than `tolerance` points is shown."""
-    return finding.contrast.change < -tolerance and finding.p_holm <= alpha
 
 
 def words(losses: Sequence[Finding]) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ def family_of(pairs: Sequence[TaskPair]) -> Family:
     """Columns and averages of all cells. UserError where the file of averages is bad."""
     shared = load_averages()
     over = {name: parts for name, parts in shared.over.items() if name not in shared.derived}
+    inner = {part for parts in over.values() for part in parts}
     contrasts: list[Contrast] = []
     untested: list[Untested] = []
     for cell in dict.fromkeys(pair.cell for pair in pairs):
@@ -98,7 +99,7 @@ def family_of(pairs: Sequence[TaskPair]) -> Family:
         averages = {name: tuple(part for part in parts if part in columns or part not in shared.optional)
                     for name, parts in over.items()}
         of_columns = {pair.column: of_column(pair) for pair in columns.values()}
-        for average in top_down(averages):
+        for average in sorted(averages, key=lambda name: name in inner):  # each before those that it is over
             shares = weights_of(average, averages)
             lacking = tuple(name for name in shares if name not in columns)
             if not lacking:
@@ -108,12 +109,6 @@ def family_of(pairs: Sequence[TaskPair]) -> Family:
         contrasts += of_columns.values()
     places = [(contrast.cell, contrast.column) for contrast in contrasts]
     return Family(tuple(contrasts), tree_of(places, over), tuple(untested))
-
-
-def top_down(averages: Mapping[str, Sequence[str]]) -> list[str]:
-    """The averages, each before those that it is over."""
-    inner = {part for parts in averages.values() for part in parts}
-    return sorted(averages, key=lambda name: name in inner)
 
 
 def tree_of(places: Sequence[tuple[str, str]], averages: Mapping[str, Sequence[str]]) -> Tree:

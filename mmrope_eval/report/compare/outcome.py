@@ -139,9 +139,9 @@ def markdown(outcome: Outcome) -> str:
     from tabulate import tabulate
 
     rows = [
-        [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), number(verdict.baseline),
-         number(verdict.score) + mark(verdict), points(verdict.change, sign=True), interval_text(verdict),
-         short(verdict.p), points(verdict.worst, sign=True),
+        [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), points(verdict.baseline),
+         points(verdict.score) + (MARK if verdict.unread else ""), points(verdict.change, sign=True),
+         interval_text(verdict), short(verdict.p), points(verdict.worst, sign=True),
          "never" if never_shows(verdict.detectable) else points(verdict.detectable),
          f"{verdict.tells:,}" if verdict.state in OPEN and verdict.tells else "—"]
         for state in WORDS if state != "untested" for verdict in outcome.of(state)
@@ -159,16 +159,6 @@ def markdown(outcome: Outcome) -> str:
     if outcome.notes:
         parts.append("\n".join(f"- {escape(note)}" for note in outcome.notes))
     return "\n\n".join(parts) + "\n"
-
-
-def mark(verdict: Verdict) -> str:
-    """Beside a score of which many answers are unread."""
-    return MARK if verdict.unread else ""
-
-
-def number(value: float | None) -> str:
-    """A score, or an em dash."""
-    return points(math.nan if value is None else value)
 
 
 def short(p: float) -> str:

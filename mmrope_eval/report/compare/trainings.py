@@ -15,7 +15,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report import step_choice
-from mmrope_eval.report.averaging import Floats, Layout, joined
+from mmrope_eval.report.averaging import Floats, joined
 from mmrope_eval.report.candidates import BenchmarkResult, collect, describe
 from mmrope_eval.report.compare.pairing import chance, layout_of, points, samples_of
 from mmrope_eval.report.compare.seed_stats import Alternative, Contrast, Scores, contrast, holm, luck, residuals
@@ -171,7 +171,7 @@ def column_of(name: str, entries: Sequence[BenchmarkResult]) -> Column:
     layout = layout_of(groups, average, targets_of(kept), f"{name} of {entries[0].cell.path}")
     values = [frame["score"].to_numpy(np.float64) for frame in kept]
     return Column(name, 100 * np.array([layout.score(value) for value in values]),
-                  100 * np.array([residuals(layout, value) for value in values]), cluster_names(layout, groups),
+                  100 * np.array([residuals(layout, value) for value in values]), layout.names(groups),
                   len(ids), left_out, differing(rows))
 
 
@@ -179,13 +179,6 @@ def targets_of(frames: Sequence[pd.DataFrame]) -> list[object]:
     """Each sample's target, from the first run that could read it."""
     return [next((target for target in targets if isinstance(target, Mapping)), None)
             for targets in zip(*(frame["target"].tolist() for frame in frames), strict=True)]
-
-
-def cluster_names(layout: Layout, groups: Sequence[str]) -> tuple[str, ...]:
-    """The names of a layout's clusters, in the order of its columns."""
-    first = np.unique(layout.unit, return_index=True)[1]
-    names = dict(zip(layout.cluster.tolist(), (groups[row] for row in first), strict=True))
-    return tuple(names[number] for number in range(layout.clusters))
 
 
 @dataclass(frozen=True)

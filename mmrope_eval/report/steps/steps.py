@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -101,7 +101,8 @@ def definition_of(columns: Sequence[str], entries: Sequence[BenchmarkResult]) ->
     shared = load_averages()
     averages = shared.over
     tasks = {str(entry.scores["task"]): str(entry.scores["column"]) for entry in entries}
-    names = [*averages, *dict.fromkeys([*benchmarks(entries), *benchmarks_of(averages)])]
+    averaged = [benchmark for name in averages for benchmark in benchmarks_behind(name, averages)]
+    names = [*averages, *dict.fromkeys([*benchmarks(entries), *averaged])]
     by_word = {**{task.lower(): column for task, column in tasks.items()}, **{name.lower(): name for name in names}}
     chosen = []
     for column in columns or COLUMNS:
@@ -117,11 +118,6 @@ def definition_of(columns: Sequence[str], entries: Sequence[BenchmarkResult]) ->
 def benchmarks(entries: Iterable[BenchmarkResult]) -> list[str]:
     """The benchmarks of the runs, by the paper's names."""
     return list(dict.fromkeys(str(entry.scores["column"]) for entry in entries))
-
-
-def benchmarks_of(averages: Mapping[str, Sequence[str]]) -> list[str]:
-    """All benchmarks that averages are over."""
-    return list(dict.fromkeys(benchmark for name in averages for benchmark in benchmarks_behind(name, averages)))
 
 
 def curves_of(entries: Sequence[BenchmarkResult]) -> tuple[tuple[Curve, ...], list[Line]]:

@@ -54,12 +54,9 @@ def over(points: pd.DataFrame, axis: str) -> pd.DataFrame:
 def style(number: int) -> dict[str, Any]:
     """How the line of the n-th variant looks."""
     return {
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": DASHES[number % len(DASHES)],
-        "color": COLORS[number % len(COLORS)],
-        "markersize": 4.5,
+        "marker": MARKERS[number % len(MARKERS)], "markersize": 4.5,
         "markerfacecolor": "white" if number // len(MARKERS) % 2 else None,
-        "linewidth": 1.3,
+        "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.3, "color": COLORS[number % len(COLORS)],
     }
 
 
