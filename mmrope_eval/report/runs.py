@@ -73,16 +73,11 @@ class Cell:
         return self.record.stored_manifest.raw
 
     @functools.cached_property
-    def definition(self) -> Mapping[str, Any]:
-        """The variant's definition; empty where none was recorded."""
-        variant = self.record.manifest.variant
-        return (variant.definition if variant else None) or {}
-
-    @functools.cached_property
     def recorded(self) -> Variant | None:
         """The variant as it was recorded; None where no definition was, or one of a later version."""
+        variant = self.record.manifest.variant
         try:
-            return Variant.from_dict(self.definition) if self.definition else None
+            return Variant.from_dict(variant.definition) if variant and variant.definition else None
         except VariantError:  # known by its fingerprint
             return None
 
@@ -117,11 +112,6 @@ class Cell:
     def variant_fingerprint(self) -> str | None:
         """sha256 of the variant's definition: equal for two names of one definition."""
         return self.record.scores.variant.fingerprint
-
-    @functools.cached_property
-    def row(self) -> tuple[str | None, str | None]:
-        """What makes it another row than others: checkpoint and variant."""
-        return self.model_fingerprint, self.variant_fingerprint
 
     @functools.cached_property
     def assumed(self) -> bool:
@@ -247,7 +237,8 @@ def load_run(path: str | Path) -> Run:
         raise UserError(f"{folder} holds no {SCORES}; name the --output of a run.")
     cells = tuple(map(load_cell, finished))
     if cells[0].path == folder:  # what `rescore --output` writes below a row is that row again
-        cells = (cells[0], *(cell for cell in cells[1:] if cell.row != cells[0].row))
+        rows = [(cell.model_fingerprint, cell.variant_fingerprint) for cell in cells]
+        cells = (cells[0], *(cell for cell, row in zip(cells, rows, strict=True) if row != rows[0]))
     return Run(folder, cells, stopped, failed)
 
 

@@ -21,7 +21,6 @@ from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.report.step_choice import cells_of, listed
 from mmrope_eval.report.table.build import Options, Table, fill
-from mmrope_eval.report.table.page import chance_of
 from mmrope_eval.util.training_steps import distinct_names, numbered
 from mmrope_eval.words import nearest
 
@@ -57,10 +56,6 @@ class StepsResult:
         """What was reported of a curve's design over the same columns; not a number where nothing was."""
         cell = self.table.cell(curve.rows[0], column)
         return float("nan") if pd.isna(cell["comparable"]) or not cell["comparable"] else float(cell["reported"])
-
-    def chance(self, column: str) -> float:
-        """The level of guessing; not a number where it is unknown."""
-        return chance_of(self.table, column)
 
 
 def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: bool = False,

@@ -105,8 +105,13 @@ def draw_panel(panel: Axes, points: pd.DataFrame, labels: list[str], trained: in
         panel.plot(rows["at"].to_numpy(dtype=float), scores, label=label, **style(number))
     panel.axvline(trained, color="#555555", linewidth=0.8, linestyle=(0, (2, 2)), label="trained context")
     chance = points["chance"].dropna()
-    if len(chance):
-        panel.axhline(float(chance.iloc[0]), color="#aaaaaa", linewidth=2.2, zorder=0, label="chance")
+    frame(panel, float(chance.iloc[0]) if len(chance) else math.nan)
+
+
+def frame(panel: Axes, chance: float) -> None:
+    """The level of chance, where it is a number, and the grid of a panel."""
+    if not math.isnan(chance):
+        panel.axhline(chance, color="#aaaaaa", linewidth=2.2, zorder=0, label="chance")
     panel.grid(axis="y", linewidth=0.4, color="#dddddd")
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
