@@ -298,6 +298,17 @@ def test_the_table_of_yarn_takes_a_sweep(yarn: Path, capsys: pytest.CaptureFixtu
     assert code == 0 and "x8 by context" in text and "2,048 frames" in text
 
 
+def test_points_without_a_definition_are_as_many_variants_as_they_have_fingerprints(tmp_path: Path) -> None:
+    points = [point(tmp_path, variant, "none", 1.0, None, "lvbench", values)
+              for variant, values in (("mrope", [1.0, 0.0]), ("mrope-i", [1.0, 1.0]))]
+    for manifest in tmp_path.rglob("manifest.json"):
+        content = json.loads(manifest.read_text())
+        del content["variant"]["definition"]
+        manifest.write_text(json.dumps(content))
+    found = sweep_table(load_definition("yarn"), [sweep(tmp_path, points)], Options(), None)
+    assert {row: found.cell(row, "LVBench")["score"] for row in found.rows} == {"mrope": 50, "mrope-i": 100}
+
+
 def test_a_scaling_that_changed_nothing_says_so(tmp_path: Path) -> None:
     points = [point(tmp_path, "mrope", scaling, 1.0, rule, "lvbench", [1.0, 0.0])
               for scaling, rule in (("none", None), ("yarn", "reach"))]
