@@ -90,7 +90,7 @@ def options_of(args: argparse.Namespace) -> Options:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples failed for another reason than memory."""
     from mmrope_eval.report.published import load_published
-    from mmrope_eval.report.sweep.files import write_files
+    from mmrope_eval.report.sweep.figures import write_files
     from mmrope_eval.report.sweep.read import load_sweep
     from mmrope_eval.report.sweep.text import report
 

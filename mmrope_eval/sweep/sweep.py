@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mmrope_eval.engine.backend import DoesNotFitError, EngineHolder, RowError, StartEngine
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.read import sealed
 from mmrope_eval.record.schema import FORMAT, SWEEP
-from mmrope_eval.record.seal import sealed
 from mmrope_eval.record.write import write_json
 from mmrope_eval.rope import load_variant
 from mmrope_eval.run import engines

@@ -24,7 +24,7 @@ from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.errors import MachinesError, UserError
 from mmrope_eval.messages import EngineDiedError, EngineStartError, Failure, PositionFacts, Request, Response
 from mmrope_eval.models.checkpoint import read_checkpoint
-from mmrope_eval.report.sweep.files import write_files
+from mmrope_eval.report.sweep.figures import write_files
 from mmrope_eval.report.sweep.read import load_sweep
 from mmrope_eval.report.sweep.text import report
 from mmrope_eval.rope import Text, VariantError, Vision, load_variant
