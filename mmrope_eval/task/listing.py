@@ -19,17 +19,19 @@ from mmrope_eval.task.sample import Sample
 
 
 def task_table(registry: Registry, data_root: Path | None) -> str:
-    """One line a task: column, dataset, split, rows, main metric, chance, licence, and whether it can be read now."""
+    """One line a task, which a terminal of 100 columns has room for, and where the rest of `task_facts` is."""
     from tabulate import tabulate
 
     where = "in mirror" if data_root is not None else "cached"
-    headers = ["task", "column", "category", "dataset", "split", "n", "metric", "chance", where, "licence"]
-    body = [[_cell(value) for value in facts.values()] for facts in task_facts(registry, data_root)]
-    return tabulate(body, headers, tablefmt="simple", disable_numparse=True)
+    headers = ["task", "column", "category", "n", "metric", "chance", where]
+    shown = ("name", "column", "category", "n", "metric", "chance", "present")
+    body = [[_cell(facts[name]) for name in shown] for facts in task_facts(registry, data_root)]
+    table = tabulate(body, headers, tablefmt="simple", disable_numparse=True)
+    return f"{table}\n\nData sets, splits and licences: 'list tasks --json', or 'show TASK' for one."
 
 
 def task_facts(registry: Registry, data_root: Path | None) -> list[dict[str, Any]]:
-    """The same as plain values; None for what is not known, `present` for whether it can be read now."""
+    """Every task as plain values: what the table has, data set, split and licence; None for what is not known, `present` for whether it can be read now."""
     return [
         {"name": spec.name, "column": spec.column, "category": spec.category, "dataset": spec.dataset,
          "split": spec.split, "n": spec.expected.get("samples") or spec.expected.get("expressions"),
