@@ -176,6 +176,6 @@ def test_rows_that_match_by_name_alone_are_not_said_to_have_no_variant_in_common
     code, out, err = compare(capsys, one, seeds)
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert "no variant" not in err
-    assert (f"{seeds} has mrope-i more than once, so rows are matched by name, and no name is in both: mrope-i, vanilla "
-            f"in {one}; seedA, seedB in {seeds}; compare one row's folder of each.") in err
+    assert (f"{seeds} has mrope-i more than once, so rows are matched by name, and no name is in both: mrope-i, "
+            f"vanilla in {one}; seedA, seedB in {seeds}; compare one row's folder of each.") in err
     assert compare(capsys, one / "mrope-i", seeds / "seedB")[0] == 0
