@@ -16,7 +16,7 @@ from mmrope_eval.engine import ranks
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MEDIA_VERSION, MediaPolicy, checkpoint_policy
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
-from mmrope_eval.models.naming import ModelChoice, make_labels, resolve_models
+from mmrope_eval.models.naming import ModelChoice, make_labels, one_model, resolve_models
 from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.run.answer_limits import read_thinking
 from mmrope_eval.run.config import RunConfig
@@ -227,7 +227,5 @@ def response_context(
 
 def one_checkpoint(word: str) -> tuple[ModelChoice, Checkpoint]:
     """The one checkpoint that a word names. Raises `UserError` for several."""
-    choices = resolve_models([word])
-    if len(choices) > 1:
-        raise UserError(f"--model {word} names {len(choices)} checkpoints, {choices[0].path} and others: name one")
-    return choices[0], read_checkpoint(choices[0].path)
+    choice = one_model(word)
+    return choice, read_checkpoint(choice.path)

@@ -133,7 +133,8 @@ def require(spec: TaskSpec, data_root: Path | None) -> None:
     if not _hub_has(spec):
         raise UserError(
             f"Task {spec.name}: dataset {spec.dataset} is not in the local cache and the hub cannot be asked for it; "
-            f"{f'{here} ' if here else ''}Where the hub can be reached, fetch it with: {command}"
+            f"{f'{here} ' if here else ''}name a folder that holds it with --data-root, or, where the hub can be "
+            f"reached, fetch it with: {command}"
         )
 
 

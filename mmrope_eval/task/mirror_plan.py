@@ -209,8 +209,8 @@ def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
         say(f"# {entry.dataset}: {state}{'' if entry.present else size}; {', '.join(entry.tasks)}; {licence}")
         if entry.lacking:
             say(f"#   {entry.lacking}")
-        lead = "# " if entry.present else ""  # what is here needs no command, but may be wanted elsewhere
-        say("".join(f"{lead}{command}\n" for command in entry.commands))
+        # Fetching what is here would replace it. --json has these commands too, for another machine.
+        say("" if entry.present else "".join(f"{command}\n" for command in entry.commands))
     missing = [entry for entry in entries if not entry.present]
     sizes_known = [entry.bytes_on_hub for entry in missing if entry.bytes_on_hub is not None]
     if missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,24 @@ def test_a_checkpoint_gives_the_geometry(checkpoint: Path, capsys: pytest.Captur
     assert geometry == {"head_dim": 32, "num_kv_heads": 4, "rope_theta": 1e5, "rotary_dim": 32}
     assert main(["analyze", "mrope", "--model", str(checkpoint), "--theta", "50", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["geometry"] == {**geometry, "rope_theta": 50}
+
+
+def test_a_checkpoint_alone_is_analysed_under_its_own_rope(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not under the rows of Table 2; as a run would take it, with the scaling that its config.json asks for."""
+    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    config = json.loads((own / "config.json").read_text())
+    stride = {"name": "mrope-i", "temporal_stride": 0.5}
+    (own / "config.json").write_text(json.dumps({**config, "mm_rope": stride}))
+
+    def growth(*argv: str) -> list[tuple[str, float]]:
+        assert main(["analyze", *argv, "--section", "growth", "--layout", "video:5x1x1", "--format", "json"]) == 0
+        return [(row["variant"], row["advance"]) for row in json.loads(capsys.readouterr().out)["growth"]["rows"]]
+
+    assert growth("--model", str(own)) == growth("mrope-i", "--model", str(own), "--set", "temporal_stride=0.5")
+    assert growth("--model", f"{own}=vanilla") == growth("vanilla", "--model", str(own))
+    assert growth("--model", str(own)) != growth("mrope-i", "--model", str(own)) != growth()
 
 
 def test_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,7 @@ LATEX: Final = r"""
 % as wide as it is, but no wider than the text
 \resizebox{\ifdim\width>\linewidth \linewidth\else\width\fi}{!}{%
 << tabular >>}
+<% if notes -%>
 \par\smallskip
 \begin{minipage}{\linewidth}
 \footnotesize
@@ -52,6 +53,7 @@ LATEX: Final = r"""
 <% if mark %>\textsuperscript{<< mark >>}~<% endif %><< text >>\par
 <% endfor -%>
 \end{minipage}
+<% endif -%>
 \end{table}
 <% if standalone -%>
 \end{document}
