@@ -12,18 +12,12 @@ from typing import Any
 import pytest
 from cpu_time import own_seconds
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.prompt import PromptError, PromptWriter
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Generation, Request
 from mmrope_eval.models import bounded, template
 from mmrope_eval.models.bounded import BoundError, Bounds
 from mmrope_eval.models.checkpoint import read_checkpoint
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 def with_template(checkpoint: Path, tmp_path: Path, text: str) -> Path:

@@ -17,7 +17,6 @@ import suite_mirror
 from installed import install
 from suite_fakes import FakeStart
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
@@ -36,11 +35,6 @@ ALL = 4 * N
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=N)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from own_benchmark import TASK, write_data, write_task
 from run_command import run_command
 from suite_fakes import FakeEngine, FakeStart
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, Request, Response
@@ -329,11 +328,6 @@ class Right(FakeEngine):
         found = super().reply(request)
         assert isinstance(found, Response)
         return dataclasses.replace(found, text="ABCD"[int(request.id.partition("/")[2]) % 4])
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 @pytest.fixture
