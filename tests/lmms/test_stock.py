@@ -153,7 +153,7 @@ def test_system_exit_stops_here() -> None:
 
     task = dataclasses.replace(stock.STOCK["ai2d"], process=leave)
     with pytest.raises(SecondError, match="SystemExit: video path"):
-        stock_score("ai2d", [SecondItem(DOCS["ai2d"], "B")], {"ai2d": task})
+        stock.stock_score("ai2d", [SecondItem(DOCS["ai2d"], "B")], {"ai2d": task})
 
 
 def test_a_missing_installation_is_named() -> None:
