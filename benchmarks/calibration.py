@@ -35,6 +35,9 @@ ENOUGH = 20
 """Clusters from which on it should."""
 
 
+Interval = Callable[[Layout, np.ndarray], tuple[float, float]]
+
+
 def printed(layout: Layout, values: np.ndarray) -> tuple[float, float]:
     """The interval that a table prints of a column."""
     found = precision.score_interval(layout, values)
@@ -106,13 +109,13 @@ class World:
         return layout.score(np.repeat(self.levels(), self.each))
 
 
-def covered(world: World, rounds: int) -> float:
+def covered(world: World, rounds: int, interval: Interval = printed) -> float:
     """Per cent of rounds whose interval contains the truth; none at all does not."""
     rng = np.random.default_rng(world.seed)
     layout = world.layout()
     truth, hits = world.truth(layout), 0
     for _ in range(rounds):
-        low, high = printed(layout, world.draw(rng))
+        low, high = interval(layout, world.draw(rng))
         hits += low - 1e-12 <= truth <= high + 1e-12
     return 100 * hits / rounds
 

@@ -221,8 +221,13 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     """Run the command line and return its exit code; `command` fixes the subcommand, as evaluate.py does."""
     console.prepare()
     given = list(sys.argv[1:] if argv is None else argv)
+    return ended(lambda: execute([command, *given] if command else given))
+
+
+def ended(work: Callable[[], int]) -> int:
+    """Do a command's work; its exit code, also where it was ended or what it raised is the user's to fix."""
     try:
-        code = execute([command, *given] if command else given)
+        code = work()
         console.finish()
         return code
     except KeyboardInterrupt:

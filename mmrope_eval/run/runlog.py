@@ -34,12 +34,13 @@ LARGEST = 8 * 2**20
 
 @contextmanager
 def run_log(
-    folder: Path, command: Sequence[str], file: Path | None = None, *, verbose: bool = False
+    folder: Path, command: Sequence[str], file: Path | None = None, *, verbose: bool = False,
+    largest: int = LARGEST
 ) -> Iterator[Path | None]:
     """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written.
 
     `file` takes the place of the one in `folder`; UserError where that cannot be written. `verbose`: what others write
-    into the logs meanwhile is shown.
+    into the logs meanwhile is shown. `largest`: bytes that the log keeps.
     """
     path = folder / LOG if file is None else file.absolute()
     try:
@@ -52,7 +53,7 @@ def run_log(
                             "file") from error
         yield None
         return
-    tee = Tee(sys.stderr, path, stream)
+    tee = Tee(sys.stderr, path, stream, largest)
     tee.say(_head(command))
     before, sys.stderr = sys.stderr, tee
     try:
@@ -82,8 +83,8 @@ class Tee(io.TextIOBase):
     elsewhere. Whoever keeps it beyond the run, as logging handlers do, writes to the stderr of that time.
     """
 
-    def __init__(self, terminal: TextIO, path: Path, log: TextIO) -> None:
-        self._path, self._log = path, log
+    def __init__(self, terminal: TextIO, path: Path, log: TextIO, largest: int = LARGEST) -> None:
+        self._path, self._log, self._largest = path, log, largest
         self._terminal = terminal
         self._copy: TextIO | None = None
         self._lock = threading.RLock()
@@ -111,7 +112,7 @@ class Tee(io.TextIOBase):
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._log.write("".join(f"{stamp}{line}\n" for line in text.splitlines()))
             self._log.flush()
-            shorten(self._path, LARGEST)
+            shorten(self._path, self._largest)
 
     def show(self, line: str) -> None:
         """A line to the terminal alone."""

@@ -70,9 +70,10 @@ def answer_code() -> AnswerCode:
     return read_code(package())
 
 
-def require_unedited() -> None:
-    """CodeChangedError when the code was edited since `answer_code` read it: what is loaded is nobody's tree then."""
-    before, now = answer_code(), read_code(package())
+def require_unedited(before: AnswerCode | None = None, folder: Path | None = None) -> None:
+    """CodeChangedError when the code in a package's folder was edited since it was read, this process's by default:
+    what is loaded is nobody's tree then."""
+    before, now = before or answer_code(), read_code(folder or package())
     if before.files != now.files:
         names = ", ".join(f"mmrope_eval/{name}" for name in changed_files(before.files, now.files))
         raise CodeChangedError(f"{names} changed while this was running, so nobody could say which code answers: start "

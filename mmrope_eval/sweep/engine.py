@@ -82,7 +82,7 @@ class LongestThatFits:
             key = (length, *network(checkpoint))
             if key not in self.refused:
                 try:
-                    check_memory(checkpoint, options)
+                    check_memory(checkpoint, options, available_memory())
                     engine = self.start(checkpoint, variant, options)
                 except Exception as error:
                     problem = None if isinstance(error, UserError) else memory_problem(error)
@@ -109,14 +109,14 @@ def network(checkpoint: Checkpoint) -> tuple[Any, ...]:
     return checkpoint.family.name, checkpoint.weight_bytes, checkpoint.num_layers, checkpoint.num_kv_heads
 
 
-def check_memory(checkpoint: Checkpoint, options: EngineOptions) -> None:
+def check_memory(checkpoint: Checkpoint, options: EngineOptions, available: int | None) -> None:
     """MemoryError where a machine without a GPU lacks the memory: there the operating system would end the process.
 
     Counted are the KV cache of one sequence and a few copies of the largest video's pixels, on top of the weights.
+    `available` bytes are free; None: nobody knows.
     """
     import torch
 
-    available = available_memory()
     if available is None or torch.cuda.is_available():
         return
     size = 2 if checkpoint.dtype in ("bfloat16", "float16") and options.dtype != "float32" else 4

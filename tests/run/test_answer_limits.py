@@ -12,7 +12,6 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeStart
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.cli.run import configured
@@ -168,11 +167,6 @@ POLICY = MediaPolicy(image_max_pixels=50176, video_max_tokens=64, frame_min_pixe
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=2)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 def configure(checkpoint: Path, mirror: Path, output: Path, **changes: Any) -> RunConfig:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cpu_time import own_seconds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,11 +91,7 @@ def test_ten_thousand_fuzzed_responses_raise_nothing(scorer: str) -> None:
 @pytest.mark.parametrize("response", ["1," * 50_000, "(" * 50_000, "1 - " * 25_000, "start 1 " * 10_000, "9" * 100_000,
                                       "[1 " * 30_000, "1:" * 30_000, " " * 100_000])
 def test_time_is_bounded_on_endless_repetition(scorer: str, response: str) -> None:
-    import time
-
-    began = time.perf_counter()
-    scoring.SCORERS[scorer](response, TARGETS[scorer])
-    assert time.perf_counter() - began < 2.0
+    assert own_seconds(lambda: scoring.SCORERS[scorer](response, TARGETS[scorer])) < 2.0
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=30), st.randoms())

@@ -639,19 +639,16 @@ def test_what_is_about_memory() -> None:
     assert memory_problem(ValueError("size mismatch")) is None and memory_problem(None) is None
 
 
-def test_too_little_memory_for_the_pixels_is_known_before(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_memory_for_the_pixels_is_known_before(checkpoint: Path) -> None:
     from mmrope_eval.media.policy import MediaPolicy
     from mmrope_eval.sweep import engine
 
     def options(tokens: int) -> EngineOptions:
         return EngineOptions(max_model_len=tokens, policy=MediaPolicy(video_max_tokens=tokens))
 
-    monkeypatch.setattr(engine, "available_memory", lambda: 2**32)
-    engine.check_memory(read_checkpoint(checkpoint), options(1 << 14))
+    engine.check_memory(read_checkpoint(checkpoint), options(1 << 14), 2**32)
     with pytest.raises(MemoryError, match=r"262144 tokens of context, 4\.0 GiB available"):
-        engine.check_memory(read_checkpoint(checkpoint), options(1 << 18))
+        engine.check_memory(read_checkpoint(checkpoint), options(1 << 18), 2**32)
 
 
 class TestAnswerLimits:
