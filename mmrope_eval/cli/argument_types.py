@@ -158,13 +158,8 @@ def setting(text: str) -> tuple[str, object]:
 class Settings(argparse.Action):
     """Collects repeated `key=value` options into one dict."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: str | Sequence[Any] | None, option_string: str | None = None) -> None:
         """Add one parsed setting to those before it; the last one of a name wins."""
         key, value = cast("tuple[str, object]", values)
         setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), key: value})

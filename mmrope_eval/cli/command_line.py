@@ -125,22 +125,15 @@ def suggestion(word: str, choices: Sequence[str]) -> str:
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The top-level parser, and each subcommand's own by name."""
-    parser = Parser(
-        prog=PROGRAM,
-        description="Evaluate multimodal rotary position embeddings on a live vLLM engine.",
-        allow_abbrev=False,
-    )
+    parser = Parser(prog=PROGRAM, description="Evaluate multimodal rotary position embeddings on a live vLLM engine.",
+                    allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     by_name = {}
     for command in COMMANDS:
-        sub = subparsers.add_parser(
-            command.name,
-            help=command.summary,
-            description=command.summary[0].upper() + command.summary[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        sub = subparsers.add_parser(command.name, help=command.summary,
+                                    description=command.summary[0].upper() + command.summary[1:] + ".",
+                                    formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
         command.declare(sub)
         by_name[command.name] = sub
     return parser, by_name

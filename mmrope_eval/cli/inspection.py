@@ -105,11 +105,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: InspectOptions, questions: list[str]
-             ) -> Facts | None:
+def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: InspectOptions, questions: list[str]) -> Facts | None:
     try:
-        chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set,
-                                 assume_stock=args.assume_stock)
+        chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set, assume_stock=args.assume_stock)
         chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     except UserError as error:
         questions.append(_one_line(error))

@@ -36,9 +36,7 @@ class DataClass(Protocol):
 
 T = TypeVar("T", bound=DataClass)
 
-ROOT_HELP = (
-    "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
-)
+ROOT_HELP = ("where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData")
 LIMIT_HELP = (
     "ask N samples of each task: the same ones every time, spread over the benchmark's own groups, and with a larger N "
     "those of the smaller one; first:N takes the first N rows"

@@ -91,9 +91,8 @@ def with_limits(plans: Mapping[str, TaskPlan], limits: Mapping[str, int]) -> Map
     return {name: plan.limited(limits[name]) if name in limits else plan for name, plan in plans.items()}
 
 
-def with_temperature(
-    plans: Mapping[str, TaskPlan], temperature: float | Mapping[str, float] | None, seed: int
-) -> Mapping[str, TaskPlan]:
+def with_temperature(plans: Mapping[str, TaskPlan], temperature: float | Mapping[str, float] | None,
+                     seed: int) -> Mapping[str, TaskPlan]:
     """Plans by task at one temperature, or each at its own of a mapping; None, or a task it lacks: the task's own."""
     if temperature is None:
         return plans

@@ -87,9 +87,8 @@ def with_task_limits(config: RunConfig, specs: Sequence[TaskSpec], registry: Reg
     return dataclasses.replace(config, limits=tuple(limits.items()))
 
 
-def cell_limits(
-    config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], given: Mapping[str, int]
-) -> tuple[dict[str, int], list[str]]:
+def cell_limits(config: RunConfig, cell: Cell, specs: Sequence[TaskSpec],
+                given: Mapping[str, int]) -> tuple[dict[str, int], list[str]]:
     """A row's answer limits that are not the tasks' own, and remarks. UserError where its context has no room."""
     room = Room.of(cell.checkpoint, cell.policy, config.options.max_model_len)
     room.check(cell.thinking, given)

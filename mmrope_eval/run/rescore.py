@@ -253,9 +253,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return f"{len(changed)} of {len(after)} tasks changed ({', '.join(changed)})" if changed else "nothing changed"
 
 
-def compare_runs(
-    second: Second, runs: Sequence[StoredRun], data_root: Path | None, targets: Mapping[Path, Path]
-) -> int:
+def compare_runs(second: Second, runs: Sequence[StoredRun], data_root: Path | None,
+                 targets: Mapping[Path, Path]) -> int:
     """Print and write the other harness' numbers beside ours; 1 when its scoring failed on a task."""
     code = 0
     for run in runs:

@@ -195,9 +195,8 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     if len(names) > TASKS_ACROSS:
         lines = [[item.replace("\n", ", ") for item in column] for column in zip(*lines, strict=True)]
     headers, *body = lines
-    return tabulate(
-        body, headers, tablefmt="simple", colalign=["left"] + ["right"] * (len(headers) - 1), disable_numparse=True
-    )
+    return tabulate(body, headers, tablefmt="simple", colalign=["left"] + ["right"] * (len(headers) - 1),
+                    disable_numparse=True)
 
 
 def cell(entry: Mapping[str, Any] | None) -> str:
@@ -216,11 +215,9 @@ def hardly_read(entry: Mapping[str, Any]) -> bool:
 def remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What a reader of the table must know: failures, answers cut off, answers nobody could read."""
     lines = []
-    for count, text in (
-        ("n_failed", "* {n} failed, counted wrong; causes in samples/"),
-        ("n_truncated", "{n} answers cut off at the answer limit"),
-        ("n_unparsed", "{n} answers without anything the scorer can read, counted wrong"),
-    ):
+    for count, text in (("n_failed", "* {n} failed, counted wrong; causes in samples/"),
+                        ("n_truncated", "{n} answers cut off at the answer limit"),
+                        ("n_unparsed", "{n} answers without anything the scorer can read, counted wrong")):
         counts = {label: sum(t[count] for t in tasks.values()) for label, tasks in rows.items()}
         if any(counts.values()):
             spread = ", ".join(f"{label}: {n}" for label, n in counts.items() if n)

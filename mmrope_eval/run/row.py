@@ -41,15 +41,9 @@ from mmrope_eval.words import visible
 SHOWN_CAUSES = 3
 
 
-def run_row(
-    config: RunConfig,
-    cell: Cell,
-    plans: Mapping[str, TaskPlan],
-    holder: EngineHolder,
-    errors: ErrorLog,
-    failed_tasks: Mapping[str, str] = MappingProxyType({}),
-    watch: RowWatch | None = None,
-) -> tuple[Mapping[str, Any], int, int]:
+def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder: EngineHolder, errors: ErrorLog,
+            failed_tasks: Mapping[str, str] = MappingProxyType({}),
+            watch: RowWatch | None = None) -> tuple[Mapping[str, Any], int, int]:
     """Ask what is missing, then score and write one row: its scores by task, failed samples, samples asked now.
 
     `failed_tasks`, whose rows could not be read, are recorded with their causes; `watch` hears of every outcome. Of a

@@ -96,11 +96,8 @@ def report(result: RunResult) -> None:
     for task, cause in result.failed_tasks.items():
         say(f"{task} was not asked: {visible(cause)}")
     finished = [folder for label, folder in result.folders.items() if label in result.rows]
-    for line in (
-        *results.remarks(result.rows),
-        *(cause for folder in finished for cause in causes(folder)),
-        *result.notes,
-    ):
+    for line in (*results.remarks(result.rows), *(cause for folder in finished for cause in causes(folder)),
+                 *result.notes):
         say(line)
     say()
     say(f"{'scores.json, samples/, responses.sqlite and manifest.json' if finished else FAILED_ROW}: "
@@ -127,9 +124,8 @@ def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult
     return functools.reduce(RunResult.beside, per_seed)
 
 
-def run_all(
-    runs: Sequence[Prepared], output: Path, start_engine: StartEngine | None = None, *, go_on: bool = False
-) -> list[RunResult]:
+def run_all(runs: Sequence[Prepared], output: Path, start_engine: StartEngine | None = None, *,
+            go_on: bool = False) -> list[RunResult]:
     """Evaluate the rows of runs that go below one folder, with one engine; a result for each run.
 
     The order is `schedule`'s. All questions are planned before the first is asked. `go_on`: a row that exceeds
@@ -139,11 +135,8 @@ def run_all(
     room = max(run.room for run in runs)
     runs = [run.with_room(room) for run in runs]
     config = runs[0].config
-    with (
-        run_lock(output),
-        run_log(output, config.command, config.log_file, verbose=config.verbose) as log,
-        EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder,
-    ):
+    with (run_lock(output), run_log(output, config.command, config.log_file, verbose=config.verbose) as log,
+          EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder):
         runs = place_all(runs)
         results = [RunResult({}, run.rows.folders, 0, 0, _fail_rows(run), run.plans.failed) for run in runs]
         turns = [(at, place) for at, run in enumerate(runs) for place in range(len(run.rows.cells))]
@@ -161,9 +154,8 @@ def run_all(
             for run, result in zip(runs, results, strict=True)]  # fmt: skip
 
 
-def _take_turn(
-    run: Prepared, place: int, holder: EngineHolder, errors: ErrorLog, watch: RowWatch, go_on: bool
-) -> tuple[Mapping[str, Any], int, int] | str:
+def _take_turn(run: Prepared, place: int, holder: EngineHolder, errors: ErrorLog, watch: RowWatch,
+               go_on: bool) -> tuple[Mapping[str, Any], int, int] | str:
     """One row of a run, as of `run_row`; the cause where it failed."""
     cell, (limits, remarks), plans = run.rows.cells[place], run.limits[place], run.plans
     say(f"{cell.label}: {announcement(cell)}", file=sys.stderr)

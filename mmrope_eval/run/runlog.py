@@ -33,9 +33,8 @@ LARGEST = 8 * 2**20
 
 
 @contextmanager
-def run_log(
-    folder: Path, command: Sequence[str], file: Path | None = None, *, verbose: bool = False
-) -> Iterator[Path | None]:
+def run_log(folder: Path, command: Sequence[str], file: Path | None = None, *,
+            verbose: bool = False) -> Iterator[Path | None]:
     """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written.
 
     `file` takes the place of the one in `folder`; UserError where that cannot be written. `verbose`: what others write

@@ -136,9 +136,8 @@ def main(args: ScoreOptions) -> int:
     return int(bool(bad) or problem is not None)
 
 
-def task_and_family(
-    name: str, prompts: str, coordinates: str | None, folders: Sequence[Path] = ()
-) -> tuple[TaskSpec, Family]:
+def task_and_family(name: str, prompts: str, coordinates: str | None,
+                    folders: Sequence[Path] = ()) -> tuple[TaskSpec, Family]:
     """The one task of that name or file, and how boxes are read. UserError for an unknown name or a suite."""
     registry = open_registry([name], folders)
     specs = registry.select([name])
@@ -170,9 +169,7 @@ def refuse_file(path: Path, output: Path | None) -> None:
                         "unpack it.")  # fmt: skip
 
 
-def score_lines(
-    path: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False
-) -> Iterator[Line | BadLine]:
+def score_lines(path: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False) -> Iterator[Line | BadLine]:
     """Every line that is not blank, scored or with its cause. UserError when the file cannot be read.
 
     `thought_open` holds for lines that do not say it themselves.
@@ -186,9 +183,8 @@ def score_lines(
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def score_line(
-    number: int, text: bytes, folder: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False
-) -> Line | BadLine:
+def score_line(number: int, text: bytes, folder: Path, spec: TaskSpec, family: Family, *,
+               thought_open: bool = False) -> Line | BadLine:
     """One line; whatever its content, a cause comes back and never an exception."""
     try:
         entry, doc, response = parse(text)
@@ -250,9 +246,8 @@ def in_thought(entry: Mapping[str, Any], otherwise: bool) -> bool:
 # Sizes of pictures
 
 
-def box_sizes(
-    entry: Mapping[str, Any], doc: Mapping[str, Any], folder: Path, family: Family
-) -> tuple[dict[str, Size], bool]:
+def box_sizes(entry: Mapping[str, Any], doc: Mapping[str, Any], folder: Path,
+              family: Family) -> tuple[dict[str, Size], bool]:
     """`source_size` and `used_size`, and whether the second is computed. LineError when the first is nowhere."""
     media = entry.get("media") or [{}]
     first = media[0] if isinstance(media, Sequence) and isinstance(media[0], Mapping) else {}
@@ -314,9 +309,7 @@ def default_used_size(source: Size, family: Family) -> Size:
 # What comes out
 
 
-def second_numbers(
-    second: Second, spec: TaskSpec, good: Sequence[Line]
-) -> tuple[SecondResult | None, str | None]:
+def second_numbers(second: Second, spec: TaskSpec, good: Sequence[Line]) -> tuple[SecondResult | None, str | None]:
     """The other harness' number from the same responses, or why there is none."""
     items = [side_by_side.second_item(second.counterpart(spec), line.doc, line.response, line.target) for line in good]
     try:
@@ -325,9 +318,8 @@ def second_numbers(
         return None, str(error)
 
 
-def output_rows(
-    spec: TaskSpec, lines: Sequence[Line | BadLine], second: Second | None, result: SecondResult | None
-) -> Iterator[dict[str, Any]]:
+def output_rows(spec: TaskSpec, lines: Sequence[Line | BadLine], second: Second | None,
+                result: SecondResult | None) -> Iterator[dict[str, Any]]:
     """One object a line, in the file's order, with the other harness' value beside ours where it was asked for."""
     shares = iter(result.samples if result else ())
     for line in lines:
@@ -375,9 +367,8 @@ def repetitions(good: Sequence[Line]) -> int:
     return len(named) - len(set(named))
 
 
-def second_summary(
-    second: Second | None, spec: TaskSpec, good: Sequence[Line], result: SecondResult | None, problem: str | None
-) -> Iterator[str]:
+def second_summary(second: Second | None, spec: TaskSpec, good: Sequence[Line], result: SecondResult | None,
+                   problem: str | None) -> Iterator[str]:
     """The other harness' number in one line, and what to know about it."""
     if problem is not None:
         yield f"{problem} (Samples are the lines scored, counted from 0.)"

@@ -51,9 +51,8 @@ def with_system(family: Family, system: str | None, checkpoint: Checkpoint) -> F
     """
     prompts = family if system is None else replace(family, system=system)
     template = checkpoint.template
-    if prompts.system is not None and not writes_system(
-        template, checkpoint.vocabulary.special, prompts.system, prompts.enable_thinking
-    ):
+    if prompts.system is not None and not writes_system(template, checkpoint.vocabulary.special, prompts.system,
+                                                        prompts.enable_thinking):
         raise UserError(f"checkpoint '{checkpoint.path}': its chat template ({template.source}) does not write a "
                         "system prompt into the prompt, so none can be given: leave --system out")
     return prompts

@@ -179,9 +179,8 @@ def _line_letter(line: str, options: Options) -> str | None:
     whole = _whole(line, options)
     if whole is not None:
         return whole
-    bare = re.sub(
-        r"^(?:option|choice|answer|选项|選択肢)\s(?=[(\[]?[A-Z][)\]]?\s?(?:[.:,]|$))", "", line, flags=re.IGNORECASE
-    )
+    bare = re.sub(r"^(?:option|choice|answer|选项|選択肢)\s(?=[(\[]?[A-Z][)\]]?\s?(?:[.:,]|$))", "", line,
+                  flags=re.IGNORECASE)
     label = patterns.LABEL.match(bare)
     if label is None or _negated(bare, 0, label.end()) or _further(bare, label.end()) or bare.endswith("?"):
         return None

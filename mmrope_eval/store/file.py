@@ -275,9 +275,8 @@ def tables_of(schema: int) -> tuple[str, ...]:
     return ("responses",) if schema == 1 else ("responses", "earlier")
 
 
-def read_rows(
-    connection: sqlite3.Connection, table: str, schema: int, where: str = "", values: Any = ()
-) -> Iterator[Row]:
+def read_rows(connection: sqlite3.Connection, table: str, schema: int, where: str = "",
+              values: Any = ()) -> Iterator[Row]:
     """Rows as they are, sound or not. Raises one of DAMAGE."""
     names = ", ".join(_OLD_COLUMNS if schema == 1 else _COLUMNS)
     return map(Row._make, (row if schema != 1 else (*row, None, None, None)

@@ -34,9 +34,8 @@ class Writer(Generic[Item]):
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         """Write what is left, also when something else went wrong, and end the thread."""
         with self._changed:
             self._closed = True

@@ -132,8 +132,6 @@ def _without(config: RunConfig, out: Sequence[str], kept: Sequence[str], registr
     def stays(name: str | None) -> bool:
         return name is None or bool({spec.name for spec in registry.select([name])} & {*kept})
 
-    return dataclasses.replace(
-        config, tasks=(*config.tasks, *(f"-{name}" for name in out)),
-        max_tokens=tuple(pair for pair in config.max_tokens if stays(pair[0])),
-        limits=tuple(pair for pair in config.limits if stays(pair[0])),
-    )  # fmt: skip
+    return dataclasses.replace(config, tasks=(*config.tasks, *(f"-{name}" for name in out)),
+                               max_tokens=tuple(pair for pair in config.max_tokens if stays(pair[0])),
+                               limits=tuple(pair for pair in config.limits if stays(pair[0])))

@@ -15,10 +15,8 @@ from mmrope_eval.util.console import say
 from mmrope_eval.util.environment import cache_at
 
 
-def run_study(
-    file: Path, flags: Mapping[str, Any] | None = None, start_engine: StartEngine | None = None,
-    command: Sequence[str] = (),
-) -> list[RunResult]:  # fmt: skip
+def run_study(file: Path, flags: Mapping[str, Any] | None = None, start_engine: StartEngine | None = None,
+              command: Sequence[str] = ()) -> list[RunResult]:
     """Evaluate a study; a result for each of its runs. UserError for bad input, before anything starts.
 
     `flags`: keys that go before the file's. A row that fails, for --max-failures too, is a failed row, and the others

@@ -56,10 +56,8 @@ class Budget:
         return self.context + self.answer
 
 
-def make_budget(
-    context: int, text: int, answer: int, frames: Frames, checkpoint: Checkpoint, stamp: int = 0,
-    count: int | None = None,
-) -> Budget:
+def make_budget(context: int, text: int, answer: int, frames: Frames, checkpoint: Checkpoint, stamp: int = 0,
+                count: int | None = None) -> Budget:
     """The token budget less the prompt's text, divided by the tokens of a temporal grid; or `count` frames of it.
 
     UserError where so many frames do not fit.
@@ -130,9 +128,8 @@ def layout(budget: Budget, frames: Frames, checkpoint: Checkpoint) -> Sequence[S
 
 def reach(variant: Variant, segments: Sequence[Segment], checkpoint: Checkpoint) -> float:
     """How far a prompt's positions go on the axes that the variant rotates: the largest, counted from one."""
-    table = variant.table(
-        checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, rotary_dim=checkpoint.rotary_dim
-    )
+    table = variant.table(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta,
+                          rotary_dim=checkpoint.rotary_dim)
     axes = sorted({int(axis) for axis in np.unique(table.axis)} - {-1})
     positions, _ = variant.positions(segments)
     return float(positions[axes].max()) + 1

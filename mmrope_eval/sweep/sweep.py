@@ -158,9 +158,7 @@ class Sweep:
         if self.empty:
             say(f"no checkpoint is of {', '.join(self.empty)}: rows of this sweep that stay empty", file=sys.stderr)
         log_file, verbose = self.run.log_file, self.run.verbose
-        with (
-            run_lock(self.run.output), run_log(self.run.output, self.run.command, log_file, verbose=verbose) as log,
-        ):  # fmt: skip
+        with (run_lock(self.run.output), run_log(self.run.output, self.run.command, log_file, verbose=verbose) as log):
             start = engines.reached(self.run.options, log, self.start_engine)
             require_sweep_places(self.run.output)
             names = [spec.name for spec in self.tasks]
@@ -200,10 +198,8 @@ class Sweep:
                 budgets[spec.name, context] = budget
         return budgets
 
-    def lengths(
-        self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans],
-        holder: EngineHolder,
-    ) -> None:
+    def lengths(self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans],
+                holder: EngineHolder) -> None:
         """One task under one variant: the trained context first, then the others; unscaled first, then scaled.
 
         A factor by reach is derived from the positions that the unscaled points really reached.

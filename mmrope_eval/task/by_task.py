@@ -48,10 +48,8 @@ def read_limits(words: Iterable[str]) -> tuple[Limit | None, tuple[tuple[str, Li
     return everywhere, tuple(some)
 
 
-def values_by_task(
-    option: str, given: Iterable[tuple[str | None, T]], specs: Sequence[TaskSpec], registry: Registry,
-    shown: Callable[[T], str] = str,
-) -> dict[str, T]:
+def values_by_task(option: str, given: Iterable[tuple[str | None, T]], specs: Sequence[TaskSpec], registry: Registry,
+                   shown: Callable[[T], str] = str) -> dict[str, T]:
     """What is given to each task of a run: its own before that for all (None); of two for one task the later counts.
 
     A name is a task, a suite or a glob. UserError for one that is no task of the run.

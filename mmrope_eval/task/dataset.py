@@ -227,9 +227,8 @@ def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(root.resolve() for root in roots))
 
 
-def load_task(
-    spec: TaskSpec, data_root: Path | None, family: Family, roots: Sequence[Path], located: Found | None
-) -> Any:
+def load_task(spec: TaskSpec, data_root: Path | None, family: Family, roots: Sequence[Path],
+              located: Found | None) -> Any:
     """lmms-eval's ConfigurableTask of a task's `lmms_config`. UserError for whatever is wrong with its data."""
     from tenacity import RetryError
 

@@ -45,9 +45,8 @@ def _cell(value: Any) -> str:
     return "—" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def sample_lines(
-    spec: TaskSpec, family: Family, count: int, data_root: Path | None, policy: MediaPolicy | None = None
-) -> Iterator[str]:
+def sample_lines(spec: TaskSpec, family: Family, count: int, data_root: Path | None,
+                 policy: MediaPolicy | None = None) -> Iterator[str]:
     """The first `count` samples of a task exactly as a checkpoint of `family` is asked: prompt, media facts, target."""
     plan = Plans([spec], data_root, Limit(count, "first")).of(family)[spec.name]
     for sample in plan.samples:

@@ -155,9 +155,8 @@ def hub_bytes(spec: TaskSpec) -> int | None:
     from huggingface_hub import HfApi
 
     try:
-        info = HfApi().dataset_info(
-            spec.dataset, revision=spec.dataset_kwargs.get("revision"), files_metadata=True, timeout=10
-        )
+        info = HfApi().dataset_info(spec.dataset, revision=spec.dataset_kwargs.get("revision"), files_metadata=True,
+                                    timeout=10)
     except Exception:  # noqa: BLE001 - however it fails, the size stays unknown
         return None
     return sum(file.size or 0 for file in info.siblings or ())

@@ -71,9 +71,8 @@ def _filled(fields: Sequence[str], doc: Doc) -> Sequence[str]:
     return there
 
 
-def locate_video(
-    media: Mapping[str, Any], doc: Doc, files: MediaFolder | None
-) -> tuple[Located, float | None, float | None]:
+def locate_video(media: Mapping[str, Any], doc: Doc,
+                 files: MediaFolder | None) -> tuple[Located, float | None, float | None]:
     """A row's video, as a file or still in its archive, and the span asked for. MissingMediumError without a file."""
     start, end = (doc.get(media[key]) if key in media else None for key in ("start", "end"))
     return _find(media["video"], doc, files), start, end
@@ -84,9 +83,8 @@ def on_disk(file: Located) -> Path:
     return file if isinstance(file, Path) else unpack(file)
 
 
-def interleaved(
-    fields: Sequence[str], placeholder: str, prompt: str, doc: Doc, files: MediaFolder | None = None
-) -> tuple[Part, ...]:
+def interleaved(fields: Sequence[str], placeholder: str, prompt: str, doc: Doc,
+                files: MediaFolder | None = None) -> tuple[Part, ...]:
     """Text and pictures in reading order: `placeholder` with the number n stands for the n-th of `fields`.
 
     A picture is shown once, where it is first named; a later mention stays text. Pictures that the prompt does not

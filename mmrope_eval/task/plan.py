@@ -114,10 +114,8 @@ def plan_samples(spec: TaskSpec, docs: Docs, family: Family, limit: Limit | None
     generation = dataclasses.replace(spec.generation, seed=seed if spec.generation.temperature > 0 else 0)
     rows = chosen_rows(spec, docs, limit)
     hashes = video_hashes(spec, docs, rows)
-    samples = tuple(
-        plan_sample(spec, part, family, row, generation, hashes)
-        for part, some in parts_of(spec, docs, rows) for row in some
-    )  # fmt: skip
+    samples = tuple(plan_sample(spec, part, family, row, generation, hashes) for part,
+                    some in parts_of(spec, docs, rows) for row in some)
     unread = any(isinstance(content, UserError) for content in hashes.values())
     # What is in a table stays so while the table is the same; a picture's own file is nobody's to watch.
     loose = "video" not in spec.media and any(s.problem is not None and s.problem[0] == "media" for s in samples)
@@ -175,9 +173,8 @@ def video_hashes(spec: TaskSpec, docs: Docs, rows: Sequence[int]) -> VideoHashes
     return ContentHashes().of_many(videos)
 
 
-def plan_sample(
-    spec: TaskSpec, docs: Docs, family: Family, index: int, generation: Generation, hashes: VideoHashes
-) -> Sample:
+def plan_sample(spec: TaskSpec, docs: Docs, family: Family, index: int, generation: Generation,
+                hashes: VideoHashes) -> Sample:
     """One sample. Whatever is wrong with the row, or the task's own code does with it, becomes its `problem`."""
     prompt = ""
     media: tuple[str, ...] = ()

@@ -36,10 +36,8 @@ PLANNING_ROOMS = ("data", "engine", "lmms", "media", "models", "scorer", "task")
 class Plans:
     """Every task's plan for each family that is asked for; UserError when data are missing."""
 
-    def __init__(
-        self, specs: Sequence[TaskSpec], data_root: Path | None, limit: Limit | None, seed: int = 0,
-        limits: Mapping[str, Limit] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, specs: Sequence[TaskSpec], data_root: Path | None, limit: Limit | None, seed: int = 0,
+                 limits: Mapping[str, Limit] = MappingProxyType({})) -> None:
         """`limits`: those of single tasks, before `limit`, which is that of all others."""
         self._specs, self._data_root, self._seed = specs, data_root, seed
         self._limits = {spec.name: limits.get(spec.name, limit) for spec in specs}

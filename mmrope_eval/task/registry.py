@@ -78,9 +78,8 @@ class Tasks(Mapping[str, TaskSpec]):
 class Registry:
     """All tasks, suites and families; unknown names raise UserError with the nearest known one."""
 
-    def __init__(
-        self, tasks_dir: Path | None = None, configs_dir: Path | None = None, own: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, tasks_dir: Path | None = None, configs_dir: Path | None = None,
+                 own: Sequence[Path] = ()) -> None:
         """`own` are task files beside those of `tasks_dir`. UserError for one that is wrong, or collides."""
         self.tasks_dir = tasks_dir or project_dir("tasks")
         configs = configs_dir or project_dir("configs")
@@ -225,9 +224,8 @@ def check_own(spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[s
         raise UserError(f"Task file {spec.path}: {clash}")
 
 
-def _clashes(
-    spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str], averages: Iterable[str]
-) -> Iterator[str]:
+def _clashes(spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str],
+             averages: Iterable[str]) -> Iterator[str]:
     for name in suites:
         if name in (spec.name, PREFIX + spec.name):
             yield f"'task: {spec.name}' is the name of a suite; call the task otherwise."

@@ -122,9 +122,8 @@ def _walked(kind: Any, loc: Sequence[str | int], keep_last: bool = False) -> tup
     return tuple(place), known, said
 
 
-def _steps(
-    part: str | int, names: Mapping[str, tuple[Any, str]], others: Mapping[type, Any]
-) -> Iterator[tuple[Any, str]]:
+def _steps(part: str | int, names: Mapping[str, tuple[Any, str]],
+           others: Mapping[type, Any]) -> Iterator[tuple[Any, str]]:
     """Where a part of a place leads, if there is such a key or entry."""
     if part in names:
         yield names[str(part)]
