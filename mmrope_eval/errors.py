@@ -16,10 +16,8 @@ LONGEST = 2000
 
 
 class UserError(Exception):
-    """Bad input: one sentence naming the thing, the place and the fix.
-
-    The command line prints it without a traceback and exits with code 2.
-    """
+    """Bad input: one sentence naming the thing, the place and the fix. The command line prints it without a traceback
+    and exits with code 2."""
 
 
 class PlaceError(UserError):

@@ -259,10 +259,8 @@ def terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def entry(command: str | None = None) -> NoReturn:
-    """Run the command line and end the process, at once where it was interrupted.
-
-    Otherwise Python would take everything apart first that vLLM imported, for seconds.
-    """
+    """Run the command line and end the process, at once where it was interrupted. Otherwise Python would take
+    everything apart first that vLLM imported, for seconds."""
     signal.signal(signal.SIGTERM, terminate)
     code = main(command=command)
     if code in (INTERRUPTED, TERMINATED):

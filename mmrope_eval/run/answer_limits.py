@@ -71,9 +71,7 @@ def read_thinking(asked: Asked | None, checkpoint: Checkpoint) -> Thinking:
 
 def given_limits(given: Given, specs: Sequence[TaskSpec], registry: Registry) -> dict[str, int]:
     """The answer limits that `--max-tokens` gives to tasks of a run; a named task's own goes before the one for all.
-
-    UserError for a name that is no task of the run.
-    """
+    UserError for a name that is no task of the run."""
     return values_by_task("--max-tokens", given, specs, registry)
 
 

@@ -48,10 +48,8 @@ def moved_helpers(cell: Cell, work: Work, store: ResponseStore) -> list[str]:
 
 def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: ResponseStore,
                  manifest: Mapping[str, Any] | None) -> list[str]:
-    """A sentence where the store lacks answers that an earlier command had when it wrote its scores.
-
-    A sample with another kept outcome is none of these: `explanations` says why that one is not used.
-    """
+    """A sentence where the store lacks answers that an earlier command had when it wrote its scores. A sample with
+    another kept outcome is none of these: `explanations` says why that one is not used."""
     earlier, missing = manifest or {}, 0
     if plain(earlier.get("context")) == plain(cell.context):
         tasks = earlier.get("tasks")
@@ -69,10 +67,8 @@ def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: R
 
 
 def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None) -> list[str]:
-    """One sentence for each reason, with the number of kept answers that it puts out of use.
-
-    `manifest` is what an earlier run left, which stores of versions up to 0.3 need to be understood.
-    """
+    """One sentence for each reason, with the number of kept answers that it puts out of use. `manifest` is what an
+    earlier run left, which stores of versions up to 0.3 need to be understood."""
     pending = {sample.id: work.keys[sample.id] for sample in work.pending if sample.id not in work.kept}
     if not pending:
         return []

@@ -59,10 +59,8 @@ class Rows:
 
 
 def make_cells(config: RunConfig, registry: Registry) -> Rows:
-    """Checkpoints times variants, checkpoint by checkpoint, each with a label and a folder of its own.
-
-    Raises `UserError` where no row can be evaluated, and for what is wrong with the command itself.
-    """
+    """Checkpoints times variants, checkpoint by checkpoint, each with a label and a folder of its own. Raises
+    `UserError` where no row can be evaluated, and for what is wrong with the command itself."""
     choices = resolve_models(config.models, config.model_files, config.listed)
     if not choices:
         raise UserError("name at least one checkpoint with --model, or a file of them with --models")

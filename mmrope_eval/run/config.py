@@ -111,10 +111,8 @@ class RunConfig:
 
 
 def read_config(flags: Mapping[str, Any], file: Path | None = None, command: Sequence[str] = ()) -> RunConfig:
-    """A run by its keys: those of a YAML file, if there is one, and `flags`, which go before them.
-
-    UserError names the file and the key that is wrong, with the nearest key there is.
-    """
+    """A run by its keys: those of a YAML file, if there is one, and `flags`, which go before them. UserError names the
+    file and the key that is wrong, with the nearest key there is."""
     folder, where = Path(), "run"
     keys = RunKeys()
     if file is not None:

@@ -198,10 +198,8 @@ def device() -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as a record of JSON gives it back, so that what was written can be compared with what would be.
-
-    Mappings with text as keys, lists, and of everything else what JSON has, or its text.
-    """
+    """A value as a record of JSON gives it back, so that what was written can be compared with what would be. Mappings
+    with text as keys, lists, and of everything else what JSON has, or its text."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -113,10 +113,8 @@ class ScoredTasks:
 
 
 def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> ScoredTasks:
-    """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing.
-
-    One sample after another is scored, written and let go.
-    """
+    """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing. One sample
+    after another is scored, written and let go."""
     entries_of_tasks: dict[str, dict[str, Any]] = {}
     failures: list[Failure] = []
     for name, plan in plans.items():

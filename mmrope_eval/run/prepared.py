@@ -104,11 +104,8 @@ def claim(config: RunConfig, cell: Cell) -> None:
 
 
 def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]:
-    """Several runs with the folders of their rows, as if their commands followed each other.
-
-    `write`: say in new folders whose they are.
-    UserError where two would mix in one row what cannot be compared, or ask one task twice.
-    """
+    """Several runs with the folders of their rows, as if their commands followed each other. `write`: say in new
+    folders whose they are. UserError where two would mix in one row what cannot be compared, or ask one task twice."""
     placed: list[Prepared] = []
     homes: dict[object, list[tuple[Prepared, Cell]]] = {}
     for number, run in enumerate(runs):

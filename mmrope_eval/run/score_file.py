@@ -170,10 +170,8 @@ def refuse_file(path: Path, output: Path | None) -> None:
 
 
 def score_lines(path: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False) -> Iterator[Line | BadLine]:
-    """Every line that is not blank, scored or with its cause. UserError when the file cannot be read.
-
-    `thought_open` holds for lines that do not say it themselves.
-    """
+    """Every line that is not blank, scored or with its cause. UserError when the file cannot be read. `thought_open`
+    holds for lines that do not say it themselves."""
     try:
         with path.open("rb") as stream:
             for number, text in enumerate(stream, 1):
@@ -207,10 +205,8 @@ def score_line(number: int, text: bytes, folder: Path, spec: TaskSpec, family: F
 
 
 def json_line(row: Mapping[str, Any]) -> str:
-    """One line of the output. ValueError for a number that is not finite.
-
-    Half of a surrogate pair, which no encoding takes, becomes JSON's own escape when the line is written.
-    """
+    """One line of the output. ValueError for a number that is not finite. Half of a surrogate pair, which no encoding
+    takes, becomes JSON's own escape when the line is written."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 

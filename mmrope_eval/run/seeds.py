@@ -15,11 +15,8 @@ FOLDER: Final = "seed-"
 
 
 def by_seed(config: RunConfig) -> list[RunConfig]:
-    """A run as one run for each of its seeds.
-
-    UserError where seeds would give the same answers, as greedy decoding draws nothing, and where rows of several seeds
-    and of one would lie in one folder, of which a reader sees one.
-    """
+    """A run as one run for each of its seeds. UserError where seeds would give the same answers, as greedy decoding
+    draws nothing, and where rows of several seeds and of one would lie in one folder, of which a reader sees one."""
     if len(config.seeds) < 2:
         _refuse_seeds_there(config)
         return [dataclasses.replace(config, seed=config.seeds[0], seeds=()) if config.seeds else config]

@@ -125,10 +125,8 @@ def second_number(second: Second, spec: TaskSpec, items: Sequence[SecondItem]) -
 
 def compare_task(second: Second, plan: TaskPlan, scored: Sequence[ScoredSample],
                  entry: Mapping[str, Any]) -> Comparison:
-    """Score a task's responses as the other harness does. A failed sample is wrong for both.
-
-    A sample whose row cannot be read has no target and nothing to be compared with: it is left out of their number.
-    """
+    """Score a task's responses as the other harness does. A failed sample is wrong for both. A sample whose row cannot
+    be read has no target and nothing to be compared with: it is left out of their number."""
     task, metric, other = plan.spec.name, plan.spec.metrics[0], second.counterpart(plan.spec)
     value = entry["metrics"][metric]["value"]
     rows = plan.docs.get().rows

@@ -45,10 +45,8 @@ def read_system(word: str | None, beside: Path | None = None) -> str | None:
 
 
 def with_system(family: Family, system: str | None, checkpoint: Checkpoint) -> Family:
-    """How a checkpoint is asked, with a system prompt in place of the family's; None: as the family has it.
-
-    UserError where there is a system prompt and the checkpoint's chat template does not write it.
-    """
+    """How a checkpoint is asked, with a system prompt in place of the family's; None: as the family has it. UserError
+    where there is a system prompt and the checkpoint's chat template does not write it."""
     prompts = family if system is None else replace(family, system=system)
     template = checkpoint.template
     if prompts.system is not None and not writes_system(template, checkpoint.vocabulary.special, prompts.system,

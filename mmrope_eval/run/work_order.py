@@ -30,10 +30,8 @@ def in_turns(samples: Sequence[Sample], first: int) -> list[Sample]:
 
 
 def neighbours(samples: Sequence[Sample], weights: Mapping[str, float]) -> list[Sample]:
-    """Samples that show the same first medium next to each other, heaviest first, else in their order.
-
-    `weights` by sample id; a group weighs what its heaviest sample does, and one that is not named weighs nothing.
-    """
+    """Samples that show the same first medium next to each other, heaviest first, else in their order. `weights` by
+    sample id; a group weighs what its heaviest sample does, and one that is not named weighs nothing."""
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         shown = sample.media[0] if sample.media else sample.id

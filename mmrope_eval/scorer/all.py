@@ -16,10 +16,8 @@ TARGETS: Final[Mapping[str, Fields]] = {**score.TARGETS, **choice.TARGETS, **tex
 
 
 def score_failure(scorer: str, target: Target | None) -> Score:
-    """The score of a sample that produced no answer: what an empty response gets, which is 0 on every metric.
-
-    Without a target (the dataset row itself was unusable) the metrics that depend on it do not apply.
-    """
+    """The score of a sample that produced no answer: what an empty response gets, which is 0 on every metric. Without a
+    target (the dataset row itself was unusable) the metrics that depend on it do not apply."""
     if target is None:
         main = METRICS[scorer][0]
         return Score({name: None if name.startswith(f"{main}_") else 0.0 for name in METRICS[scorer]}, None)

@@ -120,9 +120,7 @@ def require_sources(folder: Path) -> None:
 
 def runs_unlooked(path: Path, compiled: Path) -> bool:
     """Whether a compiled file is of another source, and says that nobody is to check (PEP 552, `unchecked-hash`).
-
-    Python compares all other compiled files with the source's time and size, or its hash.
-    """
+    Python compares all other compiled files with the source's time and size, or its hash."""
     try:
         with compiled.open("rb") as stream:
             head = stream.read(16)

@@ -95,9 +95,7 @@ class Row(NamedTuple):
 
 def connect(path: Path) -> sqlite3.Connection:
     """The file, opened for writing; it is made where it is not there. Nothing in it is changed. Raises sqlite3.Error.
-
-    SQLite needs locks and shared memory, which network file systems may lack: then it goes without.
-    """
+    SQLite needs locks and shared memory, which network file systems may lack: then it goes without."""
     try:
         return _connect(path)
     except sqlite3.OperationalError as error:

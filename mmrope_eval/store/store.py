@@ -95,10 +95,7 @@ class ResponseStore:
 
     def put_all(self, outcomes: Sequence[Outcome]) -> None:
         """Keep outcomes, all of them or none; they are on disk when this returns. A response is never replaced, a
-        failure may be.
-
-        Raises `StoreError` when they cannot be written, and when the file is gone or was replaced.
-        """
+        failure may be. Raises `StoreError` when they cannot be written, and when the file is gone or was replaced."""
         try:
             with self._transaction() as execute:
                 for outcome in outcomes:
@@ -169,9 +166,7 @@ class ResponseStore:
 
     def set_aside(self, keys: Iterable[tuple[str, str]]) -> int:
         """Put the kept outcomes of (identity, sample) pairs aside, so that they are asked anew; how many there were.
-
-        What is asked from now on counts; a second call before `drop_aside` leaves it: a stopped command goes on.
-        """
+        What is asked from now on counts; a second call before `drop_aside` leaves it: a stopped command goes on."""
         moved = 0
         with self._transaction() as run:
             for key in keys:

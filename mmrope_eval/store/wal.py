@@ -22,10 +22,8 @@ def scrap_log(path: Path) -> None:
 
 
 def commits(path: Path) -> list[int]:
-    """The places in the log, counted in frames from 1, at which a transaction ends; as its own header says, unread.
-
-    A frame belongs to the log as it is now when it has the header's salt: older ones are left over.
-    """
+    """The places in the log, counted in frames from 1, at which a transaction ends; as its own header says, unread. A
+    frame belongs to the log as it is now when it has the header's salt: older ones are left over."""
     places: list[int] = []
     with contextlib.suppress(OSError), log_of(path).open("rb") as file:
         header = file.read(_HEADER)

@@ -52,10 +52,8 @@ class Study(CommandKeys):
 
 
 def read_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
-    """A study's file, with the keys that the command line gives in place of the file's.
-
-    UserError names the file and the key that is wrong.
-    """
+    """A study's file, with the keys that the command line gives in place of the file's. UserError names the file and
+    the key that is wrong."""
     if not path.is_file():
         raise UserError(f"there is no study file {path}: give the path of a YAML file{PAGE}")
     where = f"study {path}"

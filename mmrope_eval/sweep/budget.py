@@ -59,9 +59,7 @@ class Budget:
 def make_budget(context: int, text: int, answer: int, frames: Frames, checkpoint: Checkpoint, stamp: int = 0,
                 count: int | None = None) -> Budget:
     """The token budget less the prompt's text, divided by the tokens of a temporal grid; or `count` frames of it.
-
-    UserError where so many frames do not fit.
-    """
+    UserError where so many frames do not fit."""
     patch = checkpoint.geometry.temporal_patch_size
     grids = max(0, (context - text) // (frames.cells**2 + stamp))
     if count is not None:
@@ -95,10 +93,8 @@ def frame_side(cells: int, checkpoint: Checkpoint) -> int:
 
 
 def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]], told: bool | None = None) -> int:
-    """Tokens of the longest of (prompt, system prompt) pairs with one video each, without the video's.
-
-    `told` is what the chat template is told as enable_thinking.
-    """
+    """Tokens of the longest of (prompt, system prompt) pairs with one video each, without the video's. `told` is what
+    the chat template is told as enable_thinking."""
     video, generation = VideoSource(Path("video")), Generation(max_tokens=1)
     requests = (Request("", (video, prompt), generation, system, told) for prompt, system in prompts)
     return max(len(writer.write(request)[1]) - 1 for request in requests)

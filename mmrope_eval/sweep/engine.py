@@ -55,10 +55,8 @@ def says_memory(text: str) -> bool:
 
 @dataclass
 class LongestThatFits:
-    """A `StartEngine` for points of one sweep: its engines have room for the longest context that fits.
-
-    They are then only switched, as media limits change from point to point.
-    """
+    """A `StartEngine` for points of one sweep: its engines have room for the longest context that fits. They are then
+    only switched, as media limits change from point to point."""
 
     start: StartEngine
     limits: tuple[EngineOptions, ...]
@@ -111,9 +109,7 @@ def network(checkpoint: Checkpoint) -> tuple[Any, ...]:
 
 def check_memory(checkpoint: Checkpoint, options: EngineOptions) -> None:
     """MemoryError where a machine without a GPU lacks the memory: there the operating system would end the process.
-
-    Counted are the KV cache of one sequence and a few copies of the largest video's pixels, on top of the weights.
-    """
+    Counted are the KV cache of one sequence and a few copies of the largest video's pixels, on top of the weights."""
     import torch
 
     available = available_memory()

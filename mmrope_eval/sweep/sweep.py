@@ -73,9 +73,7 @@ class NeedleMaker(Protocol):
 
     def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
         """Write a data set whose videos have shape[0] frames of shape[1] x shape[1] pixels; a second time do nothing.
-
-        UserError for videos that cannot hold the cards.
-        """
+        UserError for videos that cannot hold the cards."""
 
 
 @dataclass(frozen=True)
@@ -200,10 +198,8 @@ class Sweep:
 
     def lengths(self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans],
                 holder: EngineHolder) -> None:
-        """One task under one variant: the trained context first, then the others; unscaled first, then scaled.
-
-        A factor by reach is derived from the positions that the unscaled points really reached.
-        """
+        """One task under one variant: the trained context first, then the others; unscaled first, then scaled. A factor
+        by reach is derived from the positions that the unscaled points really reached."""
         trained = self.config.train_context
         first = 0.0
         for context in (trained, *(context for context in budgets if context != trained)):

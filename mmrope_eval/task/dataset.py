@@ -51,10 +51,8 @@ def mirror_folder(spec: TaskSpec, data_root: Path) -> Path:
 
 
 def find_data(spec: TaskSpec, data_root: Path | None) -> Found:
-    """The files of the task's split on this machine, made from VLMEvalKit's table where only that is here.
-
-    NotHereError says where they were looked for; UserError what is wrong with that table.
-    """
+    """The files of the task's split on this machine, made from VLMEvalKit's table where only that is here. NotHereError
+    says where they were looked for; UserError what is wrong with that table."""
     try:
         return _find(spec, data_root)
     except NotHereError:
@@ -80,9 +78,7 @@ def located_or_on_hub(spec: TaskSpec, data_root: Path | None) -> Found | None:
 
 def absence(spec: TaskSpec, data_root: Path | None) -> str | None:
     """What is in the place of the task's rows, "" for nothing; None where they can be read without a network.
-
-    VLMEvalKit's table is only looked for and not read, which costs no time.
-    """
+    VLMEvalKit's table is only looked for and not read, which costs no time."""
     try:
         _find(spec, data_root)
     except NotHereError as error:
@@ -275,10 +271,8 @@ def task_config(spec: TaskSpec, data_root: Path | None, family: Family) -> dict[
 
 
 def lmms_config(spec: TaskSpec, family: Family, roots: Sequence[Path], located: Found | None) -> dict[str, Any]:
-    """What lmms-eval gets: the task file, where data and media are, the family's prompt and coordinates.
-
-    UserError where a function that the file names cannot be loaded.
-    """
+    """What lmms-eval gets: the task file, where data and media are, the family's prompt and coordinates. UserError
+    where a function that the file names cannot be loaded."""
     target: Mapping[str, Any] = spec.content["model_specific_target_kwargs"]["default"]
     try:
         content = with_functions(spec.content)
@@ -315,9 +309,7 @@ def local_config(located: Found) -> dict[str, Any]:
 
 def table_cache(located: Found) -> Path:
     """Where a split's tables are converted to: one folder a place and configuration, in it one a state of the files.
-
-    Copies of earlier states are removed.
-    """
+    Copies of earlier states are removed."""
     where = hashlib.sha256(repr((str(located.place.folder), list(located.parts))).encode()).hexdigest()[:16]
     folder = tables_home() / f"{located.place.folder.name}-{where}" / table_state(located)
     drop_older(folder)

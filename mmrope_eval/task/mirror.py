@@ -151,9 +151,7 @@ def found_counts(spec: TaskSpec, docs: Docs) -> dict[str, int]:
 
 def check_rows(spec: TaskSpec, docs: Docs, problems: list[str], decode: bool = True) -> dict[Path, int]:
     """Read every row as a run would, and its pictures whole (their heads without `decode`); appends to `problems`.
-
-    Returns the videos found, each with its first row.
-    """
+    Returns the videos found, each with its first row."""
     videos: dict[Path, int] = {}
     with PictureCheck(decode) as pictures:
         for index in range(len(docs.rows)):

@@ -59,9 +59,7 @@ def build_parts(media: Mapping[str, Any], prompt: str, doc: Doc, files: MediaFol
 
 def _filled(fields: Sequence[str], doc: Doc) -> Sequence[str]:
     """The first of `fields`, as many as the row has pictures. MissingMediumError for none, and for a gap between them.
-
-    Only a field without a value is no picture: one whose picture is lost is among them, and fails when it is read.
-    """
+    Only a field without a value is no picture: one whose picture is lost is among them, and fails when it is read."""
     there = [name for name in fields if doc.get(name) is not None]
     lacking = next((name for name in fields if name not in there), None)
     if not there:

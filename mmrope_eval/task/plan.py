@@ -53,9 +53,7 @@ class TaskPlan:
 
     def heated(self, temperature: float, seed: int) -> TaskPlan:
         """The same questions answered at another temperature, which with its seed is part of a response's identity.
-
-        Greedy decoding (0) draws nothing, so it has no seed.
-        """
+        Greedy decoding (0) draws nothing, so it has no seed."""
         return self._decoded(temperature=temperature, seed=seed if temperature > 0 else 0)
 
     def _decoded(self, **changes: Any) -> TaskPlan:
@@ -206,9 +204,7 @@ def plan_sample(spec: TaskSpec, docs: Docs, family: Family, index: int, generati
 
 def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: VideoHashes) -> tuple[str, ...]:
     """Every medium of a row before any policy: sha256 of an image's bytes, or of a video's with the span asked for.
-
-    Raises SampleError for a medium that is not there, MediaError or UserError for one that cannot be read.
-    """
+    Raises SampleError for a medium that is not there, MediaError or UserError for one that cannot be read."""
     if "video" in spec.media:
         file, start, end = locate_video(spec.media, row, docs.files)
         content = hashes[file]
@@ -226,11 +222,8 @@ def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: Vide
 
 
 def tells_places(media: Mapping[str, Any], prompt: str) -> bool:
-    """Whether the places of pictures in a prompt are part of the question.
-
-    They follow from the prompt where MMMU's placeholder is all that a task file may name, as up to version 0.3, whose
-    answers are kept without them.
-    """
+    """Whether the places of pictures in a prompt are part of the question. They follow from the prompt where MMMU's
+    placeholder is all that a task file may name, as up to version 0.3, whose answers are kept without them."""
     if "placeholder" in media:
         return bool(media["placeholder"] != PLACEHOLDER)
     return re.search(PLACEHOLDER.format("[0-9]+"), prompt) is not None

@@ -52,9 +52,7 @@ class Suite:
 
 class Tasks(Mapping[str, TaskSpec]):
     """Tasks by name, in the order of their files; a file is read and checked in full when its task is first asked for.
-
-    The shipped files are checked by the tests, and every command needs only a few of them.
-    """
+    The shipped files are checked by the tests, and every command needs only a few of them."""
 
     def __init__(self, headings: Iterable[Heading]) -> None:
         self.headings: Final = {heading.name: heading for heading in headings}
@@ -143,10 +141,8 @@ class Registry:
 
 
 def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Registry:
-    """The shipped tasks, those in `folders` (--tasks-dir), and those that words (--tasks) name by a path.
-
-    Raises `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide.
-    """
+    """The shipped tasks, those in `folders` (--tasks-dir), and those that words (--tasks) name by a path. Raises
+    `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide."""
     paths = [path for folder in folders for path in files_in(folder)]
     paths += [path for word in words if is_path(word) for path in files_of(word.removeprefix("-"))]
     return Registry(own=paths)
@@ -163,10 +159,8 @@ def task_files(folder: Path) -> list[Path]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The task files in a folder of one's own, not those in folders below it. UserError when there are none.
-
-    Tables, sweeps and variants may lie beside them.
-    """
+    """The task files in a folder of one's own, not those in folders below it. UserError when there are none. Tables,
+    sweeps and variants may lie beside them."""
     if not folder.is_dir():
         raise UserError(f"--tasks-dir {folder} is not a folder: give the folder that holds your task files.")
     files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.name[0] not in "_.")

@@ -136,9 +136,7 @@ _Loader.add_constructor("!function", lambda loader, node: Function(str(node.valu
 
 def read_yaml(path: Path, _through: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A YAML mapping with `include` resolved: the including file wins, key by key, and of several files the first.
-
-    Raises `UserError` naming the file and the line for what is no YAML, the name for an include that is not there.
-    """
+    Raises `UserError` naming the file and the line for what is no YAML, the name for an include that is not there."""
     content = read_mapping(path, _Loader)
     included = content.pop("include", [])
     names = [included] if isinstance(included, str) else included

@@ -40,10 +40,8 @@ def typed(kind: type[T], content: Any, where: str, see: str = "") -> T:
 
 
 def sentence(error: ValidationError, kind: Any = None) -> str:
-    """What is wrong first, without a full stop; a misspelt key before the key that it leaves missing.
-
-    `kind` is the type that was asked for: its fields are the known keys, and their descriptions say what is missing.
-    """
+    """What is wrong first, without a full stop; a misspelt key before the key that it leaves missing. `kind` is the
+    type that was asked for: its fields are the known keys, and their descriptions say what is missing."""
     errors = error.errors(include_url=False)
     first = min(errors, key=lambda one: not _no_key(one))
     unknown = _no_key(first)
@@ -103,10 +101,8 @@ def _takes(error: Any) -> str:
 
 
 def _walked(kind: Any, loc: Sequence[str | int], keep_last: bool = False) -> tuple[Place, list[str], str]:
-    """pydantic's place of an error as (keys and numbers of entries, the keys known there, what the last one is).
-
-    Names that it gives to the members of a union are no part of the file.
-    """
+    """pydantic's place of an error as (keys and numbers of entries, the keys known there, what the last one is). Names
+    that it gives to the members of a union are no part of the file."""
     parts = [part for part in loc if part != "[key]"]
     if kind is None:
         return tuple(parts), [], ""

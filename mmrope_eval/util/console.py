@@ -134,10 +134,8 @@ def finish() -> None:
 
 
 def abandon(error: OSError, stream: TextIO | None = None) -> None:
-    """Send the rest of a stream (the standard output) nowhere, so that nothing complains at the end.
-
-    UserError unless it was the reader who left.
-    """
+    """Send the rest of a stream (the standard output) nowhere, so that nothing complains at the end. UserError unless
+    it was the reader who left."""
     stream = sys.stdout if stream is None else stream
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -162,10 +160,8 @@ def reader_left() -> bool:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file that was asked for, whole or not at all. UserError when it cannot be written.
-
-    What is no plain file (a device, a pipe) is written as it is; a link is followed.
-    """
+    """Write a file that was asked for, whole or not at all. UserError when it cannot be written. What is no plain file
+    (a device, a pipe) is written as it is; a link is followed."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_special(path) or path.absolute().parts[1] in ("dev", "proc"):
