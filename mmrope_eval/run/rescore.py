@@ -259,10 +259,11 @@ def compare_runs(second: Second, runs: Sequence[StoredRun], data_root: Path | No
     code = 0
     for run in runs:
         plans = plans_of(run, data_root)
-        scored = outcome.score_cell(plans, stored_outcomes(run, plans))
-        entry = outcome.entries(plans, scored)
-        comparisons = [side_by_side.compare_task(second, plan, scored[name], entry[name])
-                       for name, plan in plans.items()]  # fmt: skip
+        outcomes = stored_outcomes(run, plans)
+        comparisons = []
+        for plan in plans.values():
+            scored = results.score_task(plan, outcomes)
+            comparisons.append(side_by_side.compare_task(second, plan, scored, results.summarize(plan, scored)))
         side_by_side.write(targets[run.folder], second, comparisons)
         say(f"\n{run.label}: ours and {second.title}'s, from the same responses")
         say(side_by_side.table(second, comparisons))

@@ -164,13 +164,11 @@ def causes(folder: Path) -> list[str]:
     counts: collections.Counter[str] = collections.Counter()
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         failure = json.loads(line)
-        cause = visible(without_path(failure["cause"]))
+        cause = failure["cause"]
+        if cause.startswith("/"):  # without the file that it begins with, one fault of many files is one line
+            cause = cause.partition(": ")[2] or cause
+        cause = visible(cause)
         counts[kind(cause)] += 1
         first.setdefault(kind(cause), f"{visible(failure['id'])}: {cause}")
     shown = [f"  {n} x {first[same]}" for same, n in counts.most_common(SHOWN_CAUSES)]
     return [*shown, f"  all {counts.total()} in {path}"] if shown else []
-
-
-def without_path(cause: str) -> str:
-    """A cause without the file that it begins with, so that one fault of many files is one line."""
-    return cause.partition(": ")[2] or cause if cause.startswith("/") else cause

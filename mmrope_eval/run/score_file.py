@@ -254,7 +254,10 @@ def box_sizes(entry: Mapping[str, Any], doc: Mapping[str, Any], folder: Path,
     used = next(filter(None, (pair(place.get("used_size"), "used_size") for place in places)), None)
     if used is not None or family.coordinates != "absolute":
         return {"source_size": source, "used_size": used or source}, False
-    return {"source_size": source, "used_size": default_used_size(source, family)}, True
+    from mmrope_eval.media.policy import published_size
+
+    used = published_size(int(source[0]), int(source[1]), asked_as(family.name))
+    return {"source_size": source, "used_size": used}, True
 
 
 def declared_size(place: Mapping[str, Any], folder: Path) -> Size | None:
@@ -292,13 +295,6 @@ def file_size(path: Path) -> Size:
             return picture.size
     except (OSError, ValueError) as error:
         raise LineError(f"its picture {path} cannot be read ({type(error).__name__}).") from error
-
-
-def default_used_size(source: Size, family: Family) -> Size:
-    """What the published preprocessor of a family makes of a picture."""
-    from mmrope_eval.media.policy import published_size
-
-    return published_size(int(source[0]), int(source[1]), asked_as(family.name))
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -349,18 +345,13 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
     yield f"{len(good)} of {len(good) + len(bad)} lines scored; {failed} failed, {unread} with no readable answer"
     if too_many(unread, len(good) - failed):
         yield f"{MARK} {WARNING}: {unread} of {len(good) - failed}"
-    repeated = repetitions(good)
+    named = [json.dumps(line.id, sort_keys=True) for line in good if line.id is not None]
+    repeated = len(named) - len(set(named))  # a file that was appended to twice, perhaps
     if repeated:
         yield f"{repeated} of these lines repeat an `id`; each counts"
     assumed = sum(line.assumed_size for line in good)
     if assumed:
         yield f"{assumed} lines do not say the resized picture's size (`used_size`); the default media policy's is used"
-
-
-def repetitions(good: Sequence[Line]) -> int:
-    """How many lines have the `id` of an earlier one: a file that was appended to twice, perhaps."""
-    named = [json.dumps(line.id, sort_keys=True) for line in good if line.id is not None]
-    return len(named) - len(set(named))
 
 
 def second_summary(second: Second | None, spec: TaskSpec, good: Sequence[Line], result: SecondResult | None,
