@@ -49,12 +49,16 @@ def pixels(text: str) -> int:
 
 def rate(text: str) -> float:
     """A finite number above zero."""
+    return _above(0, text, "not a number above zero")
+
+
+def _above(bound: float, text: str, otherwise: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above zero")
+    if not bound < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is {otherwise}")
     return value
 
 
@@ -62,13 +66,7 @@ def factor(text: str) -> str | float:
     """What a context scaling stretches by: `reach`, `context` or a number above 1."""
     if text in ("reach", "context"):
         return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 1 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is neither reach nor context nor a number above 1")
-    return value
+    return _above(1, text, "neither reach nor context nor a number above 1")
 
 
 def tolerated(text: str) -> float:

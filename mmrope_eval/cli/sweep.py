@@ -119,10 +119,11 @@ def measure(options: Options) -> int:
 
 def sweep_of(options: Options) -> Sweep:
     """The sweep that a command line names. UserError for a file that is none, and where no checkpoint is named."""
+    from mmrope_eval.engine.prompt import PromptWriter
     from mmrope_eval.run.engines import start_engine
     from mmrope_eval.sweep.config import read_sweep
     from mmrope_eval.sweep.needles import GeneratedNeedles
-    from mmrope_eval.sweep.sweep import Sweep, prompt_writer
+    from mmrope_eval.sweep.sweep import Sweep
 
     if not options.run.models and not options.run.model_files:
         raise UserError("sweep: name at least one checkpoint with --model.")
@@ -132,4 +133,4 @@ def sweep_of(options: Options) -> Sweep:
     config = read_sweep(options.config)
     if options.factor is not None:
         config = dataclasses.replace(config, factor=options.factor)  # type: ignore[arg-type]
-    return Sweep(config, options.run, GeneratedNeedles(), start_engine, prompt_writer)
+    return Sweep(config, options.run, GeneratedNeedles(), start_engine, PromptWriter)

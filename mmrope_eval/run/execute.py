@@ -64,7 +64,7 @@ class Cell:
     """Where each limit of `policy` was said that is not this project's default."""
     folder: Path
     context: Mapping[str, Any]
-    """What, besides the question, determines a response (see `sample.identity`)."""
+    """What, besides the question, determines a response (see `sample.keys`)."""
     named: str = ""
     """The checkpoint, as the user named it."""
     thinking: Thinking = field(default_factory=Thinking)

@@ -219,7 +219,7 @@ def stored_outcomes(run: StoredRun, plans: Mapping[str, TaskPlan]) -> Outcomes:
                 f"are asked now (the first is {lost[0]}): the task file or the data changed since; "
                 "point --data-root at the data of the run, or run it again."
             )
-    return {sample: stored.result for sample, stored in kept.items()}
+    return kept
 
 
 def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Mapping[Path, Path]) -> int:

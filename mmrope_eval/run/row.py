@@ -142,10 +142,10 @@ class Kept(Mapping[str, Response | Failure]):
     key_of: Mapping[str, Key]
 
     def __getitem__(self, sample: str) -> Response | Failure:
-        stored = self.store.read(self.key_of[sample].identity, sample)
-        if stored is None:
+        result = self.store.read(self.key_of[sample].identity, sample)
+        if result is None:
             raise RuntimeError(f"{sample} came back with neither answer nor failure")
-        return stored.result
+        return result
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.key_of)

@@ -238,8 +238,7 @@ def in_thought(entry: Mapping[str, Any], otherwise: bool) -> bool:
     return opened
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Sizes of pictures
+# ---------------------------------------------------------------------------------------------------- sizes of pictures
 
 
 def box_sizes(entry: Mapping[str, Any], doc: Mapping[str, Any], folder: Path,
@@ -297,8 +296,7 @@ def file_size(path: Path) -> Size:
         raise LineError(f"its picture {path} cannot be read ({type(error).__name__}).") from error
 
 
-# --------------------------------------------------------------------------------------------------------------
-# What comes out
+# ------------------------------------------------------------------------------------------------------- what comes out
 
 
 def second_numbers(second: Second, spec: TaskSpec, good: Sequence[Line]) -> tuple[SecondResult | None, str | None]:

@@ -38,8 +38,8 @@ LABEL: Final = re.compile(
 )
 INLINE_LABEL: Final = re.compile(r"(?<!\S)(?:\(([A-Za-z])\)|([A-Z])[.:)](?=\s))")
 
-# --------------------------------------------------------------------------------------------------------------
-# Statements, of which each ends where the letter or the option's text must begin
+
+# -------------------------------------- statements, of which each ends where the letter or the option's text must begin
 
 _QUALITY: Final = (
     r"(?:(?:most|more)\s(?:likely|appropriate|suitable|accurate|fitting|probable|plausible|reasonable"
@@ -192,8 +192,8 @@ MENTION: Final = re.compile(
     r"|(?:^|\n|\b(?:is|be|choose|select|pick|with|answer)\s|[:,]\s)\(([a-z])\)(?=[.!,;]|\s|$)(?!\s?[+=→])",
 )
 
-# --------------------------------------------------------------------------------------------------------------
-# Negation and doubt
+
+# --------------------------------------------------------------------------------------------------- negation and doubt
 
 NEGATED_STATEMENT: Final = re.compile(
     r"(?:(?:\bnot|n't|n’t|\bwrong|\bincorrect|\bworst|\bleast|\bneither|\bnever|\bno|\bfalse|\bnicht"
@@ -267,8 +267,8 @@ CLOSING_LINE: Final = re.compile(
     re.IGNORECASE,
 )
 
-# --------------------------------------------------------------------------------------------------------------
-# What a response closes with
+
+# ------------------------------------------------------------------------------------------ what a response closes with
 
 WRAPPED: Final = re.compile(
     r"\\(?:boxed|fbox)\s?\{((?:[^{}]|\{[^{}]{0,200}\}){0,200})\}|<(?:final_?)?(?:answer|final|choice"

@@ -1,6 +1,6 @@
 """Every response durable the moment it exists, and never twice: one SQLite file a row.
 
-A response is keyed by the identity of what produced it (see `plan.identity`) and by its sample, so that a changed
+A response is keyed by the identity of what produced it (see `sample.keys`) and by its sample, so that a changed
 checkpoint, prompt, media policy or code finds nothing to reuse, and an unchanged one everything. Beside it stand the
 question and the context that the identity was made of, so that a later start can say what changed.
 """
@@ -24,7 +24,7 @@ from mmrope_eval.store.opening import open_copy, open_store, place_of
 from mmrope_eval.store.payload import checksum, decode, encode
 from mmrope_eval.store.wal import scrap_log
 
-__all__ = ["MAX_ATTEMPTS", "Known", "Outcome", "ResponseStore", "StoreError", "Stored"]
+__all__ = ["MAX_ATTEMPTS", "Known", "Outcome", "ResponseStore", "StoreError"]
 
 MAX_ATTEMPTS = 2
 """A failed sample is tried once more by the next start, then its failure stands."""
@@ -45,19 +45,6 @@ class Known:
     def final(self) -> bool:
         """Whether another start would leave it alone."""
         return not self.failed or self.attempts >= MAX_ATTEMPTS
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One kept outcome and how many times the sample was tried."""
-
-    result: Response | Failure
-    attempts: int
-
-    @property
-    def final(self) -> bool:
-        """Whether another start would leave it alone."""
-        return isinstance(self.result, Response) or self.attempts >= MAX_ATTEMPTS
 
 
 class Outcome(NamedTuple):
@@ -215,26 +202,22 @@ class ResponseStore:
                     for identity, sample, status, attempts in self._connection.execute(query)
                     if identities.get(sample) == identity}  # fmt: skip
 
-    def read(self, identity: str, sample: str) -> Stored | None:
+    def read(self, identity: str, sample: str) -> Response | Failure | None:
         """One kept outcome. StoreError where a newer version wrote what this one cannot read."""
-        query = "SELECT status, attempts, payload FROM responses WHERE identity = ? AND sample = ?"
+        query = "SELECT status, payload FROM responses WHERE identity = ? AND sample = ?"
         try:
             row = self._connection.execute(query, (identity, sample)).fetchone()
-            if row is None:
-                return None
-            status, attempts, payload = row
-            result = decode(status, payload)
+            return None if row is None else decode(*row)
         except sqlite3.Error as error:
             raise trouble(self.path, error) from error
         except ValueError as error:
             raise StoreError(f"{self.path} holds an answer to {sample} that this version cannot read: another version "
                              "of mmrope-eval wrote it; use that one or choose another --output.") from error
-        return Stored(result, MAX_ATTEMPTS if status == "ok" else attempts)
 
-    def get(self, keys: Iterable[tuple[str, str]]) -> dict[str, Stored]:
+    def get(self, keys: Iterable[tuple[str, str]]) -> dict[str, Response | Failure]:
         """The kept outcomes of (identity, sample) pairs, by sample."""
         outcomes = ((sample, self.read(identity, sample)) for identity, sample in keys)
-        return {sample: stored for sample, stored in outcomes if stored is not None}
+        return {sample: result for sample, result in outcomes if result is not None}
 
     def others(self, samples: Mapping[str, str]) -> Iterator[tuple[str, str, str | None, str | None]]:
         """(sample, identity, question, context) of outcomes kept under another identity than `samples` says."""

@@ -357,10 +357,3 @@ def memory_cause(folder: Path) -> str | None:
     path = folder / "failures.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return next((str(cause) for line in lines if says_memory(cause := json.loads(line)["cause"])), None)
-
-
-def prompt_writer(checkpoint: Checkpoint) -> Writer:
-    """The checkpoint's own template and tokenizer."""
-    from mmrope_eval.engine.prompt import PromptWriter
-
-    return PromptWriter(checkpoint)

@@ -97,11 +97,6 @@ def missing_shards(spec: TaskSpec, data_root: Path | None) -> tuple[str, ...]:
         return ()
 
 
-def is_present(spec: TaskSpec, data_root: Path | None) -> bool:
-    """Whether the task's rows can be read without a network."""
-    return absence(spec, data_root) is None
-
-
 def fetch_command(spec: TaskSpec, data_root: Path | None) -> str:
     """The exact command that fetches the task's split, or makes it where it is generated."""
     if spec.generated is not None:

@@ -96,8 +96,7 @@ def check(args: CheckOptions) -> int:
     return 0 if good == len(reports) else 1
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Check
+# ---------------------------------------------------------------------------------------------------------------- check
 
 
 def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True) -> TaskReport:
@@ -228,8 +227,7 @@ def report_lines(report: TaskReport) -> Iterator[str]:
     yield from (f"  $ {command}" for command in report.fetch)
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Before a run
+# --------------------------------------------------------------------------------------------------------- before a run
 
 
 def check_before_run(plans: Iterable[TaskPlan]) -> Iterator[str]:

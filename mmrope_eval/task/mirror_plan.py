@@ -186,17 +186,8 @@ class PruneOptions:
 def plan(args: PlanOptions) -> int:
     """`data plan`: print the commands that make a mirror; 0 when everything is here, else 1."""
     specs = open_registry(args.tasks, args.tasks_dir).select(args.tasks or ["*"])
-    return print_plan(plan_entries(specs, args.data_root, args.sizes), args.json)
-
-
-def prune(args: PruneOptions) -> int:
-    """`data prune`: remove what the cache holds; UserError for a kind that there is not."""
-    return print_prune(args.kinds, args.older_than, args.dry_run, args.json)
-
-
-def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
-    """Print the plan; 0 when everything is here, else 1."""
-    if as_json:
+    entries = plan_entries(specs, args.data_root, args.sizes)
+    if args.json:
         say(json.dumps({"datasets": [asdict(entry) for entry in entries]}, indent=2, ensure_ascii=False))
         return 0 if all(entry.present for entry in entries) else 1
     for entry in entries:
@@ -236,20 +227,20 @@ def size_text(size: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def print_prune(kinds: Sequence[str], days: float, dry_run: bool, as_json: bool) -> int:
-    """Remove (or with `dry_run` count) what the cache holds; UserError for a kind that there is not."""
-    unknown = [kind for kind in kinds if kind not in cache.KINDS]
+def prune(args: PruneOptions) -> int:
+    """`data prune`: remove (or with `dry_run` count) what the cache holds; UserError for a kind that there is not."""
+    unknown = [kind for kind in args.kinds if kind not in cache.KINDS]
     if unknown:
         raise UserError(f"The cache has no '{unknown[0]}'; it has {', '.join(cache.KINDS)}.")
     before = {kept.kind: kept for kept in cache.contents()}
-    removed = cache.prune(kinds or list(cache.KINDS), days, dry_run)
-    if as_json:
+    removed = cache.prune(args.kinds or list(cache.KINDS), args.older_than, args.dry_run)
+    if args.json:
         entries = [
             {**asdict(kept), "folder": str(kept.folder), "bytes_before": before[kept.kind].bytes} for kept in removed
         ]
-        say(json.dumps({"dry_run": dry_run, "removed": entries}, indent=2, ensure_ascii=False))
+        say(json.dumps({"dry_run": args.dry_run, "removed": entries}, indent=2, ensure_ascii=False))
         return 0
-    verb = "would free" if dry_run else "freed"
+    verb = "would free" if args.dry_run else "freed"
     for kept in removed:
         total = before[kept.kind]
         say(f"{verb} {size_text(kept.bytes):>9} of {size_text(total.bytes):>9}  {kept.folder}  ({kept.what})")

@@ -16,7 +16,7 @@ from typing import Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.file import Heading, is_task_file, read_headings, read_task
 from mmrope_eval.task.spec import PREFIX, TaskSpec
-from mmrope_eval.task.yaml_text import read_yaml, read_yaml_files, unknown
+from mmrope_eval.task.yaml_text import read_yaml, unknown
 from mmrope_eval.util.paths import project_dir
 from mmrope_eval.words import nearest
 
@@ -136,8 +136,7 @@ class Registry:
         return self.families[name]
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Files of tasks
+# ------------------------------------------------------------------------------------------------------- files of tasks
 
 
 def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Registry:
@@ -239,13 +238,11 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 def read_suites(paths: Sequence[Path]) -> list[Suite]:
     """Suite files. UserError for one without a list of tasks."""
     suites = []
-    for path, raw in zip(paths, read_yaml_files(paths), strict=True):
+    for path in paths:
+        raw = read_yaml(path)
         if not isinstance(raw.get("tasks"), list):
             raise UserError(f"Suite file {path} needs a list of `tasks`.")
         suites.append(Suite(path.stem, str(raw.get("title", path.stem)), tuple(raw["tasks"])))
@@ -255,7 +252,8 @@ def read_suites(paths: Sequence[Path]) -> list[Suite]:
 def read_families(paths: Sequence[Path]) -> list[Family]:
     """Prompt-family files. UserError for one with an unknown coordinate convention."""
     families = []
-    for path, raw in zip(paths, read_yaml_files(paths), strict=True):
+    for path in paths:
+        raw = read_yaml(path)
         coordinates = check_coordinates(str(raw.get("coordinates")), str(path))
         families.append(Family(path.stem, coordinates, str(raw.get("prompts", path.stem)), raw.get("system")))
     return families

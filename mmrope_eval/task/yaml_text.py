@@ -124,9 +124,6 @@ def _first_named(content: Any) -> Any:
     return [_first_named(value) for value in content] if isinstance(content, list) else content
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 class _Loader(Loader):
     """YAML in which `!function` is a `Function`."""
 
@@ -150,11 +147,6 @@ def read_yaml(path: Path, _through: tuple[Path, ...] = ()) -> dict[str, Any]:
             raise UserError(f"{path}: 'include: {name}' comes back to a file that includes it.")
         merged.update(read_yaml(target, through))
     return {**merged, **content}
-
-
-def read_yaml_files(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """`read_yaml` of each."""
-    return [read_yaml(path) for path in paths]
 
 
 def find_included(name: str, path: Path) -> Path:

@@ -97,9 +97,6 @@ def _takes(error: Any) -> str:
     return shortened(error["msg"].removeprefix("Value error, ").removeprefix("Input should be "), 160)
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 def _walked(kind: Any, loc: Sequence[str | int], keep_last: bool = False) -> tuple[Place, list[str], str]:
     """pydantic's place of an error as (keys and numbers of entries, the keys known there, what the last one is). Names
     that it gives to the members of a union are no part of the file."""
@@ -154,9 +151,6 @@ def _kinds(annotation: Any) -> Iterator[Any]:
             yield from _kinds(part)
     elif isinstance(origin, type) and issubclass(origin, Mapping | Sequence | set | frozenset):
         yield annotation
-
-
-# --------------------------------------------------------------------------------------------------------------
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

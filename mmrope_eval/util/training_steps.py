@@ -73,9 +73,6 @@ def _has_steps(folder: Path) -> bool:
         return False
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 def checkpoint_name(path: str | Path) -> str:
     """What people call a checkpoint: its folder's name, or the repository's where it lies in the hub's cache."""
     return _parts(Path(path))[-1]
