@@ -153,9 +153,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def dispatch(args: argparse.Namespace) -> int:
-    """Run the handler of the chosen command, or of its part where that has one of its own."""
-    own: Callable[[argparse.Namespace], int] | None = getattr(args, "handler", None)
-    return (own or next(c.handler for c in COMMANDS if c.name == args.command))(args)
+    """Run the handler of the chosen command."""
+    return next(c.handler for c in COMMANDS if c.name == args.command)(args)
 
 
 def bad_input(error: Exception) -> str | None:

@@ -102,19 +102,16 @@ def main(args: argparse.Namespace) -> int:
         for line in dry_run(sweep_of(options)):
             say(line)
         return 0
-    failed = 0 if options.report_only else measure(options)
+    failed = 0
+    if not options.report_only:
+        measuring = sweep_of(options)
+        measuring.go()
+        failed = measuring.failed
     sweep = load_sweep(output)
     say(report(sweep))
     for path in write_files(sweep, output, options.axis, load_published() if options.reported else None):
         say(str(path))
     return 1 if failed else 0
-
-
-def measure(options: Options) -> int:
-    """Run the sweep; how many samples failed."""
-    sweep = sweep_of(options)
-    sweep.go()
-    return sweep.failed
 
 
 def sweep_of(options: Options) -> Sweep:

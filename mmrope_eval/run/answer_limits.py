@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy, largest_item
 from mmrope_eval.models.template import heeds, opens_thought
-from mmrope_eval.task.by_task import values_by_task
-from mmrope_eval.task.registry import Registry, TaskSpec
+from mmrope_eval.task.registry import TaskSpec
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -67,12 +66,6 @@ def read_thinking(asked: Asked | None, checkpoint: Checkpoint) -> Thinking:
         raise UserError(f"{where} opens a thought whatever it is told, so --thinking off cannot turn thoughts off: "
                         "give --thinking on")
     return Thinking(asked, argument, opened, raised=shall_think)
-
-
-def given_limits(given: Given, specs: Sequence[TaskSpec], registry: Registry) -> dict[str, int]:
-    """The answer limits that `--max-tokens` gives to tasks of a run; a named task's own goes before the one for all.
-    UserError for a name that is no task of the run."""
-    return values_by_task("--max-tokens", given, specs, registry)
 
 
 def row_limits(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str, int],

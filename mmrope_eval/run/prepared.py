@@ -12,7 +12,7 @@ from mmrope_eval.media.policy import largest_item
 from mmrope_eval.record.schema import MANIFEST
 from mmrope_eval.record.write import write_json
 from mmrope_eval.run import held_to, outcome
-from mmrope_eval.run.answer_limits import Room, given_limits, row_limits
+from mmrope_eval.run.answer_limits import Room, row_limits
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
@@ -74,7 +74,7 @@ def prepare(config: RunConfig) -> Prepared:
     registry = open_registry(config.tasks, config.tasks_dirs)
     specs = registry.select(config.tasks)
     config = with_task_limits(config, specs, registry)
-    given = given_limits(config.answer_limits, specs, registry)
+    given = values_by_task("--max-tokens", config.answer_limits, specs, registry)
     rows = make_cells(config, registry)
     limits = [cell_limits(config, cell, specs, given) for cell in rows.cells]
     plans = Plans(specs, config.data_root, config.limit, config.seed, dict(config.limits))
@@ -130,6 +130,5 @@ def _refuse_mixture(run: Prepared, cell: Cell, other: Prepared, before: Cell) ->
     settings = differences(cell, row)[0] if row is not None else []
     how = f" ({'; '.join(settings)})" if settings else ""
     if cell.context != before.context or cell.family != before.family:
-        raise UserError(f"two runs would mix in {cell.folder} what was asked in different ways"
-                        f"{how}: give one of them a `name`, which is the name "
-                        "of its folder")  # fmt: skip
+        raise UserError(f"two runs would mix in {cell.folder} what was asked in different ways{how}: give one of them "
+                        "a `name`, which is the name of its folder")  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Final
 
 from mmrope_eval.errors import UserError
@@ -24,7 +23,8 @@ def by_seed(config: RunConfig) -> list[RunConfig]:
     twice = [seed for place, seed in enumerate(config.seeds) if seed in config.seeds[:place]]
     if twice:
         raise UserError(f"--seed {words}: {twice[0]} stands twice: leave one out")
-    greedy = _greedy(config)
+    specs, heat = open_registry(config.tasks, config.tasks_dirs).select(config.tasks), config.temperature
+    greedy = [spec.name for spec in specs if (spec.generation.temperature if heat is None else heat) == 0]
     if greedy:
         raise UserError(f"--seed {words}: {', '.join(greedy)} would have the same answers under every seed, as nothing "
                         "is drawn at temperature 0: give --temperature F, or one seed")  # fmt: skip
@@ -41,10 +41,3 @@ def _refuse_seeds_there(config: RunConfig) -> None:
     if there and not config.own_folders:
         raise UserError(f"{config.output} holds rows of several seeds ({', '.join(there)}), beside which those of one "
                         "cannot lie: choose another --output")
-
-
-def _greedy(config: RunConfig) -> Sequence[str]:
-    """The tasks of a run that draw nothing."""
-    specs = open_registry(config.tasks, config.tasks_dirs).select(config.tasks)
-    temperature = config.temperature
-    return [spec.name for spec in specs if (spec.generation.temperature if temperature is None else temperature) == 0]

@@ -6,13 +6,11 @@ import dataclasses
 import functools
 import hashlib
 import json
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
 from mmrope_eval.messages import Failure, MediaFacts, PositionFacts, Response, no_answer
-
-Kind = TypeVar("Kind", Response, Failure)
 
 NOT_KEPT: Final = ("prompt_token_ids", "prompt_logprobs", "logprobs", "trace")
 """What nobody reads later."""
@@ -41,8 +39,8 @@ def decode(status: str, text: str, *, strict: bool = False) -> Response | Failur
     if strict and (unknown := unknown_fields(status, json.loads(text))):
         raise ValueError(f"unknown field '{unknown[0]}'")
     if status == "failed":
-        return _adapter(Failure).validate_json(text, strict=True)
-    response = _adapter(Response).validate_json(text, strict=True)
+        return _failures().validate_json(text, strict=True)
+    response = _responses().validate_json(text, strict=True)
     problem = no_answer(response.token_ids, response.finish_reason)
     if problem is not None:  # kept by version 0.2, which scored it
         return Failure(response.id, "engine", problem, response.media)
@@ -69,8 +67,13 @@ def checksum(*row: str | int | None) -> bytes:
 
 
 @functools.cache
-def _adapter(kind: type[Kind]) -> TypeAdapter[Kind]:
-    return TypeAdapter(kind)
+def _responses() -> TypeAdapter[Response]:
+    return TypeAdapter(Response)
+
+
+@functools.cache
+def _failures() -> TypeAdapter[Failure]:
+    return TypeAdapter(Failure)
 
 
 @functools.cache

@@ -73,7 +73,9 @@ def _gather(connection: sqlite3.Connection, schema: int, contents: Contents) -> 
     connection.text_factory = _text
     for table in tables_of(schema):
         kept: dict[tuple[str, str], Row] = getattr(contents, table)
-        for row in _all_rows(connection, table, schema):
+        rows, whole = _range(connection, table, schema, "")
+        # Where the table cannot be read to its end, by ranges of keys: some rows come twice.
+        for row in (*rows, *(() if whole else _around(connection, table, schema, ""))):
             if row.sound(schema):
                 kept.setdefault((row.identity, row.sample), row)
     if schema > 1:
@@ -85,14 +87,6 @@ def _gather(connection: sqlite3.Connection, schema: int, contents: Contents) -> 
 _DIGITS: Final = "0123456789abcdef"
 _DEPTH: Final = 4
 """Digits of an identity by which ranges are cut: 65,536 of them, so that damage costs the rows of its own page."""
-
-
-def _all_rows(connection: sqlite3.Connection, table: str, schema: int) -> Iterator[Row]:
-    """All rows that can be read, some of them twice: where the table cannot be read to its end, by ranges of keys."""
-    rows, whole = _range(connection, table, schema, "")
-    yield from rows
-    if not whole:
-        yield from _around(connection, table, schema, "")
 
 
 def _around(connection: sqlite3.Connection, table: str, schema: int, prefix: str) -> Iterator[Row]:

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.naming import listed_models
-from mmrope_eval.run.answer_limits import given_limits
 from mmrope_eval.run.config import RunConfig, config_of
 from mmrope_eval.run.keys import (
     AskedKeys,
@@ -109,7 +108,7 @@ def _seeded(config: RunConfig, seeds: Sequence[int]) -> Iterator[RunConfig]:
         return
     registry = open_registry(config.tasks, config.tasks_dirs)
     specs = registry.select(config.tasks)
-    given_limits(config.max_tokens, specs, registry)  # a name that is no task of the run is noticed
+    values_by_task("--max-tokens", config.max_tokens, specs, registry)  # a name that is no task of the run is noticed
     values_by_task("--limit", config.limits, specs, registry)
     heat = config.temperature
     sampled = [spec.name for spec in specs if (spec.generation.temperature if heat is None else heat) > 0]

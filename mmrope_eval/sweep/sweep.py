@@ -24,7 +24,7 @@ from mmrope_eval.record.seal import sealed
 from mmrope_eval.record.write import write_json
 from mmrope_eval.rope import load_variant
 from mmrope_eval.run import engines
-from mmrope_eval.run.answer_limits import described, given_limits, row_limits, warnings, with_limits, with_temperature
+from mmrope_eval.run.answer_limits import described, row_limits, warnings, with_limits, with_temperature
 from mmrope_eval.run.cells import make_cells, response_context
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
@@ -52,6 +52,7 @@ from mmrope_eval.sweep.budget import (
 from mmrope_eval.sweep.config import SweepConfig
 from mmrope_eval.sweep.earlier import earlier_points
 from mmrope_eval.sweep.engine import LongestThatFits, longest_first, memory_problem, says_memory
+from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, TaskSpec, open_registry
@@ -142,7 +143,7 @@ class Sweep:
     def go(self) -> Path:
         """Measure every point; the path of sweep.json, which is written anew after each."""
         self.run = with_task_limits(self.run, self.tasks, self.registry)
-        given = given_limits(self.run.max_tokens, self.tasks, self.registry)
+        given = values_by_task("--max-tokens", self.run.max_tokens, self.tasks, self.registry)
         rows = make_cells(run_of(self), self.registry)
         cells = rows.cells
         for row in rows.failed:
@@ -176,7 +177,8 @@ class Sweep:
 
     def limits(self, base: Cell) -> dict[str, int]:
         """A row's answer limits that are not the tasks' own; answers come on top of the context."""
-        return row_limits(base.thinking, self.tasks, given_limits(self.run.max_tokens, self.tasks, self.registry))
+        given = values_by_task("--max-tokens", self.run.max_tokens, self.tasks, self.registry)
+        return row_limits(base.thinking, self.tasks, given)
 
     def budgets(self, base: Cell, plans: Mapping[str, Plans]) -> dict[tuple[str, int], Budget]:
         """By task and context."""

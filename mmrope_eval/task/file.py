@@ -87,8 +87,8 @@ def _heading(path: Path, raw: Mapping[str, Any]) -> Heading:
         case {"metadata": {"column": str(column), **others}, "lmms_eval_specific_kwargs": dict(wordings)}:
             given = others.get("suites") or []
             suites = [given] if isinstance(given, str) else given
-            texts = isinstance(suites, list) and all(isinstance(name, str) for name in suites)
-            if (declared is None or isinstance(declared, str)) and texts:
+            if (isinstance(declared, str | None) and isinstance(suites, list)
+                    and all(isinstance(name, str) for name in suites)):
                 return Heading(path, task_name(declared, path), column, tuple(suites), frozenset(map(str, wordings)))
     spec = read_task(path)  # which refuses it, in one sentence
     return Heading(path, spec.name, spec.column, spec.suites, frozenset(spec.prompts))

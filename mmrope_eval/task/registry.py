@@ -93,7 +93,8 @@ class Registry:
         """Those that are not shipped."""
         averages = read_yaml(configs / "tables" / "averages.yaml") if self.own else {}
         for spec in self.own:
-            check_own(spec, self.families, self.suites, averages)
+            for clash in _clashes(spec, self.families, self.suites, averages):
+                raise UserError(f"Task file {spec.path}: {clash}")
 
     def select(self, words: Iterable[str]) -> list[TaskSpec]:
         """The tasks that names, paths, suites, globs and `-exclusions` mean, each once, in the order named."""
@@ -210,15 +211,9 @@ def with_members(suites: Mapping[str, Suite], headings: Iterable[Heading]) -> di
             for name, suite in {**suites, **made}.items()}  # fmt: skip
 
 
-def check_own(spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str], averages: Iterable[str]) -> None:
-    """UserError where a task of one's own takes a name that means something else, or misspells a family's."""
-    clash = next(_clashes(spec, families, suites, averages), None)
-    if clash is not None:
-        raise UserError(f"Task file {spec.path}: {clash}")
-
-
 def _clashes(spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str],
              averages: Iterable[str]) -> Iterator[str]:
+    """Where a task of one's own takes a name that means something else, or misspells a family's."""
     for name in suites:
         if name in (spec.name, PREFIX + spec.name):
             yield f"'task: {spec.name}' is the name of a suite; call the task otherwise."
