@@ -93,9 +93,6 @@ def _needle(needle: argparse.ArgumentParser) -> None:
     needle.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, other needles")
 
 
-# ------------------------------------------------------------------------------------------------------------ handlers
-
-
 @dataclass(frozen=True)
 class DemoOptions:
     """What `demo` is asked."""

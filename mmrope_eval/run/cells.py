@@ -30,7 +30,6 @@ from mmrope_eval.task.sample import TIME
 if TYPE_CHECKING:
     from mmrope_eval.rope import Variant
 
-
 IDENTITY = 1
 """Of the rule by which a context is written: another number would make every kept answer another one."""
 

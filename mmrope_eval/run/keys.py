@@ -227,15 +227,10 @@ def with_flags(file: Keys, flags: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------- paths
-
-
 def beside_file(keys: K, folder: Path, where: str) -> K:
-    """The keys of a file in `folder` with the paths that it means: beside it first, else from the working folder.
-
-    What is written, `output`, `log_file` and `cache_dir`, starts at the file's folder. UserError, beginning with
-    `where`, for a folder of data or tasks that is in neither place.
-    """
+    """The keys of a file in `folder` with the paths that it means: beside it first, else from the working folder. What
+    is written, `output`, `log_file` and `cache_dir`, starts at the file's folder. UserError, beginning with `where`,
+    for a folder of data or tasks that is in neither place."""
     found = said(keys)
     places: dict[str, Any] = {
         "variants": lambda names: [beside(name, folder) for name in names],

@@ -30,7 +30,6 @@ from mmrope_eval.util.training_steps import checkpoint_name
 BENEATH: Final = ("store", "weights", "variant", "media", "versions")
 """Parts of a context that the same command may find changed; all others are what a command says."""
 
-
 COORDINATES: Final = "coordinates"
 """Of a family: how boxes in its answers are read."""
 

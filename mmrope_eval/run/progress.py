@@ -18,7 +18,6 @@ from mmrope_eval.words import visible
 Told = Callable[[bool, bool], None]
 """Hears of every sample: whether it failed, and whether it was asked."""
 
-
 TOGETHER: Final = 0.1
 """Seconds after the first answer in which others are taken to be of its group."""
 
@@ -76,11 +75,9 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        self._bar = Bar(
-            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-            console=Console(file=self._stream), speed_estimate_period=60,
-        )
+        self._bar = Bar(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"),
+                        TimeRemainingColumn(), console=Console(file=self._stream), speed_estimate_period=60)
         self._task = self._bar.add_task(visible(self.label), start=False, total=self.total, completed=self.done,
                                         rate="")
 

@@ -138,10 +138,8 @@ def find_runs(folder: Path, *, apart: bool = False) -> list[StoredRun]:
 
 def read_run(folder: Path, *, apart: bool = False) -> StoredRun:
     """A finished run's records. UserError when one is missing, damaged, or of a version without what is needed, and
-    when its samples do not fit its scores: what they were is not overwritten.
-
-    `apart`: the new ones go elsewhere. Then samples that do not fit are only said, as the stored answers are enough.
-    """
+    when its samples do not fit its scores: what they were is not overwritten. `apart`: the new ones go elsewhere. Then
+    samples that do not fit are only said, as the stored answers are enough."""
     cell = read_head(folder)
     manifest = cell.stored_manifest.raw
     if any(manifest.get(name) is None for name in ("context", "seed", "family", "tasks")):
@@ -179,11 +177,9 @@ def commands_of(run: StoredRun) -> dict[tuple[Any, Any, Any], list[str]]:
 
 
 def registry_of(run: StoredRun) -> Registry:
-    """The tasks as they are now, with the files of one's own that the run recorded, or those in its `tasks_dirs`.
-
-    A file that changed since is named on stderr: its target and average count as they are now. UserError for one that
-    is gone.
-    """
+    """The tasks as they are now, with the files of one's own that the run recorded, or those in its `tasks_dirs`. A
+    file that changed since is named on stderr: its target and average count as they are now. UserError for one that is
+    gone."""
     files = {name: task.file for name, task in (run.cell.manifest.tasks or {}).items() if task.file is not None}
     moved = open_registry(folders=run.tasks_dirs)
     paths = [file.path for name, file in files.items() if name not in moved.tasks]

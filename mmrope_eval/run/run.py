@@ -59,11 +59,9 @@ class RunResult:
 
     def beside(self, other: RunResult) -> RunResult:
         """With the rows of another run, whose labels are others."""
-        return RunResult(
-            {**self.rows, **other.rows}, {**self.folders, **other.folders}, self.failed + other.failed,
-            self.asked + other.asked, {**self.broken, **other.broken}, {**self.failed_tasks, **other.failed_tasks},
-            tuple(dict.fromkeys((*self.notes, *other.notes))),
-        )  # fmt: skip
+        return RunResult({**self.rows, **other.rows}, {**self.folders, **other.folders}, self.failed + other.failed,
+                         self.asked + other.asked, {**self.broken, **other.broken},
+                         {**self.failed_tasks, **other.failed_tasks}, tuple(dict.fromkeys((*self.notes, *other.notes))))
 
     @property
     def code(self) -> int:
@@ -113,11 +111,9 @@ def where(folders: Sequence[Path]) -> str:
 
 
 def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult:
-    """Evaluate every checkpoint under every variant on every task. UserError for bad input, before anything starts.
-
-    A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
-    in tests.
-    """
+    """Evaluate every checkpoint under every variant on every task. UserError for bad input, before anything starts. A
+    checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
+    in tests."""
     side_by_side.second_of(config.scorer)  # one that is not installed is known before minutes are spent
     with cache_at(config.cache_dir):
         per_seed = run_all([prepare(seeded) for seeded in by_seed(config)], config.output, start_engine)

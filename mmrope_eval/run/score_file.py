@@ -49,7 +49,6 @@ from mmrope_eval.words import shortened, visible
 
 Size = tuple[float, float]
 
-
 CAUSE: Final = 150
 """Characters of a cause at most: a line may hold megabytes, of which a message needs none."""
 MESSAGE: Final = 200

@@ -128,11 +128,9 @@ def read_status(output: Path, now: float | None = None) -> Status:
     running, pid = _at_it(output, progress, age)
     rows = () if progress is None else tuple(_row(row, running) for row in progress.rows)
     at_work = progress is not None and progress.state == "running" and running is not False
-    return Status(
-        str(output), running, pid, None if progress is None else progress.host, age,
-        None if progress is None else progress.pace,
-        progress.left_s if progress is not None and at_work else None, (*rows, *older),
-    )  # fmt: skip
+    return Status(str(output), running, pid, None if progress is None else progress.host, age,
+                  None if progress is None else progress.pace,
+                  progress.left_s if progress is not None and at_work else None, (*rows, *older))
 
 
 def read_progress(path: Path) -> ProgressRecord | None:
@@ -214,9 +212,6 @@ def _cause(folder: Path) -> str | None:
     except (OSError, ValueError, RecursionError):
         return None
     return str(content["cause"]) if isinstance(content, dict) and "cause" in content else None
-
-
-# ------------------------------------------------------------------------------------------------------------- in words
 
 
 def lines(status: Status) -> Iterator[str]:

@@ -19,10 +19,8 @@ STARTS: Final = ("/", "./", "../", "~")
 
 def read_system(word: str | None, beside: Path | None = None) -> str | None:
     """The text of a system prompt: that of the file of this name (`beside` a folder first), else the words themselves.
-
     The line end at a file's end is left out. None stays None. UserError for what looks like a file and is none, or
-    cannot be read.
-    """
+    cannot be read."""
     if word is None:
         return None
     if len(word) > 4096 or "\n" in word or not word:

@@ -53,10 +53,8 @@ __all__ = [
 
 def extract(response: str, options: Options) -> str | None:
     """The option letter a response commits to, by the rules at the top of this file; None when it commits to none.
-
     `options` maps the letters that exist to their texts ("" where only the letter is known). A pure function of its
-    arguments, in time linear in the response.
-    """
+    arguments, in time linear in the response."""
     text = readable(response)
     if not text:
         return None

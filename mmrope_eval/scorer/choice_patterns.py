@@ -251,12 +251,10 @@ DOUBT: Final = re.compile(
 )
 """What a clause says that leaves open what follows."""
 ASKED: Final = re.compile(r"[^.!?\n]{0,160}\?")
-CONDITION: Final = re.compile(
-    r"\b(?:if|unless|suppose|assuming|had)\b[^.!?\n]{0,120}\b(?:were|had been|would)\b", re.IGNORECASE
-)
-CLAUSE_START: Final = re.compile(
-    r"[.,;:!?\n]|\b(?:but|however|aber|mais|pero|yet|still|so|therefore|thus|hence)\b", re.IGNORECASE
-)
+CONDITION: Final = re.compile(r"\b(?:if|unless|suppose|assuming|had)\b[^.!?\n]{0,120}\b(?:were|had been|would)\b",
+                              re.IGNORECASE)
+CLAUSE_START: Final = re.compile(r"[.,;:!?\n]|\b(?:but|however|aber|mais|pero|yet|still|so|therefore|thus|hence)\b",
+                                 re.IGNORECASE)
 NEGATIVE_HEADING: Final = re.compile(
     r"\b(?:wrong|incorrect|not|except|eliminat\w*|rul(?:e|ed|ing) out|exclud\w*|neither|false|least"
     r"|worst)\b[^\n]{0,60}:$",

@@ -65,11 +65,9 @@ VERSION: Final = 3
 
 
 def to_source_pixels(box: Box, convention: str, used_size: Sequence[float], source_size: Sequence[float]) -> Box:
-    """A predicted box in pixels of the original picture.
-
-    `convention` is the checkpoint family's declared one: `absolute` (pixels of the resized picture the model saw),
-    `thousand` (0-1000 of either side) or `unit` (0-1). Sizes are (width, height). ValueError on any other name.
-    """
+    """A predicted box in pixels of the original picture. `convention` is the checkpoint family's declared one:
+    `absolute` (pixels of the resized picture the model saw), `thousand` (0-1000 of either side) or `unit` (0-1). Sizes
+    are (width, height). ValueError on any other name."""
     if convention == "absolute":
         scale_x, scale_y = source_size[0] / used_size[0], source_size[1] / used_size[1]
     elif convention == "thousand":
@@ -123,11 +121,9 @@ def plain_answer(text: str) -> str:
 
 
 def read_number(text: str) -> float | None:
-    """The number a whole answer stands for, or None.
-
-    Thousands separators, a leading currency sign and a percent sign are notation: "2,000", "$2000" and "2000" are
-    one number, and so are "64%" and "64" (a percent sign is a unit here, never a division by 100).
-    """
+    """The number a whole answer stands for, or None. Thousands separators, a leading currency sign and a percent sign
+    are notation: "2,000", "$2000" and "2000" are one number, and so are "64%" and "64" (a percent sign is a unit here,
+    never a division by 100)."""
     text = plain_answer(text.translate(MINUS)).removesuffix("%").rstrip()
     sign = text[:1] if text[:1] in "+-" else ""
     text = sign + text[len(sign) :].lstrip("$€£").lstrip()

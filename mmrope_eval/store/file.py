@@ -53,7 +53,6 @@ CREATE TABLE responses (identity TEXT NOT NULL, sample TEXT NOT NULL, status TEX
 _OLD_COLUMNS: Final = ("identity", "sample", "status", "attempts", "payload")
 _COLUMNS: Final = (*_OLD_COLUMNS, "context", "question", "checksum")
 
-
 DAMAGE: Final = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What reading a damaged file raises; the second, where SQLite's own message quotes the damage."""
 

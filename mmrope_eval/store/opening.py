@@ -149,9 +149,6 @@ def _mark(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
-# --------------------------------------------------------------------------------------------------------------- damage
-
-
 def _mend(opened: Opened, connection: sqlite3.Connection | None, why: str) -> None:
     """Set a damaged file aside and go on with what is sound in it. StoreError when nothing is."""
     path = opened.path

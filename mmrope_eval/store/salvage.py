@@ -42,10 +42,8 @@ class Contents:
 
 def salvage(connection: sqlite3.Connection | None, path: Path, scratch: Path) -> Contents:
     """Everything in a file that is sound. `connection` reads it where it can be opened; `scratch` is a free file name.
-
     Where a table cannot be read to its end, ranges of keys around the damage are; where the first page is damaged,
-    which says what tables there are, it is put back as our stores have it in a copy of the file.
-    """
+    which says what tables there are, it is put back as our stores have it in a copy of the file."""
     contents = Contents()
     if connection is not None:
         with contextlib.suppress(*DAMAGE, StoreError):

@@ -57,11 +57,9 @@ class Outcome(NamedTuple):
 
 
 class ResponseStore:
-    """Responses in `path`; use it as a context manager.
-
-    Raises `StoreError` when the file belongs to something else or cannot be used. A damaged file is set aside and what
-    is sound in it is kept; `notes` says so. With `read_only` nothing is written, not even beside the file.
-    """
+    """Responses in `path`; use it as a context manager. Raises `StoreError` when the file belongs to something else or
+    cannot be used. A damaged file is set aside and what is sound in it is kept; `notes` says so. With `read_only`
+    nothing is written, not even beside the file."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         opened = open_copy(path) if read_only else open_store(path)

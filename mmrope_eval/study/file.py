@@ -80,11 +80,9 @@ def read_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
 
 
 def run_configs(study: Study, path: Path, command: Sequence[str] = ()) -> list[RunConfig]:
-    """The runs of a study as commands, in the file's order. UserError for what is not there.
-
-    Greedy tasks give one answer whatever the seed: they are asked once. Where there are several seeds, each has a
-    folder for the tasks that sample.
-    """
+    """The runs of a study as commands, in the file's order. UserError for what is not there. Greedy tasks give one
+    answer whatever the seed: they are asked once. Where there are several seeds, each has a folder for the tasks that
+    sample."""
     listed = listed_models(study.checkpoints, f"study {path}, checkpoints", path.resolve().parent)
     shared = {name: value for name, value in said(study).items() if name in RunKeys.model_fields}
     shared["seed"] = [study.seeds[0]]  # the engine's, which all runs share

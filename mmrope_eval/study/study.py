@@ -18,11 +18,9 @@ from mmrope_eval.words import counted
 
 def run_study(file: Path, flags: Mapping[str, Any] | None = None, start_engine: StartEngine | None = None,
               command: Sequence[str] = ()) -> list[RunResult]:
-    """Evaluate a study; a result for each of its runs. UserError for bad input, before anything starts.
-
-    `flags`: keys that go before the file's. A row that fails, for --max-failures too, is a failed row, and the others
-    go on. `start_engine` replaces the live engine in tests.
-    """
+    """Evaluate a study; a result for each of its runs. UserError for bad input, before anything starts. `flags`: keys
+    that go before the file's. A row that fails, for --max-failures too, is a failed row, and the others go on.
+    `start_engine` replaces the live engine in tests."""
     path = Path(file)
     study = read_study(path, flags)
     output = Path(study.output or "")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,15 +17,9 @@ from mmrope_eval.rope import Text, Variant, Vision
 from mmrope_eval.sweep.config import Factor, Frames
 
 if TYPE_CHECKING:
+    from mmrope_eval.engine.prompt import PromptWriter
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope.segments import Segment
-
-
-class Writer(Protocol):
-    """What of `PromptWriter` is used."""
-
-    def write(self, request: Request) -> tuple[str, list[int]]:
-        """The prompt as text and as token ids, each video one token."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +70,10 @@ def make_budget(context: int, text: int, answer: int, frames: Frames, checkpoint
 def make_policy(budget: Budget, frames: Frames, checkpoint: Checkpoint) -> MediaPolicy:
     """Every video's frames at one size, as dense as `frames` says, as many as the budget buys."""
     side = frame_side(budget.cells, checkpoint)
-    return MediaPolicy(
-        image_max_pixels=max(side**2, MediaPolicy.image_min_pixels),
-        video_fps=frames.fps,
-        video_min_frames=min(MediaPolicy.video_min_frames, budget.frames),
-        video_max_frames=budget.frames,
-        video_max_tokens=budget.grids * budget.cells**2,
-        frame_min_pixels=side**2,
-        frame_max_pixels=side**2,
-    )
+    return MediaPolicy(image_max_pixels=max(side**2, MediaPolicy.image_min_pixels), video_fps=frames.fps,
+                       video_min_frames=min(MediaPolicy.video_min_frames, budget.frames),
+                       video_max_frames=budget.frames, video_max_tokens=budget.grids * budget.cells**2,
+                       frame_min_pixels=side**2, frame_max_pixels=side**2)
 
 
 def frame_side(cells: int, checkpoint: Checkpoint) -> int:
@@ -92,7 +81,7 @@ def frame_side(cells: int, checkpoint: Checkpoint) -> int:
     return cells * checkpoint.geometry.factor
 
 
-def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]], told: bool | None = None) -> int:
+def text_tokens(writer: PromptWriter, prompts: Iterable[tuple[str, str | None]], told: bool | None = None) -> int:
     """Tokens of the longest of (prompt, system prompt) pairs with one video each, without the video's. `told` is what
     the chat template is told as enable_thinking."""
     video, generation = VideoSource(Path("video")), Generation(max_tokens=1)
@@ -100,7 +89,7 @@ def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]], told:
     return max(len(writer.write(request)[1]) - 1 for request in requests)
 
 
-def stamp_tokens(writer: Writer, checkpoint: Checkpoint) -> int:
+def stamp_tokens(writer: PromptWriter, checkpoint: Checkpoint) -> int:
     """Text tokens of a temporal grid: where frames are blocks a timestamp, vision_start and vision_end, else none."""
     timestamp = checkpoint.family.video.timestamp
     if timestamp is None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.engine.backend import DoesNotFitError, EngineHolder, RowError, StartEngine
 from mmrope_eval.engine.options import EngineOptions
@@ -39,7 +39,6 @@ from mmrope_eval.sweep.budget import (
     Budget,
     Growth,
     Stretch,
-    Writer,
     frame_side,
     layout,
     make_budget,
@@ -52,29 +51,19 @@ from mmrope_eval.sweep.budget import (
 from mmrope_eval.sweep.config import SweepConfig
 from mmrope_eval.sweep.earlier import earlier_points
 from mmrope_eval.sweep.engine import LongestThatFits, longest_first, memory_problem, says_memory
+from mmrope_eval.sweep.needles import GeneratedNeedles
 from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, TaskSpec, open_registry
 from mmrope_eval.task.template import render
 from mmrope_eval.util.console import say
-from mmrope_synth.needle import Needle
 
 if TYPE_CHECKING:
+    from mmrope_eval.engine.prompt import PromptWriter
     from mmrope_eval.models.checkpoint import Checkpoint
 
 NEEDLE = "needle"
-
-
-class NeedleMaker(Protocol):
-    """Where a sweep's needles come from."""
-
-    def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
-        """The questions, as rows of the needle task; they are the same at every length."""
-
-    def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
-        """Write a data set whose videos have shape[0] frames of shape[1] x shape[1] pixels; a second time do nothing.
-        UserError for videos that cannot hold the cards."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +100,9 @@ class Sweep:
     config: SweepConfig
     run: RunConfig
     """Models, data, output and engine options; its tasks and media policy are the sweep's."""
-    needles: NeedleMaker
+    needles: GeneratedNeedles
     start_engine: StartEngine
-    writer: Callable[[Checkpoint], Writer]
+    writer: Callable[[Checkpoint], PromptWriter]
     points_done: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
     empty: list[str] = field(default_factory=list)

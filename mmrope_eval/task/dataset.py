@@ -196,11 +196,9 @@ def media_folder(spec: TaskSpec, data_root: Path | None) -> MediaFolder:
 
 
 def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
-    """The folders below which a task's media may lie, in order.
-
-    Beside its tables; where the data set that shares its videos lies; where lmms-eval unpacks the hub's archives (its
-    `cache_dir`), below `data_root` and below HF_HOME; beside VLMEvalKit's table of it.
-    """
+    """The folders below which a task's media may lie, in order. Beside its tables; where the data set that shares its
+    videos lies; where lmms-eval unpacks the hub's archives (its `cache_dir`), below `data_root` and below HF_HOME;
+    beside VLMEvalKit's table of it."""
     roots: list[Path] = []
     for dataset, revision in ((spec.dataset, spec.dataset_kwargs.get("revision")), (spec.videos_from, None)):
         if dataset is not None:

@@ -62,10 +62,8 @@ def _entry(group: Sequence[TaskSpec], root: Path, ask_hub: bool) -> PlanEntry:
     lacking = next((text for spec in group if (text := lacks(spec, root)) is not None), None)
     here = folder_bytes(folder) if folder.is_dir() else None
     size = hub_bytes(first) if ask_hub and not first.local else known_bytes(group)
-    return PlanEntry(
-        first.dataset, tuple(spec.name for spec in group), first.licence, str(folder), lacking is None, lacking, here,
-        size, tuple(dict.fromkeys(group_commands(group, root))),
-    )  # fmt: skip
+    return PlanEntry(first.dataset, tuple(spec.name for spec in group), first.licence, str(folder), lacking is None,
+                     lacking, here, size, tuple(dict.fromkeys(group_commands(group, root))))
 
 
 def _lender_entry(lender: str, owners: Sequence[TaskSpec], users: Sequence[TaskSpec], root: Path) -> PlanEntry:
@@ -73,10 +71,8 @@ def _lender_entry(lender: str, owners: Sequence[TaskSpec], users: Sequence[TaskS
     folder = root / lender
     licence = owners[0].licence if owners else None
     commands = lender_commands(lender, owners, root)
-    return PlanEntry(
-        lender, tuple(f"videos of {spec.name}" for spec in users), licence, str(folder), lacking is None, lacking,
-        folder_bytes(folder) if folder.is_dir() else None, known_bytes(owners), tuple(commands),
-    )  # fmt: skip
+    return PlanEntry(lender, tuple(f"videos of {spec.name}" for spec in users), licence, str(folder), lacking is None,
+                     lacking, folder_bytes(folder) if folder.is_dir() else None, known_bytes(owners), tuple(commands))
 
 
 def lender_commands(lender: str, owners: Sequence[TaskSpec], root: Path | None) -> list[str]:

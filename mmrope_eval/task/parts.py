@@ -41,11 +41,9 @@ def with_subtitles(media: Mapping[str, Any], doc: Doc, files: MediaFolder | None
 
 
 def build_parts(media: Mapping[str, Any], prompt: str, doc: Doc, files: MediaFolder | None) -> tuple[Part, ...]:
-    """What the model is given, in reading order. MissingMediumError for a medium that is not there.
-
-    Media come first, then the text, as Qwen's own examples order them; with a `placeholder`, every picture comes where
-    the prompt first names it. Of `images` those are shown that the row has, of `image` every one.
-    """
+    """What the model is given, in reading order. MissingMediumError for a medium that is not there. Media come first,
+    then the text, as Qwen's own examples order them; with a `placeholder`, every picture comes where the prompt first
+    names it. Of `images` those are shown that the row has, of `image` every one."""
     if "video" in media:
         file, start, end = locate_video(media, doc, files)
         return (VideoSource(on_disk(file), start, end), prompt)
@@ -83,11 +81,9 @@ def on_disk(file: Located) -> Path:
 
 def interleaved(fields: Sequence[str], placeholder: str, prompt: str, doc: Doc,
                 files: MediaFolder | None = None) -> tuple[Part, ...]:
-    """Text and pictures in reading order: `placeholder` with the number n stands for the n-th of `fields`.
-
-    A picture is shown once, where it is first named; a later mention stays text. Pictures that the prompt does not
-    name are not shown. MissingMediumError when it names none, or one that the row does not hold.
-    """
+    """Text and pictures in reading order: `placeholder` with the number n stands for the n-th of `fields`. A picture is
+    shown once, where it is first named; a later mention stays text. Pictures that the prompt does not name are not
+    shown. MissingMediumError when it names none, or one that the row does not hold."""
     places = {placeholder.format(number): field for number, field in enumerate(fields, 1)}
     parts: list[Part] = []
     text = ""

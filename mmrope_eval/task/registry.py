@@ -137,9 +137,6 @@ class Registry:
         return self.families[name]
 
 
-# ------------------------------------------------------------------------------------------------------- files of tasks
-
-
 def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Registry:
     """The shipped tasks, those in `folders` (--tasks-dir), and those that words (--tasks) name by a path. Raises
     `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide."""

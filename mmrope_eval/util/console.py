@@ -65,11 +65,9 @@ KEPT: Final = re.compile(r"\b(?:error|warning): | failed: ")
 
 
 class Quiet(io.TextIOBase):
-    """stderr that shows lines about errors, failed rows and warnings, and no others.
-
-    It writes to a copy of the terminal's file descriptor where there is one, so that it reaches the terminal also while
-    descriptor 2 leads elsewhere.
-    """
+    """stderr that shows lines about errors, failed rows and warnings, and no others. It writes to a copy of the
+    terminal's file descriptor where there is one, so that it reaches the terminal also while descriptor 2 leads
+    elsewhere."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal, self._line = terminal, ""

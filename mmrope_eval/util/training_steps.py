@@ -34,11 +34,9 @@ def training_step(path: str | Path) -> int | None:
 
 
 def training_run(path: str | Path) -> str | None:
-    """The training that a checkpoint with a step is of: the resolved folder in which its steps lie.
-
-    A folder whose step only trainer_state.json says is what a training left at its end: in the folder of its steps,
-    or beside them. Two such folders are two trainings, whatever folder they share.
-    """
+    """The training that a checkpoint with a step is of: the resolved folder in which its steps lie. A folder whose step
+    only trainer_state.json says is what a training left at its end: in the folder of its steps, or beside them. Two
+    such folders are two trainings, whatever folder they share."""
     return _origin(Path(path))[1]
 
 
