@@ -105,7 +105,6 @@ def gather(address: str | None, folders: Sequence[str]) -> list[Facts]:
 
 
 def _facts(node: Mapping[str, Any], call: Any) -> Facts:
-    """What a node said, with what Ray says of it."""
     import ray
 
     has = node["Resources"]

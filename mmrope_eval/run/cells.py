@@ -123,10 +123,8 @@ def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Re
     demanded = config.protocol.prompts if config.protocol else None
     for wording in dict.fromkeys([config.prompts, demanded, *(choice.prompts for choice in choices)]):
         if wording is not None and wording not in registry.wordings:
-            raise UserError(
-                f"--prompts {wording}: no task has such a wording; choose one of "
-                f"{', '.join(sorted(registry.wordings))}."
-            )
+            raise UserError(f"--prompts {wording}: no task has such a wording; choose one of "
+                            f"{', '.join(sorted(registry.wordings))}.")
 
 
 def _read(config: RunConfig, choices: Sequence[ModelChoice],

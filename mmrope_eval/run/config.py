@@ -136,7 +136,9 @@ def config_of(keys: RunKeys, listed: Sequence[ModelChoice] = (), command: Sequen
     cache_dir = None if keys.cache_dir is None else Path(keys.cache_dir)
     data_root = None if keys.data_root is None else Path(keys.data_root)
     with cache_at(cache_dir):
-        options = engine_options(keys, keys.no_cache, data_root, keys.seed[0])
+        frames = None if keys.no_cache else cache_home() / "frames"
+    engine = {name: getattr(keys, name) for name in EngineKeys.model_fields}
+    options = EngineOptions(**engine, data_root=data_root, media_cache_dir=frames, seed=keys.seed[0])
     limit, limits = read_limits(keys.limit)
     return RunConfig(
         **{name: getattr(keys, name) for name in SAME},
@@ -180,13 +182,6 @@ def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
         found["max_tokens"] = ",".join(f"{limit}" if name is None else f"{name}:{limit}"
                                        for name, limit in keys.max_tokens)  # fmt: skip
     return found
-
-
-def engine_options(keys: EngineKeys, no_cache: bool, data_root: Path | None, seed: int) -> EngineOptions:
-    """How the engine runs, by its keys."""
-    given = {name: getattr(keys, name) for name in EngineKeys.model_fields}
-    frames = None if no_cache else cache_home() / "frames"
-    return EngineOptions(**given, data_root=data_root, media_cache_dir=frames, seed=seed)
 
 
 def media_limits(keys: MediaKeys) -> dict[str, Any]:

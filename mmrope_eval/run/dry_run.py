@@ -65,7 +65,6 @@ def dry_run(runs: Sequence[Prepared]) -> Iterator[str]:
 
 
 def _shares(run: Prepared) -> Iterator[Share]:
-    """Every task of every row that can be evaluated."""
     config = run.config
     present = [spec for spec in run.specs if absence(spec, config.data_root) is None]
     plans = Plans(present, config.data_root, config.limit, config.seed, dict(config.limits))

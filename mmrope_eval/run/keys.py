@@ -25,7 +25,6 @@ def _text(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    """One word, or a list of them."""
     value = _text(value)
     return [value] if isinstance(value, str) else _list(value)
 
@@ -35,7 +34,6 @@ def _list(value: Any) -> Any:
 
 
 def _names(value: Any) -> Any:
-    """A list of names, or names with commas between them."""
     value = _text(value)
     return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else _list(value)
 
@@ -75,7 +73,6 @@ def _limit_words(value: Any) -> Any:
 
 
 def _seeds(value: Any) -> Any:
-    """One seed or several."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
     return tuple(value) if isinstance(value, list) else value

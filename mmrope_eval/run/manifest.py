@@ -159,7 +159,6 @@ def own_file(spec: TaskSpec) -> dict[str, Any]:
 
 
 def _training(cell: Cell) -> dict[str, Any]:
-    """The training step of a checkpoint and of which training it is, where its folder says so."""
     path = cell.checkpoint.path
     return {"step": training_step(path), "run": training_run(path)}
 

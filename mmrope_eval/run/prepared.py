@@ -121,7 +121,6 @@ def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]
 
 
 def _refuse_mixture(run: Prepared, cell: Cell, other: Prepared, before: Cell) -> None:
-    """UserError where two runs cannot share a row."""
     twice = sorted({spec.name for spec in run.specs} & {spec.name for spec in other.specs})
     if twice:
         raise UserError(f"two runs ask {cell.label} for {', '.join(twice)} in {cell.folder}: take it out of one run, "

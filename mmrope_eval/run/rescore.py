@@ -210,11 +210,9 @@ def stored_outcomes(run: StoredRun, plans: Mapping[str, TaskPlan]) -> Outcomes:
     for name, plan in plans.items():
         lost = [sample.id for sample in plan.samples if sample.id not in kept]
         if lost:
-            raise UserError(
-                f"{run.folder} holds no response to {len(lost)} of the {len(plan.samples)} questions of {name} as they "
-                f"are asked now (the first is {lost[0]}): the task file or the data changed since; "
-                "point --data-root at the data of the run, or run it again."
-            )
+            raise UserError(f"{run.folder} holds no response to {len(lost)} of the {len(plan.samples)} questions of "
+                            f"{name} as they are asked now (the first is {lost[0]}): the task file or the data changed "
+                            "since; point --data-root at the data of the run, or run it again.")
     return kept
 
 

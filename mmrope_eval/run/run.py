@@ -84,11 +84,8 @@ def report(result: RunResult) -> None:
     say()
     if result.rows:
         shown = {label: result.rows.get(label, {}) for label in result.folders}
-        say(
-            results.table(
-                {f"{label} (failed)" if label in result.broken else label: row for label, row in shown.items()}
-            )
-        )
+        say(results.table({f"{label} (failed)" if label in result.broken else label: row
+                           for label, row in shown.items()}))
     for label, cause in result.broken.items():
         say(f"{label} failed: {visible(cause)}")
     for task, cause in result.failed_tasks.items():
@@ -198,10 +195,8 @@ def announcement(cell: Cell) -> str:
     """The variant of a row and how it was chosen, in one line."""
     text = f"variant {cell.variant.name} ({cell.chosen.how})"
     if cell.chosen.assumed:
-        text += (
-            f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it was "
-            "trained otherwise, say --variant"
-        )
+        text += (f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it "
+                 "was trained otherwise, say --variant")
     time = video_time(cell.variant, cell.checkpoint.tokens_per_second)
     frames = f"frames {time}" if time else None
     return "; ".join(filter(None, [text, frames, described(cell.thinking), *cell.checkpoint.remarks]))

@@ -66,7 +66,6 @@ def run_log(folder: Path, command: Sequence[str], file: Path | None = None, *,
 
 
 def _head(command: Sequence[str]) -> str:
-    """The first line of a session: what was started, when, where and with which versions."""
     packages = " ".join(f"{name} {version}" for name, version in versions().items())
     where = f"Python {platform.python_version()}, pid {os.getpid()} on {platform.node()}"
     return f"=== {shlex.join(command) or 'from Python'}\n=== {packages}, {where}"

@@ -198,7 +198,6 @@ def _rows_below(output: Path, folder: Path, depth: int) -> Iterator[RowStatus]:
 
 
 def _failed(row: Row) -> int | None:
-    """Failed samples of a row, as its manifest counts them."""
     tasks = row.manifest.get("tasks")
     entries = tasks.values() if isinstance(tasks, Mapping) else ()
     counts = [entry.get("n_failed") for entry in entries if isinstance(entry, Mapping)]

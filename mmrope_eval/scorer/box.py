@@ -63,11 +63,17 @@ _ORDER: Final = {
     _RANGES: (0, 2, 1, 3),
 }
 """Where x1, y1, x2, y2 stand among a form's four numbers."""
-_KEYS: Final = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x0", "y0", "x1", "y1"),
-                ("left", "top", "right", "bottom"), ("xleft", "ytop", "xright", "ybottom"),
-                ("minx", "miny", "maxx", "maxy"), ("startx", "starty", "endx", "endy"),
-                ("topleftx", "toplefty", "bottomrightx", "bottomrighty"),
-                ("xtopleft", "ytopleft", "xbottomright", "ybottomright"))
+_KEYS: Final = (
+    ("x1", "y1", "x2", "y2"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x0", "y0", "x1", "y1"),
+    ("left", "top", "right", "bottom"),
+    ("xleft", "ytop", "xright", "ybottom"),
+    ("minx", "miny", "maxx", "maxy"),
+    ("startx", "starty", "endx", "endy"),
+    ("topleftx", "toplefty", "bottomrightx", "bottomrighty"),
+    ("xtopleft", "ytopleft", "xbottomright", "ybottomright"),
+)
 _KEYED: Final = re.compile(
     rf"(?<![A-Za-z\d_-])([A-Za-z]{{1,12}}(?:[_-]?[A-Za-z\d]{{1,8}}){{0,3}})[\"']?\s?(?:(?:coordinate|edge"
     rf"|side|value)\s?)?(?:[:=]|\bis\b|\s)\s{{0,9}}{_VALUE}"

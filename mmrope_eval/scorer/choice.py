@@ -170,7 +170,6 @@ def _last_line(text: str, options: Options) -> str | None:
 
 
 def _line_letter(line: str, options: Options) -> str | None:
-    """The option that a line names as a label does."""
     if len(line) > 400:
         return None
     whole = _whole(line, options)

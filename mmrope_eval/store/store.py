@@ -20,9 +20,9 @@ from typing import Any, Final, NamedTuple, Self
 
 from mmrope_eval.messages import Failure, Response
 from mmrope_eval.store.file import SCHEMA, Row, StoreError, free_name, open_uri, trouble
+from mmrope_eval.store.log import scrap_log
 from mmrope_eval.store.opening import open_copy, open_store, place_of
 from mmrope_eval.store.payload import checksum, decode, encode
-from mmrope_eval.store.wal import scrap_log
 
 __all__ = ["MAX_ATTEMPTS", "Known", "Outcome", "ResponseStore", "StoreError"]
 
@@ -194,9 +194,9 @@ class ResponseStore:
 
     def known(self, identities: Mapping[str, str]) -> dict[str, Known]:
         """Which samples have an outcome under their identity (`identities`: identity by sample)."""
-        query = "SELECT identity, sample, status, attempts FROM responses"
+        query, known = "SELECT identity, sample, status, attempts FROM responses", cache(Known)  # few differ
         with self._reading():
-            return {sample: _known(status == "failed", attempts)
+            return {sample: known(status == "failed", attempts)
                     for identity, sample, status, attempts in self._connection.execute(query)
                     if identities.get(sample) == identity}  # fmt: skip
 
@@ -261,8 +261,3 @@ class ResponseStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@cache
-def _known(failed: bool, attempts: int) -> Known:
-    return Known(failed, attempts)

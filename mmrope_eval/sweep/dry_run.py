@@ -38,7 +38,6 @@ def dry_run(sweep: Sweep) -> Iterator[str]:
 
 
 def _points(sweep: Sweep, rows: Rows) -> Iterator[tuple[str, ...]]:
-    """A line for every row, task and context."""
     plans = plans_of(sweep)
     before = _measured(sweep)
     for cell in rows.cells:
@@ -57,7 +56,6 @@ def _points(sweep: Sweep, rows: Rows) -> Iterator[tuple[str, ...]]:
 
 
 def _remark(sweep: Sweep, budget: Budget) -> str:
-    """Why a point would not be measured."""
     limit = sweep.run.options.max_model_len
     if limit is not None and budget.max_model_len > limit:
         return f"{budget.max_model_len} tokens exceed --max-model-len {limit}"

@@ -122,10 +122,9 @@ def require(spec: TaskSpec, data_root: Path | None) -> None:
     if spec.generated is not None:
         raise UserError(f"Task {spec.name}: its data are generated; make them with: {command}; then give --data-root.")
     if not _hub_has(spec):
-        raise UserError(
-            f"Task {spec.name}: dataset {spec.dataset} is not in the local cache and the hub cannot be asked for it; "
-            f"{f'{here} ' if here else ''}Where the hub can be reached, fetch it with: {command}"
-        )
+        raise UserError(f"Task {spec.name}: dataset {spec.dataset} is not in the local cache and the hub cannot be "
+                        f"asked for it; {f'{here} ' if here else ''}Where the hub can be reached, fetch it with: "
+                        f"{command}")
 
 
 def _hub_has(spec: TaskSpec) -> bool:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -102,6 +102,7 @@ def read_samples(path: Path) -> tuple[Sample, ...] | None:
     if not path.is_file():
         return None
     samples: list[Sample] = []
+    shared = functools.cache(Generation)  # by the samples of a task
     content = hashlib.sha256()
     try:
         with path.open("rb") as lines:
@@ -110,7 +111,7 @@ def read_samples(path: Path) -> tuple[Sample, ...] | None:
                 if SUM in entry:
                     return tuple(samples) if entry[SUM] == content.hexdigest() else None
                 content.update(line)
-                samples.append(_sample(entry))
+                samples.append(_sample(entry, shared))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return None
@@ -120,19 +121,13 @@ SUM = "sha256"
 """The last line's only key: of all lines before it, so that a damaged file is no plan, nor one that lacks its end."""
 
 
-def _sample(entry: dict[str, Any]) -> Sample:
+def _sample(entry: dict[str, Any], shared: Callable[..., Generation]) -> Sample:
     generation, problem = entry["generation"], entry["problem"]
     return Sample(
         **{**entry, "media": tuple(entry["media"]),
-           "generation": _generation(*generation[:2], tuple(generation[2]), *generation[3:]),
+           "generation": shared(*generation[:2], tuple(generation[2]), *generation[3:]),
            "problem": (problem[0], problem[1]) if problem else None}
     )  # fmt: skip
-
-
-@functools.lru_cache(maxsize=64)
-def _generation(*values: Any) -> Generation:
-    """The samples of a task share one."""
-    return Generation(*values)
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:

@@ -41,7 +41,6 @@ def training_run(path: str | Path) -> str | None:
 
 
 def _origin(path: Path) -> tuple[int | None, str | None]:
-    """(step, training)."""
     whole = path.resolve()
     for one in (whole, path.absolute()):  # a link may lead to the step's folder, or be called after the step
         step = step_of_name(one.name)
@@ -64,7 +63,6 @@ def _recorded_step(folder: Path) -> int | None:
 
 
 def _has_steps(folder: Path) -> bool:
-    """Whether folders named by a step lie in the folder."""
     try:
         return any(step_of_name(child.name) is not None and child.is_dir() for child in folder.iterdir())
     except OSError:

@@ -14,7 +14,7 @@ import pytest
 from killed_store import KILLED
 
 from mmrope_eval.messages import Response
-from mmrope_eval.store.foreign import NAME
+from mmrope_eval.store.log import NAME
 from mmrope_eval.store.store import ResponseStore
 
 
