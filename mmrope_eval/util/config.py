@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import types
 import typing
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -154,21 +154,28 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML in which a key may not stand twice."""
+    """Safe YAML of a file."""
 
     folder: Path
     """Of the file that is read."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping; an error where one of its keys stands twice, of which YAML would keep the last in silence."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
+
+def _refuse_twice(root: yaml.Node) -> None:
+    """An error where a key stands twice in a mapping, of which YAML would keep the last in silence."""
+    pending, seen = [root], set()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            pending += node.value
+            continue
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for at, key in enumerate(keys):
+            if any(key.value == before.value for before in keys[:at]):
                 raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return found
+        pending += (part for pair in node.value for part in pair)
 
 
 def read_yaml(path: Path, loader: type[Loader] = Loader) -> Any:
@@ -178,7 +185,11 @@ def read_yaml(path: Path, loader: type[Loader] = Loader) -> Any:
             reading = loader(stream)
             reading.folder = path.parent
             try:
-                return reading.get_single_data()
+                root = reading.get_single_node()
+                if root is None:
+                    return None
+                _refuse_twice(root)
+                return reading.construct_document(root)
             finally:
                 reading.dispose()
     except yaml.MarkedYAMLError as error:

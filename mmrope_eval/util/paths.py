@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 
+@functools.cache
 def project_dir(name: str) -> Path:
     """`tasks`, `configs`, `results` or the like of a checkout, or the copy inside an installed package."""
     here = Path(__file__).resolve()

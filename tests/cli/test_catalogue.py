@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmrope_eval import cli
-from mmrope_eval.cli import doctor
+from mmrope_eval.cli import machine
 from mmrope_eval.task.registry import Registry
 
 
@@ -31,8 +31,8 @@ def test_the_star_of_a_parameter_is_explained(capsys: pytest.CaptureFixture[str]
 def test_doctor_names_absent_data_sets_in_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    (found,) = doctor.data_findings(None)
-    names = doctor.datasets_of_tasks()
+    (found,) = machine.data_findings(None)
+    names = machine.datasets_of_tasks()
     assert found.topic == f"{len(names)} data sets" and all(name in found.text for name in names)
     assert "--data-root" in found.remedy
 

@@ -370,12 +370,14 @@ def test_tables_compare_and_check_have_one_list(
     kind: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [{**sample("chartqa", i, 1.0), "scores": {"relaxed": 1.0, "strict": 1.0}} for i in range(4)]
-    change = {"metric": {"main": "strict"}, "average": {"average": "ocrbench"}}.get(
+    change = {"metric": {"main": "strict"}, "average": {"average": "ocrbench"}, "temperature": {}}.get(
         name, {name: 9 if name.endswith("version") else "other"})
     a = write_cell(tmp_path / "a", "hope", {"chartqa": lines})
     b = write_cell(tmp_path / "b", "mrope", {"chartqa": lines}, changes=change)
-    for folder, limit in ((a, 16), (b, 32 if name == "max_tokens" else 16)):
-        edit(folder / "manifest.json", ("tasks",), {"chartqa": {"generation": {"max_tokens": limit}}})
+    generation = {"max_tokens": 16, "temperature": 0.0}
+    other = {**generation, **{key: value for key, value in (("max_tokens", 32), ("temperature", 0.7)) if key == name}}
+    for folder, drawn in ((a, generation), (b, other)):
+        edit(folder / "manifest.json", ("tasks",), {"chartqa": {"generation": drawn}})
     assert match(load_run(a), load_run(b)).pairs[0].unlike == (kind,)
     table = build(load_definition("2"), [load_run(a), load_run(b)], Options(partial=True))
     (note,) = [note for note in footnotes(table) if note.kind == "unlike"]

@@ -314,7 +314,7 @@ def test_the_examples_of_the_page_are_one_run(place: Path, monkeypatch: pytest.M
     assert same(filed) == dataclasses.replace(same(told), models=filed.models)
     assert (beside.output, str(beside.limit)) == (Path("results/more"), "100")
     start = FakeStart()
-    monkeypatch.setattr("mmrope_eval.run.run._starter", lambda config, expected: start)
+    monkeypatch.setattr("mmrope_eval.run.engines.reached", lambda options, log, given: given or start)
     assert cli.main(["run", *shlex.split(commands[0])]) == 0
     first = records(place / "results")
     assert len(start.asked) == 8 and len(first) == 6

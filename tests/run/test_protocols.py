@@ -193,13 +193,16 @@ def test_which_time_a_row_follows(
 def asked(**changes: Any) -> Asked:
     """A row that follows the paper's protocol."""
     paper = load_protocol("paper")
-    return dataclasses.replace(Asked(paper.policy_fields(28), 28, "index", "paper", decoding_of([0.0]), {}), **changes)
+    greedy = decoding_of([0.0])
+    followed = Asked(policy=paper.policy_fields(28), side=28, time="index", prompts="paper", decoding=greedy)
+    return dataclasses.replace(followed, **changes)
 
 
 @pytest.mark.parametrize(("changes", "said"), [
     ({}, []),
     ({"time": "seconds"}, ["time by seconds instead of index"]),
     ({"prompts": "qwen3-vl"}, ["the wording qwen3-vl instead of paper"]),
+    ({"system": "Answer briefly."}, ["a system prompt of its own"]),
     ({"decoding": decoding_of([0.0, 0.7])}, ["sampling (temperature 0.7) instead of greedy decoding"]),
     ({"side": 32}, ["pictures of at most 18,816 tokens instead of 24,576", "frames of at least 49 tokens instead of 64",
                     "frames of at most 588 tokens instead of 768"]),
