@@ -33,15 +33,11 @@ LARGEST = 8 * 2**20
 
 
 @contextmanager
-def run_log(
-    folder: Path, command: Sequence[str], file: Path | None = None, *, verbose: bool = False,
-    largest: int = LARGEST
-) -> Iterator[Path | None]:
-    """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written.
-
-    `file` takes the place of the one in `folder`; UserError where that cannot be written. `verbose`: what others write
-    into the logs meanwhile is shown. `largest`: bytes that the log keeps.
-    """
+def run_log(folder: Path, command: Sequence[str], file: Path | None = None, *, verbose: bool = False,
+            largest: int = LARGEST) -> Iterator[Path | None]:
+    """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written. `file` takes
+    the place of the one in `folder`; UserError where that cannot be written. `verbose`: what others write into the logs
+    meanwhile is shown. `largest`: bytes that the log keeps."""
     path = folder / LOG if file is None else file.absolute()
     try:
         if is_special(path):
@@ -70,18 +66,15 @@ def run_log(
 
 
 def _head(command: Sequence[str]) -> str:
-    """The first line of a session: what was started, when, where and with which versions."""
     packages = " ".join(f"{name} {version}" for name, version in versions().items())
     where = f"Python {platform.python_version()}, pid {os.getpid()} on {platform.node()}"
     return f"=== {shlex.join(command) or 'from Python'}\n=== {packages}, {where}"
 
 
 class Tee(io.TextIOBase):
-    """stderr that is also written to a log, line by line, without what moves a cursor.
-
-    It writes to a copy of the terminal's file descriptor, so that it reaches the terminal also while descriptor 2 leads
-    elsewhere. Whoever keeps it beyond the run, as logging handlers do, writes to the stderr of that time.
-    """
+    """stderr that is also written to a log, line by line, without what moves a cursor. It writes to a copy of the
+    terminal's file descriptor, so that it reaches the terminal also while descriptor 2 leads elsewhere. Whoever keeps
+    it beyond the run, as logging handlers do, writes to the stderr of that time."""
 
     def __init__(self, terminal: TextIO, path: Path, log: TextIO, largest: int = LARGEST) -> None:
         self._path, self._log, self._largest = path, log, largest

@@ -16,18 +16,9 @@ if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope import Variant
 
-MEMORY_WORDS = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "kv cache is needed",
-    "available kv cache memory",
-    "no available memory for the cache blocks",
-    "free memory on device",
-    "when memory runs out",
-    "engine core initialization failed",
-)
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory",
+                "kv cache is needed", "available kv cache memory", "no available memory for the cache blocks",
+                "free memory on device", "when memory runs out", "engine core initialization failed")
 """How PyTorch, vLLM and the operating system say it. The last is what vLLM says where a worker's words are unknown."""
 
 PIXEL_COPIES = 3
@@ -55,10 +46,8 @@ def says_memory(text: str) -> bool:
 
 @dataclass
 class LongestThatFits:
-    """A `StartEngine` for points of one sweep: its engines have room for the longest context that fits.
-
-    They are then only switched, as media limits change from point to point.
-    """
+    """A `StartEngine` for points of one sweep: its engines have room for the longest context that fits. They are then
+    only switched, as media limits change from point to point."""
 
     start: StartEngine
     limits: tuple[EngineOptions, ...]

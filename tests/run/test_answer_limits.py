@@ -20,8 +20,9 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
-from mmrope_eval.run.answer_limits import THINKING_TOKENS, Room, Thinking, given_limits, row_limits
+from mmrope_eval.run.answer_limits import THINKING_TOKENS, Room, Thinking, row_limits
 from mmrope_eval.run.config import RunConfig
+from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.registry import Registry
 
 REGISTRY = Registry()
@@ -47,7 +48,7 @@ GIVEN = [
 def test_a_tasks_own_word_goes_before_the_one_for_all(words: list[str], expected: dict[str, int]) -> None:
     args = cli.parse([*RUN, *(part for word in words for part in ("--max-tokens", word))])
     assert {spec.name: spec.generation.max_tokens for spec in SPECS} == OWN
-    assert given_limits(configured(args).max_tokens, SPECS, REGISTRY) == expected
+    assert values_by_task("--max-tokens", configured(args).max_tokens, SPECS, REGISTRY) == expected
 
 
 @pytest.mark.parametrize(("name", "said"), [
@@ -56,7 +57,7 @@ def test_a_tasks_own_word_goes_before_the_one_for_all(words: list[str], expected
 ])  # fmt: skip
 def test_a_name_that_is_no_task_of_the_run_is_refused(name: str, said: str) -> None:
     with pytest.raises(UserError) as refused:
-        given_limits(((name, 64),), SPECS, REGISTRY)
+        values_by_task("--max-tokens", ((name, 64),), SPECS, REGISTRY)
     assert str(refused.value) == said
 
 

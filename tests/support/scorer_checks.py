@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def load(scorer: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (CASES / f"{scorer}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def params(scorers: Mapping[str, Scorer]) -> list[Any]:
+def params(scorers: Iterable[str]) -> list[Any]:
     return [pytest.param(name, case, id=f"{name}: {case['case']}") for name in scorers for case in load(name)]
 
 

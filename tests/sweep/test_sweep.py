@@ -44,7 +44,7 @@ from mmrope_eval.sweep.config import Frames, SweepConfig, read_sweep
 from mmrope_eval.sweep.dry_run import dry_run
 from mmrope_eval.sweep.engine import memory_problem
 from mmrope_eval.sweep.needles import GeneratedNeedles
-from mmrope_eval.sweep.sweep import Sweep, prompt_writer
+from mmrope_eval.sweep.sweep import Sweep
 from mmrope_synth import build_world
 from mmrope_synth.errors import SynthError
 from mmrope_synth.needle import Needle
@@ -148,7 +148,7 @@ class SharedNeedles(GeneratedNeedles):
 
 def go(checkpoint: Path, output: Path, machine: Machine, config: SweepConfig | None = None, **run: Any) -> Sweep:
     settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": (), "output": output, "variants": ("mrope",)}
-    sweep = Sweep(config or sweep_of(), RunConfig(**{**settings, **run}), SharedNeedles(), machine, prompt_writer)
+    sweep = Sweep(config or sweep_of(), RunConfig(**{**settings, **run}), SharedNeedles(), machine, PromptWriter)
     sweep.go()
     return sweep
 
@@ -702,7 +702,7 @@ class TestAnswerLimits:
 
 def test_a_dry_run_tells_the_points_and_writes_nothing(checkpoint: Path, tmp_path: Path) -> None:
     run = RunConfig((str(checkpoint),), (), tmp_path / "out", ("mrope",))
-    sweep = Sweep(sweep_of(), run, SharedNeedles(), Machine(), prompt_writer)
+    sweep = Sweep(sweep_of(), run, SharedNeedles(), Machine(), PromptWriter)
     lines = list(dry_run(sweep))
     contexts, scalings = len(CONTEXTS), 4
     assert lines[0] == (f"dry run: 1 rows, 1 tasks, {contexts} contexts, {scalings} scalings: {contexts * scalings} "
@@ -710,7 +710,7 @@ def test_a_dry_run_tells_the_points_and_writes_nothing(checkpoint: Path, tmp_pat
     assert not (tmp_path / "out").exists() and len(lines) == 2 + contexts
     sweep.go()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    again = list(dry_run(Sweep(sweep_of(), run, SharedNeedles(), Machine(), prompt_writer)))
+    again = list(dry_run(Sweep(sweep_of(), run, SharedNeedles(), Machine(), PromptWriter)))
     done = sum(point["status"] == "done" for point in sweep.points_done)
     assert again[0].endswith(f"of which {done} are measured") and done > 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
