@@ -29,8 +29,10 @@ lint: setup  ## ruff and mypy --strict
 answers: setup  ## Say which answer version this tree is, or declare it (docs/same-answer.md)
 	@$(PY) scripts/answer_version.py $(ARGS)
 
-bench: setup  ## Run the benchmarks one after another
-	@for script in $(filter-out benchmarks/gpu_%,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(PY) "$$script" $(ARGS) || exit 1; done
+bench: setup  ## Run the benchmarks one after another; each says how long it took
+	@for script in $(filter-out benchmarks/gpu_%,$(wildcard benchmarks/*.py)); do \
+	  echo "== $$script"; start=$$(date +%s); $(PY) "$$script" $(ARGS) || exit 1; \
+	  echo "== $$script took $$(( $$(date +%s) - start )) s"; done
 
 lock:  ## Resolve all dependencies anew and rewrite the lock file
 	@$(PYTHON) scripts/setup.py --relock

@@ -2,6 +2,8 @@
 
     python benchmarks/fault_responses.py [--responses 10000] [--seed 0] [--scratch DIR]
 
+Time: more than two minutes on two shared cores.
+
 The questions are real ones of every benchmark, built small. Each is scored on random text (all of Unicode, control
 characters, halves of characters, digits, brackets, JSON, LaTeX, fragments of its own right answer, up to 20,000
 characters), as a run scores an answer. What may come out is a value from 0 to 1 for every metric of the task, the same

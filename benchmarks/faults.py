@@ -2,6 +2,8 @@
 
     python benchmarks/faults.py [--scale 1.0] [--seed 0] [--only kills disks ...] [--json FILE]
 
+Time: the better part of an hour on two cores.
+
 At scale 1: 100 kills (60 of runs with a stand-in for the engine, 40 of real ones with vLLM in processes of its own, at
 the run, the engine core and its worker), 40 troubles with disks, 300 damaged stores, 800 damaged records, 300 damaged
 media, 10,000 odd answers for every scorer. The scripts that do each are beside this one, with what they count as a

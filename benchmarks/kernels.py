@@ -2,6 +2,8 @@
 
     python benchmarks/kernels.py [--threads N] [--rounds N]
 
+Time: more than two minutes on two shared cores.
+
 One row is one forward step of a model with LAYERS layers: ours fills cos and sin once and rotates in every layer;
 "per layer" computes cos and sin in every layer; vLLM's MRotaryEmbedding.forward_native looks them up in every layer.
 The candidates take turns in every round and the best round of each counts, so that a busy machine hits all alike.

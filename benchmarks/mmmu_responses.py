@@ -2,6 +2,8 @@
 
     python benchmarks/mmmu_responses.py [FILE] [--lines DIR]
 
+Time: about half a minute on two shared cores.
+
 FILE holds the authors' example outputs (MMMU-Benchmark/MMMU, mmmu/example_outputs: LLaVA-1.5-13B and Qwen-VL-Chat on
 the 900 validation questions), gzipped, one JSON object a line with `model`, `id`, `answer`, `response`, `options`,
 `right` and `drawn` (what the authors' reader made of it, and whether it drew). Prints the table of tasks/README.md.

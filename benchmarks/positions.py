@@ -2,6 +2,8 @@
 
     python benchmarks/positions.py [--rounds N]
 
+Time: about 20 seconds on two shared cores.
+
 "one block" is Qwen2.5-VL's layout, "frame by frame" Qwen3-VL's, with a timestamp's text before every frame. The last
 columns time what the engine does with the result: encoding it into 64-bit and into 32-bit integers. Best of N rounds,
 in milliseconds of processor time: the work has one thread, and a busy machine disturbs this least.

@@ -2,6 +2,8 @@
 
     python benchmarks/scorer_effect.py [--n 24] [--scorer stock|vlmevalkit]
 
+Time: about a minute on two shared cores.
+
 `stock` is lmms-eval; `vlmevalkit` needs the extra of that name. Every row of every column is answered in several styles
 in which models answer. Of each style it is known whether it gives the right answer, and only that one, so that the
 table can say how often either scorer agrees. Questions that the other harness does not have are left out. Prints the

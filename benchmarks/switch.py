@@ -2,6 +2,8 @@
 
     python benchmarks/switch.py [--rounds N] [--family NAME]
 
+Time: about a minute on two shared cores.
+
 Wall-clock seconds on tiny random checkpoints; the first start of a process also imports vLLM. The last column is what
 matters on a busy machine: the ratio to the start, taken side by side in one run.
 """

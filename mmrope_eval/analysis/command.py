@@ -16,6 +16,7 @@ from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.rope import Variant
 from mmrope_eval.util.console import say, write_file
+from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
     from mmrope_eval.analysis.attention import VisualAttention
@@ -41,6 +42,7 @@ class AnalyzeOptions:
     set: Mapping[str, Any] = field(default_factory=dict)
     format: Literal["text", "markdown", "csv", "json"] = "text"
     output: Path | None = None
+    section: tuple[str, ...] = ()
     layout: str | None = None
     head_dim: int | None = None
     kv_heads: int | None = None
@@ -77,11 +79,13 @@ def main(args: AnalyzeOptions) -> int:
     for option, given in (("--data-root", args.data_root), ("--limit", args.limit)):
         if given is not None:
             raise UserError(f"{option} has a meaning with --tasks only: name the tasks on which attention is measured")
-    geometry = _geometry(args)
+    named = None if args.model is None else _checkpoint(args.model)
+    geometry = _geometry(args, None if named is None else named[1])
     layout, fixed = args.layout or DEFAULT_LAYOUT, args.kv_heads is not None
-    report = make_report(variants, layout, geometry, args.set, fixed_heads=fixed)
+    chosen = variants if variants or named is None else [_own_variant(args, *named)]
+    report = make_report(chosen, layout, geometry, args.set, fixed_heads=fixed)
     about = {"geometry": dataclasses.asdict(geometry), "layout": report.layout, "remarks": list(report.notes)}
-    give(args, render(sections(report), args.format, header(report), about))
+    give(args, render(wanted(sections(report), args.section), args.format, header(report), about))
     if args.figures is not None:
         from mmrope_eval.analysis.figures import write_figures
 
@@ -90,14 +94,35 @@ def main(args: AnalyzeOptions) -> int:
     return 0
 
 
-def _geometry(args: AnalyzeOptions) -> Geometry:
+def _checkpoint(word: str) -> tuple[ModelChoice, Checkpoint]:
+    from mmrope_eval.run.cells import one_checkpoint
+
+    return one_checkpoint(word)
+
+
+def _own_variant(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkpoint) -> Variant:
+    """What a run would evaluate the checkpoint under."""
+    from mmrope_eval.models.variant_choice import resolve_variant
+
+    return resolve_variant(checkpoint, choice.variant, args.set, assume_stock=args.assume_stock).variant
+
+
+def wanted(tables: Sequence[Section], names: Sequence[str]) -> list[Section]:
+    """The tables of these names in their own order, all where none is named. UserError for a name that none has."""
+    known = [table.name for table in tables]
+    for name in names:
+        if name not in known:
+            close = nearest(name, known)
+            hint = "there is no such table" if close is None else f"did you mean '{close}'?"
+            raise UserError(f"--section {name}: {hint} The tables are {', '.join(known)}.")
+    return [table for table in tables if not names or table.name in names]
+
+
+def _geometry(args: AnalyzeOptions, found: Checkpoint | None) -> Geometry:
     from mmrope_eval.analysis.measures import Geometry
 
     geometry = Geometry()
-    if args.model is not None:
-        from mmrope_eval.run.cells import one_checkpoint
-
-        _, found = one_checkpoint(args.model)
+    if found is not None:
         geometry = Geometry(found.head_dim, found.num_kv_heads, found.rope_theta, found.rotary_dim)
     given: dict[str, Any] = {"num_kv_heads": args.kv_heads, "rope_theta": args.theta}
     if args.head_dim is not None:
@@ -109,15 +134,17 @@ def attention_main(args: AnalyzeOptions, variants: list[str]) -> int:
     """Attention on visual tokens of one checkpoint under each variant, on the first samples of each task."""
     if args.model is None:
         raise UserError("--tasks measures attention, which takes a model: give --model CKPT")
+    if args.section:
+        raise UserError("--section chooses tables of the analysis without a model: leave it out, or leave out --tasks")
     for option in ("--layout", "--head-dim", "--kv-heads", "--theta", "--figures"):
         if getattr(args, option[2:].replace("-", "_")) is not None:
             raise UserError(f"{option} belongs to the analysis without a model: leave it out, or leave out --tasks")
     from mmrope_eval.models.variant_choice import resolve_variant
-    from mmrope_eval.run.cells import one_checkpoint
 
-    choice, checkpoint = one_checkpoint(args.model)
-    wanted: Sequence[str | None] = variants or (choice.variant,)
-    chosen = [resolve_variant(checkpoint, name, args.set, assume_stock=args.assume_stock).variant for name in wanted]
+    choice, checkpoint = _checkpoint(args.model)
+    names_given: Sequence[str | None] = variants or (choice.variant,)
+    chosen = [resolve_variant(checkpoint, name, args.set, assume_stock=args.assume_stock).variant
+              for name in names_given]
     rows = attention_rows(args, choice, checkpoint, chosen)
     names = [variant.name for variant in chosen]
     tasks = list(dict.fromkeys(row["task"] for row in rows))

@@ -94,9 +94,9 @@ def parse_layout(text: str) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def make_report(variants: Sequence[str], layout: str = DEFAULT_LAYOUT, geometry: Geometry | None = None,
+def make_report(variants: Sequence[str | Variant], layout: str = DEFAULT_LAYOUT, geometry: Geometry | None = None,
                 overrides: Mapping[str, Any] | None = None, *, fixed_heads: bool = False) -> Report:
-    """Analyse variants by name or path. VariantError for one that does not fit the model.
+    """Analyse variants by name or path, under `overrides`, or as they are. VariantError for one that does not fit.
 
     Unless `fixed_heads`, a variant that assigns more KV heads than the model has is analysed with as many as it
     assigns, and a note says so.
@@ -105,7 +105,7 @@ def make_report(variants: Sequence[str], layout: str = DEFAULT_LAYOUT, geometry:
     model_geometry = geometry or Geometry()
     analyses, notes = [], []
     for name in variants or DEFAULT_VARIANTS:
-        variant = load_variant(name, **dict(overrides or {}))
+        variant = name if isinstance(name, Variant) else load_variant(name, **dict(overrides or {}))
         fitted = model_geometry if fixed_heads else fit_heads(variant, model_geometry)
         if fitted != model_geometry:
             notes.append(f"{variant.name} assigns {fitted.num_kv_heads} KV heads, the model has "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 from mmrope_eval.util.console import say
 from mmrope_eval.words import nearest
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from mmrope_eval.rope import Variant
+    from mmrope_eval.task.listing import Asker
     from mmrope_eval.task.registry import Registry, Suite, TaskSpec
 
 HEAD_DIM, KV_HEADS, ROPE_THETA = 128, 8, 1e6
@@ -83,7 +86,8 @@ class ShowOptions:
     """What `show` is asked."""
 
     name: str
-    prompts: str
+    prompts: str | None = None
+    model: str | None = None
     set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     n: int | None = None
     data_root: Path | None = None
@@ -101,11 +105,14 @@ def show(args: ShowOptions) -> int:
     tasks = {**registry.tasks, **{name: registry.select(own)[0] for name in own}}
     if args.name in tasks and not args.set:
         lines = task_lines(tasks[args.name])
-        if args.n:
+        if args.n or args.model is not None:
             from mmrope_eval.task.listing import sample_lines
 
-            lines = itertools.chain(lines, sample_lines(tasks[args.name], registry.family(args.prompts), args.n,
-                                                        args.data_root))
+            asked = sample_lines(tasks[args.name], asker(args, registry), args.n or 1, args.data_root)
+            lines = itertools.chain(lines, asked)
+    elif args.model is not None:
+        raise UserError(f"--model shows what a checkpoint is asked of a task, and '{args.name}' is none; leave it out, "
+                        "or look at the checkpoint with 'mmrope-eval inspect'")
     elif args.name in registry.suites and not args.set:
         lines = suite_lines(registry.suites[args.name], registry)
     elif args.set or args.name.endswith((".yaml", ".yml")) or variant_name(args.name):
@@ -114,6 +121,29 @@ def show(args: ShowOptions) -> int:
         raise UserError(unknown_name(args.name, [*variant_names(), *tasks, *registry.suites]))
     say("\n".join(lines))
     return 0
+
+
+def asker(args: ShowOptions, registry: Registry) -> Asker:
+    """Who is shown to be asked: the checkpoint of --model as a run would ask it, or a published one of a family."""
+    from mmrope_eval.task.listing import Asker, published
+
+    if args.model is None:
+        return published(registry.family(args.prompts or DEFAULT_FAMILY_NAME))
+    from mmrope_eval.media.policy import checkpoint_policy
+    from mmrope_eval.models.checkpoint import read_checkpoint
+    from mmrope_eval.models.lora_adapter import is_adapter
+    from mmrope_eval.models.naming import one_model
+    from mmrope_eval.models.template import written_request
+    from mmrope_eval.run.cells import cell_family
+    from mmrope_eval.run.config import RunConfig
+
+    choice = one_model(args.model)
+    checkpoint = read_checkpoint(choice.path, read_weights=is_adapter(choice.path))  # an adapter is merged first
+    config = RunConfig((choice.named,), (args.name,), Path(), prompts=args.prompts)
+    family = cell_family(config, choice, checkpoint, registry)
+    policy, _ = checkpoint_policy(checkpoint, {})
+    write = functools.partial(written_request, checkpoint.template, checkpoint.vocabulary.special)
+    return Asker(family, checkpoint.geometry, policy, write)
 
 
 def unknown_name(name: str, known: Iterable[str]) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.options import options_as, scorer_option, tasks_dir
+from mmrope_eval.cli.options import ROOT_HELP, options_as, scorer_option, tasks_dir
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 
 SCORE_FORMAT = """\
 a line of FILE:
-  {"doc": {the data set's own fields}, "response": "text, or null where there is none", "id": anything, if wanted,
+  {"id": "TASK/ROW", "response": "text, or null where there is none"}     the row is read from the data set; or
+  {"doc": {the data set's own fields}, "response": ..., "id": anything, if wanted,
    "thought_open": true where the prompt ended inside a thought that the chat template opened}
   for boxes also the picture's size, "image_size": [width, height], and with coordinates in pixels of the resized
-  picture "used_size": [width, height]; in the line or in doc. `media` of a run's samples/*.jsonl has both.
+  picture "used_size": [width, height]; in the line or in doc. A run's own samples/TASK.jsonl is such a file.
 """
 
 
@@ -22,7 +23,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = SCORE_FORMAT
     parser.add_argument("task", metavar="TASK", help="the task whose scorer reads the responses, or its file")
     tasks_dir(parser)
-    parser.add_argument("file", metavar="FILE", type=Path, help="JSON lines with `doc` and `response`")
+    parser.add_argument("file", metavar="FILE", type=Path,
+                        help="JSON lines with `id` or `doc`, and `response`; or a run's samples/TASK.jsonl")
+    parser.add_argument("--data-root", metavar="DIR", type=Path,
+                        help=f"for lines that name their rows by `id`: {ROOT_HELP}; default: HF_HOME, then the hub")
     scorer_option(parser)
     parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
                         help="family whose coordinates the boxes are written in (default: %(default)s)")

@@ -15,9 +15,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a variant, task or suite, or the path of its YAML file")
     parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings,
                         help="override one parameter of the variant; may be repeated")
-    parser.add_argument("--n", metavar="N", type=positive, help="also show a task's first N samples as they are asked")
-    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
-                        help="family whose wording and coordinates the samples show (default: %(default)s)")
+    parser.add_argument("--n", metavar="N", type=positive,
+                        help="also show a task's first N samples as they are asked (default: none, with --model 1)")
+    parser.add_argument("--model", metavar="CKPT",
+                        help="show a task's samples as this checkpoint is asked them: its wording, coordinates and "
+                             "media limits, and the whole prompt as its chat template writes it")
+    parser.add_argument("--prompts", metavar="FAMILY",
+                        help=f"family whose wording the samples show, and without --model whose coordinates (default: "
+                             f"--model's, else {DEFAULT_FAMILY_NAME})")
     parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror to read samples from")
     tasks_dir(parser)
 

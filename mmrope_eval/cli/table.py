@@ -53,6 +53,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--partial", action="store_true",
                         help="average over the benchmarks that every row has, where some are missing")
     parser.add_argument("--chance", action=argparse.BooleanOptionalAction, default=True, help="show chance levels")
+    parser.add_argument("--notes", action=argparse.BooleanOptionalAction, default=True,
+                        help="show the notes below the table and their letters; without them, stderr says how many "
+                             "there were")
     parser.add_argument("--standalone", action="store_true", help="LaTeX that compiles by itself")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write here instead of printing")
 

@@ -14,11 +14,12 @@ from mmrope_eval.report.definitions import TableDefinition, load_definition
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.sweep.table import sweep_table
+from mmrope_eval.report.table.as_latex import advice, foreign_letters
 from mmrope_eval.report.table.attention import attention_table
 from mmrope_eval.report.table.build import Options, Table, build
 from mmrope_eval.report.table.formats import FORMATS
-from mmrope_eval.report.table.latex_letters import advice, foreign_letters
-from mmrope_eval.report.table.render import render
+from mmrope_eval.report.table.page import page_of
+from mmrope_eval.report.table.render import written
 from mmrope_eval.util.console import say, write_file
 
 LEVEL: Final = 0.95
@@ -44,6 +45,7 @@ class TableOptions:
     context: int | None = None
     partial: bool = False
     chance: bool = True
+    notes: bool = True
     standalone: bool = False
     output: Path | None = None
 
@@ -56,7 +58,11 @@ def main(args: TableOptions) -> int:
     definition = load_definition(args.table, args.numbering)
     refuse_foreign(definition, args)
     table = filled(definition, args.run, options_of(args), args.context)
-    text = render(table, args.format, standalone=args.standalone)
+    page = page_of(table, with_notes=args.notes)
+    text = written(page, args.format, standalone=args.standalone)
+    if page.notes_left_out:
+        number = page.notes_left_out
+        say(f"mmrope-eval: {number} note{'s'[: number > 1]} on these scores left out (--no-notes).", file=sys.stderr)
     letters = foreign_letters(text) if args.format == "latex" else ""
     if letters:
         say(f"mmrope-eval: {advice(letters)}.", file=sys.stderr)

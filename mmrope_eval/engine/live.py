@@ -65,7 +65,8 @@ class LiveEngine:
             self._shape = vllm_compat.engine_shape(engine)
         self._writer = PromptWriter(checkpoint)
         sharing = options.replicas if isinstance(options.replicas, int) else 1
-        self._reuse = RenderedPrompts(reuse.room(sharing) if options.reuse_bytes is None else options.reuse_bytes)
+        room = reuse.room(sharing, process.available_memory()) if options.reuse_bytes is None else options.reuse_bytes
+        self._reuse = RenderedPrompts(room)
         self._preparer = self._make_preparer()
 
     @classmethod

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.messages import ImageSource, Part, Request
+from mmrope_eval.messages import Request
 from mmrope_eval.models.bounded import BoundError, Bounds
 from mmrope_eval.models.checkpoint import Checkpoint
-from mmrope_eval.models.template import check_length, thinking_argument
+from mmrope_eval.models.template import chat_messages, check_length, medium, thinking_argument
 from mmrope_eval.models.thoughts import prompt_opens
 
 
@@ -39,13 +39,10 @@ class PromptWriter:
         """The prompt as text and as token ids, each image and video one placeholder token. Raises `PromptError`."""
         if not any(part.strip() if isinstance(part, str) else True for part in request.content):
             raise PromptError("the question is empty")
-        messages: list[dict[str, Any]] = [{"role": "user", "content": [_template_item(p) for p in request.content]}]
-        if request.system is not None:
-            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": request.system}]})
-        text = self._rendered(messages, request)
+        text = self._rendered(chat_messages(request), request)
         ids: list[int] = self._tokenizer(text)["input_ids"]
         for kind, pad in self._pads.items():
-            count = sum(_kind(part) == kind for part in request.content)
+            count = sum(not isinstance(part, str) and medium(part) == kind for part in request.content)
             if ids.count(pad) != count:
                 raise PromptError(f"the prompt has {ids.count(pad)} {kind} placeholders for {count} {kind}s: the "
                                   f"question must not contain {self._tokenizer.convert_ids_to_tokens(pad)}")
@@ -68,11 +65,3 @@ class PromptWriter:
 def thought_open(prompt: str, request: Request) -> bool:
     """Whether a request's prompt, as `PromptWriter` wrote it, ends inside a thought that the template opened."""
     return prompt_opens(prompt, next((part for part in reversed(request.content) if isinstance(part, str)), ""))
-
-
-def _kind(part: Part) -> str:
-    return "text" if isinstance(part, str) else "image" if isinstance(part, ImageSource) else "video"
-
-
-def _template_item(part: Part) -> dict[str, str]:
-    return {"type": "text", "text": part} if isinstance(part, str) else {"type": _kind(part)}

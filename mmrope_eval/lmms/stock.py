@@ -184,16 +184,16 @@ STOCK: Final[Mapping[str, StockTask]] = {task.task: task for task in _tasks()}
 """The lmms-eval tasks that a task file may name as its counterpart (`metadata: stock`)."""
 
 
-def stock_score(task: str, items: Sequence[SecondItem]) -> SecondResult:
-    """The number of lmms-eval's `task`, a name in STOCK, for responses.
+def stock_score(task: str, items: Sequence[SecondItem], tasks: Mapping[str, StockTask] = STOCK) -> SecondResult:
+    """The number of lmms-eval's `task`, a name in `tasks`, for responses.
 
     SecondError when there is no such task, no item, or when lmms-eval's code fails on them (the sample is named).
     """
-    if task not in STOCK:
-        raise SecondError(f"lmms-eval's '{task}' is not called here; those that are: {', '.join(STOCK)}.")
+    if task not in tasks:
+        raise SecondError(f"lmms-eval's '{task}' is not called here; those that are: {', '.join(tasks)}.")
     if not items:
         raise SecondError(f"lmms-eval's {task} cannot score zero responses.")
-    stock = STOCK[task]
+    stock = tasks[task]
     with _isolated(stock.task) as arguments:
         module = fresh_module(stock.module)
         results = [_processed(stock, module, position, item) for position, item in enumerate(items)]

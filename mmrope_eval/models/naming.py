@@ -47,6 +47,14 @@ class ModelChoice:
     """The commit of a snapshot in the hub's cache, whether it was named by the hub's name or by its folder."""
 
 
+def one_model(word: str) -> ModelChoice:
+    """The one checkpoint that a word names. Raises UserError for several."""
+    choices = resolve_models([word])
+    if len(choices) > 1:
+        raise UserError(f"--model {word} names {len(choices)} checkpoints, {choices[0].path} and others: name one")
+    return choices[0]
+
+
 def resolve_models(words: Sequence[str], files: Sequence[Path] = (), listed: Sequence[ModelChoice] = (), *,
                    say: Say | None = None) -> list[ModelChoice]:
     """The checkpoints that words and YAML files name, in their order, then those that are `listed` already.

@@ -16,6 +16,7 @@ import jinja2.nodes
 import jinja2.sandbox
 
 from mmrope_eval.errors import UserError, sentence
+from mmrope_eval.messages import ImageSource, Request, VideoSource
 from mmrope_eval.models.bounded import CHARACTERS, MEMORY, BoundError, Bounds
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.thoughts import prompt_opens
@@ -93,6 +94,32 @@ def written_question(template: ChatTemplate, special: Mapping[str, str], told: b
     except Exception as error:  # a template is a program, and may raise anything
         raise UserError(f"the chat template in {template.source} cannot write a question with one picture "
                         f"({sentence(error)})") from error  # fmt: skip
+
+
+def written_request(template: ChatTemplate, special: Mapping[str, str], request: Request) -> str:
+    """A request as the template writes it, each image and video as its placeholder. Raises `UserError` where it cannot.
+    """
+    try:
+        variables = {**special, **thinking_argument(request.enable_thinking)}
+        return _rendered(template.text, chat_messages(request), variables)
+    except Exception as error:  # a template is a program, and may raise anything
+        raise UserError(f"the chat template in {template.source} cannot write {request.id} ({sentence(error)})"
+                        ) from error  # fmt: skip
+
+
+def chat_messages(request: Request) -> list[dict[str, Any]]:
+    """A request as the messages that chat templates take: its system prompt, where it has one, then the question."""
+    items = [{"type": "text", "text": part} if isinstance(part, str) else {"type": medium(part)}
+             for part in request.content]  # fmt: skip
+    messages: list[dict[str, Any]] = [{"role": "user", "content": items}]
+    if request.system is not None:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": request.system}]})
+    return messages
+
+
+def medium(part: ImageSource | VideoSource) -> str:
+    """What templates call it."""
+    return "image" if isinstance(part, ImageSource) else "video"
 
 
 def thinking_argument(told: bool | None) -> dict[str, bool]:

@@ -2,8 +2,9 @@
 
 A line of FILE is a JSON object with
 
-- `doc`: the row's fields under the data set's own names (what the task's target is made of; pictures may be absent),
-- `response`: the model's text, or null for a sample that failed, which counts as wrong,
+- `doc`: the row's fields under the data set's own names (what the task's target is made of; pictures may be absent); or
+  `id`, TASK/ROW as runs write it, by which the row is read from the data set (see `response_line`),
+- `response`: the model's text, or null for a sample that failed, which counts as wrong; `prediction` in a run's files,
 - and, if wanted, `id`, `media` as in a run's samples/*.jsonl (for boxes: `source_size` and `used_size`), and
   `thought_open`: true where the prompt ended inside a thought that the chat template opened, so that the response
   begins inside it (`--thought-open` says so of every line that does not).
@@ -34,6 +35,15 @@ from mmrope_eval.errors import SampleError, UserError, sentence
 from mmrope_eval.models.families import asked_as
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.run import results, side_by_side
+from mmrope_eval.run.response_line import (
+    LineError,
+    RowsById,
+    RowsError,
+    check_said,
+    in_own_coordinates,
+    in_thought,
+    parse,
+)
 from mmrope_eval.run.side_by_side import Second
 from mmrope_eval.scorer import all as scorers
 from mmrope_eval.scorer.reasoning import whole_turn
@@ -43,21 +53,15 @@ from mmrope_eval.task.registry import Family, TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target
 from mmrope_eval.util.console import say, write_file
-from mmrope_eval.util.strict_json import strict_json
 from mmrope_eval.util.unread import MARK, WARNING, too_many
 from mmrope_eval.words import shortened, visible
 
 Size = tuple[float, float]
 
-
 CAUSE: Final = 150
 """Characters of a cause at most: a line may hold megabytes, of which a message needs none."""
 MESSAGE: Final = 200
 """Characters of an error line at most."""
-
-
-class LineError(Exception):
-    """A line that cannot be scored; one sentence without the line's number."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ class ScoreOptions:
     prompts: str
     coordinates: str | None = None
     tasks_dir: tuple[Path, ...] = ()
+    data_root: Path | None = None
     thought_open: bool = False
     scorer: str = "strict"
     output: Path | None = None
@@ -122,7 +127,9 @@ def main(args: ScoreOptions) -> int:
     second = side_by_side.second_of(args.scorer)
     refuse_file(args.file, args.output)
     spec, family = task_and_family(args.task, args.prompts, args.coordinates, args.tasks_dir)
-    lines = list(score_lines(args.file, spec, family, thought_open=args.thought_open))
+    rows = RowsById(spec, family, args.data_root)
+    lines = list(score_lines(args.file, spec, family, thought_open=args.thought_open, rows=rows,
+                             told=args.coordinates is not None))
     if not lines:
         raise UserError(f"{args.file} holds no line to score; give a file with a JSON object a line.")
     good = [line for line in lines if isinstance(line, Line)]
@@ -136,9 +143,8 @@ def main(args: ScoreOptions) -> int:
     return int(bool(bad) or problem is not None)
 
 
-def task_and_family(
-    name: str, prompts: str, coordinates: str | None, folders: Sequence[Path] = ()
-) -> tuple[TaskSpec, Family]:
+def task_and_family(name: str, prompts: str, coordinates: str | None,
+                    folders: Sequence[Path] = ()) -> tuple[TaskSpec, Family]:
     """The one task of that name or file, and how boxes are read. UserError for an unknown name or a suite."""
     registry = open_registry([name], folders)
     specs = registry.select([name])
@@ -170,30 +176,32 @@ def refuse_file(path: Path, output: Path | None) -> None:
                         "unpack it.")  # fmt: skip
 
 
-def score_lines(
-    path: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False
-) -> Iterator[Line | BadLine]:
-    """Every line that is not blank, scored or with its cause. UserError when the file cannot be read.
+def score_lines(path: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False,
+                rows: RowsById | None = None, told: bool = False) -> Iterator[Line | BadLine]:
+    """Every line that is not blank, scored or with its cause. UserError when the file, or rows by id, cannot be read.
 
-    `thought_open` holds for lines that do not say it themselves.
+    `thought_open` holds for lines that do not say it themselves; `told` is whether the family's coordinates hold for
+    lines that do.
     """
     try:
         with path.open("rb") as stream:
             for number, text in enumerate(stream, 1):
                 if text.strip():
-                    yield score_line(number, text, path.parent, spec, family, thought_open=thought_open)
+                    yield score_line(number, text, path.parent, spec, family, thought_open=thought_open,
+                                     rows=rows, told=told)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def score_line(
-    number: int, text: bytes, folder: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False
-) -> Line | BadLine:
-    """One line; whatever its content, a cause comes back and never an exception."""
+def score_line(number: int, text: bytes, folder: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False,
+               rows: RowsById | None = None, told: bool = False) -> Line | BadLine:
+    """One line; whatever its content, a cause comes back and never an exception, but for `RowsError`."""
     try:
-        entry, doc, response = parse(text)
+        entry, doc, response = parse(text, rows)
         target = build_target(spec.target, doc)
         check_target(spec.scorer, target)
+        check_said(entry, target)
+        family = family if told else in_own_coordinates(entry, family)
         assumed = False
         if spec.scorer == "box":
             sizes, assumed = box_sizes(entry, doc, folder, family)
@@ -203,6 +211,8 @@ def score_line(
             scorers.SCORERS[spec.scorer](turn, target))
         line = Line(number, entry.get("id"), doc, response, target, assumed, score)
         json_line(line.row())  # numbers that JSON does not have would end the command when all is scored
+    except RowsError:
+        raise
     except (LineError, SampleError) as error:
         return BadLine.of(number, str(error))
     except Exception as error:  # noqa: BLE001 - fields of the wrong type may raise anything in expressions and scorers
@@ -211,48 +221,16 @@ def score_line(
 
 
 def json_line(row: Mapping[str, Any]) -> str:
-    """One line of the output. ValueError for a number that is not finite.
-
-    Half of a surrogate pair, which no encoding takes, becomes JSON's own escape when the line is written.
-    """
+    """One line of the output. ValueError for a number that is not finite. Half of a surrogate pair, which no encoding
+    takes, becomes JSON's own escape when the line is written."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
-def parse(text: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None]:
-    """(whole object, doc, response) of a line; LineError when it is not of that form."""
-    try:
-        entry = strict_json(text)
-    except RecursionError as error:
-        raise LineError("it is not JSON that can be read (its brackets are nested too deeply).") from error
-    except ValueError as error:
-        raise LineError(f"it is not JSON ({error}).") from error
-    if not isinstance(entry, Mapping):
-        raise LineError("it is not a JSON object with `doc` and `response`.")
-    for name in ("doc", "response"):
-        if name not in entry:
-            raise LineError(f"it has no `{name}`.")
-    if not isinstance(entry["doc"], Mapping):
-        raise LineError("its `doc` is not an object with the data set's fields.")
-    if entry["response"] is not None and not isinstance(entry["response"], str):
-        raise LineError("its `response` is neither a text nor null.")
-    return entry, entry["doc"], entry["response"]
+# ---------------------------------------------------------------------------------------------------- sizes of pictures
 
 
-def in_thought(entry: Mapping[str, Any], otherwise: bool) -> bool:
-    """Whether a response begins inside a thought, as its line says. LineError when it says neither true nor false."""
-    opened = entry.get("thought_open", otherwise)
-    if not isinstance(opened, bool):
-        raise LineError("its `thought_open` is neither true nor false.")
-    return opened
-
-
-# --------------------------------------------------------------------------------------------------------------
-# Sizes of pictures
-
-
-def box_sizes(
-    entry: Mapping[str, Any], doc: Mapping[str, Any], folder: Path, family: Family
-) -> tuple[dict[str, Size], bool]:
+def box_sizes(entry: Mapping[str, Any], doc: Mapping[str, Any], folder: Path,
+              family: Family) -> tuple[dict[str, Size], bool]:
     """`source_size` and `used_size`, and whether the second is computed. LineError when the first is nowhere."""
     media = entry.get("media") or [{}]
     first = media[0] if isinstance(media, Sequence) and isinstance(media[0], Mapping) else {}
@@ -263,7 +241,10 @@ def box_sizes(
     used = next(filter(None, (pair(place.get("used_size"), "used_size") for place in places)), None)
     if used is not None or family.coordinates != "absolute":
         return {"source_size": source, "used_size": used or source}, False
-    return {"source_size": source, "used_size": default_used_size(source, family)}, True
+    from mmrope_eval.media.policy import published_size
+
+    used = published_size(int(source[0]), int(source[1]), asked_as(family.name))
+    return {"source_size": source, "used_size": used}, True
 
 
 def declared_size(place: Mapping[str, Any], folder: Path) -> Size | None:
@@ -303,20 +284,10 @@ def file_size(path: Path) -> Size:
         raise LineError(f"its picture {path} cannot be read ({type(error).__name__}).") from error
 
 
-def default_used_size(source: Size, family: Family) -> Size:
-    """What the published preprocessor of a family makes of a picture."""
-    from mmrope_eval.media.policy import published_size
-
-    return published_size(int(source[0]), int(source[1]), asked_as(family.name))
+# ------------------------------------------------------------------------------------------------------- what comes out
 
 
-# --------------------------------------------------------------------------------------------------------------
-# What comes out
-
-
-def second_numbers(
-    second: Second, spec: TaskSpec, good: Sequence[Line]
-) -> tuple[SecondResult | None, str | None]:
+def second_numbers(second: Second, spec: TaskSpec, good: Sequence[Line]) -> tuple[SecondResult | None, str | None]:
     """The other harness' number from the same responses, or why there is none."""
     items = [side_by_side.second_item(second.counterpart(spec), line.doc, line.response, line.target) for line in good]
     try:
@@ -325,9 +296,8 @@ def second_numbers(
         return None, str(error)
 
 
-def output_rows(
-    spec: TaskSpec, lines: Sequence[Line | BadLine], second: Second | None, result: SecondResult | None
-) -> Iterator[dict[str, Any]]:
+def output_rows(spec: TaskSpec, lines: Sequence[Line | BadLine], second: Second | None,
+                result: SecondResult | None) -> Iterator[dict[str, Any]]:
     """One object a line, in the file's order, with the other harness' value beside ours where it was asked for."""
     shares = iter(result.samples if result else ())
     for line in lines:
@@ -361,7 +331,8 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
     yield f"{len(good)} of {len(good) + len(bad)} lines scored; {failed} failed, {unread} with no readable answer"
     if too_many(unread, len(good) - failed):
         yield f"{MARK} {WARNING}: {unread} of {len(good) - failed}"
-    repeated = repetitions(good)
+    named = [json.dumps(line.id, sort_keys=True) for line in good if line.id is not None]
+    repeated = len(named) - len(set(named))  # a file that was appended to twice, perhaps
     if repeated:
         yield f"{repeated} of these lines repeat an `id`; each counts"
     assumed = sum(line.assumed_size for line in good)
@@ -369,15 +340,8 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
         yield f"{assumed} lines do not say the resized picture's size (`used_size`); the default media policy's is used"
 
 
-def repetitions(good: Sequence[Line]) -> int:
-    """How many lines have the `id` of an earlier one: a file that was appended to twice, perhaps."""
-    named = [json.dumps(line.id, sort_keys=True) for line in good if line.id is not None]
-    return len(named) - len(set(named))
-
-
-def second_summary(
-    second: Second | None, spec: TaskSpec, good: Sequence[Line], result: SecondResult | None, problem: str | None
-) -> Iterator[str]:
+def second_summary(second: Second | None, spec: TaskSpec, good: Sequence[Line], result: SecondResult | None,
+                   problem: str | None) -> Iterator[str]:
     """The other harness' number in one line, and what to know about it."""
     if problem is not None:
         yield f"{problem} (Samples are the lines scored, counted from 0.)"

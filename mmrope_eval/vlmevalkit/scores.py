@@ -213,14 +213,14 @@ def request(dataset: str, items: Sequence[SecondItem]) -> dict[str, Any]:
     }
 
 
-def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The worker's reply. SecondError when VLMEvalKit fails."""
+def ask(asked: Mapping[str, Any], worker: Path = WORKER) -> dict[str, Any]:
+    """The reply of a worker, a script of its two files. SecondError when VLMEvalKit fails."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("request.json", "reply.json")]
         paths[0].write_text(json.dumps(asked), encoding="utf-8")
         # VERBOSE is a switch of VLMEvalKit's that changes what its rules read.
         environment = {name: value for name, value in os.environ.items() if name != "VERBOSE"}
-        command = [sys.executable, "-P", str(WORKER), *map(str, paths)]
+        command = [sys.executable, "-P", str(worker), *map(str, paths)]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
         if not paths[1].is_file():
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

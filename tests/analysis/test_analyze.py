@@ -458,6 +458,8 @@ def test_options_shape_the_model(capsys: pytest.CaptureFixture[str]) -> None:
         (["mrope", "--tasks", "chartqa", "--model", "x", "--theta", "10"], "--theta belongs"),
         (["mhrope", "--kv-heads", "4"], "mrope_section"),
         (["mrope", "--model", "/nowhere"], "/nowhere"),
+        (["mrope", "--section", "growht"], "did you mean 'growth'? The tables are guidelines, table1, growth, overlap"),
+        (["mrope", "--section", "growth", "--tasks", "chartqa", "--model", "x"], "--section chooses tables of"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -467,6 +469,21 @@ def test_bad_input_is_one_sentence(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "csv", "json"])
+def test_sections_are_chosen_by_name(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*options: str) -> str:
+        assert main(["analyze", "mrope", "--format", form, *options]) == 0
+        return capsys.readouterr().out
+
+    chosen, whole = printed("--section", "decay,growth"), printed()
+    assert chosen == printed("--section", "growth", "--section", "decay"), "in their own order"
+    if form == "json":
+        left_out = {"guidelines", "table1", "overlap", "spectrum"}
+        assert json.loads(chosen) == {key: value for key, value in json.loads(whole).items() if key not in left_out}
+    else:
+        assert set(chosen.splitlines()) < set(whole.splitlines()) and len(chosen) < len(whole) / 2
 
 
 def test_figures_are_vector_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

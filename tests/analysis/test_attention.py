@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import torch
 from parity_media import image, video
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval.analysis import attention
 from mmrope_eval.analysis.attention import observed, row_shares, visual_attention
 from mmrope_eval.cli import main
 from mmrope_eval.errors import UserError
@@ -143,11 +143,10 @@ def test_share_by_hand() -> None:
     assert torch.allclose(row_shares(queries, keys, added, torch.tensor([3]), vision), masked)
 
 
-def test_long_prompts_go_in_pieces(monkeypatch: pytest.MonkeyPatch, reference: ReferenceModel) -> None:
+def test_long_prompts_go_in_pieces(reference: ReferenceModel) -> None:
     prompt = mixed_prompt(reference)
     whole = visual_attention(reference, prompt)
-    monkeypatch.setattr(attention, "CHUNK", 8 * len(prompt.token_ids) * 3)
-    pieces = visual_attention(reference, prompt)
+    pieces = visual_attention(reference, prompt, 8 * len(prompt.token_ids) * 3)
     assert np.allclose(whole.text, pieces.text, atol=1e-7)
     assert np.allclose(whole.last, pieces.last, atol=1e-7)
 
@@ -173,6 +172,24 @@ def test_a_checkpoint_gives_the_geometry(checkpoint: Path, capsys: pytest.Captur
     assert geometry == {"head_dim": 32, "num_kv_heads": 4, "rope_theta": 1e5, "rotary_dim": 32}
     assert main(["analyze", "mrope", "--model", str(checkpoint), "--theta", "50", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["geometry"] == {**geometry, "rope_theta": 50}
+
+
+def test_a_checkpoint_alone_is_analysed_under_its_own_rope(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not under the rows of Table 2; as a run would take it, with the scaling that its config.json asks for."""
+    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    config = json.loads((own / "config.json").read_text())
+    stride = {"name": "mrope-i", "temporal_stride": 0.5}
+    (own / "config.json").write_text(json.dumps({**config, "mm_rope": stride}))
+
+    def growth(*argv: str) -> list[tuple[str, float]]:
+        assert main(["analyze", *argv, "--section", "growth", "--layout", "video:5x1x1", "--format", "json"]) == 0
+        return [(row["variant"], row["advance"]) for row in json.loads(capsys.readouterr().out)["growth"]["rows"]]
+
+    assert growth("--model", str(own)) == growth("mrope-i", "--model", str(own), "--set", "temporal_stride=0.5")
+    assert growth("--model", f"{own}=vanilla") == growth("vanilla", "--model", str(own))
+    assert growth("--model", str(own)) != growth("mrope-i", "--model", str(own)) != growth()
 
 
 def test_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,26 @@ def test_the_page_of_variants_shows_how_lists_are_set() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "variants.md").read_text()
     assert "`--set 'mrope_section=[8,4,4]'`" in page
     assert cli.parse(["analyze", "mrope-i", "--set", "mrope_section=[8,4,4]"]).set == {"mrope_section": [8, 4, 4]}
+
+
+def test_tasks_fit_a_terminal_of_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """Licences, which are sentences, stand in --json and in `show`, and the table says so."""
+    assert cli.main(["list", "tasks"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 100
+    assert all(name in shown for name in Registry().tasks) and "list tasks --json" in shown.splitlines()[-1]
+    assert cli.main(["list", "tasks", "--json"]) == 0
+    (chartqa,) = [task for task in json.loads(capsys.readouterr().out)["tasks"] if task["name"] == "chartqa"]
+    assert chartqa["licence"] == "GPL-3.0" and chartqa["dataset"] == "lmms-lab-encoder/ChartQA"
+    assert cli.main(["show", "chartqa"]) == 0
+    assert "licence: GPL-3.0" in capsys.readouterr().out
+
+
+def test_samples_that_are_not_here_are_wanted_with_data_root_or_a_download(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert cli.main(["show", "chartqa", "--n", "2"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "--data-root" in said and "hf download lmms-lab-encoder/ChartQA" in said

@@ -134,6 +134,43 @@ def test_a_column_too_small_for_any_loss_to_show_is_named(tmp_path: Path, capsys
     assert row.split("|")[-3].strip() == "never"
 
 
+def test_many_columns_too_small_for_any_loss_are_named_by_variant_in_short_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were one line of 777 characters."""
+    runs = []
+    for name in ("a", "b"):
+        runs.append(tmp_path / name)
+        for variant in ("mrope", "hope"):
+            write_cell(tmp_path / name / variant, variant, {task: [1.0, 1.0, 0.0] for task in COLUMNS})
+    summary = tmp_path / "summary.md"
+    code, out, _ = check(capsys, runs[1], "--against", runs[0], "--summary", summary)
+    assert code == 0
+    said = out[out.index("Too few samples for a loss to show by itself") :].splitlines()
+    assert said[0].endswith(f"however large it is, in {2 * len(COLUMNS)} cells:")
+    assert max(map(len, said)) <= 100
+    for variant in ("mrope", "hope"):
+        (columns,) = [text for text in " ".join(line.strip() if line.startswith("    ") else f"|{line.strip()}"
+                                                for line in said[1:]).split("|") if text.startswith(f"{variant}: ")]
+        assert all(column in columns for column, *_ in COLUMNS.values())
+    assert "\n- hope: " in summary.read_text()
+
+
+@pytest.mark.parametrize(("options", "code", "said"), [
+    ((), 0, True), (("--require-all",), 1, False),
+])
+def test_a_check_ends_with_how_much_it_did_not_check(
+    options: tuple[str, ...], code: int, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = write_cell(tmp_path / "a", "mrope", {"chartqa": [1.0] * 60, "ai2d": [1.0] * 8, "docvqa": [1.0] * 8})
+    b = write_cell(tmp_path / "b", "mrope", {"chartqa": [1.0] * 60})
+    summary = tmp_path / "summary.md"
+    result, out, _ = check(capsys, b, "--against", a, "--summary", summary, *options)
+    words = "2 cells of the baseline were not checked: they are not in this run. With --require-all that fails."
+    assert result == code and (out.splitlines()[-1] == words) is said
+    assert (summary.read_text().rstrip().endswith(f"**{words}**")) is said
+
+
 def test_improvements_missing_and_new_cells_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = write_cell(tmp_path / "a", "mrope", {"chartqa": [0.0] * 60, "ai2d": [1.0] * 8})
     b = write_cell(tmp_path / "b", "mrope", {"chartqa": [1.0] * 60, "docvqa": [1.0] * 8})

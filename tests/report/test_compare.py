@@ -12,8 +12,8 @@ from report_files import sample, write_cell
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
+from mmrope_eval.report.compare.compare import differences
 from mmrope_eval.report.compare.contrasts import family_of
-from mmrope_eval.report.compare.differences import differences
 from mmrope_eval.report.compare.pairing import match
 from mmrope_eval.report.runs import load_run
 
@@ -162,3 +162,20 @@ def test_nothing_in_common_is_an_error_of_one_sentence(
     write_cell(tmp_path / "c", "mrope", {"ai2d": [1]}, changes={"average": "median"})
     with pytest.raises(UserError, match="average 'median' is unknown"):
         match(load_run(tmp_path / "c"), load_run(tmp_path / "c"))
+
+
+def test_rows_that_match_by_name_alone_are_not_said_to_have_no_variant_in_common(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Two checkpoints of one variant are told apart by their names, which a run of other checkpoints does not have."""
+    one, seeds = tmp_path / "one", tmp_path / "seeds"
+    for variant in ("mrope-i", "vanilla"):
+        write_cell(one / variant, variant, {"ai2d": [1, 0]})
+    for name in ("seedA", "seedB"):
+        write_cell(seeds / name, "mrope-i", {"ai2d": [1, 0]}, model=name)
+    code, out, err = compare(capsys, one, seeds)
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "no variant" not in err
+    assert (f"{seeds} has mrope-i more than once, so rows are matched by name, and no name is in both: mrope-i, "
+            f"vanilla in {one}; seedA, seedB in {seeds}; compare one row's folder of each.") in err
+    assert compare(capsys, one / "mrope-i", seeds / "seedB")[0] == 0

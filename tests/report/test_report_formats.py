@@ -13,6 +13,7 @@ from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.table.build import Options, Table, build
 from mmrope_eval.report.table.formats import FORMATS, Format
+from mmrope_eval.report.table.page import page_of
 from mmrope_eval.report.table.render import render
 
 TABS = '''
@@ -67,3 +68,25 @@ def test_the_command_line_offers_the_register(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         cli.main(["table", "--help"])
     assert f"{{{','.join(FORMATS)}}}" in "".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "html"])
+def test_a_table_without_notes_has_no_letters_either_and_stderr_counts_them(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variant, values in {"mrope": [1, 0], "hope": [1, 1]}.items():
+        write_cell(tmp_path / variant, variant, {"chartqa": values, "ai2d": values})
+
+    def table(*options: str) -> tuple[str, str]:
+        assert cli.main(["table", "overall", str(tmp_path), "--partial", "--format", form, *options]) == 0
+        return capsys.readouterr()
+
+    whole, bare = table(), table("--no-notes")
+    page = page_of(build(load_definition("overall"), [load_run(tmp_path)], Options(partial=True)))
+    count = len(page.footnotes) + len(page.remarks)
+    assert page.footnotes and page.remarks and whole[1] == ""
+    assert bare[1] == f"mmrope-eval: {count} notes on these scores left out (--no-notes).\n"
+    raised = {"markdown": "ᵃ", "latex": r"\textsuperscript", "html": "<sup>"}[form]
+    assert raised in whole[0] and raised not in bare[0] and "50.00" in bare[0]
+    assert not any(note.text[:20] in bare[0] for _, note in page.footnotes)
+    assert r"\begin{minipage}" not in bare[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import suite_mirror
@@ -98,6 +98,91 @@ def test_an_unknown_resized_size_is_that_of_the_family_whose_boxes_are_read(
     _, rows, _ = score(capsys, *argv)
     assert rows[0]["target"]["used_size"] == size
 
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RefCOCO's box is [10, 8, 40, 30] in pictures of 96 x 64; ChartQA's answer to row i is 10 i."""
+    return suite_mirror.build(tmp_path_factory.mktemp("world"), n=3)
+
+
+class TestRowsById:
+    """A line with an id and a response, and nothing else, is scored by the data set's row of that number."""
+
+    @pytest.mark.parametrize(("task", "row", "response", "metric"), [
+        ("chartqa", 2, "20", "relaxed"), ("charades_sta", 1, "from 0.5 to 9.5 seconds", "iou"),
+        ("refcoco_val", 1, "[104, 125, 521, 594]", "iou"),  # thousandths of 96 x 64
+    ])
+    def test_is_scored_as_its_doc_would_be(
+        self, task: str, row: int, response: str, metric: str, world: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        file = str(write(tmp_path / "r.jsonl", [{"id": f"{task}/{row}", "response": response}]))
+        code, rows, _ = score(capsys, task, file, "--data-root", str(world), "--coordinates", "thousand")
+        assert code == 0 and rows[0]["scores"][metric] > 0.99
+        other = str(write(tmp_path / "o.jsonl", [{"id": f"{task}/{row}", "response": "0"}]))
+        assert score(capsys, task, other, "--data-root", str(world))[1][0]["scores"][metric] == 0
+
+    def test_a_pictures_resized_size_is_computed_and_said(
+        self, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = str(write(tmp_path / "r.jsonl", [{"id": "refcoco_val/0", "response": "[9, 7, 44, 33]"}]))
+        _, rows, err = score(capsys, "refcoco_val", file, "--data-root", str(world))
+        assert rows[0]["target"]["source_size"] == [96, 64] and rows[0]["target"]["used_size"] == [84, 56]
+        assert rows[0]["scores"]["acc_50"] == 1 and "1 lines do not say the resized picture's size" in err
+
+    @pytest.mark.parametrize(("line", "said"), [
+        ({"id": "docvqa/0", "response": "x"}, "its `id` is not chartqa/ROW"),
+        ({"id": 3, "response": "x"}, "its `id` is not chartqa/ROW"),
+        ({"id": "chartqa/-1", "response": "x"}, "its `id` is not chartqa/ROW"),
+        ({"id": "chartqa/3", "response": "x"}, "its `id` names row 3 of chartqa, which has 3."),
+        ({"id": "chartqa/1", "prediction": "x", "target": {"answer": "11"}},
+         "its `target` has another answer than row chartqa/1 has here: the data set is not the run's"),
+    ])
+    def test_what_names_no_row_or_another_is_no_score(
+        self, line: dict[str, Any], said: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = write(tmp_path / "r.jsonl", [line, {"id": "chartqa/1", "response": "10"}])
+        code, rows, err = score(capsys, "chartqa", str(file), "--data-root", str(world))
+        assert code == 1 and said in rows[0]["error"] and "Traceback" not in err
+        assert rows[1]["scores"]["relaxed"] == 1
+
+    def test_where_there_is_no_data_set_one_sentence_says_what_to_give(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = write(tmp_path / "r.jsonl", [{"id": "chartqa/1", "response": "10"}] * 3)
+        code, rows, err = score(capsys, "chartqa", str(file), "--data-root", str(tmp_path))
+        assert (code, rows, err.count("\n")) == (2, [], 1) and "names rows by `id`" in err and "fetch it with" in err
+
+
+class TestARunsOwnSamples:
+    """samples/TASK.jsonl is a file of responses: `prediction`, the picture's sizes, and how boxes were asked for."""
+
+    TARGET: ClassVar = {"box": [10.0, 8.0, 50.0, 38.0], "source_size": [96, 64], "used_size": [960, 640]}
+    MEDIA: ClassVar = [{"kind": "image", "source_size": [96, 64], "used_size": [960, 640]}]
+
+    @pytest.mark.parametrize(("coordinates", "box"), [
+        ("absolute", "[100, 80, 500, 380]"), ("thousand", "[104, 125, 521, 594]"),
+    ])
+    def test_are_scored_again_alike(
+        self, coordinates: str, box: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        target = {**self.TARGET, "coordinates": coordinates}
+        lines = [{"id": "refcoco_val/0", "prediction": text, "target": target, "media": self.MEDIA, "failure": None,
+                  "thought_open": False, "scores": {}} for text in (box, None)]
+        file = str(write(tmp_path / "r.jsonl", lines))
+        code, rows, err = score(capsys, "refcoco_val", file, "--data-root", str(world))
+        assert code == 0 and rows[0]["scores"]["iou"] > 0.98 and rows[0]["target"] == target
+        assert rows[1]["scores"]["iou"] == 0 and "1 failed" in err and "do not say" not in err
+
+    def test_coordinates_that_are_given_go_before_theirs(
+        self, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        line = {"id": "refcoco_val/0", "prediction": "[0.104, 0.125, 0.521, 0.594]", "media": self.MEDIA,
+                "target": {**self.TARGET, "coordinates": "absolute"}}
+        file = str(write(tmp_path / "r.jsonl", [line]))
+        _, rows, _ = score(capsys, "refcoco_val", file, "--data-root", str(world), "--coordinates", "unit")
+        assert rows[0]["scores"]["iou"] > 0.98
 
 
 BAD = {

@@ -1,15 +1,24 @@
-"""The outcome of a check, and its words: on the screen and as markdown for a pull request."""
+"""The outcome of a check, and its words: on the screen as markdown for a pull request, and as JUnit XML."""
 
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
+from xml.etree import ElementTree
 
-from mmrope_eval.report.compare.pairing import chance, count, never_shows, points
+from mmrope_eval.report.compare.pairing import NAMED, chance, count, never_shows, points
 from mmrope_eval.report.compare.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
 from mmrope_eval.report.markdown_text import code, escape
 from mmrope_eval.util.unread import MARK
+
+INDENT: Final = "  "
+"""Before a remark that belongs to the line above it."""
+WIDTH: Final = 100
+"""Columns that such a remark may fill before it goes on in the next line."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +107,27 @@ def lines(outcome: Outcome) -> Iterator[str]:
             yield from (f"  {verdict.sentence}" for verdict in verdicts)
     yield ""
     yield outcome.rule
-    yield from remarks(outcome)
+    for text in remarks(outcome):
+        yield from textwrap.wrap(text, WIDTH, subsequent_indent="    ") if text.startswith(INDENT) else (text,)
     yield from outcome.notes
+    if not_checked(outcome):
+        yield not_checked(outcome)
+
+
+def not_checked(outcome: Outcome) -> str:
+    """What the check says nothing about, though the baseline has it; "" where that is nothing, or fails the check."""
+    missing = len(outcome.of("missing"))
+    if not missing or outcome.rules.require_all:
+        return ""
+    verb, them = ("was", "it is") if missing == 1 else ("were", "they are")
+    return (f"{count(missing, 'cell')} of the baseline {verb} not checked: {them} not in this run. "
+            "With --require-all that fails.")
 
 
 def remarks(outcome: Outcome) -> Iterator[str]:
     """What the check could have seen, and what was asked and cannot be told."""
     if any(not math.isnan(verdict.detectable) for verdict in outcome.verdicts):
-        yield sensitivity(outcome)
+        yield from sensitivity(outcome)
     if outcome.unsettled:
         names = ", ".join(verdict.name for verdict in outcome.unsettled)
         more = "Train more on each side" if outcome.rules.seeds == "mean" else "Ask more questions"
@@ -114,22 +136,23 @@ def remarks(outcome: Outcome) -> Iterator[str]:
                "--require-power).")
 
 
-def sensitivity(outcome: Outcome) -> str:
+def sensitivity(outcome: Outcome) -> Iterator[str]:
     """How small a loss this check would have noticed, were it in one cell alone."""
-    detectable = sorted((verdict.detectable, verdict.name) for verdict in outcome.verdicts
-                        if not math.isnan(verdict.detectable))
-    seen = [loss for loss in detectable if not never_shows(loss[0])]
-    blind = [name for size, name in detectable if never_shows(size)]
-    text = ""
+    known = [verdict for verdict in outcome.verdicts if not math.isnan(verdict.detectable)]
+    seen = sorted((verdict.detectable, verdict.name) for verdict in known if not never_shows(verdict.detectable))
+    blind = sorted((verdict for verdict in known if never_shows(verdict.detectable)), key=lambda verdict: verdict.name)
     if seen:
         (least, best), (most, worst) = seen[0], seen[-1]
         text = f"A true loss of {points(least)} points ({best})"
         if len(seen) > 1:
             text += f" to {points(most)} ({worst})"
-        text += ", in one cell alone, would have been noticed four times in five; a smaller one less often."
-    if blind:
-        text += f" Never, however large, by itself: {', '.join(blind)}."
-    return text.lstrip()
+        yield f"{text}, in one cell alone, would have been noticed four times in five; a smaller one less often."
+    if len(blind) > NAMED:
+        yield f"Too few samples for a loss to show by itself, however large it is, in {count(len(blind), 'cell')}:"
+        for cell in sorted({verdict.cell for verdict in blind}):
+            yield f"{INDENT}{cell}: {', '.join(verdict.column for verdict in blind if verdict.cell == cell)}"
+    elif blind:
+        yield f"Never, however large, by itself: {', '.join(verdict.name for verdict in blind)}."
 
 
 def markdown(outcome: Outcome) -> str:
@@ -137,9 +160,9 @@ def markdown(outcome: Outcome) -> str:
     from tabulate import tabulate
 
     rows = [
-        [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), number(verdict.baseline),
-         number(verdict.score) + mark(verdict), points(verdict.change, sign=True), interval_text(verdict),
-         short(verdict.p), points(verdict.worst, sign=True),
+        [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), points(verdict.baseline),
+         points(verdict.score) + (MARK if verdict.unread else ""), points(verdict.change, sign=True),
+         interval_text(verdict), short(verdict.p), points(verdict.worst, sign=True),
          "never" if never_shows(verdict.detectable) else points(verdict.detectable),
          f"{verdict.tells:,}" if verdict.state in OPEN and verdict.tells else "—"]
         for state in WORDS if state != "untested" for verdict in outcome.of(state)
@@ -153,20 +176,13 @@ def markdown(outcome: Outcome) -> str:
     unread = [f"- {escape(f'{MARK} {verdict.name}: {verdict.unread}')}."
               for verdict in outcome.verdicts if verdict.unread]
     parts += ["\n".join(remarks) for remarks in (missing, unread) if remarks]
-    parts += [escape(outcome.rule), *map(escape, remarks(outcome))]
+    parts += [escape(outcome.rule), *(f"- {escape(text.strip())}" if text.startswith(INDENT) else escape(text)
+                                      for text in remarks(outcome))]
     if outcome.notes:
         parts.append("\n".join(f"- {escape(note)}" for note in outcome.notes))
+    if not_checked(outcome):
+        parts.append(f"**{escape(not_checked(outcome))}**")
     return "\n\n".join(parts) + "\n"
-
-
-def mark(verdict: Verdict) -> str:
-    """Beside a score of which many answers are unread."""
-    return MARK if verdict.unread else ""
-
-
-def number(value: float | None) -> str:
-    """A score, or an em dash."""
-    return points(math.nan if value is None else value)
 
 
 def short(p: float) -> str:
@@ -177,3 +193,47 @@ def short(p: float) -> str:
 def interval_text(verdict: Verdict) -> str:
     """A verdict's interval."""
     return "—" if math.isnan(verdict.low) else f"{points(verdict.low, sign=True)} to {points(verdict.high, sign=True)}"
+
+
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(outcome: Outcome) -> str:
+    """The XML: worse cells are failures (missing ones too with --require-all); skipped are cells that cannot be told,
+    other missing ones and new ones. Averages that were not tested are no cases."""
+    failing = set(outcome.failing)
+    cases = [verdict for verdict in outcome.verdicts if verdict.state != "untested"]
+    skipped = [verdict for verdict in cases if verdict.state in (*OPEN, "missing", "new") and verdict not in failing]
+    root = ElementTree.Element("testsuites")
+    suite = ElementTree.SubElement(root, "testsuite", {
+        "name": "mmrope-eval check", "tests": str(len(cases)), "failures": str(len(failing)), "errors": "0",
+        "skipped": str(len(skipped)), "time": "0",
+    })
+    properties = ElementTree.SubElement(suite, "properties")
+    rules = outcome.rules
+    for name, value in (("run", outcome.run), ("against", outcome.against), ("tolerance", rules.tolerance),
+                        ("margin", rules.within(True)), ("margin_columns", rules.within(False)),
+                        ("alpha", rules.alpha), ("seed", rules.seed)):
+        ElementTree.SubElement(properties, "property", {"name": name, "value": legal(str(value))})
+    for verdict in cases:
+        element = ElementTree.SubElement(suite, "testcase", {
+            "classname": legal(f"mmrope-eval.{verdict.cell}"), "name": legal(verdict.column), "time": "0",
+        })
+        if verdict in failing:
+            failure = {"message": legal(verdict.sentence), "type": verdict.state}
+            body = ElementTree.SubElement(element, "failure", failure)
+            body.text = legal(outcome.rule)
+        elif verdict in skipped:
+            message = legal(f"{WORDS[verdict.state]}: {verdict.sentence}")
+            ElementTree.SubElement(element, "skipped", {"message": message})
+        else:
+            ElementTree.SubElement(element, "system-out").text = legal(f"{verdict.sentence} {verdict.basis}.")
+    sentences = (outcome.headline, outcome.rule, *remarks(outcome), *outcome.notes)
+    ElementTree.SubElement(suite, "system-out").text = legal("\n".join(sentences))
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def legal(text: str) -> str:
+    """Text without the characters that XML cannot hold."""
+    return _FORBIDDEN.sub("\ufffd", text)

@@ -69,8 +69,7 @@ def match(first: Run, second: Run) -> Matched:
                 side = 1 if rows[0] is None else 0
                 alone[side].append((name, str((rows[side] or {})["column"]), task))
                 continue
-            samples = [samples_of(run, str(row["cell"]), task)
-                       for run, row in ((first, rows[0]), (second, rows[1]))]
+            samples = [samples_of(run, str(row["cell"]), task) for run, row in ((first, rows[0]), (second, rows[1]))]
             task_pair = pair(name, rows[0], rows[1], samples[0], samples[1])
             if task_pair.layout.units:
                 pairs.append(task_pair)
@@ -78,8 +77,7 @@ def match(first: Run, second: Run) -> Matched:
             for side in (0, 1):
                 alone[side].append((name, task_pair.column, task))
     if not pairs:
-        raise UserError(f"{first.path} and {second.path} have no variant and task in common: "
-                        f"{contents(first)} against {contents(second)}.")
+        raise UserError(nothing_shared(first, second))
     return Matched(tuple(pairs), tuple(alone[0]), tuple(alone[1]))
 
 
@@ -98,6 +96,20 @@ def match_cells(first: Run, second: Run) -> Iterator[tuple[str, Cell | None, Cel
     named = [{cell.variant if unique else run.label(cell): cell for cell in run.cells} for run in (first, second)]
     for name in dict.fromkeys([*named[0], *named[1]]):
         yield name, named[0].get(name), named[1].get(name)
+
+
+def nothing_shared(first: Run, second: Run) -> str:
+    """Why no cell of one run has its like in the other, and what to do."""
+    rows = [[cell.variant for cell in run.cells] for run in (first, second)]
+    tasks = [{task for cell in run.cells for task in cell.tasks} for run in (first, second)]
+    repeated = [next((name for name in names if names.count(name) > 1), None) for names in rows]
+    if not tasks[0] & tasks[1] or repeated == [None, None]:
+        return f"{first.path} and {second.path} have no variant and task in common: {contents(first)} against " \
+               f"{contents(second)}."
+    side = 0 if repeated[0] else 1
+    labels = "; ".join(f"{', '.join(run.labels)} in {run.path}" for run in (first, second))
+    return (f"{(first, second)[side].path} has {repeated[side]} more than once, so rows are matched by name, and no "
+            f"name is in both: {labels}; compare one row's folder of each.")
 
 
 def contents(run: Run) -> str:
@@ -169,9 +181,9 @@ def never_shows(detectable: float) -> bool:
     return detectable > 100
 
 
-def points(value: float, *, sign: bool = False) -> str:
+def points(value: float | None, *, sign: bool = False) -> str:
     """A score or a difference with two digits; an em dash where it is unknown."""
-    if math.isnan(value):
+    if value is None or math.isnan(value):
         return "—"
     return f"{value:+.2f}" if sign else f"{value:.2f}"
 

@@ -58,13 +58,16 @@ class Page:
     """Whether benchmarks go down the page, a line each."""
     crowded: bool
     """Whether cells hold more than their score."""
+    notes_left_out: int = 0
+    """Footnotes and remarks that were not wanted."""
 
 
-def page_of(table: Table) -> Page:
-    """Every text of a table, the footnotes lettered."""
+def page_of(table: Table, *, with_notes: bool = True) -> Page:
+    """Every text of a table, the footnotes lettered; or neither letters, footnotes nor remarks, but their number."""
     cells, labels, scored, crowded = table.by_place, table.labels, table.known, table.options.crowded
     categories = table.definition.categories
-    notes = tuple(zip(string.ascii_lowercase, footnotes(table), strict=False))
+    found, remarked = tuple(footnotes(table)), tuple(remarks(table))
+    notes = tuple(zip(string.ascii_lowercase, found if with_notes else (), strict=False))
     marks = marks_of(table, notes, scored)
     lines = tuple((Heading(row, marks.get((row, None), "")),
                    tuple(page_cell(cells[row, column], marks.get((row, column), ""),
@@ -76,7 +79,8 @@ def page_of(table: Table) -> Page:
         tuple(Heading(labels[column], marks.get((None, column), "")) for column in table.columns),
         tuple(categories[column] for column in table.columns), lines,
         tuple(PageCell(number(chance_of(table, column))) for column in table.columns) if table.options.chance else None,
-        notes, tuple(remarks(table)), table.definition.layout == "down", crowded,
+        notes, remarked if with_notes else (), table.definition.layout == "down", crowded,
+        0 if with_notes else len(found) + len(remarked),
     )
 
 

@@ -19,10 +19,15 @@ class Writer(Protocol):
 
 
 def render(table: Table, form: str, *, standalone: bool = False, formats: Mapping[str, Format] = FORMATS) -> str:
-    """The table in the format of this name; `standalone` makes a document of its own. KeyError for another name,
+    """The table in the format of this name (see `written`)."""
+    return written(page_of(table), form, standalone=standalone, formats=formats)
+
+
+def written(page: Page, form: str, *, standalone: bool = False, formats: Mapping[str, Format] = FORMATS) -> str:
+    """The page in the format of this name; `standalone` makes a document of its own. KeyError for another name,
     ValueError for `standalone` where the format has no documents."""
     chosen = formats[form]
     if standalone and not chosen.standalone:
         raise ValueError(f"{form} has no documents of its own")
     writer = cast("Writer", importlib.import_module(chosen.module))
-    return writer.write(page_of(table), standalone)
+    return writer.write(page, standalone)
