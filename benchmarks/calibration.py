@@ -26,15 +26,16 @@ from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare import precision, stats
 from mmrope_eval.report.compare.contrasts import of_column
 from mmrope_eval.report.compare.pairing import TaskPair
-from mmrope_eval.report.compare.seed_check import is_worse
-from mmrope_eval.report.compare.seed_findings import findings
 from mmrope_eval.report.compare.seed_stats import contrast, residuals
-from mmrope_eval.report.compare.trainings import Column, Design, Measured
+from mmrope_eval.report.compare.trainings import Column, Design, Measured, findings
 
 WANTED = (93.0, 98.0)
 """Coverage in per cent that a line of a 95 % interval should have."""
 ENOUGH = 20
 """Clusters from which on it should."""
+
+
+Interval = Callable[[Layout, np.ndarray], tuple[float, float]]
 
 
 def printed(layout: Layout, values: np.ndarray) -> tuple[float, float]:
@@ -108,13 +109,13 @@ class World:
         return layout.score(np.repeat(self.levels(), self.each))
 
 
-def covered(world: World, rounds: int) -> float:
+def covered(world: World, rounds: int, interval: Interval = printed) -> float:
     """Per cent of rounds whose interval contains the truth; none at all does not."""
     rng = np.random.default_rng(world.seed)
     layout = world.layout()
     truth, hits = world.truth(layout), 0
     for _ in range(rounds):
-        low, high = printed(layout, world.draw(rng))
+        low, high = interval(layout, world.draw(rng))
         hits += low - 1e-12 <= truth <= high + 1e-12
     return 100 * hits / rounds
 
@@ -207,7 +208,7 @@ def judged(world: Trained, rounds: int) -> tuple[float, float, float, float]:
     for _ in range(rounds):
         found = measured(world, rng)
         losses = findings([(found, 0, 1)], alternative="less", margin=0.2)
-        fails += any(is_worse(one, 0.2, 0.05) for one in losses)
+        fails += any(one.contrast.change < -0.2 and one.p_holm <= 0.05 for one in losses)
         single += one_by_one(found, world.each)
         spans = [contrast(*found.scores(name)) for name in ("Overall", "i0")]
         overall, column = (n + (one.low <= 0 <= one.high) for n, one in zip((overall, column), spans, strict=True))

@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval import cli
+from mmrope_eval.record.read import SEAL
 from mmrope_eval.record.schema import MANIFEST, SCORES, SWEEP
-from mmrope_eval.record.seal import SEAL
 
 ROOT = Path(__file__).resolve().parents[1]
 DEEP = "[" * 100_000

@@ -105,7 +105,7 @@ def no_triton(device: str) -> str | None:
 
 def collect(
     names: Sequence[str], device: str, clock: Clock, say: Callable[[str], None],
-    keep: Callable[[Sequence[Line]], object] = lambda lines: None,
+    keep: Callable[[Sequence[Line]], object] = lambda lines: None, parts: Mapping[str, Part] = PARTS,
 ) -> list[Line]:  # fmt: skip
     """All lines of these parts, said and kept as they are found. What a part throws is a line too: the others go on."""
     found: list[Line] = []
@@ -118,7 +118,7 @@ def collect(
     for name in names:
         say(f"{name} ...")
         try:
-            for line in while_there_is_time(name, clock, PARTS[name](device, clock)):
+            for line in while_there_is_time(name, clock, parts[name](device, clock)):
                 note(line)
         except Exception as error:  # noqa: BLE001 - one part that cannot go on must not hide the others
             note(verdict(name, "the part itself", False, f"{type(error).__name__}: {error}"))

@@ -82,14 +82,15 @@ def check(tables: Sequence[Table], device: str, scope: Scope) -> Iterator[Line]:
             yield compiled_layers(normed, tables, device)
 
 
-def rotations(shape: Shape, dtype: torch.dtype, tables: Sequence[Table], device: str, scope: Scope) -> Line:
+def rotations(shape: Shape, dtype: torch.dtype, tables: Sequence[Table], device: str, scope: Scope,
+              ways: Mapping[str, Rotate] = WAYS) -> Line:  # fmt: skip
     """One model in one dtype: every way, table and number of tokens."""
     worst, where, tried, touched = 0.0, "", 0, []
     for table in tables:
         for tokens in scope.tokens:
             case = given(shape, table, tokens, dtype, device)
             want = rotate_oracle(case.q.float(), case.k.float(), case.cos, case.sin)
-            for name, way in WAYS.items():
+            for name, way in ways.items():
                 mine = case.again()
                 error = max(map(units, way(mine), want))
                 tried += 1
@@ -154,7 +155,9 @@ def fills_are_accurate(tables: Sequence[Table], device: str) -> Line:
                    f"{len(tables)} tables, worst {worst:.1e} ({where})", error=worst)  # fmt: skip
 
 
-def slices_of_ranks(tables: Sequence[Table], device: str) -> Line:
+def slices_of_ranks(
+    tables: Sequence[Table], device: str, rows_of: Callable[[int, int, int], slice] = kv_head_rows
+) -> Line:
     """What each tensor-parallel rank rotates, put together, is what one device rotates. One device is enough for it."""
     bad, tried = [], 0
     for table in tables:
@@ -164,7 +167,7 @@ def slices_of_ranks(tables: Sequence[Table], device: str) -> Line:
         for world in (2, 4, 8, 16):
             share = max(shape.kv_heads // world, 1), shape.heads // world
             for rank in range(world):
-                rows = kv_head_rows(shape.kv_heads, rank, world)
+                rows = rows_of(shape.kv_heads, rank, world)
                 heads = slice(rank * share[1] * shape.head_dim, (rank + 1) * share[1] * shape.head_dim)
                 keys = slice(rows.start * shape.head_dim, rows.stop * shape.head_dim)
                 mine = rotate_packed(case.q[:, heads], case.k[:, keys], case.cos[:, rows], case.sin[:, rows])

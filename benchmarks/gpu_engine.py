@@ -38,9 +38,10 @@ LEAST_SECONDS = 45.0
 """With less time left no engine is started."""
 
 
-def check(device: str, clock: Clock, families: Sequence[str] = FAMILIES, ways: Sequence[str] = WAYS) -> Iterator[Line]:
+def check(device: str, clock: Clock, families: Sequence[str] = FAMILIES, ways: Sequence[str] = WAYS,
+          needed: Sequence[str] = NEEDED) -> Iterator[Line]:  # fmt: skip
     """All lines: one way after the other, each for all families."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         yield skipped(PART, "all of it", f"not installed: {', '.join(missing)}")
         return

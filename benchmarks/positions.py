@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmrope_eval.rope import Segment, Text, Vision, load_variant, variant_names
-from mmrope_eval.rope.encoding import EncodingError, encode
+from mmrope_eval.rope.encoding import EncodingError, PositionCodec
 
 FRAMES, ROWS, COLUMNS = 1024, 14, 18
 BUDGET_MS = 30.0
@@ -46,7 +46,7 @@ def best_ms(work: Callable[[], Any], rounds: int) -> float:
 
 def encode_ms(positions: Any, bits: int, rounds: int) -> str:
     try:
-        return f"{best_ms(lambda: encode(positions, bits), rounds):8.1f}"
+        return f"{best_ms(lambda: PositionCodec(bits).encode(positions), rounds):8.1f}"
     except EncodingError:
         return "  too far"
 

@@ -16,10 +16,8 @@ LONGEST = 2000
 
 
 class UserError(Exception):
-    """Bad input: one sentence naming the thing, the place and the fix.
-
-    The command line prints it without a traceback and exits with code 2.
-    """
+    """Bad input: one sentence naming the thing, the place and the fix. The command line prints it without a traceback
+    and exits with code 2."""
 
 
 class PlaceError(UserError):
@@ -35,11 +33,9 @@ class Terminated(BaseException):
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong, in one line: the type and the words of the error that an exception was raised from.
-
-    An exception of this project says itself what is wrong. Addresses of objects are left out, so that the same fault
-    says the same each time.
-    """
+    """What went wrong, in one line: the type and the words of the error that an exception was raised from. An exception
+    of this project says itself what is wrong. Addresses of objects are left out, so that the same fault says the same
+    each time."""
     seen = {id(error)}
     while not _ours(error) and error.__cause__ is not None and id(error.__cause__) not in seen:
         error = error.__cause__

@@ -55,6 +55,11 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     return spelled[close[0]] if close else None
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 row, 2,000 rows."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def ended(text: str) -> str:
     """The sentence with a full stop, where it does not end by itself."""
     return text if text.endswith(("?", ".")) else f"{text}."

@@ -21,6 +21,7 @@ import time
 import urllib.error
 import urllib.request
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,13 +172,13 @@ def set_up(extra: str, *, relock: bool) -> None:
     print(f"Environment ready after {time.monotonic() - started:.0f} s; .venv/bin/mmrope-eval doctor checks it")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, check, build; 0 when the environment is ready."""
     parser = argparse.ArgumentParser(description="Create the project's virtual environment.")
     parser.add_argument("--extra", choices=["cpu", "cuda"], default=os.environ.get("MMROPE_EXTRA") or None,
                         help="default: cuda where nvidia-smi lists a GPU, else cpu")
     parser.add_argument("--relock", action="store_true", help="resolve anew in an empty environment and write the lock")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     extra = args.extra or choose_extra()
     try:
         if not args.relock and PYTHON.exists() and STAMP.exists() and STAMP.read_text() == state(extra):

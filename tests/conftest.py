@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -28,6 +29,22 @@ def worker_cores() -> set[int]:
     """What tests of this process may compute on: two engines on the same cores would wait for each other."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     return set(CORES) if worker is None else share(int(worker[2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A tiny Qwen2.5-VL, one for all tests of this process: to read. Who changes one builds one."""
+    from mmrope_demo.checkpoints import build_checkpoint
+
+    folder = build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("shared") / "tiny")
+    before = _written(folder)
+    yield folder
+    assert _written(folder) == before, "a test changed the checkpoint that all share"
+
+
+def _written(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file."""
+    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())}
 
 
 # Before torch is imported, which makes as many threads as there are cores.

@@ -38,8 +38,11 @@ class VisualAttention:
 
 
 @torch.no_grad()
-def visual_attention(reference: ReferenceModel, prompt: Prompt) -> VisualAttention:
-    """Measure one prompt under the reference's present variant. UserError where it holds no image or video."""
+def visual_attention(reference: ReferenceModel, prompt: Prompt, chunk: int = CHUNK) -> VisualAttention:
+    """Measure one prompt under the reference's present variant, with `chunk` attention weights held at once.
+
+    UserError where it holds no image or video.
+    """
     is_vision = torch.from_numpy(
         np.repeat([isinstance(s, Vision) for s in prompt.segments], [s.n for s in prompt.segments])
     )
@@ -49,7 +52,7 @@ def visual_attention(reference: ReferenceModel, prompt: Prompt) -> VisualAttenti
     shares: dict[int, Tensor] = {}
 
     def observe(layer: int, q: Tensor, k: Tensor, mask: Tensor | None) -> None:
-        shares[layer] = row_shares(q, k, mask, rows.to(q.device), is_vision.to(q.device)).mean(0)
+        shares[layer] = row_shares(q, k, mask, rows.to(q.device), is_vision.to(q.device), chunk).mean(0)
 
     with observed(reference, observe):
         reference.forward(reference.collate([prompt]), logits_to_keep=1)
@@ -58,14 +61,16 @@ def visual_attention(reference: ReferenceModel, prompt: Prompt) -> VisualAttenti
     return VisualAttention(shares_by_layer.mean(1), shares_by_layer[:, -1], float(even.mean()), float(even[-1]))
 
 
-def row_shares(q: Tensor, k: Tensor, mask: Tensor | None, rows: Tensor, columns: Tensor) -> Tensor:
+def row_shares(
+    q: Tensor, k: Tensor, mask: Tensor | None, rows: Tensor, columns: Tensor, chunk: int = CHUNK
+) -> Tensor:
     """The share of attention that each of `rows` (r,) gives to `columns` (m,), true where counted.
 
     float64 (heads, r), of one sequence without a cache; `mask` as in `VariantAttention`.
     """
     heads, length = q.shape[1], k.shape[2]
     parts = []
-    for part in rows.split(max(CHUNK // (heads * length), 1)):
+    for part in rows.split(max(chunk // (heads * length), 1)):
         visible = torch.arange(length, device=q.device) <= part[:, None] if mask is None else mask[0, 0, part]
         weights = attention_weights(q[:, :, part], k, visible[None, None])
         parts.append(weights[0, :, :, columns].double().sum(-1))

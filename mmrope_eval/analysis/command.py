@@ -167,9 +167,8 @@ def give(args: AnalyzeOptions, text: str) -> None:
         write_file(args.output, f"{text}\n")
 
 
-def attention_rows(
-    args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkpoint, variants: list[Variant]
-) -> list[Row]:
+def attention_rows(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkpoint,
+                   variants: list[Variant]) -> list[Row]:
     """A row for each variant, task and layer (counted from 1), shares between 0 and 1; the last layer row of each is
     the mean of all layers."""
     import torch
@@ -177,7 +176,8 @@ def attention_rows(
     from mmrope_eval.analysis.attention import visual_attention
     from mmrope_eval.reference import load_reference
 
-    reference = load_reference(checkpoint.served, variants[0], dtype=getattr(torch, _dtype(args, checkpoint)))
+    dtype = getattr(torch, checkpoint.dtype if args.dtype == "auto" else args.dtype)
+    reference = load_reference(checkpoint.served, variants[0], dtype=dtype)
     if torch.cuda.is_available():
         reference.model.to("cuda")
     found: dict[tuple[str, str], list[VisualAttention]] = {}
@@ -196,13 +196,8 @@ def attention_rows(
     return rows
 
 
-def _dtype(args: AnalyzeOptions, checkpoint: Checkpoint) -> str:
-    return checkpoint.dtype if args.dtype == "auto" else args.dtype
-
-
-def task_prompts(
-    args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkpoint, reference: ReferenceModel
-) -> Iterator[tuple[str, Prompt]]:
+def task_prompts(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkpoint,
+                 reference: ReferenceModel) -> Iterator[tuple[str, Prompt]]:
     """The first samples of each task as a run would ask them. Rows that cannot be asked are named on stderr."""
     from mmrope_eval.errors import SampleError
     from mmrope_eval.media.policy import checkpoint_policy

@@ -7,7 +7,7 @@ when the table gives it at least one pair: a coordinate that turns nothing canno
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -265,17 +265,18 @@ def _clipped(logs: Floats, edges: Floats) -> Floats:
     return clipped
 
 
+def agreeing_axes(positions: Floats, axes: Iterable[int]) -> list[list[int]]:
+    """The axes, those with the same coordinates (3, n) for every token together."""
+    groups: dict[bytes, list[int]] = {}
+    for axis in axes:
+        groups.setdefault((positions[axis] + 0.0).tobytes(), []).append(axis)  # a zero has one sign after the sum
+    return list(groups.values())
+
+
 def missing_bands(positions: Floats, spectra: Sequence[AxisSpectrum]) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Axes that always agree are one axis, whichever of them the pairs read; each must reach every band."""
-    groups: list[list[int]] = []
-    for axis in range(3):
-        alike = next((g for g in groups if np.array_equal(positions[g[0]], positions[axis])), None)
-        if alike is None:
-            groups.append([axis])
-        else:
-            alike.append(axis)
     missing = []
-    for group in groups:
+    for group in agreeing_axes(positions, range(3)):
         empty = tuple(band + 1 for band in range(BANDS) if not any(spectra[axis].bands[band] for axis in group))
         if empty:
             missing.append(("".join(AXIS_NAMES[axis] for axis in group), empty))

@@ -48,13 +48,8 @@ def as_text(sections: Sequence[Section], header: Sequence[str], *, markdown: boo
         align = ["left" if isinstance(shown[0][name], str) and not _numeric(shown, name) else "right" for name in names]
         rows = [[escape(cell) if markdown and isinstance(cell, str) else cell for cell in row.values()]
                 for row in shown]  # fmt: skip
-        table = tabulate(
-            rows,
-            headers=names,
-            tablefmt="github" if markdown else "simple",
-            colalign=align,
-            disable_numparse=True,
-        )
+        table = tabulate(rows, headers=names, tablefmt="github" if markdown else "simple", colalign=align,
+                         disable_numparse=True)
         lines += ["", f"### {section.title}" if markdown else section.title, "", table, ""]
         lines += [f"- {note}" if markdown else f"  {note}" for note in section.notes]
     return "\n".join(lines).rstrip()
@@ -93,8 +88,3 @@ def dash(value: float | None, form: str = "") -> str:
 def percent(share: float | None, digits: int = 0) -> str:
     """A share of one as a percentage without its sign."""
     return UNKNOWN if share is None else f"{100 * share:.{digits}f}"
-
-
-def join(words: Iterable[str]) -> str:
-    """Comma-separated words."""
-    return ", ".join(words)

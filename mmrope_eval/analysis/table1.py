@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from mmrope_eval.analysis.measures import BANDS, DECIMALS, Analysis, structure
+from mmrope_eval.analysis.measures import BANDS, DECIMALS, Analysis, agreeing_axes, rotating_axes, structure
 from mmrope_eval.rope.positions import Floats
 from mmrope_eval.rope.segments import Text, Vision
 from mmrope_eval.rope.variant import Variant
@@ -75,11 +75,11 @@ class Marks:
 def marks(analysis: Analysis) -> Marks:
     """Table 1's columns for one analysed variant."""
     variant, table = analysis.variant, analysis.table
-    rotating = tuple(axis for axis in range(3) if (table.axis == axis).any())
+    rotating = rotating_axes(table)
     blocks = tuple(dict.fromkeys(part for part in analysis.segments if isinstance(part, Vision)))
     frames = [structure(variant, Vision(1, block.h, block.w), rotating) for block in blocks]
     intervals = tuple((block, interval(variant, block, rotating)) for block in blocks)
-    groups = _groups(analysis, rotating)
+    groups = agreeing_axes(analysis.positions, rotating)
     several = len(groups) > 1
     return Marks(
         structure=all(frame.rank >= frame.needed for frame in frames),
@@ -99,30 +99,15 @@ def interval(variant: Variant, block: Vision, rotating: Sequence[int]) -> Interv
     cells = positions[:, PROMPT:-1]
     moving = [axis for axis in rotating if last[axis] > positions[axis, 0] and later[axis, PROMPT + 1] > cells[axis, 0]]
     sides = [_side(cells[axis]) for axis in rotating]
-    return Interval(
-        before=min((float(cells[axis].min() - last[axis]) for axis in moving), default=0.0),
-        after=min((float(following[axis] - cells[axis].max()) for axis in moving), default=0.0),
-        spare=float(following[0] - last[0] - 1) - max(sides, default=1.0),
-    )
+    return Interval(before=min((float(cells[axis].min() - last[axis]) for axis in moving), default=0.0),
+                    after=min((float(following[axis] - cells[axis].max()) for axis in moving), default=0.0),
+                    spare=float(following[0] - last[0] - 1) - max(sides, default=1.0))
 
 
 def _side(coordinates: Floats) -> float:
     """How long cells are on one axis: from the first to the last and one step on, which is at least a position."""
     span, places = float(np.ptp(coordinates)), len(np.unique(np.round(coordinates, DECIMALS)))
     return span + max(1.0, span / max(places - 1, 1))
-
-
-def _groups(analysis: Analysis, rotating: Sequence[int]) -> list[list[int]]:
-    """The rotating axes, those that agree on every token of the layout together."""
-    groups: list[list[int]] = []
-    for axis in rotating:
-        here = analysis.positions[axis]
-        alike = next((group for group in groups if np.array_equal(analysis.positions[group[0]], here)), None)
-        if alike is None:
-            groups.append([axis])
-        else:
-            alike.append(axis)
-    return groups
 
 
 def _bands(analysis: Analysis, group: Sequence[int]) -> int:

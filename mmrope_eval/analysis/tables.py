@@ -19,7 +19,7 @@ from mmrope_eval.analysis.measures import (
     decay,
     half_distance,
 )
-from mmrope_eval.analysis.sections import UNKNOWN, Row, Section, dash, join, percent, yes
+from mmrope_eval.analysis.sections import UNKNOWN, Row, Section, dash, percent, yes
 from mmrope_eval.analysis.table1 import COLUMNS, PRINTED, Marks, marks
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant
@@ -82,10 +82,8 @@ def parse_layout(text: str) -> tuple[Segment, ...]:
         match = _PART.fullmatch(part)
         sizes = [int(match[name]) for name in _PART.groupindex if name != "step" and match[name]] if match else []
         if match is None or 0 in sizes:
-            raise UserError(
-                f"layout part '{part}' cannot be read: write text:N, image:HxW or video:TxHxW@STEP with whole numbers "
-                f"above zero, for example '{DEFAULT_LAYOUT}'"
-            )
+            raise UserError(f"layout part '{part}' cannot be read: write text:N, image:HxW or video:TxHxW@STEP with "
+                            f"whole numbers above zero, for example '{DEFAULT_LAYOUT}'")
         if match["text"]:
             segments.append(Text(sizes[0]))
         else:
@@ -96,14 +94,8 @@ def parse_layout(text: str) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def make_report(
-    variants: Sequence[str | Variant],
-    layout: str = DEFAULT_LAYOUT,
-    geometry: Geometry | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    fixed_heads: bool = False,
-) -> Report:
+def make_report(variants: Sequence[str | Variant], layout: str = DEFAULT_LAYOUT, geometry: Geometry | None = None,
+                overrides: Mapping[str, Any] | None = None, *, fixed_heads: bool = False) -> Report:
     """Analyse variants by name or path, under `overrides`, or as they are. VariantError for one that does not fit.
 
     Unless `fixed_heads`, a variant that assigns more KV heads than the model has is analysed with as many as it
@@ -116,10 +108,8 @@ def make_report(
         variant = name if isinstance(name, Variant) else load_variant(name, **dict(overrides or {}))
         fitted = model_geometry if fixed_heads else fit_heads(variant, model_geometry)
         if fitted != model_geometry:
-            notes.append(
-                f"{variant.name} assigns {fitted.num_kv_heads} KV heads, the model has {model_geometry.num_kv_heads}: "
-                f"analysed with {fitted.num_kv_heads}."
-            )
+            notes.append(f"{variant.name} assigns {fitted.num_kv_heads} KV heads, the model has "
+                         f"{model_geometry.num_kv_heads}: analysed with {fitted.num_kv_heads}.")
         analyses.append(analyze(variant, segments, fitted))
     return Report(tuple(analyses), layout, tuple(notes))
 
@@ -188,10 +178,10 @@ def guideline_row(a: Analysis) -> Row:
         "text_on_vision": a.overlap.shared,
         "vision_on_vision": a.overlap.doubled,
         "no_shared_place": a.unambiguous,
-        "not_past": join(f"{axis} {n}" for axis, n in zip(AXIS_NAMES, a.overlap.not_past, strict=True) if n),
+        "not_past": ", ".join(f"{axis} {n}" for axis, n in zip(AXIS_NAMES, a.overlap.not_past, strict=True) if n),
         "text_past_vision": a.in_order,
         "coherent": a.coherent,
-        "missing_bands": "; ".join(f"{axes}: {join(map(str, bands))}" for axes, bands in a.missing_bands),
+        "missing_bands": "; ".join(f"{axes}: {', '.join(map(str, bands))}" for axes, bands in a.missing_bands),
         "full_spectrum": a.full_spectrum,
         "text_deviation": a.text_deviation,
         "text_prior": a.keeps_text,
@@ -203,9 +193,8 @@ def shown_guideline(row: Row) -> Row:
     return {
         "variant": row["variant"],
         "structure": yes(row["structure"], f"{row['rank']} of {row['rank_needed']}"),
-        "no shared place": yes(
-            row["no_shared_place"], f"{row['text_on_vision']} text, {row['vision_on_vision']} vision"
-        ),
+        "no shared place": yes(row["no_shared_place"],
+                               f"{row['text_on_vision']} text, {row['vision_on_vision']} vision"),
         "text past vision": yes(row["text_past_vision"], f"not {row['not_past']}"),
         "1 coherence": yes(row["coherent"]),
         "2 full spectrum": yes(row["full_spectrum"], f"lacks {row['missing_bands']}"),
@@ -217,11 +206,8 @@ def table1_row(a: Analysis) -> Row:
     """The five columns, what decides the second, and the printed marks."""
     marks_made = marks(a)
     return {
-        "variant": a.variant.name,
-        **{column: getattr(marks_made, column) for column in COLUMNS},
-        "why": interval_words(marks_made),
-        "marks": marks_made.spelled,
-        "printed": PRINTED.get(a.variant.name),
+        "variant": a.variant.name, **{column: getattr(marks_made, column) for column in COLUMNS},
+        "why": interval_words(marks_made), "marks": marks_made.spelled, "printed": PRINTED.get(a.variant.name),
     }
 
 
@@ -239,7 +225,7 @@ def shown_table1(row: Row) -> Row:
              for column in COLUMNS}  # fmt: skip
     differing = [column for column, made, other in zip(COLUMNS, row["marks"], row["printed"] or "", strict=False)
                  if made != other]  # fmt: skip
-    same = UNKNOWN if row["printed"] is None else "differs: " + join(differing) if differing else "the same"
+    same = UNKNOWN if row["printed"] is None else "differs: " + ", ".join(differing) if differing else "the same"
     return {"variant": row["variant"], **cells, "printed": same}
 
 
@@ -260,12 +246,8 @@ def shown_growth(row: Row) -> Row:
     """Numbers short, the extents in one cell."""
     extents = " ".join(f"{row[f'extent_{axis}']:.4g}" for axis in AXIS_NAMES)
     return {
-        "variant": row["variant"],
-        "block": row["block"],
-        "tokens": row["tokens"],
-        "next text position": f"+{row['advance']:.4g}",
-        "per token": f"{row['per_token']:.3f}",
-        "extent t h w": extents,
+        "variant": row["variant"], "block": row["block"], "tokens": row["tokens"],
+        "next text position": f"+{row['advance']:.4g}", "per token": f"{row['per_token']:.3f}", "extent t h w": extents,
     }
 
 
@@ -302,15 +284,9 @@ def spectrum_rows(a: Analysis) -> Iterable[Row]:
     """One row an axis."""
     for s in a.spectra:
         yield {
-            "variant": a.variant.name,
-            "axis": s.axis,
-            "pairs": s.pairs,
-            "share": s.share,
-            "shortest": s.shortest,
-            "longest": s.longest,
-            **{f"band_{number}": share for number, share in enumerate(s.bands, 1)},
-            "evenness": s.entropy,
-            "gap": s.gap,
+            "variant": a.variant.name, "axis": s.axis, "pairs": s.pairs, "share": s.share, "shortest": s.shortest,
+            "longest": s.longest, **{f"band_{number}": share for number, share in enumerate(s.bands, 1)},
+            "evenness": s.entropy, "gap": s.gap,
         }
 
 
@@ -334,9 +310,7 @@ def decay_rows(a: Analysis) -> Iterable[Row]:
     every = np.arange(FURTHEST + 1, dtype=np.float64)
     for axis, curve in decay(a.table, every).items():
         yield {
-            "variant": a.variant.name,
-            "axis": axis,
-            "half": half_distance(curve, every),
+            "variant": a.variant.name, "axis": axis, "half": half_distance(curve, every),
             **{f"d_{d}": float(curve[d]) for d in DISTANCES},
         }
 
@@ -344,8 +318,6 @@ def decay_rows(a: Analysis) -> Iterable[Row]:
 def shown_decay(row: Row) -> Row:
     """Two decimals."""
     return {
-        "variant": row["variant"],
-        "axis": row["axis"],
-        "half": dash(row["half"], ".0f"),
+        "variant": row["variant"], "axis": row["axis"], "half": dash(row["half"], ".0f"),
         **{f"{d}": f"{row[f'd_{d}']:.2f}" for d in DISTANCES},
     }

@@ -49,12 +49,16 @@ def pixels(text: str) -> int:
 
 def rate(text: str) -> float:
     """A finite number above zero."""
+    return _above(0, text, "not a number above zero")
+
+
+def _above(bound: float, text: str, otherwise: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above zero")
+    if not bound < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is {otherwise}")
     return value
 
 
@@ -62,13 +66,7 @@ def factor(text: str) -> str | float:
     """What a context scaling stretches by: `reach`, `context` or a number above 1."""
     if text in ("reach", "context"):
         return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 1 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is neither reach nor context nor a number above 1")
-    return value
+    return _above(1, text, "neither reach nor context nor a number above 1")
 
 
 def tolerated(text: str) -> float:
@@ -158,13 +156,8 @@ def setting(text: str) -> tuple[str, object]:
 class Settings(argparse.Action):
     """Collects repeated `key=value` options into one dict."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: str | Sequence[Any] | None, option_string: str | None = None) -> None:
         """Add one parsed setting to those before it; the last one of a name wins."""
         key, value = cast("tuple[str, object]", values)
         setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), key: value})

@@ -125,22 +125,15 @@ def suggestion(word: str, choices: Sequence[str]) -> str:
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The top-level parser, and each subcommand's own by name."""
-    parser = Parser(
-        prog=PROGRAM,
-        description="Evaluate multimodal rotary position embeddings on a live vLLM engine.",
-        allow_abbrev=False,
-    )
+    parser = Parser(prog=PROGRAM, description="Evaluate multimodal rotary position embeddings on a live vLLM engine.",
+                    allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     by_name = {}
     for command in COMMANDS:
-        sub = subparsers.add_parser(
-            command.name,
-            help=command.summary,
-            description=command.summary[0].upper() + command.summary[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        sub = subparsers.add_parser(command.name, help=command.summary,
+                                    description=command.summary[0].upper() + command.summary[1:] + ".",
+                                    formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
         command.declare(sub)
         by_name[command.name] = sub
     return parser, by_name
@@ -160,9 +153,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def dispatch(args: argparse.Namespace) -> int:
-    """Run the handler of the chosen command, or of its part where that has one of its own."""
-    own: Callable[[argparse.Namespace], int] | None = getattr(args, "handler", None)
-    return (own or next(c.handler for c in COMMANDS if c.name == args.command))(args)
+    """Run the handler of the chosen command."""
+    return next(c.handler for c in COMMANDS if c.name == args.command)(args)
 
 
 def bad_input(error: Exception) -> str | None:
@@ -221,8 +213,13 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     """Run the command line and return its exit code; `command` fixes the subcommand, as evaluate.py does."""
     console.prepare()
     given = list(sys.argv[1:] if argv is None else argv)
+    return ended(lambda: execute([command, *given] if command else given))
+
+
+def ended(work: Callable[[], int]) -> int:
+    """Do a command's work; its exit code, also where it was ended or what it raised is the user's to fix."""
     try:
-        code = execute([command, *given] if command else given)
+        code = work()
         console.finish()
         return code
     except KeyboardInterrupt:
@@ -266,10 +263,8 @@ def terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def entry(command: str | None = None) -> NoReturn:
-    """Run the command line and end the process, at once where it was interrupted.
-
-    Otherwise Python would take everything apart first that vLLM imported, for seconds.
-    """
+    """Run the command line and end the process, at once where it was interrupted. Otherwise Python would take
+    everything apart first that vLLM imported, for seconds."""
     signal.signal(signal.SIGTERM, terminate)
     code = main(command=command)
     if code in (INTERRUPTED, TERMINATED):

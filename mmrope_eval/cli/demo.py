@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 from mmrope_eval.cli.argument_types import names, positive, rate
 from mmrope_eval.cli.options import options_as
@@ -44,7 +45,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _untrained(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(handler=untrained)
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo/untrained"),
                         help="folder for checkpoints, data and results (default: %(default)s)")
     parser.add_argument("--limit", metavar="N", help="evaluate only N samples of each task (first:N: the first ones)")
@@ -55,7 +55,6 @@ def _untrained(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(handler=train)
     parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
                         help="default: every row of Tables 2 to 4")
     parser.add_argument("--seeds", metavar="LIST", type=whole_numbers,
@@ -71,7 +70,6 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 
 def _data(made: argparse.ArgumentParser) -> None:
-    made.set_defaults(handler=data)
     made.add_argument("--out", metavar="DIR", type=Path, help="folder of the mirror")
     made.add_argument("--n", metavar="N", type=positive, default=64, help="rows a column (default: %(default)s)")
     made.add_argument("--columns", metavar="LIST", type=names, action="extend",
@@ -81,7 +79,6 @@ def _data(made: argparse.ArgumentParser) -> None:
 
 
 def _needle(needle: argparse.ArgumentParser) -> None:
-    needle.set_defaults(handler=needles)
     needle.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the mirror")
     needle.add_argument("--frames", metavar="N", type=positive, default=64,
                         help="of every video (default: %(default)s)")
@@ -94,9 +91,6 @@ def _needle(needle: argparse.ArgumentParser) -> None:
                         "(default: %(default)s)")
     needle.add_argument("--distractors", metavar="N", type=int, default=3, help="look-alikes (default: %(default)s)")
     needle.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, other needles")
-
-
-# ------------------------------------------------------------------------------------------------------------ handlers
 
 
 @dataclass(frozen=True)
@@ -158,31 +152,19 @@ class NeedleOptions:
     seed: int = 0
 
 
+PARTS: Final[Mapping[str | None, tuple[str, str, type[Any]]]] = {
+    None: ("mmrope_demo.run", "main", DemoOptions),
+    "untrained": ("mmrope_demo.untrained", "main", UntrainedOptions),
+    "train": ("mmrope_demo.training.command", "main", TrainOptions),
+    "data": ("mmrope_synth.command", "make_data", DataOptions),
+    "needle": ("mmrope_synth.command", "make_needles", NeedleOptions),
+}
+"""What does each part: a function of a module, and its options."""
+
+
 def main(args: argparse.Namespace) -> int:
-    """`demo`: exit code 0, or 1 when samples failed."""
-    return _do("mmrope_demo.run", "main", options_as(DemoOptions, args))
-
-
-def untrained(args: argparse.Namespace) -> int:
-    """`demo untrained`: exit code 0, or 1 when samples failed."""
-    return _do("mmrope_demo.untrained", "main", options_as(UntrainedOptions, args))
-
-
-def train(args: argparse.Namespace) -> int:
-    """`demo train`: exit code 0."""
-    return _do("mmrope_demo.training.command", "main", options_as(TrainOptions, args))
-
-
-def data(args: argparse.Namespace) -> int:
-    """`demo data`: exit code 0."""
-    return _do("mmrope_synth.command", "make_data", **vars(options_as(DataOptions, args)))
-
-
-def needles(args: argparse.Namespace) -> int:
-    """`demo needle`: exit code 0."""
-    return _do("mmrope_synth.command", "make_needles", **vars(options_as(NeedleOptions, args)))
-
-
-def _do(module: str, name: str, *options: object, **named: object) -> int:
-    code: int = getattr(importlib.import_module(module), name)(*options, **named)
+    """`demo` and its parts: exit code 0, or 1 when samples failed."""
+    module, name, kind = PARTS[args.part]
+    options, work = options_as(kind, args), getattr(importlib.import_module(module), name)
+    code: int = work(**vars(options)) if module.startswith("mmrope_synth") else work(options)
     return code

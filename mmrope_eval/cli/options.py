@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmrope_eval.cli.argument_types import (
     fraction,
@@ -25,20 +25,13 @@ from mmrope_eval.cli.argument_types import (
 from mmrope_eval.engine.backends import BACKENDS
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from pydantic import BaseModel
 
 
-class DataClass(Protocol):
-    """Any dataclass."""
+T = TypeVar("T", bound="DataclassInstance")
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-T = TypeVar("T", bound=DataClass)
-
-ROOT_HELP = (
-    "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
-)
+ROOT_HELP = ("where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData")
 LIMIT_HELP = (
     "ask N samples of each task: the same ones every time, spread over the benchmark's own groups, and with a larger N "
     "those of the smaller one; first:N takes the first N rows"

@@ -26,6 +26,7 @@ from mmrope_eval.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from mmrope_eval.engine.backend import StartEngine
     from mmrope_eval.run.config import RunConfig
 
 EXAMPLES = """\
@@ -102,15 +103,18 @@ def configured(args: argparse.Namespace) -> RunConfig:
 
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples or whole rows failed."""
+    config = configured(args)
+    return show([config]) if args.dry_run else evaluate(config)
+
+
+def evaluate(config: RunConfig, start_engine: StartEngine | None = None) -> int:
+    """Make a run and print what it came to; the exit code, as of `main`. `start_engine` is as for `run.run`."""
     from mmrope_eval.run.execute import TooManyFailuresError
     from mmrope_eval.run.run import compare_second, report, run
     from mmrope_eval.util.console import say
 
-    config = configured(args)
-    if args.dry_run:
-        return show([config])
     try:
-        result = run(config)
+        result = run(config, start_engine)
     except TooManyFailuresError as stop:
         say(f"mmrope-eval: stopped: {stop} The same command continues; failed samples are tried twice in all.",
             file=sys.stderr)  # fmt: skip

@@ -90,7 +90,7 @@ def options_of(args: argparse.Namespace) -> Options:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples failed for another reason than memory."""
     from mmrope_eval.report.published import load_published
-    from mmrope_eval.report.sweep.files import write_files
+    from mmrope_eval.report.sweep.figures import write_files
     from mmrope_eval.report.sweep.read import load_sweep
     from mmrope_eval.report.sweep.text import report
 
@@ -102,7 +102,11 @@ def main(args: argparse.Namespace) -> int:
         for line in dry_run(sweep_of(options)):
             say(line)
         return 0
-    failed = 0 if options.report_only else measure(options)
+    failed = 0
+    if not options.report_only:
+        measuring = sweep_of(options)
+        measuring.go()
+        failed = measuring.failed
     sweep = load_sweep(output)
     say(report(sweep))
     for path in write_files(sweep, output, options.axis, load_published() if options.reported else None):
@@ -110,19 +114,13 @@ def main(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def measure(options: Options) -> int:
-    """Run the sweep; how many samples failed."""
-    sweep = sweep_of(options)
-    sweep.go()
-    return sweep.failed
-
-
 def sweep_of(options: Options) -> Sweep:
     """The sweep that a command line names. UserError for a file that is none, and where no checkpoint is named."""
+    from mmrope_eval.engine.prompt import PromptWriter
     from mmrope_eval.run.engines import start_engine
     from mmrope_eval.sweep.config import read_sweep
     from mmrope_eval.sweep.needles import GeneratedNeedles
-    from mmrope_eval.sweep.sweep import Sweep, prompt_writer
+    from mmrope_eval.sweep.sweep import Sweep
 
     if not options.run.models and not options.run.model_files:
         raise UserError("sweep: name at least one checkpoint with --model.")
@@ -132,4 +130,4 @@ def sweep_of(options: Options) -> Sweep:
     config = read_sweep(options.config)
     if options.factor is not None:
         config = dataclasses.replace(config, factor=options.factor)  # type: ignore[arg-type]
-    return Sweep(config, options.run, GeneratedNeedles(), start_engine, prompt_writer)
+    return Sweep(config, options.run, GeneratedNeedles(), start_engine, PromptWriter)

@@ -14,10 +14,10 @@ from mmrope_eval.report.definitions import TableDefinition, load_definition
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.sweep.table import sweep_table
+from mmrope_eval.report.table.as_latex import advice, foreign_letters
 from mmrope_eval.report.table.attention import attention_table
 from mmrope_eval.report.table.build import Options, Table, build
 from mmrope_eval.report.table.formats import FORMATS
-from mmrope_eval.report.table.latex_letters import advice, foreign_letters
 from mmrope_eval.report.table.page import page_of
 from mmrope_eval.report.table.render import written
 from mmrope_eval.util.console import say, write_file

@@ -74,7 +74,8 @@ def unpack(member: Member, limit: int = UNPACKED_BYTES) -> Path:
     folder = cache_home() / "unpacked"
     state = "|".join(map(str, file_state(member.archive.stat())))
     name = f"{member.archive.resolve()}|{state}|{member.name}"
-    path = folder / f"{_digest(name)}{Path(member.name).suffix}"
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    path = folder / f"{digest}{Path(member.name).suffix}"
     if path.is_file() and path.stat().st_size == member.size:
         with contextlib.suppress(OSError):
             os.utime(path)
@@ -87,16 +88,10 @@ def unpack(member: Member, limit: int = UNPACKED_BYTES) -> Path:
     except OSError as error:
         if error.errno is None:  # the archive's fault
             raise UserError(f"{member.archive}: {error}.") from error
-        raise UserError(
-            f"{member.name} of {member.archive} cannot be unpacked below {folder} ({error.strerror}); "
-            "name another folder with --cache-dir, or unpack the archive where it lies."
-        ) from error
+        raise UserError(f"{member.name} of {member.archive} cannot be unpacked below {folder} ({error.strerror}); name "
+                        "another folder with --cache-dir, or unpack the archive where it lies.") from error
     FileHashes().remember(path, digest)
     return path
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _make_room(folder: Path, limit: int) -> None:

@@ -49,9 +49,8 @@ def recorded_limit(value: object) -> Limit | None:
     return read_limit(str(value))
 
 
-def choose(
-    limit: Limit | None, task: str, groups: Sequence[Hashable], units: Sequence[Hashable] | None = None
-) -> list[int]:
+def choose(limit: Limit | None, task: str, groups: Sequence[Hashable],
+           units: Sequence[Hashable] | None = None) -> list[int]:
     """The rows to ask, in their order.
 
     `groups` holds every row's group. `units` says which rows count only together (MMBench's rotations of one
@@ -75,7 +74,8 @@ def choose(
 
 def _order(task: str, group_of: dict[Hashable, Hashable]) -> list[Hashable]:
     """All units so that every beginning of the list is a sample of them."""
-    drawn = {unit: _draw(task, place) for place, unit in enumerate(group_of)}
+    # Numbers that shuffle: the same for a place in a task everywhere and always.
+    drawn = {unit: hashlib.sha256(f"{task}/{place}".encode()).digest() for place, unit in enumerate(group_of)}
     by_group: dict[Hashable, list[Hashable]] = {}
     for unit in sorted(group_of, key=lambda unit: drawn[unit]):
         by_group.setdefault(group_of[unit], []).append(unit)
@@ -84,8 +84,3 @@ def _order(task: str, group_of: dict[Hashable, Hashable]) -> list[Hashable]:
         for rank, unit in enumerate(units):
             keys[unit] = (0.0 if rank == 0 else (rank + 0.5) / len(units), drawn[unit])
     return sorted(group_of, key=lambda unit: keys[unit])
-
-
-def _draw(task: str, place: int) -> bytes:
-    """A number that shuffles: the same for a place in a task everywhere and always."""
-    return hashlib.sha256(f"{task}/{place}".encode()).digest()

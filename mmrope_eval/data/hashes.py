@@ -18,7 +18,6 @@ from mmrope_eval.models.files import FileHashes, ReadProgress, hash_file, hash_s
 WORKERS = 8
 """Files read at a time: sha256 leaves the interpreter's lock, and network file systems answer many at once."""
 
-
 _SUSPICIOUS: Final = 64 * 2**20
 _MOST_TIMES: Final = 50
 """Media hardly shrink in an archive: a large member that grows by more than this when unpacked is a bomb."""

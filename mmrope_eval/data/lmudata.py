@@ -80,9 +80,8 @@ def absence(root: Path, recipe: Recipe) -> str:
     return f"{text}."
 
 
-def as_hub_folder(
-    recipe: Recipe, root: Path, cache: Path, evaluate: Evaluate, *, split: str, configs: Sequence[str] = ("default",)
-) -> Path:
+def as_hub_folder(recipe: Recipe, root: Path, cache: Path, evaluate: Evaluate, *, split: str,
+                  configs: Sequence[str] = ("default",)) -> Path:
     """The data set's folder in the hub's layout, made from the table below `root` if it has not been made yet.
 
     Its rows are the recipe's in the table's order, `split` their split and `configs` the configurations, of which a
@@ -107,9 +106,8 @@ def digest(*values: object) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
 
 
-def _make(
-    folder: Path, recipe: Recipe, path: Path, root: Path, evaluate: Evaluate, split: str, configs: Sequence[str]
-) -> None:
+def _make(folder: Path, recipe: Recipe, path: Path, root: Path, evaluate: Evaluate, split: str,
+          configs: Sequence[str]) -> None:
     """Write the folder whole or not at all."""
     table = scan(path)
     if table.md5 in recipe.outdated:
@@ -132,9 +130,6 @@ def _make(
                 raise
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Row:
     """One row of the hub's table; pictures are still numbers."""
@@ -145,9 +140,7 @@ class _Row:
     problem: str | None = None
 
 
-def _rows(
-    recipe: Recipe, table: Table, pictures: Pictures, evaluate: Evaluate, configs: Sequence[str]
-) -> list[_Row]:
+def _rows(recipe: Recipe, table: Table, pictures: Pictures, evaluate: Evaluate, configs: Sequence[str]) -> list[_Row]:
     """The rows of the wanted split. UserError when it or one of its parts has none, or when none can be made."""
     if "image" in recipe.kinds().values() and not {PICTURES, PATHS} & set(table.columns):
         raise UserError(f"{table.path} has no column '{PICTURES}'; it has {', '.join(table.columns)}.")

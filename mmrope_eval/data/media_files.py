@@ -18,7 +18,6 @@ from mmrope_eval.models.files import file_state
 _LEFT_OUT: Final = (".cache", ".git", "blobs", ".locks", ".no_exist")
 """Folders of huggingface_hub that hold the same files under other names, or unfinished ones."""
 
-
 _COMMON: Final = frozenset({"video", "videos", "image", "images", "data", "train", "val", "validation", "test"})
 """Folder names that say nothing about where a file is from."""
 

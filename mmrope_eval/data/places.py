@@ -59,9 +59,8 @@ def hub_home() -> Path:
     return Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser()
 
 
-def find_split(
-    dataset: str, revision: str | None, configs: Sequence[str | None], split: str, root: Path | None
-) -> Found:
+def find_split(dataset: str, revision: str | None, configs: Sequence[str | None], split: str,
+               root: Path | None) -> Found:
     """The first place that holds `split` of all `configs`. NotHereError says why none does.
 
     `dataset` is a name on the hub or the path of a folder; `root` None means the hub's own caches.
@@ -86,7 +85,7 @@ def places(dataset: str, revision: str | None, root: Path | None, causes: list[s
     for name in names_of(dataset):
         if root is not None and (root / name).is_dir():
             yield Place("mirror", root / name)
-    for hub in _hub_caches(root):
+    for hub in _caches(root, "hub", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):  # datasets--ORG--NAME
         for name in names_of(dataset):
             repository = hub / f"datasets--{name.replace('/', '--')}"
             if repository.is_dir():
@@ -95,25 +94,17 @@ def places(dataset: str, revision: str | None, root: Path | None, causes: list[s
                     yield Place("snapshot", snapshot)
                 else:
                     reasons.append(f"{repository} holds no snapshot of revision '{revision or 'main'}'.")
-    for cache in _arrow_caches(root):
+    for cache in _caches(root, "datasets", "HF_DATASETS_CACHE"):  # ORG___name
         for name in names_of(dataset):
             yield from (Place("arrow", folder) for folder in _arrow_folders(cache, name))
 
 
-def _hub_caches(root: Path | None) -> list[Path]:
-    """Folders with `datasets--ORG--NAME` in them."""
+def _caches(root: Path | None, folder: str, *variables: str) -> list[Path]:
+    """Caches of a kind: below the root, or where one of the variables says, else below HF_HOME."""
     if root is not None:
-        return [root, root / "hub"]
-    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return [Path(named).expanduser() if named else hub_home() / "hub"]
-
-
-def _arrow_caches(root: Path | None) -> list[Path]:
-    """Folders with `ORG___name` in them."""
-    if root is not None:
-        return [root, root / "datasets"]
-    named = os.environ.get("HF_DATASETS_CACHE")
-    return [Path(named).expanduser() if named else hub_home() / "datasets"]
+        return [root, root / folder]
+    named = next(filter(None, map(os.environ.get, variables)), None)
+    return [Path(named).expanduser() if named else hub_home() / folder]
 
 
 def _snapshot(repository: Path, revision: str) -> Path | None:

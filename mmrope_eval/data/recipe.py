@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +22,6 @@ from mmrope_eval.errors import UserError
 Evaluate = Callable[[str, Mapping[str, Any]], Any]
 """A Jinja expression and its names -> its value; ValueError when it has none."""
 
-_KEYS: Final = {"tables", "fields", "types", "where", "names", "checks", "config", "join", "folder", "others", "md5",
-                "outdated"}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -34,25 +31,25 @@ class Recipe:
     """The tables' names without `.tsv`, the first one there is taken."""
     fields: Mapping[str, str]
     """Field of the hub's table -> expression."""
-    types: Mapping[str, Any]
+    types: Mapping[str, Any] = field(default_factory=dict)
     """Field -> its type in the hub's table where that is not `string`."""
-    where: Mapping[str, Any]
+    where: Mapping[str, Any] = field(default_factory=dict)
     """Expression -> the value it must have: the rows that are of the task's split."""
-    names: Mapping[str, str]
+    names: Mapping[str, str] = field(default_factory=dict)
     """Further names for expressions, each from its own."""
-    checks: Mapping[str, str]
+    checks: Mapping[str, str] = field(default_factory=dict)
     """A clause on a row -> the expression that holds unless the clause is true of it."""
-    config: str | None
+    config: str | None = None
     """Which of the data set's configurations a row is of, where there are several."""
-    join: str | None
+    join: str | None = None
     """A field of lists: rows that are equal but for it become one row, with all their lists in one."""
-    folder: str
+    folder: str = ""
     """Where VLMEvalKit keeps the pictures below `images`, where that is not the table's name."""
-    others: Mapping[str, str]
+    others: Mapping[str, str] = field(default_factory=dict)
     """Tables that look like this one and are not -> what they are."""
-    md5: str | None
+    md5: str | None = None
     """Of the table that VLMEvalKit publishes."""
-    outdated: Mapping[str, str]
+    outdated: Mapping[str, str] = field(default_factory=dict)
     """md5 of earlier uploads -> what is wrong with them."""
 
     def kinds(self) -> dict[str, Any]:
@@ -70,17 +67,12 @@ def read_recipe(raw: Mapping[str, Any], task_file: Path) -> Recipe:
         if "include" in content:
             shared = task_file.parent / str(content.pop("include"))
             content = {**yaml.safe_load(shared.read_text(encoding="utf-8")), **content}
-        if unknown := sorted(set(content) - _KEYS):
+        if unknown := sorted(content.keys() - {key.name for key in fields(Recipe)}):
             raise ValueError(f"it has no key '{unknown[0]}'")
         if stray := sorted({*content.get("types", {}), *filter(None, [content.get("join")])} - set(content["fields"])):
             raise ValueError(f"'{stray[0]}' is none of its fields")
-        return Recipe(
-            tables=tuple(content["tables"]), fields=content["fields"], types=content.get("types", {}),
-            where=content.get("where", {}), names=content.get("names", {}), checks=content.get("checks", {}),
-            config=content.get("config"), join=content.get("join"),
-            folder=content.get("folder") or content["tables"][0], others=content.get("others", {}),
-            md5=content.get("md5"), outdated=content.get("outdated", {}),
-        )  # fmt: skip
+        tables = tuple(content["tables"])
+        return Recipe(**{**content, "tables": tables, "folder": content.get("folder") or tables[0]})
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"Task file {task_file}, metadata lmudata: {error} (see tasks/README.md).") from error
 

@@ -129,11 +129,10 @@ def unmerged(dataset: Dataset, name: str, *, merged: int, objects: int, expressi
     blocks = [range(objects), range(merged - objects, merged)]
     right = [block for block in blocks if sum(counts[i] for i in block) == expressions]
     if len(right) != 1:
-        raise UserError(
-            f"{name}: the dataset has {merged} rows, a merge of two splits, but {'both' if right else 'neither'} of "
-            f"its ends {'have' if right else 'has'} the published {objects} objects with {expressions} expressions; "
-            f"point --data-root at a copy that holds only the {objects} rows."
-        )
+        raise UserError(f"{name}: the dataset has {merged} rows, a merge of two splits, but "
+                        f"{'both' if right else 'neither'} of its ends {'have' if right else 'has'} the published "
+                        f"{objects} objects with {expressions} expressions; point --data-root at a copy that holds "
+                        f"only the {objects} rows.")
     return dataset.select(right[0])
 
 
@@ -150,9 +149,8 @@ def blink(dataset: Dataset) -> Dataset:
     answers = zip(dataset["idx"], dataset["answer"], strict=True)
     letters = "".join(str(answer).strip("()") for idx, answer in answers if "Relative_Reflectance" in str(idx))
     if hashlib.sha256(letters.encode()).hexdigest() == BLINK_FIRST_ANSWERS:
-        raise UserError(
-            "BLINK: the answers to Relative_Reflectance are those of before 3 September 2025, nearly all of which its "
-            "authors found wrong and replaced; fetch them anew with: hf download BLINK-Benchmark/BLINK --repo-type "
-            "dataset --include 'Relative_Reflectance/val-*', or leave the column out with --tasks ...,-blink."
-        )
+        raise UserError("BLINK: the answers to Relative_Reflectance are those of before 3 September 2025, nearly all "
+                        "of which its authors found wrong and replaced; fetch them anew with: hf download "
+                        "BLINK-Benchmark/BLINK --repo-type dataset --include 'Relative_Reflectance/val-*', or leave "
+                        "the column out with --tasks ...,-blink.")
     return encoded(dataset)

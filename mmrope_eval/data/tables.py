@@ -31,9 +31,7 @@ _FORMATS: Final[Mapping[str, Format]] = {
 }  # fmt: skip
 
 _NAMES_OF_SPLITS: Final = (
-    ("train", "training"),
-    ("validation", "valid", "val", "dev"),
-    ("test", "testing", "eval", "evaluation"),
+    ("train", "training"), ("validation", "valid", "val", "dev"), ("test", "testing", "eval", "evaluation"),
 )
 """Words in a file's name that mean the same split."""
 

@@ -69,10 +69,8 @@ def _scan(path: Path, _state: tuple[int, int, int]) -> Table:
         try:
             header, records = _records(lines)
         except (csv.Error, UnicodeDecodeError, ValueError) as error:
-            raise UserError(
-                f"{path}, line {lines.count}: {error}. It is damaged or was not written as VLMEvalKit writes its "
-                f"tables; fetch it anew."
-            ) from error
+            raise UserError(f"{path}, line {lines.count}: {error}. It is damaged or was not written as VLMEvalKit "
+                            "writes its tables; fetch it anew.") from error
     places: dict[str, tuple[int, ...]] = {}
     for position, record in enumerate(records):
         if index := record.fields.get("index"):

@@ -42,9 +42,8 @@ class Engine(Protocol):
         Raises `EngineDiedError` when it cannot go on.
         """
 
-    def switch(
-        self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None, policy: MediaPolicy | None = None
-    ) -> None:
+    def switch(self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None,
+               policy: MediaPolicy | None = None) -> None:
         """Go on with another variant, checkpoint or media policy; what is None stays. Raises where it cannot."""
 
     def close(self) -> None:
@@ -118,9 +117,8 @@ class EngineHolder(AbstractContextManager["EngineHolder"]):
     checkpoint: Checkpoint | None = None
     """What the engine runs."""
 
-    def ready(
-        self, label: str, checkpoint: Checkpoint, variant: Variant, options: EngineOptions, timings: Timings
-    ) -> Engine:
+    def ready(self, label: str, checkpoint: Checkpoint, variant: Variant, options: EngineOptions,
+              timings: Timings) -> Engine:
         """The engine, running a checkpoint under a variant and the options' media policy.
 
         RowError, with what vLLM raised as its cause, when none can be started on it. Otherwise raises as `StartEngine`,

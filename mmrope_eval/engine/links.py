@@ -153,7 +153,6 @@ def _cores(cores: Sequence[int]) -> Iterator[None]:
 
 
 def _replica(connection: Connection, birth: Birth | bytes) -> None:
-    """What the process runs."""
     process.leave_with_parent()
     process.ignore_interrupts()
     try:

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Self
 
 from mmrope_eval.engine import process, ranks, reuse, vllm_compat
@@ -50,15 +49,8 @@ class LiveEngine:
     deaths: Final = 0
     """Nothing inside it is replaced: when it dies, it is over."""
 
-    def __init__(
-        self,
-        engine: Any,
-        checkpoint: Checkpoint,
-        variant: Variant,
-        options: EngineOptions,
-        policy: MediaPolicy,
-        watch: Watch | None = None,
-    ) -> None:
+    def __init__(self, engine: Any, checkpoint: Checkpoint, variant: Variant, options: EngineOptions,
+                 policy: MediaPolicy, watch: Watch | None = None) -> None:
         """Take over a vLLM engine that runs our models; `start` is the way to get one."""
         self._engine: Any = engine
         self._options, self._policy = options, policy
@@ -73,7 +65,8 @@ class LiveEngine:
             self._shape = vllm_compat.engine_shape(engine)
         self._writer = PromptWriter(checkpoint)
         sharing = options.replicas if isinstance(options.replicas, int) else 1
-        self._reuse = RenderedPrompts(reuse.room(sharing) if options.reuse_bytes is None else options.reuse_bytes)
+        room = reuse.room(sharing, process.available_memory()) if options.reuse_bytes is None else options.reuse_bytes
+        self._reuse = RenderedPrompts(room)
         self._preparer = self._make_preparer()
 
     @classmethod
@@ -112,9 +105,7 @@ class LiveEngine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -124,13 +115,8 @@ class LiveEngine:
         self._engine = None
         self._resources.close()
 
-    def switch(
-        self,
-        *,
-        variant: Variant | None = None,
-        checkpoint: Checkpoint | None = None,
-        policy: MediaPolicy | None = None,
-    ) -> None:
+    def switch(self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None,
+               policy: MediaPolicy | None = None) -> None:
         """Go on with another variant, the weights of another checkpoint, or other media limits; the rest stays.
 
         All caches are emptied. Limits should stay within those that the engine was started with, for which it made
@@ -143,10 +129,8 @@ class LiveEngine:
         reload = new_checkpoint.fingerprint != self.checkpoint.fingerprint
         problem = switch_problem(self.checkpoint, new_checkpoint) if reload else None
         if problem:
-            raise SwitchError(
-                f"the engine runs '{self.checkpoint.path}' and cannot take '{new_checkpoint.path}': {problem}; "
-                "start another engine for it"
-            )
+            raise SwitchError(f"the engine runs '{self.checkpoint.path}' and cannot take '{new_checkpoint.path}': "
+                              f"{problem}; start another engine for it")
         with self._watch.limit(self._limits.start, "switching the engine"):
             if reload:
                 vllm_compat.rpc(self._engine, "mmrope_load_weights", str(new_checkpoint.served))
@@ -165,9 +149,8 @@ class LiveEngine:
         most = vllm_compat.most_at_once(self._engine)
         return most + (self._options.lookahead or most)
 
-    def stream(
-        self, requests: Iterable[Request | Deferred], interrupt: Callable[[], None] | None = None
-    ) -> Generator[Response | Failure, None, None]:
+    def stream(self, requests: Iterable[Request | Deferred],
+               interrupt: Callable[[], None] | None = None) -> Generator[Response | Failure, None, None]:
         """Answer requests in any order, each as soon as it is finished.
 
         Requests are pulled from a thread of the engine's own, at most `lookahead` of them before the engine takes
@@ -199,10 +182,8 @@ class LiveEngine:
             raise RuntimeError(f"cannot {what} while a stream is open: read it to its end or close it")
 
     def _make_preparer(self) -> Preparer:
-        return Preparer(
-            self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options, self._policy,
-            self._reuse,
-        )  # fmt: skip
+        return Preparer(self._engine, self._shape, self.checkpoint, self._writer, self.variant, self._options,
+                        self._policy, self._reuse)
 
 
 def start_inside(checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver) -> LiveEngine:
@@ -211,18 +192,11 @@ def start_inside(checkpoint: Checkpoint, variant: Variant, options: EngineOption
 
 
 def _fit(variant: Variant, checkpoint: Checkpoint) -> None:
-    variant.table(
-        checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, rotary_dim=checkpoint.rotary_dim
-    )
+    variant.table(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, rotary_dim=checkpoint.rotary_dim)
 
 
-def _start_watched(
-    arguments: Mapping[str, Any],
-    variables: Mapping[str, str],
-    checkpoint: Checkpoint,
-    options: EngineOptions,
-    resources: ExitStack,
-) -> tuple[Watch, Any]:
+def _start_watched(arguments: Mapping[str, Any], variables: Mapping[str, str], checkpoint: Checkpoint,
+                   options: EngineOptions, resources: ExitStack) -> tuple[Watch, Any]:
     """A watch, and the engine that it watches from its start on; `resources` ends the watch, and stray processes.
 
     Raises `EngineDiedError` where it was killed from outside, `EngineStartError` where it took too long or failed.
@@ -255,7 +229,6 @@ def _start_watched(
 
 
 def _leave(options: EngineOptions, what: str) -> None:
-    process.leave(
-        f"the engine is stuck: {what} (--request-timeout, --start-timeout). What was answered is kept, and the same "
-        "command goes on; with --workers a stuck engine is ended and another one started.", options.log
-    )  # fmt: skip
+    process.leave(f"the engine is stuck: {what} (--request-timeout, --start-timeout). What was answered is kept, and "
+                  "the same command goes on; with --workers a stuck engine is ended and another one "
+                  "started.", options.log)  # fmt: skip

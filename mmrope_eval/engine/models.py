@@ -35,14 +35,8 @@ class VariantModel:
         self._log = PositionLog()
         self.codec = PositionCodec(shape.position_bits)
         rows = kv_head_rows(shape.num_kv_heads, shape.rank, shape.world)
-        self.rotary = SharedRotary(
-            rows.stop - rows.start,
-            shape.rotary_dim // 2,
-            shape.max_tokens,
-            self.codec,
-            full_rows=shape.compiled,
-            captured=shape.captured,
-        )
+        self.rotary = SharedRotary(rows.stop - rows.start, shape.rotary_dim // 2, shape.max_tokens, self.codec,
+                                   full_rows=shape.compiled, captured=shape.captured)
         for attention in vllm_model.attention_modules(self):
             attention.rotary_emb = self.rotary
         vllm_model.rotate_vision_in_float32(self)
@@ -68,14 +62,8 @@ class VariantModel:
         self._log.add(prompt_key(input_tokens, spans), placed.facts)
         return torch.from_numpy(placed.ids), vllm_model.as_delta(placed.delta, self.codec.bits)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None,
-        positions: torch.Tensor,
-        intermediate_tensors: Any = None,
-        inputs_embeds: torch.Tensor | None = None,
-        **kwargs: object,
-    ) -> Any:
+    def forward(self, input_ids: torch.Tensor | None, positions: torch.Tensor, intermediate_tensors: Any = None,
+                inputs_embeds: torch.Tensor | None = None, **kwargs: object) -> Any:
         """The outer, uncompiled forward: cos and sin once, then the family's own network."""
         self.rotary.fill(positions)
         return super().forward(  # type: ignore[misc]

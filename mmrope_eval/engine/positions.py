@@ -28,13 +28,8 @@ class PromptPositions:
     facts: PositionFacts
 
 
-def prompt_positions(
-    variant: Variant,
-    token_ids: Sequence[int],
-    media: Sequence[MediaSpan],
-    codec: PositionCodec,
-    max_tokens: int = 0,
-) -> PromptPositions:
+def prompt_positions(variant: Variant, token_ids: Sequence[int], media: Sequence[MediaSpan], codec: PositionCodec,
+                     max_tokens: int = 0) -> PromptPositions:
     """Positions of a prompt and of up to `max_tokens` generated tokens after it.
 
     Raises `LayoutError` where tokens and media do not fit each other, `EncodingError` for a position out of range.

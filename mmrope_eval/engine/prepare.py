@@ -14,16 +14,8 @@ from mmrope_eval.engine.positions import prompt_key, prompt_positions
 from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
 from mmrope_eval.engine.reuse import Rendered, RenderedPrompts, copied
 from mmrope_eval.errors import full_trace, sentence
-from mmrope_eval.media.image import (
-    LoadedImage,
-    LoadedVideo,
-    MediaCache,
-    MediaError,
-    MediaPolicy,
-    fingerprint,
-    load_image,
-    load_video,
-)
+from mmrope_eval.media.image import LoadedImage, LoadedVideo, MediaCache, fingerprint, load_image, load_video
+from mmrope_eval.media.policy import MediaError, MediaPolicy
 from mmrope_eval.messages import Failure, ImageSource, MediaFacts, PositionFacts, Request, VideoSource
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import LayoutError, Variant
@@ -74,17 +66,8 @@ class RefusedError(Exception):
 class Preparer:
     """Prepares requests for one engine under one variant and checkpoint; safe for concurrent use."""
 
-    def __init__(
-        self,
-        engine: Any,
-        shape: vllm_model.ModelShape,
-        checkpoint: Checkpoint,
-        writer: PromptWriter,
-        variant: Variant,
-        options: EngineOptions,
-        policy: MediaPolicy,
-        reuse: RenderedPrompts,
-    ) -> None:
+    def __init__(self, engine: Any, shape: vllm_model.ModelShape, checkpoint: Checkpoint, writer: PromptWriter,
+                 variant: Variant, options: EngineOptions, policy: MediaPolicy, reuse: RenderedPrompts) -> None:
         self._engine, self._shape, self._checkpoint, self._variant = engine, shape, checkpoint, variant
         self._options, self._writer, self._policy, self._reuse = options, writer, policy, reuse
         self._max_model_len = int(engine.vllm_config.model_config.max_model_len)
@@ -185,14 +168,11 @@ class Preparer:
         return load_video(part, self._policy, self._checkpoint.geometry, self._cache)
 
     def _render(self, request: Request, loaded: Sequence[LoadedImage | LoadedVideo]) -> Rendered:
-        """A prompt through the processor."""
         text, token_ids = self._writer.write(request)
-        if len(token_ids) + sum(m.facts.tokens - 1 for m in loaded) >= self._max_model_len:
-            tokens = len(token_ids) + sum(m.facts.tokens - 1 for m in loaded)
-            raise PromptError(
-                f"its prompt of {tokens} tokens fills the context of {self._max_model_len} (max_model_len): "
-                "raise it, or allow fewer pixels, frames or video tokens"
-            )
+        tokens = len(token_ids) + sum(m.facts.tokens - 1 for m in loaded)
+        if tokens >= self._max_model_len:
+            raise PromptError(f"its prompt of {tokens} tokens fills the context of {self._max_model_len} "
+                              "(max_model_len): raise it, or allow fewer pixels, frames or video tokens")
         media: dict[str, list[Any]] = {}
         names: dict[str, list[str]] = {}
         timed = self._checkpoint.family.video.timed
@@ -204,9 +184,7 @@ class Preparer:
                 metadata = {**item.metadata, "frames_indices": list(item.metadata["frames_indices"])}
                 media.setdefault("video", []).append((item.frames, metadata))
             seconds = item.facts.seconds_per_grid if timed and isinstance(item, LoadedVideo) else None
-            names.setdefault(item.facts.kind, []).append(
-                vllm_model.media_identifier(item.facts.fingerprint, seconds)
-            )
+            names.setdefault(item.facts.kind, []).append(vllm_model.media_identifier(item.facts.fingerprint, seconds))
         engine_input = vllm_compat.render(self._engine, token_ids, media, names)
         facts = tuple(item.facts for item in loaded)
         self._check_grids(engine_input, facts)

@@ -24,9 +24,8 @@ class PromptWriter:
         from transformers import AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                checkpoint.served, local_files_only=True, trust_remote_code=checkpoint.trust_remote_code
-            )
+            self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.served, local_files_only=True,
+                                                            trust_remote_code=checkpoint.trust_remote_code)
         except (OSError, ValueError, ImportError, AttributeError, KeyError, TypeError) as error:
             raise UserError(
                 f"the tokenizer of checkpoint '{checkpoint.path}' cannot be loaded: {' '.join(str(error).split())}"
@@ -45,18 +44,15 @@ class PromptWriter:
         for kind, pad in self._pads.items():
             count = sum(not isinstance(part, str) and medium(part) == kind for part in request.content)
             if ids.count(pad) != count:
-                raise PromptError(
-                    f"the prompt has {ids.count(pad)} {kind} placeholders for {count} {kind}s: the question must not "
-                    f"contain {self._tokenizer.convert_ids_to_tokens(pad)}"
-                )
+                raise PromptError(f"the prompt has {ids.count(pad)} {kind} placeholders for {count} {kind}s: the "
+                                  f"question must not contain {self._tokenizer.convert_ids_to_tokens(pad)}")
         return text, ids
 
     def _rendered(self, messages: list[dict[str, Any]], request: Request) -> str:
         def write() -> str:
-            return str(self._tokenizer.apply_chat_template(
-                messages, chat_template=self._template, tokenize=False, add_generation_prompt=True,
-                **thinking_argument(request.enable_thinking),
-            ))  # fmt: skip
+            return str(self._tokenizer.apply_chat_template(messages, chat_template=self._template, tokenize=False,
+                                                           add_generation_prompt=True,
+                                                           **thinking_argument(request.enable_thinking)))
 
         try:
             text = self._bounds.run(write)

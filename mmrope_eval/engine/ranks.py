@@ -25,9 +25,6 @@ MOST: Final = 64
 """Ranks up to which a refusal looks for a number that fits."""
 
 
-# --- the checkpoint -----------------------------------------------------------------------------------------------
-
-
 def require_split(checkpoint: Checkpoint, ranks: int) -> None:
     """UserError where the language model cannot be split over so many ranks, with the numbers that it can be."""
     text, _ = _parts(checkpoint)
@@ -71,12 +68,11 @@ def _parts(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
             parse_part(checkpoint.family.vision, config["vision_config"], f"{where}, vision_config"))  # fmt: skip
 
 
-# --- the machine --------------------------------------------------------------------------------------------------
-
-
 def require_devices(ranks: int) -> None:
     """UserError where this machine has fewer GPUs, or without any fewer cores, than ranks. Imports torch."""
-    gpus = _gpus()
+    import torch
+
+    gpus = int(torch.cuda.device_count())
     if 0 < gpus < ranks:
         raise UserError(f"--tensor-parallel-size {ranks}: this process sees {gpus} GPU{'s' * (gpus > 1)} "
                         f"(CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); give at most "
@@ -151,14 +147,6 @@ def _place(number: int) -> tuple[int, int]:
     except (OSError, ValueError):
         return -1, number
 
-
-def _gpus() -> int:
-    import torch
-
-    return int(torch.cuda.device_count())
-
-
-# --- their records ------------------------------------------------------------------------------------------------
 
 Record = tuple[str, str, float, float]
 """What `PositionLog.drain` returns of one prompt."""

@@ -71,9 +71,6 @@ class RayActors:
         return ActorLink(place, replace(birth, options=options, start=StartThere(birth.start)), post, self._layout)
 
 
-# --- the cluster --------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Node:
     """What a node has in all."""
@@ -180,9 +177,6 @@ def _own_signals() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-# --- a link -------------------------------------------------------------------------------------------------------
-
-
 class ActorLink:
     """A replica behind an actor."""
 
@@ -193,10 +187,8 @@ class ActorLink:
         self._ended = threading.Event()
         self._outbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._where = ""
-        actor = ray.remote(Host).options(
-            num_cpus=shares.cpus, num_gpus=shares.gpus, max_restarts=0, max_task_retries=0,
-            scheduling_strategy="SPREAD",
-        )  # fmt: skip
+        actor = ray.remote(Host).options(num_cpus=shares.cpus, num_gpus=shares.gpus, max_restarts=0, max_task_retries=0,
+                                         scheduling_strategy="SPREAD")
         self._actor = actor.remote(place, pickle.dumps(birth))
         threading.Thread(target=self._work, name=f"{place.name}-calls", daemon=True).start()
 

@@ -6,6 +6,7 @@ queue, one steps the engine, one sends what is answered, many answers at a time.
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 import queue
@@ -30,12 +31,9 @@ PAUSE: Final = 0.05
 HEARTBEAT: Final = 2.0
 """Seconds between two signs of life."""
 
-# --- messages -----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Setting:
-    """What an engine runs."""
+    """What an engine runs; as a message: go on with this one."""
 
     checkpoint: Checkpoint
     variant: Variant
@@ -49,9 +47,8 @@ class ServedEngine(Engine, Protocol):
     def capacity(self) -> int:
         """Requests that it makes use of at a time."""
 
-    def stream(
-        self, requests: Iterable[Request | Deferred], interrupt: Callable[[], None] | None = None
-    ) -> Generator[Response | Failure, None, None]:
+    def stream(self, requests: Iterable[Request | Deferred],
+               interrupt: Callable[[], None] | None = None) -> Generator[Response | Failure, None, None]:
         """As `LiveEngine.stream`."""
 
 
@@ -72,13 +69,6 @@ class Birth:
         """Start the engine."""
         options = replace(self.options, policy=self.setting.policy)
         return self.start(self.setting.checkpoint, self.setting.variant, options)
-
-
-@dataclass(frozen=True)
-class Settle:
-    """Go on with another setting."""
-
-    setting: Setting
 
 
 @dataclass(frozen=True)
@@ -117,20 +107,6 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Outcomes."""
-
-    results: tuple[Response | Failure, ...]
-
-
-@dataclass(frozen=True)
-class Closed:
-    """A stream has ended."""
-
-    stream: int
-
-
-@dataclass(frozen=True)
 class Broken:
     """The replica cannot go on, and ends: its engine died, could not be started, or raised."""
 
@@ -153,9 +129,6 @@ class Channel(Protocol):
         """Give a message; OSError when nobody takes it."""
 
 
-# --- the replica --------------------------------------------------------------------------------------------------
-
-
 def serve(channel: Channel, birth: Birth) -> None:
     """Start an engine and answer until the channel is closed."""
     outbox = Outbox(channel)
@@ -175,7 +148,7 @@ class Serving:
 
     def __init__(self, channel: Channel, outbox: Outbox, engine: ServedEngine) -> None:
         self._channel, self._outbox, self._engine = channel, outbox, engine
-        self._inbox: queue.SimpleQueue[Settle | int | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Setting | int | None] = queue.SimpleQueue()
         """Settings, numbers of streams, and None at the end."""
         self._asked: dict[int, queue.SimpleQueue[Ask | None]] = {}
         """What each stream is asked, None at its end."""
@@ -189,8 +162,8 @@ class Serving:
         """Answer until the channel is closed. Raises what a message that cannot be read raises."""
         threading.Thread(target=self._receive, name="replica-inbox", daemon=True).start()
         while (message := self._inbox.get()) is not None:
-            if isinstance(message, Settle):
-                self._outbox.put(Settled(self._settle(message.setting)))
+            if isinstance(message, Setting):
+                self._outbox.put(Settled(self._settle(message)))
             else:
                 self._answer(message)
         if self._unread is not None:
@@ -200,7 +173,7 @@ class Serving:
         try:
             while True:
                 message = self._channel.recv()
-                if isinstance(message, Settle):
+                if isinstance(message, Setting):
                     self._inbox.put(message)
                 elif message.stream > self._over:
                     self._pass_on(message)
@@ -234,7 +207,6 @@ class Serving:
         return None
 
     def _answer(self, number: int) -> None:
-        """One stream, to its end."""
         asked = self._asked[number]
         # Where the engine ends the stream, a thread that pulls may be waiting for what is never asked.
         stream = self._engine.stream(self._requests(number, asked), interrupt=lambda: asked.put(None))
@@ -245,7 +217,6 @@ class Serving:
                     break
         self._over = max(self._over, number)
         del self._asked[number]
-        self._outbox.put(Closed(number))
 
     def _requests(self, number: int, asked: queue.SimpleQueue[Ask | None]) -> Iterator[Request | Deferred]:
         """What is asked, as it comes; the engine pulls from threads of its own, one at a time."""
@@ -297,18 +268,10 @@ class Outbox:
 
 
 def grouped(messages: Sequence[Any]) -> Iterator[Any]:
-    """The messages in their order, outcomes that follow each other in one."""
-    results: list[Response | Failure] = []
-    for message in messages:
-        if isinstance(message, Response | Failure):
-            results.append(message)
-            continue
-        if results:
-            yield Answers(tuple(results))
-            results = []
-        yield message
-    if results:
-        yield Answers(tuple(results))
+    """The messages in their order, outcomes that follow each other in one tuple."""
+    for outcomes, group in itertools.groupby(messages, key=lambda message: isinstance(message, Response | Failure)):
+        run = tuple(group)
+        yield from (run,) if outcomes else run
 
 
 def portable(error: Exception) -> Exception:

@@ -16,19 +16,7 @@ from mmrope_eval.engine.backend import Driver
 from mmrope_eval.engine.limits import PATIENCE
 from mmrope_eval.engine.links import Launch, Link, Lost, Place
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.replica import (
-    Alive,
-    Answers,
-    Birth,
-    Broken,
-    Close,
-    Closed,
-    Ready,
-    Setting,
-    Settle,
-    Settled,
-    message_of,
-)
+from mmrope_eval.engine.replica import Alive, Birth, Broken, Close, Ready, Setting, Settled, message_of
 from mmrope_eval.engine.work_queue import WorkQueue
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.media.policy import MediaPolicy, checkpoint_policy
@@ -53,6 +41,7 @@ class Replica:
     number: int = 0
     """Of the replica, new with each start."""
     link: Link | None = None
+    """None: none is started here any more."""
     ready: bool = False
     setting: Setting | None = None
     """What it runs, or was last told to."""
@@ -72,11 +61,6 @@ class Replica:
     def working(self) -> bool:
         """Whether it can be asked."""
         return self.ready and self.unsettled == 0
-
-    @property
-    def gone(self) -> bool:
-        """Whether none is started here any more."""
-        return self.link is None
 
 
 class Replicas:
@@ -131,9 +115,8 @@ class Replicas:
         """Replicas that are ready to work."""
         return sum(replica.working for replica in self._replicas)
 
-    def switch(
-        self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None, policy: MediaPolicy | None = None
-    ) -> None:
+    def switch(self, *, variant: Variant | None = None, checkpoint: Checkpoint | None = None,
+               policy: MediaPolicy | None = None) -> None:
         """Go on with another `variant`, `checkpoint` or `policy` (see `LiveEngine.switch`), once one replica does.
 
         Raises what it raises where it refuses; all replicas should be closed then.
@@ -165,11 +148,8 @@ class Replicas:
             self._end_stream(drop=not self._work.done)
             self._work = WorkQueue(())
 
-    # --- work -------------------------------------------------------------------------------------------------------
-
     def _feed(self) -> None:
-        """Give every replica what it has room for."""
-        sharing = sum(not replica.gone for replica in self._replicas)
+        sharing = sum(replica.link is not None for replica in self._replicas)
         for replica in self._replicas:
             if replica.working and replica.link is not None:
                 given = self._work.give(replica.number, replica.capacity, sharing)
@@ -199,10 +179,9 @@ class Replicas:
         yield from self._look()
 
     def _take(self, replica: Replica, message: Any) -> Iterator[Response | Failure]:
-        """Deal with one message."""
-        if isinstance(message, Answers):
+        if isinstance(message, tuple):
             replica.unlucky = 0
-            yield from (result for result in message.results if self._work.answered(replica.number, result.id))
+            yield from (result for result in message if self._work.answered(replica.number, result.id))
         elif isinstance(message, Ready):
             yield from self._joined(replica, message)
         elif isinstance(message, Settled):
@@ -217,7 +196,7 @@ class Replicas:
         elif isinstance(message, Lost):
             yield from self._died(replica, message.cause)
         else:
-            assert isinstance(message, Alive | Closed), message
+            assert isinstance(message, Alive), message
 
     def _look(self) -> Iterator[Response | Failure]:
         """End replicas that have said nothing for too long. EngineDiedError when no place is left."""
@@ -225,15 +204,12 @@ class Replicas:
         for replica in self._replicas:
             if replica.link is not None and now - replica.heard > self._silence:
                 yield from self._died(replica, f"it gave no sign of life for {self._silence:.0f} s, so it was ended")
-        if all(replica.gone for replica in self._replicas):
+        if all(replica.link is None for replica in self._replicas):
             if self._refusal is not None:
                 raise self._refusal
             raise EngineDiedError("no replica is left", ())
 
-    # --- replicas ---------------------------------------------------------------------------------------------------
-
     def _begin(self, replica: Replica) -> None:
-        """Start a replica on a place."""
         self._numbers += 1
         number = self._numbers
         replica.number, replica.ready, replica.unsettled = number, False, 0
@@ -251,16 +227,15 @@ class Replicas:
         """Have a replica run what all shall run; one that still starts is told when it is ready."""
         if replica.ready and replica.link is not None and replica.setting is not self._birth.setting:
             replica.setting, replica.unsettled = self._birth.setting, replica.unsettled + 1
-            replica.link.send(Settle(self._birth.setting))
+            replica.link.send(self._birth.setting)
 
     def _joined(self, replica: Replica, message: Ready) -> Iterator[Response | Failure]:
         if message.identity != self._identity:
             theirs = message.identity
             other = ", ".join(f"{name} {theirs.get(name)} instead of {ours}" for name, ours in self._identity.items()
                               if theirs.get(name) != ours)  # fmt: skip
-            self._refused(replica, UserError(
-                f"{replica.place.name} runs other code than this process ({other}): its answers would not be the same; "
-                "install the same on all machines"))
+            self._refused(replica, UserError(f"{replica.place.name} runs other code than this process ({other}): its "
+                                             "answers would not be the same; install the same on all machines"))
             return
         replica.ready, replica.capacity = True, message.capacity
         self._settle(replica)
@@ -271,7 +246,7 @@ class Replicas:
         self._refusal = error
         self._work.returned(replica.number)
         self._retire(replica)
-        if any(not other.gone for other in self._replicas):
+        if any(other.link is not None for other in self._replicas):
             self._say(f"{replica.place.name} is left out: {sentence(error)}")
 
     def _unsettled(self, replica: Replica, error: Exception) -> None:
@@ -308,9 +283,8 @@ class Replicas:
         replica.link, replica.ready, replica.unsettled = None, False, 0
 
 
-def start_replicas(
-    launch: Launch, checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driver: Driver
-) -> Replicas:
+def start_replicas(launch: Launch, checkpoint: Checkpoint, variant: Variant, options: EngineOptions,
+                   driver: Driver) -> Replicas:
     """Live engines on all places of a launch. Raises as `Replicas.start`, and what `launch.places` raises."""
     from mmrope_eval.engine.live import LiveEngine
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Self
 
 from mmrope_eval.engine.prepare import Loaded, Prepared
@@ -20,15 +19,9 @@ class RequestQueue:
     rest.
     """
 
-    def __init__(
-        self,
-        requests: Iterable[Request | Deferred],
-        prepare: Callable[[Request], Prepared | Loaded | Failure],
-        *,
-        ahead: int,
-        max_bytes: int,
-        threads: int,
-    ) -> None:
+    def __init__(self, requests: Iterable[Request | Deferred],
+                 prepare: Callable[[Request], Prepared | Loaded | Failure], *, ahead: int, max_bytes: int,
+                 threads: int) -> None:
         self._source = iter(requests)
         self._prepare = prepare
         self._ahead, self._max_bytes = ahead, max_bytes
@@ -47,9 +40,7 @@ class RequestQueue:
             thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop pulling and wait for the items in hand."""
         with self._changed:
             self._stopped = True

@@ -12,7 +12,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mmrope_eval.engine.process import available_memory
 from mmrope_eval.messages import MediaFacts
 
 SHARE: Final = 8
@@ -54,16 +53,10 @@ class RenderedPrompts:
                 self._kept[key] = made
                 self._held += made.nbytes
 
-    def clear(self) -> None:
-        """Forget everything: something else makes prompts now."""
-        with self._lock:
-            self._kept.clear()
-            self._held = 0
 
-
-def room(engines: int) -> int:
-    """Bytes for one of so many engines that share this machine."""
-    return min(MOST, (available_memory() or 0) // (SHARE * engines))
+def room(engines: int, free: int | None) -> int:
+    """Bytes for one of so many engines that share a machine with so many bytes of free memory; None: nobody knows."""
+    return min(MOST, (free or 0) // (SHARE * engines))
 
 
 def copied(engine_input: Any) -> Any:

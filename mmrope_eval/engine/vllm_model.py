@@ -55,10 +55,8 @@ def model_shape(vllm_config: Any) -> ModelShape:
     model_config = vllm_config.model_config
     multimodal = model_config.multimodal_config
     if multimodal is not None and multimodal.is_multimodal_pruning_enabled():
-        raise UserError(
-            "video pruning (EVS) is on, but it rewrites positions after they were computed: "
-            "start vLLM without video_pruning_rate"
-        )
+        raise UserError("video pruning (EVS) is on, but it rewrites positions after they were computed: start vLLM "
+                        "without video_pruning_rate")
     config, text = model_config.hf_config, model_config.hf_text_config
     rope = dict(text.rope_parameters)
     head_dim = int(model_config.get_head_size())
@@ -133,9 +131,6 @@ def reload_weights(model_runner: Any, path: str) -> None:
     if decoder.config.tie_word_embeddings and head is not None:
         head.weight = decoder.model.embed_tokens.weight
         head.quant_method.process_weights_after_loading(head)
-
-
-# --- media in requests --------------------------------------------------------------------------------------------
 
 
 def media_spans(features: Iterable[Any], shape: ModelShape) -> list[MediaSpan]:

@@ -121,8 +121,6 @@ def last_words(log: Path | None, start: int = 0) -> str:
     return plain(causes[-1]) if causes else ""
 
 
-# --- processes by id ----------------------------------------------------------------------------------------------
-
 Pids = Mapping[int, str]
 """Process ids with the time that each was started at: an id alone may be somebody else's by now."""
 

@@ -61,11 +61,6 @@ class WorkQueue(Generic[Asked]):
         """Whether everything has its outcome."""
         return not (self._waiting or self._suspects or any(self._flying.values()))
 
-    @property
-    def unanswered(self) -> int:
-        """Requests without an outcome."""
-        return self._waiting + len(self._suspects) + sum(map(len, self._flying.values()))
-
     def in_flight(self, replica: int) -> Sequence[str]:
         """What a replica has been given and not answered."""
         return list(self._flying.get(replica, ()))
@@ -131,7 +126,6 @@ class WorkQueue(Generic[Asked]):
                 self._await(unit, self._units[None].appendleft)
 
     def _await(self, unit: list[Asked], put: Callable[[list[Asked]], None]) -> None:
-        """Put a unit where it waits."""
         put(unit)
         self._waiting += len(unit)
         self._weight += sum(map(weight, unit))

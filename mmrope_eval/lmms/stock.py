@@ -52,7 +52,6 @@ class StockTask:
     note: str | None = None
 
 
-# --------------------------------------------------------------------------------------------------------------
 # Ways to call the stock functions
 
 
@@ -89,16 +88,12 @@ def _itself(_module: ModuleType, result: Any) -> float:
     return float(result)
 
 
-def _field_score(_module: ModuleType, result: Any) -> float:
-    return float(result["score"])
+def _field(name: str) -> One:
+    return lambda _module, result: float(result[name])
 
 
 def _agrees(_module: ModuleType, result: Any) -> float:
     return float(result["pred_answer"] == result["answer"])
-
-
-def _is_correct(_module: ModuleType, result: Any) -> float:
-    return float(result["is_correct"])
 
 
 def _anls(_module: ModuleType, doc: dict[str, Any], response: str) -> float:
@@ -122,10 +117,6 @@ def _mmbench_one(module: ModuleType, result: Any) -> float:
     answers = {result["index"]: result["answer"]}
     row = pandas.DataFrame([{**result, "prediction": str(result["prediction"])}])
     return float(module.mmbench_evaluator.eval_sub_data(row, answers, static_only=True))
-
-
-def _grounding(module: ModuleType, doc: dict[str, Any], response: str) -> Any:
-    return module.refcoco_grounding_process_result(doc, [response])["refcoco_grounding_ACC@0.5"]
 
 
 def _plain(task: str, module: str, metric: str, function: str, note: str | None = None) -> StockTask:
@@ -154,10 +145,10 @@ def _tasks() -> Iterator[StockTask]:
     yield _mmbench("mmbench_en_dev_static", _MMBENCH_NOTE)
     yield _mmbench("mmbench_cn_dev", _MMBENCH_CN_NOTE)
     yield StockTask("mmstar", "mmstar.utils", "average", _process("mmstar_process_results", "average"),
-                    _total("mmstar_aggregate_results"), _field_score, 100.0)
+                    _total("mmstar_aggregate_results"), _field("score"), 100.0)
     yield StockTask("ocrbench", "ocrbench.utils", "ocrbench_accuracy",
                     _process("ocrbench_process_results", "ocrbench_accuracy"),
-                    _total("ocrbench_aggregate_accuracy"), _field_score, 100.0)
+                    _total("ocrbench_aggregate_accuracy"), _field("score"), 100.0)
     yield StockTask("ai2d", "ai2d.utils", "exact_match", _ai2d, _mean, _itself, 100.0)
     yield _plain("realworldqa", "realworldqa.utils", "exact_match", "realworldqa_process_results")
     for name in ("docvqa", "infovqa"):
@@ -165,11 +156,11 @@ def _tasks() -> Iterator[StockTask]:
     yield _plain("textvqa_val", "textvqa.utils", "exact_match", "textvqa_process_results")
     yield _plain("chartqa", "chartqa.utils", "relaxed_overall", "chartqa_process_results")
     yield StockTask("blink", "blink.utils", "blink_acc", _process("blink_process_results", "blink_acc"),
-                    _total("blink_aggregate_results"), _is_correct, 100.0, _BLINK_NOTE)
+                    _total("blink_aggregate_results"), _field("is_correct"), 100.0, _BLINK_NOTE)
     yield _plain("lvbench", "lvbench.utils", "lvbench_score", "lvbench_process_results")
     yield StockTask("mvbench", "mvbench.utils", "mvbench_accuracy",
                     _process("mvbench_process_results", "mvbench_accuracy"),
-                    _total("mvbench_aggregate_results"), _field_score, 1.0,
+                    _total("mvbench_aggregate_results"), _field("score"), 1.0,
                     "lmms-eval reports 20 numbers and no mean; this is the mean of those present")
     yield StockTask("videomme", "videomme.utils", "videomme_perception_score",
                     _process("videomme_process_results", "videomme_perception_score"),
@@ -183,7 +174,8 @@ def _tasks() -> Iterator[StockTask]:
                     _alone("temporal_grounding_aggregate_miou", 1.0), 1.0)
     for name in ("refcoco_grounding", "refcoco_grounding_testA", "refcoco_grounding_testB",
                  "refcoco_plus_grounding_testA", "refcoco_plus_grounding_testB", "refcocog_grounding_test"):
-        yield StockTask(name, "refcoco_grounding.utils", "refcoco_grounding_ACC@0.5", _grounding,
+        yield StockTask(name, "refcoco_grounding.utils", "refcoco_grounding_ACC@0.5",
+                        _process("refcoco_grounding_process_result", "refcoco_grounding_ACC@0.5"),
                         _total("refcoco_grounding_acc05"), _alone("refcoco_grounding_acc05", 100.0), 100.0,
                         _REFCOCO_NOTE)
 
@@ -192,19 +184,16 @@ STOCK: Final[Mapping[str, StockTask]] = {task.task: task for task in _tasks()}
 """The lmms-eval tasks that a task file may name as its counterpart (`metadata: stock`)."""
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
-def stock_score(task: str, items: Sequence[SecondItem]) -> SecondResult:
-    """The number of lmms-eval's `task`, a name in STOCK, for responses.
+def stock_score(task: str, items: Sequence[SecondItem], tasks: Mapping[str, StockTask] = STOCK) -> SecondResult:
+    """The number of lmms-eval's `task`, a name in `tasks`, for responses.
 
     SecondError when there is no such task, no item, or when lmms-eval's code fails on them (the sample is named).
     """
-    if task not in STOCK:
-        raise SecondError(f"lmms-eval's '{task}' is not called here; those that are: {', '.join(STOCK)}.")
+    if task not in tasks:
+        raise SecondError(f"lmms-eval's '{task}' is not called here; those that are: {', '.join(tasks)}.")
     if not items:
         raise SecondError(f"lmms-eval's {task} cannot score zero responses.")
-    stock = STOCK[task]
+    stock = tasks[task]
     with _isolated(stock.task) as arguments:
         module = fresh_module(stock.module)
         results = [_processed(stock, module, position, item) for position, item in enumerate(items)]
@@ -223,9 +212,8 @@ def _processed(stock: StockTask, module: ModuleType, position: int, item: Second
         raise SecondError(f"lmms-eval's {stock.task} fails on sample {position}: {describe(error)}.") from error
 
 
-def _totalled(
-    stock: StockTask, module: ModuleType, results: list[Any], groups: Sequence[str | None], arguments: Any
-) -> float:
+def _totalled(stock: StockTask, module: ModuleType, results: list[Any], groups: Sequence[str | None],
+              arguments: Any) -> float:
     if all(group is None for group in groups):
         return stock.total(module, results, arguments)
     parts: dict[str, list[Any]] = {}

@@ -17,14 +17,16 @@ from mmrope_eval.data.tables import SplitFiles, read_split
 from mmrope_eval.errors import SampleError
 
 
-class SubsetTask(ConfigurableTask):  # type: ignore[misc]
+class _Task(ConfigurableTask):  # type: ignore[misc]
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+
+
+class SubsetTask(_Task):
     """All configurations that the task file's `metadata: subsets` names, in turns, so that a part has some of each.
 
     `subsets` maps a configuration to the folder of its media; rows get the two as `subset` and `folder`.
     """
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(config={key: value for key, value in config.items() if key != "class"})
 
     def download(self, dataset_kwargs: Mapping[str, Any] | None = None) -> None:
         """Load every configuration as lmms-eval loads one. Raises what lmms-eval raises for the first that fails."""
@@ -41,11 +43,8 @@ class SubsetTask(ConfigurableTask):  # type: ignore[misc]
         self.dataset_no_image = self.dataset
 
 
-class LocalTask(ConfigurableTask):  # type: ignore[misc]
+class LocalTask(_Task):
     """A task whose rows are read from known files, which `dataset_kwargs` lists: no hub, no other split."""
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(config={key: value for key, value in config.items() if key != "class"})
 
     def download(self, dataset_kwargs: Mapping[str, Any] | None = None) -> None:
         """Read the split. TableError for a damaged file, and whatever the task's own `process_docs` raises."""

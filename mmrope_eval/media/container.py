@@ -50,8 +50,6 @@ def video_stream(path: Path, container: InputContainer, max_pixels: int) -> Vide
         what = beginning(read_head(path))
         raise MediaError(f"{path}: not a readable video file (there is no decoder for it; {what}).")
     if stream.width * stream.height > max_pixels:
-        raise MediaError(
-            f"{path}: frames of {stream.width}x{stream.height} exceed the limit of "
-            f"{max_pixels / 1e6:g} megapixels (decode_max_pixels)."
-        )
+        raise MediaError(f"{path}: frames of {stream.width}x{stream.height} exceed the limit of {max_pixels / 1e6:g} "
+                         "megapixels (decode_max_pixels).")
     return _with_threads(stream)

@@ -165,15 +165,8 @@ def _listing(path: Path, stream: VideoStream, decoded: list[tuple[int | None, bo
     return _Listing(shown, whole, stream.time_base, counted, (note,) if counted else ())
 
 
-def read_frames(
-    path: Path,
-    index: FrameIndex,
-    positions: NDArray[np.int64],
-    size: tuple[int, int],
-    padding: int = 0,
-    *,
-    seek: bool = True,
-) -> NDArray[np.uint8]:
+def read_frames(path: Path, index: FrameIndex, positions: NDArray[np.int64], size: tuple[int, int], padding: int = 0, *,
+                seek: bool = True) -> NDArray[np.uint8]:
     """Decode the frames at `positions` (ascending), upright, resized to `size` (width, height) by bicubic filter.
 
     Returns uint8 (len(positions) + padding, height, width, 3), the last frame repeated `padding` times. Decoding starts
@@ -199,10 +192,8 @@ def read_frames(
     return result
 
 
-def _fill(
-    path: Path, index: FrameIndex, times: NDArray[np.int64], starts: NDArray[np.int64], result: NDArray[np.uint8],
-    seek: bool,
-) -> bool:  # fmt: skip
+def _fill(path: Path, index: FrameIndex, times: NDArray[np.int64], starts: NDArray[np.int64], result: NDArray[np.uint8],
+          seek: bool) -> bool:
     """Decode the frames of the times `wanted` into `result`; False where a seek landed too late."""
     convert = RgbConverter()
     size = (result.shape[2], result.shape[1])
@@ -303,9 +294,8 @@ def _build(path: Path, container: InputContainer, stream: VideoStream, listing: 
     )  # fmt: skip
 
 
-def _missing(
-    container: InputContainer, stream: VideoStream, available: float, longest: float, whole: int
-) -> str | None:
+def _missing(container: InputContainer, stream: VideoStream, available: float, longest: float,
+             whole: int) -> str | None:
     """What the header promises beyond the `whole` packets and the `available` seconds that are there, if anything.
 
     `longest` is the longest that a frame but the last is shown, in seconds.

@@ -63,15 +63,8 @@ def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometr
         notes.append(resize_note(image.size, size, policy.image_min_pixels, policy.image_max_pixels))
     pixels = np.array(image.resize(size, Image.Resampling.BICUBIC) if size != image.size else image)
     grid = (1, size[1] // geometry.patch_size, size[0] // geometry.patch_size)
-    facts = MediaFacts(
-        kind="image",
-        fingerprint=fingerprint,
-        source_size=image.size,
-        used_size=size,
-        grid_thw=grid,
-        tokens=grid[1] * grid[2] // geometry.merge_size**2,
-        notes=tuple(notes),
-    )
+    facts = MediaFacts(kind="image", fingerprint=fingerprint, source_size=image.size, used_size=size, grid_thw=grid,
+                       tokens=grid[1] * grid[2] // geometry.merge_size**2, notes=tuple(notes))
     return LoadedImage(pixels, facts)
 
 
@@ -149,15 +142,12 @@ def _decode(name: str, data: bytes, policy: MediaPolicy, notes: list[str]) -> Im
         raise MediaError(f"{name}: the pixels cannot be converted to RGB ({why}).") from error
 
 
-def _load_whole(
-    name: str, image: Image.Image, data: bytes, policy: MediaPolicy, notes: list[str]
-) -> tuple[Image.Image, int]:
+def _load_whole(name: str, image: Image.Image, data: bytes, policy: MediaPolicy,
+                notes: list[str]) -> tuple[Image.Image, int]:
     """The first frame, decoded, and the EXIF orientation that decoding applies itself (1 for none)."""
     if image.width * image.height > policy.decode_max_pixels:
-        raise MediaError(
-            f"{name}: {image.width}x{image.height} is {image.width * image.height / 1e6:.0f} "
-            f"megapixels; the limit is {policy.decode_max_pixels / 1e6:g} (decode_max_pixels)."
-        )
+        raise MediaError(f"{name}: {image.width}x{image.height} is {image.width * image.height / 1e6:.0f} megapixels; "
+                         f"the limit is {policy.decode_max_pixels / 1e6:g} (decode_max_pixels).")
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"first of {frames} frames used")

@@ -57,30 +57,20 @@ class MediaPolicy:
 
     def __post_init__(self) -> None:
         positive = (
-            "image_min_pixels",
-            "image_max_pixels",
-            "decode_max_pixels",
-            "video_fps",
-            "video_min_frames",
-            "video_max_frames",
-            "video_max_tokens",
-            "frame_min_pixels",
-            "frame_max_pixels",
+            "image_min_pixels", "image_max_pixels", "decode_max_pixels", "video_fps", "video_min_frames",
+            "video_max_frames", "video_max_tokens", "frame_min_pixels", "frame_max_pixels",
         )
         for name in positive + (("video_min_pixels",) if self.video_min_pixels is not None else ()):
             value = getattr(self, name)
             if not 0 < value < _MOST:
                 raise UserError(f"Media policy: {name} is {value}; it must be a positive number.")
         for low, high in (
-            ("image_min_pixels", "image_max_pixels"),
-            ("frame_min_pixels", "frame_max_pixels"),
+            ("image_min_pixels", "image_max_pixels"), ("frame_min_pixels", "frame_max_pixels"),
             ("video_min_frames", "video_max_frames"),
         ):
             if getattr(self, low) > getattr(self, high):
-                raise UserError(
-                    f"Media policy: {low} is {getattr(self, low)}, above {high}, "
-                    f"which is {getattr(self, high)}; lower the one or raise the other."
-                )
+                raise UserError(f"Media policy: {low} is {getattr(self, low)}, above {high}, which is "
+                                f"{getattr(self, high)}; lower the one or raise the other.")
         if self.video_frames is not None and self.video_frames < 1:
             raise UserError(f"Media policy: video_frames is {self.video_frames}; ask for at least one frame.")
         if len(self.background) != 3 or not all(0 <= channel <= 255 for channel in self.background):
@@ -93,16 +83,11 @@ class MediaPolicy:
     def video_key(self) -> tuple[object, ...]:
         """The fields that change what a video becomes."""
         return (
-            self.video_fps,
-            self.video_frames,
-            self.video_min_frames,
-            self.video_max_frames,
-            self.video_max_tokens,
-            self.frame_min_pixels,
-            self.frame_max_pixels,
+            self.video_fps, self.video_frames, self.video_min_frames, self.video_max_frames, self.video_max_tokens,
+            self.frame_min_pixels, self.frame_max_pixels,
             # Kept answers and frames of policies without this limit stay what they are called.
             *(() if self.video_min_pixels is None else (self.video_min_pixels,)),
-        )
+        )  # fmt: skip
 
     def record(self) -> dict[str, object]:
         """The policy as part of an answer's identity: its fields, those without a limit left out."""
@@ -117,9 +102,8 @@ MEDIA_KEY = "mm_media"
 """Key of config.json by which a checkpoint carries a media policy: fields of `MediaPolicy`."""
 
 
-def checkpoint_policy(
-    checkpoint: Checkpoint, given: Mapping[str, Any], demanded: Mapping[str, Any] | None = None, by: str = ""
-) -> tuple[MediaPolicy, dict[str, str]]:
+def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any], demanded: Mapping[str, Any] | None = None,
+                      by: str = "") -> tuple[MediaPolicy, dict[str, str]]:
     """The media policy of a checkpoint, and by field where it was said.
 
     Its processor files, then its `mm_media`, then the fields `demanded` by a protocol that `by` names, then those

@@ -63,9 +63,8 @@ class Selection:
     notes: tuple[str, ...]
 
 
-def load_video(
-    source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, cache: MediaCache | None = None
-) -> LoadedVideo:
+def load_video(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry,
+               cache: MediaCache | None = None) -> LoadedVideo:
     """Decode the frames that `policy` asks for, from `cache` if they are there.
 
     Raises MediaError for a missing, unreadable, empty, truncated or damaged video, and for a span outside it.
@@ -74,7 +73,9 @@ def load_video(
     stored = cache.get(fingerprint) if cache else None
     if stored:
         frames, header = stored
-        return LoadedVideo(frames, header["metadata"], _facts_from_json(header["facts"]))
+        told: dict[str, Any] = header["facts"]
+        told = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+        return LoadedVideo(frames, header["metadata"], MediaFacts(**told))
     video = _decode(source, policy, geometry, fingerprint)
     if cache:
         cache.put(fingerprint, video.frames, {"metadata": video.metadata, "facts": dataclasses.asdict(video.facts)})
@@ -89,15 +90,8 @@ def video_fingerprint(source: VideoSource, policy: MediaPolicy, geometry: Vision
     except UserError as error:
         raise MediaError(f"{source.path}: the video cannot be read ({error}).") from error
     key = [
-        MEDIA_VERSION,
-        "video",
-        content,
-        policy.video_key(),
-        geometry.patch_size,
-        geometry.merge_size,
-        geometry.temporal_patch_size,
-        source.start,
-        source.end,
+        MEDIA_VERSION, "video", content, policy.video_key(), geometry.patch_size, geometry.merge_size,
+        geometry.temporal_patch_size, source.start, source.end,
     ]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
@@ -117,9 +111,8 @@ def _decode(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, 
         raise MediaError(f"{source.path}: {error}.") from error
 
 
-def _assemble(
-    source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, fingerprint: str, index: FrameIndex
-) -> LoadedVideo:
+def _assemble(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, fingerprint: str,
+              index: FrameIndex) -> LoadedVideo:
     from mmrope_eval.media.frames import read_frames
 
     try:
@@ -157,15 +150,12 @@ def fill_patches(chosen: Selection, temporal_patch_size: int) -> tuple[NDArray[n
     return positions, np.append(chosen.times, np.repeat(chosen.times[-1:], padding))
 
 
-def _loss_notes(
-    index: FrameIndex, chosen: Selection, size: tuple[int, int], tokens: int, padding: int, policy: MediaPolicy
-) -> list[str]:
+def _loss_notes(index: FrameIndex, chosen: Selection, size: tuple[int, int], tokens: int, padding: int,
+                policy: MediaPolicy) -> list[str]:
     notes = []
     if size != index.size:
-        notes.append(
-            f"resized {index.size[0]}x{index.size[1]} -> {size[0]}x{size[1]} "
-            f"({tokens} of {policy.video_max_tokens} tokens spent)"
-        )
+        notes.append(f"resized {index.size[0]}x{index.size[1]} -> {size[0]}x{size[1]} ({tokens} of "
+                     f"{policy.video_max_tokens} tokens spent)")
     if padding:
         notes.append(
             f"last frame repeated {padding} time(s): {len(chosen.positions)} frames do not fill the last temporal patch"
@@ -178,9 +168,8 @@ def _loss_notes(
     return notes
 
 
-def clock_metadata(
-    times: NDArray[np.float64], distinct: int, duration: float, temporal_patch_size: int
-) -> tuple[dict[str, Any], float]:
+def clock_metadata(times: NDArray[np.float64], distinct: int, duration: float,
+                   temporal_patch_size: int) -> tuple[dict[str, Any], float]:
     """(metadata, seconds_per_grid) for frames shown at `times` seconds, of which the first `distinct` are not padding.
 
     `seconds_per_grid` is computed from the metadata in the processors' own order of operations, so it equals theirs.
@@ -188,11 +177,8 @@ def clock_metadata(
     interval = (times[-1] - times[0]) / (distinct - 1) if distinct > 1 else duration
     total = max(1, round(len(times) * interval * CLOCK))
     metadata = {
-        "fps": float(CLOCK),
-        "total_num_frames": total,
-        "duration": duration,
-        "frames_indices": [round(time * CLOCK) for time in times.tolist()],
-        "video_backend": "pyav",
+        "fps": float(CLOCK), "total_num_frames": total, "duration": duration,
+        "frames_indices": [round(time * CLOCK) for time in times.tolist()], "video_backend": "pyav",
         "do_sample_frames": False,
     }
     return metadata, temporal_patch_size / (len(times) / total * CLOCK)
@@ -274,8 +260,3 @@ def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArra
     after = np.minimum(after, len(times) - 1)
     closer_after = times[after] - targets < targets - times[before] - _EPSILON
     return np.unique(np.where(closer_after, after, before)).astype(np.int64)
-
-
-def _facts_from_json(stored: dict[str, Any]) -> MediaFacts:
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    return MediaFacts(**fields)

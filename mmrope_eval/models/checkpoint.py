@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part
+from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part, untied
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import FAMILY_KEY, ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes
@@ -18,11 +18,17 @@ from mmrope_eval.models.processor import ProcessorSettings, read_processor
 from mmrope_eval.models.rope_config import RopeConfig, read_rope
 from mmrope_eval.models.served import served_folder
 from mmrope_eval.models.template import ChatTemplate, find_template
-from mmrope_eval.models.tensors import Shapes, canonical_name
+from mmrope_eval.models.tensors import Shapes, canonical_name, shape_words
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
-from mmrope_eval.models.weights import Weights, check_tensors, find_weights, head_is_embedding, scan_weights
+from mmrope_eval.models.weights import (
+    Weights,
+    check_entry,
+    check_tensors,
+    find_weights,
+    head_is_embedding,
+    scan_weights,
+)
 from mmrope_eval.util.environment import cache_home
-from mmrope_eval.util.files import is_special
 from mmrope_eval.words import nearest, shown
 
 # Their content takes part in the identity of a checkpoint: what can change a response.
@@ -120,7 +126,8 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     do, for everything that would make an engine compute something else than the checkpoint holds, or fail.
     """
     folder, adapter = _opened(path)
-    _check_entries(folder)
+    for name in _IDENTITY_FILES:
+        check_entry(folder / name, "copy the file again from where the checkpoint comes from")
     where = folder / "config.json"
     config = read_json(where)
     model_type = config.get("model_type")
@@ -166,9 +173,6 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     )
 
 
-# --- the folder ---------------------------------------------------------------------------------------------------
-
-
 def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
     """The folder with a whole model, and what was merged to make it."""
     try:
@@ -188,17 +192,6 @@ def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
         inside = f" (it holds {len(steps)} folders that do)" if steps else ""
         raise UserError(f"checkpoint '{path}' has no config.json: give the folder that holds one{inside}")
     return folder, None
-
-
-def _check_entries(folder: Path) -> None:
-    """Raise `UserError` for an entry that is called like a file of a checkpoint and is none."""
-    for name in _IDENTITY_FILES:
-        entry = folder / name
-        if entry.is_symlink() and not entry.exists():
-            raise UserError(f"checkpoint '{folder}': {name} is a link to a file that is not there: download it again")
-        if is_special(entry):
-            raise UserError(f"checkpoint '{folder}': {name} is a folder where a file should be: copy the file again "
-                            "from where the checkpoint comes from")  # fmt: skip
 
 
 def _merged(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
@@ -224,9 +217,6 @@ def _nearby(folder: Path) -> str:
     return f" (did you mean '{folder.parent / close}'?)" if close else ""
 
 
-# --- config.json --------------------------------------------------------------------------------------------------
-
-
 def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple[TextConfig, VisionConfig]:
     text, vision = text_part(config), config.get("vision_config")
     if config.get("text_config") is not None and not isinstance(config["text_config"], Mapping):
@@ -250,12 +240,6 @@ def _says_tied(config: Mapping[str, Any], where: Path) -> bool:
         if not isinstance(value, bool):
             raise UserError(f"{where}: tie_word_embeddings must be true or false, not {shown(value)}")
     return True in values
-
-
-def _untied(config: Mapping[str, Any]) -> dict[str, Any]:
-    nested = config.get("text_config")
-    inner = {"text_config": {**nested, "tie_word_embeddings": False}} if isinstance(nested, Mapping) else {}
-    return {**config, "tie_word_embeddings": False, **inner}
 
 
 def _served_config(config: Mapping[str, Any], mended: Mapping[str, Any], family: ModelFamily
@@ -293,9 +277,6 @@ def _quantisation(config: Mapping[str, Any], where: Path) -> str | None:
     return str(given["quant_method"])
 
 
-# --- weights and identity -----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Checked:
     """Weights that are whole, and config.json as they need it."""
@@ -319,7 +300,7 @@ def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, qu
         return _Checked(weights, config, tied, remarks, hashes)
     remark = ("config.json says that the output matrix is the word embeddings (tie_word_embeddings), but the weights "
               "hold another: theirs is used, as transformers does")  # fmt: skip
-    return _Checked(weights, _untied(config), False, (*remarks, remark), hashes)
+    return _Checked(weights, untied(config), False, (*remarks, remark), hashes)
 
 
 def _fingerprint(folder: Path, checked: _Checked, notes: list[str]) -> str:
@@ -346,12 +327,9 @@ def switch_problem(running: Checkpoint, other: Checkpoint) -> str | None:
     )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            return f"weight '{name}' is {_shape(ours.get(name))} in one and {_shape(theirs.get(name))} in the other"
+            one, another = shape_words(ours.get(name)), shape_words(theirs.get(name))
+            return f"weight '{name}' is {one} in one and {another} in the other"
     return None
-
-
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else " x ".join(map(str, shape)) or "a scalar"
 
 
 def _network(config: Mapping[str, Any]) -> dict[str, Any]:

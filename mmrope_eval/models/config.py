@@ -127,15 +127,30 @@ class VisionConfig(ConfigPart):
         return None
 
 
+class WideVisionConfig(VisionConfig):
+    """A vision encoder that says its feed-forward layers' width, and the width of what it gives."""
+
+    intermediate_size: Count
+    out_hidden_size: Count = 3584
+
+    @property
+    def inner_width(self) -> int:
+        """Channels inside a block's feed-forward layers."""
+        return self.intermediate_size
+
+    @property
+    def out_width(self) -> int:
+        """Channels of what the language model gets."""
+        return self.out_hidden_size
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises `UserError` naming the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} cannot be read as JSON ({' '.join(str(error).split()) or type(error).__name__}): "
-            f"{mended(path, 'copy it again from where the checkpoint comes from')}"
-        ) from error
+        raise UserError(f"{path} cannot be read as JSON ({' '.join(str(error).split()) or type(error).__name__}): "
+                        f"{mended(path, 'copy it again from where the checkpoint comes from')}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, not {type(content).__name__}: copy it again from where the "
                         "checkpoint comes from")  # fmt: skip
@@ -167,3 +182,10 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The language model's part of config.json; the flat layout of older files keeps it at the top."""
     nested = config.get("text_config")
     return nested if isinstance(nested, Mapping) else config
+
+
+def untied(config: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json of a model whose output matrix is not the word embeddings."""
+    nested = config.get("text_config")
+    inner = {"text_config": {**nested, "tie_word_embeddings": False}} if isinstance(nested, Mapping) else {}
+    return {**config, "tie_word_embeddings": False, **inner}

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mmrope_eval.models.checkpoint import TOKENIZER_FILES, Checkpoint
-from mmrope_eval.models.naming import training_run, training_step
 from mmrope_eval.models.template import heeds, opens_thought, written_question
 from mmrope_eval.models.tensors import HEAD, canonical_name, is_buffer
+from mmrope_eval.util.training_steps import training_run, training_step
 
 _DTYPES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Floating types of a safetensors header, as config.json calls them."""
@@ -30,15 +30,10 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             "scaling_problem": checkpoint.rope.scaling_problem,
         },
         "network": {
-            "layers": checkpoint.num_layers,
-            "heads": checkpoint.num_heads,
-            "kv_heads": checkpoint.num_kv_heads,
-            "head_dim": checkpoint.head_dim,
-            "max_position": checkpoint.max_position,
-            "token_side": checkpoint.geometry.factor,
-            "tokens_per_second": checkpoint.tokens_per_second,
-            "dtype": checkpoint.dtype,
-            "quantisation": checkpoint.quantisation,
+            "layers": checkpoint.num_layers, "heads": checkpoint.num_heads, "kv_heads": checkpoint.num_kv_heads,
+            "head_dim": checkpoint.head_dim, "max_position": checkpoint.max_position,
+            "token_side": checkpoint.geometry.factor, "tokens_per_second": checkpoint.tokens_per_second,
+            "dtype": checkpoint.dtype, "quantisation": checkpoint.quantisation,
         },
         "weights": _weights(checkpoint),
         "tokenizer": _tokenizer(checkpoint),
@@ -74,7 +69,6 @@ def _weights(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _tokenizer(checkpoint: Checkpoint) -> dict[str, str]:
-    """sha256 of the tokenizer's files, by name."""
     paths = {name: checkpoint.served / name for name in TOKENIZER_FILES}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()}
 

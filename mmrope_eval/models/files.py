@@ -59,9 +59,8 @@ _ONE_NAN: Mapping[str, int] = {"F8_E4M3FNUZ": 0x80, "F8_E5M2FNUZ": 0x80}
 # Bits of one value of each dtype that the safetensors library knows.
 _BITS: Mapping[str, int] = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64, "F4": 4,
-    "F6_E2M3": 6,
-    "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F16": 16, "BF16": 16,
-    "F32": 32, "F64": 64, "C64": 64,
+    "F6_E2M3": 6, "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
 }  # fmt: skip
 
 
@@ -225,10 +224,8 @@ def hash_stream(stream: IO[bytes], progress: ReadProgress | None = None, copy: B
 class ReadProgress:
     """How far reading much is, on stderr: anew every second, and where stderr is no terminal in a line a minute."""
 
-    def __init__(
-        self, total: int, files: int, what: str = "weights", why: str = "hashes, and whether every value is finite",
-        stream: TextIO | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, total: int, files: int, what: str = "weights",
+                 why: str = "hashes, and whether every value is finite", stream: TextIO | None = None) -> None:
         self._total, self._files, self._stream = total, files, stream or sys.stderr
         self._what, self._why = what, why
         self._done, self._began, self._lock = 0, time.monotonic(), Lock()
@@ -315,9 +312,8 @@ def _check_layout(tensors: Mapping[str, TensorInfo], begin: int, size: int) -> N
         raise ValueError(f"{place} bytes announced, {size} present")
 
 
-def scan_file(
-    path: Path, tensors: Mapping[str, TensorInfo], contents_of: frozenset[str], progress: ReadProgress
-) -> WeightScan:
+def scan_file(path: Path, tensors: Mapping[str, TensorInfo], contents_of: frozenset[str],
+              progress: ReadProgress) -> WeightScan:
     """One pass over a file. Raises `UserError` when it cannot be read."""
     whole = hashlib.sha256()
     bad: list[str] = []

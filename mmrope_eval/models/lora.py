@@ -21,12 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import read_json
+from mmrope_eval.models.config import read_json, untied
 from mmrope_eval.models.files import INDEX, FileHashes
-from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, describe, is_adapter, read_adapter
+from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, describe, is_adapter
 from mmrope_eval.models.lora_merge import Merge
-
-__all__ = ["Adapter", "MergedAdapter", "is_adapter", "merge_adapter", "read_adapter"]
 
 RECORD = "merged.json"
 _LAYOUT = 1  # part of the key; to be raised when the same files would be merged into others
@@ -34,10 +32,8 @@ _VOCABULARY = ("tokenizer.json", "vocab.json")
 _TOKENIZER = (*_VOCABULARY, "tokenizer_config.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 _OVERLAID = ("mm_rope", "mm_media", "mm_coordinates")
-_BY_HAND = (
-    "model = peft.PeftModel.from_pretrained(transformers.AutoModelForImageTextToText.from_pretrained(BASE, "
-    "dtype='auto'), ADAPTER)\nmodel.merge_and_unload().save_pretrained(OUT)"
-)
+_BY_HAND = ("model = peft.PeftModel.from_pretrained(transformers.AutoModelForImageTextToText.from_pretrained(BASE, "
+            "dtype='auto'), ADAPTER)\nmodel.merge_and_unload().save_pretrained(OUT)")
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,8 @@ def merge_adapter(folder: Path, cache: Path, find_base: Callable[[str], Path]) -
     """Merge an adapter into its base as a checkpoint below `cache`; a merge that is there already is taken.
 
     `find_base` gives the folder of a base by the name that the adapter has for it, and raises `UserError`. The merge
-    appears whole or not at all, and neither source folder is written to. Raises `UserError` for what `read_adapter`
-    refuses, a base that is none or does not fit, a missing peft, and a `cache` that is full or cannot be written.
+    appears whole or not at all, and neither source folder is written to. Raises `UserError` for what `describe` and
+    `read_parts` refuse, a base that is none or does not fit, a missing peft, and a `cache` that is full or read-only.
     """
     adapter = describe(folder)
     plan = _plan(adapter, find_base(adapter.base))
@@ -83,10 +79,8 @@ def merge_adapter(folder: Path, cache: Path, find_base: Callable[[str], Path]) -
                 if partial is not None:
                     _write(plan, partial)
         except OSError as error:
-            raise UserError(
-                f"the adapter '{folder}' cannot be merged into '{cache}' ({error.strerror or error}): free space "
-                "there, or choose a cache folder that can be written"
-            ) from error
+            raise UserError(f"the adapter '{folder}' cannot be merged into '{cache}' ({error.strerror or error}): free "
+                            "space there, or choose a cache folder that can be written") from error
         record = _finished(target)
         assert record is not None
     return MergedAdapter(target, record)
@@ -96,13 +90,8 @@ def _check_peft() -> None:
     try:
         import peft  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            "merging an adapter needs the package peft: pip install 'mmrope-eval[lora]', or merge it yourself: "
-            f"{_BY_HAND}"
-        ) from error
-
-
-# ---- the plan ----
+        raise UserError("merging an adapter needs the package peft: pip install 'mmrope-eval[lora]', or merge it "
+                        f"yourself: {_BY_HAND}") from error
 
 
 def _plan(adapter: Adapter, base: Path) -> _Plan:
@@ -161,11 +150,7 @@ def _inner_template(adapter: Adapter) -> str | None:
     return template if isinstance(template, str) else None
 
 
-# ---- writing ----
-
-
 def _finished(target: Path) -> dict[str, Any] | None:
-    """The record of a merge that is complete, else None."""
     with contextlib.suppress(OSError, UserError, KeyError, AttributeError):
         record = read_json(target / RECORD)
         if all((target / name).stat().st_size == size for name, size in record["bytes"].items()):
@@ -211,9 +196,7 @@ def _write(plan: _Plan, partial: Path) -> None:
         _write_json(partial / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     config = dict(plan.config)
     if merge.untied:
-        config["tie_word_embeddings"] = False
-        if isinstance(config.get("text_config"), dict):
-            config["text_config"] = {**config["text_config"], "tie_word_embeddings": False}
+        config = untied(config)
     if config == read_json(plan.base / "config.json"):
         shutil.copyfile(plan.base / "config.json", partial / "config.json")
     else:

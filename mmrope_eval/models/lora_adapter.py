@@ -35,20 +35,18 @@ _UNDERSTOOD = {
 }  # fmt: skip
 # All others (PiSSA, OLoRA, LoftQ, CorDA, LoRA-GA) change the base's own weights before training.
 _INITIALISATIONS = (None, True, False, "gaussian", "eva", "orthogonal")
-_CONVERT = (
-    "python -c \"import torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in torch.load("
-    "'adapter_model.bin', map_location='cpu', weights_only=True).items()}, 'adapter_model.safetensors')\""
-)
+_CONVERT = ("python -c \"import torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in "
+            "torch.load('adapter_model.bin', map_location='cpu', weights_only=True).items()}, "
+            "'adapter_model.safetensors')\"")
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter folder; `read_adapter` makes one."""
+    """An adapter folder; `describe` makes one."""
 
     path: Path
     base: str
     """The base model as adapter_config.json names it: a path or a name on the hub."""
-    peft_type: str
     rank: int
     alpha: float
     target_modules: tuple[str, ...]
@@ -79,28 +77,18 @@ def is_adapter(folder: Path) -> bool:
     )
 
 
-def read_adapter(folder: Path) -> Adapter:
-    """Read and check an adapter, its tensors included.
-
-    Raises `UserError` for a file that is missing, damaged or pickled, for what cannot be merged, and for tensors that
-    are empty, not finite, or neither LoRA's nor a trained module's.
-    """
-    adapter = describe(folder)
-    read_parts(adapter)
-    return adapter
-
-
 def describe(folder: Path) -> Adapter:
-    """What an adapter says about itself, without reading a tensor. Raises `UserError` as `read_adapter` does."""
+    """What an adapter says about itself, without reading a tensor.
+
+    Raises `UserError` for a file that is missing, damaged or pickled, and for what cannot be merged.
+    """
     where = folder / CONFIG
     if not where.is_file():
         raise UserError(f"the adapter '{folder}' has no {CONFIG}: copy it from where the adapter was trained")
     config = read_json(where)
     if config.get("peft_type") not in (None, "LORA"):
-        raise UserError(
-            f"{where}: 'peft_type' is {config['peft_type']!r} and only 'LORA' can be merged here: merge the adapter "
-            "with peft's merge_and_unload() and give the folder that it saves"
-        )
+        raise UserError(f"{where}: 'peft_type' is {config['peft_type']!r} and only 'LORA' can be merged here: merge "
+                        "the adapter with peft's merge_and_unload() and give the folder that it saves")
     types: dict[str, tuple[type, ...]] = {
         "peft_type": (str,), "base_model_name_or_path": (str,), "r": (int,), "lora_alpha": (int, float),
         "target_modules": (str, list),
@@ -116,43 +104,30 @@ def describe(folder: Path) -> Adapter:
     _check_mergeable(where, config)
     _check_weights(folder)
     targets = config["target_modules"]
-    return Adapter(
-        path=folder,
-        base=config["base_model_name_or_path"],
-        peft_type="LORA",
-        rank=config["r"],
-        alpha=float(config["lora_alpha"]),
-        target_modules=(targets,) if isinstance(targets, str) else tuple(map(str, targets)),
-        config=config,
-    )
+    return Adapter(path=folder, base=config["base_model_name_or_path"], rank=config["r"],
+                   alpha=float(config["lora_alpha"]),
+                   target_modules=(targets,) if isinstance(targets, str) else tuple(map(str, targets)), config=config)
 
 
 def _check_mergeable(where: Path, config: Mapping[str, Any]) -> None:
     strange = sorted(name for name, value in config.items() if value and name not in _UNDERSTOOD)
     if strange:
-        raise UserError(
-            f"{where}: '{strange[0]}' is set, which cannot be merged here: merge the adapter with the peft that "
-            "trained it and give the folder that it saves"
-        )
+        raise UserError(f"{where}: '{strange[0]}' is set, which cannot be merged here: merge the adapter with the peft "
+                        "that trained it and give the folder that it saves")
     if config.get("init_lora_weights") not in _INITIALISATIONS:
-        raise UserError(
-            f"{where}: 'init_lora_weights' is {config['init_lora_weights']!r}, which changes the base's own weights: "
-            "save the adapter with path_initial_model_for_weight_conversion, which makes a plain LoRA of it"
-        )
+        raise UserError(f"{where}: 'init_lora_weights' is {config['init_lora_weights']!r}, which changes the base's "
+                        "own weights: save the adapter with path_initial_model_for_weight_conversion, which makes a "
+                        "plain LoRA of it")
 
 
 def _check_weights(folder: Path) -> None:
     if (folder / WEIGHTS).is_file():
         return
     if (folder / "adapter_model.bin").is_file():
-        raise UserError(
-            f"the adapter '{folder}' has adapter_model.bin, which can run code when it is loaded, and no {WEIGHTS}: "
-            f"convert it in that folder with {_CONVERT}"
-        )
-    raise UserError(
-        f"the adapter '{folder}' has no {WEIGHTS}: copy it from where the adapter was trained, or remove {CONFIG} if "
-        "the folder holds a merged checkpoint"
-    )
+        raise UserError(f"the adapter '{folder}' has adapter_model.bin, which can run code when it is loaded, and no "
+                        f"{WEIGHTS}: convert it in that folder with {_CONVERT}")
+    raise UserError(f"the adapter '{folder}' has no {WEIGHTS}: copy it from where the adapter was trained, or remove "
+                    f"{CONFIG} if the folder holds a merged checkpoint")
 
 
 def read_parts(adapter: Adapter) -> Parts:
@@ -165,10 +140,8 @@ def read_parts(adapter: Adapter) -> Parts:
         match = _LORA.fullmatch(name)
         name = match["module"] if match else _TRAINING.sub("", name)
         if not match and not _is_trained(adapter, name):
-            raise UserError(
-                f"{where}: tensor '{whole}' is no lora_A or lora_B and belongs to none of 'modules_to_save' in "
-                f"{CONFIG}: save the adapter again without what is not part of it"
-            )
+            raise UserError(f"{where}: tensor '{whole}' is no lora_A or lora_B and belongs to none of "
+                            f"'modules_to_save' in {CONFIG}: save the adapter again without what is not part of it")
         # canonical_name knows a part of the network by the dot behind it.
         ours = canonical_name(f"{name}.").removesuffix(".")
         group = parts.lora.setdefault(ours, {}) if match else parts.replaced
@@ -188,10 +161,9 @@ def _load(where: Path) -> dict[str, Any]:
         raise UserError(f"{where} holds no tensor: save the adapter again")
     for name, info in header.items():
         if math.prod(info.shape) == 0:
-            raise UserError(
-                f"{where}: tensor '{name}' is empty, as DeepSpeed's ZeRO-3 leaves it: set "
-                "stage3_gather_16bit_weights_on_model_save and save the adapter again, or use its zero_to_fp32.py"
-            )
+            raise UserError(f"{where}: tensor '{name}' is empty, as DeepSpeed's ZeRO-3 leaves it: set "
+                            "stage3_gather_16bit_weights_on_model_save and save the adapter again, or use its "
+                            "zero_to_fp32.py")
     with safe_open(where, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in header}
     for name, tensor in tensors.items():

@@ -15,7 +15,7 @@ from typing import Any
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import read_header
 from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, Parts, in_saved_module, read_parts
-from mmrope_eval.models.tensors import DECODER, EMBEDDING, HEAD, VISION, canonical_name
+from mmrope_eval.models.tensors import DECODER, EMBEDDING, HEAD, VISION, canonical_name, shape_words
 
 # How the generations of transformers and vLLM write the parts of a network; `canonical_name` is the way back. Needed
 # where adapter_config.json holds patterns, which were written for the names of their time.
@@ -51,10 +51,8 @@ class Merge:
         tied = HEAD not in stored or bool(getattr(model.config, "tie_word_embeddings", False))
         absent = sorted(model.state_dict().keys() - stored - {HEAD})
         if absent:
-            raise UserError(
-                f"the base '{adapter.base}' ({base}) lacks tensor '{absent[0]}' that its config.json asks for: "
-                "download it again"
-            )
+            raise UserError(f"the base '{adapter.base}' ({base}) lacks tensor '{absent[0]}' that its config.json asks "
+                            "for: download it again")
         layers = _match(adapter, parts, model, tied)
         touched = {_WORDS, _OUTPUT} & parts.lora.keys() or {EMBEDDING, HEAD} & parts.replaced.keys()
         return cls(adapter, parts, layers, tied and bool(touched))
@@ -83,10 +81,8 @@ class Merge:
         """Raise `UserError` when a tensor of the adapter has met none of the base's."""
         left = sorted(({f"{name}.weight" for name in self.parts.lora} | self.parts.replaced.keys()) - self.used)
         if left:
-            raise UserError(
-                f"the base '{self.adapter.base}' has no tensor '{left[0]}' in its files, which the adapter "
-                f"'{self.adapter.path}' changes: download the base again"
-            )
+            raise UserError(f"the base '{self.adapter.base}' has no tensor '{left[0]}' in its files, which the adapter "
+                            f"'{self.adapter.path}' changes: download the base again")
 
     def _together(self) -> bool:
         """Whether output matrix and embeddings were trained as one and the adapter holds it once."""
@@ -105,10 +101,9 @@ class Merge:
         self.used.add(name)
         new = new.to(tensor.dtype).contiguous()
         if not new.isfinite().all():
-            raise UserError(
-                f"tensor '{name}' of the base '{self.adapter.base}' has values beyond {tensor.dtype} once the adapter "
-                f"'{self.adapter.path}' is merged: use a base that is saved in bfloat16 or float32"
-            )
+            raise UserError(f"tensor '{name}' of the base '{self.adapter.base}' has values beyond {tensor.dtype} once "
+                            f"the adapter '{self.adapter.path}' is merged: use a base that is saved in bfloat16 or "
+                            "float32")
         return new
 
 
@@ -122,13 +117,9 @@ def _skeleton(adapter: Adapter, base: Path) -> Any:
         with torch.device("meta"):
             return transformers.AutoModelForImageTextToText.from_config(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(
-            f"transformers cannot build the base '{adapter.base}' ({base}) of the adapter '{adapter.path}' "
-            f"({' '.join(str(error).split())[:200]}): name a vision-language checkpoint in {CONFIG}"
-        ) from error
-
-
-# ---- matching ----
+        raise UserError(f"transformers cannot build the base '{adapter.base}' ({base}) of the adapter '{adapter.path}' "
+                        f"({' '.join(str(error).split())[:200]}): name a vision-language checkpoint in "
+                        f"{CONFIG}") from error
 
 
 def _match(adapter: Adapter, parts: Parts, model: Any, tied: bool) -> dict[str, Any]:
@@ -137,18 +128,15 @@ def _match(adapter: Adapter, parts: Parts, model: Any, tied: bool) -> dict[str, 
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters(remove_duplicate=False)}
     for name in (*parts.lora, *parts.replaced):
         if name not in (modules if name in parts.lora else shapes):
-            raise UserError(
-                f"{adapter.path / WEIGHTS}: tensor '{parts.written[name]}' fits nothing in the base '{adapter.base}': "
-                f"name the base that the adapter was trained on as 'base_model_name_or_path' in {CONFIG}"
-            )
+            raise UserError(f"{adapter.path / WEIGHTS}: tensor '{parts.written[name]}' fits nothing in the base "
+                            f"'{adapter.base}': name the base that the adapter was trained on as "
+                            f"'base_model_name_or_path' in {CONFIG}")
     for name in _expected(adapter, parts, modules, shapes):
         if name not in parts.lora and name not in parts.replaced:
             together = tied and adapter.config.get("ensure_weight_tying") and name in (EMBEDDING, HEAD, _WORDS, _OUTPUT)
             if not together:
-                raise UserError(
-                    f"{adapter.path / WEIGHTS} has no tensor for '{name}', which {CONFIG} says was trained: the "
-                    "adapter is incomplete or of another base, so save or copy it again"
-                )
+                raise UserError(f"{adapter.path / WEIGHTS} has no tensor for '{name}', which {CONFIG} says was "
+                                "trained: the adapter is incomplete or of another base, so save or copy it again")
     layers = _peft_layers(adapter, parts, model)
     for name, kinds in parts.lora.items():
         expected = {kind: tuple(_slot(layers[name], kind).shape) for kind in _kinds(adapter, layers[name])}
@@ -162,16 +150,13 @@ def _match(adapter: Adapter, parts: Parts, model: Any, tied: bool) -> dict[str, 
 
 def _check_shape(adapter: Adapter, name: str, actual: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> None:
     if actual != expected:
-        have, need = ("absent" if shape is None else " x ".join(map(str, shape)) for shape in (actual, expected))
-        raise UserError(
-            f"{adapter.path / WEIGHTS}: tensor '{name}' is {have}, and by {CONFIG} and the base '{adapter.base}' it "
-            f"would be {need}: name the base and the settings that the adapter was trained with"
-        )
+        have, need = shape_words(actual), shape_words(expected)
+        raise UserError(f"{adapter.path / WEIGHTS}: tensor '{name}' is {have}, and by {CONFIG} and the base "
+                        f"'{adapter.base}' it would be {need}: name the base and the settings that the adapter was "
+                        "trained with")
 
 
-def _expected(
-    adapter: Adapter, parts: Parts, modules: Mapping[str, Any], shapes: Mapping[str, Any]
-) -> Iterator[str]:
+def _expected(adapter: Adapter, parts: Parts, modules: Mapping[str, Any], shapes: Mapping[str, Any]) -> Iterator[str]:
     """Modules and parameters that adapter_config.json says were trained."""
     from peft import LoraConfig
     from peft.tuners.tuners_utils import check_target_module_exists
@@ -202,9 +187,6 @@ def _spell(name: str, spelling: Mapping[str, str]) -> str:
     return name
 
 
-# ---- peft ----
-
-
 def _peft_layers(adapter: Adapter, parts: Parts, model: Any) -> dict[str, Any]:
     """Put peft's layers into a network without memory, one for each adapted module, with its own rank and alpha."""
     from peft import LoraConfig, inject_adapter_in_model
@@ -233,22 +215,19 @@ def _peft_layers(adapter: Adapter, parts: Parts, model: Any) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # on tied embeddings, which are dealt with here
             inject_adapter_in_model(config, model, low_cpu_mem_usage=True)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
-        raise UserError(
-            f"peft cannot put the adapter '{adapter.path}' onto the base '{adapter.base}' "
-            f"({' '.join(str(error).split())[:200]}): name the base that it was trained on in {CONFIG}"
-        ) from error
+        raise UserError(f"peft cannot put the adapter '{adapter.path}' onto the base '{adapter.base}' "
+                        f"({' '.join(str(error).split())[:200]}): name the base that it was trained on in "
+                        f"{CONFIG}") from error
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
 def _kinds(adapter: Adapter, layer: Any) -> set[str]:
-    """The tensors that a layer of an adapter has."""
     words = "embedding_" if "default" in layer.lora_embedding_A else ""
     magnitude = {"lora_magnitude_vector"} if adapter.config.get("use_dora") else set()
     return {f"lora_{words}A", f"lora_{words}B"} | magnitude
 
 
 def _slot(layer: Any, kind: str) -> Any:
-    """The parameter of peft's layer for one tensor of the adapter."""
     slot = getattr(layer, kind)["default"]
     return getattr(slot, "weight", slot)
 

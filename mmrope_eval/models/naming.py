@@ -23,10 +23,8 @@ from mmrope_eval.models.words import some
 from mmrope_eval.util import console
 from mmrope_eval.util.config import read_yaml, sentence
 from mmrope_eval.util.row_names import RowName, row_labels
-from mmrope_eval.util.training_steps import training_run, training_step, usable
+from mmrope_eval.util.training_steps import usable
 from mmrope_eval.words import nearest
-
-__all__ = ["ModelChoice", "make_labels", "resolve_models", "training_run", "training_step"]
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/([0-9a-f]{40})")
 _MAGIC: Final = re.compile(r"[*?[]")
@@ -57,9 +55,8 @@ def one_model(word: str) -> ModelChoice:
     return choices[0]
 
 
-def resolve_models(
-    words: Sequence[str], files: Sequence[Path] = (), listed: Sequence[ModelChoice] = (), *, say: Say | None = None
-) -> list[ModelChoice]:
+def resolve_models(words: Sequence[str], files: Sequence[Path] = (), listed: Sequence[ModelChoice] = (), *,
+                   say: Say | None = None) -> list[ModelChoice]:
     """The checkpoints that words and YAML files name, in their order, then those that are `listed` already.
 
     `say` hears what is skipped or downloaded, a line each; default: stderr. Raises UserError for what is not there,
@@ -118,9 +115,6 @@ def _choice(folder: Path, named: str, variant: str | None) -> ModelChoice:
     return ModelChoice(folder, named, variant or None, revision=snapshot[1] if snapshot else None)
 
 
-# --------------------------------------------------------------------------------------------------- on this machine
-
-
 def _local(name: str, base: Path | None, say: Say) -> list[Path] | None:
     """The checkpoints below a path or a glob; None where there is nothing of that name."""
     path = _path(name, base)
@@ -136,7 +130,6 @@ def _local(name: str, base: Path | None, say: Say) -> list[Path] | None:
 
 
 def _path(name: str, base: Path | None) -> Path:
-    """A name as a path, `~` expanded."""
     try:
         path = Path(name).expanduser()
     except RuntimeError:  # no such user
@@ -214,9 +207,6 @@ def _close(path: Path) -> Path | None:
     return reached
 
 
-# ------------------------------------------------------------------------------------------------------- on the hub
-
-
 def _remote(name: str, base: Path | None, say: Say) -> list[Path] | None:
     """The checkpoints of a repository on the hub, out of its cache or downloaded; None for no repository's name."""
     repo = hub.parse(name)
@@ -230,9 +220,6 @@ def _remote(name: str, base: Path | None, say: Say) -> list[Path] | None:
             raise UserError(f"{_no_folder(name, base)}; the hub's model of that name comes with `{repo.command}`")
         folder = hub.download(repo, name, lacks, say)
     return _checkpoints_in(folder, say)
-
-
-# ------------------------------------------------------------------------------------------------------ from a file
 
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -259,25 +246,20 @@ def _read_file(file: Path, labels: dict[str, str], say: Say) -> list[ModelChoice
     if not isinstance(content, list) or not content:
         raise UserError(f"--models {file} must hold a list of checkpoints, each a folder or a mapping of "
                         f"{', '.join(_Entry.model_fields)}")
-    return _read_entries(content, f"--models {file}", file.parent, labels, say)
+    return listed_models(content, f"--models {file}", file.parent, labels, say=say)
 
 
-def listed_models(content: Sequence[Any], named: str, base: Path, *, say: Say | None = None) -> list[ModelChoice]:
-    """The checkpoints of a list with entries as in a --models file, that stands in another file. UserError as there.
+def listed_models(content: Sequence[Any], named: str, base: Path, labels: dict[str, str] | None = None, *,
+                  say: Say | None = None) -> list[ModelChoice]:
+    """The checkpoints of a list with entries as in a --models file, that may stand in another file. UserError as there.
 
-    `named` is what messages call the list, `base` the folder that its relative paths start from.
+    `named` is what messages call the list, `base` the folder that its relative paths start from; `labels` gets theirs.
     """
-    return _read_entries(content, named, base, {}, say or _to_stderr)
-
-
-def _read_entries(
-    content: Sequence[Any], named: str, base: Path, labels: dict[str, str], say: Say
-) -> list[ModelChoice]:
-    """The checkpoints of a list's entries; `labels` gets theirs."""
+    labels = {} if labels is None else labels
     choices: list[ModelChoice] = []
     for number, entry in enumerate(content, 1):
         where = f"{named}, entry {number}"
-        chosen = _read_entry(entry, where, base, say)
+        chosen = _read_entry(entry, where, base, say or _to_stderr)
         for label in filter(None, (choice.label for choice in chosen)):
             if label in labels:
                 raise UserError(f"{where}: label '{label}' is taken by {labels[label]}: give another")
@@ -287,7 +269,6 @@ def _read_entries(
 
 
 def _read_entry(content: Any, where: str, base: Path, say: Say) -> list[ModelChoice]:
-    """The checkpoints of one entry."""
     try:
         if isinstance(content, str):
             choices, given = _resolve(content, base, say), None
@@ -318,9 +299,6 @@ def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: 
         variant = str(_path(variant, base))
     named = replace(choice, variant=variant, label=label)
     return named if given is None else replace(named, coordinates=given.coordinates, prompts=given.prompts)
-
-
-# ------------------------------------------------------------------------------------------------------------ labels
 
 
 def make_labels(choices_with_variants: Sequence[tuple[ModelChoice, str]]) -> list[str]:

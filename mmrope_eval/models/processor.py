@@ -29,6 +29,9 @@ _LIMITS = {"size", "min_pixels", "max_pixels", "fps", "num_frames", "min_frames"
            "do_sample_frames", "cap_pixels_per_frame", "max_video_tokens", "image_processor_type",
            "video_processor_type", "processor_class"}  # fmt: skip
 
+_SHARED = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
+"""What a video file may leave out; transformers then takes its class's own, which are the pictures'."""
+
 Channels = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=3, max_length=3)]
 
 
@@ -96,7 +99,8 @@ def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) 
     limits |= {"image_min_pixels": low, "image_max_pixels": high}
     sources |= dict.fromkeys(("image_min_pixels", "image_max_pixels"), image_place)
     if video_raw is not None:
-        video = parse_part(VideoPart, {**_shared(image), **video_raw}, video_place)
+        unsaid = {name: getattr(image, name) for name in _SHARED}
+        video = parse_part(VideoPart, {**unsaid, **video_raw}, video_place)
         _check(video, video_place, geometry)
         video_limits = _video_limits(video, image, video_place, family, geometry)
         limits |= video_limits
@@ -125,11 +129,9 @@ def _image(folder: Path, nested: Mapping[str, Any], family: ModelFamily) -> tupl
 
 def _agree(folder: Path, inside: Mapping[str, Any], image_file: Mapping[str, Any] | None) -> None:
     """Two copies of the pictures' settings must say the same, of what bears on pixels."""
-    keys = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "min_pixels", "max_pixels",
-            "size")  # fmt: skip
     if image_file is None:
         return
-    for key in keys:
+    for key in (*_SHARED, "min_pixels", "max_pixels", "size"):
         if None not in (image_file.get(key), inside.get(key)) and image_file[key] != inside[key]:
             raise UserError(f"{folder}: {key} is {shown(image_file[key])} in {IMAGE_FILE} and {shown(inside[key])} in "
                             f"{NESTED_FILE} (which transformers reads first): make them one")  # fmt: skip
@@ -141,12 +143,6 @@ def _video(folder: Path, nested: Mapping[str, Any]) -> tuple[str, Mapping[str, A
         return f"{folder / NESTED_FILE} (video_processor)", inside
     path = folder / VIDEO_FILE
     return str(path), read_json(path) if path.is_file() else None
-
-
-def _shared(image: ProcessorPart) -> dict[str, Any]:
-    """What a video file may leave out; transformers then takes its class's own, which are the pictures'."""
-    names = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
-    return {name: getattr(image, name) for name in names}
 
 
 def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
@@ -218,7 +214,8 @@ def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
     """Processor files with classes that the installed transformers has. `UserError` for another family's class."""
     mended: dict[str, Mapping[str, Any]] = {}
     remarks: list[str] = []
-    present, videos = family.image_processors[0], family.video.processors[0]
+    kinds = (("image_processor", IMAGE_FILE, family.image_processors[0]),
+             ("video_processor", VIDEO_FILE, family.video.processors[0]))  # fmt: skip
 
     def checked(part: Mapping[str, Any], key: str, place: str, right: str) -> dict[str, Any] | None:
         given = part.get(key)
@@ -231,18 +228,16 @@ def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
         remarks.append(f"{key} {'(absent)' if given is None else repr(given)} of {Path(place).name} read as {right}")
         return {**part, key: right}
 
-    for name, key, right in ((IMAGE_FILE, "image_processor_type", present),
-                             (VIDEO_FILE, "video_processor_type", videos)):
+    for kind, name, right in kinds:
         if (folder / name).is_file():
-            part = checked(read_json(folder / name), key, str(folder / name), right)
+            part = checked(read_json(folder / name), f"{kind}_type", str(folder / name), right)
             if part is not None:
                 mended[name] = part
     inside = dict(nested)
-    for section, key, right in (("image_processor", "image_processor_type", present),
-                                ("video_processor", "video_processor_type", videos)):  # fmt: skip
-        if isinstance(nested.get(section), Mapping):
-            part = checked(nested[section], key, str(folder / NESTED_FILE), right)
+    for kind, _, right in kinds:
+        if isinstance(nested.get(kind), Mapping):
+            part = checked(nested[kind], f"{kind}_type", str(folder / NESTED_FILE), right)
             if part is not None:
-                inside[section] = part
+                inside[kind] = part
                 mended[NESTED_FILE] = inside
     return mended, tuple(remarks)

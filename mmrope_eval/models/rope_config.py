@@ -30,8 +30,7 @@ _OTHER_SCALING_KEYS = {"short_factor", "long_factor", "low_freq_factor", "high_f
                        "truncate"}
 """Of kinds that are refused by name where they are asked for."""
 _PLAIN = {"default", "mrope"}
-_SCALINGS = {"linear": "linear", "ntk": "ntk", "yarn": "yarn"}
-_SCALING_READS = {
+_SCALINGS = {
     "linear": {"factor"}, "ntk": {"factor"},
     "yarn": {"factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"},
 }  # fmt: skip
@@ -79,16 +78,9 @@ def read_rope(config: Mapping[str, Any], family: ModelFamily, text: TextConfig, 
         scaling, problem = _scaling(scaled, text.max_position_embeddings, where), None
     except UserError as error:
         scaling, problem = None, str(error)
-    return RopeConfig(
-        theta=theta,
-        rotary_dim=_rotary_dim(text.head_size, partial, where),
-        section=tuple(section) if section else None,
-        scaling=scaling,
-        scaling_problem=problem,
-        named=named,
-        named_by=by,
-        questions=tuple(questions),
-    )
+    return RopeConfig(theta=theta, rotary_dim=_rotary_dim(text.head_size, partial, where),
+                      section=tuple(section) if section else None, scaling=scaling, scaling_problem=problem,
+                      named=named, named_by=by, questions=tuple(questions))
 
 
 Place = tuple[str, Mapping[str, Any]]
@@ -141,9 +133,6 @@ def _rotary_dim(head_dim: int, partial: Any, where: str) -> int:
     return rotary
 
 
-# --- which variant ------------------------------------------------------------------------------------------------
-
-
 def _named_variant(places: Sequence[Place], where: str) -> tuple[str | Mapping[str, Any] | None, str, list[str]]:
     """(the variant, the key that names it, questions); keys of the top and of text_config must agree."""
     readings: list[tuple[str, str | Mapping[str, Any]]] = []
@@ -165,9 +154,8 @@ def _named_variant(places: Sequence[Place], where: str) -> tuple[str | Mapping[s
     return readings[0][1], readings[0][0].removesuffix(" of the top"), []
 
 
-def _for_this_model(
-    named: Mapping[str, Any], model: Mapping[str, float], where: str
-) -> tuple[Mapping[str, Any] | None, list[str]]:
+def _for_this_model(named: Mapping[str, Any], model: Mapping[str, float],
+                    where: str) -> tuple[Mapping[str, Any] | None, list[str]]:
     """A variant without the published package's arguments that describe the model, which must be this one's."""
     try:
         variant, model_arguments = split_model_arguments(named)
@@ -202,10 +190,9 @@ def _circle_rope(part: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(settings, Mapping):
         raise VariantError(f"it must be a mapping, not {shown(settings)}")
     if settings.get("AGE_mode") not in (None, False, ""):
-        raise VariantError(
-            f"AGE_mode {shown(settings['AGE_mode'])} rotates some layers by the circle and others by MRoPE's grid, and "
-            "a variant here is one for all layers: this checkpoint cannot be evaluated as it was trained"
-        )
+        raise VariantError(f"AGE_mode {shown(settings['AGE_mode'])} rotates some layers by the circle and others by "
+                           "MRoPE's grid, and a variant here is one for all layers: this checkpoint cannot be "
+                           "evaluated as it was trained")
     unknown = sorted(settings.keys() - _PACKAGE_FIELDS - {"AGE_mode"})
     if unknown:
         raise VariantError(f"{shown(unknown[0])} is not known")
@@ -281,9 +268,6 @@ def _interleaving(scaled: Sequence[Place], family: ModelFamily, where: str) -> l
     ][:1]
 
 
-# --- context scaling ----------------------------------------------------------------------------------------------
-
-
 def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str, Any] | None:
     """config.json's own context scaling in our terms. `UserError` for kinds and keys that are not obeyed here."""
     kinds = [(f"{key} in {name}", part[key]) for name, part in scaled for key in ("rope_type", "type")
@@ -303,7 +287,7 @@ def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str
     if kind not in _SCALINGS:
         raise UserError(f"{where}, {place}: {_unknown_scaling(kind)}")
     # Several copies of one scaling agree key by key, or are refused.
-    parameters = {key: _agreeing(key, scaled, where) for key in _SCALING_READS[kind]}
+    parameters = {key: _agreeing(key, scaled, where) for key in _SCALINGS[kind]}
     unread = sorted({key for _, part in scaled for key in part} - _SCALING_KEYS)
     if unread:
         raise UserError(f"{where}: {shown(unread[0])} of its {kind} scaling is not known here; say --set scaling='...' "
@@ -313,7 +297,7 @@ def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str
             raise UserError(f"{where}: {key} of its {kind} scaling must be a number, not {shown(value)}")
     if parameters["factor"] is None:
         raise UserError(f"{where} asks for {kind} scaling without a factor: say by how much the context is stretched")
-    result: dict[str, Any] = {"type": _SCALINGS[kind], "factor": float(parameters["factor"])}
+    result: dict[str, Any] = {"type": kind, "factor": float(parameters["factor"])}
     if kind == "yarn":
         result["original_max_position"] = int(parameters["original_max_position_embeddings"] or max_position)
         factors = ("beta_fast", "beta_slow", "attention_factor")

@@ -19,8 +19,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
 from mmrope_eval.models.config import parse_part, read_json, text_part
 from mmrope_eval.models.families import BY_MODEL_TYPE, family_of
-from mmrope_eval.models.identity import as_identified
-from mmrope_eval.models.json_text import Member, members, past_space
+from mmrope_eval.models.identity import Member, as_identified, members, past_space
 from mmrope_eval.models.naming import resolve_models
 from mmrope_eval.models.rope_config import VARIANT_KEY, read_rope
 from mmrope_eval.models.variant_choice import video_time
@@ -107,9 +106,6 @@ def _folders(word: str) -> list[Path]:
     return [choice.path for choice in choices]
 
 
-# --- what is to be written ----------------------------------------------------------------------------------------
-
-
 def plan_stamp(folder: Path, variant: Variant, value: Value, *, force: bool = False) -> Stamp:
     """Check that `variant` can be written into a folder's config.json. Raises `UserError` where it cannot."""
     path = folder.resolve() / "config.json"
@@ -190,9 +186,6 @@ def _check_fit(config: Mapping[str, Any], variant: Variant, path: Path) -> None:
         variant.check_fit(rope.rotary_dim, text.kv_heads)
     except VariantError as error:
         raise UserError(f"variant '{variant.name}' does not fit checkpoint '{path.parent}': {error}") from error
-
-
-# --- the file -----------------------------------------------------------------------------------------------------
 
 
 def _edited(text: str, value: Value, copy: bool) -> str:

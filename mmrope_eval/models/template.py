@@ -147,11 +147,9 @@ def writes_system(template: ChatTemplate, special: Mapping[str, str], system: st
     """Whether a system prompt, given as the engine gives it, stands in the prompt as it is; an empty one cannot be
     looked for, so other words stand for it."""
     words = system if system.strip() else f"{TEXT} {TEXT}"
-    messages: list[Any] = [{"role": "system", "content": [{"type": "text", "text": words}]},
-                           {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": TEXT}]}]
     try:
-        return words.strip() in _rendered(template.text, messages, {**special, **thinking_argument(told)})
-    except Exception:  # noqa: BLE001 - a template is a program: it may refuse system prompts with anything
+        return words.strip() in written_question(template, special, told, words)
+    except UserError:  # a template may refuse system prompts
         return False
 
 
@@ -321,8 +319,7 @@ class _Generation(jinja2.ext.Extension):
 
 def _environment() -> jinja2.Environment:
     """jinja2 as transformers sets it up for chat templates."""
-    environment = _Sandbox(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
 
     def refuse(message: str) -> None:
         raise jinja2.TemplateError(message)

@@ -7,9 +7,9 @@ named before anything is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from mmrope_eval.models.config import TextConfig
+from mmrope_eval.models.config import TextConfig, VisionConfig
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -21,12 +21,8 @@ EMBEDDING = f"{DECODER}embed_tokens.weight"
 # In order; the first prefix that fits is replaced. A Qwen2-VL of transformers 4.45 has `model.layers` and `visual`, one
 # of 4.52 and later `model.language_model` and `model.visual`; vLLM's own dumps have `language_model.model`.
 _PREFIXES = (
-    ("model.language_model.", DECODER),
-    ("model.visual.", VISION),
-    ("visual.", VISION),
-    ("language_model.model.", DECODER),
-    ("language_model.lm_head.", "lm_head."),
-    ("lm_head.", "lm_head."),
+    ("model.language_model.", DECODER), ("model.visual.", VISION), ("visual.", VISION),
+    ("language_model.model.", DECODER), ("language_model.lm_head.", "lm_head."), ("lm_head.", "lm_head."),
     ("model.", DECODER),
 )
 
@@ -40,6 +36,11 @@ def canonical_name(name: str) -> str:
         if name.startswith(prefix):
             return ours + name.removeprefix(prefix)
     return name
+
+
+def shape_words(shape: tuple[int, ...] | None) -> str:
+    """A tensor's shape for messages; None: there is no such tensor."""
+    return "absent" if shape is None else " x ".join(map(str, shape)) or "a scalar"
 
 
 def is_buffer(name: str) -> bool:
@@ -81,4 +82,20 @@ def decoder_tensors(text: TextConfig, *, qkv_bias: bool, out_bias: bool, qk_norm
         shapes |= dict(norm(f"{name}.input_layernorm", width)) | dict(norm(f"{name}.post_attention_layernorm", width))
     shapes |= dict(norm(f"{DECODER}norm", width))
     shapes[HEAD] = (text.vocab_size, width)
+    return shapes
+
+
+def encoder_tensors(vision: VisionConfig, mlp: Mapping[str, tuple[int, int]], *, norm_bias: bool) -> Shapes:
+    """A vision encoder's patch embedding and blocks: two norms, attention, and `mlp`, layer -> (out, width)."""
+    width = vision.width
+    patch = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
+    shapes: Shapes = {f"{VISION}patch_embed.proj.weight": (width, *patch)}
+    layers = {"attn.qkv": (3 * width, width), "attn.proj": (width, width)}
+    layers |= {f"mlp.{name}": sides for name, sides in mlp.items()}
+    for block in range(vision.depth):
+        name = f"{VISION}blocks.{block}"
+        for number in (1, 2):
+            shapes |= dict(norm(f"{name}.norm{number}", width, bias=norm_bias))
+        for layer, (out, inside) in layers.items():
+            shapes |= dict(linear(f"{name}.{layer}", out, inside, bias=True))
     return shapes

@@ -13,14 +13,7 @@ from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.families import FAMILIES
 from mmrope_eval.models.rope_config import VARIANT_KEY
-from mmrope_eval.rope import (
-    Variant,
-    VariantError,
-    load_variant,
-    load_variant_beside,
-    variant_aliases,
-    variant_names,
-)
+from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_aliases, variant_names
 from mmrope_eval.util.training_steps import step_of_name
 
 _MOMENT = re.compile(r"epoch[-_]?\d+|final|best|last|hf|merged", re.IGNORECASE)
@@ -38,13 +31,8 @@ class VariantChoice:
     """Whether nothing names it, so that it is what stock checkpoints of this model type are trained with."""
 
 
-def resolve_variant(
-    checkpoint: Checkpoint,
-    requested: str | None,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    assume_stock: bool = False,
-) -> VariantChoice:
+def resolve_variant(checkpoint: Checkpoint, requested: str | None, overrides: Mapping[str, Any] | None = None, *,
+                    assume_stock: bool = False) -> VariantChoice:
     """The variant to use: --variant, else what config.json names, else what the model type is trained with.
 
     A checkpoint's own `mrope_section` is used where the model type decides. Context scaling (YaRN and such) that
@@ -101,11 +89,9 @@ def _stock(checkpoint: Checkpoint, given: Mapping[str, Any], assume_stock: bool)
     family = checkpoint.family
     called = None if assume_stock else named_in_path(checkpoint.path, family.stock_variant)
     if called is not None:
-        raise UserError(
-            f"checkpoint '{checkpoint.path}' says nowhere in config.json how it was trained, but is called "
-            f"'{called[0]}': say --variant {called[1]} if that is its RoPE, or --assume-stock if it is "
-            f"{family.title}'s own ('mmrope-eval stamp CKPT {called[1]}' writes it into config.json)"
-        )
+        raise UserError(f"checkpoint '{checkpoint.path}' says nowhere in config.json how it was trained, but is called "
+                        f"'{called[0]}': say --variant {called[1]} if that is its RoPE, or --assume-stock if it is "
+                        f"{family.title}'s own ('mmrope-eval stamp CKPT {called[1]}' writes it into config.json)")
     variant = load_variant(family.stock_variant, **given)
     how = f"model type ({family.model_type})"
     section = checkpoint.rope.section

@@ -69,8 +69,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
     if not path.is_file():
         raise UserError(f"checkpoint '{folder}' has no tokenizer_config.json: copy tokenizer.json, "
-                        "tokenizer_config.json and "
-                        "their like from the model that it was trained from")  # fmt: skip
+                        "tokenizer_config.json and their like from the model that it was trained from")  # fmt: skip
     if (folder / "special_tokens_map.json").is_file():
         read_json(folder / "special_tokens_map.json")  # transformers reads it where the settings do not say all
     settings = read_json(path)

@@ -14,8 +14,9 @@ from pathlib import Path
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.files import INDEX, FileHashes, TensorInfo, WeightScan, read_header
-from mmrope_eval.models.tensors import EMBEDDING, HEAD, WRAPPERS, Shapes, canonical_name, is_buffer
+from mmrope_eval.models.tensors import EMBEDDING, HEAD, WRAPPERS, Shapes, canonical_name, is_buffer, shape_words
 from mmrope_eval.models.words import one_line, some
+from mmrope_eval.util.files import is_special
 from mmrope_eval.words import shown
 
 SINGLE = "model.safetensors"
@@ -59,6 +60,15 @@ class Weights:
         return next((name for name in self.tensors if canonical_name(name) == canonical), None)
 
 
+def check_entry(entry: Path, remedy: str) -> None:
+    """Raise `UserError` for an entry that is called like a file of a checkpoint and is a folder, or leads nowhere."""
+    if entry.is_symlink() and not entry.exists():
+        raise UserError(f"checkpoint '{entry.parent}': {entry.name} is a link to a file that is not there: download it "
+                        "again")
+    if is_special(entry):
+        raise UserError(f"checkpoint '{entry.parent}': {entry.name} is a folder where a file should be: {remedy}")
+
+
 def find_weights(folder: Path) -> Weights:
     """The files that transformers would load, in its order: model.safetensors, then the index's shards.
 
@@ -67,12 +77,7 @@ def find_weights(folder: Path) -> Weights:
     """
     present = sorted(folder.glob("*.safetensors"))
     for entry in (*present, folder / INDEX):
-        if entry.is_dir():
-            raise UserError(f"checkpoint '{folder}': {entry.name} is a folder where a file should be: download it "
-                            "again")
-        if entry.is_symlink() and not entry.exists():
-            raise UserError(f"checkpoint '{folder}': {entry.name} is a link to a file that is not there: download it "
-                            "again")
+        check_entry(entry, "download it again")
     remarks: list[str] = []
     single, index = folder / SINGLE, folder / INDEX
     if single in present:
@@ -172,11 +177,9 @@ def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bo
                             "tensor under two names: remove one of the two copies")  # fmt: skip
     empty = [name for name, tensor in weights.tensors.items() if 0 in tensor.shape]
     if empty:
-        raise UserError(
-            f"checkpoint '{folder}': {some(empty)} {'is' if len(empty) == 1 else 'are'} empty, as DeepSpeed ZeRO-3 "
-            "saves without stage3_gather_16bit_weights_on_model_save: run 'python zero_to_fp32.py . . "
-            "--safe_serialization' in that folder"
-        )
+        raise UserError(f"checkpoint '{folder}': {some(empty)} {'is' if len(empty) == 1 else 'are'} empty, as "
+                        "DeepSpeed ZeRO-3 saves without stage3_gather_16bit_weights_on_model_save: run 'python "
+                        "zero_to_fp32.py . . --safe_serialization' in that folder")
     _check_kinds(weights, quantised=quantised)
     if not flat_names:
         _check_generation(folder, weights.tensors, needed)
@@ -198,12 +201,10 @@ def _check_wrappers(folder: Path, names: Iterable[str]) -> None:
                 what = ("an adapter's base as peft wraps it; load it with peft and save merge_and_unload()"
                         if prefix.startswith("base_model") else
                         "the wrapper it was trained in; save the model inside (unwrap_model(model).save_pretrained)")
-                raise UserError(
-                    f"checkpoint '{folder}': its tensors are named '{prefix}*' ({one_line(name)}) after {what}, or "
-                    "rename them with python -c \"from safetensors.torch import load_file as l, save_file as s; "
-                    f"f='model.safetensors'; s({{k.removeprefix('{prefix}'): v for k, v in l(f).items()}}, f, "
-                    f"{{'format': 'pt'}})\""
-                )
+                raise UserError(f"checkpoint '{folder}': its tensors are named '{prefix}*' ({one_line(name)}) after "
+                                f"{what}, or rename them with python -c \"from safetensors.torch import load_file as "
+                                f"l, save_file as s; f='model.safetensors'; s({{k.removeprefix('{prefix}'): v for k, v "
+                                f"in l(f).items()}}, f, {{'format': 'pt'}})\"")
 
 
 def _check_kinds(weights: Weights, *, quantised: bool) -> None:
@@ -248,15 +249,11 @@ def _check_shapes(weights: Weights, expected: Shapes, ours: Mapping[str, str], *
     if wrong:
         first = wrong[0]
         more = f" (and {len(wrong) - 1} more tensors)" if len(wrong) > 1 else ""
-        raise UserError(
-            f"checkpoint '{weights.folder}': {ours[first]} is {_shape(weights.tensors[ours[first]].shape)}, and the "
-            f"network of config.json has {_shape(expected[first])} there{more}: {_reason(first)}put config.json and "
-            "weights of one model together"
-        )
-
-
-def _reason(name: str) -> str:
-    return "vocab_size says how many rows it has; " if name in (EMBEDDING, HEAD) else ""
+        reason = "vocab_size says how many rows it has; " if first in (EMBEDDING, HEAD) else ""
+        raise UserError(f"checkpoint '{weights.folder}': {ours[first]} is "
+                        f"{shape_words(weights.tensors[ours[first]].shape)}, and the network of config.json has "
+                        f"{shape_words(expected[first])} there{more}: {reason}put config.json and weights of "
+                        "one model together")
 
 
 def _check_foreign(folder: Path, expected: Shapes, ours: Mapping[str, str], *, quantised: bool) -> None:
@@ -327,7 +324,3 @@ def head_is_embedding(weights: Weights, scans: Mapping[Path, WeightScan]) -> boo
         return False
     contents = {name: digest for scan in scans.values() for name, digest in scan.contents.items()}
     return contents[head] == contents[embedding]
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "a scalar"

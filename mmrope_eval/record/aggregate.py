@@ -153,12 +153,8 @@ def circular(items: Sequence[Item]) -> Summary:
 # --------------------------------------------------------------------------------------------------------------
 
 _RECOGNITION: Final = (
-    "Regular Text Recognition",
-    "Irregular Text Recognition",
-    "Artistic Text Recognition",
-    "Handwriting Recognition",
-    "Digit String Recognition",
-    "Non-Semantic Text Recognition",
+    "Regular Text Recognition", "Irregular Text Recognition", "Artistic Text Recognition", "Handwriting Recognition",
+    "Digit String Recognition", "Non-Semantic Text Recognition",
 )
 
 
@@ -215,11 +211,7 @@ def _parts(items: Iterable[Item]) -> Mapping[str, Part]:
 
 
 AGGREGATES: Final[Mapping[str, Aggregate]] = {
-    "micro": micro,
-    "macro": macro,
-    "circular": circular,
-    "ocrbench": ocrbench,
-    "mmmu": mmmu,
+    "micro": micro, "macro": macro, "circular": circular, "ocrbench": ocrbench, "mmmu": mmmu,
 }
 """By the names that task files use (`metadata: average`) and scores.json records."""
 GROUPED: Final = ("macro", "circular", "ocrbench", "mmmu")

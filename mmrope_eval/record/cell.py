@@ -18,9 +18,19 @@ from typing import Any, Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, Item, Summary
-from mmrope_eval.record.read import AGAIN, ANEW, Stored, read_bytes, read_lines, read_record, read_sample, samples_path
+from mmrope_eval.record.read import (
+    AGAIN,
+    ANEW,
+    Stored,
+    read_bytes,
+    read_lines,
+    read_record,
+    read_sample,
+    samples_path,
+    seal_holds,
+    sum_of,
+)
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, SampleLine, Scores, TaskScores
-from mmrope_eval.record.seal import seal_holds, sum_of
 from mmrope_eval.words import shortened, visible
 
 ROUNDING: Final = 1e-6

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.record.read import read_lines, samples_path
+from mmrope_eval.record.read import read_lines, samples_path, sealed, sum_of
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES
-from mmrope_eval.record.seal import sealed, sum_of
 from mmrope_eval.util.files import write_text
 
 

@@ -22,19 +22,5 @@ from mmrope_eval.reference.modules import (
 from mmrope_eval.reference.prompts import Prompt, text_prompt
 from mmrope_eval.reference.rounding import Rounding
 
-__all__ = [
-    "Attention",
-    "Batch",
-    "Prompt",
-    "ReferenceModel",
-    "Rounding",
-    "Score",
-    "VariantAttention",
-    "VariantRotary",
-    "attend_as_flash",
-    "attend_fused",
-    "attend_plainly",
-    "load_reference",
-    "new_reference",
-    "text_prompt",
-]
+__all__ = ["Attention", "Batch", "Prompt", "ReferenceModel", "Rounding", "Score", "VariantAttention", "VariantRotary",
+           "attend_as_flash", "attend_fused", "attend_plainly", "load_reference", "new_reference", "text_prompt"]

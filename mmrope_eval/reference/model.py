@@ -79,11 +79,8 @@ class ReferenceModel:
     def prepare_request(self, request: Request, policy: MediaPolicy, cache: MediaCache | None = None) -> Prompt:
         """`prepare` for a request to the engine, its media loaded under `policy`. Raises `MediaError`."""
         vision = self.model.config.vision_config
-        geometry = VisionGeometry(
-            patch_size=vision.patch_size,
-            merge_size=vision.spatial_merge_size,
-            temporal_patch_size=vision.temporal_patch_size,
-        )
+        geometry = VisionGeometry(patch_size=vision.patch_size, merge_size=vision.spatial_merge_size,
+                                  temporal_patch_size=vision.temporal_patch_size)
 
         def loaded(part: Part) -> str | LoadedImage | LoadedVideo:
             if isinstance(part, str):
@@ -162,7 +159,8 @@ class ReferenceModel:
             if token in self.eos_ids and not generation.ignore_eos:
                 reason = "stop"
                 break
-            text = self._decode(token_ids)
+            if self.processor is not None:
+                text = str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
             if found := [text.index(stop) for stop in generation.stop if stop in text]:
                 text, reason = text[: min(found)], "stop"
                 break
@@ -181,11 +179,6 @@ class ReferenceModel:
             logprobs=tuple(logprobs) if generation.logprobs else None,
         )
 
-    def _decode(self, token_ids: Sequence[int]) -> str:
-        return (
-            "" if self.processor is None else str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
-        )
-
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """Tokens that end an answer."""
@@ -193,15 +186,9 @@ class ReferenceModel:
         return () if eos is None else tuple(eos) if isinstance(eos, list) else (eos,)
 
 
-def load_reference(
-    checkpoint: Path | str,
-    variant: Variant,
-    *,
-    dtype: torch.dtype = torch.float32,
-    attention: Attention = "sdpa",
-    wide_head: bool = False,
-    rounding: Rounding = "transformers",
-) -> ReferenceModel:
+def load_reference(checkpoint: Path | str, variant: Variant, *, dtype: torch.dtype = torch.float32,
+                   attention: Attention = "sdpa", wide_head: bool = False,
+                   rounding: Rounding = "transformers") -> ReferenceModel:
     """A local checkpoint (safetensors) with `variant` inside, in evaluation mode. Runs no code from the checkpoint.
 
     `wide_head` computes logits in float32 whatever `dtype` is, as the engine does with `head_dtype` float32; `rounding`
@@ -214,9 +201,8 @@ def load_reference(
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(checkpoint, **options)
-        model = _architecture(config).from_pretrained(
-            checkpoint, dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True
-        )
+        model = _architecture(config).from_pretrained(checkpoint, dtype=dtype, attn_implementation=attention,
+                                                      use_safetensors=True, local_files_only=True)
         processor = transformers.AutoProcessor.from_pretrained(checkpoint, **options)
     except OSError as error:
         raise UserError(f"checkpoint '{checkpoint}' cannot be loaded: {' '.join(str(error).split())}") from error
@@ -228,9 +214,8 @@ def load_reference(
     return reference
 
 
-def new_reference(
-    config: Path | str | Any, variant: Variant, *, dtype: torch.dtype = torch.float32, attention: Attention = "eager"
-) -> ReferenceModel:
+def new_reference(config: Path | str | Any, variant: Variant, *, dtype: torch.dtype = torch.float32,
+                  attention: Attention = "eager") -> ReferenceModel:
     """A randomly initialised model to train, from a transformers config object or a folder with a config.json.
 
     The initialisation is transformers' own, from torch's global random state; the model is in training mode.

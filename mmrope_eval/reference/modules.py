@@ -32,16 +32,20 @@ class VariantRotary(nn.Module):
         return cos.transpose(0, 1).contiguous(), sin.transpose(0, 1).contiguous()
 
 
-class WideHead(nn.Module):
-    """Takes the place of the output matrix in a half-precision model: the same weights, logits in float32."""
+class Replacement(nn.Module):
+    """Takes the place of a module of transformers, whose weights it keeps."""
 
-    def __init__(self, stock: nn.Module) -> None:
+    def __init__(self, stock: Any) -> None:
         super().__init__()
         self.stock = stock
 
+
+class WideHead(Replacement):
+    """Takes the place of the output matrix in a half-precision model: the same weights, logits in float32."""
+
     def forward(self, hidden_states: Tensor) -> Tensor:
         """(b, n, hidden) to float32 (b, n, vocabulary)."""
-        weight: Tensor = self.stock.weight  # type: ignore[assignment]
+        weight: Tensor = self.stock.weight
         return nn.functional.linear(hidden_states.float(), weight.float())
 
 
@@ -57,14 +61,8 @@ class VariantAttention(nn.Module):
         self.k_norm: nn.Module = getattr(stock, "k_norm", nn.Identity())
         self.observer: Observer | None = None
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        position_embeddings: tuple[Tensor, Tensor],
-        attention_mask: Tensor | None = None,
-        past_key_values: Any = None,
-        **_: Any,
-    ) -> tuple[Tensor, None]:
+    def forward(self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor],
+                attention_mask: Tensor | None = None, past_key_values: Any = None, **_: Any) -> tuple[Tensor, None]:
         """(b, n, hidden) to (b, n, hidden); the mask is transformers' (additive, boolean, or None for plain causal)."""
         b, n, _hidden = hidden_states.shape
         split = (b, n, -1, self.head_dim)

@@ -33,9 +33,8 @@ def text_prompt(token_ids: Sequence[int]) -> Prompt:
     return Prompt(tuple(token_ids), (Text(len(token_ids)),))
 
 
-def prepare(
-    processor: Any, config: Any, content: Sequence[str | LoadedImage | LoadedVideo], system: str | None
-) -> Prompt:
+def prepare(processor: Any, config: Any, content: Sequence[str | LoadedImage | LoadedVideo],
+            system: str | None) -> Prompt:
     """Render one user turn with the processor's chat template and tokenise it; nothing is resized or sampled again."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": [_template_item(part) for part in content]}]
     if system is not None:
@@ -46,17 +45,13 @@ def prepare(
     inputs = processor(text=[text], return_tensors="pt", **_media_arguments(images, videos))
     token_ids = inputs["input_ids"][0].tolist()
     media = {name: inputs[name] for name in MEDIA_TENSORS if name in inputs}
-    return Prompt(
-        token_ids=tuple(token_ids),
-        segments=tuple(segments_from_tokens(token_ids, _spans(config, token_ids, media, videos))),
-        media=media,
-        facts=tuple(part.facts for part in content if not isinstance(part, str)),
-    )
+    return Prompt(token_ids=tuple(token_ids),
+                  segments=tuple(segments_from_tokens(token_ids, _spans(config, token_ids, media, videos))),
+                  media=media, facts=tuple(part.facts for part in content if not isinstance(part, str)))
 
 
-def _spans(
-    config: Any, token_ids: Sequence[int], media: Mapping[str, Tensor], videos: Sequence[LoadedVideo]
-) -> list[MediaSpan]:
+def _spans(config: Any, token_ids: Sequence[int], media: Mapping[str, Tensor],
+           videos: Sequence[LoadedVideo]) -> list[MediaSpan]:
     merge = config.vision_config.spatial_merge_size
     family = family_of_config(config)
     rule, rate = family.video, family.tokens_per_second(config.vision_config.to_dict())

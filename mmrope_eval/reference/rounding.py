@@ -16,16 +16,13 @@ from torch import Tensor, nn
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.families import family_of_config
 from mmrope_eval.models.families.qwen2_5_vl import FAMILY as QWEN2_5_VL
+from mmrope_eval.reference.modules import Replacement
 
 Rounding = Literal["transformers", "vllm"]
 
 
-class FusedNorm(nn.Module):
+class FusedNorm(Replacement):
     """An RMS norm of sums in float32; its result is in the weights' dtype."""
-
-    def __init__(self, stock: Any) -> None:
-        super().__init__()
-        self.stock = stock
 
     def forward(self, total: Tensor) -> Tensor:
         """(..., hidden) to (..., hidden)."""
@@ -35,12 +32,11 @@ class FusedNorm(nn.Module):
         return weight * normed.to(weight.dtype)
 
 
-class FusedLayer(nn.Module):
+class FusedLayer(Replacement):
     """A decoder layer that hands on its residual sum in float32, for the next norm to take as it is."""
 
     def __init__(self, stock: Any) -> None:
-        super().__init__()
-        self.stock = stock
+        super().__init__(stock)
         self.before_attention = FusedNorm(stock.input_layernorm)
         self.before_mlp = FusedNorm(stock.post_attention_layernorm)
 
@@ -53,12 +49,8 @@ class FusedLayer(nn.Module):
         return mixed.float() + total.to(normed.dtype).float()
 
 
-class PatchProduct(nn.Module):
+class PatchProduct(Replacement):
     """The patch embedding as a matrix product instead of a convolution, which adds up in another order."""
-
-    def __init__(self, stock: Any) -> None:
-        super().__init__()
-        self.stock = stock
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(patches, values of a patch) to (patches, hidden)."""
@@ -66,12 +58,11 @@ class PatchProduct(nn.Module):
         return nn.functional.linear(pixels.to(weight.dtype), weight.flatten(1))
 
 
-class FusedVisionBlock(nn.Module):
+class FusedVisionBlock(Replacement):
     """A block of Qwen2.5-VL's vision encoder: only the sum in its middle goes to a norm as it is."""
 
     def __init__(self, stock: Any) -> None:
-        super().__init__()
-        self.stock = stock
+        super().__init__(stock)
         self.before_mlp = FusedNorm(stock.norm2)
 
     def forward(self, hidden_states: Tensor, **settings: Any) -> Tensor:

@@ -127,11 +127,6 @@ def describe(cell: Cell) -> str:
     return f"{cell.variant} with {', '.join(changes)}" if changes else cell.variant
 
 
-def extra_rows(cells: Sequence[Cell]) -> list[Row]:
-    """Rows for variants that the table does not list, named by the variant and by what is changed in it."""
-    return [Row(describe(cell), variant_of(cell)) for cell in cells]
-
-
 def variant_of(cell: Cell) -> Variant | None:
     """A cell's variant; None where its definition is not there or is of a later version. Its `time` is what frames
     went by: where videos carry no seconds they are counted, whatever the definition says."""

@@ -184,9 +184,7 @@ def benchmarks_behind(column: str, averages: Mapping[str, Sequence[str]]) -> tup
     return tuple(weights_of(column, averages))
 
 
-def benchmarks_behind_all(
-    columns: Sequence[str], averages: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str, ...]]:
+def benchmarks_behind_all(columns: Sequence[str], averages: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     """`benchmarks_behind` of the columns, of the averages and of their parts."""
     parts = [part for names in averages.values() for part in names]
     return {name: benchmarks_behind(name, averages) for name in dict.fromkeys((*columns, *averages, *parts))}

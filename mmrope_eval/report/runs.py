@@ -22,7 +22,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.cell import CellRecord, read_cell
 from mmrope_eval.record.read import AGAIN, read_record
-from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SCORES, STORE, FailedRow, SampleLine
+from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SCORES, STORE, FailedRow
 from mmrope_eval.rope import Variant, VariantError
 from mmrope_eval.util.row_names import told_apart
 from mmrope_eval.util.training_steps import checkpoint_name, training_run, training_step
@@ -73,21 +73,11 @@ class Cell:
         return self.record.stored_manifest.raw
 
     @functools.cached_property
-    def entries(self) -> Mapping[str, Any]:
-        """scores.json as it lies on disk."""
-        return self.record.stored_scores.raw
-
-    @functools.cached_property
-    def definition(self) -> Mapping[str, Any]:
-        """The variant's definition; empty where none was recorded."""
-        variant = self.record.manifest.variant
-        return (variant.definition if variant else None) or {}
-
-    @functools.cached_property
     def recorded(self) -> Variant | None:
         """The variant as it was recorded; None where no definition was, or one of a later version."""
+        variant = self.record.manifest.variant
         try:
-            return Variant.from_dict(self.definition) if self.definition else None
+            return Variant.from_dict(variant.definition) if variant and variant.definition else None
         except VariantError:  # known by its fingerprint
             return None
 
@@ -122,11 +112,6 @@ class Cell:
     def variant_fingerprint(self) -> str | None:
         """sha256 of the variant's definition: equal for two names of one definition."""
         return self.record.scores.variant.fingerprint
-
-    @functools.cached_property
-    def row(self) -> tuple[str | None, str | None]:
-        """What makes it another row than others: checkpoint and variant."""
-        return self.model_fingerprint, self.variant_fingerprint
 
     @functools.cached_property
     def assumed(self) -> bool:
@@ -252,7 +237,8 @@ def load_run(path: str | Path) -> Run:
         raise UserError(f"{folder} holds no {SCORES}; name the --output of a run.")
     cells = tuple(map(load_cell, finished))
     if cells[0].path == folder:  # what `rescore --output` writes below a row is that row again
-        cells = (cells[0], *(cell for cell in cells[1:] if cell.row != cells[0].row))
+        rows = [(cell.model_fingerprint, cell.variant_fingerprint) for cell in cells]
+        cells = (cells[0], *(cell for cell, row in zip(cells, rows, strict=True) if row != rows[0]))
     return Run(folder, cells, stopped, failed)
 
 
@@ -277,25 +263,20 @@ def score_row(cell: Cell, task: str, label: str) -> dict[str, Any]:
     entry = cell.record.scores.tasks[task]
     value = entry.metrics[entry.main]
     return {
-        "label": label,
-        "model": cell.model,
-        "variant": cell.variant,
-        "task": task,
-        "metric": entry.main,
-        "score": value.value,
-        "stderr": none_of(cell.record.errors[task]),
-        "limited": cell.limited(task),
-        **generation(cell, task),
-        "variant_fingerprint": cell.variant_fingerprint,
-        "model_fingerprint": cell.model_fingerprint,
-        "step": cell.step,
-        "training_run": cell.run,
-        "cell": str(cell.path),
+        **origin(cell, task, label), **generation(cell, task), "metric": entry.main, "score": value.value,
+        "stderr": none_of(cell.record.errors[task]), "limited": cell.limited(task),
+        "variant_fingerprint": cell.variant_fingerprint, "model_fingerprint": cell.model_fingerprint,
         **{name: getattr(entry, f"n_{name}") for name in ("failed", "truncated", "unparsed")},
         **{name: getattr(entry, name) for name in (
             "column", "category", "chance", "n", "expected", "average", "scorer", "scorer_version", "task_version",
             "prompt_hash", "data_fingerprint")},
     }
+
+
+def origin(cell: Cell, task: str, label: str) -> dict[str, Any]:
+    """What both frames say of where a row is from."""
+    return {"label": label, "model": cell.model, "variant": cell.variant, "task": task, "step": cell.step,
+            "training_run": cell.run, "cell": str(cell.path)}
 
 
 def generation(cell: Cell, task: str) -> dict[str, float | None]:
@@ -315,31 +296,15 @@ def sample_rows(cell: Cell, label: str = "") -> Iterator[dict[str, Any]]:
     damaged."""
     for task in cell.tasks:
         main = cell.record.scores.tasks[task].main
+        place = origin(cell, task, label)
         for sample in cell.record.samples(task):
-            yield {"label": label, **sample_row(cell, task, main, sample)}
-
-
-def sample_row(cell: Cell, task: str, main: str, sample: SampleLine) -> dict[str, Any]:
-    """One row of `Run.samples`, but for its label."""
-    return {
-        "model": cell.model,
-        "variant": cell.variant,
-        "task": task,
-        "id": sample.id,
-        "group": sample.together,
-        "score": sample.scores[main],
-        "failed": sample.failure is not None,
-        "truncated": sample.truncated,
-        "parsed": sample.parsed,
-        "prediction": sample.prediction,
-        "target": sample.target,
-        "prompt_tokens": sample.prompt_tokens,
-        "max_position": sample.positions.max_position if sample.positions else None,
-        "step": cell.step,
-        "training_run": cell.run,
-        "cell": str(cell.path),
-        **{f"score_{name}": value for name, value in sample.scores.items()},
-    }
+            yield {
+                **place, "group": sample.together, "score": sample.scores[main], "failed": sample.failure is not None,
+                **{name: getattr(sample, name) for name in (
+                    "id", "truncated", "parsed", "prediction", "target", "prompt_tokens")},
+                "max_position": sample.positions.max_position if sample.positions else None,
+                **{f"score_{name}": value for name, value in sample.scores.items()},
+            }
 
 
 def counted(number: int, noun: str) -> str:

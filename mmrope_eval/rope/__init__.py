@@ -32,42 +32,17 @@ if TYPE_CHECKING:
     from mmrope_eval.rope.variant import Variant
 
 __all__ = [
-    "ContextScaling",
-    "FrequencyAllocation",
-    "LayoutError",
-    "MediaSpan",
-    "PositionDesign",
-    "RotaryTable",
-    "Segment",
-    "Text",
-    "Variant",
-    "VariantError",
-    "Vision",
-    "beside",
-    "load_variant",
-    "load_variant_beside",
-    "segments_from_tokens",
-    "split_model_arguments",
-    "variant_aliases",
-    "variant_name",
-    "variant_names",
-    "variants_dir",
-]
+    "ContextScaling", "FrequencyAllocation", "LayoutError", "MediaSpan", "PositionDesign", "RotaryTable", "Segment",
+    "Text", "Variant", "VariantError", "Vision", "beside", "load_variant", "load_variant_beside",
+    "segments_from_tokens", "split_model_arguments", "variant_aliases", "variant_name", "variant_names", "variants_dir",
+]  # fmt: skip
 
 _HOMES = {
     "frequencies": ("FrequencyAllocation",),
     "parameters": ("VariantError",),
     "positions": ("PositionDesign",),
-    "read_variant": (
-        "beside",
-        "load_variant",
-        "load_variant_beside",
-        "split_model_arguments",
-        "variant_aliases",
-        "variant_name",
-        "variant_names",
-        "variants_dir",
-    ),
+    "read_variant": ("beside", "load_variant", "load_variant_beside", "split_model_arguments", "variant_aliases",
+                     "variant_name", "variant_names", "variants_dir"),
     "scaling": ("ContextScaling",),
     "segments": ("LayoutError", "MediaSpan", "Segment", "Text", "Vision", "segments_from_tokens"),
     "table": ("RotaryTable",),

@@ -77,9 +77,8 @@ class PositionCodec:
         """Highest integer part that can be encoded."""
         return self.lowest + (1 << self.integer_bits) - 1
 
-    def encode(
-        self, positions: NDArray[np.floating] | NDArray[np.integer], *, spare_mark: bool = False
-    ) -> NDArray[np.int64]:
+    def encode(self, positions: NDArray[np.floating] | NDArray[np.integer], *,
+               spare_mark: bool = False) -> NDArray[np.int64]:
         """Encode positions (any shape, usually ``(3, n)``) as int64 that fit ``bits`` bits.
 
         ``spare_mark`` leaves the mark unset, at the price of one bit of the fraction.
@@ -101,9 +100,8 @@ class PositionCodec:
             raise self._out_of_range(high)
         return (fraction << self.integer_bits) + whole
 
-    def encode_delta(
-        self, delta: float, *, min_context: int | None = None, max_context: int | None = None, mark: bool = False
-    ) -> int:
+    def encode_delta(self, delta: float, *, min_context: int | None = None, max_context: int | None = None,
+                     mark: bool = False) -> int:
         """Encode a decode offset: ``decode(encode_delta(d) + context_len) == context_len + d``.
 
         ``delta`` alone may lie far below the window (-300,000 after a long video): only the
@@ -149,9 +147,8 @@ class PositionCodec:
         fraction = (shifted >> self.integer_bits).to(work) * 2.0**-self.fraction_bits
         return (fraction + whole).to(target)
 
-    def _split(
-        self, values: NDArray[np.float64] | np.float64, step: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _split(self, values: NDArray[np.float64] | np.float64,
+               step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Integer part, and fraction rounded to multiples of ``step * 2**-F``."""
         floor = np.floor(values)
         scale = 1 << self.fraction_bits
@@ -162,24 +159,5 @@ class PositionCodec:
 
     def _out_of_range(self, value: float | np.floating) -> EncodingError:
         fix = "use 64-bit positions or a shorter input" if self.bits == 32 else "check the variant's strides"
-        return EncodingError(
-            f"position {float(value):.10g} is outside {self.lowest} to {self.highest}, "
-            f"the range of {self.bits}-bit encoded positions: {fix}"
-        )
-
-
-def encode(positions: NDArray[np.floating] | NDArray[np.integer], bits: int = 64) -> NDArray[np.int64]:
-    """``PositionCodec(bits).encode(positions)``."""
-    return PositionCodec(bits).encode(positions)
-
-
-def encode_delta(
-    delta: float, bits: int = 64, *, min_context: int | None = None, max_context: int | None = None
-) -> int:
-    """``PositionCodec(bits).encode_delta(delta, ...)``."""
-    return PositionCodec(bits).encode_delta(delta, min_context=min_context, max_context=max_context)
-
-
-def decode(encoded: torch.Tensor, bits: int = 64, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """``PositionCodec(bits).decode(encoded, dtype)``."""
-    return PositionCodec(bits).decode(encoded, dtype)
+        return EncodingError(f"position {float(value):.10g} is outside {self.lowest} to {self.highest}, the range of "
+                             f"{self.bits}-bit encoded positions: {fix}")

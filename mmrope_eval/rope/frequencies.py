@@ -12,16 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
-from mmrope_eval.rope.parameters import (
-    Number,
-    Parameters,
-    Positive,
-    Switch,
-    VariantError,
-    Words,
-    as_tuple,
-    takes,
-)
+from mmrope_eval.rope.parameters import Number, Parameters, Positive, Switch, VariantError, Words, as_tuple, must, takes
 from mmrope_eval.words import shown
 
 AXES = {"t": 0, "h": 1, "w": 2, "-": -1}
@@ -60,16 +51,8 @@ def _check_pattern(pattern: str) -> str:
     return pattern
 
 
-def _check_theta(theta: float) -> float:
-    if theta <= 1:
-        raise ValueError(f"must exceed 1, not {theta}")
-    return theta
-
-
 Section = Annotated[
-    tuple[StrictInt, StrictInt, StrictInt],
-    BeforeValidator(as_tuple),
-    takes("three whole numbers, for t, h and w"),
+    tuple[StrictInt, StrictInt, StrictInt], BeforeValidator(as_tuple), takes("three whole numbers, for t, h and w"),
     AfterValidator(_check_section),
 ]
 
@@ -103,11 +86,6 @@ class Allocation(Parameters):
         """The axes that pairs are dealt to, before `no_rotation`."""
         raise NotImplementedError
 
-    @property
-    def text_compatible(self) -> bool:
-        """Whether a token at the same place on all axes is rotated exactly as by vanilla RoPE."""
-        return not self.no_rotation and self.log_freq_scale == 1
-
     @model_validator(mode="after")
     def _check_muted_axes(self) -> Allocation:
         unused = [axis for axis in self.no_rotation if axis not in self.axes]
@@ -123,7 +101,6 @@ class SingleAllocation(Allocation):
     allocation: Literal["single"] = "single"
 
     def _row(self, pairs: int) -> AxisMap:
-        """All t."""
         return np.zeros(pairs, np.int8)
 
     @property
@@ -135,16 +112,11 @@ class SingleAllocation(Allocation):
 class DealtAllocation(Allocation):
     """Allocations that know rows and columns."""
 
-    spatial_rope_theta: Annotated[Number, AfterValidator(_check_theta)] | None = None
+    spatial_rope_theta: Annotated[Number, must("exceed 1", lambda theta: theta > 1)] | None = None
     """Rotary base of the h and w pairs, where it differs from the model's."""
     exact: Switch = False
     """True when the counts were given for one model: they must add up. A variant file's own counts are a ratio and
     scale to any number of pairs that they divide."""
-
-    @property
-    def text_compatible(self) -> bool:
-        """Whether a token at the same place on all axes is rotated exactly as by vanilla RoPE."""
-        return super().text_compatible and self.spatial_rope_theta is None
 
     @model_validator(mode="after")
     def _check_spatial_base(self) -> DealtAllocation:
@@ -170,7 +142,6 @@ class ChunkedAllocation(SectionAllocation):
     allocation: Literal["chunked"] = "chunked"
 
     def _row(self, pairs: int) -> AxisMap:
-        """Three blocks."""
         t, h, _ = fit(self.mrope_section, pairs, "mrope_section", scale=not self.exact)
         row = np.zeros(pairs, np.int8)
         row[t : t + h], row[t + h :] = 1, 2
@@ -189,10 +160,9 @@ class InterleavedAllocation(SectionAllocation):
             # The published code cuts such counts without a word. Of equal h and w there is a usual way to go on.
             first = f"thw*{t} " if t else ""
             example = f" (pattern: {first}hw*{h - t} goes on without t)" if h == w > t else ""
-            raise VariantError(
-                f"mrope_section [{t}, {h}, {w}] cannot be interleaved over {pairs} pairs: h and w take every third "
-                f"pair, at most {(pairs + 1) // 3} and {pairs // 3}; spell it out with allocation: pattern{example}"
-            )
+            raise VariantError(f"mrope_section [{t}, {h}, {w}] cannot be interleaved over {pairs} pairs: h and w take "
+                               f"every third pair, at most {(pairs + 1) // 3} and {pairs // 3}; spell it out with "
+                               f"allocation: pattern{example}")
         row = np.zeros(pairs, np.int8)
         row[1 : 3 * h : 3], row[2 : 3 * w : 3] = 1, 2
         return row
@@ -227,7 +197,6 @@ class PatternAllocation(DealtAllocation):
     pattern: Annotated[Words, AfterValidator(_check_pattern)] = Field(examples=["tthwhwhw"])
 
     def _row(self, pairs: int) -> AxisMap:
-        """The pattern's letters."""
         items = _counted(self.pattern)
         if "*" not in self.pattern:
             cycle = "".join(letters for letters, _ in items)
@@ -243,11 +212,6 @@ class PatternAllocation(DealtAllocation):
         dealt = "".join(letters for letters, count in _counted(self.pattern) if count)
         return "".join(axis for axis in "thw" if axis in dealt)
 
-    @property
-    def text_compatible(self) -> bool:
-        """Whether a token at the same place on all axes is rotated exactly as by vanilla RoPE."""
-        return super().text_compatible and "-" not in self.pattern
-
 
 class HeadsAllocation(SectionAllocation):
     """`mrope_section` KV heads of t, h and w, each with the full spectrum; heads left over do not rotate (MHRoPE).
@@ -259,24 +223,18 @@ class HeadsAllocation(SectionAllocation):
     allocation: Literal["heads"] = "heads"
 
     def _rows(self, pairs: int, num_kv_heads: int) -> AxisMap:
-        """Rows of one letter each."""
         section = self.mrope_section
         if sum(section) > num_kv_heads:
-            raise VariantError(
-                f"mrope_section {list(section)} assigns {sum(section)} KV heads, but the model has {num_kv_heads}: "
-                f"give at most {num_kv_heads} heads, for example mrope_section=[{_fair_heads(num_kv_heads)}]"
-            )
+            raise VariantError(f"mrope_section {list(section)} assigns {sum(section)} KV heads, but the model has "
+                               f"{num_kv_heads}: give at most {num_kv_heads} heads, for example "
+                               f"mrope_section=[{_fair_heads(num_kv_heads)}]")
         rows = np.repeat(np.array([0, 1, 2], np.int8), section)
         rows = np.concatenate((rows, np.full(num_kv_heads - len(rows), NONE, np.int8)))
         return np.repeat(rows[:, None], pairs, axis=1)
 
 
 FrequencyAllocation = Annotated[
-    SingleAllocation
-    | ChunkedAllocation
-    | InterleavedAllocation
-    | AlternatingAllocation
-    | PatternAllocation
+    SingleAllocation | ChunkedAllocation | InterleavedAllocation | AlternatingAllocation | PatternAllocation
     | HeadsAllocation,
     Field(discriminator="allocation"),
 ]
@@ -290,10 +248,8 @@ def fit(counts: tuple[int, ...], pairs: int, what: str, *, scale: bool) -> list[
         return list(counts)
     if scale and all(c * pairs % total == 0 for c in counts):
         return [c * pairs // total for c in counts]
-    raise VariantError(
-        f"{what} {list(counts)} adds up to {total}, but the model has {pairs} rotary pairs (rotary_dim / 2): "
-        f"give a {what} that adds up to {pairs}"
-    )
+    raise VariantError(f"{what} {list(counts)} adds up to {total}, but the model has {pairs} rotary pairs (rotary_dim "
+                       f"/ 2): give a {what} that adds up to {pairs}")
 
 
 def _fair_heads(num_kv_heads: int) -> str:

@@ -55,9 +55,8 @@ def rotate_(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tens
         _rotate_blocks_(q, k, cos, sin, head_dim)
 
 
-def rotate_oracle(
-    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def rotate_oracle(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor,
+                  sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What `rotate_` does, out of place, differentiable and as plain as it can be written: (q', k')."""
     head_dim = _head_dim(q, k, cos, sin)
     rows, pairs = cos.shape[1:]
@@ -91,13 +90,8 @@ class CosSinPlan:
     attention_factor: float
 
     @classmethod
-    def build(
-        cls,
-        axis: NDArray[np.int8],
-        inv_freq: NDArray[np.float32],
-        attention_factor: float = 1.0,
-        device: torch.device | str = "cpu",
-    ) -> CosSinPlan:
+    def build(cls, axis: NDArray[np.int8], inv_freq: NDArray[np.float32], attention_factor: float = 1.0,
+              device: torch.device | str = "cpu") -> CosSinPlan:
         """From a table's axis (t 0, h 1, w 2, none -1) and inv_freq, both (num_kv_heads, pairs)."""
         key = np.concatenate((axis.astype(np.float32), inv_freq), axis=1)
         _, first, row_of = np.unique(key, axis=0, return_index=True, return_inverse=True)
@@ -138,24 +132,10 @@ class CosSinPlan:
             if self.distinct == 1:
                 (out[:, :1] if out.stride(1) == 0 else out).copy_(values)
             elif out.stride(1) == 0:
-                raise ValueError(
-                    f"a table with {self.distinct} distinct rows cannot be written into one shared row: "
-                    "give cos and sin buffers with a row for every KV head"
-                )
+                raise ValueError(f"a table with {self.distinct} distinct rows cannot be written into one shared row: "
+                                 "give cos and sin buffers with a row for every KV head")
             else:
                 torch.index_select(values, 1, self.row_of, out=out)
-
-
-def fill_cos_sin(
-    positions: torch.Tensor,
-    axis: NDArray[np.int8],
-    inv_freq: NDArray[np.float32],
-    attention_factor: float,
-    out_cos: torch.Tensor,
-    out_sin: torch.Tensor,
-) -> None:
-    """`CosSinPlan.build(...).fill(...)` for a single use; a model keeps the plan."""
-    CosSinPlan.build(axis, inv_freq, attention_factor, positions.device).fill(positions, out_cos, out_sin)
 
 
 def check_together(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> int:
@@ -170,15 +150,13 @@ def _head_dim(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Te
     n, rows, pairs = cos.shape
     head_dim = k.shape[1] // rows
     if sin.shape != cos.shape or q.shape[0] != n or k.shape[0] != n or q.dtype != k.dtype:
-        raise ValueError(
-            f"q {tuple(q.shape)} {q.dtype}, k {tuple(k.shape)} {k.dtype}, cos {tuple(cos.shape)} and sin "
-            f"{tuple(sin.shape)} must agree in tokens, q and k in dtype, cos and sin in shape: slice all four alike"
-        )
+        raise ValueError(f"q {tuple(q.shape)} {q.dtype}, k {tuple(k.shape)} {k.dtype}, cos {tuple(cos.shape)} and sin "
+                         f"{tuple(sin.shape)} must agree in tokens, q and k in dtype, cos and sin in shape: slice all "
+                         "four alike")
     if k.shape[1] != rows * head_dim or head_dim < 2 * pairs or head_dim == 0 or q.shape[1] % k.shape[1]:
-        raise ValueError(
-            f"{q.shape[1]} query and {k.shape[1]} key channels cannot be heads of {rows} KV heads with {2 * pairs} "
-            "rotary channels each: build the table with this model's head_dim and num_key_value_heads"
-        )
+        raise ValueError(f"{q.shape[1]} query and {k.shape[1]} key channels cannot be heads of {rows} KV heads with "
+                         f"{2 * pairs} rotary channels each: build the table with this model's head_dim and "
+                         "num_key_value_heads")
     return head_dim
 
 

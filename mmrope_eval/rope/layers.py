@@ -18,9 +18,7 @@ import torch
 from mmrope_eval.rope.kernels import check_together, rotate_, rotate_oracle
 
 
-def rotate(
-    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def rotate(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotated queries and keys. Arguments and errors as those of `kernels.rotate_`.
 
     q and k may be overwritten: use what is returned. Under torch.compile the row stride of cos and sin must not change
@@ -37,9 +35,8 @@ def rotate(
 
 
 @torch.library.custom_op("mmrope_eval::rotate_packed", mutates_args=())
-def rotate_packed(
-    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def rotate_packed(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor,
+                  sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(q', k'), contiguous, of q and k in any row stride. The operator of compiled layers; it checks nothing."""
     if q.is_cuda:
         from mmrope_eval.rope.triton_kernels import rotate_triton
@@ -51,7 +48,6 @@ def rotate_packed(
 
 
 @rotate_packed.register_fake
-def _shapes(
-    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _shapes(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor,
+            sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return q.new_empty(q.shape), k.new_empty(k.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -51,22 +51,18 @@ def takes(words: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-def _positive(value: float) -> float:
-    if value <= 0:
-        raise ValueError(f"must be positive, not {value}")
-    return value
+def must(words: str, holds: Callable[[Any], bool]) -> AfterValidator:
+    """The check that something `holds` of a value; `words` go on the sentence "must ..., not VALUE"."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(f"must {words}, not {list(value) if isinstance(value, tuple) else value}")
+        return value
+
+    return AfterValidator(check)
 
 
-def _not_negative(value: float) -> float:
-    if value < 0:
-        raise ValueError(f"must not be negative, not {value}")
-    return value
-
-
-def _share(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError(f"must lie between 0 and 1, not {value}")
-    return value
+_POSITIVE = must("be positive", lambda value: value > 0)
 
 
 _LARGEST = 2**63
@@ -76,10 +72,10 @@ FiniteNumber = (
 )
 """An int or a float as it was written; a bool, a text, nan and infinity are none. For use inside `takes`."""
 Number = Annotated[FiniteNumber, takes("a finite number")]
-Positive = Annotated[Number, AfterValidator(_positive)]
-NotNegative = Annotated[Number, AfterValidator(_not_negative)]
-Share = Annotated[Number, AfterValidator(_share)]
-PositiveInt = Annotated[StrictInt, Field(gt=-_LARGEST, lt=_LARGEST), takes("a whole number"), AfterValidator(_positive)]
+Positive = Annotated[Number, _POSITIVE]
+NotNegative = Annotated[Number, must("not be negative", lambda value: value >= 0)]
+Share = Annotated[Number, must("lie between 0 and 1", lambda value: 0 <= value <= 1)]
+PositiveInt = Annotated[StrictInt, Field(gt=-_LARGEST, lt=_LARGEST), takes("a whole number"), _POSITIVE]
 Switch = Annotated[StrictBool, takes("true or false")]
 Words = Annotated[StrictStr, takes("text")]
 

@@ -49,6 +49,7 @@ from mmrope_eval.rope.parameters import (
     Share,
     Switch,
     as_tuple,
+    must,
     takes,
 )
 from mmrope_eval.rope.segments import Segment, Text, Vision
@@ -58,18 +59,6 @@ Floats = NDArray[np.float64]
 
 Placement = tuple[Floats, Floats, float]
 """Cells (3, n) relative to the origin; which axes move with it, (3, 1) of ones and zeros; where text resumes."""
-
-
-def _are_integers(*values: float) -> bool:
-    """Whether all are whole numbers, of whichever type."""
-    return all(float(value).is_integer() for value in values)
-
-
-def _check_scale(scale: tuple[float, float, float]) -> tuple[float, float, float]:
-    """A scale of three positive numbers. Raises ValueError."""
-    if min(scale) <= 0:
-        raise ValueError(f"must be positive, not {list(scale)}")
-    return scale
 
 
 def _check_radius(radius: float | str) -> float | str:
@@ -94,11 +83,6 @@ class Layout(Parameters):
         """Where the cells of one vision block sit."""
         raise NotImplementedError
 
-    @property
-    def integer_positions(self) -> bool:
-        """Whether every coordinate of every block whose `Vision.step` is an integer or truncated is an integer."""
-        return _are_integers(self.modality_interval)
-
 
 class FlatLayout(Layout):
     """Cells one after the other on all axes, as if they were text."""
@@ -116,11 +100,6 @@ class FlatLayout(Layout):
         # The last cell sits visual_stride after the previous token; text resumes at the next integer. Origins are
         # integers.
         return np.tile(span - 1, (3, 1)), moves, float(math.ceil(self.visual_stride))
-
-    @property
-    def integer_positions(self) -> bool:
-        """A packed block's cells lie between the integers."""
-        return self.visual_stride is None and super().integer_positions
 
 
 class TimedLayout(Layout):
@@ -165,12 +144,6 @@ class TimedLayout(Layout):
         room = max(float(block.n), extent)
         return cells + moves * (self.gap_before * (room - sizes))[:, None], moves, room
 
-    @property
-    def integer_positions(self) -> bool:
-        """Truncated time is an integer whatever the stride; half a gap may be none."""
-        whole = self.resume == "extent" or _are_integers(self.gap_before)
-        return super().integer_positions and whole and (self.integer_time or _are_integers(self.temporal_stride))
-
 
 class GridLayout(TimedLayout):
     """Frame, row and column each along an axis of their own (MRoPE)."""
@@ -179,10 +152,8 @@ class GridLayout(TimedLayout):
     spatial_reset: Switch = False
     """Rows and columns count from zero. The closing vision_end token follows the block's *local* extent."""
     position_scale: Annotated[
-        tuple[FiniteNumber, FiniteNumber, FiniteNumber],
-        BeforeValidator(as_tuple),
-        takes("three finite numbers, for t, h and w"),
-        AfterValidator(_check_scale),
+        tuple[FiniteNumber, FiniteNumber, FiniteNumber], BeforeValidator(as_tuple),
+        takes("three finite numbers, for t, h and w"), must("be positive", lambda scale: min(scale) > 0),
     ] = (1.0, 1.0, 1.0)
     """Multiplies local (t, h, w)."""
 
@@ -195,11 +166,6 @@ class GridLayout(TimedLayout):
         moves[1:] = 0.0 if self.spatial_reset else 1.0
         sizes = np.array([axis[-1] + 1.0 for axis in axes])
         return self.in_room(block, cells.reshape(3, -1), moves, sizes)
-
-    @property
-    def integer_positions(self) -> bool:
-        """A fractional scale gives fractions on its axis."""
-        return super().integer_positions and _are_integers(*self.position_scale)
 
 
 class DiagonalLayout(TimedLayout):
@@ -228,9 +194,7 @@ class CircleLayout(TimedLayout):
     alpha: Number = 0.5
     """1 spreads cells by their true angle, 0 by their index."""
     radius: Annotated[
-        FiniteNumber | StrictStr,
-        takes("a positive number, 'auto' or 'auto-K'"),
-        AfterValidator(_check_radius),
+        FiniteNumber | StrictStr, takes("a positive number, 'auto' or 'auto-K'"), AfterValidator(_check_radius),
     ] = 10.0
     """A number, "auto" (the largest centred coordinate) or "auto-K" (K times that)."""
     dff_rate: Annotated[StrictBool | FiniteNumber, takes("a finite number, true or false")] = False
@@ -247,11 +211,6 @@ class CircleLayout(TimedLayout):
         ring = self._ring(block.h, block.w)
         cells = ring[:, None] + time[:, None, None]
         return self.in_room(block, cells.reshape(3, -1), np.ones((3, 1)), np.full(3, ring.max() + time[-1] + 1))
-
-    @property
-    def integer_positions(self) -> bool:
-        """Cosines are no integers."""
-        return False
 
     def _ring(self, h: int, w: int) -> Floats:
         """One frame's coordinates (t, h, w), shape (3, h, w), relative to the block's origin.

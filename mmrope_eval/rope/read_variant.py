@@ -137,10 +137,8 @@ def _find(spec: Any, folder: Path | None) -> Path:
         if found:
             return path.resolve()
         where = "" if folder is None or path.is_absolute() else f", neither in '{folder}' nor in the working folder"
-        raise VariantError(
-            f"no variant file at {shown(str(path))}{where}: give the path of a YAML file or a name from "
-            "configs/variants"
-        )
+        raise VariantError(f"no variant file at {shown(str(path))}{where}: give the path of a YAML file or a name from "
+                           "configs/variants")
     name = variant_name(str(spec))
     if name is not None:
         return variants_dir() / f"{name}.yaml"

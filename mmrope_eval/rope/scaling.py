@@ -7,21 +7,15 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from mmrope_eval.rope.parameters import Number, Parameters, Positive, PositiveInt, takes
+from mmrope_eval.rope.parameters import Number, Parameters, Positive, PositiveInt, must, takes
 
 VLLM_CONTEXT_FACTOR = 4
 """By which vLLM's MRotaryEmbedding (0.26 to 0.32, `positions_factor`) multiplies the context that it was given."""
 
 
-def _at_least_one(factor: float) -> float:
-    if factor < 1:
-        raise ValueError(f"must be at least 1, not {factor}")
-    return factor
-
-
-Factor = Annotated[Number, AfterValidator(_at_least_one)]
+Factor = Annotated[Number, must("be at least 1", lambda factor: factor >= 1)]
 
 
 class Scaling(Parameters):

@@ -99,10 +99,8 @@ class SectionKind:
         tag = content[self.tag]
         if self.class_of(content) is None:
             hint = did_you_mean(tag, self.classes) if isinstance(tag, str) else ""
-            raise VariantError(
-                f"variant {shown(variant)}: {self.name}.{self.tag} cannot be {shown(tag)}; "
-                f"it is one of {', '.join(self.classes)}{hint}"
-            )
+            raise VariantError(f"variant {shown(variant)}: {self.name}.{self.tag} cannot be {shown(tag)}; it is one of "
+                               f"{', '.join(self.classes)}{hint}")
         return content
 
     def sentence(self, error: ValidationError, tag: str) -> str:
@@ -138,9 +136,8 @@ class SectionKind:
         return flat
 
 
-def _section(
-    name: Literal["position", "frequency", "scaling"], tag: str, kinds: Any, carried: tuple[str, ...] = ()
-) -> SectionKind:
+def _section(name: Literal["position", "frequency", "scaling"], tag: str, kinds: Any,
+             carried: tuple[str, ...] = ()) -> SectionKind:
     """A section that is one of `kinds`, a union of classes that the tag tells apart: whoever joins it can be read."""
     classes = get_args(get_args(kinds)[0])
     return SectionKind(name, tag, TypeAdapter(kinds), {cls.model_fields[tag].default: cls for cls in classes}, carried)

@@ -70,10 +70,8 @@ def segments_from_tokens(token_ids: Sequence[int], media: Sequence[MediaSpan]) -
     for number, span in enumerate(sorted(media, key=lambda s: s.offset), start=1):
         start, stop = span.offset, span.offset + span.length
         if start < cursor or stop > len(ids):
-            raise LayoutError(
-                f"media item {number} spans tokens {start} to {stop} of a prompt of {len(ids)}, after one that ends at "
-                f"{cursor}: spans must be inside the prompt and must not overlap"
-            )
+            raise LayoutError(f"media item {number} spans tokens {start} to {stop} of a prompt of {len(ids)}, after "
+                              f"one that ends at {cursor}: spans must be inside the prompt and must not overlap")
         runs = _pad_runs(ids[start:stop] == span.pad_token_id)
         for first, length, block in _blocks(runs, span, number):
             begin = start + first
@@ -98,7 +96,6 @@ def _blocks(runs: list[tuple[int, int]], span: MediaSpan, number: int) -> list[t
         return [(runs[0][0], runs[0][1], Vision(span.t, span.h, span.w, span.step))]
     if lengths == [span.h * span.w] * span.t:
         return [(first, length, Vision(1, span.h, span.w, span.step)) for first, length in runs]
-    raise LayoutError(
-        f"media item {number} has a grid of {span.t} x {span.h} x {span.w} cells, but its pad tokens come in runs of "
-        f"{lengths[:8]}: expected one run of {span.t * span.h * span.w} or {span.t} runs of {span.h * span.w}"
-    )
+    raise LayoutError(f"media item {number} has a grid of {span.t} x {span.h} x {span.w} cells, but its pad tokens "
+                      f"come in runs of {lengths[:8]}: expected one run of {span.t * span.h * span.w} or {span.t} runs "
+                      f"of {span.h * span.w}")

@@ -55,21 +55,14 @@ class RotaryTable:
 def axis_map(allocation: FrequencyAllocation, rotary_dim: int, num_kv_heads: int) -> AxisMap:
     """int8 (num_kv_heads, rotary_dim / 2), the axes of one model's pairs. Raises `VariantError` for a misfit."""
     if rotary_dim < 4 or rotary_dim % 2 or num_kv_heads < 1:
-        raise VariantError(
-            f"a rotary table needs an even rotary_dim of at least 4 and at least one KV head, not {rotary_dim} and "
-            f"{num_kv_heads}: check head_dim, partial_rotary_factor and num_key_value_heads of the checkpoint's config"
-        )
+        raise VariantError("a rotary table needs an even rotary_dim of at least 4 and at least one KV head, not "
+                           f"{rotary_dim} and {num_kv_heads}: check head_dim, partial_rotary_factor and "
+                           "num_key_value_heads of the checkpoint's config")
     return allocation.axis_map(rotary_dim // 2, num_kv_heads)
 
 
-def build_table(
-    allocation: FrequencyAllocation,
-    scaling: ContextScaling,
-    *,
-    rotary_dim: int,
-    num_kv_heads: int,
-    rope_theta: float,
-) -> RotaryTable:
+def build_table(allocation: FrequencyAllocation, scaling: ContextScaling, *, rotary_dim: int, num_kv_heads: int,
+                rope_theta: float) -> RotaryTable:
     """The table of one model under one allocation and scaling. Raises `VariantError`."""
     axis = axis_map(allocation, rotary_dim, num_kv_heads)
     inv_freq = np.tile(scaling.inv_freq(rope_theta, rotary_dim), (num_kv_heads, 1))

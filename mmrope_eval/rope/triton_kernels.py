@@ -92,14 +92,8 @@ def rotate_triton(
     return q_out, k_out
 
 
-def _launch(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    cos: torch.Tensor,
-    sin: torch.Tensor,
-    q_out: torch.Tensor,
-    k_out: torch.Tensor,
-) -> None:
+def _launch(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, q_out: torch.Tensor,
+            k_out: torch.Tensor) -> None:
     n, rows, pairs = cos.shape
     if n == 0:
         return
@@ -108,19 +102,8 @@ def _launch(
     padded = triton.next_power_of_2(pairs)
     tokens = tokens_of_a_program(n, padded, group)
     _rotate_kernel[(triton.cdiv(n, tokens), rows)](
-        q,
-        k,
-        q_out,
-        k_out,
-        cos,
-        sin,
-        n,
-        q.stride(0),
-        k.stride(0),
-        q_out.stride(0),
-        k_out.stride(0),
-        *cos.stride()[:2],
-        *sin.stride()[:2],
+        q, k, q_out, k_out, cos, sin, n,
+        q.stride(0), k.stride(0), q_out.stride(0), k_out.stride(0), *cos.stride()[:2], *sin.stride()[:2],
         GROUP=group,
         HEAD_DIM=head_dim,
         PAIRS=pairs,
@@ -128,7 +111,7 @@ def _launch(
         REST_PADDED=triton.next_power_of_2(rest) if rest else 0,
         TOKENS=tokens,
         num_warps=1 if tokens == 1 else 4,
-    )
+    )  # fmt: skip
 
 
 def tokens_of_a_program(n: int, padded: int, group: int) -> int:

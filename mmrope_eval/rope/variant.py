@@ -31,37 +31,18 @@ class Variant:
         """float64 (3, n) coordinates in the order t, h, w, and delta: the next token sits at n + delta on all axes."""
         return positions(self.position, segments)
 
-    def table(
-        self, head_dim: int, num_kv_heads: int, rope_theta: float, *, rotary_dim: int | None = None
-    ) -> RotaryTable:
+    def table(self, head_dim: int, num_kv_heads: int, rope_theta: float, *,
+              rotary_dim: int | None = None) -> RotaryTable:
         """The rotary table for one model; `rotary_dim` < `head_dim` leaves the other channels alone (partial rotary).
 
         Raises `VariantError` where the variant does not fit the model: sections that do not add up, too few KV heads.
         """
-        return build_table(
-            self.frequency,
-            self.scaling,
-            rotary_dim=rotary_dim or head_dim,
-            num_kv_heads=num_kv_heads,
-            rope_theta=rope_theta,
-        )
+        return build_table(self.frequency, self.scaling, rotary_dim=rotary_dim or head_dim, num_kv_heads=num_kv_heads,
+                           rope_theta=rope_theta)
 
     def check_fit(self, rotary_dim: int, num_kv_heads: int) -> None:
         """Raises the `VariantError` that `table` would, without the table, which needs torch."""
         axis_map(self.frequency, rotary_dim, num_kv_heads)
-
-    @property
-    def integer_positions(self) -> bool:
-        """Whether every coordinate of every layout whose `Vision.step` is an integer or truncated is an integer."""
-        return self.position.integer_positions
-
-    @property
-    def text_compatible(self) -> bool:
-        """Whether text alone is rotated exactly as by vanilla RoPE (guideline 3, preservation of textual priors).
-
-        MHRoPE with fewer heads in its section than the model has leaves some unrotated, which only its table knows.
-        """
-        return not self.position.text_spatial_reset and self.frequency.text_compatible
 
     @property
     def time(self) -> str | None:

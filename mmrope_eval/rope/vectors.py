@@ -81,23 +81,17 @@ def _plain(value: Any) -> int | float:
 
 
 def as_json(content: Mapping[str, Any]) -> str:
-    """The file's text: a line for every layout and every list, so that a difference is a line."""
-    return json.dumps(content, indent=1, ensure_ascii=False, cls=_Lines) + "\n"
+    """The file's text: mappings over several lines, every list and part of a layout on one, so that a difference is a
+    line."""
+    return _text(content, "\n") + "\n"
 
 
-class _Lines(json.JSONEncoder):
-    """Mappings over several lines, lists and the parts of layouts on one."""
-
-    def iterencode(self, o: Any, _one_shot: bool = False) -> Any:
-        """The text in one piece."""
-        yield self._text(o, "\n")
-
-    def _text(self, value: Any, newline: str) -> str:
-        if not isinstance(value, Mapping):
-            return json.dumps(value, ensure_ascii=False)
-        inner = newline + " "
-        lines = [f"{json.dumps(key, ensure_ascii=False)}: {self._text(item, inner)}" for key, item in value.items()]
-        return "{" + inner + f",{inner}".join(lines) + newline + "}" if lines else "{}"
+def _text(value: Any, newline: str) -> str:
+    if not isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False)
+    inner = newline + " "
+    lines = [f"{json.dumps(key, ensure_ascii=False)}: {_text(item, inner)}" for key, item in value.items()]
+    return "{" + inner + f",{inner}".join(lines) + newline + "}" if lines else "{}"
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy, largest_item
 from mmrope_eval.models.template import heeds, opens_thought
-from mmrope_eval.task.by_task import values_by_task
-from mmrope_eval.task.registry import Registry, TaskSpec
+from mmrope_eval.task.registry import TaskSpec
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -69,14 +68,6 @@ def read_thinking(asked: Asked | None, checkpoint: Checkpoint) -> Thinking:
     return Thinking(asked, argument, opened, raised=shall_think)
 
 
-def given_limits(given: Given, specs: Sequence[TaskSpec], registry: Registry) -> dict[str, int]:
-    """The answer limits that `--max-tokens` gives to tasks of a run; a named task's own goes before the one for all.
-
-    UserError for a name that is no task of the run.
-    """
-    return values_by_task("--max-tokens", given, specs, registry)
-
-
 def row_limits(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str, int],
                most: int = THINKING_TOKENS) -> dict[str, int]:
     """A row's limits by task where they are not the task's own: those given; with thoughts `most` where it is more."""
@@ -91,9 +82,8 @@ def with_limits(plans: Mapping[str, TaskPlan], limits: Mapping[str, int]) -> Map
     return {name: plan.limited(limits[name]) if name in limits else plan for name, plan in plans.items()}
 
 
-def with_temperature(
-    plans: Mapping[str, TaskPlan], temperature: float | Mapping[str, float] | None, seed: int
-) -> Mapping[str, TaskPlan]:
+def with_temperature(plans: Mapping[str, TaskPlan], temperature: float | Mapping[str, float] | None,
+                     seed: int) -> Mapping[str, TaskPlan]:
     """Plans by task at one temperature, or each at its own of a mapping; None, or a task it lacks: the task's own."""
     if temperature is None:
         return plans

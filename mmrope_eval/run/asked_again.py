@@ -46,13 +46,10 @@ def moved_helpers(cell: Cell, work: Work, store: ResponseStore) -> list[str]:
             f"asks again; see {PAGE}." for why, n in counts.most_common()]  # fmt: skip
 
 
-def lost_answers(
-    cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None
-) -> list[str]:
-    """A sentence where the store lacks answers that an earlier command had when it wrote its scores.
-
-    A sample with another kept outcome is none of these: `explanations` says why that one is not used.
-    """
+def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: ResponseStore,
+                 manifest: Mapping[str, Any] | None) -> list[str]:
+    """A sentence where the store lacks answers that an earlier command had when it wrote its scores. A sample with
+    another kept outcome is none of these: `explanations` says why that one is not used."""
     earlier, missing = manifest or {}, 0
     if plain(earlier.get("context")) == plain(cell.context):
         tasks = earlier.get("tasks")
@@ -70,10 +67,8 @@ def lost_answers(
 
 
 def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None) -> list[str]:
-    """One sentence for each reason, with the number of kept answers that it puts out of use.
-
-    `manifest` is what an earlier run left, which stores of versions up to 0.3 need to be understood.
-    """
+    """One sentence for each reason, with the number of kept answers that it puts out of use. `manifest` is what an
+    earlier run left, which stores of versions up to 0.3 need to be understood."""
     pending = {sample.id: work.keys[sample.id] for sample in work.pending if sample.id not in work.kept}
     if not pending:
         return []
@@ -102,13 +97,8 @@ class EarlierKeys:
     reasons: list[str]
 
 
-def _why(
-    sample: str,
-    key: Key,
-    rows: Iterable[tuple[str, str | None, str | None]],
-    reasons_of: Mapping[str, list[str]],
-    old: EarlierKeys,
-) -> str:
+def _why(sample: str, key: Key, rows: Iterable[tuple[str, str | None, str | None]], reasons_of: Mapping[str, list[str]],
+         old: EarlierKeys) -> str:
     """The reason that the nearest of a sample's kept outcomes gives."""
     candidates: list[list[str]] = []
     for identity, question, context in rows:
@@ -146,9 +136,8 @@ def reasons(before: Mapping[str, Any], context: Mapping[str, Any], code: AnswerC
     return differences
 
 
-def _versions(
-    before: Mapping[str, Any], now: Mapping[str, Any], record: Mapping[str, Any] | None, code: AnswerCode
-) -> list[str]:
+def _versions(before: Mapping[str, Any], now: Mapping[str, Any], record: Mapping[str, Any] | None,
+              code: AnswerCode) -> list[str]:
     differences = []
     if before.get("mmrope-eval") != now.get("mmrope-eval"):
         where = what_changed(str(before.get("mmrope-eval")), record, code)

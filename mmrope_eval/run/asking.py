@@ -97,10 +97,8 @@ class Asking:
         self.writer = Writer(self.write)
 
     def run(self, holder: EngineHolder) -> None:
-        """Ask everything that is pending; once. Every outcome is stored when this returns, or raises.
-
-        Raises `RowError` where the row cannot go on, `TooManyFailuresError` where it should not.
-        """
+        """Ask everything that is pending; once. Every outcome is stored when this returns, or raises. Raises `RowError`
+        where the row cannot go on, `TooManyFailuresError` where it should not."""
         retried = {sample.id for sample in self.work.pending}
         kept = self.work.kept.items()
         self.failed = sum(outcome.failed and name not in retried for name, outcome in kept)
@@ -180,10 +178,8 @@ class Asking:
             yield Deferred(sample.id, self.plans[sample.task].reader, sample, shown, weight)
 
     def keep(self, result: Response | Failure, *, asked: bool = True) -> None:
-        """Have one outcome stored; `count` counts it when it is.
-
-        TooManyFailuresError when it was one too many, RowError when none is answered.
-        """
+        """Have one outcome stored; `count` counts it when it is. TooManyFailuresError when it was one too many,
+        RowError when none is answered."""
         self.left.pop(result.id, None)
         if isinstance(result, Response):
             self.put(result, asked=asked)
@@ -226,10 +222,8 @@ class Asking:
         self.withheld.clear()
 
     def check_first(self) -> None:
-        """RowError when the first samples all failed, and it was not for their own files.
-
-        A task of which nothing else is known than that files cannot be read has all of its first samples tried.
-        """
+        """RowError when the first samples all failed, and it was not for their own files. A task of which nothing else
+        is known than that files cannot be read has all of its first samples tried."""
         counted = {name: fault.cause for name, fault in self.withheld.items() if fault.stage not in ("media", "target")}
         if len(counted) < FIRST:
             return

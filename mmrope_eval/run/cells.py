@@ -30,7 +30,6 @@ from mmrope_eval.task.sample import TIME
 if TYPE_CHECKING:
     from mmrope_eval.rope import Variant
 
-
 IDENTITY = 1
 """Of the rule by which a context is written: another number would make every kept answer another one."""
 
@@ -59,10 +58,8 @@ class Rows:
 
 
 def make_cells(config: RunConfig, registry: Registry) -> Rows:
-    """Checkpoints times variants, checkpoint by checkpoint, each with a label and a folder of its own.
-
-    Raises `UserError` where no row can be evaluated, and for what is wrong with the command itself.
-    """
+    """Checkpoints times variants, checkpoint by checkpoint, each with a label and a folder of its own. Raises
+    `UserError` where no row can be evaluated, and for what is wrong with the command itself."""
     choices = resolve_models(config.models, config.model_files, config.listed)
     if not choices:
         raise UserError("name at least one checkpoint with --model, or a file of them with --models")
@@ -126,15 +123,12 @@ def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Re
     demanded = config.protocol.prompts if config.protocol else None
     for wording in dict.fromkeys([config.prompts, demanded, *(choice.prompts for choice in choices)]):
         if wording is not None and wording not in registry.wordings:
-            raise UserError(
-                f"--prompts {wording}: no task has such a wording; choose one of "
-                f"{', '.join(sorted(registry.wordings))}."
-            )
+            raise UserError(f"--prompts {wording}: no task has such a wording; choose one of "
+                            f"{', '.join(sorted(registry.wordings))}.")
 
 
-def _read(
-    config: RunConfig, choices: Sequence[ModelChoice], registry: Registry
-) -> Iterator[tuple[ModelChoice, str | None, Cell | Exception]]:
+def _read(config: RunConfig, choices: Sequence[ModelChoice],
+          registry: Registry) -> Iterator[tuple[ModelChoice, str | None, Cell | Exception]]:
     """Every row as a cell without label and folder, or what is wrong with it."""
     for choice in choices:
         variants: Sequence[str | None] = (choice.variant,) if choice.variant else config.variants or (None,)
@@ -151,9 +145,8 @@ def _read(
                 yield choice, name, error
 
 
-def _cell(
-    config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, variant: str | None, registry: Registry
-) -> Cell:
+def _cell(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, variant: str | None,
+          registry: Registry) -> Cell:
     chosen = resolve_variant(checkpoint, variant, config.overrides, assume_stock=config.assume_stock)
     chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     _check_precision(checkpoint, config.options.dtype)
@@ -188,20 +181,16 @@ def cell_family(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, 
     its entry in a --models file, then the command line."""
     family = registry.family(checkpoint.family.name)
     declared = checkpoint.declared("mm_coordinates")
-    for name, where in (
-        (declared, f"{checkpoint.path}/config.json"),
-        (choice.coordinates, choice.named),
-        (config.coordinates, "--coordinates"),
-    ):
+    for name, where in ((declared, f"{checkpoint.path}/config.json"), (choice.coordinates, choice.named),
+                        (config.coordinates, "--coordinates")):
         if name is not None:
             family = dataclasses.replace(family, coordinates=check_coordinates(str(name), where))
     wording = config.prompts or choice.prompts or (config.protocol.prompts if config.protocol else None)
     return family if wording is None else dataclasses.replace(family, prompts=wording)
 
 
-def response_context(
-    config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy, thinking: bool | None = None
-) -> dict[str, Any]:
+def response_context(config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy,
+                     thinking: bool | None = None) -> dict[str, Any]:
     """What determines a response besides its question; part of every response's identity.
 
     The code that answers is named by its answer version (see `answer_code`), not by the version of the package. The

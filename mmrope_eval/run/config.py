@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -27,6 +27,9 @@ from mmrope_eval.util.environment import cache_at, cache_home
 OUTPUT = Path("runs/default")
 """Where a run goes that names no place."""
 PAGE = " (docs/configuration.md)"
+SAME: Final = ("assume_stock", "prompts", "coordinates", "max_tokens", "temperature", "thinking", "fresh", "scorer",
+               "verbose")  # fmt: skip
+"""Keys that a run has as they are."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -111,10 +114,8 @@ class RunConfig:
 
 
 def read_config(flags: Mapping[str, Any], file: Path | None = None, command: Sequence[str] = ()) -> RunConfig:
-    """A run by its keys: those of a YAML file, if there is one, and `flags`, which go before them.
-
-    UserError names the file and the key that is wrong, with the nearest key there is.
-    """
+    """A run by its keys: those of a YAML file, if there is one, and `flags`, which go before them. UserError names the
+    file and the key that is wrong, with the nearest key there is."""
     folder, where = Path(), "run"
     keys = RunKeys()
     if file is not None:
@@ -135,39 +136,33 @@ def config_of(keys: RunKeys, listed: Sequence[ModelChoice] = (), command: Sequen
     cache_dir = None if keys.cache_dir is None else Path(keys.cache_dir)
     data_root = None if keys.data_root is None else Path(keys.data_root)
     with cache_at(cache_dir):
-        options = engine_options(keys, keys.no_cache, data_root, keys.seed[0])
+        frames = None if keys.no_cache else cache_home() / "frames"
+    engine = {name: getattr(keys, name) for name in EngineKeys.model_fields}
+    options = EngineOptions(**engine, data_root=data_root, media_cache_dir=frames, seed=keys.seed[0])
     limit, limits = read_limits(keys.limit)
     return RunConfig(
+        **{name: getattr(keys, name) for name in SAME},
         models=tuple(keys.model or ()),
         tasks=tuple(keys.tasks),
         output=OUTPUT if keys.output is None else Path(keys.output),
         model_files=tuple(map(Path, keys.models or ())),
         tasks_dirs=tuple(map(Path, keys.tasks_dir or ())),
         listed=tuple(listed),
-        assume_stock=keys.assume_stock,
         variants=tuple(keys.variants),
         overrides=keys.set,
         data_root=data_root,
         limit=limit,
         limits=limits,
-        prompts=keys.prompts,
-        coordinates=keys.coordinates,
         system=read_system(keys.system),
         max_failures=MaxFailures(keys.max_failures),
         seed=keys.seed[0],
         seeds=keys.seed,
-        max_tokens=keys.max_tokens,
-        temperature=keys.temperature,
-        thinking=keys.thinking,
-        fresh=keys.fresh,
         media=media_limits(keys),
         protocol=load_protocol(keys.protocol) if keys.protocol is not None else None,
         options=options,
         command=tuple(command),
         cache_dir=cache_dir,
-        scorer=keys.scorer,
         log_file=None if keys.log_file is None else Path(keys.log_file),
-        verbose=keys.verbose,
         said=recorded(keys, listed),
     )
 
@@ -176,7 +171,10 @@ def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
     """The keys that were given, as JSON and YAML have them; `read_config` of them is the same run again."""
     found = {name: value for name, value in said(keys).items() if value is not None}
     if "checkpoints" in found:
-        found["checkpoints"] = [{"path": str(one.path.resolve()), **_words_on(one)} for one in listed]
+        names = ("label", "variant", "coordinates", "prompts")
+        words = [{name: value for name in names if (value := getattr(choice, name)) is not None} for choice in listed]
+        found["checkpoints"] = [{"path": str(choice.path.resolve()), **more}
+                                for choice, more in zip(listed, words, strict=True)]  # fmt: skip
     for name in ("limit", "seed"):
         if name in found:
             found[name] = [*found[name]]
@@ -184,18 +182,6 @@ def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
         found["max_tokens"] = ",".join(f"{limit}" if name is None else f"{name}:{limit}"
                                        for name, limit in keys.max_tokens)  # fmt: skip
     return found
-
-
-def _words_on(choice: ModelChoice) -> dict[str, str]:
-    words = {name: getattr(choice, name) for name in ("label", "variant", "coordinates", "prompts")}
-    return {name: value for name, value in words.items() if value is not None}
-
-
-def engine_options(keys: EngineKeys, no_cache: bool, data_root: Path | None, seed: int) -> EngineOptions:
-    """How the engine runs, by its keys."""
-    given = {name: getattr(keys, name) for name in EngineKeys.model_fields}
-    frames = None if no_cache else cache_home() / "frames"
-    return EngineOptions(**given, data_root=data_root, media_cache_dir=frames, seed=seed)
 
 
 def media_limits(keys: MediaKeys) -> dict[str, Any]:

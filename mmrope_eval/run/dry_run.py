@@ -22,7 +22,7 @@ from mmrope_eval.task.mirror_plan import folder_bytes, size_text
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.spec import TaskSpec
-from mmrope_eval.words import visible
+from mmrope_eval.words import counted, visible
 
 HEAD = ("row", "task", "samples", "kept", "to ask", "data")
 
@@ -52,7 +52,7 @@ def dry_run(runs: Sequence[Prepared]) -> Iterator[str]:
     rows = sum(len(run.rows.folders) for run in placed)
     tasks = len({spec.name for run in placed for spec in run.specs})
     samples, kept = sum(share.samples or 0 for share in shares), sum(share.kept for share in shares)
-    yield (f"dry run: {_counted(rows, 'row')}, {_counted(tasks, 'task')}, {samples:,} samples, of which {kept:,} are "
+    yield (f"dry run: {counted(rows, 'row')}, {counted(tasks, 'task')}, {samples:,} samples, of which {kept:,} are "
            f"kept and {samples - kept:,} would be asked")  # fmt: skip
     yield from table(HEAD, [(share.row, share.task, "?" if share.samples is None else f"{share.samples:,}",
                              f"{share.kept:,}", f"{share.pending:,}", share.data) for share in shares])  # fmt: skip
@@ -65,7 +65,6 @@ def dry_run(runs: Sequence[Prepared]) -> Iterator[str]:
 
 
 def _shares(run: Prepared) -> Iterator[Share]:
-    """Every task of every row that can be evaluated."""
     config = run.config
     present = [spec for spec in run.specs if absence(spec, config.data_root) is None]
     plans = Plans(present, config.data_root, config.limit, config.seed, dict(config.limits))
@@ -107,7 +106,7 @@ def _sizes(runs: Sequence[Prepared]) -> Iterator[str]:
                for run in runs for spec in run.specs if absence(spec, run.config.data_root) is None}  # fmt: skip
     if folders:
         size = size_text(sum(folder_bytes(folder) for folder in folders))
-        yield f"data: {size} on disk, in {_counted(len(folders), 'folder')}, with what other tasks use of them"
+        yield f"data: {size} on disk, in {counted(len(folders), 'folder')}, with what other tasks use of them"
 
 
 def estimate(shares: Sequence[Share]) -> Iterator[str]:
@@ -149,8 +148,4 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         cells = [cell.rjust(width) if right else cell.ljust(width)
                  for cell, width, right in zip(row, widths, numbers, strict=True)]  # fmt: skip
         yield "  ".join(cells).rstrip()
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 

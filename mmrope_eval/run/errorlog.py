@@ -29,10 +29,8 @@ class ErrorLog:
         self._kinds: set[str] = set()
 
     def note(self, where: str, error: BaseException | str) -> None:
-        """Keep a traceback, given as such or as an exception, unless one of its kind is kept; "" is none.
-
-        The kind is an error's type and words without numbers and addresses. A file that cannot be written is no error.
-        """
+        """Keep a traceback, given as such or as an exception, unless one of its kind is kept; "" is none. The kind is
+        an error's type and words without numbers and addresses. A file that cannot be written is no error."""
         trace = error if isinstance(error, str) else full_trace(error)
         same = kind(next((line for line in reversed(trace.splitlines()) if line.strip()), ""))
         if not same or same in self._kinds or len(self._kinds) >= KINDS:

@@ -27,11 +27,9 @@ class TooManyFailuresError(Exception):
 
 @dataclass(frozen=True)
 class MaxFailures:
-    """How many samples of one cell may fail before the run stops: a number, or a fraction of all its samples.
-
-    A failed sample counts as wrong, is listed with its cause, and is tried once more by the next start. Without a limit
-    no number of failures stops a run. UserError for a limit that is neither a count nor a share.
-    """
+    """How many samples of one cell may fail before the run stops: a number, or a fraction of all its samples. A failed
+    sample counts as wrong, is listed with its cause, and is tried once more by the next start. Without a limit no
+    number of failures stops a run. UserError for a limit that is neither a count nor a share."""
 
     limit: int | float | None = None
 
@@ -64,7 +62,7 @@ class Cell:
     """Where each limit of `policy` was said that is not this project's default."""
     folder: Path
     context: Mapping[str, Any]
-    """What, besides the question, determines a response (see `sample.identity`)."""
+    """What, besides the question, determines a response (see `sample.keys`)."""
     named: str = ""
     """The checkpoint, as the user named it."""
     thinking: Thinking = field(default_factory=Thinking)

@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 
 
 def time_of(checkpoint: Checkpoint, variant: Variant) -> Time:
-    """What the positions of a video's frames follow.
-
-    The clock, where the family measures time, the variant does not say `time: index`, and its positions depend on the
-    step from frame to frame at all.
-    """
+    """What the positions of a video's frames follow. The clock, where the family measures time, the variant does not
+    say `time: index`, and its positions depend on the step from frame to frame at all."""
     from mmrope_eval.rope import Text, Vision
 
     if not checkpoint.tokens_per_second or getattr(variant.position, "time", None) == "index":
@@ -36,22 +33,15 @@ def time_of(checkpoint: Checkpoint, variant: Variant) -> Time:
 
 def asked(cell: Cell, generations: Mapping[str, Generation]) -> Asked:
     """How a row is asked; `generations` by task, as they are."""
-    return Asked(
-        policy=cell.policy.record(),
-        side=cell.checkpoint.geometry.factor,
-        time=time_of(cell.checkpoint, cell.variant),
-        prompts=cell.family.prompts,
-        system=cell.family.system,
-        decoding=protocols.decoding_of([generation.temperature for generation in generations.values()]),
-        max_tokens={task: generation.max_tokens for task, generation in generations.items()},
-    )
+    return Asked(policy=cell.policy.record(), side=cell.checkpoint.geometry.factor,
+                 time=time_of(cell.checkpoint, cell.variant), prompts=cell.family.prompts, system=cell.family.system,
+                 decoding=protocols.decoding_of([generation.temperature for generation in generations.values()]),
+                 max_tokens={task: generation.max_tokens for task, generation in generations.items()})
 
 
 def remark(config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], limits: Mapping[str, int]) -> str | None:
-    """The protocol of a row and what departs from it, before it is asked; None where none was named.
-
-    `limits` are the row's answer limits that are not the tasks' own.
-    """
+    """The protocol of a row and what departs from it, before it is asked; None where none was named. `limits` are the
+    row's answer limits that are not the tasks' own."""
     if config.protocol is None:
         return None
     generations = {spec.name: dataclasses.replace(

@@ -25,7 +25,6 @@ def _text(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    """One word, or a list of them."""
     value = _text(value)
     return [value] if isinstance(value, str) else _list(value)
 
@@ -35,7 +34,6 @@ def _list(value: Any) -> Any:
 
 
 def _names(value: Any) -> Any:
-    """A list of names, or names with commas between them."""
     value = _text(value)
     return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else _list(value)
 
@@ -75,7 +73,6 @@ def _limit_words(value: Any) -> Any:
 
 
 def _seeds(value: Any) -> Any:
-    """One seed or several."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
@@ -227,15 +224,10 @@ def with_flags(file: Keys, flags: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------- paths
-
-
 def beside_file(keys: K, folder: Path, where: str) -> K:
-    """The keys of a file in `folder` with the paths that it means: beside it first, else from the working folder.
-
-    What is written, `output`, `log_file` and `cache_dir`, starts at the file's folder. UserError, beginning with
-    `where`, for a folder of data or tasks that is in neither place.
-    """
+    """The keys of a file in `folder` with the paths that it means: beside it first, else from the working folder. What
+    is written, `output`, `log_file` and `cache_dir`, starts at the file's folder. UserError, beginning with `where`,
+    for a folder of data or tasks that is in neither place."""
     found = said(keys)
     places: dict[str, Any] = {
         "variants": lambda names: [beside(name, folder) for name in names],

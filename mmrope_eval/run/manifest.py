@@ -92,9 +92,8 @@ def scores_file(cell: Cell, entry: Mapping[str, Any], failed_tasks: Mapping[str,
     }
 
 
-def manifest(
-    config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], entry: Mapping[str, Any], timings: Timings
-) -> dict[str, Any]:
+def manifest(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], entry: Mapping[str, Any],
+             timings: Timings) -> dict[str, Any]:
     """manifest.json: how the run was made, for whoever wants to make it again."""
     asked = held_to.asked(cell, {name: plan.generation for name, plan in plans.items()})
     of_command = asked_with(config)
@@ -116,8 +115,7 @@ def manifest(
         },
         "variant": {"how": cell.chosen.how, "assumed": cell.chosen.assumed, "fingerprint": cell.variant.fingerprint,
                     "set": plain(config.overrides), "definition": cell.variant.to_dict()},
-        "media": {"policy": plain(cell.policy.record()), "sources": dict(cell.media_sources),
-                  "token_side": asked.side},
+        "media": {"policy": plain(cell.policy.record()), "sources": dict(cell.media_sources), "token_side": asked.side},
         "time": asked.time,
         "protocol": protocols.record(config.protocol, asked, list(plans)),
         "family": dataclasses.asdict(cell.family),
@@ -161,7 +159,6 @@ def own_file(spec: TaskSpec) -> dict[str, Any]:
 
 
 def _training(cell: Cell) -> dict[str, Any]:
-    """The training step of a checkpoint and of which training it is, where its folder says so."""
     path = cell.checkpoint.path
     return {"step": training_step(path), "run": training_run(path)}
 
@@ -200,10 +197,8 @@ def device() -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as a record of JSON gives it back, so that what was written can be compared with what would be.
-
-    Mappings with text as keys, lists, and of everything else what JSON has, or its text.
-    """
+    """A value as a record of JSON gives it back, so that what was written can be compared with what would be. Mappings
+    with text as keys, lists, and of everything else what JSON has, or its text."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -15,9 +15,8 @@ from typing import Any, Final, cast
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure
 from mmrope_eval.record.cell import CellRecord, check_heads, check_samples
-from mmrope_eval.record.read import read_record
+from mmrope_eval.record.read import read_record, seal_holds
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, Scores
-from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import plain
 
@@ -65,7 +64,8 @@ def earlier(cell: Cell, asked: Collection[str]) -> Earlier:
             continue
         try:
             check_samples(record, name)
-            failures += _failures(record, name)
+            failures += [Failure(sample.id, cast(Any, sample.failure.stage), sample.failure.cause)
+                         for sample in record.samples(name) if sample.failure is not None]  # fmt: skip
         except UserError as error:
             notes = [*notes, f"what was scored of {name} is not kept in {SCORES}: {error}"]
             continue
@@ -101,22 +101,14 @@ def stands(cell: Cell) -> bool:
 def comparable(cell: Cell, record: CellRecord) -> bool:
     """Whether a record is of the same checkpoint under the same variant, asked and read in the same way."""
     scores, manifest = record.scores, record.manifest
+    before, now = manifest.family, dataclasses.asdict(cell.family)
     return (
         scores.checkpoint.fingerprint == cell.checkpoint.fingerprint
         and scores.variant.fingerprint == cell.variant.fingerprint
         and manifest.context == plain(cell.context)
-        and _same_family(manifest.family, dataclasses.asdict(cell.family))
+        and before is not None
+        and all(before.get(name) == now.get(name) for name in {*before, *now} - {"name"})
     )
-
-
-def _same_family(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
-    return before is not None and all(before.get(name) == now.get(name) for name in {*before, *now} - {"name"})
-
-
-def _failures(record: CellRecord, task: str) -> list[Failure]:
-    """The failed samples of a task."""
-    return [Failure(sample.id, cast(Any, sample.failure.stage), sample.failure.cause)
-            for sample in record.samples(task) if sample.failure is not None]  # fmt: skip
 
 
 def with_scores(scores: Mapping[str, Any], before: Earlier) -> dict[str, Any]:

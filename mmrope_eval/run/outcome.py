@@ -17,7 +17,7 @@ from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STO
 from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.run import results
 from mmrope_eval.run.merging import ASIDE
-from mmrope_eval.run.results import SampleScore, ScoredSample
+from mmrope_eval.run.results import SampleScore
 from mmrope_eval.run.settled import settled
 from mmrope_eval.run.staging import Staging
 from mmrope_eval.task.plan import TaskPlan
@@ -32,16 +32,6 @@ BESIDE = ("-wal", "-shm", "-journal")
 
 Outcomes = Mapping[str, Response | Failure]
 """By sample id."""
-
-
-def score_cell(plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> dict[str, list[ScoredSample]]:
-    """Every sample of every task with its score, by task. KeyError when an outcome is missing."""
-    return {name: results.score_task(plan, outcomes) for name, plan in plans.items()}
-
-
-def entries(plans: Mapping[str, TaskPlan], scored: Mapping[str, Sequence[ScoredSample]]) -> dict[str, dict[str, Any]]:
-    """The `tasks` of scores.json."""
-    return {name: results.summarize(plan, scored[name]) for name, plan in plans.items()}
 
 
 def require_places(folder: Path) -> None:
@@ -113,10 +103,8 @@ class ScoredTasks:
 
 
 def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> ScoredTasks:
-    """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing.
-
-    One sample after another is scored, written and let go.
-    """
+    """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing. One sample
+    after another is scored, written and let go."""
     entries_of_tasks: dict[str, dict[str, Any]] = {}
     failures: list[Failure] = []
     for name, plan in plans.items():

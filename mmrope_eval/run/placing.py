@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,6 @@ from mmrope_eval.util.training_steps import checkpoint_name
 
 BENEATH: Final = ("store", "weights", "variant", "media", "versions")
 """Parts of a context that the same command may find changed; all others are what a command says."""
-
 
 COORDINATES: Final = "coordinates"
 """Of a family: how boxes in its answers are read."""
@@ -113,10 +112,13 @@ def place(config: RunConfig, rows: Rows, specs: Sequence[TaskSpec]) -> Rows:
             taken.append(folders[cell.label].name)
     failed = [dataclasses.replace(row, folder=_failed_home(row, existing, config, taken)) for row in rows.failed]
     folders |= {row.label: row.folder for row in failed}
-    cells = tuple(dataclasses.replace(cell, label=_label(cell, folders[cell.label], config),
-                                      folder=folders[cell.label]) for cell in rows.cells)  # fmt: skip
+    # A row is called as its command calls it, but after its folder where that had to have another name.
+    own_places = {cell.label: (config.output, config.output / cell.label) for cell in rows.cells}
+    renamed = {label: label if folders[label] in places else folders[label].name
+               for label, places in own_places.items()}  # fmt: skip
+    cells = tuple(dataclasses.replace(cell, label=renamed[cell.label], folder=folders[cell.label])
+                  for cell in rows.cells)  # fmt: skip
     shown = {**{cell.label: cell.folder for cell in cells}, **{row.label: row.folder for row in failed}}
-    renamed = dict(zip([cell.label for cell in rows.cells], [cell.label for cell in cells], strict=True))
     order = [renamed.get(label, label) for label in rows.folders]
     return Rows(cells, tuple(failed), {label: shown[label] for label in order})
 
@@ -124,25 +126,17 @@ def place(config: RunConfig, rows: Rows, specs: Sequence[TaskSpec]) -> Rows:
 def _homes(cells: Sequence[Cell], existing: Sequence[Row], config: RunConfig) -> dict[str, Row]:
     """The row on disk that each cell is, by label; no row is two cells."""
     homes: dict[str, Row] = {}
-    for matches in (_is_named, _is_same, _is_called):
+    matchers: tuple[Callable[[Cell, Row], bool], ...] = (
+        lambda cell, row: row.is_of(cell) and row.folder.name == cell.label,  # it may be asked under two labels
+        lambda cell, row: row.is_of(cell),
+        lambda cell, row: row.is_called(cell.checkpoint.path, cell.variant.name, config.overrides),
+    )
+    for matches in matchers:
         for cell in cells:
-            free = [row for row in existing if row not in homes.values() and matches(cell, row, config)]
+            free = [row for row in existing if row not in homes.values() and matches(cell, row)]
             if cell.label not in homes and free:
                 homes[cell.label] = free[0]
     return homes
-
-
-def _is_named(cell: Cell, row: Row, config: RunConfig) -> bool:
-    """The same checkpoint and variant under the same label: one may be asked under two."""
-    return row.is_of(cell) and row.folder.name == cell.label
-
-
-def _is_same(cell: Cell, row: Row, config: RunConfig) -> bool:
-    return row.is_of(cell)
-
-
-def _is_called(cell: Cell, row: Row, config: RunConfig) -> bool:
-    return row.is_called(cell.checkpoint.path, cell.variant.name, config.overrides)
 
 
 def _free(cell: Cell, taken: Sequence[str]) -> str:
@@ -150,11 +144,6 @@ def _free(cell: Cell, taken: Sequence[str]) -> str:
     candidates = [cell.label, f"{checkpoint_name(cell.checkpoint.path)}--{cell.variant.name}"]
     numbered = (f"{candidates[-1]}-{number}" for number in range(2, len(taken) + 3))
     return next(name for name in (*candidates, *numbered) if name not in taken)
-
-
-def _label(cell: Cell, folder: Path, config: RunConfig) -> str:
-    """What a row is called: as its command calls it, but after its folder where that had to have another name."""
-    return cell.label if folder in (config.output, config.output / cell.label) else folder.name
 
 
 def _failed_home(row: FailedRow, existing: Sequence[Row], config: RunConfig, taken: Sequence[str]) -> Path:
@@ -213,25 +202,17 @@ def differences(cell: Cell, row: Row) -> tuple[list[str], list[str]]:
     if not isinstance(before, Mapping):
         return [], []
     code = answer_code()
-    changed = {
-        part: reasons({"context": select(before, BENEATH), "code": row.manifest.get("code")},
-                      select(cell.context, BENEATH), code)
-        for part, select in (("beneath", _only), ("said", _without))
-    }  # fmt: skip
+    changed = {}
+    for part, beneath in (("beneath", True), ("said", False)):
+        was, now = ({name: value for name, value in context.items() if (name in BENEATH) is beneath}
+                    for context in (before, cell.context))  # fmt: skip
+        changed[part] = reasons({"context": was, "code": row.manifest.get("code")}, now, code)
     family = row.manifest.get("family")
-    now = {name: value for name, value in dataclasses.asdict(cell.family).items() if name not in cell.context}
-    for name, text in _family(family, now) if isinstance(family, Mapping) else ():
+    asked = {name: value for name, value in dataclasses.asdict(cell.family).items() if name not in cell.context}
+    for name, text in _family(family, asked) if isinstance(family, Mapping) else ():
         # The same answers are read with other coordinates; another wording makes other questions.
         changed["beneath" if name == COORDINATES else "said"].append(text)
     return changed["said"], changed["beneath"]
-
-
-def _only(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in names}
-
-
-def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in names}
 
 
 def _family(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

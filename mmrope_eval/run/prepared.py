@@ -12,7 +12,7 @@ from mmrope_eval.media.policy import largest_item
 from mmrope_eval.record.schema import MANIFEST
 from mmrope_eval.record.write import write_json
 from mmrope_eval.run import held_to, outcome
-from mmrope_eval.run.answer_limits import Room, given_limits, row_limits
+from mmrope_eval.run.answer_limits import Room, row_limits
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
@@ -74,7 +74,7 @@ def prepare(config: RunConfig) -> Prepared:
     registry = open_registry(config.tasks, config.tasks_dirs)
     specs = registry.select(config.tasks)
     config = with_task_limits(config, specs, registry)
-    given = given_limits(config.answer_limits, specs, registry)
+    given = values_by_task("--max-tokens", config.answer_limits, specs, registry)
     rows = make_cells(config, registry)
     limits = [cell_limits(config, cell, specs, given) for cell in rows.cells]
     plans = Plans(specs, config.data_root, config.limit, config.seed, dict(config.limits))
@@ -87,9 +87,8 @@ def with_task_limits(config: RunConfig, specs: Sequence[TaskSpec], registry: Reg
     return dataclasses.replace(config, limits=tuple(limits.items()))
 
 
-def cell_limits(
-    config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], given: Mapping[str, int]
-) -> tuple[dict[str, int], list[str]]:
+def cell_limits(config: RunConfig, cell: Cell, specs: Sequence[TaskSpec],
+                given: Mapping[str, int]) -> tuple[dict[str, int], list[str]]:
     """A row's answer limits that are not the tasks' own, and remarks. UserError where its context has no room."""
     room = Room.of(cell.checkpoint, cell.policy, config.options.max_model_len)
     room.check(cell.thinking, given)
@@ -105,11 +104,8 @@ def claim(config: RunConfig, cell: Cell) -> None:
 
 
 def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]:
-    """Several runs with the folders of their rows, as if their commands followed each other.
-
-    `write`: say in new folders whose they are.
-    UserError where two would mix in one row what cannot be compared, or ask one task twice.
-    """
+    """Several runs with the folders of their rows, as if their commands followed each other. `write`: say in new
+    folders whose they are. UserError where two would mix in one row what cannot be compared, or ask one task twice."""
     placed: list[Prepared] = []
     homes: dict[object, list[tuple[Prepared, Cell]]] = {}
     for number, run in enumerate(runs):
@@ -125,7 +121,6 @@ def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]
 
 
 def _refuse_mixture(run: Prepared, cell: Cell, other: Prepared, before: Cell) -> None:
-    """UserError where two runs cannot share a row."""
     twice = sorted({spec.name for spec in run.specs} & {spec.name for spec in other.specs})
     if twice:
         raise UserError(f"two runs ask {cell.label} for {', '.join(twice)} in {cell.folder}: take it out of one run, "
@@ -134,6 +129,5 @@ def _refuse_mixture(run: Prepared, cell: Cell, other: Prepared, before: Cell) ->
     settings = differences(cell, row)[0] if row is not None else []
     how = f" ({'; '.join(settings)})" if settings else ""
     if cell.context != before.context or cell.family != before.family:
-        raise UserError(f"two runs would mix in {cell.folder} what was asked in different ways"
-                        f"{how}: give one of them a `name`, which is the name "
-                        "of its folder")  # fmt: skip
+        raise UserError(f"two runs would mix in {cell.folder} what was asked in different ways{how}: give one of them "
+                        "a `name`, which is the name of its folder")  # fmt: skip

@@ -18,7 +18,6 @@ from mmrope_eval.words import visible
 Told = Callable[[bool, bool], None]
 """Hears of every sample: whether it failed, and whether it was asked."""
 
-
 TOGETHER: Final = 0.1
 """Seconds after the first answer in which others are taken to be of its group."""
 
@@ -57,10 +56,8 @@ class Pace:
 class Progress:
     """Counts samples of one cell on stderr. Use as a context manager."""
 
-    def __init__(
-        self, label: str, total: int, done: int = 0, *, stream: TextIO | None = None, every: float = 10.0,
-        told: Told | None = None,
-    ) -> None:
+    def __init__(self, label: str, total: int, done: int = 0, *, stream: TextIO | None = None, every: float = 10.0,
+                 told: Told | None = None) -> None:
         self.label, self.total, self.done, self.failed = label, total, done, 0
         self._stream = stream or sys.stderr
         self._every = every
@@ -78,14 +75,11 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        self._bar = Bar(
-            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-            console=Console(file=self._stream), speed_estimate_period=60,
-        )
-        self._task = self._bar.add_task(
-            visible(self.label), start=False, total=self.total, completed=self.done, rate=""
-        )
+        self._bar = Bar(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"),
+                        TimeRemainingColumn(), console=Console(file=self._stream), speed_estimate_period=60)
+        self._task = self._bar.add_task(visible(self.label), start=False, total=self.total, completed=self.done,
+                                        rate="")
 
     def advance(self, *, failed: bool = False, asked: bool = True) -> None:
         """One more sample has its outcome; one that was not asked says nothing of the rate."""

@@ -49,45 +49,20 @@ class Tally:
 
     def __init__(self, rows: Sequence[RowProgress], now: Callable[[], float] = time.monotonic) -> None:
         self.rows = list(rows)
-        self._now, self._lock = now, threading.Lock()
-        self._pace = Pace()
+        self.now, self.lock = now, threading.Lock()
+        self.pace = Pace()
         self.begun = False
         """Whether any row has had its turn; until then a command may be refused, and changes nothing."""
 
-    def begin(self, row: RowProgress, total: int, done: int, failed: int) -> None:
-        """A row's turn has come, and its kept answers are counted."""
-        with self._lock:
-            self.begun = True
-            row.state, row.total, row.done, row.failed, row.cause = "running", total, done, failed, ""
-
-    def advance(self, row: RowProgress, *, failed: bool, asked: bool) -> None:
-        """One more sample of a row has its outcome; one that was not asked says nothing of the pace."""
-        with self._lock:
-            row.done += 1
-            row.failed += failed
-            if asked:
-                self._pace.note(self._now())
-
-    def finish(self, row: RowProgress, failed: int) -> None:
-        """A row is scored."""
-        with self._lock:
-            row.state, row.done, row.failed = "done", row.total, failed
-
-    def fail(self, row: RowProgress, cause: str) -> None:
-        """A row cannot be finished."""
-        with self._lock:
-            self.begun = True
-            row.state, row.cause = "failed", cause
-
     def record(self, output: Path) -> dict[str, Any]:
         """The numbers for the file; folders are relative to `output`."""
-        with self._lock:
-            now = self._now()
+        with self.lock:
+            now = self.now()
             left = sum(row.total - row.done for row in self.rows if row.state in ("waiting", "running"))
             return {
-                "pace": self._pace.rate(now),
+                "pace": self.pace.rate(now),
                 "left": left,
-                "left_s": self._pace.left(left, now),
+                "left_s": self.pace.left(left, now),
                 "rows": [
                     {"label": row.label, "folder": os.path.relpath(row.folder, output), "tasks": list(row.tasks),
                      "state": row.state, "total": row.total, "done": row.done, "failed": row.failed,
@@ -105,20 +80,30 @@ class RowWatch:
     row: RowProgress
 
     def begin(self, total: int, done: int, failed: int) -> None:
-        """As `Tally.begin`."""
-        self.tally.begin(self.row, total, done, failed)
+        """The row's turn has come, and its kept answers are counted."""
+        with self.tally.lock:
+            self.tally.begun = True
+            row = self.row
+            row.state, row.total, row.done, row.failed, row.cause = "running", total, done, failed, ""
 
     def advance(self, failed: bool, asked: bool) -> None:
-        """As `Tally.advance`."""
-        self.tally.advance(self.row, failed=failed, asked=asked)
+        """One more sample has its outcome; one that was not asked says nothing of the pace."""
+        with self.tally.lock:
+            self.row.done += 1
+            self.row.failed += failed
+            if asked:
+                self.tally.pace.note(self.tally.now())
 
     def finish(self, failed: int) -> None:
-        """As `Tally.finish`."""
-        self.tally.finish(self.row, failed)
+        """The row is scored."""
+        with self.tally.lock:
+            self.row.state, self.row.done, self.row.failed = "done", self.row.total, failed
 
     def fail(self, cause: str) -> None:
-        """As `Tally.fail`."""
-        self.tally.fail(self.row, cause)
+        """The row cannot be finished."""
+        with self.tally.lock:
+            self.tally.begun = True
+            self.row.state, self.row.cause = "failed", cause
 
 
 class ProgressFile:

@@ -138,10 +138,8 @@ def find_runs(folder: Path, *, apart: bool = False) -> list[StoredRun]:
 
 def read_run(folder: Path, *, apart: bool = False) -> StoredRun:
     """A finished run's records. UserError when one is missing, damaged, or of a version without what is needed, and
-    when its samples do not fit its scores: what they were is not overwritten.
-
-    `apart`: the new ones go elsewhere. Then samples that do not fit are only said, as the stored answers are enough.
-    """
+    when its samples do not fit its scores: what they were is not overwritten. `apart`: the new ones go elsewhere. Then
+    samples that do not fit are only said, as the stored answers are enough."""
     cell = read_head(folder)
     manifest = cell.stored_manifest.raw
     if any(manifest.get(name) is None for name in ("context", "seed", "family", "tasks")):
@@ -179,11 +177,9 @@ def commands_of(run: StoredRun) -> dict[tuple[Any, Any, Any], list[str]]:
 
 
 def registry_of(run: StoredRun) -> Registry:
-    """The tasks as they are now, with the files of one's own that the run recorded, or those in its `tasks_dirs`.
-
-    A file that changed since is named on stderr: its target and average count as they are now. UserError for one that
-    is gone.
-    """
+    """The tasks as they are now, with the files of one's own that the run recorded, or those in its `tasks_dirs`. A
+    file that changed since is named on stderr: its target and average count as they are now. UserError for one that is
+    gone."""
     files = {name: task.file for name, task in (run.cell.manifest.tasks or {}).items() if task.file is not None}
     moved = open_registry(folders=run.tasks_dirs)
     paths = [file.path for name, file in files.items() if name not in moved.tasks]
@@ -214,12 +210,10 @@ def stored_outcomes(run: StoredRun, plans: Mapping[str, TaskPlan]) -> Outcomes:
     for name, plan in plans.items():
         lost = [sample.id for sample in plan.samples if sample.id not in kept]
         if lost:
-            raise UserError(
-                f"{run.folder} holds no response to {len(lost)} of the {len(plan.samples)} questions of {name} as they "
-                f"are asked now (the first is {lost[0]}): the task file or the data changed since; "
-                "point --data-root at the data of the run, or run it again."
-            )
-    return {sample: stored.result for sample, stored in kept.items()}
+            raise UserError(f"{run.folder} holds no response to {len(lost)} of the {len(plan.samples)} questions of "
+                            f"{name} as they are asked now (the first is {lost[0]}): the task file or the data changed "
+                            "since; point --data-root at the data of the run, or run it again.")
+    return kept
 
 
 def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Mapping[Path, Path]) -> int:
@@ -253,17 +247,17 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return f"{len(changed)} of {len(after)} tasks changed ({', '.join(changed)})" if changed else "nothing changed"
 
 
-def compare_runs(
-    second: Second, runs: Sequence[StoredRun], data_root: Path | None, targets: Mapping[Path, Path]
-) -> int:
+def compare_runs(second: Second, runs: Sequence[StoredRun], data_root: Path | None,
+                 targets: Mapping[Path, Path]) -> int:
     """Print and write the other harness' numbers beside ours; 1 when its scoring failed on a task."""
     code = 0
     for run in runs:
         plans = plans_of(run, data_root)
-        scored = outcome.score_cell(plans, stored_outcomes(run, plans))
-        entry = outcome.entries(plans, scored)
-        comparisons = [side_by_side.compare_task(second, plan, scored[name], entry[name])
-                       for name, plan in plans.items()]  # fmt: skip
+        outcomes = stored_outcomes(run, plans)
+        comparisons = []
+        for plan in plans.values():
+            scored = results.score_task(plan, outcomes)
+            comparisons.append(side_by_side.compare_task(second, plan, scored, results.summarize(plan, scored)))
         side_by_side.write(targets[run.folder], second, comparisons)
         say(f"\n{run.label}: ours and {second.title}'s, from the same responses")
         say(side_by_side.table(second, comparisons))

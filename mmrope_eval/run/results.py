@@ -15,7 +15,7 @@ from mmrope_eval.scorer.chance import chance_level
 from mmrope_eval.scorer.reasoning import whole_turn
 from mmrope_eval.task.clusters import cluster_of
 from mmrope_eval.task.plan import TaskPlan
-from mmrope_eval.task.registry import Family, TaskSpec
+from mmrope_eval.task.registry import Family
 from mmrope_eval.task.sample import Sample
 from mmrope_eval.util.unread import MARK, WARNING, remedy, too_many
 
@@ -146,7 +146,7 @@ def summarize(plan: TaskPlan, scored: Sequence[ScoredSample | SampleScore]) -> d
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
         "chance": percent(chance_of(average, samples)),
         "n": len(samples),
-        "expected": full_size(plan.spec),
+        "expected": plan.spec.expected.get("expressions") or plan.spec.expected.get("samples"),
         "n_failed": sum(sample.failed for sample in samples),
         "n_truncated": sum(sample.truncated for sample in samples),
         "n_unparsed": sum(sample.unparsed for sample in samples),
@@ -166,11 +166,6 @@ def chance_of(average: str, samples: Sequence[SampleScore]) -> float:
     lost = [None] * (len(samples) - len(answered))
     targets, durations = [sample.target for sample in answered], [sample.duration for sample in answered]
     return chance_level(average, [*targets, *lost], [*durations, *lost])
-
-
-def full_size(spec: TaskSpec) -> int | None:
-    """How many samples the whole benchmark has, as its authors published it; None where the task does not say."""
-    return spec.expected.get("expressions") or spec.expected.get("samples")
 
 
 def percent(value: float) -> float | None:
@@ -195,9 +190,8 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     if len(names) > TASKS_ACROSS:
         lines = [[item.replace("\n", ", ") for item in column] for column in zip(*lines, strict=True)]
     headers, *body = lines
-    return tabulate(
-        body, headers, tablefmt="simple", colalign=["left"] + ["right"] * (len(headers) - 1), disable_numparse=True
-    )
+    return tabulate(body, headers, tablefmt="simple", colalign=["left"] + ["right"] * (len(headers) - 1),
+                    disable_numparse=True)
 
 
 def cell(entry: Mapping[str, Any] | None) -> str:
@@ -216,11 +210,9 @@ def hardly_read(entry: Mapping[str, Any]) -> bool:
 def remarks(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What a reader of the table must know: failures, answers cut off, answers nobody could read."""
     lines = []
-    for count, text in (
-        ("n_failed", "* {n} failed, counted wrong; causes in samples/"),
-        ("n_truncated", "{n} answers cut off at the answer limit"),
-        ("n_unparsed", "{n} answers without anything the scorer can read, counted wrong"),
-    ):
+    for count, text in (("n_failed", "* {n} failed, counted wrong; causes in samples/"),
+                        ("n_truncated", "{n} answers cut off at the answer limit"),
+                        ("n_unparsed", "{n} answers without anything the scorer can read, counted wrong")):
         counts = {label: sum(t[count] for t in tasks.values()) for label, tasks in rows.items()}
         if any(counts.values()):
             spread = ", ".join(f"{label}: {n}" for label, n in counts.items() if n)

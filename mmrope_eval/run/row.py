@@ -41,15 +41,9 @@ from mmrope_eval.words import visible
 SHOWN_CAUSES = 3
 
 
-def run_row(
-    config: RunConfig,
-    cell: Cell,
-    plans: Mapping[str, TaskPlan],
-    holder: EngineHolder,
-    errors: ErrorLog,
-    failed_tasks: Mapping[str, str] = MappingProxyType({}),
-    watch: RowWatch | None = None,
-) -> tuple[Mapping[str, Any], int, int]:
+def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder: EngineHolder, errors: ErrorLog,
+            failed_tasks: Mapping[str, str] = MappingProxyType({}),
+            watch: RowWatch | None = None) -> tuple[Mapping[str, Any], int, int]:
     """Ask what is missing, then score and write one row: its scores by task, failed samples, samples asked now.
 
     `failed_tasks`, whose rows could not be read, are recorded with their causes; `watch` hears of every outcome. Of a
@@ -148,10 +142,10 @@ class Kept(Mapping[str, Response | Failure]):
     key_of: Mapping[str, Key]
 
     def __getitem__(self, sample: str) -> Response | Failure:
-        stored = self.store.read(self.key_of[sample].identity, sample)
-        if stored is None:
+        result = self.store.read(self.key_of[sample].identity, sample)
+        if result is None:
             raise RuntimeError(f"{sample} came back with neither answer nor failure")
-        return stored.result
+        return result
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.key_of)
@@ -170,13 +164,11 @@ def causes(folder: Path) -> list[str]:
     counts: collections.Counter[str] = collections.Counter()
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         failure = json.loads(line)
-        cause = visible(without_path(failure["cause"]))
+        cause = failure["cause"]
+        if cause.startswith("/"):  # without the file that it begins with, one fault of many files is one line
+            cause = cause.partition(": ")[2] or cause
+        cause = visible(cause)
         counts[kind(cause)] += 1
         first.setdefault(kind(cause), f"{visible(failure['id'])}: {cause}")
     shown = [f"  {n} x {first[same]}" for same, n in counts.most_common(SHOWN_CAUSES)]
     return [*shown, f"  all {counts.total()} in {path}"] if shown else []
-
-
-def without_path(cause: str) -> str:
-    """A cause without the file that it begins with, so that one fault of many files is one line."""
-    return cause.partition(": ")[2] or cause if cause.startswith("/") else cause

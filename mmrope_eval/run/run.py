@@ -59,11 +59,9 @@ class RunResult:
 
     def beside(self, other: RunResult) -> RunResult:
         """With the rows of another run, whose labels are others."""
-        return RunResult(
-            {**self.rows, **other.rows}, {**self.folders, **other.folders}, self.failed + other.failed,
-            self.asked + other.asked, {**self.broken, **other.broken}, {**self.failed_tasks, **other.failed_tasks},
-            tuple(dict.fromkeys((*self.notes, *other.notes))),
-        )  # fmt: skip
+        return RunResult({**self.rows, **other.rows}, {**self.folders, **other.folders}, self.failed + other.failed,
+                         self.asked + other.asked, {**self.broken, **other.broken},
+                         {**self.failed_tasks, **other.failed_tasks}, tuple(dict.fromkeys((*self.notes, *other.notes))))
 
     @property
     def code(self) -> int:
@@ -86,21 +84,15 @@ def report(result: RunResult) -> None:
     say()
     if result.rows:
         shown = {label: result.rows.get(label, {}) for label in result.folders}
-        say(
-            results.table(
-                {f"{label} (failed)" if label in result.broken else label: row for label, row in shown.items()}
-            )
-        )
+        say(results.table({f"{label} (failed)" if label in result.broken else label: row
+                           for label, row in shown.items()}))
     for label, cause in result.broken.items():
         say(f"{label} failed: {visible(cause)}")
     for task, cause in result.failed_tasks.items():
         say(f"{task} was not asked: {visible(cause)}")
     finished = [folder for label, folder in result.folders.items() if label in result.rows]
-    for line in (
-        *results.remarks(result.rows),
-        *(cause for folder in finished for cause in causes(folder)),
-        *result.notes,
-    ):
+    for line in (*results.remarks(result.rows), *(cause for folder in finished for cause in causes(folder)),
+                 *result.notes):
         say(line)
     say()
     say(f"{'scores.json, samples/, responses.sqlite and manifest.json' if finished else FAILED_ROW}: "
@@ -116,20 +108,17 @@ def where(folders: Sequence[Path]) -> str:
 
 
 def run(config: RunConfig, start_engine: StartEngine | None = None) -> RunResult:
-    """Evaluate every checkpoint under every variant on every task. UserError for bad input, before anything starts.
-
-    A checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
-    in tests.
-    """
+    """Evaluate every checkpoint under every variant on every task. UserError for bad input, before anything starts. A
+    checkpoint that cannot be evaluated is a failed row, and the others go on. `start_engine` replaces the live engine
+    in tests."""
     side_by_side.second_of(config.scorer)  # one that is not installed is known before minutes are spent
     with cache_at(config.cache_dir):
         per_seed = run_all([prepare(seeded) for seeded in by_seed(config)], config.output, start_engine)
     return functools.reduce(RunResult.beside, per_seed)
 
 
-def run_all(
-    runs: Sequence[Prepared], output: Path, start_engine: StartEngine | None = None, *, go_on: bool = False
-) -> list[RunResult]:
+def run_all(runs: Sequence[Prepared], output: Path, start_engine: StartEngine | None = None, *,
+            go_on: bool = False) -> list[RunResult]:
     """Evaluate the rows of runs that go below one folder, with one engine; a result for each run.
 
     The order is `schedule`'s. All questions are planned before the first is asked. `go_on`: a row that exceeds
@@ -139,11 +128,8 @@ def run_all(
     room = max(run.room for run in runs)
     runs = [run.with_room(room) for run in runs]
     config = runs[0].config
-    with (
-        run_lock(output),
-        run_log(output, config.command, config.log_file, verbose=config.verbose) as log,
-        EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder,
-    ):
+    with (run_lock(output), run_log(output, config.command, config.log_file, verbose=config.verbose) as log,
+          EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder):
         runs = place_all(runs)
         results = [RunResult({}, run.rows.folders, 0, 0, _fail_rows(run), run.plans.failed) for run in runs]
         turns = [(at, place) for at, run in enumerate(runs) for place in range(len(run.rows.cells))]
@@ -161,9 +147,8 @@ def run_all(
             for run, result in zip(runs, results, strict=True)]  # fmt: skip
 
 
-def _take_turn(
-    run: Prepared, place: int, holder: EngineHolder, errors: ErrorLog, watch: RowWatch, go_on: bool
-) -> tuple[Mapping[str, Any], int, int] | str:
+def _take_turn(run: Prepared, place: int, holder: EngineHolder, errors: ErrorLog, watch: RowWatch,
+               go_on: bool) -> tuple[Mapping[str, Any], int, int] | str:
     """One row of a run, as of `run_row`; the cause where it failed."""
     cell, (limits, remarks), plans = run.rows.cells[place], run.limits[place], run.plans
     say(f"{cell.label}: {announcement(cell)}", file=sys.stderr)
@@ -210,10 +195,8 @@ def announcement(cell: Cell) -> str:
     """The variant of a row and how it was chosen, in one line."""
     text = f"variant {cell.variant.name} ({cell.chosen.how})"
     if cell.chosen.assumed:
-        text += (
-            f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it was "
-            "trained otherwise, say --variant"
-        )
+        text += (f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it "
+                 "was trained otherwise, say --variant")
     time = video_time(cell.variant, cell.checkpoint.tokens_per_second)
     frames = f"frames {time}" if time else None
     return "; ".join(filter(None, [text, frames, described(cell.thinking), *cell.checkpoint.remarks]))

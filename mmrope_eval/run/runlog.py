@@ -33,14 +33,11 @@ LARGEST = 8 * 2**20
 
 
 @contextmanager
-def run_log(
-    folder: Path, command: Sequence[str], file: Path | None = None, *, verbose: bool = False
-) -> Iterator[Path | None]:
-    """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written.
-
-    `file` takes the place of the one in `folder`; UserError where that cannot be written. `verbose`: what others write
-    into the logs meanwhile is shown.
-    """
+def run_log(folder: Path, command: Sequence[str], file: Path | None = None, *, verbose: bool = False,
+            largest: int = LARGEST) -> Iterator[Path | None]:
+    """Log what is printed on stderr meanwhile, and say where the log is; None where none can be written. `file` takes
+    the place of the one in `folder`; UserError where that cannot be written. `verbose`: what others write into the logs
+    meanwhile is shown. `largest`: bytes that the log keeps."""
     path = folder / LOG if file is None else file.absolute()
     try:
         if is_special(path):
@@ -52,7 +49,7 @@ def run_log(
                             "file") from error
         yield None
         return
-    tee = Tee(sys.stderr, path, stream)
+    tee = Tee(sys.stderr, path, stream, largest)
     tee.say(_head(command))
     before, sys.stderr = sys.stderr, tee
     try:
@@ -69,21 +66,18 @@ def run_log(
 
 
 def _head(command: Sequence[str]) -> str:
-    """The first line of a session: what was started, when, where and with which versions."""
     packages = " ".join(f"{name} {version}" for name, version in versions().items())
     where = f"Python {platform.python_version()}, pid {os.getpid()} on {platform.node()}"
     return f"=== {shlex.join(command) or 'from Python'}\n=== {packages}, {where}"
 
 
 class Tee(io.TextIOBase):
-    """stderr that is also written to a log, line by line, without what moves a cursor.
+    """stderr that is also written to a log, line by line, without what moves a cursor. It writes to a copy of the
+    terminal's file descriptor, so that it reaches the terminal also while descriptor 2 leads elsewhere. Whoever keeps
+    it beyond the run, as logging handlers do, writes to the stderr of that time."""
 
-    It writes to a copy of the terminal's file descriptor, so that it reaches the terminal also while descriptor 2 leads
-    elsewhere. Whoever keeps it beyond the run, as logging handlers do, writes to the stderr of that time.
-    """
-
-    def __init__(self, terminal: TextIO, path: Path, log: TextIO) -> None:
-        self._path, self._log = path, log
+    def __init__(self, terminal: TextIO, path: Path, log: TextIO, largest: int = LARGEST) -> None:
+        self._path, self._log, self._largest = path, log, largest
         self._terminal = terminal
         self._copy: TextIO | None = None
         self._lock = threading.RLock()
@@ -111,7 +105,7 @@ class Tee(io.TextIOBase):
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._log.write("".join(f"{stamp}{line}\n" for line in text.splitlines()))
             self._log.flush()
-            shorten(self._path, LARGEST)
+            shorten(self._path, self._largest)
 
     def show(self, line: str) -> None:
         """A line to the terminal alone."""

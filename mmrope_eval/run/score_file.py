@@ -58,7 +58,6 @@ from mmrope_eval.words import shortened, visible
 
 Size = tuple[float, float]
 
-
 CAUSE: Final = 150
 """Characters of a cause at most: a line may hold megabytes, of which a message needs none."""
 MESSAGE: Final = 200
@@ -144,9 +143,8 @@ def main(args: ScoreOptions) -> int:
     return int(bool(bad) or problem is not None)
 
 
-def task_and_family(
-    name: str, prompts: str, coordinates: str | None, folders: Sequence[Path] = ()
-) -> tuple[TaskSpec, Family]:
+def task_and_family(name: str, prompts: str, coordinates: str | None,
+                    folders: Sequence[Path] = ()) -> tuple[TaskSpec, Family]:
     """The one task of that name or file, and how boxes are read. UserError for an unknown name or a suite."""
     registry = open_registry([name], folders)
     specs = registry.select([name])
@@ -178,10 +176,8 @@ def refuse_file(path: Path, output: Path | None) -> None:
                         "unpack it.")  # fmt: skip
 
 
-def score_lines(
-    path: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False, rows: RowsById | None = None,
-    told: bool = False,
-) -> Iterator[Line | BadLine]:
+def score_lines(path: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False,
+                rows: RowsById | None = None, told: bool = False) -> Iterator[Line | BadLine]:
     """Every line that is not blank, scored or with its cause. UserError when the file, or rows by id, cannot be read.
 
     `thought_open` holds for lines that do not say it themselves; `told` is whether the family's coordinates hold for
@@ -197,10 +193,8 @@ def score_lines(
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def score_line(
-    number: int, text: bytes, folder: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False,
-    rows: RowsById | None = None, told: bool = False,
-) -> Line | BadLine:
+def score_line(number: int, text: bytes, folder: Path, spec: TaskSpec, family: Family, *, thought_open: bool = False,
+               rows: RowsById | None = None, told: bool = False) -> Line | BadLine:
     """One line; whatever its content, a cause comes back and never an exception, but for `RowsError`."""
     try:
         entry, doc, response = parse(text, rows)
@@ -227,20 +221,16 @@ def score_line(
 
 
 def json_line(row: Mapping[str, Any]) -> str:
-    """One line of the output. ValueError for a number that is not finite.
-
-    Half of a surrogate pair, which no encoding takes, becomes JSON's own escape when the line is written.
-    """
+    """One line of the output. ValueError for a number that is not finite. Half of a surrogate pair, which no encoding
+    takes, becomes JSON's own escape when the line is written."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Sizes of pictures
+# ---------------------------------------------------------------------------------------------------- sizes of pictures
 
 
-def box_sizes(
-    entry: Mapping[str, Any], doc: Mapping[str, Any], folder: Path, family: Family
-) -> tuple[dict[str, Size], bool]:
+def box_sizes(entry: Mapping[str, Any], doc: Mapping[str, Any], folder: Path,
+              family: Family) -> tuple[dict[str, Size], bool]:
     """`source_size` and `used_size`, and whether the second is computed. LineError when the first is nowhere."""
     media = entry.get("media") or [{}]
     first = media[0] if isinstance(media, Sequence) and isinstance(media[0], Mapping) else {}
@@ -251,7 +241,10 @@ def box_sizes(
     used = next(filter(None, (pair(place.get("used_size"), "used_size") for place in places)), None)
     if used is not None or family.coordinates != "absolute":
         return {"source_size": source, "used_size": used or source}, False
-    return {"source_size": source, "used_size": default_used_size(source, family)}, True
+    from mmrope_eval.media.policy import published_size
+
+    used = published_size(int(source[0]), int(source[1]), asked_as(family.name))
+    return {"source_size": source, "used_size": used}, True
 
 
 def declared_size(place: Mapping[str, Any], folder: Path) -> Size | None:
@@ -291,20 +284,10 @@ def file_size(path: Path) -> Size:
         raise LineError(f"its picture {path} cannot be read ({type(error).__name__}).") from error
 
 
-def default_used_size(source: Size, family: Family) -> Size:
-    """What the published preprocessor of a family makes of a picture."""
-    from mmrope_eval.media.policy import published_size
-
-    return published_size(int(source[0]), int(source[1]), asked_as(family.name))
+# ------------------------------------------------------------------------------------------------------- what comes out
 
 
-# --------------------------------------------------------------------------------------------------------------
-# What comes out
-
-
-def second_numbers(
-    second: Second, spec: TaskSpec, good: Sequence[Line]
-) -> tuple[SecondResult | None, str | None]:
+def second_numbers(second: Second, spec: TaskSpec, good: Sequence[Line]) -> tuple[SecondResult | None, str | None]:
     """The other harness' number from the same responses, or why there is none."""
     items = [side_by_side.second_item(second.counterpart(spec), line.doc, line.response, line.target) for line in good]
     try:
@@ -313,9 +296,8 @@ def second_numbers(
         return None, str(error)
 
 
-def output_rows(
-    spec: TaskSpec, lines: Sequence[Line | BadLine], second: Second | None, result: SecondResult | None
-) -> Iterator[dict[str, Any]]:
+def output_rows(spec: TaskSpec, lines: Sequence[Line | BadLine], second: Second | None,
+                result: SecondResult | None) -> Iterator[dict[str, Any]]:
     """One object a line, in the file's order, with the other harness' value beside ours where it was asked for."""
     shares = iter(result.samples if result else ())
     for line in lines:
@@ -349,7 +331,8 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
     yield f"{len(good)} of {len(good) + len(bad)} lines scored; {failed} failed, {unread} with no readable answer"
     if too_many(unread, len(good) - failed):
         yield f"{MARK} {WARNING}: {unread} of {len(good) - failed}"
-    repeated = repetitions(good)
+    named = [json.dumps(line.id, sort_keys=True) for line in good if line.id is not None]
+    repeated = len(named) - len(set(named))  # a file that was appended to twice, perhaps
     if repeated:
         yield f"{repeated} of these lines repeat an `id`; each counts"
     assumed = sum(line.assumed_size for line in good)
@@ -357,15 +340,8 @@ def summary(spec: TaskSpec, good: Sequence[Line], bad: Sequence[BadLine]) -> Ite
         yield f"{assumed} lines do not say the resized picture's size (`used_size`); the default media policy's is used"
 
 
-def repetitions(good: Sequence[Line]) -> int:
-    """How many lines have the `id` of an earlier one: a file that was appended to twice, perhaps."""
-    named = [json.dumps(line.id, sort_keys=True) for line in good if line.id is not None]
-    return len(named) - len(set(named))
-
-
-def second_summary(
-    second: Second | None, spec: TaskSpec, good: Sequence[Line], result: SecondResult | None, problem: str | None
-) -> Iterator[str]:
+def second_summary(second: Second | None, spec: TaskSpec, good: Sequence[Line], result: SecondResult | None,
+                   problem: str | None) -> Iterator[str]:
     """The other harness' number in one line, and what to know about it."""
     if problem is not None:
         yield f"{problem} (Samples are the lines scored, counted from 0.)"

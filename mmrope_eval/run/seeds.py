@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Final
 
 from mmrope_eval.errors import UserError
@@ -15,11 +14,8 @@ FOLDER: Final = "seed-"
 
 
 def by_seed(config: RunConfig) -> list[RunConfig]:
-    """A run as one run for each of its seeds.
-
-    UserError where seeds would give the same answers, as greedy decoding draws nothing, and where rows of several seeds
-    and of one would lie in one folder, of which a reader sees one.
-    """
+    """A run as one run for each of its seeds. UserError where seeds would give the same answers, as greedy decoding
+    draws nothing, and where rows of several seeds and of one would lie in one folder, of which a reader sees one."""
     if len(config.seeds) < 2:
         _refuse_seeds_there(config)
         return [dataclasses.replace(config, seed=config.seeds[0], seeds=()) if config.seeds else config]
@@ -27,7 +23,8 @@ def by_seed(config: RunConfig) -> list[RunConfig]:
     twice = [seed for place, seed in enumerate(config.seeds) if seed in config.seeds[:place]]
     if twice:
         raise UserError(f"--seed {words}: {twice[0]} stands twice: leave one out")
-    greedy = _greedy(config)
+    specs, heat = open_registry(config.tasks, config.tasks_dirs).select(config.tasks), config.temperature
+    greedy = [spec.name for spec in specs if (spec.generation.temperature if heat is None else heat) == 0]
     if greedy:
         raise UserError(f"--seed {words}: {', '.join(greedy)} would have the same answers under every seed, as nothing "
                         "is drawn at temperature 0: give --temperature F, or one seed")  # fmt: skip
@@ -44,10 +41,3 @@ def _refuse_seeds_there(config: RunConfig) -> None:
     if there and not config.own_folders:
         raise UserError(f"{config.output} holds rows of several seeds ({', '.join(there)}), beside which those of one "
                         "cannot lie: choose another --output")
-
-
-def _greedy(config: RunConfig) -> Sequence[str]:
-    """The tasks of a run that draw nothing."""
-    specs = open_registry(config.tasks, config.tasks_dirs).select(config.tasks)
-    temperature = config.temperature
-    return [spec.name for spec in specs if (spec.generation.temperature if temperature is None else temperature) == 0]

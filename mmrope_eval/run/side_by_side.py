@@ -102,9 +102,8 @@ def light(doc: Mapping[str, Any]) -> dict[str, Any]:
     return {name: {"width": 0, "height": 0} if is_picture(value) else value for name, value in doc.items()}
 
 
-def second_item(
-    other: Counterpart | None, doc: Mapping[str, Any], response: str | None, target: Mapping[str, Any] | None
-) -> SecondItem:
+def second_item(other: Counterpart | None, doc: Mapping[str, Any], response: str | None,
+                target: Mapping[str, Any] | None) -> SecondItem:
     """What another harness' scoring takes; of a family of tasks also which of them, by the field that is declared."""
     field = other.group_by if other is not None else None
     group = str(doc[field]) if field is not None and field in doc else None
@@ -124,13 +123,10 @@ def second_number(second: Second, spec: TaskSpec, items: Sequence[SecondItem]) -
     return replace(result, note="; ".join(filter(None, (result.note, other.note))) or None)
 
 
-def compare_task(
-    second: Second, plan: TaskPlan, scored: Sequence[ScoredSample], entry: Mapping[str, Any]
-) -> Comparison:
-    """Score a task's responses as the other harness does. A failed sample is wrong for both.
-
-    A sample whose row cannot be read has no target and nothing to be compared with: it is left out of their number.
-    """
+def compare_task(second: Second, plan: TaskPlan, scored: Sequence[ScoredSample],
+                 entry: Mapping[str, Any]) -> Comparison:
+    """Score a task's responses as the other harness does. A failed sample is wrong for both. A sample whose row cannot
+    be read has no target and nothing to be compared with: it is left out of their number."""
     task, metric, other = plan.spec.name, plan.spec.metrics[0], second.counterpart(plan.spec)
     value = entry["metrics"][metric]["value"]
     rows = plan.docs.get().rows

@@ -128,11 +128,9 @@ def read_status(output: Path, now: float | None = None) -> Status:
     running, pid = _at_it(output, progress, age)
     rows = () if progress is None else tuple(_row(row, running) for row in progress.rows)
     at_work = progress is not None and progress.state == "running" and running is not False
-    return Status(
-        str(output), running, pid, None if progress is None else progress.host, age,
-        None if progress is None else progress.pace,
-        progress.left_s if progress is not None and at_work else None, (*rows, *older),
-    )  # fmt: skip
+    return Status(str(output), running, pid, None if progress is None else progress.host, age,
+                  None if progress is None else progress.pace,
+                  progress.left_s if progress is not None and at_work else None, (*rows, *older))
 
 
 def read_progress(path: Path) -> ProgressRecord | None:
@@ -200,7 +198,6 @@ def _rows_below(output: Path, folder: Path, depth: int) -> Iterator[RowStatus]:
 
 
 def _failed(row: Row) -> int | None:
-    """Failed samples of a row, as its manifest counts them."""
     tasks = row.manifest.get("tasks")
     entries = tasks.values() if isinstance(tasks, Mapping) else ()
     counts = [entry.get("n_failed") for entry in entries if isinstance(entry, Mapping)]
@@ -214,9 +211,6 @@ def _cause(folder: Path) -> str | None:
     except (OSError, ValueError, RecursionError):
         return None
     return str(content["cause"]) if isinstance(content, dict) and "cause" in content else None
-
-
-# ------------------------------------------------------------------------------------------------------------- in words
 
 
 def lines(status: Status) -> Iterator[str]:

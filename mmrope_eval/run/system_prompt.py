@@ -19,10 +19,8 @@ STARTS: Final = ("/", "./", "../", "~")
 
 def read_system(word: str | None, beside: Path | None = None) -> str | None:
     """The text of a system prompt: that of the file of this name (`beside` a folder first), else the words themselves.
-
     The line end at a file's end is left out. None stays None. UserError for what looks like a file and is none, or
-    cannot be read.
-    """
+    cannot be read."""
     if word is None:
         return None
     if len(word) > 4096 or "\n" in word or not word:
@@ -45,15 +43,12 @@ def read_system(word: str | None, beside: Path | None = None) -> str | None:
 
 
 def with_system(family: Family, system: str | None, checkpoint: Checkpoint) -> Family:
-    """How a checkpoint is asked, with a system prompt in place of the family's; None: as the family has it.
-
-    UserError where there is a system prompt and the checkpoint's chat template does not write it.
-    """
+    """How a checkpoint is asked, with a system prompt in place of the family's; None: as the family has it. UserError
+    where there is a system prompt and the checkpoint's chat template does not write it."""
     prompts = family if system is None else replace(family, system=system)
     template = checkpoint.template
-    if prompts.system is not None and not writes_system(
-        template, checkpoint.vocabulary.special, prompts.system, prompts.enable_thinking
-    ):
+    if prompts.system is not None and not writes_system(template, checkpoint.vocabulary.special, prompts.system,
+                                                        prompts.enable_thinking):
         raise UserError(f"checkpoint '{checkpoint.path}': its chat template ({template.source}) does not write a "
                         "system prompt into the prompt, so none can be given: leave --system out")
     return prompts

@@ -30,10 +30,8 @@ def in_turns(samples: Sequence[Sample], first: int) -> list[Sample]:
 
 
 def neighbours(samples: Sequence[Sample], weights: Mapping[str, float]) -> list[Sample]:
-    """Samples that show the same first medium next to each other, heaviest first, else in their order.
-
-    `weights` by sample id; a group weighs what its heaviest sample does, and one that is not named weighs nothing.
-    """
+    """Samples that show the same first medium next to each other, heaviest first, else in their order. `weights` by
+    sample id; a group weighs what its heaviest sample does, and one that is not named weighs nothing."""
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         shown = sample.media[0] if sample.media else sample.id
@@ -63,11 +61,9 @@ def size(file: Located) -> int:
 
 
 def schedule(cells: Sequence[Cell]) -> list[int]:
-    """The places of all rows, in the order of asking: by weights, then variant, then media policy.
-
-    Each is taken in the order in which it first appears, and rows that agree in all three stay in theirs. So no
-    weights are loaded twice, and the rows of one checkpoint and variant follow each other whatever run they are of.
-    """
+    """The places of all rows, in the order of asking: by weights, then variant, then media policy. Each is taken in the
+    order in which it first appears, and rows that agree in all three stay in theirs. So no weights are loaded twice,
+    and the rows of one checkpoint and variant follow each other whatever run they are of."""
     weights = _ranks(cell.checkpoint.fingerprint for cell in cells)
     variants = _ranks(cell.variant.fingerprint for cell in cells)
     policies = _ranks(repr(cell.policy) for cell in cells)

@@ -5,21 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from mmrope_eval.scorer import choice, score, text
-from mmrope_eval.scorer.score import Fields, Score, Scorer, Target
+from mmrope_eval.scorer.choice import score_choice
+from mmrope_eval.scorer.score import Fields, Score, Scorer, Target, score_box, score_relaxed, score_span
+from mmrope_eval.scorer.text import score_anls, score_choice_or_exact, score_choice_or_open, score_contains, score_vqa
 
-SCORERS: Final[Mapping[str, Scorer]] = {**score.SCORERS, **choice.SCORERS, **text.SCORERS}
-METRICS: Final[Mapping[str, tuple[str, ...]]] = {**score.METRICS, **choice.METRICS, **text.METRICS}
+_ANSWERS: Final = "answers|answer"
+_TABLE: Final[Mapping[str, tuple[Scorer, tuple[str, ...], Fields]]] = {
+    "box": (score_box, ("acc_50", "iou"), Fields(("box",))),
+    "relaxed": (score_relaxed, ("relaxed", "strict", "official", "relaxed_human", "relaxed_augmented"),
+                Fields(("answer",))),
+    "span": (score_span, ("iou", "r1_30", "r1_50", "r1_70"), Fields(("span",))),
+    "choice": (score_choice, ("accuracy",), Fields(("answer",), ("options",))),
+    "anls": (score_anls, ("anls", "exact"), Fields((_ANSWERS,))),
+    "vqa": (score_vqa, ("vqa", "exact"), Fields((_ANSWERS,))),
+    "contains": (score_contains, ("contains", "exact"), Fields((_ANSWERS,), ("dataset",))),
+    "choice_or_exact": (score_choice_or_exact, ("accuracy",), Fields(("answer",), ("options",))),
+    "choice_or_open": (score_choice_or_open, ("accuracy", "accuracy_choice", "accuracy_open"),
+                       Fields(("answer",), ("options",))),
+}  # fmt: skip
+SCORERS: Final[Mapping[str, Scorer]] = {name: scorer for name, (scorer, _, _) in _TABLE.items()}
+METRICS: Final[Mapping[str, tuple[str, ...]]] = {name: metrics for name, (_, metrics, _) in _TABLE.items()}
 """What each scorer can report; the first is its main metric."""
-TARGETS: Final[Mapping[str, Fields]] = {**score.TARGETS, **choice.TARGETS, **text.TARGETS}
+TARGETS: Final[Mapping[str, Fields]] = {name: fields for name, (_, _, fields) in _TABLE.items()}
 """The fields of a target that each scorer reads."""
 
 
 def score_failure(scorer: str, target: Target | None) -> Score:
-    """The score of a sample that produced no answer: what an empty response gets, which is 0 on every metric.
-
-    Without a target (the dataset row itself was unusable) the metrics that depend on it do not apply.
-    """
+    """The score of a sample that produced no answer: what an empty response gets, which is 0 on every metric. Without a
+    target (the dataset row itself was unusable) the metrics that depend on it do not apply."""
     if target is None:
         main = METRICS[scorer][0]
         return Score({name: None if name.startswith(f"{main}_") else 0.0 for name in METRICS[scorer]}, None)

@@ -22,11 +22,9 @@ _HTML: Final = re.compile(
 )
 _BREAK: Final = re.compile(r"<br\s?/?>|(?<=.)</(?:p|div|li|h[1-6])>", re.IGNORECASE)
 _FENCE: Final = re.compile(r"```[ \t]*(?:[A-Za-z]{1,12}[ \t]*(?=\n))?")
-_PAIRED: Final = (
-    re.compile(r"(\*{1,3})(?=\S)([^*\n]{1,400}?)(?<=\S)\1"),
-    re.compile(r"(?<!\w)(_{1,3})(?=\S)([^_\n]{1,400}?)(?<=\S)\1(?!\w)"),
-    re.compile(r"(`{1,2})([^`\n]{1,400}?)\1"),
-)
+_PAIRED: Final = (re.compile(r"(\*{1,3})(?=\S)([^*\n]{1,400}?)(?<=\S)\1"),
+                  re.compile(r"(?<!\w)(_{1,3})(?=\S)([^_\n]{1,400}?)(?<=\S)\1(?!\w)"),
+                  re.compile(r"(`{1,2})([^`\n]{1,400}?)\1"))
 _WHOLE_FORMULA: Final = re.compile(r"\$\$?([^$]{1,400})\$\$?|\\[(\[]([^$]{1,400}?)\\[)\]]")
 _TAGGED: Final = re.compile(
     r"<(?:final_?)?answer>(?P<tag>.{0,2000}?)(?:</(?:final_?)?answer>|$)"

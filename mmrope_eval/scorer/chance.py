@@ -21,10 +21,8 @@ GRID = 64
 
 def chance_level(average: str, targets: Sequence[Mapping[str, Any] | None], durations: Sequence[float | None]) -> float:
     """The expected score in [0, 1]; not a number where a span's video has an unknown length, or nothing was asked.
-
     `targets` are the samples' (None for a row that could not be read, which is wrong), `durations` their videos' in
-    seconds.
-    """
+    seconds."""
     shares = [0.0 if target is None else _share(target, duration)
               for target, duration in zip(targets, durations, strict=True)]  # fmt: skip
     if not shares or any(math.isnan(share) for share in shares):

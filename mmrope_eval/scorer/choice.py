@@ -26,7 +26,7 @@ such. A lower-case letter and a capital `A` or `I` that a further word follows a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
@@ -43,20 +43,18 @@ from mmrope_eval.scorer.choice_options import (
 )
 from mmrope_eval.scorer.choice_text import contained_text, opening_text, own_text_follows, plain_text, readable
 from mmrope_eval.scorer.reasoning import answer_part
-from mmrope_eval.scorer.score import Fields, Score, Scorer, Target
+from mmrope_eval.scorer.score import Score, Target
 
 __all__ = [
-    "LETTERS", "METRICS", "SCORERS", "TARGETS", "UNKNOWN_OPTIONS", "Options", "extract", "is_choice", "letter_of",
+    "LETTERS", "UNKNOWN_OPTIONS", "Options", "extract", "is_choice", "letter_of",
     "plain_text", "read_options", "score_choice", "target_options",
 ]  # fmt: skip
 
 
 def extract(response: str, options: Options) -> str | None:
     """The option letter a response commits to, by the rules at the top of this file; None when it commits to none.
-
     `options` maps the letters that exist to their texts ("" where only the letter is known). A pure function of its
-    arguments, in time linear in the response.
-    """
+    arguments, in time linear in the response."""
     text = readable(response)
     if not text:
         return None
@@ -112,8 +110,7 @@ def _only_letters(text: str) -> set[str]:
     return {letter.upper() for letter in letters} if only else set()
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Rule 2: what a response closes with
+# ---------------------------------------------------------------------------------- rule 2: what a response closes with
 
 
 def _close(text: str, options: Options) -> tuple[bool, str | None]:
@@ -173,23 +170,20 @@ def _last_line(text: str, options: Options) -> str | None:
 
 
 def _line_letter(line: str, options: Options) -> str | None:
-    """The option that a line names as a label does."""
     if len(line) > 400:
         return None
     whole = _whole(line, options)
     if whole is not None:
         return whole
-    bare = re.sub(
-        r"^(?:option|choice|answer|选项|選択肢)\s(?=[(\[]?[A-Z][)\]]?\s?(?:[.:,]|$))", "", line, flags=re.IGNORECASE
-    )
+    bare = re.sub(r"^(?:option|choice|answer|选项|選択肢)\s(?=[(\[]?[A-Z][)\]]?\s?(?:[.:,]|$))", "", line,
+                  flags=re.IGNORECASE)
     label = patterns.LABEL.match(bare)
     if label is None or _negated(bare, 0, label.end()) or _further(bare, label.end()) or bare.endswith("?"):
         return None
     return _agreed([_letter(label)], options)
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Rules 3 and 4
+# -------------------------------------------------------------------------------------------------------- rules 3 and 4
 
 
 def _named(content: str, options: Options) -> str | None:
@@ -319,9 +313,6 @@ def _mentions(text: str, options: Options) -> list[str]:
     return letters
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 def score_choice(response: str, target: Target) -> Score:
     """Multiple-choice accuracy: 1 when the extracted letter is the answer's, 0 otherwise, unparsed ones included.
 
@@ -334,8 +325,3 @@ def score_choice(response: str, target: Target) -> Score:
     """
     letter = extract(response, target_options(target))
     return Score({"accuracy": float(letter is not None and letter == str(target["answer"]).strip().upper())}, letter)
-
-
-SCORERS: Final[Mapping[str, Scorer]] = {"choice": score_choice}
-METRICS: Final[Mapping[str, tuple[str, ...]]] = {"choice": ("accuracy",)}
-TARGETS: Final[Mapping[str, Fields]] = {"choice": Fields(("answer",), ("options",))}

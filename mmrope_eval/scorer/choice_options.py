@@ -17,12 +17,8 @@ UNKNOWN_OPTIONS: Final = 10
 Options = Mapping[str, str]
 """Option letter -> option text ("" where only the letter is known)."""
 
-_OPTION_STARTS: Final = (
-    re.compile(r"(?m)^[ \t]*\(([A-Z])\)[ \t]*"),
-    re.compile(r"(?m)^[ \t]*([A-Z])[.):][ \t]+"),
-    re.compile(r"(?:(?<=\s)|^)\(([A-Z])\)[ \t]+"),
-    re.compile(r"(?:(?<=\s)|^)([A-Z])[.:][ \t]+"),
-)
+_OPTION_STARTS: Final = (re.compile(r"(?m)^[ \t]*\(([A-Z])\)[ \t]*"), re.compile(r"(?m)^[ \t]*([A-Z])[.):][ \t]+"),
+                         re.compile(r"(?:(?<=\s)|^)\(([A-Z])\)[ \t]+"), re.compile(r"(?:(?<=\s)|^)([A-Z])[.:][ \t]+"))
 _LETTER_PREFIX: Final = re.compile(r"\(?([A-Z])[.):]\s+")
 
 

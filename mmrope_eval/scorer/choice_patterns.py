@@ -38,8 +38,8 @@ LABEL: Final = re.compile(
 )
 INLINE_LABEL: Final = re.compile(r"(?<!\S)(?:\(([A-Za-z])\)|([A-Z])[.:)](?=\s))")
 
-# --------------------------------------------------------------------------------------------------------------
-# Statements, of which each ends where the letter or the option's text must begin
+
+# -------------------------------------- statements, of which each ends where the letter or the option's text must begin
 
 _QUALITY: Final = (
     r"(?:(?:most|more)\s(?:likely|appropriate|suitable|accurate|fitting|probable|plausible|reasonable"
@@ -192,8 +192,8 @@ MENTION: Final = re.compile(
     r"|(?:^|\n|\b(?:is|be|choose|select|pick|with|answer)\s|[:,]\s)\(([a-z])\)(?=[.!,;]|\s|$)(?!\s?[+=→])",
 )
 
-# --------------------------------------------------------------------------------------------------------------
-# Negation and doubt
+
+# --------------------------------------------------------------------------------------------------- negation and doubt
 
 NEGATED_STATEMENT: Final = re.compile(
     r"(?:(?:\bnot|n't|n’t|\bwrong|\bincorrect|\bworst|\bleast|\bneither|\bnever|\bno|\bfalse|\bnicht"
@@ -251,12 +251,10 @@ DOUBT: Final = re.compile(
 )
 """What a clause says that leaves open what follows."""
 ASKED: Final = re.compile(r"[^.!?\n]{0,160}\?")
-CONDITION: Final = re.compile(
-    r"\b(?:if|unless|suppose|assuming|had)\b[^.!?\n]{0,120}\b(?:were|had been|would)\b", re.IGNORECASE
-)
-CLAUSE_START: Final = re.compile(
-    r"[.,;:!?\n]|\b(?:but|however|aber|mais|pero|yet|still|so|therefore|thus|hence)\b", re.IGNORECASE
-)
+CONDITION: Final = re.compile(r"\b(?:if|unless|suppose|assuming|had)\b[^.!?\n]{0,120}\b(?:were|had been|would)\b",
+                              re.IGNORECASE)
+CLAUSE_START: Final = re.compile(r"[.,;:!?\n]|\b(?:but|however|aber|mais|pero|yet|still|so|therefore|thus|hence)\b",
+                                 re.IGNORECASE)
 NEGATIVE_HEADING: Final = re.compile(
     r"\b(?:wrong|incorrect|not|except|eliminat\w*|rul(?:e|ed|ing) out|exclud\w*|neither|false|least"
     r"|worst)\b[^\n]{0,60}:$",
@@ -267,8 +265,8 @@ CLOSING_LINE: Final = re.compile(
     re.IGNORECASE,
 )
 
-# --------------------------------------------------------------------------------------------------------------
-# What a response closes with
+
+# ------------------------------------------------------------------------------------------ what a response closes with
 
 WRAPPED: Final = re.compile(
     r"\\(?:boxed|fbox)\s?\{((?:[^{}]|\{[^{}]{0,200}\}){0,200})\}|<(?:final_?)?(?:answer|final|choice"

@@ -83,9 +83,6 @@ def own_text_follows(text: str, at: int, letter: str, options: Options) -> bool:
     return rest.startswith(option) and not re.match(r"\w|[.,'’-]\w", rest[len(option) :])
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Rule 6: the one option whose text stands in a sentence
-
 BRIEF: Final = 5
 """Up to so many words a text inside a response names its option only where it is said of something."""
 

@@ -53,9 +53,7 @@ def answer_part(response: str) -> str:
 
 def whole_turn(response: str, *, thought_open: bool) -> str:
     """The response as scorers must read it: after the tag, where the prompt ended inside a thought that it opened.
-
-    Without the tag a response that is cut off before its closing one would look like an answer.
-    """
+    Without the tag a response that is cut off before its closing one would look like an answer."""
     return TAG + response if thought_open else response
 
 

@@ -19,7 +19,7 @@ from mmrope_eval.scorer.reasoning import answer_part
 from mmrope_eval.scorer.span import Span, first_span, to_seconds
 
 __all__ = [
-    "METRICS", "SCORERS", "TARGETS", "VERSION", "Box", "Fields", "Score", "Scorer", "Span", "Target", "box_iou",
+    "VERSION", "Box", "Fields", "Score", "Scorer", "Span", "Target", "box_iou",
     "first_box", "first_span", "plain_answer", "read_number", "relaxed_by_reference_code", "score_box",
     "score_relaxed", "score_span", "span_iou", "to_seconds", "to_source_pixels",
 ]  # fmt: skip
@@ -60,16 +60,14 @@ class Fields:
 VERSION: Final = 3
 """Raise it whenever a scorer's result can change for the same response; it is recorded with every score."""
 
-# --------------------------------------------------------------------------------------------------------------
-# Boxes
+
+# ---------------------------------------------------------------------------------------------------------------- boxes
 
 
 def to_source_pixels(box: Box, convention: str, used_size: Sequence[float], source_size: Sequence[float]) -> Box:
-    """A predicted box in pixels of the original picture.
-
-    `convention` is the checkpoint family's declared one: `absolute` (pixels of the resized picture the model saw),
-    `thousand` (0-1000 of either side) or `unit` (0-1). Sizes are (width, height). ValueError on any other name.
-    """
+    """A predicted box in pixels of the original picture. `convention` is the checkpoint family's declared one:
+    `absolute` (pixels of the resized picture the model saw), `thousand` (0-1000 of either side) or `unit` (0-1). Sizes
+    are (width, height). ValueError on any other name."""
     if convention == "absolute":
         scale_x, scale_y = source_size[0] / used_size[0], source_size[1] / used_size[1]
     elif convention == "thousand":
@@ -106,8 +104,7 @@ def score_box(response: str, target: Target) -> Score:
     return Score({"acc_50": float(iou >= 0.5), "iou": iou}, box)
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Charts
+# --------------------------------------------------------------------------------------------------------------- charts
 
 _GROUPED: Final = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
 _PLAIN: Final = re.compile(r"[-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})")
@@ -124,11 +121,9 @@ def plain_answer(text: str) -> str:
 
 
 def read_number(text: str) -> float | None:
-    """The number a whole answer stands for, or None.
-
-    Thousands separators, a leading currency sign and a percent sign are notation: "2,000", "$2000" and "2000" are
-    one number, and so are "64%" and "64" (a percent sign is a unit here, never a division by 100).
-    """
+    """The number a whole answer stands for, or None. Thousands separators, a leading currency sign and a percent sign
+    are notation: "2,000", "$2000" and "2000" are one number, and so are "64%" and "64" (a percent sign is a unit here,
+    never a division by 100)."""
     text = plain_answer(text.translate(MINUS)).removesuffix("%").rstrip()
     sign = text[:1] if text[:1] in "+-" else ""
     text = sign + text[len(sign) :].lstrip("$€£").lstrip()
@@ -188,8 +183,7 @@ def score_relaxed(response: str, target: Target) -> Score:
     return Score(values, plain_answer(response_words) or whole or None)
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Spans of time
+# -------------------------------------------------------------------------------------------------------- spans of time
 
 
 def span_iou(a: Span, b: Span) -> float:
@@ -212,18 +206,3 @@ def score_span(response: str, target: Target) -> Score:
     iou = 0.0 if span is None else span_iou(span, (start, end))
     thresholds = {f"r1_{round(100 * t)}": float(iou >= t) for t in (0.3, 0.5, 0.7)}
     return Score({"iou": iou, **thresholds}, span)
-
-
-# --------------------------------------------------------------------------------------------------------------
-
-SCORERS: Final[Mapping[str, Scorer]] = {"box": score_box, "relaxed": score_relaxed, "span": score_span}
-METRICS: Final[Mapping[str, tuple[str, ...]]] = {
-    "box": ("acc_50", "iou"),
-    "relaxed": ("relaxed", "strict", "official", "relaxed_human", "relaxed_augmented"),
-    "span": ("iou", "r1_30", "r1_50", "r1_70"),
-}
-"""What each scorer can report; the first is its main metric."""
-TARGETS: Final[Mapping[str, Fields]] = {
-    "box": Fields(("box",)), "relaxed": Fields(("answer",)), "span": Fields(("span",)),
-}  # fmt: skip
-"""What each scorer reads of a target."""

@@ -15,11 +15,8 @@ class SecondError(Exception):
 
 @dataclass(frozen=True)
 class SecondItem:
-    """A dataset row, and the response to it.
-
-    Pictures are never looked at; grounding needs their size, from a PIL image, `{"bytes": ...}`, `{"path": ...}` or
-    `{"width": ..., "height": ...}`.
-    """
+    """A dataset row, and the response to it. Pictures are never looked at; grounding needs their size, from a PIL
+    image, `{"bytes": ...}`, `{"path": ...}` or `{"width": ..., "height": ...}`."""
 
     doc: Doc
     response: str

@@ -69,9 +69,7 @@ _PATTERNS: Final = (
         rf"(?:开始|起始|開始|시작)[^\d\n]{{0,20}}{_TIME}{_UNIT}[^\d]{{0,40}}?(?:结束|終了|停止|终止|종료"
         rf"|끝)[^\d\n]{{0,20}}{_TIME}{_LAST}"
     ),
-    re.compile(
-        rf"{_START}{_TIME}{_UNIT}\s?(?:开始|持续|一直|起)?[,，]?\s?(?:持续|一直|延续)?(?:到|至)\s?第?\s?{_TIME}{_LAST}"
-    ),
+    re.compile(rf"{_START}{_TIME}{_UNIT}\s?(?:开始|持续|一直|起)?[,，]?\s?(?:持续|一直|延续)?(?:到|至)\s?第?\s?{_TIME}{_LAST}"),
     re.compile(rf"{_START}{_TIME}{_UNIT}\s?(?:开始|開始)[^\d\n]{{0,20}}{_TIME}{_UNIT}\s?(?:结束|停止|终止|終了)"),
     re.compile(rf"{_START}{_TIME}{_UNIT}\s?(?:から|부터|에서)\s?{_TIME}{_UNIT}\s?(?:まで|까지)"),
     re.compile(
@@ -92,10 +90,8 @@ _SAID: Final = (
         rf"|are)\s{_TIME}{_UNIT}\s?[,;]\s?{_TIME}{_UNIT}\.?$",
         re.IGNORECASE,
     ),
-    re.compile(
-        rf"\bat\s{_TIME}{_UNIT},? and (?:it )?(?:ends|stops|finishes|concludes|is over)\b{_NEAR}{_TIME}{_LAST}",
-        re.IGNORECASE,
-    ),
+    re.compile(rf"\bat\s{_TIME}{_UNIT},? and (?:it )?(?:ends|stops|finishes|concludes|is over)\b{_NEAR}{_TIME}{_LAST}",
+               re.IGNORECASE),
 )
 # Two times and nothing else, on one line or one a line.
 _BARE: Final = re.compile(

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mmrope_eval.scorer.answer_part import MINUS, answer_words, tagged_contents
 from mmrope_eval.scorer.choice import is_choice, read_options, score_choice
 from mmrope_eval.scorer.reasoning import answer_part
-from mmrope_eval.scorer.score import Fields, Score, Scorer, Target, plain_answer
+from mmrope_eval.scorer.score import Score, Target, plain_answer
 
 
 def answers_of(target: Target) -> list[str]:
@@ -28,8 +28,7 @@ def answers_of(target: Target) -> list[str]:
     return [str(answer) for answer in value]
 
 
-# --------------------------------------------------------------------------------------------------------------
-# ANLS
+# ----------------------------------------------------------------------------------------------------------------- ANLS
 
 ANLS_THRESHOLD: Final = 0.5
 
@@ -74,8 +73,7 @@ def score_anls(response: str, target: Target) -> Score:
     return Score({"anls": best if best >= ANLS_THRESHOLD else 0.0, "exact": float(words in accepted)}, response_words)
 
 
-# --------------------------------------------------------------------------------------------------------------
-# VQA accuracy
+# --------------------------------------------------------------------------------------------------------- VQA accuracy
 
 _PUNCTUATION: Final = ';/[]"{}()=+\\_-><@`,?!'
 _DIGITS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -133,8 +131,7 @@ def score_vqa(response: str, target: Target) -> Score:
     return Score({"vqa": total / len(given) if given else 0.0, "exact": float(matches > 0)}, response_words)
 
 
-# --------------------------------------------------------------------------------------------------------------
-# OCRBench
+# ------------------------------------------------------------------------------------------------------------- OCRBench
 
 HANDWRITTEN_FORMULAS: Final = "HME100k"
 
@@ -167,8 +164,7 @@ def score_contains(response: str, target: Target) -> Score:
     return Score({"contains": float(contains), "exact": float(exact and contains)}, response.strip())
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Open questions beside multiple choice
+# -------------------------------------------------------------------------------- open questions beside multiple choice
 
 
 def score_choice_or_exact(response: str, target: Target) -> Score:
@@ -251,27 +247,3 @@ def open_is_right(response: str, answers: Sequence[str]) -> bool:
         elif candidate in accepted:
             return True
     return False
-
-
-SCORERS: Final[Mapping[str, Scorer]] = {
-    "anls": score_anls,
-    "vqa": score_vqa,
-    "contains": score_contains,
-    "choice_or_exact": score_choice_or_exact,
-    "choice_or_open": score_choice_or_open,
-}
-METRICS: Final[Mapping[str, tuple[str, ...]]] = {
-    "anls": ("anls", "exact"),
-    "vqa": ("vqa", "exact"),
-    "contains": ("contains", "exact"),
-    "choice_or_exact": ("accuracy",),
-    "choice_or_open": ("accuracy", "accuracy_choice", "accuracy_open"),
-}
-_ANSWERS: Final = "answers|answer"
-TARGETS: Final[Mapping[str, Fields]] = {
-    "anls": Fields((_ANSWERS,)),
-    "vqa": Fields((_ANSWERS,)),
-    "contains": Fields((_ANSWERS,), ("dataset",)),
-    "choice_or_exact": Fields(("answer",), ("options",)),
-    "choice_or_open": Fields(("answer",), ("options",)),
-}

@@ -70,9 +70,10 @@ def answer_code() -> AnswerCode:
     return read_code(package())
 
 
-def require_unedited() -> None:
-    """CodeChangedError when the code was edited since `answer_code` read it: what is loaded is nobody's tree then."""
-    before, now = answer_code(), read_code(package())
+def require_unedited(before: AnswerCode | None = None, folder: Path | None = None) -> None:
+    """CodeChangedError when the code in a package's folder was edited since it was read, this process's by default:
+    what is loaded is nobody's tree then."""
+    before, now = before or answer_code(), read_code(folder or package())
     if before.files != now.files:
         names = ", ".join(f"mmrope_eval/{name}" for name in changed_files(before.files, now.files))
         raise CodeChangedError(f"{names} changed while this was running, so nobody could say which code answers: start "
@@ -98,7 +99,9 @@ def read_code(folder: Path, register: Path | None = None) -> AnswerCode:
     digests = {room: short_digest(f"{name} {digest}" for name, digest in sorted(files_of_room.items()))
                for room, files_of_room in rooms.items()}  # fmt: skip
     files = {name: digest[:12] for files_of_room in rooms.values() for name, digest in files_of_room.items()}
-    version = next((entry.version for entry in declared if entry.rooms == digests), EDITED + tree_name(digests))
+    version = next((entry.version for entry in declared if entry.rooms == digests), None)
+    if version is None:
+        version = EDITED + short_digest(f"{room} {digest}" for room, digest in sorted(digests.items()))
     return AnswerCode(files, digests, version)
 
 
@@ -120,9 +123,7 @@ def require_sources(folder: Path) -> None:
 
 def runs_unlooked(path: Path, compiled: Path) -> bool:
     """Whether a compiled file is of another source, and says that nobody is to check (PEP 552, `unchecked-hash`).
-
-    Python compares all other compiled files with the source's time and size, or its hash.
-    """
+    Python compares all other compiled files with the source's time and size, or its hash."""
     try:
         with compiled.open("rb") as stream:
             head = stream.read(16)
@@ -147,11 +148,6 @@ def room_files(folder: Path) -> dict[str, list[str]]:
         rooms[room] = sorted(names - taken)
         taken |= names
     return rooms
-
-
-def tree_name(rooms: Mapping[str, str]) -> str:
-    """A short name for the state of all rooms."""
-    return short_digest(f"{room} {digest}" for room, digest in sorted(rooms.items()))
 
 
 def short_digest(lines: Iterable[str]) -> str:

@@ -53,7 +53,6 @@ CREATE TABLE responses (identity TEXT NOT NULL, sample TEXT NOT NULL, status TEX
 _OLD_COLUMNS: Final = ("identity", "sample", "status", "attempts", "payload")
 _COLUMNS: Final = (*_OLD_COLUMNS, "context", "question", "checksum")
 
-
 DAMAGE: Final = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What reading a damaged file raises; the second, where SQLite's own message quotes the damage."""
 
@@ -95,9 +94,7 @@ class Row(NamedTuple):
 
 def connect(path: Path) -> sqlite3.Connection:
     """The file, opened for writing; it is made where it is not there. Nothing in it is changed. Raises sqlite3.Error.
-
-    SQLite needs locks and shared memory, which network file systems may lack: then it goes without.
-    """
+    SQLite needs locks and shared memory, which network file systems may lack: then it goes without."""
     try:
         return _connect(path)
     except sqlite3.OperationalError as error:
@@ -275,9 +272,8 @@ def tables_of(schema: int) -> tuple[str, ...]:
     return ("responses",) if schema == 1 else ("responses", "earlier")
 
 
-def read_rows(
-    connection: sqlite3.Connection, table: str, schema: int, where: str = "", values: Any = ()
-) -> Iterator[Row]:
+def read_rows(connection: sqlite3.Connection, table: str, schema: int, where: str = "",
+              values: Any = ()) -> Iterator[Row]:
     """Rows as they are, sound or not. Raises one of DAMAGE."""
     names = ", ".join(_OLD_COLUMNS if schema == 1 else _COLUMNS)
     return map(Row._make, (row if schema != 1 else (*row, None, None, None)

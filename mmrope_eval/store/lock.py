@@ -28,11 +28,9 @@ HELD: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder of results for this process, and with it every one that it lies in or that lies in it.
-
-    UserError when another process holds one of them, or the folder cannot be written. A killed holder leaves no lock.
-    Where the file system has no locks a warning is printed and nothing is held.
-    """
+    """Hold a folder of results for this process, and with it every one that it lies in or that lies in it. UserError
+    when another process holds one of them, or the folder cannot be written. A killed holder leaves no lock. Where the
+    file system has no locks a warning is printed and nothing is held."""
     path = folder
     try:
         folder.mkdir(parents=True, exist_ok=True)

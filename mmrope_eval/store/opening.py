@@ -27,9 +27,8 @@ from mmrope_eval.store.file import (
     schema_of,
     trouble,
 )
-from mmrope_eval.store.foreign import foreign_log, name_store, set_aside
+from mmrope_eval.store.log import commits, foreign_log, log_of, lost_commits, name_store, scrap_log, set_aside
 from mmrope_eval.store.salvage import Contents, salvage, write_store
-from mmrope_eval.store.wal import commits, log_of, lost_commits, scrap_log
 from mmrope_eval.version import __version__
 
 
@@ -141,15 +140,11 @@ def _told_by_log(connection: sqlite3.Connection, path: Path, lost: int, had_log:
 
 
 def _mark(connection: sqlite3.Connection) -> None:
-    """Mark the file as being written to, until it is closed."""
     keep_log(connection)
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('writing', ?)", (str(os.getpid()),))
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (__version__,))
     name_store(connection)
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-
-
-# --------------------------------------------------------------------------------------------------------------- damage
 
 
 def _mend(opened: Opened, connection: sqlite3.Connection | None, why: str) -> None:

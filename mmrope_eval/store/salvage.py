@@ -42,10 +42,8 @@ class Contents:
 
 def salvage(connection: sqlite3.Connection | None, path: Path, scratch: Path) -> Contents:
     """Everything in a file that is sound. `connection` reads it where it can be opened; `scratch` is a free file name.
-
     Where a table cannot be read to its end, ranges of keys around the damage are; where the first page is damaged,
-    which says what tables there are, it is put back as our stores have it in a copy of the file.
-    """
+    which says what tables there are, it is put back as our stores have it in a copy of the file."""
     contents = Contents()
     if connection is not None:
         with contextlib.suppress(*DAMAGE, StoreError):
@@ -73,7 +71,9 @@ def _gather(connection: sqlite3.Connection, schema: int, contents: Contents) -> 
     connection.text_factory = _text
     for table in tables_of(schema):
         kept: dict[tuple[str, str], Row] = getattr(contents, table)
-        for row in _all_rows(connection, table, schema):
+        rows, whole = _range(connection, table, schema, "")
+        # Where the table cannot be read to its end, by ranges of keys: some rows come twice.
+        for row in (*rows, *(() if whole else _around(connection, table, schema, ""))):
             if row.sound(schema):
                 kept.setdefault((row.identity, row.sample), row)
     if schema > 1:
@@ -85,14 +85,6 @@ def _gather(connection: sqlite3.Connection, schema: int, contents: Contents) -> 
 _DIGITS: Final = "0123456789abcdef"
 _DEPTH: Final = 4
 """Digits of an identity by which ranges are cut: 65,536 of them, so that damage costs the rows of its own page."""
-
-
-def _all_rows(connection: sqlite3.Connection, table: str, schema: int) -> Iterator[Row]:
-    """All rows that can be read, some of them twice: where the table cannot be read to its end, by ranges of keys."""
-    rows, whole = _range(connection, table, schema, "")
-    yield from rows
-    if not whole:
-        yield from _around(connection, table, schema, "")
 
 
 def _around(connection: sqlite3.Connection, table: str, schema: int, prefix: str) -> Iterator[Row]:

@@ -1,6 +1,6 @@
 """Every response durable the moment it exists, and never twice: one SQLite file a row.
 
-A response is keyed by the identity of what produced it (see `plan.identity`) and by its sample, so that a changed
+A response is keyed by the identity of what produced it (see `sample.keys`) and by its sample, so that a changed
 checkpoint, prompt, media policy or code finds nothing to reuse, and an unchanged one everything. Beside it stand the
 question and the context that the identity was made of, so that a later start can say what changed.
 """
@@ -20,11 +20,11 @@ from typing import Any, Final, NamedTuple, Self
 
 from mmrope_eval.messages import Failure, Response
 from mmrope_eval.store.file import SCHEMA, Row, StoreError, free_name, open_uri, trouble
+from mmrope_eval.store.log import scrap_log
 from mmrope_eval.store.opening import open_copy, open_store, place_of
 from mmrope_eval.store.payload import checksum, decode, encode
-from mmrope_eval.store.wal import scrap_log
 
-__all__ = ["MAX_ATTEMPTS", "Known", "Outcome", "ResponseStore", "StoreError", "Stored"]
+__all__ = ["MAX_ATTEMPTS", "Known", "Outcome", "ResponseStore", "StoreError"]
 
 MAX_ATTEMPTS = 2
 """A failed sample is tried once more by the next start, then its failure stands."""
@@ -47,19 +47,6 @@ class Known:
         return not self.failed or self.attempts >= MAX_ATTEMPTS
 
 
-@dataclass(frozen=True)
-class Stored:
-    """One kept outcome and how many times the sample was tried."""
-
-    result: Response | Failure
-    attempts: int
-
-    @property
-    def final(self) -> bool:
-        """Whether another start would leave it alone."""
-        return isinstance(self.result, Response) or self.attempts >= MAX_ATTEMPTS
-
-
 class Outcome(NamedTuple):
     """One outcome to keep: under which identity, and by what it came about, where that is known."""
 
@@ -70,11 +57,9 @@ class Outcome(NamedTuple):
 
 
 class ResponseStore:
-    """Responses in `path`; use it as a context manager.
-
-    Raises `StoreError` when the file belongs to something else or cannot be used. A damaged file is set aside and what
-    is sound in it is kept; `notes` says so. With `read_only` nothing is written, not even beside the file.
-    """
+    """Responses in `path`; use it as a context manager. Raises `StoreError` when the file belongs to something else or
+    cannot be used. A damaged file is set aside and what is sound in it is kept; `notes` says so. With `read_only`
+    nothing is written, not even beside the file."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         opened = open_copy(path) if read_only else open_store(path)
@@ -95,10 +80,7 @@ class ResponseStore:
 
     def put_all(self, outcomes: Sequence[Outcome]) -> None:
         """Keep outcomes, all of them or none; they are on disk when this returns. A response is never replaced, a
-        failure may be.
-
-        Raises `StoreError` when they cannot be written, and when the file is gone or was replaced.
-        """
+        failure may be. Raises `StoreError` when they cannot be written, and when the file is gone or was replaced."""
         try:
             with self._transaction() as execute:
                 for outcome in outcomes:
@@ -169,9 +151,7 @@ class ResponseStore:
 
     def set_aside(self, keys: Iterable[tuple[str, str]]) -> int:
         """Put the kept outcomes of (identity, sample) pairs aside, so that they are asked anew; how many there were.
-
-        What is asked from now on counts; a second call before `drop_aside` leaves it: a stopped command goes on.
-        """
+        What is asked from now on counts; a second call before `drop_aside` leaves it: a stopped command goes on."""
         moved = 0
         with self._transaction() as run:
             for key in keys:
@@ -214,32 +194,28 @@ class ResponseStore:
 
     def known(self, identities: Mapping[str, str]) -> dict[str, Known]:
         """Which samples have an outcome under their identity (`identities`: identity by sample)."""
-        query = "SELECT identity, sample, status, attempts FROM responses"
+        query, known = "SELECT identity, sample, status, attempts FROM responses", cache(Known)  # few differ
         with self._reading():
-            return {sample: _known(status == "failed", attempts)
+            return {sample: known(status == "failed", attempts)
                     for identity, sample, status, attempts in self._connection.execute(query)
                     if identities.get(sample) == identity}  # fmt: skip
 
-    def read(self, identity: str, sample: str) -> Stored | None:
+    def read(self, identity: str, sample: str) -> Response | Failure | None:
         """One kept outcome. StoreError where a newer version wrote what this one cannot read."""
-        query = "SELECT status, attempts, payload FROM responses WHERE identity = ? AND sample = ?"
+        query = "SELECT status, payload FROM responses WHERE identity = ? AND sample = ?"
         try:
             row = self._connection.execute(query, (identity, sample)).fetchone()
-            if row is None:
-                return None
-            status, attempts, payload = row
-            result = decode(status, payload)
+            return None if row is None else decode(*row)
         except sqlite3.Error as error:
             raise trouble(self.path, error) from error
         except ValueError as error:
             raise StoreError(f"{self.path} holds an answer to {sample} that this version cannot read: another version "
                              "of mmrope-eval wrote it; use that one or choose another --output.") from error
-        return Stored(result, MAX_ATTEMPTS if status == "ok" else attempts)
 
-    def get(self, keys: Iterable[tuple[str, str]]) -> dict[str, Stored]:
+    def get(self, keys: Iterable[tuple[str, str]]) -> dict[str, Response | Failure]:
         """The kept outcomes of (identity, sample) pairs, by sample."""
         outcomes = ((sample, self.read(identity, sample)) for identity, sample in keys)
-        return {sample: stored for sample, stored in outcomes if stored is not None}
+        return {sample: result for sample, result in outcomes if result is not None}
 
     def others(self, samples: Mapping[str, str]) -> Iterator[tuple[str, str, str | None, str | None]]:
         """(sample, identity, question, context) of outcomes kept under another identity than `samples` says."""
@@ -285,8 +261,3 @@ class ResponseStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@cache
-def _known(failed: bool, attempts: int) -> Known:
-    return Known(failed, attempts)

@@ -14,10 +14,8 @@ Item = TypeVar("Item")
 
 
 class Writer(Generic[Item]):
-    """Hands items, in their order, to `write`, many at a time; a context manager, used from one thread.
-
-    What `write` raises is raised by the next call of any method, and nothing is written after it.
-    """
+    """Hands items, in their order, to `write`, many at a time; a context manager, used from one thread. What `write`
+    raises is raised by the next call of any method, and nothing is written after it."""
 
     def __init__(self, write: Callable[[Sequence[Item]], None], *, within: float = WITHIN) -> None:
         self._write, self._within = write, within
@@ -34,9 +32,8 @@ class Writer(Generic[Item]):
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         """Write what is left, also when something else went wrong, and end the thread."""
         with self._changed:
             self._closed = True

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.naming import listed_models
-from mmrope_eval.run.answer_limits import given_limits
 from mmrope_eval.run.config import RunConfig, config_of
 from mmrope_eval.run.keys import (
     AskedKeys,
@@ -52,10 +51,8 @@ class Study(CommandKeys):
 
 
 def read_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
-    """A study's file, with the keys that the command line gives in place of the file's.
-
-    UserError names the file and the key that is wrong.
-    """
+    """A study's file, with the keys that the command line gives in place of the file's. UserError names the file and
+    the key that is wrong."""
     if not path.is_file():
         raise UserError(f"there is no study file {path}: give the path of a YAML file{PAGE}")
     where = f"study {path}"
@@ -83,11 +80,9 @@ def read_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
 
 
 def run_configs(study: Study, path: Path, command: Sequence[str] = ()) -> list[RunConfig]:
-    """The runs of a study as commands, in the file's order. UserError for what is not there.
-
-    Greedy tasks give one answer whatever the seed: they are asked once. Where there are several seeds, each has a
-    folder for the tasks that sample.
-    """
+    """The runs of a study as commands, in the file's order. UserError for what is not there. Greedy tasks give one
+    answer whatever the seed: they are asked once. Where there are several seeds, each has a folder for the tasks that
+    sample."""
     listed = listed_models(study.checkpoints, f"study {path}, checkpoints", path.resolve().parent)
     shared = {name: value for name, value in said(study).items() if name in RunKeys.model_fields}
     shared["seed"] = [study.seeds[0]]  # the engine's, which all runs share
@@ -111,7 +106,7 @@ def _seeded(config: RunConfig, seeds: Sequence[int]) -> Iterator[RunConfig]:
         return
     registry = open_registry(config.tasks, config.tasks_dirs)
     specs = registry.select(config.tasks)
-    given_limits(config.max_tokens, specs, registry)  # a name that is no task of the run is noticed
+    values_by_task("--max-tokens", config.max_tokens, specs, registry)  # a name that is no task of the run is noticed
     values_by_task("--limit", config.limits, specs, registry)
     heat = config.temperature
     sampled = [spec.name for spec in specs if (spec.generation.temperature if heat is None else heat) > 0]
@@ -132,8 +127,6 @@ def _without(config: RunConfig, out: Sequence[str], kept: Sequence[str], registr
     def stays(name: str | None) -> bool:
         return name is None or bool({spec.name for spec in registry.select([name])} & {*kept})
 
-    return dataclasses.replace(
-        config, tasks=(*config.tasks, *(f"-{name}" for name in out)),
-        max_tokens=tuple(pair for pair in config.max_tokens if stays(pair[0])),
-        limits=tuple(pair for pair in config.limits if stays(pair[0])),
-    )  # fmt: skip
+    return dataclasses.replace(config, tasks=(*config.tasks, *(f"-{name}" for name in out)),
+                               max_tokens=tuple(pair for pair in config.max_tokens if stays(pair[0])),
+                               limits=tuple(pair for pair in config.limits if stays(pair[0])))

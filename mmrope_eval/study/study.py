@@ -13,25 +13,18 @@ from mmrope_eval.run.run import RunResult, run_all
 from mmrope_eval.study.file import read_study, run_configs
 from mmrope_eval.util.console import say
 from mmrope_eval.util.environment import cache_at
+from mmrope_eval.words import counted
 
 
-def run_study(
-    file: Path, flags: Mapping[str, Any] | None = None, start_engine: StartEngine | None = None,
-    command: Sequence[str] = (),
-) -> list[RunResult]:  # fmt: skip
-    """Evaluate a study; a result for each of its runs. UserError for bad input, before anything starts.
-
-    `flags`: keys that go before the file's. A row that fails, for --max-failures too, is a failed row, and the others
-    go on. `start_engine` replaces the live engine in tests.
-    """
+def run_study(file: Path, flags: Mapping[str, Any] | None = None, start_engine: StartEngine | None = None,
+              command: Sequence[str] = ()) -> list[RunResult]:
+    """Evaluate a study; a result for each of its runs. UserError for bad input, before anything starts. `flags`: keys
+    that go before the file's. A row that fails, for --max-failures too, is a failed row, and the others go on.
+    `start_engine` replaces the live engine in tests."""
     path = Path(file)
     study = read_study(path, flags)
     output = Path(study.output or "")
     with cache_at(None if study.cache_dir is None else Path(study.cache_dir)):
         runs = [prepare(config) for config in run_configs(study, path, command)]
-        say(f"study {path}: {_counted(len(runs), 'run')} below {output}", file=sys.stderr)
+        say(f"study {path}: {counted(len(runs), 'run')} below {output}", file=sys.stderr)
         return run_all(runs, output, start_engine, go_on=True)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,15 +17,9 @@ from mmrope_eval.rope import Text, Variant, Vision
 from mmrope_eval.sweep.config import Factor, Frames
 
 if TYPE_CHECKING:
+    from mmrope_eval.engine.prompt import PromptWriter
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope.segments import Segment
-
-
-class Writer(Protocol):
-    """What of `PromptWriter` is used."""
-
-    def write(self, request: Request) -> tuple[str, list[int]]:
-        """The prompt as text and as token ids, each video one token."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +50,10 @@ class Budget:
         return self.context + self.answer
 
 
-def make_budget(
-    context: int, text: int, answer: int, frames: Frames, checkpoint: Checkpoint, stamp: int = 0,
-    count: int | None = None,
-) -> Budget:
+def make_budget(context: int, text: int, answer: int, frames: Frames, checkpoint: Checkpoint, stamp: int = 0,
+                count: int | None = None) -> Budget:
     """The token budget less the prompt's text, divided by the tokens of a temporal grid; or `count` frames of it.
-
-    UserError where so many frames do not fit.
-    """
+    UserError where so many frames do not fit."""
     patch = checkpoint.geometry.temporal_patch_size
     grids = max(0, (context - text) // (frames.cells**2 + stamp))
     if count is not None:
@@ -80,15 +70,10 @@ def make_budget(
 def make_policy(budget: Budget, frames: Frames, checkpoint: Checkpoint) -> MediaPolicy:
     """Every video's frames at one size, as dense as `frames` says, as many as the budget buys."""
     side = frame_side(budget.cells, checkpoint)
-    return MediaPolicy(
-        image_max_pixels=max(side**2, MediaPolicy.image_min_pixels),
-        video_fps=frames.fps,
-        video_min_frames=min(MediaPolicy.video_min_frames, budget.frames),
-        video_max_frames=budget.frames,
-        video_max_tokens=budget.grids * budget.cells**2,
-        frame_min_pixels=side**2,
-        frame_max_pixels=side**2,
-    )
+    return MediaPolicy(image_max_pixels=max(side**2, MediaPolicy.image_min_pixels), video_fps=frames.fps,
+                       video_min_frames=min(MediaPolicy.video_min_frames, budget.frames),
+                       video_max_frames=budget.frames, video_max_tokens=budget.grids * budget.cells**2,
+                       frame_min_pixels=side**2, frame_max_pixels=side**2)
 
 
 def frame_side(cells: int, checkpoint: Checkpoint) -> int:
@@ -96,17 +81,15 @@ def frame_side(cells: int, checkpoint: Checkpoint) -> int:
     return cells * checkpoint.geometry.factor
 
 
-def text_tokens(writer: Writer, prompts: Iterable[tuple[str, str | None]], told: bool | None = None) -> int:
-    """Tokens of the longest of (prompt, system prompt) pairs with one video each, without the video's.
-
-    `told` is what the chat template is told as enable_thinking.
-    """
+def text_tokens(writer: PromptWriter, prompts: Iterable[tuple[str, str | None]], told: bool | None = None) -> int:
+    """Tokens of the longest of (prompt, system prompt) pairs with one video each, without the video's. `told` is what
+    the chat template is told as enable_thinking."""
     video, generation = VideoSource(Path("video")), Generation(max_tokens=1)
     requests = (Request("", (video, prompt), generation, system, told) for prompt, system in prompts)
     return max(len(writer.write(request)[1]) - 1 for request in requests)
 
 
-def stamp_tokens(writer: Writer, checkpoint: Checkpoint) -> int:
+def stamp_tokens(writer: PromptWriter, checkpoint: Checkpoint) -> int:
     """Text tokens of a temporal grid: where frames are blocks a timestamp, vision_start and vision_end, else none."""
     timestamp = checkpoint.family.video.timestamp
     if timestamp is None:
@@ -130,9 +113,8 @@ def layout(budget: Budget, frames: Frames, checkpoint: Checkpoint) -> Sequence[S
 
 def reach(variant: Variant, segments: Sequence[Segment], checkpoint: Checkpoint) -> float:
     """How far a prompt's positions go on the axes that the variant rotates: the largest, counted from one."""
-    table = variant.table(
-        checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, rotary_dim=checkpoint.rotary_dim
-    )
+    table = variant.table(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta,
+                          rotary_dim=checkpoint.rotary_dim)
     axes = sorted({int(axis) for axis in np.unique(table.axis)} - {-1})
     positions, _ = variant.positions(segments)
     return float(positions[axes].max()) + 1

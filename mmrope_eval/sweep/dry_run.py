@@ -10,12 +10,10 @@ from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import SWEEP, SweepRecord
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.dry_run import missing_data, table
-from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.prepared import with_task_limits
 from mmrope_eval.sweep.budget import Budget
 from mmrope_eval.sweep.sweep import NEEDLE, Sweep, plans_of, run_of
 from mmrope_eval.task.dataset import absence
-from mmrope_eval.task.spec import TaskSpec
 from mmrope_eval.words import visible
 
 HEAD = ("row", "task", "context", "frames", "samples", "scalings", "measured", "remark")
@@ -40,28 +38,24 @@ def dry_run(sweep: Sweep) -> Iterator[str]:
 
 
 def _points(sweep: Sweep, rows: Rows) -> Iterator[tuple[str, ...]]:
-    """A line for every row, task and context."""
     plans = plans_of(sweep)
     before = _measured(sweep)
     for cell in rows.cells:
         for (name, context), budget in sweep.budgets(cell, plans).items():
-            spec = next(spec for spec in sweep.tasks if spec.name == name)
-            known = [point for point in before if _is_of(point, cell, spec, context)]
+            place = (str(cell.checkpoint.path), cell.variant.name, name, context)
+            known = [point for point in before
+                     if (point.get("checkpoint"), point["variant"], point["task"], point["context"]) == place]
             done = {point["scaling"] for point in known if point["status"] == "done"} & {*sweep.config.scaling}
-            samples = _samples(sweep, spec) if name == NEEDLE else len(plans[name].of(cell.family)[name].samples)
+            if name == NEEDLE and sweep.config.needle is not None:
+                made, limit = len(sweep.needles.rows(sweep.config.needle)), sweep.run.limit_of(name)
+                samples = made if limit is None else min(made, limit.count)
+            else:
+                samples = len(plans[name].of(cell.family)[name].samples)
             yield (cell.label, name, f"{context}", f"{budget.frames}", f"{samples}", ", ".join(sweep.config.scaling),
                    f"{len(done)}", _remark(sweep, budget))  # fmt: skip
 
 
-def _samples(sweep: Sweep, spec: TaskSpec) -> int:
-    needle = sweep.config.needle
-    assert needle is not None
-    made, limit = len(sweep.needles.rows(needle)), sweep.run.limit_of(spec.name)
-    return made if limit is None else min(made, limit.count)
-
-
 def _remark(sweep: Sweep, budget: Budget) -> str:
-    """Why a point would not be measured."""
     limit = sweep.run.options.max_model_len
     if limit is not None and budget.max_model_len > limit:
         return f"{budget.max_model_len} tokens exceed --max-model-len {limit}"
@@ -77,8 +71,3 @@ def _measured(sweep: Sweep) -> list[dict[str, Any]]:
         return list(read_record(path, SweepRecord).raw["points"])
     except UserError:  # a damaged one, which would be written anew
         return []
-
-
-def _is_of(point: dict[str, Any], cell: Cell, spec: TaskSpec, context: int) -> bool:
-    return (point.get("checkpoint"), point["variant"], point["task"], point["context"]) == (
-        str(cell.checkpoint.path), cell.variant.name, spec.name, context)  # fmt: skip

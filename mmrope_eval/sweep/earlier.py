@@ -19,9 +19,8 @@ SETTINGS: Final = ("train_context", "frames", "needle", "limit", "temperature")
 """Of sweep.json: points that differ in them are no points of one sweep."""
 
 
-def earlier_points(
-    output: Path, settings: Mapping[str, Any], config: SweepConfig, cells: Sequence[Cell], tasks: Collection[str]
-) -> list[Mapping[str, Any]]:
+def earlier_points(output: Path, settings: Mapping[str, Any], config: SweepConfig, cells: Sequence[Cell],
+                   tasks: Collection[str]) -> list[Mapping[str, Any]]:
     """The points in a folder that this sweep leaves as they are. UserError where its own cannot stand beside them."""
     path = output / SWEEP
     if not path.exists():

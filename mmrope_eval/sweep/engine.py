@@ -16,18 +16,9 @@ if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.rope import Variant
 
-MEMORY_WORDS = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "kv cache is needed",
-    "available kv cache memory",
-    "no available memory for the cache blocks",
-    "free memory on device",
-    "when memory runs out",
-    "engine core initialization failed",
-)
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory",
+                "kv cache is needed", "available kv cache memory", "no available memory for the cache blocks",
+                "free memory on device", "when memory runs out", "engine core initialization failed")
 """How PyTorch, vLLM and the operating system say it. The last is what vLLM says where a worker's words are unknown."""
 
 PIXEL_COPIES = 3
@@ -55,10 +46,8 @@ def says_memory(text: str) -> bool:
 
 @dataclass
 class LongestThatFits:
-    """A `StartEngine` for points of one sweep: its engines have room for the longest context that fits.
-
-    They are then only switched, as media limits change from point to point.
-    """
+    """A `StartEngine` for points of one sweep: its engines have room for the longest context that fits. They are then
+    only switched, as media limits change from point to point."""
 
     start: StartEngine
     limits: tuple[EngineOptions, ...]
@@ -82,7 +71,7 @@ class LongestThatFits:
             key = (length, *network(checkpoint))
             if key not in self.refused:
                 try:
-                    check_memory(checkpoint, options)
+                    check_memory(checkpoint, options, available_memory())
                     engine = self.start(checkpoint, variant, options)
                 except Exception as error:
                     problem = None if isinstance(error, UserError) else memory_problem(error)
@@ -109,14 +98,14 @@ def network(checkpoint: Checkpoint) -> tuple[Any, ...]:
     return checkpoint.family.name, checkpoint.weight_bytes, checkpoint.num_layers, checkpoint.num_kv_heads
 
 
-def check_memory(checkpoint: Checkpoint, options: EngineOptions) -> None:
+def check_memory(checkpoint: Checkpoint, options: EngineOptions, available: int | None) -> None:
     """MemoryError where a machine without a GPU lacks the memory: there the operating system would end the process.
 
     Counted are the KV cache of one sequence and a few copies of the largest video's pixels, on top of the weights.
+    `available` bytes are free; None: nobody knows.
     """
     import torch
 
-    available = available_memory()
     if available is None or torch.cuda.is_available():
         return
     size = 2 if checkpoint.dtype in ("bfloat16", "float16") and options.dtype != "float32" else 4

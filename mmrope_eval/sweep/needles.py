@@ -23,14 +23,15 @@ def said_to_the_user() -> Iterator[None]:
 
 
 class GeneratedNeedles:
-    """Needles of the small world."""
+    """Needles of the small world: where a sweep's come from."""
 
     def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
-        """The questions; they do not depend on the videos' length."""
+        """The questions, as rows of the needle task; they are the same at every length."""
         with said_to_the_user():
             return [needle_row_text(needle, serial) for serial in range(needle.questions)]
 
     def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
-        """Write the videos of one length."""
+        """Write a data set whose videos have shape[0] frames of shape[1] x shape[1] pixels; a second time do nothing.
+        UserError for videos that cannot hold the cards."""
         with said_to_the_user():
             build_needles(data_root, Haystack(shape[0], shape[1], fps, **dataclasses.asdict(needle)), dataset)

@@ -14,17 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.engine.backend import DoesNotFitError, EngineHolder, RowError, StartEngine
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.read import sealed
 from mmrope_eval.record.schema import FORMAT, SWEEP
-from mmrope_eval.record.seal import sealed
 from mmrope_eval.record.write import write_json
 from mmrope_eval.rope import load_variant
 from mmrope_eval.run import engines
-from mmrope_eval.run.answer_limits import described, given_limits, row_limits, warnings, with_limits, with_temperature
+from mmrope_eval.run.answer_limits import described, row_limits, warnings, with_limits, with_temperature
 from mmrope_eval.run.cells import make_cells, response_context
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
@@ -39,7 +39,6 @@ from mmrope_eval.sweep.budget import (
     Budget,
     Growth,
     Stretch,
-    Writer,
     frame_side,
     layout,
     make_budget,
@@ -52,30 +51,19 @@ from mmrope_eval.sweep.budget import (
 from mmrope_eval.sweep.config import SweepConfig
 from mmrope_eval.sweep.earlier import earlier_points
 from mmrope_eval.sweep.engine import LongestThatFits, longest_first, memory_problem, says_memory
+from mmrope_eval.sweep.needles import GeneratedNeedles
+from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, TaskSpec, open_registry
 from mmrope_eval.task.template import render
 from mmrope_eval.util.console import say
-from mmrope_synth.needle import Needle
 
 if TYPE_CHECKING:
+    from mmrope_eval.engine.prompt import PromptWriter
     from mmrope_eval.models.checkpoint import Checkpoint
 
 NEEDLE = "needle"
-
-
-class NeedleMaker(Protocol):
-    """Where a sweep's needles come from."""
-
-    def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
-        """The questions, as rows of the needle task; they are the same at every length."""
-
-    def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
-        """Write a data set whose videos have shape[0] frames of shape[1] x shape[1] pixels; a second time do nothing.
-
-        UserError for videos that cannot hold the cards.
-        """
 
 
 @dataclass(frozen=True)
@@ -112,9 +100,9 @@ class Sweep:
     config: SweepConfig
     run: RunConfig
     """Models, data, output and engine options; its tasks and media policy are the sweep's."""
-    needles: NeedleMaker
+    needles: GeneratedNeedles
     start_engine: StartEngine
-    writer: Callable[[Checkpoint], Writer]
+    writer: Callable[[Checkpoint], PromptWriter]
     points_done: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
     empty: list[str] = field(default_factory=list)
@@ -144,7 +132,7 @@ class Sweep:
     def go(self) -> Path:
         """Measure every point; the path of sweep.json, which is written anew after each."""
         self.run = with_task_limits(self.run, self.tasks, self.registry)
-        given = given_limits(self.run.max_tokens, self.tasks, self.registry)
+        given = values_by_task("--max-tokens", self.run.max_tokens, self.tasks, self.registry)
         rows = make_cells(run_of(self), self.registry)
         cells = rows.cells
         for row in rows.failed:
@@ -158,9 +146,7 @@ class Sweep:
         if self.empty:
             say(f"no checkpoint is of {', '.join(self.empty)}: rows of this sweep that stay empty", file=sys.stderr)
         log_file, verbose = self.run.log_file, self.run.verbose
-        with (
-            run_lock(self.run.output), run_log(self.run.output, self.run.command, log_file, verbose=verbose) as log,
-        ):  # fmt: skip
+        with (run_lock(self.run.output), run_log(self.run.output, self.run.command, log_file, verbose=verbose) as log):
             start = engines.reached(self.run.options, log, self.start_engine)
             require_sweep_places(self.run.output)
             names = [spec.name for spec in self.tasks]
@@ -180,7 +166,8 @@ class Sweep:
 
     def limits(self, base: Cell) -> dict[str, int]:
         """A row's answer limits that are not the tasks' own; answers come on top of the context."""
-        return row_limits(base.thinking, self.tasks, given_limits(self.run.max_tokens, self.tasks, self.registry))
+        given = values_by_task("--max-tokens", self.run.max_tokens, self.tasks, self.registry)
+        return row_limits(base.thinking, self.tasks, given)
 
     def budgets(self, base: Cell, plans: Mapping[str, Plans]) -> dict[tuple[str, int], Budget]:
         """By task and context."""
@@ -200,14 +187,10 @@ class Sweep:
                 budgets[spec.name, context] = budget
         return budgets
 
-    def lengths(
-        self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans],
-        holder: EngineHolder,
-    ) -> None:
-        """One task under one variant: the trained context first, then the others; unscaled first, then scaled.
-
-        A factor by reach is derived from the positions that the unscaled points really reached.
-        """
+    def lengths(self, base: Cell, spec: TaskSpec, budgets: Mapping[int, Budget], plans: Mapping[str, Plans],
+                holder: EngineHolder) -> None:
+        """One task under one variant: the trained context first, then the others; unscaled first, then scaled. A factor
+        by reach is derived from the positions that the unscaled points really reached."""
         trained = self.config.train_context
         first = 0.0
         for context in (trained, *(context for context in budgets if context != trained)):
@@ -365,10 +348,3 @@ def memory_cause(folder: Path) -> str | None:
     path = folder / "failures.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return next((str(cause) for line in lines if says_memory(cause := json.loads(line)["cause"])), None)
-
-
-def prompt_writer(checkpoint: Checkpoint) -> Writer:
-    """The checkpoint's own template and tokenizer."""
-    from mmrope_eval.engine.prompt import PromptWriter
-
-    return PromptWriter(checkpoint)

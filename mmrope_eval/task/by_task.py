@@ -30,10 +30,8 @@ def split_word(word: str) -> tuple[str | None, str]:
 
 
 def read_limits(words: Iterable[str]) -> tuple[Limit | None, tuple[tuple[str, Limit], ...]]:
-    """The words of `--limit`: the limit of all tasks, of two the later, and those of some in their order.
-
-    UserError for a word that is no limit.
-    """
+    """The words of `--limit`: the limit of all tasks, of two the later, and those of some in their order. UserError for
+    a word that is no limit."""
     everywhere: Limit | None = None
     some: list[tuple[str, Limit]] = []
     for word in words:
@@ -48,14 +46,10 @@ def read_limits(words: Iterable[str]) -> tuple[Limit | None, tuple[tuple[str, Li
     return everywhere, tuple(some)
 
 
-def values_by_task(
-    option: str, given: Iterable[tuple[str | None, T]], specs: Sequence[TaskSpec], registry: Registry,
-    shown: Callable[[T], str] = str,
-) -> dict[str, T]:
-    """What is given to each task of a run: its own before that for all (None); of two for one task the later counts.
-
-    A name is a task, a suite or a glob. UserError for one that is no task of the run.
-    """
+def values_by_task(option: str, given: Iterable[tuple[str | None, T]], specs: Sequence[TaskSpec], registry: Registry,
+                   shown: Callable[[T], str] = str) -> dict[str, T]:
+    """What is given to each task of a run: its own before that for all (None); of two for one task the later counts. A
+    name is a task, a suite or a glob. UserError for one that is no task of the run."""
     pairs = list(given)
     values = {spec.name: value for name, value in pairs if name is None for spec in specs}
     for name, value in pairs:

@@ -31,10 +31,8 @@ def is_expression(cluster: str | None) -> bool:
 
 
 def named_cluster(spec: TaskSpec, row: Mapping[str, Any]) -> str | None:
-    """What the task's expression names in a row; None where it has none, or the row's is empty.
-
-    SampleError where it cannot be computed.
-    """
+    """What the task's expression names in a row; None where it has none, or the row's is empty. SampleError where it
+    cannot be computed."""
     if spec.cluster is None or not is_expression(spec.cluster):
         return None
     try:
@@ -45,10 +43,8 @@ def named_cluster(spec: TaskSpec, row: Mapping[str, Any]) -> str | None:
 
 
 def cluster_of(spec: TaskSpec, sample: str, named: str | None, media: Sequence[str]) -> str:
-    """The name of a sample's cluster, the same in every run over the same data; its id where it stands alone.
-
-    `sample` is its id, `named` what `named_cluster` gave, `media` the fingerprints of its plan.
-    """
+    """The name of a sample's cluster, the same in every run over the same data; its id where it stands alone. `sample`
+    is its id, `named` what `named_cluster` gave, `media` the fingerprints of its plan."""
     if named is not None:
         name = f"{spec.name}:{named}"
         return name if len(name) <= _LONG else hashlib.sha256(name.encode()).hexdigest()

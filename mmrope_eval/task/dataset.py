@@ -51,10 +51,8 @@ def mirror_folder(spec: TaskSpec, data_root: Path) -> Path:
 
 
 def find_data(spec: TaskSpec, data_root: Path | None) -> Found:
-    """The files of the task's split on this machine, made from VLMEvalKit's table where only that is here.
-
-    NotHereError says where they were looked for; UserError what is wrong with that table.
-    """
+    """The files of the task's split on this machine, made from VLMEvalKit's table where only that is here. NotHereError
+    says where they were looked for; UserError what is wrong with that table."""
     try:
         return _find(spec, data_root)
     except NotHereError:
@@ -80,9 +78,7 @@ def located_or_on_hub(spec: TaskSpec, data_root: Path | None) -> Found | None:
 
 def absence(spec: TaskSpec, data_root: Path | None) -> str | None:
     """What is in the place of the task's rows, "" for nothing; None where they can be read without a network.
-
-    VLMEvalKit's table is only looked for and not read, which costs no time.
-    """
+    VLMEvalKit's table is only looked for and not read, which costs no time."""
     try:
         _find(spec, data_root)
     except NotHereError as error:
@@ -99,11 +95,6 @@ def missing_shards(spec: TaskSpec, data_root: Path | None) -> tuple[str, ...]:
         return _find(spec, data_root).missing_shards
     except NotHereError:
         return ()
-
-
-def is_present(spec: TaskSpec, data_root: Path | None) -> bool:
-    """Whether the task's rows can be read without a network."""
-    return absence(spec, data_root) is None
 
 
 def fetch_command(spec: TaskSpec, data_root: Path | None) -> str:
@@ -131,11 +122,9 @@ def require(spec: TaskSpec, data_root: Path | None) -> None:
     if spec.generated is not None:
         raise UserError(f"Task {spec.name}: its data are generated; make them with: {command}; then give --data-root.")
     if not _hub_has(spec):
-        raise UserError(
-            f"Task {spec.name}: dataset {spec.dataset} is not in the local cache and the hub cannot be asked for it; "
-            f"{f'{here} ' if here else ''}name a folder that holds it with --data-root, or, where the hub can be "
-            f"reached, fetch it with: {command}"
-        )
+        raise UserError(f"Task {spec.name}: dataset {spec.dataset} is not in the local cache and the hub cannot be "
+                        f"asked for it; {f'{here} ' if here else ''}name a folder that holds it with --data-root, or, "
+                        f"where the hub can be reached, fetch it with: {command}")
 
 
 def _hub_has(spec: TaskSpec) -> bool:
@@ -206,11 +195,9 @@ def media_folder(spec: TaskSpec, data_root: Path | None) -> MediaFolder:
 
 
 def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
-    """The folders below which a task's media may lie, in order.
-
-    Beside its tables; where the data set that shares its videos lies; where lmms-eval unpacks the hub's archives (its
-    `cache_dir`), below `data_root` and below HF_HOME; beside VLMEvalKit's table of it.
-    """
+    """The folders below which a task's media may lie, in order. Beside its tables; where the data set that shares its
+    videos lies; where lmms-eval unpacks the hub's archives (its `cache_dir`), below `data_root` and below HF_HOME;
+    beside VLMEvalKit's table of it."""
     roots: list[Path] = []
     for dataset, revision in ((spec.dataset, spec.dataset_kwargs.get("revision")), (spec.videos_from, None)):
         if dataset is not None:
@@ -228,9 +215,8 @@ def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(root.resolve() for root in roots))
 
 
-def load_task(
-    spec: TaskSpec, data_root: Path | None, family: Family, roots: Sequence[Path], located: Found | None
-) -> Any:
+def load_task(spec: TaskSpec, data_root: Path | None, family: Family, roots: Sequence[Path],
+              located: Found | None) -> Any:
     """lmms-eval's ConfigurableTask of a task's `lmms_config`. UserError for whatever is wrong with its data."""
     from tenacity import RetryError
 
@@ -277,10 +263,8 @@ def task_config(spec: TaskSpec, data_root: Path | None, family: Family) -> dict[
 
 
 def lmms_config(spec: TaskSpec, family: Family, roots: Sequence[Path], located: Found | None) -> dict[str, Any]:
-    """What lmms-eval gets: the task file, where data and media are, the family's prompt and coordinates.
-
-    UserError where a function that the file names cannot be loaded.
-    """
+    """What lmms-eval gets: the task file, where data and media are, the family's prompt and coordinates. UserError
+    where a function that the file names cannot be loaded."""
     target: Mapping[str, Any] = spec.content["model_specific_target_kwargs"]["default"]
     try:
         content = with_functions(spec.content)
@@ -317,9 +301,7 @@ def local_config(located: Found) -> dict[str, Any]:
 
 def table_cache(located: Found) -> Path:
     """Where a split's tables are converted to: one folder a place and configuration, in it one a state of the files.
-
-    Copies of earlier states are removed.
-    """
+    Copies of earlier states are removed."""
     where = hashlib.sha256(repr((str(located.place.folder), list(located.parts))).encode()).hexdigest()[:16]
     folder = tables_home() / f"{located.place.folder.name}-{where}" / table_state(located)
     drop_older(folder)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -23,8 +23,8 @@ from mmrope_eval.task.clusters import QUESTION, SHOWN, is_expression
 from mmrope_eval.task.keys import TaskKeys
 from mmrope_eval.task.lmms_names import HOOKS, LMMS_METRICS, ROWS, SUBSETS, current_name
 from mmrope_eval.task.spec import PREFIX, Counterpart, TaskSpec
-from mmrope_eval.task.template import first_problem
-from mmrope_eval.task.yaml_text import Function, read_yaml, read_yaml_files, unknown
+from mmrope_eval.task.template import template_problem
+from mmrope_eval.task.yaml_text import Function, read_yaml, unknown
 from mmrope_eval.util.config import sentence
 from mmrope_eval.vlmevalkit.scores import KIT
 from mmrope_eval.words import ended, nearest
@@ -38,6 +38,10 @@ DEFAULTS: Final = {
 }
 """What a file gets where it does not say it; the `doc_to_*` can be nothing else."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_OF_METADATA: Final = (
+    "column", "category", "version", "average", "chance", "suites", "videos_from", "files", "strata", "together",
+    "cluster", "lmudata", "licence", "generated")  # fmt: skip
+"""Keys of `metadata` that a task has as they are."""
 _LOCAL: Final = ("/", "~", "./", "../")
 
 
@@ -74,8 +78,7 @@ class Heading:
 
 def read_headings(paths: Iterable[Path]) -> list[Heading]:
     """The heading of every task file. UserError for what is no YAML, and what `read_task` says where one has none."""
-    paths = list(paths)
-    return [_heading(path, raw) for path, raw in zip(paths, read_yaml_files(paths), strict=True)]
+    return [_heading(path, read_yaml(path)) for path in paths]
 
 
 def _heading(path: Path, raw: Mapping[str, Any]) -> Heading:
@@ -84,14 +87,11 @@ def _heading(path: Path, raw: Mapping[str, Any]) -> Heading:
         case {"metadata": {"column": str(column), **others}, "lmms_eval_specific_kwargs": dict(wordings)}:
             given = others.get("suites") or []
             suites = [given] if isinstance(given, str) else given
-            if (declared is None or isinstance(declared, str)) and _are_texts(suites):
+            if (isinstance(declared, str | None) and isinstance(suites, list)
+                    and all(isinstance(name, str) for name in suites)):
                 return Heading(path, task_name(declared, path), column, tuple(suites), frozenset(map(str, wordings)))
     spec = read_task(path)  # which refuses it, in one sentence
     return Heading(path, spec.name, spec.column, spec.suites, frozenset(spec.prompts))
-
-
-def _are_texts(value: object) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def is_task_file(path: Path) -> bool:
@@ -104,39 +104,24 @@ def is_task_file(path: Path) -> bool:
 def _spec(path: Path, keys: TaskKeys, metrics: tuple[str, ...], content: Mapping[str, Any]) -> TaskSpec:
     target, metadata = keys.targets.default, keys.metadata
     return TaskSpec(
+        **{name: getattr(metadata, name) for name in _OF_METADATA},
+        **{name: getattr(target, name) for name in ("scorer", "question", "target")},
         name=task_name(keys.task, path),
         path=path,
         dataset=_dataset(keys.dataset_path, path),
         subset=keys.dataset_name,
         split=keys.test_split or keys.validation_split or "",
-        column=metadata.column,
-        category=metadata.category,
-        scorer=target.scorer,
         metrics=metrics,
-        chance=metadata.chance,
         generation=read_generation(content["generation_kwargs"]),
         media=content["lmms_eval_specific_kwargs"]["default"]["media"],
         prompts={name: wording.prompt for name, wording in keys.wordings.items()},
-        question=target.question,
-        target=target.target,
-        version=metadata.version,
         dataset_kwargs=content.get("dataset_kwargs") or {},
         expected={str(name): count for name, count in metadata.expected.items()},
-        average=metadata.average,
         stock=None if metadata.stock is None else Counterpart(**metadata.stock.model_dump()),
         vlmevalkit=None if metadata.vlmevalkit is None else Counterpart(**metadata.vlmevalkit.model_dump()),
         groups=tuple(metadata.groups or metadata.subsets),
-        suites=metadata.suites,
         subsets=tuple(metadata.subsets),
-        videos_from=metadata.videos_from,
-        files=metadata.files,
         bytes=None if metadata.bytes is None else int(metadata.bytes),
-        strata=metadata.strata,
-        together=metadata.together,
-        cluster=metadata.cluster,
-        lmudata=metadata.lmudata,
-        licence=metadata.licence,
-        generated=metadata.generated,
         content=content,
     )
 
@@ -194,7 +179,9 @@ def _problems(keys: TaskKeys, spec: TaskSpec) -> Iterator[str]:
         shown = next((word for word, key in SHOWN.items() if key in spec.media), QUESTION)
         yield f"'metadata.cluster: {spec.cluster}' is not what 'media' shows; write {shown}, or leave it out."
     yield from _target_problems(spec)
-    yield from _template_problems(spec)
+    for key, text, expression in templates(spec):
+        if (problem := template_problem(text, expression)) is not None:
+            yield f"'{key}': {problem}"
 
 
 def _target_problems(spec: TaskSpec) -> Iterator[str]:
@@ -215,13 +202,6 @@ def _target_problems(spec: TaskSpec) -> Iterator[str]:
                                      ("vlmevalkit", "VLMEvalKit", spec.vlmevalkit, KIT)):
         if other is not None and other.task not in names:
             yield f"'metadata.{key}': {unknown(f'{title} task called here', other.task, names, ', '.join(names))}"
-
-
-def _template_problems(spec: TaskSpec) -> Iterator[str]:
-    """What Jinja cannot read, or knows no filter for."""
-    problem = first_problem(list(templates(spec)))
-    if problem is not None:
-        yield f"'{problem[0]}': {problem[1]}"
 
 
 def templates(spec: TaskSpec) -> Iterator[tuple[str, str, bool]]:

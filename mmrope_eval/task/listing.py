@@ -13,7 +13,7 @@ from mmrope_eval.media.image import MediaError, MediaPolicy, load_image, load_vi
 from mmrope_eval.messages import ImageSource, MediaFacts, Request, VideoSource
 from mmrope_eval.models.families import asked_as
 from mmrope_eval.models.family import VisionGeometry
-from mmrope_eval.task.dataset import is_present
+from mmrope_eval.task.dataset import absence
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Family, Registry, TaskSpec
@@ -40,7 +40,7 @@ def task_facts(registry: Registry, data_root: Path | None) -> list[dict[str, Any
     return [
         {"name": spec.name, "column": spec.column, "category": spec.category, "dataset": spec.dataset,
          "split": spec.split, "n": spec.expected.get("samples") or spec.expected.get("expressions"),
-         "metric": spec.metrics[0], "chance": spec.chance, "present": is_present(spec, data_root),
+         "metric": spec.metrics[0], "chance": spec.chance, "present": absence(spec, data_root) is None,
          "licence": spec.licence or None}
         for spec in registry.tasks.values()
     ]  # fmt: skip

@@ -46,11 +46,9 @@ def _media(kwargs: Mapping[str, Any]) -> tuple[Mapping[str, Any], MediaFolder | 
 
 
 def doc_to_target(doc: Doc, model_specific_target_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """lmms-eval: the scorer's target, with the scorer's name in it for `metrics.Metric`.
-
-    Boxes need the size of the resized picture; under lmms-eval nobody reports it, so it follows from the default media
-    policy. `evaluate.py` uses the size that was really fed.
-    """
+    """lmms-eval: the scorer's target, with the scorer's name in it for `metrics.Metric`. Boxes need the size of the
+    resized picture; under lmms-eval nobody reports it, so it follows from the default media policy. `evaluate.py` uses
+    the size that was really fed."""
     kwargs = model_specific_target_kwargs
     target = build_target(kwargs["target"], doc)
     if kwargs["scorer"] == "box":

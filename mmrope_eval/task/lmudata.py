@@ -30,11 +30,9 @@ def why_no_table(spec: TaskSpec, root: Path) -> str:
 
 
 def hub_folder(spec: TaskSpec, root: Path) -> Path:
-    """The task's data set in the hub's layout, made from its table below `root` (kept in the cache).
-
-    It has the tables only: pictures are in them, videos stay where they are. UserError when there is no such table or
-    it cannot be read.
-    """
+    """The task's data set in the hub's layout, made from its table below `root` (kept in the cache). It has the tables
+    only: pictures are in them, videos stay where they are. UserError when there is no such table or it cannot be
+    read."""
     recipe = task_recipe(spec)
     if recipe is None:
         raise UserError(f"Task {spec.name}: {why_no_table(spec, root)}")

@@ -96,8 +96,7 @@ def check(args: CheckOptions) -> int:
     return 0 if good == len(reports) else 1
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Check
+# ---------------------------------------------------------------------------------------------------------------- check
 
 
 def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True) -> TaskReport:
@@ -151,9 +150,7 @@ def found_counts(spec: TaskSpec, docs: Docs) -> dict[str, int]:
 
 def check_rows(spec: TaskSpec, docs: Docs, problems: list[str], decode: bool = True) -> dict[Path, int]:
     """Read every row as a run would, and its pictures whole (their heads without `decode`); appends to `problems`.
-
-    Returns the videos found, each with its first row.
-    """
+    Returns the videos found, each with its first row."""
     videos: dict[Path, int] = {}
     with PictureCheck(decode) as pictures:
         for index in range(len(docs.rows)):
@@ -230,8 +227,7 @@ def report_lines(report: TaskReport) -> Iterator[str]:
     yield from (f"  $ {command}" for command in report.fetch)
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Before a run
+# --------------------------------------------------------------------------------------------------------- before a run
 
 
 def check_before_run(plans: Iterable[TaskPlan]) -> Iterator[str]:

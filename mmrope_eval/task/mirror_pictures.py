@@ -18,10 +18,8 @@ _AHEAD = 64
 
 
 class PictureCheck:
-    """Collects what is wrong with rows, in their order, while their pictures are loaded beside the reading.
-
-    A context manager: leaving it ends its threads.
-    """
+    """Collects what is wrong with rows, in their order, while their pictures are loaded beside the reading. A context
+    manager: leaving it ends its threads."""
 
     def __init__(self, decode: bool = True) -> None:
         self._fault = picture_fault if decode else head_fault

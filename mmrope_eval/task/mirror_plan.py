@@ -62,10 +62,8 @@ def _entry(group: Sequence[TaskSpec], root: Path, ask_hub: bool) -> PlanEntry:
     lacking = next((text for spec in group if (text := lacks(spec, root)) is not None), None)
     here = folder_bytes(folder) if folder.is_dir() else None
     size = hub_bytes(first) if ask_hub and not first.local else known_bytes(group)
-    return PlanEntry(
-        first.dataset, tuple(spec.name for spec in group), first.licence, str(folder), lacking is None, lacking, here,
-        size, tuple(dict.fromkeys(group_commands(group, root))),
-    )  # fmt: skip
+    return PlanEntry(first.dataset, tuple(spec.name for spec in group), first.licence, str(folder), lacking is None,
+                     lacking, here, size, tuple(dict.fromkeys(group_commands(group, root))))
 
 
 def _lender_entry(lender: str, owners: Sequence[TaskSpec], users: Sequence[TaskSpec], root: Path) -> PlanEntry:
@@ -73,10 +71,8 @@ def _lender_entry(lender: str, owners: Sequence[TaskSpec], users: Sequence[TaskS
     folder = root / lender
     licence = owners[0].licence if owners else None
     commands = lender_commands(lender, owners, root)
-    return PlanEntry(
-        lender, tuple(f"videos of {spec.name}" for spec in users), licence, str(folder), lacking is None, lacking,
-        folder_bytes(folder) if folder.is_dir() else None, known_bytes(owners), tuple(commands),
-    )  # fmt: skip
+    return PlanEntry(lender, tuple(f"videos of {spec.name}" for spec in users), licence, str(folder), lacking is None,
+                     lacking, folder_bytes(folder) if folder.is_dir() else None, known_bytes(owners), tuple(commands))
 
 
 def lender_commands(lender: str, owners: Sequence[TaskSpec], root: Path | None) -> list[str]:
@@ -155,9 +151,8 @@ def hub_bytes(spec: TaskSpec) -> int | None:
     from huggingface_hub import HfApi
 
     try:
-        info = HfApi().dataset_info(
-            spec.dataset, revision=spec.dataset_kwargs.get("revision"), files_metadata=True, timeout=10
-        )
+        info = HfApi().dataset_info(spec.dataset, revision=spec.dataset_kwargs.get("revision"), files_metadata=True,
+                                    timeout=10)
     except Exception:  # noqa: BLE001 - however it fails, the size stays unknown
         return None
     return sum(file.size or 0 for file in info.siblings or ())
@@ -187,17 +182,8 @@ class PruneOptions:
 def plan(args: PlanOptions) -> int:
     """`data plan`: print the commands that make a mirror; 0 when everything is here, else 1."""
     specs = open_registry(args.tasks, args.tasks_dir).select(args.tasks or ["*"])
-    return print_plan(plan_entries(specs, args.data_root, args.sizes), args.json)
-
-
-def prune(args: PruneOptions) -> int:
-    """`data prune`: remove what the cache holds; UserError for a kind that there is not."""
-    return print_prune(args.kinds, args.older_than, args.dry_run, args.json)
-
-
-def print_plan(entries: Sequence[PlanEntry], as_json: bool) -> int:
-    """Print the plan; 0 when everything is here, else 1."""
-    if as_json:
+    entries = plan_entries(specs, args.data_root, args.sizes)
+    if args.json:
         say(json.dumps({"datasets": [asdict(entry) for entry in entries]}, indent=2, ensure_ascii=False))
         return 0 if all(entry.present for entry in entries) else 1
     for entry in entries:
@@ -237,20 +223,20 @@ def size_text(size: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def print_prune(kinds: Sequence[str], days: float, dry_run: bool, as_json: bool) -> int:
-    """Remove (or with `dry_run` count) what the cache holds; UserError for a kind that there is not."""
-    unknown = [kind for kind in kinds if kind not in cache.KINDS]
+def prune(args: PruneOptions) -> int:
+    """`data prune`: remove (or with `dry_run` count) what the cache holds; UserError for a kind that there is not."""
+    unknown = [kind for kind in args.kinds if kind not in cache.KINDS]
     if unknown:
         raise UserError(f"The cache has no '{unknown[0]}'; it has {', '.join(cache.KINDS)}.")
     before = {kept.kind: kept for kept in cache.contents()}
-    removed = cache.prune(kinds or list(cache.KINDS), days, dry_run)
-    if as_json:
+    removed = cache.prune(args.kinds or list(cache.KINDS), args.older_than, args.dry_run)
+    if args.json:
         entries = [
             {**asdict(kept), "folder": str(kept.folder), "bytes_before": before[kept.kind].bytes} for kept in removed
         ]
-        say(json.dumps({"dry_run": dry_run, "removed": entries}, indent=2, ensure_ascii=False))
+        say(json.dumps({"dry_run": args.dry_run, "removed": entries}, indent=2, ensure_ascii=False))
         return 0
-    verb = "would free" if dry_run else "freed"
+    verb = "would free" if args.dry_run else "freed"
     for kept in removed:
         total = before[kept.kind]
         say(f"{verb} {size_text(kept.bytes):>9} of {size_text(total.bytes):>9}  {kept.folder}  ({kept.what})")

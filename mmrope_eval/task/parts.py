@@ -41,11 +41,9 @@ def with_subtitles(media: Mapping[str, Any], doc: Doc, files: MediaFolder | None
 
 
 def build_parts(media: Mapping[str, Any], prompt: str, doc: Doc, files: MediaFolder | None) -> tuple[Part, ...]:
-    """What the model is given, in reading order. MissingMediumError for a medium that is not there.
-
-    Media come first, then the text, as Qwen's own examples order them; with a `placeholder`, every picture comes where
-    the prompt first names it. Of `images` those are shown that the row has, of `image` every one.
-    """
+    """What the model is given, in reading order. MissingMediumError for a medium that is not there. Media come first,
+    then the text, as Qwen's own examples order them; with a `placeholder`, every picture comes where the prompt first
+    names it. Of `images` those are shown that the row has, of `image` every one."""
     if "video" in media:
         file, start, end = locate_video(media, doc, files)
         return (VideoSource(on_disk(file), start, end), prompt)
@@ -59,9 +57,7 @@ def build_parts(media: Mapping[str, Any], prompt: str, doc: Doc, files: MediaFol
 
 def _filled(fields: Sequence[str], doc: Doc) -> Sequence[str]:
     """The first of `fields`, as many as the row has pictures. MissingMediumError for none, and for a gap between them.
-
-    Only a field without a value is no picture: one whose picture is lost is among them, and fails when it is read.
-    """
+    Only a field without a value is no picture: one whose picture is lost is among them, and fails when it is read."""
     there = [name for name in fields if doc.get(name) is not None]
     lacking = next((name for name in fields if name not in there), None)
     if not there:
@@ -71,9 +67,8 @@ def _filled(fields: Sequence[str], doc: Doc) -> Sequence[str]:
     return there
 
 
-def locate_video(
-    media: Mapping[str, Any], doc: Doc, files: MediaFolder | None
-) -> tuple[Located, float | None, float | None]:
+def locate_video(media: Mapping[str, Any], doc: Doc,
+                 files: MediaFolder | None) -> tuple[Located, float | None, float | None]:
     """A row's video, as a file or still in its archive, and the span asked for. MissingMediumError without a file."""
     start, end = (doc.get(media[key]) if key in media else None for key in ("start", "end"))
     return _find(media["video"], doc, files), start, end
@@ -84,14 +79,11 @@ def on_disk(file: Located) -> Path:
     return file if isinstance(file, Path) else unpack(file)
 
 
-def interleaved(
-    fields: Sequence[str], placeholder: str, prompt: str, doc: Doc, files: MediaFolder | None = None
-) -> tuple[Part, ...]:
-    """Text and pictures in reading order: `placeholder` with the number n stands for the n-th of `fields`.
-
-    A picture is shown once, where it is first named; a later mention stays text. Pictures that the prompt does not
-    name are not shown. MissingMediumError when it names none, or one that the row does not hold.
-    """
+def interleaved(fields: Sequence[str], placeholder: str, prompt: str, doc: Doc,
+                files: MediaFolder | None = None) -> tuple[Part, ...]:
+    """Text and pictures in reading order: `placeholder` with the number n stands for the n-th of `fields`. A picture is
+    shown once, where it is first named; a later mention stays text. Pictures that the prompt does not name are not
+    shown. MissingMediumError when it names none, or one that the row does not hold."""
     places = {placeholder.format(number): field for number, field in enumerate(fields, 1)}
     parts: list[Part] = []
     text = ""

@@ -53,9 +53,7 @@ class TaskPlan:
 
     def heated(self, temperature: float, seed: int) -> TaskPlan:
         """The same questions answered at another temperature, which with its seed is part of a response's identity.
-
-        Greedy decoding (0) draws nothing, so it has no seed.
-        """
+        Greedy decoding (0) draws nothing, so it has no seed."""
         return self._decoded(temperature=temperature, seed=seed if temperature > 0 else 0)
 
     def _decoded(self, **changes: Any) -> TaskPlan:
@@ -114,10 +112,8 @@ def plan_samples(spec: TaskSpec, docs: Docs, family: Family, limit: Limit | None
     generation = dataclasses.replace(spec.generation, seed=seed if spec.generation.temperature > 0 else 0)
     rows = chosen_rows(spec, docs, limit)
     hashes = video_hashes(spec, docs, rows)
-    samples = tuple(
-        plan_sample(spec, part, family, row, generation, hashes)
-        for part, some in parts_of(spec, docs, rows) for row in some
-    )  # fmt: skip
+    samples = tuple(plan_sample(spec, part, family, row, generation, hashes) for part,
+                    some in parts_of(spec, docs, rows) for row in some)
     unread = any(isinstance(content, UserError) for content in hashes.values())
     # What is in a table stays so while the table is the same; a picture's own file is nobody's to watch.
     loose = "video" not in spec.media and any(s.problem is not None and s.problem[0] == "media" for s in samples)
@@ -175,9 +171,8 @@ def video_hashes(spec: TaskSpec, docs: Docs, rows: Sequence[int]) -> VideoHashes
     return ContentHashes().of_many(videos)
 
 
-def plan_sample(
-    spec: TaskSpec, docs: Docs, family: Family, index: int, generation: Generation, hashes: VideoHashes
-) -> Sample:
+def plan_sample(spec: TaskSpec, docs: Docs, family: Family, index: int, generation: Generation,
+                hashes: VideoHashes) -> Sample:
     """One sample. Whatever is wrong with the row, or the task's own code does with it, becomes its `problem`."""
     prompt = ""
     media: tuple[str, ...] = ()
@@ -209,9 +204,7 @@ def plan_sample(
 
 def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: VideoHashes) -> tuple[str, ...]:
     """Every medium of a row before any policy: sha256 of an image's bytes, or of a video's with the span asked for.
-
-    Raises SampleError for a medium that is not there, MediaError or UserError for one that cannot be read.
-    """
+    Raises SampleError for a medium that is not there, MediaError or UserError for one that cannot be read."""
     if "video" in spec.media:
         file, start, end = locate_video(spec.media, row, docs.files)
         content = hashes[file]
@@ -229,11 +222,8 @@ def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: Vide
 
 
 def tells_places(media: Mapping[str, Any], prompt: str) -> bool:
-    """Whether the places of pictures in a prompt are part of the question.
-
-    They follow from the prompt where MMMU's placeholder is all that a task file may name, as up to version 0.3, whose
-    answers are kept without them.
-    """
+    """Whether the places of pictures in a prompt are part of the question. They follow from the prompt where MMMU's
+    placeholder is all that a task file may name, as up to version 0.3, whose answers are kept without them."""
     if "placeholder" in media:
         return bool(media["placeholder"] != PLACEHOLDER)
     return re.search(PLACEHOLDER.format("[0-9]+"), prompt) is not None

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,10 +36,8 @@ PLANNING_ROOMS = ("data", "engine", "lmms", "media", "models", "scorer", "task")
 class Plans:
     """Every task's plan for each family that is asked for; UserError when data are missing."""
 
-    def __init__(
-        self, specs: Sequence[TaskSpec], data_root: Path | None, limit: Limit | None, seed: int = 0,
-        limits: Mapping[str, Limit] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, specs: Sequence[TaskSpec], data_root: Path | None, limit: Limit | None, seed: int = 0,
+                 limits: Mapping[str, Limit] = MappingProxyType({})) -> None:
         """`limits`: those of single tasks, before `limit`, which is that of all others."""
         self._specs, self._data_root, self._seed = specs, data_root, seed
         self._limits = {spec.name: limits.get(spec.name, limit) for spec in specs}
@@ -104,6 +102,7 @@ def read_samples(path: Path) -> tuple[Sample, ...] | None:
     if not path.is_file():
         return None
     samples: list[Sample] = []
+    shared = functools.cache(Generation)  # by the samples of a task
     content = hashlib.sha256()
     try:
         with path.open("rb") as lines:
@@ -112,7 +111,7 @@ def read_samples(path: Path) -> tuple[Sample, ...] | None:
                 if SUM in entry:
                     return tuple(samples) if entry[SUM] == content.hexdigest() else None
                 content.update(line)
-                samples.append(_sample(entry))
+                samples.append(_sample(entry, shared))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return None
@@ -122,19 +121,13 @@ SUM = "sha256"
 """The last line's only key: of all lines before it, so that a damaged file is no plan, nor one that lacks its end."""
 
 
-def _sample(entry: dict[str, Any]) -> Sample:
+def _sample(entry: dict[str, Any], shared: Callable[..., Generation]) -> Sample:
     generation, problem = entry["generation"], entry["problem"]
     return Sample(
         **{**entry, "media": tuple(entry["media"]),
-           "generation": _generation(*generation[:2], tuple(generation[2]), *generation[3:]),
+           "generation": shared(*generation[:2], tuple(generation[2]), *generation[3:]),
            "problem": (problem[0], problem[1]) if problem else None}
     )  # fmt: skip
-
-
-@functools.lru_cache(maxsize=64)
-def _generation(*values: Any) -> Generation:
-    """The samples of a task share one."""
-    return Generation(*values)
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:

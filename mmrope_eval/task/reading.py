@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
 
 class LazyDocs:
-    """A task's rows, loaded when first needed: a run that has all its answers needs none.
-
-    What is sent to another process is how to load them (`load`, if it can be pickled), not the rows.
-    """
+    """A task's rows, loaded when first needed: a run that has all its answers needs none. What is sent to another
+    process is how to load them (`load`, if it can be pickled), not the rows."""
 
     def __init__(self, load: Callable[[], Docs]) -> None:
         self._load = load

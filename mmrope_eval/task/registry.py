@@ -16,7 +16,7 @@ from typing import Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.file import Heading, is_task_file, read_headings, read_task
 from mmrope_eval.task.spec import PREFIX, TaskSpec
-from mmrope_eval.task.yaml_text import read_yaml, read_yaml_files, unknown
+from mmrope_eval.task.yaml_text import read_yaml, unknown
 from mmrope_eval.util.paths import project_dir
 from mmrope_eval.words import nearest
 
@@ -52,9 +52,7 @@ class Suite:
 
 class Tasks(Mapping[str, TaskSpec]):
     """Tasks by name, in the order of their files; a file is read and checked in full when its task is first asked for.
-
-    The shipped files are checked by the tests, and every command needs only a few of them.
-    """
+    The shipped files are checked by the tests, and every command needs only a few of them."""
 
     def __init__(self, headings: Iterable[Heading]) -> None:
         self.headings: Final = {heading.name: heading for heading in headings}
@@ -78,9 +76,8 @@ class Tasks(Mapping[str, TaskSpec]):
 class Registry:
     """All tasks, suites and families; unknown names raise UserError with the nearest known one."""
 
-    def __init__(
-        self, tasks_dir: Path | None = None, configs_dir: Path | None = None, own: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, tasks_dir: Path | None = None, configs_dir: Path | None = None,
+                 own: Sequence[Path] = ()) -> None:
         """`own` are task files beside those of `tasks_dir`. UserError for one that is wrong, or collides."""
         self.tasks_dir = tasks_dir or project_dir("tasks")
         configs = configs_dir or project_dir("configs")
@@ -96,7 +93,8 @@ class Registry:
         """Those that are not shipped."""
         averages = read_yaml(configs / "tables" / "averages.yaml") if self.own else {}
         for spec in self.own:
-            check_own(spec, self.families, self.suites, averages)
+            for clash in _clashes(spec, self.families, self.suites, averages):
+                raise UserError(f"Task file {spec.path}: {clash}")
 
     def select(self, words: Iterable[str]) -> list[TaskSpec]:
         """The tasks that names, paths, suites, globs and `-exclusions` mean, each once, in the order named."""
@@ -139,15 +137,9 @@ class Registry:
         return self.families[name]
 
 
-# --------------------------------------------------------------------------------------------------------------
-# Files of tasks
-
-
 def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Registry:
-    """The shipped tasks, those in `folders` (--tasks-dir), and those that words (--tasks) name by a path.
-
-    Raises `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide.
-    """
+    """The shipped tasks, those in `folders` (--tasks-dir), and those that words (--tasks) name by a path. Raises
+    `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide."""
     paths = [path for folder in folders for path in files_in(folder)]
     paths += [path for word in words if is_path(word) for path in files_of(word.removeprefix("-"))]
     return Registry(own=paths)
@@ -164,10 +156,8 @@ def task_files(folder: Path) -> list[Path]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The task files in a folder of one's own, not those in folders below it. UserError when there are none.
-
-    Tables, sweeps and variants may lie beside them.
-    """
+    """The task files in a folder of one's own, not those in folders below it. UserError when there are none. Tables,
+    sweeps and variants may lie beside them."""
     if not folder.is_dir():
         raise UserError(f"--tasks-dir {folder} is not a folder: give the folder that holds your task files.")
     files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.name[0] not in "_.")
@@ -218,16 +208,9 @@ def with_members(suites: Mapping[str, Suite], headings: Iterable[Heading]) -> di
             for name, suite in {**suites, **made}.items()}  # fmt: skip
 
 
-def check_own(spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str], averages: Iterable[str]) -> None:
-    """UserError where a task of one's own takes a name that means something else, or misspells a family's."""
-    clash = next(_clashes(spec, families, suites, averages), None)
-    if clash is not None:
-        raise UserError(f"Task file {spec.path}: {clash}")
-
-
-def _clashes(
-    spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str], averages: Iterable[str]
-) -> Iterator[str]:
+def _clashes(spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str],
+             averages: Iterable[str]) -> Iterator[str]:
+    """Where a task of one's own takes a name that means something else, or misspells a family's."""
     for name in suites:
         if name in (spec.name, PREFIX + spec.name):
             yield f"'task: {spec.name}' is the name of a suite; call the task otherwise."
@@ -247,13 +230,11 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 def read_suites(paths: Sequence[Path]) -> list[Suite]:
     """Suite files. UserError for one without a list of tasks."""
     suites = []
-    for path, raw in zip(paths, read_yaml_files(paths), strict=True):
+    for path in paths:
+        raw = read_yaml(path)
         if not isinstance(raw.get("tasks"), list):
             raise UserError(f"Suite file {path} needs a list of `tasks`.")
         suites.append(Suite(path.stem, str(raw.get("title", path.stem)), tuple(raw["tasks"])))
@@ -263,7 +244,8 @@ def read_suites(paths: Sequence[Path]) -> list[Suite]:
 def read_families(paths: Sequence[Path]) -> list[Family]:
     """Prompt-family files. UserError for one with an unknown coordinate convention."""
     families = []
-    for path, raw in zip(paths, read_yaml_files(paths), strict=True):
+    for path in paths:
+        raw = read_yaml(path)
         coordinates = check_coordinates(str(raw.get("coordinates")), str(path))
         families.append(Family(path.stem, coordinates, str(raw.get("prompts", path.stem)), raw.get("system")))
     return families

@@ -49,20 +49,9 @@ def generation_key(generation: Generation) -> tuple[Any, ...]:
     return dataclasses.astuple(generation)
 
 
-def identity(sample: Sample, context: Mapping[str, Any]) -> str:
-    """sha256 over all that can change a response: the question and its media, and the run's `context` (weights,
-    variant, media policy, versions, precision), of which `time` bears on videos alone."""
-    return digest([sample.content_key(), context if shows_video(sample) else without_time(context)])
-
-
 def shows_video(sample: Sample) -> bool:
     """Whether a video is among a question's media."""
     return any(VIDEO_MARK in medium for medium in sample.media)
-
-
-def without_time(context: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What of a run's context bears on questions without a video."""
-    return {key: value for key, value in context.items() if key != TIME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +63,10 @@ class Key:
 
 
 def keys(samples: Iterable[Sample], context: Mapping[str, Any]) -> dict[str, Key]:
-    """The key of every sample, by its id: `identity` and what it is made of, with the context written once."""
-    of_video, of_others = canonical(context), canonical(without_time(context))
+    """The key of every sample, by its id: sha256 over all that can change a response, which is the question and its
+    media, and the run's `context` (weights, variant, media policy, versions, precision), of which `time` bears on
+    videos alone."""
+    of_video, of_others = canonical(context), canonical({key: value for key, value in context.items() if key != TIME})
     by_sample = {}
     for sample in samples:
         question, bearing = canonical(sample.content_key()), of_video if shows_video(sample) else of_others

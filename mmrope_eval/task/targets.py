@@ -49,7 +49,6 @@ def is_blank(value: Any) -> bool:
 
 
 def _letter(target: Target) -> None:
-    """One of the question's own options."""
     answer, given = target.get("answer"), target.get("options")
     if is_blank(answer):
         raise TargetError("the right answer is empty.")
@@ -110,7 +109,6 @@ def _box(target: Target) -> None:
 
 
 def _span(target: Target) -> None:
-    """Two times in order."""
     start, end = _numbers(target, "span", 2, "span of two times")
     if end <= start or end <= 0:
         raise TargetError(f"the right answer is an empty span: {_short(target['span'])}.")

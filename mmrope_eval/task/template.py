@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import jinja2
@@ -72,15 +72,6 @@ def template_problem(text: str, expression: bool = False) -> str | None:
                                 ("test", jinja2.nodes.Test, environment.tests)):
             if isinstance(node, of) and node.name not in names:
                 return unknown(f"{kind} called", node.name, names, "docs/benchmark.md")
-    return None
-
-
-def first_problem(templates: Iterable[tuple[str, str, bool]]) -> tuple[str, str] | None:
-    """The first of (key, text, whether it is an expression) with a `template_problem`: its key, and the problem."""
-    for key, text, expression in templates:
-        problem = template_problem(text, expression)
-        if problem is not None:
-            return key, problem
     return None
 
 

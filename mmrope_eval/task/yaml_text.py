@@ -124,9 +124,6 @@ def _first_named(content: Any) -> Any:
     return [_first_named(value) for value in content] if isinstance(content, list) else content
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 class _Loader(Loader):
     """YAML in which `!function` is a `Function`."""
 
@@ -136,9 +133,7 @@ _Loader.add_constructor("!function", lambda loader, node: Function(str(node.valu
 
 def read_yaml(path: Path, _through: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A YAML mapping with `include` resolved: the including file wins, key by key, and of several files the first.
-
-    Raises `UserError` naming the file and the line for what is no YAML, the name for an include that is not there.
-    """
+    Raises `UserError` naming the file and the line for what is no YAML, the name for an include that is not there."""
     content = read_mapping(path, _Loader)
     included = content.pop("include", [])
     names = [included] if isinstance(included, str) else included
@@ -152,11 +147,6 @@ def read_yaml(path: Path, _through: tuple[Path, ...] = ()) -> dict[str, Any]:
             raise UserError(f"{path}: 'include: {name}' comes back to a file that includes it.")
         merged.update(read_yaml(target, through))
     return {**merged, **content}
-
-
-def read_yaml_files(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """`read_yaml` of each."""
-    return [read_yaml(path) for path in paths]
 
 
 def find_included(name: str, path: Path) -> Path:

@@ -40,10 +40,8 @@ def typed(kind: type[T], content: Any, where: str, see: str = "") -> T:
 
 
 def sentence(error: ValidationError, kind: Any = None) -> str:
-    """What is wrong first, without a full stop; a misspelt key before the key that it leaves missing.
-
-    `kind` is the type that was asked for: its fields are the known keys, and their descriptions say what is missing.
-    """
+    """What is wrong first, without a full stop; a misspelt key before the key that it leaves missing. `kind` is the
+    type that was asked for: its fields are the known keys, and their descriptions say what is missing."""
     errors = error.errors(include_url=False)
     first = min(errors, key=lambda one: not _no_key(one))
     unknown = _no_key(first)
@@ -99,14 +97,9 @@ def _takes(error: Any) -> str:
     return shortened(error["msg"].removeprefix("Value error, ").removeprefix("Input should be "), 160)
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 def _walked(kind: Any, loc: Sequence[str | int], keep_last: bool = False) -> tuple[Place, list[str], str]:
-    """pydantic's place of an error as (keys and numbers of entries, the keys known there, what the last one is).
-
-    Names that it gives to the members of a union are no part of the file.
-    """
+    """pydantic's place of an error as (keys and numbers of entries, the keys known there, what the last one is). Names
+    that it gives to the members of a union are no part of the file."""
     parts = [part for part in loc if part != "[key]"]
     if kind is None:
         return tuple(parts), [], ""
@@ -122,9 +115,8 @@ def _walked(kind: Any, loc: Sequence[str | int], keep_last: bool = False) -> tup
     return tuple(place), known, said
 
 
-def _steps(
-    part: str | int, names: Mapping[str, tuple[Any, str]], others: Mapping[type, Any]
-) -> Iterator[tuple[Any, str]]:
+def _steps(part: str | int, names: Mapping[str, tuple[Any, str]],
+           others: Mapping[type, Any]) -> Iterator[tuple[Any, str]]:
     """Where a part of a place leads, if there is such a key or entry."""
     if part in names:
         yield names[str(part)]
@@ -159,9 +151,6 @@ def _kinds(annotation: Any) -> Iterator[Any]:
             yield from _kinds(part)
     elif isinstance(origin, type) and issubclass(origin, Mapping | Sequence | set | frozenset):
         yield annotation
-
-
-# --------------------------------------------------------------------------------------------------------------
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

@@ -65,11 +65,9 @@ KEPT: Final = re.compile(r"\b(?:error|warning): | failed: ")
 
 
 class Quiet(io.TextIOBase):
-    """stderr that shows lines about errors, failed rows and warnings, and no others.
-
-    It writes to a copy of the terminal's file descriptor where there is one, so that it reaches the terminal also while
-    descriptor 2 leads elsewhere.
-    """
+    """stderr that shows lines about errors, failed rows and warnings, and no others. It writes to a copy of the
+    terminal's file descriptor where there is one, so that it reaches the terminal also while descriptor 2 leads
+    elsewhere."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal, self._line = terminal, ""
@@ -134,10 +132,8 @@ def finish() -> None:
 
 
 def abandon(error: OSError, stream: TextIO | None = None) -> None:
-    """Send the rest of a stream (the standard output) nowhere, so that nothing complains at the end.
-
-    UserError unless it was the reader who left.
-    """
+    """Send the rest of a stream (the standard output) nowhere, so that nothing complains at the end. UserError unless
+    it was the reader who left."""
     stream = sys.stdout if stream is None else stream
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -162,10 +158,8 @@ def reader_left() -> bool:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file that was asked for, whole or not at all. UserError when it cannot be written.
-
-    What is no plain file (a device, a pipe) is written as it is; a link is followed.
-    """
+    """Write a file that was asked for, whole or not at all. UserError when it cannot be written. What is no plain file
+    (a device, a pipe) is written as it is; a link is followed."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_special(path) or path.absolute().parts[1] in ("dev", "proc"):

@@ -29,11 +29,9 @@ def draft_of(path: Path) -> Path:
 
 @contextlib.contextmanager
 def whole(path: Path, *, lasting: bool = False) -> Iterator[Path]:
-    """A new place to write to; what lies there in the end takes the place of `path` in one step.
-
-    Where anything is raised, `path` stays as it was. `lasting`: on disk before it is in its place, which takes time.
-    The folder is made. OSError names the file itself: a full disk names none, and nobody knows the draft.
-    """
+    """A new place to write to; what lies there in the end takes the place of `path` in one step. Where anything is
+    raised, `path` stays as it was. `lasting`: on disk before it is in its place, which takes time. The folder is made.
+    OSError names the file itself: a full disk names none, and nobody knows the draft."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(path)
     try:

@@ -34,16 +34,13 @@ def training_step(path: str | Path) -> int | None:
 
 
 def training_run(path: str | Path) -> str | None:
-    """The training that a checkpoint with a step is of: the resolved folder in which its steps lie.
-
-    A folder whose step only trainer_state.json says is what a training left at its end: in the folder of its steps,
-    or beside them. Two such folders are two trainings, whatever folder they share.
-    """
+    """The training that a checkpoint with a step is of: the resolved folder in which its steps lie. A folder whose step
+    only trainer_state.json says is what a training left at its end: in the folder of its steps, or beside them. Two
+    such folders are two trainings, whatever folder they share."""
     return _origin(Path(path))[1]
 
 
 def _origin(path: Path) -> tuple[int | None, str | None]:
-    """(step, training)."""
     whole = path.resolve()
     for one in (whole, path.absolute()):  # a link may lead to the step's folder, or be called after the step
         step = step_of_name(one.name)
@@ -66,14 +63,10 @@ def _recorded_step(folder: Path) -> int | None:
 
 
 def _has_steps(folder: Path) -> bool:
-    """Whether folders named by a step lie in the folder."""
     try:
         return any(step_of_name(child.name) is not None and child.is_dir() for child in folder.iterdir())
     except OSError:
         return False
-
-
-# --------------------------------------------------------------------------------------------------------------
 
 
 def checkpoint_name(path: str | Path) -> str:

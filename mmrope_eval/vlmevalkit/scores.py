@@ -49,7 +49,6 @@ class KitTask:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-# --------------------------------------------------------------------------------------------------------------
 # Rows in VLMEvalKit's fields
 
 
@@ -58,7 +57,6 @@ def _target(item: SecondItem, name: str) -> Any:
 
 
 def _choice(item: SecondItem) -> Row | None:
-    """A question with its options by letter; None where the row has none."""
     options, answer = read_options(_target(item, "options")), str(_target(item, "answer")).strip()
     if not is_choice(options, answer):
         return None
@@ -67,11 +65,8 @@ def _choice(item: SecondItem) -> Row | None:
 
 def _mmmu(item: SecondItem) -> Row:
     """As in VLMEvalKit's table: an open question has no options, and its answer as the data set writes it."""
-    return {
-        "question": str(item.doc.get("question", "")),
-        "answer": str(_target(item, "answer")),
-        **read_options(_target(item, "options")),
-    }
+    words = {"question": str(item.doc.get("question", "")), "answer": str(_target(item, "answer"))}
+    return {**words, **read_options(_target(item, "options"))}
 
 
 def _mmbench(item: SecondItem) -> Row | None:
@@ -112,7 +107,6 @@ def _box(item: SecondItem) -> Row:
     return {"box": [float(v) for v in _target(item, "box")], "width": float(width), "height": float(height)}
 
 
-# --------------------------------------------------------------------------------------------------------------
 # Columns
 
 _MCQ: Final = "vlmeval.dataset.utils.multiple_choice"
@@ -140,10 +134,8 @@ def _by_first_word(dataset: str, module: str, metric: str, note: str) -> KitTask
     return KitTask(dataset, metric, module, functions, _with_gold, note)
 
 
-_BOXES: Final = (
-    "takes numbers up to 1,000 for thousandths whatever the checkpoint's convention, swaps reversed corners, and cuts "
-    "boxes off at the picture's edges"
-)
+_BOXES: Final = ("takes numbers up to 1,000 for thousandths whatever the checkpoint's convention, swaps reversed "
+                 "corners, and cuts boxes off at the picture's edges")
 
 
 def _tasks() -> Iterator[KitTask]:
@@ -176,9 +168,6 @@ KIT: Final[Mapping[str, KitTask]] = {task.dataset: task for task in _tasks()}
 """VLMEvalKit's data sets that a task file may name as its counterpart (`metadata: vlmevalkit`)."""
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 def require() -> None:
     """UserError where the package is not installed, or in another version than the one this file was written for."""
     try:
@@ -186,10 +175,8 @@ def require() -> None:
     except importlib.metadata.PackageNotFoundError:
         installed = "none"
     if installed != VERSION:
-        raise UserError(
-            f"--scorer vlmevalkit calls VLMEvalKit (package ms-vlmeval {VERSION}; installed: {installed}): install the "
-            f"extra '{EXTRA}' (tasks/README.md, \"VLMEvalKit's numbers\", has the command)."
-        )
+        raise UserError(f"--scorer vlmevalkit calls VLMEvalKit (package ms-vlmeval {VERSION}; installed: {installed}): "
+                        f"install the extra '{EXTRA}' (tasks/README.md, \"VLMEvalKit's numbers\", has the command).")
 
 
 def kit_score(dataset: str, items: Sequence[SecondItem]) -> SecondResult:
@@ -221,23 +208,19 @@ def request(dataset: str, items: Sequence[SecondItem]) -> dict[str, Any]:
     if not rows:
         raise SecondError(f"VLMEvalKit's {task.dataset} has none of the {len(items)} questions.")
     return {
-        "kind": task.kind,
-        "dataset": task.dataset,
-        "functions": list(task.functions),
-        "options": dict(task.options),
-        "rows": rows,
-        "places": places,
+        "kind": task.kind, "dataset": task.dataset, "functions": list(task.functions), "options": dict(task.options),
+        "rows": rows, "places": places,
     }
 
 
-def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The worker's reply. SecondError when VLMEvalKit fails."""
+def ask(asked: Mapping[str, Any], worker: Path = WORKER) -> dict[str, Any]:
+    """The reply of a worker, a script of its two files. SecondError when VLMEvalKit fails."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("request.json", "reply.json")]
         paths[0].write_text(json.dumps(asked), encoding="utf-8")
         # VERBOSE is a switch of VLMEvalKit's that changes what its rules read.
         environment = {name: value for name, value in os.environ.items() if name != "VERBOSE"}
-        command = [sys.executable, "-P", str(WORKER), *map(str, paths)]
+        command = [sys.executable, "-P", str(worker), *map(str, paths)]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
         if not paths[1].is_file():
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -250,30 +233,24 @@ def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def result(
-    dataset: str, items: Sequence[SecondItem], asked: Mapping[str, Any], reply: Mapping[str, Any]
-) -> SecondResult:
+def result(dataset: str, items: Sequence[SecondItem], asked: Mapping[str, Any],
+           reply: Mapping[str, Any]) -> SecondResult:
     """The number, each item's part of it (None for an item that was left out), and what is to be known of both."""
     task = KIT[dataset]
     shares: list[float | None] = [None] * len(items)
     for place, share in zip(asked["places"], reply["samples"], strict=True):
         shares[place] = share
     facts = {
-        "package": f"ms-vlmeval {VERSION}",
-        "functions": list(task.functions),
-        "n_left_out": len(items) - len(asked["rows"]),
-        "n_judge": sum(reply["unread"]),
-        "n_drawn": reply["draws"],
+        "package": f"ms-vlmeval {VERSION}", "functions": list(task.functions),
+        "n_left_out": len(items) - len(asked["rows"]), "n_judge": sum(reply["unread"]), "n_drawn": reply["draws"],
         "with_draws": round(reply["drawn_value"], 9),
     }
     note = "; ".join(_notes(task, items, asked, reply)) or None
     return SecondResult(reply["value"], tuple(shares), task.dataset, task.metric, note, facts)
 
 
-def _notes(
-    task: KitTask, items: Sequence[SecondItem], asked: Mapping[str, Any], reply: Mapping[str, Any]
-) -> Iterator[str]:
-    """What a reader of the number must know."""
+def _notes(task: KitTask, items: Sequence[SecondItem], asked: Mapping[str, Any],
+           reply: Mapping[str, Any]) -> Iterator[str]:
     rows, unread = asked["rows"], sum(reply["unread"])
     blank = sum(not row["prediction"].strip() for row in rows if row["prediction"] is not None)
     if task.note:
@@ -285,8 +262,6 @@ def _notes(
     if blank and task.kind == "mvbench":
         yield f"blank answers that its rule calls right: {blank}"
     if unread:
-        yield (
-            f"its rules do not read {unread} of {len(rows)} answers, for which it would ask a judge model; they count "
-            f"as wrong (with options drawn at random, seed '{SEED}:' and the row, {reply['draws']} drawn: "
-            f"{reply['drawn_value']:.2f})"
-        )
+        yield (f"its rules do not read {unread} of {len(rows)} answers, for which it would ask a judge model; they "
+               f"count as wrong (with options drawn at random, seed '{SEED}:' and the row, {reply['draws']} drawn: "
+               f"{reply['drawn_value']:.2f})")

@@ -83,7 +83,6 @@ class RowError(Exception):
     """VLMEvalKit fails on a row: its place, and what befell it."""
 
 
-# --------------------------------------------------------------------------------------------------------------
 # One row
 
 
@@ -122,7 +121,6 @@ def _box(kit: Kit, row: Row, _judge: AbsentJudge | None) -> float:
     return float(iou >= refcoco.IOU_THRESHOLD)
 
 
-# --------------------------------------------------------------------------------------------------------------
 # All rows
 
 
@@ -144,7 +142,6 @@ def _right_of_asked(kit: Kit, rows: Sequence[Row], hits: Sequence[float]) -> flo
     return 100 * sum(part[0] for part in tasks) / sum(part[1] for part in tasks)
 
 
-# --------------------------------------------------------------------------------------------------------------
 # Kinds
 
 
@@ -194,15 +191,10 @@ def mmmu(kit: Kit, rows: Sequence[Row], judged: bool) -> Scored:
     letters = sorted({name for row in rows for name in row if len(name) == 1} | {"A", "B"})
     names = [name for name in rows[0] if len(name) > 1]
     table = kit["MMMU_preproc"](pandas.DataFrame(list(rows), columns=[*names, *letters]).astype(object))
-    records = table.to_dict("records")
-    choices = [
-        {
-            **record,
-            "GT": record["answer"] if record["answer"] in list(string.ascii_uppercase) else "A",
-            "prediction": row["prediction"],
-        }
-        for record, row in zip(records, rows, strict=True)
-    ]
+    choices = []
+    for record, row in zip(table.to_dict("records"), rows, strict=True):
+        right = record["answer"] if record["answer"] in list(string.ascii_uppercase) else "A"
+        choices.append({**record, "GT": right, "prediction": row["prediction"]})
     return each(_choice, _report)(kit, choices, judged)
 
 
@@ -251,22 +243,14 @@ UNJUDGED: Final = ("words", "ocrbench", "box")
 """Kinds for which VLMEvalKit has rules alone, and no judge."""
 
 
-# --------------------------------------------------------------------------------------------------------------
-
-
 def score(request: Mapping[str, Any], functions: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The reply to a request, both ways (see the module). RowError names the row on which VLMEvalKit fails."""
     kit = Kit(functions, request["dataset"], request["options"], folder)
     kind, rows = KINDS[request["kind"]], request["rows"]
     rules = kind(kit, rows, False)
     drawn = rules if request["kind"] in UNJUDGED else kind(kit, rows, True)
-    return {
-        "value": rules.value,
-        "samples": list(rules.hits),
-        "unread": list(drawn.unread),
-        "drawn_value": drawn.value,
-        "draws": drawn.draws,
-    }
+    return {"value": rules.value, "samples": list(rules.hits), "unread": list(drawn.unread),
+            "drawn_value": drawn.value, "draws": drawn.draws}
 
 
 def load(names: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import torch
 from parity_media import image, video
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval.analysis import attention
 from mmrope_eval.analysis.attention import observed, row_shares, visual_attention
 from mmrope_eval.cli import main
 from mmrope_eval.errors import UserError
@@ -144,11 +143,10 @@ def test_share_by_hand() -> None:
     assert torch.allclose(row_shares(queries, keys, added, torch.tensor([3]), vision), masked)
 
 
-def test_long_prompts_go_in_pieces(monkeypatch: pytest.MonkeyPatch, reference: ReferenceModel) -> None:
+def test_long_prompts_go_in_pieces(reference: ReferenceModel) -> None:
     prompt = mixed_prompt(reference)
     whole = visual_attention(reference, prompt)
-    monkeypatch.setattr(attention, "CHUNK", 8 * len(prompt.token_ids) * 3)
-    pieces = visual_attention(reference, prompt)
+    pieces = visual_attention(reference, prompt, 8 * len(prompt.token_ids) * 3)
     assert np.allclose(whole.text, pieces.text, atol=1e-7)
     assert np.allclose(whole.last, pieces.last, atol=1e-7)
 

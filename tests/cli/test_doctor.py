@@ -40,10 +40,9 @@ def test_the_report_names_versions_device_plugin_and_data(capsys: pytest.Capture
     assert f"put the dataset's files in {tmp_path / 'lmms-eval/charades_sta'}" in report
 
 
-def test_something_to_fix_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_something_to_fix_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     broken = [Finding("ok", "a", "fine"), Finding("fix", "b", "broken", "mend it"), Finding("note", "c", "odd", "look")]
-    monkeypatch.setattr(machine, "findings", lambda args: iter(broken))
-    assert cli.main(["doctor"]) == 1
+    assert machine.printed(broken) == 1
     report = capsys.readouterr().out
     assert "-> mend it" in report
     assert report.endswith("1 thing to fix, 1 note\n")
@@ -61,9 +60,8 @@ VLLM = {
 
 
 @pytest.mark.parametrize(("installed", "state", "text"), VLLM.values(), ids=VLLM.keys())
-def test_vllm_versions(installed: dict[str, str], state: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "version_of", installed.get)
-    finding = machine.vllm_finding()
+def test_vllm_versions(installed: dict[str, str], state: str, text: str) -> None:
+    finding = machine.vllm_finding(installed.get)
     assert finding.state == state
     assert text in finding.text
     assert bool(finding.remedy) == (state != "ok")
@@ -78,19 +76,22 @@ DEVICES = {
 
 
 @pytest.mark.parametrize(("gpus", "engine", "state", "text"), DEVICES.values(), ids=DEVICES.keys())
-def test_devices(gpus: list[str], engine: str, state: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "gpus", lambda: gpus)
-    monkeypatch.setattr(machine, "version_of", {engine: "0.32.0"}.get)
-    finding = machine.device_finding()
+def test_devices(
+    gpus: list[str], engine: str, state: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = tmp_path / "nvidia-smi"
+    answer.write_text("#!/bin/sh\n" + (f"echo '{gpus[0]}'\n" if gpus else "exit 9\n"))
+    answer.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finding = machine.device_finding({engine: "0.32.0"}.get)
     assert finding.state == state
     assert text in finding.text
 
 
-def test_a_missing_and_a_different_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_and_a_different_package() -> None:
     installed = {**machine.TESTED, "vllm": machine.TESTED_VLLM, "av": "14.0.0"}
     del installed["datasets"]
-    monkeypatch.setattr(machine, "version_of", installed.get)
-    odd = {finding.topic: finding for finding in machine.version_findings() if finding.state != "ok"}
+    odd = {finding.topic: finding for finding in machine.version_findings(installed.get) if finding.state != "ok"}
     assert odd.keys() == {"av", "datasets"}
     assert (odd["av"].state, odd["av"].text) == ("note", "14.0.0, tested with 15.1.0")
     assert (odd["datasets"].state, odd["datasets"].remedy) == ("fix", "run 'make setup'")

@@ -25,7 +25,7 @@ from mmrope_eval.data.lmudata import PROBLEM, as_hub_folder, find_table
 from mmrope_eval.data.recipe import Recipe, read_recipe, xywh
 from mmrope_eval.data.tsv import picture_text, scan
 from mmrope_eval.errors import UserError
-from mmrope_eval.task.dataset import is_present, load_docs, needed_columns
+from mmrope_eval.task.dataset import absence, load_docs, needed_columns
 from mmrope_eval.task.lmudata import hub_folder, task_recipe, task_table, why_no_table
 from mmrope_eval.task.plan import plan_samples
 from mmrope_eval.task.registry import Registry, TaskSpec
@@ -510,7 +510,7 @@ def test_listing_and_planning_read_no_table(
     lmudata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert is_present(REGISTRY.tasks["mmbench"], lmudata) and not is_present(REGISTRY.tasks["lvbench"], lmudata)
+    assert absence(REGISTRY.tasks["mmbench"], lmudata) is None and absence(REGISTRY.tasks["lvbench"], lmudata)
     code, said = command(capsys, "data", "plan", "--data-root", lmudata, "--tasks", "mmbench,chartqa")
     assert code == 0 and "missing" not in said
     assert not list(tmp_path.rglob("*.arrow"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from mmrope_eval import cli
 from mmrope_eval.cli.run import configured
-from mmrope_eval.engine import plugin, process, settings, vllm_compat
+from mmrope_eval.engine import plugin, settings, vllm_compat
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 
@@ -57,13 +58,11 @@ def test_answers_in_one_step_by_default(checkpoint: Any, cuda: bool, most: int) 
     ],
 )
 def test_many_questions_to_a_tiny_model_are_worth_processes(
-    checkpoint: Any, questions: int, cores: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Any, questions: int, cores: int, expected: bool
 ) -> None:
-    monkeypatch.setattr(vllm_compat, "is_cuda", lambda: False)
-    monkeypatch.setattr(plugin, "installed", lambda: True)
-    monkeypatch.setattr(process, "usable_cores", lambda: cores)
-    assert settings.in_workers(checkpoint, EngineOptions(questions=questions)) == expected
-    assert not settings.in_workers(checkpoint, EngineOptions(questions=questions, workers=False))
+    machine = settings.Machine(cuda=False, plugin=True, cores=cores)
+    assert settings.in_workers(checkpoint, EngineOptions(questions=questions), machine) == expected
+    assert not settings.in_workers(checkpoint, EngineOptions(questions=questions, workers=False), machine)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +77,15 @@ def test_many_questions_to_a_tiny_model_are_worth_processes(
     ],
 )
 def test_where_the_engine_runs(
-    options: dict[str, Any], cuda: bool, installed: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], cuda: bool, installed: bool, expected: bool
 ) -> None:
-    monkeypatch.setattr(vllm_compat, "is_cuda", lambda: cuda)
-    monkeypatch.setattr(plugin, "installed", lambda: installed)
-    assert settings.in_workers(LARGE, EngineOptions(**options)) == expected
+    machine = settings.Machine(cuda, installed, cores=8)
+    assert settings.in_workers(LARGE, EngineOptions(**options), machine) == expected
+
+
+def test_this_machine_is_as_it_says_of_itself() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert settings.this_machine() == settings.Machine(vllm_compat.is_cuda(), plugin.installed(), cores)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, Generation, ImageSource, Request, Response, VideoSource
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import MediaSpan, Variant, VariantError, load_variant, segments_from_tokens
-from mmrope_eval.rope.encoding import encode, encode_delta
+from mmrope_eval.rope.encoding import PositionCodec
 from mmrope_eval.scorer.score import first_box
 
 A, B = load_variant("mrope"), load_variant("circlerope")
@@ -189,7 +189,7 @@ def test_what_a_processor_made_is_not_made_again_for_another_variant_or_other_we
     for name in ("load_image", "load_video"):
         load = getattr(prepare, name)
         monkeypatch.setattr(prepare, name, lambda *given, load=load, name=name: made.append(name) or load(*given))
-    engine._reuse.clear()
+    engine._reuse._kept.clear()
     alone(engine, requests)
     before = len(made)
     assert before > 0
@@ -282,7 +282,8 @@ def test_positions_in_a_response_are_those_of_the_variant(engine: LiveEngine, fo
             media.append(MediaSpan(at, t * h * w, t, h, w, step, pad))
             at += t * h * w
         positions, delta = B.positions(segments_from_tokens(ids, media))
-        digest = hashlib.sha256(np.ascontiguousarray(encode(positions)).tobytes() + str(encode_delta(delta)).encode())
+        digest = hashlib.sha256(np.ascontiguousarray(PositionCodec().encode(positions)).tobytes()
+                                + str(PositionCodec().encode_delta(delta)).encode())
         assert response.positions is not None
         assert response.positions.fingerprint == digest.hexdigest()
         assert response.positions.delta == delta

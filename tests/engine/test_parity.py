@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity_harness import BY_THE_CLOCK, Comparison, FamilyRun, run_family, tiny_checkpoint, variant_of
+from parity_harness import BY_THE_CLOCK, Comparison, FamilyRun, run_family, tiny_checkpoint
 
 from mmrope_demo.checkpoints import FAMILIES
 from mmrope_eval.rope import variant_names
@@ -85,4 +85,3 @@ def test_fractional_positions_were_among_them(runs: Callable[[str, bool], Family
     # Seconds per grid times tokens per second is 1.6 for these videos, and these variants do not truncate it.
     assert ({"hope@seconds", "videorope@seconds"} <= fractional) == (family == "qwen2.5-vl")
     assert not {"hope", "videorope"} & fractional
-    assert all(variant_of(name).integer_positions for name in set(ALL) - fractional)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval.engine import process, settings, vllm_compat
+from mmrope_eval.engine import process, settings
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import SMALL, Loaded, Prepared, Preparer
 from mmrope_eval.engine.request_queue import RequestQueue
@@ -34,10 +34,10 @@ PREPARED = Prepared(REQUEST, None, None, (), (), "", FACTS, 10)
     ],
 )
 def test_only_an_engine_inside_the_run_that_steps_on_these_cores_prepares_between_steps(
-    checkpoint: Any, options: dict[str, Any], cuda: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Any, options: dict[str, Any], cuda: bool, expected: bool
 ) -> None:
-    monkeypatch.setattr(vllm_compat, "is_cuda", lambda: cuda)
-    assert settings.finishes_late(checkpoint, EngineOptions(**options)) == expected
+    machine = settings.Machine(cuda, plugin=True, cores=2)
+    assert settings.finishes_late(checkpoint, EngineOptions(**options), machine) == expected
 
 
 class Halves(Preparer):

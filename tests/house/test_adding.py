@@ -14,21 +14,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from own_benchmark import write_data, write_task
 from suite_fakes import FakeEngine, FakeStart
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.messages import Failure, Request, Response
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 @dataclasses.dataclass

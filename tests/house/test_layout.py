@@ -139,8 +139,8 @@ def test_every_dependency_is_declared() -> None:
     requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     declared = {re.match(r"[\w-]+", requirement)[0].lower().replace("-", "_") for requirement in requirements}
     other_names = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit_image", "skvideo": "scikit_video"}
-    # triton comes with CUDA builds of torch and is optional.
-    known = declared | set(sys.stdlib_module_names) | {"mmrope_eval", *BESIDE, "triton"}
+    # triton comes with CUDA builds of torch and is optional; _typeshed is what type checkers call Python's own types.
+    known = declared | set(sys.stdlib_module_names) | {"mmrope_eval", *BESIDE, "triton", "_typeshed"}
     for path in FILES:
         roots = {name.split(".")[0] for name in imported_modules(ast.parse(path.read_text()))}
         assert {other_names.get(root, root) for root in roots} <= known, path

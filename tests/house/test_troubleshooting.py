@@ -15,7 +15,6 @@ from report_files import sample, write_cell
 from suite_fakes import FakeStart
 from suite_mirror import build
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure
@@ -80,11 +79,6 @@ def quoted(beginning: str) -> re.Pattern[str]:
     """The page's quote that begins so, as a pattern."""
     (quote,) = [quote for quote in QUOTES if quote.startswith(beginning)]
     return re.compile(re.escape(quote).replace(GAP, ".+"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 def config(checkpoint: Path, folder: Path, **changes: Any) -> RunConfig:

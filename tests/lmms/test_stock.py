@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import random
@@ -146,18 +147,13 @@ def test_a_fault_is_one_sentence(column: str, doc: dict[str, Any], match: str) -
     assert "\n" not in str(caught.value)
 
 
-def test_system_exit_stops_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_exit_stops_here() -> None:
     def leave(*_: Any) -> Any:
         sys.exit("video path: x does not exist, please check")
 
-    task = stock.STOCK["ai2d"]
-    monkeypatch.setattr(
-        stock,
-        "STOCK",
-        {"ai2d": stock.StockTask(task.task, task.module, task.metric, leave, task.total, task.one, task.scale)},
-    )
+    task = dataclasses.replace(stock.STOCK["ai2d"], process=leave)
     with pytest.raises(SecondError, match="SystemExit: video path"):
-        stock_score("ai2d", [SecondItem(DOCS["ai2d"], "B")])
+        stock.stock_score("ai2d", [SecondItem(DOCS["ai2d"], "B")], {"ai2d": task})
 
 
 def test_a_missing_installation_is_named() -> None:

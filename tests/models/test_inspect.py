@@ -284,7 +284,7 @@ def test_the_sentences_on_the_page_are_said() -> None:
     import ast
 
     said = "\n".join(
-        str(node.value) for path in (CHECKPOINTS.parent / "mmrope_eval" / "models").glob("*.py")
+        str(node.value) for path in (CHECKPOINTS.parent / "mmrope_eval" / "models").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)
     )  # fmt: skip
     table = PAGE.read_text(encoding="utf-8").partition("| checked | said |")[2].partition("\n\n")[0]

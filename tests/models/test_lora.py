@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import lora, lora_merge
-from mmrope_eval.models.lora import MergedAdapter, is_adapter, merge_adapter, read_adapter
+from mmrope_eval.models.lora import MergedAdapter, merge_adapter
+from mmrope_eval.models.lora_adapter import describe, is_adapter, read_parts
 
 Q = "model.language_model.layers.{}.self_attn.q_proj"
 PEFT = "base_model.model."
@@ -298,7 +299,7 @@ def test_an_adapter_that_cannot_be_merged_is_refused_by_name(
     damage: Callable[[Path], Any], sentence: str, adapter: Path, base: Path
 ) -> None:
     damage(adapter)
-    for attempt in (read_adapter, lambda folder: merge(folder, base)):
+    for attempt in (lambda folder: read_parts(describe(folder)), lambda folder: merge(folder, base)):
         with pytest.raises(UserError, match=sentence) as raised:
             attempt(adapter)
         assert str(adapter) in str(raised.value) and "\n" not in str(raised.value)

@@ -14,8 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.naming import ModelChoice, make_labels, resolve_models, training_run, training_step
-from mmrope_eval.util.training_steps import checkpoint_name, distinct_names, numbered, usable
+from mmrope_eval.models.naming import ModelChoice, make_labels, resolve_models
+from mmrope_eval.util.training_steps import (
+    checkpoint_name,
+    distinct_names,
+    numbered,
+    training_run,
+    training_step,
+    usable,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40

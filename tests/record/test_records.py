@@ -21,7 +21,7 @@ from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.cell import read_cell
 from mmrope_eval.record.comparable import KINDS
-from mmrope_eval.record.seal import sealed
+from mmrope_eval.record.read import sealed
 from mmrope_eval.record.write import write_json, write_manifest
 from mmrope_eval.report.compare.pairing import match
 from mmrope_eval.report.definitions import load_definition
@@ -289,7 +289,7 @@ def test_keys_of_a_later_version_are_ignored_within_a_format(sound: Path, case: 
     edit(case / "samples" / "chartqa.jsonl", ("later",), "x")
     seal(case)
     assert load_run(case).scores.drop(columns="cell").equals(load_run(sound).scores.drop(columns="cell"))
-    assert load_run(case).cells[0].entries["later"] == {"a": [1]}
+    assert load_run(case).cells[0].record.stored_scores.raw["later"] == {"a": [1]}
 
 
 # -- one odd value --------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from report_files import sample, write_cell
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
+from mmrope_eval.report.compare.compare import differences
 from mmrope_eval.report.compare.contrasts import family_of
-from mmrope_eval.report.compare.differences import differences
 from mmrope_eval.report.compare.pairing import match
 from mmrope_eval.report.runs import load_run
 

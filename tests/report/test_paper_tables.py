@@ -17,12 +17,12 @@ from report_files import write_cell
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import load_protocol
-from mmrope_eval.record.seal import sealed
+from mmrope_eval.record.read import sealed
 from mmrope_eval.report.definitions import Row, listed, load_definition
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.steps.steps import load_steps
-from mmrope_eval.report.sweep.files import write_files
+from mmrope_eval.report.sweep.figures import write_files
 from mmrope_eval.report.sweep.read import load_sweep
 from mmrope_eval.report.sweep.table import sweep_table
 from mmrope_eval.report.table.attention import attention_table
@@ -296,6 +296,17 @@ def test_the_table_of_yarn_takes_a_sweep(yarn: Path, capsys: pytest.CaptureFixtu
     assert any("By context it is how much longer the context is" in one for one in found.extra_remarks)
     code, text = command(capsys, "6", yarn, "--numbering", "v3", "--reported", "--intervals")
     assert code == 0 and "x8 by context" in text and "2,048 frames" in text
+
+
+def test_points_without_a_definition_are_as_many_variants_as_they_have_fingerprints(tmp_path: Path) -> None:
+    points = [point(tmp_path, variant, "none", 1.0, None, "lvbench", values)
+              for variant, values in (("mrope", [1.0, 0.0]), ("mrope-i", [1.0, 1.0]))]
+    for manifest in tmp_path.rglob("manifest.json"):
+        content = json.loads(manifest.read_text())
+        del content["variant"]["definition"]
+        manifest.write_text(json.dumps(content))
+    found = sweep_table(load_definition("yarn"), [sweep(tmp_path, points)], Options(), None)
+    assert {row: found.cell(row, "LVBench")["score"] for row in found.rows} == {"mrope": 50, "mrope-i": 100}
 
 
 def test_a_scaling_that_changed_nothing_says_so(tmp_path: Path) -> None:

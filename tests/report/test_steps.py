@@ -20,6 +20,7 @@ from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.steps.steps import load_steps
 from mmrope_eval.report.table.build import Options, Table, build
 from mmrope_eval.report.table.notes import remarks
+from mmrope_eval.report.table.page import chance_of
 
 
 def train(folder: Path, run: str, variant: str, steps: Mapping[int | None, list[float]], **options: Any) -> None:
@@ -234,7 +235,7 @@ def test_every_training_is_a_curve_of_averages(runs: Path) -> None:
         ("hope-0", (2, 10), "/models/hope-0"), ("hope-1", (2, 10), "/models/hope-1"), ("m, mrope", (2,), "/models/m")]
     assert found.table.columns == ("Overall", "Image", "Video", "Grounding")
     assert [(step, round(score, 9)) for step, score in found.points(found.curves[0], "Video")] == [(2, 10), (10, 50)]
-    assert found.chance("Grounding") == 0 and found.table.cells["rank"].isna().all()
+    assert chance_of(found.table, "Grounding") == 0 and found.table.cells["rank"].isna().all()
     assert "Not shown, as they are no step of a training: final." in remarks(found.table)
 
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.report.compare.contrasts import tree_of
-from mmrope_eval.report.compare.tree import Tree, without
+from mmrope_eval.report.compare.contrasts import Tree, tree_of, without
 from mmrope_eval.report.definitions import load_averages
 
 AVERAGES = {"Overall": ("Image", "Video"), "Image": ("a", "b", "c"), "Video": ("d", "e")}

@@ -8,7 +8,20 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mmrope_eval.rope.encoding import EncodingError, PositionCodec, decode, encode, encode_delta
+from mmrope_eval.rope.encoding import EncodingError, PositionCodec
+
+
+def encode(positions: np.ndarray, bits: int = 64) -> np.ndarray:
+    return PositionCodec(bits).encode(positions)
+
+
+def encode_delta(delta: float, bits: int = 64, **limits: int) -> int:
+    return PositionCodec(bits).encode_delta(delta, **limits)
+
+
+def decode(encoded: torch.Tensor, bits: int = 64, dtype: torch.dtype | None = None) -> torch.Tensor:
+    return PositionCodec(bits).decode(encoded, dtype)
+
 
 INT32 = np.iinfo(np.int32)
 # bits, lowest and highest integer part, promised rounding error

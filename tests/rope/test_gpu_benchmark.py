@@ -130,11 +130,10 @@ def not_a_number(case: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("way", [wrong_angle, also_v, nothing, not_a_number], ids=lambda way: way.__name__)
-def test_a_kernel_that_is_wrong_is_found(way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_is_wrong_is_found(way: Any) -> None:
     correct, cases = module("gpu_correct"), module("gpu_cases")
-    monkeypatch.setattr(correct, "WAYS", {"wrong": way})
     scope = correct.Scope(tokens=(5,))
-    line = correct.rotations(cases.SHAPES[7], torch.bfloat16, cases.read_tables()[:1], "cpu", scope)
+    line = correct.rotations(cases.SHAPES[7], torch.bfloat16, cases.read_tables()[:1], "cpu", scope, {"wrong": way})
     assert line.state == "failed" and "wrong, +3d, 5 tokens" in line.said
 
 
@@ -146,11 +145,10 @@ def test_a_fill_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert correct.fills_are_accurate(tables, "cpu").state == "failed"
 
 
-def test_a_slice_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slice_that_is_wrong_is_found() -> None:
     correct, tables = module("gpu_correct"), module("gpu_cases").read_tables()
     mhrope = [t for t in tables if t.distinct > 1]
-    monkeypatch.setattr(correct, "kv_head_rows", lambda heads, rank, world: slice(0, max(heads // world, 1)))
-    line = correct.slices_of_ranks(mhrope, "cpu")
+    line = correct.slices_of_ranks(mhrope, "cpu", lambda heads, rank, world: slice(0, max(heads // world, 1)))
     assert line.state == "failed" and "rank 1 of 2" in line.said
 
 
@@ -247,7 +245,7 @@ def test_time_that_is_used_up_is_said() -> None:
     assert (first.what, last.what) == ("0", "what is left of it") and "--seconds" in last.said
 
 
-def test_a_part_that_breaks_is_a_failure_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_breaks_is_a_failure_and_the_others_go_on() -> None:
     gpu, lines = module("gpu"), module("gpu_lines")
 
     def breaks(device: str, clock: Any) -> Iterator[Any]:
@@ -255,8 +253,8 @@ def test_a_part_that_breaks_is_a_failure_and_the_others_go_on(monkeypatch: pytes
         raise RuntimeError("no kernel image")
 
     after = [lines.skipped("engine", "x", "")]
-    monkeypatch.setattr(gpu, "PARTS", {"speed": breaks, "engine": lambda device, clock: iter(after)})
-    found = gpu.collect(["speed", "engine"], "cuda", lines.Clock(9.0), lambda words: None)
+    parts = {"speed": breaks, "engine": lambda device, clock: iter(after)}
+    found = gpu.collect(["speed", "engine"], "cuda", lines.Clock(9.0), lambda words: None, parts=parts)
     assert [line.state for line in found] == ["passed", "failed", "skipped"]
     assert found[1].said == "RuntimeError: no kernel image"
 
@@ -331,13 +329,12 @@ def test_what_an_engine_came_to(found: list[Any], scores: list[Any], graphs: boo
     assert [line.state for line in lines] == states
 
 
-def test_engines_that_are_not_started_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_that_are_not_started_are_said() -> None:
     engine, lines = module("gpu_engine"), module("gpu_lines")
     found = list(engine.check("cpu", lines.Clock(1.0)))
     assert [line.state for line in found] == ["skipped"] * 6
     assert [line.said for line in found[4:]] == ["0 GPUs here"] * 2 and "45 seconds" in found[0].said
-    monkeypatch.setattr(engine, "NEEDED", ("json", "no_such_package"))
-    (line,) = engine.check("cpu", lines.Clock(1.0))
+    (line,) = engine.check("cpu", lines.Clock(1.0), needed=("json", "no_such_package"))
     assert line.said == "not installed: no_such_package"
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mmrope_eval.rope import load_variant
-from mmrope_eval.rope.kernels import CosSinPlan, fill_cos_sin, rotate_, rotate_oracle
+from mmrope_eval.rope.kernels import CosSinPlan, rotate_, rotate_oracle
 from mmrope_eval.rope.layers import rotate, rotate_packed
 
 Rotate = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], Any]
@@ -324,7 +324,7 @@ def test_filling_equals_the_table(name: str) -> None:
     positions = torch.from_numpy(np.random.default_rng(0).uniform(-9, 5000, (3, 100))).float()
     base = [torch.full((120, 8, 32), 7.0) for _ in range(2)]
     cos, sin = (b[:100] for b in base)
-    fill_cos_sin(positions, table.axis, table.inv_freq, table.attention_factor, cos, sin)
+    CosSinPlan.build(table.axis, table.inv_freq, table.attention_factor, positions.device).fill(positions, cos, sin)
     want_cos, want_sin = table.cos_sin(positions)
     assert table.attention_factor != 1.0
     assert torch.equal(cos, want_cos.transpose(0, 1)) and torch.equal(sin, want_sin.transpose(0, 1))
@@ -350,4 +350,4 @@ def test_equal_rows_are_computed_once(name: str, distinct: int) -> None:
 def test_filling_nothing_is_allowed() -> None:
     table = load_variant("mhrope").table(head_dim=64, num_kv_heads=8, rope_theta=1e6)
     empty = torch.empty(0, 8, 32)
-    fill_cos_sin(torch.empty(3, 0), table.axis, table.inv_freq, 1.0, empty, empty)
+    CosSinPlan.build(table.axis, table.inv_freq).fill(torch.empty(3, 0), empty, empty)

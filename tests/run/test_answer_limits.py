@@ -12,7 +12,6 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeStart
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.cli.run import configured
@@ -21,8 +20,9 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
-from mmrope_eval.run.answer_limits import THINKING_TOKENS, Room, Thinking, given_limits, row_limits
+from mmrope_eval.run.answer_limits import THINKING_TOKENS, Room, Thinking, row_limits
 from mmrope_eval.run.config import RunConfig
+from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.registry import Registry
 
 REGISTRY = Registry()
@@ -48,7 +48,7 @@ GIVEN = [
 def test_a_tasks_own_word_goes_before_the_one_for_all(words: list[str], expected: dict[str, int]) -> None:
     args = cli.parse([*RUN, *(part for word in words for part in ("--max-tokens", word))])
     assert {spec.name: spec.generation.max_tokens for spec in SPECS} == OWN
-    assert given_limits(configured(args).max_tokens, SPECS, REGISTRY) == expected
+    assert values_by_task("--max-tokens", configured(args).max_tokens, SPECS, REGISTRY) == expected
 
 
 @pytest.mark.parametrize(("name", "said"), [
@@ -57,7 +57,7 @@ def test_a_tasks_own_word_goes_before_the_one_for_all(words: list[str], expected
 ])  # fmt: skip
 def test_a_name_that_is_no_task_of_the_run_is_refused(name: str, said: str) -> None:
     with pytest.raises(UserError) as refused:
-        given_limits(((name, 64),), SPECS, REGISTRY)
+        values_by_task("--max-tokens", ((name, 64),), SPECS, REGISTRY)
     assert str(refused.value) == said
 
 
@@ -168,11 +168,6 @@ POLICY = MediaPolicy(image_max_pixels=50176, video_max_tokens=64, frame_min_pixe
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=2)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 def configure(checkpoint: Path, mirror: Path, output: Path, **changes: Any) -> RunConfig:

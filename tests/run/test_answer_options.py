@@ -43,11 +43,6 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=2)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
-
-
 def configure(checkpoint: Path, mirror: Path, output: Path, **changes: Any) -> RunConfig:
     settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": TASKS, "output": output, "variants": ("mrope",),
                                 "data_root": mirror, "options": EngineOptions(policy=POLICY)}

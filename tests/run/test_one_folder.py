@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import suite_mirror
+from installed import install
 from suite_fakes import FakeStart
 
 from mmrope_demo.checkpoints import build_checkpoint
@@ -20,9 +21,9 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.report.runs import load_run
-from mmrope_eval.run import cells
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.manifest import versions
 
 N = 4
 IMAGE, VIDEO = ("chartqa", "refcoco_val"), ("charades_sta",)
@@ -310,11 +311,11 @@ def test_a_checkpoint_that_changed_in_its_place_is_scored_anew_with_all_its_task
     assert set(record(base.output)["tasks"]) == {*IMAGE, *VIDEO}
 
 
-def test_so_is_what_other_versions_made(base: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_is_what_other_versions_made(base: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go(base)
-    found = cells.versions()
-    monkeypatch.setattr(cells, "versions", lambda: {**found, "vllm": "99.0"})
-    assert f"vllm is 99.0, was {found['vllm']}" in refused(base, tasks=VIDEO)
+    found = versions()
+    install(tmp_path / "other", {"torch": "99.0"}, monkeypatch)
+    assert f"torch is 99.0, was {found['torch']}" in refused(base, tasks=VIDEO)
     assert len(go(base)) == 3 * N
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import shutil
 from collections.abc import Mapping
@@ -12,16 +11,16 @@ from typing import Any
 
 import pytest
 import suite_mirror
+from installed import install
+from run_command import run_command
 from suite_fakes import FakeEngine, FakeStart
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.lmms.stock import stock_score
 from mmrope_eval.messages import Failure, Request, Response
 from mmrope_eval.record.write import write_manifest
 from mmrope_eval.report.runs import load_run
-from mmrope_eval.run import engines
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer import all as scorers
@@ -53,11 +52,6 @@ def start(checkpoint: Any, variant: Any, options: Any) -> Answering:
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=N)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -235,12 +229,11 @@ class TestStock:
         assert tuple(row["stock"] for row in spans) == stock_score("temporal_grounding_charades", items).samples
 
     def test_a_run_prints_both_without_asking_twice(
-        self, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         fake = FakeStart()
-        monkeypatch.setattr(engines, "start_engine", fake)
-        code = cli.main(["run", "--model", *config.models, "--tasks", "chartqa", "--data-root", str(config.data_root),
-                         "--output", str(tmp_path / "out"), "--scorer", "stock"])
+        code = run_command(fake, "--model", *config.models, "--tasks", "chartqa", "--data-root", str(config.data_root),
+                           "--output", str(tmp_path / "out"), "--scorer", "stock")
         assert code == 0 and sorted(fake.asked) == [f"chartqa/{i}" for i in range(N)]
         assert "ours and lmms-eval's, from the same responses" in capsys.readouterr().out
         assert (tmp_path / "out/samples_stock/chartqa.jsonl").is_file()
@@ -250,13 +243,13 @@ class TestVlmevalkit:
     """The package's own replies are in test_vlmevalkit.py; here a stand-in replies that every other answer is right."""
 
     @pytest.fixture(autouse=True)
-    def reply(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
             n = len(asked["rows"])
             return {"samples": [float(i % 2 == 0) for i in range(n)], "value": 50.0, "unread": [True] * n,
                     "draws": n, "drawn_value": 75.0}
 
-        monkeypatch.setattr(importlib.metadata, "version", lambda _: vlmevalkit.VERSION)
+        install(tmp_path / "packages", {"ms-vlmeval": vlmevalkit.VERSION}, monkeypatch)
         monkeypatch.setattr(vlmevalkit, "ask", ask)
 
     def test_its_number_its_counts_and_what_it_does_not_have(

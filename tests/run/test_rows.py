@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import suite_mirror
+from run_command import run_command
 from safetensors.torch import load_file, save_file
 from suite_fakes import FakeEngine, FakeStart
 
@@ -23,7 +24,6 @@ from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.table.build import Options, build
 from mmrope_eval.report.table.render import render
-from mmrope_eval.run import engines
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 
@@ -97,15 +97,12 @@ class TestOneBadCheckpoint:
         ]
         assert "b (failed)" in shown and "b failed: " in shown
 
-    def test_makes_the_command_exit_with_1(
-        self, make: Make, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(engines, "start_engine", FakeStart())
+    def test_makes_the_command_exit_with_1(self, make: Make, mirror: Path, tmp_path: Path) -> None:
         models = [str(make("a")), str(make("b", without="layers.1.mlp.up_proj"))]
-        argv = ["run", "--tasks", TASK, "--data-root", str(mirror), "--output", str(tmp_path / "out")]
-        assert cli.main([*argv, "--model", *models]) == 1
-        assert cli.main([*argv, "--model", models[0], "--output", str(tmp_path / "alone")]) == 0
-        assert cli.main([*argv, "--model", models[1]]) == 2, "alone it is bad input"
+        options, start = ["--tasks", TASK, "--data-root", str(mirror), "--output", str(tmp_path / "out")], FakeStart()
+        assert run_command(start, *options, "--model", *models) == 1
+        assert run_command(start, *options, "--model", models[0], "--output", str(tmp_path / "alone")) == 0
+        assert run_command(start, *options, "--model", models[1]) == 2, "alone it is bad input"
 
     def test_all_bad_is_bad_input_that_names_each(self, make: Make, mirror: Path, tmp_path: Path) -> None:
         models = [make("a", without="lm_head"), make("b", without="visual.blocks.1.norm1")]
@@ -223,15 +220,15 @@ class TestVariantOfARow:
         for answer in ({"assume_stock": True}, {"variants": ("mhrope",)}):
             assert running.run(configure([folder], mirror, tmp_path / "out", **answer), FakeStart()).rows
 
-    def test_a_wrong_name_is_known_before_gigabytes_are_read(
-        self, make: Make, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_wrong_name_is_known_before_gigabytes_are_read(self, make: Make, mirror: Path, tmp_path: Path) -> None:
         from mmrope_eval.rope import VariantError
-        from mmrope_eval.run import cells
 
-        monkeypatch.setattr(cells, "read_checkpoint", lambda *_: pytest.fail("read"))
+        folder = make("a")
+        (folder / "model.safetensors").write_bytes(b"whoever reads this stops here")
+        with pytest.raises(UserError, match=r"model\.safetensors"):
+            running.run(configure([f"{folder}=mhrope"], mirror, tmp_path / "out"), FakeStart())
         with pytest.raises(VariantError, match="did you mean 'mhrope'"):
-            running.run(configure([f"{make('a')}=mhropee"], mirror, tmp_path / "out"), FakeStart())
+            running.run(configure([f"{folder}=mhropee"], mirror, tmp_path / "out"), FakeStart())
 
 
 class TestMediaPolicyOfARow:

@@ -392,23 +392,15 @@ def test_the_task_code_may_even_exit(
     assert "SystemExit: video path does not exist" in rows(tmp_path, "chartqa")[2]["failure"]["cause"]
 
 
-def test_interruption_keeps_what_was_answered(
-    checkpoint: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from suite_fakes import FakeEngine
+def test_interruption_keeps_what_was_answered(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
+    config, count = configure(checkpoint, mirror, tmp_path), iter(range(100))
 
-    config = configure(checkpoint, mirror, tmp_path)
-    original, count = FakeEngine.reply, iter(range(100))
-
-    def interrupted(self: FakeEngine, request: Any) -> Any:
+    def interrupted(_: Any) -> None:
         if next(count) == 5:
             raise KeyboardInterrupt
-        return original(self, request)
 
-    monkeypatch.setattr(FakeEngine, "reply", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        running.run(config, FakeStart())
-    monkeypatch.setattr(FakeEngine, "reply", original)
+        running.run(config, FakeStart({"asks": interrupted}))
     rest = FakeStart()
     running.run(config, rest)
     assert len(rest.asked) == sum(TASKS.values()) - 5

@@ -12,12 +12,11 @@ import pytest
 import suite_mirror
 from media_files import write_video
 from PIL import Image
+from run_command import run_command
 
 from mmrope_demo.checkpoints import build_checkpoint
-from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.media.policy import MediaPolicy
-from mmrope_eval.run import engines
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 
@@ -60,11 +59,6 @@ def engine() -> Iterator[SharedEngine]:
     yield shared
     if shared.live is not None:
         shared.live.close()
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +123,11 @@ class TestBadMedia:
 
     def test_makes_the_exit_code_1_and_a_star_in_the_table(
         self, engine: SharedEngine, checkpoint: Path, bad_mirror: Path, tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(engines, "start_engine", engine)
-        code = cli.main(["run", "--model", str(checkpoint), "--tasks", ",".join(self.TASKS), "--data-root",
-                         str(bad_mirror), "--output", str(tmp_path), "--variant", "mrope-i", "--max-pixels", "50176",
-                         "--video-tokens", "64", "--min-frame-pixels", "6272"])  # fmt: skip
+        code = run_command(engine, "--model", str(checkpoint), "--tasks", ",".join(self.TASKS), "--data-root",
+                           str(bad_mirror), "--output", str(tmp_path), "--variant", "mrope-i", "--max-pixels", "50176",
+                           "--video-tokens", "64", "--min-frame-pixels", "6272")  # fmt: skip
         table = capsys.readouterr().out
         assert code == 1 and "0.00*" in table and "5 failed, counted wrong" in table
 

@@ -24,7 +24,6 @@ from mmrope_eval.errors import LONGEST, UserError, kind, sentence
 from mmrope_eval.messages import EngineDiedError
 from mmrope_eval.run import progress as progressing
 from mmrope_eval.run import run as running
-from mmrope_eval.run import runlog
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog, shorten
 from mmrope_eval.run.progress import Progress
@@ -82,9 +81,8 @@ def test_a_log_holds_what_a_terminal_shows_but_for_its_bar(written: str, shown: 
     assert readable(written) == shown
 
 
-def test_a_log_stays_below_a_size_and_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runlog, "LARGEST", 10_000)
-    with run_log(tmp_path, ()) as path:
+def test_a_log_stays_below_a_size_and_keeps_its_end(tmp_path: Path) -> None:
+    with run_log(tmp_path, (), largest=10_000) as path:
         assert path is not None
         with path.open("a") as other:  # as an engine's process writes
             for number in range(2000):

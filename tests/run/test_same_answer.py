@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import suite_mirror
+from installed import install
 from suite_fakes import FakeStart
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
@@ -35,11 +35,6 @@ ALL = 4 * N
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=N)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +162,11 @@ def test_settings_are_named_with_their_values(config: RunConfig, start: Start) -
     assert f"video_fps is 1.0, was {before['video_fps']}" in said[0] and "dtype is float32, was auto" in said[0]
 
 
-def test_versions_of_libraries_are_named(config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = cells.versions()
-    monkeypatch.setattr(cells, "versions", lambda: {**found, "torch": "99.0"})
+def test_versions_of_libraries_are_named(
+    config: RunConfig, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = manifest.versions()
+    install(tmp_path / "other", {"torch": "99.0"}, monkeypatch)
     asked, said = start(config)
     assert asked == ALL
     assert said == [f"{ALL} kept answers are asked again, as torch is 99.0, was {found['torch']}; see "
@@ -224,11 +221,11 @@ def test_fresh_leaves_answers_that_it_does_not_ask_for(config: RunConfig, start:
 
 
 def test_kept_answers_of_other_helpers_count_and_that_is_said(
-    config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = manifest.helpers()
     assert set(before) == {"av", "jinja2", "pillow", "tokenizers", "torchvision", "environment"}
-    monkeypatch.setattr(asked_again, "helpers", lambda: {**before, "pillow": "99.0"})
+    install(tmp_path / "other", {"pillow": "99.0"}, monkeypatch)
     assert start(config) == (0, [f"{ALL} kept answers count although pillow is 99.0, was {before['pillow']}; --fresh "
                                  "asks again; see docs/same-answer.md."])  # fmt: skip
     fresh = dataclasses.replace(config, fresh=True)
@@ -289,23 +286,16 @@ def test_answers_under_another_limit_are_not_called_lost(config: RunConfig, star
                                      "limit or its temperature changed; see docs/same-answer.md."]  # fmt: skip
 
 
-def test_an_output_that_vanishes_while_it_is_written_gets_no_scores(
-    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from suite_fakes import FakeEngine
+def test_an_output_that_vanishes_while_it_is_written_gets_no_scores(config: RunConfig, tmp_path: Path) -> None:
+    new, count = tmp_path / "new", iter(range(100))
 
-    new, original, count = tmp_path / "new", FakeEngine.reply, iter(range(100))
-
-    def moved(self: FakeEngine, request: Any) -> Any:
+    def moved(_: Any) -> None:
         if next(count) == 5:
             new.rename(tmp_path / "moved")
-        return original(self, request)
 
-    monkeypatch.setattr(FakeEngine, "reply", moved)
     with pytest.raises(UserError, match="was removed, moved or replaced while answers were written to it"):
-        running.run(dataclasses.replace(config, output=new), FakeStart())
+        running.run(dataclasses.replace(config, output=new), FakeStart({"asks": moved}))
     assert not (new / "scores.json").exists() and not (tmp_path / "moved" / "scores.json").exists()
-    monkeypatch.setattr(FakeEngine, "reply", original)
     rest = FakeStart()
     running.run(dataclasses.replace(config, output=new), rest)
     assert len(rest.asked) < ALL, "what was answered is in its place again"

@@ -18,7 +18,7 @@ from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.progress_file import PROGRESS, ProgressFile, RowProgress, Tally
+from mmrope_eval.run.progress_file import PROGRESS, ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.status import SILENT, read_status
 
 
@@ -51,9 +51,9 @@ class TestTheTally:
         clock = iter([0.0, seconds])
         rows = [RowProgress("a", tmp_path / "a", ("t",)), RowProgress("b", tmp_path / "b", ("t",), total=12, done=2)]
         tally = Tally(rows, lambda: next(clock, seconds))
-        tally.begin(rows[0], answers + 6, 0, 0)
+        RowWatch(tally, rows[0]).begin(answers + 6, 0, 0)
         for _ in range(answers):
-            tally.advance(rows[0], failed=False, asked=True)
+            RowWatch(tally, rows[0]).advance(failed=False, asked=True)
         found = tally.record(tmp_path)
         assert found["left"] == 16 and found["pace"] == pace
         assert found["left_s"] == (None if left is None else pytest.approx(16 / pace if pace else 0))
@@ -62,7 +62,7 @@ class TestTheTally:
         row = RowProgress("a", tmp_path, ("t",))
         tally = Tally([row])
         for _ in range(5):
-            tally.advance(row, failed=True, asked=False)
+            RowWatch(tally, row).advance(failed=True, asked=False)
         assert tally.record(tmp_path)["pace"] is None and (row.done, row.failed) == (5, 5)
 
 
@@ -70,7 +70,7 @@ def begun(folder: Path) -> Tally:
     """Of a run whose first row has its turn."""
     row = RowProgress("a", folder / "a", ("t",))
     tally = Tally([row])
-    tally.begin(row, 2, 1, 0)
+    RowWatch(tally, row).begin(2, 1, 0)
     return tally
 
 
@@ -81,7 +81,7 @@ class TestTheFile:
         with ProgressFile(tmp_path, tally, every=0.02):
             time.sleep(0.1)
             assert not (tmp_path / PROGRESS).exists(), "a command that is refused changes nothing"
-            tally.begin(row, 2, 1, 0)
+            RowWatch(tally, row).begin(2, 1, 0)
             until = time.monotonic() + 5
             while not (tmp_path / PROGRESS).exists() and time.monotonic() < until:
                 time.sleep(0.01)

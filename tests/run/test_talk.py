@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -31,19 +32,19 @@ LINES = [
 """(line on stderr, whether a quiet command prints it)"""
 
 
-def test_quiet_prints_errors_failures_and_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_prints_errors_failures_and_warnings(tmp_path: Path) -> None:
     terminal = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    with console.quiet(True), run_log(tmp_path, ()):
-        for line, _ in LINES:
-            console.say(line[:4], file=sys.stderr, end="")
-            console.say(line[4:], file=sys.stderr)
-    assert sys.stderr is terminal
-    assert terminal.getvalue().splitlines() == [line for line, shown in LINES if shown]
-    log = (tmp_path / "log.txt").read_text()
-    assert all(line in log for line, _ in LINES)
-    with console.quiet(False):
-        console.say("all of it", file=sys.stderr)
+    with contextlib.redirect_stderr(terminal):
+        with console.quiet(True), run_log(tmp_path, ()):
+            for line, _ in LINES:
+                console.say(line[:4], file=sys.stderr, end="")
+                console.say(line[4:], file=sys.stderr)
+        assert sys.stderr is terminal
+        assert terminal.getvalue().splitlines() == [line for line, shown in LINES if shown]
+        log = (tmp_path / "log.txt").read_text()
+        assert all(line in log for line, _ in LINES)
+        with console.quiet(False):
+            console.say("all of it", file=sys.stderr)
     assert terminal.getvalue().endswith("all of it\n")
 
 
@@ -76,11 +77,10 @@ def test_a_log_that_cannot_be_written_is_one_sentence(name: str, tmp_path: Path)
         pass
 
 
-def test_verbose_shows_what_others_write_into_the_logs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verbose_shows_what_others_write_into_the_logs_once(tmp_path: Path) -> None:
     terminal = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", terminal)
     (tmp_path / "log.txt").write_text("INFO of an earlier run\n")
-    with run_log(tmp_path, (), verbose=True) as path:
+    with contextlib.redirect_stderr(terminal), run_log(tmp_path, (), verbose=True) as path:
         assert path is not None
         console.say("said by the run", file=sys.stderr)
         with path.open("a") as vllm:

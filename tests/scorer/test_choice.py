@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from scorer_checks import LONG, PIECES, check_case, check_time, check_values, fuzzed, load, params
 
 from mmrope_eval.scorer import choice
+from mmrope_eval.scorer.all import METRICS, SCORERS
 from mmrope_eval.scorer.choice import extract, letter_of, read_options
 
 OPTIONS = {"A": "a red car", "B": "a blue car", "C": "Yes", "D": "No"}
 TARGET = {"answer": "B", "options": list(OPTIONS.values())}
 
 
-@pytest.mark.parametrize(("scorer", "case"), params(choice.SCORERS))
+@pytest.mark.parametrize(("scorer", "case"), params(["choice"]))
 def test_case(scorer: str, case: dict[str, Any]) -> None:
-    check_case(choice.SCORERS[scorer], case)
+    check_case(SCORERS[scorer], case)
 
 
 def test_there_are_enough_cases_and_the_declared_metrics() -> None:
     assert len(load("choice")) >= 20
-    assert tuple(choice.score_choice("", TARGET).values) == choice.METRICS["choice"]
-    assert set(choice.SCORERS) == set(choice.METRICS)
+    assert tuple(choice.score_choice("", TARGET).values) == METRICS["choice"]
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=25).map(" ".join)))

@@ -290,14 +290,12 @@ def test_a_register_that_is_none_is_refused(tree: Path, line: str) -> None:
         code.read_code(tree)
 
 
-def test_code_that_is_edited_while_it_runs_is_noticed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code, "package", lambda: tree)
-    monkeypatch.setattr(code, "answer_code", lambda: before)
+def test_code_that_is_edited_while_it_runs_is_noticed(tree: Path) -> None:
     before = code.read_code(tree)
-    code.require_unedited()
+    code.require_unedited(before, tree)
     edit(tree)
     with pytest.raises(code.CodeChangedError, match=r"mmrope_eval/rope/positions.py changed while"):
-        code.require_unedited()
+        code.require_unedited(before, tree)
 
 
 def test_what_changed_is_said_by_file_where_it_was_recorded_and_by_room_elsewhere(tree: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from identities import identity
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, Generation, MediaFacts, PositionFacts, Response
@@ -33,7 +34,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
         kept.put("b", failure)
     with store.ResponseStore(tmp_path / "r.sqlite") as kept:
         found = kept.get([("a", "t/0"), ("b", "t/1"), ("c", "t/2")])
-    assert {sample: one.result for sample, one in found.items()} == {"t/0": response("t/0"), "t/1": failure}
+    assert found == {"t/0": response("t/0"), "t/1": failure}
 
 
 @settings(max_examples=50, deadline=None)
@@ -41,7 +42,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
 def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     with store.ResponseStore(tmp_path_factory.mktemp("s") / "r.sqlite") as kept:
         kept.put("a", response("t/0", text))
-        found = kept.get([("a", "t/0")])["t/0"].result
+        found = kept.get([("a", "t/0")])["t/0"]
     assert isinstance(found, Response) and found.text == text
 
 
@@ -50,7 +51,7 @@ def test_a_response_is_found_only_under_its_own_identity(tmp_path: Path) -> None
         kept.put("weights 1", response("t/0"))
         assert kept.get([("weights 2", "t/0")]) == {}
         kept.put("weights 2", response("t/0", "other"))
-        assert kept.get([("weights 1", "t/0")])["t/0"].result == response("t/0")
+        assert kept.get([("weights 1", "t/0")])["t/0"] == response("t/0")
 
 
 def test_two_samples_may_ask_the_same(tmp_path: Path) -> None:
@@ -63,14 +64,15 @@ def test_two_samples_may_ask_the_same(tmp_path: Path) -> None:
 def test_a_response_is_never_replaced_a_failure_is_and_its_attempts_are_counted(tmp_path: Path) -> None:
     with store.ResponseStore(tmp_path / "r.sqlite") as kept:
         kept.put("a", Failure("t/0", "engine", "first"))
-        assert not kept.get([("a", "t/0")])["t/0"].final
+        assert not kept.known({"t/0": "a"})["t/0"].final
         kept.put("a", Failure("t/0", "engine", "second"))
-        again = kept.get([("a", "t/0")])["t/0"]
-        assert again.final and again.attempts == 2 and again.result == Failure("t/0", "engine", "second")
+        again = kept.known({"t/0": "a"})["t/0"]
+        assert again.final and again.attempts == 2
+        assert kept.get([("a", "t/0")])["t/0"] == Failure("t/0", "engine", "second")
         kept.put("a", response("t/0"))
         kept.put("a", response("t/0", "late duplicate"))
         kept.put("a", Failure("t/0", "engine", "late failure"))
-        assert kept.get([("a", "t/0")])["t/0"].result == response("t/0")
+        assert kept.get([("a", "t/0")])["t/0"] == response("t/0")
     rows = sqlite3.connect(tmp_path / "r.sqlite").execute("SELECT count(*) FROM responses").fetchone()
     assert rows == (1,)
 
@@ -121,14 +123,14 @@ CONTEXT = {"weights": "w", "variant": "v", "policy": {"image_max_pixels": 9}, "v
     {"generation": Generation(17)}, {"generation": Generation(16, stop=("\n",))}, {"problem": ("prompt", "empty")},
 ])
 def test_the_identity_covers_the_question(change: dict[str, object]) -> None:
-    assert plan.identity(dataclasses.replace(SAMPLE, **change), CONTEXT) != plan.identity(SAMPLE, CONTEXT)
+    assert identity(dataclasses.replace(SAMPLE, **change), CONTEXT) != identity(SAMPLE, CONTEXT)
 
 
 @pytest.mark.parametrize("key", CONTEXT)
 def test_the_identity_covers_the_run(key: str) -> None:
-    assert plan.identity(SAMPLE, {**CONTEXT, key: "other"}) != plan.identity(SAMPLE, CONTEXT)
+    assert identity(SAMPLE, {**CONTEXT, key: "other"}) != identity(SAMPLE, CONTEXT)
 
 
 def test_the_identity_covers_nothing_else() -> None:
     moved = dataclasses.replace(SAMPLE, id="u/7", task="u", index=7, target={"answer": "y"})
-    assert plan.identity(moved, dict(reversed(CONTEXT.items()))) == plan.identity(SAMPLE, CONTEXT)
+    assert identity(moved, dict(reversed(CONTEXT.items()))) == identity(SAMPLE, CONTEXT)

@@ -14,7 +14,7 @@ import pytest
 from killed_store import KILLED
 
 from mmrope_eval.messages import Response
-from mmrope_eval.store.foreign import NAME
+from mmrope_eval.store.log import NAME
 from mmrope_eval.store.store import ResponseStore
 
 
@@ -60,7 +60,7 @@ def test_a_finished_store_keeps_every_answer_whatever_log_lies_beside_it(
     with ResponseStore(path, read_only=True) as store:
         assert len(store.get(wanted)) == 40 and "does not belong to responses.sqlite" in " ".join(store.notes)
     with ResponseStore(path) as store:
-        assert all(kept.result.text == f"ours {name[2:]}" for name, kept in store.get(wanted).items())  # type: ignore[union-attr]
+        assert all(kept.text == f"ours {name[2:]}" for name, kept in store.get(wanted).items())  # type: ignore[union-attr]
         assert len(store.get(wanted)) == 40
         assert [note for note in store.notes if "does not belong to responses.sqlite" in note]
     assert [one.name for one in tmp_path.glob("*foreign*")] == ["responses.foreign-1.sqlite-wal"], "kept, not used"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -52,6 +52,8 @@ class FakeEngine:
     """Answers, after which it is killed from outside."""
     lose_power_after: int | None = None
     """Answers, after which its stream raises what is no engine's death."""
+    asks: Callable[[Request], None] | None = None
+    """Called with every request before it is answered; what it raises ends the stream."""
     log: list[str] = field(default_factory=list)
     deaths: int = 0
 
@@ -86,6 +88,8 @@ class FakeEngine:
         return [line for line in self.log if "/" in line]
 
     def reply(self, request: Request) -> Response | Failure:
+        if self.asks is not None:
+            self.asks(request)
         self.log.append(request.id)
         time.sleep(self.delay)
         if request.id in self.fail:

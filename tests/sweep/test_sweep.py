@@ -24,7 +24,7 @@ from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.errors import MachinesError, UserError
 from mmrope_eval.messages import EngineDiedError, EngineStartError, Failure, PositionFacts, Request, Response
 from mmrope_eval.models.checkpoint import read_checkpoint
-from mmrope_eval.report.sweep.files import write_files
+from mmrope_eval.report.sweep.figures import write_files
 from mmrope_eval.report.sweep.read import load_sweep
 from mmrope_eval.report.sweep.text import report
 from mmrope_eval.rope import Text, VariantError, Vision, load_variant
@@ -44,7 +44,7 @@ from mmrope_eval.sweep.config import Frames, SweepConfig, read_sweep
 from mmrope_eval.sweep.dry_run import dry_run
 from mmrope_eval.sweep.engine import memory_problem
 from mmrope_eval.sweep.needles import GeneratedNeedles
-from mmrope_eval.sweep.sweep import Sweep, prompt_writer
+from mmrope_eval.sweep.sweep import Sweep
 from mmrope_synth import build_world
 from mmrope_synth.errors import SynthError
 from mmrope_synth.needle import Needle
@@ -148,7 +148,7 @@ class SharedNeedles(GeneratedNeedles):
 
 def go(checkpoint: Path, output: Path, machine: Machine, config: SweepConfig | None = None, **run: Any) -> Sweep:
     settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": (), "output": output, "variants": ("mrope",)}
-    sweep = Sweep(config or sweep_of(), RunConfig(**{**settings, **run}), SharedNeedles(), machine, prompt_writer)
+    sweep = Sweep(config or sweep_of(), RunConfig(**{**settings, **run}), SharedNeedles(), machine, PromptWriter)
     sweep.go()
     return sweep
 
@@ -639,19 +639,16 @@ def test_what_is_about_memory() -> None:
     assert memory_problem(ValueError("size mismatch")) is None and memory_problem(None) is None
 
 
-def test_too_little_memory_for_the_pixels_is_known_before(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_memory_for_the_pixels_is_known_before(checkpoint: Path) -> None:
     from mmrope_eval.media.policy import MediaPolicy
     from mmrope_eval.sweep import engine
 
     def options(tokens: int) -> EngineOptions:
         return EngineOptions(max_model_len=tokens, policy=MediaPolicy(video_max_tokens=tokens))
 
-    monkeypatch.setattr(engine, "available_memory", lambda: 2**32)
-    engine.check_memory(read_checkpoint(checkpoint), options(1 << 14))
+    engine.check_memory(read_checkpoint(checkpoint), options(1 << 14), 2**32)
     with pytest.raises(MemoryError, match=r"262144 tokens of context, 4\.0 GiB available"):
-        engine.check_memory(read_checkpoint(checkpoint), options(1 << 18))
+        engine.check_memory(read_checkpoint(checkpoint), options(1 << 18), 2**32)
 
 
 class TestAnswerLimits:
@@ -705,7 +702,7 @@ class TestAnswerLimits:
 
 def test_a_dry_run_tells_the_points_and_writes_nothing(checkpoint: Path, tmp_path: Path) -> None:
     run = RunConfig((str(checkpoint),), (), tmp_path / "out", ("mrope",))
-    sweep = Sweep(sweep_of(), run, SharedNeedles(), Machine(), prompt_writer)
+    sweep = Sweep(sweep_of(), run, SharedNeedles(), Machine(), PromptWriter)
     lines = list(dry_run(sweep))
     contexts, scalings = len(CONTEXTS), 4
     assert lines[0] == (f"dry run: 1 rows, 1 tasks, {contexts} contexts, {scalings} scalings: {contexts * scalings} "
@@ -713,7 +710,7 @@ def test_a_dry_run_tells_the_points_and_writes_nothing(checkpoint: Path, tmp_pat
     assert not (tmp_path / "out").exists() and len(lines) == 2 + contexts
     sweep.go()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    again = list(dry_run(Sweep(sweep_of(), run, SharedNeedles(), Machine(), prompt_writer)))
+    again = list(dry_run(Sweep(sweep_of(), run, SharedNeedles(), Machine(), PromptWriter)))
     done = sum(point["status"] == "done" for point in sweep.points_done)
     assert again[0].endswith(f"of which {done} are measured") and done > 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from identities import identity
 from report_files import sample, write_cell
 
 from mmrope_eval.errors import SampleError, UserError
@@ -31,7 +32,7 @@ from mmrope_eval.task.file import read_task
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry
-from mmrope_eval.task.sample import Sample, identity
+from mmrope_eval.task.sample import Sample
 
 REGISTRY = Registry()
 STAR, CHARADES, CHART = (REGISTRY.tasks[name] for name in ("star", "charades_sta", "chartqa"))

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from own_benchmark import TASK, write_data, write_task
+from run_command import run_command
 from suite_fakes import FakeEngine, FakeStart
 
-from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, Request, Response
-from mmrope_eval.run import engines, results
+from mmrope_eval.run import results
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer import score
 from mmrope_eval.sweep.config import read_sweep
@@ -333,17 +333,12 @@ class Right(FakeEngine):
         return dataclasses.replace(found, text="ABCD"[int(request.id.partition("/")[2]) % 4])
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint("qwen2.5-vl", tmp_path_factory.mktemp("ck") / "tiny")
-
-
 @pytest.fixture
-def finished(bench: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def finished(bench: Path, checkpoint: Path, tmp_path: Path) -> Path:
     """A run of two variants made by the command, with the task given by its path."""
-    monkeypatch.setattr(engines, "start_engine", lambda checkpoint, variant, options: Right(checkpoint, variant))
-    assert cli.main(["run", "--model", str(checkpoint), "--variant", "mrope,hope", "--tasks",
-                     str(bench / "colours.yaml"), "--output", str(tmp_path / "out")]) == 0
+    assert run_command(lambda checkpoint, variant, options: Right(checkpoint, variant), "--model", str(checkpoint),
+                       "--variant", "mrope,hope", "--tasks", str(bench / "colours.yaml"), "--output",
+                       str(tmp_path / "out")) == 0
     return tmp_path / "out"
 
 
@@ -352,9 +347,7 @@ def scores(run: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_run_records_the_file_and_resumes(
-    finished: Path, bench: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_records_the_file_and_resumes(finished: Path, bench: Path, checkpoint: Path) -> None:
     entry = scores(finished)
     assert (entry["column"], entry["category"], entry["average"], entry["n"]) == ("Colours", "image", "micro", 8)
     assert (entry["metrics"]["accuracy"]["value"], entry["chance"]) == (100, 25)
@@ -362,10 +355,9 @@ def test_a_run_records_the_file_and_resumes(
     recorded = json.loads((finished / "mrope" / "manifest.json").read_text())["tasks"]["colours"]["file"]
     assert recorded == {"path": str(bench / "colours.yaml"), "sha256": read_task(bench / "colours.yaml").fingerprint()}
     again = FakeStart()
-    monkeypatch.setattr(engines, "start_engine", again)
     write_task(bench, Colours="Shades")  # another column's name asks nothing anew
-    assert cli.main(["run", "--model", str(checkpoint), "--variant", "mrope,hope", "--tasks", "colours", "--tasks-dir",
-                     str(bench), "--output", str(finished)]) == 0
+    assert run_command(again, "--model", str(checkpoint), "--variant", "mrope,hope", "--tasks", "colours",
+                       "--tasks-dir", str(bench), "--output", str(finished)) == 0
     assert again.engines == [] and scores(finished)["column"] == "Shades"
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import install
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
@@ -259,8 +260,8 @@ def test_a_missing_extra_is_one_sentence_before_anything_else(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_version_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.0.21")
+def test_another_version_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, {"ms-vlmeval": "0.0.21"}, monkeypatch)
     with pytest.raises(UserError, match=r"ms-vlmeval 0\.0\.20; installed: 0\.0\.21"):
         scores.require()
 
@@ -287,21 +288,17 @@ def test_a_function_that_is_not_there_is_one_sentence() -> None:
         scores.ask(asked)
 
 
-def test_a_process_that_dies_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_process_that_dies_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "dies.py").write_text("import sys; print('first', file=sys.stderr); sys.exit('out of memory')")
-    monkeypatch.setattr(scores, "WORKER", tmp_path / "dies.py")
     with pytest.raises(SecondError, match=r"^VLMEvalKit's AI2D_TEST fails: out of memory\.$"):
-        scores.ask(GOLDEN["ai2d"]["request"])
+        scores.ask(GOLDEN["ai2d"]["request"], tmp_path / "dies.py")
 
 
-def test_the_sample_on_which_vlmevalkit_fails_is_named_by_its_place_in_the_run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_sample_on_which_vlmevalkit_fails_is_named_by_its_place_in_the_run(tmp_path: Path) -> None:
     reply = {"row": 3, "error": "IndexError: string\n index"}
     (tmp_path / "fails.py").write_text(f"import sys; open(sys.argv[2], 'w').write({json.dumps(reply)!r})")
-    monkeypatch.setattr(scores, "WORKER", tmp_path / "fails.py")
     with pytest.raises(SecondError, match=r"^VLMEvalKit's RealWorldQA fails on sample 6: IndexError: string index\.$"):
-        scores.ask(GOLDEN["realworldqa"]["request"])
+        scores.ask(GOLDEN["realworldqa"]["request"], tmp_path / "fails.py")
 
 
 def test_a_row_without_its_fields_is_named() -> None:
@@ -415,9 +412,9 @@ def test_kinds_of_the_adapter_are_the_workers() -> None:
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package as if it were installed, replying what it replied when the golden file was made."""
-    monkeypatch.setattr(importlib.metadata, "version", lambda _: scores.VERSION)
+    install(tmp_path / "packages", {"ms-vlmeval": scores.VERSION}, monkeypatch)
     replies = {json.dumps(golden["request"]["rows"], sort_keys=True): golden["reply"] for golden in GOLDEN.values()}
     monkeypatch.setattr(scores, "ask", lambda asked: replies[json.dumps(asked["rows"], sort_keys=True)])
 

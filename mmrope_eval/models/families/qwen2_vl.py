@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from mmrope_eval.models.config import Count, Epsilon, TextConfig, VisionConfig
 from mmrope_eval.models.family import ModelFamily, VideoRule, VisionGeometry
-from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, linear, norm
+from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, encoder_tensors, linear, norm
 
 IMAGE_PROCESSORS = ("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil")
 VIDEO_PROCESSORS = ("Qwen2VLVideoProcessor", "Qwen3VLVideoProcessor", "Qwen2_5_VLVideoProcessor")
@@ -73,24 +74,20 @@ class Qwen2VLVision(VisionConfig):
         return self.hidden_size
 
 
-def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
-    """All tensors: a decoder with biases on q, k, v, and an encoder of LayerNorms and two-layer MLPs."""
-    assert isinstance(vision, Qwen2VLVision)
-    width, inner = vision.embed_dim, vision.inner_width
-    patch = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
+def network(text: TextConfig, vision: VisionConfig, mlp: Mapping[str, tuple[int, int]], *, norm_bias: bool) -> Shapes:
+    """All tensors: a decoder with biases on q, k, v, an encoder with feed-forward layers `mlp`, and its merger."""
     shapes = decoder_tensors(text, qkv_bias=True, out_bias=False, qk_norm=False)
-    shapes[f"{VISION}patch_embed.proj.weight"] = (width, *patch)
-    for block in range(vision.depth):
-        name = f"{VISION}blocks.{block}"
-        shapes |= dict(norm(f"{name}.norm1", width, bias=True)) | dict(norm(f"{name}.norm2", width, bias=True))
-        shapes |= dict(linear(f"{name}.attn.qkv", 3 * width, width, bias=True))
-        shapes |= dict(linear(f"{name}.attn.proj", width, width, bias=True))
-        shapes |= dict(linear(f"{name}.mlp.fc1", inner, width, bias=True))
-        shapes |= dict(linear(f"{name}.mlp.fc2", width, inner, bias=True))
-    shapes |= dict(norm(f"{VISION}merger.ln_q", width, bias=True))
+    shapes |= encoder_tensors(vision, mlp, norm_bias=norm_bias)
+    shapes |= dict(norm(f"{VISION}merger.ln_q", vision.width, bias=norm_bias))
     shapes |= dict(linear(f"{VISION}merger.mlp.0", vision.merged_width, vision.merged_width, bias=True))
-    shapes |= dict(linear(f"{VISION}merger.mlp.2", vision.hidden_size, vision.merged_width, bias=True))
+    shapes |= dict(linear(f"{VISION}merger.mlp.2", vision.out_width, vision.merged_width, bias=True))
     return shapes
+
+
+def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
+    """All tensors; the encoder has LayerNorms and two-layer MLPs."""
+    width, inner = vision.width, vision.inner_width
+    return network(text, vision, {"fc1": (inner, width), "fc2": (width, inner)}, norm_bias=True)
 
 
 FAMILY = ModelFamily(

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from mmrope_eval.models.config import Count, Epsilon, TextConfig, VisionConfig
+from mmrope_eval.models.config import Count, Epsilon, TextConfig, VisionConfig, WideVisionConfig
 from mmrope_eval.models.families.qwen2_vl import FRAME_LIMITS, IMAGE_PROCESSORS, PROCESSOR_LIMITS
 from mmrope_eval.models.family import ModelFamily, VideoRule, VisionGeometry
-from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, linear, norm
+from mmrope_eval.models.tensors import VISION, Shapes, decoder_tensors, encoder_tensors, linear, norm
 
 
 class Qwen3VLText(TextConfig):
@@ -30,7 +30,7 @@ class Qwen3VLText(TextConfig):
     own_head_size: ClassVar[bool] = True
 
 
-class Qwen3VLVision(VisionConfig):
+class Qwen3VLVision(WideVisionConfig):
     """Learned positions, and mergers (DeepStack) after some of its blocks."""
 
     depth: Count = 27
@@ -40,20 +40,9 @@ class Qwen3VLVision(VisionConfig):
     spatial_merge_size: Count = 2
     temporal_patch_size: Count = 2
     intermediate_size: Count = 4304
-    out_hidden_size: Count = 3584
     num_position_embeddings: Count = 2304
     hidden_act: Annotated[str, Field(min_length=1)] = "gelu_pytorch_tanh"
     deepstack_visual_indexes: list[int] = [8, 16, 24]
-
-    @property
-    def inner_width(self) -> int:
-        """Channels inside a block's feed-forward layers."""
-        return self.intermediate_size
-
-    @property
-    def out_width(self) -> int:
-        """Channels of what the language model gets."""
-        return self.out_hidden_size
 
     def problem(self, text: TextConfig) -> str | None:
         """Also: DeepStack takes what blocks give that there are, each once, to layers that there are."""
@@ -70,18 +59,10 @@ def tensors(text: TextConfig, vision: VisionConfig) -> Shapes:
     """All tensors, those of the DeepStack mergers included."""
     assert isinstance(text, Qwen3VLText) and isinstance(vision, Qwen3VLVision)
     width, inner, merged = vision.hidden_size, vision.intermediate_size, vision.merged_width
-    patch = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
     shapes = decoder_tensors(text, qkv_bias=text.attention_bias, out_bias=text.attention_bias, qk_norm=True)
-    shapes[f"{VISION}patch_embed.proj.weight"] = (width, *patch)
     shapes[f"{VISION}patch_embed.proj.bias"] = (width,)
     shapes[f"{VISION}pos_embed.weight"] = (vision.num_position_embeddings, width)
-    for block in range(vision.depth):
-        name = f"{VISION}blocks.{block}"
-        shapes |= dict(norm(f"{name}.norm1", width, bias=True)) | dict(norm(f"{name}.norm2", width, bias=True))
-        shapes |= dict(linear(f"{name}.attn.qkv", 3 * width, width, bias=True))
-        shapes |= dict(linear(f"{name}.attn.proj", width, width, bias=True))
-        shapes |= dict(linear(f"{name}.mlp.linear_fc1", inner, width, bias=True))
-        shapes |= dict(linear(f"{name}.mlp.linear_fc2", width, inner, bias=True))
+    shapes |= encoder_tensors(vision, {"linear_fc1": (inner, width), "linear_fc2": (width, inner)}, norm_bias=True)
     mergers = [("merger", width)]
     # DeepStack's mergers normalise after the merge, the last one before it.
     mergers += [(f"deepstack_merger_list.{i}", merged) for i in range(len(vision.deepstack_visual_indexes))]

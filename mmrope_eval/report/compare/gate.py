@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import load_protocol
-from mmrope_eval.report.compare.against import against_reported, against_run
-from mmrope_eval.report.compare.junit import junit
-from mmrope_eval.report.compare.one_training import about_checkpoints
-from mmrope_eval.report.compare.outcome import Outcome, lines, markdown
+from mmrope_eval.report.compare.against import against_reported, against_run, check_trainings
+from mmrope_eval.report.compare.outcome import Outcome, junit, lines, markdown
 from mmrope_eval.report.compare.pairing import Matched, match, match_cells
-from mmrope_eval.report.compare.protocol_notes import departures_of
+from mmrope_eval.report.compare.protocol_notes import about_checkpoints, departures_of
 from mmrope_eval.report.compare.reported import UNKNOWN, ReportedCell, reported_cells
-from mmrope_eval.report.compare.seed_check import check_trainings
 from mmrope_eval.report.compare.verdict import Rules, refuse_unlike
 from mmrope_eval.report.published import Published, load_published
 from mmrope_eval.report.runs import Run, load_run
@@ -25,37 +21,19 @@ from mmrope_eval.util.console import say, write_file
 YAML = (".yaml", ".yml")
 
 
-@dataclass(frozen=True)
-class CheckOptions:
-    """What `check` is asked."""
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(Rules):
+    """What `check` is asked: its rules, and of what."""
 
     run: Path
     against: Path
-    tolerance: float = 0.2
-    margin: float | None = None
-    margin_columns: float | None = None
-    require_power: float | None = None
-    allow_different: tuple[str, ...] = ()
-    require_all: bool = False
-    strict: bool = False
-    table: str | None = None
     junit: Path | None = None
     summary: Path | None = None
-    seeds: Literal["one", "mean"] = "one"
-    alpha: float = 0.05
-    seed: int = 0
-
-
-def rules_of(args: CheckOptions) -> Rules:
-    """The rules of a command line."""
-    return Rules(args.tolerance, args.alpha, frozenset(args.allow_different), args.require_all, args.strict,
-                 args.table, args.seed, margin=args.margin, margin_columns=args.margin_columns,
-                 require_power=args.require_power, seeds=args.seeds)
 
 
 def main(args: CheckOptions) -> int:
     """Check, print, write the files asked for; 0 passed, 1 failed, 3 what was asked for cannot be told."""
-    outcome = check(args.run, args.against, rules_of(args))
+    outcome = check(args.run, args.against, args)
     say(*lines(outcome))
     for path, text in ((args.junit, junit(outcome)), (args.summary, markdown(outcome))):
         if path is not None:
@@ -77,7 +55,7 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
         else:
             matched = match(baseline, run)
             unlike = ((pair.column, pair.unlike) for pair in matched.pairs)
-            refuse_unlike(unlike, rules.allowed, run_path, against, "both")
+            refuse_unlike(unlike, rules.allow_different, run_path, against, "both")
             verdicts, notes = against_run(matched, rules), run_notes(baseline, run, matched)
     else:
         if rules.seeds == "mean":
@@ -86,7 +64,7 @@ def check(run_path: Path, against: Path, rules: Rules) -> Outcome:
             raise UserError(f"{against} does not exist; name a run's folder or a file of reported scores.")
         published = load_published(str(against))
         cells = reported_cells(run, published, rules.table)
-        refuse_partial(cells, rules.allowed, run_path)
+        refuse_partial(cells, rules.allow_different, run_path)
         verdicts = against_reported([cell for cell in cells if not cell.unknown], rules)
         notes = reported_notes(run, published, cells, rules)
     unfinished = tuple(f"{sentence}; it is not in this check." for sentence in run.left_out())

@@ -1,17 +1,22 @@
-"""Intervals of a table's cells: of a benchmark over pictures and videos, and of averages combined from those."""
+"""Intervals of a table's cells: of a benchmark over pictures and videos, and of averages combined from those;
+and what several trainings of a row add to them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from mmrope_eval.report.averaging import Floats, Layout, joined
+from mmrope_eval.report.candidates import BenchmarkResult
 from mmrope_eval.report.compare.pairing import layout_of
 from mmrope_eval.report.compare.precision import precision_of, score_interval
+from mmrope_eval.report.compare.student import t_quantile
+from mmrope_eval.report.compare.trainings import training_of
+from mmrope_eval.report.definitions import weights_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +87,57 @@ def spread_of(column: str, averages: Mapping[str, Sequence[str]],
     parts = [spread_of(part, averages, benchmarks) for part in averages[column]]
     spreads = [part for part in parts if part is not None]
     return average_spread(spreads) if parts and len(spreads) == len(parts) else None
+
+
+ByBenchmark = Mapping[str, Sequence[BenchmarkResult]]
+"""A row's results by benchmark."""
+
+
+def totals_of(column: str, by_benchmark: ByBenchmark, averages: Mapping[str, Sequence[str]]) -> list[float]:
+    """A column's score, 0 to 100, in each training of a row that has all of it; a training that was run twice counts
+    once."""
+    weights = weights_of(column, averages)
+    by_training = [_by_training(by_benchmark.get(name, ())) for name in weights]
+    everywhere = [training for training in (by_training[0] if by_training else {})
+                  if all(training in scores for scores in by_training)]
+    return [sum(weight * scores[training] for weight, scores in zip(weights.values(), by_training, strict=True))
+            for training in everywhere]
+
+
+def _by_training(entries: Sequence[BenchmarkResult]) -> dict[str, float]:
+    scores: dict[str, list[float]] = {}
+    for entry in entries:
+        scores.setdefault(training_of(entry.cell), []).append(float(entry.scores["score"]))
+    return {name: sum(numbers) / len(numbers) for name, numbers in scores.items()}
+
+
+def over_trainings(spread: ScoreInterval, column: str, by_benchmark: ByBenchmark, averages: Mapping[str, Sequence[str]],
+                   level: float) -> ScoreInterval:
+    """A score's interval over other questions, widened where the score is a mean of several trainings.
+
+    Each side is the root of two squares: the interval over questions, and Student's t interval of the mean over
+    trainings (as MOVER adds independent parts: Zou & Donner 2008). The second holds the single trainings' luck with the
+    questions too, so the sum is a little wide, never narrow. Scores stay within 0 and 100.
+    """
+    half = half_width(column, by_benchmark, averages, level)
+    if not half:
+        return spread
+    return replace(spread, low=max(0.0, spread.score - math.hypot(spread.score - spread.low, half)),
+                   high=min(100.0, spread.score + math.hypot(spread.high - spread.score, half)))
+
+
+def half_width(column: str, by_benchmark: ByBenchmark, averages: Mapping[str, Sequence[str]], level: float) -> float:
+    """Half of the t interval over trainings; 0 for one training.
+
+    Where columns of an average have other trainings than each other, their trainings are taken to go up and down
+    together, which is the widest that can be.
+    """
+    weights = weights_of(column, averages)
+    sets = {frozenset(_by_training(by_benchmark.get(name, ()))) for name in weights}
+    if len(sets) > 1:
+        return sum(weight * half_width(name, by_benchmark, {}, level) for name, weight in weights.items())
+    totals = totals_of(column, by_benchmark, averages)
+    if len(totals) < 2:
+        return 0.0
+    error = float(np.std(totals, ddof=1)) / math.sqrt(len(totals))
+    return t_quantile((1 + level) / 2, len(totals) - 1) * error

@@ -1,12 +1,14 @@
-"""The outcome of a check, and its words: on the screen and as markdown for a pull request."""
+"""The outcome of a check, and its words: on the screen as markdown for a pull request, and as JUnit XML."""
 
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+from xml.etree import ElementTree
 
 from mmrope_eval.report.compare.pairing import NAMED, chance, count, never_shows, points
 from mmrope_eval.report.compare.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
@@ -158,9 +160,9 @@ def markdown(outcome: Outcome) -> str:
     from tabulate import tabulate
 
     rows = [
-        [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), number(verdict.baseline),
-         number(verdict.score) + mark(verdict), points(verdict.change, sign=True), interval_text(verdict),
-         short(verdict.p), points(verdict.worst, sign=True),
+        [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), points(verdict.baseline),
+         points(verdict.score) + (MARK if verdict.unread else ""), points(verdict.change, sign=True),
+         interval_text(verdict), short(verdict.p), points(verdict.worst, sign=True),
          "never" if never_shows(verdict.detectable) else points(verdict.detectable),
          f"{verdict.tells:,}" if verdict.state in OPEN and verdict.tells else "—"]
         for state in WORDS if state != "untested" for verdict in outcome.of(state)
@@ -183,16 +185,6 @@ def markdown(outcome: Outcome) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def mark(verdict: Verdict) -> str:
-    """Beside a score of which many answers are unread."""
-    return MARK if verdict.unread else ""
-
-
-def number(value: float | None) -> str:
-    """A score, or an em dash."""
-    return points(math.nan if value is None else value)
-
-
 def short(p: float) -> str:
     """A p-value under a heading that says so, or an em dash."""
     return "—" if math.isnan(p) else chance(p).removeprefix("p ").removeprefix("= ")
@@ -201,3 +193,47 @@ def short(p: float) -> str:
 def interval_text(verdict: Verdict) -> str:
     """A verdict's interval."""
     return "—" if math.isnan(verdict.low) else f"{points(verdict.low, sign=True)} to {points(verdict.high, sign=True)}"
+
+
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(outcome: Outcome) -> str:
+    """The XML: worse cells are failures (missing ones too with --require-all); skipped are cells that cannot be told,
+    other missing ones and new ones. Averages that were not tested are no cases."""
+    failing = set(outcome.failing)
+    cases = [verdict for verdict in outcome.verdicts if verdict.state != "untested"]
+    skipped = [verdict for verdict in cases if verdict.state in (*OPEN, "missing", "new") and verdict not in failing]
+    root = ElementTree.Element("testsuites")
+    suite = ElementTree.SubElement(root, "testsuite", {
+        "name": "mmrope-eval check", "tests": str(len(cases)), "failures": str(len(failing)), "errors": "0",
+        "skipped": str(len(skipped)), "time": "0",
+    })
+    properties = ElementTree.SubElement(suite, "properties")
+    rules = outcome.rules
+    for name, value in (("run", outcome.run), ("against", outcome.against), ("tolerance", rules.tolerance),
+                        ("margin", rules.within(True)), ("margin_columns", rules.within(False)),
+                        ("alpha", rules.alpha), ("seed", rules.seed)):
+        ElementTree.SubElement(properties, "property", {"name": name, "value": legal(str(value))})
+    for verdict in cases:
+        element = ElementTree.SubElement(suite, "testcase", {
+            "classname": legal(f"mmrope-eval.{verdict.cell}"), "name": legal(verdict.column), "time": "0",
+        })
+        if verdict in failing:
+            failure = {"message": legal(verdict.sentence), "type": verdict.state}
+            body = ElementTree.SubElement(element, "failure", failure)
+            body.text = legal(outcome.rule)
+        elif verdict in skipped:
+            message = legal(f"{WORDS[verdict.state]}: {verdict.sentence}")
+            ElementTree.SubElement(element, "skipped", {"message": message})
+        else:
+            ElementTree.SubElement(element, "system-out").text = legal(f"{verdict.sentence} {verdict.basis}.")
+    sentences = (outcome.headline, outcome.rule, *remarks(outcome), *outcome.notes)
+    ElementTree.SubElement(suite, "system-out").text = legal("\n".join(sentences))
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def legal(text: str) -> str:
+    """Text without the characters that XML cannot hold."""
+    return _FORBIDDEN.sub("\ufffd", text)

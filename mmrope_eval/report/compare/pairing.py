@@ -69,8 +69,7 @@ def match(first: Run, second: Run) -> Matched:
                 side = 1 if rows[0] is None else 0
                 alone[side].append((name, str((rows[side] or {})["column"]), task))
                 continue
-            samples = [samples_of(run, str(row["cell"]), task)
-                       for run, row in ((first, rows[0]), (second, rows[1]))]
+            samples = [samples_of(run, str(row["cell"]), task) for run, row in ((first, rows[0]), (second, rows[1]))]
             task_pair = pair(name, rows[0], rows[1], samples[0], samples[1])
             if task_pair.layout.units:
                 pairs.append(task_pair)
@@ -182,9 +181,9 @@ def never_shows(detectable: float) -> bool:
     return detectable > 100
 
 
-def points(value: float, *, sign: bool = False) -> str:
+def points(value: float | None, *, sign: bool = False) -> str:
     """A score or a difference with two digits; an em dash where it is unknown."""
-    if math.isnan(value):
+    if value is None or math.isnan(value):
         return "—"
     return f"{value:+.2f}" if sign else f"{value:.2f}"
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.candidates import describe, key_of
 from mmrope_eval.report.compare import stats
-from mmrope_eval.report.compare.beside import PublishedRow, published_rows, same_models
 from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread, influence_of, spread_of
 from mmrope_eval.report.compare.pairing import layout_of, rows_of, samples_of, unread
 from mmrope_eval.report.definitions import benchmarks_behind, load_averages, make_up
-from mmrope_eval.report.published import Published, PublishedNumber
+from mmrope_eval.report.published import Published, PublishedNumber, PublishedRow, published_rows, same_models
 from mmrope_eval.report.runs import Cell, Run
 
 UNKNOWN: Final = "nobody outside knows over which columns it is"
@@ -50,18 +49,18 @@ class ReportedCell:
 
 
 @dataclass(frozen=True)
-class OwnColumns:
-    """One cell's columns."""
+class OwnColumn:
+    """One of a cell's columns."""
 
-    scores: Mapping[str, ScoreInterval]
-    """The scores as they are."""
-    cautious: Mapping[str, ScoreInterval]
-    """The scores with one standard error to each side, neither 0 nor 100 for certain."""
-    samples: Mapping[str, int]
-    """How many samples each score is of."""
-    partial: tuple[str, ...]
-    unread: Mapping[str, str]
-    """By column, what is to be said of unread answers."""
+    score: ScoreInterval
+    """As it is."""
+    cautious: ScoreInterval
+    """With one standard error to each side, neither 0 nor 100 for certain."""
+    samples: int
+    partial: bool
+    """Whether the run asked less than the whole benchmark, as far as it recorded that."""
+    unread: str
+    """What is to be said of unread answers."""
 
 
 def reported_cells(run: Run, baseline: Published, table: str | None = None) -> list[ReportedCell]:
@@ -124,12 +123,12 @@ def cells_of(run: Run, cell: Cell, name: str, homes: Sequence[PublishedRow]) -> 
         yield next((cell for cell in tried if not cell.unknown), tried[0])
 
 
-def reported_cell(name: str, column: str, home: PublishedRow, measured: OwnColumns) -> ReportedCell:
+def reported_cell(name: str, column: str, home: PublishedRow, measured: Mapping[str, OwnColumn]) -> ReportedCell:
     """One published score beside the cell's own, over the same columns; optional ones that the cell lacks are left out
     of both."""
     shared = load_averages()
     whole = {**shared.over, **{key: parts for key, parts in home.table.averages.items() if parts is not None}}
-    absent = shared.optional - set(measured.scores)
+    absent = shared.optional - set(measured)
     averages = {key: tuple(part for part in parts if part not in absent) for key, parts in whole.items()}
     printed, _ = home.table.cells[home.row.label][column]
     if make_up(column, home.table.averages) is None:
@@ -139,17 +138,18 @@ def reported_cell(name: str, column: str, home: PublishedRow, measured: OwnColum
         averages, number = whole, PublishedNumber(printed, "")
     benchmarks = benchmarks_behind(column, averages)
     shown = column if benchmarks == benchmarks_behind(column, whole) else f"{column} ({len(benchmarks)} columns)"
-    lacking = [benchmark for benchmark in benchmarks if benchmark not in measured.scores]
+    lacking = [benchmark for benchmark in benchmarks if benchmark not in measured]
     if lacking:
         what = "the run did not evaluate it" if lacking == [column] else f"the run lacks {', '.join(lacking)}"
         return ReportedCell(name, shown, number.value, reason=what, name=column)
-    score, spread = spread_of(column, averages, measured.scores), spread_of(column, averages, measured.cautious)
+    behind = {benchmark: measured[benchmark] for benchmark in benchmarks}
+    score = spread_of(column, averages, {benchmark: own.score for benchmark, own in behind.items()})
+    spread = spread_of(column, averages, {benchmark: own.cautious for benchmark, own in behind.items()})
     assert score is not None and spread is not None
-    unread = "; ".join(f"of {benchmark} {measured.unread[benchmark]}" for benchmark in benchmarks
-                       if measured.unread[benchmark])
+    unread = "; ".join(f"of {benchmark} {own.unread}" for benchmark, own in behind.items() if own.unread)
     return ReportedCell(name, shown, number.value, score.score, answers(spread.score, spread.high - spread.score),
-                        sum(measured.samples[benchmark] for benchmark in benchmarks),
-                        tuple(benchmark for benchmark in benchmarks if benchmark in measured.partial),
+                        sum(own.samples for own in behind.values()),
+                        tuple(benchmark for benchmark, own in behind.items() if own.partial),
                         unread=unread, name=column, parts=averages.get(column, ()), spread=spread)
 
 
@@ -158,15 +158,10 @@ def answers(score: float, error: float) -> float:
     return score * (100 - score) / error**2
 
 
-def measure(run: Run, cell: Cell, name: str) -> OwnColumns:
+def measure(run: Run, cell: Cell, name: str) -> dict[str, OwnColumn]:
     """Every column of a cell that has samples."""
-    scores: dict[str, ScoreInterval] = {}
-    cautious: dict[str, ScoreInterval] = {}
-    counts: dict[str, int] = {}
-    partial = []
-    unread_answers = {}
+    columns = {}
     for task, row in rows_of(run, cell).items():
-        column = str(row["column"] or task)
         samples = samples_of(run, str(cell.path), task)
         samples = samples[samples["score"].notna()]
         if samples.empty:
@@ -176,14 +171,8 @@ def measure(run: Run, cell: Cell, name: str) -> OwnColumns:
         values = samples["score"].to_numpy(np.float64)
         score, (centre, error) = 100 * layout.score(values), stats.cautious_error(layout, values)
         influence = influence_of(layout, values, groups)
-        scores[column] = ScoreInterval(score, score, score, influence)
-        cautious[column] = ScoreInterval(100 * centre, 100 * (centre - error), 100 * (centre + error), influence)
-        counts[column], unread_answers[column] = len(samples), unread(row)
-        if is_partial(row):
-            partial.append(column)
-    return OwnColumns(scores, cautious, counts, tuple(partial), unread_answers)
-
-
-def is_partial(row: Mapping[str, Any]) -> bool:
-    """Whether a run asked less than the whole benchmark, as far as it recorded that."""
-    return bool(row["limited"]) if row["expected"] is None else int(row["n"]) < int(row["expected"])
+        columns[str(row["column"] or task)] = OwnColumn(
+            ScoreInterval(score, score, score, influence),
+            ScoreInterval(100 * centre, 100 * (centre - error), 100 * (centre + error), influence), len(samples),
+            bool(row["limited"]) if row["expected"] is None else int(row["n"]) < int(row["expected"]), unread(row))
+    return columns

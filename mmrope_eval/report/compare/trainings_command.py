@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.report.compare import trainings
 from mmrope_eval.report.compare.pairing import count, points
-from mmrope_eval.report.compare.seed_findings import METHOD, Finding, findings, listed, reach, record, sentence, too_few
 from mmrope_eval.report.compare.seed_stats import spread, trainings_needed
-from mmrope_eval.report.compare.trainings import Design, Measured, designs_of, measured
+from mmrope_eval.report.compare.trainings import Design, Finding, Measured, Sides
 from mmrope_eval.report.markdown_text import escape
-from mmrope_eval.report.runs import load_run
+from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say
 
 
@@ -39,9 +39,9 @@ def main(args: TrainingsOptions) -> int:
     runs = [load_run(path) for path in args.run]
     for left_out in (text for run in runs for text in run.left_out()):
         say(f"mmrope-eval: {left_out}; it is not compared.", file=sys.stderr)
-    several, single = chosen(designs_of(runs, models=args.model, step=args.step), args.variant)
-    result = measured(several)
-    compared = findings(pairs(result, args.baseline), level=1 - args.alpha)
+    several, single = chosen(trainings.designs_of(runs, models=args.model, step=args.step), args.variant)
+    result = trainings.measured(several)
+    compared = trainings.findings(pairs(result, args.baseline), level=1 - args.alpha)
     if args.format == "json":
         say(json.dumps(as_json(result, compared, args.alpha, args.points), indent=2, ensure_ascii=False))
     else:
@@ -54,12 +54,13 @@ def chosen(designs: Sequence[Design], names: Sequence[str]) -> tuple[list[Design
     or there is no variant of a name."""
     for name in names:
         if name not in [design.label for design in designs]:
-            raise UserError(f"--variant {name}: the runs are of {listed(designs)}; choose among these.")
+            raise UserError(f"--variant {name}: the runs are of {trainings.listed(designs)}; choose among these.")
     kept = [design for design in designs if not names or design.label in names]
     several = [design for design in kept if len(design.trainings) > 1]
     if not several:
-        raise UserError(f"No design here was trained more than once ({listed(kept)}): what a training changes cannot "
-                        "be told from what a design does; evaluate further trainings, and name their runs too.")
+        raise UserError(f"No design here was trained more than once ({trainings.listed(kept)}): what a training "
+                        "changes cannot be told from what a design does; evaluate further trainings, and name their "
+                        "runs too.")
     return several, [design for design in kept if len(design.trainings) == 1]
 
 
@@ -76,8 +77,8 @@ def pairs(measurement: Measured, baseline: str | None) -> list[tuple[Measured, i
 def lines(measurement: Measured, single: Sequence[Design], compared: Sequence[Finding], alpha: float,
           sizes: Sequence[float]) -> Iterator[str]:
     """Scores by design, what a training changes, every comparison, and what must be known."""
-    yield (f"{listed(measurement.designs)} trainings, on {count(len(measurement.columns), 'column')}: mean, and from "
-           "the lowest to the highest training")
+    yield (f"{trainings.listed(measurement.designs)} trainings, on {count(len(measurement.columns), 'column')}: mean, "
+           "and from the lowest to the highest training")
     yield ""
     yield score_table(measurement)
     yield ""
@@ -87,11 +88,11 @@ def lines(measurement: Measured, single: Sequence[Design], compared: Sequence[Fi
     for first, second in dict.fromkeys((finding.first, finding.second) for finding in compared):
         yield ""
         yield f"{second} against {first}:"
-        yield from (f"  {sentence(finding, alpha)}" for finding in compared
+        yield from (f"  {trainings.sentence(finding, alpha)}" for finding in compared
                     if (finding.first, finding.second) == (first, second))
     yield ""
-    yield from too_few(compared, alpha)
-    yield METHOD
+    yield from trainings.too_few(compared, alpha)
+    yield trainings.METHOD
     yield from notes(measurement, single)
 
 
@@ -99,7 +100,7 @@ def score_table(measurement: Measured) -> str:
     """A line for each average and column that is judged."""
     from tabulate import tabulate
 
-    rows = [[escape(name), *(f"{points(score.mean)} ({reach(score)})" for score in measurement.scores(name))]
+    rows = [[escape(name), *(f"{points(score.mean)} ({trainings.reach(score)})" for score in measurement.scores(name))]
             for name in measurement.judged]  # fmt: skip
     headers = ["", *(f"{escape(design.label)} ({len(design.trainings)})" for design in measurement.designs)]
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
@@ -150,5 +151,42 @@ def as_json(measurement: Measured, compared: Sequence[Finding], alpha: float, si
                           "training_sd": variation.training, "training_share": variation.share,
                           "trainings_needed": {f"{size:g}": trainings_needed(variation.sd, size) for size in sizes}}
                    for name, variation in spreads.items() if variation is not None},
-        "comparisons": [record(finding, alpha) for finding in compared],
+        "comparisons": [trainings.record(finding, alpha) for finding in compared],
     }
+
+
+def compare_means(a: Path, b: Path, *, alpha: float, as_json: bool) -> int:
+    """Print the comparison; 0 whatever it says."""
+    first, second = load_run(a), load_run(b)
+    both = trainings.sides(first, second)
+    results = trainings.findings([(measurement, 0, 1) for measurement in both.measured], level=1 - alpha)
+    if as_json:
+        content = {"a": str(first.path), "b": str(second.path), "seeds": "mean", "alpha": alpha,
+                   "comparisons": [trainings.record(finding, alpha) for finding in results],
+                   "only_in_a": list(both.only_first), "only_in_b": list(both.only_second)}
+        say(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        say(*lines_of_sides(first, second, both, results, alpha))
+    return 0
+
+
+def lines_of_sides(first: Run, second: Run, both: Sides, results: Sequence[Finding], alpha: float) -> Iterator[str]:
+    """The comparison in words."""
+    yield f"A  {first.path}"
+    yield f"B  {second.path}"
+    shown = sum(finding.shown(alpha) for finding in results)
+    yield ""
+    yield f"{shown} of {count(len(results), 'comparison')} shown to differ at the {100 * alpha:g} % level."
+    for measurement in both.measured:
+        a, b = measurement.designs
+        yield ""
+        yield f"{a.label} ({', '.join(a.names)}) -> {b.label} ({', '.join(b.names)}):"
+        yield from (f"  {trainings.sentence(line, alpha)}" for line in results
+                    if (line.first, line.second) == (a.label, b.label))
+    yield ""
+    yield from trainings.too_few(results, alpha)
+    yield trainings.METHOD
+    for side, alone in (("A", both.only_first), ("B", both.only_second)):
+        if alone:
+            yield f"Only in {side}: {', '.join(alone)}."
+    yield from dict.fromkeys(note for measurement in both.measured for note in notes(measurement, ()))

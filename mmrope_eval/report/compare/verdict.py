@@ -44,7 +44,7 @@ class Rules:
     """A true loss of at most this many points is harmless: only more is tested for."""
     alpha: float = 0.05
     """Chance that any cell of a run that lost no more than that is called worse, over all cells together."""
-    allowed: frozenset[str] = frozenset()
+    allow_different: frozenset[str] = frozenset()
     """Kinds of `record.comparable.KINDS` in which run and baseline may differ."""
     require_all: bool = False
     strict: bool = False
@@ -170,5 +170,4 @@ def judged(verdict: Verdict, loss: float, gain: float, rules: Rules) -> Verdict:
     elif verdict.change < -rules.tolerance:
         state = "lower"
     blind = rules.require_power is not None and not verdict.detectable <= rules.require_power  # not a number: not known
-    return replace(verdict, state=state, margin=margin,
-                   asked=state in OPEN and (rules.asked(verdict.average) or blind))
+    return replace(verdict, state=state, margin=margin, asked=state in OPEN and (rules.asked(verdict.average) or blind))

@@ -12,7 +12,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.steps.steps import StepsResult
-from mmrope_eval.report.sweep.figures import DPI, style
+from mmrope_eval.report.sweep.figures import DPI, frame, style
+from mmrope_eval.report.table.page import chance_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,14 +74,9 @@ def draw_panel(panel: Axes, result: StepsResult, column: str) -> None:
         reported = result.reported(curve, column)
         if not math.isnan(reported):
             panel.axhline(reported, color=look["color"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=1, label=REPORTED)
-    chance = result.chance(column)
-    if not math.isnan(chance):
-        panel.axhline(chance, color="#aaaaaa", linewidth=2.2, zorder=0, label="chance")
+    frame(panel, chance_of(result.table, column))
     panel.set_title(result.table.label(column), fontsize=9)
     panel.set_ylabel("score, %", fontsize=9)
-    panel.grid(axis="y", linewidth=0.4, color="#dddddd")
-    panel.tick_params(labelsize=8)
-    panel.spines[["top", "right"]].set_visible(False)
     panel.yaxis.set_major_locator(MaxNLocator(5))
     ticks(panel, sorted({step for curve in result.curves for step in curve.steps}))
 

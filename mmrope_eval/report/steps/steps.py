@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,6 @@ from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.report.step_choice import cells_of, listed
 from mmrope_eval.report.table.build import Options, Table, fill
-from mmrope_eval.report.table.page import chance_of
 from mmrope_eval.util.training_steps import distinct_names, numbered
 from mmrope_eval.words import nearest
 
@@ -57,10 +56,6 @@ class StepsResult:
         """What was reported of a curve's design over the same columns; not a number where nothing was."""
         cell = self.table.cell(curve.rows[0], column)
         return float("nan") if pd.isna(cell["comparable"]) or not cell["comparable"] else float(cell["reported"])
-
-    def chance(self, column: str) -> float:
-        """The level of guessing; not a number where it is unknown."""
-        return chance_of(self.table, column)
 
 
 def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: bool = False,
@@ -101,7 +96,8 @@ def definition_of(columns: Sequence[str], entries: Sequence[BenchmarkResult]) ->
     shared = load_averages()
     averages = shared.over
     tasks = {str(entry.scores["task"]): str(entry.scores["column"]) for entry in entries}
-    names = [*averages, *dict.fromkeys([*benchmarks(entries), *benchmarks_of(averages)])]
+    averaged = [benchmark for name in averages for benchmark in benchmarks_behind(name, averages)]
+    names = [*averages, *dict.fromkeys([*benchmarks(entries), *averaged])]
     by_word = {**{task.lower(): column for task, column in tasks.items()}, **{name.lower(): name for name in names}}
     chosen = []
     for column in columns or COLUMNS:
@@ -117,11 +113,6 @@ def definition_of(columns: Sequence[str], entries: Sequence[BenchmarkResult]) ->
 def benchmarks(entries: Iterable[BenchmarkResult]) -> list[str]:
     """The benchmarks of the runs, by the paper's names."""
     return list(dict.fromkeys(str(entry.scores["column"]) for entry in entries))
-
-
-def benchmarks_of(averages: Mapping[str, Sequence[str]]) -> list[str]:
-    """All benchmarks that averages are over."""
-    return list(dict.fromkeys(benchmark for name in averages for benchmark in benchmarks_behind(name, averages)))
 
 
 def curves_of(entries: Sequence[BenchmarkResult]) -> tuple[tuple[Curve, ...], list[Line]]:

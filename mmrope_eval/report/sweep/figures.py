@@ -1,4 +1,5 @@
-"""Figures of a sweep: score over context, and needles by depth and context. Readable in greyscale."""
+"""The files that a sweep leaves for people: CSV, and figures, readable in greyscale: score over context,
+and needles by depth and context."""
 
 from __future__ import annotations
 
@@ -11,11 +12,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.sweep.read import SweepResult
 from mmrope_eval.report.sweep.text import short
-from mmrope_eval.util.console import writing
+from mmrope_eval.util.console import write_file, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,12 +54,9 @@ def over(points: pd.DataFrame, axis: str) -> pd.DataFrame:
 def style(number: int) -> dict[str, Any]:
     """How the line of the n-th variant looks."""
     return {
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": DASHES[number % len(DASHES)],
-        "color": COLORS[number % len(COLORS)],
-        "markersize": 4.5,
+        "marker": MARKERS[number % len(MARKERS)], "markersize": 4.5,
         "markerfacecolor": "white" if number // len(MARKERS) % 2 else None,
-        "linewidth": 1.3,
+        "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.3, "color": COLORS[number % len(COLORS)],
     }
 
 
@@ -106,8 +105,13 @@ def draw_panel(panel: Axes, points: pd.DataFrame, labels: list[str], trained: in
         panel.plot(rows["at"].to_numpy(dtype=float), scores, label=label, **style(number))
     panel.axvline(trained, color="#555555", linewidth=0.8, linestyle=(0, (2, 2)), label="trained context")
     chance = points["chance"].dropna()
-    if len(chance):
-        panel.axhline(float(chance.iloc[0]), color="#aaaaaa", linewidth=2.2, zorder=0, label="chance")
+    frame(panel, float(chance.iloc[0]) if len(chance) else math.nan)
+
+
+def frame(panel: Axes, chance: float) -> None:
+    """The level of chance, where it is a number, and the grid of a panel."""
+    if not math.isnan(chance):
+        panel.axhline(chance, color="#aaaaaa", linewidth=2.2, zorder=0, label="chance")
     panel.grid(axis="y", linewidth=0.4, color="#dddddd")
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
@@ -186,3 +190,23 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         with writing(path):
             figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
     return paths
+
+
+CSV: Final = "sweep.csv"
+DEPTHS: Final = "needle.csv"
+
+
+def write_files(sweep: SweepResult, folder: str | Path, axis: str = "context",
+                published: Published | None = None) -> list[Path]:
+    """CSV and figures into the folder; their paths.
+
+    `axis`: what score is drawn over, `context` or `tokens`; `published`: scores that are drawn beside.
+    """
+    out = Path(folder)
+    write_file(out / CSV, csv_text(sweep.points))
+    written = [out / CSV]
+    if len(sweep.depths):
+        write_file(out / DEPTHS, csv_text(sweep.depths))
+        written.append(out / DEPTHS)
+        written += draw_depths(sweep, out)
+    return [*written, *draw_lengths(sweep, out, axis, published)]

@@ -11,9 +11,8 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import read_record
+from mmrope_eval.record.read import read_record, seal_holds
 from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
-from mmrope_eval.record.seal import seal_holds
 from mmrope_eval.report.runs import Cell, load_cell, none_of, sample_rows
 from mmrope_eval.util.row_names import RowName, row_labels
 from mmrope_eval.words import shown
@@ -99,13 +98,9 @@ def point_row(columns: list[str], point: SweepPoint, cell: Cell | None) -> dict[
     tokens = samples["prompt_tokens"].dropna() if len(samples) else pd.Series(dtype=float)
     positions = samples["max_position"].dropna() if len(samples) else pd.Series(dtype=float)
     row |= {
-        "metric": entry.main,
-        "score": entry.metrics[entry.main].value,
-        "stderr": none_of(cell.record.errors[point.task]),
-        "n": entry.n,
-        "failed": entry.n_failed or 0,
-        "unparsed": entry.n_unparsed or 0,
-        "truncated": entry.n_truncated or 0,
+        "metric": entry.main, "score": entry.metrics[entry.main].value,
+        "stderr": none_of(cell.record.errors[point.task]), "n": entry.n,
+        **{name: getattr(entry, f"n_{name}") or 0 for name in ("failed", "unparsed", "truncated")},
     }
     if len(tokens):
         row |= {"tokens_min": int(tokens.min()), "tokens_median": int(tokens.median()), "tokens_max": int(tokens.max())}

@@ -12,10 +12,9 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.candidates import BenchmarkResult, Line, collect
 from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
-from mmrope_eval.report.runs import Cell, load_run
+from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.sweep.read import load_sweep, scaling_label
 from mmrope_eval.report.table.build import Options, Table, fill, trimmed
-from mmrope_eval.rope import Variant, VariantError
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,11 @@ class Point:
 
     @property
     def key(self) -> str:
-        """Its variant, without the scaling."""
-        return unscaled_key(self.entry.cell)
+        """The key of its variant without the scaling; the fingerprint where the definition cannot be read."""
+        cell = self.entry.cell
+        if cell.recorded is None:
+            return str(cell.variant_fingerprint)
+        return definition_key({**cell.recorded.to_dict(), "scaling": {"type": "none"}})
 
     @property
     def scaling(self) -> str:
@@ -69,15 +71,6 @@ def points_of(folder: Path, models: Sequence[str]) -> Iterator[Point]:
         entry = entries.get(str(folder / str(values["folder"])))
         if entry is not None:
             yield Point({str(name): value for name, value in values.items()}, entry)
-
-
-def unscaled_key(cell: Cell) -> str:
-    """The key of a cell's variant without its scaling; its fingerprint where the definition cannot be read."""
-    try:
-        definition = Variant.from_dict(cell.definition).to_dict()
-    except VariantError:
-        return str(cell.variant_fingerprint)
-    return definition_key({**definition, "scaling": {"type": "none"}})
 
 
 def listed_lines(definition: TableDefinition, points: Sequence[Point]) -> Iterator[Line]:

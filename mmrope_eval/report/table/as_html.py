@@ -6,8 +6,7 @@ import html
 from typing import Final
 
 from mmrope_eval.report.table.page import Page
-from mmrope_eval.report.table.style import Style, styled
-from mmrope_eval.report.table.template import fill
+from mmrope_eval.report.table.style import Style, fill, styled
 
 HTML: Final = """<!doctype html>
 <html lang="en">

@@ -1,14 +1,13 @@
-"""LaTeX through pandas' Styler: a table environment with booktabs' rules, or a whole document."""
+"""LaTeX through pandas' Styler: a table environment with booktabs' rules, or a whole document; and
+the letters that pdflatex does not know."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from mmrope_eval.report.table.latex_letters import advice, fonts_for, foreign_letters
 from mmrope_eval.report.table.page import Page
-from mmrope_eval.report.table.style import Style, styled
-from mmrope_eval.report.table.template import fill
+from mmrope_eval.report.table.style import Style, fill, styled
 
 _SPECIAL: Final = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "—": "---", "−": "$-$",
@@ -86,3 +85,34 @@ def write(page: Page, standalone: bool) -> str:
     return fill(LATEX, standalone=standalone, label=page.table.definition.name, caption=content.title,
                 tabular=tabular.strip(), notes=notes, advice=advice(letters) if letters else "",
                 fonts=fonts_for(letters))
+
+
+_UNKNOWN: Final = frozenset("«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")
+"""Of Latin-1 and Latin Extended-A, in the encoding that LaTeX begins with: found by compiling each (TeX Live 2022)."""
+_KNOWN_MARKS: Final = frozenset("–—‘’“”…†‡•€™")
+_WIDE: Final = (0x2E80, 0xFFEF)
+"""Between these lie the letters of Chinese, Japanese and Korean."""
+WIDE_FONTS: Final = ("Noto Serif CJK SC", "Source Han Serif SC", "Noto Sans CJK SC", "HaranoAjiMincho-Regular",
+                     "FandolSong-Regular")  # fmt: skip
+OTHER_FONTS: Final = ("CMU Serif", "Noto Serif", "FreeSerif", "DejaVu Serif")
+
+
+def foreign_letters(text: str) -> str:
+    """The characters of a text that pdflatex does not know, each once."""
+    return "".join(dict.fromkeys(letter for letter in text if not _known(letter)))
+
+
+def _known(letter: str) -> bool:
+    return letter.isascii() or (("\xa0" <= letter <= "\u017f" and letter not in _UNKNOWN) or letter in _KNOWN_MARKS)
+
+
+def fonts_for(letters: str) -> tuple[str, ...]:
+    """Fonts that have such letters; a document takes the first that is there."""
+    wide = any(_WIDE[0] <= ord(letter) <= _WIDE[1] or ord(letter) >= 0x20000 for letter in letters)
+    return WIDE_FONTS if wide else OTHER_FONTS
+
+
+def advice(letters: str) -> str:
+    """What to say of them."""
+    shown = letters if len(letters) <= 12 else f"{letters[:12]}..."
+    return f"pdflatex does not know {shown}: compile this with lualatex or xelatex"

@@ -16,15 +16,7 @@ from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import Count, Name, Record, Share, Words
 from mmrope_eval.report.candidates import Line
 from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
-from mmrope_eval.report.table.build import (
-    CELL_TYPES,
-    Options,
-    Table,
-    baseline_row,
-    trimmed,
-    with_differences,
-    with_ranks,
-)
+from mmrope_eval.report.table import build
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 
 TASK: Final = "docvqa"
@@ -73,7 +65,7 @@ class Measured:
     """By layer, counted from 1."""
 
 
-def attention_table(definition: TableDefinition, files: Sequence[Path], options: Options) -> Table:
+def attention_table(definition: TableDefinition, files: Sequence[Path], options: build.Options) -> build.Table:
     """The table. UserError for a file that is no such analysis, and where two hold one row."""
     measured = [measurement for file in files for measurement in read_file(file)]
     columns = columns_of(definition, measured)
@@ -92,13 +84,13 @@ def attention_table(definition: TableDefinition, files: Sequence[Path], options:
             raise UserError(f"{label}: {where} both have it; name one of them.")
     values = [cell(label, column, measurements[0] if measurements else None) for label, measurements in by_label.items()
               for column in columns]
-    cells = pd.DataFrame(values).reindex(columns=list(CELL_TYPES)).astype(CELL_TYPES)
-    baseline = baseline_row(lines, options.baseline)
-    cells = with_ranks(with_differences(cells, definition, lines, baseline, options.reported, {}))
-    table = Table(replace(definition, rows=tuple(line.row for line in lines)), replace(options, chance=False),
+    cells = pd.DataFrame(values).reindex(columns=list(build.CELL_TYPES)).astype(build.CELL_TYPES)
+    baseline = build.baseline_row(lines, options.baseline)
+    cells = build.with_ranks(build.with_differences(cells, definition, lines, baseline, options.reported, {}))
+    table = build.Table(replace(definition, rows=tuple(line.row for line in lines)), replace(options, chance=False),
                   tuple(by_label), columns, cells, {label: {} for label in by_label}, (), {}, baseline,
                   extra_remarks=tuple(remarks(measured)))
-    return trimmed(table)
+    return build.trimmed(table)
 
 
 def read_file(file: Path) -> Iterator[Measured]:

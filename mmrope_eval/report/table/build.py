@@ -17,13 +17,13 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import Protocol
 from mmrope_eval.report import step_choice
-from mmrope_eval.report.candidates import BenchmarkResult, Line, by_step, collect, describe, extra_rows, grouped, placed
+from mmrope_eval.report.candidates import BenchmarkResult, Line, by_step, collect, describe, grouped, placed
 from mmrope_eval.report.compare import intervals
-from mmrope_eval.report.compare.beside import beside, places_of
-from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind_all, listed
-from mmrope_eval.report.published import Published
+from mmrope_eval.report.compare.intervals import over_trainings, totals_of
+from mmrope_eval.report.compare.pairing import samples_of
+from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, benchmarks_behind_all, listed
+from mmrope_eval.report.published import Published, beside, places_of
 from mmrope_eval.report.runs import Run
-from mmrope_eval.report.table.training_intervals import over_trainings, totals_of
 from mmrope_eval.rope import load_variant, variant_names
 
 CHANCE: Final = "chance"
@@ -108,8 +108,8 @@ class Table:
 
     @cached_property
     def benchmarks(self) -> Mapping[str, tuple[str, ...]]:
-        """The benchmarks behind every column, averages as they were taken."""
-        return benchmarks_behind_all(self.columns, self.averages)
+        """The benchmarks behind each column that is shown, averages as they were taken."""
+        return {column: benchmarks_behind(column, self.averages) for column in self.columns}
 
     @cached_property
     def several(self) -> bool:
@@ -154,7 +154,8 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     by_row, others = placed(rows, by_key)
     everything = options.every_variant or len(others) == len(by_key)
     extra = [key for key in others if everything or by_key[key][0].design not in listed()]
-    added = extra_rows([by_key[key][0].cell for key in extra])
+    # Called by the variant and by what is changed in it.
+    added = [Row(describe(by_key[key][0].cell), by_key[key][0].variant) for key in extra]
     lines = [Line(row, by_row[row.label], row.label) for row in rows]
     lines += [Line(row, by_key[key], row.label) for row, key in zip(added, extra, strict=True)]
     if options.step == "all":
@@ -355,9 +356,7 @@ def with_intervals(cells: pd.DataFrame, picked: Mapping[str, Mapping[str, Sequen
 
 def benchmark(row: str, column: str, entries: Sequence[BenchmarkResult], level: float) -> intervals.ScoreInterval:
     """The interval of one benchmark of one row."""
-    parts = []
-    for entry in entries:
-        samples = entry.run.samples
-        parts.append(samples[(samples["cell"] == entry.scores["cell"]) & (samples["task"] == entry.scores["task"])])
+    parts = [samples_of(entry.run, str(entry.scores["cell"]), str(entry.scores["task"])).reset_index()
+             for entry in entries]
     average = str(entries[0].scores["average"] or "micro")
     return intervals.benchmark_spread(pd.concat(parts), average, level, f"{row}, {column}")

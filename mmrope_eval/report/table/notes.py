@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,9 +10,9 @@ import pandas as pd
 
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.candidates import BenchmarkResult
-from mmrope_eval.report.compare.one_training import rows_of_one
-from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol
+from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol, rows_of_one
 from mmrope_eval.report.published import RECOMPUTED, Published
+from mmrope_eval.report.step_choice import cells_of
 from mmrope_eval.report.table.build import Table
 from mmrope_eval.rope import Variant
 from mmrope_eval.util.unread import WARNING, too_many
@@ -35,7 +35,8 @@ class Note:
 def footnotes(table: Table) -> list[Note]:
     """All footnotes, in the order of their marks."""
     counts = (
-        ("incomplete", "part of the benchmark only", lacking, least),
+        # Of several runs of a benchmark, which is one benchmark still: what the one asked that asked the least of it.
+        ("incomplete", "part of the benchmark only", lacking, min),
         ("failed", "with failed samples, counted wrong", lambda entry: positive(entry, "failed"), added),
         ("truncated", "with answers cut off at the token limit", lambda entry: positive(entry, "truncated"), added),
         ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
@@ -58,11 +59,6 @@ def lacking(entry: BenchmarkResult) -> tuple[int, int] | None:
     if pd.isna(expected) or pd.isna(n):
         return (int(n), 0) if entry.scores["limited"] and not pd.isna(n) else None
     return (int(n), int(expected)) if n < expected else None
-
-
-def least(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Of several runs of a benchmark, which is one benchmark still: what the one asked that asked the least of it."""
-    return min(counts)
 
 
 def added(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -97,7 +93,7 @@ def departure_note(table: Table, kind: str, setting: str, form: str, words: str)
     """Which cells were answered with another value of a setting than the task's own."""
     cells: dict[str, dict[str, list[str]]] = {}
     places: set[Place] = set()
-    benchmarks, scored = shown_benchmarks(table), table.known
+    benchmarks, scored = table.benchmarks, table.known
     for row, by_benchmark in table.picked.items():
         for name, entries in by_benchmark.items():
             pairs = {(entry.scores[setting], entry.scores[f"own_{setting}"]) for entry in entries
@@ -131,7 +127,7 @@ def count_note(table: Table, kind: str, text: str, count: Callable[[BenchmarkRes
                 counts.setdefault(benchmark, {})[row] = together(counted)
             if 0 < len(counted) < len(entries):
                 part_of_runs[benchmark, row] = f" in {len(counted)} of {len(entries)} runs"
-    benchmarks = shown_benchmarks(table)
+    benchmarks = table.benchmarks
     shown = {name for names in benchmarks.values() for name in names}
     counts = {name: by_row for name, by_row in counts.items() if name in shown}
     if not counts:
@@ -156,12 +152,6 @@ def details(names: Sequence[str], counts: Mapping[str, Mapping[str, tuple[int, i
         if name not in alike:
             rows = [f"{row} {ratio(*pair)}{part_of_runs.get((name, row), '')}" for row, pair in counts[name].items()]
             yield f"{name} ({', '.join(rows)})"
-
-
-def shown_benchmarks(table: Table) -> dict[str, tuple[str, ...]]:
-    """The benchmarks behind each column that is shown, averages as they were taken."""
-    benchmarks = table.benchmarks
-    return {column: benchmarks[column] for column in table.columns}
 
 
 def ratio(part: int, whole: int) -> str:
@@ -212,7 +202,7 @@ def unlike_note(table: Table) -> Note | None:
     results = {name: [entry.known for by_benchmark in table.picked.values() for entry in by_benchmark.get(name, ())]
                for name in table.definition.benchmarks_in_order}
     differences = {name: differing(rows) for name, rows in results.items() if len(rows) > 1}
-    benchmarks = shown_benchmarks(table)
+    benchmarks = table.benchmarks
     for name, kinds in differences.items():
         columns = [column for column, behind in benchmarks.items() if name in behind]
         if kinds and columns:
@@ -224,8 +214,7 @@ def unlike_note(table: Table) -> Note | None:
 
 def protocol_notes(table: Table) -> Iterator[Note]:
     """Rows that were asked under another protocol than the others, or than they should have been."""
-    cells = {row: list({str(entry.cell.path): entry.cell for results in table.picked[row].values()
-                        for entry in results}.values()) for row in table.rows}
+    cells = {row: cells_of(entry for results in table.picked[row].values() for entry in results) for row in table.rows}
     for kind, finding in (("protocols", differing_protocols(cells)),
                         ("protocol", off_protocol(cells, table.options.protocol) if table.options.protocol else None)):
         if finding is not None:
@@ -237,7 +226,7 @@ def row_notes(table: Table) -> Iterator[Note]:
     """Rows filled by a variant of another name, with other sections, or by the mean of several runs."""
     for row in (row for row in table.definition.rows if row.label in table.rows):
         entries = [entry for column in table.picked[row.label].values() for entry in column]
-        cells = list({str(entry.cell.path): entry.cell for entry in entries}.values())
+        cells = cells_of(entries)
         place = frozenset({(row.label, None)})
         others = list(dict.fromkeys(cell.variant for cell in cells
                                     if row.variant is not None and cell.variant != row.variant.name))
@@ -248,8 +237,8 @@ def row_notes(table: Table) -> Iterator[Note]:
             defined = row.variant.frequency.mrope_section
             for counts in sections:
                 if counts and counts != defined:
-                    yield Note("heads", f"{row.label}: KV heads dealt {ratio_text(counts)} to time, height and width "
-                                        f"({ratio_text(defined)} in the table's definition)", place)
+                    yield Note("heads", f"{row.label}: KV heads dealt {':'.join(map(str, counts))} to time, height and "
+                                        f"width ({':'.join(map(str, defined))} in the table's definition)", place)
     for label in table.rows:
         assumed = list(dict.fromkeys(entry.cell.model for column in table.picked[label].values() for entry in column
                                      if entry.cell.assumed))
@@ -307,11 +296,6 @@ def section(variant: Variant | None) -> tuple[int, ...]:
 def time_of(variant: Variant | None) -> str | None:
     """What a variant counts frames in; None where it knows no frames, or is not known."""
     return None if variant is None else getattr(variant.position, "time", None)
-
-
-def ratio_text(counts: Iterable[int]) -> str:
-    """Counts as a ratio: `1:1:2`."""
-    return ":".join(map(str, counts))
 
 
 def remarks(table: Table) -> list[str]:

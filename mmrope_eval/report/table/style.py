@@ -1,4 +1,5 @@
-"""What the formats for people share: a page as a frame of texts, written with the marks of one format."""
+"""What the formats for people share: a page as a frame of texts, written with the marks of one format, in the
+frame of a template."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
+from jinja2 import Environment, StrictUndefined
 
 from mmrope_eval.report.table.build import CHANCE
 from mmrope_eval.report.table.page import Heading, Page, PageCell
@@ -70,3 +72,11 @@ def styled(page: Page, style: Style) -> Styled:
         frame.index = pd.MultiIndex.from_arrays([[escaped[category] for category in page.categories], names])
     notes = tuple((letter, escaped[note.text]) for letter, note in page.footnotes)
     return Styled(frame, escaped[page.title], notes, tuple(escaped[remark] for remark in page.remarks))
+
+
+def fill(template: str, **values: object) -> str:
+    """A template filled; its marks are << >> and <% %>, since LaTeX has braces of its own."""
+    environment = Environment(block_start_string="<%", block_end_string="%>", variable_start_string="<<",
+                              variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
+                              undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(template).render(**values)

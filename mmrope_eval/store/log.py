@@ -1,4 +1,5 @@
-"""A log beside a store that is not the store's: SQLite takes whatever bears the name, and writes it into the file."""
+"""The write-ahead log beside a store's file: whether commits in it were lost before SQLite reads it, and whether it is
+the store's at all: SQLite takes whatever bears the name, and writes it into the file."""
 
 from __future__ import annotations
 
@@ -9,10 +10,46 @@ from pathlib import Path
 from typing import Final
 
 from mmrope_eval.store.file import DAMAGE, SCHEMA, StoreError, fault, free_name, open_uri, schema_of
-from mmrope_eval.store.wal import commits, log_of
 
+_HEADER = 32
+_FRAME = 24
 NAME: Final = "store"
 """The key under which a file's own name stands in `meta`: a log that holds another is of another file."""
+
+
+def log_of(path: Path) -> Path:
+    """The log of a store's file."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def scrap_log(path: Path) -> None:
+    """Remove the log and the memory beside a file's place: a file put there later would take them for its own."""
+    for ending in ("-wal", "-shm"):
+        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+
+
+def commits(path: Path) -> list[int]:
+    """The places in the log, counted in frames from 1, at which a transaction ends; as its own header says, unread. A
+    frame belongs to the log as it is now when it has the header's salt: older ones are left over."""
+    places: list[int] = []
+    with contextlib.suppress(OSError), log_of(path).open("rb") as file:
+        header = file.read(_HEADER)
+        size = int.from_bytes(header[8:12], "big")
+        if len(header) < _HEADER or not 512 <= size <= 65536:
+            return []
+        number = 0
+        while len(frame := file.read(_FRAME)) == _FRAME and frame[8:16] == header[16:24]:
+            number += 1
+            if any(frame[4:8]):
+                places.append(number)
+            file.seek(size, 1)
+    return places
+
+
+def lost_commits(connection: sqlite3.Connection, before: list[int]) -> int:
+    """How many of the transactions that `commits` found SQLite could not read. Moves all others to the main file."""
+    _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return sum(number > frames for number in before) if frames >= 0 else 0
 
 
 def name_store(connection: sqlite3.Connection) -> None:
