@@ -164,8 +164,11 @@ def test_nothing_is_decided_by_a_tasks_name(name: str, bench: Path) -> None:
 def test_list_and_show(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = str(bench / "colours.yaml")
     assert cli.main(["list", "tasks", "--tasks-dir", str(bench)]) == 0
-    line = capsys.readouterr().out.splitlines()[-1]
-    assert line.split()[:3] == ["colours", "Colours", "image"] and f"{bench}/colours " in line and " yes " in line
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("colours ")]
+    assert line.split()[:3] == ["colours", "Colours", "image"] and line.split()[-1] == "yes"
+    assert cli.main(["list", "tasks", "--tasks-dir", str(bench), "--json"]) == 0
+    (facts,) = [facts for facts in json.loads(capsys.readouterr().out)["tasks"] if facts["name"] == "colours"]
+    assert facts["dataset"] == f"{bench}/colours" and facts["present"]
     assert cli.main(["list", "--tasks-dir", str(bench)]) == 0
     assert "\n  colours " in capsys.readouterr().out
     for argv in ([mine], ["colours", "--tasks-dir", str(bench)]):
