@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from mmrope_eval.cli.argument_types import (
     fraction,
@@ -25,11 +25,16 @@ from mmrope_eval.cli.argument_types import (
 from mmrope_eval.engine.backends import BACKENDS
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
     from pydantic import BaseModel
 
 
-T = TypeVar("T", bound="DataclassInstance")
+class DataClass(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+T = TypeVar("T", bound=DataClass)
 
 ROOT_HELP = ("where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData")
 LIMIT_HELP = (
