@@ -18,11 +18,10 @@ import pytest
 from mmrope_eval.data.media_files import MediaFolder, NoSuchFileError
 from mmrope_eval.data.rows import round_robin
 from mmrope_eval.errors import MissingMediumError, UserError
-from mmrope_eval.media.image import MediaPolicy
 from mmrope_eval.messages import Failure, ImageSource, MediaFacts, Response, VideoSource
 from mmrope_eval.run import results
 from mmrope_eval.task.dataset import fetch_command, find_data, load_docs, load_task, media_roots
-from mmrope_eval.task.listing import media_facts
+from mmrope_eval.task.listing import media_facts, published
 from mmrope_eval.task.parts import build_parts, interleaved, on_disk
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
@@ -96,7 +95,7 @@ def gold(task: str, row: Mapping[str, Any], facts: tuple[MediaFacts, ...]) -> st
 def answered(plan: TaskPlan, sample: Sample, text: str | None) -> Response:
     """What an engine would give: the media really read, and the right answer unless another text is given."""
     parts = [part for part in plan.request(sample).content if isinstance(part, (ImageSource, VideoSource))]
-    facts = tuple(media_facts(part, MediaPolicy(), plan.family) for part in parts if isinstance(part, ImageSource))
+    facts = tuple(media_facts(part, published(plan.family)) for part in parts if isinstance(part, ImageSource))
     row = plan.docs.get().rows[sample.index]
     return Response(sample.id, gold(plan.spec.name, row, facts) if text is None else text, (1,), "stop", 1, facts)
 
@@ -140,7 +139,7 @@ def test_media_decode(task: str, plans: Callable[[str], TaskPlan]) -> None:
     sample = plan.samples[-1]
     for part in plan.request(sample).content:
         if not isinstance(part, str):
-            assert media_facts(part, MediaPolicy(), QWEN).tokens > 0
+            assert media_facts(part, published(QWEN)).tokens > 0
 
 
 @pytest.mark.parametrize("task", TASKS)
