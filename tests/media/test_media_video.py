@@ -383,7 +383,7 @@ def damaged(path: Path) -> Path:
         ("half.mp4", cut_in_half, "the file is cut off"),
         ("half.mkv", half_a_matroska, "the file is cut off"),
         ("index.mp4", index_lost, "not a readable video file"),
-        ("noise.mp4", damaged, "damaged"),
+        ("noise.mp4", damaged, "cannot be decoded (Invalid data found when processing input)"),
     ],
 )
 def test_bad_videos_are_refused_in_one_sentence(name: str, make: Any, cause: str, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_long_name_is_cut_to_a_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("cluster", "words"), [
     ("video", "'metadata.cluster: video' is not what 'media' shows; write picture, or leave it out."),
     ("'{{ a'", "'metadata.cluster': Jinja cannot read it"),
-    ("''", "'metadata.cluster' is empty; it takes text, not ''."),
+    ("''", "'metadata.cluster' is empty: it takes text."),
 ])
 def test_a_cluster_that_cannot_be_is_refused(cluster: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "new.yaml").write_text(OWN.replace("CLUSTER", cluster))
