@@ -206,7 +206,8 @@ def test_bfloat16_answers_are_the_references_where_it_rounds_as_vllm_does(world:
 def test_a_float32_output_matrix_keeps_apart_what_bfloat16_ties(world: Path, tmp_path: Path) -> None:
     """On both sides: wherever they part, the two tokens are then nearer than bfloat16 could tell."""
     torch.set_num_threads(1)
-    folder = answered(world, tmp_path / "results", Limit(24), ("mrope-i",), dtype="bfloat16", head_dtype="float32")["mrope-i"]
+    folders = answered(world, tmp_path / "results", Limit(24), ("mrope-i",), dtype="bfloat16", head_dtype="float32")
+    folder = folders["mrope-i"]
     wide = compare(HOME / "mrope-i", folder, world, ASKED, limit=Limit(24), dtype=torch.bfloat16, wide_head=True)
     assert wide.same_tokens / wide.tokens > 0.95
     assert all(abs(one.margin) < 0.05 for one in wide.different)
