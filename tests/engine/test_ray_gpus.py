@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, cast
 
 import pytest
@@ -32,7 +33,7 @@ def test_every_replica_has_gpus_of_its_own_on_one_node(cluster: str) -> None:
     assert launch._layout == Layout(count=4, gpus=2, cpus=1, together=2)
     setting = Setting(cast(Any, Folder("ck")), cast(Any, Named("mrope")), Orders(delay=0.05))
     birth = Birth(setting, options, ours, start_with_gpus)
-    with Replicas.start(launch, birth, print) as replicas:
+    with closing(Replicas.start(launch, birth, print)) as replicas:
         while replicas.alive < 4:
             list(replicas._next())
         found = list(replicas.stream([Deferred(f"s/{n}", read, f"s/{n}") for n in range(80)]))
