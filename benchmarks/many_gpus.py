@@ -247,18 +247,17 @@ def take(one: Replica, message: Any) -> bool:
 
 def tell(one: Replica, now: float) -> None:
     """Answers, with the pauses of `Outbox`."""
-    from mmrope_eval.engine.replica import PAUSE, Answers, Closed
+    from mmrope_eval.engine.replica import PAUSE
     from mmrope_eval.messages import MediaFacts, PositionFacts, Response
 
     if one.done and now - one.told > PAUSE:
         facts = (MediaFacts("image", "f" * 64, (1024, 768), (1008, 756), (1, 54, 72), 972),)
         positions = PositionFacts("0" * 64, 80.0, -900.0)
-        one.connection.send(Answers(tuple(
+        one.connection.send(tuple(
             Response(name, "the answer is 17", (785, 4226, 374, 220, 16, 22, 151645), "stop", 1000, facts, positions,
-                     tuple(range(1000))) for name in one.done)))  # fmt: skip
+                     tuple(range(1000))) for name in one.done))  # fmt: skip
         one.done, one.told = [], now
     if one.closing and not one.done and one.stream:
-        one.connection.send(Closed(one.stream))
         one.closing, one.stream = False, 0
 
 

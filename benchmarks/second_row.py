@@ -54,7 +54,8 @@ def measure(scratch: Path, count: int) -> list[list[Any]]:
             seconds = []
             for variant, forget in (("mrope", True), ("mrope-i", True), ("mrope", False)):
                 if forget:
-                    engine._reuse.clear()
+                    engine._reuse._kept.clear()
+                    engine._reuse._held = 0
                 engine.switch(variant=load_variant(variant))
                 began = time.thread_time()
                 for request in asked:
