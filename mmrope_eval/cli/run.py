@@ -44,7 +44,6 @@ A run that was stopped continues where it was: start the same command again.
 """
 
 
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `run`: what to evaluate, on which data, how media are read, how the engine runs."""
     parser.epilog = EXAMPLES

@@ -171,10 +171,11 @@ def _refuse_twice(root: yaml.Node) -> None:
         if isinstance(node, yaml.SequenceNode):
             pending += node.value
             continue
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for at, key in enumerate(keys):
-            if any(key.value == before.value for before in keys[:at]):
+        keys = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in keys:
                 raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark)
+            keys.add(key.value)
         pending += (part for pair in node.value for part in pair)
 
 
