@@ -48,7 +48,8 @@ class Share:
 def dry_run(runs: Sequence[Prepared]) -> Iterator[str]:
     """Lines that say what runs would do. UserError for what they would refuse."""
     placed = place_all(runs, write=False)
-    shares = [share for run in placed for share in _shares(run)]
+    data = [(run, absences(run.specs, run.config.data_root)) for run in placed]
+    shares = [share for run, absent in data for share in _shares(run, absent)]
     rows = sum(len(run.rows.folders) for run in placed)
     tasks = len({spec.name for run in placed for spec in run.specs})
     samples, kept = sum(share.samples or 0 for share in shares), sum(share.kept for share in shares)
@@ -59,14 +60,20 @@ def dry_run(runs: Sequence[Prepared]) -> Iterator[str]:
     for run in placed:
         yield from (f"{row.label} cannot be evaluated: {visible(row.cause)}" for row in run.rows.failed)
         yield from (f"{task} was not planned: {visible(cause)}" for task, cause in run.plans.failed.items())
-    yield from dict.fromkeys(line for run in placed for line in missing_data(run.specs, run.config.data_root))
-    yield from _sizes(placed)
+    yield from dict.fromkeys(line for run, absent in data
+                             for line in missing_data(run.specs, absent, run.config.data_root))  # fmt: skip
+    yield from _sizes(data)
     yield from estimate(shares)
 
 
-def _shares(run: Prepared) -> Iterator[Share]:
+def absences(specs: Sequence[TaskSpec], data_root: Path | None) -> dict[str, str]:
+    """By task whose data are not here, what is in their place. Folders are read for it."""
+    return {spec.name: said for spec in specs if (said := absence(spec, data_root)) is not None}
+
+
+def _shares(run: Prepared, absent: Mapping[str, str]) -> Iterator[Share]:
     config = run.config
-    present = [spec for spec in run.specs if absence(spec, config.data_root) is None]
+    present = [spec for spec in run.specs if spec.name not in absent]
     plans = Plans(present, config.data_root, config.limit, config.seed, dict(config.limits))
     for cell, (limits, _) in zip(run.rows.cells, run.limits, strict=True):
         try:
@@ -77,7 +84,7 @@ def _shares(run: Prepared) -> Iterator[Share]:
         kept = {} if config.fresh else _kept(cell, planned)
         for spec in run.specs:
             plan = planned.get(spec.name)
-            data = "missing" if spec not in present else "present" if plan is not None else "broken"
+            data = "missing" if spec.name in absent else "present" if plan is not None else "broken"
             yield Share(cell.label, cell.folder, spec.name, None if plan is None else len(plan.samples),
                         kept.get(spec.name, 0), data)  # fmt: skip
     run.plans.failed.update(plans.failed)
@@ -92,18 +99,18 @@ def _kept(cell: Cell, plans: Mapping[str, TaskPlan]) -> dict[str, int]:
                 for name, plan in plans.items()}  # fmt: skip
 
 
-def missing_data(specs: Sequence[TaskSpec], data_root: Path | None) -> Iterator[str]:
-    """A line for every task whose data are not here, with the command that fetches them."""
+def missing_data(specs: Sequence[TaskSpec], absent: Mapping[str, str], data_root: Path | None) -> Iterator[str]:
+    """A line for every task whose data are not here (`absences`), with the command that fetches them."""
     for spec in specs:
-        if (said := absence(spec, data_root)) is not None:
-            about = f" ({visible(said)})" if said else ""
+        if spec.name in absent:
+            about = f" ({visible(absent[spec.name])})" if absent[spec.name] else ""
             yield f"{spec.name}: its data are not here{about}: {fetch_command(spec, data_root)}"
 
 
-def _sizes(runs: Sequence[Prepared]) -> Iterator[str]:
+def _sizes(data: Sequence[tuple[Prepared, Mapping[str, str]]]) -> Iterator[str]:
     """How much lies in the folders of the data sets, all their splits together."""
     folders = {find_data(spec, run.config.data_root).place.folder
-               for run in runs for spec in run.specs if absence(spec, run.config.data_root) is None}  # fmt: skip
+               for run, absent in data for spec in run.specs if spec.name not in absent}  # fmt: skip
     if folders:
         size = size_text(sum(folder_bytes(folder) for folder in folders))
         yield f"data: {size} on disk, in {counted(len(folders), 'folder')}, with what other tasks use of them"

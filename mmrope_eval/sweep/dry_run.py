@@ -9,11 +9,10 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import SWEEP, SweepRecord
 from mmrope_eval.run.cells import Rows, make_cells
-from mmrope_eval.run.dry_run import missing_data, table
+from mmrope_eval.run.dry_run import absences, missing_data, table
 from mmrope_eval.run.prepared import with_task_limits
 from mmrope_eval.sweep.budget import Budget
 from mmrope_eval.sweep.sweep import NEEDLE, Sweep, plans_of, run_of
-from mmrope_eval.task.dataset import absence
 from mmrope_eval.words import visible
 
 HEAD = ("row", "task", "context", "frames", "samples", "scalings", "measured", "remark")
@@ -23,9 +22,9 @@ def dry_run(sweep: Sweep) -> Iterator[str]:
     """Lines that say what a sweep would do. UserError for what it would refuse."""
     sweep.run = with_task_limits(sweep.run, sweep.tasks, sweep.registry)
     rows = make_cells(run_of(sweep), sweep.registry)
-    missing = [spec for spec in sweep.tasks if spec.name != NEEDLE and absence(spec, sweep.run.data_root) is not None]
-    if missing:
-        yield from missing_data(missing, sweep.run.data_root)
+    absent = absences([spec for spec in sweep.tasks if spec.name != NEEDLE], sweep.run.data_root)
+    if absent:
+        yield from missing_data(sweep.tasks, absent, sweep.run.data_root)
         yield "dry run: without these data no prompt can be counted, nor the frames that fit beside it"
         return
     points = list(_points(sweep, rows))
