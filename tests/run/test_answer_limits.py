@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import suite_mirror
 from suite_fakes import FakeStart
+from two_tasks import POLICY, configure, tasks
 
 from mmrope_eval import cli
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.cli.run import configured
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.answer_limits import THINKING_TOKENS, Room, Thinking, row_limits
-from mmrope_eval.run.config import RunConfig
 from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.registry import Registry
 
@@ -161,24 +158,10 @@ def test_prompts_and_answers_share_the_context(
 
 # ----------------------------------------------------------------------------------------------------- whole runs
 
-TASKS = ("chartqa", "refcoco_val")
-POLICY = MediaPolicy(image_max_pixels=50176, video_max_tokens=64, frame_min_pixels=6272)
-
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=2)
-
-
-def configure(checkpoint: Path, mirror: Path, output: Path, **changes: Any) -> RunConfig:
-    settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": TASKS, "output": output, "variants": ("mrope",),
-                                "data_root": mirror, "options": EngineOptions(policy=POLICY)}
-    return RunConfig(**{**settings, **changes})
-
-
-def tasks(folder: Path, name: str = "manifest.json") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / name).read_text())["tasks"]
-    return found
 
 
 def test_only_the_answers_whose_limit_changes_are_asked_anew(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:

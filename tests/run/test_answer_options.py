@@ -11,19 +11,17 @@ from typing import Any
 import pytest
 import suite_mirror
 from suite_fakes import FakeStart
+from two_tasks import BOXES, CHARTS, TASKS, configure, tasks
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.cli.run import configured
 from mmrope_eval.data.choice_of_rows import Limit
-from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.messages import Generation
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
-from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits, values_by_task
 from mmrope_eval.task.plan import TaskPlan
@@ -33,25 +31,10 @@ from mmrope_eval.task.sample import Sample
 
 REGISTRY = Registry()
 RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]
-TASKS = ("chartqa", "refcoco_val")
-CHARTS, BOXES = [f"chartqa/{i}" for i in range(2)], [f"refcoco_val/{i}" for i in range(4)]
-POLICY = MediaPolicy(image_max_pixels=50176, video_max_tokens=64, frame_min_pixels=6272)
-
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return suite_mirror.build(tmp_path_factory.mktemp("mirror"), n=2)
-
-
-def configure(checkpoint: Path, mirror: Path, output: Path, **changes: Any) -> RunConfig:
-    settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": TASKS, "output": output, "variants": ("mrope",),
-                                "data_root": mirror, "options": EngineOptions(policy=POLICY)}
-    return RunConfig(**{**settings, **changes})
-
-
-def tasks(folder: Path, name: str = "manifest.json") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / name).read_text())["tasks"]
-    return found
 
 
 # --------------------------------------------------------------------------------------------------- temperature
