@@ -350,7 +350,7 @@ def test_a_limit_is_above_zero(name: str, value: float) -> None:
 
 
 class Engine:
-    """As much of vLLM's as `EngineRun` asks for: a request finishes in the next step, or never; it dies of so many."""
+    """As much of vLLM's as `EngineRun` asks for: a request finishes in the next step, or never; it dies of so many, or old."""
 
     def __init__(self, watch: Watch, never: frozenset[str] = frozenset(), dies_of: int = 10**6) -> None:
         self.watch = watch
@@ -370,7 +370,7 @@ class Engine:
 
     def step(self) -> list[Any]:
         self.watch.now += 0.25
-        if len(self.running) >= self.dies_of:
+        if len(self.running) >= self.dies_of or self.watch.now > 100:
             raise EngineDiedError("its process was killed")
         done = [name for name, prompt in self.running.items() if prompt not in self.never]
         token = SimpleNamespace(logprob=0.0)
