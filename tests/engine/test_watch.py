@@ -350,7 +350,8 @@ def test_a_limit_is_above_zero(name: str, value: float) -> None:
 
 
 class Engine:
-    """As much of vLLM's as `EngineRun` asks for: a request finishes in the next step, or never; it dies of so many, or old."""
+    """As much of vLLM's as `EngineRun` asks for: a request finishes in the next step, or never; it dies of so many at
+    once, or old."""
 
     def __init__(self, watch: Watch, never: frozenset[str] = frozenset(), dies_of: int = 10**6) -> None:
         self.watch = watch
