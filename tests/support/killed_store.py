@@ -15,7 +15,7 @@ KILLED = textwrap.dedent("""
     store = stores.ResponseStore(Path(sys.argv[1]))
     for i in range(int(sys.argv[2])):
         store.put("a", Response(f"t/{i}", str(i), (i,), "stop", 1))
-        if i + 1 == int(sys.argv[2]) - 5:
+        if i + 1 == int(sys.argv[2]) - 3:
             clock[0] += 0.6
     os.kill(os.getpid(), signal.SIGKILL)
 """)
