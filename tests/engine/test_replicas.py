@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from listening import listen, wait_for_all
 from replica_stubs import Explosive, Named, Orders, of_the_process, ours, read, start
-from waiting import PATIENCE, eventually
+from waiting import PATIENCE
 
 from mmrope_eval.engine.backend import Identify
 from mmrope_eval.engine.links import Link, Place, Post, ProcessLink
@@ -84,20 +85,6 @@ def answers(replicas: Replicas, requests: list[Deferred]) -> dict[str, Response 
 
 def texts(found: dict[str, Response | Failure]) -> Counter[str]:
     return Counter(one.text for one in found.values() if isinstance(one, Response))
-
-
-def wait_for_all(replicas: Replicas, count: int) -> None:
-    """Until all have joined: the stream starts with the first."""
-    listen(replicas, lambda: replicas.alive == count, "all replicas")
-
-
-def listen(replicas: Replicas, until: Callable[[], bool], what: str) -> None:
-    """Deal with what replicas say, outside of a stream, until something holds."""
-    def heard() -> bool:
-        assert not list(replicas._next())
-        return until()
-
-    eventually(heard, what)
 
 
 def test_all_replicas_work_and_a_failing_sample_fails_alone(begin: Begin) -> None:
