@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds: far longer than anything here takes on a machine that is busy, or stands still for a while."""
 
 
