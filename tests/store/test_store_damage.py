@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import json
 import random
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 from killed_store import KILLED
+from loaded_scripts import load_script
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, MediaFacts, Response
@@ -510,11 +510,7 @@ def test_set_aside_answers_are_asked_anew_and_a_stopped_command_goes_on(path: Pa
 
 def test_a_few_damages_of_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of every kind; the benchmark does hundreds."""
-    spec = importlib.util.spec_from_file_location("fault_store", ROOT / "benchmarks" / "fault_store.py")
-    assert spec is not None and spec.loader is not None
-    bench = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "fault_store", bench)
-    spec.loader.exec_module(bench)
+    bench = load_script("benchmarks/fault_store.py")
     monkeypatch.setenv("MMROPE_CACHE", str(tmp_path / "cache"))
     start = bench.prepared(tmp_path)
     start(tmp_path / "run")
