@@ -26,7 +26,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, MediaFacts, Response
 from mmrope_eval.store import file, opening
 from mmrope_eval.store.payload import decode, encode
-from mmrope_eval.store.store import ResponseStore, StoreError
+from mmrope_eval.store.store import Outcome, ResponseStore, StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 60
@@ -525,7 +525,6 @@ def test_a_store_grows_with_its_answers_and_no_faster(tmp_path: Path) -> None:
     for count in (400, 800, 1600):
         path = tmp_path / str(count) / "responses.sqlite"
         with ResponseStore(path) as store:
-            for i in range(count):
-                store.put(identity(i), dataclasses.replace(outcome(1), id=f"t/{i}"))
+            store.put_all([Outcome(identity(i), dataclasses.replace(outcome(1), id=f"t/{i}")) for i in range(count)])
         sizes.append(path.stat().st_size)
     assert 1.8 < sizes[1] / sizes[0] < 2.2 and 1.8 < sizes[2] / sizes[1] < 2.2
