@@ -20,6 +20,7 @@ import suite_mirror
 from killed_replicas import OPTIONS, Murderous, files
 from ray_cluster import Folder, Numbered, hosts, two_nodes
 from replica_stubs import Named, Orders, ours, read, start
+from waiting import eventually
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
@@ -104,7 +105,7 @@ def test_a_cluster_that_cannot_be_reached_ends_the_command_at_once(
         monkeypatch.setenv("RAY_ADDRESS", address)
         began = time.monotonic()
         assert cli.main([*command, *given]) == 2
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
         error = capsys.readouterr().err
         assert said in error and "Traceback" not in error
     assert not list((tmp_path / "out").rglob("responses.sqlite"))
@@ -198,11 +199,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pids: Sequence[int], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while (left := [pid for pid in pids if alive(pid)]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not left
+def wait_for_the_end(pids: Sequence[int]) -> None:
+    """Until none of these processes lives; there must be one."""
+    assert pids
+    eventually(lambda: not any(map(alive, pids)), f"the end of the processes {pids}")
 
 
 def asked(count: int) -> list[Deferred]:
@@ -219,16 +219,18 @@ def test_actors_answer_and_whoever_is_killed_is_replaced(begin: Begin, capfd: py
         if len(found) == 20:
             actor, children = next(iter(hosts().items()))
             os.kill(actor, signal.SIGKILL)
-            assert gone([actor, *children])
+            wait_for_the_end([actor, *children])
         if len(found) == 100:
             os.kill(result.token_ids[0], signal.SIGKILL)
     assert sorted(one.id for one in found) == sorted(one.id for one in asked(300))
     assert replicas.deaths == 2
-    assert "died because its worker process has died; another one is started." in said[0]
-    assert "its process was killed by signal 9; another one is started." in said[1]
+    # Ray may take its time to notice the end of an actor.
+    causes = sorted(line.partition(" samples in flight: ")[2] for line in said)
+    assert causes[0].endswith("died because its worker process has died; another one is started.")
+    assert causes[1] == "its process was killed by signal 9; another one is started."
     left = [pid for actor, children in hosts().items() for pid in (actor, *children)]
     replicas.close()
-    assert left and gone(left)
+    wait_for_the_end(left)
     printed = capfd.readouterr()
     assert "raylet" not in printed.out + printed.err and "Host" not in printed.out + printed.err
 
@@ -245,11 +247,11 @@ def test_an_actor_that_nobody_calls_ends_itself_and_its_replica(cluster: str) ->
 
     setting = Setting(cast(Any, Folder("ck")), cast(Any, Named("mrope")), Orders())
     birth = pickle.dumps(Birth(setting, EngineOptions(), ours, start))
-    actor = ray.remote(Host).options(num_cpus=1).remote(Place("replica 1", variables={"PLACE": "1"}), birth, 2.0)
-    answers = [pickle.loads(said) for _ in range(40) for said in ray.get(actor.exchange.remote([], 0.1))]
-    assert answers and isinstance(answers[0], Ready)
-    processes = [pid for process, children in hosts().items() for pid in (process, *children)]
-    assert processes and gone(processes)
+    actor = ray.remote(Host).options(num_cpus=1).remote(Place("replica 1", variables={"PLACE": "1"}), birth, 10.0)
+    answers: list[Any] = []
+    eventually(lambda: answers.extend(map(pickle.loads, ray.get(actor.exchange.remote([], 0.1)))) or answers, "a word")
+    assert isinstance(answers[0], Ready)
+    wait_for_the_end([pid for process, children in hosts().items() for pid in (process, *children)])
 
 
 def test_ray_leaves_sigterm_as_it_was(begin: Begin) -> None:
@@ -278,7 +280,7 @@ def test_two_actors_and_a_kill_give_the_answers_of_one_engine(
     assert (single.failed, several.failed, murderous.deaths) == (0, 0, 1)
     assert files(tmp_path / "two") == files(tmp_path / "one")
     assert "died because its worker process has died; another one is started." in capfd.readouterr().err
-    assert murderous.engines and gone([pid for pid in murderous.engines if pid is not None])
+    wait_for_the_end([pid for pid in murderous.engines if pid is not None])
 
 
 # --- doctor -------------------------------------------------------------------------------------------------------

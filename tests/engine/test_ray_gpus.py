@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any, cast
 
 import pytest
+from listening import wait_for_all
 from ray_cluster import Folder, Numbered, two_nodes
 from replica_stubs import Named, Orders, ours, read, start_with_gpus
 
@@ -34,8 +35,7 @@ def test_every_replica_has_gpus_of_its_own_on_one_node(cluster: str) -> None:
     setting = Setting(cast(Any, Folder("ck")), cast(Any, Named("mrope")), Orders(delay=0.05))
     birth = Birth(setting, options, ours, start_with_gpus)
     with closing(Replicas.start(launch, birth, print)) as replicas:
-        while replicas.alive < 4:
-            list(replicas._next())
+        wait_for_all(replicas, 4)
         found = list(replicas.stream([Deferred(f"s/{n}", read, f"s/{n}") for n in range(80)]))
     seen = {one.text for one in found if isinstance(one, Response)}
     assert sorted(text.rpartition(" on GPU ")[2] for text in seen) == ["0,1", "0,1", "2,3", "2,3"]

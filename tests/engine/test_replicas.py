@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from listening import listen, wait_for_all
 from replica_stubs import Explosive, Named, Orders, of_the_process, ours, read, start
+from waiting import PATIENCE
 
 from mmrope_eval.engine.backend import Identify
 from mmrope_eval.engine.links import Link, Place, Post, ProcessLink
@@ -51,12 +53,10 @@ def begin() -> Iterator[Begin]:
     """Starts replicas; they are closed, and must be gone, at the end."""
     begun: list[tuple[Replicas, Stubs]] = []
 
-    def started(
-        count: int = 2, identify: Identify = ours, silence: float = 60.0, **orders: Any
-    ) -> tuple[Replicas, Stubs, list[str]]:
+    def started(count: int = 2, identify: Identify = ours, **orders: Any) -> tuple[Replicas, Stubs, list[str]]:
         said: list[str] = []
         launch = Stubs(count)
-        found = Replicas.start(launch, birth(identify, **orders), said.append, silence)
+        found = Replicas.start(launch, birth(identify, **orders), said.append)
         begun.append((found, launch))
         return found, launch, said
 
@@ -87,14 +87,6 @@ def texts(found: dict[str, Response | Failure]) -> Counter[str]:
     return Counter(one.text for one in found.values() if isinstance(one, Response))
 
 
-def wait_for_all(replicas: Replicas, count: int) -> None:
-    """Until all have joined: the stream starts with the first."""
-    deadline = time.monotonic() + 60
-    while replicas.alive < count and time.monotonic() < deadline:
-        list(replicas._next())
-    assert replicas.alive == count
-
-
 def test_all_replicas_work_and_a_failing_sample_fails_alone(begin: Begin) -> None:
     replicas, _, said = begin(2, delay=0.005)
     wait_for_all(replicas, 2)
@@ -116,10 +108,11 @@ def test_what_shows_the_same_is_answered_by_one_process(begin: Begin) -> None:
                     if name[0] == video and isinstance(one, Response)}) == 1  # fmt: skip
 
 
-def test_a_switch_reaches_all_also_those_that_come_late(begin: Begin) -> None:
-    replicas, _, _ = begin(2, slow_at="2")
+def test_a_switch_reaches_all_also_those_that_come_late(begin: Begin, tmp_path: Path) -> None:
+    replicas, _, _ = begin(2, waits_at="2", marker=str(tmp_path / "go on"))
     assert replicas.alive == 1
     replicas.switch(variant=Named("mrope-i"), checkpoint=Named("other"))
+    (tmp_path / "go on").touch()
     wait_for_all(replicas, 2)
     found = texts(answers(replicas, asked(40)))
     assert set(found) <= {"mrope-i other at 1", "mrope-i other at 2"}
@@ -162,10 +155,9 @@ def test_a_sample_that_no_replica_survives_is_a_listed_failure(begin: Begin) -> 
 
 
 def test_a_place_where_nothing_lives_is_left_out(begin: Begin) -> None:
-    replicas, launch, said = begin(2, dies_at="2", delay=0.05)
+    replicas, launch, said = begin(2, dies_at="2", delay=0.01)
     found = answers(replicas, asked(120))
-    while len(said) < UNLUCKY:
-        list(replicas._next())
+    listen(replicas, lambda: len(said) >= UNLUCKY, "all deaths")
     assert set(texts(found)) == {"mrope ck at 1"}
     assert len(launch.links) == 1 + UNLUCKY
     assert said[-1].endswith("none is started any more.")
@@ -193,24 +185,25 @@ def test_other_code_elsewhere_does_not_answer() -> None:
 
 
 def test_a_replica_without_a_sign_of_life_is_ended(begin: Begin, tmp_path: Path) -> None:
-    replicas, launch, said = begin(2, silence=6.0, stops="freeze", marker=str(tmp_path / "frozen"), delay=0.001)
+    replicas, launch, said = begin(2, stops="freeze", marker=str(tmp_path / "frozen"), delay=0.001)
     wait_for_all(replicas, 2)
+    replicas._silence = 8.0  # a sign of life comes every two seconds; on a machine that stands still, another one dies
     found = answers(replicas, asked(40, "-freeze", at=3))
     assert all(isinstance(one, Response) for one in found.values())
-    assert [line.partition(": ")[2] for line in said] == [
-        "it gave no sign of life for 6 s, so it was ended; another one is started."
-    ]
+    assert {line.partition(": ")[2] for line in said} == {
+        "it gave no sign of life for 8 s, so it was ended; another one is started."
+    }
     assert len(launch.alive) <= 2
 
 
 def test_closing_a_stream_early_leaves_the_replicas_usable(begin: Begin) -> None:
     replicas, launch, _ = begin(2, delay=0.02)
     wait_for_all(replicas, 2)
-    with closing(replicas.stream(asked(500))) as stream:
+    with closing(replicas.stream(asked(50_000))) as stream:
         next(stream)
     began = time.monotonic()
     answers(replicas, asked(20))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE, "not after ten minutes of what was dropped"
     assert len(launch.links) == 2
 
 

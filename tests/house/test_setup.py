@@ -11,17 +11,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from loaded_scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTUP = ROOT / "scripts" / "startup"
-
-
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"scripts_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -37,7 +30,7 @@ def project(tmp_path: Path) -> ModuleType:
     (environment / "bin").mkdir(parents=True)
     (environment / "bin" / "pip").touch()
     python_that(environment / "bin" / "python", f"echo \"$@\" >> {tmp_path / 'asked'}")
-    setup = load(tmp_path / "scripts" / "setup.py")
+    setup = load_script(tmp_path / "scripts" / "setup.py")
     setup.STAMP.write_text(setup.state("cuda"))
     return setup
 

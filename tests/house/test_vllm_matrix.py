@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 import tomllib
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from loaded_scripts import load_script
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -24,12 +24,7 @@ MINORS = [f"{TESTED[0][0]}.{minor}" for minor in range(TESTED[0][1], TESTED[1][1
 
 @pytest.fixture(scope="module")
 def matrix() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("vllm_matrix", ROOT / "scripts" / "vllm_matrix.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["vllm_matrix"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("scripts/vllm_matrix.py")
 
 
 def lock(name: str) -> dict[str, str]:

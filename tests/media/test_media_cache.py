@@ -202,7 +202,7 @@ def test_processes_can_share_a_cache(video: Path, tmp_path: Path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(120)
+        worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert not list((tmp_path / "shared").rglob("*.tmp"))
 

@@ -14,6 +14,7 @@ import pytest
 from media_files import encoded
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
+from waiting import PATIENCE
 
 from mmrope_eval.media.image import MediaError, MediaPolicy, load_image
 from mmrope_eval.media.sources import open_strictly
@@ -119,17 +120,17 @@ def test_the_switch_stays_off_while_any_thread_decodes(lenient: bool) -> None:
 
     def slow(image: Image.Image) -> None:
         if not go_on.is_set():
-            inside.wait(10)
-            go_on.wait(10)
+            inside.wait(PATIENCE)
+            assert go_on.wait(PATIENCE)
         found.append(ImageFile.LOAD_TRUNCATED_IMAGES)
 
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(open_strictly, FORMATS["png"], slow) for _ in range(2)]
-        inside.wait(10)
+        inside.wait(PATIENCE)
         open_strictly(FORMATS["png"], lambda image: found.append(ImageFile.LOAD_TRUNCATED_IMAGES))
         go_on.set()
         for one in waiting:
-            one.result(10)
+            one.result(PATIENCE)
     assert found == [False] * 3 and lenient == ImageFile.LOAD_TRUNCATED_IMAGES
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cpu_time import own_seconds
+from waiting import eventually
 
 from mmrope_eval.engine.prompt import PromptError, PromptWriter
 from mmrope_eval.errors import UserError
@@ -72,7 +73,7 @@ def test_a_checkpoint_with_a_template_without_end_is_refused(
     checkpoint: Path, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, message = HOSTILE[case]
-    seconds = 60.0 if "memory" in message else 1.0  # memory is to run out first, on a busy machine too
+    seconds = 1.0 if "took" in message else 60.0  # memory or length is to run out first, on a busy machine too
     quick = type("Quick", (Bounds,), {"__init__": lambda self, memory: Bounds.__init__(self, seconds, memory)})
     monkeypatch.setattr(template, "Bounds", quick)
     monkeypatch.setattr(template, "MEMORY", 2**28)
@@ -82,7 +83,7 @@ def test_a_checkpoint_with_a_template_without_end_is_refused(
         with pytest.raises(UserError, match=f"the chat template in chat_template.jinja .*({message}).*: copy"):
             read_checkpoint(copy, read_weights=False)
 
-    assert own_seconds(read) < 15
+    assert own_seconds(read) < 20
 
 
 def test_a_template_may_write_much(checkpoint: Path, tmp_path: Path) -> None:
@@ -99,23 +100,24 @@ def test_a_template_that_waits_for_a_question_is_stopped_there(checkpoint: Path,
     text = ("{% if 'loop' in messages | string %}{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}"
             "{% endfor %}{% elif 'long' in messages | string %}{{ 'x' * 3000000 }}{% endif %}OWN")  # fmt: skip
     writer = PromptWriter(read_checkpoint(with_template(checkpoint, tmp_path, text), read_weights=False))
-    writer._bounds = Bounds(0.5)
+    with pytest.raises(PromptError, match="the checkpoint's chat template writes more than 1,000,000 characters"):
+        ask(writer, "long")
+    patient, writer._bounds = writer._bounds, Bounds(0.5)
 
     def ask_for_too_much() -> None:
         for _ in range(2):
             with pytest.raises(PromptError, match=r"the checkpoint's chat template took more than 0\.5 s"):
                 ask(writer, "loop")
-        with pytest.raises(PromptError, match="the checkpoint's chat template writes more than 1,000,000 characters"):
-            ask(writer, "long")
 
     assert own_seconds(ask_for_too_much) < 10
+    writer._bounds = patient
     assert "Where?" in ask(writer, "Where?")
     assert len(ask(writer, "word " * 1_000_000)) > 5_000_000, "a long question is no fault of the template's"
 
 
 class TestBounds:
     def test_of_a_call_that_ends_are_not_felt(self) -> None:
-        bounds = Bounds(5.0)
+        bounds = Bounds(60.0)
         assert [bounds.run(lambda n=n: n) for n in range(1000)] == list(range(1000))
         with pytest.raises(KeyError, match="own"):
             bounds.run(lambda: {}["own"])
@@ -140,12 +142,12 @@ class TestBounds:
                 pass
 
     def test_leave_no_thread_behind(self) -> None:
-        before = threading.active_count()
+        before = set(threading.enumerate())
         bounds: Any = Bounds(1.0)
-        assert bounds.run(lambda: 1) == 1 and threading.active_count() == before + 1
+        (guard,) = set(threading.enumerate()) - before
+        assert bounds.run(lambda: 1) == 1 and guard.is_alive()
         del bounds
-        time.sleep(0.6)
-        assert threading.active_count() <= before
+        eventually(lambda: not guard.is_alive(), "the end of the guard")
 
 
 def endless() -> None:

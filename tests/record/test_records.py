@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import io
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from loaded_scripts import load_script
 from report_files import sample, write_cell
 
 from mmrope_eval import cli
@@ -476,12 +475,7 @@ def test_a_needle_s_group_is_a_depth(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.fixture(scope="module")
 def faults() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fault_records", ROOT / "benchmarks" / "fault_records.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fault_records"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/fault_records.py")
 
 
 def test_damages_at_random_end_in_sentences(faults: ModuleType, sound: Path, tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import yaml
+from loaded_scripts import load_script
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
@@ -380,11 +379,7 @@ def test_the_summary_is_one_table_with_failures_first(files: tuple[ElementTree.E
 
 @pytest.fixture(scope="module")
 def simulation() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("false_alarms", ROOT / "benchmarks" / "false_alarms.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["false_alarms"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/false_alarms.py")
 
 
 @pytest.mark.parametrize("kind", ["run", "reported"])

@@ -22,7 +22,7 @@ from mmrope_eval.store.store import ResponseStore, StoreError
 
 @pytest.fixture(autouse=True)
 def no_waiting() -> Iterator[None]:
-    """Whoever opens a pipe waits for its other end: end that as a failure after 20 s."""
+    """Whoever opens a pipe waits for its other end: end that as a failure after a minute."""
     def late(*_: object) -> None:
         raise TimeoutError("it waited for a pipe")
 
@@ -30,7 +30,7 @@ def no_waiting() -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(20)
+    signal.alarm(60)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import suite_mirror
 from suite_fakes import FakeStart
+from waiting import eventually
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
@@ -82,9 +83,7 @@ class TestTheFile:
             time.sleep(0.1)
             assert not (tmp_path / PROGRESS).exists(), "a command that is refused changes nothing"
             RowWatch(tally, row).begin(2, 1, 0)
-            until = time.monotonic() + 5
-            while not (tmp_path / PROGRESS).exists() and time.monotonic() < until:
-                time.sleep(0.01)
+            eventually((tmp_path / PROGRESS).exists, "the file")
             assert json.loads((tmp_path / PROGRESS).read_text())["rows"][0]["state"] == "running"
         assert json.loads((tmp_path / PROGRESS).read_text())["state"] == "ended"
         assert [path.name for path in tmp_path.iterdir()] == [PROGRESS]

@@ -7,10 +7,10 @@ import io
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from mmrope_eval import cli
 from mmrope_eval.cli.run import configured
@@ -85,7 +85,7 @@ def test_verbose_shows_what_others_write_into_the_logs_once(tmp_path: Path) -> N
         console.say("said by the run", file=sys.stderr)
         with path.open("a") as vllm:
             vllm.write("INFO 11-27 loading weights\nnot yet a li")
-        wait_for(terminal, "loading weights")
+        eventually(lambda: "loading weights" in terminal.getvalue(), "what vLLM wrote")
         with path.open("a") as vllm:
             vllm.write("ne\n")
         ErrorLog(tmp_path).note("mrope", ValueError("a cause"))
@@ -93,13 +93,6 @@ def test_verbose_shows_what_others_write_into_the_logs_once(tmp_path: Path) -> N
     assert shown[:2] == ["said by the run", "INFO 11-27 loading weights"]
     assert "not yet a line" in shown and "ValueError: a cause" in shown
     assert len(shown) == len(set(shown)) and not any("earlier run" in line for line in shown)
-
-
-def wait_for(stream: io.StringIO, words: str) -> None:
-    end = time.monotonic() + 30
-    while words not in stream.getvalue():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_file_that_was_shortened_is_followed_from_its_end(tmp_path: Path) -> None:

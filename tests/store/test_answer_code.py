@@ -5,15 +5,14 @@ from __future__ import annotations
 import ast
 import compileall
 import contextlib
-import importlib.util
 import py_compile
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded_scripts import load_script
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.store import answer_code as code
@@ -179,13 +178,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location("answer_version", ROOT / "scripts" / "answer_version.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = sys.path[:]
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return load_script("scripts/answer_version.py")
 
 
 def edit(tree: Path, name: str = "rope/positions.py") -> None:

@@ -8,18 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.store.lock import GLANCE, LOCK, read_lock, run_lock
+from mmrope_eval.store import lock
+from mmrope_eval.store.lock import LOCK, read_lock, run_lock
 
 HOLD = ("import sys, time; from pathlib import Path; from mmrope_eval.store.lock import run_lock\n"
-        "with run_lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)")  # fmt: skip
+        "with run_lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)")  # fmt: skip
 
 
 @contextmanager
@@ -33,11 +34,12 @@ def held(folder: Path) -> Iterator[int]:
             os.kill(holder.pid, signal.SIGKILL)
 
 
-def test_whoever_only_looks_keeps_nobody_from_starting(tmp_path: Path) -> None:
+def test_whoever_only_looks_keeps_nobody_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / LOCK).touch()
     with (tmp_path / LOCK).open() as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
-        threading.Timer(GLANCE / 2, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        glance = SimpleNamespace(sleep=lambda seconds: fcntl.flock(looking, fcntl.LOCK_UN))
+        monkeypatch.setattr(lock, "time", glance)
         with run_lock(tmp_path):
             pass
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import json
 import random
 import shutil
@@ -21,12 +20,13 @@ from typing import Any
 
 import pytest
 from killed_store import KILLED
+from loaded_scripts import load_script
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, MediaFacts, Response
 from mmrope_eval.store import file, opening
 from mmrope_eval.store.payload import decode, encode
-from mmrope_eval.store.store import ResponseStore, StoreError
+from mmrope_eval.store.store import Outcome, ResponseStore, StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 60
@@ -296,7 +296,7 @@ def test_half_a_character_of_an_odd_file_name_is_stored(tmp_path: Path) -> None:
 
 @pytest.fixture
 def killed(tmp_path: Path) -> Path:
-    """What a killed writer of 100 answers leaves; the last few came quickly, and are in the log alone."""
+    """What a killed writer of 100 answers leaves, of which the last two are in the log alone."""
     path = tmp_path / "killed" / "responses.sqlite"
     done = subprocess.run([sys.executable, "-c", KILLED, str(path), "100"], check=False)
     assert done.returncode == -signal.SIGKILL and path.with_name("responses.sqlite-wal").stat().st_size > 0
@@ -319,7 +319,7 @@ def test_nothing_is_lost_by_a_kill(killed: Path) -> None:
 def test_a_copy_of_the_main_file_alone_has_nearly_all_and_says_what_it_lacks(killed: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copy(killed, tmp_path))
     count, notes = found(copy)
-    assert 95 <= count < 100
+    assert count == 98
     assert len(notes) == 1 and "its responses.sqlite-wal is not here: the last answers may be missing" in notes[0]
     assert found(copy) == (count, []), "said once"
 
@@ -510,11 +510,7 @@ def test_set_aside_answers_are_asked_anew_and_a_stopped_command_goes_on(path: Pa
 
 def test_a_few_damages_of_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of every kind; the benchmark does hundreds."""
-    spec = importlib.util.spec_from_file_location("fault_store", ROOT / "benchmarks" / "fault_store.py")
-    assert spec is not None and spec.loader is not None
-    bench = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "fault_store", bench)
-    spec.loader.exec_module(bench)
+    bench = load_script("benchmarks/fault_store.py")
     monkeypatch.setenv("MMROPE_CACHE", str(tmp_path / "cache"))
     start = bench.prepared(tmp_path)
     start(tmp_path / "run")
@@ -529,7 +525,6 @@ def test_a_store_grows_with_its_answers_and_no_faster(tmp_path: Path) -> None:
     for count in (400, 800, 1600):
         path = tmp_path / str(count) / "responses.sqlite"
         with ResponseStore(path) as store:
-            for i in range(count):
-                store.put(identity(i), dataclasses.replace(outcome(1), id=f"t/{i}"))
+            store.put_all([Outcome(identity(i), dataclasses.replace(outcome(1), id=f"t/{i}")) for i in range(count)])
         sizes.append(path.stat().st_size)
     assert 1.8 < sizes[1] / sizes[0] < 2.2 and 1.8 < sizes[2] / sizes[1] < 2.2

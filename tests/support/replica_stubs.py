@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from waiting import eventually
+
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.replica import ServedEngine, StartServed
 from mmrope_eval.errors import UserError
@@ -43,8 +45,8 @@ class Orders(MediaPolicy):
     """A start on the place with this number raises so."""
     dies_at: str = ""
     """A start on the place with this number ends the process; "*" on every one."""
-    slow_at: str = ""
-    """A start on this place takes two seconds."""
+    waits_at: str = ""
+    """A start on this place takes until `marker` is there."""
     rejects: str = ""
     """A variant that a running engine does not take."""
 
@@ -57,8 +59,8 @@ def start(checkpoint: Any, variant: Any, options: EngineOptions) -> Stub:
         os._exit(7)
     if orders.refuses == place:
         raise UserError("this checkpoint cannot be.")
-    if orders.slow_at == place:
-        time.sleep(2)
+    if orders.waits_at == place:
+        eventually(Path(orders.marker).exists, "the marker")
     return Stub(checkpoint, variant, orders)
 
 

@@ -168,5 +168,5 @@ LONG = [
 
 
 def check_time(scorer: Scorer, response: str, target: Mapping[str, Any]) -> None:
-    """100 kB in a few seconds of processor time at most: anything quadratic takes minutes."""
-    assert own_seconds(lambda: scorer(response, target)) < 5.0
+    """100 kB in a few seconds of processor time: anything quadratic takes minutes."""
+    assert own_seconds(lambda: scorer(response, target)) < 20.0
