@@ -132,7 +132,7 @@ def of_column(pair: TaskPair) -> Contrast:
     even = float(np.ptp(layout.weights)) < 1e-12 and np.allclose(steps, np.round(steps), atol=1e-6, rtol=0)
     return Contrast(
         pair.cell, pair.column, pair.task, pair.metric, layout.score(pair.first), layout.score(pair.second), changes,
-        layout.per_cluster(layout.weights[:, None])[:, 0], layout.units if even else 0,
+        layout.per_cluster(layout.weights), layout.units if even else 0,
         precision_of(layout, difference), layout.units,
     )
 

@@ -157,7 +157,7 @@ def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], before:
         tuple(map(str, after.index.difference(before.index, sort=False))),
         differing([first, second]),
         (unread(first), unread(second)),
-        layout.names(clusters),
+        layout.names,
     )
 
 

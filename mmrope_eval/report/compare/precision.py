@@ -79,28 +79,15 @@ def precision_of(layout: Layout, units: Floats) -> Precision:
     that the mean rests on. A group of one unit has no mean to be distant from: the whole score stands in, which
     counts differences between groups as error.
     """
-    k = layout.columns.shape[1]
-    inside = layout.columns if k == 1 else layout.columns[:, :-1]
-    counts = inside.sum(axis=0)
-    centres = np.divide(units @ inside, counts, out=np.zeros(len(counts)), where=counts > 0)
+    counts = layout.counts
+    centres = np.divide(units @ layout.inside, counts, out=np.zeros(len(counts)), where=counts > 0)
     centres = np.where(counts == 1, float(layout.weights @ units), centres)
     wider = np.sqrt(np.divide(counts, counts - 1, out=np.ones(len(counts)), where=counts > 1))
-    shares = group_shares(layout, counts)
-    parts = ((units[:, None] - centres) * inside * (shares * wider)).sum(axis=1)
-    weights = layout.per_cluster(layout.weights[:, None])[:, 0]
+    parts = ((units[:, None] - centres) * layout.inside * (layout.shares * wider)).sum(axis=1)
     n = layout.clusters
-    sums = layout.per_cluster(parts[:, None])[:, 0] * (math.sqrt(n / (n - 1)) if n > 1 else math.nan)
-    return Precision(sums, weights, float(parts @ parts), float(layout.weights @ layout.weights))
-
-
-def group_shares(layout: Layout, counts: Floats) -> Floats:
-    """How much of the score a unit of each group is, given the units in it; of the only group where there are none."""
-    if len(counts) == 1:
-        return 1 / np.maximum(counts, 1)
-    groups, alone = counts[:-1], counts[-1]
-    present = max(int((groups > 0).sum()), 1)
-    shares: Floats = (1 - alone / layout.units) / present / np.maximum(groups, 1)
-    return np.append(shares, 1 / layout.units)
+    sums = layout.per_cluster(parts) * (math.sqrt(n / (n - 1)) if n > 1 else math.nan)
+    weights = layout.weights
+    return Precision(sums, layout.per_cluster(weights), float(parts @ parts), float(weights @ weights))
 
 
 def joined(parts: Sequence[tuple[float, Precision, Ints]], clusters: int) -> Precision:
@@ -159,8 +146,7 @@ def wilson(share: float, answers: float, quantile: float) -> tuple[float, float]
 
 def one_answer_each(layout: Layout, units: Floats) -> bool:
     """Whether a plain mean is made of right or wrong answers, each about a picture or video of its own."""
-    plain = layout.clusters == layout.units and layout.columns.shape[1] == 1
-    return plain and bool(np.isin(units, (0, 1)).all())
+    return layout.plain and layout.clusters == layout.units and bool(np.isin(units, (0, 1)).all())
 
 
 def rarest(right: int, answers: int, level: float) -> float:

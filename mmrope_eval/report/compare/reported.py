@@ -166,11 +166,11 @@ def measure(run: Run, cell: Cell, name: str) -> dict[str, OwnColumn]:
         samples = samples[samples["score"].notna()]
         if samples.empty:
             continue
-        groups = [str(group) for group in samples["group"]]
-        layout = layout_of(groups, str(row["average"] or "micro"), samples["target"].tolist(), f"{name}, {task}")
+        layout = layout_of(samples["group"].tolist(), str(row["average"] or "micro"), samples["target"].tolist(),
+                           f"{name}, {task}")
         values = samples["score"].to_numpy(np.float64)
         score, (centre, error) = 100 * layout.score(values), stats.cautious_error(layout, values)
-        influence = influence_of(layout, values, groups)
+        influence = influence_of(layout, values)
         columns[str(row["column"] or task)] = OwnColumn(
             ScoreInterval(score, score, score, influence),
             ScoreInterval(100 * centre, 100 * (centre - error), 100 * (centre + error), influence), len(samples),

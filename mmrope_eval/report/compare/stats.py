@@ -41,8 +41,7 @@ class Test:
 
 def contributions(layout: Layout, first: Floats, second: Floats) -> Floats:
     """(C,): what each cluster adds to score(second) - score(first); they sum to it. The samples are the same."""
-    change = layout.weights * (layout.of_units(second) - layout.of_units(first))
-    return layout.per_cluster(change[:, None])[:, 0]
+    return layout.per_cluster(layout.weights * (layout.of_units(second) - layout.of_units(first)))
 
 
 def swap_test(changes: Floats, whole: int, *, alternative: Way = "two-sided", flips: int = FLIPS,

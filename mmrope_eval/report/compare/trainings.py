@@ -171,7 +171,7 @@ def column_of(name: str, entries: Sequence[BenchmarkResult]) -> Column:
     layout = layout_of(groups, average, targets_of(kept), f"{name} of {entries[0].cell.path}")
     values = [frame["score"].to_numpy(np.float64) for frame in kept]
     return Column(name, 100 * np.array([layout.score(value) for value in values]),
-                  100 * np.array([residuals(layout, value) for value in values]), layout.names(groups),
+                  100 * np.array([residuals(layout, value) for value in values]), layout.names,
                   len(ids), left_out, differing(rows))
 
 
