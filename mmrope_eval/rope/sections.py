@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,9 +16,6 @@ from mmrope_eval.rope.parameters import Parameters, VariantError, did_you_mean
 from mmrope_eval.rope.positions import PositionDesign
 from mmrope_eval.rope.scaling import ContextScaling
 from mmrope_eval.words import shown
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 # Answers and scores on disk are filed under fingerprints that version 0.2 took of flat definitions: all parameters of
 # all kinds in one mapping, with these defaults. They are history and never change. A parameter that is younger takes
@@ -108,8 +105,8 @@ class SectionKind:
                                f"{', '.join(self.classes)}{hint}")
         return content
 
-    def sentence(self, error: ErrorDetails, content: Mapping[str, Any]) -> str:
-        """What is wrong with the parameter that a class refused, and the fix."""
+    def sentence(self, error: Any, content: Mapping[str, Any]) -> str:
+        """What is wrong with the parameter that a class refused, from the first of pydantic's errors, and the fix."""
         tag = content[self.tag]
         # The place starts with section and tag; a check of several parameters has no field and names them itself.
         place = error["loc"][2:]
