@@ -29,7 +29,7 @@ class BenchmarkResult:
     variant: Variant | None = field(repr=False)
     """The cell's variant, see `variant_of`."""
     key: str
-    """What a row's `key` must equal, see `key_of`."""
+    """What a row's `key` must equal, see `keyed`."""
     design: str
     """What a row's `design` must equal."""
 
@@ -76,15 +76,9 @@ def collect(runs: Iterable[Run], models: Sequence[str]) -> list[BenchmarkResult]
     return list(entries.values())
 
 
-def key_of(cell: Cell, *, time: bool = True) -> str:
-    """The key of a cell's variant, with or without its `time`; its recorded fingerprint where there is no definition
-    that can be read."""
-    _, key, design = keyed(cell)
-    return key if time else design
-
-
 def keyed(cell: Cell) -> tuple[Variant | None, str, str]:
-    """A cell's variant and its keys, with `time` and without it."""
+    """A cell's variant and its keys, with `time` and without it; its recorded fingerprint where there is no definition
+    that can be read."""
     variant = variant_of(cell)
     if variant is None:
         return None, str(cell.variant_fingerprint), str(cell.variant_fingerprint)

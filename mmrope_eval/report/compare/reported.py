@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import describe, key_of
+from mmrope_eval.report.candidates import describe, keyed
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread, influence_of, spread_of
 from mmrope_eval.report.compare.pairing import layout_of, rows_of, samples_of, unread
@@ -110,7 +110,7 @@ def means_of(cell: str, printed: Sequence[ReportedCell]) -> Iterator[ReportedCel
 
 def is_of(cell: Cell, published: PublishedRow) -> bool:
     """Whether a cell's variant is that of a published row: by what it decides, or by name where that is not known."""
-    return published.row.label == cell.variant if published.row.key is None else published.row.key == key_of(cell)
+    return published.row.label == cell.variant if published.row.key is None else published.row.key == keyed(cell)[1]
 
 
 def cells_of(run: Run, cell: Cell, name: str, homes: Sequence[PublishedRow]) -> Iterator[ReportedCell]:
