@@ -22,13 +22,11 @@ from mmrope_eval.record.read import (
     AGAIN,
     ANEW,
     Stored,
-    read_bytes,
     read_lines,
     read_record,
     read_sample,
     samples_path,
     seal_holds,
-    sum_of,
 )
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, SampleLine, Scores, TaskScores
 from mmrope_eval.words import shortened, visible
@@ -109,10 +107,9 @@ def check_seal(cell: CellRecord) -> None:
     sums = cell.manifest.sha256
     if sums is None:
         return
-    content = read_bytes(cell.folder / SCORES)
     if not seal_holds(cell.stored_manifest.raw, MANIFEST):
         raise changed(cell.folder / MANIFEST, AGAIN)
-    if sums.get(SCORES) != sum_of([content]):
+    if sums.get(SCORES) != cell.stored_scores.sum:
         raise changed(cell.folder / SCORES, AGAIN)
 
 

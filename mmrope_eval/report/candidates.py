@@ -46,6 +46,20 @@ class BenchmarkResult:
             "prompt_hash"))
 
 
+def distinct(rows: Iterable[Iterable[BenchmarkResult]]) -> list[dict[str, list[BenchmarkResult]]]:
+    """Of each row the different results that have a score, by benchmark."""
+    by_row: list[dict[str, list[BenchmarkResult]]] = []
+    for entries in rows:
+        by_row.append({})
+        for entry in entries:
+            if pd.isna(entry.scores["score"]):
+                continue
+            column = by_row[-1].setdefault(str(entry.scores["column"]), [])
+            if all(entry.same != other.same for other in column):
+                column.append(entry)
+    return by_row
+
+
 @dataclass(frozen=True)
 class Line:
     """A row before it is filled: the results that may fill it, and the label of the definition's row that it is, or of

@@ -242,7 +242,7 @@ def score_row(cell: Cell, task: str, label: str) -> dict[str, Any]:
     value = entry.metrics[entry.main]
     return {
         **origin(cell, task, label), **generation(cell, task), "metric": entry.main, "score": value.value,
-        "stderr": none_of(cell.record.errors[task]), "limited": cell.limited(task),
+        "stderr": finite_or_none(cell.record.errors[task]), "limited": cell.limited(task),
         "variant_fingerprint": cell.variant_fingerprint, "model_fingerprint": cell.model_fingerprint,
         **{name: getattr(entry, f"n_{name}") for name in ("failed", "truncated", "unparsed")},
         **{name: getattr(entry, name) for name in (
@@ -291,9 +291,9 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(map(visible, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
-def none_of(value: float) -> float | None:
-    """None for not-a-number."""
-    return None if math.isnan(value) else value
+def finite_or_none(value: Any) -> Any:
+    """None for what is no finite number; all else as it is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def frame(rows: Iterator[dict[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:

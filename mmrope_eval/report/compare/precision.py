@@ -103,12 +103,10 @@ def joined(parts: Sequence[tuple[float, Precision, Ints]], clusters: int) -> Pre
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval and how it was made; not a number where it rests on fewer than FEWEST clusters."""
+    """A confidence interval; not a number where it rests on fewer than FEWEST clusters."""
 
     low: float
     high: float
-    level: float
-    method: str
 
 
 def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> Interval:
@@ -121,19 +119,19 @@ def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> In
     clusters.
     """
     if layout.clusters < FEWEST:
-        return Interval(math.nan, math.nan, level, "none")
+        return Interval(math.nan, math.nan)
     units, score = layout.of_units(values), layout.score(values)
     if np.all(units == 0) or np.all(units == 1):
         reach = 1 - ((1 - level) / 2) ** (1 / layout.clusters)
         low, high = (0.0, reach) if units[0] == 0 else (1 - reach, 1.0)
-        return Interval(low, high, level, "exact")
+        return Interval(low, high)
     precision = precision_of(layout, units)
     low, high = wilson(score, answers_worth(precision, score), t_quantile((1 + level) / 2, precision.freedom))
     if one_answer_each(layout, units):
         right = round(score * layout.units)
         low = min(low, rarest(right, layout.units, level))
         high = max(high, 1 - rarest(layout.units - right, layout.units, level))
-    return Interval(low, high, level, "score")
+    return Interval(low, high)
 
 
 def wilson(share: float, answers: float, quantile: float) -> tuple[float, float]:
@@ -175,9 +173,9 @@ def sureness(precision: Precision, score: float) -> float:
 def change_interval(precision: Precision, change: float, *, level: float = 0.95) -> Interval:
     """The two-sided interval of a difference in [-1, 1]; its one-sided bounds have (1 + level) / 2."""
     if precision.clusters < FEWEST or math.isnan(precision.variance):
-        return Interval(math.nan, math.nan, level, "none")
+        return Interval(math.nan, math.nan)
     tail = (1 + level) / 2
-    return Interval(lower_bound(precision, change, tail), -lower_bound(precision, -change, tail), level, "score")
+    return Interval(lower_bound(precision, change, tail), -lower_bound(precision, -change, tail))
 
 
 def lower_bound(precision: Precision, change: float, level: float = 0.95) -> float:

@@ -20,7 +20,7 @@ from mmrope_eval.report.candidates import BenchmarkResult, collect, describe
 from mmrope_eval.report.compare.pairing import chance, layout_of, points, samples_of
 from mmrope_eval.report.compare.seed_stats import Alternative, Contrast, Scores, contrast, holm, luck, residuals
 from mmrope_eval.report.definitions import Averages, benchmarks_behind, load_averages, weights_of
-from mmrope_eval.report.runs import Cell, Run
+from mmrope_eval.report.runs import Cell, Run, finite_or_none
 
 
 @dataclass(frozen=True)
@@ -307,5 +307,4 @@ def record(finding: Finding, alpha: float) -> dict[str, Any]:
         "high": contrast.high, "error": contrast.error, "df": contrast.df, "p": contrast.p, "p_holm": finding.p_holm,
         "by_luck": luck(*finding.counts), "shown": finding.shown(alpha),
     }
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in values.items()}
+    return {key: finite_or_none(value) for key, value in values.items()}

@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.compare import trainings
-from mmrope_eval.report.compare.pairing import count, points
+from mmrope_eval.report.compare.pairing import points
 from mmrope_eval.report.compare.seed_stats import spread, trainings_needed
 from mmrope_eval.report.compare.trainings import Design, Finding, Measured, Sides
 from mmrope_eval.report.markdown_text import escape
 from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say
+from mmrope_eval.words import counted
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ def pairs(measurement: Measured, baseline: str | None) -> list[tuple[Measured, i
 def lines(measurement: Measured, single: Sequence[Design], compared: Sequence[Finding], alpha: float,
           sizes: Sequence[float]) -> Iterator[str]:
     """Scores by design, what a training changes, every comparison, and what must be known."""
-    yield (f"{trainings.listed(measurement.designs)} trainings, on {count(len(measurement.columns), 'column')}: mean, "
-           "and from the lowest to the highest training")
+    columns = counted(len(measurement.columns), "column")
+    yield (f"{trainings.listed(measurement.designs)} trainings, on {columns}: mean, and from the lowest to the highest "
+           "training")
     yield ""
     yield score_table(measurement)
     yield ""
@@ -176,7 +178,7 @@ def lines_of_sides(first: Run, second: Run, both: Sides, results: Sequence[Findi
     yield f"B  {second.path}"
     shown = sum(finding.shown(alpha) for finding in results)
     yield ""
-    yield f"{shown} of {count(len(results), 'comparison')} shown to differ at the {100 * alpha:g} % level."
+    yield f"{shown} of {counted(len(results), 'comparison')} shown to differ at the {100 * alpha:g} % level."
     for measurement in both.measured:
         a, b = measurement.designs
         yield ""
