@@ -18,16 +18,7 @@ from typing import Any, Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, Item, Summary
-from mmrope_eval.record.read import (
-    AGAIN,
-    ANEW,
-    Stored,
-    read_lines,
-    read_record,
-    read_sample,
-    samples_path,
-    seal_holds,
-)
+from mmrope_eval.record.read import AGAIN, ANEW, Stored, read_record, read_samples, samples_path, seal_holds
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, SampleLine, Scores, TaskScores
 from mmrope_eval.words import shortened, visible
 
@@ -61,10 +52,7 @@ class CellRecord:
 
     def samples(self, task: str) -> Iterator[SampleLine]:
         """A task's samples in the order of the file. UserError where one is damaged."""
-        path = samples_path(self.folder, task)
-        for number, line in enumerate(read_lines(path), 1):
-            if line.strip():
-                yield read_sample(path, number, line)
+        return (sample for _, sample in read_samples(samples_path(self.folder, task)))
 
 
 def read_cell(folder: Path) -> CellRecord:
@@ -127,10 +115,8 @@ def check_samples(cell: CellRecord, task: str) -> float:
     path = samples_path(cell.folder, task)
     digest = hashlib.sha256()
     tally = Tally(cell.scores.tasks[task])
-    for number, line in enumerate(read_lines(path), 1):
-        digest.update(line)
-        if line.strip():
-            tally.add(read_sample(path, number, line), f"{path} line {number}")
+    for number, sample in read_samples(path, digest.update):
+        tally.add(sample, f"{path} line {number}")
     for name, recorded, counted in tally.differences(f"{cell.folder / SCORES}, {task}"):
         raise UserError(f"{cell.folder / SCORES} and {path} do not fit: {task}.{name} is {recorded}, and the samples "
                         f"give {counted}; {ANEW}.")

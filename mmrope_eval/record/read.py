@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Generic, TypeVar
@@ -116,12 +116,17 @@ def _require_plain(path: Path) -> None:
         raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is no plain file", str(path))
 
 
-def read_sample(path: Path, number: int, line: bytes) -> SampleLine:
-    """One line of a file of samples. UserError names its number and the field that is wrong."""
-    try:
-        return SampleLine.model_validate_json(line)
-    except ValidationError as error:
-        raise UserError(f"{path} line {number} is damaged ({sentence(error, SampleLine)}); {ANEW}.") from error
+def read_samples(path: Path, read: Callable[[bytes], object] = bytes) -> Iterator[tuple[int, SampleLine]]:
+    """The samples of a file, each with the number of its line; `read` is given every line. UserError names the line
+    and the field that is wrong."""
+    for number, line in enumerate(read_lines(path), 1):
+        read(line)
+        if not line.strip():
+            continue
+        try:
+            yield number, SampleLine.model_validate_json(line)
+        except ValidationError as error:
+            raise UserError(f"{path} line {number} is damaged ({sentence(error, SampleLine)}); {ANEW}.") from error
 
 
 SEAL: Final = "sha256"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,15 +87,21 @@ def lines(measurement: Measured, single: Sequence[Design], compared: Sequence[Fi
     yield "What another training of the same design changes, over all of them:"
     yield ""
     yield spread_table(measurement, sizes)
-    for first, second in dict.fromkeys((finding.first, finding.second) for finding in compared):
+    pairs_compared = dict.fromkeys((finding.first, finding.second) for finding in compared)
+    yield from lines_of_pairs({pair: f"{pair[1]} against {pair[0]}" for pair in pairs_compared}, compared, alpha)
+    yield from notes(measurement, single)
+
+
+def lines_of_pairs(titles: Mapping[tuple[str, str], str], compared: Sequence[Finding], alpha: float) -> Iterator[str]:
+    """Every comparison below the title of its pair of designs, and what was calculated."""
+    for pair, title in titles.items():
         yield ""
-        yield f"{second} against {first}:"
+        yield f"{title}:"
         yield from (f"  {trainings.sentence(finding, alpha)}" for finding in compared
-                    if (finding.first, finding.second) == (first, second))
+                    if (finding.first, finding.second) == pair)
     yield ""
     yield from trainings.too_few(compared, alpha)
     yield trainings.METHOD
-    yield from notes(measurement, single)
 
 
 def score_table(measurement: Measured) -> str:
@@ -179,15 +185,9 @@ def lines_of_sides(first: Run, second: Run, both: Sides, results: Sequence[Findi
     shown = sum(finding.shown(alpha) for finding in results)
     yield ""
     yield f"{shown} of {counted(len(results), 'comparison')} shown to differ at the {100 * alpha:g} % level."
-    for measurement in both.measured:
-        a, b = measurement.designs
-        yield ""
-        yield f"{a.label} ({', '.join(a.names)}) -> {b.label} ({', '.join(b.names)}):"
-        yield from (f"  {trainings.sentence(line, alpha)}" for line in results
-                    if (line.first, line.second) == (a.label, b.label))
-    yield ""
-    yield from trainings.too_few(results, alpha)
-    yield trainings.METHOD
+    titles = {(a.label, b.label): f"{a.label} ({', '.join(a.names)}) -> {b.label} ({', '.join(b.names)})"
+              for a, b in (measurement.designs for measurement in both.measured)}
+    yield from lines_of_pairs(titles, results, alpha)
     for side, alone in (("A", both.only_first), ("B", both.only_second)):
         if alone:
             yield f"Only in {side}: {', '.join(alone)}."

@@ -41,7 +41,13 @@ def footnotes(table: Table) -> list[Note]:
         ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
     )
     notes = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
-    notes += [*departure_notes(table), *average_notes(table), unlike_note(table), *protocol_notes(table)]
+    notes += [
+        departure_note(table, "answer-limit", "max_tokens", ",",
+                       "tokens that an answer could have, other than the task's own limit"),
+        departure_note(table, "temperature", "temperature", "g",
+                       "temperature at which answers were drawn (0: greedily), other than the task's own"),
+    ]
+    notes += [*average_notes(table), unlike_note(table), *protocol_notes(table)]
     notes += [*row_notes(table), *time_notes(table)]
     return [note for note in notes if note is not None and any(is_shown(table, place) for place in note.places)]
 
@@ -78,14 +84,6 @@ def hardly_read(entry: BenchmarkResult) -> tuple[int, int] | None:
         return None
     answered = int(n) - (0 if pd.isna(failed) else int(failed))
     return (int(unread), answered) if too_many(int(unread), answered) else None
-
-
-def departure_notes(table: Table) -> Iterator[Note | None]:
-    """Which cells were answered in another way than the task's own."""
-    yield departure_note(table, "answer-limit", "max_tokens", ",",
-                         "tokens that an answer could have, other than the task's own limit")
-    yield departure_note(table, "temperature", "temperature", "g",
-                         "temperature at which answers were drawn (0: greedily), other than the task's own")
 
 
 def departure_note(table: Table, kind: str, setting: str, form: str, words: str) -> Note | None:
