@@ -6,7 +6,8 @@ arrays, for errors and tests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,6 +103,14 @@ class Layout:
     def score(self, values: Floats) -> float:
         """The column's number for sample values (n,), as `record.aggregate` defines it; not a number for no samples."""
         return self.make_up.value(self.of_units(values).tolist())
+
+
+def numbered(clusters: Mapping[str, Sequence[str]]) -> tuple[dict[str, Ints], int]:
+    """The clusters of several columns, by their names, numbered together: of each column the numbers of its own, in
+    their order, and how many there are in all. Clusters of one name are one."""
+    number = {name: place for place, name in enumerate(dict.fromkeys(itertools.chain(*clusters.values())))}
+    return {column: np.array([number[name] for name in names], dtype=np.int64)
+            for column, names in clusters.items()}, len(number)
 
 
 def joined(*namings: Sequence[object]) -> list[str]:

@@ -108,11 +108,11 @@ def placed(
     of their variants.
     """
     by_row: dict[str, list[BenchmarkResult]] = {row.label: [] for row in rows}
+    keys = [(row, row.key, row.design) for row in rows]
     others = []
     for key, entries in by_key.items():
-        design = entries[0].design
-        homes = [row for row in rows if row.key == key] or [
-            row for row in rows if row.design == design and row.key not in by_key]
+        homes = [row for row, row_key, _ in keys if row_key == key] or [
+            row for row, row_key, design in keys if design == entries[0].design and row_key not in by_key]
         if not homes:
             others.append(key)
             continue

@@ -75,14 +75,12 @@ def lines(first: Run, second: Run, matched: Matched, results: Sequence[Differenc
     yield from map(one_training, trainings(first, second))
     yield from about_checkpoints((before, after) for _, before, after in match_cells(first, second))
     yield from (sentence for run in (first, second) for sentence in run.assumptions())
-    differing = [result for result in results if result.p_adjusted <= alpha]
-    agreeing = [result for result in results if result.p_adjusted > alpha]
     yield ""
     yield f"{totals(results, alpha)} shown to differ at the {percent(alpha)} level, all of them together."
     for title, chosen in (
-        ("B is better", [result for result in differing if result.change > 0]),
-        ("B is worse", [result for result in differing if result.change <= 0]),
-        ("No difference shown", agreeing),
+        ("B is better", [result for result in results if result.p_adjusted <= alpha and result.change > 0]),
+        ("B is worse", [result for result in results if result.p_adjusted <= alpha and result.change <= 0]),
+        ("No difference shown", [result for result in results if result.p_adjusted > alpha]),
     ):
         if chosen:
             yield ""
@@ -142,9 +140,8 @@ def sentence(result: Difference, alpha: float) -> str:
         f"{percent(1 - alpha)} interval alone {points(result.low, sign=True)} to {points(result.high, sign=True)}")
     numbers = (f"{points(result.first)} -> {points(result.second)}, {interval}, {chance(result.p_adjusted)} over all; "
                f"{size}")
-    if result.p_adjusted <= alpha:
-        return f"{where}: {direction(result.change)} ({numbers})."
-    return f"{where}: {direction(result.change)} ({numbers}).{detectable(result)}"
+    missed = "" if result.p_adjusted <= alpha else detectable(result)
+    return f"{where}: {direction(result.change)} ({numbers}).{missed}"
 
 
 def detectable(result: Difference) -> str:
@@ -224,8 +221,7 @@ def sides(pair: TaskPair | None) -> dict[str, Any]:
     """What a column's samples and settings have that the other run's have not; nothing of an average."""
     if pair is None:
         return {}
-    return {"only_first": pair.only_first, "only_second": pair.only_second, "unlike": pair.unlike,
-            "unread": pair.unread}
+    return {name: getattr(pair, name) for name in ("only_first", "only_second", "unlike", "unread")}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report import step_choice
-from mmrope_eval.report.averaging import Floats, joined
+from mmrope_eval.report.averaging import Floats, joined, numbered
 from mmrope_eval.report.candidates import BenchmarkResult, collect, describe
 from mmrope_eval.report.compare.pairing import chance, layout_of, points, samples_of
 from mmrope_eval.report.compare.seed_stats import Alternative, Contrast, Scores, contrast, holm, luck, residuals
@@ -75,16 +75,12 @@ class Measured:
     def scores(self, name: str) -> list[Scores]:
         """A column or average of each design."""
         weights = weights_of(name, self.averages)
-        names: dict[str, int] = {}
-        for column in weights:
-            for cluster in self.columns[column].clusters:
-                names.setdefault(cluster, len(names))
+        rows, clusters = numbered({column: self.columns[column].clusters for column in weights})
         several = sum(len(design.trainings) for design in self.designs)
-        totals, parts = np.zeros(several), np.zeros((several, len(names)))
+        totals, parts = np.zeros(several), np.zeros((several, clusters))
         for column, weight in weights.items():
-            measured = self.columns[column]
-            totals += weight * measured.totals
-            parts[:, [names[cluster] for cluster in measured.clusters]] += weight * measured.parts
+            totals += weight * self.columns[column].totals
+            parts[:, rows[column]] += weight * self.columns[column].parts
         ends = np.cumsum([len(design.trainings) for design in self.designs])[:-1]
         return [Scores(*both) for both in zip(np.split(totals, ends), np.split(parts, ends), strict=True)]
 
