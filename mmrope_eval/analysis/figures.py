@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from mmrope_eval.analysis.measures import AXIS_NAMES, BANDS, Analysis, band_edges, decay
 from mmrope_eval.analysis.tables import FURTHEST, Report
+from mmrope_eval.report.sweep.figures import save
 from mmrope_eval.rope import Vision
 from mmrope_eval.rope.positions import Floats
 from mmrope_eval.util.console import writing
@@ -25,6 +26,7 @@ GREYS = {0: "#1a1a1a", 1: "#7f7f7f", 2: "#cfcfcf", -1: "#ffffff"}
 TEXT_MARK: dict[str, Any] = {"marker": ".", "color": "#000000", "markersize": 3.5, "label": "text"}
 VISION_MARK: dict[str, Any] = {"marker": "s", "color": "#9a9a9a", "markersize": 3, "markerfacecolor": "none",
                                "markeredgewidth": 0.6, "label": "vision"}  # fmt: skip
+DPI = 130
 SMOOTHING = 1.25
 """Decay curves ripple; the figure shows means over distances within this factor, the tables the curves themselves."""
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
@@ -40,14 +42,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
         "frequencies": frequencies_figure(report),
         "decay": decay_figure(report),
     }
-    paths = []
-    for name, figure in figures.items():
-        for suffix in ("pdf", "png"):
-            paths.append(folder / f"{name}.{suffix}")
-            # No date inside: the same analysis gives the same bytes.
-            with writing(paths[-1]):
-                figure.savefig(paths[-1], dpi=130, metadata={"CreationDate": None} if suffix == "pdf" else None)
-    return paths
+    return [path for name, figure in figures.items() for path in save(figure, folder, name, DPI)]
 
 
 def positions_figure(report: Report) -> Figure:

@@ -1,5 +1,8 @@
 """From the samples' values to a column's number, as each benchmark's authors average it.
 
+What each average is over, `Average.make_up` says for all: the number and its error are made of that here, exactly, and
+the arrays that errors and tests of reports rest on in `report.averaging`.
+
 Values and results lie in [0, 1]. A sample that failed or cannot be read has the value 0 and stays in every
 denominator; only None ("this metric does not apply here") is left out. Results do not depend on the samples' order.
 """
@@ -7,8 +10,8 @@ denominator; only None ("this metric does not apply here") is left out. Results 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -95,79 +98,125 @@ class Summary:
         return 0.0 if math.isnan(self.value) else round(self.value * self.n, 9)
 
 
-Aggregate = Callable[[Sequence[Item]], Summary]
+@dataclass(frozen=True)
+class MakeUp:
+    """What a column's number is made of, for some samples."""
+
+    units: Sequence[Sequence[int]]
+    """The samples of each unit, which is as good as the worst of them."""
+    strata: Sequence[Sequence[int]]
+    """The units of each stratum, at least one of them, unless there are no units at all."""
+    strays: Sequence[int]
+    """The units that count in no stratum."""
+
+    @property
+    def share(self) -> float:
+        """How much of the number is the strata's."""
+        return 1 - len(self.strays) / len(self.units)
+
+    def value(self, units: Sequence[float]) -> float:
+        """The number, from that of each unit: the mean of the strata's means, and the strays by their share of the
+        units. Not a number where there are none."""
+        if not units:
+            return math.nan
+        centre = math.fsum(mean(units[number] for number in stratum) for stratum in self.strata) / len(self.strata)
+        return self.share * centre + math.fsum(units[number] for number in self.strays) / len(units)
 
 
-def micro(items: Sequence[Item]) -> Summary:
-    """The mean over samples, with the mean of each group beside it; a sample may belong to several groups.
+@dataclass(frozen=True)
+class Average:
+    """A way to average samples, by what it is over."""
 
-    Video-MME (arXiv:2405.21075: short, medium, long and overall; group = duration), LVBench (arXiv:2406.08035 and its
-    compute_accuracy.py: overall accuracy; a question counts in each of its `question_type`s), AI2D, RealWorldQA,
-    TextVQA, DocVQA, InfographicVQA, ChartQA, Charades-STA, RefCOCO.
-    """
-    present = [(item.value, item.cluster) for item in items if item.value is not None]
-    return Summary(mean(value for value, _ in present), standard_error([present]), len(present), _parts(items))
+    of_questions: bool = False
+    """Whether a unit is a group, as good as the worst of its samples, and not a sample."""
+    of_groups: bool = False
+    """Whether it is the mean of the groups' means, and not of all units."""
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """Groups, and the larger one that each is a part of: its mean is reported as well."""
 
+    def make_up(self, groups: Sequence[Sequence[str]]) -> MakeUp:
+        """What the number is made of, for n samples that count in these groups each (none, one or several)."""
+        inside: dict[str, list[int]] = {}
+        for number, names in enumerate(groups):
+            for name in names:
+                inside.setdefault(name, []).append(number)
+        members = [inside[name] for name in sorted(inside)]
+        outside = [number for number, names in enumerate(groups) if not names]
+        singles = [[number] for number in range(len(groups))]
+        if self.of_groups and members:
+            return MakeUp(singles, members, outside)
+        units = [*members, *(singles[number] for number in outside)] if self.of_questions else singles
+        return MakeUp(units, [range(len(units))], [])
 
-def macro(items: Sequence[Item]) -> Summary:
-    """The unweighted mean over groups of the mean within each group.
+    def __call__(self, items: Sequence[Item]) -> Summary:
+        """The exact number, whatever the items' order."""
+        present = [item for item in items if item.value is not None]
+        values = [item.value for item in items if item.value is not None]
+        make_up = self.make_up([item.groups for item in present])
+        units = [min(values[number] for number in unit) for unit in make_up.units]
+        if not units:
+            return Summary(math.nan, math.nan, 0, {})
+        clusters = [present[unit[0]].cluster for unit in make_up.units]
+        strata = [[(units[number], clusters[number]) for number in stratum] for stratum in make_up.strata]
+        return Summary(make_up.value(units), make_up.share * standard_error(strata), len(units), self._parts(present))
 
-    MMStar (arXiv:2403.20330): six categories of 250 questions, averaged; group = category. The authors' script divides
-    by 250 and by 1,500, which is the same on the whole set and wrong on a part of it.
-    MVBench (arXiv:2311.17005): the mean of 20 tasks; group = task. A blank answer is a wrong answer.
-    MLVU (arXiv:2406.04264): M-Avg, the mean of the seven multiple-choice tasks' accuracies, as the paper's rows add up
-    and as its choice_bench.py prints it (the tasks' accuracies, added and divided by their number). VLMEvalKit's
-    `M-Avg` weighs tasks by size instead (right answers / questions asked); group = task_type.
-    BLINK (arXiv:2404.12390): the mean of fourteen tasks' accuracies, as its authors' eval/evaluate.py computes it (the
-    19 validation numbers of its leaderboard are such means), and as lmms-eval's group does. VLMEvalKit's "Overall" is
-    right answers / questions asked; group = the task.
-    STAR (arXiv:2405.09711): four question types, reported apart by its run_program.py, and their mean, as SeViLA
-    (arXiv:2305.06988) and others report it; group = question type, the first word of question_id.
-    The standard error treats groups as strata. Samples without a group (their rows could not be read, so they are
-    wrong) pull the result down by their share of all samples.
-    """
-    values = [item.value for item in items if item.value is not None]
-    strata = _values(items)
-    strays = [item.value for item in items if item.value is not None and not item.groups]
-    if not strata:
-        return micro(items)
-    share = 1 - len(strays) / len(values)
-    centre = math.fsum(mean(value for value, _ in stratum) for stratum in strata.values()) / len(strata)
-    value = share * centre + math.fsum(strays) / len(values)
-    return Summary(value, share * standard_error(list(strata.values())), len(values), _parts(items))
-
-
-def circular(items: Sequence[Item]) -> Summary:
-    """MMBench's CircularEval: a question is right when it is right under every rotation of its options.
-
-    Definition: Liu et al. 2023 (arXiv:2307.06281), "CircularEval". Rotations of one question share its `group` (the
-    row's `index` modulo 1,000,000). Where the data holds one row a question, this is plain accuracy. The mean, its
-    error and `n` count questions; `groups` is empty, as it would only list the questions.
-    """
-    passes = [(min(value for value, _ in rotations), rotations[0][1]) for rotations in _values(items).values()]
-    strays = [(item.value, item.cluster) for item in items if item.value is not None and not item.groups]
-    units = [*passes, *strays]
-    return Summary(mean(value for value, _ in units), standard_error([units]), len(units), {})
+    def _parts(self, present: Iterable[Item]) -> Mapping[str, Part]:
+        """The mean of each group; of questions none, as they would only be listed."""
+        by_group: dict[str, list[float | None]] = {}
+        for item in () if self.of_questions else present:
+            above = [self.parents[name] for name in item.groups if name in self.parents]
+            for name in dict.fromkeys((*item.groups, *above)):
+                by_group.setdefault(name, []).append(item.value)
+        return MappingProxyType({name: Part(mean(values), len(values)) for name, values in sorted(by_group.items())})
 
 
-# --------------------------------------------------------------------------------------------------------------
+micro: Final = Average()
+"""The mean over samples, with the mean of each group beside it; a sample may belong to several groups.
+
+Video-MME (arXiv:2405.21075: short, medium, long and overall; group = duration), LVBench (arXiv:2406.08035 and its
+compute_accuracy.py: overall accuracy; a question counts in each of its `question_type`s), AI2D, RealWorldQA, TextVQA,
+DocVQA, InfographicVQA, ChartQA, Charades-STA, RefCOCO.
+"""
+
+macro: Final = Average(of_groups=True)
+"""The unweighted mean over groups of the mean within each group.
+
+MMStar (arXiv:2403.20330): six categories of 250 questions, averaged; group = category. The authors' script divides by
+250 and by 1,500, which is the same on the whole set and wrong on a part of it.
+MVBench (arXiv:2311.17005): the mean of 20 tasks; group = task. A blank answer is a wrong answer.
+MLVU (arXiv:2406.04264): M-Avg, the mean of the seven multiple-choice tasks' accuracies, as the paper's rows add up and
+as its choice_bench.py prints it (the tasks' accuracies, added and divided by their number). VLMEvalKit's `M-Avg` weighs
+tasks by size instead (right answers / questions asked); group = task_type.
+BLINK (arXiv:2404.12390): the mean of fourteen tasks' accuracies, as its authors' eval/evaluate.py computes it (the 19
+validation numbers of its leaderboard are such means), and as lmms-eval's group does. VLMEvalKit's "Overall" is right
+answers / questions asked; group = the task.
+STAR (arXiv:2405.09711): four question types, reported apart by its run_program.py, and their mean, as SeViLA
+(arXiv:2305.06988) and others report it; group = question type, the first word of question_id.
+The standard error treats groups as strata. Samples without a group (their rows could not be read, so they are wrong)
+pull the result down by their share of all samples.
+"""
+
+circular: Final = Average(of_questions=True)
+"""MMBench's CircularEval: a question is right when it is right under every rotation of its options.
+
+Definition: Liu et al. 2023 (arXiv:2307.06281), "CircularEval". Rotations of one question share its `group` (the row's
+`index` modulo 1,000,000). Where the data holds one row a question, this is plain accuracy. The mean, its error and `n`
+count questions; `groups` is empty, as it would only list the questions.
+"""
 
 _RECOGNITION: Final = (
     "Regular Text Recognition", "Irregular Text Recognition", "Artistic Text Recognition", "Handwriting Recognition",
     "Digit String Recognition", "Non-Semantic Text Recognition",
 )
 
+ocrbench: Final = Average(parents=dict.fromkeys(_RECOGNITION, "Text Recognition"))
+"""OCRBench: right answers over questions asked; `points` is the authors' score out of 1,000.
 
-def ocrbench(items: Sequence[Item]) -> Summary:
-    """OCRBench: right answers over questions asked; `points` is the authors' score out of 1,000.
-
-    Definition: Liu et al. 2023 (arXiv:2305.07895) and OCRBench/example.py of its authors: one point a question; five
-    parts (text recognition 300, scene-text VQA 200, document VQA 200, key information 200, formulas 100), text
-    recognition being six kinds. group = question_type; the parts are reported as well as the kinds. The denominator
-    is the number of questions asked, so that a part of the benchmark has a meaningful score too.
-    """
-    return micro([_with(item, dict.fromkeys(_RECOGNITION, "Text Recognition")) for item in items])
-
+Definition: Liu et al. 2023 (arXiv:2305.07895) and OCRBench/example.py of its authors: one point a question; five parts
+(text recognition 300, scene-text VQA 200, document VQA 200, key information 200, formulas 100), text recognition being
+six kinds. group = question_type; the parts are reported as well as the kinds. The denominator is the number of
+questions asked, so that a part of the benchmark has a meaningful score too.
+"""
 
 _DISCIPLINES: Final = {
     "Art & Design": "Art Art_Theory Design Music",
@@ -180,43 +229,17 @@ _DISCIPLINES: Final = {
     "Materials Mechanical_Engineering",
 }
 
+mmmu: Final = Average(parents={
+    subject: discipline for discipline, subjects in _DISCIPLINES.items() for subject in subjects.split()})
+"""MMMU: the mean over questions, with six disciplines and thirty subjects beside it.
 
-def mmmu(items: Sequence[Item]) -> Summary:
-    """MMMU: the mean over questions, with six disciplines and thirty subjects beside it.
+Definition: Yue et al. 2023 (arXiv:2311.16502): "micro-averaged accuracy". group = subject, the middle part of the row's
+id (`validation_Art_Theory_12` -> `Art_Theory`).
+"""
 
-    Definition: Yue et al. 2023 (arXiv:2311.16502): "micro-averaged accuracy". group = subject, the middle part
-    of the row's id (`validation_Art_Theory_12` -> `Art_Theory`).
-    """
-    disciplines = {subject: name for name, subjects in _DISCIPLINES.items() for subject in subjects.split()}
-    return micro([_with(item, disciplines) for item in items])
-
-
-def _with(item: Item, parents: Mapping[str, str]) -> Item:
-    """The item, in the groups above its own as well."""
-    above = (parents[group] for group in item.groups if group in parents)
-    return Item(item.value, tuple(dict.fromkeys((*item.groups, *above))), item.cluster)
-
-
-def _values(items: Iterable[Item]) -> dict[str, list[Weighed]]:
-    by_group: dict[str, list[Weighed]] = {}
-    for item in items:
-        for group in item.groups if item.value is not None else ():
-            by_group.setdefault(group, []).append((float(item.value or 0.0), item.cluster))
-    return dict(sorted(by_group.items()))
-
-
-def _parts(items: Iterable[Item]) -> Mapping[str, Part]:
-    return MappingProxyType({name: Part(mean(value for value, _ in values), len(values))
-                             for name, values in _values(items).items()})
-
-
-AGGREGATES: Final[Mapping[str, Aggregate]] = {
+AGGREGATES: Final[Mapping[str, Average]] = {
     "micro": micro, "macro": macro, "circular": circular, "ocrbench": ocrbench, "mmmu": mmmu,
 }
 """By the names that task files use (`metadata: average`) and scores.json records."""
-GROUPED: Final = ("macro", "circular", "ocrbench", "mmmu")
+GROUPED: Final = tuple(name for name, average in AGGREGATES.items() if average != micro)
 """Those that mean nothing without the target's `group`."""
-OF_GROUPS: Final = ("macro",)
-"""Those that are the mean of the groups' means; all others are the mean of their units."""
-OF_QUESTIONS: Final = ("circular",)
-"""Those whose unit is a group, as good as the worst of its samples; the unit of all others is a sample."""

@@ -18,18 +18,7 @@ from typing import Any, Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, Item, Summary
-from mmrope_eval.record.read import (
-    AGAIN,
-    ANEW,
-    Stored,
-    read_bytes,
-    read_lines,
-    read_record,
-    read_sample,
-    samples_path,
-    seal_holds,
-    sum_of,
-)
+from mmrope_eval.record.read import AGAIN, ANEW, Stored, read_record, read_samples, samples_path, seal_holds
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, SampleLine, Scores, TaskScores
 from mmrope_eval.words import shortened, visible
 
@@ -63,10 +52,7 @@ class CellRecord:
 
     def samples(self, task: str) -> Iterator[SampleLine]:
         """A task's samples in the order of the file. UserError where one is damaged."""
-        path = samples_path(self.folder, task)
-        for number, line in enumerate(read_lines(path), 1):
-            if line.strip():
-                yield read_sample(path, number, line)
+        return (sample for _, sample in read_samples(samples_path(self.folder, task)))
 
 
 def read_cell(folder: Path) -> CellRecord:
@@ -109,10 +95,9 @@ def check_seal(cell: CellRecord) -> None:
     sums = cell.manifest.sha256
     if sums is None:
         return
-    content = read_bytes(cell.folder / SCORES)
     if not seal_holds(cell.stored_manifest.raw, MANIFEST):
         raise changed(cell.folder / MANIFEST, AGAIN)
-    if sums.get(SCORES) != sum_of([content]):
+    if sums.get(SCORES) != cell.stored_scores.sum:
         raise changed(cell.folder / SCORES, AGAIN)
 
 
@@ -130,10 +115,8 @@ def check_samples(cell: CellRecord, task: str) -> float:
     path = samples_path(cell.folder, task)
     digest = hashlib.sha256()
     tally = Tally(cell.scores.tasks[task])
-    for number, line in enumerate(read_lines(path), 1):
-        digest.update(line)
-        if line.strip():
-            tally.add(read_sample(path, number, line), f"{path} line {number}")
+    for number, sample in read_samples(path, digest.update):
+        tally.add(sample, f"{path} line {number}")
     for name, recorded, counted in tally.differences(f"{cell.folder / SCORES}, {task}"):
         raise UserError(f"{cell.folder / SCORES} and {path} do not fit: {task}.{name} is {recorded}, and the samples "
                         f"give {counted}; {ANEW}.")

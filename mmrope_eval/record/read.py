@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Generic, TypeVar
@@ -43,11 +43,19 @@ class Stored(Generic[R]):
     path: Path
     record: R
     raw: dict[str, Any]
+    sum: str
+    """sha256 of the file."""
 
 
 def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
     """A record from a file. UserError when it is missing, cannot be read, is newer or is not what it should be."""
-    content = read_bytes(path, remedy)
+    try:
+        _require_plain(path)
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: the run did not finish; {remedy}.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); {remedy}.") from error
     try:
         raw = strict_json(content)
     except RecursionError as error:
@@ -58,20 +66,9 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
         raise UserError(f"{path} is not {Record.kind}; {remedy}.")
     refuse_newer(path, raw, kind, remedy)
     try:
-        return Stored(path, kind.model_validate_json(content), raw)
+        return Stored(path, kind.model_validate_json(content), raw, sum_of([content]))
     except ValidationError as error:
         raise UserError(f"{path} is not {kind.kind} ({sentence(error, kind)}); {remedy}.") from error
-
-
-def read_bytes(path: Path, remedy: str = AGAIN) -> bytes:
-    """A file's content. UserError when there is none."""
-    try:
-        _require_plain(path)
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: the run did not finish; {remedy}.") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}); {remedy}.") from error
 
 
 def refuse_newer(path: Path, raw: dict[str, Any], kind: type[Record], remedy: str) -> None:
@@ -119,12 +116,17 @@ def _require_plain(path: Path) -> None:
         raise OSError(kind, os.strerror(kind) if path.is_dir() else "it is no plain file", str(path))
 
 
-def read_sample(path: Path, number: int, line: bytes) -> SampleLine:
-    """One line of a file of samples. UserError names its number and the field that is wrong."""
-    try:
-        return SampleLine.model_validate_json(line)
-    except ValidationError as error:
-        raise UserError(f"{path} line {number} is damaged ({sentence(error, SampleLine)}); {ANEW}.") from error
+def read_samples(path: Path, read: Callable[[bytes], object] = bytes) -> Iterator[tuple[int, SampleLine]]:
+    """The samples of a file, each with the number of its line; `read` is given every line. UserError names the line
+    and the field that is wrong."""
+    for number, line in enumerate(read_lines(path), 1):
+        read(line)
+        if not line.strip():
+            continue
+        try:
+            yield number, SampleLine.model_validate_json(line)
+        except ValidationError as error:
+            raise UserError(f"{path} line {number} is damaged ({sentence(error, SampleLine)}); {ANEW}.") from error
 
 
 SEAL: Final = "sha256"

@@ -1,19 +1,20 @@
 """How samples make a score, as arrays: which units it averages over, and which of them stand or fall together.
 
-The averages are those of `record.aggregate`, which says what each is over. There they are summed exactly, sample by
-sample, for the record; here as arrays, so that thousands of redrawn samples are averaged at once.
+What each average is over is said once, by `record.aggregate`, which makes the exact number of it; here it becomes
+arrays, for errors and tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrope_eval.record.aggregate import AGGREGATES, OF_GROUPS, OF_QUESTIONS
+from mmrope_eval.record.aggregate import AGGREGATES, MakeUp
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,14 +24,21 @@ Ints = NDArray[np.int64]
 class Layout:
     """What a score averages over and what is drawn together.
 
-    unit: int (n,), the unit that each sample belongs to; other than the sample itself only under "circular".
-    cluster: int (u,), each unit's cluster, 0 ... C - 1.
-    strata: bool (u, G), the groups each unit counts in where their means are averaged ("macro"); else G = 0.
+    sample, unit: int (m,), a sample, and a unit that it belongs to; m is n but where questions have several names.
+    cluster: int (u,), each unit's cluster, 0 ... C - 1, in the order of their `names`.
+    inside: float (u, G + 1) of 0 and 1, the strata that each unit counts in; the last column holds those that count in
+    none. One stratum of all but under "macro".
+    make_up: the same without arrays, for the exact score.
+    plain: whether it is the mean of all units, and not of strata.
     """
 
+    sample: Ints
     unit: Ints
     cluster: Ints
-    strata: NDArray[np.bool_]
+    names: tuple[str, ...]
+    inside: Floats
+    make_up: MakeUp
+    plain: bool
 
     @classmethod
     def of(cls, clusters: Sequence[object], average: str = "micro",
@@ -42,92 +50,67 @@ class Layout:
         """
         if average not in AGGREGATES:
             raise ValueError(f"unknown average '{average}'")
-        codes = _codes([str(name) for name in clusters])
-        n = len(codes)
-        named = [()] * n if groups is None else [tuple(names) for names in groups]
-        unit = np.arange(n)
-        if average in OF_QUESTIONS:
-            unit = _codes([f"={names[0]}" if names else f"#{row}" for row, names in enumerate(named)])
-        cluster = codes[np.unique(unit, return_index=True)[1]]
-        labels = sorted({name for names in named for name in names}) if average in OF_GROUPS else []
-        column = {name: position for position, name in enumerate(labels)}
-        strata = np.zeros((len(cluster), len(labels)), dtype=bool)
-        for row, names in enumerate(named if labels else []):
-            strata[row, [column[name] for name in names]] = True
-        return cls(unit, _codes(list(cluster)), strata)
+        of_samples = [()] * len(clusters) if groups is None else groups
+        make_up = AGGREGATES[average].make_up(of_samples)
+        inside = np.zeros((len(make_up.units), len(make_up.strata) + 1))
+        for column, members in enumerate((*make_up.strata, make_up.strays)):
+            inside[members, column] = 1
+        names, cluster = np.unique(np.array([str(clusters[unit[0]]) for unit in make_up.units], dtype=object),
+                                   return_inverse=True)
+        sizes = [len(unit) for unit in make_up.units]
+        return cls(np.array([sample for unit in make_up.units for sample in unit], dtype=np.int64),
+                   np.repeat(np.arange(len(sizes)), sizes), cluster, tuple(names.tolist()), inside, make_up,
+                   not (AGGREGATES[average].of_groups and any(of_samples)))
 
     @property
     def units(self) -> int:
         """How many units the score averages over."""
         return len(self.cluster)
 
-    @cached_property
+    @property
     def clusters(self) -> int:
         """How many clusters are drawn."""
-        return int(self.cluster.max()) + 1 if self.units else 0
+        return len(self.names)
 
     @cached_property
-    def columns(self) -> Floats:
-        """(u, K): the sums a score is made of. All units; under "macro" each group and the units without one before."""
-        every = np.ones((self.units, 1))
-        if not self.strata.shape[1]:
-            return every
-        return np.hstack([self.strata, ~self.strata.any(axis=1, keepdims=True), every]).astype(np.float64)
+    def counts(self) -> Floats:
+        """(G + 1,): the units in each stratum, and in none."""
+        counts: Floats = self.inside.sum(axis=0)
+        return counts
+
+    @cached_property
+    def shares(self) -> Floats:
+        """(G + 1,): how much of the score a unit is by being in each stratum, or in none."""
+        strata = self.counts[:-1]
+        return np.append(self.make_up.share / len(strata) / strata, 1 / self.units)
 
     @cached_property
     def weights(self) -> Floats:
         """(u,): how much of the score one unit is; they sum to 1."""
-        counts = self.columns.sum(axis=0)
-        if len(counts) == 1:
-            return np.full(self.units, 1 / self.units)
-        present = counts[:-2] > 0
-        share = 1 - counts[-2] / counts[-1]
-        per_group = np.divide(1.0, counts[:-2], out=np.zeros(len(present)), where=present) / max(present.sum(), 1)
-        weights: Floats = share * (self.columns[:, :-2] @ per_group) + self.columns[:, -2] / counts[-1]
+        weights: Floats = self.inside @ self.shares
         return weights
 
     def of_units(self, values: Floats) -> Floats:
         """(n,) sample values -> (u,) unit values: under "circular" a question is as good as its worst rotation."""
-        if np.array_equal(self.unit, np.arange(len(values))):
-            return np.asarray(values, dtype=np.float64)
         worst = np.full(self.units, np.inf)
-        np.minimum.at(worst, self.unit, values)
+        np.minimum.at(worst, self.unit, values[self.sample])
         return worst
 
     def per_cluster(self, amounts: Floats) -> Floats:
-        """(u, K) amounts of units -> (C, K) sums over clusters."""
-        sums = np.zeros((self.clusters, amounts.shape[1]))
-        np.add.at(sums, self.cluster, amounts)
-        return sums
-
-    def names(self, clusters: Sequence[object]) -> tuple[str, ...]:
-        """The clusters' names by number, from that of each sample's cluster, as `of` was given them."""
-        names = np.empty(self.clusters, dtype=object)
-        names[self.cluster[self.unit[::-1]]] = [str(name) for name in clusters[::-1]]  # a unit's is its first sample's
-        return tuple(names.tolist())
+        """(u,) amounts of units -> (C,) sums over clusters."""
+        return np.bincount(self.cluster, amounts, self.clusters).astype(np.float64)
 
     def score(self, values: Floats) -> float:
         """The column's number for sample values (n,), as `record.aggregate` defines it; not a number for no samples."""
-        sums = self.of_units(values) @ self.columns
-        return float(average_rows(sums[None], self.columns.sum(axis=0)[None])[0])
+        return self.make_up.value(self.of_units(values).tolist())
 
 
-def _codes(names: Sequence[object]) -> Ints:
-    """Names -> 0, 1, 2 ... by sorted name."""
-    return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64) if names else np.zeros(0, np.int64)
-
-
-def average_rows(sums: Floats, counts: Floats) -> Floats:
-    """(m, K) sums and counts in the order of `Layout.columns` -> (m,) scores; a group nobody is in is left out."""
-    everyone = np.maximum(counts[:, -1], 1)
-    if sums.shape[1] == 1:
-        plain: Floats = np.where(counts[:, -1] > 0, sums[:, -1] / everyone, np.nan)
-        return plain
-    present = counts[:, :-2] > 0
-    means = np.divide(sums[:, :-2], counts[:, :-2], out=np.zeros(present.shape), where=present)
-    centre = means.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
-    result: Floats = (1 - counts[:, -2] / everyone) * centre + sums[:, -2] / everyone
-    return result
+def numbered(clusters: Mapping[str, Sequence[str]]) -> tuple[dict[str, Ints], int]:
+    """The clusters of several columns, by their names, numbered together: of each column the numbers of its own, in
+    their order, and how many there are in all. Clusters of one name are one."""
+    number = {name: place for place, name in enumerate(dict.fromkeys(itertools.chain(*clusters.values())))}
+    return {column: np.array([number[name] for name in names], dtype=np.int64)
+            for column, names in clusters.items()}, len(number)
 
 
 def joined(*namings: Sequence[object]) -> list[str]:

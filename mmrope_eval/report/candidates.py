@@ -29,7 +29,7 @@ class BenchmarkResult:
     variant: Variant | None = field(repr=False)
     """The cell's variant, see `variant_of`."""
     key: str
-    """What a row's `key` must equal, see `key_of`."""
+    """What a row's `key` must equal, see `keyed`."""
     design: str
     """What a row's `design` must equal."""
 
@@ -44,6 +44,20 @@ class BenchmarkResult:
         return tuple(str(self.scores[name]) for name in (
             "model_fingerprint", "variant_fingerprint", "task", "metric", "score", "n", "data_fingerprint",
             "prompt_hash"))
+
+
+def distinct(rows: Iterable[Iterable[BenchmarkResult]]) -> list[dict[str, list[BenchmarkResult]]]:
+    """Of each row the different results that have a score, by benchmark."""
+    by_row: list[dict[str, list[BenchmarkResult]]] = []
+    for entries in rows:
+        by_row.append({})
+        for entry in entries:
+            if pd.isna(entry.scores["score"]):
+                continue
+            column = by_row[-1].setdefault(str(entry.scores["column"]), [])
+            if all(entry.same != other.same for other in column):
+                column.append(entry)
+    return by_row
 
 
 @dataclass(frozen=True)
@@ -76,15 +90,9 @@ def collect(runs: Iterable[Run], models: Sequence[str]) -> list[BenchmarkResult]
     return list(entries.values())
 
 
-def key_of(cell: Cell, *, time: bool = True) -> str:
-    """The key of a cell's variant, with or without its `time`; its recorded fingerprint where there is no definition
-    that can be read."""
-    _, key, design = keyed(cell)
-    return key if time else design
-
-
 def keyed(cell: Cell) -> tuple[Variant | None, str, str]:
-    """A cell's variant and its keys, with `time` and without it."""
+    """A cell's variant and its keys, with `time` and without it; its recorded fingerprint where there is no definition
+    that can be read."""
     variant = variant_of(cell)
     if variant is None:
         return None, str(cell.variant_fingerprint), str(cell.variant_fingerprint)
@@ -100,11 +108,11 @@ def placed(
     of their variants.
     """
     by_row: dict[str, list[BenchmarkResult]] = {row.label: [] for row in rows}
+    keys = [(row, row.key, row.design) for row in rows]
     others = []
     for key, entries in by_key.items():
-        design = entries[0].design
-        homes = [row for row in rows if row.key == key] or [
-            row for row in rows if row.design == design and row.key not in by_key]
+        homes = [row for row, row_key, _ in keys if row_key == key] or [
+            row for row, row_key, design in keys if design == entries[0].design and row_key not in by_key]
         if not homes:
             others.append(key)
             continue

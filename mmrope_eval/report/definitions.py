@@ -190,18 +190,12 @@ def benchmarks_behind_all(columns: Sequence[str], averages: Mapping[str, Sequenc
     return {name: benchmarks_behind(name, averages) for name in dict.fromkeys((*columns, *averages, *parts))}
 
 
-def definition_key(definition: Mapping[str, Any], *, time: bool = True) -> str:
-    """A name for all that a variant's definition decides, equal for equal designs on models of different size.
+def variant_key(variant: Variant, *, time: bool = True) -> str:
+    """A name for all that a variant decides, equal for equal designs on models of different size.
 
     Sections and counted patterns are ratios here (24:20:20 pairs is 6:5:5). Sections that count KV heads depend on the
-    model and are left out; words (name, summary, source) too, and without `time` what frames are counted in. Records of
-    any version are told by what they decide. VariantError for a definition that cannot be read.
+    model and are left out; words (name, summary, source) too, and without `time` what frames are counted in.
     """
-    return variant_key(Variant.from_dict(definition), time=time)
-
-
-def variant_key(variant: Variant, *, time: bool = True) -> str:
-    """The `definition_key` of a variant."""
     sections = {"position": variant.position, "frequency": variant.frequency, "scaling": variant.scaling}
     parts = {name: section.model_dump(mode="json") for name, section in sections.items()}
     frequency = parts["frequency"]
@@ -286,7 +280,7 @@ def read_table(path: Path) -> TableDefinition:
         raw = {**read_mapping(folder() / f"{raw['like']}.yaml"), **raw}
     content = typed(TableFile, raw, str(path))
     shared = load_averages()
-    rows = tuple(read_row(row, path) for row in content.rows)
+    rows = read_rows(content.rows, path)
     for kind, names in (("rows", [row.label for row in rows]), ("columns", list(content.columns))):
         if len(set(names)) < len(names):
             raise UserError(f"{path}: {kind} must be a list of different names.")
@@ -308,16 +302,17 @@ def source_of(content: TableFile) -> str:
     return f"{PAPER} v3, table {in_paper['v3']}{earlier}"
 
 
-def read_row(content: str | RowEntry, path: Path) -> Row:
-    """One entry of `rows`: a variant's name, or a mapping; a label alone is a row that no run fills."""
-    entry = RowEntry(label=content, variant=content) if isinstance(content, str) else content
-    if entry.variant is None:
-        return Row(entry.label)
-    try:
-        variant = load_variant_beside(path.parent, entry.variant, **entry.set)
-    except VariantError as error:
-        raise UserError(f"{path}, row '{entry.label}': {error}.") from error
-    return Row(entry.label, variant, entry.scaling)
+def read_rows(content: Sequence[str | RowEntry], path: Path) -> tuple[Row, ...]:
+    """`rows`: each a variant's name, or a mapping; a label alone is a row that no run fills."""
+    rows = []
+    for listed_row in content:
+        entry = RowEntry(label=listed_row, variant=listed_row) if isinstance(listed_row, str) else listed_row
+        try:
+            variant = None if entry.variant is None else load_variant_beside(path.parent, entry.variant, **entry.set)
+        except VariantError as error:
+            raise UserError(f"{path}, row '{entry.label}': {error}.") from error
+        rows.append(Row(entry.label, variant, None if variant is None else entry.scaling))
+    return tuple(rows)
 
 
 @functools.cache

@@ -163,27 +163,22 @@ class PublishedRow:
 
 
 @functools.cache
-def known_rows(table: str) -> Mapping[str, Row]:
-    """The rows of a table of the project that finished runs fill, by label; none of another."""
+def rows_of(table: str) -> Mapping[str, Row] | None:
+    """The rows of the project's table of this name, by label; of none, if it has no such table, and None where that is
+    not filled by finished runs."""
     definition = load_definition(table) if table in numbers() else None
-    return {} if definition is None or definition.takes != "runs" else {row.label: row for row in definition.rows}
-
-
-def takes_runs(table: str) -> bool:
-    """Whether finished runs fill a table; so they do one that is none of the project's."""
-    return table not in numbers() or load_definition(table).takes == "runs"
+    if definition is not None and definition.takes != "runs":
+        return None
+    return {} if definition is None else {row.label: row for row in definition.rows}
 
 
 def published_rows(published: Published) -> list[PublishedRow]:
-    """All rows that finished runs may be held against, table by table."""
-    return [PublishedRow(table, row_of(name, label)) for name, table in published.tables.items() if takes_runs(name)
+    """All rows that finished runs may be held against, table by table: as the project's table of that name has them,
+    else the variant that is called so."""
+    names = variant_names()
+    return [PublishedRow(table, rows.get(label) or Row(label, load_variant(label) if label in names else None))
+            for name, table in published.tables.items() if (rows := rows_of(name)) is not None
             for label in table.cells]
-
-
-def row_of(table: str, label: str) -> Row:
-    """A published row: as the project's table of that name has it, else the variant that is called so."""
-    named = known_rows(table).get(label)
-    return named or (Row(label, load_variant(label)) if label in variant_names() else Row(label))
 
 
 def same_models(published: Published, table: PublishedTable) -> bool:

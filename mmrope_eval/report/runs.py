@@ -26,7 +26,7 @@ from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SCORES, STORE, Faile
 from mmrope_eval.rope import Variant, VariantError
 from mmrope_eval.util.row_names import told_apart
 from mmrope_eval.util.training_steps import checkpoint_name, training_run, training_step
-from mmrope_eval.words import visible
+from mmrope_eval.words import counted, visible
 
 SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(("label", "model", "variant", "task", "column", "category", "metric"), "object"),
@@ -65,73 +65,51 @@ class Cell:
     """One checkpoint under one variant: a folder with scores.json, manifest.json and samples/<task>.jsonl."""
 
     path: Path
-    record: CellRecord
+    record: CellRecord = field(repr=False)
+    manifest: Mapping[str, Any] = field(repr=False)
+    """manifest.json as it lies on disk, with what this version does not know."""
+    recorded: Variant | None = field(repr=False)
+    """The variant as it was recorded; None where no definition was, or one of a later version."""
+    model: str
+    """The name of the checkpoint's folder, or of its repository in the hub's cache."""
+    step: int | None
+    """The training step of the checkpoint; None where it has none. Before 0.3 the path alone says it."""
+    run: str | None
+    """The training that the step is of, by its folder; None where there is no step."""
+    model_fingerprint: str | None
+    """sha256 of the checkpoint; tells two folders of the same name apart."""
+    variant: str
+    """The variant's name."""
+    variant_fingerprint: str | None
+    """sha256 of the variant's definition: equal for two names of one definition."""
+    assumed: bool
+    """Whether nothing named the variant, so that it was taken from the model type."""
+    tasks: tuple[str, ...]
+    """Names of the tasks, in the run's order."""
 
-    @functools.cached_property
-    def manifest(self) -> Mapping[str, Any]:
-        """manifest.json as it lies on disk, with what this version does not know."""
-        return self.record.stored_manifest.raw
-
-    @functools.cached_property
-    def recorded(self) -> Variant | None:
-        """The variant as it was recorded; None where no definition was, or one of a later version."""
-        variant = self.record.manifest.variant
+    @classmethod
+    def of(cls, record: CellRecord) -> Cell:
+        """A cell from its records."""
+        scores, manifest = record.scores, record.manifest
+        checkpoint, variant = scores.checkpoint, manifest.variant
         try:
-            return Variant.from_dict(variant.definition) if variant and variant.definition else None
+            recorded = Variant.from_dict(variant.definition) if variant and variant.definition else None
         except VariantError:  # known by its fingerprint
-            return None
-
-    @functools.cached_property
-    def model(self) -> str:
-        """The name of the checkpoint's folder, or of its repository in the hub's cache."""
-        return checkpoint_name(self.record.scores.checkpoint.path)
-
-    @functools.cached_property
-    def step(self) -> int | None:
-        """The training step of the checkpoint; None where it has none. Before 0.3 the path alone says it."""
-        checkpoint = self.record.scores.checkpoint
-        return checkpoint.step if "step" in checkpoint.model_fields_set else training_step(checkpoint.path)
-
-    @functools.cached_property
-    def run(self) -> str | None:
-        """The training that the step is of, by its folder; None where there is no step."""
-        checkpoint = self.record.scores.checkpoint
-        return checkpoint.run if "run" in checkpoint.model_fields_set else training_run(checkpoint.path)
-
-    @functools.cached_property
-    def model_fingerprint(self) -> str | None:
-        """sha256 of the checkpoint; tells two folders of the same name apart."""
-        return self.record.scores.checkpoint.fingerprint
-
-    @functools.cached_property
-    def variant(self) -> str:
-        """The variant's name."""
-        return self.record.scores.variant.name
-
-    @functools.cached_property
-    def variant_fingerprint(self) -> str | None:
-        """sha256 of the variant's definition: equal for two names of one definition."""
-        return self.record.scores.variant.fingerprint
-
-    @functools.cached_property
-    def assumed(self) -> bool:
-        """Whether nothing named the variant, so that it was taken from the model type."""
-        recorded = self.record.manifest.variant
-        if recorded is None or recorded.assumed is None:
-            return recorded is not None and recorded.how.startswith("model type")
-        return recorded.assumed
-
-    @functools.cached_property
-    def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks, in the run's order."""
-        return tuple(self.record.scores.tasks)
+            recorded = None
+        assumed = variant is not None and (
+            variant.how.startswith("model type") if variant.assumed is None else variant.assumed)
+        return cls(
+            record.folder, record, record.stored_manifest.raw, recorded, checkpoint_name(checkpoint.path),
+            checkpoint.step if "step" in checkpoint.model_fields_set else training_step(checkpoint.path),
+            checkpoint.run if "run" in checkpoint.model_fields_set else training_run(checkpoint.path),
+            checkpoint.fingerprint, scores.variant.name, scores.variant.fingerprint, assumed, tuple(scores.tasks),
+        )
 
     def limited(self, task: str) -> bool:
         """Whether `--limit` cut a task short."""
         manifest = self.record.manifest
         asked = (manifest.tasks or {}).get(task)
-        has_limit = asked is not None and "limit" in asked.model_fields_set
-        return (asked.limit if asked is not None and has_limit else manifest.limit) is not None
+        return (asked if asked is not None and "limit" in asked.model_fields_set else manifest).limit is not None
 
 
 @dataclass(frozen=True)
@@ -244,7 +222,7 @@ def load_run(path: str | Path) -> Run:
 
 def load_cell(folder: Path) -> Cell:
     """One cell, checked. UserError where a file of it is damaged, or its variant is not the one it was run under."""
-    cell = Cell(folder, read_cell(folder))
+    cell = Cell.of(read_cell(folder))
     fingerprint = None if cell.recorded is None else cell.recorded.fingerprint
     if None not in (fingerprint, cell.variant_fingerprint) and fingerprint != cell.variant_fingerprint:
         raise UserError(f"{folder / MANIFEST} is not of this run: its variant.definition does not have the fingerprint "
@@ -264,7 +242,7 @@ def score_row(cell: Cell, task: str, label: str) -> dict[str, Any]:
     value = entry.metrics[entry.main]
     return {
         **origin(cell, task, label), **generation(cell, task), "metric": entry.main, "score": value.value,
-        "stderr": none_of(cell.record.errors[task]), "limited": cell.limited(task),
+        "stderr": finite_or_none(cell.record.errors[task]), "limited": cell.limited(task),
         "variant_fingerprint": cell.variant_fingerprint, "model_fingerprint": cell.model_fingerprint,
         **{name: getattr(entry, f"n_{name}") for name in ("failed", "truncated", "unparsed")},
         **{name: getattr(entry, name) for name in (
@@ -307,20 +285,15 @@ def sample_rows(cell: Cell, label: str = "") -> Iterator[dict[str, Any]]:
             }
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `3 rows`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def some(names: Sequence[str]) -> str:
     """The first few of many names."""
     more = len(names) - NAMED
     return ", ".join(map(visible, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
-def none_of(value: float) -> float | None:
-    """None for not-a-number."""
-    return None if math.isnan(value) else value
+def finite_or_none(value: Any) -> Any:
+    """None for what is no finite number; all else as it is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def frame(rows: Iterator[dict[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:

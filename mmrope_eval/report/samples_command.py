@@ -86,16 +86,10 @@ def tasks_called(cells: Sequence[Cell], task: str | None) -> Sequence[str]:
 def samples(run: Run, cells: Sequence[Cell], tasks: Sequence[str]) -> Iterator[Shown]:
     """Samples by task, and of a task one of every row before the next, so that rows can be compared."""
     for task in tasks:
-        columns = [of_cell(run.label(cell), cell, task) for cell in cells if task in cell.tasks]
+        columns = [[Shown(run.label(cell), cell.record.scores.tasks[task].main, line)
+                    for line in cell.record.samples(task)] for cell in cells if task in cell.tasks]
         for together in itertools.zip_longest(*columns):
             yield from (one for one in together if one is not None)
-
-
-def of_cell(label: str, cell: Cell, task: str) -> Iterator[Shown]:
-    """A task's samples in one cell, in the order of the file."""
-    main = cell.record.scores.tasks[task].main
-    for line in cell.record.samples(task):
-        yield Shown(label, main, line)
 
 
 def screen(one: Shown) -> Iterator[str]:

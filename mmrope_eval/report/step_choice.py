@@ -93,12 +93,17 @@ def cells_of(entries: Iterable[BenchmarkResult]) -> list[Cell]:
     return list({str(entry.cell.path): entry.cell for entry in entries}.values())
 
 
-def remarks(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]], lost: Sequence[Cell],
-            step: Step) -> list[str]:
-    """Which step each row is, where that is not in its label; `lost`: cells of trainings that are not shown at all."""
+def cells_of_rows(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]]) -> dict[str, list[Cell]]:
+    """The cells behind each row's benchmarks, each once."""
+    return {row: cells_of(entry for column in columns.values() for entry in column) for row, columns in picked.items()}
+
+
+def remarks(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]], before: Sequence[BenchmarkResult],
+            chosen: Sequence[BenchmarkResult], step: Step) -> list[str]:
+    """Which step each row is, where that is not in its label; and the trainings of which nothing is left of what there
+    was before its steps were chosen."""
     sentences: list[str] = []
-    rows = {row: {entry.cell.step for column in columns.values() for entry in column}
-            for row, columns in picked.items()}
+    rows = {row: {cell.step for cell in cells} for row, cells in cells_of_rows(picked).items()}
     named = {row: next(iter(steps - {None})) for row, steps in rows.items() if steps - {None}}
     filled = [row for row, steps in rows.items() if steps]
     if step != "all" and named:
@@ -107,12 +112,7 @@ def remarks(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]], lost:
         else:
             parts = [f"{row} {named[row]}" if row in named else f"{row} not known" for row in filled]
             sentences.append(f"Training steps: {', '.join(parts)}.")
-    if lost:
+    kept = {cell.run for cell in cells_of(chosen)}
+    if lost := [cell for cell in cells_of(before) if cell.run not in kept]:
         sentences.append(f"Not shown, without step {step}: {words(lost)}.")
     return sentences
-
-
-def lost_trainings(before: Sequence[BenchmarkResult], after: Sequence[BenchmarkResult]) -> list[Cell]:
-    """The cells of trainings of which nothing is left."""
-    kept = {cell.run for cell in cells_of(after)}
-    return [cell for cell in cells_of(before) if cell.run not in kept]

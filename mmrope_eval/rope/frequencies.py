@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
+from pydantic import AfterValidator, Field, StrictInt, model_validator
 
-from mmrope_eval.rope.parameters import Number, Parameters, Positive, Switch, VariantError, Words, as_tuple, must, takes
+from mmrope_eval.rope.parameters import Must, Number, Parameters, Positive, Switch, Takes, VariantError, Words
 from mmrope_eval.words import shown
 
 AXES = {"t": 0, "h": 1, "w": 2, "-": -1}
@@ -52,7 +52,7 @@ def _check_pattern(pattern: str) -> str:
 
 
 Section = Annotated[
-    tuple[StrictInt, StrictInt, StrictInt], BeforeValidator(as_tuple), takes("three whole numbers, for t, h and w"),
+    tuple[StrictInt, StrictInt, StrictInt], Takes("three whole numbers, for t, h and w"),
     AfterValidator(_check_section),
 ]
 
@@ -112,7 +112,7 @@ class SingleAllocation(Allocation):
 class DealtAllocation(Allocation):
     """Allocations that know rows and columns."""
 
-    spatial_rope_theta: Annotated[Number, must("exceed 1", lambda theta: theta > 1)] | None = None
+    spatial_rope_theta: Annotated[Number, Field(gt=1), Must("exceed 1")] | None = None
     """Rotary base of the h and w pairs, where it differs from the model's."""
     exact: Switch = False
     """True when the counts were given for one model: they must add up. A variant file's own counts are a ratio and

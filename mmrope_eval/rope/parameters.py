@@ -1,23 +1,16 @@
-"""What the typed parameters of layouts, allocations and scalings share: strict types, and words for what is wrong."""
+"""What the typed parameters of layouts, allocations and scalings share: strict types, and words for what is wrong.
+
+Types and bounds are pydantic's own; the words that stand beside them are looked up only where a value is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.words import nearest, shown
@@ -27,10 +20,42 @@ class VariantError(UserError, ValueError):
     """A RoPE variant that cannot be: one sentence naming the parameter and the fix."""
 
 
+@dataclass(frozen=True)
+class Takes:
+    """What a parameter takes, in words, however many alternatives its type has."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Must:
+    """The bound of a parameter in words: they go on the sentence "must ..."."""
+
+    words: str
+
+
 class Parameters(BaseModel):
     """The parameters of one kind of layout, allocation or scaling: exactly its own, of exactly their types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def refusal(cls, key: str, value: Any, *, is_bound: bool) -> str | None:
+        """Why a parameter cannot have a value, which is of another type or, with `is_bound`, beyond a bound; None
+        where the parameter has no words for it."""
+        for words in _words(cls.model_fields[key]):
+            if is_bound and isinstance(words, Must):
+                return f"must {words.words}, not {shown(value)}"
+            if not is_bound and isinstance(words, Takes):
+                return f"cannot be {shown(value)}; it takes {words.words}"
+        return None
+
+
+def _words(field: Any) -> Iterator[Any]:
+    """What stands beside the type of a field, also where it may be None."""
+    yield from field.metadata
+    for part in typing.get_args(field.annotation):
+        yield from getattr(part, "__metadata__", ())
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -39,47 +64,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{close}'?)" if close else ""
 
 
-def takes(words: str) -> WrapValidator:
-    """The check of a type, failing with one phrase however many alternatives the type has."""
-
-    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            raise ValueError(f"cannot be {shown(value)}; it takes {words}") from None
-
-    return WrapValidator(check)
-
-
-def must(words: str, holds: Callable[[Any], bool]) -> AfterValidator:
-    """The check that something `holds` of a value; `words` go on the sentence "must ..., not VALUE"."""
-
-    def check(value: Any) -> Any:
-        if not holds(value):
-            raise ValueError(f"must {words}, not {list(value) if isinstance(value, tuple) else value}")
-        return value
-
-    return AfterValidator(check)
-
-
-_POSITIVE = must("be positive", lambda value: value > 0)
-
-
-_LARGEST = 2**63
+_LARGEST: Final = 2**63
 # An integer stays an integer: the fingerprint of a variant tells 16 from 16.0.
 FiniteNumber = (
     Annotated[StrictInt, Field(gt=-_LARGEST, lt=_LARGEST)] | Annotated[StrictFloat, Field(allow_inf_nan=False)]
 )
-"""An int or a float as it was written; a bool, a text, nan and infinity are none. For use inside `takes`."""
-Number = Annotated[FiniteNumber, takes("a finite number")]
-Positive = Annotated[Number, _POSITIVE]
-NotNegative = Annotated[Number, must("not be negative", lambda value: value >= 0)]
-Share = Annotated[Number, must("lie between 0 and 1", lambda value: 0 <= value <= 1)]
-PositiveInt = Annotated[StrictInt, Field(gt=-_LARGEST, lt=_LARGEST), takes("a whole number"), _POSITIVE]
-Switch = Annotated[StrictBool, takes("true or false")]
-Words = Annotated[StrictStr, takes("text")]
-
-
-def as_tuple(value: Any) -> Any:
-    """YAML and JSON write a tuple as a list."""
-    return tuple(value) if isinstance(value, list) else value
+"""An int or a float as it was written; a bool, a text, nan and infinity are none. For use beside a `Takes`."""
+Number = Annotated[FiniteNumber, Takes("a finite number")]
+Positive = Annotated[Number, Field(gt=0), Must("be positive")]
+NotNegative = Annotated[Number, Field(ge=0), Must("not be negative")]
+Share = Annotated[Number, Field(ge=0, le=1), Must("lie between 0 and 1")]
+PositiveInt = Annotated[StrictInt, Field(gt=0, lt=_LARGEST), Takes("a whole number"), Must("be positive")]
+Switch = Annotated[StrictBool, Takes("true or false")]
+Words = Annotated[StrictStr, Takes("text")]

@@ -38,7 +38,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr, model_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictStr, model_validator
 
 from mmrope_eval.rope.parameters import (
     FiniteNumber,
@@ -48,9 +48,7 @@ from mmrope_eval.rope.parameters import (
     Positive,
     Share,
     Switch,
-    as_tuple,
-    must,
-    takes,
+    Takes,
 )
 from mmrope_eval.rope.segments import Segment, Text, Vision
 from mmrope_eval.words import shown
@@ -68,6 +66,12 @@ def _check_radius(radius: float | str) -> float | str:
     if not 0 < size < math.inf:
         raise ValueError(f"must be a number, 'auto' or 'auto-K', above zero, not {shown(radius)}")
     return radius
+
+
+def _check_scale(scale: tuple[float, float, float]) -> tuple[float, float, float]:
+    if min(scale) <= 0:
+        raise ValueError(f"must be positive, not {list(scale)}")
+    return scale
 
 
 class Layout(Parameters):
@@ -105,14 +109,14 @@ class FlatLayout(Layout):
 class TimedLayout(Layout):
     """Layouts whose frames follow each other in time."""
 
-    time: Annotated[Literal["index", "seconds"], takes("'index' or 'seconds'")] = "seconds"
+    time: Annotated[Literal["index", "seconds"], Takes("'index' or 'seconds'")] = "seconds"
     """What frames are counted in: their number, or the clock (`Vision.step`). A definition that does not say means the
     clock, as it did before there was a choice."""
     temporal_stride: Positive = 1.0
     """Positions from frame to frame, times the `step` of the data where time is in seconds."""
     integer_time: Switch = False
     """Whether that product is truncated."""
-    resume: Annotated[Literal["extent", "tokens"], takes("'extent' or 'tokens'")] = "extent"
+    resume: Annotated[Literal["extent", "tokens"], Takes("'extent' or 'tokens'")] = "extent"
     """Where text goes on: behind the block's longest side, or where it would if every vision token took a position."""
     gap_before: Share = 0.5
     """Under `resume: tokens`, the share of the room left over that lies before the block; the rest lies behind it."""
@@ -152,8 +156,8 @@ class GridLayout(TimedLayout):
     spatial_reset: Switch = False
     """Rows and columns count from zero. The closing vision_end token follows the block's *local* extent."""
     position_scale: Annotated[
-        tuple[FiniteNumber, FiniteNumber, FiniteNumber], BeforeValidator(as_tuple),
-        takes("three finite numbers, for t, h and w"), must("be positive", lambda scale: min(scale) > 0),
+        tuple[FiniteNumber, FiniteNumber, FiniteNumber], Takes("three finite numbers, for t, h and w"),
+        AfterValidator(_check_scale),
     ] = (1.0, 1.0, 1.0)
     """Multiplies local (t, h, w)."""
 
@@ -194,15 +198,15 @@ class CircleLayout(TimedLayout):
     alpha: Number = 0.5
     """1 spreads cells by their true angle, 0 by their index."""
     radius: Annotated[
-        FiniteNumber | StrictStr, takes("a positive number, 'auto' or 'auto-K'"), AfterValidator(_check_radius),
+        FiniteNumber | StrictStr, Takes("a positive number, 'auto' or 'auto-K'"), AfterValidator(_check_radius),
     ] = 10.0
     """A number, "auto" (the largest centred coordinate) or "auto-K" (K times that)."""
-    dff_rate: Annotated[StrictBool | FiniteNumber, takes("a finite number, true or false")] = False
+    dff_rate: Annotated[StrictBool | FiniteNumber, Takes("a finite number, true or false")] = False
     """Weight of the flat grid, projected on the same plane, blended in."""
-    method: Annotated[Literal["circle", "no_circle"], takes("'circle' or 'no_circle'")] = "circle"
+    method: Annotated[Literal["circle", "no_circle"], Takes("'circle' or 'no_circle'")] = "circle"
     move_to_origin: Switch = True
     move_to_positive: Annotated[
-        StrictBool | FiniteNumber | Literal["auto"], takes("a finite number, 'auto', true or false")
+        StrictBool | FiniteNumber | Literal["auto"], Takes("a finite number, 'auto', true or false")
     ] = False
 
     def place(self, block: Vision) -> Placement:

@@ -40,7 +40,7 @@ def variant_aliases() -> dict[str, str]:
     found: dict[str, str] = {}
     claimed: dict[str, str] = {}
     for name in variant_names():
-        for alias in _aliases(_content(variants_dir() / f"{name}.yaml")):
+        for alias in _content(variants_dir() / f"{name}.yaml")["aliases"]:
             other = claimed.setdefault(_folded(alias), name)
             if other != name:
                 raise VariantError(f"variants '{other}' and '{name}' both have the alias {shown(alias)}")
@@ -120,8 +120,7 @@ def _definition(spec: Any, folder: Path | None) -> dict[str, Any]:
             changes = {key: value for key, value in spec.items() if key != "name"}
             return overridden(_definition(name_of(spec), folder), changes)
         return _extended(dict(spec), [], folder)
-    path = _find(spec, folder)
-    return _extended(_layer(path), [path])
+    return _extended(None, [_find(spec, folder)], folder)
 
 
 def _find(spec: Any, folder: Path | None) -> Path:
@@ -148,7 +147,8 @@ def _find(spec: Any, folder: Path | None) -> Path:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """A variant file's mapping, named after the file unless it names itself. Raises `VariantError`."""
+    """A variant file's mapping, named after the file unless it names itself; its `aliases` are a list of names. Raises
+    `VariantError`."""
     try:
         content = read_yaml(path)
     except UserError as error:
@@ -156,29 +156,18 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise VariantError(f"variant file '{path}' must hold a mapping with position, frequency or extends")
     content.setdefault("name", path.stem)
-    return content
-
-
-def _aliases(content: Mapping[str, Any]) -> list[str]:
-    aliases = content.get("aliases", [])
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+    aliases = content.setdefault("aliases", [])
+    if not isinstance(aliases, list) or set(map(type, aliases)) - {str}:
         raise VariantError(f"variant {shown(name_of(content))}: aliases must be a list of names, not {shown(aliases)}")
-    return aliases
-
-
-def _layer(path: Path) -> dict[str, Any]:
-    """A variant file's part of a definition, which its aliases are not. Raises `VariantError`."""
-    content = _content(path)
-    _aliases(content)
-    content.pop("aliases", None)
     return content
 
 
-def _extended(content: dict[str, Any], files: list[Path], folder: Path | None = None) -> dict[str, Any]:
-    """The content laid over what it extends, section by section, whatever that extends in turn.
-
-    `files` are those that the content was read from; where there is none, it is that of a file in `folder`.
-    """
+def _extended(content: dict[str, Any] | None, files: list[Path], folder: Path | None) -> dict[str, Any]:
+    """The content, or that of the first of `files`, laid over what it extends, section by section, whatever that
+    extends in turn. Content without files is that of a file in `folder`."""
+    if content is None:
+        content = _content(files[0])
+        content.pop("aliases")
     layers = [content]
     while (base := layers[-1].pop("extends", None)) is not None:
         if not isinstance(base, str):
@@ -189,5 +178,6 @@ def _extended(content: dict[str, Any], files: list[Path], folder: Path | None = 
             chain = " -> ".join(f"'{file.stem}'" for file in (*files[-3:], path))
             raise VariantError(f"variant {shown(name_of(content))} extends itself ({chain}): name another variant")
         files = [*files, path]
-        layers.append(_layer(path))
+        layers.append(_content(path))
+        layers[-1].pop("aliases")
     return merged(layers)

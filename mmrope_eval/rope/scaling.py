@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mmrope_eval.rope.parameters import Number, Parameters, Positive, PositiveInt, must, takes
+from mmrope_eval.rope.parameters import Must, Number, Parameters, Positive, PositiveInt, Takes
 
 VLLM_CONTEXT_FACTOR = 4
 """By which vLLM's MRotaryEmbedding (0.26 to 0.32, `positions_factor`) multiplies the context that it was given."""
 
 
-Factor = Annotated[Number, must("be at least 1", lambda factor: factor >= 1)]
+Factor = Annotated[Number, Field(ge=1), Must("be at least 1")]
 
 
 class Scaling(Parameters):
@@ -79,7 +79,7 @@ class YarnScaling(Scaling):
     """Turns within that context up to which a pair is divided by the whole factor."""
     attention_factor: Positive | None = None
     """Overrides 0.1 * ln(factor) + 1."""
-    dialect: Annotated[Literal["transformers", "vllm"], takes("'transformers' or 'vllm'")] = "transformers"
+    dialect: Annotated[Literal["transformers", "vllm"], Takes("'transformers' or 'vllm'")] = "transformers"
     """Whose code is followed: vLLM's multimodal class takes four times the context that the model was trained on, and
     so divides fewer pairs; transformers, and vLLM for models of text alone, take it as it is."""
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmrope_eval.rope.frequencies import FrequencyAllocation, HeadsAllocation, PatternAllocation
 from mmrope_eval.rope.parameters import Parameters, VariantError, did_you_mean
@@ -36,6 +36,9 @@ _FLAT: Final[Mapping[str, Mapping[str, Any]]] = {
     },
 }  # fmt: skip
 
+_BOUNDS: Final = ("greater_than", "greater_than_equal", "less_than_equal")
+"""pydantic's errors of a bound (`parameters.Must`)."""
+
 # The patterns of `grape` and `ilrope-like`, and the section that their files once inherited and no pattern reads:
 # without it they mean the same, and their answers are found under the fingerprints that hold it.
 _ONCE_INHERITED: Final = {"thw": (16, 24, 24), "t*16 hw*24": (24, 20, 20)}
@@ -47,7 +50,6 @@ class SectionKind:
 
     name: Literal["position", "frequency", "scaling"]
     tag: str
-    adapter: TypeAdapter[Any]
     classes: Mapping[str, type[Parameters]]
     carried: tuple[str, ...] = ()
     """Parameters that another tag does not start anew, as they are no matter of the tag."""
@@ -103,19 +105,23 @@ class SectionKind:
                                f"{', '.join(self.classes)}{hint}")
         return content
 
-    def sentence(self, error: ValidationError, tag: str) -> str:
-        """What is wrong with the parameter that a class refused, and the fix."""
-        first = error.errors(include_url=False)[0]
-        # The place starts with the tag; a check of several parameters together has no field and names them itself.
-        place = first["loc"][1:]
+    def sentence(self, error: Any, content: Mapping[str, Any]) -> str:
+        """What is wrong with the parameter that a class refused, from the first of pydantic's errors, and the fix."""
+        tag = content[self.tag]
+        # The place starts with section and tag; a check of several parameters has no field and names them itself.
+        place = error["loc"][2:]
         key = str(place[0]) if place else ""
-        if first["type"] == "extra_forbidden":
+        if error["type"] == "extra_forbidden":
             return self._not_read(key, tag)
-        if first["type"] == "missing":
+        if error["type"] == "missing" and len(place) == 1:
             example = (self.classes[tag].model_fields[key].examples or [""])[0]
             return f"{self.tag} '{tag}' needs {self.name}.{key}, for example {example}"
-        message = str(first["ctx"]["error"]) if "ctx" in first and "error" in first["ctx"] else first["msg"]
-        return f"{self.name}.{key} {message}" if key else f"{self.name}.{message}"
+        if error["type"] == "value_error":
+            message = str(error["ctx"]["error"])
+            return f"{self.name}.{key} {message}" if key else f"{self.name}.{message}"
+        # Only what is of the right type is held to the bounds of a number.
+        refusal = self.classes[tag].refusal(key, content[key], is_bound=len(place) == 1 and error["type"] in _BOUNDS)
+        return f"{self.name}.{key} {refusal or error['msg']}"
 
     def _not_read(self, key: str, tag: str) -> str:
         readers = self.fields.get(key)
@@ -140,7 +146,7 @@ def _section(name: Literal["position", "frequency", "scaling"], tag: str, kinds:
              carried: tuple[str, ...] = ()) -> SectionKind:
     """A section that is one of `kinds`, a union of classes that the tag tells apart: whoever joins it can be read."""
     classes = get_args(get_args(kinds)[0])
-    return SectionKind(name, tag, TypeAdapter(kinds), {cls.model_fields[tag].default: cls for cls in classes}, carried)
+    return SectionKind(name, tag, {cls.model_fields[tag].default: cls for cls in classes}, carried)
 
 
 SECTIONS: Final = (
@@ -149,6 +155,17 @@ SECTIONS: Final = (
     _section("scaling", "type", ContextScaling),
 )
 """The sections in the order in which they are shown."""
+
+
+class _Sections(BaseModel):
+    """The typed sections of a definition."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    position: PositionDesign
+    frequency: FrequencyAllocation
+    scaling: ContextScaling
+
 
 WORDS: Final = ("name", "summary", "source")
 """What a definition says in words, which decides nothing."""
@@ -165,15 +182,17 @@ def read_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
     for key, text in words.items():
         if not isinstance(text, str):
             raise VariantError(f"variant {shown(name)}: {key} must be text, not {shown(text)}")
-    contents = [section.tagged(definition, name) for section in SECTIONS]
+    contents = {section.name: section.tagged(definition, name) for section in SECTIONS}
     parts = {"name": name, **{key: text.strip() for key, text in words.items()}}
-    for section, content in zip(SECTIONS, contents, strict=True):
-        try:
-            parts[section.name] = section.adapter.validate_python(content)
-        except ValidationError as error:
-            sentence = section.sentence(error, content[section.tag])
-            raise VariantError(f"variant {shown(name)}: {sentence}") from None
-    return parts
+    # YAML and JSON write a tuple as a list.
+    values = {section: {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+              for section, content in contents.items()}
+    try:
+        return parts | dict(_Sections.model_validate(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        section = next(section for section in SECTIONS if section.name == first["loc"][0])
+        raise VariantError(f"variant {shown(name)}: {section.sentence(first, contents[section.name])}") from None
 
 
 def check_keys(definition: Mapping[str, Any], *also: str) -> None:

@@ -93,7 +93,7 @@ def test_an_average_is_tested_on_the_same_changes_as_its_columns() -> None:
         parts = [found[part] for part in over[name]]
         assert found[name].change == pytest.approx(np.mean([part.change for part in parts]))
         assert found[name].changes.sum() == pytest.approx(found[name].change)
-        assert found[name].weights.sum() == pytest.approx(1)
+        assert found[name].precision.weights.sum() == pytest.approx(1)
 
 
 def test_columns_of_one_picture_are_swapped_together() -> None:

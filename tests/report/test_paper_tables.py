@@ -188,7 +188,7 @@ def test_families_are_the_averages_of_each_size(tmp_path: Path, capsys: pytest.C
     assert found.cell("mrope-i", "4B Image")["reported"] == 48.82
     assert found.cell("hope", "4B Video")["reported"] == 50.25
     assert found.cell("mrope-i", "8B Image")["difference"] == pytest.approx(50 - 64.82)
-    assert found.label("4B Image") == "4B Image avg (11)"
+    assert found.labels["4B Image"] == "4B Image avg (11)"
     assert ("Groups by the checkpoints' names (--group changes them): 4B: Qwen3-VL-4B-mrope-i, Qwen3-VL-4B-hope; "
             "8B: checkpoint-100.") in remarks(found)
 

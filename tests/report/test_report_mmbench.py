@@ -38,7 +38,7 @@ def test_mmbench_cn_and_the_mean_of_both_are_shown_where_they_are(
     assert [column for column in table.columns if column.startswith("MMBench")] == shown
     assert scores(table)["mrope", "Image"] == pytest.approx(500 / 11, abs=1e-6), "CN is in no average"
     assert [table.definition.categories[column] for column in shown] == ["Image"] * len(shown)
-    assert [table.label(column) for column in shown] == shown and not {*table.hidden} & {"MMBench CN", "MMBench avg"}
+    assert [table.labels[column] for column in shown] == shown and not {*table.hidden} & {"MMBench CN", "MMBench avg"}
     if tasks:
         assert scores(table)["mrope", "MMBench avg"] == 75
 
@@ -49,7 +49,7 @@ def test_the_mean_of_both_is_of_both(tmp_path: Path, partial: bool) -> None:
     write_cell(tmp_path / "one", "hope", {"mmbench": [1, 1]})
     table = overall(tmp_path, partial=partial)
     assert scores(table)["mrope", "MMBench avg"] == 75 and scores(table)["hope", "MMBench avg"] is None
-    assert table.label("MMBench avg") == "MMBench avg"
+    assert table.labels["MMBench avg"] == "MMBench avg"
 
 
 def test_if_known_names_columns(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread
 from mmrope_eval.report.compare.precision import score_interval
-from mmrope_eval.report.definitions import definition_key, load_definition
+from mmrope_eval.report.definitions import load_definition, variant_key
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.table.build import Options, build, with_ranks
 from mmrope_eval.report.table.notes import footnotes, remarks
@@ -80,7 +80,7 @@ def change_variant(folder: Path, **changes: Any) -> None:
     (load_variant("interleave-0-32-32"), load_variant("mrope-i", allocation="pattern", pattern="hw*8"), True),
 ])
 def test_definitions_are_compared_by_what_they_decide(one: Any, other: Any, same: bool) -> None:
-    assert (definition_key(one.to_dict()) == definition_key(other.to_dict())) is same
+    assert (variant_key(one) == variant_key(other)) is same
 
 
 def test_heads_dealt_otherwise_are_said(tmp_path: Path) -> None:

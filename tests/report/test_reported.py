@@ -166,14 +166,14 @@ def test_reported_scores_stand_beside_ours(tmp_path: Path) -> None:
     cell = found.cell("mrope-i", "Image")
     assert (cell["reported"], cell["source"], cell["difference"]) == (63.79, "P", pytest.approx(50 - 63.79))
     assert all(not np.isnan(found.cell("mrope-i", column)["difference"]) for column in found.columns)
-    assert found.label("Image") == "Image avg (11)" and "partial" not in kinds(found)
+    assert found.labels["Image"] == "Image avg (11)" and "partial" not in kinds(found)
     assert any("(P = printed in the paper; R = recomputed here" in one for one in remarks(found))
 
 
 def test_a_run_without_blink_has_ten_columns_by_name_and_is_compared_over_ten(tmp_path: Path) -> None:
     every_column(tmp_path, "mrope-i", leave=("BLINK",))
     found = table("overall", tmp_path)
-    assert "BLINK" not in found.columns and found.label("Image") == "Image avg (10)"
+    assert "BLINK" not in found.columns and found.labels["Image"] == "Image avg (10)"
     cell = found.cell("mrope-i", "Image")
     assert (round(cell["reported"], 3), cell["source"]) == (65.765, "R") and cell["score"] == 50
     assert {"partial", "recomputed"} <= kinds(found)
@@ -183,7 +183,7 @@ def test_where_one_row_has_blink_the_others_are_not_averaged_without_it(tmp_path
     every_column(tmp_path / "a", "mrope-i")
     every_column(tmp_path / "b", "mrope", leave=("BLINK",))
     found = table("overall", tmp_path)
-    assert found.label("Image") == "Image avg (11)" and found.cell("mrope-i", "Image")["score"] == 50
+    assert found.labels["Image"] == "Image avg (11)" and found.cell("mrope-i", "Image")["score"] == 50
     assert np.isnan(found.cell("mrope", "Image")["score"]) and found.cell("mrope", "Video")["score"] == 50
 
 

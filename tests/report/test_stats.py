@@ -46,12 +46,10 @@ ROWS = st.lists(
 @given(rows=ROWS)
 @settings(max_examples=60, deadline=None)
 def test_a_score_is_what_the_suite_says(average: str, rows: list[tuple[float, list[str], int]]) -> None:
-    if average == "circular":  # a question has one name
-        rows = [(value, names[:1], cluster) for value, names, cluster in rows]
     layout = Layout.of([row[2] for row in rows], average, [row[1] for row in rows])
     expected = AGGREGATES[average]([Item(value, tuple(names)) for value, names, _ in rows])
     values = np.array([row[0] for row in rows])
-    assert layout.score(values) == pytest.approx(expected.value, abs=1e-12)
+    assert layout.score(values) == expected.value, "in every bit, also where a question has several names"
     assert layout.units == expected.n
     if average != "circular":
         assert layout.weights @ values == pytest.approx(expected.value, abs=1e-12)
@@ -120,7 +118,6 @@ def test_random_flips_agree_with_scipys_permutation_test(alternative: str) -> No
                                           permutation_type="samples", vectorized=True, n_resamples=np.inf,
                                           alternative=alternative)
     assert found.p == pytest.approx(theirs.pvalue, abs=0.012)
-    assert found.flips == stats.FLIPS
 
 
 def test_unequal_groups_are_tested_on_their_own_average() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mmrope_eval.report.candidates import describe
-from mmrope_eval.report.definitions import definition_key
+from mmrope_eval.report.definitions import variant_key
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 from mmrope_eval.rope.sections import SECTIONS
 
@@ -120,9 +120,9 @@ def test_tables_match_records_of_either_form(name: str) -> None:
     changed = as_before(name, modality_interval=3.0)
     flat = {**old, "position": {**old["position"], "modality_interval": 3.0}}
     definitions = (old, variant.to_dict(), as_before(name).to_dict())
-    assert len({definition_key(one, time=False) for one in definitions}) == 1
-    assert definition_key(old) == definition_key(as_before(name).to_dict())
-    assert definition_key(flat) == definition_key(changed.to_dict()) != definition_key(old)
+    assert len({variant_key(Variant.from_dict(one), time=False) for one in definitions}) == 1
+    assert variant_key(Variant.from_dict(old)) == variant_key(as_before(name))
+    assert variant_key(Variant.from_dict(flat)) == variant_key(changed) != variant_key(Variant.from_dict(old))
     cases = [(old, [clock]), (variant.to_dict(), [""]), (flat, ["modality_interval=3.0", clock]),
              (changed.to_dict(), ["modality_interval=3.0", clock])]  # fmt: skip
     for definition, changes in cases:

@@ -10,7 +10,7 @@ from typing import Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.compare import seed_stats, stats
 from mmrope_eval.report.compare.contrasts import Contrast, family_of, tree_of
-from mmrope_eval.report.compare.pairing import Matched, TaskPair, count, lacks, pictures
+from mmrope_eval.report.compare.pairing import Matched, TaskPair, lacks, pictures
 from mmrope_eval.report.compare.power import noticeable, smallest, units_to_tell
 from mmrope_eval.report.compare.precision import change_interval, lower_bound
 from mmrope_eval.report.compare.reported import ReportedCell
@@ -18,6 +18,7 @@ from mmrope_eval.report.compare.trainings import METHOD, Finding, Sides, finding
 from mmrope_eval.report.compare.trainings_command import notes
 from mmrope_eval.report.compare.verdict import Rules, Verdict, judged, refuse_margin, refuse_unlike
 from mmrope_eval.report.runs import Run
+from mmrope_eval.words import counted
 
 WAYS: Final[tuple[stats.Alternative, stats.Alternative]] = ("less", "greater")
 
@@ -57,9 +58,9 @@ def against_run(matched: Matched, rules: Rules) -> list[Verdict]:
 
 def basis(contrast: Contrast) -> str:
     """What a contrast rests on, in words."""
-    over = f" in {count(len(contrast.parts), 'column')}" if contrast.parts else ""
+    over = f" in {counted(len(contrast.parts), 'column')}" if contrast.parts else ""
     on = f" on {pictures(contrast.clusters)}" if contrast.clusters < contrast.units else ""
-    return f"{count(contrast.units, 'sample')}{over}{on}"
+    return f"{counted(contrast.units, 'sample')}{over}{on}"
 
 
 def unmatched(matched: Matched) -> list[Verdict]:
@@ -176,7 +177,7 @@ def words(losses: Sequence[Finding]) -> tuple[str, ...]:
     sentences = []
     for counts in dict.fromkeys(finding.counts for finding in losses):
         names = ", ".join(dict.fromkeys(finding.name for finding in losses if finding.counts == counts))
-        sentences.append(f"{names}: {count(counts[0], 'training')} in the baseline, {counts[1]} in this run.")
+        sentences.append(f"{names}: {counted(counts[0], 'training')} in the baseline, {counts[1]} in this run.")
     single = [finding for finding in losses if min(finding.counts) == 1]
     if single:
         sentences.append("A single training is taken to spread as those of the other side do.")

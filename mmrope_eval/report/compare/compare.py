@@ -17,7 +17,6 @@ from mmrope_eval.report.compare.pairing import (
     Matched,
     TaskPair,
     chance,
-    count,
     lacks,
     match,
     match_cells,
@@ -29,10 +28,10 @@ from mmrope_eval.report.compare.power import noticeable, smallest
 from mmrope_eval.report.compare.precision import change_interval
 from mmrope_eval.report.compare.protocol_notes import about_checkpoints
 from mmrope_eval.report.compare.trainings_command import compare_means
-from mmrope_eval.report.runs import Run, load_run
+from mmrope_eval.report.runs import Run, finite_or_none, load_run
 from mmrope_eval.util.console import say
 from mmrope_eval.util.unread import MARK
-from mmrope_eval.words import shortened
+from mmrope_eval.words import counted, shortened
 
 NAMED = 5
 """How many samples are named before the rest is counted."""
@@ -76,14 +75,12 @@ def lines(first: Run, second: Run, matched: Matched, results: Sequence[Differenc
     yield from map(one_training, trainings(first, second))
     yield from about_checkpoints((before, after) for _, before, after in match_cells(first, second))
     yield from (sentence for run in (first, second) for sentence in run.assumptions())
-    differing = [result for result in results if result.p_adjusted <= alpha]
-    agreeing = [result for result in results if result.p_adjusted > alpha]
     yield ""
-    yield f"{counted(results, alpha)} shown to differ at the {percent(alpha)} level, all of them together."
+    yield f"{totals(results, alpha)} shown to differ at the {percent(alpha)} level, all of them together."
     for title, chosen in (
-        ("B is better", [result for result in differing if result.change > 0]),
-        ("B is worse", [result for result in differing if result.change <= 0]),
-        ("No difference shown", agreeing),
+        ("B is better", [result for result in results if result.p_adjusted <= alpha and result.change > 0]),
+        ("B is worse", [result for result in results if result.p_adjusted <= alpha and result.change <= 0]),
+        ("No difference shown", [result for result in results if result.p_adjusted > alpha]),
     ):
         if chosen:
             yield ""
@@ -98,11 +95,11 @@ def lines(first: Run, second: Run, matched: Matched, results: Sequence[Differenc
     yield method_text(results, alpha, seed)
 
 
-def counted(results: Sequence[Difference], alpha: float) -> str:
+def totals(results: Sequence[Difference], alpha: float) -> str:
     """How many averages and columns are shown to differ, of how many."""
     kinds = (("average", [result for result in results if result.parts]),
              ("column", [result for result in results if not result.parts]))
-    return " and ".join(f"{sum(result.p_adjusted <= alpha for result in kind)} of {count(len(kind), name)}"
+    return " and ".join(f"{sum(result.p_adjusted <= alpha for result in kind)} of {counted(len(kind), name)}"
                         for name, kind in kinds if kind)
 
 
@@ -136,16 +133,15 @@ def sentence(result: Difference, alpha: float) -> str:
     """One column or average in words: how far, how surely, and what could have been seen."""
     made_of = f"mean of {len(result.parts)} columns" if result.parts else result.metric
     where = f"{result.cell}, {result.column} ({made_of})"
-    size = f"{count(result.samples, 'sample')}"
+    size = f"{counted(result.samples, 'sample')}"
     if result.clusters < result.samples:
         size += f" on {pictures(result.clusters)}"
     interval = "no interval" if math.isnan(result.low) else (
         f"{percent(1 - alpha)} interval alone {points(result.low, sign=True)} to {points(result.high, sign=True)}")
     numbers = (f"{points(result.first)} -> {points(result.second)}, {interval}, {chance(result.p_adjusted)} over all; "
                f"{size}")
-    if result.p_adjusted <= alpha:
-        return f"{where}: {direction(result.change)} ({numbers})."
-    return f"{where}: {direction(result.change)} ({numbers}).{detectable(result)}"
+    missed = "" if result.p_adjusted <= alpha else detectable(result)
+    return f"{where}: {direction(result.change)} ({numbers}).{missed}"
 
 
 def detectable(result: Difference) -> str:
@@ -182,7 +178,7 @@ def notes(matched: Matched) -> Iterator[str]:
     for pair in matched.pairs:
         for run, ids in (("A", pair.only_first), ("B", pair.only_second)):
             if ids:
-                yield f"Only in {run}, {pair.name}: {count(len(ids), 'sample')} ({first_names(ids)})."
+                yield f"Only in {run}, {pair.name}: {counted(len(ids), 'sample')} ({first_names(ids)})."
 
 
 def first_names(ids: Sequence[str]) -> str:
@@ -210,7 +206,7 @@ def record(first: Run, second: Run, matched: Matched, results: Sequence[Differen
     pairs = {(pair.cell, pair.column): pair for pair in matched.pairs}
     rows = [{**dataclasses.asdict(result), "change": result.change, "differs": result.p_adjusted <= alpha}
             | sides(pairs.get((result.cell, result.column))) for result in results]
-    plain = [{key: finite(value) for key, value in row.items()} for row in rows]
+    plain = [{key: finite_or_none(value) for key, value in row.items()} for row in rows]
     return {
         "a": str(first.path), "b": str(second.path), "alpha": alpha, "seed": seed,
         "averages": [row for row in plain if row["parts"]],
@@ -225,13 +221,7 @@ def sides(pair: TaskPair | None) -> dict[str, Any]:
     """What a column's samples and settings have that the other run's have not; nothing of an average."""
     if pair is None:
         return {}
-    return {"only_first": pair.only_first, "only_second": pair.only_second, "unlike": pair.unlike,
-            "unread": pair.unread}
-
-
-def finite(value: Any) -> Any:
-    """What is no finite number as null: a difference that never shows too."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {name: getattr(pair, name) for name in ("only_first", "only_second", "unlike", "unread")}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from mmrope_eval.report.averaging import Floats
+from mmrope_eval.report.averaging import Floats, numbered
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.pairing import TaskPair
 from mmrope_eval.report.compare.precision import Precision, joined, precision_of
@@ -28,8 +28,7 @@ from mmrope_eval.report.definitions import load_averages, weights_of
 class Contrast:
     """One column or average of one cell in two runs; scores from 0 to 1.
 
-    changes, weights: by cluster, what it adds to second - first, and how much of the score it is. Clusters of several
-    columns that show the same picture are one.
+    changes: by cluster, what it adds to second - first. Clusters of several columns that show the same picture are one.
     whole: a number that makes every change a whole number of answers, 0 where none does.
     """
 
@@ -41,7 +40,6 @@ class Contrast:
     first: float
     second: float
     changes: Floats
-    weights: Floats
     whole: int
     precision: Precision
     units: int
@@ -64,9 +62,8 @@ class Contrast:
         own_seed = zlib.crc32(f"{seed}|{self.cell}|{self.task or self.column}".encode())
         changes = -self.changes if alternative == "greater" else self.changes
         way: stats.Way = "two-sided" if alternative == "two-sided" else "less"
-        if shift:
-            return stats.swap_test(changes + shift * self.weights, 0, alternative=way, flips=flips, seed=own_seed)
-        return stats.swap_test(changes, self.whole, alternative=way, flips=flips, seed=own_seed)
+        return stats.swap_test(changes + shift * self.precision.weights, 0 if shift else self.whole, alternative=way,
+                               flips=flips, seed=own_seed)
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,7 @@ def of_column(pair: TaskPair) -> Contrast:
     even = float(np.ptp(layout.weights)) < 1e-12 and np.allclose(steps, np.round(steps), atol=1e-6, rtol=0)
     return Contrast(
         pair.cell, pair.column, pair.task, pair.metric, layout.score(pair.first), layout.score(pair.second), changes,
-        layout.per_cluster(layout.weights[:, None])[:, 0], layout.units if even else 0,
-        precision_of(layout, difference), layout.units,
+        layout.units if even else 0, precision_of(layout, difference), layout.units,
     )
 
 
@@ -142,19 +138,15 @@ def of_average(cell: str, average: str, shares: Mapping[str, float], columns: Ma
     """An average's contrast from its columns', joined by picture and video."""
     names = {name: columns[name].pictures or tuple(f"{name}|{i}" for i in range(of_columns[name].clusters))
              for name in shares}
-    number = {name: position for position, name in enumerate(dict.fromkeys(
-        name for column in shares for name in names[column]))}
-    changes, weights = np.zeros(len(number)), np.zeros(len(number))
-    parts = []
+    rows, clusters = numbered(names)
+    changes = np.zeros(clusters)
     for column, share in shares.items():
-        rows = np.array([number[name] for name in names[column]])
-        changes[rows] += share * of_columns[column].changes
-        weights[rows] += share * of_columns[column].weights
-        parts.append((share, of_columns[column].precision, rows))
+        changes[rows[column]] += share * of_columns[column].changes
+    precision = joined([(share, of_columns[name].precision, rows[name]) for name, share in shares.items()], clusters)
     return Contrast(
         cell, average, "", "average", sum(share * of_columns[name].first for name, share in shares.items()),
-        sum(share * of_columns[name].second for name, share in shares.items()), changes, weights, 0,
-        joined(parts, len(number)), sum(of_columns[name].units for name in shares), tuple(shares),
+        sum(share * of_columns[name].second for name, share in shares.items()), changes, 0, precision,
+        sum(of_columns[name].units for name in shares), tuple(shares),
     )
 
 

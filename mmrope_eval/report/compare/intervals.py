@@ -42,14 +42,14 @@ def benchmark_spread(samples: pd.DataFrame, average: str, level: float, where: s
     groups = joined(*(run.reindex(first_run.index).fillna(first_run["group"]).astype(str).tolist() for run in runs))
     layout = layout_of(groups, average, list(first_run["target"]), where)
     interval = score_interval(layout, values, level=level)
-    influence = influence_of(layout, values, groups)
+    influence = influence_of(layout, values)
     return ScoreInterval(100 * layout.score(values), 100 * interval.low, 100 * interval.high, influence)
 
 
-def influence_of(layout: Layout, values: Floats, groups: Sequence[str]) -> dict[str, float]:
-    """By picture and video, what it adds to the error of the score of sample values (n,), whose `groups` they are."""
+def influence_of(layout: Layout, values: Floats) -> dict[str, float]:
+    """By picture and video, what it adds to the error of the score of sample values (n,)."""
     precision = precision_of(layout, layout.of_units(values))
-    return dict(zip(layout.names(groups), precision.influence.tolist(), strict=True))
+    return dict(zip(layout.names, precision.influence.tolist(), strict=True))
 
 
 def average_spread(parts: Sequence[ScoreInterval]) -> ScoreInterval:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree
 
-from mmrope_eval.report.compare.pairing import NAMED, chance, count, never_shows, points
+from mmrope_eval.report.compare.pairing import NAMED, chance, never_shows, points
 from mmrope_eval.report.compare.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
 from mmrope_eval.report.markdown_text import code, escape
 from mmrope_eval.util.unread import MARK
+from mmrope_eval.words import counted
 
 INDENT: Final = "  "
 """Before a remark that belongs to the line above it."""
@@ -77,7 +78,7 @@ class Outcome:
         missing = len(self.of("missing"))
         text += f", {missing} missing" if missing else ""
         word = {0: "Passed", 1: "Failed", 3: "Cannot tell"}[self.code]
-        return f"{word}: {count(len(self.compared), 'cell')}: {text}."
+        return f"{word}: {counted(len(self.compared), 'cell')}: {text}."
 
     @property
     def rule(self) -> str:
@@ -120,7 +121,7 @@ def not_checked(outcome: Outcome) -> str:
     if not missing or outcome.rules.require_all:
         return ""
     verb, them = ("was", "it is") if missing == 1 else ("were", "they are")
-    return (f"{count(missing, 'cell')} of the baseline {verb} not checked: {them} not in this run. "
+    return (f"{counted(missing, 'cell')} of the baseline {verb} not checked: {them} not in this run. "
             "With --require-all that fails.")
 
 
@@ -148,7 +149,7 @@ def sensitivity(outcome: Outcome) -> Iterator[str]:
             text += f" to {points(most)} ({worst})"
         yield f"{text}, in one cell alone, would have been noticed four times in five; a smaller one less often."
     if len(blind) > NAMED:
-        yield f"Too few samples for a loss to show by itself, however large it is, in {count(len(blind), 'cell')}:"
+        yield f"Too few samples for a loss to show by itself, however large it is, in {counted(len(blind), 'cell')}:"
         for cell in sorted({verdict.cell for verdict in blind}):
             yield f"{INDENT}{cell}: {', '.join(verdict.column for verdict in blind if verdict.cell == cell)}"
     elif blind:

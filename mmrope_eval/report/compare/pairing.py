@@ -16,6 +16,7 @@ from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.averaging import Floats, Layout, joined
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.util.unread import remedy, too_many
+from mmrope_eval.words import counted
 
 NAMED: Final = 3
 """How many columns are named before the rest is counted."""
@@ -157,7 +158,7 @@ def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], before:
         tuple(map(str, after.index.difference(before.index, sort=False))),
         differing([first, second]),
         (unread(first), unread(second)),
-        layout.names(clusters),
+        layout.names,
     )
 
 
@@ -193,14 +194,9 @@ def chance(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def count(n: int, thing: str) -> str:
-    """A number and its noun."""
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
-
-
 def pictures(n: int) -> str:
     """A number of clusters in words."""
-    return count(n, "picture or video").replace("picture or videos", "pictures or videos")
+    return counted(n, "picture or video").replace("picture or videos", "pictures or videos")
 
 
 def lacks(columns: Sequence[str]) -> str:

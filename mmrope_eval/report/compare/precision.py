@@ -79,28 +79,15 @@ def precision_of(layout: Layout, units: Floats) -> Precision:
     that the mean rests on. A group of one unit has no mean to be distant from: the whole score stands in, which
     counts differences between groups as error.
     """
-    k = layout.columns.shape[1]
-    inside = layout.columns if k == 1 else layout.columns[:, :-1]
-    counts = inside.sum(axis=0)
-    centres = np.divide(units @ inside, counts, out=np.zeros(len(counts)), where=counts > 0)
+    counts = layout.counts
+    centres = np.divide(units @ layout.inside, counts, out=np.zeros(len(counts)), where=counts > 0)
     centres = np.where(counts == 1, float(layout.weights @ units), centres)
     wider = np.sqrt(np.divide(counts, counts - 1, out=np.ones(len(counts)), where=counts > 1))
-    shares = group_shares(layout, counts)
-    parts = ((units[:, None] - centres) * inside * (shares * wider)).sum(axis=1)
-    weights = layout.per_cluster(layout.weights[:, None])[:, 0]
+    parts = ((units[:, None] - centres) * layout.inside * (layout.shares * wider)).sum(axis=1)
     n = layout.clusters
-    sums = layout.per_cluster(parts[:, None])[:, 0] * (math.sqrt(n / (n - 1)) if n > 1 else math.nan)
-    return Precision(sums, weights, float(parts @ parts), float(layout.weights @ layout.weights))
-
-
-def group_shares(layout: Layout, counts: Floats) -> Floats:
-    """How much of the score a unit of each group is, given the units in it; of the only group where there are none."""
-    if len(counts) == 1:
-        return 1 / np.maximum(counts, 1)
-    groups, alone = counts[:-1], counts[-1]
-    present = max(int((groups > 0).sum()), 1)
-    shares: Floats = (1 - alone / layout.units) / present / np.maximum(groups, 1)
-    return np.append(shares, 1 / layout.units)
+    sums = layout.per_cluster(parts) * (math.sqrt(n / (n - 1)) if n > 1 else math.nan)
+    weights = layout.weights
+    return Precision(sums, layout.per_cluster(weights), float(parts @ parts), float(weights @ weights))
 
 
 def joined(parts: Sequence[tuple[float, Precision, Ints]], clusters: int) -> Precision:
@@ -116,12 +103,10 @@ def joined(parts: Sequence[tuple[float, Precision, Ints]], clusters: int) -> Pre
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval and how it was made; not a number where it rests on fewer than FEWEST clusters."""
+    """A confidence interval; not a number where it rests on fewer than FEWEST clusters."""
 
     low: float
     high: float
-    level: float
-    method: str
 
 
 def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> Interval:
@@ -134,19 +119,19 @@ def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> In
     clusters.
     """
     if layout.clusters < FEWEST:
-        return Interval(math.nan, math.nan, level, "none")
+        return Interval(math.nan, math.nan)
     units, score = layout.of_units(values), layout.score(values)
     if np.all(units == 0) or np.all(units == 1):
         reach = 1 - ((1 - level) / 2) ** (1 / layout.clusters)
         low, high = (0.0, reach) if units[0] == 0 else (1 - reach, 1.0)
-        return Interval(low, high, level, "exact")
+        return Interval(low, high)
     precision = precision_of(layout, units)
     low, high = wilson(score, answers_worth(precision, score), t_quantile((1 + level) / 2, precision.freedom))
     if one_answer_each(layout, units):
         right = round(score * layout.units)
         low = min(low, rarest(right, layout.units, level))
         high = max(high, 1 - rarest(layout.units - right, layout.units, level))
-    return Interval(low, high, level, "score")
+    return Interval(low, high)
 
 
 def wilson(share: float, answers: float, quantile: float) -> tuple[float, float]:
@@ -159,8 +144,7 @@ def wilson(share: float, answers: float, quantile: float) -> tuple[float, float]
 
 def one_answer_each(layout: Layout, units: Floats) -> bool:
     """Whether a plain mean is made of right or wrong answers, each about a picture or video of its own."""
-    plain = layout.clusters == layout.units and layout.columns.shape[1] == 1
-    return plain and bool(np.isin(units, (0, 1)).all())
+    return layout.plain and layout.clusters == layout.units and bool(np.isin(units, (0, 1)).all())
 
 
 def rarest(right: int, answers: int, level: float) -> float:
@@ -189,9 +173,9 @@ def sureness(precision: Precision, score: float) -> float:
 def change_interval(precision: Precision, change: float, *, level: float = 0.95) -> Interval:
     """The two-sided interval of a difference in [-1, 1]; its one-sided bounds have (1 + level) / 2."""
     if precision.clusters < FEWEST or math.isnan(precision.variance):
-        return Interval(math.nan, math.nan, level, "none")
+        return Interval(math.nan, math.nan)
     tail = (1 + level) / 2
-    return Interval(lower_bound(precision, change, tail), -lower_bound(precision, -change, tail), level, "score")
+    return Interval(lower_bound(precision, change, tail), -lower_bound(precision, -change, tail))
 
 
 def lower_bound(precision: Precision, change: float, level: float = 0.95) -> float:

@@ -9,7 +9,7 @@ from typing import Final
 from mmrope_eval.record import protocols
 from mmrope_eval.record.protocols import Asked, Protocol
 from mmrope_eval.record.schema import Manifest
-from mmrope_eval.report.candidates import BenchmarkResult, describe
+from mmrope_eval.report.candidates import describe
 from mmrope_eval.report.compare.trainings import training_of
 from mmrope_eval.report.runs import Cell
 
@@ -98,9 +98,9 @@ def differ(cell: Cell, other: Cell) -> bool:
     return training_of(cell) != training_of(other)
 
 
-def rows_of_one(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]], rows: Sequence[str]) -> list[str]:
-    """The remark of a table: which of its rows are one training, where rows are different trainings."""
-    cells = {row: [entry.cell for column in picked.get(row, {}).values() for entry in column] for row in rows}
+def rows_of_one(cells: Mapping[str, Sequence[Cell]]) -> list[str]:
+    """The remark of a table: which of its rows are one training, where rows are different trainings; by row its
+    cells."""
     trainings = {row: {cell.run or training_of(cell) for cell in of_row} for row, of_row in cells.items() if of_row}
     if len(set().union(*trainings.values())) < 2 or len(trainings) < 2:
         return []

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import describe, key_of
+from mmrope_eval.report.candidates import describe, keyed
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread, influence_of, spread_of
 from mmrope_eval.report.compare.pairing import layout_of, rows_of, samples_of, unread
@@ -110,7 +110,7 @@ def means_of(cell: str, printed: Sequence[ReportedCell]) -> Iterator[ReportedCel
 
 def is_of(cell: Cell, published: PublishedRow) -> bool:
     """Whether a cell's variant is that of a published row: by what it decides, or by name where that is not known."""
-    return published.row.label == cell.variant if published.row.key is None else published.row.key == key_of(cell)
+    return published.row.label == cell.variant if published.row.key is None else published.row.key == keyed(cell)[1]
 
 
 def cells_of(run: Run, cell: Cell, name: str, homes: Sequence[PublishedRow]) -> Iterator[ReportedCell]:
@@ -166,11 +166,11 @@ def measure(run: Run, cell: Cell, name: str) -> dict[str, OwnColumn]:
         samples = samples[samples["score"].notna()]
         if samples.empty:
             continue
-        groups = [str(group) for group in samples["group"]]
-        layout = layout_of(groups, str(row["average"] or "micro"), samples["target"].tolist(), f"{name}, {task}")
+        layout = layout_of(samples["group"].tolist(), str(row["average"] or "micro"), samples["target"].tolist(),
+                           f"{name}, {task}")
         values = samples["score"].to_numpy(np.float64)
         score, (centre, error) = 100 * layout.score(values), stats.cautious_error(layout, values)
-        influence = influence_of(layout, values, groups)
+        influence = influence_of(layout, values)
         columns[str(row["column"] or task)] = OwnColumn(
             ScoreInterval(score, score, score, influence),
             ScoreInterval(100 * centre, 100 * (centre - error), 100 * (centre + error), influence), len(samples),

@@ -63,18 +63,11 @@ def residuals(layout: Layout, values: Floats) -> Floats:
     group of a "macro" column its own).
     """
     units = layout.of_units(values)
-    groups = layout.columns if layout.columns.shape[1] == 1 else layout.columns[:, :-2]
-    counts = groups.sum(axis=0)
-    present = np.flatnonzero(counts)
-    share = 1.0 if groups is layout.columns else 1 - layout.columns[:, -2].sum() / layout.units
     residual = np.zeros(layout.clusters)
-    for group in present:
-        inside = groups[:, group] > 0
-        apart = units[inside] - units[inside].mean()
-        sums = np.bincount(layout.cluster[inside], weights=apart, minlength=layout.clusters)
-        clusters = len(np.unique(layout.cluster[inside]))
+    for stratum, share in zip(layout.inside.T[:-1], layout.shares[:-1], strict=True):
+        clusters = len(np.unique(layout.cluster[stratum > 0]))
         scale = math.sqrt(clusters / (clusters - 1)) if clusters > 1 else 0.0
-        residual += share * scale * sums / counts[group] / len(present)
+        residual += share * scale * layout.per_cluster(stratum * (units - units[stratum > 0].mean()))
     return residual
 
 

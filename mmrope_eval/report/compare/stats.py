@@ -31,18 +31,15 @@ _RARE: Final = 8  # so many changes of one size are tossed one by one, more as a
 
 @dataclass(frozen=True)
 class Test:
-    """A paired test's p-value, how it was found, and the seed that finds it again (unused where exact)."""
+    """A paired test's p-value, and how it was found."""
 
     p: float
     method: str
-    flips: int
-    seed: int
 
 
 def contributions(layout: Layout, first: Floats, second: Floats) -> Floats:
     """(C,): what each cluster adds to score(second) - score(first); they sum to it. The samples are the same."""
-    change = layout.weights * (layout.of_units(second) - layout.of_units(first))
-    return layout.per_cluster(change[:, None])[:, 0]
+    return layout.per_cluster(layout.weights * (layout.of_units(second) - layout.of_units(first)))
 
 
 def swap_test(changes: Floats, whole: int, *, alternative: Way = "two-sided", flips: int = FLIPS,
@@ -66,12 +63,11 @@ def swap_test(changes: Floats, whole: int, *, alternative: Way = "two-sided", fl
     if whole:
         steps = np.round(changes * whole).astype(np.int64)
         name = "McNemar's exact test" if np.all(np.abs(steps) == 1) else "exact sign-flip test over clusters"
-        return Test(_exact_p(steps, alternative), name, 0, seed)
-    return Test(_drawn_p(changes, alternative, flips, seed), f"sign-flip test over clusters ({flips} flips)", flips,
-                seed)
+        return Test(_exact_p(steps, alternative), name)
+    return Test(_drawn_p(changes, alternative, flips, seed), f"sign-flip test over clusters ({flips} flips)")
 
 
-def _exact_p(change: Ints, alternative: Alternative) -> float:
+def _exact_p(change: Ints, alternative: Way) -> float:
     """The share of all 2**m sign patterns with a sum at least as extreme as that of `change`, int (m,), none 0."""
     sizes, counts = np.unique(np.abs(change), return_counts=True)
     heights: Floats = np.ones(1)

@@ -15,12 +15,12 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report import step_choice
-from mmrope_eval.report.averaging import Floats, joined
+from mmrope_eval.report.averaging import Floats, joined, numbered
 from mmrope_eval.report.candidates import BenchmarkResult, collect, describe
 from mmrope_eval.report.compare.pairing import chance, layout_of, points, samples_of
 from mmrope_eval.report.compare.seed_stats import Alternative, Contrast, Scores, contrast, holm, luck, residuals
 from mmrope_eval.report.definitions import Averages, benchmarks_behind, load_averages, weights_of
-from mmrope_eval.report.runs import Cell, Run
+from mmrope_eval.report.runs import Cell, Run, finite_or_none
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,12 @@ class Measured:
     def scores(self, name: str) -> list[Scores]:
         """A column or average of each design."""
         weights = weights_of(name, self.averages)
-        names: dict[str, int] = {}
-        for column in weights:
-            for cluster in self.columns[column].clusters:
-                names.setdefault(cluster, len(names))
+        rows, clusters = numbered({column: self.columns[column].clusters for column in weights})
         several = sum(len(design.trainings) for design in self.designs)
-        totals, parts = np.zeros(several), np.zeros((several, len(names)))
+        totals, parts = np.zeros(several), np.zeros((several, clusters))
         for column, weight in weights.items():
-            measured = self.columns[column]
-            totals += weight * measured.totals
-            parts[:, [names[cluster] for cluster in measured.clusters]] += weight * measured.parts
+            totals += weight * self.columns[column].totals
+            parts[:, rows[column]] += weight * self.columns[column].parts
         ends = np.cumsum([len(design.trainings) for design in self.designs])[:-1]
         return [Scores(*both) for both in zip(np.split(totals, ends), np.split(parts, ends), strict=True)]
 
@@ -171,7 +167,7 @@ def column_of(name: str, entries: Sequence[BenchmarkResult]) -> Column:
     layout = layout_of(groups, average, targets_of(kept), f"{name} of {entries[0].cell.path}")
     values = [frame["score"].to_numpy(np.float64) for frame in kept]
     return Column(name, 100 * np.array([layout.score(value) for value in values]),
-                  100 * np.array([residuals(layout, value) for value in values]), layout.names(groups),
+                  100 * np.array([residuals(layout, value) for value in values]), layout.names,
                   len(ids), left_out, differing(rows))
 
 
@@ -307,5 +303,4 @@ def record(finding: Finding, alpha: float) -> dict[str, Any]:
         "high": contrast.high, "error": contrast.error, "df": contrast.df, "p": contrast.p, "p_holm": finding.p_holm,
         "by_luck": luck(*finding.counts), "shown": finding.shown(alpha),
     }
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in values.items()}
+    return {key: finite_or_none(value) for key, value in values.items()}

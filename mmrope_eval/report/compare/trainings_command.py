@@ -5,19 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.compare import trainings
-from mmrope_eval.report.compare.pairing import count, points
+from mmrope_eval.report.compare.pairing import points
 from mmrope_eval.report.compare.seed_stats import spread, trainings_needed
 from mmrope_eval.report.compare.trainings import Design, Finding, Measured, Sides
 from mmrope_eval.report.markdown_text import escape
 from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say
+from mmrope_eval.words import counted
 
 
 @dataclass(frozen=True)
@@ -77,23 +78,30 @@ def pairs(measurement: Measured, baseline: str | None) -> list[tuple[Measured, i
 def lines(measurement: Measured, single: Sequence[Design], compared: Sequence[Finding], alpha: float,
           sizes: Sequence[float]) -> Iterator[str]:
     """Scores by design, what a training changes, every comparison, and what must be known."""
-    yield (f"{trainings.listed(measurement.designs)} trainings, on {count(len(measurement.columns), 'column')}: mean, "
-           "and from the lowest to the highest training")
+    columns = counted(len(measurement.columns), "column")
+    yield (f"{trainings.listed(measurement.designs)} trainings, on {columns}: mean, and from the lowest to the highest "
+           "training")
     yield ""
     yield score_table(measurement)
     yield ""
     yield "What another training of the same design changes, over all of them:"
     yield ""
     yield spread_table(measurement, sizes)
-    for first, second in dict.fromkeys((finding.first, finding.second) for finding in compared):
+    pairs_compared = dict.fromkeys((finding.first, finding.second) for finding in compared)
+    yield from lines_of_pairs({pair: f"{pair[1]} against {pair[0]}" for pair in pairs_compared}, compared, alpha)
+    yield from notes(measurement, single)
+
+
+def lines_of_pairs(titles: Mapping[tuple[str, str], str], compared: Sequence[Finding], alpha: float) -> Iterator[str]:
+    """Every comparison below the title of its pair of designs, and what was calculated."""
+    for pair, title in titles.items():
         yield ""
-        yield f"{second} against {first}:"
+        yield f"{title}:"
         yield from (f"  {trainings.sentence(finding, alpha)}" for finding in compared
-                    if (finding.first, finding.second) == (first, second))
+                    if (finding.first, finding.second) == pair)
     yield ""
     yield from trainings.too_few(compared, alpha)
     yield trainings.METHOD
-    yield from notes(measurement, single)
 
 
 def score_table(measurement: Measured) -> str:
@@ -176,16 +184,10 @@ def lines_of_sides(first: Run, second: Run, both: Sides, results: Sequence[Findi
     yield f"B  {second.path}"
     shown = sum(finding.shown(alpha) for finding in results)
     yield ""
-    yield f"{shown} of {count(len(results), 'comparison')} shown to differ at the {100 * alpha:g} % level."
-    for measurement in both.measured:
-        a, b = measurement.designs
-        yield ""
-        yield f"{a.label} ({', '.join(a.names)}) -> {b.label} ({', '.join(b.names)}):"
-        yield from (f"  {trainings.sentence(line, alpha)}" for line in results
-                    if (line.first, line.second) == (a.label, b.label))
-    yield ""
-    yield from trainings.too_few(results, alpha)
-    yield trainings.METHOD
+    yield f"{shown} of {counted(len(results), 'comparison')} shown to differ at the {100 * alpha:g} % level."
+    titles = {(a.label, b.label): f"{a.label} ({', '.join(a.names)}) -> {b.label} ({', '.join(b.names)})"
+              for a, b in (measurement.designs for measurement in both.measured)}
+    yield from lines_of_pairs(titles, results, alpha)
     for side, alone in (("A", both.only_first), ("B", both.only_second)):
         if alone:
             yield f"Only in {side}: {', '.join(alone)}."

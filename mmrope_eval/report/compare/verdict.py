@@ -11,8 +11,9 @@ from typing import Final, Literal
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.report.compare import stats
-from mmrope_eval.report.compare.pairing import chance, count, points
+from mmrope_eval.report.compare.pairing import chance, points
 from mmrope_eval.util.unread import MARK
+from mmrope_eval.words import counted
 
 State = Literal["worse", "missing", "lower", "open", "held", "better", "new", "untested"]
 WORDS: Final[Mapping[State, str]] = {
@@ -117,7 +118,7 @@ class Verdict:
         if self.reason:
             baseline = "" if self.baseline is None else f" (baseline {points(self.baseline)})"
             return f"{self.name}: {self.reason}{baseline}."
-        remedy = f"; about {count(self.tells, 'sample')} would tell" if self.state in OPEN and self.tells else ""
+        remedy = f"; about {counted(self.tells, 'sample')} would tell" if self.state in OPEN and self.tells else ""
         alone = "no interval" if math.isnan(self.low) else (
             f"alone {points(self.low, sign=True)} to {points(self.high, sign=True)}, "
             f"at worst {points(self.worst, sign=True)}")

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.steps.steps import StepsResult
-from mmrope_eval.report.sweep.figures import DPI, frame, style
+from mmrope_eval.report.sweep.figures import frame, handles_of, legend, save_one, style
 from mmrope_eval.report.table.page import chance_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SPACE = 0.16
 
 
 def draw(result: StepsResult, path: Path) -> None:
-    """Write the figure, as PNG or PDF by the file's name; without dates, so that equal scores give equal bytes."""
+    """Write the figure, as PNG or PDF by the file's name."""
     columns = [column for column in result.table.columns
                if any(result.points(curve, column) for curve in result.curves)]
     across = 2 if len(columns) in (2, 4) else min(ACROSS, len(columns))
@@ -48,14 +48,12 @@ def draw(result: StepsResult, path: Path) -> None:
         panel.tick_params(labelbottom=number + across >= len(columns))
         if number + across >= len(columns):
             panel.set_xlabel("training step", fontsize=9)
-    handles = {name: handle for panel in panels.flat
-               for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
-    names = [name for name in (*labels, REPORTED, "chance") if name in handles]
-    figure.legend([handles[name] for name in names], names, loc="outside lower center", ncols=min(beside, len(names)),
-                  fontsize=8, frameon=False, handlelength=3.2)  # fmt: skip
+    drawn = handles_of(panels)
+    handles = {name: drawn[name] for name in (*labels, REPORTED, "chance") if name in drawn}
+    legend(figure, handles, min(beside, len(handles)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix.lower() == ".pdf" else None)
+        save_one(figure, path)
     except OSError as error:
         raise UserError(f"--figure {path} cannot be written ({error.strerror}).") from error
 
@@ -75,7 +73,7 @@ def draw_panel(panel: Axes, result: StepsResult, column: str) -> None:
         if not math.isnan(reported):
             panel.axhline(reported, color=look["color"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=1, label=REPORTED)
     frame(panel, chance_of(result.table, column))
-    panel.set_title(result.table.label(column), fontsize=9)
+    panel.set_title(result.table.labels[column], fontsize=9)
     panel.set_ylabel("score, %", fontsize=9)
     panel.yaxis.set_major_locator(MaxNLocator(5))
     ticks(panel, sorted({step for curve in result.curves for step in curve.steps}))

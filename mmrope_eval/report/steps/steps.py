@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import BenchmarkResult, Line, collect, describe
+from mmrope_eval.report.candidates import BenchmarkResult, Line, collect, describe, distinct
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, load_averages
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, Run
@@ -73,8 +73,8 @@ def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: boo
     definition = definition_of(columns, stepped)
     curves, lines = curves_of(stepped)
     # fill() would offer --seeds and --step, which do not exist here.
-    for line in lines:
-        refuse_twice(line)
+    for line, by_benchmark in zip(lines, distinct(line.entries for line in lines), strict=True):
+        refuse_twice(line.row.label, by_benchmark)
     table = fill(replace(definition, rows=tuple(line.row for line in lines)), lines,
                  Options(partial=partial, trim=False, reported=reported))
     filled = set(table.cells["column"][table.cells["score"].notna()])
@@ -147,16 +147,11 @@ def curve_labels(cells: Sequence[Cell]) -> list[str]:
                      for name, variant in zip(names, variants, strict=True)])
 
 
-def refuse_twice(line: Line) -> None:
+def refuse_twice(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]]) -> None:
     """UserError where a step has two different results of one benchmark."""
-    by_benchmark: dict[str, list[BenchmarkResult]] = {}
-    for entry in line.entries:
-        column = by_benchmark.setdefault(str(entry.scores["column"]), [])
-        if all(entry.same != other.same for other in column):
-            column.append(entry)
     for name, several in by_benchmark.items():
         if len(several) > 1:
-            raise UserError(f"{line.row.label}, {name}: {len(several)} runs have different results of this step: "
+            raise UserError(f"{row}, {name}: {len(several)} runs have different results of this step: "
                             f"{', '.join(str(entry.cell.path) for entry in several)}. Name the runs to use.")
 
 

@@ -4,6 +4,7 @@ and needles by depth and context."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -89,12 +90,22 @@ def draw_lengths(
             if row == len(tasks) - 1:
                 panel.set_xlabel(AXES[axis], fontsize=9)
             ticks(panel, sorted(points["context"].unique()))
-    handles = {name: handle for panel in panels.flat
-               for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    handles = handles_of(panels)
     across = max(1, min(4, len(handles), int(size[0] / (0.065 * max(map(len, handles)) + 0.6))))  # inches at 8 points
+    legend(figure, handles, across)
+    return save(figure, folder, "sweep")
+
+
+def handles_of(panels: np.ndarray) -> dict[str, Any]:
+    """What is drawn on any of the panels, by the name that a legend has for it."""
+    return {name: handle for panel in panels.flat
+            for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+
+
+def legend(figure: Figure, handles: Mapping[str, Any], across: int) -> None:
+    """One legend for all panels, below them."""
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=across, fontsize=8,
                   frameon=False, handlelength=3.2)  # fmt: skip
-    return save(figure, folder, "sweep")
 
 
 def draw_panel(panel: Axes, points: pd.DataFrame, labels: list[str], trained: int) -> None:
@@ -183,13 +194,18 @@ def heat(panel: Axes, grid: np.ndarray) -> AxesImage:
     return image
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """A figure as PDF (vector) and PNG; without dates, so that the same sweep gives the same bytes."""
+def save(figure: Figure, folder: Path, name: str, dpi: int = DPI) -> list[Path]:
+    """A figure as PDF (vector) and PNG; the paths. UserError where one cannot be written."""
     paths = [folder / f"{name}.{suffix}" for suffix in ("pdf", "png")]
     for path in paths:
         with writing(path):
-            figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+            save_one(figure, path, dpi)
     return paths
+
+
+def save_one(figure: Figure, path: Path, dpi: int = DPI) -> None:
+    """A figure in the format that the file's name ends in; without dates, so that equal scores give equal bytes."""
+    figure.savefig(path, dpi=dpi, metadata={"CreationDate": None} if path.suffix.lower() == ".pdf" else None)
 
 
 CSV: Final = "sweep.csv"

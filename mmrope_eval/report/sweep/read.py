@@ -13,7 +13,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.read import read_record, seal_holds
 from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
-from mmrope_eval.report.runs import Cell, load_cell, none_of, sample_rows
+from mmrope_eval.report.runs import Cell, finite_or_none, load_cell, sample_rows
 from mmrope_eval.util.row_names import RowName, row_labels
 from mmrope_eval.words import shown
 
@@ -99,7 +99,7 @@ def point_row(columns: list[str], point: SweepPoint, cell: Cell | None) -> dict[
     positions = samples["max_position"].dropna() if len(samples) else pd.Series(dtype=float)
     row |= {
         "metric": entry.main, "score": entry.metrics[entry.main].value,
-        "stderr": none_of(cell.record.errors[point.task]), "n": entry.n,
+        "stderr": finite_or_none(cell.record.errors[point.task]), "n": entry.n,
         **{name: getattr(entry, f"n_{name}") or 0 for name in ("failed", "unparsed", "truncated")},
     }
     if len(tokens):

@@ -11,10 +11,11 @@ import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.candidates import BenchmarkResult, Line, collect
-from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
+from mmrope_eval.report.definitions import Row, TableDefinition, variant_key
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.sweep.read import load_sweep, scaling_label
 from mmrope_eval.report.table.build import Options, Table, fill, trimmed
+from mmrope_eval.rope.scaling import NoScaling
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Point:
         cell = self.entry.cell
         if cell.recorded is None:
             return str(cell.variant_fingerprint)
-        return definition_key({**cell.recorded.to_dict(), "scaling": {"type": "none"}})
+        return variant_key(replace(cell.recorded, scaling=NoScaling()))
 
     @property
     def scaling(self) -> str:

@@ -15,7 +15,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import Count, Name, Record, Share, Words
 from mmrope_eval.report.candidates import Line
-from mmrope_eval.report.definitions import Row, TableDefinition, definition_key
+from mmrope_eval.report.definitions import Row, TableDefinition, variant_key
 from mmrope_eval.report.table import build
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 
@@ -112,8 +112,8 @@ def key_of(name: str, definition: Mapping[str, Any] | None) -> str | None:
     """The key of a variant, by its definition, else by its name; None where neither is known."""
     try:
         if definition:
-            return definition_key(Variant.from_dict(definition).to_dict())
-        return definition_key(load_variant(name).to_dict()) if name in variant_names() else None
+            return variant_key(Variant.from_dict(definition))
+        return variant_key(load_variant(name)) if name in variant_names() else None
     except VariantError:
         return None
 

@@ -17,13 +17,13 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import Protocol
 from mmrope_eval.report import step_choice
-from mmrope_eval.report.candidates import BenchmarkResult, Line, by_step, collect, describe, grouped, placed
+from mmrope_eval.report.candidates import BenchmarkResult, Line, by_step, collect, describe, distinct, grouped, placed
 from mmrope_eval.report.compare import intervals
 from mmrope_eval.report.compare.intervals import over_trainings, totals_of
 from mmrope_eval.report.compare.pairing import samples_of
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, benchmarks_behind_all, listed
 from mmrope_eval.report.published import Published, beside, places_of
-from mmrope_eval.report.runs import Run
+from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.rope import load_variant, variant_names
 
 CHANCE: Final = "chance"
@@ -112,6 +112,11 @@ class Table:
         return {column: benchmarks_behind(column, self.averages) for column in self.columns}
 
     @cached_property
+    def cells_of_rows(self) -> Mapping[str, Sequence[Cell]]:
+        """The cells that fill each row, each once."""
+        return step_choice.cells_of_rows(self.picked)
+
+    @cached_property
     def several(self) -> bool:
         """Whether a row is the mean of several trainings."""
         return any(len(self.totals(row, column)) > 1 for row in self.rows for column in self.columns)
@@ -126,10 +131,6 @@ class Table:
         categories, benchmarks = self.definition.categories, self.benchmarks
         return {column: f"{column} avg ({len(benchmarks[column])})"
                 if column in self.averages and categories[column] == column else column for column in self.columns}
-
-    def label(self, column: str) -> str:
-        """One of `labels`."""
-        return self.labels[column]
 
     def cell(self, row: str, column: str) -> Mapping[str, Any]:
         """One cell by name: its line of `cells`."""
@@ -162,16 +163,18 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
         lines = [part for whole in lines for part in by_step(whole)]
         definition = replace(definition, rows=tuple(line.row for line in lines))
     table = fill(definition, lines, options)
-    lost = step_choice.lost_trainings(collected, entries)
     left_out = tuple(describe(by_key[key][0].cell) for key in others if key not in extra)
     return trimmed(replace(table, left_out=left_out,
-                           extra_remarks=(*grouping, *step_choice.remarks(table.picked, lost, options.step))))
+                           extra_remarks=(*grouping, *step_choice.remarks(table.picked, collected, entries,
+                                                                          options.step))))
 
 
 def fill(definition: TableDefinition, lines: Sequence[Line], options: Options) -> Table:
     """A table of these lines, with all its rows and columns. UserError where a cell has several candidates, or the
     baseline is no line."""
-    picked = {line.row.label: pick(line.row.label, line.entries, options) for line in lines}
+    picked = dict(zip([line.row.label for line in lines], distinct([line.entries for line in lines]), strict=True))
+    for row, by_benchmark in picked.items():
+        refuse_several(row, by_benchmark, options)
     averages = averages_of(definition, picked, options.partial)
     benchmarks = benchmarks_behind_all(definition.columns, averages)
     values = [cell_values(row, column, benchmarks[column], by_benchmark, averages)
@@ -205,16 +208,9 @@ def trimmed(table: Table) -> Table:
     return replace(table, rows=rows, columns=columns, cells=table.cells[kept], hidden=hidden)
 
 
-def pick(row: str, entries: Sequence[BenchmarkResult], options: Options) -> dict[str, list[BenchmarkResult]]:
-    """What fills each benchmark of a row. UserError when several runs do and their mean was not asked for, or the row
-    rests on several training steps."""
-    by_benchmark: dict[str, list[BenchmarkResult]] = {}
-    for entry in entries:
-        if pd.isna(entry.scores["score"]):
-            continue
-        column = by_benchmark.setdefault(str(entry.scores["column"]), [])
-        if all(entry.same != other.same for other in column):
-            column.append(entry)
+def refuse_several(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]], options: Options) -> None:
+    """UserError when several runs fill a benchmark of a row and their mean was not asked for, or the row rests on
+    several training steps."""
     if by_benchmark:
         step_choice.refuse(row, by_benchmark, options.step, options.seeds)
     for name, candidates in by_benchmark.items():
@@ -222,7 +218,6 @@ def pick(row: str, entries: Sequence[BenchmarkResult], options: Options) -> dict
             where = "; ".join(f"{candidate.cell.path} ({candidate.cell.model})" for candidate in candidates)
             raise UserError(f"{row}, {name}: {len(candidates)} runs have this cell: {where}. Name the runs to use, "
                             "choose a checkpoint with --model, or take their mean with --seeds mean.")
-    return by_benchmark
 
 
 def averages_of(

@@ -12,7 +12,6 @@ from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.candidates import BenchmarkResult
 from mmrope_eval.report.compare.protocol_notes import differing_protocols, off_protocol, rows_of_one
 from mmrope_eval.report.published import RECOMPUTED, Published
-from mmrope_eval.report.step_choice import cells_of
 from mmrope_eval.report.table.build import Table
 from mmrope_eval.rope import Variant
 from mmrope_eval.util.unread import WARNING, too_many
@@ -42,7 +41,13 @@ def footnotes(table: Table) -> list[Note]:
         ("unread", f"{WARNING}, {UNREAD_CAUSES}", hardly_read, added),
     )
     notes = [count_note(table, kind, text, count, together) for kind, text, count, together in counts]
-    notes += [*departure_notes(table), *average_notes(table), unlike_note(table), *protocol_notes(table)]
+    notes += [
+        departure_note(table, "answer-limit", "max_tokens", ",",
+                       "tokens that an answer could have, other than the task's own limit"),
+        departure_note(table, "temperature", "temperature", "g",
+                       "temperature at which answers were drawn (0: greedily), other than the task's own"),
+    ]
+    notes += [*average_notes(table), unlike_note(table), *protocol_notes(table)]
     notes += [*row_notes(table), *time_notes(table)]
     return [note for note in notes if note is not None and any(is_shown(table, place) for place in note.places)]
 
@@ -79,14 +84,6 @@ def hardly_read(entry: BenchmarkResult) -> tuple[int, int] | None:
         return None
     answered = int(n) - (0 if pd.isna(failed) else int(failed))
     return (int(unread), answered) if too_many(int(unread), answered) else None
-
-
-def departure_notes(table: Table) -> Iterator[Note | None]:
-    """Which cells were answered in another way than the task's own."""
-    yield departure_note(table, "answer-limit", "max_tokens", ",",
-                         "tokens that an answer could have, other than the task's own limit")
-    yield departure_note(table, "temperature", "temperature", "g",
-                         "temperature at which answers were drawn (0: greedily), other than the task's own")
 
 
 def departure_note(table: Table, kind: str, setting: str, form: str, words: str) -> Note | None:
@@ -214,7 +211,7 @@ def unlike_note(table: Table) -> Note | None:
 
 def protocol_notes(table: Table) -> Iterator[Note]:
     """Rows that were asked under another protocol than the others, or than they should have been."""
-    cells = {row: cells_of(entry for results in table.picked[row].values() for entry in results) for row in table.rows}
+    cells = {row: table.cells_of_rows[row] for row in table.rows}
     for kind, finding in (("protocols", differing_protocols(cells)),
                         ("protocol", off_protocol(cells, table.options.protocol) if table.options.protocol else None)):
         if finding is not None:
@@ -225,8 +222,7 @@ def protocol_notes(table: Table) -> Iterator[Note]:
 def row_notes(table: Table) -> Iterator[Note]:
     """Rows filled by a variant of another name, with other sections, or by the mean of several runs."""
     for row in (row for row in table.definition.rows if row.label in table.rows):
-        entries = [entry for column in table.picked[row.label].values() for entry in column]
-        cells = cells_of(entries)
+        cells = table.cells_of_rows[row.label]
         place = frozenset({(row.label, None)})
         others = list(dict.fromkeys(cell.variant for cell in cells
                                     if row.variant is not None and cell.variant != row.variant.name))
@@ -240,8 +236,7 @@ def row_notes(table: Table) -> Iterator[Note]:
                     yield Note("heads", f"{row.label}: KV heads dealt {':'.join(map(str, counts))} to time, height and "
                                         f"width ({':'.join(map(str, defined))} in the table's definition)", place)
     for label in table.rows:
-        assumed = list(dict.fromkeys(entry.cell.model for column in table.picked[label].values() for entry in column
-                                     if entry.cell.assumed))
+        assumed = list(dict.fromkeys(cell.model for cell in table.cells_of_rows[label] if cell.assumed))
         if assumed:
             yield Note("assumed", f"{label}: no config.json says that {', '.join(assumed)} was trained so; it is taken "
                                   "from the model type", frozenset({(label, None)}))
@@ -266,20 +261,18 @@ def ranges(table: Table, row: str) -> str:
 def time_notes(table: Table) -> Iterator[Note]:
     """Rows filled by runs that place a video's frames otherwise in time than the row's definition."""
     words = {"index": "counted (time: index)", "seconds": "as far apart as the clock says (time: seconds)"}
-    rows_in_time = {row.label: time for row in table.definition.rows
-                    if row.label in table.rows and (time := time_of(row.variant)) is not None}
-    times = {row: times_of(table, row) for row in rows_in_time}
     for time, defined in (("seconds", "index"), ("index", "seconds")):
-        rows = [row for row, own_time in rows_in_time.items() if own_time == defined and time in times[row]]
+        rows = [row.label for row in table.definition.rows
+                if row.label in table.rows and time_of(row.variant) == defined and counts_in(table, row.label, time)]
         if rows:
             yield Note("time", f"frames of videos {words[time]}, in the table's definition {words[defined]}: "
                                f"{', '.join(rows)}", frozenset((row, None) for row in rows))  # fmt: skip
 
 
-def times_of(table: Table, row: str) -> set[str]:
-    """What the frames of a row's videos went by, in the columns that show some."""
-    entries = [entry for column in table.picked[row].values() for entry in column]
-    return {time for entry in entries if (time := time_of(entry.variant)) is not None and shows_videos(entry)}
+def counts_in(table: Table, row: str, time: str) -> bool:
+    """Whether frames of a row's videos went by this `time`, in any column that shows some."""
+    return any(time_of(entry.variant) == time and shows_videos(entry)
+               for column in table.picked[row].values() for entry in column)
 
 
 def shows_videos(entry: BenchmarkResult) -> bool:
@@ -318,7 +311,7 @@ def remarks(table: Table) -> list[str]:
         sentences.append(f"Bold is best in its {across}, underlined second; what looks equal ties. Neither says that a "
                      "difference is more than chance: see mmrope-eval compare.")
     if definition.takes != "attention" and options.step != "all":
-        sentences += rows_of_one(table.picked, table.rows)
+        sentences += rows_of_one({row: table.cells_of_rows[row] for row in table.rows})
     if table.cells["score"].isna().any():
         scored = table.known
         missing = [column for column in table.columns if column in definition.averages
