@@ -150,7 +150,8 @@ LIMIT: Final = (
 class Keys(BaseModel):
     """Keys of a file; one that nothing reads is an error."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    # Deferred: most of these are bases, whose validators nobody needs, and --help has no time to lose.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 class MediaKeys(Keys):
