@@ -1,12 +1,11 @@
-"""Options that are keys of a file too (`run.keys`), and the few that several commands share besides.
+"""Options made from fields that declare them: the keys of a run (`run.keys`), and a command's own.
 
-A key has no default here: what a command line does not say is None, and the keys know what it means then.
+They have no defaults here: what a command line does not say is None, and the field knows what it means then.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from pydantic import TypeAdapter
 
 from mmrope_eval.cli.argument_types import Settings, setting, word
-from mmrope_eval.run.keys import RunKeys
+from mmrope_eval.run.keys import Keys, RunKeys
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -27,43 +26,55 @@ class DataClass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-T = TypeVar("T", bound=DataClass)
+T = TypeVar("T", bound="DataClass | Keys")
 
 
 @functools.cache
-def _keys() -> Mapping[str, Any]:
-    """The keys of a run by name, in their order, as a JSON schema describes them."""
-    return MappingProxyType(RunKeys.model_json_schema(by_alias=False)["properties"])
+def _fields(kind: type[Keys]) -> Mapping[str, Any]:
+    """The fields of a kind by name, in their order, as a JSON schema describes them."""
+    return MappingProxyType(kind.model_json_schema(by_alias=False)["properties"])
 
 
 def key_options(parser: argparse._ActionsContainer, *names: str, **helps: str) -> None:
-    """Options for keys of these names; those of `helps` with these words in place of the keys' own."""
+    """Options for keys of a run of these names; those of `helps` with these words in place of the keys' own."""
     for name in (*names, *helps):
-        key = _keys()[name]
-        words = helps.get(name) or key["description"].replace("%(default)s", str(key["default"]))
-        parser.add_argument(f"--{(key['option'] or name).replace('_', '-')}", dest=name, help=words, default=None,
-                            **{**_value(name, key), **key["more"]})  # fmt: skip
+        _add(parser, RunKeys, name, helps.get(name))
 
 
 def group_options(group: argparse._ArgumentGroup) -> None:
     """Options for all keys of a run that belong into the group of this title."""
-    key_options(group, *(name for name, key in _keys().items() if key.get("group") == group.title))
+    key_options(group, *(name for name, field in _fields(RunKeys).items() if field.get("group") == group.title))
 
 
-def _value(name: str, key: Mapping[str, Any]) -> dict[str, Any]:
-    """What argparse is told of a key's value, from its type as JSON schemas have it."""
-    kinds = [kind for kind in key.get("anyOf", [key]) if kind["type"] != "null"]
-    kind, metavar = kinds[0], {"metavar": key["metavar"]}
-    if kind["type"] == "boolean":
-        return {"action": argparse.BooleanOptionalAction if key["default"] is None else "store_true"}
-    if kind["type"] == "object":
+def declared_options(parser: argparse.ArgumentParser, kind: type[Keys]) -> None:
+    """Options for all fields of a kind."""
+    for name in _fields(kind):
+        _add(parser, kind, name)
+
+
+def _add(parser: argparse._ActionsContainer, kind: type[Keys], name: str, words: str | None = None) -> None:
+    field = _fields(kind)[name]
+    default = field.get("default")
+    words = words or field["description"].replace("%(default)s", str(default))
+    required = {} if "default" in field else {"required": True}
+    parser.add_argument(f"--{(field['option'] or name).replace('_', '-')}", dest=name, help=words, default=None,
+                        **{**_value(kind, name, field), **required, **field["more"]})  # fmt: skip
+
+
+def _value(kind: type[Keys], name: str, field: Mapping[str, Any]) -> dict[str, Any]:
+    """What argparse is told of a field's value, from its type as JSON schemas have it."""
+    member = next(member for member in field.get("anyOf", [field]) if member["type"] != "null")
+    metavar = {"metavar": field["metavar"]}
+    if member["type"] == "boolean":
+        return {"action": "store_true" if field["default"] is False else argparse.BooleanOptionalAction}
+    if member["type"] == "object":
         return {**metavar, "type": setting, "action": Settings}
-    if "enum" in kind:
-        return {"choices": kind["enum"]}
-    if "choices" in key["more"]:
+    if "enum" in member:
+        return {"choices": member["enum"]}
+    if "choices" in field["more"]:
         return {}
-    action = "extend" if kind["type"] == "array" else "store"
-    reads = {} if "nargs" in key["more"] else {"type": word(RunKeys.model_fields[name].rebuild_annotation())}
+    action = "extend" if member["type"] == "array" else "store"
+    reads = {} if "nargs" in field["more"] else {"type": word(kind.model_fields[name].rebuild_annotation())}
     return {**metavar, **reads, "action": action}
 
 
@@ -90,7 +101,8 @@ def flags(args: argparse.Namespace, kind: type[BaseModel], *more: str) -> dict[s
 
 
 def options_as(kind: type[T], args: argparse.Namespace) -> T:
-    """A command line as the typed options of a command: by name, checked, lists as tuples; what is None is not said."""
-    given = vars(args)
-    fields = [field.name for field in dataclasses.fields(kind)]
-    return TypeAdapter(kind).validate_python({name: given[name] for name in fields if given.get(name) is not None})
+    """A command line as the typed options of a command, a dataclass or `Keys`: by name, checked, lists as tuples; what
+    is None is not said."""
+    names = kind.model_fields if issubclass(kind, Keys) else kind.__dataclass_fields__
+    given = {name: value for name, value in vars(args).items() if name in names and value is not None}
+    return TypeAdapter(kind).validate_python(given)

@@ -17,7 +17,7 @@ from mmrope_eval.models.naming import ModelChoice, listed_models
 from mmrope_eval.record.protocols import Protocol, load_protocol
 from mmrope_eval.run.answer_limits import Asked, Given
 from mmrope_eval.run.execute import MaxFailures
-from mmrope_eval.run.keys import EngineKeys, MediaKeys, RunKeys, beside_file, said, with_flags
+from mmrope_eval.run.keys import EngineKeys, MediaKeys, Place, RunKeys, beside_file, said, with_flags
 from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits
 from mmrope_eval.task.yaml_text import read_yaml
@@ -27,7 +27,6 @@ from mmrope_eval.util.environment import cache_at, cache_home
 OUTPUT = Path("runs/default")
 """Where a run goes that names no place."""
 PAGE = " (docs/configuration.md)"
-Place = Annotated[Path, Field(strict=False)]
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 Places = Annotated[tuple[Place, ...], Field(strict=False)]
 

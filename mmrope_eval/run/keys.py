@@ -110,6 +110,7 @@ def _backend(name: str) -> str:
 
 Text = Annotated[str, Field(min_length=1), BeforeValidator(_text)]
 PathText = Annotated[Text, AfterValidator(lambda text: str(Path(text)))]
+Place = Annotated[Path, Field(strict=False)]
 Words = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_words), Field(min_length=1)]
 Paths = Annotated[list[PathText], BeforeValidator(_words), Field(min_length=1)]
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_names)]
@@ -121,24 +122,25 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Whole = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, AfterValidator(_seed)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
 Entries = Annotated[list[Any], BeforeValidator(_words), Field(min_length=1)]
 
 
-def _key(group: str, words: str, default: Any = None, *, metavar: str = "N", option: str | None = None,
-         policy: str | None = None, **more: Any) -> Any:
-    """A field of keys that is an option too: in which group of --help and with which words there, under which name
-    where it is not the key's, and what the parser is told that the type does not say. `policy`: its field of
-    `MediaPolicy`."""
-    told: dict[str, Any] = {"group": group, "metavar": metavar, "option": option, "more": more}
+def option(words: str, default: Any = None, *, group: str = "", metavar: str = "N", name: str | None = None,
+           policy: str | None = None, **more: Any) -> Any:
+    """A field that is an option of a command line too: with which words and in which group of --help, under which name
+    where it is not the field's, and what the parser is told that the type does not say. A `default` of ... makes it
+    required. `policy`: its field of `MediaPolicy`."""
+    told: dict[str, Any] = {"group": group, "metavar": metavar, "option": name, "more": more}
     return Field(default, description=words, serialization_alias=policy, json_schema_extra=told)
 
 
-_what = partial(_key, "what to evaluate")
-_answers = partial(_key, "answers")
-_data = partial(_key, "data and results")
-_media = partial(_key, "images and videos")
-_engine = partial(_key, "engine")
-_talk = partial(_key, "what is said")
+_what = partial(option, group="what to evaluate")
+_answers = partial(option, group="answers")
+_data = partial(option, group="data and results")
+_media = partial(option, group="images and videos")
+_engine = partial(option, group="engine")
+_talk = partial(option, group="what is said")
 
 ROOT: Final = "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
 LIMIT: Final = (
@@ -148,7 +150,7 @@ LIMIT: Final = (
 
 
 class Keys(BaseModel):
-    """Keys of a file; one that nothing reads is an error."""
+    """Keys of a file, or options of a command; one that nothing reads is an error."""
 
     # Deferred: most of these are bases, whose validators nobody needs, and --help has no time to lose.
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
@@ -174,7 +176,7 @@ class AskedKeys(MediaKeys):
 
     variants: Names = _what(
         "RoPE variants by name or YAML path (see 'mmrope-eval list variants'); default: what each checkpoint's "
-        "config.json says", [], metavar="NAME[,NAME...]", option="variant")
+        "config.json says", [], metavar="NAME[,NAME...]", name="variant")
     set: dict[str, Any] = _what(
         "override one parameter of every variant chosen; may be repeated", {}, metavar="KEY=VALUE")
     limit: Annotated[tuple[Text, ...], BeforeValidator(_limit_words)] = _what(
@@ -282,7 +284,7 @@ class RunKeys(CommandKeys, SubjectKeys):
     scorer: Literal["strict", "stock", "vlmevalkit"] = _data(
         "also print another harness' own number from the same responses: stock is lmms-eval, vlmevalkit VLMEvalKit's "
         "rules without its judge (an extra) (default: %(default)s)", "strict")
-    seed: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)] = _engine(
+    seed: Seeds = _engine(
         "of answers that are drawn (--temperature); each of several has rows of its own, below OUTPUT/seed-N (default: "
         "0)", (0,), metavar="N[,N...]", action="store")
 
@@ -325,9 +327,7 @@ def beside_file(keys: K, folder: Path, where: str) -> K:
         "tasks_dir": lambda names: [_folder_beside(name, folder, f"{where}: tasks_dir") for name in names],
         "data_root": lambda name: _folder_beside(name, folder, f"{where}: data_root"),
         "system": lambda word: _text_beside(word, folder),
-        "output": lambda name: str(folder / Path(name).expanduser()),
-        "log_file": lambda name: str(folder / Path(name).expanduser()),
-        "cache_dir": lambda name: str(folder / Path(name).expanduser()),
+        **dict.fromkeys(("output", "log_file", "cache_dir"), lambda name: str(folder / Path(name).expanduser())),
     }
     changed = {name: places[name](value) for name, value in said(keys).items()
                if name in places and value is not None}

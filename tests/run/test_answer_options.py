@@ -130,13 +130,12 @@ def test_tables_and_protocols_say_that_answers_were_drawn(
 def test_a_system_prompt_is_words_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "terse.txt").write_text("Answer in one word.\n")
-    (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "terse.txt").write_text("One word.\n\n")
+    (tmp_path / "two.txt").write_text("One word.\n\n")
     cases = {"terse.txt": "Answer in one word.", str(tmp_path / "terse.txt"): "Answer in one word.", "": "",
              "You are terse.": "You are terse.", "/no_think please": "/no_think please", "a\nb": "a\nb",
              "x" * 300: "x" * 300, "\0": "\0"}  # fmt: skip
     assert {word: read_system(word) for word in cases} == cases
-    assert read_system("terse.txt", tmp_path / "study") == "One word.\n"
+    assert read_system("two.txt") == "One word.\n"
     assert read_system(None) is None
 
 
