@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.argument_types import Settings, names, positive, rate, setting
-from mmrope_eval.cli.options import LIMIT_HELP, media_options, options_as, tasks_dir
+from mmrope_eval.cli.argument_types import names, positive, rate
+from mmrope_eval.cli.options import group_options, key_options, options_as
+from mmrope_eval.run.keys import LIMIT
 
 EXAMPLES = """\
 examples:
@@ -25,8 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("variants", metavar="VARIANT", nargs="*",
                         help="names or YAML paths; default: with --model what the checkpoint says, else the rows of "
                              "the paper's Table 2")
-    parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings,
-                        help="override one parameter of every variant; may be repeated")
+    key_options(parser, set="override one parameter of every variant; may be repeated")
     parser.add_argument("--format", choices=["text", "markdown", "csv", "json"], default="text",
                         help="default: %(default)s")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write here instead of printing")
@@ -42,18 +42,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--figures", metavar="DIR", type=Path, help="also draw figures there, as PDF and PNG")
     own = parser.add_argument_group("a checkpoint")
     own.add_argument("--model", metavar="CKPT", help="whose RoPE and geometry are analysed, with --tasks its attention")
-    own.add_argument("--assume-stock", action="store_true",
-                       help="take a checkpoint that names no RoPE for a stock one, whatever its folder is called")
+    key_options(own, "assume_stock")
     model = parser.add_argument_group("with tasks: attention on visual tokens")
-    model.add_argument("--tasks", metavar="LIST", type=names, action="extend",
-                       help="comma-separated tasks, suites, globs and paths of task files on whose samples attention "
-                            "is measured")
-    tasks_dir(model)
-    model.add_argument("--limit", metavar="N", help=f"{LIMIT_HELP}; default: 16")
-    model.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror of the datasets; default: the hub")
-    model.add_argument("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto",
-                       help="weights and activations (default: %(default)s, what the checkpoint says)")
-    media_options(parser)
+    key_options(model, "tasks_dir", "dtype", data_root="local mirror of the datasets; default: the hub",
+                tasks="comma-separated tasks, suites, globs and paths of task files on whose samples attention is "
+                      "measured")
+    model.add_argument("--limit", metavar="N", help=f"{LIMIT}; default: 16")
+    group_options(parser.add_argument_group("images and videos"))
 
 
 def main(args: argparse.Namespace) -> int:

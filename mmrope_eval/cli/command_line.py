@@ -3,10 +3,10 @@
 Exit codes: 0 all went well, 1 some samples failed or a check did not pass, 2 bad input, 130 and 143 ended by Ctrl-C and
 SIGTERM.
 
-Adding a subcommand: one file in this folder, with `arguments(parser)`, which declares them, and `main(args)`, which
-makes typed options of the parsed namespace, hands them to whoever does the work and returns the exit code; and one line
-in `COMMANDS`. What does the work is imported only when its command runs: `--help` never waits for torch or vLLM. No
-other room knows argparse's namespaces.
+Adding a subcommand: one file of its name in this folder, with `arguments(parser)`, which declares them, and
+`main(args)`, which makes typed options of the parsed namespace, hands them to whoever does the work and returns the
+exit code; and one line in `COMMANDS`. A command's file is imported when it is chosen, and what does the work when it
+runs: `--help` never waits for torch or vLLM. No other room knows argparse's namespaces.
 """
 
 from __future__ import annotations
@@ -14,40 +14,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import importlib
 import importlib.util
 import os
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
-from mmrope_eval.cli import (
-    analyze,
-    check,
-    compare,
-    demo,
-    doctor,
-    rescore,
-    run,
-    samples,
-    score,
-    show,
-    stamp,
-    status,
-    steps,
-    study,
-    sweep,
-    table,
-    trainings,
-)
-from mmrope_eval.cli import data as data_command
-from mmrope_eval.cli import inspect as inspect_command
-from mmrope_eval.cli import list as list_command
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
 from mmrope_eval.util import console
@@ -62,42 +40,29 @@ TERMINATED = 143
 """As a shell says it of SIGTERM."""
 
 
-@dataclass(frozen=True)
-class Command:
-    """One subcommand: its name, one-line summary, argument declaration and handler."""
-
-    name: str
-    summary: str
-    declare: Callable[[argparse.ArgumentParser], None]
-    handler: Callable[[argparse.Namespace], int]
-
-
-COMMANDS = (
-    Command("run", "evaluate checkpoints under RoPE variants", run.arguments, run.main),
-    Command("study", "evaluate all runs of a file, on one engine", study.arguments, study.main),
-    Command("status", "say how far a run or a study is", status.arguments, status.main),
-    Command("list", "list variants, tasks and suites", list_command.arguments, list_command.main),
-    Command("show", "show one variant, task or suite in full", show.arguments, show.main),
-    Command("score", "score responses from a file", score.arguments, score.main),
-    Command("rescore", "score a stored run anew", rescore.arguments, rescore.main),
-    Command("samples", "show single samples of a run: question, response, what was read, what is right",
-            samples.arguments, samples.main),
-    Command("analyze", "compare variants' positions and frequencies, or attention on visual tokens", analyze.arguments,
-            analyze.main),
-    Command("compare", "say in which tasks two runs differ, and how surely", compare.arguments, compare.main),
-    Command("check", "fail where a run is worse than a baseline", check.arguments, check.main),
-    Command("table", "print one of the paper's tables from finished runs", table.arguments, table.main),
-    Command("trainings", "compare designs over several trainings of each", trainings.arguments, trainings.main),
-    Command("steps", "show scores over the steps of trainings, as a table and a figure", steps.arguments, steps.main),
-    Command("data", "check a local mirror of the datasets, or plan one", data_command.arguments, data_command.main),
-    Command("demo", "evaluate trained tiny checkpoints on a small built-in world", demo.arguments, demo.main),
-    Command("sweep", "extrapolate to longer contexts, with and without scaling", sweep.arguments, sweep.main),
-    Command("inspect", "say what checkpoints hold, under which RoPE, and how each would be asked",
-            inspect_command.arguments, inspect_command.main),
-    Command("stamp", "write the RoPE that a checkpoint was trained with into its config.json", stamp.arguments,
-            stamp.main),
-    Command("doctor", "check this machine and say what to fix", doctor.arguments, doctor.main),
-)
+COMMANDS: Final[Mapping[str, str]] = {
+    "run": "evaluate checkpoints under RoPE variants",
+    "study": "evaluate all runs of a file, on one engine",
+    "status": "say how far a run or a study is",
+    "list": "list variants, tasks and suites",
+    "show": "show one variant, task or suite in full",
+    "score": "score responses from a file",
+    "rescore": "score a stored run anew",
+    "samples": "show single samples of a run: question, response, what was read, what is right",
+    "analyze": "compare variants' positions and frequencies, or attention on visual tokens",
+    "compare": "say in which tasks two runs differ, and how surely",
+    "check": "fail where a run is worse than a baseline",
+    "table": "print one of the paper's tables from finished runs",
+    "trainings": "compare designs over several trainings of each",
+    "steps": "show scores over the steps of trainings, as a table and a figure",
+    "data": "check a local mirror of the datasets, or plan one",
+    "demo": "evaluate trained tiny checkpoints on a small built-in world",
+    "sweep": "extrapolate to longer contexts, with and without scaling",
+    "inspect": "say what checkpoints hold, under which RoPE, and how each would be asked",
+    "stamp": "write the RoPE that a checkpoint was trained with into its config.json",
+    "doctor": "check this machine and say what to fix",
+}
+"""Every command, which is the file of its name, and what it does in a line."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,9 +72,8 @@ class Parser(argparse.ArgumentParser):
         """Print one line on stderr and exit with code 2."""
         unknown = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
         if unknown:
-            message = f"unknown command '{unknown[1]}'{suggestion(unknown[1], [c.name for c in COMMANDS])}"
+            message = f"unknown command '{unknown[1]}'{suggestion(unknown[1], [*COMMANDS])}"
         self.exit(2, f"{PROGRAM}: error: {message} (see {self.prog} --help)\n")
-
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """argparse drops what a full disk does not take, and prints arguments with whatever is in them."""
@@ -123,25 +87,28 @@ def suggestion(word: str, choices: Sequence[str]) -> str:
     return f", did you mean '{close}'?" if close else ""
 
 
-def build_parser() -> tuple[Parser, dict[str, Parser]]:
-    """The top-level parser, and each subcommand's own by name."""
+def build_parser(declared: Iterable[str] = COMMANDS) -> tuple[Parser, dict[str, Parser]]:
+    """The top-level parser, and each subcommand's own by name, of which the `declared` ones know their arguments."""
     parser = Parser(prog=PROGRAM, description="Evaluate multimodal rotary position embeddings on a live vLLM engine.",
                     allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
-    by_name = {}
-    for command in COMMANDS:
-        sub = subparsers.add_parser(command.name, help=command.summary,
-                                    description=command.summary[0].upper() + command.summary[1:] + ".",
-                                    formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-        command.declare(sub)
-        by_name[command.name] = sub
+    by_name = {name: subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+                                           formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+               for name, summary in COMMANDS.items()}  # fmt: skip
+    for name in declared:
+        module_of(name).arguments(by_name[name])
     return parser, by_name
+
+
+def module_of(command: str) -> Any:
+    """The file of a command, with its `arguments` and `main`."""
+    return importlib.import_module(f"mmrope_eval.cli.{command}")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; exits with code 2 and one line on anything unknown or malformed."""
-    parser, by_name = build_parser()
+    parser, by_name = build_parser([word for word in argv[:1] if word in COMMANDS])
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         sub = by_name[args.command]
@@ -154,7 +121,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def dispatch(args: argparse.Namespace) -> int:
     """Run the handler of the chosen command."""
-    return next(c.handler for c in COMMANDS if c.name == args.command)(args)
+    code: int = module_of(args.command).main(args)
+    return code
 
 
 def bad_input(error: Exception) -> str | None:

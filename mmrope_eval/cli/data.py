@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.argument_types import names, tolerated
-from mmrope_eval.cli.options import ROOT_HELP, cache_option, options_as, tasks_dir
+from mmrope_eval.cli.argument_types import tolerated
+from mmrope_eval.cli.options import key_options, options_as
+from mmrope_eval.run.keys import ROOT
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,18 +17,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     plan = actions.add_parser("plan", help="print the commands that make a local mirror", allow_abbrev=False)
     prune = actions.add_parser("prune", help="free what the cache holds and can make again", allow_abbrev=False)
     for sub in (check, plan):
-        sub.add_argument("--tasks", metavar="LIST", type=names, action="extend",
-                         help="comma-separated tasks, suites, globs and paths of task files; default: all")
-        tasks_dir(sub)
+        key_options(sub, "tasks_dir",
+                    tasks="comma-separated tasks, suites, globs and paths of task files; default: all")
     for sub in (check, plan, prune):
         sub.add_argument("--json", action="store_true", help="print one JSON object")
-        cache_option(sub)
+        key_options(sub, "cache_dir")
     prune.add_argument("kinds", metavar="KIND", nargs="*",
                        help="datasets, unpacked, frames, plans, hashes, merged, served; default: all")
     prune.add_argument("--older-than", metavar="DAYS", type=tolerated, default=0.0,
                        help="only what was not used for so many days (default: %(default)s, everything)")
     prune.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
-    check.add_argument("--data-root", metavar="DIR", type=Path, help=f"{ROOT_HELP}; default: HF_HOME")
+    key_options(check, data_root=f"{ROOT}; default: HF_HOME")
     check.add_argument("--no-decode", action="store_true",
                        help="read pictures' heads only, and do not decode the videos' first and last frames")
     plan.add_argument("--data-root", metavar="DIR", type=Path, default=Path("data"),

@@ -8,151 +8,76 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from mmrope_eval.cli.argument_types import names, positive, rate
-from mmrope_eval.cli.options import options_as
-
-
-def whole_numbers(text: str) -> list[int]:
-    """A comma-separated list of whole numbers from 0 on."""
-    found = names(text)
-    if not all(number.isdecimal() for number in found):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers")
-    return [int(number) for number in found]
+from mmrope_eval.cli.options import declared_options, options_as
+from mmrope_eval.run.keys import Keys, Names, Place, Positive, Rate, Seed, Seeds, Text, Whole, option
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `demo` and of its parts."""
-    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo"),
-                        help="folder for data and results (default: %(default)s)")
-    parser.add_argument("--n", metavar="N", type=positive, default=24, help="rows a column (default: %(default)s)")
-    parser.add_argument("--limit", metavar="N", help="evaluate only N samples of each task (first:N: the first ones)")
-    parser.add_argument("--fresh", action="store_true", help="ask everything again, whatever answers are kept")
-    parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
-                        help="checkpoints to evaluate, by folder (default: the seven rows of Table 2)")
-    parser.add_argument("--checkpoints", metavar="DIR", type=Path, help="where they are (default: the project's own)")
-    parts = parser.add_subparsers(dest="part", metavar="PART", title="parts")
-    _untrained(parts.add_parser("untrained", help="twelve variants with random weights on real pictures and videos",
-                                allow_abbrev=False))
-    _train(parts.add_parser("train", help="make the checkpoints: minutes for each on one core", allow_abbrev=False))
-    _data(parts.add_parser("data", help="generate miniatures of all benchmarks, a mirror for --data-root",
-                           allow_abbrev=False))
-    _needle(parts.add_parser("needle", help="generate needles in haystacks: cards in videos of any length",
-                             allow_abbrev=False))
-
-
-def _untrained(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo/untrained"),
-                        help="folder for checkpoints, data and results (default: %(default)s)")
-    parser.add_argument("--limit", metavar="N", help="evaluate only N samples of each task (first:N: the first ones)")
-    parser.add_argument("--fresh", action="store_true", help="ask everything again, whatever answers are kept")
-    parser.add_argument("--family", choices=["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "both", "all"],
-                        default="qwen2.5-vl",
-                        help="which tiny checkpoint is evaluated; both: the newer two (default: %(default)s)")
-
-
-def _train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
-                        help="default: every row of Tables 2 to 4")
-    parser.add_argument("--seeds", metavar="LIST", type=whole_numbers,
-                        help="training seeds (default: 0; 0,1,2 for vanilla and mrope-i, 0,1 for mrope)")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("checkpoints"),
-                        help="folder of the checkpoints; those already there are kept (default: %(default)s)")
-    parser.add_argument("--work", metavar="DIR", type=Path, default=Path("runs/training"),
-                        help="lessons and unfinished trainings, to go on from (default: %(default)s)")
-    parser.add_argument("--threads", metavar="N", type=positive, default=1,
-                        help="compute threads; one is fastest beside another training (default: %(default)s)")
-    parser.add_argument("--compile", action="store_true",
-                        help="fuse the decoder's operations with torch.compile: needs a C++ compiler, and a minute")
-
-
-def _data(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--out", metavar="DIR", type=Path, help="folder of the mirror")
-    made.add_argument("--n", metavar="N", type=positive, default=64, help="rows a column (default: %(default)s)")
-    made.add_argument("--columns", metavar="LIST", type=names, action="extend",
-                      help="comma-separated columns; default: all 25")
-    made.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another world")
-    made.add_argument("--sheet", metavar="PNG", type=Path, help="also draw a page of samples (alone: only that)")
-
-
-def _needle(needle: argparse.ArgumentParser) -> None:
-    needle.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the mirror")
-    needle.add_argument("--frames", metavar="N", type=positive, default=64,
-                        help="of every video (default: %(default)s)")
-    needle.add_argument("--size", metavar="N", type=positive, default=56,
-                        help="width and height in pixels (default: %(default)s)")
-    needle.add_argument("--fps", metavar="F", type=rate, default=4.0, help="frames per second (default: %(default)s)")
-    needle.add_argument("--depths", metavar="LIST", type=names, default=["0", "25", "50", "75", "100"],
-                        help="where the card is, in per cent of the video (default: 0,25,50,75,100)")
-    needle.add_argument("--n", metavar="N", type=positive, default=8, help="questions at each depth "
-                        "(default: %(default)s)")
-    needle.add_argument("--distractors", metavar="N", type=int, default=3, help="look-alikes (default: %(default)s)")
-    needle.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, other needles")
-
-
-@dataclass(frozen=True)
-class DemoOptions:
+class DemoOptions(Keys):
     """What `demo` is asked."""
 
-    output: Path
-    n: int = 24
-    limit: str | None = None
-    fresh: bool = False
-    variant: tuple[str, ...] = ()
-    checkpoints: Path | None = None
+    output: Place = option("folder for data and results (default: %(default)s)", Path("demo"), metavar="DIR")
+    n: Positive = option("rows a column (default: %(default)s)", 24)
+    limit: Text | None = option("evaluate only N samples of each task (first:N: the first ones)")
+    fresh: bool = option("ask everything again, whatever answers are kept", False)
+    variant: Names = option("checkpoints to evaluate, by folder (default: the seven rows of Table 2)", [],
+                            metavar="NAME[,NAME...]")
+    checkpoints: Place | None = option("where they are (default: the project's own)", metavar="DIR")
 
 
-@dataclass(frozen=True)
-class UntrainedOptions:
-    """What `demo untrained` is asked."""
+class UntrainedOptions(Keys):
+    """Twelve variants with random weights on real pictures and videos."""
 
-    output: Path
-    limit: str | None = None
-    fresh: bool = False
-    family: Literal["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "both", "all"] = "qwen2.5-vl"
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What `demo train` is asked."""
-
-    out: Path
-    work: Path
-    variant: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-    threads: int = 1
-    compile: bool = False
+    output: Place = option("folder for checkpoints, data and results (default: %(default)s)", Path("demo/untrained"),
+                           metavar="DIR")
+    limit: Text | None = option("evaluate only N samples of each task (first:N: the first ones)")
+    fresh: bool = option("ask everything again, whatever answers are kept", False)
+    family: Literal["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "both", "all"] = option(
+        "which tiny checkpoint is evaluated; both: the newer two (default: %(default)s)", "qwen2.5-vl")
 
 
-@dataclass(frozen=True)
-class DataOptions:
-    """What `demo data` is asked."""
+class TrainOptions(Keys):
+    """Make the checkpoints: minutes for each on one core."""
 
-    out: Path | None = None
-    n: int = 64
-    columns: tuple[str, ...] = ()
-    seed: int = 0
-    sheet: Path | None = None
-
-
-@dataclass(frozen=True)
-class NeedleOptions:
-    """What `demo needle` is asked."""
-
-    out: Path
-    depths: tuple[str, ...]
-    frames: int = 64
-    size: int = 56
-    fps: float = 4.0
-    n: int = 8
-    distractors: int = 3
-    seed: int = 0
+    variant: Names = option("default: every row of Tables 2 to 4", [], metavar="NAME[,NAME...]")
+    seeds: Seeds | None = option("training seeds (default: 0; 0,1,2 for vanilla and mrope-i, 0,1 for mrope)",
+                                 metavar="LIST", action="store")
+    out: Place = option("folder of the checkpoints; those already there are kept (default: %(default)s)",
+                        Path("checkpoints"), metavar="DIR")
+    work: Place = option("lessons and unfinished trainings, to go on from (default: %(default)s)",
+                         Path("runs/training"), metavar="DIR")
+    threads: Positive = option("compute threads; one is fastest beside another training (default: %(default)s)", 1)
+    compile: bool = option("fuse the decoder's operations with torch.compile: needs a C++ compiler, and a minute",
+                           False)
 
 
-PARTS: Final[Mapping[str | None, tuple[str, str, type[Any]]]] = {
+class DataOptions(Keys):
+    """Generate miniatures of all benchmarks, a mirror for --data-root."""
+
+    out: Place | None = option("folder of the mirror", metavar="DIR")
+    n: Positive = option("rows a column (default: %(default)s)", 64)
+    columns: Names = option("comma-separated columns; default: all 25", [], metavar="LIST")
+    seed: Seed = option("another seed, another world", 0)
+    sheet: Place | None = option("also draw a page of samples (alone: only that)", metavar="PNG")
+
+
+class NeedleOptions(Keys):
+    """Generate needles in haystacks: cards in videos of any length."""
+
+    out: Place = option("folder of the mirror", ..., metavar="DIR")
+    frames: Positive = option("of every video (default: %(default)s)", 64)
+    size: Positive = option("width and height in pixels (default: %(default)s)", 56)
+    fps: Rate = option("frames per second (default: %(default)s)", 4.0, metavar="F")
+    depths: Names = option("where the card is, in per cent of the video (default: 0,25,50,75,100)",
+                           ["0", "25", "50", "75", "100"], metavar="LIST", action="store")
+    n: Positive = option("questions at each depth (default: %(default)s)", 8)
+    distractors: Whole = option("look-alikes (default: %(default)s)", 3)
+    seed: Seed = option("another seed, other needles", 0)
+
+
+PARTS: Final[Mapping[str | None, tuple[str, str, type[Keys]]]] = {
     None: ("mmrope_demo.run", "main", DemoOptions),
     "untrained": ("mmrope_demo.untrained", "main", UntrainedOptions),
     "train": ("mmrope_demo.training.command", "main", TrainOptions),
@@ -162,9 +87,19 @@ PARTS: Final[Mapping[str | None, tuple[str, str, type[Any]]]] = {
 """What does each part: a function of a module, and its options."""
 
 
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `demo` and of its parts."""
+    declared_options(parser, DemoOptions)
+    parts = parser.add_subparsers(dest="part", metavar="PART", title="parts")
+    for name, (_, _, kind) in PARTS.items():
+        if name is not None:
+            words = f"{kind.__doc__}".rstrip(".")
+            declared_options(parts.add_parser(name, help=words[0].lower() + words[1:], allow_abbrev=False), kind)
+
+
 def main(args: argparse.Namespace) -> int:
     """`demo` and its parts: exit code 0, or 1 when samples failed."""
     module, name, kind = PARTS[args.part]
     options, work = options_as(kind, args), getattr(importlib.import_module(module), name)
-    code: int = work(**vars(options)) if module.startswith("mmrope_synth") else work(options)
+    code: int = work(**dict(options)) if module.startswith("mmrope_synth") else work(options)
     return code

@@ -5,20 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.options import options_as, tasks_dir
+from mmrope_eval.cli.options import key_options, options_as
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `doctor`: how deep, and which data."""
-    parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror whose datasets are to be checked")
-    tasks_dir(parser)
+    key_options(parser, "tasks_dir", data_root="local mirror whose datasets are to be checked")
     parser.add_argument("--deep", action="store_true",
                         help="also import vLLM, transformers' video processors and lmms-eval (half a minute)")
     nodes = parser.add_argument_group("the nodes of a Ray cluster instead (docs/cluster.md)")
     nodes.add_argument("--ray", action="store_true",
                        help="compare every node with this machine: versions, code, checkpoints, data, GPUs, disk")
-    nodes.add_argument("--ray-address", metavar="HOST:PORT",
-                       help="the cluster's (default: RAY_ADDRESS, or the one that this machine belongs to)")
+    key_options(nodes, "ray_address")
     nodes.add_argument("--model", metavar="CKPT", nargs="+", type=Path,
                        help="checkpoint folders that every node must have")
 

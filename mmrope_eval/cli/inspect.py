@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmrope_eval.cli.argument_types import Settings, setting
-from mmrope_eval.cli.options import naming_options, options_as
+from mmrope_eval.cli.options import key_options, options_as
 
 EXAMPLES = """\
 examples:
@@ -24,11 +23,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="CKPT", nargs="*",
                         help="checkpoints, named as for --model of 'run': folders, quoted globs, runs with "
                              "checkpoint-* folders, LoRA adapters, hub names, CKPT=VARIANT")
-    naming_options(parser)
+    key_options(parser, "models", "assume_stock", set="override one parameter of every variant; may be repeated")
     parser.add_argument("--variant", metavar="NAME",
                         help="RoPE variant by name or YAML path, as if 'run' were given it")
-    parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings,
-                        help="override one parameter of every variant; may be repeated")
     parser.add_argument("--no-weights", action="store_true",
                         help="read headers only: no fingerprint, no check for values that are not finite")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -8,22 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrope_eval.cli.argument_types import Settings, failures, names, setting
-from mmrope_eval.cli.options import (
-    ROOT_HELP,
-    answer_options,
-    cache_option,
-    dry_run_option,
-    engine_options,
-    flags,
-    fresh_option,
-    limit_option,
-    media_options,
-    model_options,
-    scorer_option,
-    talk_options,
-    tasks_dir,
-)
+from mmrope_eval.cli.options import dry_run_option, flags, group_options, talk_options
 
 if TYPE_CHECKING:
     from mmrope_eval.engine.backend import StartEngine
@@ -45,51 +30,18 @@ A run that was stopped continues where it was: start the same command again.
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `run`: what to evaluate, on which data, how media are read, how the engine runs."""
+    """Arguments of `run`: all keys, and what only a command line says."""
     parser.epilog = EXAMPLES
-    what = parser.add_argument_group("what to evaluate")
-    what.add_argument("--config", metavar="FILE", type=Path,
-                      help="YAML file of a run, in these options' words (docs/configuration.md); options given beside "
-                           "it go before it")
-    model_options(what)
-    what.add_argument("--variant", metavar="NAME[,NAME...]", type=names, action="extend",
-                      help="RoPE variants by name or YAML path (see 'mmrope-eval list variants'); "
-                           "default: what each checkpoint's config.json says")
-    what.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings,
-                      help="override one parameter of every variant chosen; may be repeated")
-    what.add_argument("--tasks", metavar="LIST", type=names, action="extend",
-                      help="comma-separated tasks, suites, globs and paths of task files; '-name' takes one out")
-    tasks_dir(what)
-    limit_option(what)
-    what.add_argument("--protocol", metavar="NAME",
-                      help="ask as a published evaluation did: a name in configs/protocols (paper, for example), "
-                           "or as a YAML file says; single options still go before it, and are named with the scores")
-    what.add_argument("--prompts", metavar="FAMILY",
-                      help="prompt family (see configs/families); default: that of the checkpoint")
-    what.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
-                      help="how the checkpoint writes boxes: pixels of the resized image, 0-1000, 0-1; default: its "
-                           "config.json's mm_coordinates, else its family's (configs/families)")
-    answer_options(parser)
-    _data_options(parser)
-    scorer_option(parser)
-    engine_options(parser)
+    titles = ("what to evaluate", "answers", "data and results", "images and videos", "engine")
+    groups = {title: parser.add_argument_group(title) for title in titles}
+    groups["what to evaluate"].add_argument(
+        "--config", metavar="FILE", type=Path,
+        help="YAML file of a run, in these options' words (docs/configuration.md); options given beside it go before "
+             "it")
+    dry_run_option(groups["data and results"])
+    for group in groups.values():
+        group_options(group)
     talk_options(parser)
-
-
-def _data_options(parser: argparse.ArgumentParser) -> None:
-    data = parser.add_argument_group("data and results")
-    data.add_argument("--data-root", metavar="DIR", type=Path, help=f"{ROOT_HELP}; default: HF_HOME, then the hub")
-    cache_option(data)
-    data.add_argument("--output", metavar="DIR", type=Path,
-                      help="where responses, scores and samples go, and where a run resumes (default: runs/default)")
-    fresh_option(data)
-    dry_run_option(data)
-    data.add_argument("--max-failures", metavar="N", type=failures,
-                      help="stop once more than N samples of a row have failed (0.05: more than 5 %% of them); "
-                           "default: list them and go on")
-    data.add_argument("--no-cache", action="store_true", default=None,
-                      help="decode videos anew instead of using the disk cache")
-    media_options(parser)
 
 
 def configured(args: argparse.Namespace) -> RunConfig:

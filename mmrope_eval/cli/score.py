@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.options import ROOT_HELP, options_as, scorer_option, tasks_dir
+from mmrope_eval.cli.options import key_options, options_as
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
+from mmrope_eval.run.keys import ROOT
 
 SCORE_FORMAT = """\
 a line of FILE:
@@ -22,16 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `score`: a task, a file of responses, how boxes are read."""
     parser.epilog = SCORE_FORMAT
     parser.add_argument("task", metavar="TASK", help="the task whose scorer reads the responses, or its file")
-    tasks_dir(parser)
     parser.add_argument("file", metavar="FILE", type=Path,
                         help="JSON lines with `id` or `doc`, and `response`; or a run's samples/TASK.jsonl")
-    parser.add_argument("--data-root", metavar="DIR", type=Path,
-                        help=f"for lines that name their rows by `id`: {ROOT_HELP}; default: HF_HOME, then the hub")
-    scorer_option(parser)
-    parser.add_argument("--prompts", metavar="FAMILY", default=DEFAULT_FAMILY_NAME,
-                        help="family whose coordinates the boxes are written in (default: %(default)s)")
-    parser.add_argument("--coordinates", choices=["absolute", "thousand", "unit"],
-                        help="how boxes are written, where it is not the family's way")
+    key_options(parser, "tasks_dir", "scorer",
+                data_root=f"for lines that name their rows by `id`: {ROOT}; default: HF_HOME, then the hub",
+                prompts=f"family whose coordinates the boxes are written in (default: {DEFAULT_FAMILY_NAME})",
+                coordinates="how boxes are written, where it is not the family's way")
     parser.add_argument("--thought-open", action="store_true",
                         help="responses begin inside a thought that the prompt opened, where their line says nothing")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the scored lines here; default: stdout")

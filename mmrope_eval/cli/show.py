@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from mmrope_eval.cli.argument_types import Settings, positive, setting
-from mmrope_eval.cli.options import options_as, tasks_dir
+from mmrope_eval.cli.argument_types import positive
+from mmrope_eval.cli.options import key_options, options_as
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `show`: one name, and overrides for a variant."""
     parser.add_argument("name", metavar="NAME", help="a variant, task or suite, or the path of its YAML file")
-    parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings,
-                        help="override one parameter of the variant; may be repeated")
     parser.add_argument("--n", metavar="N", type=positive,
                         help="also show a task's first N samples as they are asked (default: none, with --model 1)")
     parser.add_argument("--model", metavar="CKPT",
                         help="show a task's samples as this checkpoint is asked them: its wording, coordinates and "
                              "media limits, and the whole prompt as its chat template writes it")
-    parser.add_argument("--prompts", metavar="FAMILY",
-                        help=f"family whose wording the samples show, and without --model whose coordinates (default: "
-                             f"--model's, else {DEFAULT_FAMILY_NAME})")
-    parser.add_argument("--data-root", metavar="DIR", type=Path, help="local mirror to read samples from")
-    tasks_dir(parser)
+    key_options(parser, "tasks_dir", set="override one parameter of the variant; may be repeated",
+                prompts="family whose wording the samples show, and without --model whose coordinates (default: "
+                        f"--model's, else {DEFAULT_FAMILY_NAME})",
+                data_root="local mirror to read samples from")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmrope_eval.cli.argument_types import Settings, setting
-from mmrope_eval.cli.options import options_as
+from mmrope_eval.cli.options import key_options, options_as
 
 EXAMPLES = """\
 examples:
@@ -20,8 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("model", metavar="CKPT", help="a checkpoint's folder, a training's folder or a quoted glob")
     parser.add_argument("variant", metavar="VARIANT", help="a variant by name or YAML path")
-    parser.add_argument("--set", metavar="KEY=VALUE", type=setting, action=Settings,
-                        help="override one parameter of the variant; may be repeated")
+    key_options(parser, set="override one parameter of the variant; may be repeated")
     parser.add_argument("--force", action="store_true", help="write it although config.json names another variant")
 
 

@@ -6,18 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmrope_eval.cli.argument_types import failures
-from mmrope_eval.cli.options import (
-    ROOT_HELP,
-    cache_option,
-    dry_run_option,
-    engine_options,
-    flags,
-    fresh_option,
-    talk_options,
-    tasks_dir,
-)
+from mmrope_eval.cli.options import dry_run_option, flags, group_options, key_options, talk_options
 from mmrope_eval.cli.run import show
+from mmrope_eval.run.keys import ROOT
 
 EXAMPLES = """\
 examples:
@@ -28,22 +19,16 @@ examples:
 """
 
 
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `study`: its file, where results go, how the engine runs."""
     parser.epilog = EXAMPLES
     parser.add_argument("file", metavar="FILE", type=Path, help="the study's YAML file (docs/study.md)")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="where results go; default: the file's `output`")
-    parser.add_argument("--data-root", metavar="DIR", type=Path, help=f"{ROOT_HELP}; default: the file's `data_root`")
-    tasks_dir(parser)
-    cache_option(parser)
-    fresh_option(parser)
+    key_options(parser, output="where results go; default: the file's `output`",
+                data_root=f"{ROOT}; default: the file's `data_root`")
+    key_options(parser, "tasks_dir", "cache_dir", "fresh", "no_cache",
+                max_failures="give a row up once more than N of its samples have failed (0.05: more than 5 %% of them)")
     dry_run_option(parser)
-    parser.add_argument("--max-failures", metavar="N", type=failures,
-                        help="give a row up once more than N of its samples have failed (0.05: more than 5 %% of them)")
-    parser.add_argument("--no-cache", action="store_true", default=None,
-                        help="decode videos anew instead of using the disk cache")
-    engine_options(parser)
+    group_options(parser.add_argument_group("engine"))
     talk_options(parser)
 
 

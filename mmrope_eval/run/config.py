@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mmrope_eval.data.choice_of_rows import Limit
@@ -17,7 +17,7 @@ from mmrope_eval.models.naming import ModelChoice, listed_models
 from mmrope_eval.record.protocols import Protocol, load_protocol
 from mmrope_eval.run.answer_limits import Asked, Given
 from mmrope_eval.run.execute import MaxFailures
-from mmrope_eval.run.keys import MEDIA, EngineKeys, MediaKeys, RunKeys, beside_file, said, with_flags
+from mmrope_eval.run.keys import EngineKeys, MediaKeys, Place, RunKeys, beside_file, said, with_flags
 from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits
 from mmrope_eval.task.yaml_text import read_yaml
@@ -27,24 +27,23 @@ from mmrope_eval.util.environment import cache_at, cache_home
 OUTPUT = Path("runs/default")
 """Where a run goes that names no place."""
 PAGE = " (docs/configuration.md)"
-SAME: Final = ("assume_stock", "prompts", "coordinates", "max_tokens", "temperature", "thinking", "fresh", "scorer",
-               "verbose")  # fmt: skip
-"""Keys that a run has as they are."""
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+Places = Annotated[tuple[Place, ...], Field(strict=False)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class RunConfig:
     """Everything a run depends on."""
 
-    models: tuple[str, ...]
+    models: Texts
     """Checkpoints as people name them (see `models.naming`)."""
-    tasks: tuple[str, ...]
+    tasks: Texts
     """Names, suites, globs, and paths of task files."""
-    output: Path
-    variants: tuple[str, ...] = ()
+    output: Place
+    variants: Texts = ()
     """Names or YAML paths; empty: what each checkpoint says."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    data_root: Path | None = None
+    data_root: Place | None = None
     limit: Limit | None = None
     """Of every task, where `limits` has no other."""
     limits: tuple[tuple[str, Limit], ...] = ()
@@ -75,21 +74,21 @@ class RunConfig:
     options: EngineOptions = field(default_factory=EngineOptions)
     """How the engine runs; a media policy in it takes the place of what the checkpoints and `media` say."""
     command: tuple[str, ...] = ()
-    model_files: tuple[Path, ...] = ()
+    model_files: Places = ()
     """YAML lists of further checkpoints."""
-    tasks_dirs: tuple[Path, ...] = ()
+    tasks_dirs: Places = ()
     """Folders of task files beside the shipped ones."""
     listed: tuple[ModelChoice, ...] = ()
     """Checkpoints that a file lists."""
     own_folders: bool = False
     """Whether a row gets a folder of its own below `output` also where it is the only one."""
-    log_file: Path | None = None
+    log_file: Place | None = None
     """Where the log goes; None: into `output`."""
     verbose: bool = False
     """Whether what others write into the logs is also shown."""
     label_end: str = ""
     """What follows the name of each of its rows, where another run has the same rows."""
-    cache_dir: Path | None = None
+    cache_dir: Place | None = None
     """Where tables, frames, unpacked videos and hashes are kept; None: `util.environment.cache_home`."""
     scorer: Literal["strict", "stock", "vlmevalkit"] = "strict"
     """Another harness whose own number is printed beside ours."""
@@ -133,38 +132,34 @@ def read_config(flags: Mapping[str, Any], file: Path | None = None, command: Seq
 
 def config_of(keys: RunKeys, listed: Sequence[ModelChoice] = (), command: Sequence[str] = ()) -> RunConfig:
     """A run by its keys, with the checkpoints that they list. UserError for a protocol or limit that is none."""
-    cache_dir = None if keys.cache_dir is None else Path(keys.cache_dir)
     data_root = None if keys.data_root is None else Path(keys.data_root)
-    with cache_at(cache_dir):
+    with cache_at(keys.cache_dir):
         frames = None if keys.no_cache else cache_home() / "frames"
     engine = {name: getattr(keys, name) for name in EngineKeys.model_fields}
     options = EngineOptions(**engine, data_root=data_root, media_cache_dir=frames, seed=keys.seed[0])
     limit, limits = read_limits(keys.limit)
-    return RunConfig(
-        **{name: getattr(keys, name) for name in SAME},
-        models=tuple(keys.model or ()),
-        tasks=tuple(keys.tasks),
-        output=OUTPUT if keys.output is None else Path(keys.output),
-        model_files=tuple(map(Path, keys.models or ())),
-        tasks_dirs=tuple(map(Path, keys.tasks_dir or ())),
-        listed=tuple(listed),
-        variants=tuple(keys.variants),
-        overrides=keys.set,
-        data_root=data_root,
-        limit=limit,
-        limits=limits,
-        system=read_system(keys.system),
-        max_failures=MaxFailures(keys.max_failures),
-        seed=keys.seed[0],
-        seeds=keys.seed,
-        media=media_limits(keys),
-        protocol=load_protocol(keys.protocol) if keys.protocol is not None else None,
-        options=options,
-        command=tuple(command),
-        cache_dir=cache_dir,
-        log_file=None if keys.log_file is None else Path(keys.log_file),
-        said=recorded(keys, listed),
-    )
+    # Fields that are called like a key have its value, where nothing else is said below.
+    same = {name: getattr(keys, name) for name in RunKeys.model_fields if name in RunConfig.__dataclass_fields__}
+    return RunConfig(**{
+        **same,
+        "models": keys.model or (),
+        "output": keys.output or OUTPUT,
+        "model_files": keys.models or (),
+        "tasks_dirs": keys.tasks_dir or (),
+        "listed": tuple(listed),
+        "overrides": keys.set,
+        "limit": limit,
+        "limits": limits,
+        "system": read_system(keys.system),
+        "max_failures": MaxFailures(keys.max_failures),
+        "seed": keys.seed[0],
+        "seeds": keys.seed,
+        "media": media_limits(keys),
+        "protocol": None if keys.protocol is None else load_protocol(keys.protocol),
+        "options": options,
+        "command": tuple(command),
+        "said": recorded(keys, listed),
+    })
 
 
 def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
@@ -175,9 +170,7 @@ def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
         words = [{name: value for name in names if (value := getattr(choice, name)) is not None} for choice in listed]
         found["checkpoints"] = [{"path": str(choice.path.resolve()), **more}
                                 for choice, more in zip(listed, words, strict=True)]  # fmt: skip
-    for name in ("limit", "seed"):
-        if name in found:
-            found[name] = [*found[name]]
+    found |= {name: [*found[name]] for name in ("limit", "seed") if name in found}
     if "max_tokens" in found:
         found["max_tokens"] = ",".join(f"{limit}" if name is None else f"{name}:{limit}"
                                        for name, limit in keys.max_tokens)  # fmt: skip
@@ -186,4 +179,4 @@ def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
 
 def media_limits(keys: MediaKeys) -> dict[str, Any]:
     """The media limits that keys name, as fields of `MediaPolicy`."""
-    return {field: getattr(keys, name) for name, field in MEDIA.items() if getattr(keys, name) is not None}
+    return keys.model_dump(include={*MediaKeys.model_fields}, by_alias=True, exclude_none=True)

@@ -148,11 +148,10 @@ def duration(seconds: float) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Text in columns; numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    numbers = [all(cell.replace(",", "").isdecimal() or cell == "?" for cell in column) and bool(rows)
-               for column in list(zip(*rows, strict=True)) or [()] * len(head)]  # fmt: skip
-    for row in (head, *rows):
-        cells = [cell.rjust(width) if right else cell.ljust(width)
-                 for cell, width, right in zip(row, widths, numbers, strict=True)]  # fmt: skip
-        yield "  ".join(cells).rstrip()
+    from tabulate import tabulate
+
+    sides = ["right" if all(cell.replace(",", "").isdecimal() or cell == "?" for cell in column) else "left"
+             for column in zip(*rows, strict=True)]  # fmt: skip
+    text = tabulate(rows, head, tablefmt="plain", disable_numparse=True, colalign=sides)
+    return map(str.rstrip, text.splitlines())
 

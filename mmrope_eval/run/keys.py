@@ -1,7 +1,9 @@
 """The words that configure a run: one set of keys for the command line, a YAML file and Python.
 
-A key is an option of `mmrope-eval run` with `_` for `-`; `variants` is --variant. docs/configuration.md has the list.
-Values are what YAML has for them: numbers, text, lists, mappings.
+A key is declared once, below: its type, its default, and what the command line says of it. It is an option of
+`mmrope-eval run` with `-` for `_` (`variants` is --variant), made by `cli.options.key_options`. docs/configuration.md
+has the list. Values are what YAML has for them: numbers, text, lists, mappings. Imported with the command line, so
+nothing here is heavy.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import glob
 import math
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -17,7 +20,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mmrope_eval.engine.backends import BACKENDS
 from mmrope_eval.errors import UserError
-from mmrope_eval.rope import beside
 
 
 def _text(value: Any) -> Any:
@@ -25,17 +27,20 @@ def _text(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    value = _text(value)
-    return [value] if isinstance(value, str) else _list(value)
+    return [_text(value)] if isinstance(value, str | os.PathLike) else _list(value)
 
 
 def _list(value: Any) -> Any:
-    return [_text(one) for one in value] if isinstance(value, list | tuple) else value
+    return [_text(word) for word in value] if isinstance(value, list | tuple) else value
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _names(value: Any) -> Any:
     value = _text(value)
-    return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else _list(value)
+    return _parts(value) if isinstance(value, str) else _list(value)
 
 
 def _product(value: Any) -> Any:
@@ -47,16 +52,18 @@ def _product(value: Any) -> Any:
 def _limits(value: Any) -> Any:
     """Answer limits as pairs: a number for all tasks, a mapping by task, or what stands after --max-tokens."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return ((None, value),)
+        return _limits(str(value))
     if isinstance(value, Mapping):
         for name, limit in value.items():
             if type(limit) is not int or limit < 1:
                 raise ValueError(f"has {limit!r} for {name}: give a whole number of tokens above 0")
         return tuple(value.items())
     if isinstance(value, str):
-        cut = [part.strip().rpartition(":") for part in value.split(",") if part.strip()]
-        if not all(number.strip().isdecimal() and (name.strip() or not colon) for name, colon, number in cut):
-            raise ValueError("must be a number of tokens, TASK:N, or several of them with commas between")
+        cut = [part.rpartition(":") for part in _parts(value)]
+        if not all(number.strip().isdecimal() and int(number) and (name.strip() or not colon)
+                   for name, colon, number in cut):
+            raise ValueError("must be a number of tokens, TASK:N, or several of them with commas between, not "
+                             f"'{value}'")
         return tuple((name.strip() or None, int(number)) for name, _, number in cut)
     return tuple(map(tuple, value)) if isinstance(value, list | tuple) else value
 
@@ -66,16 +73,28 @@ def _limit_words(value: Any) -> Any:
     if isinstance(value, Mapping):
         return tuple(f"{name}:{limit}" for name, limit in value.items())
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        return tuple(_parts(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return (str(value),)
     return tuple(value) if isinstance(value, list) else value
 
 
 def _seeds(value: Any) -> Any:
+    """Seeds: a number, a list, or what stands after --seed."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
+    if isinstance(value, str):
+        try:
+            return tuple(map(int, _parts(value)))
+        except ValueError:
+            raise ValueError(f"must be a whole number, or several with commas between, not '{value}'") from None
     return tuple(value) if isinstance(value, list) else value
+
+
+def _seed(value: int) -> int:
+    if not -(2**63) <= value < 2**64:
+        raise ValueError(f"does not fit into 64 bits: {value}")
+    return value
 
 
 def _thinking(value: Any) -> Any:
@@ -89,111 +108,185 @@ def _backend(name: str) -> str:
     return name
 
 
-Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), BeforeValidator(_text)]
+PathText = Annotated[Text, AfterValidator(lambda text: str(Path(text)))]
+Place = Annotated[Path, Field(strict=False)]
 Words = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_words), Field(min_length=1)]
+Paths = Annotated[list[PathText], BeforeValidator(_words), Field(min_length=1)]
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_names)]
 Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Pixels = Annotated[int, BeforeValidator(_product), Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+Whole = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, AfterValidator(_seed)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
 Entries = Annotated[list[Any], BeforeValidator(_words), Field(min_length=1)]
 
 
-class Keys(BaseModel):
-    """Keys of a file; one that nothing reads is an error."""
+def option(words: str, default: Any = None, *, group: str = "", metavar: str = "N", name: str | None = None,
+           policy: str | None = None, **more: Any) -> Any:
+    """A field that is an option of a command line too: with which words and in which group of --help, under which name
+    where it is not the field's, and what the parser is told that the type does not say. A `default` of ... makes it
+    required. `policy`: its field of `MediaPolicy`."""
+    told: dict[str, Any] = {"group": group, "metavar": metavar, "option": name, "more": more}
+    return Field(default, description=words, serialization_alias=policy, json_schema_extra=told)
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+_what = partial(option, group="what to evaluate")
+_answers = partial(option, group="answers")
+_data = partial(option, group="data and results")
+_media = partial(option, group="images and videos")
+_engine = partial(option, group="engine")
+_talk = partial(option, group="what is said")
+
+ROOT: Final = "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
+LIMIT: Final = (
+    "ask N samples of each task: the same ones every time, spread over the benchmark's own groups, and with a larger N "
+    "those of the smaller one; first:N takes the first N rows"
+)
+
+
+class Keys(BaseModel):
+    """Keys of a file, or options of a command; one that nothing reads is an error."""
+
+    # Deferred: most of these are bases, whose validators nobody needs, and --help has no time to lose.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 class MediaKeys(Keys):
     """Limits on pictures and videos, which go before what checkpoints and protocols say."""
 
-    min_pixels: Pixels | None = None
-    max_pixels: Pixels | None = None
-    fps: Rate | None = None
-    max_frames: Positive | None = None
-    video_tokens: Positive | None = None
-    min_frame_pixels: Pixels | None = None
-    max_frame_pixels: Pixels | None = None
-
-
-MEDIA: Final[Mapping[str, str]] = {
-    "min_pixels": "image_min_pixels", "max_pixels": "image_max_pixels", "fps": "video_fps",
-    "max_frames": "video_max_frames", "video_tokens": "video_max_tokens", "min_frame_pixels": "frame_min_pixels",
-    "max_frame_pixels": "frame_max_pixels",
-}  # fmt: skip
-"""Keys on pictures and videos, and their fields in a media policy."""
+    min_pixels: Pixels | None = _media(
+        "smallest image in pixels, e.g. 256*28*28; smaller ones are enlarged (recorded)", policy="image_min_pixels")
+    max_pixels: Pixels | None = _media(
+        "largest image in pixels, e.g. 1280*28*28; larger ones are shrunk (recorded)", policy="image_max_pixels")
+    fps: Rate | None = _media("video frames per second", metavar="F", policy="video_fps")
+    max_frames: Positive | None = _media("most frames taken from one video", policy="video_max_frames")
+    video_tokens: Positive | None = _media("most vision tokens for one video", policy="video_max_tokens")
+    min_frame_pixels: Pixels | None = _media(
+        "smallest video frame in pixels; smaller ones are enlarged (recorded)", policy="frame_min_pixels")
+    max_frame_pixels: Pixels | None = _media("largest video frame in pixels", policy="frame_max_pixels")
 
 
 class AskedKeys(MediaKeys):
     """How checkpoints are asked. In a study one run may have its own."""
 
-    variants: Names = []
-    """Names or YAML paths; none: what each checkpoint says."""
-    set: dict[str, Any] = {}
-    """Parameters of every variant, by name."""
-    protocol: Text | None = None
-    """A name in configs/protocols, or a YAML path."""
-    limit: Annotated[tuple[Text, ...], BeforeValidator(_limit_words)] = ()
+    variants: Names = _what(
+        "RoPE variants by name or YAML path (see 'mmrope-eval list variants'); default: what each checkpoint's "
+        "config.json says", [], metavar="NAME[,NAME...]", name="variant")
+    set: dict[str, Any] = _what(
+        "override one parameter of every variant chosen; may be repeated", {}, metavar="KEY=VALUE")
+    limit: Annotated[tuple[Text, ...], BeforeValidator(_limit_words)] = _what(
+        f"{LIMIT}; for some tasks TASK:N, as in '200,chartqa:50' (tasks, suites and globs)", ())
     """A number for all tasks, a mapping by task, suite or glob, or text as after --limit."""
-    prompts: Text | None = None
-    coordinates: Literal["absolute", "thousand", "unit"] | None = None
-    max_tokens: Annotated[tuple[tuple[Text | None, Positive], ...], BeforeValidator(_limits)] = ()
+    protocol: Text | None = _what(
+        "ask as a published evaluation did: a name in configs/protocols (paper, for example), or as a YAML file says; "
+        "single options still go before it, and are named with the scores", metavar="NAME")
+    prompts: Text | None = _what(
+        "prompt family (see configs/families); default: that of the checkpoint", metavar="FAMILY")
+    coordinates: Literal["absolute", "thousand", "unit"] | None = _what(
+        "how the checkpoint writes boxes: pixels of the resized image, 0-1000, 0-1; default: its config.json's "
+        "mm_coordinates, else its family's (configs/families)")
+    max_tokens: Annotated[tuple[tuple[Text | None, Positive], ...], BeforeValidator(_limits)] = _answers(
+        "most tokens of an answer, in place of the tasks' own limits; for some tasks TASK:N, as in '512,mmmu:4096' "
+        "(tasks, suites and globs)", ())
     """A number for all tasks, a mapping by task, suite or glob, or text as after --max-tokens."""
-    system: str | None = None
-    """Words, or the path of a text file."""
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    thinking: Annotated[Literal["on", "off", "auto"] | None, BeforeValidator(_thinking)] = None
+    system: str | None = _answers(
+        "system prompt in place of the one that the chat template has, as words or as a text file; '' is an empty one "
+        "(recorded)", metavar="TEXT|FILE")
+    temperature: NotNegative | None = _answers(
+        "draw answers at this temperature in place of the tasks' own; 0: greedy decoding, which is what the shipped "
+        "tasks have (recorded, and noted below tables)", metavar="F")
+    thinking: Annotated[Literal["on", "off", "auto"] | None, BeforeValidator(_thinking)] = _answers(
+        "on (or no value): checkpoints think first, in answers of up to 32,768 tokens; off: the chat template is told "
+        "not to; auto: on for those whose template knows thoughts; default: as the template has it, under the tasks' "
+        "own limits", nargs="?", const="on")
+
+
+class SubjectKeys(Keys):
+    """Which checkpoints are asked which tasks."""
+
+    model: Words | None = _what(
+        "checkpoints: folders, quoted globs, runs with checkpoint-* folders, LoRA adapters, hub names with @revision; "
+        "CKPT=VARIANT names its RoPE", metavar="CKPT", nargs="+")
+    models: Paths | None = _what(
+        "YAML list of checkpoints: path, variant, label, coordinates, prompts", metavar="FILE")
+    tasks: Names = _what(
+        "comma-separated tasks, suites, globs and paths of task files; '-name' takes one out", [], metavar="LIST")
 
 
 class EngineKeys(Keys):
     """How the engine runs."""
 
-    max_model_len: Positive | None = None
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    head_dtype: Literal["auto", "float32"] = "auto"
-    tensor_parallel_size: Positive = 1
-    replicas: Positive | Literal["auto"] | None = None
-    backend: Annotated[str, AfterValidator(_backend)] | None = None
-    ray_address: Text | None = None
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
-    max_num_seqs: Positive | None = None
-    max_num_batched_tokens: Positive | None = None
-    workers: bool | None = None
-    request_timeout: Rate | None = None
-    start_timeout: Rate | None = None
-    trust_remote_code: bool = False
+    max_model_len: Positive | None = _engine("context length in tokens; default: what the checkpoint allows")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = _engine(
+        "weights and activations (default: %(default)s, what the checkpoint says)", "auto")
+    head_dtype: Literal["auto", "float32"] = _engine(
+        "output matrix (default: %(default)s, as --dtype); float32 keeps logits apart that bfloat16 rounds to a tie",
+        "auto")
+    tensor_parallel_size: Positive = _engine(
+        "GPUs to split the model over, or shares of the cores on CPU (default: %(default)s)", 1)
+    replicas: Positive | Literal["auto"] | None = _engine(
+        "engines side by side, each with GPUs, or a share of the cores, of its own; auto: as many as there are GPUs "
+        "for (default: one, inside the run)", metavar="N|auto")
+    backend: Annotated[str, AfterValidator(_backend)] | None = _engine(
+        f"what runs engines: {'; '.join(f'{backend.name}: {backend.summary}' for backend in BACKENDS.values())} "
+        "(default: inside, with --replicas processes)", choices=[*BACKENDS])
+    ray_address: Text | None = _engine(
+        "the cluster's (default: RAY_ADDRESS, or the one that this machine belongs to)", metavar="HOST:PORT")
+    gpu_memory_utilization: Fraction = _engine(
+        "share of each GPU's memory that vLLM may take (default: %(default)s)", 0.9, metavar="F")
+    max_num_seqs: Positive | None = _engine(
+        "answers in one step (default: 256 on a GPU; on CPU 32, for tiny models 128)")
+    max_num_batched_tokens: Positive | None = _engine(
+        "tokens in one step; default: room for the largest picture or video, at least 2048")
+    workers: bool | None = _engine("run vLLM in processes of its own (default: on a GPU, and with several ranks)")
+    request_timeout: Rate | None = _engine(
+        "give a request up after S seconds, and replace an engine that gave out nothing for so long; default: 10 "
+        "minutes, more for long prompts and large models", metavar="S")
+    start_timeout: Rate | None = _engine(
+        "end an engine that takes more than S seconds to start or to load other weights; default: 10 minutes, more for "
+        "large models", metavar="S")
+    trust_remote_code: bool = _engine(
+        "run Python code out of the checkpoint's folder, as whoever made it wrote it", False)
 
 
 class CommandKeys(AskedKeys, EngineKeys):
     """What a run and a study have in common."""
 
     checkpoints: Entries | None = None
-    """Entries as in a --models file."""
-    output: Text | None = None
-    data_root: Text | None = None
-    cache_dir: Text | None = None
-    tasks_dir: Words | None = None
-    assume_stock: bool = False
-    max_failures: Annotated[int, Field(ge=0)] | Share | None = None
-    fresh: bool = False
-    no_cache: bool = False
-    verbose: bool = False
-    log_file: Text | None = None
+    """Entries as in a --models file; no option."""
+    assume_stock: bool = _what(
+        "take a checkpoint that names no RoPE for a stock one, whatever its folder is called", False)
+    tasks_dir: Paths | None = _what(
+        "add the task files in DIR to the shipped ones (docs/benchmark.md); may be repeated", metavar="DIR")
+    data_root: PathText | None = _data(f"{ROOT}; default: HF_HOME, then the hub", metavar="DIR")
+    cache_dir: PathText | None = _data(
+        "where tables, frames, unpacked videos and hashes are kept; default: $MMROPE_CACHE, else mmrope-eval in "
+        "$XDG_CACHE_HOME", metavar="DIR")
+    output: PathText | None = _data(
+        "where responses, scores and samples go, and where a run resumes (default: runs/default)", metavar="DIR")
+    fresh: bool = _data("ask everything again; kept answers are set aside, and go when all are given anew", False)
+    max_failures: Whole | Share | None = _data(
+        "stop once more than N samples of a row have failed (0.05: more than 5 %% of them); default: list them and go "
+        "on")
+    no_cache: bool = _data("decode videos anew instead of using the disk cache", False)
+    verbose: bool = _talk("also print what vLLM says and all tracebacks, as they reach the logs", False)
+    log_file: PathText | None = _talk("write the log there (default: OUTPUT/log.txt)", metavar="FILE")
 
 
-class RunKeys(CommandKeys):
+class RunKeys(CommandKeys, SubjectKeys):
     """A run."""
 
-    model: Words | None = None
-    """Checkpoints as after --model."""
-    models: Words | None = None
-    """YAML lists of checkpoints, as after --models."""
-    tasks: Names = []
-    seed: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)] = (0,)
-    """One, or several with rows of their own."""
-    scorer: Literal["strict", "stock", "vlmevalkit"] = "strict"
+    scorer: Literal["strict", "stock", "vlmevalkit"] = _data(
+        "also print another harness' own number from the same responses: stock is lmms-eval, vlmevalkit VLMEvalKit's "
+        "rules without its judge (an extra) (default: %(default)s)", "strict")
+    seed: Seeds = _engine(
+        "of answers that are drawn (--temperature); each of several has rows of its own, below OUTPUT/seed-N (default: "
+        "0)", (0,), metavar="N[,N...]", action="store")
 
 
 K = TypeVar("K", bound=Keys)
@@ -206,29 +299,25 @@ CHECKPOINTS: Final = ("model", "models", "checkpoints")
 
 def said(keys: Keys) -> dict[str, Any]:
     """The keys that were given."""
-    return {name: getattr(keys, name) for name in type(keys).model_fields if name in keys.model_fields_set}
+    return keys.model_dump(exclude_unset=True)
 
 
 def with_flags(file: Keys, flags: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a file with those of a command line, which go before them."""
-    found = said(file)
+    keys = said(file)
     if any(name in flags for name in CHECKPOINTS):
-        found = {name: value for name, value in found.items() if name not in CHECKPOINTS}
-    for name, value in flags.items():
-        if name == "set":
-            found[name] = {**found.get(name, {}), **value}
-        elif name in ADDED and found.get(name):
-            found[name] = [*found[name], *value]
-        else:
-            found[name] = value
-    return found
+        keys = {name: value for name, value in keys.items() if name not in CHECKPOINTS}
+    added = {name: [*keys[name], *flags[name]] for name in ADDED if name in flags and keys.get(name)}
+    overrides = {"set": {**keys.get("set", {}), **flags["set"]}} if "set" in flags else {}
+    return {**keys, **flags, **added, **overrides}
 
 
 def beside_file(keys: K, folder: Path, where: str) -> K:
     """The keys of a file in `folder` with the paths that it means: beside it first, else from the working folder. What
     is written, `output`, `log_file` and `cache_dir`, starts at the file's folder. UserError, beginning with `where`,
     for a folder of data or tasks that is in neither place."""
-    found = said(keys)
+    from mmrope_eval.rope import beside
+
     places: dict[str, Any] = {
         "variants": lambda names: [beside(name, folder) for name in names],
         "tasks": lambda names: [task_beside(name, folder) for name in names],
@@ -238,16 +327,17 @@ def beside_file(keys: K, folder: Path, where: str) -> K:
         "tasks_dir": lambda names: [_folder_beside(name, folder, f"{where}: tasks_dir") for name in names],
         "data_root": lambda name: _folder_beside(name, folder, f"{where}: data_root"),
         "system": lambda word: _text_beside(word, folder),
-        "output": lambda name: str(folder / Path(name).expanduser()),
-        "log_file": lambda name: str(folder / Path(name).expanduser()),
-        "cache_dir": lambda name: str(folder / Path(name).expanduser()),
+        **dict.fromkeys(("output", "log_file", "cache_dir"), lambda name: str(folder / Path(name).expanduser())),
     }
-    changed = {name: places[name](value) for name, value in found.items() if name in places and value is not None}
+    changed = {name: places[name](value) for name, value in said(keys).items()
+               if name in places and value is not None}
     return keys.model_copy(update=changed)
 
 
 def task_beside(task: str, folder: Path) -> str:
     """A task's file as a file in `folder` means it; a task taken out, `-name`, may be a file too."""
+    from mmrope_eval.rope import beside
+
     return f"-{beside(task[1:], folder)}" if task.startswith("-") else beside(task, folder)
 
 

@@ -17,21 +17,19 @@ ENDINGS: Final = (".txt", ".md")
 STARTS: Final = ("/", "./", "../", "~")
 
 
-def read_system(word: str | None, beside: Path | None = None) -> str | None:
-    """The text of a system prompt: that of the file of this name (`beside` a folder first), else the words themselves.
-    The line end at a file's end is left out. None stays None. UserError for what looks like a file and is none, or
-    cannot be read."""
+def read_system(word: str | None) -> str | None:
+    """The text of a system prompt: that of the file of this name, else the words themselves. The line end at a file's
+    end is left out. None stays None. UserError for what looks like a file and is none, or cannot be read."""
     if word is None:
         return None
     if len(word) > 4096 or "\n" in word or not word:
         return word
     try:
-        path = Path(word).expanduser()
-        places = [*([beside / path] if beside is not None else []), path]
-        file = next((place for place in places if place.is_file()), None)
+        file = Path(word).expanduser()
+        missing = not file.is_file()
     except (OSError, RuntimeError, ValueError):  # words that no file can be called
         return word
-    if file is None:
+    if missing:
         if word.endswith(ENDINGS) or (word.startswith(STARTS) and " " not in word):
             raise UserError(f"--system {word}: there is no such file; name a text file, or give the system prompt "
                             "itself in quotes")

@@ -24,7 +24,7 @@ def run_study(file: Path, flags: Mapping[str, Any] | None = None, start_engine: 
     path = Path(file)
     study = read_study(path, flags)
     output = Path(study.output or "")
-    with cache_at(None if study.cache_dir is None else Path(study.cache_dir)):
+    with cache_at(study.cache_dir):
         runs = [prepare(config) for config in run_configs(study, path, command)]
         say(f"study {path}: {counted(len(runs), 'run')} below {output}", file=sys.stderr)
         return run_all(runs, output, start_engine, go_on=True)

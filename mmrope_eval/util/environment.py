@@ -21,11 +21,11 @@ def cache_home() -> Path:
 
 
 @contextmanager
-def cache_at(folder: Path | None) -> Iterator[None]:
+def cache_at(folder: str | Path | None) -> Iterator[None]:
     """`--cache-dir`: another cache folder while a command runs; None changes nothing."""
     before = os.environ.get(CACHE_VARIABLE)
     if folder is not None:
-        os.environ[CACHE_VARIABLE] = str(folder.expanduser().absolute())
+        os.environ[CACHE_VARIABLE] = str(Path(folder).expanduser().absolute())
     try:
         yield
     finally:

@@ -218,7 +218,7 @@ def test_other_prompts_scorers_or_data_are_refused_unless_allowed(
     (["baseline", "--against", "scores.yaml"], "scores.yaml does not exist"),
     (["baseline", "--against", "bad.yaml"], "bad.yaml"),
     (["baseline", "--against", "other.yaml"], "nothing for mrope-i; it has hope"),
-    (["baseline", "--against", "baseline", "--tolerance", "-1"], "'-1' is not a number, zero or more"),
+    (["baseline", "--against", "baseline", "--tolerance", "-1"], "argument --tolerance: must be at least 0, not -1"),
     (["baseline", "--against", "baseline", "--allow-different", "weights"], "none of prompts, scorers, data"),
 ])
 def test_bad_input_is_one_sentence_and_two(
@@ -416,7 +416,7 @@ def test_the_workflow_of_the_page_is_yaml_with_commands_that_exist() -> None:
     steps = {step.get("name"): step for step in workflow["jobs"]["check"]["steps"]}
     evaluate = shlex.split(steps["Evaluate"]["run"])
     args = cli.parse(["run", *evaluate[evaluate.index("evaluate.py") + 1 :]])
-    assert args.variant == ["mrope-i", "mrope"]
+    assert args.variants == ["mrope-i", "mrope"]
     command = shlex.split(steps["Check"]["run"])
     args = cli.parse(command[command.index("mmrope_eval") + 1 :])
     assert (args.command, args.run, args.require_all) == ("check", Path("runs/pr"), True)

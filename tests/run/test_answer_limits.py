@@ -102,8 +102,8 @@ def test_a_command_without_the_option_does_not_name_it(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(("word", "said"), [
-    ("0", "'0' is not a whole number above zero"), ("64k", "'64k' is not a whole number"),
-    (":5", "':5' is neither a number of tokens nor TASK:N"), ("chartqa:", "'' is not a whole number"),
+    ("0", "with commas between, not '0'"), ("64k", "must be a number of tokens, TASK:N, or several of them"),
+    (":5", "with commas between, not ':5'"), ("chartqa:", "with commas between, not 'chartqa:'"),
     (",", "the list is empty"),
 ])  # fmt: skip
 def test_a_limit_that_is_no_number_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

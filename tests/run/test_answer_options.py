@@ -46,12 +46,15 @@ def test_a_temperature_is_a_number_and_the_last_one_counts(words: list[str], exp
     assert configured(args).temperature == expected
 
 
-@pytest.mark.parametrize("word", ["-1", "warm", "nan", "inf", ""])
-def test_what_is_no_temperature_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("word", "said"), [
+    ("-1", "at least 0, not -1"), ("warm", "a number, not 'warm'"), ("nan", "a finite number, not nan"),
+    ("inf", "a finite number, not inf"), ("", "a number, not ''"),
+])  # fmt: skip
+def test_what_is_no_temperature_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.parse([*RUN, "--temperature", word])
     assert stopped.value.code == 2
-    assert f"argument --temperature: '{word}' is not a number, zero or more" in capsys.readouterr().err
+    assert f"argument --temperature: must be {said}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("own", "asked", "seed", "now"), [
@@ -127,13 +130,12 @@ def test_tables_and_protocols_say_that_answers_were_drawn(
 def test_a_system_prompt_is_words_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "terse.txt").write_text("Answer in one word.\n")
-    (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "terse.txt").write_text("One word.\n\n")
+    (tmp_path / "two.txt").write_text("One word.\n\n")
     cases = {"terse.txt": "Answer in one word.", str(tmp_path / "terse.txt"): "Answer in one word.", "": "",
              "You are terse.": "You are terse.", "/no_think please": "/no_think please", "a\nb": "a\nb",
              "x" * 300: "x" * 300, "\0": "\0"}  # fmt: skip
     assert {word: read_system(word) for word in cases} == cases
-    assert read_system("terse.txt", tmp_path / "study") == "One word.\n"
+    assert read_system("two.txt") == "One word.\n"
     assert read_system(None) is None
 
 
@@ -275,8 +277,8 @@ def test_seeds_are_whole_numbers(word: str, expected: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(("word", "said"), [
-    ("some", "'some' is not a whole number, nor several with commas"), ("1,,x", "'1,,x' is not a whole number"),
-    (",", "the list is empty"), (str(2**64), "does not fit into 64 bits"),
+    ("some", "must be a whole number, or several with commas between, not 'some'"), ("1,,x", "between, not '1,,x'"),
+    (",", "is empty: it takes at least one entry"), (str(2**64), f"does not fit into 64 bits: {2**64}"),
 ])  # fmt: skip
 def test_what_is_no_seed_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

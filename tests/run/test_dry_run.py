@@ -151,5 +151,6 @@ def test_a_time_has_the_largest_unit_that_fits(seconds: float, words: str) -> No
 
 
 def test_numbers_stand_to_the_right() -> None:
-    assert list(table(("row", "n"), [("a", "1,000"), ("long", "?")])) == ["row       n", "a     1,000", "long      ?"]
-    assert list(table(("row", "n"), [])) == ["row  n"]
+    lines = list(table(("row", "n"), [("a", "1,000"), ("long", "?")]))
+    assert lines == ["row        n", "a      1,000", "long       ?"]
+    assert list(table(("row", "n"), [])) == ["row    n"]

@@ -18,6 +18,8 @@ import pytest
 from suite_fakes import FakeEngine, facts
 
 from mmrope_demo.checkpoints import build_checkpoint
+from mmrope_eval import cli
+from mmrope_eval.cli import sweep as sweep_command
 from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prompt import PromptWriter
@@ -462,6 +464,18 @@ class TestFactors:
         sweep = load_sweep(tmp_path)
         assert list(sweep.points["scaled"].unique()) == ["none", label]
         assert label in report(sweep) and label in list(sweep.depths["scaled"])
+
+    @pytest.mark.parametrize(("argv", "rule"), [
+        ((), "reach"), (("--factor", "context"), "context"), (("--factor", "4"), 4.0),
+    ])
+    def test_the_command_line_s_rule_goes_before_the_file_s(self, argv: tuple[str, ...], rule: str | float) -> None:
+        args = cli.parse(["sweep", "extrapolation", "--model", "CKPT", *argv])
+        assert sweep_command.sweep_of(args, sweep_command.configured(args)).config.factor == rule
+
+    def test_a_rule_that_shrinks_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            cli.parse(["sweep", "extrapolation", "--model", "CKPT", "--factor", "0.5"])
+        assert "argument --factor: must be 'reach' or 'context' or above 1, not 0.5" in capsys.readouterr().err
 
     def test_answers_under_one_rule_stay_beside_those_under_another(self, checkpoint: Path, tmp_path: Path) -> None:
         first, second, again = Machine(), Machine(), Machine()
