@@ -47,12 +47,12 @@ def moved_helpers(cell: Cell, work: Work, store: ResponseStore) -> list[str]:
 
 
 def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: ResponseStore,
-                 manifest: Mapping[str, Any] | None) -> list[str]:
+                 manifest: Mapping[str, Any]) -> list[str]:
     """A sentence where the store lacks answers that an earlier command had when it wrote its scores. A sample with
     another kept outcome is none of these: `explanations` says why that one is not used."""
-    earlier, missing = manifest or {}, 0
-    if plain(earlier.get("context")) == plain(cell.context):
-        tasks = earlier.get("tasks")
+    missing = 0
+    if plain(manifest.get("context")) == plain(cell.context):
+        tasks = manifest.get("tasks")
         kept = {*work.kept, *(row[0] for row in store.others({name: key.identity for name, key in work.keys.items()}))}
         for name, plan in plans.items():
             entry = tasks.get(name) if isinstance(tasks, Mapping) else None
@@ -66,7 +66,7 @@ def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: R
             "(it was removed, replaced or damaged): asked again."]  # fmt: skip
 
 
-def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None) -> list[str]:
+def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping[str, Any]) -> list[str]:
     """One sentence for each reason, with the number of kept answers that it puts out of use. `manifest` is what an
     earlier run left, which stores of versions up to 0.3 need to be understood."""
     pending = {sample.id: work.keys[sample.id] for sample in work.pending if sample.id not in work.kept}
@@ -79,7 +79,7 @@ def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping
         return []
     code = answer_code()
     whys = {key: reasons(content, cell.context, code) for key, content in store.contexts().items()}
-    earlier = (manifest or {}).get("context")
+    earlier = manifest.get("context")
     before = earlier if isinstance(earlier, Mapping) else {}
     old = EarlierKeys(keys((sample for sample in work.pending if sample.id in rows), before),
               reasons({"context": before}, cell.context, code))  # fmt: skip

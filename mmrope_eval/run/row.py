@@ -23,9 +23,9 @@ from mmrope_eval.run.asking import Asking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, TooManyFailuresError, Work, remaining
-from mmrope_eval.run.manifest import manifest, read_manifest, scores_file
+from mmrope_eval.run.manifest import manifest, scores_file, sessions
 from mmrope_eval.run.merging import Earlier, drop_aside
-from mmrope_eval.run.placing import refuse_fewer, sizes
+from mmrope_eval.run.placing import read_row, refuse_fewer
 from mmrope_eval.run.prepared import claim
 from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.progress_file import RowWatch
@@ -53,10 +53,12 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
     timings = Timings()
     outcome.require_places(cell.folder)
     asked_of = {name: len(plan.samples) for name, plan in plans.items()}
-    refuse_fewer(cell.folder, sizes(cell.folder), asked_of, "this command")
+    row = read_row(cell.folder)
+    refuse_fewer(cell.folder, {} if row is None else row.sizes, asked_of, "this command")
+    recorded = {} if row is None else row.manifest
     claim(config, cell)
     with ResponseStore(cell.folder / STORE) as store:
-        work = begin(config, cell, plans, store)
+        work = begin(config, cell, plans, store, recorded)
         done = len(work.keys) - len(work.pending)
         final = sum(kept.failed and kept.final for kept in work.kept.values())
         if watch is not None:
@@ -79,7 +81,7 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
             before = merging.earlier(cell, plans)
             scores = merging.with_scores(scores_file(cell, made.tasks, failed_tasks), before)
             outcome.write_cell(staging, cell.folder, scores, [*before.failures, *made.failures])
-        record = manifest(config, cell, plans, made.tasks, timings)
+        record = manifest(config, cell, plans, made.tasks, sessions(recorded, timings))
         write_manifest(cell.folder, merging.with_manifest(record, before), scores)
         end(cell, work, store, before)
     return made.tasks, len(made.failures), len(work.pending)
@@ -105,8 +107,10 @@ def failures_written(asking: Asking) -> Iterator[None]:
 # --------------------------------------------------------------------- what the store has, and what it lacks
 
 
-def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: ResponseStore) -> Work:
-    """What is still to be asked; prints what must be known of the answers that are kept."""
+def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: ResponseStore,
+          recorded: Mapping[str, Any]) -> Work:
+    """What is still to be asked; prints what must be known of the answers that are kept. `recorded` is the manifest of
+    an earlier command."""
     for note in store.notes:
         say(f"{cell.label}: {note}", file=sys.stderr)
     work = remaining(cell, plans, store)
@@ -116,9 +120,8 @@ def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: R
         done = f"; {len(work.kept)} are already" if work.kept else ""
         say(f"{cell.label}: --fresh sets {moved} kept answers aside until all are given anew{done}", file=sys.stderr)
         return work
-    earlier = read_manifest(cell.folder)
-    lost = [] if store.notes or store.has_aside() else lost_answers(cell, plans, work, store, earlier)
-    for sentence in (*lost, *explanations(cell, work, store, earlier), *moved_helpers(cell, work, store)):
+    lost = [] if store.notes or store.has_aside() else lost_answers(cell, plans, work, store, recorded)
+    for sentence in (*lost, *explanations(cell, work, store, recorded), *moved_helpers(cell, work, store)):
         say(sentence, file=sys.stderr)
     return work
 

@@ -141,9 +141,10 @@ def _hub_has(spec: TaskSpec) -> bool:
 
 def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> Docs:
     """The task's rows after its own row recipe, as lmms-eval loads them. UserError when they cannot be."""
-    require(spec, data_root)
     require_writable(tables_home())
     located, media = located_or_on_hub(spec, data_root), media_folder(spec, data_root)
+    if located is None:
+        require(spec, data_root)
     task = load_task(spec, data_root, family, media.roots, located)
     return Docs(task.eval_docs, media, () if located is None else remarks(located))
 
