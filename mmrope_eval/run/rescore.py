@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from mmrope_eval.run.answer_limits import with_limits, with_temperature
 from mmrope_eval.run.manifest import task_counts
 from mmrope_eval.run.outcome import Outcomes
 from mmrope_eval.run.side_by_side import Second
-from mmrope_eval.run.staging import Staging
 from mmrope_eval.store.lock import read_lock, run_lock
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.plan import TaskPlan
@@ -222,7 +221,7 @@ def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Map
     for run in runs:
         plans = plans_of(run, data_root)
         folder = targets[run.folder]
-        with Staging() as staging:
+        with ExitStack() as staging:
             made = outcome.make_samples(staging, folder, plans, stored_outcomes(run, plans))
             entry, anew = made.tasks, {**run.scores, "tasks": made.tasks}
             outcome.write_cell(staging, folder, anew, made.failures)

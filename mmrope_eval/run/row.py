@@ -6,7 +6,7 @@ import collections
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +30,6 @@ from mmrope_eval.run.prepared import claim
 from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.progress_file import RowWatch
 from mmrope_eval.run.settled import settled
-from mmrope_eval.run.staging import Staging
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.mirror import check_before_run
 from mmrope_eval.task.plan import TaskPlan
@@ -75,7 +74,7 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
                     say(sentence, file=sys.stderr)
                 with progress:
                     asking.run(holder)
-        with settled(), Staging() as staging:
+        with settled(), ExitStack() as staging:
             made = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
             store.require_place()
             before = merging.earlier(cell, plans)
