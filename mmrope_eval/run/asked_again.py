@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.run.execute import Cell, Work
@@ -81,29 +80,22 @@ def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping
     whys = {key: reasons(content, cell.context, code) for key, content in store.contexts().items()}
     earlier = manifest.get("context")
     before = earlier if isinstance(earlier, Mapping) else {}
-    old = EarlierKeys(keys((sample for sample in work.pending if sample.id in rows), before),
-              reasons({"context": before}, cell.context, code))  # fmt: skip
-    counts = collections.Counter(_why(sample, pending[sample], kept, whys, old) for sample, kept in rows.items())
+    old_keys = keys((sample for sample in work.pending if sample.id in rows), before)
+    why_old = reasons({"context": before}, cell.context, code)
+    counts = collections.Counter(_why(pending[sample], kept, whys, old_keys[sample], why_old)
+                                 for sample, kept in rows.items())  # fmt: skip
     return [f"{cell.label}: {n} kept answer{'s are' if n > 1 else ' is'} asked again, as {why}; see {PAGE}."
             for why, n in counts.most_common()]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class EarlierKeys:
-    """What a manifest says of outcomes that are kept without their context."""
-
-    keys: Mapping[str, Key]
-    """By sample, as it was asked."""
-    reasons: list[str]
-
-
-def _why(sample: str, key: Key, rows: Iterable[tuple[str, str | None, str | None]], reasons_of: Mapping[str, list[str]],
-         old: EarlierKeys) -> str:
-    """The reason that the nearest of a sample's kept outcomes gives."""
+def _why(key: Key, rows: Iterable[tuple[str, str | None, str | None]], reasons_of: Mapping[str, list[str]],
+         old_key: Key, why_old: list[str]) -> str:
+    """The reason that the nearest of a sample's kept outcomes gives. `old_key` and `why_old` are by the manifest, for
+    outcomes that are kept without their context."""
     candidates: list[list[str]] = []
     for identity, question, context in rows:
         if question is None:  # kept by version 0.3 or older
-            candidates.append(old.reasons if identity == old.keys[sample].identity else [UNKNOWN])
+            candidates.append(why_old if identity == old_key.identity else [UNKNOWN])
         elif question == key.question:
             candidates.append(reasons_of.get(context or "") or [UNKNOWN])
         else:

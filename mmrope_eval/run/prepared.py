@@ -59,7 +59,7 @@ class Prepared:
         scored = {} if self.config.fresh else sizes(cell.folder)
         asked = {name: len(plan.samples) for name, plan in plans.items()}
         done = sum(min(count, scored.get(name, 0)) for name, count in asked.items())
-        return RowProgress(cell.label, cell.folder, tuple(asked), sum(asked.values()), done)
+        return RowProgress(cell.label, cell.folder, tuple(asked), total=sum(asked.values()), done=done)
 
     def remarks(self) -> list[str | None]:
         """Of every cell, what is to be said of the protocol that it is held to."""
