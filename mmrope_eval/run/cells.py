@@ -21,6 +21,7 @@ from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.run.answer_limits import read_thinking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
+from mmrope_eval.run.held_to import time_of
 from mmrope_eval.run.manifest import versions
 from mmrope_eval.run.system_prompt import with_system
 from mmrope_eval.store.answer_code import answer_code
@@ -156,7 +157,8 @@ def _cell(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, varian
     asked = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
     family = with_system(asked, config.system, checkpoint)
     context = response_context(config, checkpoint, chosen.variant, policy, thinking.told)
-    return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named, thinking)
+    return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named, thinking,
+                time_of(checkpoint, chosen.variant))  # fmt: skip
 
 
 def _check_precision(checkpoint: Checkpoint, dtype: str) -> None:

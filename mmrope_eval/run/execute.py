@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.protocols import Time
 from mmrope_eval.run.answer_limits import Thinking
 from mmrope_eval.store.store import Known, ResponseStore
 from mmrope_eval.task.plan import TaskPlan
@@ -66,6 +67,8 @@ class Cell:
     named: str = ""
     """The checkpoint, as the user named it."""
     thinking: Thinking = field(default_factory=Thinking)
+    time: Time = "index"
+    """What the positions of a video's frames follow."""
 
     @property
     def variant(self) -> Variant:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mmrope_eval.data.cache import KINDS, tables_home
+from mmrope_eval.data.cache import homes
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, Response
 from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STORE, SWEEP
@@ -21,7 +21,6 @@ from mmrope_eval.run.merging import ASIDE
 from mmrope_eval.run.results import SampleScore
 from mmrope_eval.run.settled import settled
 from mmrope_eval.task.plan import TaskPlan
-from mmrope_eval.util.environment import cache_home
 from mmrope_eval.util.files import is_special, whole
 
 FAILURES = "failures.jsonl"
@@ -86,8 +85,7 @@ def refuse_foreign(path: Path, keys: frozenset[str]) -> None:
 def refuse_cache(folder: Path) -> None:
     """UserError for a place in the cache, where results would be taken for what can be made again."""
     place = folder.resolve()
-    home = cache_home()
-    for kept in (tables_home() if kind == "datasets" else home / kind for kind in KINDS):
+    for kept in homes().values():
         if place.is_relative_to(kept.resolve()):
             raise UserError(f"{folder} lies in the cache ({kept}), which `mmrope-eval data prune` empties: choose "
                             "another --output.")

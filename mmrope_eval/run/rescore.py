@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -77,21 +77,12 @@ class StoredRun:
             raise UserError(f"{self.folder / MANIFEST}: family is not what it should be ({sentence(error)}); "
                             f"{NEEDED_AGAIN}.") from error
 
-    @property
-    def answer_limits(self) -> dict[str, int]:
-        """The answer limits of the run by task, where they were not the tasks' own."""
-        asked = self.cell.manifest.tasks or {}
-        limits = {name: task.generation.max_tokens for name, task in asked.items() if task.generation is not None}
-        return {name: limit for name, limit in limits.items()
-                if limit is not None and asked[name].own_max_tokens not in (None, limit)}
-
-    @property
-    def temperatures(self) -> dict[str, float]:
-        """The temperatures of the run by task, where they were not the tasks' own."""
-        asked = self.cell.manifest.tasks or {}
-        heats = {name: task.generation.temperature for name, task in asked.items() if task.generation is not None}
-        return {name: heat for name, heat in heats.items()
-                if heat is not None and asked[name].own_temperature not in (None, heat)}
+    def asked_otherwise(self, setting: Literal["max_tokens", "temperature"]) -> dict[str, Any]:
+        """A setting of the run's answers by task, where it was not the task's own."""
+        tasks = self.cell.manifest.tasks or {}
+        values = {name: getattr(task.generation, setting, None) for name, task in tasks.items()}
+        return {name: value for name, value in values.items()
+                if value is not None and getattr(tasks[name], f"own_{setting}") not in (None, value)}
 
 
 @dataclass(frozen=True)
@@ -162,8 +153,9 @@ def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
         if root is not None and not root.is_dir():
             raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
         found = Plans(registry.select(names), root, recorded_limit(limit), seed).of(run.family)
-        plans |= with_temperature(found, run.temperatures, seed)
-    return with_limits({name: plans[name] for name in run.manifest["tasks"] if name in plans}, run.answer_limits)
+        plans |= with_temperature(found, run.asked_otherwise("temperature"), seed)
+    asked = {name: plans[name] for name in run.manifest["tasks"] if name in plans}
+    return with_limits(asked, run.asked_otherwise("max_tokens"))
 
 
 def commands_of(run: StoredRun) -> dict[tuple[Any, Any, Any], list[str]]:
@@ -255,7 +247,7 @@ def compare_runs(second: Second, runs: Sequence[StoredRun], data_root: Path | No
         outcomes = stored_outcomes(run, plans)
         comparisons = []
         for plan in plans.values():
-            scored = results.score_task(plan, outcomes)
+            scored = list(results.scores(plan, outcomes))
             comparisons.append(side_by_side.compare_task(second, plan, scored, results.summarize(plan, scored)))
         side_by_side.write(targets[run.folder], second, comparisons)
         say(f"\n{run.label}: ours and {second.title}'s, from the same responses")

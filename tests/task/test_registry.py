@@ -88,7 +88,7 @@ class TestFilesOfAFolder:
         ("column: ChartQA", "suites: {a: b}\n  column: ChartQA", "'metadata.suites' must be text or a list of texts"),
         ("column: ChartQA", "suites: [1]\n  column: ChartQA", "metadata.suites, entry 1 must be text, not 1"),
     ])
-    def test_what_has_no_heading_is_refused_once_all_are_looked_at(self, tmp_path: Path, old: str, new: str, said: str) -> None:
+    def test_what_has_no_heading_is_refused_with_others(self, tmp_path: Path, old: str, new: str, said: str) -> None:
         text = self.GOOD.replace(old, new)
         assert text != self.GOOD
         (tmp_path / "odd.yaml").write_text(text)
