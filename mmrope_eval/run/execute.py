@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.protocols import Time
 from mmrope_eval.run.answer_limits import Thinking
 from mmrope_eval.store.store import Known, ResponseStore
 from mmrope_eval.task.plan import TaskPlan
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from mmrope_eval.media.policy import MediaPolicy
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.models.variant_choice import VariantChoice
+    from mmrope_eval.record.protocols import Time
     from mmrope_eval.rope import Variant
 
 

@@ -97,11 +97,10 @@ class Tasks(Mapping[str, TaskSpec]):
 class Registry:
     """All tasks, suites and families; unknown names raise UserError with the nearest known one."""
 
-    def __init__(self, tasks_dir: Path | None = None, configs_dir: Path | None = None,
-                 own: Sequence[Path] = ()) -> None:
+    def __init__(self, tasks_dir: Path | None = None, own: Sequence[Path] = ()) -> None:
         """`own` are task files beside those of `tasks_dir`. UserError for one that is wrong, or collides."""
         self.tasks_dir = tasks_dir or project_dir("tasks")
-        self._configs = configs_dir or project_dir("configs")
+        self._configs = project_dir("configs")
         shipped = task_files(self.tasks_dir)
         self.tasks = Tasks([*shipped, *own])
         headings = self.tasks.headings.values() if own else ()
