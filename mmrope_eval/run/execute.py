@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.run.answer_limits import Thinking
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mmrope_eval.media.policy import MediaPolicy
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.models.variant_choice import VariantChoice
-    from mmrope_eval.record.protocols import Time
     from mmrope_eval.rope import Variant
 
 
@@ -67,7 +66,7 @@ class Cell:
     named: str = ""
     """The checkpoint, as the user named it."""
     thinking: Thinking = field(default_factory=Thinking)
-    time: Time = "index"
+    time: Literal["index", "seconds"] = "index"
     """What the positions of a video's frames follow."""
 
     @property
