@@ -154,6 +154,12 @@ def write_failed_row(folder: Path, cause: str, error: BaseException | None = Non
     write_json(folder / FAILED_ROW, {"cause": cause, "traceback": "".join(trace).splitlines()})
 
 
+def read_failures(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a row's failures.jsonl."""
+    path = folder / FAILURES
+    yield from map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.is_file() else ())
+
+
 def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
     """Write failures.jsonl, or remove it where there are none."""
     path = folder / FAILURES

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,18 +102,15 @@ def main(args: RescoreOptions) -> int:
     stored_runs = find_runs(args.run, apart=args.output is not None)
     runs = [replace(run, tasks_dirs=args.tasks_dir) for run in stored_runs]
     data_root = args.data_root
-    targets = {run.folder: target(run, args.run, args.output) for run in runs}
+    # New files go to the runs' own folders, or to their places below the output.
+    targets = {run.folder: run.folder if args.output is None else args.output / run.folder.relative_to(args.run)
+               for run in runs}  # fmt: skip
     for place in targets.values() if args.output else ():
         outcome.require_places(place)
     with run_lock(args.output or args.run), read_lock(args.run) if args.output else nullcontext():
         if second is not None:
             return compare_runs(second, runs, data_root, targets)
         return rescore_runs(runs, data_root, targets)
-
-
-def target(run: StoredRun, root: Path, output: Path | None) -> Path:
-    """Where a run's new files go: its own folder, or its place below `output`."""
-    return run.folder if output is None else output / run.folder.relative_to(root)
 
 
 def find_runs(folder: Path, *, apart: bool = False) -> list[StoredRun]:
@@ -219,17 +216,12 @@ def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Map
             outcome.write_cell(staging, folder, anew, made.failures)
         tasks = {name: {**run.manifest["tasks"][name], **task_counts(entry[name])} for name in plans}
         write_manifest(folder, {**run.manifest, "tasks": tasks}, anew)
-        rows[label(run, rows)] = entry
+        rows[run.label if run.label not in rows else str(run.folder)] = entry
         say(f"{run.folder}: {changes(run.scores['tasks'], entry)}; wrote {folder}/scores.json", file=sys.stderr)
     say(results.table(rows))
     for line in results.remarks(rows):
         say(line)
     return 1 if any(task["n_failed"] for tasks in rows.values() for task in tasks.values()) else 0
-
-
-def label(run: StoredRun, taken: Iterable[str]) -> str:
-    """The run's label, or its folder where another run has the same one."""
-    return run.label if run.label not in taken else str(run.folder)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -161,11 +160,9 @@ class Kept(Mapping[str, Response | Failure]):
 
 def causes(folder: Path) -> list[str]:
     """The most frequent causes of a row's failures, each with its number and the first sample it befell."""
-    path = folder / "failures.jsonl"
     first: dict[str, str] = {}
     counts: collections.Counter[str] = collections.Counter()
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        failure = json.loads(line)
+    for failure in outcome.read_failures(folder):
         cause = failure["cause"]
         if cause.startswith("/"):  # without the file that it begins with, one fault of many files is one line
             cause = cause.partition(": ")[2] or cause
@@ -173,4 +170,4 @@ def causes(folder: Path) -> list[str]:
         counts[kind(cause)] += 1
         first.setdefault(kind(cause), f"{visible(failure['id'])}: {cause}")
     shown = [f"  {n} x {first[same]}" for same, n in counts.most_common(SHOWN_CAUSES)]
-    return [*shown, f"  all {counts.total()} in {path}"] if shown else []
+    return [*shown, f"  all {counts.total()} in {folder / outcome.FAILURES}"] if shown else []
