@@ -6,10 +6,8 @@ import dataclasses
 import multiprocessing
 import os
 import signal
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,12 @@ from engine_requests import answers, ask, every_kind, options, outcomes
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import live
+from mmrope_eval.engine.backend import Engine
 from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.live import LiveEngine
+from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.vllm_workers import WorkerProcesses, alive, with_descendants
-from mmrope_eval.messages import EngineDiedError, Failure, Response
+from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Request, Response
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import Variant, load_variant
 from mmrope_eval.run import run as running
@@ -136,39 +136,48 @@ def test_workers_that_end_in_the_last_step_of_their_start_are_noticed(
     assert not [child for child in multiprocessing.active_children() if child.name == "EngineCore"]
 
 
+class KilledOnce:
+    """Starts engines. The core of the first is killed after five answers: most others cannot have been given then."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+    def __call__(self, checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> Engine:
+        engine = LiveEngine.start(checkpoint, variant, options)
+        self.started += 1
+        return engine if self.started > 1 else WithoutCore(engine)
+
+
+class WithoutCore:
+    """An engine in processes of its own, whose core is killed after five answers."""
+
+    deaths = 0
+
+    def __init__(self, engine: LiveEngine) -> None:
+        self._engine = engine
+        self.switch, self.close = engine.switch, engine.close
+
+    def stream(self, requests: Iterable[Request | Deferred]) -> Generator[Response | Failure, None, None]:
+        for number, outcome in enumerate(self._engine.stream(requests), 1):
+            yield outcome
+            if number == 5:
+                (core,) = (child for child in multiprocessing.active_children() if child.name == "EngineCore")
+                core.kill()
+                core.join()
+
+
 def test_a_run_whose_engine_is_killed_ends_as_one_that_was_left_alone(folder: Path) -> None:
     checkpoint = build_checkpoint("qwen2.5-vl", folder / "killed")
     mirror = suite_mirror.build(folder / "mirror", n=12)
     config = RunConfig((str(checkpoint),), ("refcoco_val", "chartqa"), folder / "whole", ("mrope-i",),
                        data_root=mirror, options=options())  # fmt: skip
     assert not running.run(config).broken
-    config = dataclasses.replace(config, output=folder / "run", options=options(workers=True))
-    killed: list[int] = []
-
-    def kill() -> None:
-        while stored(config.output / "responses.sqlite") < 2:
-            time.sleep(0.02)
-        (core,) = (child for child in multiprocessing.active_children() if child.name == "EngineCore")
-        core.kill()
-        killed.append(stored(config.output / "responses.sqlite"))
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    result = running.run(config)
-    thread.join()
-    assert killed[0] < 36 and not result.broken and result.failed == 0
+    start = KilledOnce()
+    result = running.run(dataclasses.replace(config, output=folder / "run", options=options(workers=True)), start)
+    assert start.started == 2 and not result.broken and result.failed == 0
     for name in ("scores.json", "samples/refcoco_val.jsonl", "samples/chartqa.jsonl"):
         assert (folder / "run" / name).read_bytes() == (folder / "whole" / name).read_bytes()
     log = (folder / "run" / "log.txt").read_text()
     assert "its process was killed (signal 9" in log and "(EngineCore pid=" in log
     left = with_descendants(child.pid for child in multiprocessing.active_children())
     assert not [pid for pid in left if "VLLM" in Path(f"/proc/{pid}/cmdline").read_text()]
-
-
-def stored(path: Path) -> int:
-    """Answers in a store that may not be there yet."""
-    try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            return int(connection.execute("SELECT count(*) FROM responses").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
