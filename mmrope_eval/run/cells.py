@@ -73,7 +73,9 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     _check_once([(choice, draft) for (choice, _), draft in zip(named, drafts, strict=True)])
     errors = [draft for draft in drafts if isinstance(draft, Exception)]
     if len(errors) == len(drafts):
-        raise errors[0] if len(errors) == 1 else UserError(_all_failed(errors))
+        causes = list(dict.fromkeys(" ".join(str(error).split()) for error in errors))
+        several = f"none of {len(errors)} rows can be evaluated: {'; '.join(causes)}"
+        raise errors[0] if len(errors) == 1 else UserError(causes[0] if len(causes) == 1 else several)
     labels = [f"{label}{config.label_end}" for label in make_labels(_with_variants(named, drafts))]
     alone = len(drafts) == 1 and not config.own_folders
     folders = [config.output] if alone else [config.output / label for label in labels]
@@ -106,11 +108,6 @@ def _with_variants(named: Sequence[tuple[ModelChoice, str]], drafts: Sequence[ob
     variants = {variant for (_, variant), draft in zip(named, drafts, strict=True) if isinstance(draft, Cell)}
     usual = variants.pop() if len(variants) == 1 else ""
     return [(choice, variant or usual) for choice, variant in named]
-
-
-def _all_failed(errors: Sequence[Exception]) -> str:
-    causes = list(dict.fromkeys(" ".join(str(error).split()) for error in errors))
-    return causes[0] if len(causes) == 1 else f"none of {len(errors)} rows can be evaluated: {'; '.join(causes)}"
 
 
 def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Registry) -> None:

@@ -92,9 +92,9 @@ def failures_written(asking: Asking) -> Iterator[None]:
         yield
     except (RowError, TooManyFailuresError) as error:
         folder, kept = asking.cell.folder, Kept(asking.store, asking.work.keys)
-        earlier = {name: kept[name] for name, state in asking.work.kept.items() if state.failed and state.final}
-        failures = {name: result for name, result in earlier.items() if isinstance(result, Failure)}
-        failed = {**failures, **asking.failures}
+        earlier = {name: result for name, state in asking.work.kept.items()
+                   if state.failed and state.final and isinstance(result := kept[name], Failure)}  # fmt: skip
+        failed = {**earlier, **asking.failures}
         outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
         if error.__cause__ is not None:
             asking.errors.note(asking.cell.label, error)

@@ -102,10 +102,10 @@ def fetch_command(spec: TaskSpec, data_root: Path | None) -> str:
     if spec.generated is not None:
         return f"{spec.generated} --out {shlex.quote(str(data_root or 'DIR'))}"
     folder = mirror_folder(spec, data_root) if data_root is not None else None
-    return download_command(spec.dataset, spec.dataset_kwargs.get("revision"), spec.files, folder)
+    return hub_command(spec.dataset, spec.dataset_kwargs.get("revision"), spec.files, folder)
 
 
-def download_command(dataset: str, revision: str | None, patterns: Iterable[str], folder: Path | None) -> str:
+def hub_command(dataset: str, revision: str | None, patterns: Iterable[str], folder: Path | None) -> str:
     """The exact command that fetches a data set's files, all without patterns, into a folder or the hub's cache."""
     at = f" --revision {revision}" if revision is not None else ""
     include = "".join(f" --include {shlex.quote(pattern)}" for pattern in patterns)

@@ -10,14 +10,7 @@ from pathlib import Path
 
 from mmrope_eval.data import cache
 from mmrope_eval.errors import UserError
-from mmrope_eval.task.dataset import (
-    absence,
-    download_command,
-    fetch_command,
-    media_folder,
-    mirror_folder,
-    missing_shards,
-)
+from mmrope_eval.task.dataset import absence, fetch_command, hub_command, media_folder, mirror_folder, missing_shards
 from mmrope_eval.task.registry import Registry, TaskSpec, open_registry
 from mmrope_eval.util.console import say
 
@@ -87,7 +80,7 @@ def lender_commands(lender: str, owners: Sequence[TaskSpec], root: Path | None) 
     if owners:
         return group_commands(owners, root)
     folder = None if root is None else root / lender
-    return [download_command(lender, None, (), folder), *([unzip_command(folder)] if folder is not None else [])]
+    return [hub_command(lender, None, (), folder), *([unzip_command(folder)] if folder is not None else [])]
 
 
 def task_commands(spec: TaskSpec, root: Path | None, tasks: Iterable[TaskSpec]) -> list[str]:
@@ -126,7 +119,7 @@ def group_commands(group: Sequence[TaskSpec], root: Path | None) -> list[str]:
     whole = any(not spec.files for spec in group)
     patterns = [] if whole else ["README.md", *dict.fromkeys(name for spec in group for name in spec.files)]
     folder = None if root is None else mirror_folder(first, root)
-    command = download_command(first.dataset, first.dataset_kwargs.get("revision"), patterns, folder)
+    command = hub_command(first.dataset, first.dataset_kwargs.get("revision"), patterns, folder)
     videos = any("video" in spec.media and spec.videos_from is None for spec in group)
     return [command, *([unzip_command(folder)] if videos and folder is not None else [])]
 
