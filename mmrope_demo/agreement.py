@@ -63,7 +63,7 @@ def compare(
     from mmrope_eval.models.checkpoint import read_checkpoint
     from mmrope_eval.models.variant_choice import resolve_variant
     from mmrope_eval.reference import load_reference
-    from mmrope_eval.run.results import score_task
+    from mmrope_eval.run.results import scores
     from mmrope_eval.task.planner import Plans
     from mmrope_eval.task.registry import Registry
 
@@ -87,7 +87,7 @@ def compare(
             same += sum(one == two for one, two in zip(theirs, best, strict=True))
             if given[sample.id]["prediction"] != ours.text:
                 rows.append((task, given[sample.id], _margin(reference, prompt, ours.token_ids, theirs)))
-    worth = {one.sample.id: one.score.values for plan in plans.values() for one in score_task(plan, answers)}
+    worth = {one.sample.id: one.score.values for plan in plans.values() for one in scores(plan, answers)}
     different = []
     for task, row, margin in rows:
         main, id = plans[task].spec.metrics[0], row["id"]

@@ -48,6 +48,12 @@ def tables_home() -> Path:
     return cache_home() / "datasets"
 
 
+def homes() -> dict[str, Path]:
+    """The folder of every kind."""
+    home = cache_home()
+    return {kind: home / kind for kind in KINDS} | {"datasets": tables_home()}
+
+
 def require_writable(folder: Path) -> None:
     """UserError when nothing can be kept in a folder of the cache, before it is blamed on the data."""
     try:
@@ -123,10 +129,9 @@ class Kept:
 def contents() -> list[Kept]:
     """All that is kept, by kind."""
     found = []
-    for kind, what in KINDS.items():
-        folder = tables_home() if kind == "datasets" else cache_home() / kind
+    for kind, folder in homes().items():
         sizes = [size for _, size, _ in _files(folder)]
-        found.append(Kept(kind, folder, what, len(sizes), sum(sizes)))
+        found.append(Kept(kind, folder, KINDS[kind], len(sizes), sum(sizes)))
     return found
 
 

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -154,7 +155,7 @@ def _cores(cores: Sequence[int]) -> Iterator[None]:
 
 def _replica(connection: Connection, birth: Birth | bytes) -> None:
     process.leave_with_parent()
-    process.ignore_interrupts()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one, which ends it
     try:
         read = pickle.loads(birth) if isinstance(birth, bytes) else birth
     except Exception as error:  # noqa: BLE001 - whatever another version of a class raises when it is read

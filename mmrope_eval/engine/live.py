@@ -19,7 +19,7 @@ from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.request_queue import RequestQueue
 from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.engine.run import EngineRun
-from mmrope_eval.engine.settings import compute_threads, engine_settings, finishes_late, in_workers
+from mmrope_eval.engine.settings import compute_threads, engine_settings, finishes_late, in_workers, this_machine
 from mmrope_eval.engine.vllm_workers import StartingProcesses, WorkerProcesses, last_words, lost
 from mmrope_eval.engine.watch import Watch
 from mmrope_eval.errors import UserError
@@ -55,9 +55,10 @@ class LiveEngine:
         self._engine: Any = engine
         self._options, self._policy = options, policy
         self._watch = watch or Watch()
-        self._limits = Limits(checkpoint, options, vllm_compat.is_cuda())
+        machine = this_machine()
+        self._limits = Limits(checkpoint, options, machine.cuda)
         self._streaming = False
-        self._late = finishes_late(checkpoint, options)
+        self._late = finishes_late(checkpoint, options, machine)
         self._resources = ExitStack()
         self.checkpoint = checkpoint
         self.variant = variant
@@ -88,14 +89,17 @@ class LiveEngine:
             warnings.warn(warning, stacklevel=2)
         asked = os.environ.get("VLLM_LOGGING_LEVEL")
         with process.words_of_start(options.log, asked), ExitStack() as resources:
-            arguments, variables = engine_settings(checkpoint, variant, options, policy)
-            if not in_workers(checkpoint, options):
+            machine = this_machine()
+            workers = in_workers(checkpoint, options, machine)
+            arguments, variables = engine_settings(checkpoint, variant, options, policy, machine)
+            if not workers:
                 if vllm_compat.runs_in_this_process():
                     raise UserError("this process runs an engine already: close it first, or set workers=True")
-                resources.enter_context(process.torch_threads(compute_threads(checkpoint, options)))
+                resources.enter_context(process.torch_threads(compute_threads(checkpoint, options, machine.cuda)))
                 if "TORCHDYNAMO_DISABLE" in variables:
                     resources.enter_context(process.no_dynamo())
-            watch, engine = _start_watched(arguments, variables, checkpoint, options, resources)
+            limits = Limits(checkpoint, options, machine.cuda)
+            watch, engine = _start_watched(arguments, variables, limits, workers, resources)
             resources.enter_context(process.words_of_engine(options.log))
             resources.callback(vllm_compat.stop_engine, engine)
             live = cls(engine, checkpoint, variant, options, policy, watch)
@@ -195,14 +199,15 @@ def _fit(variant: Variant, checkpoint: Checkpoint) -> None:
     variant.table(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, rotary_dim=checkpoint.rotary_dim)
 
 
-def _start_watched(arguments: Mapping[str, Any], variables: Mapping[str, str], checkpoint: Checkpoint,
-                   options: EngineOptions, resources: ExitStack) -> tuple[Watch, Any]:
+def _start_watched(arguments: Mapping[str, Any], variables: Mapping[str, str], limits: Limits, workers: bool,
+                   resources: ExitStack) -> tuple[Watch, Any]:
     """A watch, and the engine that it watches from its start on; `resources` ends the watch, and stray processes.
 
     Raises `EngineDiedError` where it was killed from outside, `EngineStartError` where it took too long or failed.
     """
-    stuck = partial(_leave, options) if options.may_leave and not in_workers(checkpoint, options) else None
-    starting = StartingProcesses() if in_workers(checkpoint, options) else None
+    options = limits.options
+    stuck = partial(_leave, options) if options.may_leave and not workers else None
+    starting = StartingProcesses() if workers else None
     watch = resources.enter_context(Watch(starting, stuck))
     said = options.log.stat().st_size if options.log is not None and options.log.exists() else 0
 
@@ -212,8 +217,7 @@ def _start_watched(arguments: Mapping[str, Any], variables: Mapping[str, str], c
             resources.callback(watch.workers.kill)
 
     try:
-        limit = Limits(checkpoint, options, vllm_compat.is_cuda()).start
-        with watch.limit(limit, "the start of the engine"), process.interruptible():
+        with watch.limit(limits.start, "the start of the engine"), process.interruptible():
             engine = vllm_compat.start_engine(arguments, variables, look_after)
     except EngineDiedError as error:
         if watch.overdue or last_words(options.log, said):  # it would again

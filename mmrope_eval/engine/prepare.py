@@ -173,12 +173,14 @@ class Preparer:
         if tokens >= self._max_model_len:
             raise PromptError(f"its prompt of {tokens} tokens fills the context of {self._max_model_len} "
                               "(max_model_len): raise it, or allow fewer pixels, frames or video tokens")
+        from PIL import Image
+
         media: dict[str, list[Any]] = {}
         names: dict[str, list[str]] = {}
         timed = self._checkpoint.family.video.timed
         for item in loaded:
             if isinstance(item, LoadedImage):
-                media.setdefault("image", []).append(_as_image(item))
+                media.setdefault("image", []).append(Image.fromarray(item.pixels))
             else:
                 # vLLM reads the mapping but may extend the list of indices: each request gets its own.
                 metadata = {**item.metadata, "frames_indices": list(item.metadata["frames_indices"])}
@@ -211,9 +213,3 @@ class Preparer:
             ignore_eos=generation.ignore_eos,
             **scores,
         )
-
-
-def _as_image(item: LoadedImage) -> Any:
-    from PIL import Image
-
-    return Image.fromarray(item.pixels)

@@ -200,11 +200,6 @@ def leave_with_parent() -> None:
     threading.Thread(target=wait, name="leave-with-parent", daemon=True).start()
 
 
-def ignore_interrupts() -> None:
-    """Ctrl-C is for the process that started this one, which ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
     """This many compute threads for an engine in this process (None: as many as there are), then as before.

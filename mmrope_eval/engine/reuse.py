@@ -59,12 +59,8 @@ def room(engines: int, free: int | None) -> int:
     return min(MOST, (free or 0) // (SHARE * engines))
 
 
-def copied(engine_input: Any) -> Any:
-    """An engine input of its own over the same tensors: the engine adds to what it is given."""
-    return {key: _copied(value) for key, value in engine_input.items()}
-
-
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """An engine input, or a part of it, of its own over the same tensors: the engine adds to what it is given."""
     if isinstance(value, dict):
-        return {key: _copied(inner) for key, inner in value.items()}
+        return {key: copied(inner) for key, inner in value.items()}
     return list(value) if isinstance(value, list) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Self
 
 from mmrope_eval.engine import vllm_compat
@@ -44,6 +44,14 @@ class EngineRun:
 
     def results(self) -> Iterator[Response | Failure]:
         """Every request's outcome, as it becomes known. Raises `EngineDiedError`, with what was in flight."""
+        try:
+            yield from self._results()
+        except EngineDiedError as error:
+            if error.in_flight is not None:
+                raise
+            raise EngineDiedError(str(error), [item.request.id for item in self._running.values()]) from error
+
+    def _results(self) -> Iterator[Response | Failure]:
         while True:
             while len(self._running) < self._capacity:
                 item = self._taken()
@@ -76,7 +84,7 @@ class EngineRun:
         self._count += 1
         name = f"{self._count}-{item.key[:12]}"
         try:
-            with self._limit("taking a request"):
+            with self._watch.limit(self._silence(), "taking a request"):
                 vllm_compat.add_request(self._engine, name, item.engine_input, item.params)
         except EngineDiedError:
             raise
@@ -89,7 +97,7 @@ class EngineRun:
 
     def _step(self) -> Iterator[Response | Failure]:
         try:
-            with self._limit("an answer"):
+            with self._watch.limit(self._silence(), "an answer"):
                 outputs = self._engine.step()
         except EngineDiedError:
             raise
@@ -98,7 +106,9 @@ class EngineRun:
             return
         for output in outputs:
             if output.finished and output.request_id in self._running:
-                yield self._outcome(self._forget(output.request_id), output)
+                outcome = self._outcome(self._running[output.request_id], output)
+                self._forget(output.request_id)
+                yield outcome
 
     def _overdue(self) -> Iterator[Failure]:
         """Give up requests that had their time while the engine answered others."""
@@ -113,17 +123,10 @@ class EngineRun:
         """Seconds for one request, with what runs beside it."""
         return self._limits.request(self._in_flight(), item.request.generation.max_tokens)
 
-    @contextmanager
-    def _limit(self, what: str, others: Sequence[Prepared] = ()) -> Iterator[None]:
-        """A call of the engine's inside; where it died, `EngineDiedError` with what ran, and with `others`."""
+    def _silence(self) -> float:
+        """Seconds for the engine to give out anything, with what runs in it."""
         longest = max((len(item.prompt_token_ids) for item in self._running.values()), default=0)
-        tokens = max(longest, min(self._in_flight(), self._step_tokens))
-        try:
-            with self._watch.limit(self._limits.silence(tokens), what):
-                yield
-        except EngineDiedError as error:
-            in_flight = [item.request.id for item in (*others, *self._running.values())]
-            raise EngineDiedError(str(error), in_flight) from error
+        return self._limits.silence(max(longest, min(self._in_flight(), self._step_tokens)))
 
     def _in_flight(self) -> int:
         """Tokens of all prompts in the engine."""
@@ -160,13 +163,13 @@ class EngineRun:
     def _positions_used(self, item: Prepared) -> PositionFacts | None:
         """What all ranks say they used for this prompt; their records are fetched only when one is missing."""
         if item.key not in self._used:
-            with self._limit("reading positions", [item]):
+            with self._watch.limit(self._silence(), "reading positions"):
                 records = vllm_compat.rpc_each(self._engine, "mmrope_drain_positions")
             for key, fingerprint, max_position, delta in agreed(records):
                 self._used[key] = PositionFacts(fingerprint, max_position, delta)
         facts = self._used.get(item.key)
         # Equal prompts share a record: it goes when the last of them is done, or was overtaken by a new one.
-        if not any(other.key == item.key for other in self._running.values()):
+        if not any(other.key == item.key for other in self._running.values() if other is not item):
             self._used.pop(item.key, None)
         return facts
 
@@ -175,7 +178,7 @@ class EngineRun:
         suspects = list(self._running.values())
         in_flight = [item.request.id for item in suspects]
         try:
-            with self._limit("recovering from an error", suspects):
+            with self._watch.limit(self._silence(), "recovering from an error"):
                 self._abort(list(self._running))
                 self._engine.step()
                 # The scheduler counts as cached what the step was going to compute.
@@ -198,11 +201,9 @@ class EngineRun:
         for name in names:
             self._forget(name)
 
-    def _forget(self, name: str) -> Prepared:
-        item = self._running.pop(name)
+    def _forget(self, name: str) -> None:
         self._until.pop(name, None)
-        self._queue.release(item)
-        return item
+        self._queue.release(self._running.pop(name))
 
 
 def _problem(request: Request, completion: Any, token_ids: Sequence[int], logprobs: Sequence[float]) -> str | None:

@@ -37,11 +37,11 @@ def this_machine() -> Machine:
     return Machine(vllm_compat.is_cuda(), plugin.installed(), process.usable_cores())
 
 
-def engine_settings(checkpoint: Checkpoint, variant: Variant, options: EngineOptions,
-                    policy: MediaPolicy) -> tuple[dict[str, Any], dict[str, str]]:
-    """(arguments of `EngineArgs`, environment variables), for the device of this machine. Imports vLLM."""
-    cuda = vllm_compat.is_cuda()
-    workers = in_workers(checkpoint, options)
+def engine_settings(checkpoint: Checkpoint, variant: Variant, options: EngineOptions, policy: MediaPolicy,
+                    machine: Machine) -> tuple[dict[str, Any], dict[str, str]]:
+    """(arguments of `EngineArgs`, environment variables), for the device of a machine."""
+    cuda = machine.cuda
+    workers = in_workers(checkpoint, options, machine)
     eager = not cuda if options.enforce_eager is None else options.enforce_eager
     max_model_len = options.max_model_len or checkpoint.max_position
     max_num_seqs = options.max_num_seqs or most_at_once(checkpoint, cuda)
@@ -85,9 +85,8 @@ def engine_settings(checkpoint: Checkpoint, variant: Variant, options: EngineOpt
     return arguments, variables
 
 
-def in_workers(checkpoint: Checkpoint, options: EngineOptions, machine: Machine | None = None) -> bool:
-    """Whether vLLM runs in processes of its own on a machine, this one by default, which imports vLLM where the options
-    do not say.
+def in_workers(checkpoint: Checkpoint, options: EngineOptions, machine: Machine) -> bool:
+    """Whether vLLM runs in processes of its own on a machine.
 
     They start for tens of seconds, which a GPU's steps are worth, and find our models through the plugin alone. On CPU
     many questions to a tiny model are worth it too: its steps are mostly Python, and so is preparing, of which one
@@ -97,7 +96,6 @@ def in_workers(checkpoint: Checkpoint, options: EngineOptions, machine: Machine 
         return True
     if options.workers is not None:
         return options.workers
-    machine = machine or this_machine()
     many = options.questions >= MANY and checkpoint.weight_bytes < _TINY and machine.cores > 1
     return (machine.cuda or many) and machine.plugin
 
@@ -107,24 +105,23 @@ def most_at_once(checkpoint: Checkpoint, cuda: bool) -> int:
     return 256 if cuda else 128 if checkpoint.weight_bytes < _TINY else 32
 
 
-def compute_threads(checkpoint: Checkpoint, options: EngineOptions) -> int | None:
+def compute_threads(checkpoint: Checkpoint, options: EngineOptions, cuda: bool) -> int | None:
     """Compute threads on CPU; None leaves them as they are.
 
     Several threads on the matrices of a tiny model spend their time waiting for one another, and for a core that a
     thread preparing media has taken.
     """
-    if options.threads is not None or vllm_compat.is_cuda():
+    if options.threads is not None or cuda:
         return options.threads
     return 1 if checkpoint.weight_bytes < _TINY else None
 
 
-def finishes_late(checkpoint: Checkpoint, options: EngineOptions, machine: Machine | None = None) -> bool:
+def finishes_late(checkpoint: Checkpoint, options: EngineOptions, machine: Machine) -> bool:
     """Whether small prompts go through the processor between the engine's steps rather than beside them.
 
     Steps take all cores of a machine without a GPU, and what transformers and vLLM do with a prompt is mostly Python:
     beside steps inside this process it takes longer, as both wait for the interpreter by turns.
     """
-    machine = machine or this_machine()
     return not machine.cuda and not in_workers(checkpoint, options, machine)
 
 

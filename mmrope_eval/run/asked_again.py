@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.run.execute import Cell, Work
@@ -47,12 +46,12 @@ def moved_helpers(cell: Cell, work: Work, store: ResponseStore) -> list[str]:
 
 
 def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: ResponseStore,
-                 manifest: Mapping[str, Any] | None) -> list[str]:
+                 manifest: Mapping[str, Any]) -> list[str]:
     """A sentence where the store lacks answers that an earlier command had when it wrote its scores. A sample with
     another kept outcome is none of these: `explanations` says why that one is not used."""
-    earlier, missing = manifest or {}, 0
-    if plain(earlier.get("context")) == plain(cell.context):
-        tasks = earlier.get("tasks")
+    missing = 0
+    if plain(manifest.get("context")) == plain(cell.context):
+        tasks = manifest.get("tasks")
         kept = {*work.kept, *(row[0] for row in store.others({name: key.identity for name, key in work.keys.items()}))}
         for name, plan in plans.items():
             entry = tasks.get(name) if isinstance(tasks, Mapping) else None
@@ -66,7 +65,7 @@ def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: R
             "(it was removed, replaced or damaged): asked again."]  # fmt: skip
 
 
-def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping[str, Any] | None) -> list[str]:
+def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping[str, Any]) -> list[str]:
     """One sentence for each reason, with the number of kept answers that it puts out of use. `manifest` is what an
     earlier run left, which stores of versions up to 0.3 need to be understood."""
     pending = {sample.id: work.keys[sample.id] for sample in work.pending if sample.id not in work.kept}
@@ -79,31 +78,24 @@ def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping
         return []
     code = answer_code()
     whys = {key: reasons(content, cell.context, code) for key, content in store.contexts().items()}
-    earlier = (manifest or {}).get("context")
+    earlier = manifest.get("context")
     before = earlier if isinstance(earlier, Mapping) else {}
-    old = EarlierKeys(keys((sample for sample in work.pending if sample.id in rows), before),
-              reasons({"context": before}, cell.context, code))  # fmt: skip
-    counts = collections.Counter(_why(sample, pending[sample], kept, whys, old) for sample, kept in rows.items())
+    old_keys = keys((sample for sample in work.pending if sample.id in rows), before)
+    why_old = reasons({"context": before}, cell.context, code)
+    counts = collections.Counter(_why(pending[sample], kept, whys, old_keys[sample], why_old)
+                                 for sample, kept in rows.items())  # fmt: skip
     return [f"{cell.label}: {n} kept answer{'s are' if n > 1 else ' is'} asked again, as {why}; see {PAGE}."
             for why, n in counts.most_common()]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class EarlierKeys:
-    """What a manifest says of outcomes that are kept without their context."""
-
-    keys: Mapping[str, Key]
-    """By sample, as it was asked."""
-    reasons: list[str]
-
-
-def _why(sample: str, key: Key, rows: Iterable[tuple[str, str | None, str | None]], reasons_of: Mapping[str, list[str]],
-         old: EarlierKeys) -> str:
-    """The reason that the nearest of a sample's kept outcomes gives."""
+def _why(key: Key, rows: Iterable[tuple[str, str | None, str | None]], reasons_of: Mapping[str, list[str]],
+         old_key: Key, why_old: list[str]) -> str:
+    """The reason that the nearest of a sample's kept outcomes gives. `old_key` and `why_old` are by the manifest, for
+    outcomes that are kept without their context."""
     candidates: list[list[str]] = []
     for identity, question, context in rows:
         if question is None:  # kept by version 0.3 or older
-            candidates.append(old.reasons if identity == old.keys[sample].identity else [UNKNOWN])
+            candidates.append(why_old if identity == old_key.identity else [UNKNOWN])
         elif question == key.question:
             candidates.append(reasons_of.get(context or "") or [UNKNOWN])
         else:

@@ -21,6 +21,7 @@ from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.run.answer_limits import read_thinking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
+from mmrope_eval.run.held_to import time_of
 from mmrope_eval.run.manifest import versions
 from mmrope_eval.run.system_prompt import with_system
 from mmrope_eval.store.answer_code import answer_code
@@ -72,7 +73,9 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     _check_once([(choice, draft) for (choice, _), draft in zip(named, drafts, strict=True)])
     errors = [draft for draft in drafts if isinstance(draft, Exception)]
     if len(errors) == len(drafts):
-        raise errors[0] if len(errors) == 1 else UserError(_all_failed(errors))
+        causes = list(dict.fromkeys(" ".join(str(error).split()) for error in errors))
+        several = f"none of {len(errors)} rows can be evaluated: {'; '.join(causes)}"
+        raise errors[0] if len(errors) == 1 else UserError(causes[0] if len(causes) == 1 else several)
     labels = [f"{label}{config.label_end}" for label in make_labels(_with_variants(named, drafts))]
     alone = len(drafts) == 1 and not config.own_folders
     folders = [config.output] if alone else [config.output / label for label in labels]
@@ -105,11 +108,6 @@ def _with_variants(named: Sequence[tuple[ModelChoice, str]], drafts: Sequence[ob
     variants = {variant for (_, variant), draft in zip(named, drafts, strict=True) if isinstance(draft, Cell)}
     usual = variants.pop() if len(variants) == 1 else ""
     return [(choice, variant or usual) for choice, variant in named]
-
-
-def _all_failed(errors: Sequence[Exception]) -> str:
-    causes = list(dict.fromkeys(" ".join(str(error).split()) for error in errors))
-    return causes[0] if len(causes) == 1 else f"none of {len(errors)} rows can be evaluated: {'; '.join(causes)}"
 
 
 def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Registry) -> None:
@@ -156,7 +154,8 @@ def _cell(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, varian
     asked = dataclasses.replace(cell_family(config, choice, checkpoint, registry), enable_thinking=thinking.told)
     family = with_system(asked, config.system, checkpoint)
     context = response_context(config, checkpoint, chosen.variant, policy, thinking.told)
-    return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named, thinking)
+    return Cell("", checkpoint, chosen, family, policy, sources, config.output, context, choice.named, thinking,
+                time_of(checkpoint, chosen.variant))  # fmt: skip
 
 
 def _check_precision(checkpoint: Checkpoint, dtype: str) -> None:

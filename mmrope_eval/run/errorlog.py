@@ -6,11 +6,9 @@ import time
 from pathlib import Path
 
 from mmrope_eval.errors import full_trace, kind
+from mmrope_eval.run.runlog import ERRORS, LOG, shorten
 from mmrope_eval.util.files import is_special
 
-NAME = "errors.log"
-LOG = "log.txt"
-"""The run's own log, beside it (see `runlog`)."""
 KINDS = 100
 """Of a session; more kinds than this are one kind."""
 LONGEST = 20_000
@@ -24,7 +22,7 @@ class ErrorLog:
 
     def __init__(self, folder: Path, log: Path | None = None) -> None:
         """`log`: where the run's own log is, if not beside this one."""
-        self.path = folder / NAME
+        self.path = folder / ERRORS
         self._log = folder / LOG if log is None else log
         self._kinds: set[str] = set()
 
@@ -51,18 +49,3 @@ class ErrorLog:
         """A line for people where this session has written something."""
         more = f", what vLLM said in {self._log}" if self._log.is_file() else ""
         return [f"  tracebacks in {self.path}{more}"] if self._kinds else []
-
-
-def shorten(path: Path, largest: int) -> None:
-    """Leave out the first half of a file that is larger than so many bytes; whoever appends to it goes on doing so."""
-    try:
-        if path.stat().st_size <= largest:
-            return
-        with path.open("r+b") as stream:
-            stream.seek(-(largest // 2), 2)
-            rest = stream.read().partition(b"\n")[2]
-            stream.seek(0)
-            stream.write(b"... earlier lines left out\n" + rest)
-            stream.truncate()
-    except OSError:
-        return

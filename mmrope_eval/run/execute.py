@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.run.answer_limits import Thinking
@@ -66,6 +66,8 @@ class Cell:
     named: str = ""
     """The checkpoint, as the user named it."""
     thinking: Thinking = field(default_factory=Thinking)
+    time: Literal["index", "seconds"] = "index"
+    """What the positions of a video's frames follow."""
 
     @property
     def variant(self) -> Variant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,47 +16,31 @@ OURS: Final = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 """How a line of a log begins that the run has said itself."""
 
 
-class Followed:
-    """A growing file, of which whole lines are taken once; one that was shortened is taken up at its new end."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._at = self._size()
-
-    def _size(self) -> int:
-        try:
-            return self.path.stat().st_size
-        except OSError:
-            return 0
-
-    def lines(self) -> Iterator[str]:
-        """What was added since, without what the run has said itself."""
-        size = self._size()
-        if size <= self._at:
-            self._at = size
-            return
-        try:
-            with self.path.open("rb") as stream:
-                stream.seek(self._at)
-                added = stream.read(size - self._at)
-        except OSError:
-            return
-        whole = added[: added.rfind(b"\n") + 1]
-        self._at += len(whole)
-        for line in whole.splitlines():
-            if not OURS.match(line):
-                yield line.decode("utf-8", "replace")
+def added(path: Path, place: int) -> tuple[list[str], int]:
+    """The whole lines that were added to a file since a place in bytes, without what the run has said itself, and the
+    place behind them. One that was shortened is taken up at its new end."""
+    try:
+        with path.open("rb") as stream:
+            place = min(place, stream.seek(0, os.SEEK_END))
+            stream.seek(place)
+            content = stream.read()
+    except OSError:
+        return [], 0
+    whole = content[: content.rfind(b"\n") + 1]
+    lines = [line.decode("utf-8", "replace") for line in whole.splitlines() if not OURS.match(line)]
+    return lines, place + len(whole)
 
 
 @contextmanager
 def following(paths: Sequence[Path], show: Callable[[str], None]) -> Iterator[None]:
     """Show every line that others add to the files meanwhile."""
-    files = [Followed(path) for path in paths]
+    places = {path: path.stat().st_size if path.is_file() else 0 for path in paths}
     ended = threading.Event()
 
     def look() -> None:
-        for file in files:
-            for line in file.lines():
+        for path in paths:
+            lines, places[path] = added(path, places[path])
+            for line in lines:
                 show(line)
 
     def watch() -> None:

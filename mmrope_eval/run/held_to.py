@@ -33,8 +33,8 @@ def time_of(checkpoint: Checkpoint, variant: Variant) -> Time:
 
 def asked(cell: Cell, generations: Mapping[str, Generation]) -> Asked:
     """How a row is asked; `generations` by task, as they are."""
-    return Asked(policy=cell.policy.record(), side=cell.checkpoint.geometry.factor,
-                 time=time_of(cell.checkpoint, cell.variant), prompts=cell.family.prompts, system=cell.family.system,
+    return Asked(policy=cell.policy.record(), side=cell.checkpoint.geometry.factor, time=cell.time,
+                 prompts=cell.family.prompts, system=cell.family.system,
                  decoding=protocols.decoding_of([generation.temperature for generation in generations.values()]),
                  max_tokens={task: generation.max_tokens for task, generation in generations.items()})
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mmrope_eval.engine.backend import Timings
 from mmrope_eval.errors import UserError
 from mmrope_eval.record import protocols
+from mmrope_eval.record.cell import REPEATED
 from mmrope_eval.record.read import read_record
 from mmrope_eval.record.schema import FORMAT, MANIFEST, Manifest
 from mmrope_eval.run import held_to
@@ -93,7 +94,7 @@ def scores_file(cell: Cell, entry: Mapping[str, Any], failed_tasks: Mapping[str,
 
 
 def manifest(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], entry: Mapping[str, Any],
-             timings: Timings) -> dict[str, Any]:
+             sessions: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """manifest.json: how the run was made, for whoever wants to make it again."""
     asked = held_to.asked(cell, {name: plan.generation for name, plan in plans.items()})
     of_command = asked_with(config)
@@ -138,7 +139,7 @@ def manifest(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], entry
             }
             for name, plan in plans.items()
         },
-        "sessions": sessions(cell, timings),
+        "sessions": list(sessions),
     }
 
 
@@ -171,9 +172,10 @@ def read_manifest(folder: Path) -> Mapping[str, Any] | None:
         return None
 
 
-def sessions(cell: Cell, timings: Timings) -> list[dict[str, Any]]:
-    """One entry per start that asked something: when it ended, its seconds. Earlier ones come from the old record."""
-    earlier = (read_manifest(cell.folder) or {}).get("sessions")
+def sessions(before: Mapping[str, Any], timings: Timings) -> list[dict[str, Any]]:
+    """One entry per start that asked something: when it ended, its seconds. Earlier ones come from the record that was
+    there before."""
+    earlier = before.get("sessions")
     earlier = earlier if isinstance(earlier, list) else []
     if not timings.asked:
         return earlier
@@ -183,9 +185,7 @@ def sessions(cell: Cell, timings: Timings) -> list[dict[str, Any]]:
 
 def task_counts(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What manifest.json repeats of a task's entry in scores.json."""
-    counts = ("n", "n_failed", "n_truncated", "n_unparsed", "data_fingerprint", "prompt_hash", "scorer_version",
-              "task_version")
-    return {key: entry[key] for key in counts}
+    return {key: entry[key] for key in REPEATED}
 
 
 def device() -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mmrope_eval.data.cache import KINDS, tables_home
+from mmrope_eval.data.cache import homes
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, Response
 from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STORE, SWEEP
@@ -19,10 +20,8 @@ from mmrope_eval.run import results
 from mmrope_eval.run.merging import ASIDE
 from mmrope_eval.run.results import SampleScore
 from mmrope_eval.run.settled import settled
-from mmrope_eval.run.staging import Staging
 from mmrope_eval.task.plan import TaskPlan
-from mmrope_eval.util.environment import cache_home
-from mmrope_eval.util.files import is_special
+from mmrope_eval.util.files import is_special, whole
 
 FAILURES = "failures.jsonl"
 SWEEP_FILES: Final = ("sweep.csv", "needle.csv", "sweep.pdf", "sweep.png", "needle.pdf", "needle.png")
@@ -86,8 +85,7 @@ def refuse_foreign(path: Path, keys: frozenset[str]) -> None:
 def refuse_cache(folder: Path) -> None:
     """UserError for a place in the cache, where results would be taken for what can be made again."""
     place = folder.resolve()
-    home = cache_home()
-    for kept in (tables_home() if kind == "datasets" else home / kind for kind in KINDS):
+    for kept in homes().values():
         if place.is_relative_to(kept.resolve()):
             raise UserError(f"{folder} lies in the cache ({kept}), which `mmrope-eval data prune` empties: choose "
                             "another --output.")
@@ -102,7 +100,7 @@ class ScoredTasks:
     failures: Sequence[Failure]
 
 
-def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> ScoredTasks:
+def make_samples(staging: ExitStack, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> ScoredTasks:
     """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing. One sample
     after another is scored, written and let go."""
     entries_of_tasks: dict[str, dict[str, Any]] = {}
@@ -117,15 +115,27 @@ def make_samples(staging: Staging, folder: Path, plans: Mapping[str, TaskPlan], 
                     failures.append(scored.result)
                 yield scored.row()
 
-        staging.lines(folder / SAMPLES / f"{name}.jsonl", rows())
+        stage_lines(staging, folder / SAMPLES / f"{name}.jsonl", rows())
         with settled():
             entries_of_tasks[name] = results.summarize(plan, samples)
     return ScoredTasks(entries_of_tasks, failures)
 
 
-def write_cell(staging: Staging, folder: Path, scores: Mapping[str, Any], failures: Sequence[Failure]) -> None:
+def stage_lines(staging: ExitStack, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """JSON lines for `path`, on disk beside it, each written as it comes; they take its place when `staging` is closed,
+    with all that belongs to them, and go where that is left by an exception. OSError."""
+    draft = staging.enter_context(whole(path))
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    # Half a surrogate pair, which an odd file name may hold, is written as JSON escapes it.
+    with draft.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+        stream.writelines(f"{encode(row)}\n" for row in rows)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def write_cell(staging: ExitStack, folder: Path, scores: Mapping[str, Any], failures: Sequence[Failure]) -> None:
     """Put the staged samples in their places, then failures.jsonl (only when there are failures), last scores.json."""
-    staging.commit()
+    staging.close()
     write_failures(folder, failures)
     (folder / FAILED_ROW).unlink(missing_ok=True)
     write_json(folder / SCORES, scores)
@@ -142,6 +152,12 @@ def write_failed_row(folder: Path, cause: str, error: BaseException | None = Non
             if (folder / name).is_file():
                 (folder / name).replace(folder / f"{ASIDE}{name}")
     write_json(folder / FAILED_ROW, {"cause": cause, "traceback": "".join(trace).splitlines()})
+
+
+def read_failures(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a row's failures.jsonl."""
+    path = folder / FAILURES
+    yield from map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.is_file() else ())
 
 
 def write_failures(folder: Path, failures: Sequence[Failure]) -> None:

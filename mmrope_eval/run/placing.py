@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from mmrope_eval.run.manifest import plain
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.registry import TaskSpec
 from mmrope_eval.util.console import say
-from mmrope_eval.util.training_steps import checkpoint_name
+from mmrope_eval.util.training_steps import checkpoint_name, numbered
 
 BENEATH: Final = ("store", "weights", "variant", "media", "versions")
 """Parts of a context that the same command may find changed; all others are what a command says."""
@@ -141,9 +141,8 @@ def _homes(cells: Sequence[Cell], existing: Sequence[Row], config: RunConfig) ->
 
 def _free(cell: Cell, taken: Sequence[str]) -> str:
     """A name for a new row's folder beside others: its label, else with its checkpoint's name, else with a number."""
-    candidates = [cell.label, f"{checkpoint_name(cell.checkpoint.path)}--{cell.variant.name}"]
-    numbered = (f"{candidates[-1]}-{number}" for number in range(2, len(taken) + 3))
-    return next(name for name in (*candidates, *numbered) if name not in taken)
+    longer = f"{checkpoint_name(cell.checkpoint.path)}--{cell.variant.name}"
+    return cell.label if cell.label not in taken else numbered([longer], taken)[0]
 
 
 def _failed_home(row: FailedRow, existing: Sequence[Row], config: RunConfig, taken: Sequence[str]) -> Path:
@@ -152,10 +151,7 @@ def _failed_home(row: FailedRow, existing: Sequence[Row], config: RunConfig, tak
              and placed.is_called(row.path, row.variant or placed.named, config.overrides)]  # fmt: skip
     if len(matching) == 1 or (matching and row.variant):
         return matching[0].folder
-    if row.folder.name not in taken or row.folder == config.output:
-        return row.folder
-    numbered = (f"{row.folder.name}-{number}" for number in range(2, len(taken) + 3))
-    return config.output / next(name for name in numbered if name not in taken)
+    return row.folder if row.folder == config.output else config.output / numbered([row.folder.name], taken)[0]
 
 
 # ------------------------------------------------------------------------------------------------------------- refusing
@@ -208,14 +204,10 @@ def differences(cell: Cell, row: Row) -> tuple[list[str], list[str]]:
                     for context in (before, cell.context))  # fmt: skip
         changed[part] = reasons({"context": was, "code": row.manifest.get("code")}, now, code)
     family = row.manifest.get("family")
-    asked = {name: value for name, value in dataclasses.asdict(cell.family).items() if name not in cell.context}
-    for name, text in _family(family, asked) if isinstance(family, Mapping) else ():
-        # The same answers are read with other coordinates; another wording makes other questions.
-        changed["beneath" if name == COORDINATES else "said"].append(text)
+    if not isinstance(family, Mapping):
+        return changed["said"], changed["beneath"]
+    for name, now in dataclasses.asdict(cell.family).items():
+        if name != "name" and name not in cell.context and family.get(name) != now:
+            # The same answers are read with other coordinates; another wording makes other questions.
+            changed["beneath" if name == COORDINATES else "said"].append(f"{name} is {now}, was {family.get(name)}")
     return changed["said"], changed["beneath"]
-
-
-def _family(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in now:
-        if name != "name" and before.get(name) != now[name]:
-            yield name, f"{name} is {now[name]}, was {before.get(name)}"

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mmrope_eval.engine.backend import Timings
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import largest_item
 from mmrope_eval.record.schema import MANIFEST
@@ -60,7 +59,7 @@ class Prepared:
         scored = {} if self.config.fresh else sizes(cell.folder)
         asked = {name: len(plan.samples) for name, plan in plans.items()}
         done = sum(min(count, scored.get(name, 0)) for name, count in asked.items())
-        return RowProgress(cell.label, cell.folder, tuple(asked), sum(asked.values()), done)
+        return RowProgress(cell.label, cell.folder, tuple(asked), total=sum(asked.values()), done=done)
 
     def remarks(self) -> list[str | None]:
         """Of every cell, what is to be said of the protocol that it is held to."""
@@ -100,7 +99,7 @@ def cell_limits(config: RunConfig, cell: Cell, specs: Sequence[TaskSpec],
 def claim(config: RunConfig, cell: Cell) -> None:
     """Say in a new row's folder whose it is, so that another row's command leaves it alone if this one is stopped."""
     if not (cell.folder / MANIFEST).is_file():
-        write_json(cell.folder / MANIFEST, manifest(config, cell, {}, {}, Timings()))
+        write_json(cell.folder / MANIFEST, manifest(config, cell, {}, {}))
 
 
 def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]:

@@ -121,9 +121,7 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """`h:mm:ss` or `m:ss`; an em dash for what is not known."""
-    if seconds != seconds:
-        return "—"
+    """`h:mm:ss` or `m:ss`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

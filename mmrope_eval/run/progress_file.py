@@ -13,7 +13,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -34,12 +34,12 @@ class RowProgress:
     label: str
     folder: Path
     tasks: tuple[str, ...]
+    state: str = "waiting"
+    """waiting, running, done or failed."""
     total: int = 0
     done: int = 0
     """Samples with an outcome, failed ones included. Of a row whose turn has not come: those that have a score."""
     failed: int = 0
-    state: str = "waiting"
-    """waiting, running, done or failed."""
     cause: str = ""
     """Why a row failed."""
 
@@ -63,13 +63,8 @@ class Tally:
                 "pace": self.pace.rate(now),
                 "left": left,
                 "left_s": self.pace.left(left, now),
-                "rows": [
-                    {"label": row.label, "folder": os.path.relpath(row.folder, output), "tasks": list(row.tasks),
-                     "state": row.state, "total": row.total, "done": row.done, "failed": row.failed,
-                     "cause": row.cause}
-                    for row in self.rows
-                ],
-            }  # fmt: skip
+                "rows": [{**asdict(row), "folder": os.path.relpath(row.folder, output)} for row in self.rows],
+            }
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,7 +28,6 @@ from mmrope_eval.run.answer_limits import with_limits, with_temperature
 from mmrope_eval.run.manifest import task_counts
 from mmrope_eval.run.outcome import Outcomes
 from mmrope_eval.run.side_by_side import Second
-from mmrope_eval.run.staging import Staging
 from mmrope_eval.store.lock import read_lock, run_lock
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.plan import TaskPlan
@@ -78,21 +77,12 @@ class StoredRun:
             raise UserError(f"{self.folder / MANIFEST}: family is not what it should be ({sentence(error)}); "
                             f"{NEEDED_AGAIN}.") from error
 
-    @property
-    def answer_limits(self) -> dict[str, int]:
-        """The answer limits of the run by task, where they were not the tasks' own."""
-        asked = self.cell.manifest.tasks or {}
-        limits = {name: task.generation.max_tokens for name, task in asked.items() if task.generation is not None}
-        return {name: limit for name, limit in limits.items()
-                if limit is not None and asked[name].own_max_tokens not in (None, limit)}
-
-    @property
-    def temperatures(self) -> dict[str, float]:
-        """The temperatures of the run by task, where they were not the tasks' own."""
-        asked = self.cell.manifest.tasks or {}
-        heats = {name: task.generation.temperature for name, task in asked.items() if task.generation is not None}
-        return {name: heat for name, heat in heats.items()
-                if heat is not None and asked[name].own_temperature not in (None, heat)}
+    def asked_otherwise(self, setting: Literal["max_tokens", "temperature"]) -> dict[str, Any]:
+        """A setting of the run's answers by task, where it was not the task's own."""
+        tasks = self.cell.manifest.tasks or {}
+        values = {name: getattr(task.generation, setting, None) for name, task in tasks.items()}
+        return {name: value for name, value in values.items()
+                if value is not None and getattr(tasks[name], f"own_{setting}") not in (None, value)}
 
 
 @dataclass(frozen=True)
@@ -112,18 +102,15 @@ def main(args: RescoreOptions) -> int:
     stored_runs = find_runs(args.run, apart=args.output is not None)
     runs = [replace(run, tasks_dirs=args.tasks_dir) for run in stored_runs]
     data_root = args.data_root
-    targets = {run.folder: target(run, args.run, args.output) for run in runs}
+    # New files go to the runs' own folders, or to their places below the output.
+    targets = {run.folder: run.folder if args.output is None else args.output / run.folder.relative_to(args.run)
+               for run in runs}  # fmt: skip
     for place in targets.values() if args.output else ():
         outcome.require_places(place)
     with run_lock(args.output or args.run), read_lock(args.run) if args.output else nullcontext():
         if second is not None:
             return compare_runs(second, runs, data_root, targets)
         return rescore_runs(runs, data_root, targets)
-
-
-def target(run: StoredRun, root: Path, output: Path | None) -> Path:
-    """Where a run's new files go: its own folder, or its place below `output`."""
-    return run.folder if output is None else output / run.folder.relative_to(root)
 
 
 def find_runs(folder: Path, *, apart: bool = False) -> list[StoredRun]:
@@ -163,8 +150,9 @@ def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
         if root is not None and not root.is_dir():
             raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
         found = Plans(registry.select(names), root, recorded_limit(limit), seed).of(run.family)
-        plans |= with_temperature(found, run.temperatures, seed)
-    return with_limits({name: plans[name] for name in run.manifest["tasks"] if name in plans}, run.answer_limits)
+        plans |= with_temperature(found, run.asked_otherwise("temperature"), seed)
+    asked = {name: plans[name] for name in run.manifest["tasks"] if name in plans}
+    return with_limits(asked, run.asked_otherwise("max_tokens"))
 
 
 def commands_of(run: StoredRun) -> dict[tuple[Any, Any, Any], list[str]]:
@@ -222,23 +210,18 @@ def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Map
     for run in runs:
         plans = plans_of(run, data_root)
         folder = targets[run.folder]
-        with Staging() as staging:
+        with ExitStack() as staging:
             made = outcome.make_samples(staging, folder, plans, stored_outcomes(run, plans))
             entry, anew = made.tasks, {**run.scores, "tasks": made.tasks}
             outcome.write_cell(staging, folder, anew, made.failures)
         tasks = {name: {**run.manifest["tasks"][name], **task_counts(entry[name])} for name in plans}
         write_manifest(folder, {**run.manifest, "tasks": tasks}, anew)
-        rows[label(run, rows)] = entry
+        rows[run.label if run.label not in rows else str(run.folder)] = entry
         say(f"{run.folder}: {changes(run.scores['tasks'], entry)}; wrote {folder}/scores.json", file=sys.stderr)
     say(results.table(rows))
     for line in results.remarks(rows):
         say(line)
     return 1 if any(task["n_failed"] for tasks in rows.values() for task in tasks.values()) else 0
-
-
-def label(run: StoredRun, taken: Iterable[str]) -> str:
-    """The run's label, or its folder where another run has the same one."""
-    return run.label if run.label not in taken else str(run.folder)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -256,7 +239,7 @@ def compare_runs(second: Second, runs: Sequence[StoredRun], data_root: Path | No
         outcomes = stored_outcomes(run, plans)
         comparisons = []
         for plan in plans.values():
-            scored = results.score_task(plan, outcomes)
+            scored = list(results.scores(plan, outcomes))
             comparisons.append(side_by_side.compare_task(second, plan, scored, results.summarize(plan, scored)))
         side_by_side.write(targets[run.folder], second, comparisons)
         say(f"\n{run.label}: ours and {second.title}'s, from the same responses")

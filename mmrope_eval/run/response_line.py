@@ -113,7 +113,7 @@ def check_said(entry: Mapping[str, Any], target: Mapping[str, Any]) -> None:
                         "the run's; give the run's with --data-root.")
 
 
-def in_own_coordinates(entry: Mapping[str, Any], family: Family) -> Family:
+def family_of_line(entry: Mapping[str, Any], family: Family) -> Family:
     """The family with the coordinates that a run's line says its boxes were asked for in."""
     said = entry.get("target")
     written = said.get("coordinates") if isinstance(said, Mapping) else None

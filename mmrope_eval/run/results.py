@@ -104,13 +104,9 @@ def scoring_target(sample: Sample, scorer: str, family: Family, result: Response
     return target
 
 
-def score_task(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> list[ScoredSample]:
-    """Every sample of a task in plan order. A failed one is wrong. KeyError when an outcome is missing."""
-    return list(scores(plan, results))
-
-
 def scores(plan: TaskPlan, results: Mapping[str, Response | Failure]) -> Iterator[ScoredSample]:
-    """The same, one at a time: only what is kept of them takes memory."""
+    """Every sample of a task in plan order, one at a time: only what is kept of them takes memory. A failed one is
+    wrong. KeyError when an outcome is missing."""
     for sample in plan.samples:
         result = results[sample.id]
         target = scoring_target(sample, plan.spec.scorer, plan.family, result)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import collections
-import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -23,14 +22,13 @@ from mmrope_eval.run.asking import Asking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, TooManyFailuresError, Work, remaining
-from mmrope_eval.run.manifest import manifest, read_manifest, scores_file
+from mmrope_eval.run.manifest import manifest, scores_file, sessions
 from mmrope_eval.run.merging import Earlier, drop_aside
-from mmrope_eval.run.placing import refuse_fewer, sizes
+from mmrope_eval.run.placing import read_row, refuse_fewer
 from mmrope_eval.run.prepared import claim
 from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.progress_file import RowWatch
 from mmrope_eval.run.settled import settled
-from mmrope_eval.run.staging import Staging
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.mirror import check_before_run
 from mmrope_eval.task.plan import TaskPlan
@@ -53,10 +51,12 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
     timings = Timings()
     outcome.require_places(cell.folder)
     asked_of = {name: len(plan.samples) for name, plan in plans.items()}
-    refuse_fewer(cell.folder, sizes(cell.folder), asked_of, "this command")
+    row = read_row(cell.folder)
+    refuse_fewer(cell.folder, {} if row is None else row.sizes, asked_of, "this command")
+    recorded = {} if row is None else row.manifest
     claim(config, cell)
     with ResponseStore(cell.folder / STORE) as store:
-        work = begin(config, cell, plans, store)
+        work = begin(config, cell, plans, store, recorded)
         done = len(work.keys) - len(work.pending)
         final = sum(kept.failed and kept.final for kept in work.kept.values())
         if watch is not None:
@@ -73,13 +73,13 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
                     say(sentence, file=sys.stderr)
                 with progress:
                     asking.run(holder)
-        with settled(), Staging() as staging:
+        with settled(), ExitStack() as staging:
             made = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
             store.require_place()
             before = merging.earlier(cell, plans)
             scores = merging.with_scores(scores_file(cell, made.tasks, failed_tasks), before)
             outcome.write_cell(staging, cell.folder, scores, [*before.failures, *made.failures])
-        record = manifest(config, cell, plans, made.tasks, timings)
+        record = manifest(config, cell, plans, made.tasks, sessions(recorded, timings))
         write_manifest(cell.folder, merging.with_manifest(record, before), scores)
         end(cell, work, store, before)
     return made.tasks, len(made.failures), len(work.pending)
@@ -92,9 +92,9 @@ def failures_written(asking: Asking) -> Iterator[None]:
         yield
     except (RowError, TooManyFailuresError) as error:
         folder, kept = asking.cell.folder, Kept(asking.store, asking.work.keys)
-        earlier = {name: kept[name] for name, state in asking.work.kept.items() if state.failed and state.final}
-        failures = {name: result for name, result in earlier.items() if isinstance(result, Failure)}
-        failed = {**failures, **asking.failures}
+        earlier = {name: result for name, state in asking.work.kept.items()
+                   if state.failed and state.final and isinstance(result := kept[name], Failure)}  # fmt: skip
+        failed = {**earlier, **asking.failures}
         outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
         if error.__cause__ is not None:
             asking.errors.note(asking.cell.label, error)
@@ -105,8 +105,10 @@ def failures_written(asking: Asking) -> Iterator[None]:
 # --------------------------------------------------------------------- what the store has, and what it lacks
 
 
-def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: ResponseStore) -> Work:
-    """What is still to be asked; prints what must be known of the answers that are kept."""
+def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: ResponseStore,
+          recorded: Mapping[str, Any]) -> Work:
+    """What is still to be asked; prints what must be known of the answers that are kept. `recorded` is the manifest of
+    an earlier command."""
     for note in store.notes:
         say(f"{cell.label}: {note}", file=sys.stderr)
     work = remaining(cell, plans, store)
@@ -116,9 +118,8 @@ def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: R
         done = f"; {len(work.kept)} are already" if work.kept else ""
         say(f"{cell.label}: --fresh sets {moved} kept answers aside until all are given anew{done}", file=sys.stderr)
         return work
-    earlier = read_manifest(cell.folder)
-    lost = [] if store.notes or store.has_aside() else lost_answers(cell, plans, work, store, earlier)
-    for sentence in (*lost, *explanations(cell, work, store, earlier), *moved_helpers(cell, work, store)):
+    lost = [] if store.notes or store.has_aside() else lost_answers(cell, plans, work, store, recorded)
+    for sentence in (*lost, *explanations(cell, work, store, recorded), *moved_helpers(cell, work, store)):
         say(sentence, file=sys.stderr)
     return work
 
@@ -159,11 +160,9 @@ class Kept(Mapping[str, Response | Failure]):
 
 def causes(folder: Path) -> list[str]:
     """The most frequent causes of a row's failures, each with its number and the first sample it befell."""
-    path = folder / "failures.jsonl"
     first: dict[str, str] = {}
     counts: collections.Counter[str] = collections.Counter()
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        failure = json.loads(line)
+    for failure in outcome.read_failures(folder):
         cause = failure["cause"]
         if cause.startswith("/"):  # without the file that it begins with, one fault of many files is one line
             cause = cause.partition(": ")[2] or cause
@@ -171,4 +170,4 @@ def causes(folder: Path) -> list[str]:
         counts[kind(cause)] += 1
         first.setdefault(kind(cause), f"{visible(failure['id'])}: {cause}")
     shown = [f"  {n} x {first[same]}" for same, n in counts.most_common(SHOWN_CAUSES)]
-    return [*shown, f"  all {counts.total()} in {path}"] if shown else []
+    return [*shown, f"  all {counts.total()} in {folder / outcome.FAILURES}"] if shown else []

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import TextIO
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.run.errorlog import LOG, NAME, shorten
 from mmrope_eval.run.follow import following
 from mmrope_eval.run.manifest import versions
 from mmrope_eval.util.files import is_special
 from mmrope_eval.words import visible
 
+LOG = "log.txt"
+ERRORS = "errors.log"
+"""Tracebacks, beside it (see `errorlog`)."""
 LARGEST = 8 * 2**20
 """Bytes; of a larger log the first half is left out."""
 
@@ -53,7 +55,7 @@ def run_log(folder: Path, command: Sequence[str], file: Path | None = None, *, v
     tee.say(_head(command))
     before, sys.stderr = sys.stderr, tee
     try:
-        with following([path, folder / NAME], tee.show) if verbose else contextlib.nullcontext():
+        with following([path, folder / ERRORS], tee.show) if verbose else contextlib.nullcontext():
             yield path
         tee.say("=== ended")
     except BaseException as error:
@@ -154,3 +156,18 @@ def readable(line: str) -> str:
     """What a terminal shows of a line in the end, without colours; "" for a progress bar."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rstrip("\r")).rpartition("\r")[2].rstrip()
     return "" if re.search("[━╸╺]", text) else text
+
+
+def shorten(path: Path, largest: int) -> None:
+    """Leave out the first half of a file that is larger than so many bytes; whoever appends to it goes on doing so."""
+    try:
+        if path.stat().st_size <= largest:
+            return
+        with path.open("r+b") as stream:
+            stream.seek(-(largest // 2), 2)
+            rest = stream.read().partition(b"\n")[2]
+            stream.seek(0)
+            stream.write(b"... earlier lines left out\n" + rest)
+            stream.truncate()
+    except OSError:
+        return

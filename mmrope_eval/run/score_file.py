@@ -35,15 +35,7 @@ from mmrope_eval.errors import SampleError, UserError, sentence
 from mmrope_eval.models.families import asked_as
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.run import results, side_by_side
-from mmrope_eval.run.response_line import (
-    LineError,
-    RowsById,
-    RowsError,
-    check_said,
-    in_own_coordinates,
-    in_thought,
-    parse,
-)
+from mmrope_eval.run.response_line import LineError, RowsById, RowsError, check_said, family_of_line, in_thought, parse
 from mmrope_eval.run.side_by_side import Second
 from mmrope_eval.scorer import all as scorers
 from mmrope_eval.scorer.reasoning import whole_turn
@@ -201,7 +193,7 @@ def score_line(number: int, text: bytes, folder: Path, spec: TaskSpec, family: F
         target = build_target(spec.target, doc)
         check_target(spec.scorer, target)
         check_said(entry, target)
-        family = family if told else in_own_coordinates(entry, family)
+        family = family if told else family_of_line(entry, family)
         assumed = False
         if spec.scorer == "box":
             sizes, assumed = box_sizes(entry, doc, folder, family)

@@ -7,18 +7,18 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FAILED_ROW
-from mmrope_eval.run.errorlog import LOG
 from mmrope_eval.run.placing import Row, read_row
 from mmrope_eval.run.progress import clock
 from mmrope_eval.run.progress_file import EVERY, PROGRESS, WRITER
+from mmrope_eval.run.runlog import LOG
 from mmrope_eval.store.lock import LOCK, locks_above, locks_below, taken
 from mmrope_eval.util.console import say
 from mmrope_eval.words import shortened
@@ -31,22 +31,23 @@ CAUSE: Final = 300
 """Characters of a cause that are shown."""
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
-Seconds = Annotated[float, Field(ge=0, le=10**12, strict=False)]
+Seconds = Annotated[float, Field(ge=0, le=10**12)]
 
 
-class RowRecord(BaseModel):
-    """A row in progress.json."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+@dataclass(frozen=True)
+class RowStatus:
+    """One row, as far as its files say."""
 
     label: str
     folder: str
-    tasks: list[str]
-    state: Literal["waiting", "running", "done", "failed"]
-    total: Count
-    done: Count
-    failed: Count
-    cause: str
+    state: Literal["waiting", "running", "done", "failed", "unfinished"]
+    """unfinished: begun, and nobody is at it."""
+    done: Count | None
+    """Samples with an outcome; None where no file says it."""
+    failed: Count | None
+    total: Count | None
+    tasks: tuple[str, ...] = ()
+    cause: str = ""
 
 
 class ProgressRecord(BaseModel):
@@ -61,23 +62,7 @@ class ProgressRecord(BaseModel):
     state: Literal["running", "stopped", "ended"]
     pace: Seconds | None
     left_s: Seconds | None
-    rows: list[RowRecord]
-
-
-@dataclass(frozen=True)
-class RowStatus:
-    """One row, as far as its files say."""
-
-    label: str
-    folder: str
-    state: str
-    """done, failed, running, waiting, or unfinished: begun, and nobody is at it."""
-    done: int | None
-    """Samples with an outcome; None where no file says it."""
-    failed: int | None
-    total: int | None
-    tasks: tuple[str, ...] = ()
-    cause: str = ""
+    rows: tuple[RowStatus, ...]
 
 
 @dataclass(frozen=True)
@@ -126,7 +111,9 @@ def read_status(output: Path, now: float | None = None) -> Status:
         raise UserError(f"{output} holds no results of a run or a study: give its --output")
     age = None if progress is None else max(0.0, (time.time() if now is None else now) - progress.updated)
     running, pid = _at_it(output, progress, age)
-    rows = () if progress is None else tuple(_row(row, running) for row in progress.rows)
+    rows = () if progress is None else progress.rows
+    if running is False:
+        rows = tuple(replace(row, state="unfinished") if row.state == "running" else row for row in rows)
     at_work = progress is not None and progress.state == "running" and running is not False
     return Status(str(output), running, pid, None if progress is None else progress.host, age,
                   None if progress is None else progress.pace,
@@ -136,8 +123,8 @@ def read_status(output: Path, now: float | None = None) -> Status:
 def read_progress(path: Path) -> ProgressRecord | None:
     """progress.json; None where there is none, or one that cannot be read: other files say the rest."""
     try:
-        return ProgressRecord.model_validate(json.loads(path.read_bytes())) if path.is_file() else None
-    except (OSError, ValueError, RecursionError, ValidationError):
+        return ProgressRecord.model_validate_json(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError):
         return None
 
 
@@ -169,11 +156,6 @@ def _holder(path: Path) -> int | None:
         return None
 
 
-def _row(row: RowRecord, running: bool | None) -> RowStatus:
-    state = "unfinished" if running is False and row.state == "running" else row.state
-    return RowStatus(row.label, row.folder, state, row.done, row.failed, row.total, tuple(row.tasks), row.cause)
-
-
 def _rows_below(output: Path, folder: Path, depth: int) -> Iterator[RowStatus]:
     """The rows of a folder and of those in it, from their own records."""
     row, cause = read_row(folder), _cause(folder)
@@ -182,7 +164,8 @@ def _rows_below(output: Path, folder: Path, depth: int) -> Iterator[RowStatus]:
     if row is not None:
         scored = bool(row.sizes)
         total = sum(row.sizes.values()) if scored else None
-        state = "failed" if cause is not None else "done" if scored else "unfinished"
+        state: Literal["failed", "done", "unfinished"] = "failed" if cause is not None else (
+            "done" if scored else "unfinished")  # fmt: skip
         yield RowStatus(label, name, state, total, _failed(row), total, tuple(row.sizes), cause or "")
     elif cause is not None:
         yield RowStatus(label, name, "failed", None, None, None, (), cause)

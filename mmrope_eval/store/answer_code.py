@@ -90,7 +90,7 @@ def read_code(folder: Path, register: Path | None = None) -> AnswerCode:
     run is not what the files say."""
     try:
         require_sources(folder)
-        rooms = {room: {name: file_digest(folder / name) for name in names}
+        rooms = {room: {name: source_digest((folder / name).read_bytes()) for name in names}
                  for room, names in room_files(folder).items()}  # fmt: skip
         declared = parse_register((register or folder / "store" / REGISTER).read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError) as error:
@@ -158,14 +158,10 @@ def short_digest(lines: Iterable[str]) -> str:
 # ---------------------------------------------------------------------------------------------------- what is hashed
 
 
-def file_digest(path: Path) -> str:
-    """sha256 over a Python file's statements: comments, docstrings and layout leave it as it is."""
-    return source_digest(path.read_bytes())
-
-
 @functools.lru_cache(maxsize=512)
 def source_digest(source: bytes) -> str:
-    """The same of source text. SyntaxError when it is none."""
+    """sha256 over a Python file's statements: comments, docstrings and layout leave it as it is. SyntaxError when it is
+    none."""
     text = statements_text(ast.parse(source))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

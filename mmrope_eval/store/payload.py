@@ -38,13 +38,10 @@ def decode(status: str, text: str, *, strict: bool = False) -> Response | Failur
     this version does not know, which are left out otherwise."""
     if strict and (unknown := unknown_fields(status, json.loads(text))):
         raise ValueError(f"unknown field '{unknown[0]}'")
-    if status == "failed":
-        return _failures().validate_json(text, strict=True)
-    response = _responses().validate_json(text, strict=True)
-    problem = no_answer(response.token_ids, response.finish_reason)
-    if problem is not None:  # kept by version 0.2, which scored it
-        return Failure(response.id, "engine", problem, response.media)
-    return response
+    result = _adapter(Failure if status == "failed" else Response).validate_json(text, strict=True)
+    problem = no_answer(result.token_ids, result.finish_reason) if isinstance(result, Response) else None
+    # One with a problem was kept by version 0.2, which scored it.
+    return result if problem is None else Failure(result.id, "engine", problem, result.media)
 
 
 def unknown_fields(status: str, payload: Any) -> list[str]:
@@ -67,13 +64,8 @@ def checksum(*row: str | int | None) -> bytes:
 
 
 @functools.cache
-def _responses() -> TypeAdapter[Response]:
-    return TypeAdapter(Response)
-
-
-@functools.cache
-def _failures() -> TypeAdapter[Failure]:
-    return TypeAdapter(Failure)
+def _adapter(kind: type[Response | Failure]) -> TypeAdapter[Response | Failure]:
+    return TypeAdapter(kind)
 
 
 @functools.cache

@@ -141,10 +141,8 @@ class ResponseStore:
         """Keep a readable form of a context; its key, for `put`."""
         content = json.dumps(context, sort_keys=True, ensure_ascii=False, default=str)
         key = checksum(content).hex()
-        try:
+        with self._troubles():
             self._connection.execute("INSERT OR REPLACE INTO contexts VALUES (?, ?)", (key, content))
-        except sqlite3.Error as error:
-            raise trouble(self.path, error) from error
         return key
 
     # ----------------------------------------------------------------------------------------------- asking everything
@@ -167,7 +165,7 @@ class ResponseStore:
 
     def has_aside(self) -> bool:
         """Whether a command that asks everything anew was begun and not finished."""
-        with self._reading():
+        with self._troubles():
             return self._connection.execute("SELECT 1 FROM earlier LIMIT 1").fetchone() is not None
 
     def drop_aside(self, keys: Iterable[tuple[str, str]]) -> None:
@@ -179,23 +177,22 @@ class ResponseStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield self._connection.execute
-            self._connection.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise trouble(self.path, error) from error
-            raise
+        with self._troubles():
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection.execute
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
 
     # ------------------------------------------------------------------------------------------------------- reading
 
     def known(self, identities: Mapping[str, str]) -> dict[str, Known]:
         """Which samples have an outcome under their identity (`identities`: identity by sample)."""
         query, known = "SELECT identity, sample, status, attempts FROM responses", cache(Known)  # few differ
-        with self._reading():
+        with self._troubles():
             return {sample: known(status == "failed", attempts)
                     for identity, sample, status, attempts in self._connection.execute(query)
                     if identities.get(sample) == identity}  # fmt: skip
@@ -203,11 +200,10 @@ class ResponseStore:
     def read(self, identity: str, sample: str) -> Response | Failure | None:
         """One kept outcome. StoreError where a newer version wrote what this one cannot read."""
         query = "SELECT status, payload FROM responses WHERE identity = ? AND sample = ?"
-        try:
+        with self._troubles():
             row = self._connection.execute(query, (identity, sample)).fetchone()
+        try:
             return None if row is None else decode(*row)
-        except sqlite3.Error as error:
-            raise trouble(self.path, error) from error
         except ValueError as error:
             raise StoreError(f"{self.path} holds an answer to {sample} that this version cannot read: another version "
                              "of mmrope-eval wrote it; use that one or choose another --output.") from error
@@ -220,7 +216,7 @@ class ResponseStore:
     def others(self, samples: Mapping[str, str]) -> Iterator[tuple[str, str, str | None, str | None]]:
         """(sample, identity, question, context) of outcomes kept under another identity than `samples` says."""
         names = "sample, identity, question, context" if self._schema == SCHEMA else "sample, identity, NULL, NULL"
-        with self._reading():
+        with self._troubles():
             for sample, identity, question, context in self._connection.execute(f"SELECT {names} FROM responses"):
                 if sample in samples and samples[sample] != identity:
                     yield sample, identity, question, context
@@ -229,7 +225,7 @@ class ResponseStore:
         """How many outcomes were kept under each context, of those under their identity (`ids`: by sample)."""
         if self._schema < SCHEMA or not ids:
             return {}
-        with self._reading():
+        with self._troubles():
             rows = self._connection.execute("SELECT sample, identity, context FROM responses WHERE context IS NOT NULL")
             return collections.Counter(context for sample, identity, context in rows if ids.get(sample) == identity)
 
@@ -237,12 +233,13 @@ class ResponseStore:
         """What `describe` kept, by its key."""
         if self._schema < SCHEMA:
             return {}
-        with self._reading():
+        with self._troubles():
             rows = self._connection.execute("SELECT context, content FROM contexts").fetchall()
         return {key: json.loads(content) for key, content in rows if checksum(content).hex() == key}
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _troubles(self) -> Iterator[None]:
+        """StoreError for what SQLite cannot do."""
         try:
             yield
         except sqlite3.Error as error:

@@ -29,7 +29,7 @@ from mmrope_eval.run.cells import make_cells, response_context
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell
-from mmrope_eval.run.outcome import require_sweep_places
+from mmrope_eval.run.outcome import read_failures, require_sweep_places
 from mmrope_eval.run.prepared import with_task_limits
 from mmrope_eval.run.row import run_row
 from mmrope_eval.run.runlog import run_log
@@ -345,6 +345,4 @@ def reached_positions(folder: Path, task: str) -> float | None:
 
 def memory_cause(folder: Path) -> str | None:
     """The first cause in a cell's failures.jsonl that is about memory."""
-    path = folder / "failures.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return next((str(cause) for line in lines if says_memory(cause := json.loads(line)["cause"])), None)
+    return next((str(failure["cause"]) for failure in read_failures(folder) if says_memory(failure["cause"])), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,10 +101,16 @@ def fetch_command(spec: TaskSpec, data_root: Path | None) -> str:
     """The exact command that fetches the task's split, or makes it where it is generated."""
     if spec.generated is not None:
         return f"{spec.generated} --out {shlex.quote(str(data_root or 'DIR'))}"
-    revision = f" --revision {spec.dataset_kwargs['revision']}" if "revision" in spec.dataset_kwargs else ""
-    include = "".join(f" --include {shlex.quote(pattern)}" for pattern in spec.files)
-    where = f" --local-dir {shlex.quote(str(mirror_folder(spec, data_root)))}" if data_root is not None else ""
-    return f"hf download {spec.dataset} --repo-type dataset{revision}{include}{where}"
+    folder = mirror_folder(spec, data_root) if data_root is not None else None
+    return hub_command(spec.dataset, spec.dataset_kwargs.get("revision"), spec.files, folder)
+
+
+def hub_command(dataset: str, revision: str | None, patterns: Iterable[str], folder: Path | None) -> str:
+    """The exact command that fetches a data set's files, all without patterns, into a folder or the hub's cache."""
+    at = f" --revision {revision}" if revision is not None else ""
+    include = "".join(f" --include {shlex.quote(pattern)}" for pattern in patterns)
+    where = f" --local-dir {shlex.quote(str(folder))}" if folder is not None else ""
+    return f"hf download {dataset} --repo-type dataset{at}{include}{where}"
 
 
 def require(spec: TaskSpec, data_root: Path | None) -> None:
@@ -141,9 +147,10 @@ def _hub_has(spec: TaskSpec) -> bool:
 
 def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> Docs:
     """The task's rows after its own row recipe, as lmms-eval loads them. UserError when they cannot be."""
-    require(spec, data_root)
     require_writable(tables_home())
     located, media = located_or_on_hub(spec, data_root), media_folder(spec, data_root)
+    if located is None:
+        require(spec, data_root)
     task = load_task(spec, data_root, family, media.roots, located)
     return Docs(task.eval_docs, media, () if located is None else remarks(located))
 
@@ -255,11 +262,6 @@ def remedy(spec: TaskSpec, data_root: Path | None) -> str:
     if spec.local:
         return f"docs/benchmark.md says what {spec.path} and the folder must hold."
     return f"fetch it anew with: {fetch_command(spec, data_root)}"
-
-
-def task_config(spec: TaskSpec, data_root: Path | None, family: Family) -> dict[str, Any]:
-    """`lmms_config` with the task's data and media as they are found now."""
-    return lmms_config(spec, family, media_roots(spec, data_root), located_or_on_hub(spec, data_root))
 
 
 def lmms_config(spec: TaskSpec, family: Family, roots: Sequence[Path], located: Found | None) -> dict[str, Any]:

@@ -119,5 +119,3 @@ def facts_line(facts: MediaFacts) -> str:
         text += f", {len(facts.frame_indices)} of {facts.source_frames} frames over {facts.duration} s"
     text += f", grid {'x'.join(map(str, facts.grid_thw))}, {facts.tokens} tokens"
     return "; ".join([text, *facts.notes])
-
-

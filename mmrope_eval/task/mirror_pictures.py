@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -22,7 +22,7 @@ class PictureCheck:
     manager: leaving it ends its threads."""
 
     def __init__(self, decode: bool = True) -> None:
-        self._fault = picture_fault if decode else head_fault
+        self._decode = decode
         self._pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
         self._known: dict[str, Future[str | None]] = {}
         self._found: list[tuple[int, str | Future[str | None]]] = []
@@ -40,7 +40,7 @@ class PictureCheck:
         if key not in self._known:
             if len(self._waiting) >= _AHEAD:
                 self._waiting.popleft().result()
-            self._known[key] = self._pool.submit(self._fault, source)
+            self._known[key] = self._pool.submit(picture_fault, source, self._decode)
             self._waiting.append(self._known[key])
         self._found.append((row, self._known[key]))
 
@@ -58,25 +58,16 @@ class PictureCheck:
                 yield row, cause
 
 
-def picture_fault(source: ImageSource) -> str | None:
-    """Why a run could not show a picture (with the default limits and the default family's grid); None when it can."""
-    from mmrope_eval.media.image import MediaPolicy, load_image
-
-    return _fault(lambda: load_image(source, MediaPolicy(), DEFAULT_FAMILY.published))
-
-
-def head_fault(source: ImageSource) -> str | None:
-    """Why a picture's head cannot be read; None when it can."""
-    from mmrope_eval.media.image import image_size
-
-    return _fault(lambda: image_size(source))
-
-
-def _fault(load: Callable[[], object]) -> str | None:
-    from mmrope_eval.media.image import MediaError
+def picture_fault(source: ImageSource, decode: bool) -> str | None:
+    """Why a run could not show a picture (with the default limits and the default family's grid), or without `decode`
+    why its head cannot be read; None when it can."""
+    from mmrope_eval.media.image import MediaError, MediaPolicy, image_size, load_image
 
     try:
-        load()
+        if decode:
+            load_image(source, MediaPolicy(), DEFAULT_FAMILY.published)
+        else:
+            image_size(source)
     except MediaError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - a damaged file must not end the check of the others

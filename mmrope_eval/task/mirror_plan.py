@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmrope_eval.data import cache
 from mmrope_eval.errors import UserError
-from mmrope_eval.task.dataset import absence, fetch_command, media_folder, mirror_folder, missing_shards
+from mmrope_eval.task.dataset import absence, fetch_command, hub_command, media_folder, mirror_folder, missing_shards
 from mmrope_eval.task.registry import Registry, TaskSpec, open_registry
 from mmrope_eval.util.console import say
 
@@ -79,10 +79,8 @@ def lender_commands(lender: str, owners: Sequence[TaskSpec], root: Path | None) 
     """The commands that fetch a data set for its videos; `owners` are the tasks that it is the data set of."""
     if owners:
         return group_commands(owners, root)
-    command = f"hf download {lender} --repo-type dataset"
-    if root is None:
-        return [command]
-    return [f"{command} --local-dir {shlex.quote(str(root / lender))}", unzip_command(root / lender)]
+    folder = None if root is None else root / lender
+    return [hub_command(lender, None, (), folder), *([unzip_command(folder)] if folder is not None else [])]
 
 
 def task_commands(spec: TaskSpec, root: Path | None, tasks: Iterable[TaskSpec]) -> list[str]:
@@ -119,17 +117,11 @@ def group_commands(group: Sequence[TaskSpec], root: Path | None) -> list[str]:
     if first.generated is not None:
         return [fetch_command(first, root)]
     whole = any(not spec.files for spec in group)
-    patterns = [] if whole else list(dict.fromkeys(name for spec in group for name in spec.files))
-    revision = f" --revision {first.dataset_kwargs['revision']}" if "revision" in first.dataset_kwargs else ""
-    included = ["README.md", *patterns] if patterns else []
-    include = "".join(f" --include {shlex.quote(pattern)}" for pattern in included)
-    command = f"hf download {first.dataset} --repo-type dataset{revision}{include}"
-    if root is None:
-        return [command]
-    folder = mirror_folder(first, root)
+    patterns = [] if whole else ["README.md", *dict.fromkeys(name for spec in group for name in spec.files)]
+    folder = None if root is None else mirror_folder(first, root)
+    command = hub_command(first.dataset, first.dataset_kwargs.get("revision"), patterns, folder)
     videos = any("video" in spec.media and spec.videos_from is None for spec in group)
-    unzip = [unzip_command(folder)] if videos else []
-    return [f"{command} --local-dir {shlex.quote(str(folder))}", *unzip]
+    return [command, *([unzip_command(folder)] if videos and folder is not None else [])]
 
 
 def unzip_command(folder: Path) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +22,8 @@ from mmrope_eval.util.paths import project_dir
 from mmrope_eval.words import nearest
 
 __all__ = [
-    "COORDINATES", "PREFIX", "Family", "Registry", "Suite", "TaskSpec", "check_coordinates", "is_path", "open_registry",
-    "read_families", "read_suites", "read_task", "read_yaml", "task_files", "unknown",
+    "COORDINATES", "PREFIX", "Family", "Registry", "Suite", "TaskSpec", "check_coordinates", "open_registry",
+    "read_task", "task_files",
 ]  # fmt: skip
 
 COORDINATES: Final = ("absolute", "thousand", "unit")
@@ -52,19 +53,39 @@ class Suite:
 
 class Tasks(Mapping[str, TaskSpec]):
     """Tasks by name, in the order of their files; a file is read and checked in full when its task is first asked for.
+    A task that is called as its file is found without a look at the others; anything else reads the headings of all.
     The shipped files are checked by the tests, and every command needs only a few of them."""
 
-    def __init__(self, headings: Iterable[Heading]) -> None:
-        self.headings: Final = {heading.name: heading for heading in headings}
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths: Final = tuple({path.resolve(): path for path in paths}.values())
         self._read: dict[str, TaskSpec] = {}
 
+    @cached_property
+    def headings(self) -> Mapping[str, Heading]:
+        """Of all files, by task. UserError where two have one name or one column, which would hide one of them."""
+        taken: dict[tuple[str, str], Path] = {}
+        headings = read_headings(self._paths)
+        for heading in headings:
+            for key, value in (("task", heading.name), ("metadata.column", heading.column)):
+                other = taken.setdefault((key, value.casefold()), heading.path)
+                if other != heading.path:
+                    raise UserError(f"Two task files have '{key}: {value}', {other} and {heading.path}: give one of "
+                                    "them another.")  # fmt: skip
+        return {heading.name: heading for heading in headings}
+
     def __getitem__(self, name: str) -> TaskSpec:
-        if name not in self._read:
+        if name in self and name not in self._read:
             self._read[name] = read_task(self.headings[name].path)
         return self._read[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.headings
+        if "headings" in vars(self):
+            return name in self.headings
+        for path in self._paths:
+            if path.stem == name and name not in self._read:
+                spec = read_task(path)
+                self._read[spec.name] = spec
+        return name in self._read or name in self.headings
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.headings)
@@ -76,25 +97,44 @@ class Tasks(Mapping[str, TaskSpec]):
 class Registry:
     """All tasks, suites and families; unknown names raise UserError with the nearest known one."""
 
-    def __init__(self, tasks_dir: Path | None = None, configs_dir: Path | None = None,
-                 own: Sequence[Path] = ()) -> None:
+    def __init__(self, tasks_dir: Path | None = None, own: Sequence[Path] = ()) -> None:
         """`own` are task files beside those of `tasks_dir`. UserError for one that is wrong, or collides."""
         self.tasks_dir = tasks_dir or project_dir("tasks")
-        configs = configs_dir or project_dir("configs")
-        self.families = {family.name: family for family in read_families(sorted(configs.glob("families/*.yaml")))}
+        self._configs = project_dir("configs")
         shipped = task_files(self.tasks_dir)
-        self.tasks = find_tasks([*shipped, *own])
-        headings = self.tasks.headings.values()
-        suites = {suite.name: suite for suite in read_suites(sorted(configs.glob("suites/*.yaml")))}
-        self.suites = with_members(suites, headings)
-        self.wordings = frozenset(self.families).union(*(heading.wordings for heading in headings))
-        """Names of all prompt families that any task has a wording for."""
+        self.tasks = Tasks([*shipped, *own])
+        headings = self.tasks.headings.values() if own else ()
         self.own = tuple(self.tasks[heading.name] for heading in headings if heading.path not in shipped)
         """Those that are not shipped."""
-        averages = read_yaml(configs / "tables" / "averages.yaml") if self.own else {}
+        averages = read_yaml(self._configs / "tables" / "averages.yaml") if self.own else {}
         for spec in self.own:
             for clash in _clashes(spec, self.families, self.suites, averages):
                 raise UserError(f"Task file {spec.path}: {clash}")
+
+    @cached_property
+    def suites(self) -> Mapping[str, Suite]:
+        """By name: those of files with the tasks that say to be in one, and those that tasks alone make."""
+        suites = {path.stem: read_suite(path) for path in sorted(self._configs.glob("suites/*.yaml"))}
+        members: dict[str, list[str]] = {}
+        for heading in self.tasks.headings.values():
+            for name in heading.suites:
+                suites.setdefault(name, Suite(name, "tasks whose files name it", ()))
+                members.setdefault(name, []).append(heading.name)
+        return {name: replace(suite, tasks=(*suite.tasks, *members.get(name, ()))) for name, suite in suites.items()}
+
+    @cached_property
+    def families(self) -> Mapping[str, Family]:
+        """By name."""
+        return {name: read_family(path) for name, path in self._family_files.items()}
+
+    @cached_property
+    def wordings(self) -> frozenset[str]:
+        """Names of all prompt families that any task has a wording for."""
+        return frozenset(self.families).union(*(heading.wordings for heading in self.tasks.headings.values()))
+
+    @cached_property
+    def _family_files(self) -> Mapping[str, Path]:
+        return {path.stem: path for path in sorted(self._configs.glob("families/*.yaml"))}
 
     def select(self, words: Iterable[str]) -> list[TaskSpec]:
         """The tasks that names, paths, suites, globs and `-exclusions` mean, each once, in the order named."""
@@ -132,9 +172,9 @@ class Registry:
 
     def family(self, name: str) -> Family:
         """The family of that name."""
-        if name not in self.families:
-            raise UserError(unknown("prompt family", name, self.families, "configs/families"))
-        return self.families[name]
+        if name not in self._family_files:
+            raise UserError(unknown("prompt family", name, self._family_files, "configs/families"))
+        return read_family(self._family_files[name])
 
 
 def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Registry:
@@ -181,33 +221,6 @@ def files_of(word: str) -> list[Path]:
     raise UserError(f"There is no task file '{word}'; {hint}")
 
 
-def find_tasks(paths: Iterable[Path]) -> Tasks:
-    """The tasks of all files. UserError where two have one name or one column, which would hide one of them."""
-    taken: dict[tuple[str, str], Path] = {}
-    files: dict[Path, Path] = {}
-    for path in paths:
-        files.setdefault(path.resolve(), path)
-    headings = read_headings(files.values())
-    for heading in headings:
-        for key, value in (("task", heading.name), ("metadata.column", heading.column)):
-            other = taken.setdefault((key, value.casefold()), heading.path)
-            if other != heading.path:
-                raise UserError(f"Two task files have '{key}: {value}', {other} and {heading.path}: give one of them "
-                                "another.")  # fmt: skip
-    return Tasks(headings)
-
-
-def with_members(suites: Mapping[str, Suite], headings: Iterable[Heading]) -> dict[str, Suite]:
-    """The suites with the tasks that say to be in one; a suite that has no file of its own is made of those."""
-    members: dict[str, list[str]] = {}
-    for heading in headings:
-        for name in heading.suites:
-            members.setdefault(name, []).append(heading.name)
-    made = {name: Suite(name, "tasks whose files name it", ()) for name in members if name not in suites}
-    return {name: Suite(name, suite.title, (*suite.tasks, *members.get(name, ())))
-            for name, suite in {**suites, **made}.items()}  # fmt: skip
-
-
 def _clashes(spec: TaskSpec, families: Mapping[str, Family], suites: Iterable[str],
              averages: Iterable[str]) -> Iterator[str]:
     """Where a task of one's own takes a name that means something else, or misspells a family's."""
@@ -230,25 +243,19 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
-def read_suites(paths: Sequence[Path]) -> list[Suite]:
-    """Suite files. UserError for one without a list of tasks."""
-    suites = []
-    for path in paths:
-        raw = read_yaml(path)
-        if not isinstance(raw.get("tasks"), list):
-            raise UserError(f"Suite file {path} needs a list of `tasks`.")
-        suites.append(Suite(path.stem, str(raw.get("title", path.stem)), tuple(raw["tasks"])))
-    return suites
+def read_suite(path: Path) -> Suite:
+    """A suite's file. UserError for one without a list of tasks."""
+    raw = read_yaml(path)
+    if not isinstance(raw.get("tasks"), list):
+        raise UserError(f"Suite file {path} needs a list of `tasks`.")
+    return Suite(path.stem, str(raw.get("title", path.stem)), tuple(raw["tasks"]))
 
 
-def read_families(paths: Sequence[Path]) -> list[Family]:
-    """Prompt-family files. UserError for one with an unknown coordinate convention."""
-    families = []
-    for path in paths:
-        raw = read_yaml(path)
-        coordinates = check_coordinates(str(raw.get("coordinates")), str(path))
-        families.append(Family(path.stem, coordinates, str(raw.get("prompts", path.stem)), raw.get("system")))
-    return families
+def read_family(path: Path) -> Family:
+    """A prompt family's file. UserError for one with an unknown coordinate convention."""
+    raw = read_yaml(path)
+    coordinates = check_coordinates(str(raw.get("coordinates")), str(path))
+    return Family(path.stem, coordinates, str(raw.get("prompts", path.stem)), raw.get("system"))
 
 
 def check_coordinates(name: str, where: str) -> str:

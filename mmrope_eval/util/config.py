@@ -107,36 +107,27 @@ def _walked(kind: Any, loc: Sequence[str | int], keep_last: bool = False) -> tup
     place: list[str | int] = []
     for at, part in enumerate(parts):
         inside = [_inside(one) for one in here]
-        found = [(step, words) for names, others in inside for step, words in _steps(part, names, others)]
+        found = [steps[key] for steps in inside for key in (part, type(part)) if key in steps]
         if found or (keep_last and at == len(parts) - 1):
             place.append(part if found else str(part))
-            known = [name for names, _ in inside for name in names]
+            known = [name for steps in inside for name in steps if isinstance(name, str)]
             here, said = [one for step, _ in found for one in _kinds(step)], "".join(words for _, words in found[:1])
     return tuple(place), known, said
 
 
-def _steps(part: str | int, names: Mapping[str, tuple[Any, str]],
-           others: Mapping[type, Any]) -> Iterator[tuple[Any, str]]:
-    """Where a part of a place leads, if there is such a key or entry."""
-    if part in names:
-        yield names[str(part)]
-    elif type(part) in others:
-        yield others[type(part)], ""
-
-
-def _inside(kind: Any) -> tuple[dict[str, tuple[Any, str]], dict[type, Any]]:
-    """What can stand in a mapping or a list: by name (type, words), and by the type of a key or number."""
+def _inside(kind: Any) -> dict[str | type, tuple[Any, str]]:
+    """What can stand in a mapping or a list, as (type, words): by name, or for any key or number by the type of it."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {field.alias or name: (field.annotation, field.description or "")
-                for name, field in kind.model_fields.items()}, {}  # fmt: skip
+                for name, field in kind.model_fields.items()}  # fmt: skip
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return {field.name: (hints[field.name], "") for field in dataclasses.fields(kind)}, {}
+        return {field.name: (hints[field.name], "") for field in dataclasses.fields(kind)}
     args = typing.get_args(kind)
     if issubclass(typing.get_origin(kind), Mapping):
-        keys = typing.get_args(args[0]) if typing.get_origin(args[0]) is typing.Literal else ()
-        return {str(key): (args[1], "") for key in keys}, {} if keys else {str: args[1]}
-    return {}, {int: args[0]}
+        named = typing.get_origin(args[0]) is typing.Literal
+        return dict.fromkeys(typing.get_args(args[0]) if named else (str,), (args[1], ""))
+    return {int: (args[0], "")}
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:

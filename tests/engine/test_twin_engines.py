@@ -22,7 +22,7 @@ from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.engine.prepare import Prepared, Preparer
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.reuse import RenderedPrompts
-from mmrope_eval.engine.settings import engine_settings
+from mmrope_eval.engine.settings import engine_settings, this_machine
 from mmrope_eval.messages import Request
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import load_variant
@@ -77,7 +77,7 @@ def ask_ours(
 @contextmanager
 def stock_engine(checkpoint: Checkpoint) -> Iterator[Any]:
     """vLLM with the model class that config.json names: none of our architectures, workers or tables."""
-    ours, variables = engine_settings(checkpoint, load_variant("vanilla"), options(), POLICY)
+    ours, variables = engine_settings(checkpoint, load_variant("vanilla"), options(), POLICY, this_machine())
     left_out = {"hf_overrides", "worker_extension_cls"}
     with ExitStack() as resources:
         resources.enter_context(process.words_of_start(None, None))

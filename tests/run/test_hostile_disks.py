@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models import files
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.record.write import write_json
-from mmrope_eval.run.staging import Staging
+from mmrope_eval.run.outcome import stage_lines
 from mmrope_eval.store import file as store_file
 
 REFUSALS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
@@ -57,8 +58,8 @@ def test_samples_that_cannot_be_written_leave_nothing_and_are_named(
     tmp_path: Path, refuse: Callable[[str, int], None], code: int
 ) -> None:
     refuse("fsync", code)
-    with pytest.raises(OSError) as caught, Staging() as staging:
-        staging.lines(tmp_path / "chartqa.jsonl", [{"id": "a"}])
+    with pytest.raises(OSError) as caught, ExitStack() as staging:
+        stage_lines(staging, tmp_path / "chartqa.jsonl", [{"id": "a"}])
     assert list(tmp_path.iterdir()) == []
     assert str(tmp_path / "chartqa.jsonl") in str(cli.bad_input(caught.value))
 

@@ -16,7 +16,7 @@ from mmrope_eval import cli
 from mmrope_eval.cli.run import configured
 from mmrope_eval.errors import UserError
 from mmrope_eval.run.errorlog import ErrorLog
-from mmrope_eval.run.follow import Followed
+from mmrope_eval.run.follow import added
 from mmrope_eval.run.runlog import run_log
 from mmrope_eval.util import console
 
@@ -97,13 +97,14 @@ def test_verbose_shows_what_others_write_into_the_logs_once(tmp_path: Path) -> N
 
 def test_a_file_that_was_shortened_is_followed_from_its_end(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    path.write_text("1\n2\n3\n")
-    followed = Followed(path)
     path.write_text("3\n")
-    assert list(followed.lines()) == []
+    lines, place = added(path, len("1\n2\n3\n"))
+    assert lines == []
     with path.open("a") as stream:
         stream.write("4\n2026-11-27 10:00:00 ours\n5")
-    assert list(followed.lines()) == ["4"]
+    lines, place = added(path, place)
+    assert lines == ["4"] and place == path.stat().st_size - len("5")
+    assert added(tmp_path / "gone", place) == ([], 0)
 
 
 def test_verbose_shows_where_bad_input_was_noticed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def summary(samples: list[Sample], answers: str) -> tuple[list[dict[str, Any]], 
     facts = MediaFacts("video", "policy and span", (8, 8), (8, 8), (1, 1, 1), 1)
     outcomes = {one.id: Response(one.id, text, (1,), "stop", 1, (facts,))
                 for one, text in zip(samples, answers, strict=True)}
-    scored = results.score_task(plan, outcomes)
+    scored = list(results.scores(plan, outcomes))
     return [one.row() for one in scored], results.summarize(plan, scored)
 
 

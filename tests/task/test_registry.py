@@ -88,19 +88,27 @@ class TestFilesOfAFolder:
         ("column: ChartQA", "suites: {a: b}\n  column: ChartQA", "'metadata.suites' must be text or a list of texts"),
         ("column: ChartQA", "suites: [1]\n  column: ChartQA", "metadata.suites, entry 1 must be text, not 1"),
     ])
-    def test_what_has_no_heading_is_refused_at_once(self, tmp_path: Path, old: str, new: str, said: str) -> None:
+    def test_what_has_no_heading_is_refused_with_others(self, tmp_path: Path, old: str, new: str, said: str) -> None:
         text = self.GOOD.replace(old, new)
         assert text != self.GOOD
         (tmp_path / "odd.yaml").write_text(text)
         with pytest.raises(UserError) as caught:
-            Registry(tmp_path)
+            Registry(tmp_path).select(["*"])
         assert f"odd.yaml: {said}" in str(caught.value)
 
     def test_a_name_and_a_column_stand_in_one_file_alone(self, tmp_path: Path) -> None:
         for name in ("one", "two"):
             (tmp_path / f"{name}.yaml").write_text(self.GOOD)
         with pytest.raises(UserError, match=r"Two task files have 'task: chartqa', \S+/one.yaml and \S+/two.yaml: "):
-            Registry(tmp_path)
+            Registry(tmp_path).select(["chartqa"])
+
+    def test_a_task_that_is_called_as_its_file_needs_no_other_file(self, tmp_path: Path) -> None:
+        (tmp_path / "chartqa.yaml").write_text(self.GOOD)
+        (tmp_path / "odd.yaml").write_text("a: [")
+        registry = Registry(tmp_path)
+        assert [spec.name for spec in registry.select(["mmrope_chartqa"])] == ["chartqa"]
+        with pytest.raises(UserError, match=r"odd\.yaml cannot be read as YAML"):
+            registry.select(["chart*"])
 
 
 def test_families_declare_their_coordinates() -> None:

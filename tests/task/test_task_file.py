@@ -15,7 +15,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Generation
 from mmrope_eval.scorer import all as scorers
 from mmrope_eval.scorer.all import METRICS, SCORERS, TARGETS
-from mmrope_eval.task.dataset import task_config
+from mmrope_eval.task.dataset import lmms_config
 from mmrope_eval.task.file import read_task, templates
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.spec import Counterpart
@@ -73,8 +73,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
     assert (spec.media, spec.question, spec.target) == ({}, None, {"answer": "a", "options": "4"})
     assert (spec.stock, spec.suites) == (Counterpart("mmstar"), ("mine",))
     assert spec.generation == Generation(max_tokens=8, temperature=0.5, stop=(".",))
-    config = task_config(spec, None, FAMILY)
-    shipped = task_config(Registry().tasks["mmstar"], None, FAMILY)
+    config, shipped = (lmms_config(task, FAMILY, (), None) for task in (spec, Registry().tasks["mmstar"]))
     for key in ("output_type", "process_docs", "doc_to_visual", "doc_to_text", "doc_to_target", "metric_list"):
         assert config[key] == shipped[key], key
     assert config["task"] == "mmrope_colour_words"
@@ -83,7 +82,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("declared", ["mmrope_new", "new"])
 def test_lmms_evals_prefix_need_not_be_typed(declared: str, tmp_path: Path) -> None:
     spec = read_task(write(tmp_path, GOOD.replace("task: mmrope_new", f"task: {declared}")))
-    assert (spec.name, task_config(spec, None, FAMILY)["task"]) == ("new", "mmrope_new")
+    assert (spec.name, lmms_config(spec, FAMILY, (), None)["task"]) == ("new", "mmrope_new")
 
 
 TARGET, MEDIA = "model_specific_target_kwargs.default.target", "lmms_eval_specific_kwargs.default.media"
@@ -264,13 +263,13 @@ def test_a_file_in_the_working_folder_is_not_included_by_a_file_elsewhere(
 ) -> None:
     write(tmp_path, "generation_kwargs: {max_new_tokens: 5}\n", "_choice.yaml")
     monkeypatch.chdir(tmp_path)
-    assert task_config(Registry().tasks["ai2d"], None, FAMILY)["generation_kwargs"]["max_new_tokens"] == 64
+    assert lmms_config(Registry().tasks["ai2d"], FAMILY, (), None)["generation_kwargs"]["max_new_tokens"] == 64
 
 
 def test_functions_come_from_a_python_file_beside_the_task_file(tmp_path: Path) -> None:
     write(tmp_path, "def halved(dataset):\n    return 'half'\n", "mine.py")
     spec = read_task(write(tmp_path, GOOD + "process_docs: !function mine.halved\n"))
-    assert task_config(spec, None, FAMILY)["process_docs"](None) == "half"
+    assert lmms_config(spec, FAMILY, (), None)["process_docs"](None) == "half"
     before = spec.fingerprint()
     write(tmp_path, "def halved(dataset):\n    return 'third'\n", "mine.py")
     assert read_task(spec.path).fingerprint() != before, "the code is part of what the file says"
@@ -288,7 +287,7 @@ def test_a_function_that_is_not_there_is_one_sentence(tmp_path: Path, name: str,
     write(tmp_path, "def f(:\n", "broken.py")
     spec = read_task(write(tmp_path, GOOD + f"process_docs: !function {name}\n"))
     with pytest.raises(UserError) as caught:
-        task_config(spec, None, FAMILY)
+        lmms_config(spec, FAMILY, (), None)
     assert message in str(caught.value) and str(spec.path) in str(caught.value) and "\n" not in str(caught.value)
 
 

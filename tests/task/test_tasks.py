@@ -102,7 +102,7 @@ def answered(plan: TaskPlan, sample: Sample, text: str | None) -> Response:
 
 def entry(plan: TaskPlan, text: str | None) -> dict[str, Any]:
     outcomes = {sample.id: answered(plan, sample, text) for sample in plan.samples}
-    return results.summarize(plan, results.score_task(plan, outcomes))
+    return results.summarize(plan, list(results.scores(plan, outcomes)))
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_a_failed_video_keeps_its_place_in_its_group(plans: Callable[[str], Task
     outcomes: dict[str, Response | Failure] = {s.id: answered(plan, s, None) for s in plan.samples}
     lost = plan.samples[1]
     outcomes[lost.id] = Failure(lost.id, "media", "gone.")
-    found = results.summarize(plan, results.score_task(plan, outcomes))
+    found = results.summarize(plan, list(results.scores(plan, outcomes)))
     assert found["groups"]["Sequence"] == {"value": 0, "n": 1}
     assert found["metrics"]["accuracy"]["value"] == 75
 
