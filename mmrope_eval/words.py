@@ -31,10 +31,15 @@ def visible(text: str, keep: str = "") -> str:
     return _HIDDEN.sub(escape, text)
 
 
+def flat(said: object, most: int | None = None) -> str:
+    """What an exception or a text says on one line, each run of white space a blank; its first `most` characters."""
+    return " ".join(str(said).split())[:most]
+
+
 def shortened(text: str, most: int) -> str:
     """The text on one line, visible and cut to `most` characters; three dots stand for what was cut."""
     # Cut first: nobody waits for escapes in a text of megabytes of which a line is shown.
-    line = visible(" ".join(text[: 8 * most].split()))
+    line = visible(flat(text[: 8 * most]))
     return line if len(line) <= most and len(text) <= 8 * most else f"{line[: most - 3]}..."
 
 
@@ -43,7 +48,7 @@ def shown(value: object) -> str:
     brief = reprlib.Repr()
     brief.maxlevel, brief.maxstring, brief.maxother = 3, 200, 200
     try:
-        return visible(" ".join(brief.repr(value).split()))
+        return visible(flat(brief.repr(value)))
     except ValueError:  # Python prints no integer of more than 4300 digits
         return "a number of thousands of digits"
 

@@ -27,6 +27,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
 from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.words import flat
 
 SEED: Final = 42
 Process = Callable[[ModuleType, dict[str, Any], str], Any]
@@ -250,7 +251,7 @@ def is_picture(value: Any) -> bool:
 
 def describe(error: BaseException) -> str:
     """An exception on one line, with its kind."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ").rstrip(".")
+    return f"{type(error).__name__}: {flat(error)}".rstrip(": ").rstrip(".")
 
 
 def fresh_module(name: str) -> ModuleType:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.words import mended
 from mmrope_eval.util.config import sentence
+from mmrope_eval.words import flat
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -149,7 +150,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({' '.join(str(error).split()) or type(error).__name__}): "
+        raise UserError(f"{path} cannot be read as JSON ({flat(error) or type(error).__name__}): "
                         f"{mended(path, 'copy it again from where the checkpoint comes from')}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, not {type(content).__name__}: copy it again from where the "

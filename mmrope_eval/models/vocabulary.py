@@ -12,7 +12,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import ConfigPart, TokenId, parse_part, read_json
 from mmrope_eval.models.template import MediaTokens
 from mmrope_eval.models.words import mended
-from mmrope_eval.words import shown
+from mmrope_eval.words import flat, shown
 
 MEDIA_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 NAMED_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -137,7 +137,7 @@ def _of_tokenizers(path: Path) -> dict[int, str]:
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
-        raise UserError(f"{path} cannot be read as a tokenizer ({' '.join(str(error).split())[:200]}): "
+        raise UserError(f"{path} cannot be read as a tokenizer ({flat(error, 200)}): "
                         f"{mended(path, 'copy it again from where the checkpoint comes from')}") from error
     return {token: word for word, token in tokenizer.get_vocab(with_added_tokens=True).items()}
 

@@ -19,6 +19,7 @@ from mmrope_eval.reference.modules import Attention, VariantAttention, VariantRo
 from mmrope_eval.reference.prompts import MEDIA_TENSORS, Prompt, prepare
 from mmrope_eval.reference.rounding import Rounding, round_as_vllm
 from mmrope_eval.rope import Text, Variant
+from mmrope_eval.words import flat
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def load_reference(checkpoint: Path | str, variant: Variant, *, dtype: torch.dty
                                                       use_safetensors=True, local_files_only=True)
         processor = transformers.AutoProcessor.from_pretrained(checkpoint, **options)
     except OSError as error:
-        raise UserError(f"checkpoint '{checkpoint}' cannot be loaded: {' '.join(str(error).split())}") from error
+        raise UserError(f"checkpoint '{checkpoint}' cannot be loaded: {flat(error)}") from error
     if wide_head:
         model.lm_head = WideHead(model.lm_head)
     reference = ReferenceModel(model.eval(), variant, processor)
