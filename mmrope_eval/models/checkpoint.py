@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part, untied
+from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_jsons, text_part, untied
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import FAMILY_KEY, ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes
@@ -22,7 +22,7 @@ from mmrope_eval.models.tensors import Shapes, canonical_name, shape_words
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
 from mmrope_eval.models.weights import (
     Weights,
-    check_entry,
+    check_entries,
     check_tensors,
     find_weights,
     head_is_embedding,
@@ -39,6 +39,8 @@ TOKENIZER_FILES: Final = (
 PROCESSOR_FILES: Final = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
 _IDENTITY_FILES: Final = ("config.json", "generation_config.json", *TOKENIZER_FILES, *TEMPLATE_FILES, *PROCESSOR_FILES)
+_WORD_FILES: Final = ("tokenizer.json", "vocab.json", "merges.txt")
+_JSON_FILES: Final = tuple(name for name in _IDENTITY_FILES if name.endswith(".json") and name not in _WORD_FILES)
 
 # Keys of config.json that do not change what the network computes once our rotary table is inside; nor does any key
 # with "rope" in its name.
@@ -126,18 +128,18 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     do, for everything that would make an engine compute something else than the checkpoint holds, or fail.
     """
     folder, adapter = _opened(path)
-    for name in _IDENTITY_FILES:
-        check_entry(folder / name, "copy the file again from where the checkpoint comes from")
-    where = folder / "config.json"
-    config = read_json(where)
+    check_entries((folder / name for name in _IDENTITY_FILES),
+                  "copy the file again from where the checkpoint comes from")
+    where, files = folder / "config.json", read_jsons(folder, _JSON_FILES)
+    config = files["config.json"]
     model_type = config.get("model_type")
     family = family_of(model_type if isinstance(model_type, str) and model_type.isprintable() else shown(model_type),
                        f"checkpoint '{path}' (config.json)")  # fmt: skip
     text, vision = _parts(config, family, where)
     geometry = VisionGeometry(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
-    vocabulary = read_vocabulary(folder, config, text.vocab_size)
-    template = find_template(folder, vocabulary.tokens, vocabulary.special)
-    processor = read_processor(folder, family, geometry)
+    vocabulary = read_vocabulary(folder, files, text.vocab_size)
+    template = find_template(folder, files, vocabulary.tokens, vocabulary.special)
+    processor = read_processor(folder, files, family, geometry)
     rope = read_rope(config, family, text, str(where))
     quantisation = _quantisation(config, where)
     checked = _read_weights(folder, config, family.tensors(text, vision), quantised=quantisation is not None,

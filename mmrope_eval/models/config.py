@@ -7,7 +7,7 @@ since `save_pretrained` leaves such keys out of nested configurations. Everythin
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -27,6 +27,8 @@ MAX_DEPTH = 64
 """Levels of a JSON file; real ones have at most ten."""
 
 Part = TypeVar("Part", bound=BaseModel)
+JsonFiles = Mapping[str, Mapping[str, Any]]
+"""JSON files of a checkpoint's folder by name, those that it has."""
 
 
 class ConfigPart(BaseModel):
@@ -143,6 +145,11 @@ class WideVisionConfig(VisionConfig):
     def out_width(self) -> int:
         """Channels of what the language model gets."""
         return self.out_hidden_size
+
+
+def read_jsons(folder: Path, names: Iterable[str]) -> JsonFiles:
+    """Those of a folder's JSON files that are there. Raises `UserError` naming the file."""
+    return {name: read_json(folder / name) for name in names if (folder / name).is_file()}
 
 
 def read_json(path: Path) -> dict[str, Any]:

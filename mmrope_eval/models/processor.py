@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import ConfigPart, Count, parse_part, read_json
+from mmrope_eval.models.config import ConfigPart, Count, JsonFiles, parse_part
 from mmrope_eval.models.family import ModelFamily, VisionGeometry
 from mmrope_eval.words import shown
 
@@ -86,13 +86,12 @@ class ProcessorSettings:
     remarks: tuple[str, ...] = ()
 
 
-def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) -> ProcessorSettings:
-    """Read and check a checkpoint's processor files. Raises `UserError` naming the file, the key and what to do."""
-    nested = read_json(folder / NESTED_FILE) if (folder / NESTED_FILE).is_file() else {}
-    image_place, image_raw = _image(folder, nested, family)
+def read_processor(folder: Path, files: JsonFiles, family: ModelFamily, geometry: VisionGeometry) -> ProcessorSettings:
+    """Check a checkpoint's processor `files`. Raises `UserError` naming the file, the key and what to do."""
+    image_place, image_raw = _image(folder, files, family)
     image = parse_part(ProcessorPart, image_raw, image_place)
     _check(image, image_place, geometry)
-    video_place, video_raw = _video(folder, nested)
+    video_place, video_raw = _video(folder, files)
     limits: dict[str, int | float] = {}
     sources: dict[str, str] = {}
     low, high = _pixels(image, image_place, family)
@@ -106,7 +105,7 @@ def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) 
         limits |= video_limits
         sources |= dict.fromkeys(video_limits, video_place)
     pixels = {"image": _left_to_do(image_raw), "video": _left_to_do(image_raw if video_raw is None else video_raw)}
-    mended, remarks = _mend(folder, nested, family)
+    mended, remarks = _mend(folder, files, family)
     return ProcessorSettings(limits, sources, pixels, mended, remarks)
 
 
@@ -115,9 +114,8 @@ def _left_to_do(part: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in part.items() if key not in _LIMITS}
 
 
-def _image(folder: Path, nested: Mapping[str, Any], family: ModelFamily) -> tuple[str, Mapping[str, Any]]:
-    image_file = read_json(folder / IMAGE_FILE) if (folder / IMAGE_FILE).is_file() else None
-    inside = nested.get("image_processor")
+def _image(folder: Path, files: JsonFiles, family: ModelFamily) -> tuple[str, Mapping[str, Any]]:
+    image_file, inside = files.get(IMAGE_FILE), files.get(NESTED_FILE, {}).get("image_processor")
     if isinstance(inside, Mapping):
         _agree(folder, inside, image_file)
         return f"{folder / NESTED_FILE} (image_processor)", inside
@@ -137,12 +135,11 @@ def _agree(folder: Path, inside: Mapping[str, Any], image_file: Mapping[str, Any
                             f"{NESTED_FILE} (which transformers reads first): make them one")  # fmt: skip
 
 
-def _video(folder: Path, nested: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
-    inside = nested.get("video_processor")
+def _video(folder: Path, files: JsonFiles) -> tuple[str, Mapping[str, Any] | None]:
+    inside = files.get(NESTED_FILE, {}).get("video_processor")
     if isinstance(inside, Mapping):
         return f"{folder / NESTED_FILE} (video_processor)", inside
-    path = folder / VIDEO_FILE
-    return str(path), read_json(path) if path.is_file() else None
+    return str(folder / VIDEO_FILE), files.get(VIDEO_FILE)
 
 
 def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
@@ -209,35 +206,25 @@ def _video_limits(video: VideoPart, image: ProcessorPart, place: str, family: Mo
     return limits
 
 
-def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
+def _mend(folder: Path, files: JsonFiles, family: ModelFamily
           ) -> tuple[dict[str, Mapping[str, Any]], tuple[str, ...]]:
     """Processor files with classes that the installed transformers has. `UserError` for another family's class."""
-    mended: dict[str, Mapping[str, Any]] = {}
     remarks: list[str] = []
-    kinds = (("image_processor", IMAGE_FILE, family.image_processors[0]),
-             ("video_processor", VIDEO_FILE, family.video.processors[0]))  # fmt: skip
 
-    def checked(part: Mapping[str, Any], key: str, place: str, right: str) -> dict[str, Any] | None:
-        given = part.get(key)
-        if given == right or (key == "image_processor_type" and given in (f"{right}Fast", f"{right}Pil")):
-            return None
-        old = (*family.image_processors, *family.video.processors, None)
-        if given not in old:
-            raise UserError(f"{place}: {key} is {shown(given)}, which is not {family.title}'s: put {right} there, or "
-                            "copy the file from the model that it was trained from")  # fmt: skip
-        remarks.append(f"{key} {'(absent)' if given is None else repr(given)} of {Path(place).name} read as {right}")
+    def mended(part: Mapping[str, Any], kind: str, file: str) -> Mapping[str, Any]:
+        key, given, right = f"{kind}_type", part.get(f"{kind}_type"), present[kind]
+        if given == right or (kind == "image_processor" and given in (f"{right}Fast", f"{right}Pil")):
+            return part
+        if given not in (*family.image_processors, *family.video.processors, None):
+            raise UserError(f"{folder / file}: {key} is {shown(given)}, which is not {family.title}'s: put {right} "
+                            "there, or copy the file from the model that it was trained from")  # fmt: skip
+        remarks.append(f"{key} {'(absent)' if given is None else repr(given)} of {file} read as {right}")
         return {**part, key: right}
 
-    for kind, name, right in kinds:
-        if (folder / name).is_file():
-            part = checked(read_json(folder / name), f"{kind}_type", str(folder / name), right)
-            if part is not None:
-                mended[name] = part
-    inside = dict(nested)
-    for kind, _, right in kinds:
-        if isinstance(nested.get(kind), Mapping):
-            part = checked(nested[kind], f"{kind}_type", str(folder / NESTED_FILE), right)
-            if part is not None:
-                inside[kind] = part
-                mended[NESTED_FILE] = inside
-    return mended, tuple(remarks)
+    present = {"image_processor": family.image_processors[0], "video_processor": family.video.processors[0]}
+    alone = {"image_processor": IMAGE_FILE, "video_processor": VIDEO_FILE}
+    read = {file: mended(files[file], kind, file) for kind, file in alone.items() if file in files}
+    nested = files.get(NESTED_FILE, {})
+    inside = {kind: mended(nested[kind], kind, NESTED_FILE) for kind in alone if isinstance(nested.get(kind), Mapping)}
+    read[NESTED_FILE] = {**nested, **inside}
+    return {file: content for file, content in read.items() if content != files.get(file, {})}, tuple(remarks)

@@ -18,7 +18,7 @@ import jinja2.sandbox
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.messages import ImageSource, Request, VideoSource
 from mmrope_eval.models.bounded import CHARACTERS, MEMORY, BoundError, Bounds
-from mmrope_eval.models.config import read_json
+from mmrope_eval.models.config import JsonFiles
 from mmrope_eval.models.thoughts import prompt_opens
 from mmrope_eval.models.words import mended
 
@@ -49,13 +49,13 @@ class MediaTokens:
     end: str
 
 
-def find_template(folder: Path, tokens: MediaTokens, special: Mapping[str, str]) -> ChatTemplate:
+def find_template(folder: Path, files: JsonFiles, tokens: MediaTokens, special: Mapping[str, str]) -> ChatTemplate:
     """The template by which transformers' processor writes prompts: its own files before the tokenizer's.
 
-    `special` are the tokenizer's named tokens (eos_token and such). Raises `UserError` where there is none, none that
-    can place media, or two that write different prompts.
+    `files` are the folder's, `special` the tokenizer's named tokens (eos_token and such). Raises `UserError` where
+    there is none, none that can place media, or two that write different prompts.
     """
-    candidates = list(_candidates(folder))
+    candidates = list(_candidates(folder, files))
     if not candidates:
         raise UserError(f"checkpoint '{folder}' has no chat template: copy chat_template.jinja or chat_template.json "
                         "from the model that it was trained from into its folder")  # fmt: skip
@@ -153,7 +153,7 @@ def writes_system(template: ChatTemplate, special: Mapping[str, str], system: st
         return False
 
 
-def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
+def _candidates(folder: Path, files: JsonFiles) -> Iterator[tuple[str, str]]:
     """(file, template), in the order of transformers' processors."""
     path = folder / "chat_template.jinja"
     if path.is_file():
@@ -162,14 +162,13 @@ def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as text ({error}): {mended(path, 'save it as UTF-8')}") from error
     for name in ("chat_template.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            given = read_json(folder / name).get("chat_template")
-            if isinstance(given, list):  # several by name, as older tokenizers keep them
-                given = {str(item.get("name")): item.get("template") for item in given if isinstance(item, Mapping)}
-            if isinstance(given, Mapping):
-                given = given.get("default")
-            if isinstance(given, str) and given.strip():
-                yield name, given
+        given = files.get(name, {}).get("chat_template")
+        if isinstance(given, list):  # several by name, as older tokenizers keep them
+            given = {str(item.get("name")): item.get("template") for item in given if isinstance(item, Mapping)}
+        if isinstance(given, Mapping):
+            given = given.get("default")
+        if isinstance(given, str) and given.strip():
+            yield name, given
 
 
 class _Useless(str):
