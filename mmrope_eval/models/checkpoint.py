@@ -14,6 +14,7 @@ from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import FAMILY_KEY, ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes
 from mmrope_eval.models.identity import as_identified
+from mmrope_eval.models.naming import close_folder, resolve_models
 from mmrope_eval.models.processor import ProcessorSettings, read_processor
 from mmrope_eval.models.rope_config import RopeConfig, read_rope
 from mmrope_eval.models.served import served_folder
@@ -29,7 +30,7 @@ from mmrope_eval.models.weights import (
     scan_weights,
 )
 from mmrope_eval.util.environment import cache_home
-from mmrope_eval.words import nearest, shown
+from mmrope_eval.words import shown
 
 # Their content takes part in the identity of a checkpoint: what can change a response.
 TOKENIZER_FILES: Final = (
@@ -184,8 +185,9 @@ def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
         raise UserError(f"checkpoint '{path}' is not a folder ({error}): give the path of a downloaded "
                         "checkpoint") from error
     if not exists:
-        raise UserError(f"checkpoint '{path}' is not a folder: give the path of a downloaded "
-                        f"checkpoint{_nearby(folder)}")
+        close = close_folder(folder)
+        raise UserError(f"checkpoint '{path}' is not a folder: give the path of a downloaded checkpoint"
+                        + (f" (did you mean '{close}'?)" if close else ""))
     folder = folder.resolve()
     if (folder / "adapter_config.json").is_file() or any(folder.glob("adapter_model.*")):
         return _merged(folder)
@@ -198,7 +200,6 @@ def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
 
 def _merged(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
     from mmrope_eval.models.lora import merge_adapter
-    from mmrope_eval.models.naming import resolve_models
 
     whole = sorted(path.name for path in folder.glob("model*.safetensors"))
     if whole:
@@ -207,16 +208,6 @@ def _merged(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
                         "own")
     merged = merge_adapter(folder, cache_home() / "merged", lambda base: resolve_models([base])[0].path)
     return merged.path, merged.record
-
-
-def _nearby(folder: Path) -> str:
-    """A did-you-mean clause over the folders beside a missing one."""
-    try:
-        names = [child.name for child in folder.parent.iterdir() if child.is_dir()]
-    except OSError:
-        return ""
-    close = nearest(folder.name, names, 0.6)
-    return f" (did you mean '{folder.parent / close}'?)" if close else ""
 
 
 def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple[TextConfig, VisionConfig]:

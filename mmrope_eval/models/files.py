@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -315,49 +315,47 @@ def _check_layout(tensors: Mapping[str, TensorInfo], begin: int, size: int) -> N
 def scan_file(path: Path, tensors: Mapping[str, TensorInfo], contents_of: frozenset[str],
               progress: ReadProgress) -> WeightScan:
     """One pass over a file. Raises `UserError` when it cannot be read."""
-    whole = hashlib.sha256()
+    whole_file = hashlib.sha256()
     bad: list[str] = []
     contents: dict[str, str] = {}
     try:
         with path.open("rb") as file:
             for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-                _skip(file, tensor.begin, whole, progress)
-                own = hashlib.sha256() if name in contents_of else None
-                if not _read_tensor(file, tensor, whole, own, progress):
+                for _ in _pieces(file, tensor.begin, whole_file, progress):
+                    pass  # what lies between tensors: the header, padding
+                values = hashlib.sha256() if name in contents_of else None
+                if not _all_finite(_pieces(file, tensor.end, whole_file, progress), tensor.dtype, values):
                     bad.append(name)
-                if own is not None:
-                    contents[name] = own.hexdigest()
-            _skip(file, path.stat().st_size, whole, progress)
+                if values is not None:
+                    contents[name] = values.hexdigest()
+            for _ in _pieces(file, path.stat().st_size, whole_file, progress):
+                pass
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
-    return WeightScan(whole.hexdigest(), tuple(bad), contents)
+    return WeightScan(whole_file.hexdigest(), tuple(bad), contents)
 
 
-def _skip(file: BinaryIO, until: int, whole: Any, progress: ReadProgress) -> None:
-    """Hash what lies between tensors: the header, padding."""
+def _pieces(file: BinaryIO, until: int, whole_file: Any, progress: ReadProgress) -> Iterator[bytes]:
+    """What a file holds from where it is up to an offset, hashed. Raises OSError where it ends before."""
     while (left := until - file.tell()) > 0:
         piece = file.read(min(PIECE, left))
         if not piece:
             raise OSError("it became shorter while it was read")
-        whole.update(piece)
+        whole_file.update(piece)
+        yield piece
         progress.add(len(piece))
 
 
-def _read_tensor(file: BinaryIO, tensor: TensorInfo, whole: Any, own: Any, progress: ReadProgress) -> bool:
-    """Hash one tensor; whether all of its values are finite."""
-    kind, mask = _NOT_FINITE.get(tensor.dtype, (None, 0))
+def _all_finite(pieces: Iterable[bytes], dtype: str, values: Any) -> bool:
+    """Whether all values of a tensor are finite; they are hashed into `values`, where that is given."""
+    kind, mask = _NOT_FINITE.get(dtype, (None, 0))
     finite = True
-    while (left := tensor.end - file.tell()) > 0:
-        piece = file.read(min(PIECE, left))
-        if not piece:
-            raise OSError("it became shorter while it was read")
-        whole.update(piece)
-        if own is not None:
-            own.update(piece)
+    for piece in pieces:
+        if values is not None:
+            values.update(piece)
         if kind is not None and finite:
             bits = np.frombuffer(piece, kind, count=len(piece) // kind().itemsize)
             finite = int((bits & kind(mask)).max(initial=0)) != mask
-        elif tensor.dtype in _ONE_NAN and finite:
-            finite = _ONE_NAN[tensor.dtype] not in piece
-        progress.add(len(piece))
+        elif dtype in _ONE_NAN and finite:
+            finite = _ONE_NAN[dtype] not in piece
     return finite

@@ -86,35 +86,34 @@ def written_question(template: ChatTemplate, special: Mapping[str, str], told: b
     `told` is what it is told by the name `enable_thinking`; None: nothing. Raises `UserError` where it cannot write
     one.
     """
-    messages: list[Any] = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": TEXT}]}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    try:
-        return _rendered(template.text, messages, {**special, **thinking_argument(told)})
-    except Exception as error:  # a template is a program, and may raise anything
-        raise UserError(f"the chat template in {template.source} cannot write a question with one picture "
-                        f"({sentence(error)})") from error  # fmt: skip
+    messages = turns([{"type": "image"}, {"type": "text", "text": TEXT}], system)
+    return _written(template, special, messages, told, "a question with one picture")
 
 
 def written_request(template: ChatTemplate, special: Mapping[str, str], request: Request) -> str:
     """A request as the template writes it, each image and video as its placeholder. Raises `UserError` where it cannot.
     """
+    return _written(template, special, chat_messages(request), request.enable_thinking, request.id)
+
+
+def _written(template: ChatTemplate, special: Mapping[str, str], messages: list[dict[str, Any]], told: bool | None,
+             what: str) -> str:
     try:
-        variables = {**special, **thinking_argument(request.enable_thinking)}
-        return _rendered(template.text, chat_messages(request), variables)
+        return _rendered(template.text, messages, {**special, **thinking_argument(told)})
     except Exception as error:  # a template is a program, and may raise anything
-        raise UserError(f"the chat template in {template.source} cannot write {request.id} ({sentence(error)})"
-                        ) from error  # fmt: skip
+        raise UserError(f"the chat template in {template.source} cannot write {what} ({sentence(error)})") from error
 
 
 def chat_messages(request: Request) -> list[dict[str, Any]]:
     """A request as the messages that chat templates take: its system prompt, where it has one, then the question."""
-    items = [{"type": "text", "text": part} if isinstance(part, str) else {"type": medium(part)}
-             for part in request.content]  # fmt: skip
-    messages: list[dict[str, Any]] = [{"role": "user", "content": items}]
-    if request.system is not None:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": request.system}]})
-    return messages
+    return turns([{"type": "text", "text": part} if isinstance(part, str) else {"type": medium(part)}
+                  for part in request.content], request.system)  # fmt: skip
+
+
+def turns(question: list[dict[str, str]], system: str | None) -> list[dict[str, Any]]:
+    """A question's parts as messages, behind a system prompt where there is one."""
+    before = [] if system is None else [{"role": "system", "content": [{"type": "text", "text": system}]}]
+    return [*before, {"role": "user", "content": question}]
 
 
 def medium(part: ImageSource | VideoSource) -> str:
@@ -177,9 +176,9 @@ class _Useless(str):
 
 def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
     """A question with a picture and a video as the template writes it, or why it cannot."""
-    content = [{"type": "image"}, {"type": "video"}, {"type": "text", "text": TEXT}]
     try:
-        prompt = _rendered(text, [{"role": "user", "content": content}], special)
+        prompt = _rendered(text, turns([{"type": "image"}, {"type": "video"}, {"type": "text", "text": TEXT}], None),
+                           special)  # fmt: skip
     except BoundError as error:
         return _Useless(str(error))
     except Exception as error:  # noqa: BLE001 - a template is a program, and may raise anything

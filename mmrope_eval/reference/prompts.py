@@ -12,6 +12,7 @@ from torch import Tensor
 from mmrope_eval.media.image import LoadedImage, LoadedVideo
 from mmrope_eval.messages import MediaFacts
 from mmrope_eval.models.families import family_of_config
+from mmrope_eval.models.template import turns
 from mmrope_eval.rope.segments import MediaSpan, Segment, Text, segments_from_tokens
 
 MEDIA_TENSORS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
@@ -36,9 +37,7 @@ def text_prompt(token_ids: Sequence[int]) -> Prompt:
 def prepare(processor: Any, config: Any, content: Sequence[str | LoadedImage | LoadedVideo],
             system: str | None) -> Prompt:
     """Render one user turn with the processor's chat template and tokenise it; nothing is resized or sampled again."""
-    messages: list[dict[str, Any]] = [{"role": "user", "content": [_template_item(part) for part in content]}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+    messages = turns([_template_item(part) for part in content], system)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     images = [part for part in content if isinstance(part, LoadedImage)]
     videos = [part for part in content if isinstance(part, LoadedVideo)]
