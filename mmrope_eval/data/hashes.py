@@ -27,8 +27,8 @@ _MOST_TIMES: Final = 50
 class ContentHashes:
     """sha256 of what lies in files and in archives; one memory for planning, preparing and checking."""
 
-    def __init__(self, files: FileHashes | None = None) -> None:
-        self._files = files or FileHashes()
+    def __init__(self) -> None:
+        self._files = FileHashes()
 
     def of_located(self, file: Located, progress: ReadProgress | None = None) -> str:
         """sha256 of one file's or member's content, in hexadecimal. Raises `UserError` when it cannot be read."""

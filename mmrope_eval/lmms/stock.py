@@ -120,9 +120,9 @@ def _mmbench_one(module: ModuleType, result: Any) -> float:
     return float(module.mmbench_evaluator.eval_sub_data(row, answers, static_only=True))
 
 
-def _plain(task: str, module: str, metric: str, function: str, note: str | None = None) -> StockTask:
+def _plain(task: str, module: str, metric: str, function: str) -> StockTask:
     """A task whose process_results gives a number and whose metric is lmms-eval's mean."""
-    return StockTask(task, module, metric, _process(function, metric), _mean, _itself, 100.0, note)
+    return StockTask(task, module, metric, _process(function, metric), _mean, _itself, 100.0)
 
 
 def _aggregated(task: str, module: str, metric: str, process: str, total: str, scale: float, one: One | None = None,

@@ -133,18 +133,18 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
                   "copy the file again from where the checkpoint comes from")
     where, files = folder / "config.json", read_jsons(folder, _JSON_FILES)
     config = files["config.json"]
-    model_type = config.get("model_type")
+    places, model_type = (config, text_part(config)), config.get("model_type")
     family = family_of(model_type if isinstance(model_type, str) and model_type.isprintable() else shown(model_type),
                        f"checkpoint '{path}' (config.json)")  # fmt: skip
-    text, vision = _parts(config, family, where)
+    text, vision = _parts(places, family, where)
     geometry = VisionGeometry(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
     vocabulary = read_vocabulary(folder, files, text.vocab_size)
     template = find_template(folder, files, vocabulary.tokens, vocabulary.special)
     processor = read_processor(folder, files, family, geometry)
     rope = read_rope(config, family, text, str(where))
-    quantisation = _quantisation(config, where)
-    checked = _read_weights(folder, config, family.tensors(text, vision), quantised=quantisation is not None,
-                          flat_names=family.flat_names, scan=read_weights)  # fmt: skip
+    quantisation = _quantisation(places, where)
+    checked = _read_weights(folder, config, family.tensors(text, vision), tied=_says_tied(places, where),
+                            quantised=quantisation is not None, flat_names=family.flat_names, scan=read_weights)
     mended = {**processor.mended, **_served_config(config, checked.config, family)}
     notes = ["output matrix: the file's own"] if checked.config is not config else []
     notes += [f"chat template: {template.source}"] if template.changed else []
@@ -159,7 +159,7 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
         num_layers=text.num_hidden_layers,
         tokens_per_second=family.tokens_per_second(config["vision_config"]),
         max_position=text.max_position_embeddings,
-        dtype=_dtype(config, where),
+        dtype=_dtype(places, where),
         quantisation=quantisation,
         fingerprint=_fingerprint(folder, checked, notes) if read_weights else "",
         rope=rope,
@@ -210,8 +210,13 @@ def _merged(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
     return merged.path, merged.record
 
 
-def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple[TextConfig, VisionConfig]:
-    text, vision = text_part(config), config.get("vision_config")
+Places = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""Where the language model's keys may stand: the top of config.json, and its text_config (the top, without one)."""
+
+
+def _parts(places: Places, family: ModelFamily, where: Path) -> tuple[TextConfig, VisionConfig]:
+    config, text = places
+    vision = config.get("vision_config")
     if config.get("text_config") is not None and not isinstance(config["text_config"], Mapping):
         raise UserError(f"{where}: text_config must be a mapping, not {shown(config['text_config'])}")
     if not isinstance(vision, Mapping):
@@ -226,9 +231,9 @@ def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple
     return parts
 
 
-def _says_tied(config: Mapping[str, Any], where: Path) -> bool:
+def _says_tied(places: Places, where: Path) -> bool:
     """Either place may say so: transformers 4.52 to 4.57 wrote the truth into text_config alone."""
-    values = [part["tie_word_embeddings"] for part in (config, text_part(config)) if "tie_word_embeddings" in part]
+    values = [part["tie_word_embeddings"] for part in places if "tie_word_embeddings" in part]
     for value in values:
         if not isinstance(value, bool):
             raise UserError(f"{where}: tie_word_embeddings must be true or false, not {shown(value)}")
@@ -246,8 +251,8 @@ def _served_config(config: Mapping[str, Any], mended: Mapping[str, Any], family:
     return {} if mended is config else {"config.json": mended}
 
 
-def _dtype(config: Mapping[str, Any], where: Path) -> str:
-    for part in (config, text_part(config)):
+def _dtype(places: Places, where: Path) -> str:
+    for part in places:
         for key in ("dtype", "torch_dtype"):
             given = part.get(key)
             if given is not None:
@@ -258,12 +263,10 @@ def _dtype(config: Mapping[str, Any], where: Path) -> str:
     return "bfloat16"
 
 
-def _quantisation(config: Mapping[str, Any], where: Path) -> str | None:
-    places = [part["quantization_config"] for part in (config, text_part(config))
-              if part.get("quantization_config") is not None]  # fmt: skip
-    if not places:
+def _quantisation(places: Places, where: Path) -> str | None:
+    given = next((part["quantization_config"] for part in places if part.get("quantization_config") is not None), None)
+    if given is None:
         return None
-    given = places[0]
     if not isinstance(given, Mapping) or not isinstance(given.get("quant_method"), str):
         raise UserError(f"{where}: quantization_config must be a mapping that names its quant_method, not "
                         f"{shown(given)}")
@@ -281,15 +284,12 @@ class _Checked:
     hashes: FileHashes
 
 
-def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, quantised: bool,
+def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, tied: bool, quantised: bool,
                   flat_names: bool, scan: bool) -> _Checked:
-    tied, hashes = _says_tied(config, folder / "config.json"), FileHashes()
-    weights = find_weights(folder)
+    weights, hashes = find_weights(folder), FileHashes()
     own_head, remarks = check_tensors(weights, needed, tied=tied, quantised=quantised, flat_names=flat_names)
-    if not scan:
-        return _Checked(weights, config, tied, remarks, hashes)
-    scans = scan_weights(weights, hashes)
-    if not (tied and own_head) or head_is_embedding(weights, scans):
+    scans = scan_weights(weights, hashes) if scan else {}
+    if not (scan and tied and own_head) or head_is_embedding(weights, scans):
         return _Checked(weights, config, tied, remarks, hashes)
     remark = ("config.json says that the output matrix is the word embeddings (tie_word_embeddings), but the weights "
               "hold another: theirs is used, as transformers does")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -198,18 +198,21 @@ def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
 
 def _rendered(text: str, messages: list[Any], variables: Mapping[str, Any]) -> str:
     """Messages as a template writes them. Raises what it raises, and `BoundError` where it takes too much."""
-
     def write() -> str:
-        pieces, length = [], 0
-        for piece in _environment().from_string(text).generate(
-            messages=messages, add_generation_prompt=True, **variables
-        ):
-            pieces.append(piece)
-            length += len(piece)
-            check_length(length, 0)
-        return "".join(pieces)
+        template = _environment().from_string(text)
+        return joined(template.generate(messages=messages, add_generation_prompt=True, **variables), 0)
 
     return Bounds(memory=MEMORY).run(write)
+
+
+def joined(pieces: Iterable[str], question: int) -> str:
+    """A prompt of its pieces. `BoundError` as soon as it is too long for a question of so many characters."""
+    kept, length = [], 0
+    for piece in pieces:
+        kept.append(piece)
+        length += len(piece)
+        check_length(length, question)
+    return "".join(kept)
 
 
 def check_length(length: int, question: int) -> None:

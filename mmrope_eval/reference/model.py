@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.media.image import LoadedImage, LoadedVideo, MediaCache, MediaPolicy, load_image, load_video
+from mmrope_eval.media.image import LoadedImage, LoadedVideo, MediaPolicy, load_image, load_video
 from mmrope_eval.messages import Generation, ImageSource, Part, Request, Response
 from mmrope_eval.models.families import family_of_config
 from mmrope_eval.models.family import VisionGeometry
@@ -77,7 +77,7 @@ class ReferenceModel:
             raise UserError("this reference has no processor: load it from a checkpoint to prepare prompts")
         return prepare(self.processor, self.model.config, content, system)
 
-    def prepare_request(self, request: Request, policy: MediaPolicy, cache: MediaCache | None = None) -> Prompt:
+    def prepare_request(self, request: Request, policy: MediaPolicy) -> Prompt:
         """`prepare` for a request to the engine, its media loaded under `policy`. Raises `MediaError`."""
         vision = self.model.config.vision_config
         geometry = VisionGeometry(patch_size=vision.patch_size, merge_size=vision.spatial_merge_size,
@@ -88,7 +88,7 @@ class ReferenceModel:
                 return part
             if isinstance(part, ImageSource):
                 return load_image(part, policy, geometry)
-            return load_video(part, policy, geometry, cache)
+            return load_video(part, policy, geometry)
 
         return self.prepare([loaded(part) for part in request.content], request.system)
 
