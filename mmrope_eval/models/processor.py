@@ -32,6 +32,7 @@ _LIMITS = {"size", "min_pixels", "max_pixels", "fps", "num_frames", "min_frames"
 _SHARED = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
 """What a video file may leave out; transformers then takes its class's own, which are the pictures'."""
 
+Pixels = Annotated[int, Field(gt=0, lt=2**53)]
 Channels = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=3, max_length=3)]
 
 
@@ -43,7 +44,7 @@ class ProcessorPart(ConfigPart):
     merge_size: Count
     image_mean: Channels
     image_std: Channels
-    size: Mapping[str, Any] | None = None
+    size: Mapping[str, Pixels | None] | None = None
     min_pixels: Count | None = None
     max_pixels: Count | None = None
     processor_class: str | None = None
@@ -169,11 +170,6 @@ def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
 def _pixels(part: ProcessorPart, place: str, family: ModelFamily) -> tuple[int, int]:
     low, high = (unsaid if given is None else given
                  for given, unsaid in zip(part.limits(), family.processor_limits, strict=True))
-    for name, value in (("fewest", low), ("most", high)):
-        if type(value) is not int or not 1 <= value < 2**53:
-            raise UserError(f"{place}: the {name} pixels of a picture (min_pixels, max_pixels, or size with "
-                            "shortest_edge and longest_edge) must be a whole number above zero, not "
-                            f"{shown(value)}")  # fmt: skip
     if low > high:
         raise UserError(f"{place}: min_pixels (shortest_edge) is {low}, above max_pixels (longest_edge), {high}")
     return low, high
