@@ -78,14 +78,6 @@ def _run(labels: Sequence[re.Match[str]]) -> list[re.Match[str]]:
     return run
 
 
-def letter_of(options: Any, answer: str) -> str:
-    """The letter of the option whose text is `answer`; ValueError unless exactly one has it."""
-    letters = [letter for letter, text in read_options(options).items() if text == str(answer).strip()]
-    if len(letters) != 1:
-        raise ValueError(f"{len(letters)} options have the text {answer!r}")
-    return letters[0]
-
-
 def target_options(target: Target) -> dict[str, str]:
     """The options of a target (`options`, see `read_options`); letters A to J where it has none."""
     return read_options(target.get("options")) or dict.fromkeys(LETTERS[:UNKNOWN_OPTIONS], "")

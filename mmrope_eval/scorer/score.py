@@ -16,13 +16,7 @@ from typing import Any, Final
 from mmrope_eval.scorer.answer_part import MINUS, answer_words
 from mmrope_eval.scorer.box import Box, first_box
 from mmrope_eval.scorer.reasoning import answer_part
-from mmrope_eval.scorer.span import Span, first_span, to_seconds
-
-__all__ = [
-    "VERSION", "Box", "Fields", "Score", "Scorer", "Span", "Target", "box_iou",
-    "first_box", "first_span", "plain_answer", "read_number", "relaxed_by_reference_code", "score_box",
-    "score_relaxed", "score_span", "span_iou", "to_seconds", "to_source_pixels",
-]  # fmt: skip
+from mmrope_eval.scorer.span import Span, first_span
 
 Target = Mapping[str, Any]
 
