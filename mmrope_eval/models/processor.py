@@ -89,15 +89,17 @@ class ProcessorSettings:
 
 def read_processor(folder: Path, files: JsonFiles, family: ModelFamily, geometry: VisionGeometry) -> ProcessorSettings:
     """Check a checkpoint's processor `files`. Raises `UserError` naming the file, the key and what to do."""
-    image_place, image_raw = _image(folder, files, family)
+    image_place, image_raw = _part(folder, files, "image_processor", IMAGE_FILE)
+    if image_raw is None:
+        raise UserError(f"checkpoint '{folder}' has no {IMAGE_FILE}: copy it from the model that it was trained from, "
+                        f"for example 'hf download {family.base} {IMAGE_FILE} --local-dir .'")  # fmt: skip
+    _agree(folder, image_raw, files.get(IMAGE_FILE, {}))
     image = parse_part(ProcessorPart, image_raw, image_place)
     _check(image, image_place, geometry)
-    video_place, video_raw = _video(folder, files)
-    limits: dict[str, int | float] = {}
-    sources: dict[str, str] = {}
     low, high = _pixels(image, image_place, family)
-    limits |= {"image_min_pixels": low, "image_max_pixels": high}
-    sources |= dict.fromkeys(("image_min_pixels", "image_max_pixels"), image_place)
+    limits: dict[str, int | float] = {"image_min_pixels": low, "image_max_pixels": high}
+    sources = dict.fromkeys(limits, image_place)
+    video_place, video_raw = _part(folder, files, "video_processor", VIDEO_FILE)
     if video_raw is not None:
         unsaid = {name: getattr(image, name) for name in _SHARED}
         video = parse_part(VideoPart, {**unsaid, **video_raw}, video_place)
@@ -115,32 +117,20 @@ def _left_to_do(part: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in part.items() if key not in _LIMITS}
 
 
-def _image(folder: Path, files: JsonFiles, family: ModelFamily) -> tuple[str, Mapping[str, Any]]:
-    image_file, inside = files.get(IMAGE_FILE), files.get(NESTED_FILE, {}).get("image_processor")
+def _part(folder: Path, files: JsonFiles, kind: str, file: str) -> tuple[str, Mapping[str, Any] | None]:
+    """Where a processor's settings stand, and what they are: the nested part before the file of its own."""
+    inside = files.get(NESTED_FILE, {}).get(kind)
     if isinstance(inside, Mapping):
-        _agree(folder, inside, image_file)
-        return f"{folder / NESTED_FILE} (image_processor)", inside
-    if image_file is None:
-        raise UserError(f"checkpoint '{folder}' has no {IMAGE_FILE}: copy it from the model that it was trained from, "
-                        f"for example 'hf download {family.base} {IMAGE_FILE} --local-dir .'")  # fmt: skip
-    return str(folder / IMAGE_FILE), image_file
+        return f"{folder / NESTED_FILE} ({kind})", inside
+    return str(folder / file), files.get(file)
 
 
-def _agree(folder: Path, inside: Mapping[str, Any], image_file: Mapping[str, Any] | None) -> None:
+def _agree(folder: Path, read: Mapping[str, Any], image_file: Mapping[str, Any]) -> None:
     """Two copies of the pictures' settings must say the same, of what bears on pixels."""
-    if image_file is None:
-        return
     for key in (*_SHARED, "min_pixels", "max_pixels", "size"):
-        if None not in (image_file.get(key), inside.get(key)) and image_file[key] != inside[key]:
-            raise UserError(f"{folder}: {key} is {shown(image_file[key])} in {IMAGE_FILE} and {shown(inside[key])} in "
+        if None not in (image_file.get(key), read.get(key)) and image_file[key] != read[key]:
+            raise UserError(f"{folder}: {key} is {shown(image_file[key])} in {IMAGE_FILE} and {shown(read[key])} in "
                             f"{NESTED_FILE} (which transformers reads first): make them one")  # fmt: skip
-
-
-def _video(folder: Path, files: JsonFiles) -> tuple[str, Mapping[str, Any] | None]:
-    inside = files.get(NESTED_FILE, {}).get("video_processor")
-    if isinstance(inside, Mapping):
-        return f"{folder / NESTED_FILE} (video_processor)", inside
-    return str(folder / VIDEO_FILE), files.get(VIDEO_FILE)
 
 
 def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
