@@ -129,7 +129,7 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     do, for everything that would make an engine compute something else than the checkpoint holds, or fail.
     """
     folder, adapter = _opened(path)
-    check_entries((folder / name for name in _IDENTITY_FILES),
+    check_entries([folder / name for name in _IDENTITY_FILES],
                   "copy the file again from where the checkpoint comes from")
     where, files = folder / "config.json", read_jsons(folder, _JSON_FILES)
     config = files["config.json"]
