@@ -23,10 +23,9 @@ def visible(text: str, keep: str = "") -> str:
 
     Characters of `keep` stay. The escapes are JSON's, so JSON stays the JSON that it was.
     """
-    def escape(found: re.Match[str]) -> str:
-        one = found[0]
-        units = one.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
-        return one if one in keep else _SHORT.get(one, "".join(f"\\u{unit}" for unit in units))
+    def escape(match: re.Match[str]) -> str:
+        units = match[0].encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+        return match[0] if match[0] in keep else _SHORT.get(match[0], "".join(f"\\u{unit}" for unit in units))
 
     return _HIDDEN.sub(escape, text)
 
@@ -53,9 +52,9 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The known name that is closest in any letter case, or None where none is close."""
-    spelled = {one.casefold(): one for one in known}
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """Of names the one that is closest in any letter case, or None where none is close."""
+    spelled = {other.casefold(): other for other in names}
     close = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=cutoff)
     return spelled[close[0]] if close else None
 

@@ -96,9 +96,9 @@ class MediaCache:
 
 def _digest(told: dict[str, Any], frames: NDArray[np.uint8]) -> str:
     """sha256 of what is said of frames, and of their pixels."""
-    found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    found.update(frames.data)
-    return found.hexdigest()
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    digest.update(frames.data)
+    return digest.hexdigest()
 
 
 def _read_entry(path: Path) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:

@@ -320,8 +320,8 @@ def switch_problem(running: Checkpoint, other: Checkpoint) -> str | None:
     )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            one, another = shape_words(ours.get(name)), shape_words(theirs.get(name))
-            return f"weight '{name}' is {one} in one and {another} in the other"
+            here, there = shape_words(ours.get(name)), shape_words(theirs.get(name))
+            return f"weight '{name}' is {here} in one and {there} in the other"
     return None
 
 

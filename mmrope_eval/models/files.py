@@ -106,9 +106,9 @@ class FileHashes:
 
         Raises `UserError` when the file cannot be read.
         """
-        known = self.known(path, part)
-        if known is not None:
-            return known
+        remembered = self.known(path, part)
+        if remembered is not None:
+            return remembered
         try:
             before = self._memory(path, part)
             digest = read()
@@ -119,8 +119,8 @@ class FileHashes:
 
     def known(self, path: Path, part: str = "") -> str | None:
         """The remembered sha256 of a file or a part of it."""
-        found = self._recall(path, part)
-        return found if found is not None and len(found) == 64 else None
+        digest = self._recall(path, part)
+        return digest if digest is not None and len(digest) == 64 else None
 
     def remember(self, path: Path, digest: str) -> None:
         """Keep the sha256 of a file that was just written and hashed on the way."""
@@ -133,8 +133,8 @@ class FileHashes:
 
         `instead` has the digests of files whose content does not count as it is.
         """
-        known = instead or {}
-        lines = sorted(f"{path.name} {known[path] if path in known else self.of(path)}" for path in paths)
+        other = instead or {}
+        lines = sorted(f"{path.name} {other[path] if path in other else self.of(path)}" for path in paths)
         return hashlib.sha256("\n".join([*lines, *notes]).encode()).hexdigest()
 
     def scan(self, paths: Sequence[Path], headers: Mapping[Path, Mapping[str, TensorInfo]],
@@ -144,24 +144,24 @@ class FileHashes:
         `headers` are `read_header`'s, `contents_of` the tensors of which a hash of their own is wanted. Raises
         `UserError` when a file cannot be read.
         """
-        wanted = {path: contents_of & headers[path].keys() for path in paths}
-        found = {path: scan for path in paths if (scan := self._recall_scan(path, wanted[path])) is not None}
-        missing = [path for path in paths if path not in found]
+        compared = {path: contents_of & headers[path].keys() for path in paths}
+        scanned = {path: scan for path in paths if (scan := self._recall_scan(path, compared[path])) is not None}
+        missing = [path for path in paths if path not in scanned]
         before = {path: {kind: self._memory(path, kind) for kind in ("", "scan")} for path in missing}
         with ReadProgress(sum(path.stat().st_size for path in missing), len(missing)) as progress:
             workers = max(1, min(8, len(missing), os.cpu_count() or 1))
             with ThreadPoolExecutor(workers) as pool:
-                scans = pool.map(lambda path: scan_file(path, headers[path], wanted[path], progress), missing)
+                scans = pool.map(lambda path: scan_file(path, headers[path], compared[path], progress), missing)
                 for path, scan in zip(missing, scans, strict=True):
-                    found[path] = scan
+                    scanned[path] = scan
                     self._remember(path, "scan", json.dumps(asdict(scan)), before[path]["scan"])
                     self._remember(path, "", scan.digest, before[path][""])
-        return found
+        return scanned
 
     def _recall_scan(self, path: Path, contents_of: frozenset[str]) -> WeightScan | None:
         try:
-            known = json.loads(self._recall(path, "scan") or "")
-            scan = WeightScan(known["digest"], tuple(known["not_finite"]), dict(known["contents"]))
+            kept = json.loads(self._recall(path, "scan") or "")
+            scan = WeightScan(kept["digest"], tuple(kept["not_finite"]), dict(kept["contents"]))
         except (ValueError, KeyError, TypeError):
             return None
         return scan if contents_of <= scan.contents.keys() else None
@@ -273,14 +273,14 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             raise ValueError("its header is not one")
         header.pop("__metadata__", None)
         begin = 8 + length
-        found = {name: _info(path, name, entry, begin) for name, entry in header.items()}
-        _check_layout(found, begin, path.stat().st_size)
+        tensors = {name: _info(path, name, entry, begin) for name, entry in header.items()}
+        _check_layout(tensors, begin, path.stat().st_size)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         wrong = "cannot be read" if isinstance(error, OSError) else "is not a complete safetensors file"
         raise UserError(f"{path} {wrong} ({' '.join(reason.split())}): {mended(path, 'download it again')}"
                         ) from error  # fmt: skip
-    return found
+    return tensors
 
 
 def _info(path: Path, name: str, entry: Any, begin: int) -> TensorInfo:

@@ -162,8 +162,8 @@ class ReferenceModel:
                 break
             if self.processor is not None:
                 text = str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
-            if found := [text.index(stop) for stop in generation.stop if stop in text]:
-                text, reason = text[: min(found)], "stop"
+            if ends := [text.index(stop) for stop in generation.stop if stop in text]:
+                text, reason = text[: min(ends)], "stop"
                 break
             if step + 1 < generation.max_tokens:
                 position = torch.from_numpy(generated[:, None, len(prompt.token_ids) + step, None])

@@ -92,10 +92,10 @@ def _media_arguments(images: Sequence[LoadedImage], videos: Sequence[LoadedVideo
         arguments["images"] = [Image.fromarray(image.pixels) for image in images]
         arguments["images_kwargs"] = {"do_resize": False}
     if videos:
-        known = ("total_num_frames", "fps", "duration", "video_backend", "frames_indices")
+        names = ("total_num_frames", "fps", "duration", "video_backend", "frames_indices")
         # The processor appends to the list of indices: each video gets a fresh one.
         metadata = [
-            VideoMetadata(**{k: list(x) if k == "frames_indices" else x for k, x in v.metadata.items() if k in known})
+            VideoMetadata(**{k: list(x) if k == "frames_indices" else x for k, x in v.metadata.items() if k in names})
             for v in videos
         ]
         arguments["videos"] = [video.frames for video in videos]
