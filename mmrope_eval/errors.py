@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Literal
 
-from mmrope_eval.words import visible
+from mmrope_eval.words import flat, visible
 
 LONGEST = 2000
 """Characters of a cause; of a longer one its middle is left out."""
@@ -52,7 +52,7 @@ def _ours(error: BaseException) -> bool:
 
 def plain(text: str) -> str:
     """Words on one line, visible and without addresses; the middle of very long ones is left out."""
-    line = visible(" ".join(re.sub(r" at 0x[0-9a-fA-F]+", "", text).split()))
+    line = visible(flat(re.sub(r" at 0x[0-9a-fA-F]+", "", text)))
     if len(line) <= LONGEST:
         return line
     head = LONGEST * 3 // 4

@@ -23,18 +23,22 @@ def visible(text: str, keep: str = "") -> str:
 
     Characters of `keep` stay. The escapes are JSON's, so JSON stays the JSON that it was.
     """
-    def escape(found: re.Match[str]) -> str:
-        one = found[0]
-        units = one.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
-        return one if one in keep else _SHORT.get(one, "".join(f"\\u{unit}" for unit in units))
+    def escape(match: re.Match[str]) -> str:
+        units = match[0].encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+        return match[0] if match[0] in keep else _SHORT.get(match[0], "".join(f"\\u{unit}" for unit in units))
 
     return _HIDDEN.sub(escape, text)
+
+
+def flat(said: object, most: int | None = None) -> str:
+    """What an exception or a text says on one line, each run of white space a blank; its first `most` characters."""
+    return " ".join(str(said).split())[:most]
 
 
 def shortened(text: str, most: int) -> str:
     """The text on one line, visible and cut to `most` characters; three dots stand for what was cut."""
     # Cut first: nobody waits for escapes in a text of megabytes of which a line is shown.
-    line = visible(" ".join(text[: 8 * most].split()))
+    line = visible(flat(text[: 8 * most]))
     return line if len(line) <= most and len(text) <= 8 * most else f"{line[: most - 3]}..."
 
 
@@ -43,14 +47,14 @@ def shown(value: object) -> str:
     brief = reprlib.Repr()
     brief.maxlevel, brief.maxstring, brief.maxother = 3, 200, 200
     try:
-        return visible(" ".join(brief.repr(value).split()))
+        return visible(flat(brief.repr(value)))
     except ValueError:  # Python prints no integer of more than 4300 digits
         return "a number of thousands of digits"
 
 
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The known name that is closest in any letter case, or None where none is close."""
-    spelled = {one.casefold(): one for one in known}
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """Of names the one that is closest in any letter case, or None where none is close."""
+    spelled = {other.casefold(): other for other in names}
     close = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=cutoff)
     return spelled[close[0]] if close else None
 

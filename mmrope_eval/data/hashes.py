@@ -14,6 +14,7 @@ from typing import BinaryIO, Final, TextIO
 from mmrope_eval.data.located import Located, Member
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import FileHashes, ReadProgress, hash_file, hash_stream
+from mmrope_eval.words import flat
 
 WORKERS = 8
 """Files read at a time: sha256 leaves the interpreter's lock, and network file systems answer many at once."""
@@ -26,8 +27,8 @@ _MOST_TIMES: Final = 50
 class ContentHashes:
     """sha256 of what lies in files and in archives; one memory for planning, preparing and checking."""
 
-    def __init__(self, files: FileHashes | None = None) -> None:
-        self._files = files or FileHashes()
+    def __init__(self) -> None:
+        self._files = FileHashes()
 
     def of_located(self, file: Located, progress: ReadProgress | None = None) -> str:
         """sha256 of one file's or member's content, in hexadecimal. Raises `UserError` when it cannot be read."""
@@ -70,7 +71,7 @@ def hash_member(member: Member, progress: ReadProgress | None = None, copy: Bina
             with archive.open(member.name) as stream:
                 return hash_stream(stream, progress, copy)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError) as error:
-        raise OSError(f"{member.name} in it is damaged: {' '.join(str(error).split())}") from error
+        raise OSError(f"{member.name} in it is damaged: {flat(error)}") from error
 
 
 def _part(member: Member) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,7 +93,7 @@ def as_hub_folder(recipe: Recipe, root: Path, cache: Path, evaluate: Evaluate, *
     if path is None:
         raise UserError(absence(root, recipe))
     part = digest(str(path.resolve()), recipe.where, split, tuple(configs))
-    state = digest(_FORMAT, *file_state(path.stat()), asdict(recipe))
+    state = digest(_FORMAT, *file_state(path.stat()), dict(recipe))
     folder = cache / f"{path.stem}-{part}" / state
     if not folder.is_dir():
         _make(folder, recipe, path, root, evaluate, split, configs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import binascii
 import io
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from mmrope_eval.data.tsv import PICTURES, SHORT, Record, Table, picture_text
+from mmrope_eval.util.strict_json import written
 
 PATHS = "image_path"
 """The column of file names, read where there is no base64."""
@@ -121,10 +121,9 @@ def listed(text: str) -> list[str]:
     """One text, or several written as a list, as VLMEvalKit tells them apart: by the brackets. PictureError."""
     if not (text.startswith("[") and text.endswith("]")):
         return [text]
-    try:
-        items = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise PictureError("its list of pictures cannot be read") from error
+    items = written(text)
+    if items is None:
+        raise PictureError("its list of pictures cannot be read")
     return [str(item) for item in items]
 
 

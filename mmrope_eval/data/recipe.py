@@ -8,36 +8,38 @@ one; `xywh(corners, size)`, a box.
 
 from __future__ import annotations
 
-import ast
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.util.config import read_mapping, typed
+from mmrope_eval.util.strict_json import written
 
 Evaluate = Callable[[str, Mapping[str, Any]], Any]
 """A Jinja expression and its names -> its value; ValueError when it has none."""
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(BaseModel):
     """From a table's columns to the hub's fields."""
 
-    tables: tuple[str, ...]
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tables: tuple[str, ...] = Field(min_length=1)
     """The tables' names without `.tsv`, the first one there is taken."""
     fields: Mapping[str, str]
     """Field of the hub's table -> expression."""
-    types: Mapping[str, Any] = field(default_factory=dict)
+    types: Mapping[str, Any] = {}
     """Field -> its type in the hub's table where that is not `string`."""
-    where: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, Any] = {}
     """Expression -> the value it must have: the rows that are of the task's split."""
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = {}
     """Further names for expressions, each from its own."""
-    checks: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, str] = {}
     """A clause on a row -> the expression that holds unless the clause is true of it."""
     config: str | None = None
     """Which of the data set's configurations a row is of, where there are several."""
@@ -45,12 +47,19 @@ class Recipe:
     """A field of lists: rows that are equal but for it become one row, with all their lists in one."""
     folder: str = ""
     """Where VLMEvalKit keeps the pictures below `images`, where that is not the table's name."""
-    others: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = {}
     """Tables that look like this one and are not -> what they are."""
     md5: str | None = None
     """Of the table that VLMEvalKit publishes."""
-    outdated: Mapping[str, str] = field(default_factory=dict)
+    outdated: Mapping[str, str] = {}
     """md5 of earlier uploads -> what is wrong with them."""
+
+    @model_validator(mode="after")
+    def _names_its_fields(self) -> Recipe:
+        stray = sorted({*self.types, *filter(None, [self.join])} - self.fields.keys())
+        if stray:
+            raise ValueError(f"'{stray[0]}' is none of its fields")
+        return self
 
     def kinds(self) -> dict[str, Any]:
         """Every field with its type, in order."""
@@ -62,19 +71,14 @@ def read_recipe(raw: Mapping[str, Any], task_file: Path) -> Recipe:
 
     UserError names the file and the key.
     """
-    content = dict(raw)
-    try:
-        if "include" in content:
-            shared = task_file.parent / str(content.pop("include"))
-            content = {**yaml.safe_load(shared.read_text(encoding="utf-8")), **content}
-        if unknown := sorted(content.keys() - {key.name for key in fields(Recipe)}):
-            raise ValueError(f"it has no key '{unknown[0]}'")
-        if stray := sorted({*content.get("types", {}), *filter(None, [content.get("join")])} - set(content["fields"])):
-            raise ValueError(f"'{stray[0]}' is none of its fields")
-        tables = tuple(content["tables"])
-        return Recipe(**{**content, "tables": tables, "folder": content.get("folder") or tables[0]})
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"Task file {task_file}, metadata lmudata: {error} (see tasks/README.md).") from error
+    content, where = dict(raw), f"Task file {task_file}, metadata lmudata"
+    if "include" in content:
+        try:
+            content = {**read_mapping(task_file.parent / str(content.pop("include"))), **content}
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+    recipe = typed(Recipe, content, where, " (see tasks/README.md)")
+    return recipe.model_copy(update={"folder": recipe.folder or recipe.tables[0]})
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,7 @@ def columns_and_options(fields: Mapping[str, str | None]) -> dict[str, Any]:
 
 def literal(text: str | None) -> list[Any]:
     """A list that is written as text. ValueError when it is none."""
-    try:
-        value = ast.literal_eval(str(text))
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"'{str(text)[:40]}' is no list") from error
+    value = written(str(text))
     if not isinstance(value, list):
         raise ValueError(f"'{str(text)[:40]}' is no list")
     return value

@@ -20,6 +20,7 @@ import yaml
 
 from mmrope_eval.errors import cannot, sentence
 from mmrope_eval.util.files import FULL
+from mmrope_eval.words import flat
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -98,10 +99,12 @@ def card_configs(folder: Path) -> Mapping[str, Mapping[str, Any]]:
         return {}
     try:
         content = yaml.safe_load(head.group(1))
-    except yaml.YAMLError as error:
-        raise TableError(f"the head of {folder / 'README.md'} is no YAML ({' '.join(str(error).split())}).") from error
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        # Besides YAML's own errors its constructors let through what a bad number or date makes Python raise.
+        raise TableError(f"the head of {folder / 'README.md'} is no YAML ({flat(error)}).") from error
     listed = content.get("configs") if isinstance(content, Mapping) else None
-    configs = {str(c.get("config_name", "default")): c for c in listed or () if isinstance(c, Mapping)}
+    entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
+    configs = {str(entry.get("config_name", "default")): entry for entry in entries}
     return {name: c for name, c in configs.items() if c.get("data_files") or c.get("data_dir")}
 
 

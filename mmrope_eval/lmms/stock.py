@@ -27,6 +27,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
 from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.words import flat
 
 SEED: Final = 42
 Process = Callable[[ModuleType, dict[str, Any], str], Any]
@@ -119,65 +120,60 @@ def _mmbench_one(module: ModuleType, result: Any) -> float:
     return float(module.mmbench_evaluator.eval_sub_data(row, answers, static_only=True))
 
 
-def _plain(task: str, module: str, metric: str, function: str, note: str | None = None) -> StockTask:
+def _plain(task: str, module: str, metric: str, function: str) -> StockTask:
     """A task whose process_results gives a number and whose metric is lmms-eval's mean."""
-    return StockTask(task, module, metric, _process(function, metric), _mean, _itself, 100.0, note)
+    return StockTask(task, module, metric, _process(function, metric), _mean, _itself, 100.0)
+
+
+def _aggregated(task: str, module: str, metric: str, process: str, total: str, scale: float, one: One | None = None,
+                note: str | None = None) -> StockTask:
+    """A task with an aggregation of its own: `process` and `total` are functions of its module."""
+    return StockTask(task, module, metric, _process(process, metric), _total(total), one or _alone(total, scale), scale,
+                     note)  # fmt: skip
 
 
 def _mmbench(task: str, note: str) -> StockTask:
     """By the reader without a judge model, whatever the task's own is."""
-    return StockTask(task, "mmbench.en_utils", "gpt_eval_score", _process("mmbench_process_results", "gpt_eval_score"),
-                     _total("mmbench_aggregate_dev_results_static"), _mmbench_one, 1.0, note)  # fmt: skip
-
-
-_MMBENCH_NOTE: Final = "the static variant: mmbench_en_dev itself asks an OpenAI model where it cannot read an answer"
-_MMBENCH_CN_NOTE: Final = (
-    "by the reader of mmbench_en_dev_static: mmbench_cn_dev itself asks an OpenAI model where it cannot read an answer"
-)
-_BLINK_NOTE: Final = "the mean of the tasks present, as lmms-eval's group of its fourteen tasks takes it"
-_MMMU_NOTE: Final = "unreadable multiple-choice answers are drawn at random (seed '42:' and the row's id)"
-_REFCOCO_NOTE: Final = "scored per expression; the stock task asks for all expressions of an object in one prompt"
+    return _aggregated(task, "mmbench.en_utils", "gpt_eval_score", "mmbench_process_results",
+                       "mmbench_aggregate_dev_results_static", 1.0, _mmbench_one, note)  # fmt: skip
 
 
 def _tasks() -> Iterator[StockTask]:
-    yield StockTask("mmmu_val", "mmmu.utils", "mmmu_acc", _process("mmmu_process_results", "mmmu_acc"),
-                    _total("mmmu_aggregate_results"), _alone("mmmu_aggregate_results", 100.0), 100.0, _MMMU_NOTE)
-    yield _mmbench("mmbench_en_dev_static", _MMBENCH_NOTE)
-    yield _mmbench("mmbench_cn_dev", _MMBENCH_CN_NOTE)
-    yield StockTask("mmstar", "mmstar.utils", "average", _process("mmstar_process_results", "average"),
-                    _total("mmstar_aggregate_results"), _field("score"), 100.0)
-    yield StockTask("ocrbench", "ocrbench.utils", "ocrbench_accuracy",
-                    _process("ocrbench_process_results", "ocrbench_accuracy"),
-                    _total("ocrbench_aggregate_accuracy"), _field("score"), 100.0)
+    yield _aggregated("mmmu_val", "mmmu.utils", "mmmu_acc", "mmmu_process_results", "mmmu_aggregate_results", 100.0,
+                      note="unreadable multiple-choice answers are drawn at random (seed '42:' and the row's id)")
+    yield _mmbench("mmbench_en_dev_static", "the static variant: mmbench_en_dev itself asks an OpenAI model where it "
+                                            "cannot read an answer")
+    yield _mmbench("mmbench_cn_dev", "by the reader of mmbench_en_dev_static: mmbench_cn_dev itself asks an OpenAI "
+                                     "model where it cannot read an answer")
+    yield _aggregated("mmstar", "mmstar.utils", "average", "mmstar_process_results", "mmstar_aggregate_results", 100.0,
+                      _field("score"))
+    yield _aggregated("ocrbench", "ocrbench.utils", "ocrbench_accuracy", "ocrbench_process_results",
+                      "ocrbench_aggregate_accuracy", 100.0, _field("score"))
     yield StockTask("ai2d", "ai2d.utils", "exact_match", _ai2d, _mean, _itself, 100.0)
     yield _plain("realworldqa", "realworldqa.utils", "exact_match", "realworldqa_process_results")
     for name in ("docvqa", "infovqa"):
         yield StockTask(f"{name}_val", f"{name}.utils", "anls", _anls, _mean, _itself, 100.0)
     yield _plain("textvqa_val", "textvqa.utils", "exact_match", "textvqa_process_results")
     yield _plain("chartqa", "chartqa.utils", "relaxed_overall", "chartqa_process_results")
-    yield StockTask("blink", "blink.utils", "blink_acc", _process("blink_process_results", "blink_acc"),
-                    _total("blink_aggregate_results"), _field("is_correct"), 100.0, _BLINK_NOTE)
+    yield _aggregated("blink", "blink.utils", "blink_acc", "blink_process_results", "blink_aggregate_results", 100.0,
+                      _field("is_correct"),
+                      "the mean of the tasks present, as lmms-eval's group of its fourteen tasks takes it")
     yield _plain("lvbench", "lvbench.utils", "lvbench_score", "lvbench_process_results")
-    yield StockTask("mvbench", "mvbench.utils", "mvbench_accuracy",
-                    _process("mvbench_process_results", "mvbench_accuracy"),
-                    _total("mvbench_aggregate_results"), _field("score"), 1.0,
-                    "lmms-eval reports 20 numbers and no mean; this is the mean of those present")
-    yield StockTask("videomme", "videomme.utils", "videomme_perception_score",
-                    _process("videomme_process_results", "videomme_perception_score"),
-                    _total("videomme_aggregate_results"), _agrees, 1.0)
-    yield StockTask("mlvu_dev", "mlvu.utils", "mlvu_percetion_score",
-                    _process("mlvu_process_results", "mlvu_percetion_score"),
-                    _total("mlvu_aggregate_results_dev"), _agrees, 1.0)
-    yield StockTask("temporal_grounding_charades", "charades_sta.utils", "charades_sta_mIOU",
-                    _process("temporal_grounding_process_results_generation", "charades_sta_mIOU"),
-                    _total("temporal_grounding_aggregate_miou"),
-                    _alone("temporal_grounding_aggregate_miou", 1.0), 1.0)
+    yield _aggregated("mvbench", "mvbench.utils", "mvbench_accuracy", "mvbench_process_results",
+                      "mvbench_aggregate_results", 1.0, _field("score"),
+                      "lmms-eval reports 20 numbers and no mean; this is the mean of those present")
+    yield _aggregated("videomme", "videomme.utils", "videomme_perception_score", "videomme_process_results",
+                      "videomme_aggregate_results", 1.0, _agrees)
+    yield _aggregated("mlvu_dev", "mlvu.utils", "mlvu_percetion_score", "mlvu_process_results",
+                      "mlvu_aggregate_results_dev", 1.0, _agrees)
+    yield _aggregated("temporal_grounding_charades", "charades_sta.utils", "charades_sta_mIOU",
+                      "temporal_grounding_process_results_generation", "temporal_grounding_aggregate_miou", 1.0)
     for name in ("refcoco_grounding", "refcoco_grounding_testA", "refcoco_grounding_testB",
                  "refcoco_plus_grounding_testA", "refcoco_plus_grounding_testB", "refcocog_grounding_test"):
-        yield StockTask(name, "refcoco_grounding.utils", "refcoco_grounding_ACC@0.5",
-                        _process("refcoco_grounding_process_result", "refcoco_grounding_ACC@0.5"),
-                        _total("refcoco_grounding_acc05"), _alone("refcoco_grounding_acc05", 100.0), 100.0,
-                        _REFCOCO_NOTE)
+        yield _aggregated(name, "refcoco_grounding.utils", "refcoco_grounding_ACC@0.5",
+                          "refcoco_grounding_process_result", "refcoco_grounding_acc05", 100.0,
+                          note="scored per expression; the stock task asks for all expressions of an object in one "
+                               "prompt")  # fmt: skip
 
 
 STOCK: Final[Mapping[str, StockTask]] = {task.task: task for task in _tasks()}
@@ -250,7 +246,7 @@ def is_picture(value: Any) -> bool:
 
 def describe(error: BaseException) -> str:
     """An exception on one line, with its kind."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ").rstrip(".")
+    return f"{type(error).__name__}: {flat(error)}".rstrip(": ").rstrip(".")
 
 
 def fresh_module(name: str) -> ModuleType:

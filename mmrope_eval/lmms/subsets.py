@@ -1,7 +1,7 @@
 """Our rows as lmms-eval tasks: from files of this machine, and from data sets of several configurations.
 
 lmms-eval loads one configuration a task, and a whole data set at once. Importing this module imports lmms-eval
-(seconds); task files and data.py name it.
+(seconds); task files and task/dataset.py name it.
 """
 
 from __future__ import annotations

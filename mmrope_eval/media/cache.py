@@ -43,12 +43,14 @@ class MediaCache:
         path = self._path(key)
         try:
             entry = _read_entry(path)
-        except (FileNotFoundError, EarlierFormatError):
+        except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
             _log.warning("dropped a damaged cache entry (%s): %s", error, path)
             with contextlib.suppress(OSError):  # a cache of others, that may only be read
                 path.unlink(missing_ok=True)
+            return None
+        if entry is None:
             return None
         # Its age is its rank in eviction. Another process may have evicted it just now: the pixels are here already.
         with contextlib.suppress(OSError):
@@ -92,22 +94,19 @@ class MediaCache:
             excess -= size
 
 
-class EarlierFormatError(Exception):
-    """An entry of an earlier version, which is made anew."""
-
-
 def _digest(told: dict[str, Any], frames: NDArray[np.uint8]) -> str:
     """sha256 of what is said of frames, and of their pixels."""
-    found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    found.update(frames.data)
-    return found.hexdigest()
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    digest.update(frames.data)
+    return digest.hexdigest()
 
 
-def _read_entry(path: Path) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _read_entry(path: Path) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:
+    """An entry; None for one of an earlier version, which is made anew."""
     with path.open("rb") as file:
         magic = file.readline(len(_MAGIC))
         if magic == _EARLIER:
-            raise EarlierFormatError
+            return None
         if magic != _MAGIC:
             raise ValueError("unknown format")
         line = json.loads(file.readline())

@@ -1,6 +1,6 @@
 """Images and videos, decoded once, exactly as asked, with a note for everything that was lost on the way.
 
-This is the module to import from; videos live in media_video.py, the disk cache in media_cache.py.
+This is the module to import from; videos live in `video`, the disk cache in `cache`.
 """
 
 from __future__ import annotations

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass as typed_dataclass
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.families import DEFAULT_FAMILY
-from mmrope_eval.words import nearest
+from mmrope_eval.util.config import sentence
 
 if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
@@ -27,43 +30,49 @@ class MediaError(Exception):
     """An image or video that cannot be used; one sentence naming the file and the cause."""
 
 
-@dataclass(frozen=True)
+_MOST = 2**53
+"""Above every limit that means something, and still exact as a float."""
+Count = Annotated[int, Field(gt=0, lt=_MOST)]
+Channel = Annotated[int, Field(ge=0, le=255)]
+
+
+@typed_dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class MediaPolicy:
     """Every limit that can make the model see something other than the source. Pixel counts are width * height.
 
     The defaults are those of the default family's published files and of its team's video sampling, except
     `video_max_tokens`, which bounds one whole video.
-    Raises UserError when limits contradict each other.
+    Raises UserError for a limit that cannot be, and when limits contradict each other.
     """
 
-    image_min_pixels: int = DEFAULT_FAMILY.image_limits[0]
-    image_max_pixels: int = DEFAULT_FAMILY.image_limits[1]
-    decode_max_pixels: int = 64_000_000
+    image_min_pixels: Count = DEFAULT_FAMILY.image_limits[0]
+    image_max_pixels: Count = DEFAULT_FAMILY.image_limits[1]
+    decode_max_pixels: Count = 64_000_000
     """Larger images and video frames are refused before anything is decoded."""
-    background: tuple[int, int, int] = (255, 255, 255)
+    background: Annotated[tuple[Channel, Channel, Channel], Field(strict=False)] = (255, 255, 255)
     """RGB that shows through transparent pixels."""
-    video_fps: float = 2.0
+    video_fps: Annotated[float, Field(gt=0, lt=_MOST)] = 2.0
     """Frames per second to sample; `video_frames` takes precedence."""
-    video_frames: int | None = None
+    video_frames: Count | None = None
     """Exact number of frames, spread from the first to the last of the span."""
-    video_min_frames: int = 4
-    video_max_frames: int = 768
-    video_max_tokens: int = 16384
+    video_min_frames: Count = 4
+    video_max_frames: Count = 768
+    video_max_tokens: Count = 16384
     """Vision tokens one video may take in the language model's sequence."""
-    frame_min_pixels: int = DEFAULT_FAMILY.video.frame_limits[0]
-    frame_max_pixels: int = DEFAULT_FAMILY.video.frame_limits[1]
-    video_min_pixels: int | None = None
+    frame_min_pixels: Count = DEFAULT_FAMILY.video.frame_limits[0]
+    frame_max_pixels: Count = DEFAULT_FAMILY.video.frame_limits[1]
+    video_min_pixels: Count | None = None
     """Fewest pixels of all frames of a video together; frames of a smaller one are enlarged (Qwen3-VL's rule)."""
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_sentence(cls, fields: Any, made: Callable[[Any], MediaPolicy]) -> MediaPolicy:
+        try:
+            return made(fields)
+        except ValidationError as error:
+            raise UserError(f"Media policy: {sentence(error, cls)}") from error
+
     def __post_init__(self) -> None:
-        positive = (
-            "image_min_pixels", "image_max_pixels", "decode_max_pixels", "video_fps", "video_min_frames",
-            "video_max_frames", "video_max_tokens", "frame_min_pixels", "frame_max_pixels",
-        )
-        for name in positive + (("video_min_pixels",) if self.video_min_pixels is not None else ()):
-            value = getattr(self, name)
-            if not 0 < value < _MOST:
-                raise UserError(f"Media policy: {name} is {value}; it must be a positive number.")
         for low, high in (
             ("image_min_pixels", "image_max_pixels"), ("frame_min_pixels", "frame_max_pixels"),
             ("video_min_frames", "video_max_frames"),
@@ -71,10 +80,6 @@ class MediaPolicy:
             if getattr(self, low) > getattr(self, high):
                 raise UserError(f"Media policy: {low} is {getattr(self, low)}, above {high}, which is "
                                 f"{getattr(self, high)}; lower the one or raise the other.")
-        if self.video_frames is not None and self.video_frames < 1:
-            raise UserError(f"Media policy: video_frames is {self.video_frames}; ask for at least one frame.")
-        if len(self.background) != 3 or not all(0 <= channel <= 255 for channel in self.background):
-            raise UserError(f"Media policy: background is {self.background}; give three numbers from 0 to 255.")
 
     def image_key(self) -> tuple[object, ...]:
         """The fields that change what an image becomes."""
@@ -95,9 +100,6 @@ class MediaPolicy:
                 if not (name == "video_min_pixels" and value is None)}  # fmt: skip
 
 
-_MOST = 2**53
-"""Above every limit that means something, and still exact as a float."""
-
 MEDIA_KEY = "mm_media"
 """Key of config.json by which a checkpoint carries a media policy: fields of `MediaPolicy`."""
 
@@ -110,13 +112,15 @@ def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any], demanded
     `given` on the command line; what nobody says is the family's or this project's default. Raises UserError for fields
     that there are not, and for limits that contradict each other.
     """
-    declared = checkpoint.declared(MEDIA_KEY)
-    where = f"{checkpoint.path / 'config.json'} ({MEDIA_KEY})"
+    declared, where = checkpoint.declared(MEDIA_KEY), f"{checkpoint.path / 'config.json'} ({MEDIA_KEY})"
+    declared = {} if declared is None else declared
+    if not isinstance(declared, Mapping):
+        raise UserError(f"{where} must be a mapping of media limits, not {declared!r}")
     unsaid = dict(zip(("frame_min_pixels", "frame_max_pixels"), checkpoint.family.video.frame_limits, strict=True))
-    fields = {**unsaid, **checkpoint.processor.limits, **_declared_fields(declared, where), **(demanded or {}), **given}
+    fields = {**unsaid, **checkpoint.processor.limits, **declared, **(demanded or {}), **given}
     sources = {
         **checkpoint.processor.sources,
-        **dict.fromkeys(declared or (), where),
+        **dict.fromkeys(declared, where),
         **dict.fromkeys(demanded or (), by),
         **dict.fromkeys(given, "the command line"),
     }
@@ -126,29 +130,6 @@ def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any], demanded
         limits = [name for name in sources if name in str(error)]
         places = "; ".join(dict.fromkeys(f"{name} is from {sources[name]}" for name in limits))
         raise UserError(f"checkpoint '{checkpoint.path}': {error} ({places})" if places else str(error)) from error
-
-
-def _declared_fields(declared: Any, where: str) -> dict[str, Any]:
-    from pydantic import TypeAdapter, ValidationError
-
-    from mmrope_eval.util.config import sentence
-
-    if declared is None:
-        return {}
-    if not isinstance(declared, Mapping):
-        raise UserError(f"{where} must be a mapping of media limits, not {declared!r}")
-    types = get_type_hints(MediaPolicy)
-    fields: dict[str, Any] = {}
-    for name, value in declared.items():
-        if name not in types:
-            close = nearest(str(name), types, 0.6)
-            raise UserError(f"{where} has an unknown limit {name!r}{f', did you mean {close}?' if close else ''}")
-        given = tuple(value) if isinstance(value, list) else value
-        try:
-            fields[name] = TypeAdapter(types[name]).validate_python(given, strict=True)
-        except ValidationError as error:
-            raise UserError(f"{where}: {name} {sentence(error)}") from error
-    return fields
 
 
 def published_size(width: int, height: int, family: ModelFamily) -> tuple[int, int]:

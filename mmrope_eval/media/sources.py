@@ -19,6 +19,7 @@ from typing import TypeVar
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mmrope_eval.media.policy import MediaError
+from mmrope_eval.words import flat
 
 Result = TypeVar("Result")
 
@@ -178,4 +179,4 @@ def _without_particulars(text: str) -> str:
     """A library's words without addresses of objects and counts of bytes, which differ between equal faults."""
     text = re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>", "it", text)
     text = re.sub(r"\s*\bat 0x[0-9a-fA-F]+|\s*\([^()]*\b\d+ bytes?\b[^()]*\)", "", text)
-    return " ".join(text.split())
+    return flat(text)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_json, text_part, untied
+from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_jsons, text_part, untied
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import FAMILY_KEY, ModelFamily, VisionGeometry
 from mmrope_eval.models.files import FileHashes
 from mmrope_eval.models.identity import as_identified
+from mmrope_eval.models.naming import close_folder, resolve_models
 from mmrope_eval.models.processor import ProcessorSettings, read_processor
 from mmrope_eval.models.rope_config import RopeConfig, read_rope
 from mmrope_eval.models.served import served_folder
@@ -22,14 +23,14 @@ from mmrope_eval.models.tensors import Shapes, canonical_name, shape_words
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
 from mmrope_eval.models.weights import (
     Weights,
-    check_entry,
+    check_entries,
     check_tensors,
     find_weights,
     head_is_embedding,
     scan_weights,
 )
 from mmrope_eval.util.environment import cache_home
-from mmrope_eval.words import nearest, shown
+from mmrope_eval.words import shown
 
 # Their content takes part in the identity of a checkpoint: what can change a response.
 TOKENIZER_FILES: Final = (
@@ -39,6 +40,8 @@ TOKENIZER_FILES: Final = (
 PROCESSOR_FILES: Final = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
 _IDENTITY_FILES: Final = ("config.json", "generation_config.json", *TOKENIZER_FILES, *TEMPLATE_FILES, *PROCESSOR_FILES)
+_WORD_FILES: Final = ("tokenizer.json", "vocab.json", "merges.txt")
+_JSON_FILES: Final = tuple(name for name in _IDENTITY_FILES if name.endswith(".json") and name not in _WORD_FILES)
 
 # Keys of config.json that do not change what the network computes once our rotary table is inside; nor does any key
 # with "rope" in its name.
@@ -126,22 +129,22 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     do, for everything that would make an engine compute something else than the checkpoint holds, or fail.
     """
     folder, adapter = _opened(path)
-    for name in _IDENTITY_FILES:
-        check_entry(folder / name, "copy the file again from where the checkpoint comes from")
-    where = folder / "config.json"
-    config = read_json(where)
-    model_type = config.get("model_type")
+    check_entries([folder / name for name in _IDENTITY_FILES],
+                  "copy the file again from where the checkpoint comes from")
+    where, files = folder / "config.json", read_jsons(folder, _JSON_FILES)
+    config = files["config.json"]
+    places, model_type = (config, text_part(config)), config.get("model_type")
     family = family_of(model_type if isinstance(model_type, str) and model_type.isprintable() else shown(model_type),
                        f"checkpoint '{path}' (config.json)")  # fmt: skip
-    text, vision = _parts(config, family, where)
+    text, vision = _parts(places, family, where)
     geometry = VisionGeometry(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
-    vocabulary = read_vocabulary(folder, config, text.vocab_size)
-    template = find_template(folder, vocabulary.tokens, vocabulary.special)
-    processor = read_processor(folder, family, geometry)
+    vocabulary = read_vocabulary(folder, files, text.vocab_size)
+    template = find_template(folder, files, vocabulary.tokens, vocabulary.special)
+    processor = read_processor(folder, files, family, geometry)
     rope = read_rope(config, family, text, str(where))
-    quantisation = _quantisation(config, where)
-    checked = _read_weights(folder, config, family.tensors(text, vision), quantised=quantisation is not None,
-                          flat_names=family.flat_names, scan=read_weights)  # fmt: skip
+    quantisation = _quantisation(places, where)
+    checked = _read_weights(folder, config, family.tensors(text, vision), tied=_says_tied(places, where),
+                            quantised=quantisation is not None, flat_names=family.flat_names, scan=read_weights)
     mended = {**processor.mended, **_served_config(config, checked.config, family)}
     notes = ["output matrix: the file's own"] if checked.config is not config else []
     notes += [f"chat template: {template.source}"] if template.changed else []
@@ -156,7 +159,7 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
         num_layers=text.num_hidden_layers,
         tokens_per_second=family.tokens_per_second(config["vision_config"]),
         max_position=text.max_position_embeddings,
-        dtype=_dtype(config, where),
+        dtype=_dtype(places, where),
         quantisation=quantisation,
         fingerprint=_fingerprint(folder, checked, notes) if read_weights else "",
         rope=rope,
@@ -182,8 +185,9 @@ def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
         raise UserError(f"checkpoint '{path}' is not a folder ({error}): give the path of a downloaded "
                         "checkpoint") from error
     if not exists:
-        raise UserError(f"checkpoint '{path}' is not a folder: give the path of a downloaded "
-                        f"checkpoint{_nearby(folder)}")
+        close = close_folder(folder)
+        raise UserError(f"checkpoint '{path}' is not a folder: give the path of a downloaded checkpoint"
+                        + (f" (did you mean '{close}'?)" if close else ""))
     folder = folder.resolve()
     if (folder / "adapter_config.json").is_file() or any(folder.glob("adapter_model.*")):
         return _merged(folder)
@@ -196,7 +200,6 @@ def _opened(path: str | Path) -> tuple[Path, Mapping[str, Any] | None]:
 
 def _merged(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
     from mmrope_eval.models.lora import merge_adapter
-    from mmrope_eval.models.naming import resolve_models
 
     whole = sorted(path.name for path in folder.glob("model*.safetensors"))
     if whole:
@@ -207,18 +210,13 @@ def _merged(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
     return merged.path, merged.record
 
 
-def _nearby(folder: Path) -> str:
-    """A did-you-mean clause over the folders beside a missing one."""
-    try:
-        names = [child.name for child in folder.parent.iterdir() if child.is_dir()]
-    except OSError:
-        return ""
-    close = nearest(folder.name, names, 0.6)
-    return f" (did you mean '{folder.parent / close}'?)" if close else ""
+Places = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""Where the language model's keys may stand: the top of config.json, and its text_config (the top, without one)."""
 
 
-def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple[TextConfig, VisionConfig]:
-    text, vision = text_part(config), config.get("vision_config")
+def _parts(places: Places, family: ModelFamily, where: Path) -> tuple[TextConfig, VisionConfig]:
+    config, text = places
+    vision = config.get("vision_config")
     if config.get("text_config") is not None and not isinstance(config["text_config"], Mapping):
         raise UserError(f"{where}: text_config must be a mapping, not {shown(config['text_config'])}")
     if not isinstance(vision, Mapping):
@@ -233,9 +231,9 @@ def _parts(config: Mapping[str, Any], family: ModelFamily, where: Path) -> tuple
     return parts
 
 
-def _says_tied(config: Mapping[str, Any], where: Path) -> bool:
+def _says_tied(places: Places, where: Path) -> bool:
     """Either place may say so: transformers 4.52 to 4.57 wrote the truth into text_config alone."""
-    values = [part["tie_word_embeddings"] for part in (config, text_part(config)) if "tie_word_embeddings" in part]
+    values = [part["tie_word_embeddings"] for part in places if "tie_word_embeddings" in part]
     for value in values:
         if not isinstance(value, bool):
             raise UserError(f"{where}: tie_word_embeddings must be true or false, not {shown(value)}")
@@ -253,8 +251,8 @@ def _served_config(config: Mapping[str, Any], mended: Mapping[str, Any], family:
     return {} if mended is config else {"config.json": mended}
 
 
-def _dtype(config: Mapping[str, Any], where: Path) -> str:
-    for part in (config, text_part(config)):
+def _dtype(places: Places, where: Path) -> str:
+    for part in places:
         for key in ("dtype", "torch_dtype"):
             given = part.get(key)
             if given is not None:
@@ -265,12 +263,10 @@ def _dtype(config: Mapping[str, Any], where: Path) -> str:
     return "bfloat16"
 
 
-def _quantisation(config: Mapping[str, Any], where: Path) -> str | None:
-    places = [part["quantization_config"] for part in (config, text_part(config))
-              if part.get("quantization_config") is not None]  # fmt: skip
-    if not places:
+def _quantisation(places: Places, where: Path) -> str | None:
+    given = next((part["quantization_config"] for part in places if part.get("quantization_config") is not None), None)
+    if given is None:
         return None
-    given = places[0]
     if not isinstance(given, Mapping) or not isinstance(given.get("quant_method"), str):
         raise UserError(f"{where}: quantization_config must be a mapping that names its quant_method, not "
                         f"{shown(given)}")
@@ -288,15 +284,12 @@ class _Checked:
     hashes: FileHashes
 
 
-def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, quantised: bool,
+def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, tied: bool, quantised: bool,
                   flat_names: bool, scan: bool) -> _Checked:
-    tied, hashes = _says_tied(config, folder / "config.json"), FileHashes()
-    weights = find_weights(folder)
+    weights, hashes = find_weights(folder), FileHashes()
     own_head, remarks = check_tensors(weights, needed, tied=tied, quantised=quantised, flat_names=flat_names)
-    if not scan:
-        return _Checked(weights, config, tied, remarks, hashes)
-    scans = scan_weights(weights, hashes)
-    if not (tied and own_head) or head_is_embedding(weights, scans):
+    scans = scan_weights(weights, hashes) if scan else {}
+    if not (scan and tied and own_head) or head_is_embedding(weights, scans):
         return _Checked(weights, config, tied, remarks, hashes)
     remark = ("config.json says that the output matrix is the word embeddings (tie_word_embeddings), but the weights "
               "hold another: theirs is used, as transformers does")  # fmt: skip
@@ -327,8 +320,8 @@ def switch_problem(running: Checkpoint, other: Checkpoint) -> str | None:
     )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            one, another = shape_words(ours.get(name)), shape_words(theirs.get(name))
-            return f"weight '{name}' is {one} in one and {another} in the other"
+            here, there = shape_words(ours.get(name)), shape_words(theirs.get(name))
+            return f"weight '{name}' is {here} in one and {there} in the other"
     return None
 
 

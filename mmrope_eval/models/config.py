@@ -7,7 +7,7 @@ since `save_pretrained` leaves such keys out of nested configurations. Everythin
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.words import mended
 from mmrope_eval.util.config import sentence
+from mmrope_eval.words import flat
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -26,6 +27,8 @@ MAX_DEPTH = 64
 """Levels of a JSON file; real ones have at most ten."""
 
 Part = TypeVar("Part", bound=BaseModel)
+JsonFiles = Mapping[str, Mapping[str, Any]]
+"""JSON files of a checkpoint's folder by name, those that it has."""
 
 
 class ConfigPart(BaseModel):
@@ -144,12 +147,17 @@ class WideVisionConfig(VisionConfig):
         return self.out_hidden_size
 
 
+def read_jsons(folder: Path, names: Iterable[str]) -> JsonFiles:
+    """Those of a folder's JSON files that are there. Raises `UserError` naming the file."""
+    return {name: read_json(folder / name) for name in names if (folder / name).is_file()}
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises `UserError` naming the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({' '.join(str(error).split()) or type(error).__name__}): "
+        raise UserError(f"{path} cannot be read as JSON ({flat(error) or type(error).__name__}): "
                         f"{mended(path, 'copy it again from where the checkpoint comes from')}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, not {type(content).__name__}: copy it again from where the "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 from mmrope_eval.models.checkpoint import TOKENIZER_FILES, Checkpoint
@@ -14,6 +13,7 @@ from mmrope_eval.util.training_steps import training_run, training_step
 
 _DTYPES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Floating types of a safetensors header, as config.json calls them."""
+_OF_ADAPTERS: Final = ("base", "base_path", "rank", "alpha", "modules_to_save", "use_rslora")
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         },
         "ends": {"ids": list(checkpoint.eos_ids), "eos_token": checkpoint.vocabulary.special.get("eos_token")},
         "training": {"step": training_step(path), "run": training_run(path)},
-        "adapter": _adapter(checkpoint.adapter),
+        "adapter": None if checkpoint.adapter is None else {key: checkpoint.adapter.get(key) for key in _OF_ADAPTERS},
         "remarks": [*checkpoint.remarks, *_odd_weights(checkpoint)],
     }
 
@@ -71,12 +71,6 @@ def _weights(checkpoint: Checkpoint) -> dict[str, Any]:
 def _tokenizer(checkpoint: Checkpoint) -> dict[str, str]:
     paths = {name: checkpoint.served / name for name in TOKENIZER_FILES}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()}
-
-
-def _adapter(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if record is None:
-        return None
-    return {key: record.get(key) for key in ("base", "base_path", "rank", "alpha", "modules_to_save", "use_rslora")}
 
 
 def _odd_weights(checkpoint: Checkpoint) -> list[str]:

@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -106,9 +106,9 @@ class FileHashes:
 
         Raises `UserError` when the file cannot be read.
         """
-        known = self.known(path, part)
-        if known is not None:
-            return known
+        remembered = self.known(path, part)
+        if remembered is not None:
+            return remembered
         try:
             before = self._memory(path, part)
             digest = read()
@@ -119,8 +119,8 @@ class FileHashes:
 
     def known(self, path: Path, part: str = "") -> str | None:
         """The remembered sha256 of a file or a part of it."""
-        found = self._recall(path, part)
-        return found if found is not None and len(found) == 64 else None
+        digest = self._recall(path, part)
+        return digest if digest is not None and len(digest) == 64 else None
 
     def remember(self, path: Path, digest: str) -> None:
         """Keep the sha256 of a file that was just written and hashed on the way."""
@@ -133,8 +133,8 @@ class FileHashes:
 
         `instead` has the digests of files whose content does not count as it is.
         """
-        known = instead or {}
-        lines = sorted(f"{path.name} {known[path] if path in known else self.of(path)}" for path in paths)
+        other = instead or {}
+        lines = sorted(f"{path.name} {other[path] if path in other else self.of(path)}" for path in paths)
         return hashlib.sha256("\n".join([*lines, *notes]).encode()).hexdigest()
 
     def scan(self, paths: Sequence[Path], headers: Mapping[Path, Mapping[str, TensorInfo]],
@@ -144,24 +144,24 @@ class FileHashes:
         `headers` are `read_header`'s, `contents_of` the tensors of which a hash of their own is wanted. Raises
         `UserError` when a file cannot be read.
         """
-        wanted = {path: contents_of & headers[path].keys() for path in paths}
-        found = {path: scan for path in paths if (scan := self._recall_scan(path, wanted[path])) is not None}
-        missing = [path for path in paths if path not in found]
+        compared = {path: contents_of & headers[path].keys() for path in paths}
+        scanned = {path: scan for path in paths if (scan := self._recall_scan(path, compared[path])) is not None}
+        missing = [path for path in paths if path not in scanned]
         before = {path: {kind: self._memory(path, kind) for kind in ("", "scan")} for path in missing}
         with ReadProgress(sum(path.stat().st_size for path in missing), len(missing)) as progress:
             workers = max(1, min(8, len(missing), os.cpu_count() or 1))
             with ThreadPoolExecutor(workers) as pool:
-                scans = pool.map(lambda path: scan_file(path, headers[path], wanted[path], progress), missing)
+                scans = pool.map(lambda path: scan_file(path, headers[path], compared[path], progress), missing)
                 for path, scan in zip(missing, scans, strict=True):
-                    found[path] = scan
+                    scanned[path] = scan
                     self._remember(path, "scan", json.dumps(asdict(scan)), before[path]["scan"])
                     self._remember(path, "", scan.digest, before[path][""])
-        return found
+        return scanned
 
     def _recall_scan(self, path: Path, contents_of: frozenset[str]) -> WeightScan | None:
         try:
-            known = json.loads(self._recall(path, "scan") or "")
-            scan = WeightScan(known["digest"], tuple(known["not_finite"]), dict(known["contents"]))
+            kept = json.loads(self._recall(path, "scan") or "")
+            scan = WeightScan(kept["digest"], tuple(kept["not_finite"]), dict(kept["contents"]))
         except (ValueError, KeyError, TypeError):
             return None
         return scan if contents_of <= scan.contents.keys() else None
@@ -273,14 +273,14 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             raise ValueError("its header is not one")
         header.pop("__metadata__", None)
         begin = 8 + length
-        found = {name: _info(path, name, entry, begin) for name, entry in header.items()}
-        _check_layout(found, begin, path.stat().st_size)
+        tensors = {name: _info(path, name, entry, begin) for name, entry in header.items()}
+        _check_layout(tensors, begin, path.stat().st_size)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         wrong = "cannot be read" if isinstance(error, OSError) else "is not a complete safetensors file"
         raise UserError(f"{path} {wrong} ({' '.join(reason.split())}): {mended(path, 'download it again')}"
                         ) from error  # fmt: skip
-    return found
+    return tensors
 
 
 def _info(path: Path, name: str, entry: Any, begin: int) -> TensorInfo:
@@ -315,49 +315,47 @@ def _check_layout(tensors: Mapping[str, TensorInfo], begin: int, size: int) -> N
 def scan_file(path: Path, tensors: Mapping[str, TensorInfo], contents_of: frozenset[str],
               progress: ReadProgress) -> WeightScan:
     """One pass over a file. Raises `UserError` when it cannot be read."""
-    whole = hashlib.sha256()
+    whole_file = hashlib.sha256()
     bad: list[str] = []
     contents: dict[str, str] = {}
     try:
         with path.open("rb") as file:
             for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-                _skip(file, tensor.begin, whole, progress)
-                own = hashlib.sha256() if name in contents_of else None
-                if not _read_tensor(file, tensor, whole, own, progress):
+                for _ in _pieces(file, tensor.begin, whole_file, progress):
+                    pass  # what lies between tensors: the header, padding
+                values = hashlib.sha256() if name in contents_of else None
+                if not _all_finite(_pieces(file, tensor.end, whole_file, progress), tensor.dtype, values):
                     bad.append(name)
-                if own is not None:
-                    contents[name] = own.hexdigest()
-            _skip(file, path.stat().st_size, whole, progress)
+                if values is not None:
+                    contents[name] = values.hexdigest()
+            for _ in _pieces(file, path.stat().st_size, whole_file, progress):
+                pass
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
-    return WeightScan(whole.hexdigest(), tuple(bad), contents)
+    return WeightScan(whole_file.hexdigest(), tuple(bad), contents)
 
 
-def _skip(file: BinaryIO, until: int, whole: Any, progress: ReadProgress) -> None:
-    """Hash what lies between tensors: the header, padding."""
+def _pieces(file: BinaryIO, until: int, whole_file: Any, progress: ReadProgress) -> Iterator[bytes]:
+    """What a file holds from where it is up to an offset, hashed. Raises OSError where it ends before."""
     while (left := until - file.tell()) > 0:
         piece = file.read(min(PIECE, left))
         if not piece:
             raise OSError("it became shorter while it was read")
-        whole.update(piece)
+        whole_file.update(piece)
+        yield piece
         progress.add(len(piece))
 
 
-def _read_tensor(file: BinaryIO, tensor: TensorInfo, whole: Any, own: Any, progress: ReadProgress) -> bool:
-    """Hash one tensor; whether all of its values are finite."""
-    kind, mask = _NOT_FINITE.get(tensor.dtype, (None, 0))
+def _all_finite(pieces: Iterable[bytes], dtype: str, values: Any) -> bool:
+    """Whether all values of a tensor are finite; they are hashed into `values`, where that is given."""
+    kind, mask = _NOT_FINITE.get(dtype, (None, 0))
     finite = True
-    while (left := tensor.end - file.tell()) > 0:
-        piece = file.read(min(PIECE, left))
-        if not piece:
-            raise OSError("it became shorter while it was read")
-        whole.update(piece)
-        if own is not None:
-            own.update(piece)
+    for piece in pieces:
+        if values is not None:
+            values.update(piece)
         if kind is not None and finite:
             bits = np.frombuffer(piece, kind, count=len(piece) // kind().itemsize)
             finite = int((bits & kind(mask)).max(initial=0)) != mask
-        elif tensor.dtype in _ONE_NAN and finite:
-            finite = _ONE_NAN[tensor.dtype] not in piece
-        progress.add(len(piece))
+        elif dtype in _ONE_NAN and finite:
+            finite = _ONE_NAN[dtype] not in piece
     return finite

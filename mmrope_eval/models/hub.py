@@ -12,6 +12,7 @@ from typing import Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import INDEX
 from mmrope_eval.models.words import some
+from mmrope_eval.words import flat
 
 CONFIGS: Final = ("config.json", "adapter_config.json")
 """A folder with one of these is a checkpoint, or an adapter, of which the reader says what to do."""
@@ -117,4 +118,4 @@ def _cause(error: Exception | None, repo: str) -> str:
         return "the hub cannot be reached, or has no more of it in safetensors"
     if isinstance(error, errors.LocalEntryNotFoundError):
         return "the hub cannot be reached"
-    return f"the download failed ({' '.join(str(error).split())[:200] or type(error).__name__})"
+    return f"the download failed ({flat(error, 200) or type(error).__name__})"

@@ -24,15 +24,13 @@ def as_identified(text: str) -> str:
     start = past_space(text, 0)
     if text[start : start + 1] != "{":
         return text
+    top = members(text, start)
+    nested = [inner for member in top if member.key == "text_config" and text[member.value] == "{"
+              for inner in members(text, member.value)]  # fmt: skip
     # From the last key on, so that offsets stay right.
-    for member in reversed(members(text, start)):
-        value = text[member.value : member.end]
-        if member.key == "text_config" and value.startswith("{"):
-            for inner in reversed(members(text, member.value)):
-                if inner.key == VARIANT_KEY:
-                    text = text[: inner.value] + _plain(text[inner.value : inner.end]) + text[inner.end :]
-        elif member.key == VARIANT_KEY:
-            text = text[: member.value] + _plain(value) + text[member.end :]
+    for member in sorted((*top, *nested), key=lambda member: member.value, reverse=True):
+        if member.key == VARIANT_KEY:
+            text = text[: member.value] + _plain(text[member.value : member.end]) + text[member.end :]
     return text
 
 

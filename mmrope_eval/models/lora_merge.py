@@ -16,6 +16,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import read_header
 from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, Parts, in_saved_module, read_parts
 from mmrope_eval.models.tensors import DECODER, EMBEDDING, HEAD, VISION, canonical_name, shape_words
+from mmrope_eval.words import flat
 
 # How the generations of transformers and vLLM write the parts of a network; `canonical_name` is the way back. Needed
 # where adapter_config.json holds patterns, which were written for the names of their time.
@@ -118,7 +119,7 @@ def _skeleton(adapter: Adapter, base: Path) -> Any:
             return transformers.AutoModelForImageTextToText.from_config(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"transformers cannot build the base '{adapter.base}' ({base}) of the adapter '{adapter.path}' "
-                        f"({' '.join(str(error).split())[:200]}): name a vision-language checkpoint in "
+                        f"({flat(error, 200)}): name a vision-language checkpoint in "
                         f"{CONFIG}") from error
 
 
@@ -216,7 +217,7 @@ def _peft_layers(adapter: Adapter, parts: Parts, model: Any) -> dict[str, Any]:
             inject_adapter_in_model(config, model, low_cpu_mem_usage=True)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"peft cannot put the adapter '{adapter.path}' onto the base '{adapter.base}' "
-                        f"({' '.join(str(error).split())[:200]}): name the base that it was trained on in "
+                        f"({flat(error, 200)}): name the base that it was trained on in "
                         f"{CONFIG}") from error
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 

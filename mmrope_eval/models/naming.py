@@ -182,14 +182,14 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 def _no_folder(name: str, base: Path | None) -> str:
     """What is said of a name that is nothing here; the first half as it always was."""
     where = f" (a path in this file is relative to the file's folder, '{base.resolve()}')" if base is not None else ""
-    close = _close(_path(name, base))
+    close = close_folder(_path(name, base))
     hint = f", did you mean '{close}'?" if close else ": give the path of a downloaded checkpoint"
     if _MAGIC.search(name):
         return f"checkpoint '{name}' matches nothing{where}: give a folder, or a pattern that folders match"
     return f"checkpoint '{name}' is not a folder{where}{hint}"
 
 
-def _close(path: Path) -> Path | None:
+def close_folder(path: Path) -> Path | None:
     """The folder that a path most likely means: each part that is not there replaced by its closest sibling."""
     reached = Path(path.anchor)
     for part in path.parts[1 if path.anchor else 0:]:
@@ -215,7 +215,7 @@ def _remote(name: str, base: Path | None, say: Say) -> list[Path] | None:
     folder, lacks = hub.cached(repo)
     if folder is None:
         owner = _path(repo.name.split("/")[0], base)
-        if not lacks and (owner.is_dir() or _close(_path(repo.name, base))):
+        if not lacks and (owner.is_dir() or close_folder(_path(repo.name, base))):
             # A path with a mistake in it must not start a download of somebody's model.
             raise UserError(f"{_no_folder(name, base)}; the hub's model of that name comes with `{repo.command}`")
         folder = hub.download(repo, name, lacks, say)

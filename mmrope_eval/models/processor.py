@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import ConfigPart, Count, parse_part, read_json
+from mmrope_eval.models.config import ConfigPart, Count, JsonFiles, parse_part
 from mmrope_eval.models.family import ModelFamily, VisionGeometry
 from mmrope_eval.words import shown
 
@@ -32,6 +32,7 @@ _LIMITS = {"size", "min_pixels", "max_pixels", "fps", "num_frames", "min_frames"
 _SHARED = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
 """What a video file may leave out; transformers then takes its class's own, which are the pictures'."""
 
+Pixels = Annotated[int, Field(gt=0, lt=2**53)]
 Channels = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=3, max_length=3)]
 
 
@@ -43,7 +44,7 @@ class ProcessorPart(ConfigPart):
     merge_size: Count
     image_mean: Channels
     image_std: Channels
-    size: Mapping[str, Any] | None = None
+    size: Mapping[str, Pixels | None] | None = None
     min_pixels: Count | None = None
     max_pixels: Count | None = None
     processor_class: str | None = None
@@ -86,18 +87,19 @@ class ProcessorSettings:
     remarks: tuple[str, ...] = ()
 
 
-def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) -> ProcessorSettings:
-    """Read and check a checkpoint's processor files. Raises `UserError` naming the file, the key and what to do."""
-    nested = read_json(folder / NESTED_FILE) if (folder / NESTED_FILE).is_file() else {}
-    image_place, image_raw = _image(folder, nested, family)
+def read_processor(folder: Path, files: JsonFiles, family: ModelFamily, geometry: VisionGeometry) -> ProcessorSettings:
+    """Check a checkpoint's processor `files`. Raises `UserError` naming the file, the key and what to do."""
+    image_place, image_raw = _part(folder, files, "image_processor", IMAGE_FILE)
+    if image_raw is None:
+        raise UserError(f"checkpoint '{folder}' has no {IMAGE_FILE}: copy it from the model that it was trained from, "
+                        f"for example 'hf download {family.base} {IMAGE_FILE} --local-dir .'")  # fmt: skip
+    _agree(folder, image_raw, files.get(IMAGE_FILE, {}))
     image = parse_part(ProcessorPart, image_raw, image_place)
     _check(image, image_place, geometry)
-    video_place, video_raw = _video(folder, nested)
-    limits: dict[str, int | float] = {}
-    sources: dict[str, str] = {}
     low, high = _pixels(image, image_place, family)
-    limits |= {"image_min_pixels": low, "image_max_pixels": high}
-    sources |= dict.fromkeys(("image_min_pixels", "image_max_pixels"), image_place)
+    limits: dict[str, int | float] = {"image_min_pixels": low, "image_max_pixels": high}
+    sources = dict.fromkeys(limits, image_place)
+    video_place, video_raw = _part(folder, files, "video_processor", VIDEO_FILE)
     if video_raw is not None:
         unsaid = {name: getattr(image, name) for name in _SHARED}
         video = parse_part(VideoPart, {**unsaid, **video_raw}, video_place)
@@ -106,7 +108,7 @@ def read_processor(folder: Path, family: ModelFamily, geometry: VisionGeometry) 
         limits |= video_limits
         sources |= dict.fromkeys(video_limits, video_place)
     pixels = {"image": _left_to_do(image_raw), "video": _left_to_do(image_raw if video_raw is None else video_raw)}
-    mended, remarks = _mend(folder, nested, family)
+    mended, remarks = _mend(folder, files, family)
     return ProcessorSettings(limits, sources, pixels, mended, remarks)
 
 
@@ -115,34 +117,20 @@ def _left_to_do(part: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in part.items() if key not in _LIMITS}
 
 
-def _image(folder: Path, nested: Mapping[str, Any], family: ModelFamily) -> tuple[str, Mapping[str, Any]]:
-    image_file = read_json(folder / IMAGE_FILE) if (folder / IMAGE_FILE).is_file() else None
-    inside = nested.get("image_processor")
+def _part(folder: Path, files: JsonFiles, kind: str, file: str) -> tuple[str, Mapping[str, Any] | None]:
+    """Where a processor's settings stand, and what they are: the nested part before the file of its own."""
+    inside = files.get(NESTED_FILE, {}).get(kind)
     if isinstance(inside, Mapping):
-        _agree(folder, inside, image_file)
-        return f"{folder / NESTED_FILE} (image_processor)", inside
-    if image_file is None:
-        raise UserError(f"checkpoint '{folder}' has no {IMAGE_FILE}: copy it from the model that it was trained from, "
-                        f"for example 'hf download {family.base} {IMAGE_FILE} --local-dir .'")  # fmt: skip
-    return str(folder / IMAGE_FILE), image_file
+        return f"{folder / NESTED_FILE} ({kind})", inside
+    return str(folder / file), files.get(file)
 
 
-def _agree(folder: Path, inside: Mapping[str, Any], image_file: Mapping[str, Any] | None) -> None:
+def _agree(folder: Path, read: Mapping[str, Any], image_file: Mapping[str, Any]) -> None:
     """Two copies of the pictures' settings must say the same, of what bears on pixels."""
-    if image_file is None:
-        return
     for key in (*_SHARED, "min_pixels", "max_pixels", "size"):
-        if None not in (image_file.get(key), inside.get(key)) and image_file[key] != inside[key]:
-            raise UserError(f"{folder}: {key} is {shown(image_file[key])} in {IMAGE_FILE} and {shown(inside[key])} in "
+        if None not in (image_file.get(key), read.get(key)) and image_file[key] != read[key]:
+            raise UserError(f"{folder}: {key} is {shown(image_file[key])} in {IMAGE_FILE} and {shown(read[key])} in "
                             f"{NESTED_FILE} (which transformers reads first): make them one")  # fmt: skip
-
-
-def _video(folder: Path, nested: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
-    inside = nested.get("video_processor")
-    if isinstance(inside, Mapping):
-        return f"{folder / NESTED_FILE} (video_processor)", inside
-    path = folder / VIDEO_FILE
-    return str(path), read_json(path) if path.is_file() else None
 
 
 def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
@@ -172,11 +160,6 @@ def _check(part: ProcessorPart, place: str, geometry: VisionGeometry) -> None:
 def _pixels(part: ProcessorPart, place: str, family: ModelFamily) -> tuple[int, int]:
     low, high = (unsaid if given is None else given
                  for given, unsaid in zip(part.limits(), family.processor_limits, strict=True))
-    for name, value in (("fewest", low), ("most", high)):
-        if type(value) is not int or not 1 <= value < 2**53:
-            raise UserError(f"{place}: the {name} pixels of a picture (min_pixels, max_pixels, or size with "
-                            "shortest_edge and longest_edge) must be a whole number above zero, not "
-                            f"{shown(value)}")  # fmt: skip
     if low > high:
         raise UserError(f"{place}: min_pixels (shortest_edge) is {low}, above max_pixels (longest_edge), {high}")
     return low, high
@@ -209,35 +192,25 @@ def _video_limits(video: VideoPart, image: ProcessorPart, place: str, family: Mo
     return limits
 
 
-def _mend(folder: Path, nested: Mapping[str, Any], family: ModelFamily
+def _mend(folder: Path, files: JsonFiles, family: ModelFamily
           ) -> tuple[dict[str, Mapping[str, Any]], tuple[str, ...]]:
     """Processor files with classes that the installed transformers has. `UserError` for another family's class."""
-    mended: dict[str, Mapping[str, Any]] = {}
     remarks: list[str] = []
-    kinds = (("image_processor", IMAGE_FILE, family.image_processors[0]),
-             ("video_processor", VIDEO_FILE, family.video.processors[0]))  # fmt: skip
 
-    def checked(part: Mapping[str, Any], key: str, place: str, right: str) -> dict[str, Any] | None:
-        given = part.get(key)
-        if given == right or (key == "image_processor_type" and given in (f"{right}Fast", f"{right}Pil")):
-            return None
-        old = (*family.image_processors, *family.video.processors, None)
-        if given not in old:
-            raise UserError(f"{place}: {key} is {shown(given)}, which is not {family.title}'s: put {right} there, or "
-                            "copy the file from the model that it was trained from")  # fmt: skip
-        remarks.append(f"{key} {'(absent)' if given is None else repr(given)} of {Path(place).name} read as {right}")
+    def mended(part: Mapping[str, Any], kind: str, file: str) -> Mapping[str, Any]:
+        key, given, right = f"{kind}_type", part.get(f"{kind}_type"), present[kind]
+        if given == right or (kind == "image_processor" and given in (f"{right}Fast", f"{right}Pil")):
+            return part
+        if given not in (*family.image_processors, *family.video.processors, None):
+            raise UserError(f"{folder / file}: {key} is {shown(given)}, which is not {family.title}'s: put {right} "
+                            "there, or copy the file from the model that it was trained from")  # fmt: skip
+        remarks.append(f"{key} {'(absent)' if given is None else repr(given)} of {file} read as {right}")
         return {**part, key: right}
 
-    for kind, name, right in kinds:
-        if (folder / name).is_file():
-            part = checked(read_json(folder / name), f"{kind}_type", str(folder / name), right)
-            if part is not None:
-                mended[name] = part
-    inside = dict(nested)
-    for kind, _, right in kinds:
-        if isinstance(nested.get(kind), Mapping):
-            part = checked(nested[kind], f"{kind}_type", str(folder / NESTED_FILE), right)
-            if part is not None:
-                inside[kind] = part
-                mended[NESTED_FILE] = inside
-    return mended, tuple(remarks)
+    present = {"image_processor": family.image_processors[0], "video_processor": family.video.processors[0]}
+    alone = {"image_processor": IMAGE_FILE, "video_processor": VIDEO_FILE}
+    read = {file: mended(files[file], kind, file) for kind, file in alone.items() if file in files}
+    nested = files.get(NESTED_FILE, {})
+    inside = {kind: mended(nested[kind], kind, NESTED_FILE) for kind in alone if isinstance(nested.get(kind), Mapping)}
+    read[NESTED_FILE] = {**nested, **inside}
+    return {file: content for file, content in read.items() if content != files.get(file, {})}, tuple(remarks)

@@ -235,12 +235,10 @@ def _names_a_rotation(key: str) -> bool:
 
 def _offer(value: Any) -> str:
     """A variant whose name the value is."""
-    if isinstance(value, str):
-        try:
-            return f" (--variant {load_variant(value).name}?)"
-        except VariantError:
-            return ""
-    return ""
+    try:
+        return f" (--variant {load_variant(value).name}?)" if isinstance(value, str) else ""
+    except VariantError:
+        return ""
 
 
 def _architecture(config: Mapping[str, Any], family: ModelFamily, where: str) -> list[str]:
@@ -254,18 +252,14 @@ def _architecture(config: Mapping[str, Any], family: ModelFamily, where: str) ->
 def _interleaving(scaled: Sequence[Place], family: ModelFamily, where: str) -> list[str]:
     """mrope_interleaved, where it contradicts what the family's own code does."""
     stock = load_variant(family.stock_variant).frequency.allocation == "interleaved"
-    for name, part in scaled:
-        if part.get("mrope_interleaved") is not None and not isinstance(part["mrope_interleaved"], bool):
-            given = shown(part["mrope_interleaved"])
-            return [f"{where}: mrope_interleaved at {name} must be true or false, not {given}"]
-    return [
-        f"{where} has mrope_interleaved: {str(part['mrope_interleaved']).lower()} at {name}: transformers' "
-        f"{family.title} does not read that key and trains with {'interleaved' if stock else 'chunked'} pairs, vLLM's "
-        f"obeys it (--variant {'qwen3-vl' if part['mrope_interleaved'] else 'mrope'} for what it says, --variant "
-        f"{family.stock_variant} for what transformers does)"
-        for name, part in scaled
-        if part.get("mrope_interleaved") is not None and bool(part["mrope_interleaved"]) != stock
-    ][:1]
+    given = [(name, part["mrope_interleaved"]) for name, part in scaled if part.get("mrope_interleaved") is not None]
+    for name, value in given:
+        if not isinstance(value, bool):
+            return [f"{where}: mrope_interleaved at {name} must be true or false, not {shown(value)}"]
+    return [f"{where} has mrope_interleaved: {str(value).lower()} at {name}: transformers' {family.title} does not "
+            f"read that key and trains with {'interleaved' if stock else 'chunked'} pairs, vLLM's obeys it (--variant "
+            f"{'qwen3-vl' if value else 'mrope'} for what it says, --variant {family.stock_variant} for what "
+            "transformers does)" for name, value in given if value != stock][:1]  # fmt: skip
 
 
 def _scaling(scaled: Sequence[Place], max_position: int, where: str) -> dict[str, Any] | None:
@@ -310,17 +304,13 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
-def _unknown_scaling(kind: Any) -> str:
-    if isinstance(kind, str):
-        if kind == "dynamic":
-            return ("'dynamic' scaling changes the frequencies with every prompt's length, which a fixed table cannot: "
-                    "say --set scaling='{\"type\": \"ntk\", \"factor\": F}' for one length, or take it out")
-        try:
-            name = load_variant(kind).name
-        except VariantError:
-            pass
-        else:
-            return f"{shown(kind)} is a variant, no context scaling: say --variant {name}, and 'default' here"
-    names = ", ".join(_SCALINGS)
-    return (f"context scaling of type {shown(kind)} is not known: {names} are, or say --set "
-            "scaling='{\"type\": \"none\"}'")  # fmt: skip
+def _unknown_scaling(kind: str) -> str:
+    if kind == "dynamic":
+        return ("'dynamic' scaling changes the frequencies with every prompt's length, which a fixed table cannot: say "
+                "--set scaling='{\"type\": \"ntk\", \"factor\": F}' for one length, or take it out")
+    try:
+        name = load_variant(kind).name
+    except VariantError:
+        return (f"context scaling of type {shown(kind)} is not known: {', '.join(_SCALINGS)} are, or say --set "
+                "scaling='{\"type\": \"none\"}'")  # fmt: skip
+    return f"{shown(kind)} is a variant, no context scaling: say --variant {name}, and 'default' here"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ import jinja2.sandbox
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.messages import ImageSource, Request, VideoSource
 from mmrope_eval.models.bounded import CHARACTERS, MEMORY, BoundError, Bounds
-from mmrope_eval.models.config import read_json
+from mmrope_eval.models.config import JsonFiles
 from mmrope_eval.models.thoughts import prompt_opens
 from mmrope_eval.models.words import mended
 
@@ -49,13 +49,13 @@ class MediaTokens:
     end: str
 
 
-def find_template(folder: Path, tokens: MediaTokens, special: Mapping[str, str]) -> ChatTemplate:
+def find_template(folder: Path, files: JsonFiles, tokens: MediaTokens, special: Mapping[str, str]) -> ChatTemplate:
     """The template by which transformers' processor writes prompts: its own files before the tokenizer's.
 
-    `special` are the tokenizer's named tokens (eos_token and such). Raises `UserError` where there is none, none that
-    can place media, or two that write different prompts.
+    `files` are the folder's, `special` the tokenizer's named tokens (eos_token and such). Raises `UserError` where
+    there is none, none that can place media, or two that write different prompts.
     """
-    candidates = list(_candidates(folder))
+    candidates = list(_candidates(folder, files))
     if not candidates:
         raise UserError(f"checkpoint '{folder}' has no chat template: copy chat_template.jinja or chat_template.json "
                         "from the model that it was trained from into its folder")  # fmt: skip
@@ -86,35 +86,34 @@ def written_question(template: ChatTemplate, special: Mapping[str, str], told: b
     `told` is what it is told by the name `enable_thinking`; None: nothing. Raises `UserError` where it cannot write
     one.
     """
-    messages: list[Any] = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": TEXT}]}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    try:
-        return _rendered(template.text, messages, {**special, **thinking_argument(told)})
-    except Exception as error:  # a template is a program, and may raise anything
-        raise UserError(f"the chat template in {template.source} cannot write a question with one picture "
-                        f"({sentence(error)})") from error  # fmt: skip
+    messages = turns([{"type": "image"}, {"type": "text", "text": TEXT}], system)
+    return _written(template, special, messages, told, "a question with one picture")
 
 
 def written_request(template: ChatTemplate, special: Mapping[str, str], request: Request) -> str:
     """A request as the template writes it, each image and video as its placeholder. Raises `UserError` where it cannot.
     """
+    return _written(template, special, chat_messages(request), request.enable_thinking, request.id)
+
+
+def _written(template: ChatTemplate, special: Mapping[str, str], messages: list[dict[str, Any]], told: bool | None,
+             what: str) -> str:
     try:
-        variables = {**special, **thinking_argument(request.enable_thinking)}
-        return _rendered(template.text, chat_messages(request), variables)
+        return _rendered(template.text, messages, {**special, **thinking_argument(told)})
     except Exception as error:  # a template is a program, and may raise anything
-        raise UserError(f"the chat template in {template.source} cannot write {request.id} ({sentence(error)})"
-                        ) from error  # fmt: skip
+        raise UserError(f"the chat template in {template.source} cannot write {what} ({sentence(error)})") from error
 
 
 def chat_messages(request: Request) -> list[dict[str, Any]]:
     """A request as the messages that chat templates take: its system prompt, where it has one, then the question."""
-    items = [{"type": "text", "text": part} if isinstance(part, str) else {"type": medium(part)}
-             for part in request.content]  # fmt: skip
-    messages: list[dict[str, Any]] = [{"role": "user", "content": items}]
-    if request.system is not None:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": request.system}]})
-    return messages
+    return turns([{"type": "text", "text": part} if isinstance(part, str) else {"type": medium(part)}
+                  for part in request.content], request.system)  # fmt: skip
+
+
+def turns(question: list[dict[str, str]], system: str | None) -> list[dict[str, Any]]:
+    """A question's parts as messages, behind a system prompt where there is one."""
+    before = [] if system is None else [{"role": "system", "content": [{"type": "text", "text": system}]}]
+    return [*before, {"role": "user", "content": question}]
 
 
 def medium(part: ImageSource | VideoSource) -> str:
@@ -153,7 +152,7 @@ def writes_system(template: ChatTemplate, special: Mapping[str, str], system: st
         return False
 
 
-def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
+def _candidates(folder: Path, files: JsonFiles) -> Iterator[tuple[str, str]]:
     """(file, template), in the order of transformers' processors."""
     path = folder / "chat_template.jinja"
     if path.is_file():
@@ -162,14 +161,13 @@ def _candidates(folder: Path) -> Iterator[tuple[str, str]]:
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as text ({error}): {mended(path, 'save it as UTF-8')}") from error
     for name in ("chat_template.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            given = read_json(folder / name).get("chat_template")
-            if isinstance(given, list):  # several by name, as older tokenizers keep them
-                given = {str(item.get("name")): item.get("template") for item in given if isinstance(item, Mapping)}
-            if isinstance(given, Mapping):
-                given = given.get("default")
-            if isinstance(given, str) and given.strip():
-                yield name, given
+        given = files.get(name, {}).get("chat_template")
+        if isinstance(given, list):  # several by name, as older tokenizers keep them
+            given = {str(item.get("name")): item.get("template") for item in given if isinstance(item, Mapping)}
+        if isinstance(given, Mapping):
+            given = given.get("default")
+        if isinstance(given, str) and given.strip():
+            yield name, given
 
 
 class _Useless(str):
@@ -178,9 +176,9 @@ class _Useless(str):
 
 def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
     """A question with a picture and a video as the template writes it, or why it cannot."""
-    content = [{"type": "image"}, {"type": "video"}, {"type": "text", "text": TEXT}]
     try:
-        prompt = _rendered(text, [{"role": "user", "content": content}], special)
+        prompt = _rendered(text, turns([{"type": "image"}, {"type": "video"}, {"type": "text", "text": TEXT}], None),
+                           special)  # fmt: skip
     except BoundError as error:
         return _Useless(str(error))
     except Exception as error:  # noqa: BLE001 - a template is a program, and may raise anything
@@ -200,18 +198,21 @@ def _write(text: str, tokens: MediaTokens, special: Mapping[str, str]) -> str:
 
 def _rendered(text: str, messages: list[Any], variables: Mapping[str, Any]) -> str:
     """Messages as a template writes them. Raises what it raises, and `BoundError` where it takes too much."""
-
     def write() -> str:
-        pieces, length = [], 0
-        for piece in _environment().from_string(text).generate(
-            messages=messages, add_generation_prompt=True, **variables
-        ):
-            pieces.append(piece)
-            length += len(piece)
-            check_length(length, 0)
-        return "".join(pieces)
+        template = _environment().from_string(text)
+        return joined(template.generate(messages=messages, add_generation_prompt=True, **variables), 0)
 
     return Bounds(memory=MEMORY).run(write)
+
+
+def joined(pieces: Iterable[str], question: int) -> str:
+    """A prompt of its pieces. `BoundError` as soon as it is too long for a question of so many characters."""
+    kept, length = [], 0
+    for piece in pieces:
+        kept.append(piece)
+        length += len(piece)
+        check_length(length, question)
+    return "".join(kept)
 
 
 def check_length(length: int, question: int) -> None:

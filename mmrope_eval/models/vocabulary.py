@@ -6,16 +6,48 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.config import ConfigPart, TokenId, parse_part, read_json
+from mmrope_eval.models.config import ConfigPart, JsonFiles, TokenId, parse_part, read_json, text_part
 from mmrope_eval.models.template import MediaTokens
 from mmrope_eval.models.words import mended
-from mmrope_eval.words import shown
+from mmrope_eval.words import flat, shown
 
 MEDIA_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 NAMED_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+def _content(entry: Any) -> Any:
+    """A token's text, which files give plainly or in a mapping."""
+    return entry.get("content", entry) if isinstance(entry, Mapping) else entry
+
+
+def _listed(tokens: Any) -> Any:
+    """Tokens, which files list or give by name."""
+    return list(tokens.values()) if isinstance(tokens, Mapping) else tokens
+
+
+Token = Annotated[str, BeforeValidator(_content)]
+Tokens = Annotated[list[Token], BeforeValidator(_listed)]
+
+
+class TokenizerSettings(ConfigPart):
+    """What of tokenizer_config.json bears on tokens; transformers cannot load a tokenizer with others."""
+
+    added_tokens_decoder: dict[str, Token] | None = None
+    """Tokens by number."""
+    additional_special_tokens: Tokens | None = None
+    extra_special_tokens: Tokens | None = None
+    bos_token: Token | None = None
+    eos_token: Token | None = None
+    pad_token: Token | None = None
+    unk_token: Token | None = None
+    model_max_length: float | None = None
+    tokenizer_class: str | None = None
+    processor_class: str | None = None
 
 
 class MediaTokenIds(ConfigPart):
@@ -39,16 +71,16 @@ class Vocabulary:
     """Tokens that end an answer."""
 
 
-def read_vocabulary(folder: Path, config: Mapping[str, Any], vocab_size: int) -> Vocabulary:
-    """Read and check a checkpoint's tokenizer. Raises `UserError` naming the file and what to do."""
-    settings = _settings(folder)
-    by_id = _token_names(folder, settings)
+def read_vocabulary(folder: Path, files: JsonFiles, vocab_size: int) -> Vocabulary:
+    """Check a checkpoint's tokenizer, with the folder's `files`. Raises `UserError` naming the file and what to do."""
+    settings = _settings(folder, files)
+    by_id = _token_names(folder, files, settings)
     largest = max(by_id, default=0)
     if largest >= vocab_size:
         raise UserError(f"checkpoint '{folder}': its tokenizer knows token {largest} ({shown(by_id[largest])}), but "
                         f"the embeddings have vocab_size {vocab_size} rows: copy the tokenizer that the model was "
                         "trained with")
-    ids = parse_part(MediaTokenIds, config, str(folder / "config.json"))
+    ids = parse_part(MediaTokenIds, files["config.json"], str(folder / "config.json"))
     names = []
     for key in MEDIA_IDS:
         token = getattr(ids, key)
@@ -59,55 +91,23 @@ def read_vocabulary(folder: Path, config: Mapping[str, Any], vocab_size: int) ->
     if len(set(names)) < len(names):
         raise UserError(f"{folder / 'config.json'}: {', '.join(MEDIA_IDS)} must be four different tokens, not {names}")
     image, video, start, end = names
-    special = {name: text for name in NAMED_TOKENS if (text := _content(settings.get(name))) is not None}
-    eos = _eos_ids(folder, config, vocab_size,
+    special = {name: text for name in NAMED_TOKENS if (text := getattr(settings, name)) is not None}
+    eos = _eos_ids(folder, files, vocab_size,
                    {text: token for token, text in by_id.items()}.get(special.get("eos_token", "")))
     return Vocabulary(MediaTokens(start, image, video, end), ids, special, eos)
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
-    if not path.is_file():
+def _settings(folder: Path, files: JsonFiles) -> TokenizerSettings:
+    if "tokenizer_config.json" not in files:
         raise UserError(f"checkpoint '{folder}' has no tokenizer_config.json: copy tokenizer.json, "
                         "tokenizer_config.json and their like from the model that it was trained from")  # fmt: skip
-    if (folder / "special_tokens_map.json").is_file():
-        read_json(folder / "special_tokens_map.json")  # transformers reads it where the settings do not say all
-    settings = read_json(path)
+    path, settings = folder / "tokenizer_config.json", files["tokenizer_config.json"]
     if not settings:
         raise UserError(f"{path} is empty: copy it from the model that the checkpoint was trained from")
-    _check_tokens(settings, path)
-    return settings
+    return parse_part(TokenizerSettings, settings, str(path))
 
 
-def _check_tokens(settings: Mapping[str, Any], path: Path) -> None:
-    """Raise `UserError` for a token that is none: transformers cannot load such a tokenizer."""
-    decoder = settings.get("added_tokens_decoder")
-    if not isinstance(decoder, Mapping | None):
-        raise UserError(f"{path}: added_tokens_decoder must be a mapping from numbers to tokens, not {shown(decoder)}")
-    several = {"added_tokens_decoder": list((decoder or {}).values())}
-    for key in ("additional_special_tokens", "extra_special_tokens"):
-        given = settings.get(key)
-        if isinstance(given, Mapping):
-            several[key] = list(given.values())
-        elif isinstance(given, list):
-            several[key] = given
-        elif given is not None:
-            raise UserError(f"{path}: {key} must be a list of tokens, not {shown(given)}")
-    named = {name: [settings[name]] for name in NAMED_TOKENS if settings.get(name) is not None}
-    for key, tokens in (several | named).items():
-        wrong = [token for token in tokens if _content(token) is None]
-        if wrong:
-            raise UserError(f"{path}: {key} has {shown(wrong[0])} where a token should be: copy the file from where "
-                            "the checkpoint comes from")  # fmt: skip
-    length = settings.get("model_max_length")
-    if not isinstance(length, int | float | None):
-        raise UserError(f"{path}: model_max_length must be a number, not {shown(length)}")
-    for key in ("tokenizer_class", "processor_class"):
-        if not isinstance(settings.get(key), str | None):
-            raise UserError(f"{path}: {key} must be a name, not {shown(settings[key])}")
-
-
-def _token_names(folder: Path, settings: Mapping[str, Any]) -> dict[int, str]:
+def _token_names(folder: Path, files: JsonFiles, settings: TokenizerSettings) -> dict[int, str]:
     """Tokens by id. `UserError` where there is no tokenizer, or none that can be read."""
     whole = folder / "tokenizer.json"
     if whole.is_file():
@@ -120,15 +120,10 @@ def _token_names(folder: Path, settings: Mapping[str, Any]) -> dict[int, str]:
     else:
         raise UserError(f"checkpoint '{folder}' has no tokenizer (tokenizer.json, or vocab.json and merges.txt): copy "
                         "it from the model that it was trained from")  # fmt: skip
-    added = folder / "added_tokens.json"
-    if added.is_file():
-        tokens |= {token: word for word, token in read_json(added).items() if isinstance(token, int)}
-    decoder = settings.get("added_tokens_decoder")
-    for token, entry in (decoder.items() if isinstance(decoder, Mapping) else ()):
-        text = _content(entry)
-        if str(token).isdecimal() and len(str(token)) < 12 and text is not None:
-            tokens[int(token)] = text
-    return tokens
+    added = files.get("added_tokens.json", {})
+    tokens |= {token: word for word, token in added.items() if isinstance(token, int)}
+    decoder = settings.added_tokens_decoder or {}
+    return tokens | {int(token): text for token, text in decoder.items() if token.isdecimal() and len(token) < 12}
 
 
 def _of_tokenizers(path: Path) -> dict[int, str]:
@@ -137,29 +132,20 @@ def _of_tokenizers(path: Path) -> dict[int, str]:
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
-        raise UserError(f"{path} cannot be read as a tokenizer ({' '.join(str(error).split())[:200]}): "
+        raise UserError(f"{path} cannot be read as a tokenizer ({flat(error, 200)}): "
                         f"{mended(path, 'copy it again from where the checkpoint comes from')}") from error
     return {token: word for word, token in tokenizer.get_vocab(with_added_tokens=True).items()}
 
 
-def _content(entry: Any) -> str | None:
-    """A token's text, which files give plainly or in a mapping."""
-    text = entry.get("content") if isinstance(entry, Mapping) else entry
-    return text if isinstance(text, str) else None
-
-
-def _eos_ids(folder: Path, config: Mapping[str, Any], vocab_size: int, of_tokenizer: int | None) -> tuple[int, ...]:
+def _eos_ids(folder: Path, files: JsonFiles, vocab_size: int, of_tokenizer: int | None) -> tuple[int, ...]:
     """By generation_config.json, else config.json, else the tokenizer."""
-    nested = config.get("text_config")
-    places = [("config.json", part) for part in (nested, config) if isinstance(part, Mapping)]
-    path = folder / "generation_config.json"
-    if path.is_file():
-        generation = read_json(path)
-        for key in ("pad_token_id", "bos_token_id"):
-            if generation.get(key) is not None and type(generation[key]) is not int:
-                raise UserError(f"{path}: {key} must be a token's number, not {shown(generation[key])}")
-        places.insert(0, (path.name, generation))
-    for name, part in places:
+    generation, config = files.get("generation_config.json", {}), files["config.json"]
+    for key in ("pad_token_id", "bos_token_id"):
+        if generation.get(key) is not None and type(generation[key]) is not int:
+            raise UserError(f"{folder / 'generation_config.json'}: {key} must be a token's number, not "
+                            f"{shown(generation[key])}")  # fmt: skip
+    for name, part in (("generation_config.json", generation), ("config.json", text_part(config)),
+                       ("config.json", config)):  # fmt: skip
         given = part.get("eos_token_id")
         if given is None:
             continue

@@ -16,7 +16,6 @@ from mmrope_eval.models.config import read_json
 from mmrope_eval.models.files import INDEX, FileHashes, TensorInfo, WeightScan, read_header
 from mmrope_eval.models.tensors import EMBEDDING, HEAD, WRAPPERS, Shapes, canonical_name, is_buffer, shape_words
 from mmrope_eval.models.words import one_line, some
-from mmrope_eval.util.files import is_special
 from mmrope_eval.words import shown
 
 SINGLE = "model.safetensors"
@@ -60,13 +59,14 @@ class Weights:
         return next((name for name in self.tensors if canonical_name(name) == canonical), None)
 
 
-def check_entry(entry: Path, remedy: str) -> None:
+def check_entries(entries: Iterable[Path], remedy: str) -> None:
     """Raise `UserError` for an entry that is called like a file of a checkpoint and is a folder, or leads nowhere."""
-    if entry.is_symlink() and not entry.exists():
-        raise UserError(f"checkpoint '{entry.parent}': {entry.name} is a link to a file that is not there: download it "
-                        "again")
-    if is_special(entry):
-        raise UserError(f"checkpoint '{entry.parent}': {entry.name} is a folder where a file should be: {remedy}")
+    for entry in entries:
+        if entry.is_symlink() and not entry.exists():
+            raise UserError(f"checkpoint '{entry.parent}': {entry.name} is a link to a file that is not there: "
+                            "download it again")  # fmt: skip
+        if entry.exists() and not entry.is_file():
+            raise UserError(f"checkpoint '{entry.parent}': {entry.name} is a folder where a file should be: {remedy}")
 
 
 def find_weights(folder: Path) -> Weights:
@@ -76,8 +76,7 @@ def find_weights(folder: Path) -> Weights:
     naming the file and the command that mends it.
     """
     present = sorted(folder.glob("*.safetensors"))
-    for entry in (*present, folder / INDEX):
-        check_entry(entry, "download it again")
+    check_entries((*present, folder / INDEX), "download it again")
     remarks: list[str] = []
     single, index = folder / SINGLE, folder / INDEX
     if single in present:

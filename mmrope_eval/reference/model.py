@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.media.image import LoadedImage, LoadedVideo, MediaCache, MediaPolicy, load_image, load_video
+from mmrope_eval.media.image import LoadedImage, LoadedVideo, MediaPolicy, load_image, load_video
 from mmrope_eval.messages import Generation, ImageSource, Part, Request, Response
 from mmrope_eval.models.families import family_of_config
 from mmrope_eval.models.family import VisionGeometry
@@ -19,6 +19,7 @@ from mmrope_eval.reference.modules import Attention, VariantAttention, VariantRo
 from mmrope_eval.reference.prompts import MEDIA_TENSORS, Prompt, prepare
 from mmrope_eval.reference.rounding import Rounding, round_as_vllm
 from mmrope_eval.rope import Text, Variant
+from mmrope_eval.words import flat
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class ReferenceModel:
             raise UserError("this reference has no processor: load it from a checkpoint to prepare prompts")
         return prepare(self.processor, self.model.config, content, system)
 
-    def prepare_request(self, request: Request, policy: MediaPolicy, cache: MediaCache | None = None) -> Prompt:
+    def prepare_request(self, request: Request, policy: MediaPolicy) -> Prompt:
         """`prepare` for a request to the engine, its media loaded under `policy`. Raises `MediaError`."""
         vision = self.model.config.vision_config
         geometry = VisionGeometry(patch_size=vision.patch_size, merge_size=vision.spatial_merge_size,
@@ -87,7 +88,7 @@ class ReferenceModel:
                 return part
             if isinstance(part, ImageSource):
                 return load_image(part, policy, geometry)
-            return load_video(part, policy, geometry, cache)
+            return load_video(part, policy, geometry)
 
         return self.prepare([loaded(part) for part in request.content], request.system)
 
@@ -161,8 +162,8 @@ class ReferenceModel:
                 break
             if self.processor is not None:
                 text = str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
-            if found := [text.index(stop) for stop in generation.stop if stop in text]:
-                text, reason = text[: min(found)], "stop"
+            if ends := [text.index(stop) for stop in generation.stop if stop in text]:
+                text, reason = text[: min(ends)], "stop"
                 break
             if step + 1 < generation.max_tokens:
                 position = torch.from_numpy(generated[:, None, len(prompt.token_ids) + step, None])
@@ -205,7 +206,7 @@ def load_reference(checkpoint: Path | str, variant: Variant, *, dtype: torch.dty
                                                       use_safetensors=True, local_files_only=True)
         processor = transformers.AutoProcessor.from_pretrained(checkpoint, **options)
     except OSError as error:
-        raise UserError(f"checkpoint '{checkpoint}' cannot be loaded: {' '.join(str(error).split())}") from error
+        raise UserError(f"checkpoint '{checkpoint}' cannot be loaded: {flat(error)}") from error
     if wide_head:
         model.lm_head = WideHead(model.lm_head)
     reference = ReferenceModel(model.eval(), variant, processor)

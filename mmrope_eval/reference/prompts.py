@@ -12,6 +12,7 @@ from torch import Tensor
 from mmrope_eval.media.image import LoadedImage, LoadedVideo
 from mmrope_eval.messages import MediaFacts
 from mmrope_eval.models.families import family_of_config
+from mmrope_eval.models.template import turns
 from mmrope_eval.rope.segments import MediaSpan, Segment, Text, segments_from_tokens
 
 MEDIA_TENSORS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
@@ -36,9 +37,7 @@ def text_prompt(token_ids: Sequence[int]) -> Prompt:
 def prepare(processor: Any, config: Any, content: Sequence[str | LoadedImage | LoadedVideo],
             system: str | None) -> Prompt:
     """Render one user turn with the processor's chat template and tokenise it; nothing is resized or sampled again."""
-    messages: list[dict[str, Any]] = [{"role": "user", "content": [_template_item(part) for part in content]}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+    messages = turns([_template_item(part) for part in content], system)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     images = [part for part in content if isinstance(part, LoadedImage)]
     videos = [part for part in content if isinstance(part, LoadedVideo)]
@@ -93,10 +92,10 @@ def _media_arguments(images: Sequence[LoadedImage], videos: Sequence[LoadedVideo
         arguments["images"] = [Image.fromarray(image.pixels) for image in images]
         arguments["images_kwargs"] = {"do_resize": False}
     if videos:
-        known = ("total_num_frames", "fps", "duration", "video_backend", "frames_indices")
+        names = ("total_num_frames", "fps", "duration", "video_backend", "frames_indices")
         # The processor appends to the list of indices: each video gets a fresh one.
         metadata = [
-            VideoMetadata(**{k: list(x) if k == "frames_indices" else x for k, x in v.metadata.items() if k in known})
+            VideoMetadata(**{k: list(x) if k == "frames_indices" else x for k, x in v.metadata.items() if k in names})
             for v in videos
         ]
         arguments["videos"] = [video.frames for video in videos]

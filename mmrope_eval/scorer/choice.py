@@ -32,23 +32,10 @@ from typing import Final
 
 from mmrope_eval.scorer import choice_patterns as patterns
 from mmrope_eval.scorer.answer_part import json_answers
-from mmrope_eval.scorer.choice_options import (
-    LETTERS,
-    UNKNOWN_OPTIONS,
-    Options,
-    is_choice,
-    letter_of,
-    read_options,
-    target_options,
-)
+from mmrope_eval.scorer.choice_options import LETTERS, Options, target_options
 from mmrope_eval.scorer.choice_text import contained_text, opening_text, own_text_follows, plain_text, readable
 from mmrope_eval.scorer.reasoning import answer_part
 from mmrope_eval.scorer.score import Score, Target
-
-__all__ = [
-    "LETTERS", "UNKNOWN_OPTIONS", "Options", "extract", "is_choice", "letter_of",
-    "plain_text", "read_options", "score_choice", "target_options",
-]  # fmt: skip
 
 
 def extract(response: str, options: Options) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mmrope_eval.scorer.score import Target
+from mmrope_eval.util.strict_json import written
 
 LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 UNKNOWN_OPTIONS: Final = 10
@@ -37,8 +37,8 @@ def read_options(value: Any) -> dict[str, str]:
     if isinstance(value, Mapping):
         return {str(k): str(v) for k, v in sorted(value.items()) if is_letter(k) and not _missing(v)}
     if isinstance(value, str):
-        listed = _literal_list(value)
-        return _options_in_text(value) if listed is None else read_options(listed)
+        listed = written(value)
+        return read_options(listed) if isinstance(listed, list) else _options_in_text(value)
     texts = [str(text).strip() for text in value]
     prefixed = [_LETTER_PREFIX.match(text) for text in texts]
     if texts and [match.group(1) if match else None for match in prefixed] == list(LETTERS[: len(texts)]):
@@ -53,16 +53,6 @@ def is_letter(value: Any) -> bool:
 
 def _missing(value: Any) -> bool:
     return value is None or str(value) in ("", "nan") or (isinstance(value, float) and math.isnan(value))
-
-
-def _literal_list(text: str) -> list[Any] | None:
-    if not text.lstrip().startswith("["):
-        return None
-    try:
-        value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    return value if isinstance(value, list) else None
 
 
 def _options_in_text(question: str) -> dict[str, str]:
@@ -86,14 +76,6 @@ def _run(labels: Sequence[re.Match[str]]) -> list[re.Match[str]]:
             break
         run.append(label)
     return run
-
-
-def letter_of(options: Any, answer: str) -> str:
-    """The letter of the option whose text is `answer`; ValueError unless exactly one has it."""
-    letters = [letter for letter, text in read_options(options).items() if text == str(answer).strip()]
-    if len(letters) != 1:
-        raise ValueError(f"{len(letters)} options have the text {answer!r}")
-    return letters[0]
 
 
 def target_options(target: Target) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Pure metrics: (response, target) -> score. No file, no model, no randomness.
 
-Every scorer takes the model's whole response and a target (a JSON-able mapping that `protocol.build_target`
+Every scorer takes the model's whole response and a target (a JSON-able mapping that `task.template.build_target`
 makes from a dataset row) and returns a `Score`. Values lie in [0, 1]; None means "this metric does not apply to
 this sample". A response from which no answer can be read scores 0 and has `parsed=None`, so that it can be counted.
 """
@@ -16,13 +16,7 @@ from typing import Any, Final
 from mmrope_eval.scorer.answer_part import MINUS, answer_words
 from mmrope_eval.scorer.box import Box, first_box
 from mmrope_eval.scorer.reasoning import answer_part
-from mmrope_eval.scorer.span import Span, first_span, to_seconds
-
-__all__ = [
-    "VERSION", "Box", "Fields", "Score", "Scorer", "Span", "Target", "box_iou",
-    "first_box", "first_span", "plain_answer", "read_number", "relaxed_by_reference_code", "score_box",
-    "score_relaxed", "score_span", "span_iou", "to_seconds", "to_source_pixels",
-]  # fmt: skip
+from mmrope_eval.scorer.span import Span, first_span
 
 Target = Mapping[str, Any]
 
@@ -159,7 +153,7 @@ def score_relaxed(response: str, target: Target) -> Score:
     gold answer, any other answer must match exactly. `relaxed` applies that to the numbers the answers stand for
     (see `read_number`), ignoring case and one closing full stop in words; `strict` wants equal numbers, so that a
     year or a count that is merely near is wrong; `official` is `relaxed_by_reference_code` of the answer part of the
-    response, its markup kept, because the reference code keeps it. The other two read `answer_text.answer_words`.
+    response, its markup kept, because the reference code keeps it. The other two read `answer_part.answer_words`.
     Target: `answer`; `group` ("human" or "augmented") adds the mean of each half as `relaxed_human` and so on.
     """
     answer, response_words, whole = str(target["answer"]), answer_words(response), answer_part(response).strip()

@@ -23,7 +23,7 @@ class SecondItem:
     group: str | None = None
     """The task of a family of them that the row belongs to; their numbers are averaged (lmms-eval's MVBench)."""
     target: Mapping[str, Any] | None = None
-    """What our scorer was given (`protocol.build_target`); VLMEvalKit's table of options is made of it."""
+    """What our scorer was given (`task.template.build_target`); VLMEvalKit's table of options is made of it."""
     failed: bool = False
     """Whether there is no response at all; `response` is empty then."""
 

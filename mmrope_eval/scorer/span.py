@@ -18,6 +18,7 @@ EXAMPLE: Final = (24.3, 30.4)
 _SECOND: Final = r"(?:seconds?|secs?\.?|s|秒鐘|秒钟|秒|sekunden|secondes?|segundos?|초)"
 _MINUTE: Final = r"(?:minutes?|mins?\.?|m|分鐘|分钟|分|minuten|minutos?|분)"
 _HOUR: Final = r"(?:hours?|hrs?|h|小时|小時|時間|시간)"
+_SCALES: Final = ((_HOUR, 3600), (_MINUTE, 60))
 _NUM: Final = r"\d{1,9}(?:\.\d{1,6})?"
 _CLOCK: Final = r"\d{1,3}:\d{1,2}(?::\d{1,2})?(?:\.\d{1,6})?"
 _AND: Final = r"(?:\s?,)?\s?(?:and\s|und\s|et\s|y\s)?"
@@ -104,20 +105,13 @@ _BARE: Final = re.compile(
 def to_seconds(text: str) -> float:
     """Seconds of `12.5`, `mm:ss`, `mm:ss.f`, `hh:mm:ss`, or "1 minute 2 seconds"."""
     seconds = 0.0
-    if ":" not in text:
-        units = re.findall(rf"({_NUM})\s?-?({_HOUR}|{_MINUTE}|{_SECOND})?", text, re.IGNORECASE)
-        for number, unit in units:
-            scale = (
-                3600
-                if re.fullmatch(_HOUR, unit, re.IGNORECASE)
-                else 60
-                if re.fullmatch(_MINUTE, unit, re.IGNORECASE)
-                else 1
-            )
-            seconds += float(number) * scale
+    if ":" in text:
+        for part in text.split(":"):
+            seconds = seconds * 60 + float(part)
         return seconds
-    for part in text.split(":"):
-        seconds = seconds * 60 + float(part)
+    for number, unit in re.findall(rf"({_NUM})\s?-?({_HOUR}|{_MINUTE}|{_SECOND})?", text, re.IGNORECASE):
+        scale = next((scale for word, scale in _SCALES if re.fullmatch(word, unit, re.IGNORECASE)), 1)
+        seconds += float(number) * scale
     return seconds
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import math
 import re
@@ -10,20 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mmrope_eval.scorer.answer_part import MINUS, answer_words, tagged_contents
-from mmrope_eval.scorer.choice import is_choice, read_options, score_choice
+from mmrope_eval.scorer.choice import score_choice
+from mmrope_eval.scorer.choice_options import is_choice, read_options
 from mmrope_eval.scorer.reasoning import answer_part
 from mmrope_eval.scorer.score import Score, Target, plain_answer
+from mmrope_eval.util.strict_json import written
 
 
 def answers_of(target: Target) -> list[str]:
     """The accepted answers of a target: `answers` or `answer`, a list, a list written as text, or one answer."""
     value = target["answers"] if target.get("answers") is not None else target["answer"]
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return [str(value)]
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, str):
+        listed = written(value)
+        value = [value] if listed is None else listed
+    if not isinstance(value, Sequence):
         return [str(value)]
     return [str(answer) for answer in value]
 

@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.file import Heading, is_task_file, read_headings, read_task
 from mmrope_eval.task.spec import PREFIX, TaskSpec
 from mmrope_eval.task.yaml_text import read_yaml, unknown
+from mmrope_eval.util.config import typed
 from mmrope_eval.util.paths import project_dir
 from mmrope_eval.words import nearest
 
@@ -40,6 +43,17 @@ class Family:
     system: str | None = None
     enable_thinking: bool | None = None
     """What the chat template is told by this name (`--thinking`); None: nothing."""
+
+
+class Wording(BaseModel):
+    """A file of configs/families, as written."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    coordinates: Literal["absolute", "thousand", "unit"]
+    prompts: str | None = None
+    """None: the file's name."""
+    system: str | None = None
 
 
 @dataclass(frozen=True)
@@ -252,10 +266,9 @@ def read_suite(path: Path) -> Suite:
 
 
 def read_family(path: Path) -> Family:
-    """A prompt family's file. UserError for one with an unknown coordinate convention."""
-    raw = read_yaml(path)
-    coordinates = check_coordinates(str(raw.get("coordinates")), str(path))
-    return Family(path.stem, coordinates, str(raw.get("prompts", path.stem)), raw.get("system"))
+    """A prompt family's file. UserError for one with an unknown key or coordinate convention."""
+    wording = typed(Wording, read_yaml(path), f"Prompt family file {path}")
+    return Family(path.stem, wording.coordinates, wording.prompts or path.stem, wording.system)
 
 
 def check_coordinates(name: str, where: str) -> str:

@@ -14,8 +14,8 @@ import jinja2.nodes
 
 from mmrope_eval.errors import SampleError, TargetError
 from mmrope_eval.models.bounded import MEMORY, BoundError, Bounds
-from mmrope_eval.models.template import Sandbox, check_length
-from mmrope_eval.scorer.choice import LETTERS, read_options
+from mmrope_eval.models.template import Sandbox, joined
+from mmrope_eval.scorer.choice_options import LETTERS, read_options
 from mmrope_eval.task.yaml_text import unknown
 
 Doc = Mapping[str, Any]
@@ -25,17 +25,9 @@ Result = TypeVar("Result")
 def render(template: str, doc: Doc) -> str:
     """A prompt from its Jinja template; SampleError when the row lacks a field that it uses, or when it takes more time
     or text than a prompt does."""
-
-    def write() -> str:
-        pieces, length, given = [], 0, sum(len(value) for value in doc.values() if isinstance(value, str))
-        for piece in _template(template).generate(**doc):
-            pieces.append(piece)
-            length += len(piece)
-            check_length(length, given)
-        return "".join(pieces)
-
+    given = sum(len(value) for value in doc.values() if isinstance(value, str))
     try:
-        return _ended(template, write)
+        return _ended(template, lambda: joined(_template(template).generate(**doc), given))
     except BoundError as error:
         raise SampleError(f"the prompt's template {error}.") from error
     except jinja2.UndefinedError as error:
@@ -115,7 +107,7 @@ def parsed(value: Any) -> Any:
 
 
 def lettered(options: Any, line: str = "{}. {}") -> str:
-    """Jinja filter: one line an option, its letter and its text, from whatever `choice.read_options` reads."""
+    """Jinja filter: one line an option, its letter and its text, from whatever `choice_options.read_options` reads."""
     return "\n".join(line.format(letter, text) for letter, text in read_options(options).items())
 
 

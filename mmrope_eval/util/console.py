@@ -106,9 +106,9 @@ class Quiet(io.TextIOBase):
 
 
 @contextmanager
-def quiet(wanted: bool) -> Iterator[None]:
-    """While a command runs that shall print results and errors only, if that is `wanted`."""
-    if not wanted:
+def quiet(asked: bool) -> Iterator[None]:
+    """While a command runs that shall print results and errors only, if that is `asked`."""
+    if not asked:
         yield
         return
     before, stream = sys.stderr, Quiet(sys.stderr)

@@ -30,8 +30,9 @@ def row_labels(rows: Sequence[RowName], *, short: bool = False) -> list[str]:
     pairs = [(row.path.resolve(), usable(row.variant) or "variant") for row in rows]
     shown = {path: row.path for (path, _), row in zip(reversed(pairs), reversed(rows), strict=True)}
     given = [row.label for row in rows]
-    names = dict(zip(shown, distinct_names(list(shown.values()), {one for one in given if one}), strict=True))
+    names = dict(zip(shown, distinct_names(list(shown.values()), set(filter(None, given))), strict=True))
     several = {label for label in given if label and given.count(label) > 1}
+    alone = {label for label in given if label} - several
     variants = {variant for _, variant in pairs}
     apart = len(names) == 1 or (short and len({variant for _, variant in set(pairs)}) == len(set(pairs)))
     labels: list[str] = []
@@ -43,9 +44,8 @@ def row_labels(rows: Sequence[RowName], *, short: bool = False) -> list[str]:
         else:
             labels.append(names[path] if len(variants) == 1 else f"{names[path]}--{variant}")
     # Given labels keep their place: numbers go to the others.
-    fixed = [label for label, own in zip(labels, given, strict=True) if own and own not in several]
-    rest = iter(numbered([label for label, own in zip(labels, given, strict=True) if not own or own in several], fixed))
-    return [label if own and own not in several else next(rest) for label, own in zip(labels, given, strict=True)]
+    rest = iter(numbered([label for label, name in zip(labels, given, strict=True) if name not in alone], alone))
+    return [label if name in alone else next(rest) for label, name in zip(labels, given, strict=True)]
 
 
 def told_apart(recorded: Sequence[str], below: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
-"""JSON from files, held to what the standard says: finite numbers, and no key twice in an object."""
+"""Values that files hold as text: JSON, held to what the standard says, and lists as Python writes them."""
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from typing import Any
@@ -33,3 +34,13 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for at, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:at]))
         raise ValueError(f"the key '{shortened(twice, 60)}' stands twice")
     return members
+
+
+def written(text: str) -> Any:
+    """What a text that begins with a bracket writes as Python does: a list, or a tuple of several; None for others."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None

@@ -24,8 +24,8 @@ _COMMIT: Final = 12
 
 def step_of_name(name: str) -> int | None:
     """The training step that a folder's name says, or None."""
-    found = _STEP.fullmatch(name)
-    return int(found[1]) if found else None
+    match = _STEP.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def training_step(path: str | Path) -> int | None:
@@ -42,10 +42,10 @@ def training_run(path: str | Path) -> str | None:
 
 def _origin(path: Path) -> tuple[int | None, str | None]:
     whole = path.resolve()
-    for one in (whole, path.absolute()):  # a link may lead to the step's folder, or be called after the step
-        step = step_of_name(one.name)
+    for folder in (whole, path.absolute()):  # a link may lead to the step's folder, or be called after the step
+        step = step_of_name(folder.name)
         if step is not None:
-            return step, str(one.parent.resolve())
+            return step, str(folder.parent.resolve())
     step = _recorded_step(whole)
     if step is None:
         return None, None
@@ -58,8 +58,8 @@ def _recorded_step(folder: Path) -> int | None:
         content = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    found = content.get("global_step") if isinstance(content, dict) else None
-    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+    step = content.get("global_step") if isinstance(content, dict) else None
+    return step if type(step) is int and step >= 0 else None
 
 
 def _has_steps(folder: Path) -> bool:
@@ -82,17 +82,17 @@ def distinct_names(paths: Sequence[Path], taken: Collection[str] = ()) -> list[s
     still coincides (a/b-c and a-b/c, joined) the caller must number.
     """
     parts = {path: _parts(path) for path in paths}
-    stepped = {path for path, found in parts.items() if step_of_name(found[-1]) is not None}
+    stepped = {path for path, names in parts.items() if step_of_name(names[-1]) is not None}
     depth = dict.fromkeys(parts, 1)
     while True:
-        names = {path: "-".join(found[-depth[path]:]) for path, found in parts.items()}
-        counts = collections.Counter(names.values())
-        short = {path for path, name in names.items() if counts[name] > 1 or name in taken}
+        joined = {path: "-".join(names[-depth[path]:]) for path, names in parts.items()}
+        counts = collections.Counter(joined.values())
+        short = {path for path, name in joined.items() if counts[name] > 1 or name in taken}
         if short & stepped:
             short |= {path for path in stepped if depth[path] == 1}
         short = {path for path in short if depth[path] < len(parts[path])}
         if not short:
-            return [names[path] for path in paths]
+            return [joined[path] for path in paths]
         for path in short:
             depth[path] += 1
 
@@ -100,15 +100,15 @@ def distinct_names(paths: Sequence[Path], taken: Collection[str] = ()) -> list[s
 def numbered(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
     """The names, with -2, -3, ... after those that repeat an earlier one or one of `taken`."""
     used = set(taken)
-    found: list[str] = []
+    labels: list[str] = []
     for name in names:
         label, number = name, 1
         while label in used or (number > 1 and label in names):
             number += 1
             label = f"{name}-{number}"
         used.add(label)
-        found.append(label)
-    return found
+        labels.append(label)
+    return labels
 
 
 def usable(name: str) -> str:
@@ -120,11 +120,11 @@ def _parts(path: Path) -> tuple[str, ...]:
     """The parts of a path as people know them, at least one; for the hub's cache its commit, owner and repository."""
     whole = path.resolve() if ".." in path.parts else path.absolute()
     left = [part for part in whole.parts if part != whole.anchor]
-    found: list[str] = []
+    names: list[str] = []
     while left:
         if len(left) > 2 and left[0].startswith("models--") and left[1] == "snapshots":
-            found += [left[2][:_COMMIT], *left[0].split("--")[1:]]
+            names += [left[2][:_COMMIT], *left[0].split("--")[1:]]
             left = left[3:]
         else:
-            found.append(left.pop(0))
-    return tuple(filter(None, map(usable, found))) or ("checkpoint",)
+            names.append(left.pop(0))
+    return tuple(filter(None, map(usable, names))) or ("checkpoint",)

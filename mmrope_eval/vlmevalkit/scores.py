@@ -24,6 +24,7 @@ from typing import Any, Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.scorer.choice_options import is_choice, read_options
 from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.words import flat
 
 VERSION: Final = "0.0.20"
 EXTRA: Final = "vlmevalkit"
@@ -228,7 +229,7 @@ def ask(asked: Mapping[str, Any], worker: Path = WORKER) -> dict[str, Any]:
         reply: dict[str, Any] = json.loads(paths[1].read_text(encoding="utf-8"))
     if "error" in reply:
         where = "" if reply["row"] is None else f" on sample {asked['places'][reply['row']]}"
-        cause = " ".join(reply["error"].split())[:300].rstrip(".")
+        cause = flat(reply["error"], 300).rstrip(".")
         raise SecondError(f"VLMEvalKit's {asked['dataset']} fails{where}: {cause}.")
     return reply
 

@@ -1,6 +1,6 @@
 """VLMEvalKit's own functions, called in a process of their own: `python -P worker.py REQUEST REPLY`.
 
-Both files are JSON; `vlmevalkit.py` writes the one and reads the other. A process apart, because importing VLMEvalKit
+Both files are JSON; `scores.py` writes the one and reads the other. A process apart, because importing VLMEvalKit
 turns off the checking of TLS certificates, reads an `.env` file into the environment, sets up logging and loads every
 model and data set it knows. Here its two outermost packages are replaced by empty ones that only lead to their files,
 so that no more is imported than the named functions need. Nothing of this project is imported.

@@ -23,7 +23,7 @@ from mmrope_eval.messages import Failure, Generation, ImageSource, Request, Resp
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import MediaSpan, Variant, VariantError, load_variant, segments_from_tokens
 from mmrope_eval.rope.encoding import PositionCodec
-from mmrope_eval.scorer.score import first_box
+from mmrope_eval.scorer.box import first_box
 
 A, B = load_variant("mrope"), load_variant("circlerope")
 

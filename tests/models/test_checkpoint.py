@@ -203,14 +203,20 @@ BAD_WORDS: dict[str, tuple[Change, str]] = {
     "pad-as-text": (
         lambda folder: copies.merged(folder / "generation_config.json", pad_token_id="<pad>"), "pad_token_id must be"
     ),
-    "special-tokens-as-text": (tokenizer(additional_special_tokens="x"), "additional_special_tokens must be a list of"),
-    "a-special-token-that-is-none": (tokenizer(additional_special_tokens=["a", 4]), "additional_special_tokens has 4"),
-    "named-tokens-that-are-none": (tokenizer(extra_special_tokens={"image": []}), r"extra_special_tokens has \[\]"),
-    "an-end-token-that-is-none": (tokenizer(eos_token=7), "eos_token has 7 where a token should be"),
-    "a-decoder-that-is-a-list": (tokenizer(added_tokens_decoder=["x"]), "added_tokens_decoder must be a mapping"),
-    "a-decoder-without-texts": (tokenizer(added_tokens_decoder={"1": {}}), r"added_tokens_decoder has \{\} where a"),
-    "a-length-as-text": (tokenizer(model_max_length="32k"), "model_max_length must be a number"),
-    "a-class-as-list": (tokenizer(tokenizer_class=["x"]), "tokenizer_class must be a name"),
+    "special-tokens-as-text": (tokenizer(additional_special_tokens="x"), "'additional_special_tokens' must be a list"),
+    "a-special-token-that-is-none": (
+        tokenizer(additional_special_tokens=["a", 4]), "additional_special_tokens, entry 2 must be text, not 4"
+    ),
+    "named-tokens-that-are-none": (
+        tokenizer(extra_special_tokens={"image": []}), r"extra_special_tokens, entry 1 must be text, not \[\]"
+    ),
+    "an-end-token-that-is-none": (tokenizer(eos_token=7), "'eos_token' must be text, not 7"),
+    "a-decoder-that-is-a-list": (tokenizer(added_tokens_decoder=["x"]), "'added_tokens_decoder' must be a mapping"),
+    "a-decoder-without-texts": (
+        tokenizer(added_tokens_decoder={"1": {}}), r"'added_tokens_decoder.1' must be text, not \{\}"
+    ),
+    "a-length-as-text": (tokenizer(model_max_length="32k"), "'model_max_length' must be a number"),
+    "a-class-as-list": (tokenizer(tokenizer_class=["x"]), "'tokenizer_class' must be text"),
     "an-empty-tokenizer-config": (
         lambda folder: (folder / "tokenizer_config.json").write_text("{}"), "tokenizer_config.json is empty"
     ),
@@ -362,13 +368,16 @@ def pictures(**keys: Any) -> Change:
         (pictures(image_std=[0.5, 0.5, 0]), "image_std must be three numbers above zero"),
         (pictures(image_std=[0.5, 0.5, 10**400]), "image_std, entry 3 must be"),
         (pictures(size=[1, 2]), "'size' must be"),
-        (pictures(size={"shortest_edge": "a", "longest_edge": 10}), "fewest pixels .* not 'a'"),
-        (pictures(size={"shortest_edge": 0, "longest_edge": 10}), "fewest pixels .* not 0"),
+        (
+            pictures(size={"shortest_edge": "a", "longest_edge": 10}),
+            r"'size.shortest_edge' must be a whole number, not 'a'",
+        ),
+        (pictures(size={"shortest_edge": 0, "longest_edge": 10}), r"'size.shortest_edge' must be above 0, not 0"),
         (
             pictures(size={"shortest_edge": 10**6, "longest_edge": 10}),
             r"min_pixels \(shortest_edge\) is 1000000, above",
         ),
-        (pictures(size={"shortest_edge": 1, "longest_edge": 10**400}), "most pixels"),
+        (pictures(size={"shortest_edge": 1, "longest_edge": 10**400}), r"'size.longest_edge' must be"),
         (pictures(size={}), r"size must say shortest_edge and longest_edge, in pixels, not \{\}"),
         (pictures(size={"width": 224, "height": 224}), "size must say shortest_edge and longest_edge"),
         (pictures(size={"shortest_edge": 784}), "size must say shortest_edge and longest_edge"),

@@ -11,7 +11,8 @@ from scorer_checks import LONG, PIECES, check_case, check_time, check_values, fu
 
 from mmrope_eval.scorer import choice
 from mmrope_eval.scorer.all import METRICS, SCORERS
-from mmrope_eval.scorer.choice import extract, letter_of, read_options
+from mmrope_eval.scorer.choice import extract
+from mmrope_eval.scorer.choice_options import read_options
 
 OPTIONS = {"A": "a red car", "B": "a blue car", "C": "Yes", "D": "No"}
 TARGET = {"answer": "B", "options": list(OPTIONS.values())}
@@ -202,10 +203,3 @@ def test_white_space_around_changes_nothing(response: str, space: str) -> None:
 )
 def test_options_in_every_form_a_dataset_has(value: Any, expected: dict[str, str]) -> None:
     assert read_options(value) == expected
-
-
-def test_the_letter_of_an_answer_given_as_text() -> None:
-    assert letter_of(["cat", "dog"], "dog") == "B"
-    for wrong in ("bird", "x"):
-        with pytest.raises(ValueError, match="options have the text"):
-            letter_of(["cat", "x", "x"], wrong)

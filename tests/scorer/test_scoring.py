@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mmrope_eval.lmms import metrics
 from mmrope_eval.scorer import all as scorers
 from mmrope_eval.scorer import score as scoring
+from mmrope_eval.scorer.box import Box
 
 CASES = Path(__file__).resolve().parents[1] / "cases" / "scoring"
 TARGETS: dict[str, dict[str, Any]] = {
@@ -113,7 +114,7 @@ def test_strict_is_never_more_generous_than_relaxed(response: str, answer: str) 
 
 
 @given(a=st.tuples(*[st.floats(-1e4, 1e4)] * 4), b=st.tuples(*[st.floats(-1e4, 1e4)] * 4))
-def test_overlap_is_symmetric(a: scoring.Box, b: scoring.Box) -> None:
+def test_overlap_is_symmetric(a: Box, b: Box) -> None:
     assert scoring.box_iou(a, b) == pytest.approx(scoring.box_iou(b, a))
     assert scoring.span_iou(a[:2], b[:2]) == pytest.approx(scoring.span_iou(b[:2], a[:2]))
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from cpu_time import own_seconds
 
-from mmrope_eval.scorer.score import first_box, first_span, score_span
+from mmrope_eval.scorer.box import first_box
+from mmrope_eval.scorer.score import score_span
+from mmrope_eval.scorer.span import first_span
 
 DATA = Path(__file__).resolve().parents[1] / "cases"
 

@@ -111,7 +111,7 @@ def register() -> str:
 BY_VALUE = {
     "task/yaml_text.py": "reads task files for the registry and for the rows, which are in the question",
     "task/registry.py": "what it reads of a task file is in the question: prompt, system prompt, answer limit, media",
-    "scorer/choice.py": "lists options in prompts, which are in the question; and scores",
+    "scorer/choice_options.py": "lists options in prompts, which are in the question",
     "task/targets.py": "right answers are scored, not asked",
     "run/answer_limits.py": "limits are in the question, and what a template is told is in the context",
     "task/clusters.py": "names what samples are averaged by; its marks are in the question",
@@ -127,6 +127,7 @@ BY_VALUE = {
     "util/config.py": "reads variants, which are in the answer's key by their fingerprint, and tasks, by the question",
     "util/files.py": "writes what is read back with a sum",
     "util/paths.py": "where files are",
+    "util/strict_json.py": "reads lists in tables of VLMEvalKit's: texts and pictures of the question",
     "util/row_names.py": "names of rows",
     "util/training_steps.py": "names of checkpoints",
 }

@@ -117,6 +117,20 @@ def test_families_declare_their_coordinates() -> None:
     assert declared["qwen3-vl"] == "thousand"
 
 
+@pytest.mark.parametrize(("text", "message"), [
+    ("coordinates: inches\n", "'coordinates' must be 'absolute', 'thousand' or 'unit', not 'inches'"),
+    ("coordinates: unit\nprompt: paper\n", "unknown key 'prompt', did you mean 'prompts'?"),
+    ("coordinates: unit\nsystem: [a]\n", "'system' must be text, not"),
+    ("prompts: paper\n", "key 'coordinates' is missing"),
+])  # fmt: skip
+def test_a_prompt_family_that_cannot_be_is_one_sentence(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "families").mkdir()
+    (tmp_path / "families" / "mine.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        Registry(configs_dir=tmp_path).family("mine")
+    assert "mine.yaml: " in str(caught.value) and message in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_the_wording_follows_the_prompt_family_and_falls_back_to_the_default() -> None:
     spec = REGISTRY.tasks["refcoco_val"]
     assert spec.prompt("qwen2.5-vl") != spec.prompt("qwen3-vl") != spec.prompt("default")
