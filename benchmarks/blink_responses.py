@@ -52,9 +52,9 @@ def numbers(rows: Mapping[str, Sequence[Row]]) -> list[str]:
     """A model's cells: questions, the authors' number, right of all asked, ours with the unread, lmms-eval's."""
     from mmrope_eval.lmms.stock import stock_score
     from mmrope_eval.record.aggregate import AGGREGATES, Item
+    from mmrope_eval.scorer.all import SecondItem
+    from mmrope_eval.scorer.answer_part import whole_turn
     from mmrope_eval.scorer.choice import score_choice
-    from mmrope_eval.scorer.reasoning import whole_turn
-    from mmrope_eval.scorer.second import SecondItem
 
     theirs, ours, items, unread = [], [], [], 0
     for task, part in rows.items():

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval import cli
-from mmrope_eval.record.read import SEAL
+from mmrope_eval.record.files import SEAL
 from mmrope_eval.record.schema import MANIFEST, SCORES, SWEEP
 
 ROOT = Path(__file__).resolve().parents[1]

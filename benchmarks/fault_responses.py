@@ -142,7 +142,7 @@ def campaign(count: int, seed: int, scratch: Path, patience: float = 5.0) -> lis
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     sys.path.insert(0, str(ROOT))
     from mmrope_eval.scorer.all import SCORERS
-    from mmrope_eval.scorer.reasoning import whole_turn
+    from mmrope_eval.scorer.answer_part import whole_turn
 
     found = []
     for name, asked in sorted(questions(scratch).items()):

@@ -59,8 +59,7 @@ def numbers(rows: Sequence[Row]) -> list[str]:
     from mmrope_eval.errors import UserError
     from mmrope_eval.lmms.stock import stock_score
     from mmrope_eval.record.aggregate import AGGREGATES, Item
-    from mmrope_eval.scorer.all import SCORERS
-    from mmrope_eval.scorer.second import SecondItem
+    from mmrope_eval.scorer.all import SCORERS, SecondItem
     from mmrope_eval.task.registry import Registry
     from mmrope_eval.task.template import build_target
     from mmrope_eval.vlmevalkit.scores import kit_score
@@ -93,8 +92,8 @@ RULES = {"AI2D_TEST": "the common rule", "MLVU_MCQ": "MLVU", "MVBench": "MVBench
 
 def by_rule(rows: Sequence[Row]) -> list[str]:
     """How many of the responses to four options are right by ours, by each of `RULES`, and by the first word alone."""
+    from mmrope_eval.scorer.all import SecondItem
     from mmrope_eval.scorer.choice import score_choice
-    from mmrope_eval.scorer.second import SecondItem
     from mmrope_eval.vlmevalkit.scores import kit_score
     from mmrope_eval.vlmevalkit.worker import load
 

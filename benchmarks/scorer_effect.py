@@ -117,7 +117,7 @@ def spans(row: Row) -> Iterator[Answer]:
 
 def answers(task: str, row: Row, target: Row) -> Iterator[Answer]:
     """The fixed set of responses to one row."""
-    from mmrope_eval.scorer.choice_options import read_options
+    from mmrope_eval.scorer.choice_text import read_options
 
     options = read_options(target.get("options"))
     if "bbox" in row:

@@ -6,7 +6,7 @@ Time: about a minute and a half on two shared cores.
 
 Processor time of preparing (media, template, processor, positions) a question, in one thread, for pictures of two sizes
 and a video of 64 frames from the cache of decoded frames: of the first row, and of a second with another variant, with
-and without the memory of prepared prompts (`engine/reuse.py`).
+and without the memory of prepared prompts (`engine/prepare.py`).
 """
 
 from __future__ import annotations

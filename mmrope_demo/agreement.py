@@ -97,7 +97,7 @@ def compare(
 
 
 def _rows(folder: Path, task: str) -> dict[str, dict[str, Any]]:
-    from mmrope_eval.record.read import read_lines, samples_path
+    from mmrope_eval.record.files import read_lines, samples_path
 
     return {row["id"]: row for row in map(json.loads, read_lines(samples_path(folder, task)))}
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 _HIDDEN: Final = re.compile(
@@ -67,3 +69,19 @@ def counted(number: int, noun: str) -> str:
 def ended(text: str) -> str:
     """The sentence with a full stop, where it does not end by itself."""
     return text if text.endswith(("?", ".")) else f"{text}."
+
+
+def one_line(name: str) -> str:
+    """A name of a foreign file: a tensor's, a file's."""
+    return name if name.isprintable() else repr(name)
+
+
+def mended(path: Path, otherwise: str) -> str:
+    """What helps where a file cannot be read: if the system forbids it, a new copy would be no better."""
+    return "make it readable" if path.exists() and not os.access(path, os.R_OK) else otherwise
+
+
+def some(names: Sequence[str], count: int = 3) -> str:
+    """The first few of many names, and how many there are."""
+    listed = ", ".join(one_line(name) for name in names[:count])
+    return listed if len(names) <= count else f"{listed} and {len(names) - count} more ({len(names)} in all)"

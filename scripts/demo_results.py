@@ -78,7 +78,7 @@ def anywhere(text: str) -> str:
 
 def pack(folder: Path, target: Path) -> None:
     """A cell as `table`, `compare` and `check` read any: its records, and its samples without their words, packed."""
-    from mmrope_eval.record.write import write_json, write_manifest
+    from mmrope_eval.record.files import write_json, write_manifest
 
     scores, manifest = (json.loads(anywhere((folder / f"{name}.json").read_text())) for name in ("scores", "manifest"))
     (target / "samples").mkdir(parents=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrope_eval.scorer.second import SecondItem
+from mmrope_eval.scorer.all import SecondItem
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.template import build_target
 from mmrope_eval.vlmevalkit import scores, worker

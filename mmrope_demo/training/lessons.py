@@ -25,7 +25,7 @@ from mmrope_demo.training.recipe import CLIP_KINDS, FAMILY, GEOMETRY, KINDS, Rec
 from mmrope_eval.media.frames import FrameIndex
 from mmrope_eval.media.video import clock_metadata, fill_patches, select_frames
 from mmrope_eval.messages import VideoSource
-from mmrope_eval.scorer.choice_options import read_options
+from mmrope_eval.scorer.choice_text import read_options
 from mmrope_eval.task.registry import Registry, TaskSpec
 from mmrope_eval.task.template import build_target, render
 from mmrope_eval.util.files import whole

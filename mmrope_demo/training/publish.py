@@ -14,7 +14,7 @@ from mmrope_demo.training.precision import fast_dtype
 from mmrope_demo.training.recipe import CONTEXT, Recipe
 from mmrope_demo.training.stages import School
 from mmrope_demo.training.start import START, write_start
-from mmrope_eval.record.write import write_json, write_lines
+from mmrope_eval.record.files import write_json, write_lines
 from mmrope_eval.reference import ReferenceModel
 
 MANIFEST = "manifest.json"

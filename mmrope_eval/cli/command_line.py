@@ -29,8 +29,8 @@ from typing import Any, Final, NoReturn
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
 from mmrope_eval.util import console
-from mmrope_eval.util.environment import cache_at
 from mmrope_eval.util.files import FULL
+from mmrope_eval.util.paths import cache_at
 from mmrope_eval.version import __version__
 from mmrope_eval.words import nearest
 

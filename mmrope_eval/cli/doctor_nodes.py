@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.util.console import say
-from mmrope_eval.util.environment import cache_home
+from mmrope_eval.util.paths import cache_home
 
 PATIENCE: Final = 90.0
 """Seconds for a node to answer: it starts Python and imports the package, perhaps from a cold network file system."""

@@ -80,7 +80,7 @@ def show(configs: Sequence[RunConfig]) -> int:
     from mmrope_eval.run.prepared import prepare
     from mmrope_eval.run.seeds import by_seed
     from mmrope_eval.util.console import say
-    from mmrope_eval.util.environment import cache_at
+    from mmrope_eval.util.paths import cache_at
 
     with cache_at(configs[0].cache_dir):
         for line in dry_run([prepare(one) for config in configs for one in by_seed(config)]):

@@ -35,8 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """The command: exit code 0, or 1 when samples or whole rows failed."""
     from mmrope_eval.run.run import report
-    from mmrope_eval.study.file import Study, read_study, run_configs
-    from mmrope_eval.study.study import run_study
+    from mmrope_eval.study.study import Study, read_study, run_configs, run_study
 
     given = flags(args, Study, "seed")
     if args.dry_run:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final
 from mmrope_eval.data.hashes import hash_member
 from mmrope_eval.errors import UserError, cannot
 from mmrope_eval.models.files import FileHashes, file_state
-from mmrope_eval.util.environment import CACHE_VARIABLE, cache_home
 from mmrope_eval.util.files import whole
+from mmrope_eval.util.paths import CACHE_VARIABLE, cache_home
 
 if TYPE_CHECKING:
-    from mmrope_eval.data.located import Member
+    from mmrope_eval.data.places import Member
 
 UNPACKED_BYTES: Final = 40 * 2**30
 """Videos unpacked from archives are kept up to this; the least recently used go first."""

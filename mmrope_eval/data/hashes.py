@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Final, TextIO
 
-from mmrope_eval.data.located import Located, Member
+from mmrope_eval.data.places import Located, Member
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import FileHashes, ReadProgress, hash_file, hash_stream
 from mmrope_eval.words import flat

@@ -13,17 +13,36 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from mmrope_eval.data.cache import drop_older
-from mmrope_eval.data.features import features
-from mmrope_eval.data.pictures import PATHS, PictureError, Pictures
 from mmrope_eval.data.recipe import FUNCTIONS, Evaluate, Recipe, Shown, columns_and_options
-from mmrope_eval.data.tsv import PICTURES, Record, Table, scan
+from mmrope_eval.data.tsv import PATHS, PICTURES, PictureError, Pictures, Record, Table, scan
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import file_state
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+Fields = Mapping[str, Any]
+"""Field -> type: a name (`string`, `int64`, `image` ...), [type] for a list, {field: type} for a struct."""
+
+
+def features(fields: Fields) -> Features:
+    """The `datasets` features of a table."""
+    from datasets import Features, Image, Value
+
+    def feature(kind: Any) -> Any:
+        if isinstance(kind, list):
+            return [feature(kind[0])]
+        if isinstance(kind, Mapping):
+            return {name: feature(inner) for name, inner in kind.items()}
+        return Image() if kind == "image" else Value(kind)
+
+    return Features({name: feature(kind) for name, kind in fields.items()})
+
 
 PROBLEM: Final = "lmudata_problem"
 """The field that says why a row could not be made; none where it could."""

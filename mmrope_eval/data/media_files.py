@@ -12,7 +12,7 @@ from stat import S_ISREG
 from typing import Final
 
 from mmrope_eval.data.hashes import ContentHashes
-from mmrope_eval.data.located import Located, Member
+from mmrope_eval.data.places import Located, Member
 from mmrope_eval.models.files import file_state
 
 _LEFT_OUT: Final = (".cache", ".git", "blobs", ".locks", ".no_exist")

@@ -2,6 +2,8 @@
 
 A root (`--data-root`, or what HF_HOME names) may be any of them; the first place that holds the split that is asked is
 taken. Folder names of huggingface_hub and datasets are theirs (their documentation, "Understand caching").
+
+A file lies there on its own, or inside a zip archive (`Located`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,21 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mmrope_eval.data.tables import SplitFiles, TableError, split_files
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file inside a zip archive."""
+
+    archive: Path
+    name: str
+    size: int
+    checksum: int
+    """CRC-32 of its content, as the archive says."""
+
+
+Located = Path | Member
+
 
 FORMER_OWNERS: Final = ("lmms-lab", "lmms-lab-encoder", "lmms-eval")
 """lmms-eval's data sets moved from the first of these to the other two on 30 July 2026 (its commit 4be7ee0e)."""

@@ -10,18 +10,15 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final, Self
 
-from mmrope_eval.engine import process, ranks, reuse, vllm_compat
+from mmrope_eval.engine import prepare, process, ranks, vllm_compat
 from mmrope_eval.engine.backend import Driver
-from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.prepare import Preparer
+from mmrope_eval.engine.prepare import Preparer, RenderedPrompts
 from mmrope_eval.engine.prompt import PromptWriter
-from mmrope_eval.engine.request_queue import RequestQueue
-from mmrope_eval.engine.reuse import RenderedPrompts
-from mmrope_eval.engine.run import EngineRun
+from mmrope_eval.engine.run import EngineRun, RequestQueue
 from mmrope_eval.engine.settings import compute_threads, engine_settings, finishes_late, in_workers, this_machine
 from mmrope_eval.engine.vllm_workers import StartingProcesses, WorkerProcesses, last_words, lost
-from mmrope_eval.engine.watch import Watch
+from mmrope_eval.engine.watch import Limits, Watch
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy, checkpoint_policy
 from mmrope_eval.messages import Deferred, EngineDiedError, EngineStartError, Failure, Request, Response
@@ -38,7 +35,7 @@ class SwitchError(UserError):
 class LiveEngine:
     """One vLLM engine, started once. Use `LiveEngine.start`, and `close` or a `with` block at the end.
 
-    One stream at a time, from one thread. An engine that dies, or does not answer in time (see `limits`), ends the call
+    One stream at a time, from one thread. An engine that dies, or does not answer in time (see `Limits`), ends the call
     at hand with `EngineDiedError`; close it then, and start another.
 
     The same request gives the same tokens whatever else is in the batch as far as the kernels' results do not depend on
@@ -66,7 +63,7 @@ class LiveEngine:
             self._shape = vllm_compat.engine_shape(engine)
         self._writer = PromptWriter(checkpoint)
         sharing = options.replicas if isinstance(options.replicas, int) else 1
-        room = reuse.room(sharing, process.available_memory()) if options.reuse_bytes is None else options.reuse_bytes
+        room = prepare.room(sharing, process.available_memory()) if options.reuse_bytes is None else options.reuse_bytes
         self._reuse = RenderedPrompts(room)
         self._preparer = self._make_preparer()
 

@@ -70,9 +70,9 @@ class EngineOptions:
     trust_remote_code: bool = False
     seed: int = 0
     request_timeout: float | None = None
-    """Seconds for a request to be answered in, and for the engine to give out anything; None: see `limits`."""
+    """Seconds for a request to be answered in, and for the engine to give out anything; None: see `watch.Limits`."""
     start_timeout: float | None = None
-    """Seconds for an engine to start in, or to load other weights; None: see `limits`."""
+    """Seconds for an engine to start in, or to load other weights; None: see `watch.Limits`."""
     may_leave: bool = False
     """Whether the process ends, with a sentence, when an engine inside it is stuck: nothing else can end that. False:
     it is waited for. An engine in workers is ended without harm to this process."""

@@ -1,4 +1,10 @@
-"""Everything that happens to a request before the engine sees it: media, prompt, processor, positions."""
+"""Everything that happens to a request before the engine sees it: media, prompt, processor, positions.
+
+Prepared prompts are kept for whoever asks the same again, other variants and checkpoints over the same data
+(`RenderedPrompts`). What a processor makes of pictures, videos and text does not depend on positions or weights, so it
+is kept, in memory, from one row to the next. The first that fit are kept and nothing is thrown out for others: a row
+asks everything once, in the same order as the row before.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,12 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mmrope_eval.engine import vllm_compat, vllm_model
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.positions import prompt_key, prompt_positions
 from mmrope_eval.engine.prompt import PromptError, PromptWriter, thought_open
-from mmrope_eval.engine.reuse import Rendered, RenderedPrompts, copied
 from mmrope_eval.errors import full_trace, sentence
 from mmrope_eval.media.image import LoadedImage, LoadedVideo, MediaCache, fingerprint, load_image, load_video
 from mmrope_eval.media.policy import MediaError, MediaPolicy
@@ -20,6 +25,58 @@ from mmrope_eval.messages import Failure, ImageSource, MediaFacts, PositionFacts
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.rope import LayoutError, Variant
 from mmrope_eval.rope.encoding import EncodingError, PositionCodec
+
+SHARE: Final = 8
+"""The part of the memory that is free when an engine starts: one in so many."""
+
+MOST: Final = 16 * 2**30
+"""Bytes, however much is free."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What vLLM's renderer made of a prompt, and what was done to its media."""
+
+    engine_input: Any
+    media: tuple[MediaFacts, ...]
+    nbytes: int
+    """Of the media's tensors."""
+    thought_open: bool = False
+    """As in `Response`."""
+
+
+class RenderedPrompts:
+    """A bounded memory of rendered prompts; safe for concurrent use. With `max_bytes` of 0 it keeps nothing."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._kept: dict[Hashable, Rendered] = {}
+        self._held = 0
+
+    def get(self, key: Hashable) -> Rendered | None:
+        """What was made of the same before; the caller must not change it."""
+        return self._kept.get(key)
+
+    def put(self, key: Hashable, made: Rendered) -> None:
+        """Keep it, if there is room."""
+        with self._lock:
+            if key not in self._kept and self._held + made.nbytes <= self._max_bytes:
+                self._kept[key] = made
+                self._held += made.nbytes
+
+
+def room(engines: int, free: int | None) -> int:
+    """Bytes for one of so many engines that share a machine with so many bytes of free memory; None: nobody knows."""
+    return min(MOST, (free or 0) // (SHARE * engines))
+
+
+def copied(value: Any) -> Any:
+    """An engine input, or a part of it, of its own over the same tensors: the engine adds to what it is given."""
+    if isinstance(value, dict):
+        return {key: copied(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, list) else value
+
 
 SMALL = 2**18
 """Bytes of decoded media, about 300x300 pixels, up to which a processor's work is mostly Python."""

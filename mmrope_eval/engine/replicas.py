@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from mmrope_eval.engine.backend import Driver
-from mmrope_eval.engine.limits import PATIENCE
 from mmrope_eval.engine.links import Launch, Link, Lost, Place
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.replica import Alive, Birth, Broken, Close, Ready, Setting, Settled, message_of
+from mmrope_eval.engine.watch import PATIENCE
 from mmrope_eval.engine.work_queue import WorkQueue
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.media.policy import MediaPolicy, checkpoint_policy

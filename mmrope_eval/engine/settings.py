@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.engine import plugin, process, ranks, vllm_compat
-from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.options import EngineOptions
+from mmrope_eval.engine.watch import Limits
 from mmrope_eval.media.policy import MediaPolicy, largest_item
 from mmrope_eval.models.checkpoint import Checkpoint
 from mmrope_eval.models.rope_config import VARIANT_KEY

@@ -1,4 +1,7 @@
-"""lmms-eval's task machinery, imported without its side effects on the process, and a task made by it."""
+"""lmms-eval's task machinery, imported without its side effects on the process, and a task made by it.
+
+Its `generation_kwargs` are read here too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from mmrope_eval.messages import Generation
 
 PIPELINES = "transformers.pipelines"
 
@@ -58,3 +63,11 @@ def import_hub_evaluate() -> None:
         sys.path[:] = path
         if hidden:
             sys.modules.pop(PIPELINES, None)
+
+
+def read_generation(kwargs: Mapping[str, Any]) -> Generation:
+    """lmms-eval's `generation_kwargs` as ours. What the task declares is what the engine gets."""
+    temperature = float(kwargs.get("temperature") or 0.0) if kwargs.get("do_sample", True) else 0.0
+    until = kwargs.get("until") or ()
+    return Generation(max_tokens=int(kwargs["max_new_tokens"]), temperature=temperature,
+                      stop=(until,) if isinstance(until, str) else tuple(until))

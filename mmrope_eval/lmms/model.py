@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.engine.backend import Engine
-from mmrope_eval.lmms.generation import read_generation
-from mmrope_eval.lmms.loader import quiet_lmms_eval
+from mmrope_eval.lmms.loader import quiet_lmms_eval, read_generation
 from mmrope_eval.messages import Failure, ImageSource, Part, Request, VideoSource
 
 quiet_lmms_eval()

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
-from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.scorer.all import SecondError, SecondItem, SecondResult
 from mmrope_eval.words import flat
 
 SEED: Final = 42

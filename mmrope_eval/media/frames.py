@@ -22,8 +22,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmrope_eval.media.colour import RgbConverter, colour_notes
-from mmrope_eval.media.container import best_video, open_container, video_stream
-from mmrope_eval.media.order import keeps_times, may_hide_order, numbered, shown_times, stream_rate
+from mmrope_eval.media.container import (
+    best_video,
+    keeps_times,
+    may_hide_order,
+    numbered,
+    open_container,
+    shown_times,
+    stream_rate,
+    video_stream,
+)
 from mmrope_eval.media.policy import MediaError
 
 _FRAMES_TRIED = 64

@@ -29,7 +29,7 @@ from mmrope_eval.models.weights import (
     head_is_embedding,
     scan_weights,
 )
-from mmrope_eval.util.environment import cache_home
+from mmrope_eval.util.paths import cache_home
 from mmrope_eval.words import shown
 
 # Their content takes part in the identity of a checkpoint: what can change a response.

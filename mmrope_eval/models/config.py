@@ -14,9 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.words import mended
 from mmrope_eval.util.config import sentence
-from mmrope_eval.words import flat
+from mmrope_eval.words import flat, mended
 
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from mmrope_eval.models.checkpoint import TOKENIZER_FILES, Checkpoint
 from mmrope_eval.models.template import heeds, opens_thought, written_question
 from mmrope_eval.models.tensors import HEAD, canonical_name, is_buffer
-from mmrope_eval.util.training_steps import training_run, training_step
+from mmrope_eval.util.row_names import training_run, training_step
 
 _DTYPES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Floating types of a safetensors header, as config.json calls them."""

@@ -23,9 +23,9 @@ from typing import IO, Any, BinaryIO, TextIO, TypeGuard
 import numpy as np
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.words import mended, one_line
-from mmrope_eval.util.environment import cache_home
 from mmrope_eval.util.files import whole
+from mmrope_eval.util.paths import cache_home
+from mmrope_eval.words import mended, one_line
 
 INDEX = "model.safetensors.index.json"
 """Which tensor is in which shard."""

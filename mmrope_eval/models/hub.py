@@ -11,8 +11,7 @@ from typing import Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import INDEX
-from mmrope_eval.models.words import some
-from mmrope_eval.words import flat
+from mmrope_eval.words import flat, some
 
 CONFIGS: Final = ("config.json", "adapter_config.json")
 """A folder with one of these is a checkpoint, or an adapter, of which the reader says what to do."""

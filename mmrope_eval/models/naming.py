@@ -19,12 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
 from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint
-from mmrope_eval.models.words import some
 from mmrope_eval.util import console
 from mmrope_eval.util.config import read_yaml, sentence
-from mmrope_eval.util.row_names import RowName, row_labels
-from mmrope_eval.util.training_steps import usable
-from mmrope_eval.words import nearest
+from mmrope_eval.util.row_names import RowName, row_labels, usable
+from mmrope_eval.words import nearest, some
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/([0-9a-f]{40})")
 _MAGIC: Final = re.compile(r"[*?[]")

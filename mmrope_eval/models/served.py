@@ -18,7 +18,7 @@ from typing import Any
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import INDEX
 from mmrope_eval.models.weights import SINGLE, Weights
-from mmrope_eval.util.environment import cache_home
+from mmrope_eval.util.paths import cache_home
 
 
 def served_folder(folder: Path, weights: Weights, mended: Mapping[str, Mapping[str, Any]]) -> Path:

@@ -20,7 +20,7 @@ from mmrope_eval.messages import ImageSource, Request, VideoSource
 from mmrope_eval.models.bounded import CHARACTERS, MEMORY, BoundError, Bounds
 from mmrope_eval.models.config import JsonFiles
 from mmrope_eval.models.thoughts import prompt_opens
-from mmrope_eval.models.words import mended
+from mmrope_eval.words import mended
 
 TEXT = "Which way is up?"
 POWER = 1000

@@ -14,7 +14,7 @@ from mmrope_eval.models.config import read_json
 from mmrope_eval.models.families import FAMILIES
 from mmrope_eval.models.rope_config import VARIANT_KEY
 from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_aliases, variant_names
-from mmrope_eval.util.training_steps import step_of_name
+from mmrope_eval.util.row_names import step_of_name
 
 _MOMENT = re.compile(r"epoch[-_]?\d+|final|best|last|hf|merged", re.IGNORECASE)
 """Folder names that say which moment of a training it is, beside its steps; the folder above says which training."""

@@ -13,8 +13,7 @@ from pydantic import BeforeValidator
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import ConfigPart, JsonFiles, TokenId, parse_part, read_json, text_part
 from mmrope_eval.models.template import MediaTokens
-from mmrope_eval.models.words import mended
-from mmrope_eval.words import flat, shown
+from mmrope_eval.words import flat, mended, shown
 
 MEDIA_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 NAMED_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")

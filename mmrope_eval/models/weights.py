@@ -15,8 +15,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.files import INDEX, FileHashes, TensorInfo, WeightScan, read_header
 from mmrope_eval.models.tensors import EMBEDDING, HEAD, WRAPPERS, Shapes, canonical_name, is_buffer, shape_words
-from mmrope_eval.models.words import one_line, some
-from mmrope_eval.words import shown
+from mmrope_eval.words import one_line, shown, some
 
 SINGLE = "model.safetensors"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")

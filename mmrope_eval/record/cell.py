@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, Item, Summary
-from mmrope_eval.record.read import AGAIN, ANEW, Stored, read_record, read_samples, samples_path, seal_holds
+from mmrope_eval.record.files import AGAIN, ANEW, Stored, read_record, read_samples, samples_path, seal_holds
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, SampleLine, Scores, TaskScores
 from mmrope_eval.words import shortened, visible
 

@@ -228,7 +228,7 @@ class Manifest(Record):
     data_root: str | None = None
     tasks: dict[TaskName, AskedTask] | None = None
     sha256: dict[str, Sha256] | None = None
-    """The seal, by file (see `record.read`); None before 0.4."""
+    """The seal, by file (see `record.files`); None before 0.4."""
 
 
 class FailureCause(Record):

@@ -21,11 +21,10 @@ import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.cell import CellRecord, read_cell
-from mmrope_eval.record.read import AGAIN, read_record
+from mmrope_eval.record.files import AGAIN, read_record
 from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SCORES, STORE, FailedRow
 from mmrope_eval.rope import Variant, VariantError
-from mmrope_eval.util.row_names import told_apart
-from mmrope_eval.util.training_steps import checkpoint_name, training_run, training_step
+from mmrope_eval.util.row_names import checkpoint_name, told_apart, training_run, training_step
 from mmrope_eval.words import counted, visible
 
 SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({

@@ -22,7 +22,7 @@ from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
-from mmrope_eval.util.environment import cache_at, cache_home
+from mmrope_eval.util.paths import cache_at, cache_home
 
 OUTPUT = Path("runs/default")
 """Where a run goes that names no place."""
@@ -89,7 +89,7 @@ class RunConfig:
     label_end: str = ""
     """What follows the name of each of its rows, where another run has the same rows."""
     cache_dir: Place | None = None
-    """Where tables, frames, unpacked videos and hashes are kept; None: `util.environment.cache_home`."""
+    """Where tables, frames, unpacked videos and hashes are kept; None: `util.paths.cache_home`."""
     scorer: Literal["strict", "stock", "vlmevalkit"] = "strict"
     """Another harness whose own number is printed beside ours."""
     said: Mapping[str, Any] = field(default_factory=dict)

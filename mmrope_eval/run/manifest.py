@@ -17,7 +17,7 @@ from mmrope_eval.engine.backend import Timings
 from mmrope_eval.errors import UserError
 from mmrope_eval.record import protocols
 from mmrope_eval.record.cell import REPEATED
-from mmrope_eval.record.read import read_record
+from mmrope_eval.record.files import read_record
 from mmrope_eval.record.schema import FORMAT, MANIFEST, Manifest
 from mmrope_eval.run import held_to
 from mmrope_eval.run.execute import Cell
@@ -25,7 +25,7 @@ from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec
 from mmrope_eval.util.paths import project_dir
-from mmrope_eval.util.training_steps import training_run, training_step
+from mmrope_eval.util.row_names import training_run, training_step
 from mmrope_eval.version import __version__
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def versions() -> dict[str, str | None]:
 
 def helpers() -> dict[str, str | None]:
     """Versions of what decodes media, splits words and writes prompts, and the environment. They are no part of an
-    answer's identity, as they rarely change one; where they moved, that is said (`asked_again.moved_helpers`)."""
+    answer's identity, as they rarely change one; where they moved, that is said (`placing.moved_helpers`)."""
     names = ("av", "jinja2", "pillow", "tokenizers", "torchvision")
     environment = " ".join(f"{name}={value}" for name, value in computing_variables(os.environ).items())
     return {**{name: _first_version((name,)) for name in names}, "environment": environment or "unset"}

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure
 from mmrope_eval.record.cell import CellRecord, check_heads, check_samples
-from mmrope_eval.record.read import read_record, seal_holds
+from mmrope_eval.record.files import read_record, seal_holds
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, Scores
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import plain

@@ -14,8 +14,8 @@ from typing import Any, Final
 from mmrope_eval.data.cache import homes
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, Response
+from mmrope_eval.record.files import write_json, write_lines
 from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SAMPLES, SCORES, STORE, SWEEP
-from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.run import results
 from mmrope_eval.run.merging import ASIDE
 from mmrope_eval.run.results import SampleScore

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import largest_item
+from mmrope_eval.record.files import write_json
 from mmrope_eval.record.schema import MANIFEST
-from mmrope_eval.record.write import write_json
 from mmrope_eval.run import held_to, outcome
 from mmrope_eval.run.answer_limits import Room, row_limits
 from mmrope_eval.run.cells import Rows, make_cells
@@ -17,7 +17,7 @@ from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import manifest
 from mmrope_eval.run.placing import differences, place, read_row, sizes
-from mmrope_eval.run.progress_file import RowProgress
+from mmrope_eval.run.progress import RowProgress
 from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Registry, TaskSpec, open_registry

@@ -21,8 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from mmrope_eval.data.choice_of_rows import recorded_limit
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.cell import CellRecord, check_samples, read_head
+from mmrope_eval.record.files import write_manifest
 from mmrope_eval.record.schema import MANIFEST, STORE
-from mmrope_eval.record.write import write_manifest
 from mmrope_eval.run import outcome, results, side_by_side
 from mmrope_eval.run.answer_limits import with_limits, with_temperature
 from mmrope_eval.run.manifest import task_counts

@@ -17,8 +17,8 @@ from typing import Any
 from mmrope_eval.errors import UserError
 from mmrope_eval.run.side_by_side import light
 from mmrope_eval.task.dataset import Docs, load_docs
+from mmrope_eval.task.parts import LazyDocs
 from mmrope_eval.task.plan import SEPARATOR
-from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Family, TaskSpec, check_coordinates
 from mmrope_eval.util.strict_json import strict_json
 

@@ -11,8 +11,8 @@ from mmrope_eval.messages import Failure, Response
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.scorer import all as scorers
 from mmrope_eval.scorer import score as scoring
+from mmrope_eval.scorer.answer_part import whole_turn
 from mmrope_eval.scorer.chance import chance_level
-from mmrope_eval.scorer.reasoning import whole_turn
 from mmrope_eval.task.clusters import cluster_of
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import Family

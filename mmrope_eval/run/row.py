@@ -14,20 +14,18 @@ from typing import Any
 from mmrope_eval.engine.backend import EngineHolder, RowError, Timings
 from mmrope_eval.errors import kind
 from mmrope_eval.messages import Failure, Response
+from mmrope_eval.record.files import write_manifest
 from mmrope_eval.record.schema import SCORES, STORE
-from mmrope_eval.record.write import write_manifest
 from mmrope_eval.run import merging, outcome
-from mmrope_eval.run.asked_again import described_context, explanations, lost_answers, moved_helpers
 from mmrope_eval.run.asking import Asking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, TooManyFailuresError, Work, remaining
 from mmrope_eval.run.manifest import manifest, scores_file, sessions
 from mmrope_eval.run.merging import Earlier, drop_aside
-from mmrope_eval.run.placing import read_row, refuse_fewer
+from mmrope_eval.run.placing import described_context, explanations, lost_answers, moved_helpers, read_row, refuse_fewer
 from mmrope_eval.run.prepared import claim
-from mmrope_eval.run.progress import Progress
-from mmrope_eval.run.progress_file import RowWatch
+from mmrope_eval.run.progress import Progress, RowWatch
 from mmrope_eval.run.settled import settled
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.mirror import check_before_run

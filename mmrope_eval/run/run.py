@@ -15,22 +15,22 @@ from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.record.schema import FAILED_ROW
 from mmrope_eval.run import engines, merging, outcome, results, side_by_side
 from mmrope_eval.run.answer_limits import described, warnings, with_limits, with_temperature
+from mmrope_eval.run.asking import schedule
 from mmrope_eval.run.cells import FailedRow
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, TooManyFailuresError
 from mmrope_eval.run.prepared import Prepared, place_all, prepare
-from mmrope_eval.run.progress_file import ProgressFile, RowProgress, RowWatch, Tally
+from mmrope_eval.run.progress import ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.rescore import compare_runs, read_run
 from mmrope_eval.run.row import causes, run_row
 from mmrope_eval.run.runlog import run_log
 from mmrope_eval.run.seeds import by_seed
 from mmrope_eval.run.settled import settled
-from mmrope_eval.run.work_order import schedule
 from mmrope_eval.store.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.util.console import say
-from mmrope_eval.util.environment import cache_at
+from mmrope_eval.util.paths import cache_at
 from mmrope_eval.words import visible
 
 

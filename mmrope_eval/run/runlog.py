@@ -2,6 +2,8 @@
 
 It holds the lines that the run printed on stderr, each with its time, and vLLM's own words, those of its processes
 included (see `engine.process`). Every start of a run appends to it, and it stays below a size.
+
+With `--verbose`, what others write into it is shown as it comes (`following`).
 """
 
 from __future__ import annotations
@@ -16,16 +18,62 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.run.follow import following
 from mmrope_eval.run.manifest import versions
 from mmrope_eval.util.files import is_special
 from mmrope_eval.words import visible
+
+EVERY: Final = 0.3
+"""Seconds between two looks."""
+OURS: Final = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
+"""How a line of a log begins that the run has said itself."""
+
+
+def added(path: Path, place: int) -> tuple[list[str], int]:
+    """The whole lines that were added to a file since a place in bytes, without what the run has said itself, and the
+    place behind them. One that was shortened is taken up at its new end."""
+    try:
+        with path.open("rb") as stream:
+            place = min(place, stream.seek(0, os.SEEK_END))
+            stream.seek(place)
+            content = stream.read()
+    except OSError:
+        return [], 0
+    whole = content[: content.rfind(b"\n") + 1]
+    lines = [line.decode("utf-8", "replace") for line in whole.splitlines() if not OURS.match(line)]
+    return lines, place + len(whole)
+
+
+@contextmanager
+def following(paths: Sequence[Path], show: Callable[[str], None]) -> Iterator[None]:
+    """Show every line that others add to the files meanwhile."""
+    places = {path: path.stat().st_size if path.is_file() else 0 for path in paths}
+    ended = threading.Event()
+
+    def look() -> None:
+        for path in paths:
+            lines, places[path] = added(path, places[path])
+            for line in lines:
+                show(line)
+
+    def watch() -> None:
+        while not ended.wait(EVERY):
+            look()
+
+    thread = threading.Thread(target=watch, name="follow-logs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        look()
+
 
 LOG = "log.txt"
 ERRORS = "errors.log"

@@ -18,7 +18,7 @@ is said on stderr.
 MVBench's sub-task is `subset` in `doc`, as a run adds it; BLINK's is its row's `sub_task`.
 
 A response may carry what a server left in it: stop tokens, a byte order mark, zero-width characters, and thoughts. No
-scorer reads them (`reasoning.answer_part`); another harness' number (`--scorer`) is made from the response as it is.
+scorer reads them (`answer_part.answer_part`); another harness' number (`--scorer`) is made from the response as it is.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from mmrope_eval.run import results, side_by_side
 from mmrope_eval.run.response_line import LineError, RowsById, RowsError, check_said, family_of_line, in_thought, parse
 from mmrope_eval.run.side_by_side import Second
 from mmrope_eval.scorer import all as scorers
-from mmrope_eval.scorer.reasoning import whole_turn
+from mmrope_eval.scorer.all import SecondError, SecondResult
+from mmrope_eval.scorer.answer_part import whole_turn
 from mmrope_eval.scorer.score import Score
-from mmrope_eval.scorer.second import SecondError, SecondResult
 from mmrope_eval.task.registry import Family, TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target

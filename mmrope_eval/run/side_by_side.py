@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from mmrope_eval.lmms.stock import is_picture, stock_score
 from mmrope_eval.messages import Response
+from mmrope_eval.record.files import write_json, write_lines
 from mmrope_eval.record.schema import FORMAT
-from mmrope_eval.record.write import write_json, write_lines
 from mmrope_eval.run.results import ScoredSample
-from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.scorer.all import SecondError, SecondItem, SecondResult
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.spec import Counterpart, TaskSpec
 from mmrope_eval.vlmevalkit.scores import kit_score, require

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FAILED_ROW
 from mmrope_eval.run.placing import Row, read_row
-from mmrope_eval.run.progress import clock
-from mmrope_eval.run.progress_file import EVERY, PROGRESS, WRITER
+from mmrope_eval.run.progress import EVERY, PROGRESS, WRITER, clock
 from mmrope_eval.run.runlog import LOG
 from mmrope_eval.store.lock import LOCK, locks_above, locks_below, taken
 from mmrope_eval.util.console import say

@@ -1,13 +1,53 @@
-"""Every scorer by its name: the one table that task files, results and lmms-eval metrics look scorers up in."""
+"""Every scorer by its name: the one table that task files, results and lmms-eval metrics look scorers up in.
+
+Beside them, what another harness is given for its own number from the same responses, and what comes back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from mmrope_eval.scorer.choice import score_choice
 from mmrope_eval.scorer.score import Fields, Score, Scorer, Target, score_box, score_relaxed, score_span
 from mmrope_eval.scorer.text import score_anls, score_choice_or_exact, score_choice_or_open, score_contains, score_vqa
+
+Doc = Mapping[str, Any]
+
+
+class SecondError(Exception):
+    """The other harness' scoring failed, or it has nothing for the column; one sentence."""
+
+
+@dataclass(frozen=True)
+class SecondItem:
+    """A dataset row, and the response to it. Pictures are never looked at; grounding needs their size, from a PIL
+    image, `{"bytes": ...}`, `{"path": ...}` or `{"width": ..., "height": ...}`."""
+
+    doc: Doc
+    response: str
+    group: str | None = None
+    """The task of a family of them that the row belongs to; their numbers are averaged (lmms-eval's MVBench)."""
+    target: Mapping[str, Any] | None = None
+    """What our scorer was given (`task.template.build_target`); VLMEvalKit's table of options is made of it."""
+    failed: bool = False
+    """Whether there is no response at all; `response` is empty then."""
+
+
+@dataclass(frozen=True)
+class SecondResult:
+    """The other harness' number on a 0-100 scale, and what to know about it."""
+
+    value: float
+    samples: tuple[float | None, ...]
+    """Each sample's part of it in [0, 1]; None for one that the other harness was not asked about."""
+    task: str
+    metric: str
+    note: str | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else belongs into the record, by name."""
+
 
 _ANSWERS: Final = "answers|answer"
 _TABLE: Final[Mapping[str, tuple[Scorer, tuple[str, ...], Fields]]] = {

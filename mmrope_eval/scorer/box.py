@@ -7,8 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
-from mmrope_eval.scorer.answer_part import MINUS, final_contents, without_html
-from mmrope_eval.scorer.reasoning import answer_part
+from mmrope_eval.scorer.answer_part import MINUS, answer_part, final_contents, without_html
 
 Box = tuple[float, float, float, float]
 

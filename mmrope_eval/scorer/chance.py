@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmrope_eval.record.aggregate import AGGREGATES, Item
-from mmrope_eval.scorer.choice_options import is_choice, target_options
+from mmrope_eval.scorer.choice_text import is_choice, target_options
 
 GRID = 64
 """Moments of a video that stand for all: the middles of as many equal parts."""

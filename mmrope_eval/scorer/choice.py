@@ -2,7 +2,7 @@
 
 `extract` reads the letter that a response commits to. The rules, of which the first that applies decides:
 
-0. Reasoning, stop tokens and invisible marks are not the answer (`reasoning.answer_part`). Emphasis, code marks,
+0. Reasoning, stop tokens and invisible marks are not the answer (`answer_part.answer_part`). Emphasis, code marks,
    headings, list marks, HTML and LaTeX are ignored, and full-width characters are read as ASCII.
 1. The whole response is one letter (`B`, `b`, `(B)`, `B.`, `[b]:`, `"B"`), or equals the text of exactly one option,
    with or without that option's letter in front (`B. red`, `B red`); or it is JSON with an `answer`.
@@ -31,10 +31,17 @@ from itertools import chain
 from typing import Final
 
 from mmrope_eval.scorer import choice_patterns as patterns
-from mmrope_eval.scorer.answer_part import json_answers
-from mmrope_eval.scorer.choice_options import LETTERS, Options, target_options
-from mmrope_eval.scorer.choice_text import contained_text, opening_text, own_text_follows, plain_text, readable
-from mmrope_eval.scorer.reasoning import answer_part
+from mmrope_eval.scorer.answer_part import answer_part, json_answers
+from mmrope_eval.scorer.choice_text import (
+    LETTERS,
+    Options,
+    contained_text,
+    opening_text,
+    own_text_follows,
+    plain_text,
+    readable,
+    target_options,
+)
 from mmrope_eval.scorer.score import Score, Target
 
 

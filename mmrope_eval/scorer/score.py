@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mmrope_eval.scorer.answer_part import MINUS, answer_words
+from mmrope_eval.scorer.answer_part import MINUS, answer_part, answer_words
 from mmrope_eval.scorer.box import Box, first_box
-from mmrope_eval.scorer.reasoning import answer_part
 from mmrope_eval.scorer.span import Span, first_span
 
 Target = Mapping[str, Any]

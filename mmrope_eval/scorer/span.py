@@ -6,8 +6,7 @@ import re
 import unicodedata
 from typing import Final
 
-from mmrope_eval.scorer.answer_part import final_contents, without_html
-from mmrope_eval.scorer.reasoning import answer_part
+from mmrope_eval.scorer.answer_part import answer_part, final_contents, without_html
 
 Span = tuple[float, float]
 

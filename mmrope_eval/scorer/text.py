@@ -8,10 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from mmrope_eval.scorer.answer_part import MINUS, answer_words, tagged_contents
+from mmrope_eval.scorer.answer_part import MINUS, answer_part, answer_words, tagged_contents
 from mmrope_eval.scorer.choice import score_choice
-from mmrope_eval.scorer.choice_options import is_choice, read_options
-from mmrope_eval.scorer.reasoning import answer_part
+from mmrope_eval.scorer.choice_text import is_choice, read_options
 from mmrope_eval.scorer.score import Score, Target, plain_answer
 from mmrope_eval.util.strict_json import written
 

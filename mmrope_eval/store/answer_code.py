@@ -25,8 +25,8 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "engine": ("engine/*.py",),
     "models": ("models/*.py", "models/families/*.py"),
     "data": ("data/*.py", "lmms/loader.py", "lmms/subsets.py", "task/dataset.py", "task/lmudata.py"),
-    "asking": ("messages.py", "run/asking.py", "run/execute.py", "run/work_order.py", "sweep/engine.py",
-               "task/lmms_hooks.py", "task/parts.py", "task/plan.py", "task/reading.py", "task/sample.py",
+    "asking": ("messages.py", "run/asking.py", "run/execute.py", "sweep/engine.py",
+               "task/lmms_hooks.py", "task/parts.py", "task/plan.py", "task/sample.py",
                "task/template.py"),
 }
 """Patterns below the package; a file belongs to the first room that names it."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import read_record
+from mmrope_eval.record.files import read_record
 from mmrope_eval.record.schema import SWEEP, SweepRecord
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.dry_run import absences, missing_data, table

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import read_record
+from mmrope_eval.record.files import read_record
 from mmrope_eval.record.schema import SWEEP, SweepRecord
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.manifest import plain

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 from mmrope_eval.engine.backend import DoesNotFitError, EngineHolder, RowError, StartEngine
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import sealed
+from mmrope_eval.record.files import sealed, write_json
 from mmrope_eval.record.schema import FORMAT, SWEEP
-from mmrope_eval.record.write import write_json
 from mmrope_eval.rope import load_variant
 from mmrope_eval.run import engines
 from mmrope_eval.run.answer_limits import described, row_limits, warnings, with_limits, with_temperature

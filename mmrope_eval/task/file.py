@@ -14,15 +14,14 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.lmms.generation import read_generation
+from mmrope_eval.lmms.loader import read_generation
 from mmrope_eval.lmms.stock import STOCK
 from mmrope_eval.record.aggregate import AGGREGATES, GROUPED
 from mmrope_eval.scorer.all import METRICS, SCORERS, TARGETS
-from mmrope_eval.task import keys as task_keys
+from mmrope_eval.task import spec as task_keys
 from mmrope_eval.task.clusters import QUESTION, SHOWN, is_expression
-from mmrope_eval.task.keys import TaskKeys
 from mmrope_eval.task.lmms_names import HOOKS, LMMS_METRICS, ROWS, SUBSETS, current_name
-from mmrope_eval.task.spec import PREFIX, Counterpart, TaskSpec
+from mmrope_eval.task.spec import PREFIX, Counterpart, TaskKeys, TaskSpec
 from mmrope_eval.task.template import template_problem
 from mmrope_eval.task.yaml_text import Function, read_yaml, unknown
 from mmrope_eval.util.config import sentence

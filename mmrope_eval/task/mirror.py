@@ -1,27 +1,28 @@
 """`mmrope-eval data check`: are a task's rows, pictures, videos and right answers whole?
 
 `check` reads every row as a run would (question, target, media), loads every picture by the code that a run uses, and
-decodes the first and the last frame of every video (picturecheck.py has the pictures). `check_before_run` is the cheap
+decodes the first and the last frame of every video. `check_before_run` is the cheap
 part, which every run does before an engine starts.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mmrope_eval.data.places import NotHereError, hub_home
 from mmrope_eval.errors import PlaceError, SampleError, UserError
 from mmrope_eval.messages import ImageSource, Part, VideoSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.task.dataset import Docs, find_data, load_docs, missing_columns
-from mmrope_eval.task.mirror_pictures import PictureCheck
 from mmrope_eval.task.mirror_plan import folder_bytes, size_text, task_commands
 from mmrope_eval.task.parts import build_parts, check_made, check_question, with_subtitles
 from mmrope_eval.task.plan import TaskPlan
@@ -29,6 +30,68 @@ from mmrope_eval.task.registry import TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target, render
 from mmrope_eval.util.console import say
+
+_AHEAD = 64
+"""So many pictures may wait: those of large data sets do not fit in memory together."""
+
+
+class PictureCheck:
+    """Collects what is wrong with rows, in their order, while their pictures are loaded beside the reading. A context
+    manager: leaving it ends its threads."""
+
+    def __init__(self, decode: bool = True) -> None:
+        self._decode = decode
+        self._pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+        self._known: dict[str, Future[str | None]] = {}
+        self._found: list[tuple[int, str | Future[str | None]]] = []
+        self._waiting: deque[Future[str | None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def add(self, row: int, source: ImageSource) -> None:
+        """Load a picture of a row in the background; one that was loaded before only counts for this row as well."""
+        key = str(source.data) if isinstance(source.data, Path) else hashlib.sha256(source.data).hexdigest()
+        if key not in self._known:
+            if len(self._waiting) >= _AHEAD:
+                self._waiting.popleft().result()
+            self._known[key] = self._pool.submit(picture_fault, source, self._decode)
+            self._waiting.append(self._known[key])
+        self._found.append((row, self._known[key]))
+
+    def add_problem(self, row: int, cause: str) -> None:
+        """Something else that is wrong with a row."""
+        self._found.append((row, cause))
+
+    def problems(self) -> Iterator[tuple[int, str]]:
+        """(row, cause) of all that is wrong, a row's first fault only; waits for the pictures."""
+        last = -1
+        for row, verdict in self._found:
+            cause = verdict if isinstance(verdict, str) else verdict.result()
+            if cause and row != last:
+                last = row
+                yield row, cause
+
+
+def picture_fault(source: ImageSource, decode: bool) -> str | None:
+    """Why a run could not show a picture (with the default limits and the default family's grid), or without `decode`
+    why its head cannot be read; None when it can."""
+    from mmrope_eval.media.image import MediaError, MediaPolicy, image_size, load_image
+
+    try:
+        if decode:
+            load_image(source, MediaPolicy(), DEFAULT_FAMILY.published)
+        else:
+            image_size(source)
+    except MediaError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a damaged file must not end the check of the others
+        return f"its picture cannot be loaded ({type(error).__name__})."
+    return None
+
 
 SHOWN = 5
 """How many problems of a task are printed; --json lists all."""

@@ -14,15 +14,23 @@ from typing import Any
 
 from mmrope_eval.data.choice_of_rows import Limit, choose
 from mmrope_eval.data.hashes import ContentHashes
-from mmrope_eval.data.located import Located
+from mmrope_eval.data.places import Located
 from mmrope_eval.data.tables import reopened
 from mmrope_eval.errors import SampleError, UserError, sentence
 from mmrope_eval.media.policy import MediaError
 from mmrope_eval.messages import Generation, ImageSource, Request
 from mmrope_eval.task.clusters import PLACE_MARK, VIDEO_MARK, named_cluster
 from mmrope_eval.task.dataset import Docs
-from mmrope_eval.task.parts import build_parts, check_made, check_question, locate_video, with_subtitles
-from mmrope_eval.task.reading import LazyDocs, Reader, image_fingerprint
+from mmrope_eval.task.parts import (
+    LazyDocs,
+    Reader,
+    build_parts,
+    check_made,
+    check_question,
+    image_fingerprint,
+    locate_video,
+    with_subtitles,
+)
 from mmrope_eval.task.registry import Family, TaskSpec
 from mmrope_eval.task.sample import Sample, Stage, digest, digest_of, generation_key
 from mmrope_eval.task.targets import check_target

@@ -21,13 +21,13 @@ from mmrope_eval.data.places import NotHereError
 from mmrope_eval.errors import PlaceError, UserError
 from mmrope_eval.messages import Generation
 from mmrope_eval.task.dataset import find_data, load_docs, media_folder, require, require_columns, table_state
+from mmrope_eval.task.parts import LazyDocs
 from mmrope_eval.task.plan import Planned, TaskPlan, plan_samples
-from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Family, TaskSpec
 from mmrope_eval.task.sample import Sample, digest, generation_key
 from mmrope_eval.task.yaml_text import own_code
-from mmrope_eval.util.environment import cache_home
 from mmrope_eval.util.files import whole
+from mmrope_eval.util.paths import cache_home
 
 PLANNING_ROOMS = ("data", "engine", "lmms", "media", "models", "scorer", "task")
 """Rooms of the package whose code a plan may depend on."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mmrope_eval.errors import TargetError
 from mmrope_eval.scorer.all import SCORERS
-from mmrope_eval.scorer.choice_options import is_choice, read_options
+from mmrope_eval.scorer.choice_text import is_choice, read_options
 from mmrope_eval.scorer.score import Target
 from mmrope_eval.scorer.text import answers_of
 

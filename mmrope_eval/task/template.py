@@ -15,7 +15,7 @@ import jinja2.nodes
 from mmrope_eval.errors import SampleError, TargetError
 from mmrope_eval.models.bounded import MEMORY, BoundError, Bounds
 from mmrope_eval.models.template import Sandbox, joined
-from mmrope_eval.scorer.choice_options import LETTERS, read_options
+from mmrope_eval.scorer.choice_text import LETTERS, read_options
 from mmrope_eval.task.yaml_text import unknown
 
 Doc = Mapping[str, Any]
@@ -107,7 +107,7 @@ def parsed(value: Any) -> Any:
 
 
 def lettered(options: Any, line: str = "{}. {}") -> str:
-    """Jinja filter: one line an option, its letter and its text, from whatever `choice_options.read_options` reads."""
+    """Jinja filter: one line an option, its letter and its text, from whatever `choice_text.read_options` reads."""
     return "\n".join(line.format(letter, text) for letter, text in read_options(options).items())
 
 

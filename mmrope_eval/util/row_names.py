@@ -1,12 +1,134 @@
-"""What a row is called, a checkpoint under a variant: in folders, tables of runs, frames, comparisons and sweeps."""
+"""What a row is called, a checkpoint under a variant: in folders, tables of runs, frames, comparisons and sweeps.
+
+What a checkpoint's folder says about it (what people call it, its training step, and of which training it is) a run
+records, and a report reads, also of a run that was made before it was recorded: one rule, here, for both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections
+import json
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from mmrope_eval.util.training_steps import distinct_names, numbered, usable
+TRAINER_STATE: Final = "trainer_state.json"
+_STEP: Final = re.compile(r"(?:(?:checkpoint|step|iter|iteration)[-_]|global[-_]?step[-_]?)([0-9]{1,18})",
+                          re.IGNORECASE)
+"""checkpoint-100 (transformers), global_step100 (DeepSpeed), step-100, step_100, iter_0000100 (Megatron). `step` and
+`iter` need a separator: step3 is a model's name."""
+_COMMIT: Final = 12
+"""How much of a commit's hash tells two of them apart."""
+
+
+def step_of_name(name: str) -> int | None:
+    """The training step that a folder's name says, or None."""
+    match = _STEP.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def training_step(path: str | Path) -> int | None:
+    """The training step of a checkpoint folder: by its name, else by `global_step` in its trainer_state.json."""
+    return _origin(Path(path))[0]
+
+
+def training_run(path: str | Path) -> str | None:
+    """The training that a checkpoint with a step is of: the resolved folder in which its steps lie. A folder whose step
+    only trainer_state.json says is what a training left at its end: in the folder of its steps, or beside them. Two
+    such folders are two trainings, whatever folder they share."""
+    return _origin(Path(path))[1]
+
+
+def _origin(path: Path) -> tuple[int | None, str | None]:
+    whole = path.resolve()
+    for folder in (whole, path.absolute()):  # a link may lead to the step's folder, or be called after the step
+        step = step_of_name(folder.name)
+        if step is not None:
+            return step, str(folder.parent.resolve())
+    step = _recorded_step(whole)
+    if step is None:
+        return None, None
+    return step, str(whole.parent if _has_steps(whole.parent) else whole)
+
+
+def _recorded_step(folder: Path) -> int | None:
+    """`global_step` of the folder's trainer_state.json; None where there is no such thing."""
+    try:
+        content = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    step = content.get("global_step") if isinstance(content, dict) else None
+    return step if type(step) is int and step >= 0 else None
+
+
+def _has_steps(folder: Path) -> bool:
+    try:
+        return any(step_of_name(child.name) is not None and child.is_dir() for child in folder.iterdir())
+    except OSError:
+        return False
+
+
+def checkpoint_name(path: str | Path) -> str:
+    """What people call a checkpoint: its folder's name, or the repository's where it lies in the hub's cache."""
+    return _parts(Path(path))[-1]
+
+
+def distinct_names(paths: Sequence[Path], taken: Collection[str] = ()) -> list[str]:
+    """A name for each folder, usable as a folder's name: its own, and where that repeats, parents before it.
+
+    Parents are added until the names differ from each other and from `taken`. Where one folder named by a step needs
+    its parent, all such folders get theirs: runA-checkpoint-100, runB-checkpoint-100 and runB-checkpoint-200. What
+    still coincides (a/b-c and a-b/c, joined) the caller must number.
+    """
+    parts = {path: _parts(path) for path in paths}
+    stepped = {path for path, names in parts.items() if step_of_name(names[-1]) is not None}
+    depth = dict.fromkeys(parts, 1)
+    while True:
+        joined = {path: "-".join(names[-depth[path]:]) for path, names in parts.items()}
+        counts = collections.Counter(joined.values())
+        short = {path for path, name in joined.items() if counts[name] > 1 or name in taken}
+        if short & stepped:
+            short |= {path for path in stepped if depth[path] == 1}
+        short = {path for path in short if depth[path] < len(parts[path])}
+        if not short:
+            return [joined[path] for path in paths]
+        for path in short:
+            depth[path] += 1
+
+
+def numbered(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """The names, with -2, -3, ... after those that repeat an earlier one or one of `taken`."""
+    used = set(taken)
+    labels: list[str] = []
+    for name in names:
+        label, number = name, 1
+        while label in used or (number > 1 and label in names):
+            number += 1
+            label = f"{name}-{number}"
+        used.add(label)
+        labels.append(label)
+    return labels
+
+
+def usable(name: str) -> str:
+    """A name as a folder may have it: no slash, no control character, no dot before it; nothing where none is left."""
+    return re.sub(r"[/\\\x00-\x1f\x7f]+", "-", name).lstrip(". ").rstrip(" ")
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    """The parts of a path as people know them, at least one; for the hub's cache its commit, owner and repository."""
+    whole = path.resolve() if ".." in path.parts else path.absolute()
+    left = [part for part in whole.parts if part != whole.anchor]
+    names: list[str] = []
+    while left:
+        if len(left) > 2 and left[0].startswith("models--") and left[1] == "snapshots":
+            names += [left[2][:_COMMIT], *left[0].split("--")[1:]]
+            left = left[3:]
+        else:
+            names.append(left.pop(0))
+    return tuple(filter(None, map(usable, names))) or ("checkpoint",)
 
 
 @dataclass(frozen=True)

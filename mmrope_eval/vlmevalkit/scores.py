@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.scorer.choice_options import is_choice, read_options
-from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.scorer.all import SecondError, SecondItem, SecondResult
+from mmrope_eval.scorer.choice_text import is_choice, read_options
 from mmrope_eval.words import flat
 
 VERSION: Final = "0.0.20"

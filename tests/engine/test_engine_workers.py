@@ -18,10 +18,10 @@ from engine_requests import answers, ask, every_kind, options, outcomes
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import live
 from mmrope_eval.engine.backend import Engine
-from mmrope_eval.engine.limits import Limits
 from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.vllm_workers import WorkerProcesses, alive, with_descendants
+from mmrope_eval.engine.watch import Limits
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Request, Response
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import Variant, load_variant

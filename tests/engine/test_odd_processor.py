@@ -12,10 +12,9 @@ from engine_requests import POLICY, ask, clip, options
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import vllm_model
-from mmrope_eval.engine.prepare import Prepared, Preparer
+from mmrope_eval.engine.prepare import Prepared, Preparer, RenderedPrompts
 from mmrope_eval.engine.prompt import PromptWriter
-from mmrope_eval.engine.request_queue import RequestQueue
-from mmrope_eval.engine.reuse import RenderedPrompts
+from mmrope_eval.engine.run import RequestQueue
 from mmrope_eval.media.image import load_video
 from mmrope_eval.messages import Failure, Request
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint

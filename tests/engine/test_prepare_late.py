@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from mmrope_eval.engine import process, settings
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.prepare import SMALL, Loaded, Prepared, Preparer
-from mmrope_eval.engine.request_queue import RequestQueue
-from mmrope_eval.engine.reuse import Rendered
+from mmrope_eval.engine.prepare import SMALL, Loaded, Prepared, Preparer, Rendered
+from mmrope_eval.engine.run import RequestQueue
 from mmrope_eval.messages import Failure, Generation, Request
 
 TINY: Any = SimpleNamespace(weight_bytes=2**20)

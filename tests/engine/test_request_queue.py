@@ -13,7 +13,7 @@ import pytest
 from waiting import PATIENCE, eventually
 
 from mmrope_eval.engine.prepare import Prepared
-from mmrope_eval.engine.request_queue import RequestQueue
+from mmrope_eval.engine.run import RequestQueue
 from mmrope_eval.messages import Failure, Generation, Request
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval.engine import reuse
+from mmrope_eval.engine import prepare
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.reuse import Rendered, RenderedPrompts, copied
+from mmrope_eval.engine.prepare import Rendered, RenderedPrompts, copied
 from mmrope_eval.errors import UserError
 
 
@@ -42,12 +42,12 @@ def test_an_engine_may_add_to_its_copy() -> None:
 
 @pytest.mark.parametrize(
     ("free", "engines", "expected"),
-    [(8 * 2**30, 1, 2**30), (8 * 2**30, 4, 2**28), (2**50, 1, reuse.MOST), (None, 1, 0)],
+    [(8 * 2**30, 1, 2**30), (8 * 2**30, 4, 2**28), (2**50, 1, prepare.MOST), (None, 1, 0)],
 )
 def test_its_room_is_a_share_of_what_is_free(
     free: int | None, engines: int, expected: int
 ) -> None:
-    assert reuse.room(engines, free) == expected
+    assert prepare.room(engines, free) == expected
 
 
 def test_a_negative_room_is_refused() -> None:

@@ -19,9 +19,8 @@ from engine_requests import POLICY, answers, every_kind, options
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import process, vllm_compat, vllm_model
 from mmrope_eval.engine.live import LiveEngine
-from mmrope_eval.engine.prepare import Prepared, Preparer
+from mmrope_eval.engine.prepare import Prepared, Preparer, RenderedPrompts
 from mmrope_eval.engine.prompt import PromptWriter
-from mmrope_eval.engine.reuse import RenderedPrompts
 from mmrope_eval.engine.settings import engine_settings, this_machine
 from mmrope_eval.messages import Request
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint

@@ -23,13 +23,11 @@ from waiting import eventually
 
 from mmrope_eval.engine import process
 from mmrope_eval.engine import watch as watching
-from mmrope_eval.engine.limits import PATIENCE, Limits
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.engine.prepare import Prepared
-from mmrope_eval.engine.request_queue import RequestQueue
-from mmrope_eval.engine.run import EngineRun
+from mmrope_eval.engine.run import EngineRun, RequestQueue
 from mmrope_eval.engine.vllm_workers import WorkerProcesses, alive, ended, kill, last_words, lost, with_descendants
-from mmrope_eval.engine.watch import Watch
+from mmrope_eval.engine.watch import PATIENCE, Limits, Watch
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import EngineDiedError, Failure, Generation, PositionFacts, Request, Response
 

@@ -24,7 +24,7 @@ SIZES = {
     "task/mirror.py": {28},  # any small size will do to decode a frame
     "media/colour.py": {16},  # a code of ITU-T H.273
     "store/answer_code.py": {16},  # bytes of a .pyc's header
-    "store/payload.py": {16},  # bytes of a digest
+    "store/file.py": {16},  # bytes of a digest
     "sweep/config.py": {16},  # vision cells of a frame, by default
     "analysis/command.py": {16},  # questions
     "rope/vectors.py": {16},  # rotary pairs

@@ -21,7 +21,7 @@ from mmrope_eval.record import aggregate
 from mmrope_eval.run.side_by_side import SECONDS, second_number
 from mmrope_eval.scorer import choice, text
 from mmrope_eval.scorer import score as scoring
-from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.scorer.all import SecondError, SecondItem, SecondResult
 from mmrope_eval.task.registry import Registry
 
 pytest.importorskip("lmms_eval")

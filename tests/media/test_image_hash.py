@@ -15,7 +15,7 @@ from mmrope_eval.media.image import fingerprint, load_image
 from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.messages import ImageSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
-from mmrope_eval.task.reading import content_of
+from mmrope_eval.task.parts import content_of
 
 GEOMETRY = DEFAULT_FAMILY.published
 

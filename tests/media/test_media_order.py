@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from media_files import SAME_FILE, SAME_STREAM
 
+from mmrope_eval.media.container import shown_times
 from mmrope_eval.media.frames import displayed_size, index_by_decoding, index_frames
 from mmrope_eval.media.image import MediaError, MediaPolicy, load_video
-from mmrope_eval.media.order import shown_times
 from mmrope_eval.messages import VideoSource
 from mmrope_eval.models.family import VisionGeometry
 

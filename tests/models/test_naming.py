@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.naming import ModelChoice, make_labels, resolve_models
-from mmrope_eval.util.training_steps import (
+from mmrope_eval.util.row_names import (
     checkpoint_name,
     distinct_names,
     numbered,

@@ -20,8 +20,7 @@ from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.cell import read_cell
 from mmrope_eval.record.comparable import KINDS
-from mmrope_eval.record.read import sealed
-from mmrope_eval.record.write import write_json, write_manifest
+from mmrope_eval.record.files import sealed, write_json, write_manifest
 from mmrope_eval.report.compare.pairing import match
 from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.runs import load_run

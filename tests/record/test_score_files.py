@@ -10,7 +10,7 @@ import pytest
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import read_record
+from mmrope_eval.record.files import read_record
 from mmrope_eval.record.schema import Scores
 
 LINE = json.dumps({"id": "a", "doc": {"question": "q", "answers": ["tea"]}, "response": "tea"})

@@ -16,8 +16,8 @@ from report_files import write_cell
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
+from mmrope_eval.record.files import sealed
 from mmrope_eval.record.protocols import load_protocol
-from mmrope_eval.record.read import sealed
 from mmrope_eval.report.definitions import Row, listed, load_definition
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mmrope_eval.report.compare.student import chi2_quantile, t_below, t_quantile
+from mmrope_eval.report.compare.precision import chi2_quantile, t_below, t_quantile
 
 
 @pytest.mark.parametrize(("share", "df", "value"), [

@@ -24,8 +24,8 @@ from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits, values_by_task
+from mmrope_eval.task.parts import LazyDocs
 from mmrope_eval.task.plan import TaskPlan
-from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.sample import Sample
 

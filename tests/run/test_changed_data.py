@@ -15,7 +15,7 @@ from suite_fakes import FakeStart
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.util.environment import cache_home
+from mmrope_eval.util.paths import cache_home
 
 N = 3
 TASKS = ("chartqa", "charades_sta")

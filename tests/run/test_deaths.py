@@ -22,10 +22,9 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.messages import EngineDiedError, Failure
 from mmrope_eval.run import asking
 from mmrope_eval.run import run as running
-from mmrope_eval.run.asking import Deaths
+from mmrope_eval.run.asking import Deaths, in_turns
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import MaxFailures, TooManyFailuresError
-from mmrope_eval.run.work_order import in_turns
 from mmrope_eval.task.sample import Sample
 
 N = 20

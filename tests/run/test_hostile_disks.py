@@ -19,7 +19,7 @@ from mmrope_eval import cli, errors
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import files
 from mmrope_eval.models.checkpoint import read_checkpoint
-from mmrope_eval.record.write import write_json
+from mmrope_eval.record.files import write_json
 from mmrope_eval.run.outcome import stage_lines
 from mmrope_eval.store import file as store_file
 

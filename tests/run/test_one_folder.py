@@ -19,7 +19,7 @@ from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
-from mmrope_eval.record.write import write_manifest
+from mmrope_eval.record.files import write_manifest
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig

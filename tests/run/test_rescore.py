@@ -19,13 +19,13 @@ from mmrope_eval import cli
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.lmms.stock import stock_score
 from mmrope_eval.messages import Failure, Request, Response
-from mmrope_eval.record.write import write_manifest
+from mmrope_eval.record.files import write_manifest
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer import all as scorers
+from mmrope_eval.scorer.all import SecondError, SecondItem
 from mmrope_eval.scorer.score import Score, Target
-from mmrope_eval.scorer.second import SecondError, SecondItem
 from mmrope_eval.vlmevalkit import scores as vlmevalkit
 
 N = 4

@@ -20,7 +20,7 @@ from suite_fakes import FakeStart
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
-from mmrope_eval.run import asked_again, cells, manifest
+from mmrope_eval.run import cells, manifest, placing
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.store import answer_code
@@ -69,7 +69,7 @@ Start = Callable[..., tuple[int, list[str]]]
 
 def with_code(monkeypatch: pytest.MonkeyPatch, code: AnswerCode) -> None:
     """As if this were the code of the tree."""
-    for module in (cells, asked_again):
+    for module in (cells, placing):
         monkeypatch.setattr(module, "answer_code", lambda: code)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mmrope_eval.data.media_files import build_index
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import read_lines, read_record
+from mmrope_eval.record.files import read_lines, read_record
 from mmrope_eval.record.schema import Scores
 from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.outcome import require_places

@@ -19,7 +19,7 @@ from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.progress_file import PROGRESS, ProgressFile, RowProgress, RowWatch, Tally
+from mmrope_eval.run.progress import PROGRESS, ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.status import SILENT, read_status
 
 

@@ -16,8 +16,7 @@ from mmrope_eval import cli
 from mmrope_eval.cli.run import configured
 from mmrope_eval.errors import UserError
 from mmrope_eval.run.errorlog import ErrorLog
-from mmrope_eval.run.follow import added
-from mmrope_eval.run.runlog import run_log
+from mmrope_eval.run.runlog import added, run_log
 from mmrope_eval.util import console
 
 RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]

@@ -28,8 +28,8 @@ from mmrope_eval.run import run as running
 from mmrope_eval.run.answer_limits import Thinking, read_thinking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer.all import METRICS, SCORERS
-from mmrope_eval.scorer.reasoning import whole_turn
-from mmrope_eval.store.payload import decode, to_payload
+from mmrope_eval.scorer.answer_part import whole_turn
+from mmrope_eval.store.file import decode, to_payload
 
 assert PLAIN.rstrip().endswith(ASSISTANT)
 

@@ -16,7 +16,7 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer.all import SCORERS
-from mmrope_eval.scorer.reasoning import whole_turn
+from mmrope_eval.scorer.answer_part import whole_turn
 from mmrope_eval.task.registry import Registry
 from mmrope_synth import build_world
 

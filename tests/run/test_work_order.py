@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrope_eval.messages import Generation
-from mmrope_eval.run.work_order import neighbours, video_weights
+from mmrope_eval.run.asking import neighbours, video_weights
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.sample import Sample

@@ -12,7 +12,7 @@ from scorer_checks import LONG, PIECES, check_case, check_time, check_values, fu
 from mmrope_eval.scorer import choice
 from mmrope_eval.scorer.all import METRICS, SCORERS
 from mmrope_eval.scorer.choice import extract
-from mmrope_eval.scorer.choice_options import read_options
+from mmrope_eval.scorer.choice_text import read_options
 
 OPTIONS = {"A": "a red car", "B": "a blue car", "C": "Yes", "D": "No"}
 TARGET = {"answer": "B", "options": list(OPTIONS.values())}

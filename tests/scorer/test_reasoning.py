@@ -11,8 +11,7 @@ from right_answers import RIGHT
 from mmrope_eval.scorer import all as scorers
 from mmrope_eval.scorer import score as scoring
 from mmrope_eval.scorer.all import METRICS, SCORERS
-from mmrope_eval.scorer.answer_part import answer_words
-from mmrope_eval.scorer.reasoning import answer_part
+from mmrope_eval.scorer.answer_part import answer_part, answer_words
 
 THOUGHTS = [
     "<think>{wrong}</think>{right}",

@@ -111,25 +111,22 @@ def register() -> str:
 BY_VALUE = {
     "task/yaml_text.py": "reads task files for the registry and for the rows, which are in the question",
     "task/registry.py": "what it reads of a task file is in the question: prompt, system prompt, answer limit, media",
-    "scorer/choice_options.py": "lists options in prompts, which are in the question",
+    "scorer/choice_text.py": "lists options in prompts, which are in the question",
     "task/targets.py": "right answers are scored, not asked",
     "run/answer_limits.py": "limits are in the question, and what a template is told is in the context",
     "task/clusters.py": "names what samples are averaged by; its marks are in the question",
     "store/answer_code.py": "names the code",
     "store/store.py": "keeps outcomes as they are; every row has a checksum",
-    "store/writer.py": "hands outcomes on as they are",
     "run/progress.py": "counts",
     "run/errorlog.py": "tracebacks",
     "util/console.py": "prints",
-    "util/environment.py": "where the cache is",
     "errors.py": "words",
     "words.py": "words",
     "util/config.py": "reads variants, which are in the answer's key by their fingerprint, and tasks, by the question",
     "util/files.py": "writes what is read back with a sum",
-    "util/paths.py": "where files are",
+    "util/paths.py": "where files and the cache are",
     "util/strict_json.py": "reads lists in tables of VLMEvalKit's: texts and pictures of the question",
-    "util/row_names.py": "names of rows",
-    "util/training_steps.py": "names of checkpoints",
+    "util/row_names.py": "names of rows and checkpoints",
 }
 """Files that an answer's files import and that are in no room, each with the reason."""
 

@@ -25,7 +25,7 @@ from loaded_scripts import load_script
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, MediaFacts, Response
 from mmrope_eval.store import file, opening
-from mmrope_eval.store.payload import decode, encode
+from mmrope_eval.store.file import decode, encode
 from mmrope_eval.store.store import Outcome, ResponseStore, StoreError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,8 +20,7 @@ from mmrope_eval.messages import Failure, Response
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.run import run
-from mmrope_eval.store.store import Outcome, ResponseStore, StoreError
-from mmrope_eval.store.writer import Writer
+from mmrope_eval.store.store import Outcome, ResponseStore, StoreError, Writer
 
 
 class Disk:

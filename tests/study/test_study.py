@@ -20,10 +20,9 @@ from mmrope_eval import cli
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure
 from mmrope_eval.run import run as running
+from mmrope_eval.run.asking import schedule
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.work_order import schedule
-from mmrope_eval.study.file import read_study, run_configs
-from mmrope_eval.study.study import run_study
+from mmrope_eval.study.study import read_study, run_configs, run_study
 
 N = 3
 DOCS = Path(__file__).resolve().parents[2] / "docs"

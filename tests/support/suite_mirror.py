@@ -10,7 +10,7 @@ import numpy as np
 from media_files import SAME_FILE, SAME_STREAM
 from PIL import Image
 
-from mmrope_eval.data.features import features
+from mmrope_eval.data.lmudata import features
 from mmrope_synth.schemas import CHARADES_FIELDS, CHARTQA_FIELDS, REFCOCO_FIELDS
 
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world_samples import KNOBS, identity, media_hash, samples_of
 
-from mmrope_eval.data.features import features
+from mmrope_eval.data.lmudata import features
 from mmrope_synth import CATEGORIES, COLUMNS, Difficulty, Sample, build_world, contact_sheet, training_samples
 from mmrope_synth.columns import DRAWN, EXTRA
 from mmrope_synth.core import generator, side_of
@@ -319,7 +319,7 @@ def perfect(column: str) -> list[tuple[Sample, dict[str, Any]]]:
 def test_right_answers_earn_full_marks_from_lmms_eval_itself(column: str) -> None:
     """The stock tasks' own code reads these rows; MMBench's is left out where it would call a paid service."""
     from mmrope_eval.run.side_by_side import SECONDS, second_number
-    from mmrope_eval.scorer.second import SecondItem
+    from mmrope_eval.scorer.all import SecondItem
     from mmrope_eval.task.registry import Registry
 
     items = []

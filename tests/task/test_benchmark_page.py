@@ -18,8 +18,8 @@ import yaml
 from mmrope_eval import cli
 from mmrope_eval.record.aggregate import AGGREGATES
 from mmrope_eval.scorer.all import METRICS, TARGETS
-from mmrope_eval.task import keys
 from mmrope_eval.task.registry import Registry, open_registry
+from mmrope_eval.task.spec import Media, Metadata, TaskKeys
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "benchmark.md").read_text()
@@ -172,12 +172,12 @@ def ticked(text: str) -> list[str]:
 def test_every_key_is_explained() -> None:
     explained = {name for cell in table_rows("Every key") for name in ticked(cell)}
     words = {re.split(r"[:.]", name.removeprefix("metadata."))[0] for name in explained}
-    fields = {field.alias or name for name, field in keys.TaskKeys.model_fields.items()}
+    fields = {field.alias or name for name, field in TaskKeys.model_fields.items()}
     optional = {"tag", "task_alias", "output_type", "process_results_use_image", "doc_to_visual", "doc_to_text",
                 "doc_to_target", "validation_split"}  # fmt: skip
     assert fields - optional - words == {"metadata"}, "which has a table of its own"
-    assert set(keys.Metadata.model_fields) - words == set()
-    media = set(keys.Media.model_fields)
+    assert set(Metadata.model_fields) - words == set()
+    media = set(Media.model_fields)
     assert media - words == {"placeholder"} and "`placeholder: " in PAGE
 
 

@@ -29,8 +29,8 @@ from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import results
 from mmrope_eval.task.clusters import SHOWN, cluster_of, named_cluster
 from mmrope_eval.task.file import read_task
+from mmrope_eval.task.parts import LazyDocs
 from mmrope_eval.task.plan import TaskPlan
-from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.sample import Sample
 

@@ -23,9 +23,9 @@ from mmrope_eval.scorer import score
 from mmrope_eval.sweep.config import read_sweep
 from mmrope_eval.sweep.sweep import Sweep
 from mmrope_eval.task.file import read_task
+from mmrope_eval.task.parts import LazyDocs
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
-from mmrope_eval.task.reading import LazyDocs
 from mmrope_eval.task.registry import Registry, open_registry
 from mmrope_eval.task.sample import Sample
 

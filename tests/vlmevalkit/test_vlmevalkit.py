@@ -25,8 +25,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.lmms.stock import STOCK
 from mmrope_eval.record import aggregate
 from mmrope_eval.run import side_by_side
-from mmrope_eval.scorer.all import SCORERS
-from mmrope_eval.scorer.second import SecondError, SecondItem, SecondResult
+from mmrope_eval.scorer.all import SCORERS, SecondError, SecondItem, SecondResult
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.template import build_target
 from mmrope_eval.vlmevalkit import scores, worker

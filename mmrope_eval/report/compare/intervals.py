@@ -13,8 +13,7 @@ import pandas as pd
 from mmrope_eval.report.averaging import Floats, Layout, joined
 from mmrope_eval.report.candidates import BenchmarkResult
 from mmrope_eval.report.compare.pairing import layout_of
-from mmrope_eval.report.compare.precision import precision_of, score_interval
-from mmrope_eval.report.compare.student import t_quantile
+from mmrope_eval.report.compare.precision import precision_of, score_interval, t_quantile
 from mmrope_eval.report.compare.trainings import training_of
 from mmrope_eval.report.definitions import weights_of
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from mmrope_eval.report.averaging import Ints
 from mmrope_eval.report.compare.contrasts import Contrast, Tree
-from mmrope_eval.report.compare.precision import Precision, normal
+from mmrope_eval.report.compare.precision import Precision, normal, t_quantile
 from mmrope_eval.report.compare.stats import binomial, detectable_errors, least
-from mmrope_eval.report.compare.student import t_quantile
 
 POWER: Final = 0.8
 """The chance with which what "could have been seen" is seen."""

@@ -3,6 +3,8 @@
 Questions about one picture or video (a cluster) stand or fall together, so the error is that of clusters (Cameron,
 Gelbach & Miller 2008, "Bootstrap-based improvements for inference with clustered errors"; for language models Miller
 2024, arXiv:2411.00640). Everything takes and gives values in [0, 1]; nothing is drawn.
+
+Student's t and the chi-square distribution are scipy's, which is loaded when a number is asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +18,28 @@ from typing import Final
 import numpy as np
 
 from mmrope_eval.report.averaging import Floats, Ints, Layout
-from mmrope_eval.report.compare.student import chi2_quantile, t_quantile
+
+
+def t_below(t: float, df: float) -> float:
+    """The chance of a value below `t` under Student's t with `df` > 0 degrees of freedom, which may be infinite."""
+    from scipy import special
+
+    return float(special.stdtr(df, t))
+
+
+def t_quantile(share: float, df: float) -> float:
+    """The value below which Student's t lies with the chance `share`, 0 < share < 1."""
+    from scipy import special
+
+    return float(special.stdtrit(df, share))
+
+
+def chi2_quantile(share: float, df: float) -> float:
+    """The value below which a chi-square variable of `df` degrees of freedom lies with the chance `share`."""
+    from scipy import special
+
+    return float(2 * special.gammaincinv(df / 2, share))
+
 
 FEWEST: Final = 2
 """Clusters below which there is no interval: one picture or video says nothing of others."""

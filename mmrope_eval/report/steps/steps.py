@@ -21,7 +21,7 @@ from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.report.step_choice import cells_of, listed
 from mmrope_eval.report.table.build import Options, Table, fill
-from mmrope_eval.util.training_steps import distinct_names, numbered
+from mmrope_eval.util.row_names import distinct_names, numbered
 from mmrope_eval.words import nearest
 
 COLUMNS: Final = ("Overall", "Image", "Video", "Grounding")

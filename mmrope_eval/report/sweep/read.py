@@ -11,7 +11,7 @@ from typing import Any, Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import read_record, seal_holds
+from mmrope_eval.record.files import read_record, seal_holds
 from mmrope_eval.record.schema import SCORES, SWEEP, SweepPoint, SweepRecord
 from mmrope_eval.report.runs import Cell, finite_or_none, load_cell, sample_rows
 from mmrope_eval.util.row_names import RowName, row_labels

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.read import read_record
+from mmrope_eval.record.files import read_record
 from mmrope_eval.record.schema import Count, Name, Record, Share, Words
 from mmrope_eval.report.candidates import Line
 from mmrope_eval.report.definitions import Row, TableDefinition, variant_key

@@ -1,10 +1,4 @@
-"""Records from disk: typed, or one sentence that names the file and the field; and the seal of a run: sha256 sums in
-the record that is written last, over itself and the files that belong to it.
-
-A flipped bit in a count, a fingerprint or a chance level makes another number that is as plausible as the right one.
-No range finds it, and nothing can be recomputed without the data; the seal does. Records of versions 0.2 and 0.3 have
-none, and are checked by what can be recomputed.
-"""
+"""Records on disk: read and checked, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,9 +16,9 @@ from typing import IO, Any, Final, Generic, TypeVar
 from pydantic import ValidationError
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.schema import FORMAT, SAMPLES, Record, SampleLine
+from mmrope_eval.record.schema import FORMAT, MANIFEST, SAMPLES, SCORES, Record, SampleLine
 from mmrope_eval.util.config import sentence
-from mmrope_eval.util.files import is_special
+from mmrope_eval.util.files import is_special, write_text
 from mmrope_eval.util.strict_json import strict_json
 from mmrope_eval.words import shortened, shown
 
@@ -158,3 +152,21 @@ def _sum_of_self(bare: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """Over the content, not its bytes: a file cannot hold its own sum."""
     text = json.dumps({**bare, SEAL: files}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON lines whole or not at all."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
+    """Write manifest.json, the last record of a cell: with the sums of scores.json and of its tasks' samples."""
+    files = {SCORES: sum_of([(folder / SCORES).read_bytes()])}
+    for task in scores["tasks"]:
+        files[f"{SAMPLES}/{task}.jsonl"] = sum_of(read_lines(samples_path(folder, task)))
+    write_json(folder / MANIFEST, sealed(manifest, MANIFEST, files))
