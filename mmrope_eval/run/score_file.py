@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import SampleError, UserError, sentence
+from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 from mmrope_eval.models.families import asked_as
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.run import results, side_by_side
@@ -105,7 +106,7 @@ class ScoreOptions:
 
     task: str
     file: Path
-    prompts: str
+    prompts: str = DEFAULT_FAMILY_NAME
     coordinates: str | None = None
     tasks_dir: tuple[Path, ...] = ()
     data_root: Path | None = None
