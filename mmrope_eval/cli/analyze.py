@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.argument_types import names, positive, rate
-from mmrope_eval.cli.options import group_options, key_options, options_as
+from mmrope_eval.cli.options import group_options, key_options, names, options_as, positive, rate
 from mmrope_eval.run.keys import LIMIT
 
 EXAMPLES = """\

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.argument_types import kinds, rate, tolerated
 from mmrope_eval.cli.compare import statistics_options
-from mmrope_eval.cli.options import options_as
+from mmrope_eval.cli.options import kinds, options_as, rate, tolerated
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.argument_types import tolerated
-from mmrope_eval.cli.options import key_options, options_as
+from mmrope_eval.cli.options import key_options, options_as, tolerated
 from mmrope_eval.run.keys import ROOT
 
 

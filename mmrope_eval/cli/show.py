@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmrope_eval.cli.argument_types import positive
-from mmrope_eval.cli.options import key_options, options_as
+from mmrope_eval.cli.options import key_options, options_as, positive
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 
 

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrope_eval.cli.argument_types import word
-from mmrope_eval.cli.options import dry_run_option, flags, group_options, key_options, talk_options
+from mmrope_eval.cli.options import dry_run_option, flags, group_options, key_options, talk_options, word
 from mmrope_eval.errors import UserError
 from mmrope_eval.util.console import say
 

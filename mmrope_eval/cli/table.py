@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.argument_types import group, names, positive, step
-from mmrope_eval.cli.options import options_as
+from mmrope_eval.cli.options import group, names, options_as, positive, step
 from mmrope_eval.report.table.formats import FORMATS
 
 EXAMPLES = """\

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmrope_eval.cli.argument_types import fraction, names, sizes, step
-from mmrope_eval.cli.options import options_as
+from mmrope_eval.cli.options import fraction, names, options_as, sizes, step
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -79,7 +80,7 @@ class EngineOptions:
     log: Path | None = None
     """Where vLLM's words go; None: only its errors are said, on the screen."""
 
-    @property
+    @cached_property
     def run_by(self) -> Backend:
         """The backend that they ask for. UserError for one that cannot be."""
         return backend_of(self.backend, self.replicas)
