@@ -11,12 +11,12 @@ from typing import Any
 
 import data_layouts
 import pytest
-from mmrope_eval.data.located import Member
 
 from mmrope_eval import cli
 from mmrope_eval.data import cache
 from mmrope_eval.data.hashes import ContentHashes
 from mmrope_eval.data.media_files import MediaFolder
+from mmrope_eval.data.places import Member
 from mmrope_eval.models import files
 from mmrope_eval.models.files import FileHashes
 from mmrope_eval.task.dataset import load_docs

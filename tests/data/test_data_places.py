@@ -10,12 +10,11 @@ from typing import Any
 
 import data_layouts
 import pytest
-from mmrope_eval.data.located import Member
 from suite_mirror import write_video
 
 from mmrope_eval import cli
 from mmrope_eval.data.media_files import MediaFolder, NoSuchFileError
-from mmrope_eval.data.places import NotHereError, find_split, names_of
+from mmrope_eval.data.places import Member, NotHereError, find_split, names_of
 from mmrope_eval.data.tables import SplitFiles, TableError, read_split, split_files
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import VideoSource

@@ -10,7 +10,7 @@ import pytest
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES
-from mmrope_eval.task.registry import PREFIX, Registry, read_task, task_files
+from mmrope_eval.task.registry import PREFIX, Registry, read_family, read_task, task_files
 
 REGISTRY = Registry()
 REFCOCO = ["refcoco_testA", "refcoco_testB", "refcoco_val"]
@@ -124,10 +124,9 @@ def test_families_declare_their_coordinates() -> None:
     ("prompts: paper\n", "key 'coordinates' is missing"),
 ])  # fmt: skip
 def test_a_prompt_family_that_cannot_be_is_one_sentence(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "families").mkdir()
-    (tmp_path / "families" / "mine.yaml").write_text(text)
+    (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UserError) as caught:
-        Registry(configs_dir=tmp_path).family("mine")
+        read_family(tmp_path / "mine.yaml")
     assert "mine.yaml: " in str(caught.value) and message in str(caught.value) and "\n" not in str(caught.value)
 
 
