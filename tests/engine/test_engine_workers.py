@@ -98,7 +98,7 @@ def test_workers_that_are_stuck_are_noticed_by_the_time_limit_and_ended(
     workers: LiveEngine, pair: tuple[Checkpoint, Checkpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last test of these workers."""
-    monkeypatch.setattr(workers, "_limits", Limits(pair[0], options(workers=True, request_timeout=4), False))
+    monkeypatch.setattr(workers, "_limits", Limits(pair[0], options(workers=True, request_timeout=12), False))
     processes = workers._watch.workers
     assert isinstance(processes, WorkerProcesses)
     tree = dict(processes._tree)
@@ -108,9 +108,9 @@ def test_workers_that_are_stuck_are_noticed_by_the_time_limit_and_ended(
     for pid in tree:
         os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
-    with pytest.raises(EngineDiedError, match="an answer took more than 4 s, so the engine was ended") as died:
+    with pytest.raises(EngineDiedError, match="an answer took more than 12 s, so the engine was ended") as died:
         list(stream)
-    assert time.monotonic() - began < 20 and died.value.in_flight
+    assert time.monotonic() - began < 60 and died.value.in_flight
     workers.close()
     assert not alive(tree)
 
@@ -132,7 +132,7 @@ def test_workers_that_end_in_the_last_step_of_their_start_are_noticed(
     with pytest.raises(EngineDiedError, match=r"its process .* while it was started") as died:
         LiveEngine.start(pair[0], MHROPE, options(workers=True))
     assert died.value.in_flight == ()
-    assert time.monotonic() - began < 90, "a start, and no wait for its limit of ten minutes"
+    assert time.monotonic() - began < 300, "a start, and no wait for its limit of ten minutes"
     assert not [child for child in multiprocessing.active_children() if child.name == "EngineCore"]
 
 
