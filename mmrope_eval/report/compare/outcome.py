@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree
 
+from tabulate import tabulate
+
 from mmrope_eval.report.compare.pairing import NAMED, chance, never_shows, points
 from mmrope_eval.report.compare.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
-from mmrope_eval.report.markdown_text import code, escape
+from mmrope_eval.report.safe_text import code, escape
 from mmrope_eval.util.unread import MARK
 from mmrope_eval.words import counted
 
@@ -144,10 +146,9 @@ def sensitivity(outcome: Outcome) -> Iterator[str]:
     blind = sorted((verdict for verdict in known if never_shows(verdict.detectable)), key=lambda verdict: verdict.name)
     if seen:
         (least, best), (most, worst) = seen[0], seen[-1]
-        text = f"A true loss of {points(least)} points ({best})"
-        if len(seen) > 1:
-            text += f" to {points(most)} ({worst})"
-        yield f"{text}, in one cell alone, would have been noticed four times in five; a smaller one less often."
+        to = f" to {points(most)} ({worst})" if len(seen) > 1 else ""
+        yield (f"A true loss of {points(least)} points ({best}){to}, in one cell alone, would have been noticed four "
+               "times in five; a smaller one less often.")
     if len(blind) > NAMED:
         yield f"Too few samples for a loss to show by itself, however large it is, in {counted(len(blind), 'cell')}:"
         for cell in sorted({verdict.cell for verdict in blind}):
@@ -158,12 +159,12 @@ def sensitivity(outcome: Outcome) -> Iterator[str]:
 
 def markdown(outcome: Outcome) -> str:
     """The outcome for a pull request: a table of cells, failures first, and what must be known about it."""
-    from tabulate import tabulate
-
     rows = [
         [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), points(verdict.baseline),
          points(verdict.score) + (MARK if verdict.unread else ""), points(verdict.change, sign=True),
-         interval_text(verdict), short(verdict.p), points(verdict.worst, sign=True),
+         "—" if math.isnan(verdict.low) else f"{points(verdict.low, sign=True)} to {points(verdict.high, sign=True)}",
+         "—" if math.isnan(verdict.p) else chance(verdict.p).removeprefix("p ").removeprefix("= "),
+         points(verdict.worst, sign=True),
          "never" if never_shows(verdict.detectable) else points(verdict.detectable),
          f"{verdict.tells:,}" if verdict.state in OPEN and verdict.tells else "—"]
         for state in WORDS if state != "untested" for verdict in outcome.of(state)
@@ -184,16 +185,6 @@ def markdown(outcome: Outcome) -> str:
     if not_checked(outcome):
         parts.append(f"**{escape(not_checked(outcome))}**")
     return "\n\n".join(parts) + "\n"
-
-
-def short(p: float) -> str:
-    """A p-value under a heading that says so, or an em dash."""
-    return "—" if math.isnan(p) else chance(p).removeprefix("p ").removeprefix("= ")
-
-
-def interval_text(verdict: Verdict) -> str:
-    """A verdict's interval."""
-    return "—" if math.isnan(verdict.low) else f"{points(verdict.low, sign=True)} to {points(verdict.high, sign=True)}"
 
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -217,16 +208,13 @@ def junit(outcome: Outcome) -> str:
                         ("alpha", rules.alpha), ("seed", rules.seed)):
         ElementTree.SubElement(properties, "property", {"name": name, "value": legal(str(value))})
     for verdict in cases:
-        element = ElementTree.SubElement(suite, "testcase", {
-            "classname": legal(f"mmrope-eval.{verdict.cell}"), "name": legal(verdict.column), "time": "0",
-        })
+        element = ElementTree.SubElement(suite, "testcase", classname=legal(f"mmrope-eval.{verdict.cell}"),
+                                         name=legal(verdict.column), time="0")
         if verdict in failing:
             failure = {"message": legal(verdict.sentence), "type": verdict.state}
-            body = ElementTree.SubElement(element, "failure", failure)
-            body.text = legal(outcome.rule)
+            ElementTree.SubElement(element, "failure", failure).text = legal(outcome.rule)
         elif verdict in skipped:
-            message = legal(f"{WORDS[verdict.state]}: {verdict.sentence}")
-            ElementTree.SubElement(element, "skipped", {"message": message})
+            ElementTree.SubElement(element, "skipped", message=legal(f"{WORDS[verdict.state]}: {verdict.sentence}"))
         else:
             ElementTree.SubElement(element, "system-out").text = legal(f"{verdict.sentence} {verdict.basis}.")
     sentences = (outcome.headline, outcome.rule, *remarks(outcome), *outcome.notes)

@@ -13,7 +13,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, groups_of
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report.averaging import Floats, Layout, joined
+from mmrope_eval.report.compare.precision import Floats, Layout, joined
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.util.unread import remedy, too_many
 from mmrope_eval.words import counted

@@ -16,8 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmrope_eval.report.averaging import Floats, Layout
-from mmrope_eval.report.compare.precision import chi2_quantile, t_below, t_quantile
+from mmrope_eval.report.compare.precision import Floats, Layout, chi2_quantile, t_below, t_quantile
 
 Alternative = Literal["two-sided", "less"]
 

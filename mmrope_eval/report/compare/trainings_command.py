@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tabulate import tabulate
+
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.compare import trainings
 from mmrope_eval.report.compare.pairing import points
 from mmrope_eval.report.compare.seed_stats import spread, trainings_needed
 from mmrope_eval.report.compare.trainings import Design, Finding, Measured, Sides
-from mmrope_eval.report.markdown_text import escape
 from mmrope_eval.report.runs import Run, load_run
+from mmrope_eval.report.safe_text import escape
 from mmrope_eval.util.console import say
 from mmrope_eval.words import counted
 
@@ -106,8 +108,6 @@ def lines_of_pairs(titles: Mapping[tuple[str, str], str], compared: Sequence[Fin
 
 def score_table(measurement: Measured) -> str:
     """A line for each average and column that is judged."""
-    from tabulate import tabulate
-
     rows = [[escape(name), *(f"{points(score.mean)} ({trainings.reach(score)})" for score in measurement.scores(name))]
             for name in measurement.judged]  # fmt: skip
     headers = ["", *(f"{escape(design.label)} ({len(design.trainings)})" for design in measurement.designs)]
@@ -116,8 +116,6 @@ def score_table(measurement: Measured) -> str:
 
 def spread_table(measurement: Measured, sizes: Sequence[float]) -> str:
     """The standard deviation between trainings, and how many a difference needs."""
-    from tabulate import tabulate
-
     rows = []
     for name in measurement.judged:
         variation = spread(measurement.scores(name))
