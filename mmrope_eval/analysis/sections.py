@@ -11,7 +11,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from mmrope_eval.report.safe_text import escape, guard
+from mmrope_eval.report.csv_text import guard
+from mmrope_eval.report.markdown_text import escape
 
 Row = dict[str, Any]
 UNKNOWN = "—"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrope_eval import cli
-from mmrope_eval.report import safe_text
+from mmrope_eval.report import markdown_text
 from mmrope_eval.words import visible
 
 RECORD = Path(__file__).resolve().parents[1] / "cases" / "records" / "0.3"
@@ -37,19 +37,19 @@ TRICKS = r"""\|*_`<>[](){}~&#!"' """
     ("two\nlines", "two lines"),
 ])
 def test_markdown_shows_a_text_as_it_is(text: str, escaped: str) -> None:
-    assert safe_text.escape(text) == escaped
+    assert markdown_text.escape(text) == escaped
 
 
 @given(st.text(st.sampled_from(TRICKS + "ab"), max_size=20))
 def test_no_name_ends_a_cell(name: str) -> None:
     """As GitHub cuts a row into cells: at every bar that no backslash stands before, where two of them are one."""
-    row = f"| {safe_text.escape(name)} | 1 |"
+    row = f"| {markdown_text.escape(name)} | 1 |"
     assert len(re.findall(r"(?:\\[!-/:-@\[-`{-~]|[^|\\]|\\)+(?=\|)", row)) == 2
 
 
 @given(st.text(st.sampled_from("`ab "), min_size=1, max_size=12))
 def test_no_name_ends_a_span_of_code(name: str) -> None:
-    span = safe_text.code(name)
+    span = markdown_text.code(name)
     fence = re.match("`+", span)
     assert fence is not None and span.endswith(fence[0])
     inside = span[len(fence[0]):-len(fence[0])]
@@ -82,4 +82,4 @@ def test_a_table_has_a_column_of_that_name_and_no_more(
     assert cli.main(["table", "overall", str(folder), "--partial"]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     counts = {len(re.findall(r"(?:\\[!-/:-@\[-`{-~]|[^|\\]|\\)+(?=\|)", row)) for row in rows}
-    assert len(counts) == 1 and safe_text.escape(name) in rows[0]
+    assert len(counts) == 1 and markdown_text.escape(name) in rows[0]

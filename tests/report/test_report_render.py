@@ -17,7 +17,7 @@ import pytest
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
-from mmrope_eval.report.safe_text import csv_text
+from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.table.as_latex import latex_escape
 from mmrope_eval.report.table.as_markdown import superscript
 from mmrope_eval.report.table.page import number

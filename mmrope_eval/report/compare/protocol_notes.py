@@ -100,9 +100,9 @@ def rows_of_one(cells: Mapping[str, Sequence[Cell]]) -> list[str]:
     """The remark of a table: which of its rows are one training, where rows are different trainings; by row its
     cells."""
     trainings = {row: {cell.run or training_of(cell) for cell in of_row} for row, of_row in cells.items() if of_row}
-    single = [row for row, of_row in trainings.items() if len(of_row) == 1]
-    if not single or len(trainings) < 2 or len(set().union(*trainings.values())) < 2:
+    if len(trainings) < 2 or len(set().union(*trainings.values())) < 2:
         return []
+    single = [row for row, of_row in trainings.items() if len(of_row) == 1]
     text = ("Every row is one training: differences" if len(single) == len(trainings) else
             f"One training each: {', '.join(single)}; differences from them")
-    return [f"{text} are between checkpoints, not shown to be between designs; {HOW}."]
+    return [f"{text} are between checkpoints, not shown to be between designs; {HOW}."] if single else []

@@ -17,8 +17,8 @@ from mmrope_eval.report.compare import trainings
 from mmrope_eval.report.compare.pairing import points
 from mmrope_eval.report.compare.seed_stats import spread, trainings_needed
 from mmrope_eval.report.compare.trainings import Design, Finding, Measured, Sides
+from mmrope_eval.report.markdown_text import escape
 from mmrope_eval.report.runs import Run, load_run
-from mmrope_eval.report.safe_text import escape
 from mmrope_eval.util.console import say
 from mmrope_eval.words import counted
 

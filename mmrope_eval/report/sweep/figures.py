@@ -13,9 +13,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.published import Published
-from mmrope_eval.report.safe_text import csv_text
 from mmrope_eval.report.sweep.read import SweepResult
 from mmrope_eval.report.sweep.text import short
 from mmrope_eval.util.console import write_file, writing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmrope_eval.report.safe_text import csv_text
+from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.table.page import Page, records
 
 

@@ -27,7 +27,7 @@ STYLE: Final = Style(html.escape, "<b>{}</b>", "<u>{}</u>", "<sup>{}</sup>".form
 def write(page: Page, standalone: bool) -> str:
     """A page with the table and its notes; never `standalone`, which it is already."""
     content = styled(page, STYLE)
-    side = "left" if page.table.options.crowded else "right"
+    side = "left" if page.crowded else "right"
     styler = content.frame.style.set_caption(content.title).set_table_styles([
         {"selector": "", "props": "border-collapse: collapse; border-bottom: 1px solid"},
         {"selector": "td", "props": "padding: 0.1em 0.6em; white-space: nowrap; font-variant-numeric: tabular-nums"},

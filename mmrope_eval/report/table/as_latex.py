@@ -73,7 +73,7 @@ def write(page: Page, standalone: bool) -> str:
     content = styled(page, STYLE)
     frame = content.frame
     # Numbers flush right, cells that begin with a number flush left.
-    align = "l" * frame.index.nlevels + ("l" if page.table.options.crowded else "r") * frame.shape[1]
+    align = "l" * frame.index.nlevels + ("l" if page.crowded else "r") * frame.shape[1]
     tabular = frame.style.to_latex(hrules=True, column_format=align, multirow_align="naive",
                                    clines="skip-last;data" if page.table.definition.layout == "down" else None)
     # pandas rules off groups with \\cline, which booktabs' spacing does not suit, and once too often.

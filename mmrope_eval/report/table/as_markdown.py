@@ -7,7 +7,7 @@ from typing import Final
 
 import pandas as pd
 
-from mmrope_eval.report.safe_text import escape
+from mmrope_eval.report.markdown_text import escape
 from mmrope_eval.report.table.page import Page, Style, styled
 
 
@@ -29,7 +29,7 @@ def write(page: Page, standalone: bool) -> str:
         frame.index = pd.Index([category if category != last else "" for category, last in zip(categories, before,
                                                                                                 strict=False)])
         frame.insert(0, "", names)
-    side = "left" if page.table.options.crowded else "right"
+    side = "left" if page.crowded else "right"
     align = ["left" if name == "" else side for name in ["", *frame.columns]]
     body = frame.to_markdown(tablefmt="pipe", colalign=align, disable_numparse=True)
     notes = [f"- {superscript(letter)} {text}" for letter, text in content.notes]

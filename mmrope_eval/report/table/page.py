@@ -55,16 +55,18 @@ class Page:
     footnotes: tuple[tuple[str, Note], ...]
     """(letter, footnote)"""
     remarks: tuple[str, ...]
+    crowded: bool
+    """Whether cells hold more than their score."""
     notes_left_out: int = 0
     """Footnotes and remarks that were not wanted."""
 
 
 def page_of(table: Table, *, with_notes: bool = True) -> Page:
     """Every text of a table, the footnotes lettered; or neither letters, footnotes nor remarks, but their number."""
-    cells, labels, categories = table.by_place, table.labels, table.definition.categories
+    cells, labels, scored, categories = table.by_place, table.labels, table.known, table.definition.categories
     found, remarked = tuple(footnotes(table)), tuple(remarks(table))
     notes = tuple(zip(string.ascii_lowercase, found if with_notes else (), strict=False))
-    marks = marks_of(table, notes)
+    marks = marks_of(table, notes, scored)
     lines = tuple((Heading(row, marks.get((row, None), "")),
                    tuple(page_cell(cells[row, column], marks.get((row, column), ""),
                                    reported=table.options.reported is not None) for column in table.columns))
@@ -75,23 +77,23 @@ def page_of(table: Table, *, with_notes: bool = True) -> Page:
         tuple(Heading(labels[column], marks.get((None, column), "")) for column in table.columns),
         tuple(categories[column] for column in table.columns), lines,
         tuple(PageCell(number(chance_of(table, column))) for column in table.columns) if table.options.chance else None,
-        notes, remarked if with_notes else (),
-        0 if with_notes else len(found) + len(remarked),
+        notes, remarked if with_notes else (), table.options.crowded, 0 if with_notes else len(found) + len(remarked),
     )
 
 
-def marks_of(table: Table, notes: tuple[tuple[str, Note], ...]) -> Mapping[Place, str]:
+def marks_of(table: Table, notes: tuple[tuple[str, Note], ...],
+             scored: frozenset[tuple[str, str]]) -> Mapping[Place, str]:
     """Where the letters stand; one that is true of every known cell of a column or row moves to its heading."""
     marks: dict[Place, str] = {}
     for letter, note in notes:
-        for place in sorted(gathered(table, note.places), key=str):
+        for place in sorted(gathered(table, note.places, scored), key=str):
             marks[place] = f"{marks[place]},{letter}" if place in marks else letter
     return marks
 
 
-def gathered(table: Table, places: frozenset[Place]) -> set[Place]:
-    """Places with whole columns and whole rows, of the cells with a score, replaced by their headings."""
-    rest, scored = set(places), table.known
+def gathered(table: Table, places: frozenset[Place], scored: frozenset[tuple[str, str]]) -> set[Place]:
+    """Places with whole columns and whole rows replaced by their headings; `scored` are the cells with a score."""
+    rest = set(places)
     for column in table.columns:
         in_column: set[Place] = {pair for pair in scored if pair[1] == column}
         if in_column and in_column <= rest:
