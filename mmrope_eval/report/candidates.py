@@ -106,9 +106,8 @@ def keyed(cell: Cell) -> tuple[Variant | None, str, str]:
     return variant, variant_key(variant), variant_key(variant, time=False)
 
 
-def placed(
-    rows: Sequence[Row], by_key: Mapping[str, Sequence[BenchmarkResult]]
-) -> tuple[dict[str, list[BenchmarkResult]], list[str]]:
+def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[BenchmarkResult]]
+           ) -> tuple[dict[str, list[BenchmarkResult]], list[str]]:
     """What fills each row, by label, and the keys that fill none.
 
     A row that nothing fills exactly takes what equals it up to `time`. Rows of one design are told apart by the names
@@ -145,19 +144,16 @@ def describe(cell: Cell) -> str:
 def variant_of(cell: Cell) -> Variant | None:
     """A cell's variant; None where its definition is not there or is of a later version. Its `time` is what frames
     went by: where videos carry no seconds they are counted, whatever the definition says."""
-    counted = cell.record.manifest.time == "index" or _family(cell) not in (None, "qwen2.5-vl")
+    time, checkpoint = cell.record.manifest.time, cell.manifest.get("checkpoint")
+    # A record that does not say what frames went by: up to 0.3 one family had a clock.
+    family = checkpoint.get("family") if time is None and isinstance(checkpoint, Mapping) else None
+    counted = time == "index" or family not in (None, "qwen2.5-vl")
     if not counted or cell.recorded is None or getattr(cell.recorded.position, "time", None) in (None, "index"):
         return cell.recorded
     try:
         return load_variant(cell.recorded.to_dict(), time="index")
     except VariantError:
         return None
-
-
-def _family(cell: Cell) -> str | None:
-    """The family of a record that does not say what frames went by; up to 0.3 one family had a clock."""
-    checkpoint = cell.manifest.get("checkpoint") if cell.record.manifest.time is None else None
-    return checkpoint.get("family") if isinstance(checkpoint, Mapping) else None
 
 
 def by_step(whole: Line) -> list[Line]:
@@ -178,9 +174,8 @@ def group_of(cell: Cell, groups: Mapping[str, Sequence[str]]) -> str:
                  if any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)), OTHER)
 
 
-def grouped(
-    definition: TableDefinition, entries: Sequence[BenchmarkResult], given: Mapping[str, Sequence[str]]
-) -> tuple[TableDefinition, list[BenchmarkResult], list[str]]:
+def grouped(definition: TableDefinition, entries: Sequence[BenchmarkResult], given: Mapping[str, Sequence[str]]
+            ) -> tuple[TableDefinition, list[BenchmarkResult], list[str]]:
     """A table with every column once a group of models, its entries, and a remark on who is in which group.
 
     `given` groups go before the table's own. A column is called after its group: `4B Image`.

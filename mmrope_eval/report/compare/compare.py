@@ -60,29 +60,23 @@ def main(args: CompareOptions) -> int:
 def lines(first: Run, second: Run, matched: Matched, results: Sequence[Difference], alpha: float,
           seed: int) -> Iterator[str]:
     """The comparison in words: averages before columns."""
-    yield f"A  {first.path}"
-    yield f"B  {second.path}"
+    yield from (f"A  {first.path}", f"B  {second.path}")
     yield from map(one_training, trainings(first, second))
     yield from about_checkpoints((before, after) for _, before, after in match_cells(first, second))
     yield from (sentence for run in (first, second) for sentence in run.assumptions())
-    yield ""
-    yield f"{totals(results, alpha)} shown to differ at the {percent(alpha)} level, all of them together."
+    yield from ("", f"{totals(results, alpha)} shown to differ at the {percent(alpha)} level, all of them together.")
     for title, chosen in (
         ("B is better", [result for result in results if result.p_adjusted <= alpha and result.change > 0]),
         ("B is worse", [result for result in results if result.p_adjusted <= alpha and result.change <= 0]),
         ("No difference shown", [result for result in results if result.p_adjusted > alpha]),
     ):
         if chosen:
-            yield ""
-            yield f"{title}:"
+            yield from ("", f"{title}:")
             yield from (f"  {sentence(result, alpha)}"
                         for result in sorted(chosen, key=lambda result: (not result.parts, -result.change)))
     remarks = list(notes(matched))
-    if remarks:
-        yield ""
-        yield from remarks
-    yield ""
-    yield method_text(results, alpha, seed)
+    yield from (["", *remarks] if remarks else [])
+    yield from ("", method_text(results, alpha, seed))
 
 
 def totals(results: Sequence[Difference], alpha: float) -> str:
@@ -152,13 +146,9 @@ def notes(matched: Matched) -> Iterator[str]:
     for pair in matched.pairs:
         for run, ids in (("A", pair.only_first), ("B", pair.only_second)):
             if ids:
-                yield f"Only in {run}, {pair.name}: {counted(len(ids), 'sample')} ({first_names(ids)})."
-
-
-def first_names(ids: Sequence[str]) -> str:
-    """The first few names, and how many more."""
-    more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
-    return ", ".join(shortened(name, 60) for name in ids[:NAMED]) + more
+                more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+                names = ", ".join(shortened(name, 60) for name in ids[:NAMED])
+                yield f"Only in {run}, {pair.name}: {counted(len(ids), 'sample')} ({names}{more})."
 
 
 def method_text(results: Sequence[Difference], alpha: float, seed: int) -> str:

@@ -100,16 +100,12 @@ class Outcome:
 
 def lines(outcome: Outcome) -> Iterator[str]:
     """The outcome for a terminal or a log."""
-    yield outcome.headline
-    yield f"{outcome.run} against {outcome.against}"
+    yield from (outcome.headline, f"{outcome.run} against {outcome.against}")
     for state, title in WORDS.items():
-        verdicts = outcome.of(state)
-        if verdicts:
-            yield ""
-            yield f"{title}:"
+        if verdicts := outcome.of(state):
+            yield from ("", f"{title}:")
             yield from (f"  {verdict.sentence}" for verdict in verdicts)
-    yield ""
-    yield outcome.rule
+    yield from ("", outcome.rule)
     for text in remarks(outcome):
         yield from textwrap.wrap(text, WIDTH, subsequent_indent="    ") if text.startswith(INDENT) else (text,)
     yield from outcome.notes

@@ -83,11 +83,8 @@ def lines(measurement: Measured, single: Sequence[Design], compared: Sequence[Fi
     columns = counted(len(measurement.columns), "column")
     yield (f"{trainings.listed(measurement.designs)} trainings, on {columns}: mean, and from the lowest to the highest "
            "training")
-    yield ""
-    yield score_table(measurement)
-    yield ""
-    yield "What another training of the same design changes, over all of them:"
-    yield ""
+    yield from ("", score_table(measurement), "")
+    yield from ("What another training of the same design changes, over all of them:", "")
     yield spread_table(measurement, sizes)
     pairs_compared = dict.fromkeys((finding.first, finding.second) for finding in compared)
     yield from lines_of_pairs({pair: f"{pair[1]} against {pair[0]}" for pair in pairs_compared}, compared, alpha)
@@ -97,8 +94,7 @@ def lines(measurement: Measured, single: Sequence[Design], compared: Sequence[Fi
 def lines_of_pairs(titles: Mapping[tuple[str, str], str], compared: Sequence[Finding], alpha: float) -> Iterator[str]:
     """Every comparison below the title of its pair of designs, and what was calculated."""
     for pair, title in titles.items():
-        yield ""
-        yield f"{title}:"
+        yield from ("", f"{title}:")
         yield from (f"  {trainings.sentence(finding, alpha)}" for finding in compared
                     if (finding.first, finding.second) == pair)
     yield ""
@@ -178,10 +174,8 @@ def compare_means(a: Path, b: Path, *, alpha: float, as_json: bool) -> int:
 
 def lines_of_sides(first: Run, second: Run, both: Sides, results: Sequence[Finding], alpha: float) -> Iterator[str]:
     """The comparison in words."""
-    yield f"A  {first.path}"
-    yield f"B  {second.path}"
+    yield from (f"A  {first.path}", f"B  {second.path}", "")
     shown = sum(finding.shown(alpha) for finding in results)
-    yield ""
     yield f"{shown} of {counted(len(results), 'comparison')} shown to differ at the {100 * alpha:g} % level."
     titles = {(a.label, b.label): f"{a.label} ({', '.join(a.names)}) -> {b.label} ({', '.join(b.names)})"
               for a, b in (measurement.designs for measurement in both.measured)}

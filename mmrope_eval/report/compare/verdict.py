@@ -26,13 +26,8 @@ from mmrope_eval.words import counted
 
 State = Literal["worse", "missing", "lower", "open", "held", "better", "new", "untested"]
 WORDS: Final[Mapping[State, str]] = {
-    "worse": "Worse",
-    "missing": "Missing",
-    "lower": "Cannot tell, lower in these samples",
-    "open": "Cannot tell",
-    "held": "Not worse by the margin",
-    "better": "Better",
-    "new": "Not in the baseline",
+    "worse": "Worse", "missing": "Missing", "lower": "Cannot tell, lower in these samples", "open": "Cannot tell",
+    "held": "Not worse by the margin", "better": "Better", "new": "Not in the baseline",
     "untested": "Averages not tested",
 }
 """States in the order in which they are shown."""

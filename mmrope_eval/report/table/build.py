@@ -220,9 +220,8 @@ def refuse_several(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult
                             "choose a checkpoint with --model, or take their mean with --seeds mean.")
 
 
-def averages_of(
-    definition: TableDefinition, picked: Mapping[str, Mapping[str, Any]], partial: bool
-) -> dict[str, tuple[str, ...]]:
+def averages_of(definition: TableDefinition, picked: Mapping[str, Mapping[str, Any]],
+                partial: bool) -> dict[str, tuple[str, ...]]:
     """The averages as they are taken: all their columns but the optional ones that no row has, or with `partial` those
     that every filled row has. Derived means are taken whole."""
     filled = [set(by_benchmark) for by_benchmark in picked.values() if by_benchmark]
