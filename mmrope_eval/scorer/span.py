@@ -32,15 +32,13 @@ _UNIT: Final = (
     rf"|of the video|into the video|in|左右|处|處)(?![a-z]))?"
 )
 _PREFIX: Final = (
-    r"(?:(?:the|about|around|approximately|roughly|exactly|timestamp|time|second|seconds|approx\.?|ca\."
-    r"|circa|at|t|minute|frame"
-    r"|第|约|約|~|≈|=|:|\(|\[|\")\s?){0,4}"
+    r"(?:(?:the|about|around|approximately|roughly|exactly|timestamp|time|second|seconds|approx\.?|ca\.|circa|at|t"
+    r"|minute|frame|第|约|約|~|≈|=|:|\(|\[|\")\s?){0,4}"
 )
 _JOIN: Final = (
-    r"(?:[-–—]{1,2}>?|―|‒|−|~|〜|→|⇒|➔|➜|↔|⟶|➝|➞|=>|\.\.\.?|…|up until\b|to\b|until\b|till\b|\"?til\b"
-    r"|through\b|thru\b|up to\b"
-    r"|bis\b|jusqu'à\b|à\b|hasta\b"
-    r"|a\b|(?:and|before) (?:end|stop|finish)\w* at|到|至|直到|から|부터|에서|<->|><|>\s<|/(?=\s))"
+    r"(?:[-–—]{1,2}>?|―|‒|−|~|〜|→|⇒|➔|➜|↔|⟶|➝|➞|=>|\.\.\.?|…|up until\b|to\b|until\b|till\b|\"?til\b|through\b|thru\b"
+    r"|up to\b|bis\b|jusqu'à\b|à\b|hasta\b|a\b|(?:and|before) (?:end|stop|finish)\w* at|到|至|直到|から|부터|에서|<->"
+    r"|><|>\s<|/(?=\s))"
 )
 _LAST: Final = r"(?![A-Za-z0-9_:]{0,20}\d)(?!\.\d)"
 _START: Final = r"(?<![A-Za-z0-9_.:])(?<!\d,)"
@@ -86,8 +84,7 @@ _SAID: Final = (
         re.IGNORECASE,
     ),
     re.compile(
-        rf"\b(?:answer|span|timestamps?|segment|interval) (?:is"
-        rf"|are)\s{_TIME}{_UNIT}\s?[,;]\s?{_TIME}{_UNIT}\.?$",
+        rf"\b(?:answer|span|timestamps?|segment|interval) (?:is|are)\s{_TIME}{_UNIT}\s?[,;]\s?{_TIME}{_UNIT}\.?$",
         re.IGNORECASE,
     ),
     re.compile(rf"\bat\s{_TIME}{_UNIT},? and (?:it )?(?:ends|stops|finishes|concludes|is over)\b{_NEAR}{_TIME}{_LAST}",
