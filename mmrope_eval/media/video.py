@@ -124,21 +124,13 @@ def _assemble(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry
     padding = len(positions) - len(chosen.positions)
     frames = read_frames(source.path, index, chosen.positions, plan.size, padding)
     metadata, seconds_per_grid = clock_metadata(times, len(chosen.times), chosen.duration, patch)
-    facts = MediaFacts(
-        kind="video",
-        fingerprint=fingerprint,
-        source_size=index.size,
-        used_size=plan.size,
-        grid_thw=(len(frames) // patch, plan.size[1] // geometry.patch_size, plan.size[0] // geometry.patch_size),
-        tokens=plan.tokens,
-        source_frames=len(index.pts),
-        source_fps=index.fps,
-        duration=chosen.duration,
-        frame_indices=tuple(positions.tolist()),
-        timestamps=tuple(times.tolist()),
-        seconds_per_grid=seconds_per_grid,
-        notes=(*index.notes, *chosen.notes, *_loss_notes(index, chosen, plan.size, plan.tokens, padding, policy)),
-    )
+    grid = (len(frames) // patch, plan.size[1] // geometry.patch_size, plan.size[0] // geometry.patch_size)
+    lost = _loss_notes(index, chosen, plan.size, plan.tokens, padding, policy)
+    facts = MediaFacts(kind="video", fingerprint=fingerprint, source_size=index.size, used_size=plan.size,
+                       grid_thw=grid, tokens=plan.tokens, source_frames=len(index.pts), source_fps=index.fps,
+                       duration=chosen.duration, frame_indices=tuple(positions.tolist()),
+                       timestamps=tuple(times.tolist()), seconds_per_grid=seconds_per_grid,
+                       notes=(*index.notes, *chosen.notes, *lost))  # fmt: skip
     return LoadedVideo(frames, metadata, facts)
 
 

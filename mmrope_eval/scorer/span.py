@@ -119,11 +119,8 @@ def first_span(response: str) -> Span | None:
     where another span follows. What a response marks as its answer is read before the rest.
     """
     text = _plain(answer_part(response))
-    for part in ("\n".join(final_contents(text)), text):
-        spans = _spans(part)
-        if spans is not None:
-            return spans
-    return None
+    spans = map(_spans, ("\n".join(final_contents(text)), text))
+    return next((span for span in spans if span is not None), None)
 
 
 def _plain(text: str) -> str:
@@ -131,12 +128,9 @@ def _plain(text: str) -> str:
     text = re.sub(r"(\d{1,3})\s?['’′]\s?(\d{1,2}(?:\.\d{1,3})?)\s?(?:[\"”″]|['’′]{2})", r"\1:\2", text)
     text = unicodedata.normalize("NFKC", without_html(text)).translate(_QUOTES)
     text = re.sub(r"(:\d\d),(?=\d{3}(?!\d))", r"\1.", text)  # as subtitle files write fractions
-    text = re.sub(r"```(?:json)?|\*{1,3}|`|\$|__|\\(?:text|mathrm)\s?\{|\\(?:to|rightarrow)\b", _mark, text)
+    text = re.sub(r"\\(?:to|rightarrow)\b", "→", text)
+    text = re.sub(r"```(?:json)?|\*{1,3}|`|\$|__|\\(?:text|mathrm)\s?\{", "", text)
     return re.sub(r"(?<=\d)[ \t]{2,}|[ \t]{2,}(?=\d)", " ", text)
-
-
-def _mark(match: re.Match[str]) -> str:
-    return "→" if match.group(0) in (r"\to", r"\rightarrow") else ""
 
 
 def _spans(text: str) -> Span | None:
