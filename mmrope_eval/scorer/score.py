@@ -159,13 +159,9 @@ def score_relaxed(response: str, target: Target) -> Score:
         strict = math.isclose(predicted, gold, rel_tol=1e-9, abs_tol=0.0)
     else:
         relaxed = strict = words != "" and words == plain_answer(answer.translate(MINUS)).casefold()
-    values: dict[str, float | None] = {
-        "relaxed": float(relaxed),
-        "strict": float(strict),
-        "official": float(whole != "" and relaxed_by_reference_code(whole, answer)),
-        "relaxed_human": None,
-        "relaxed_augmented": None,
-    }
+    official = whole != "" and relaxed_by_reference_code(whole, answer)
+    values: dict[str, float | None] = {"relaxed": float(relaxed), "strict": float(strict), "official": float(official),
+                                       "relaxed_human": None, "relaxed_augmented": None}  # fmt: skip
     group = f"relaxed_{target.get('group')}"
     if group in values:
         values[group] = float(relaxed)

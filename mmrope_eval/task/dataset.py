@@ -218,14 +218,9 @@ def remarks(located: Found) -> tuple[str, ...]:
 
 
 def media_folder(spec: TaskSpec, data_root: Path | None) -> MediaFolder:
-    """Where the task's media are looked for."""
-    return MediaFolder(media_roots(spec, data_root), tuple(spec.media.get("folders", (".",))))
-
-
-def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
-    """The folders below which a task's media may lie, in order. Beside its tables; where the data set that shares its
-    videos lies; where lmms-eval unpacks the hub's archives (its `cache_dir`), below `data_root` and below HF_HOME;
-    beside VLMEvalKit's table of it."""
+    """Where the task's media are looked for, in order: beside its tables; where the data set that shares its videos
+    lies; where lmms-eval unpacks the hub's archives (its `cache_dir`), below `data_root` and below HF_HOME; beside
+    VLMEvalKit's table of it."""
     roots: list[Path] = []
     for dataset, revision in ((spec.dataset, spec.dataset_kwargs.get("revision")), (spec.videos_from, None)):
         if dataset is not None:
@@ -240,7 +235,8 @@ def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
         roots.append(data_root / spec.videos_from)  # named in the sentence where it is not there
     if not roots:
         roots = [mirror_folder(spec, data_root) if data_root is not None else hub_home() / unpacked]
-    return tuple(dict.fromkeys(root.resolve() for root in roots))
+    distinct = dict.fromkeys(root.resolve() for root in roots)
+    return MediaFolder(tuple(distinct), tuple(spec.media.get("folders", (".",))))
 
 
 def load_task(spec: TaskSpec, data_root: Path | None, family: Family, roots: Sequence[Path],
@@ -304,10 +300,8 @@ def local_config(located: Found) -> dict[str, Any]:
     """What makes lmms-eval read the files that were found."""
     from mmrope_eval.lmms.subsets import LocalTask
 
-    parts = {
-        config: {"format": part.format, "files": [str(file) for file in part.files]}
-        for config, part in located.parts.items()
-    }
+    parts = {config: {"format": part.format, "files": list(map(str, part.files))}
+             for config, part in located.parts.items()}  # fmt: skip
     return {"class": LocalTask, "dataset_path": str(located.place.folder), "dataset_name": None,
             "dataset_kwargs": {"parts": parts, "cache_dir": str(table_cache(located))}}  # fmt: skip
 
@@ -323,8 +317,6 @@ def table_cache(located: Found) -> Path:
 
 def table_state(located: Found) -> str:
     """A hash over the names, sizes and times of a split's files: another one whenever a file is another."""
-    state = [
-        (config, str(file), *file_state(file.stat()))
-        for config, part in located.parts.items() for file in part.files
-    ]  # fmt: skip
+    state = [(config, str(file), *file_state(file.stat()))
+             for config, part in located.parts.items() for file in part.files]  # fmt: skip
     return hashlib.sha256(repr(state).encode()).hexdigest()[:24]
