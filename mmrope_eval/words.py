@@ -21,8 +21,10 @@ _SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def visible(text: str, keep: str = "") -> str:
-    """The text with every character that acts instead of being read as its escape: a line's end as `\\n`. Characters of
-    `keep` stay. The escapes are JSON's, so JSON stays the JSON that it was."""
+    """The text with every character that acts instead of being read as its escape: a line's end as `\\n`.
+
+    Characters of `keep` stay. The escapes are JSON's, so JSON stays the JSON that it was.
+    """
     def escape(match: re.Match[str]) -> str:
         units = match[0].encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
         return match[0] if match[0] in keep else _SHORT.get(match[0], "".join(f"\\u{unit}" for unit in units))

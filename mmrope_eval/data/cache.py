@@ -73,8 +73,10 @@ def drop_older(folder: Path) -> None:
 
 
 def unpack(member: Member, limit: int = UNPACKED_BYTES) -> Path:
-    """A member of an archive as a file in the cache; written whole or not at all, hashed on the way. Raises `UserError`
-    when the archive is damaged or the cache cannot be written."""
+    """A member of an archive as a file in the cache; written whole or not at all, hashed on the way.
+
+    Raises `UserError` when the archive is damaged or the cache cannot be written.
+    """
     folder = cache_home() / "unpacked"
     state = "|".join(map(str, file_state(member.archive.stat())))
     name = f"{member.archive.resolve()}|{state}|{member.name}"
@@ -134,8 +136,11 @@ def contents() -> list[Kept]:
 
 
 def prune(kinds: Iterable[str], older_than: float, dry_run: bool = False) -> list[Kept]:
-    """Remove what was not used for `older_than` days; what was (or would be) removed, by kind. Tables go as a whole
-    data set, so that none is left with half of its files. Raises `UserError` when a folder cannot be changed."""
+    """Remove what was not used for `older_than` days; what was (or would be) removed, by kind.
+
+    Tables go as a whole data set, so that none is left with half of its files. Raises `UserError` when a folder
+    cannot be changed.
+    """
     before = time.time() - older_than * 86400
     removed = []
     for kept in contents():

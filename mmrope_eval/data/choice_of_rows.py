@@ -38,8 +38,10 @@ def read_limit(text: str | None, word: str | None = None) -> Limit | None:
 
 
 def recorded_limit(value: object) -> Limit | None:
-    """A limit as manifest.json holds it; a number is what versions up to 0.3 wrote, who took the first rows. UserError
-    for anything else."""
+    """A limit as manifest.json holds it; a number is what versions up to 0.3 wrote, who took the first rows.
+
+    UserError for anything else.
+    """
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:

@@ -69,7 +69,9 @@ def has_tables(root: Path) -> bool:
 
 def find_table(root: Path, recipe: Recipe) -> Path | None:
     """The benchmark's table below `root`: the first of the recipe's names that is there, else one in any case.
-    UserError when two files have the name in equally deep places."""
+
+    UserError when two files have the name in equally deep places.
+    """
     places = [[p for p in sorted(root.glob(pattern)) if p.stem not in recipe.others] for pattern in _PLACES]
     for name in recipe.tables:
         exact = [[path for path in paths if path.stem == name] for paths in places]
@@ -232,14 +234,14 @@ def _write(path: Path, recipe: Recipe, rows: Sequence[_Row], pictures: Pictures)
         batch: list[dict[str, Any]] = []
         size = 0
         for row in rows:
-            batch.append(_with_pictures(row, pictures))
+            batch.append(_with_pictures(recipe, row, pictures))
             size += sum(len(value["bytes"] or b"") for value in batch[-1].values() if isinstance(value, Mapping))
             if len(batch) >= _ROWS or size >= _BYTES or row is rows[-1]:
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema))
                 batch, size = [], 0
 
 
-def _with_pictures(row: _Row, pictures: Pictures) -> dict[str, Any]:
+def _with_pictures(recipe: Recipe, row: _Row, pictures: Pictures) -> dict[str, Any]:
     """The row as it is written: its pictures read, and what is wrong with it in words."""
     values, problem = dict(row.values), row.problem
     shown = {name: value.number for name, value in values.items() if isinstance(value, Shown)}

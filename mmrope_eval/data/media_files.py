@@ -68,7 +68,9 @@ class MediaFolder:
 
     def row_file(self, name: str) -> Path:
         """A file by the path that a row of the data set gives: below the roots, whatever links lead there.
-        NoSuchFileError for one that lies elsewhere, or is not there."""
+
+        NoSuchFileError for one that lies elsewhere, or is not there.
+        """
         given = Path(name)
         tried = [given] if given.is_absolute() else [root / given for root in self.roots]
         for path in tried:
@@ -160,8 +162,10 @@ def _walk(roots: Sequence[Path]) -> Iterator[Path]:
 
 
 def _fit(file: Located, name_parts: Sequence[str]) -> tuple[int, int]:
-    """How well a path agrees with a name: equal parts from the end, then folders of the name that it has at all. An
-    archive counts as a folder of its own name, as `star.zip` with `Charades/a.mp4` for `star/Charades/a.mp4`."""
+    """How well a path agrees with a name: equal parts from the end, then folders of the name that it has at all.
+
+    An archive counts as a folder of its own name, as `star.zip` with `Charades/a.mp4` for `star/Charades/a.mp4`.
+    """
     parts = _path(file).parts
     same = 0
     while same < min(len(parts), len(name_parts)) and parts[-1 - same] == name_parts[-1 - same]:
@@ -171,8 +175,10 @@ def _fit(file: Located, name_parts: Sequence[str]) -> tuple[int, int]:
 
 def _may_mean(file: Located, name_parts: Sequence[str]) -> bool:
     """Whether a file of the right base name may be the one: the name's folders, if any, must say the same source.
+
     CLEVRER and the Perception Test number their videos alike, so `perception/videos/video_1.mp4` is no file of a folder
-    that is called `videos` as well but lies elsewhere."""
+    that is called `videos` as well but lies elsewhere.
+    """
     if len(name_parts) == 1:
         return True
     parts = set(_path(file).parts[:-1])

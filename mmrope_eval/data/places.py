@@ -78,8 +78,10 @@ def hub_home() -> Path:
 
 def find_split(dataset: str, revision: str | None, configs: Sequence[str | None], split: str,
                root: Path | None) -> Found:
-    """The first place that holds `split` of all `configs`. NotHereError says why none does. `dataset` is a name on the
-    hub or the path of a folder; `root` None means the hub's own caches."""
+    """The first place that holds `split` of all `configs`. NotHereError says why none does.
+
+    `dataset` is a name on the hub or the path of a folder; `root` None means the hub's own caches.
+    """
     causes: list[str] = []
     for place in places(dataset, revision, root, causes):
         find = _arrow_files if place.kind == "arrow" else split_files

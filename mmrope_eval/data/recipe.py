@@ -67,8 +67,10 @@ class Recipe(BaseModel):
 
 
 def read_recipe(raw: Mapping[str, Any], task_file: Path) -> Recipe:
-    """A task file's recipe; `include` names a file beside it that holds what is shared (the task file wins). UserError
-    names the file and the key."""
+    """A task file's recipe; `include` names a file beside it that holds what is shared (the task file wins).
+
+    UserError names the file and the key.
+    """
     content, where = dict(raw), f"Task file {task_file}, metadata lmudata"
     if "include" in content:
         try:
@@ -110,7 +112,9 @@ def texts(text: str) -> list[str]:
 
 def xywh(corners: Sequence[float], size: tuple[int, int]) -> list[float]:
     """[x, y, width, height] in pixels from [x1, y1, x2, y2] in pixels, or in parts of the picture's width and height.
-    Parts are written with six digits: to two decimals, COCO's own precision, the pixels are the annotation's again."""
+
+    Parts are written with six digits: to two decimals, COCO's own precision, the pixels are the annotation's again.
+    """
     if len(corners) != 4:
         raise ValueError(f"a box has four numbers, not {len(corners)}")
     x1, y1, x2, y2 = map(float, corners)

@@ -35,9 +35,11 @@ def image_columns(dataset: Dataset) -> list[str]:
 
 
 def round_robin(parts: Mapping[str, Dataset], folders: Mapping[str, str]) -> Dataset:
-    """The rows of several data sets in turns: the first row of each, then the second of each, and so on. Adds `subset`,
-    the part's name, and `folder`, its entry in `folders`. Only columns that all parts have are kept, and all columns of
-    pictures: a part without one has none in it (a table types a column without any value as no picture)."""
+    """The rows of several data sets in turns: the first row of each, then the second of each, and so on.
+
+    Adds `subset`, the part's name, and `folder`, its entry in `folders`. Only columns that all parts have are kept, and
+    all columns of pictures: a part without one has none in it (a table types a column without any value as no picture).
+    """
     from datasets import concatenate_datasets
 
     pictures = {name: part.features[name] for part in parts.values() for name in image_columns(part)}
@@ -99,14 +101,18 @@ class AttachPictures:
 
 
 def refcoco_val(dataset: Dataset) -> Dataset:
-    """RefCOCO val as everybody reports it: the UNC split, 3,811 objects with 10,834 expressions. The hub's `val` holds
-    8,811 rows: those and the 5,000 objects of the Google split's val."""
+    """RefCOCO val as everybody reports it: the UNC split, 3,811 objects with 10,834 expressions.
+
+    The hub's `val` holds 8,811 rows: those and the 5,000 objects of the Google split's val.
+    """
     return one_per_expression(unmerged(dataset, "RefCOCO val", merged=8811, objects=3811, expressions=10834))
 
 
 def refcocog_val(dataset: Dataset) -> Dataset:
-    """RefCOCOg val as everybody reports it: the UMD split, 2,573 objects with 4,896 expressions. The hub's `val` holds
-    7,573 rows: those and the 5,000 objects of the Google split's val."""
+    """RefCOCOg val as everybody reports it: the UMD split, 2,573 objects with 4,896 expressions.
+
+    The hub's `val` holds 7,573 rows: those and the 5,000 objects of the Google split's val.
+    """
     return one_per_expression(unmerged(dataset, "RefCOCOg val", merged=7573, objects=2573, expressions=4896))
 
 
@@ -135,9 +141,11 @@ BLINK_FIRST_ANSWERS: Final = "4fb892cf7d48028086ee5b7e9a04ce46f0ae71ed35888278e4
 
 
 def blink(dataset: Dataset) -> Dataset:
-    """BLINK's rows. UserError for a copy whose answers to Relative_Reflectance are those of the first release. They
-    belonged to other questions (github.com/zeyofu/BLINK_Benchmark, issue 13: nearly 90 % wrong) and were replaced on 3
-    September 2025. Nothing else of such a copy is known to differ."""
+    """BLINK's rows. UserError for a copy whose answers to Relative_Reflectance are those of the first release.
+
+    They belonged to other questions (github.com/zeyofu/BLINK_Benchmark, issue 13: nearly 90 % wrong) and were replaced
+    on 3 September 2025. Nothing else of such a copy is known to differ.
+    """
     answers = zip(dataset["idx"], dataset["answer"], strict=True)
     letters = "".join(str(answer).strip("()") for idx, answer in answers if "Relative_Reflectance" in str(idx))
     if hashlib.sha256(letters.encode()).hexdigest() == BLINK_FIRST_ANSWERS:

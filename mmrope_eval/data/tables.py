@@ -84,8 +84,10 @@ def _saved(folder: Path, split: str) -> SplitFiles | None:
 
 
 def card_configs(folder: Path) -> Mapping[str, Mapping[str, Any]]:
-    """The configurations in the head of the folder's README.md, by name; none without one. TableError for a bad head. A
-    configuration without files of its own (it only describes) is left out."""
+    """The configurations in the head of the folder's README.md, by name; none without one. TableError for a bad head.
+
+    A configuration without files of its own (it only describes) is left out.
+    """
     try:
         text = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -213,8 +215,10 @@ def _missing_shards(files: Sequence[Path]) -> tuple[str, ...]:
 
 
 def read_split(shards: SplitFiles, split: str, cache_dir: Path) -> Dataset:
-    """The rows of a split. What is not Arrow already is converted once, below `cache_dir`. Raises TableError, naming
-    the file, for one that is damaged or not whole."""
+    """The rows of a split. What is not Arrow already is converted once, below `cache_dir`.
+
+    Raises TableError, naming the file, for one that is damaged or not whole.
+    """
     import datasets
 
     _require_whole(shards)
@@ -238,8 +242,10 @@ def read_split(shards: SplitFiles, split: str, cache_dir: Path) -> Dataset:
 
 @contextmanager
 def _uncounted() -> Iterator[None]:
-    """The network is not told that a table of this machine is read. `datasets` counts every `load_dataset`, of local
-    files too, with a request that is waited for, up to 3 s a table."""
+    """The network is not told that a table of this machine is read.
+
+    `datasets` counts every `load_dataset`, of local files too, with a request that is waited for, up to 3 s a table.
+    """
     from datasets import config
 
     before = config.HF_UPDATE_DOWNLOAD_COUNTS

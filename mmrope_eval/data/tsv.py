@@ -162,9 +162,11 @@ class PictureError(ValueError):
 
 
 class Pictures:
-    """The pictures of one table below `root`, fetched from the file when asked for. A context manager. Names of files
-    are looked for in the folders that VLMEvalKit uses, `root`/images/`folder` and `root` itself, and nowhere else: they
-    come from a data file."""
+    """The pictures of one table below `root`, fetched from the file when asked for. A context manager.
+
+    Names of files are looked for in the folders that VLMEvalKit uses, `root`/images/`folder` and `root` itself, and
+    nowhere else: they come from a data file.
+    """
 
     def __init__(self, table: Table, root: Path, folder: str) -> None:
         self.table = table

@@ -26,7 +26,9 @@ def make_task(config: Mapping[str, Any]) -> Any:
 
 def quiet_lmms_eval() -> None:
     """Import lmms-eval's task machinery without its side effects on the process: log lines, and a Pillow switch.
-    `lmms_eval.api.task` makes Pillow fill the missing part of truncated images with grey; the switch is put back."""
+
+    `lmms_eval.api.task` makes Pillow fill the missing part of truncated images with grey; the switch is put back.
+    """
     from loguru import logger
     from PIL import ImageFile
 

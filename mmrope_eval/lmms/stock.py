@@ -181,8 +181,10 @@ STOCK: Final[Mapping[str, StockTask]] = {task.task: task for task in _tasks()}
 
 
 def stock_score(task: str, items: Sequence[SecondItem], tasks: Mapping[str, StockTask] = STOCK) -> SecondResult:
-    """The number of lmms-eval's `task`, a name in `tasks`, for responses. SecondError when there is no such task, no
-    item, or when lmms-eval's code fails on them (the sample is named)."""
+    """The number of lmms-eval's `task`, a name in `tasks`, for responses.
+
+    SecondError when there is no such task, no item, or when lmms-eval's code fails on them (the sample is named).
+    """
     if task not in tasks:
         raise SecondError(f"lmms-eval's '{task}' is not called here; those that are: {', '.join(tasks)}.")
     if not items:
@@ -248,8 +250,10 @@ def describe(error: BaseException) -> str:
 
 
 def fresh_module(name: str) -> ModuleType:
-    """A new copy of `lmms_eval.tasks.<name>`, which nothing else shares and sys.modules does not keep. SecondError when
-    lmms-eval is not installed or the file is missing."""
+    """A new copy of `lmms_eval.tasks.<name>`, which nothing else shares and sys.modules does not keep.
+
+    SecondError when lmms-eval is not installed or the file is missing.
+    """
     installed = importlib.util.find_spec("lmms_eval")
     folders = list(installed.submodule_search_locations or ()) if installed is not None else []
     path = next((p for f in folders if (p := Path(f, "tasks", *name.split(".")).with_suffix(".py")).is_file()), None)

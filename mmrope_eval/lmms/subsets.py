@@ -24,7 +24,9 @@ class _Task(ConfigurableTask):  # type: ignore[misc]
 
 class SubsetTask(_Task):
     """All configurations that the task file's `metadata: subsets` names, in turns, so that a part has some of each.
-    `subsets` maps a configuration to the folder of its media; rows get the two as `subset` and `folder`."""
+
+    `subsets` maps a configuration to the folder of its media; rows get the two as `subset` and `folder`.
+    """
 
     def download(self, dataset_kwargs: Mapping[str, Any] | None = None) -> None:
         """Load every configuration as lmms-eval loads one. Raises what lmms-eval raises for the first that fails."""

@@ -82,17 +82,21 @@ def keeps_times(container: InputContainer) -> bool:
 
 def may_hide_order(container: InputContainer, stream: VideoStream, pts: Sequence[int]) -> bool:
     """Whether packet times (in decoding order) may be those of decoding, so that only a decoder knows the order shown.
+
     True where they ascend although the codec may reorder; in a container that keeps presentation times, only where the
-    stream itself announces reordering."""
+    stream itself announces reordering.
+    """
     if stream.codec_context.name not in _REORDERING or any(a >= b for a, b in pairwise(pts)):
         return False
     return not keeps_times(container) or bool(stream.codec_context.has_b_frames)
 
 
 def shown_times(pts: Sequence[int | None]) -> NDArray[np.int64] | None:
-    """Times, ascending, of frames that are given in the order shown; None where some have none. A container without
-    presentation times still says when something is shown, only not which frame. Raises ValueError where times run back
-    further than reordering explains: two recordings in one file."""
+    """Times, ascending, of frames that are given in the order shown; None where some have none.
+
+    A container without presentation times still says when something is shown, only not which frame. Raises ValueError
+    where times run back further than reordering explains: two recordings in one file.
+    """
     if any(tick is None for tick in pts):
         return None
     ticks = np.array(pts, np.int64)

@@ -101,9 +101,11 @@ class FrameIndex:
 
 
 def index_frames(path: Path, max_pixels: int) -> FrameIndex:
-    """The index from the container's packets, without decoding more than the first frame or frames. Falls back to
-    `index_by_decoding` where packets carry no timestamps, or those of decoding. Raises MediaError for a file that
-    cannot be opened, has no video stream or no frames, or whose frames exceed `max_pixels`."""
+    """The index from the container's packets, without decoding more than the first frame or frames.
+
+    Falls back to `index_by_decoding` where packets carry no timestamps, or those of decoding. Raises MediaError for a
+    file that cannot be opened, has no video stream or no frames, or whose frames exceed `max_pixels`.
+    """
     with closing(open_container(path)) as container:
         stream = video_stream(path, container, max_pixels)
         shown: list[_Shown] = []
@@ -134,8 +136,10 @@ def _order_is_hidden(path: Path, container: InputContainer, stream: VideoStream,
 
 
 def index_by_decoding(path: Path, max_pixels: int) -> FrameIndex:
-    """The index from a full decoding pass that keeps timestamps only. Raises MediaError where any frame fails to
-    decode, and where times run backwards."""
+    """The index from a full decoding pass that keeps timestamps only.
+
+    Raises MediaError where any frame fails to decode, and where times run backwards.
+    """
     with closing(open_container(path)) as container:
         stream = video_stream(path, container, max_pixels)
         whole = sum(not packet.is_corrupt for packet in _packets(container, stream))
@@ -293,7 +297,9 @@ def _build(path: Path, container: InputContainer, stream: VideoStream, listing: 
 def _missing(container: InputContainer, stream: VideoStream, available: float, longest: float,
              whole: int) -> str | None:
     """What the header promises beyond the `whole` packets and the `available` seconds that are there, if anything.
-    `longest` is the longest that a frame but the last is shown, in seconds."""
+
+    `longest` is the longest that a frame but the last is shown, in seconds.
+    """
     if stream.frames:
         return f"{whole} of {stream.frames} frames are there" if whole < stream.frames else None
     promised = _promised_seconds(container, stream)
@@ -333,8 +339,10 @@ def _first_look(path: Path) -> tuple[int, tuple[int, int], tuple[str, ...]]:
 
 
 def displayed_size(width: int, height: int, aspect: Fraction | None) -> tuple[tuple[int, int], tuple[str, ...]]:
-    """Size in square pixels of a frame whose pixels are `aspect` times as wide as high, and a note if they are not. The
-    height stays, as in ffmpeg's `scale=iw*sar:ih`. An aspect beyond 8:1 is taken for a mistake."""
+    """Size in square pixels of a frame whose pixels are `aspect` times as wide as high, and a note if they are not.
+
+    The height stays, as in ffmpeg's `scale=iw*sar:ih`. An aspect beyond 8:1 is taken for a mistake.
+    """
     shown = round(width * aspect) if aspect else width
     if aspect is None or shown == width:
         return (width, height), ()

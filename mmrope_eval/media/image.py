@@ -46,8 +46,10 @@ class LoadedImage:
 
 def load_image(source: ImageSource, policy: MediaPolicy, geometry: VisionGeometry) -> LoadedImage:
     """Decode one image to RGB and resize it with Pillow's bicubic filter (the processors' own) where sizes demand it.
+
     EXIF orientation is applied; transparency is laid over `policy.background`; 16-bit greys are scaled to 8 bits. Of an
-    animation the first frame is used. Raises MediaError for a missing, unreadable, truncated or oversized image."""
+    animation the first frame is used. Raises MediaError for a missing, unreadable, truncated or oversized image.
+    """
     name, data = _read(source)
     fingerprint = image_fingerprint(source.digest or hashlib.sha256(data).hexdigest(), policy, geometry)
     notes: list[str] = []

@@ -170,9 +170,11 @@ class FramePlan:
 
 
 def spend_budget(frames: int, size: tuple[int, int], policy: MediaPolicy, geometry: VisionGeometry) -> FramePlan:
-    """Spend `policy.video_max_tokens` on at most `frames` frames of a `size` (width, height) video. Frames come first:
-    each temporal patch gets an even share of the budget, as many pixels as that buys within the per-frame limits. Only
-    where the share falls below `frame_min_pixels` are frames given up. Never over budget."""
+    """Spend `policy.video_max_tokens` on at most `frames` frames of a `size` (width, height) video.
+
+    Frames come first: each temporal patch gets an even share of the budget, as many pixels as that buys within the
+    per-frame limits. Only where the share falls below `frame_min_pixels` are frames given up. Never over budget.
+    """
     factor = geometry.factor
     grids = math.ceil(frames / geometry.temporal_patch_size)
     affordable = policy.video_max_tokens * factor * factor // policy.frame_min_pixels

@@ -40,8 +40,10 @@ _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"
 
 
 def require_regular(path: Path, what: str) -> None:
-    """MediaError, `what` ("image", "video") named, unless `path` is a regular file or a link to one. A pipe would block
-    for ever, a device may never end."""
+    """MediaError, `what` ("image", "video") named, unless `path` is a regular file or a link to one.
+
+    A pipe would block for ever, a device may never end.
+    """
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
@@ -79,8 +81,10 @@ def _quoted(text: bytes) -> str:
 
 
 def open_picture(data: bytes, work: Callable[[Image.Image], Result]) -> Result:
-    """`work` on the opened picture, which ends in an error where the file ends before the picture does. A PNG is not
-    refused for a wrong checksum on a chunk that its pixels do not need. Raises what Pillow and `work` do."""
+    """`work` on the opened picture, which ends in an error where the file ends before the picture does.
+
+    A PNG is not refused for a wrong checksum on a chunk that its pixels do not need. Raises what Pillow and `work` do.
+    """
     try:
         return open_strictly(data, work)
     except MediaError:
@@ -151,7 +155,9 @@ def _lenient() -> bool:
 
 def check_codestream(image: Image.Image, data: bytes) -> None:
     """OSError for JPEG 2000 without its end marker: OpenJPEG shows what tiles there are and grey for the others.
-    Between the start and the end marker coded data never holds the bytes ff d9 (ISO/IEC 15444-1, B.10.1)."""
+
+    Between the start and the end marker coded data never holds the bytes ff d9 (ISO/IEC 15444-1, B.10.1).
+    """
     if image.format == "JPEG2000" and data.find(b"\xff\xd9", max(0, data.find(b"\xff\x4f\xff\x51"))) < 0:
         raise OSError("truncated codestream")
 

@@ -65,8 +65,10 @@ class Selection:
 
 def load_video(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry,
                cache: MediaCache | None = None) -> LoadedVideo:
-    """Decode the frames that `policy` asks for, from `cache` if they are there. Raises MediaError for a missing,
-    unreadable, empty, truncated or damaged video, and for a span outside it."""
+    """Decode the frames that `policy` asks for, from `cache` if they are there.
+
+    Raises MediaError for a missing, unreadable, empty, truncated or damaged video, and for a span outside it.
+    """
     fingerprint = video_fingerprint(source, policy, geometry)
     stored = cache.get(fingerprint) if cache else None
     if stored:
@@ -159,7 +161,9 @@ def _loss_notes(index: FrameIndex, chosen: Selection, size: tuple[int, int], tok
 def clock_metadata(times: NDArray[np.float64], distinct: int, duration: float,
                    temporal_patch_size: int) -> tuple[dict[str, Any], float]:
     """(metadata, seconds_per_grid) for frames shown at `times` seconds, of which the first `distinct` are not padding.
-    `seconds_per_grid` is computed from the metadata in the processors' own order of operations, so it equals theirs."""
+
+    `seconds_per_grid` is computed from the metadata in the processors' own order of operations, so it equals theirs.
+    """
     interval = (times[-1] - times[0]) / (distinct - 1) if distinct > 1 else duration
     total = max(1, round(len(times) * interval * CLOCK))
     metadata = {

@@ -166,9 +166,11 @@ def without_emphasis(text: str) -> str:
 
 
 def answer_words(response: str) -> str:
-    r"""The words that a response gives as its answer, for the scorers that compare words. Without thoughts; the last
-    content of `<answer>`, of a box token or of `\boxed{}` where there is one, or the value of a JSON object's `answer`;
-    without emphasis, and with the Unicode minus as "-". A sentence stays a sentence."""
+    r"""The words that a response gives as its answer, for the scorers that compare words.
+
+    Without thoughts; the last content of `<answer>`, of a box token or of `\boxed{}` where there is one, or the value
+    of a JSON object's `answer`; without emphasis, and with the Unicode minus as "-". A sentence stays a sentence.
+    """
     text = answer_part(response)
     for _ in range(3):  # a box in a tag in a box token
         contents = final_contents(text)

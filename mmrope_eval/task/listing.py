@@ -33,8 +33,10 @@ def task_table(registry: Registry, data_root: Path | None) -> str:
 
 
 def task_facts(registry: Registry, data_root: Path | None) -> list[dict[str, Any]]:
-    """Every task as plain values: the table's, data set, split and licence; None for what is not known. `present` says
-    whether its rows can be read now."""
+    """Every task as plain values: the table's, data set, split and licence; None for what is not known.
+
+    `present` says whether its rows can be read now.
+    """
     return [
         {"name": spec.name, "column": spec.column, "category": spec.category, "dataset": spec.dataset,
          "split": spec.split, "n": spec.expected.get("samples") or spec.expected.get("expressions"),

@@ -180,7 +180,7 @@ def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True
     except UserError as error:
         report.problems.append(str(error))
     else:
-        report.counts = found_counts(docs)
+        report.counts = found_counts(spec, docs)
         report.problems += docs.remarks
         report.missing_columns = missing_columns(spec, docs)
         if not report.missing_columns:
@@ -203,7 +203,7 @@ def expected_counts(spec: TaskSpec, root: Path | None) -> dict[str, int]:
     return {"objects" if "objects" in spec.expected else "samples": rows}
 
 
-def found_counts(docs: Docs) -> dict[str, int]:
+def found_counts(spec: TaskSpec, docs: Docs) -> dict[str, int]:
     """Samples, and for referring expressions their objects."""
     total = len(docs.rows)
     if "source_row" not in docs.rows.column_names:

@@ -181,8 +181,11 @@ def require() -> None:
 
 
 def kit_score(dataset: str, items: Sequence[SecondItem]) -> SecondResult:
-    """The number of VLMEvalKit's `dataset`, a name in KIT, for responses. SecondError when there is no such data set,
-    none of the questions, or when it fails on them (the sample is named). UserError where the package is missing."""
+    """The number of VLMEvalKit's `dataset`, a name in KIT, for responses.
+
+    SecondError when there is no such data set, none of the questions, or when it fails on them (the sample is named).
+    UserError where the package is missing.
+    """
     if dataset not in KIT:
         raise SecondError(f"VLMEvalKit's '{dataset}' is not called here; those that are: {', '.join(KIT)}.")
     require()

@@ -199,8 +199,10 @@ def mmmu(kit: Kit, rows: Sequence[Row], judged: bool) -> Scored:
 
 
 def circular(kit: Kit, rows: Sequence[Row], judged: bool) -> Scored:
-    """MMBench: the rotations of a question together, as in `mcq_circular_eval`; a row's own worth is its letter's. A
-    rotation is unread where the rules read nothing and no other rotation of the question has settled it already."""
+    """MMBench: the rotations of a question together, as in `mcq_circular_eval`; a row's own worth is its letter's.
+
+    A rotation is unread where the rules read nothing and no other rotation of the question has settled it already.
+    """
     import pandas
 
     groups: dict[int, list[int]] = {}
