@@ -57,7 +57,7 @@ def commands_page() -> str:
     lines = ["# Every command", "",
              f"What `{PROGRAM} COMMAND --help` says, made from the parser by `python scripts/pages.py`. "
              "`python evaluate.py` is", f"`{PROGRAM} run`.", ""]  # fmt: skip
-    lines += [f"- [{command}](#{command}): {summary}" for command, summary in COMMANDS.items()]
+    lines += [f"- [{name}](#{name}): {command.summary}" for name, command in COMMANDS.items()]
     for command, parser in parsers.items():
         lines += ["", f"## {command}", "", "```text", parser.format_help().rstrip(), "```"]
     return "\n".join([*lines, *foreign_options()]) + "\n"

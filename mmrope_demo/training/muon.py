@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrope_demo.training.precision import fast_dtype
+from mmrope_demo.training.model import fast_dtype
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the odd polynomial that draws singular values towards 1, from Jordan et al.'s article on Muon."""

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_demo.training import model
-from mmrope_demo.training.precision import fast_dtype
 from mmrope_demo.training.recipe import CONTEXT, Recipe
 from mmrope_demo.training.stages import School
-from mmrope_demo.training.start import START, write_start
 from mmrope_eval.record.files import write_json, write_lines
 from mmrope_eval.reference import ReferenceModel
 
@@ -43,14 +41,14 @@ def publish(
         "steps": school.recipe.telling.steps,
         "training_loss": log[-1]["loss"],
         "training_seconds": log[-1]["seconds"],
-        "products": str(fast_dtype(reference.model.device)).removeprefix("torch."),
+        "products": str(model.fast_dtype(reference.model.device)).removeprefix("torch."),
         "lessons": school.key,
         "recipe": school.recipe.fingerprint,
         "parameters": sum(parameter.numel() for parameter in reference.model.parameters()),
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
     }
     write_json(folder / ABOUT, about)
-    write_start(out / START, school.start, school.start_key)
+    model.write_start(out / model.START, school.start, school.start_key)
     for stage, lines in school.logs.items():
         write_lines(out / f"{stage}.jsonl", lines)
     write_manifest(school.recipe, out)

@@ -16,9 +16,8 @@ import torch
 from mmrope_demo.checkpoints import token_id
 from mmrope_demo.training import encoder, language, lessons, model, naming, packing, seeing, sight
 from mmrope_demo.training.loop import Course, Learner, drill, soft_targets
-from mmrope_demo.training.precision import products
+from mmrope_demo.training.model import START, products, read_start
 from mmrope_demo.training.recipe import Recipe
-from mmrope_demo.training.start import START, read_start
 from mmrope_eval.reference import ReferenceModel
 
 KINDS = {False: "pictures", True: "clips"}

@@ -6,14 +6,15 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
+from mmrope_eval.run.keys import RunKeys
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, Positive, argument, option, same
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ HEAD_DIM, KV_HEADS, ROPE_THETA = 128, 8, 1e6
 """The geometry that `show` draws a variant for: that of an 8B Qwen3-VL."""
 
 
-@dataclass(frozen=True)
-class ListOptions:
+class ListOptions(Keys):
     """What `list` is asked."""
 
-    kind: Literal["variants", "tasks", "suites"] | None = None
-    data_root: Path | None = None
-    json: bool = False
-    tasks_dir: tuple[Path, ...] = ()
+    kind: Literal["variants", "tasks", "suites"] | None = argument(
+        "default: all three", None, metavar="KIND", nargs="?")
+    as_json: bool = option("print one JSON object", False, name="json")
+    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
+    data_root: Place | None = option("say which tasks' data this local mirror holds", metavar="DIR")
 
 
 def list_names(args: ListOptions) -> int:
@@ -43,7 +44,7 @@ def list_names(args: ListOptions) -> int:
     from mmrope_eval.task.registry import open_registry
 
     registry = open_registry(folders=args.tasks_dir)
-    if args.json:
+    if args.as_json:
         say(json.dumps(names(registry, args.kind, args.data_root), ensure_ascii=False, indent=1))
         return 0
     if args.kind == "tasks":
@@ -81,17 +82,20 @@ def names(registry: Registry, kind: str | None, data_root: Path | None) -> dict[
     return {name: make() for name, make in makers.items() if kind in (None, name)}
 
 
-@dataclass(frozen=True)
-class ShowOptions:
+class ShowOptions(Keys):
     """What `show` is asked."""
 
-    name: str
-    prompts: str | None = None
-    model: str | None = None
-    set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    n: int | None = None
-    data_root: Path | None = None
-    tasks_dir: tuple[Path, ...] = ()
+    name: str = argument("a variant, task or suite, or the path of its YAML file", metavar="NAME")
+    n: Positive | None = option("also show a task's first N samples as they are asked (default: none, with --model 1)")
+    model: str | None = option(
+        "show a task's samples as this checkpoint is asked them: its wording, coordinates and media limits, and the "
+        "whole prompt as its chat template writes it", metavar="CKPT")
+    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
+    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of the variant; may be repeated")
+    prompts: str | None = same(
+        RunKeys, "prompts", "family whose wording the samples show, and without --model whose coordinates (default: "
+        f"--model's, else {DEFAULT_FAMILY_NAME})")
+    data_root: Place | None = option("local mirror to read samples from", metavar="DIR")
 
 
 def show(args: ShowOptions) -> int:

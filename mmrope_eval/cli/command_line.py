@@ -3,10 +3,9 @@
 Exit codes: 0 all went well, 1 some samples failed or a check did not pass, 2 bad input, 130 and 143 ended by Ctrl-C and
 SIGTERM.
 
-Adding a subcommand: one file of its name in this folder, with `arguments(parser)`, which declares them, and
-`main(args)`, which makes typed options of the parsed namespace, hands them to whoever does the work and returns the
-exit code; and one line in `COMMANDS`. A command's file is imported when it is chosen, and what does the work when it
-runs: `--help` never waits for torch or vLLM. No other room knows argparse's namespaces.
+Adding a subcommand: one line in `COMMANDS`, and the function that it names, which takes one kind of `Keys`, where the
+options are declared, and returns the exit code. Its file is imported when the command is chosen: `--help` never waits
+for torch or vLLM. No other room knows argparse's namespaces.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NoReturn
+from types import FrameType, MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, get_type_hints
 
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
@@ -34,35 +33,65 @@ from mmrope_eval.util.paths import cache_at
 from mmrope_eval.version import __version__
 from mmrope_eval.words import nearest
 
+if TYPE_CHECKING:
+    from mmrope_eval.util.keys import Keys
+
 PROGRAM = "mmrope-eval"
 INTERRUPTED = 130
 TERMINATED = 143
 """As a shell says it of SIGTERM."""
 
 
-COMMANDS: Final[Mapping[str, str]] = {
-    "run": "evaluate checkpoints under RoPE variants",
-    "study": "evaluate all runs of a file, on one engine",
-    "status": "say how far a run or a study is",
-    "list": "list variants, tasks and suites",
-    "show": "show one variant, task or suite in full",
-    "score": "score responses from a file",
-    "rescore": "score a stored run anew",
-    "samples": "show single samples of a run: question, response, what was read, what is right",
-    "analyze": "compare variants' positions and frequencies, or attention on visual tokens",
-    "compare": "say in which tasks two runs differ, and how surely",
-    "check": "fail where a run is worse than a baseline",
-    "table": "print one of the paper's tables from finished runs",
-    "trainings": "compare designs over several trainings of each",
-    "steps": "show scores over the steps of trainings, as a table and a figure",
-    "data": "check a local mirror of the datasets, or plan one",
-    "demo": "evaluate trained tiny checkpoints on a small built-in world",
-    "sweep": "extrapolate to longer contexts, with and without scaling",
-    "inspect": "say what checkpoints hold, under which RoPE, and how each would be asked",
-    "stamp": "write the RoPE that a checkpoint was trained with into its config.json",
-    "doctor": "check this machine and say what to fix",
-}
-"""Every command, which is the file of its name, and what it does in a line."""
+class Command(NamedTuple):
+    """What a command does in a line, and the function that does it, by its place in the package: it is called with one
+    kind of `Keys`, as its annotation says. Parts of a command are commands themselves."""
+
+    summary: str
+    place: str | None = None
+    parts: Mapping[str, Command] = MappingProxyType({})
+
+    def load(self) -> tuple[Callable[[Any], int], type[Keys]]:
+        """The function, and what it is asked."""
+        module, _, name = f"mmrope_eval.{self.place}".rpartition(".")
+        work = getattr(importlib.import_module(module), name)
+        return work, next(iter(get_type_hints(work).values()))
+
+
+COMMANDS: Final[Mapping[str, Command]] = MappingProxyType({
+    "run": Command("evaluate checkpoints under RoPE variants", "cli.run.main"),
+    "study": Command("evaluate all runs of a file, on one engine", "cli.study.main"),
+    "status": Command("say how far a run or a study is", "run.status.main"),
+    "list": Command("list variants, tasks and suites", "cli.catalogue.list_names"),
+    "show": Command("show one variant, task or suite in full", "cli.catalogue.show"),
+    "score": Command("score responses from a file", "run.score_file.main"),
+    "rescore": Command("score a stored run anew", "run.rescore.main"),
+    "samples": Command("show single samples of a run: question, response, what was read, what is right",
+                       "report.samples_command.main"),
+    "analyze": Command("compare variants' positions and frequencies, or attention on visual tokens",
+                       "analysis.command.main"),
+    "compare": Command("say in which tasks two runs differ, and how surely", "report.compare.compare.main"),
+    "check": Command("fail where a run is worse than a baseline", "report.compare.gate.main"),
+    "table": Command("print one of the paper's tables from finished runs", "cli.tables.main"),
+    "trainings": Command("compare designs over several trainings of each", "report.compare.trainings_command.main"),
+    "steps": Command("show scores over the steps of trainings, as a table and a figure", "report.steps.command.main"),
+    "data": Command("check a local mirror of the datasets, or plan one", parts={
+        "check": Command("check every row, picture and video of a local mirror", "task.mirror.check"),
+        "plan": Command("print the commands that make a local mirror", "task.mirror_plan.plan"),
+        "prune": Command("free what the cache holds and can make again", "task.mirror_plan.prune"),
+    }),
+    "demo": Command("evaluate trained tiny checkpoints on a small built-in world", "cli.demo.demo", {
+        "untrained": Command("twelve variants with random weights on real pictures and videos", "cli.demo.untrained"),
+        "train": Command("make the checkpoints: minutes for each on one core", "cli.demo.train"),
+        "data": Command("generate miniatures of all benchmarks, a mirror for --data-root", "cli.demo.data"),
+        "needle": Command("generate needles in haystacks: cards in videos of any length", "cli.demo.needle"),
+    }),
+    "sweep": Command("extrapolate to longer contexts, with and without scaling", "cli.sweep.main"),
+    "inspect": Command("say what checkpoints hold, under which RoPE, and how each would be asked",
+                       "cli.inspection.main"),
+    "stamp": Command("write the RoPE that a checkpoint was trained with into its config.json", "models.stamp.main"),
+    "doctor": Command("check this machine and say what to fix", "cli.machine.main"),
+})  # fmt: skip
+"""Every command."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,22 +121,35 @@ def build_parser(declared: Iterable[str] = COMMANDS) -> tuple[Parser, dict[str, 
     parser = Parser(prog=PROGRAM, description="Evaluate multimodal rotary position embeddings on a live vLLM engine.",
                     allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
-    by_name = {name: subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
-                                           formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-               for name, summary in COMMANDS.items()}  # fmt: skip
+    by_name = added(parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands"), COMMANDS)
     for name in declared:
-        module_of(name).arguments(by_name[name])
+        declare(by_name[name], COMMANDS[name])
     return parser, by_name
 
 
-def module_of(command: str) -> Any:
-    """The file of a command, with its `arguments` and `main`."""
-    return importlib.import_module(f"mmrope_eval.cli.{command}")
+def added(subparsers: Any, commands: Mapping[str, Command]) -> dict[str, Parser]:
+    """A parser for each of these commands, by name."""
+    return {name: subparsers.add_parser(
+        name, help=command.summary, description=command.summary[0].upper() + command.summary[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        for name, command in commands.items()}  # fmt: skip
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments; exits with code 2 and one line on anything unknown or malformed."""
+def declare(parser: Parser, command: Command) -> None:
+    """Tell a parser the options of a command, and its parts."""
+    if command.place is not None:
+        from mmrope_eval.cli.options import declared_options
+
+        declared_options(parser, command.load()[1])
+    if command.parts:
+        parts = parser.add_subparsers(dest="part", metavar="PART", required=command.place is None, title="parts")
+        for name, part in added(parts, command.parts).items():
+            declare(part, command.parts[name])
+
+
+def chosen(argv: Sequence[str]) -> tuple[Callable[[Any], int], Keys]:
+    """What does the command that these arguments name, and what it is asked; exits with code 2 and one line on anything
+    unknown or malformed."""
     parser, by_name = build_parser([word for word in argv[:1] if word in COMMANDS])
     args, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -116,13 +158,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         word = unknown[0].split("=")[0]
         said = answer(word, options)
         sub.error(f"unknown argument '{unknown[0]}'{f': {said}' if said else suggestion(word, options)}")
-    return args
+    command = COMMANDS[args.command]
+    from mmrope_eval.cli.options import options_as
+
+    work, kind = command.parts.get(getattr(args, "part", None) or "", command).load()
+    return work, options_as(kind, args)
 
 
-def dispatch(args: argparse.Namespace) -> int:
-    """Run the handler of the chosen command."""
-    code: int = module_of(args.command).main(args)
-    return code
+def parse(argv: Sequence[str]) -> Any:
+    """What a command is asked, as `chosen` reads it."""
+    return chosen(argv)[1]
 
 
 def bad_input(error: Exception) -> str | None:
@@ -210,13 +255,13 @@ def ended(work: Callable[[], int]) -> int:
 
 def execute(argv: Sequence[str]) -> int:
     """Parse and dispatch. What argparse prints (--help, its own errors) is written out before it ends the program."""
-    args = None
+    options = None
     try:
-        args = parse(argv)
-        with cache_at(getattr(args, "cache_dir", None)), console.quiet(getattr(args, "quiet", False)):
-            return dispatch(args)
+        work, options = chosen(argv)
+        with cache_at(getattr(options, "cache_dir", None)), console.quiet(getattr(options, "quiet", False)):
+            return work(options)
     except Exception as error:
-        if getattr(args, "verbose", False) and bad_input(error) is not None:  # Python prints the others' itself
+        if getattr(options, "verbose", False) and bad_input(error) is not None:  # Python prints the others' itself
             console.complain("".join(traceback.format_exception(error)).rstrip())
         raise
     except SystemExit:

@@ -1,18 +1,16 @@
-"""`mmrope-eval demo` and its parts: their options, and what does them.
+"""`mmrope-eval demo` and its parts: what they are asked, and what does them.
 
 The demo is imported by name: it stands above the product, which goes without it.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
-from mmrope_eval.cli.options import declared_options, options_as
-from mmrope_eval.run.keys import Keys, Names, Place, Positive, Rate, Seed, Seeds, Text, Whole, option
+from mmrope_eval.util.keys import Keys, Names, Place, Positive, Rate, Seed, Seeds, Text, Whole, option
 
 
 class DemoOptions(Keys):
@@ -77,29 +75,31 @@ class NeedleOptions(Keys):
     seed: Seed = option("another seed, other needles", 0)
 
 
-PARTS: Final[Mapping[str | None, tuple[str, str, type[Keys]]]] = {
-    None: ("mmrope_demo.run", "main", DemoOptions),
-    "untrained": ("mmrope_demo.untrained", "main", UntrainedOptions),
-    "train": ("mmrope_demo.training.command", "main", TrainOptions),
-    "data": ("mmrope_synth.command", "make_data", DataOptions),
-    "needle": ("mmrope_synth.command", "make_needles", NeedleOptions),
-}
-"""What does each part: a function of a module, and its options."""
+def demo(options: DemoOptions) -> int:
+    """The demo: exit code 0, or 1 when samples failed."""
+    return _work("mmrope_demo.run", "main")(options)
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `demo` and of its parts."""
-    declared_options(parser, DemoOptions)
-    parts = parser.add_subparsers(dest="part", metavar="PART", title="parts")
-    for name, (_, _, kind) in PARTS.items():
-        if name is not None:
-            words = f"{kind.__doc__}".rstrip(".")
-            declared_options(parts.add_parser(name, help=words[0].lower() + words[1:], allow_abbrev=False), kind)
+def untrained(options: UntrainedOptions) -> int:
+    """The same of checkpoints with random weights."""
+    return _work("mmrope_demo.untrained", "main")(options)
 
 
-def main(args: argparse.Namespace) -> int:
-    """`demo` and its parts: exit code 0, or 1 when samples failed."""
-    module, name, kind = PARTS[args.part]
-    options, work = options_as(kind, args), getattr(importlib.import_module(module), name)
-    code: int = work(**dict(options)) if module.startswith("mmrope_synth") else work(options)
-    return code
+def train(options: TrainOptions) -> int:
+    """Train the checkpoints. Exit code 0."""
+    return _work("mmrope_demo.training.command", "main")(options)
+
+
+def data(options: DataOptions) -> int:
+    """Write the miniatures. Exit code 0."""
+    return _work("mmrope_synth.command", "make_data")(**dict(options))
+
+
+def needle(options: NeedleOptions) -> int:
+    """Write the needles. Exit code 0."""
+    return _work("mmrope_synth.command", "make_needles")(**dict(options))
+
+
+def _work(module: str, name: str) -> Callable[..., int]:
+    work: Callable[..., int] = getattr(importlib.import_module(module), name)
+    return work

@@ -10,8 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import checkpoint_policy
@@ -22,8 +21,10 @@ from mmrope_eval.models.lora_adapter import is_adapter
 from mmrope_eval.models.naming import ModelChoice, resolve_models
 from mmrope_eval.models.variant_choice import resolve_variant, video_time
 from mmrope_eval.rope import load_variant
+from mmrope_eval.run.keys import RunKeys
 from mmrope_eval.task.registry import Registry, check_coordinates
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import Keys, Places, argument, option, same
 
 Facts = dict[str, Any]
 
@@ -42,22 +43,35 @@ class Inspected:
         return self.facts["problem"] is None and not self.facts.get("questions")
 
 
-@dataclass(frozen=True)
-class InspectOptions:
+EXAMPLES: Final = """\
+examples:
+  what a checkpoint holds, under which RoPE and how it would be asked
+    mmrope-eval inspect CKPT
+  what is asked differently from one to another, and whether one engine serves them
+    mmrope-eval inspect CKPT_A CKPT_B=mrope-i 'RUN/checkpoint-*'
+
+Exit code 0, 1 where a checkpoint is broken or cannot be evaluated without an answer from you, 2 for bad input.
+"""
+
+
+class InspectOptions(Keys):
     """What `inspect` is asked."""
 
-    model: tuple[str, ...] = ()
-    models: tuple[Path, ...] = ()
-    assume_stock: bool = False
-    variant: str | None = None
-    set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    no_weights: bool = False
-    json: bool = False
+    epilog = EXAMPLES
+    model: list[str] = argument(
+        "checkpoints, named as for --model of 'run': folders, quoted globs, runs with checkpoint-* folders, LoRA "
+        "adapters, hub names, CKPT=VARIANT", [], metavar="CKPT", nargs="*")
+    models: Places | None = same(RunKeys, "models")
+    assume_stock: bool = same(RunKeys, "assume_stock")
+    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of every variant; may be repeated")
+    variant: str | None = option("RoPE variant by name or YAML path, as if 'run' were given it", metavar="NAME")
+    no_weights: bool = option("read headers only: no fingerprint, no check for values that are not finite", False)
+    as_json: bool = option("print one JSON object", False, name="json")
 
 
 def main(args: InspectOptions) -> int:
     """Print a block for every checkpoint and how they differ; 1 where one could not be evaluated as it is."""
-    choices = resolve_models(args.model, args.models)
+    choices = resolve_models(args.model, args.models or ())
     if not choices:
         raise UserError("name at least one checkpoint, or a file of them with --models")
     for name in dict.fromkeys([args.variant, *(choice.variant for choice in choices)]):
@@ -67,10 +81,10 @@ def main(args: InspectOptions) -> int:
     found: list[Inspected] = []
     for choice in choices:
         found.append(_inspect(choice, args, registry))
-        if not args.json:
+        if not args.as_json:
             say("\n".join(block(found[-1].facts)), end="\n\n" if choice is not choices[-1] else "\n", flush=True)
     differing = comparison(found)
-    if args.json:
+    if args.as_json:
         say(json.dumps({"checkpoints": [one.facts for one in found], "asked_differently": differing}, indent=2,
                          ensure_ascii=False))  # fmt: skip
     elif differing is not None:

@@ -15,11 +15,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from mmrope_eval.cli import doctor_nodes
 from mmrope_eval.errors import UserError
+from mmrope_eval.run.keys import RunKeys
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, option, same
 from mmrope_eval.version import __version__
 
 TESTED = {
@@ -227,16 +229,20 @@ def datasets_of_tasks(folders: Sequence[Path] = ()) -> list[str]:
     return sorted({task.dataset for task in open_registry(folders=folders).tasks.values()})
 
 
-@dataclass(frozen=True)
-class DoctorOptions:
+NODES: Final = "the nodes of a Ray cluster instead (docs/cluster.md)"
+
+
+class DoctorOptions(Keys):
     """What `doctor` is asked."""
 
-    data_root: Path | None = None
-    tasks_dir: tuple[Path, ...] = ()
-    deep: bool = False
-    ray: bool = False
-    ray_address: str | None = None
-    model: tuple[Path, ...] = ()
+    groups = (NODES,)
+    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
+    data_root: Place | None = option("local mirror whose datasets are to be checked", metavar="DIR")
+    deep: bool = option("also import vLLM, transformers' video processors and lmms-eval (half a minute)", False)
+    ray: bool = option("compare every node with this machine: versions, code, checkpoints, data, GPUs, disk", False,
+                       group=NODES)
+    ray_address: str | None = same(RunKeys, "ray_address", group=NODES)
+    model: Places = option("checkpoint folders that every node must have", [], group=NODES, metavar="CKPT", nargs="+")
 
 
 def findings(args: DoctorOptions) -> Iterator[Finding]:

@@ -1,20 +1,21 @@
-"""`mmrope-eval run` (evaluate.py): its options, and what it does."""
+"""`mmrope-eval run` (evaluate.py): what it is asked, and what it does."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from mmrope_eval.cli.options import dry_run_option, flags, group_options, talk_options
+from mmrope_eval.cli.options import flags
+from mmrope_eval.run.keys import RunKeys, TalkKeys
+from mmrope_eval.util.keys import Place, option
 
 if TYPE_CHECKING:
     from mmrope_eval.engine.backend import StartEngine
     from mmrope_eval.run.config import RunConfig
 
-EXAMPLES = """\
+DRY_RUN: Final = "print what would be asked, what is kept and which data are missing, and stop there"
+EXAMPLES: Final = """\
 examples:
   one checkpoint, its own RoPE, three ways to name tasks
     python evaluate.py --model CKPT --tasks grounding
@@ -29,33 +30,28 @@ A run that was stopped continues where it was: start the same command again.
 """
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `run`: all keys, and what only a command line says."""
-    parser.epilog = EXAMPLES
-    titles = ("what to evaluate", "answers", "data and results", "images and videos", "engine")
-    groups = {title: parser.add_argument_group(title) for title in titles}
-    groups["what to evaluate"].add_argument(
-        "--config", metavar="FILE", type=Path,
-        help="YAML file of a run, in these options' words (docs/configuration.md); options given beside it go before "
-             "it")
-    dry_run_option(groups["data and results"])
-    for group in groups.values():
-        group_options(group)
-    talk_options(parser)
+class RunOptions(RunKeys, TalkKeys):
+    """What `run` is asked: all keys of a run, and what only a command line says."""
+
+    groups = ("what to evaluate", "answers", "data and results", "images and videos", "engine", "what is said")
+    epilog = EXAMPLES
+    config: Place | None = option(
+        "YAML file of a run, in these options' words (docs/configuration.md); options given beside it go before it",
+        group="what to evaluate", metavar="FILE")
+    dry_run: bool = option(DRY_RUN, False, group="data and results")
 
 
-def configured(args: argparse.Namespace) -> RunConfig:
+def configured(options: RunOptions) -> RunConfig:
     """The run that a command line says, and its --config file. UserError for what cannot be."""
     from mmrope_eval.run.config import read_config
-    from mmrope_eval.run.keys import RunKeys
 
-    return read_config(flags(args, RunKeys), args.config, sys.argv)
+    return read_config(flags(options, RunKeys), options.config, sys.argv)
 
 
-def main(args: argparse.Namespace) -> int:
+def main(options: RunOptions) -> int:
     """The command: exit code 0, or 1 when samples or whole rows failed."""
-    config = configured(args)
-    return show([config]) if args.dry_run else evaluate(config)
+    config = configured(options)
+    return show([config]) if options.dry_run else evaluate(config)
 
 
 def evaluate(config: RunConfig, start_engine: StartEngine | None = None) -> int:

@@ -2,92 +2,93 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, Literal
 
-from mmrope_eval.cli.options import dry_run_option, flags, group_options, key_options, talk_options, word
+from mmrope_eval.cli.options import flags
+from mmrope_eval.cli.run import DRY_RUN
 from mmrope_eval.errors import UserError
+from mmrope_eval.run.config import RunConfig, config_of
+from mmrope_eval.run.keys import AnswerKeys, EngineKeys, Limit, RunKeys, TalkKeys
+from mmrope_eval.sweep.config import Factor, read_sweep
+from mmrope_eval.util.config import typed
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import Names, Paths, PathText, Seeds, Text, Words, argument, option, same
 
 if TYPE_CHECKING:
-    from mmrope_eval.run.config import RunConfig
     from mmrope_eval.sweep.sweep import Sweep
 
-OUTPUT = Path("runs/sweep")
+OUTPUT: Final = Path("runs/sweep")
+CHECKPOINTS: Final = "checkpoints"
 
 
-def factor(text: str) -> Any:
-    """The rule of a context scaling, as sweep files have it."""
-    from mmrope_eval.sweep.config import Factor
+class SweepOptions(AnswerKeys, EngineKeys, TalkKeys):
+    """What `sweep` is asked: a sweep file, checkpoints, where results go."""
 
-    return word(Factor)(text)
+    groups = (CHECKPOINTS, "answers", "engine", "what is said")
+    config: str = argument("a sweep's YAML file, or a name in configs/sweeps", metavar="FILE")
+    model: Words | None = same(RunKeys, "model", group=CHECKPOINTS)
+    models: Paths | None = same(RunKeys, "models", group=CHECKPOINTS)
+    assume_stock: bool = same(RunKeys, "assume_stock", group=CHECKPOINTS)
+    tasks_dir: Paths | None = same(RunKeys, "tasks_dir")
+    limit: Limit = same(RunKeys, "limit")
+    variants: Names = same(
+        RunKeys, "variants", "RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
+    factor: Factor | None = option(
+        "scale by the reach of the variant's positions, by the length of the context, or by a number: reach, context "
+        "or NUMBER; default: the file's", metavar="RULE")
+    axis: Literal["context", "tokens"] = option(
+        "the figure's horizontal axis: contexts as planned, or the tokens of the median prompt (default: %(default)s)",
+        "context")
+    fresh: bool = same(RunKeys, "fresh")
+    no_cache: bool = same(RunKeys, "no_cache")
+    prompts: Text | None = same(RunKeys, "prompts", "prompt family; default: that of the checkpoint")
+    data_root: PathText | None = same(
+        RunKeys, "data_root", "local mirror of the datasets; default: the hub (needles are generated below --output)")
+    output: PathText | None = same(
+        RunKeys, "output", f"where points, table and figures go, and where a sweep resumes (default: {OUTPUT})")
+    dry_run: bool = option(DRY_RUN, False)
+    reported: bool = option("draw the paper's scores at 256K as crosses", False)
+    report_only: bool = option("measure nothing: show and draw what --output holds", False)
+    seed: Seeds = same(RunKeys, "seed", group="engine")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `sweep`: a sweep file, checkpoints, where results go."""
-    parser.add_argument("config", metavar="FILE", help="a sweep's YAML file, or a name in configs/sweeps")
-    key_options(parser.add_argument_group("checkpoints"), "model", "models", "assume_stock")
-    key_options(parser, "tasks_dir", "limit",
-                variants="RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
-    parser.add_argument("--factor", metavar="RULE", type=factor,
-                        help="scale by the reach of the variant's positions, by the length of the context, or by a "
-                             "number: reach, context or NUMBER; default: the file's")
-    parser.add_argument("--axis", choices=["context", "tokens"], default="context",
-                        help="the figure's horizontal axis: contexts as planned, or the tokens of the median prompt "
-                             "(default: %(default)s)")
-    key_options(parser, "fresh", "no_cache", prompts="prompt family; default: that of the checkpoint",
-                data_root="local mirror of the datasets; default: the hub (needles are generated below --output)",
-                output=f"where points, table and figures go, and where a sweep resumes (default: {OUTPUT})")
-    dry_run_option(parser)
-    parser.add_argument("--reported", action="store_true", help="draw the paper's scores at 256K as crosses")
-    parser.add_argument("--report-only", action="store_true", help="measure nothing: show and draw what --output holds")
-    group_options(parser.add_argument_group("answers"))
-    group_options(parser.add_argument_group("engine"))
-    talk_options(parser)
-
-
-def configured(args: argparse.Namespace) -> RunConfig:
+def configured(options: SweepOptions) -> RunConfig:
     """What the runs of all points share. UserError for what cannot be."""
-    from mmrope_eval.run.config import config_of
-    from mmrope_eval.run.keys import RunKeys
-    from mmrope_eval.util.config import typed
-
-    return config_of(typed(RunKeys, {"output": OUTPUT, **flags(args, RunKeys)}, "sweep"), command=sys.argv)
+    return config_of(typed(RunKeys, {"output": OUTPUT, **flags(options, RunKeys)}, "sweep"), command=sys.argv)
 
 
-def main(args: argparse.Namespace) -> int:
+def main(options: SweepOptions) -> int:
     """The command: exit code 0, or 1 when samples failed for another reason than memory."""
     from mmrope_eval.report.published import load_published
     from mmrope_eval.report.sweep.figures import write_files
     from mmrope_eval.report.sweep.read import load_sweep
     from mmrope_eval.report.sweep.text import report
 
-    run = configured(args)
-    if args.dry_run:
+    run = configured(options)
+    if options.dry_run:
         from mmrope_eval.sweep.dry_run import dry_run
 
-        for line in dry_run(sweep_of(args, run)):
+        for line in dry_run(sweep_of(options, run)):
             say(line)
         return 0
     failed = 0
-    if not args.report_only:
-        measuring = sweep_of(args, run)
+    if not options.report_only:
+        measuring = sweep_of(options, run)
         measuring.go()
         failed = measuring.failed
     sweep = load_sweep(run.output)
     say(report(sweep))
-    for path in write_files(sweep, run.output, args.axis, load_published() if args.reported else None):
+    for path in write_files(sweep, run.output, options.axis, load_published() if options.reported else None):
         say(str(path))
     return 1 if failed else 0
 
 
-def sweep_of(args: argparse.Namespace, run: RunConfig) -> Sweep:
+def sweep_of(options: SweepOptions, run: RunConfig) -> Sweep:
     """The sweep that a command line names. UserError for a file that is none, and where no checkpoint is named."""
     from mmrope_eval.engine.prompt import PromptWriter
     from mmrope_eval.run.engines import start_engine
-    from mmrope_eval.sweep.config import read_sweep
     from mmrope_eval.sweep.needles import GeneratedNeedles
     from mmrope_eval.sweep.sweep import Sweep
 
@@ -96,7 +97,7 @@ def sweep_of(args: argparse.Namespace, run: RunConfig) -> Sweep:
     if len(run.seeds) > 1:
         raise UserError(f"sweep: --seed {','.join(map(str, run.seeds))}: a sweep has one seed; start it for each, with "
                         "an --output of its own.")
-    config = read_sweep(args.config)
-    if args.factor is not None:
-        config = config.model_copy(update={"factor": args.factor})
+    config = read_sweep(options.config)
+    if options.factor is not None:
+        config = config.model_copy(update={"factor": options.factor})
     return Sweep(config, run, GeneratedNeedles(), start_engine, PromptWriter)

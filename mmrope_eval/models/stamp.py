@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_name
 from mmrope_eval.util.console import say
 from mmrope_eval.util.files import whole
+from mmrope_eval.util.keys import Keys, argument, option
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/[^/]+")
 
@@ -51,14 +52,22 @@ class Stamp:
     """Whether the new content is another identity than the old one."""
 
 
-@dataclass(frozen=True)
-class StampOptions:
+EXAMPLES: Final = """\
+examples:
+  say once with which RoPE a checkpoint was trained
+    mmrope-eval stamp CKPT mrope-i
+    mmrope-eval stamp CKPT v2pe --set visual_stride=64
+"""
+
+
+class StampOptions(Keys):
     """What `stamp` is asked."""
 
-    model: str
-    variant: str
-    set: Mapping[str, Any] = field(default_factory=dict)
-    force: bool = False
+    epilog = EXAMPLES
+    model: str = argument("a checkpoint's folder, a training's folder or a quoted glob", metavar="CKPT")
+    variant: str = argument("a variant by name or YAML path", metavar="VARIANT")
+    set: dict[str, Any] = option("override one parameter of the variant; may be repeated", {}, metavar="KEY=VALUE")
+    force: bool = option("write it although config.json names another variant", False)
 
 
 def main(args: StampOptions) -> int:

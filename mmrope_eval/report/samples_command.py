@@ -7,13 +7,13 @@ import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import SampleLine
 from mmrope_eval.report.runs import Cell, Run, load_run
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import Keys, Place, Positive, argument, option
 
 WIDTH: Final = 110
 """Characters of a line."""
@@ -42,15 +42,14 @@ class Shown:
         return self.line.failure is not None or (self.score is not None and self.score < 1)
 
 
-@dataclass(frozen=True)
-class SamplesOptions:
+class SamplesOptions(Keys):
     """What `samples` is asked."""
 
-    run: Path
-    wrong: bool = False
-    n: int = 5
-    task: str | None = None
-    row: str | None = None
+    run: Place = argument("the --output of a run, or one of its rows", metavar="RUN")
+    wrong: bool = option("those that failed or have less than the full score", False)
+    n: Positive = option("how many (default: %(default)s)", 5)
+    task: str | None = option("of this task; default: all, in the run's order", metavar="TASK")
+    row: str | None = option("of the row of this name; default: all, side by side", metavar="ROW")
 
 
 def main(args: SamplesOptions) -> int:

@@ -17,11 +17,12 @@ from mmrope_eval.models.naming import ModelChoice, listed_models
 from mmrope_eval.record.protocols import Protocol, load_protocol
 from mmrope_eval.run.answer_limits import Asked, Given
 from mmrope_eval.run.execute import MaxFailures
-from mmrope_eval.run.keys import EngineKeys, MediaKeys, Place, RunKeys, beside_file, said, with_flags
+from mmrope_eval.run.keys import EngineKeys, MediaKeys, RunKeys, beside_file, with_flags
 from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
+from mmrope_eval.util.keys import Place, said
 from mmrope_eval.util.paths import cache_at, cache_home
 
 OUTPUT = Path("runs/default")

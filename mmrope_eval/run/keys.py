@@ -1,52 +1,50 @@
 """The words that configure a run: one set of keys for the command line, a YAML file and Python.
 
-A key is declared once, below: its type, its default, and what the command line says of it. It is an option of
-`mmrope-eval run` with `-` for `_` (`variants` is --variant), made by `cli.options.key_options`. docs/configuration.md
-has the list. Values are what YAML has for them: numbers, text, lists, mappings. Imported with the command line, so
-nothing here is heavy.
+A key is declared once, below. It is an option of `mmrope-eval run` with `-` for `_` (`variants` is --variant), see
+`util.keys`. docs/configuration.md has the list.
 """
 
 from __future__ import annotations
 
 import glob
 import math
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mmrope_eval.engine.backends import BACKENDS
 from mmrope_eval.errors import UserError
-
-
-def _text(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _words(value: Any) -> Any:
-    return [_text(value)] if isinstance(value, str | os.PathLike) else _list(value)
-
-
-def _list(value: Any) -> Any:
-    return [_text(word) for word in value] if isinstance(value, list | tuple) else value
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _names(value: Any) -> Any:
-    value = _text(value)
-    return _parts(value) if isinstance(value, str) else _list(value)
+from mmrope_eval.util.keys import (
+    CACHE_DIR,
+    ROOT,
+    TASKS_DIR,
+    Entries,
+    Fraction,
+    Keys,
+    Names,
+    NotNegative,
+    Paths,
+    PathText,
+    Positive,
+    Rate,
+    Seeds,
+    Share,
+    Text,
+    Whole,
+    Words,
+    option,
+    parts,
+    said,
+)  # fmt: skip
 
 
 def _product(value: Any) -> Any:
     """A pixel count, also as a product: 1280*28*28."""
-    parts = [part.strip() for part in value.split("*")] if isinstance(value, str) else []
-    return math.prod(map(int, parts)) if parts and all(part.isdecimal() for part in parts) else value
+    factors = [factor.strip() for factor in value.split("*")] if isinstance(value, str) else []
+    return math.prod(map(int, factors)) if factors and all(factor.isdecimal() for factor in factors) else value
 
 
 def _limits(value: Any) -> Any:
@@ -59,7 +57,7 @@ def _limits(value: Any) -> Any:
                 raise ValueError(f"has {limit!r} for {name}: give a whole number of tokens above 0")
         return tuple(value.items())
     if isinstance(value, str):
-        cut = [part.rpartition(":") for part in _parts(value)]
+        cut = [part.rpartition(":") for part in parts(value)]
         if not all(number.strip().isdecimal() and int(number) and (name.strip() or not colon)
                    for name, colon, number in cut):
             raise ValueError("must be a number of tokens, TASK:N, or several of them with commas between, not "
@@ -73,28 +71,10 @@ def _limit_words(value: Any) -> Any:
     if isinstance(value, Mapping):
         return tuple(f"{name}:{limit}" for name, limit in value.items())
     if isinstance(value, str):
-        return tuple(_parts(value))
+        return tuple(parts(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return (str(value),)
     return tuple(value) if isinstance(value, list) else value
-
-
-def _seeds(value: Any) -> Any:
-    """Seeds: a number, a list, or what stands after --seed."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value,)
-    if isinstance(value, str):
-        try:
-            return tuple(map(int, _parts(value)))
-        except ValueError:
-            raise ValueError(f"must be a whole number, or several with commas between, not '{value}'") from None
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _seed(value: int) -> int:
-    if not -(2**63) <= value < 2**64:
-        raise ValueError(f"does not fit into 64 bits: {value}")
-    return value
 
 
 def _thinking(value: Any) -> Any:
@@ -108,32 +88,11 @@ def _backend(name: str) -> str:
     return name
 
 
-Text = Annotated[str, Field(min_length=1), BeforeValidator(_text)]
-PathText = Annotated[Text, AfterValidator(lambda text: str(Path(text)))]
-Place = Annotated[Path, Field(strict=False)]
-Words = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_words), Field(min_length=1)]
-Paths = Annotated[list[PathText], BeforeValidator(_words), Field(min_length=1)]
-Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_names)]
-Positive = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Pixels = Annotated[int, BeforeValidator(_product), Field(gt=0)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Whole = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, AfterValidator(_seed)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
-Entries = Annotated[list[Any], BeforeValidator(_words), Field(min_length=1)]
-
-
-def option(words: str, default: Any = None, *, group: str = "", metavar: str = "N", name: str | None = None,
-           policy: str | None = None, **more: Any) -> Any:
-    """A field that is an option of a command line too: with which words and in which group of --help, under which name
-    where it is not the field's, and what the parser is told that the type does not say. A `default` of ... makes it
-    required. `policy`: its field of `MediaPolicy`."""
-    told: dict[str, Any] = {"group": group, "metavar": metavar, "option": name, "more": more}
-    return Field(default, description=words, serialization_alias=policy, json_schema_extra=told)
-
+Limit = Annotated[tuple[Text, ...], BeforeValidator(_limit_words)]
+Scorer = Literal["strict", "stock", "vlmevalkit"]
+Coordinates = Literal["absolute", "thousand", "unit"]
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 _what = partial(option, group="what to evaluate")
 _answers = partial(option, group="answers")
@@ -142,18 +101,29 @@ _media = partial(option, group="images and videos")
 _engine = partial(option, group="engine")
 _talk = partial(option, group="what is said")
 
-ROOT: Final = "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
 LIMIT: Final = (
     "ask N samples of each task: the same ones every time, spread over the benchmark's own groups, and with a larger N "
     "those of the smaller one; first:N takes the first N rows"
 )
 
 
-class Keys(BaseModel):
-    """Keys of a file, or options of a command; one that nothing reads is an error."""
+class LogKeys(Keys):
+    """How much is said, and where."""
 
-    # Deferred: most of these are bases, whose validators nobody needs, and --help has no time to lose.
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
+    verbose: bool = _talk("also print what vLLM says and all tracebacks, as they reach the logs", False)
+    log_file: PathText | None = _talk("write the log there (default: OUTPUT/log.txt)", metavar="FILE")
+
+
+class TalkKeys(LogKeys):
+    """The same of a command line."""
+
+    quiet: bool = _talk("print results, errors, failed rows and warnings; the log has the rest", False)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.quiet and self.verbose:
+            raise ValueError("--quiet and --verbose exclude each other: give one of them")
+        return self
 
 
 class MediaKeys(Keys):
@@ -171,25 +141,9 @@ class MediaKeys(Keys):
     max_frame_pixels: Pixels | None = _media("largest video frame in pixels", policy="frame_max_pixels")
 
 
-class AskedKeys(MediaKeys):
-    """How checkpoints are asked. In a study one run may have its own."""
+class AnswerKeys(Keys):
+    """How answers are given."""
 
-    variants: Names = _what(
-        "RoPE variants by name or YAML path (see 'mmrope-eval list variants'); default: what each checkpoint's "
-        "config.json says", [], metavar="NAME[,NAME...]", name="variant")
-    set: dict[str, Any] = _what(
-        "override one parameter of every variant chosen; may be repeated", {}, metavar="KEY=VALUE")
-    limit: Annotated[tuple[Text, ...], BeforeValidator(_limit_words)] = _what(
-        f"{LIMIT}; for some tasks TASK:N, as in '200,chartqa:50' (tasks, suites and globs)", ())
-    """A number for all tasks, a mapping by task, suite or glob, or text as after --limit."""
-    protocol: Text | None = _what(
-        "ask as a published evaluation did: a name in configs/protocols (paper, for example), or as a YAML file says; "
-        "single options still go before it, and are named with the scores", metavar="NAME")
-    prompts: Text | None = _what(
-        "prompt family (see configs/families); default: that of the checkpoint", metavar="FAMILY")
-    coordinates: Literal["absolute", "thousand", "unit"] | None = _what(
-        "how the checkpoint writes boxes: pixels of the resized image, 0-1000, 0-1; default: its config.json's "
-        "mm_coordinates, else its family's (configs/families)")
     max_tokens: Annotated[tuple[tuple[Text | None, Positive], ...], BeforeValidator(_limits)] = _answers(
         "most tokens of an answer, in place of the tasks' own limits; for some tasks TASK:N, as in '512,mmmu:4096' "
         "(tasks, suites and globs)", ())
@@ -204,6 +158,27 @@ class AskedKeys(MediaKeys):
         "on (or no value): checkpoints think first, in answers of up to 32,768 tokens; off: the chat template is told "
         "not to; auto: on for those whose template knows thoughts; default: as the template has it, under the tasks' "
         "own limits", nargs="?", const="on")
+
+
+class AskedKeys(AnswerKeys, MediaKeys):
+    """How checkpoints are asked. In a study one run may have its own."""
+
+    variants: Names = _what(
+        "RoPE variants by name or YAML path (see 'mmrope-eval list variants'); default: what each checkpoint's "
+        "config.json says", [], metavar="NAME[,NAME...]", name="variant")
+    set: dict[str, Any] = _what(
+        "override one parameter of every variant chosen; may be repeated", {}, metavar="KEY=VALUE")
+    limit: Limit = _what(
+        f"{LIMIT}; for some tasks TASK:N, as in '200,chartqa:50' (tasks, suites and globs)", ())
+    """A number for all tasks, a mapping by task, suite or glob, or text as after --limit."""
+    protocol: Text | None = _what(
+        "ask as a published evaluation did: a name in configs/protocols (paper, for example), or as a YAML file says; "
+        "single options still go before it, and are named with the scores", metavar="NAME")
+    prompts: Text | None = _what(
+        "prompt family (see configs/families); default: that of the checkpoint", metavar="FAMILY")
+    coordinates: Coordinates | None = _what(
+        "how the checkpoint writes boxes: pixels of the resized image, 0-1000, 0-1; default: its config.json's "
+        "mm_coordinates, else its family's (configs/families)")
 
 
 class SubjectKeys(Keys):
@@ -222,7 +197,7 @@ class EngineKeys(Keys):
     """How the engine runs."""
 
     max_model_len: Positive | None = _engine("context length in tokens; default: what the checkpoint allows")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = _engine(
+    dtype: Dtype = _engine(
         "weights and activations (default: %(default)s, what the checkpoint says)", "auto")
     head_dtype: Literal["auto", "float32"] = _engine(
         "output matrix (default: %(default)s, as --dtype); float32 keeps logits apart that bfloat16 rounds to a tie",
@@ -254,7 +229,7 @@ class EngineKeys(Keys):
         "run Python code out of the checkpoint's folder, as whoever made it wrote it", False)
 
 
-class CommandKeys(AskedKeys, EngineKeys):
+class CommandKeys(AskedKeys, EngineKeys, LogKeys):
     """What a run and a study have in common."""
 
     checkpoints: Entries | None = None
@@ -262,11 +237,9 @@ class CommandKeys(AskedKeys, EngineKeys):
     assume_stock: bool = _what(
         "take a checkpoint that names no RoPE for a stock one, whatever its folder is called", False)
     tasks_dir: Paths | None = _what(
-        "add the task files in DIR to the shipped ones (docs/benchmark.md); may be repeated", metavar="DIR")
+        TASKS_DIR, metavar="DIR")
     data_root: PathText | None = _data(f"{ROOT}; default: HF_HOME, then the hub", metavar="DIR")
-    cache_dir: PathText | None = _data(
-        "where tables, frames, unpacked videos and hashes are kept; default: $MMROPE_CACHE, else mmrope-eval in "
-        "$XDG_CACHE_HOME", metavar="DIR")
+    cache_dir: PathText | None = _data(CACHE_DIR, metavar="DIR")
     output: PathText | None = _data(
         "where responses, scores and samples go, and where a run resumes (default: runs/default)", metavar="DIR")
     fresh: bool = _data("ask everything again; kept answers are set aside, and go when all are given anew", False)
@@ -274,14 +247,12 @@ class CommandKeys(AskedKeys, EngineKeys):
         "stop once more than N samples of a row have failed (0.05: more than 5 %% of them); default: list them and go "
         "on")
     no_cache: bool = _data("decode videos anew instead of using the disk cache", False)
-    verbose: bool = _talk("also print what vLLM says and all tracebacks, as they reach the logs", False)
-    log_file: PathText | None = _talk("write the log there (default: OUTPUT/log.txt)", metavar="FILE")
 
 
 class RunKeys(CommandKeys, SubjectKeys):
     """A run."""
 
-    scorer: Literal["strict", "stock", "vlmevalkit"] = _data(
+    scorer: Scorer = _data(
         "also print another harness' own number from the same responses: stock is lmms-eval, vlmevalkit VLMEvalKit's "
         "rules without its judge (an extra) (default: %(default)s)", "strict")
     seed: Seeds = _engine(
@@ -295,11 +266,6 @@ ADDED: Final = ("max_tokens", "tasks_dir")
 """Keys of which those of the command line join those of the file, and come after them."""
 CHECKPOINTS: Final = ("model", "models", "checkpoints")
 """Of these the command line's take the place of all of the file's."""
-
-
-def said(keys: Keys) -> dict[str, Any]:
-    """The keys that were given."""
-    return keys.model_dump(exclude_unset=True)
 
 
 def with_flags(file: Keys, flags: Mapping[str, Any]) -> dict[str, Any]:

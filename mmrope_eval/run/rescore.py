@@ -25,6 +25,7 @@ from mmrope_eval.record.files import write_manifest
 from mmrope_eval.record.schema import MANIFEST, STORE
 from mmrope_eval.run import outcome, results, side_by_side
 from mmrope_eval.run.answer_limits import with_limits, with_temperature
+from mmrope_eval.run.keys import RunKeys, Scorer
 from mmrope_eval.run.manifest import task_counts
 from mmrope_eval.run.outcome import Outcomes
 from mmrope_eval.run.side_by_side import Second
@@ -36,6 +37,7 @@ from mmrope_eval.task.registry import Family, Registry, open_registry
 from mmrope_eval.task.sample import keys
 from mmrope_eval.util.config import sentence
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, argument, option, same
 
 NEEDED_AGAIN = "run the same command once more, which asks nothing again and writes it"
 
@@ -85,22 +87,21 @@ class StoredRun:
                 if value is not None and getattr(tasks[name], f"own_{setting}") not in (None, value)}
 
 
-@dataclass(frozen=True)
-class RescoreOptions:
+class RescoreOptions(Keys):
     """What `rescore` is asked."""
 
-    run: Path
-    scorer: str = "strict"
-    output: Path | None = None
-    data_root: Path | None = None
-    tasks_dir: tuple[Path, ...] = ()
+    run: Place = argument("the --output of a run, or one of its rows", metavar="RUN")
+    scorer: Scorer = same(RunKeys, "scorer")
+    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
+    output: Place | None = option("write here instead of into the run", metavar="DIR")
+    data_root: Place | None = option("local mirror of the datasets; default: where the run had it", metavar="DIR")
 
 
 def main(args: RescoreOptions) -> int:
     """The command: exit code 0, 1 when samples had failed or the other harness' scoring failed."""
     second = side_by_side.second_of(args.scorer)
     stored_runs = find_runs(args.run, apart=args.output is not None)
-    runs = [replace(run, tasks_dirs=args.tasks_dir) for run in stored_runs]
+    runs = [replace(run, tasks_dirs=tuple(args.tasks_dir)) for run in stored_runs]
     data_root = args.data_root
     # New files go to the runs' own folders, or to their places below the output.
     targets = {run.folder: run.folder if args.output is None else args.output / run.folder.relative_to(args.run)

@@ -20,6 +20,7 @@ from mmrope_eval.run.progress import EVERY, PROGRESS, WRITER, clock
 from mmrope_eval.run.runlog import LOG
 from mmrope_eval.store.lock import LOCK, locks_above, locks_below, taken
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import Keys, Place, argument, option
 from mmrope_eval.words import shortened
 
 DEPTH: Final = 3
@@ -81,18 +82,17 @@ class Status:
     rows: tuple[RowStatus, ...]
 
 
-@dataclass(frozen=True)
-class StatusOptions:
+class StatusOptions(Keys):
     """What `status` is asked."""
 
-    output: Path
-    json: bool = False
+    output: Place = argument("the --output of a run or a study", metavar="OUTPUT")
+    as_json: bool = option("print one JSON object", False, name="json")
 
 
 def main(args: StatusOptions) -> int:
     """The command: exit code 0, whatever the state; UserError for a folder that holds no results."""
     status = read_status(args.output)
-    if args.json:
+    if args.as_json:
         say(json.dumps(asdict(status), indent=2, ensure_ascii=False))
     else:
         say(*lines(status))

@@ -17,18 +17,7 @@ from mmrope_eval.engine.backend import StartEngine
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.naming import listed_models
 from mmrope_eval.run.config import RunConfig, config_of
-from mmrope_eval.run.keys import (
-    AskedKeys,
-    CommandKeys,
-    Entries,
-    Names,
-    RunKeys,
-    Seed,
-    Text,
-    beside_file,
-    said,
-    with_flags,
-)
+from mmrope_eval.run.keys import AskedKeys, CommandKeys, RunKeys, beside_file, with_flags
 from mmrope_eval.run.prepared import prepare
 from mmrope_eval.run.run import RunResult, run_all
 from mmrope_eval.task.by_task import values_by_task
@@ -36,6 +25,7 @@ from mmrope_eval.task.registry import Registry, open_registry
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import Entries, Names, Seed, Text, said
 from mmrope_eval.util.paths import cache_at
 from mmrope_eval.util.row_names import usable
 from mmrope_eval.words import counted

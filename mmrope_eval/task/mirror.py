@@ -1,8 +1,8 @@
 """`mmrope-eval data check`: are a task's rows, pictures, videos and right answers whole?
 
 `check` reads every row as a run would (question, target, media), loads every picture by the code that a run uses, and
-decodes the first and the last frame of every video. `check_before_run` is the cheap
-part, which every run does before an engine starts.
+decodes the first and the last frame of every video. `check_before_run` is the cheap part, which every run does before
+an engine starts.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from mmrope_eval.errors import PlaceError, SampleError, UserError
 from mmrope_eval.messages import ImageSource, Part, VideoSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.task.dataset import Docs, find_data, load_docs, missing_columns
-from mmrope_eval.task.mirror_plan import folder_bytes, size_text, task_commands
+from mmrope_eval.task.mirror_plan import TASKS, folder_bytes, size_text, task_commands
 from mmrope_eval.task.parts import build_parts, check_made, check_question, with_subtitles
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target, render
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import CACHE_DIR, ROOT, TASKS_DIR, Keys, Names, Place, Places, option
 
 _AHEAD = 64
 """So many pictures may wait: those of large data sets do not fit in memory together."""
@@ -125,15 +126,15 @@ class TaskReport:
                 if name in self.counts and self.counts[name] != published]
 
 
-@dataclass(frozen=True)
-class CheckOptions:
+class CheckOptions(Keys):
     """What `data check` is asked."""
 
-    tasks: tuple[str, ...] = ()
-    tasks_dir: tuple[Path, ...] = ()
-    data_root: Path | None = None
-    no_decode: bool = False
-    json: bool = False
+    tasks: Names = option(TASKS, [], metavar="LIST")
+    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
+    data_root: Place | None = option(f"{ROOT}; default: HF_HOME", metavar="DIR")
+    no_decode: bool = option("read pictures' heads only, and do not decode the videos' first and last frames", False)
+    as_json: bool = option("print one JSON object", False, name="json")
+    cache_dir: Place | None = option(CACHE_DIR, metavar="DIR")
 
 
 def check(args: CheckOptions) -> int:
@@ -148,10 +149,10 @@ def check(args: CheckOptions) -> int:
         report = check_task(spec, args.data_root, lambda s: load_docs(s, args.data_root, family), not args.no_decode)
         report.fetch = [] if report.ok else task_commands(spec, args.data_root, registry.tasks.values())
         reports.append(report)
-        if not args.json:
+        if not args.as_json:
             say("\n".join(report_lines(report)), flush=True)
     good = sum(report.ok for report in reports)
-    if args.json:
+    if args.as_json:
         tasks = [{**asdict(report), "ok": report.ok} for report in reports]
         say(json.dumps({"ok": good == len(reports), "tasks": tasks}, indent=2, ensure_ascii=False))
     else:

@@ -7,12 +7,14 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from mmrope_eval.data import cache
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.dataset import absence, fetch_command, hub_command, media_folder, mirror_folder, missing_shards
 from mmrope_eval.task.registry import Registry, TaskSpec, open_registry
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import CACHE_DIR, TASKS_DIR, Keys, Names, NotNegative, Place, Places, argument, option
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".mpg", ".flv", ".wmv"})
 
@@ -150,32 +152,37 @@ def hub_bytes(spec: TaskSpec) -> int | None:
     return sum(file.size or 0 for file in info.siblings or ())
 
 
-@dataclass(frozen=True)
-class PlanOptions:
+TASKS: Final = "comma-separated tasks, suites, globs and paths of task files; default: all"
+
+
+class PlanOptions(Keys):
     """What `data plan` is asked."""
 
-    data_root: Path
-    tasks: tuple[str, ...] = ()
-    tasks_dir: tuple[Path, ...] = ()
-    sizes: bool = False
-    json: bool = False
+    tasks: Names = option(TASKS, [], metavar="LIST")
+    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
+    data_root: Place = option("where the mirror is or shall be (default: %(default)s)", Path("data"), metavar="DIR")
+    sizes: bool = option("ask the hub how large each dataset is", False)
+    as_json: bool = option("print one JSON object", False, name="json")
+    cache_dir: Place | None = option(CACHE_DIR, metavar="DIR")
 
 
-@dataclass(frozen=True)
-class PruneOptions:
+class PruneOptions(Keys):
     """What `data prune` is asked."""
 
-    kinds: tuple[str, ...] = ()
-    older_than: float = 0.0
-    dry_run: bool = False
-    json: bool = False
+    kinds: list[str] = argument("datasets, unpacked, frames, plans, hashes, merged, served; default: all", [],
+                                metavar="KIND", nargs="*")
+    older_than: NotNegative = option(
+        "only what was not used for so many days (default: %(default)s, everything)", 0.0, metavar="DAYS")
+    dry_run: bool = option("remove nothing, say what would go", False)
+    as_json: bool = option("print one JSON object", False, name="json")
+    cache_dir: Place | None = option(CACHE_DIR, metavar="DIR")
 
 
 def plan(args: PlanOptions) -> int:
     """`data plan`: print the commands that make a mirror; 0 when everything is here, else 1."""
     specs = open_registry(args.tasks, args.tasks_dir).select(args.tasks or ["*"])
     entries = plan_entries(specs, args.data_root, args.sizes)
-    if args.json:
+    if args.as_json:
         say(json.dumps({"datasets": [asdict(entry) for entry in entries]}, indent=2, ensure_ascii=False))
         return 0 if all(entry.present for entry in entries) else 1
     for entry in entries:
@@ -222,7 +229,7 @@ def prune(args: PruneOptions) -> int:
         raise UserError(f"The cache has no '{unknown[0]}'; it has {', '.join(cache.KINDS)}.")
     before = {kept.kind: kept for kept in cache.contents()}
     removed = cache.prune(args.kinds or list(cache.KINDS), args.older_than, args.dry_run)
-    if args.json:
+    if args.as_json:
         entries = [
             {**asdict(kept), "folder": str(kept.folder), "bytes_before": before[kept.kind].bytes} for kept in removed
         ]

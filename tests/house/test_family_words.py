@@ -16,7 +16,7 @@ WORDS = {
     "report/candidates.py": {"qwen2.5-vl"},  # records of version 0.3, when this family alone had a clock
     "engine/vllm_compat.py": {"Qwen2.5-VL", "Qwen3-VL"},  # faults of vLLM's older versions, told in a message
     "cli/demo.py": {"qwen2-vl", "qwen2.5-vl", "qwen3-vl"},  # checkpoints that the demo can make
-    "cli/analyze.py": {"qwen3-vl", "Qwen2.5-VL-7B"},  # an example of a variant; the geometry of Table 1
+    "analysis/command.py": {"qwen3-vl", "Qwen2.5-VL-7B"},  # an example of a variant; the geometry of Table 1
 }
 """By file: families' names in its code, and why."""
 

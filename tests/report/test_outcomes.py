@@ -230,7 +230,7 @@ def test_a_harmless_true_loss_passes_and_a_real_one_fails(
     loss: float, tolerance: float, least: float, most: float,
 ) -> None:
     # A true loss of 0.3 in every column failed 97 % of builds when the tolerance was held to the observed loss.
-    found = checks(loss, 0.02, Rules(tolerance, flips=999))
+    found = checks(loss, 0.02, Rules(tolerance=tolerance, flips=999))
     failing = np.mean([any(one.state == "worse" for one in verdicts) for verdicts in found])
     assert least <= failing <= most
 

@@ -169,7 +169,7 @@ def test_no_key_no_option_and_no_field_is_forgotten() -> None:
     assert {case.key for case in CASES} | {"checkpoints"} == set(RunKeys.model_fields)
     options = {action.dest: action.default for action in cli.build_parser()[1]["run"]._actions}
     assert options.keys() - NO_KEYS | {"checkpoints"} == set(RunKeys.model_fields)
-    assert {name for name, default in options.items() if default is not None} == NO_KEYS - {"config"}
+    assert {name for name, default in options.items() if default is not None} == {"help"}
     reached = {case.field.partition(".")[0] for case in CASES}
     assert reached | INSIDE == {field.name for field in dataclasses.fields(RunConfig)}
 

@@ -8,8 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.contrasts import Family, family_of, noticeable, smallest
@@ -17,8 +16,10 @@ from mmrope_eval.report.compare.pairing import Matched, chance, lacks, match, ma
 from mmrope_eval.report.compare.precision import change_interval
 from mmrope_eval.report.compare.protocol_notes import about_checkpoints
 from mmrope_eval.report.compare.trainings_command import compare_means
+from mmrope_eval.report.compare.verdict import ChanceKeys
 from mmrope_eval.report.runs import Run, finite_or_none, load_run
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import Place, argument, option
 from mmrope_eval.util.unread import MARK
 from mmrope_eval.words import counted, shortened
 
@@ -26,27 +27,23 @@ NAMED = 5
 """How many samples are named before the rest is counted."""
 
 
-@dataclasses.dataclass(frozen=True)
-class CompareOptions:
+class CompareOptions(ChanceKeys):
     """What `compare` is asked."""
 
-    a: Path
-    b: Path
-    json: bool = False
-    seeds: Literal["one", "mean"] = "one"
-    alpha: float = 0.05
-    seed: int = 0
+    a: Place = argument("the --output of a run, or one of its rows", metavar="A")
+    b: Place = argument("another; differences are B minus A", metavar="B")
+    as_json: bool = option("print one JSON object, with every sample in one run only", False, name="json")
 
 
 def main(args: CompareOptions) -> int:
     """Print the comparison; 0 whatever it says."""
     if args.seeds == "mean":
-        return compare_means(args.a, args.b, alpha=args.alpha, as_json=args.json)
+        return compare_means(args.a, args.b, alpha=args.alpha, as_json=args.as_json)
     first, second = load_run(args.a), load_run(args.b)
     matched = match(first, second)
     family = family_of(matched.pairs)
     results = differences(family, alpha=args.alpha, seed=args.seed)
-    if args.json:
+    if args.as_json:
         parts = record(first, second, matched, results, args.alpha, args.seed)
         untested = [dataclasses.asdict(untested) for untested in family.untested]
         say(json.dumps(parts | {"not_tested": untested}, indent=2, ensure_ascii=False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmrope_eval.errors import UserError
@@ -16,18 +15,19 @@ from mmrope_eval.report.compare.verdict import Rules, against_reported, against_
 from mmrope_eval.report.published import Published, load_published
 from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say, write_file
+from mmrope_eval.util.keys import Place, argument, option
 
 YAML = (".yaml", ".yml")
 
 
-@dataclass(frozen=True, kw_only=True)
 class CheckOptions(Rules):
     """What `check` is asked: its rules, and of what."""
 
-    run: Path
-    against: Path
-    junit: Path | None = None
-    summary: Path | None = None
+    run: Place = argument("the --output of a run, or one of its rows", metavar="RUN")
+    against: Place = option(
+        "another run, or a file of reported scores such as results/reported/huang2025.yaml", ..., metavar="BASELINE")
+    junit: Place | None = option("write a JUnit XML file, one test case a cell", metavar="FILE")
+    summary: Place | None = option("write a markdown summary for a pull request", metavar="FILE")
 
 
 def main(args: CheckOptions) -> int:

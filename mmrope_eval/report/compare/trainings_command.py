@@ -6,7 +6,6 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,21 +19,23 @@ from mmrope_eval.report.compare.trainings import Design, Finding, Measured, Side
 from mmrope_eval.report.markdown_text import escape
 from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import Fraction, Keys, Names, Numbers, Places, Step, argument, option
 from mmrope_eval.words import counted
 
 
-@dataclass(frozen=True)
-class TrainingsOptions:
+class TrainingsOptions(Keys):
     """What `trainings` is asked."""
 
-    run: tuple[Path, ...]
-    baseline: str | None = None
-    variant: tuple[str, ...] = ()
-    model: tuple[str, ...] = ()
-    step: int | Literal["last", "all"] | None = None
-    points: tuple[float, ...] = (1.0, 3.0)
-    alpha: float = 0.05
-    format: Literal["text", "json"] = "text"
+    run: Places = argument("--output folders of runs; checkpoints of one variant are its trainings", metavar="RUN",
+                           nargs="+")
+    baseline: str | None = option("compare all others with it; default: each with each", metavar="VARIANT")
+    variant: Names = option("only these variants (comma-separated)", [], metavar="LIST")
+    model: Names = option("only checkpoints of these names", [], metavar="GLOB")
+    step: Step | None = option("checkpoints of one training: which step of each", metavar="N|last")
+    points: Numbers = option("differences whose need of trainings is shown (default: 1,3)", [1.0, 3.0], metavar="LIST",
+                             action="store")
+    alpha: Fraction = option("chance of calling any equal pair different (default: %(default)s)", 0.05, metavar="F")
+    format: Literal["text", "json"] = option("default: %(default)s", "text")
 
 
 def main(args: TrainingsOptions) -> int:

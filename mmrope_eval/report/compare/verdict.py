@@ -9,7 +9,9 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import KINDS
@@ -21,6 +23,7 @@ from mmrope_eval.report.compare.reported import ReportedCell
 from mmrope_eval.report.compare.trainings import METHOD, Finding, Sides, findings, reach, sides
 from mmrope_eval.report.compare.trainings_command import notes
 from mmrope_eval.report.runs import Run
+from mmrope_eval.util.keys import Fraction, Keys, Names, NotNegative, Positive, Rate, Whole, option
 from mmrope_eval.util.unread import MARK
 from mmrope_eval.words import counted
 
@@ -42,31 +45,49 @@ MARGIN: Final = 2.0
 WAYS: Final[tuple[stats.Alternative, stats.Alternative]] = ("less", "greater")
 
 
-@dataclass(frozen=True)
-class Rules:
+def _kinds(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in KINDS:
+            raise ValueError(f"'{name}' is none of {', '.join(KINDS)}")
+    return names
+
+
+Kinds = Annotated[Names, AfterValidator(_kinds)]
+"""Kinds of `record.comparable.KINDS`."""
+
+
+class ChanceKeys(Keys):
+    """What is asked about chance."""
+
+    seeds: Literal["one", "mean"] = option(
+        "mean: each side holds several trainings of a design, and their means are compared, as designs (default: "
+        "%(default)s, checkpoint by checkpoint)", "one")
+    alpha: Fraction = option(
+        "chance of calling anything different, or worse, that is not (default: %(default)s)", 0.05, metavar="F")
+    seed: Whole = option("of everything drawn at random (default: %(default)s)", 0)
+
+
+class Rules(ChanceKeys):
     """When a cell is worse, when it is not, and what must be told."""
 
-    tolerance: float = TOLERANCE
-    """A true loss of at most this many points is harmless: only more is tested for."""
-    alpha: float = 0.05
-    """Chance that any cell of a run that lost no more than that is called worse, over all cells together."""
-    allow_different: frozenset[str] = frozenset()
-    """Kinds of `record.comparable.KINDS` in which run and baseline may differ."""
-    require_all: bool = False
-    strict: bool = False
-    """Whether a cell fails that is lower beyond the tolerance, even where that may be chance."""
-    table: str | None = None
-    """Of a file of reported scores, the only table compared."""
-    seed: int = 0
-    flips: int = stats.FLIPS
-    margin: float | None = None
-    """A loss of so many points must be ruled out in every average; None: MARGIN is what is looked for."""
-    margin_columns: float | None = None
-    """The same in every column; None: as `margin`, but nothing must be."""
-    require_power: float | None = None
-    """A loss of so many points must have been noticeable in every cell."""
-    seeds: Literal["one", "mean"] = "one"
-    """Whether sides are compared over their trainings."""
+    tolerance: NotNegative = option(
+        "a true loss of at most this many points is harmless; only more is worse (default: %(default)s)", TOLERANCE,
+        metavar="POINTS")
+    margin: Rate | None = option(
+        "pass only where it is shown that no average lost so many points; exit code 3 where that cannot be told. "
+        f"Without it {MARGIN:.0f} is what cells are sorted by, and nothing is asked", metavar="POINTS")
+    margin_columns: Rate | None = option("the same of every column", metavar="POINTS")
+    require_power: Rate | None = option(
+        "exit code 3 where a loss of so many points could have gone unnoticed in some cell", metavar="POINTS")
+    allow_different: Kinds = option(
+        "compare although prompts, scorers, data or (answer) limits differ (comma-separated)", [], metavar="KINDS")
+    require_all: bool = option("fail also when a cell of the baseline is missing", False)
+    strict: bool = option(
+        "fail also when a cell is lower beyond the tolerance, even where that may be chance", False)
+    table: str | None = option(
+        "compare with this table of a file of reported scores alone, such as families-8b; default: all tables about "
+        "the models of its first", metavar="NAME")
+    flips: Positive = stats.FLIPS
 
     def within(self, average: bool) -> float:
         """The margin of an average or a column."""

@@ -1,0 +1,148 @@
+"""Keys: what a file or a command line may say, each declared once with its type, its default and its words.
+
+A kind of file is a class of `Keys`, and so is what a command is asked; `cli.options` makes the options of a command
+line from it. Values are what YAML has for them: numbers, text, lists, mappings. Imported with the command line, so
+nothing here is heavy.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _words(value: Any) -> Any:
+    return [_text(value)] if isinstance(value, str | os.PathLike) else _list(value)
+
+
+def _list(value: Any) -> Any:
+    return [_text(word) for word in value] if isinstance(value, list | tuple) else value
+
+
+def parts(text: str) -> list[str]:
+    """The words of a comma-separated list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _names(value: Any) -> Any:
+    value = _text(value)
+    return parts(value) if isinstance(value, str) else _list(value)
+
+
+def _seeds(value: Any) -> Any:
+    """Seeds: a number, a list, or what stands after --seed."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    if isinstance(value, str):
+        try:
+            return tuple(map(int, parts(value)))
+        except ValueError:
+            raise ValueError(f"must be a whole number, or several with commas between, not '{value}'") from None
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _seed(value: int) -> int:
+    if not -(2**63) <= value < 2**64:
+        raise ValueError(f"does not fit into 64 bits: {value}")
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    """Numbers: a list, or words with commas between."""
+    try:
+        return [float(word) for word in parts(value)] if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(f"must be numbers with commas between, not '{value}'") from None
+
+
+def _step(value: Any) -> Any:
+    """A training step as a word of the command line."""
+    if isinstance(value, str) and value not in ("last", "all"):
+        if not value.isdecimal():
+            raise ValueError(f"must be a training step, last or all, not '{value}'")
+        return int(value)
+    return value
+
+
+def _pairs(value: Any) -> Any:
+    """Pairs: a list, or one as NAME=GLOB."""
+    if isinstance(value, str):
+        name, _, glob = (word.strip() for word in value.partition("="))
+        if not (name and glob):
+            raise ValueError(f"must be NAME=GLOB, such as 4B='*4B*', not '{value}'")
+        return [(name, glob)]
+    return value
+
+
+Text = Annotated[str, Field(min_length=1), BeforeValidator(_text)]
+PathText = Annotated[Text, AfterValidator(lambda text: str(Path(text)))]
+Place = Annotated[Path, Field(strict=False)]
+Words = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_words), Field(min_length=1)]
+Paths = Annotated[list[PathText], BeforeValidator(_words), Field(min_length=1)]
+Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_names)]
+Entries = Annotated[list[Any], BeforeValidator(_words), Field(min_length=1)]
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Whole = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, AfterValidator(_seed)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
+Places = Annotated[list[Place], BeforeValidator(_words)]
+Numbers = Annotated[list[Rate], BeforeValidator(_numbers), Field(min_length=1)]
+Step = Annotated[Whole | Literal["last", "all"], BeforeValidator(_step)]
+Pairs = Annotated[list[tuple[str, str]], BeforeValidator(_pairs)]
+
+ROOT: Final = "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
+TASKS_DIR: Final = "add the task files in DIR to the shipped ones (docs/benchmark.md); may be repeated"
+CACHE_DIR: Final = (
+    "where tables, frames, unpacked videos and hashes are kept; default: $MMROPE_CACHE, else mmrope-eval in "
+    "$XDG_CACHE_HOME"
+)
+"""Words of keys that several kinds have."""
+
+
+def option(words: str, default: Any = None, *, group: str = "", metavar: str = "N", name: str | None = None,
+           policy: str | None = None, **more: Any) -> Any:
+    """A field that is an option of a command line too: with which words and in which group of --help, under which name
+    where it is not the field's, and what the parser is told that the type does not say. A `default` of ... makes it
+    required. `policy`: its field of `MediaPolicy`."""
+    told: dict[str, Any] = {"group": group, "metavar": metavar, "option": name, "more": more}
+    return Field(default, description=words, serialization_alias=policy, json_schema_extra=told)
+
+
+def argument(words: str, default: Any = ..., *, metavar: str, **more: Any) -> Any:
+    """The same as a word without a name."""
+    return option(words, default, metavar=metavar, name="", **more)
+
+
+class Keys(BaseModel):
+    """Keys of a file, or options of a command; one that nothing reads is an error."""
+
+    groups: ClassVar[tuple[str, ...]] = ()
+    """Titles of the groups of its options, in their order."""
+    epilog: ClassVar[str] = ""
+    """What --help says below the options."""
+
+    # Deferred: most of these are bases, whose validators nobody needs, and --help has no time to lose.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
+
+
+def same(kind: type[Keys], name: str, words: str | None = None, *, group: str = "") -> Any:
+    """A field as another kind declares it, in a group of its own, and with `words` in place of its own."""
+    field = kind.model_fields[name]
+    told = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return Field(field.default, description=words or field.description, json_schema_extra={**told, "group": group})
+
+
+def said(keys: Keys) -> dict[str, Any]:
+    """The keys that were given."""
+    return keys.model_dump(exclude_unset=True)
