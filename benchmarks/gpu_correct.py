@@ -12,8 +12,7 @@ from gpu_lines import Line, skipped, verdict
 
 from mmrope_eval.engine.rotary import SharedRotary, kv_head_rows
 from mmrope_eval.rope.encoding import PositionCodec
-from mmrope_eval.rope.kernels import CosSinPlan, rotate_, rotate_oracle
-from mmrope_eval.rope.layers import rotate, rotate_packed
+from mmrope_eval.rope.kernels import CosSinPlan, rotate, rotate_, rotate_oracle, rotate_packed
 
 PART = "correctness"
 HALF_A_UNIT = 0.51

@@ -17,7 +17,7 @@ from gpu_correct import head_norm
 from gpu_lines import Line, skipped
 from gpu_speed import best_times, vllm_module
 
-from mmrope_eval.rope.layers import rotate
+from mmrope_eval.rope.kernels import rotate
 
 PART = "layers"
 Piece = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from mmrope_eval.rope.positions import Floats
 from mmrope_eval.rope.read_variant import load_variant
 from mmrope_eval.rope.segments import Segment, Text, Vision
-from mmrope_eval.rope.table import RotaryTable
-from mmrope_eval.rope.variant import Variant
+from mmrope_eval.rope.variant import RotaryTable, Variant
 
 AXIS_NAMES = ("t", "h", "w")
 BANDS = 4

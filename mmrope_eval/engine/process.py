@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,20 +35,38 @@ FAMILIAR = 5
 """A log says what one line of vLLM's code has to say so many times: on CPU it warns once for every prompt."""
 
 
+_settings: list[dict[str, str]] = []
+"""What every open `environment` has set, in the order of their starts."""
+_unset: dict[str, str] = {}
+"""The environment before the first of them."""
+_setting = threading.Lock()
+
+
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Environment variables for the time that vLLM reads them; child processes inherit them.
 
-    Afterwards the environment is as it was: vLLM leaves a dozen variables of its own, LD_PRELOAD among them.
+    Blocks may overlap in threads and end in any order: each takes back its own values. After the last one the
+    environment is as it was before the first: vLLM leaves a dozen variables of its own, LD_PRELOAD among them.
     """
-    before = dict(os.environ)
-    os.environ.update(values)
+    own = dict(values)
+    with _setting:
+        if not _settings:
+            _unset.clear()
+            _unset.update(os.environ)
+        _settings.append(own)
+        os.environ.update(own)
     try:
         yield
     finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
+        with _setting:
+            _settings[:] = [setting for setting in _settings if setting is not own]
+            wanted = dict(ChainMap(*reversed(_settings), _unset))
+            for name in own if _settings else {*os.environ, *wanted}:
+                if name in wanted:
+                    os.environ[name] = wanted[name]
+                else:
+                    os.environ.pop(name, None)
 
 
 @contextmanager

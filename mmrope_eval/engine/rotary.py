@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmrope_eval.rope.encoding import PositionCodec
-from mmrope_eval.rope.kernels import CosSinPlan
-from mmrope_eval.rope.layers import rotate
+from mmrope_eval.rope.kernels import CosSinPlan, rotate
 
 if TYPE_CHECKING:
     from mmrope_eval.rope import RotaryTable

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +16,16 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import TextConfig, VisionConfig, parse_part, read_jsons, text_part, untied
 from mmrope_eval.models.families import family_of
 from mmrope_eval.models.family import FAMILY_KEY, ModelFamily, VisionGeometry
-from mmrope_eval.models.files import FileHashes
+from mmrope_eval.models.files import INDEX, FileHashes
 from mmrope_eval.models.identity import as_identified
 from mmrope_eval.models.naming import close_folder, resolve_models
 from mmrope_eval.models.processor import ProcessorSettings, read_processor
 from mmrope_eval.models.rope_config import RopeConfig, read_rope
-from mmrope_eval.models.served import served_folder
 from mmrope_eval.models.template import ChatTemplate, find_template
 from mmrope_eval.models.tensors import Shapes, canonical_name, shape_words
 from mmrope_eval.models.vocabulary import Vocabulary, read_vocabulary
 from mmrope_eval.models.weights import (
+    SINGLE,
     Weights,
     check_entries,
     check_tensors,
@@ -335,3 +339,57 @@ def _network(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
+
+
+def served_folder(folder: Path, weights: Weights, mended: Mapping[str, Mapping[str, Any]]) -> Path:
+    """The folder that an engine and the reference load: the user's own, which is never written to, or links to it.
+
+    Links in the cache where transformers' order takes other files than vLLM's, or config.json says something that the
+    weights contradict, so that both see the same. `mended` is the content of JSON files that differ from the user's.
+    """
+    single, indexed = weights.files == (folder / SINGLE,), (folder / INDEX).is_file()
+    # Both read the same where just one of the two is there: beside an index, vLLM passes over model.safetensors.
+    if not mended and not weights.others and single != indexed:
+        return folder
+    entries = _links(folder, weights, mended)
+    texts = {name: json.dumps(content, indent=2) for name, content in mended.items()}
+    if len(weights.files) > 1 and not indexed:
+        texts[INDEX] = json.dumps({"metadata": {}, "weight_map": {n: t.file.name for n, t in weights.tensors.items()}})
+    key = hashlib.sha256(json.dumps([sorted((n, str(p)) for n, p in entries.items()), texts]).encode()).hexdigest()
+    base = cache_home() / "served"
+    target = base / f"{folder.name[:60]}-{key[:16]}"
+    if not target.is_dir():
+        try:
+            _build(target, entries, texts)
+        except OSError as error:
+            raise UserError(f"{base} cannot be written ({error.strerror or error}), where a mended view of checkpoint "
+                            f"'{folder}' would lie: set XDG_CACHE_HOME to a folder that can") from error  # fmt: skip
+    return target
+
+
+def _links(folder: Path, weights: Weights, mended: Mapping[str, Any]) -> dict[str, Path]:
+    left_out = {INDEX} if weights.files == (folder / SINGLE,) else set()
+    entries = {
+        path.name: path.resolve() for path in sorted(folder.iterdir())
+        if path.is_file() and path.suffix not in (".safetensors", ".bin", ".pt", ".pth") and path.name not in mended
+        and path.name not in left_out
+    }  # fmt: skip
+    if len(weights.files) == 1 and not (folder / INDEX).is_file():
+        return {**entries, SINGLE: weights.files[0].resolve()}
+    return entries | {path.name: path.resolve() for path in weights.files}
+
+
+def _build(target: Path, entries: Mapping[str, Path], texts: Mapping[str, str]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=".draft-"))
+    try:
+        for name, path in entries.items():
+            (draft / name).symlink_to(path)
+        for name, text in texts.items():
+            (draft / name).write_text(text, encoding="utf-8")
+        with contextlib.suppress(OSError):
+            draft.rename(target)  # another process may have been faster: its folder is the same
+        if not target.is_dir():
+            raise OSError(f"{target} could not be made")
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     )
     from mmrope_eval.rope.scaling import ContextScaling
     from mmrope_eval.rope.segments import LayoutError, MediaSpan, Segment, Text, Vision, segments_from_tokens
-    from mmrope_eval.rope.table import RotaryTable
-    from mmrope_eval.rope.variant import Variant
+    from mmrope_eval.rope.variant import RotaryTable, Variant
 
 __all__ = [
     "ContextScaling", "FrequencyAllocation", "LayoutError", "MediaSpan", "PositionDesign", "RotaryTable", "Segment",
@@ -45,8 +44,7 @@ _HOMES = {
                      "variant_name", "variant_names", "variants_dir"),
     "scaling": ("ContextScaling",),
     "segments": ("LayoutError", "MediaSpan", "Segment", "Text", "Vision", "segments_from_tokens"),
-    "table": ("RotaryTable",),
-    "variant": ("Variant",),
+    "variant": ("RotaryTable", "Variant"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

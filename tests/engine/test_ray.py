@@ -30,8 +30,7 @@ from mmrope_eval.engine import ray_links
 from mmrope_eval.engine.backend import EngineHolder, Timings
 from mmrope_eval.engine.links import Place
 from mmrope_eval.engine.options import EngineOptions
-from mmrope_eval.engine.ray_host import Host
-from mmrope_eval.engine.ray_links import Layout, Node, ending, layout
+from mmrope_eval.engine.ray_links import Host, Layout, Node, ending, layout
 from mmrope_eval.engine.replica import Birth, Broken, Ready, Setting
 from mmrope_eval.engine.replicas import Replicas
 from mmrope_eval.errors import MachinesError, UserError

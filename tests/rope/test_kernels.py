@@ -16,8 +16,7 @@ import pytest
 import torch
 
 from mmrope_eval.rope import load_variant
-from mmrope_eval.rope.kernels import CosSinPlan, rotate_, rotate_oracle
-from mmrope_eval.rope.layers import rotate, rotate_packed
+from mmrope_eval.rope.kernels import CosSinPlan, rotate, rotate_, rotate_oracle, rotate_packed
 
 Rotate = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], Any]
 
@@ -193,7 +192,7 @@ def test_inside_a_compiled_layer(case: Case, packed: bool, dynamic: bool) -> Non
 def test_rotating_in_place_is_not_for_compiled_layers() -> None:
     _, q, k, cos, sin = make(CASES[0])
     torch.compiler.reset()
-    with pytest.raises(Exception, match=r"call mmrope_eval\.rope\.layers\.rotate, which can"):
+    with pytest.raises(Exception, match=r"call mmrope_eval\.rope\.kernels\.rotate, which can"):
         torch.compile(rotate_, fullgraph=True)(q, k, cos, sin)
 
 

@@ -1,0 +1,33 @@
+"""What the process around vLLM reads and leaves: environment variables of blocks that overlap."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+
+from mmrope_eval.engine.process import environment
+
+ORDERS = list(itertools.permutations(range(3)))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_blocks_that_overlap_take_back_their_own_variables_in_any_order(
+    monkeypatch: pytest.MonkeyPatch, order: tuple[int, ...]
+) -> None:
+    monkeypatch.setenv("KNOWN", "user's")
+    monkeypatch.delenv("NEW", raising=False)
+    before = dict(os.environ)
+    values = ({"KNOWN": "0", "NEW": "0", "ONLY_0": "0"}, {"KNOWN": "1"}, {"NEW": "2", "KNOWN": "2"})
+    blocks = [environment(value) for value in values]
+    for block in blocks:
+        block.__enter__()
+    os.environ["LEFT_BY_VLLM"] = "1"
+    for count, ended in enumerate(order, 1):
+        blocks[ended].__exit__(None, None, None)
+        still = [values[number] for number in range(3) if number not in order[:count]]
+        for name, known in (("KNOWN", "user's"), ("NEW", None), ("ONLY_0", None)):
+            said = [value[name] for value in still if name in value]
+            assert os.environ.get(name) == (said[-1] if said else known)
+    assert dict(os.environ) == before
