@@ -33,9 +33,9 @@ from mmrope_eval.engine.backend import Engine, EngineHolder, RowError, Timings
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import kind, sentence
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Response
-from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, MaxFailures, Work
 from mmrope_eval.run.progress import Progress
+from mmrope_eval.run.runlog import ErrorLog
 from mmrope_eval.store.store import Outcome, ResponseStore, Writer
 from mmrope_eval.task.parts import locate_video
 from mmrope_eval.task.plan import TaskPlan

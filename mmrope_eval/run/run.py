@@ -18,15 +18,12 @@ from mmrope_eval.run.answer_limits import described, warnings, with_limits, with
 from mmrope_eval.run.asking import schedule
 from mmrope_eval.run.cells import FailedRow
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, TooManyFailuresError
-from mmrope_eval.run.prepared import Prepared, place_all, prepare
+from mmrope_eval.run.prepared import Prepared, by_seed, place_all, prepare
 from mmrope_eval.run.progress import ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.rescore import compare_runs, read_run
 from mmrope_eval.run.row import causes, run_row
-from mmrope_eval.run.runlog import run_log
-from mmrope_eval.run.seeds import by_seed
-from mmrope_eval.run.settled import settled
+from mmrope_eval.run.runlog import ErrorLog, run_log
 from mmrope_eval.store.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.util.console import say
@@ -138,7 +135,7 @@ def run_all(runs: Sequence[Prepared], output: Path, start_engine: StartEngine | 
         rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
         tally = Tally([*rows, *_failed_progress(runs)])
         errors = ErrorLog(output, config.log_file)
-        with settled(), ProgressFile(output, tally, config.command):
+        with outcome.settled(), ProgressFile(output, tally, config.command):
             for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
                 say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
                 verdict = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)

@@ -26,12 +26,11 @@ from mmrope_eval.run import engines
 from mmrope_eval.run.answer_limits import described, row_limits, warnings, with_limits, with_temperature
 from mmrope_eval.run.cells import make_cells, response_context
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.run.outcome import read_failures, require_sweep_places
 from mmrope_eval.run.prepared import with_task_limits
 from mmrope_eval.run.row import run_row
-from mmrope_eval.run.runlog import run_log
+from mmrope_eval.run.runlog import ErrorLog, run_log
 from mmrope_eval.store.answer_code import require_unedited
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.sweep.budget import (
@@ -47,10 +46,9 @@ from mmrope_eval.sweep.budget import (
     stamp_tokens,
     text_tokens,
 )
-from mmrope_eval.sweep.config import SweepConfig
+from mmrope_eval.sweep.config import GeneratedNeedles, SweepConfig
 from mmrope_eval.sweep.earlier import earlier_points
 from mmrope_eval.sweep.engine import LongestThatFits, longest_first, memory_problem, says_memory
-from mmrope_eval.sweep.needles import GeneratedNeedles
 from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
