@@ -28,7 +28,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mmrope_eval.data.places import Located
 from mmrope_eval.engine.backend import Engine, EngineHolder, RowError, Timings
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import kind, sentence
@@ -74,15 +73,11 @@ def video_weights(samples: Sequence[Sample], plans: Mapping[str, TaskPlan]) -> d
         plan = plans[sample.task]
         try:
             docs = plan.docs.get()
-            weights[sample.id] = size(locate_video(plan.spec.media, docs.rows[sample.index], docs.files)[0])
+            video = locate_video(plan.spec.media, docs.rows[sample.index], docs.files)[0]
+            weights[sample.id] = video.stat().st_size if isinstance(video, Path) else video.size
         except Exception:  # noqa: BLE001 - what is wrong with a row is said where it is asked
             continue
     return weights
-
-
-def size(file: Located) -> int:
-    """Bytes of a file, on disk or in an archive. OSError."""
-    return file.stat().st_size if isinstance(file, Path) else file.size
 
 
 def schedule(cells: Sequence[Cell]) -> list[int]:

@@ -8,7 +8,6 @@ import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,18 +104,10 @@ def settled() -> Iterator[None]:
             gc.unfreeze()
 
 
-@dataclass(frozen=True)
-class ScoredTasks:
-    """What the samples of some tasks came to."""
-
-    tasks: Mapping[str, dict[str, Any]]
-    """The `tasks` of scores.json."""
-    failures: Sequence[Failure]
-
-
-def make_samples(staging: ExitStack, folder: Path, plans: Mapping[str, TaskPlan], outcomes: Outcomes) -> ScoredTasks:
-    """Score every sample of every task, and stage samples/<task>.jsonl. KeyError when an outcome is missing. One sample
-    after another is scored, written and let go."""
+def make_samples(staging: ExitStack, folder: Path, plans: Mapping[str, TaskPlan],
+                 outcomes: Outcomes) -> tuple[dict[str, dict[str, Any]], list[Failure]]:
+    """Score every sample of every task, and stage samples/<task>.jsonl: the `tasks` of scores.json, and the failures.
+    KeyError when an outcome is missing. One sample after another is scored, written and let go."""
     entries_of_tasks: dict[str, dict[str, Any]] = {}
     failures: list[Failure] = []
     for name, plan in plans.items():
@@ -132,7 +123,7 @@ def make_samples(staging: ExitStack, folder: Path, plans: Mapping[str, TaskPlan]
         stage_lines(staging, folder / SAMPLES / f"{name}.jsonl", rows())
         with settled():
             entries_of_tasks[name] = results.summarize(plan, samples)
-    return ScoredTasks(entries_of_tasks, failures)
+    return entries_of_tasks, failures
 
 
 def stage_lines(staging: ExitStack, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.media.policy import largest_item
 from mmrope_eval.record.files import write_json
 from mmrope_eval.record.schema import MANIFEST, SCORES
 from mmrope_eval.run import outcome
@@ -36,16 +35,6 @@ class Prepared:
     limits: Sequence[tuple[dict[str, int], list[str]]]
     """Of every cell: its answer limits that are not the tasks' own, and remarks."""
     plans: Plans
-
-    @property
-    def room(self) -> int:
-        """Tokens of the largest picture or video that any row may be shown."""
-        return max(largest_item(cell.policy, cell.checkpoint.geometry) for cell in self.rows.cells)
-
-    def with_room(self, room: int) -> Prepared:
-        """For an engine with so much room."""
-        options = dataclasses.replace(self.config.options, room=room)
-        return dataclasses.replace(self, config=dataclasses.replace(self.config, options=options))
 
     def placed(self) -> Prepared:
         """With the folders that the rows go to, which can all be used. UserError where something would be lost."""
@@ -163,5 +152,6 @@ def by_seed(config: RunConfig) -> list[RunConfig]:
     if any((config.output / name).exists() for name in (MANIFEST, SCORES)):
         raise UserError(f"{config.output} holds a row of one seed, beside which those of several cannot lie: choose "
                         "another --output")
-    return [dataclasses.replace(config, seed=seed, seeds=(), output=config.output / f"{SEED_FOLDER}{seed}",
-                                label_end=f"--{SEED_FOLDER}{seed}", own_folders=True) for seed in config.seeds]  # fmt: skip
+    names = {seed: f"{SEED_FOLDER}{seed}" for seed in config.seeds}
+    return [dataclasses.replace(config, seed=seed, seeds=(), output=config.output / name, label_end=f"--{name}",
+                                own_folders=True) for seed, name in names.items()]  # fmt: skip

@@ -71,15 +71,15 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
                 with progress:
                     asking.run(holder)
         with outcome.settled(), ExitStack() as staging:
-            made = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
+            entry, failures = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
             store.require_place()
             before = merging.earlier(cell, plans)
-            scores = merging.with_scores(scores_file(cell, made.tasks, failed_tasks), before)
-            outcome.write_cell(staging, cell.folder, scores, [*before.failures, *made.failures])
-        record = manifest(config, cell, plans, made.tasks, sessions(recorded, timings))
+            scores = merging.with_scores(scores_file(cell, entry, failed_tasks), before)
+            outcome.write_cell(staging, cell.folder, scores, [*before.failures, *failures])
+        record = manifest(config, cell, plans, entry, sessions(recorded, timings))
         write_manifest(cell.folder, merging.with_manifest(record, before), scores)
         end(cell, work, store, before)
-    return made.tasks, len(made.failures), len(work.pending)
+    return entry, len(failures), len(work.pending)
 
 
 @contextmanager

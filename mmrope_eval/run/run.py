@@ -11,6 +11,7 @@ from typing import Any
 
 from mmrope_eval.engine.backend import EngineHolder, RowError, StartEngine
 from mmrope_eval.errors import MachinesError, PlaceError, UserError
+from mmrope_eval.media.policy import largest_item
 from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.record.schema import FAILED_ROW
 from mmrope_eval.run import engines, merging, outcome, results, side_by_side
@@ -122,8 +123,9 @@ def run_all(runs: Sequence[Prepared], output: Path, start_engine: StartEngine | 
     --max-failures, or whose folder cannot be used, is a failed row; else TooManyFailuresError or UserError ends
     everything. UserError for bad input.
     """
-    room = max(run.room for run in runs)
-    runs = [run.with_room(room) for run in runs]
+    # One engine for all has room for the largest picture or video that any row may be shown.
+    room = max(largest_item(cell.policy, cell.checkpoint.geometry) for run in runs for cell in run.rows.cells)
+    runs = [replace(run, config=replace(run.config, options=replace(run.config.options, room=room))) for run in runs]
     config = runs[0].config
     with (run_lock(output), run_log(output, config.command, config.log_file, verbose=config.verbose) as log,
           EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder):
@@ -133,7 +135,9 @@ def run_all(runs: Sequence[Prepared], output: Path, start_engine: StartEngine | 
         order = schedule([runs[at].rows.cells[place] for at, place in turns])
         turns = [turns[turn] for turn in order]
         rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
-        tally = Tally([*rows, *_failed_progress(runs)])
+        failed = [RowProgress(row.label, row.folder, tuple(spec.name for spec in run.specs), "failed", cause=row.cause)
+                  for run in runs for row in run.rows.failed]  # fmt: skip
+        tally = Tally([*rows, *failed])
         errors = ErrorLog(output, config.log_file)
         with outcome.settled(), ProgressFile(output, tally, config.command):
             for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
@@ -180,12 +184,6 @@ def _fail_rows(run: Prepared) -> dict[str, str]:
     for row in run.rows.failed:
         outcome.write_failures(row.folder, [])
     return {row.label: _failed(row) for row in run.rows.failed}
-
-
-def _failed_progress(runs: Sequence[Prepared]) -> list[RowProgress]:
-    """Rows that never have a turn."""
-    return [RowProgress(row.label, row.folder, tuple(spec.name for spec in run.specs), state="failed", cause=row.cause)
-            for run in runs for row in run.rows.failed]  # fmt: skip
 
 
 def announcement(cell: Cell) -> str:

@@ -243,9 +243,7 @@ class ErrorLog:
         an error's type and words without numbers and addresses. A file that cannot be written is no error."""
         trace = error if isinstance(error, str) else full_trace(error)
         same = kind(next((line for line in reversed(trace.splitlines()) if line.strip()), ""))
-        if not same or same in self._kinds or len(self._kinds) >= KINDS:
-            return
-        if is_special(self.path):
+        if not same or same in self._kinds or len(self._kinds) >= KINDS or is_special(self.path):
             return
         try:
             if not self._kinds:

@@ -9,7 +9,6 @@ from mmrope_eval.record.schema import SWEEP, SweepRecord
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.dry_run import absences, missing_data, table
 from mmrope_eval.run.prepared import with_task_limits
-from mmrope_eval.sweep.budget import Budget
 from mmrope_eval.sweep.sweep import NEEDLE, Sweep, plans_of, run_of
 from mmrope_eval.words import visible
 
@@ -49,11 +48,4 @@ def _points(sweep: Sweep, rows: Rows) -> Iterator[tuple[str, ...]]:
             else:
                 samples = len(plans[name].of(cell.family)[name].samples)
             yield (cell.label, name, f"{context}", f"{budget.frames}", f"{samples}", ", ".join(sweep.config.scaling),
-                   f"{len(done)}", _remark(sweep, budget))  # fmt: skip
-
-
-def _remark(sweep: Sweep, budget: Budget) -> str:
-    limit = sweep.run.options.max_model_len
-    if limit is not None and budget.max_model_len > limit:
-        return f"{budget.max_model_len} tokens exceed --max-model-len {limit}"
-    return "" if budget.grids else f"{budget.text} tokens of text leave no room for a frame"
+                   f"{len(done)}", (sweep.without(budget) or {"cause": ""})["cause"])  # fmt: skip
