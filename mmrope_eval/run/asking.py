@@ -154,7 +154,7 @@ class Asking:
     writer: Writer[Kept] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.writer = Writer(self.write)
+        self.writer = Writer(lambda group: self.store.put_all([kept.outcome for kept in group]))
 
     def run(self, holder: EngineHolder) -> None:
         """Ask everything that is pending; once. Every outcome is stored when this returns, or raises. Raises `RowError`
@@ -264,10 +264,6 @@ class Asking:
         """Hand one outcome to the writer."""
         key = self.work.keys[result.id]
         self.writer.put(Kept(Outcome(key.identity, result, key.question, self.context), asked, counts))
-
-    def write(self, group: Sequence[Kept]) -> None:
-        """Store outcomes; the writer's thread calls it."""
-        self.store.put_all([kept.outcome for kept in group])
 
     def count(self) -> None:
         """Count what is on disk by now."""

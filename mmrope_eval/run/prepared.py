@@ -36,13 +36,6 @@ class Prepared:
     """Of every cell: its answer limits that are not the tasks' own, and remarks."""
     plans: Plans
 
-    def placed(self) -> Prepared:
-        """With the folders that the rows go to, which can all be used. UserError where something would be lost."""
-        rows = place(self.config, self.rows, self.specs)
-        for folder in rows.folders.values():
-            outcome.require_places(folder)
-        return dataclasses.replace(self, rows=rows)
-
     def progress(self, cell: Cell) -> RowProgress:
         """A row that waits for its turn; plans its questions, if that is not done yet. What has a score counts."""
         plans = self.plans.of(cell.family)
@@ -50,11 +43,6 @@ class Prepared:
         asked = {name: len(plan.samples) for name, plan in plans.items()}
         done = sum(min(count, scored.get(name, 0)) for name, count in asked.items())
         return RowProgress(cell.label, cell.folder, tuple(asked), total=sum(asked.values()), done=done)
-
-    def remarks(self) -> list[str | None]:
-        """Of every cell, what is to be said of the protocol that it is held to."""
-        return [protocol_remark(self.config, cell, self.specs, limits)
-                for cell, (limits, _) in zip(self.rows.cells, self.limits, strict=True)]  # fmt: skip
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -98,7 +86,9 @@ def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]
     placed: list[Prepared] = []
     homes: dict[object, list[tuple[Prepared, Cell]]] = {}
     for number, run in enumerate(runs):
-        placed_run = run.placed()
+        placed_run = dataclasses.replace(run, rows=place(run.config, run.rows, run.specs))
+        for folder in placed_run.rows.folders.values():
+            outcome.require_places(folder)
         for cell in placed_run.rows.cells:
             for other, before in homes.setdefault(cell.folder, []):
                 _refuse_mixture(placed_run, cell, other, before)

@@ -20,6 +20,7 @@ from mmrope_eval.run.asking import schedule
 from mmrope_eval.run.cells import FailedRow
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell, TooManyFailuresError
+from mmrope_eval.run.manifest import protocol_remark
 from mmrope_eval.run.prepared import Prepared, by_seed, place_all, prepare
 from mmrope_eval.run.progress import ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.rescore import compare_runs, read_run
@@ -144,7 +145,7 @@ def run_all(runs: Sequence[Prepared], output: Path, start_engine: StartEngine | 
                 say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
                 verdict = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)
                 results[at] = results[at].joined(runs[at].rows.cells[place].label, verdict)
-    return [replace(result, notes=notes(run.rows.cells, run.remarks()))
+    return [replace(result, notes=notes(run))
             for run, result in zip(runs, results, strict=True)]  # fmt: skip
 
 
@@ -197,13 +198,13 @@ def announcement(cell: Cell) -> str:
     return "; ".join(filter(None, [text, frames, described(cell.thinking), *cell.checkpoint.remarks]))
 
 
-def notes(cells: Sequence[Cell], protocols: Sequence[str | None]) -> tuple[str, ...]:
+def notes(run: Prepared) -> tuple[str, ...]:
     """One line on the rows whose variant nobody named, and one on every protocol, with its departures."""
-    assumed = [f"{cell.label}: {cell.variant.name}" for cell in cells if cell.chosen.assumed]
+    assumed = [f"{cell.label}: {cell.variant.name}" for cell in run.rows.cells if cell.chosen.assumed]
     text = f"variant assumed from the model type, as no config.json names one ({', '.join(assumed)})"
     under: dict[str, list[str]] = {}
-    for cell, protocol in zip(cells, protocols, strict=True):
-        if protocol is not None:
+    for cell, (limits, _) in zip(run.rows.cells, run.limits, strict=True):
+        if (protocol := protocol_remark(run.config, cell, run.specs, limits)) is not None:
             under.setdefault(protocol, []).append(cell.label)
     lines = [protocol if len(under) == 1 else f"{protocol} ({', '.join(labels)})" for protocol, labels in under.items()]
     return (*((text,) if assumed else ()), *lines)
