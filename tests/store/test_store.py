@@ -83,10 +83,10 @@ def test_every_put_survives_kill_9(tmp_path: Path) -> None:
         import os, signal, sys
         from pathlib import Path
         from mmrope_eval.messages import Response
-        from mmrope_eval.store.store import ResponseStore
+        from mmrope_eval.store.store import Outcome, ResponseStore
         kept = ResponseStore(Path(sys.argv[1]))
         for i in range(25):
-            kept.put_all([store.Outcome("a", Response(f"t/{i}", str(i), (i,), "stop", 1))])
+            kept.put_all([Outcome("a", Response(f"t/{i}", str(i), (i,), "stop", 1))])
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "r.sqlite")], check=False)
