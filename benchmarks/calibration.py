@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare import precision, stats
 from mmrope_eval.report.compare.contrasts import of_column
 from mmrope_eval.report.compare.pairing import TaskPair
+from mmrope_eval.report.compare.precision import Layout
 from mmrope_eval.report.compare.seed_stats import contrast, residuals
 from mmrope_eval.report.compare.trainings import Column, Design, Measured, findings
 

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread
-from mmrope_eval.report.compare.precision import change_interval, lower_bound, precision_of, score_interval
+from mmrope_eval.report.compare.precision import Layout, change_interval, lower_bound, precision_of, score_interval
 
 Row = tuple[str, dict[str, float]]
 SIZES = ((3, 15), (6, 15), (10, 15), (12, 1), (20, 1), (20, 15), (24, 1), (33, 15), (60, 15), (96, 1), (103, 15),

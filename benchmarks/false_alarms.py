@@ -28,12 +28,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare import stats
-from mmrope_eval.report.compare.against import against_reported, against_run
 from mmrope_eval.report.compare.pairing import Matched, TaskPair
+from mmrope_eval.report.compare.precision import Layout
 from mmrope_eval.report.compare.reported import ReportedCell, answers
-from mmrope_eval.report.compare.verdict import TOLERANCE, Rules
+from mmrope_eval.report.compare.verdict import TOLERANCE, Rules, against_reported, against_run
 
 
 @dataclass(frozen=True)

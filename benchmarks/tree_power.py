@@ -22,10 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmrope_eval.report.averaging import Layout
-from mmrope_eval.report.compare.against import against_run
 from mmrope_eval.report.compare.pairing import Matched, TaskPair
-from mmrope_eval.report.compare.verdict import TOLERANCE, Rules, Verdict
+from mmrope_eval.report.compare.precision import Layout
+from mmrope_eval.report.compare.verdict import TOLERANCE, Rules, Verdict, against_run
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,8 @@ def visual_attention(reference: ReferenceModel, prompt: Prompt, chunk: int = CHU
 
     UserError where it holds no image or video.
     """
-    is_vision = torch.from_numpy(
-        np.repeat([isinstance(s, Vision) for s in prompt.segments], [s.n for s in prompt.segments])
-    )
+    segments = prompt.segments
+    is_vision = torch.from_numpy(np.repeat([isinstance(s, Vision) for s in segments], [s.n for s in segments]))
     if not is_vision.any():
         raise UserError("a prompt without image or video has no attention on visual tokens: choose another task")
     rows = torch.arange(len(is_vision))[~is_vision & (is_vision.cumsum(0) > 0)]
@@ -61,9 +60,7 @@ def visual_attention(reference: ReferenceModel, prompt: Prompt, chunk: int = CHU
     return VisualAttention(shares_by_layer.mean(1), shares_by_layer[:, -1], float(even.mean()), float(even[-1]))
 
 
-def row_shares(
-    q: Tensor, k: Tensor, mask: Tensor | None, rows: Tensor, columns: Tensor, chunk: int = CHUNK
-) -> Tensor:
+def row_shares(q: Tensor, k: Tensor, mask: Tensor | None, rows: Tensor, columns: Tensor, chunk: int = CHUNK) -> Tensor:
     """The share of attention that each of `rows` (r,) gives to `columns` (m,), true where counted.
 
     float64 (heads, r), of one sequence without a cache; `mask` as in `VariantAttention`.

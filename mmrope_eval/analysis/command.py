@@ -209,9 +209,9 @@ def attention_rows(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkp
         text, last = (np.mean([getattr(s, which) for s in shares], axis=0) for which in ("text", "last"))
         even_text, even_last = (float(np.mean([getattr(s, e) for s in shares])) for e in ("even_text", "even_last"))
         for layer, values in [*enumerate(zip(text, last, strict=True), 1), ("all", (text.mean(), last.mean()))]:
-            measured = {"text": float(values[0]), "last": float(values[1])}
-            even = {"even_text": even_text, "even_last": even_last}
-            rows.append({"variant": name, "task": task, "layer": layer, "samples": len(shares), **measured, **even})
+            rows.append({"variant": name, "task": task, "layer": layer, "samples": len(shares),
+                         "text": float(values[0]), "last": float(values[1]), "even_text": even_text,
+                         "even_last": even_last})
     return rows
 
 

@@ -37,12 +37,8 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     """positions, frequencies and decay as PDF (vector) and PNG; returns the paths written."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "positions": positions_figure(report),
-        "frequencies": frequencies_figure(report),
-        "decay": decay_figure(report),
-    }
-    return [path for name, figure in figures.items() for path in save(figure, folder, name, DPI)]
+    figures = {"positions": positions_figure, "frequencies": frequencies_figure, "decay": decay_figure}
+    return [path for name, figure in figures.items() for path in save(figure(report), folder, name, DPI)]
 
 
 def positions_figure(report: Report) -> Figure:

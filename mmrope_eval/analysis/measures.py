@@ -166,11 +166,7 @@ def analyze(variant: Variant, segments: Sequence[Segment], geometry: Geometry) -
     structures = [structure(variant, block, rotating) for block in blocks]
     spectra = tuple(spectrum(table, geometry, axis) for axis in range(3))
     return Analysis(
-        variant=variant,
-        geometry=geometry,
-        segments=tuple(segments),
-        table=table,
-        positions=positions,
+        variant=variant, geometry=geometry, segments=tuple(segments), table=table, positions=positions,
         growth=tuple(growth(variant, block) for block in blocks),
         overlap=overlap(positions, is_vision, rotating),
         structure=max(structures, key=lambda s: (s.needed - s.rank, s.needed)),
@@ -189,8 +185,8 @@ def growth(variant: Variant, block: Vision) -> Growth:
     """What a block costs. Blocks shift with their origin and nothing else, so where it stands does not matter."""
     positions, delta = variant.positions([block])
     low, high = positions.min(axis=1), positions.max(axis=1)
-    extent = [float(value) for value in high - low]
-    return Growth(block, block.n + delta, (extent[0], extent[1], extent[2]))
+    t, h, w = (high - low).tolist()
+    return Growth(block, block.n + delta, (t, h, w))
 
 
 def structure(variant: Variant, block: Vision, rotating: Sequence[int]) -> Structure:
@@ -216,12 +212,10 @@ def overlap(positions: Floats, is_vision: Bools, rotating: Sequence[int]) -> Ove
         same_id[axis] = int(np.isin(text, rounded[axis][is_vision]).sum())
         not_past[axis] = int((text <= furthest).sum())
     return Overlap(
-        text=int((~is_vision).sum()),
-        vision=int(is_vision.sum()),
+        text=int((~is_vision).sum()), vision=int(is_vision.sum()),
         shared=int((vision_at[place[~is_vision]] > 0).sum()),
         doubled=int((vision_at[place[is_vision]] > 1).sum()),
-        same_id=(same_id[0], same_id[1], same_id[2]),
-        not_past=(not_past[0], not_past[1], not_past[2]),
+        same_id=(same_id[0], same_id[1], same_id[2]), not_past=(not_past[0], not_past[1], not_past[2]),
     )
 
 
@@ -237,11 +231,8 @@ def spectrum(table: RotaryTable, geometry: Geometry, axis: int) -> AxisSpectrum:
     p = counts[counts > 0] / counts.sum()
     ends = np.concatenate(([edges[0]], np.sort(_clipped(logs, edges)), [edges[-1]]))
     return AxisSpectrum(
-        axis=AXIS_NAMES[axis],
-        pairs=int(on_axis.sum()),
-        share=float(on_axis.mean()),
-        shortest=float(np.exp(logs.min())),
-        longest=float(np.exp(logs.max())),
+        axis=AXIS_NAMES[axis], pairs=int(on_axis.sum()), share=float(on_axis.mean()),
+        shortest=float(np.exp(logs.min())), longest=float(np.exp(logs.max())),
         bands=tuple(float(c) / max(int(n), 1) for c, n in zip(counts, everyone, strict=True)),
         entropy=abs(float(-(p * np.log(p)).sum())) / math.log(BANDS),
         gap=float(np.diff(ends).max() / (edges[-1] - edges[0])),
@@ -305,12 +296,6 @@ def decay(table: RotaryTable, distances: Floats) -> dict[str, Floats]:
             curves[name] = _mean_cos(table.inv_freq[on_axis], distances)
     curves["text"] = _mean_cos(np.where(table.axis < 0, 0, table.inv_freq).ravel(), distances)
     return curves
-
-
-def half_distance(curve: Floats, distances: Floats) -> float | None:
-    """The first distance at which a curve lies below one half; None where it never does."""
-    below = np.flatnonzero(curve < 0.5)
-    return float(distances[below[0]]) if len(below) else None
 
 
 def _mean_cos(inv_freq: NDArray[np.float32], distances: Floats) -> Floats:

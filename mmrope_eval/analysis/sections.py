@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tabulate import tabulate
+
 from mmrope_eval.report.csv_text import guard
 from mmrope_eval.report.markdown_text import escape
 
@@ -39,8 +41,6 @@ def render(sections: Sequence[Section], form: str, header: Sequence[str], about:
 
 def as_text(sections: Sequence[Section], header: Sequence[str], *, markdown: bool) -> str:
     """Tables for reading. Numbers are written already: tabulate must not read them again."""
-    from tabulate import tabulate
-
     lines = [f"{line}  " if markdown else line for line in header]
     for section in sections:
         shown = [section.show(row) for row in section.rows]

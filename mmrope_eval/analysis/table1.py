@@ -18,7 +18,6 @@ from mmrope_eval.rope.segments import Text, Vision
 from mmrope_eval.rope.variant import Variant
 
 COLUMNS: Final = ("structure", "interval", "range", "granularity", "text")
-_TRUE, _FALSE, _NEITHER = "y", "n", "-"
 
 PRINTED: Final[Mapping[str, str]] = {
     "vanilla": "ny--y", "v2pe": "ny--y", "rope-tie": "ynyny", "mrope": "yynny", "circlerope": "ynnny",
@@ -68,7 +67,7 @@ class Marks:
     @property
     def spelled(self) -> str:
         """The marks as `PRINTED` has them."""
-        words = {True: _TRUE, False: _FALSE, None: _NEITHER}
+        words = {True: "y", False: "n", None: "-"}
         return "".join(words[getattr(self, column)] for column in COLUMNS)
 
 
@@ -84,7 +83,8 @@ def marks(analysis: Analysis) -> Marks:
     return Marks(
         structure=all(frame.rank >= frame.needed for frame in frames),
         interval=all(interval.fits for _, interval in intervals),
-        range=all(_bands(analysis, group) == BANDS for group in groups) if several else None,
+        range=all(any(analysis.spectra[axis].bands[band] for axis in group) for group in groups
+                  for band in range(BANDS)) if several else None,
         granularity=all(bool(np.isin(table.axis, group).any(axis=0).all()) for group in groups) if several else None,
         text=analysis.keeps_text,
         intervals=intervals,
@@ -108,8 +108,3 @@ def _side(coordinates: Floats) -> float:
     """How long cells are on one axis: from the first to the last and one step on, which is at least a position."""
     span, places = float(np.ptp(coordinates)), len(np.unique(np.round(coordinates, DECIMALS)))
     return span + max(1.0, span / max(places - 1, 1))
-
-
-def _bands(analysis: Analysis, group: Sequence[int]) -> int:
-    """In how many bands of wavelength one of some axes turns a pair."""
-    return sum(any(analysis.spectra[axis].bands[band] for axis in group) for band in range(BANDS))

@@ -9,20 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from mmrope_eval.analysis.measures import (
-    AXIS_NAMES,
-    BANDS,
-    TEXT_LENGTH,
-    Analysis,
-    Geometry,
-    analyze,
-    decay,
-    half_distance,
-)
+from mmrope_eval.analysis.measures import AXIS_NAMES, BANDS, TEXT_LENGTH, Analysis, Geometry, analyze, decay
 from mmrope_eval.analysis.sections import UNKNOWN, Row, Section, dash, percent, yes
 from mmrope_eval.analysis.table1 import COLUMNS, PRINTED, Marks, marks
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant
+from mmrope_eval.rope.positions import Floats
 
 DEFAULT_VARIANTS = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i")
 """The rows of the paper's Table 2."""
@@ -161,30 +153,20 @@ def header(report: Report) -> list[str]:
     g = report.analyses[0].geometry
     heads = min(a.geometry.num_kv_heads for a in report.analyses)
     partial = f", rotary_dim {g.rotary_dim}" if g.rotary_dim and g.rotary_dim != g.head_dim else ""
-    return [
-        f"model: head_dim {g.head_dim}{partial}, {heads} KV heads, rope_theta {g.rope_theta:g}",
-        f"layout: {report.layout}",
-        *report.notes,
-    ]
+    return [f"model: head_dim {g.head_dim}{partial}, {heads} KV heads, rope_theta {g.rope_theta:g}",
+            f"layout: {report.layout}", *report.notes]
 
 
 def guideline_row(a: Analysis) -> Row:
     """Every criterion's measurement and verdict."""
     return {
-        "variant": a.variant.name,
-        "rank": a.structure.rank,
-        "rank_needed": a.structure.needed,
-        "structure": a.keeps_structure,
-        "text_on_vision": a.overlap.shared,
-        "vision_on_vision": a.overlap.doubled,
+        "variant": a.variant.name, "rank": a.structure.rank, "rank_needed": a.structure.needed,
+        "structure": a.keeps_structure, "text_on_vision": a.overlap.shared, "vision_on_vision": a.overlap.doubled,
         "no_shared_place": a.unambiguous,
         "not_past": ", ".join(f"{axis} {n}" for axis, n in zip(AXIS_NAMES, a.overlap.not_past, strict=True) if n),
-        "text_past_vision": a.in_order,
-        "coherent": a.coherent,
+        "text_past_vision": a.in_order, "coherent": a.coherent,
         "missing_bands": "; ".join(f"{axes}: {', '.join(map(str, bands))}" for axes, bands in a.missing_bands),
-        "full_spectrum": a.full_spectrum,
-        "text_deviation": a.text_deviation,
-        "text_prior": a.keeps_text,
+        "full_spectrum": a.full_spectrum, "text_deviation": a.text_deviation, "text_prior": a.keeps_text,
     }
 
 
@@ -233,10 +215,7 @@ def growth_rows(a: Analysis) -> Iterable[Row]:
     """One row a kind of block."""
     for g in a.growth:
         yield {
-            "variant": a.variant.name,
-            "block": block_name(g.block),
-            "tokens": g.block.n,
-            "advance": g.advance,
+            "variant": a.variant.name, "block": block_name(g.block), "tokens": g.block.n, "advance": g.advance,
             "per_token": g.per_token,
             **{f"extent_{axis}": value for axis, value in zip(AXIS_NAMES, g.extent, strict=True)},
         }
@@ -261,9 +240,7 @@ def overlap_row(a: Analysis) -> Row:
     """Counts of tokens."""
     o = a.overlap
     return {
-        "variant": a.variant.name,
-        "text_on_vision": o.shared,
-        "vision_on_vision": o.doubled,
+        "variant": a.variant.name, "text_on_vision": o.shared, "vision_on_vision": o.doubled,
         **{f"same_id_{axis}": n for axis, n in zip(AXIS_NAMES, o.same_id, strict=True)},
         **{f"not_past_{axis}": n for axis, n in zip(AXIS_NAMES, o.not_past, strict=True)},
     }
@@ -272,8 +249,7 @@ def overlap_row(a: Analysis) -> Row:
 def shown_overlap(row: Row) -> Row:
     """The three axes in one cell."""
     return {
-        "variant": row["variant"],
-        "text on a vision place": row["text_on_vision"],
+        "variant": row["variant"], "text on a vision place": row["text_on_vision"],
         "vision on another's": row["vision_on_vision"],
         "same id t h w": " ".join(dash(row[f"same_id_{axis}"]) for axis in AXIS_NAMES),
         "not past t h w": " ".join(dash(row[f"not_past_{axis}"]) for axis in AXIS_NAMES),
@@ -293,15 +269,10 @@ def spectrum_rows(a: Analysis) -> Iterable[Row]:
 def shown_spectrum(row: Row) -> Row:
     """Shares in per cent."""
     return {
-        "variant": row["variant"],
-        "axis": row["axis"],
-        "pairs": row["pairs"],
-        "share %": percent(row["share"]),
-        "shortest": dash(row["shortest"], ".3g"),
-        "longest": dash(row["longest"], ",.0f"),
+        "variant": row["variant"], "axis": row["axis"], "pairs": row["pairs"], "share %": percent(row["share"]),
+        "shortest": dash(row["shortest"], ".3g"), "longest": dash(row["longest"], ",.0f"),
         **{f"band {band} %": percent(row[f"band_{band}"]) for band in range(1, BANDS + 1)},
-        "evenness": dash(row["evenness"], ".2f"),
-        "gap %": percent(row["gap"]),
+        "evenness": dash(row["evenness"], ".2f"), "gap %": percent(row["gap"]),
     }
 
 
@@ -313,6 +284,12 @@ def decay_rows(a: Analysis) -> Iterable[Row]:
             "variant": a.variant.name, "axis": axis, "half": half_distance(curve, every),
             **{f"d_{d}": float(curve[d]) for d in DISTANCES},
         }
+
+
+def half_distance(curve: Floats, distances: Floats) -> float | None:
+    """The first distance at which a curve lies below one half; None where it never does."""
+    below = np.flatnonzero(curve < 0.5)
+    return float(distances[below[0]]) if len(below) else None
 
 
 def shown_decay(row: Row) -> Row:

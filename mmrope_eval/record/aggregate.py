@@ -1,7 +1,7 @@
 """From the samples' values to a column's number, as each benchmark's authors average it.
 
 What each average is over, `Average.make_up` says for all: the number and its error are made of that here, exactly, and
-the arrays that errors and tests of reports rest on in `report.averaging`.
+the arrays that errors and tests of reports rest on in `report.compare.precision`.
 
 Values and results lie in [0, 1]. A sample that failed or cannot be read has the value 0 and stays in every
 denominator; only None ("this metric does not apply here") is left out. Results do not depend on the samples' order.

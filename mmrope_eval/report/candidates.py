@@ -1,4 +1,7 @@
-"""What may fill the rows of a table: the benchmarks of runs, by variant, by training step and by group of models."""
+"""What may fill the rows of a table: the benchmarks of runs, by variant, by training step and by group of models.
+
+Steps of one training are neither seeds nor one model: they are chosen or shown one by one, never averaged.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pandas as pd
 
@@ -17,6 +20,10 @@ from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 
 OTHER: Final = "other"
 """The group of checkpoints that belong to none."""
+Step = int | Literal["last", "all"] | None
+"""Of `--step`: that step, each training's last, a line for each; None: there must be no choice."""
+Seeds = Literal["one", "mean"]
+"""Of `--seeds`: a cell is of one run, or the mean of several."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +106,8 @@ def keyed(cell: Cell) -> tuple[Variant | None, str, str]:
     return variant, variant_key(variant), variant_key(variant, time=False)
 
 
-def placed(
-    rows: Sequence[Row], by_key: Mapping[str, Sequence[BenchmarkResult]]
-) -> tuple[dict[str, list[BenchmarkResult]], list[str]]:
+def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[BenchmarkResult]]
+           ) -> tuple[dict[str, list[BenchmarkResult]], list[str]]:
     """What fills each row, by label, and the keys that fill none.
 
     A row that nothing fills exactly takes what equals it up to `time`. Rows of one design are told apart by the names
@@ -138,19 +144,16 @@ def describe(cell: Cell) -> str:
 def variant_of(cell: Cell) -> Variant | None:
     """A cell's variant; None where its definition is not there or is of a later version. Its `time` is what frames
     went by: where videos carry no seconds they are counted, whatever the definition says."""
-    counted = cell.record.manifest.time == "index" or _family(cell) not in (None, "qwen2.5-vl")
+    time, checkpoint = cell.record.manifest.time, cell.manifest.get("checkpoint")
+    # A record that does not say what frames went by: up to 0.3 one family had a clock.
+    family = checkpoint.get("family") if time is None and isinstance(checkpoint, Mapping) else None
+    counted = time == "index" or family not in (None, "qwen2.5-vl")
     if not counted or cell.recorded is None or getattr(cell.recorded.position, "time", None) in (None, "index"):
         return cell.recorded
     try:
         return load_variant(cell.recorded.to_dict(), time="index")
     except VariantError:
         return None
-
-
-def _family(cell: Cell) -> str | None:
-    """The family of a record that does not say what frames went by; up to 0.3 one family had a clock."""
-    checkpoint = cell.manifest.get("checkpoint") if cell.record.manifest.time is None else None
-    return checkpoint.get("family") if isinstance(checkpoint, Mapping) else None
 
 
 def by_step(whole: Line) -> list[Line]:
@@ -171,9 +174,8 @@ def group_of(cell: Cell, groups: Mapping[str, Sequence[str]]) -> str:
                  if any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)), OTHER)
 
 
-def grouped(
-    definition: TableDefinition, entries: Sequence[BenchmarkResult], given: Mapping[str, Sequence[str]]
-) -> tuple[TableDefinition, list[BenchmarkResult], list[str]]:
+def grouped(definition: TableDefinition, entries: Sequence[BenchmarkResult], given: Mapping[str, Sequence[str]]
+            ) -> tuple[TableDefinition, list[BenchmarkResult], list[str]]:
     """A table with every column once a group of models, its entries, and a remark on who is in which group.
 
     `given` groups go before the table's own. A column is called after its group: `4B Image`.
@@ -197,3 +199,106 @@ def grouped(
     )
     listing = "; ".join(f"{group}: {', '.join(members[group])}" for group in used)
     return inside, moved, [f"Groups by the checkpoints' names (--group changes them): {listing}."]
+
+
+def select_steps(entries: Sequence[BenchmarkResult], step: Step) -> list[BenchmarkResult]:
+    """The entries of the chosen steps; UserError where a step is named that no training has.
+
+    Checkpoints without a step stay, as there is nothing to choose, but not beside the step that was named.
+    """
+    if step is None or step == "all":
+        return list(entries)
+    if step == "last":
+        last: dict[tuple[str | None, str], int] = {}
+        for entry in entries:
+            place = (entry.cell.run, entry.key)
+            last[place] = max(last.get(place, 0), entry.cell.step or 0)
+        return [entry for entry in entries if entry.cell.step in (None, last[entry.cell.run, entry.key])]
+    there = {entry.key for entry in entries if entry.cell.step == step}
+    if not there:
+        cells = [cell for cell in cells_of(entries) if cell.step is not None]
+        offered = (f"there are {steps_in_words(cells)}" if cells else
+                   "their checkpoints' folders name none; leave --step out")
+        raise UserError(f"--step {step}: none of the runs is of this training step, {offered}.")
+    return [entry for entry in entries
+            if entry.cell.step == step or (entry.cell.step is None and entry.key not in there)]
+
+
+def refuse_steps(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]], step: Step, seeds: Seeds) -> None:
+    """UserError where a row, or one of its benchmarks, rests on more than one training step."""
+    cells = cells_of(entry for column in by_benchmark.values() for entry in column)
+    steps = {cell.step for cell in cells} - {None}
+    mixed = [column for column in by_benchmark.values() if len({entry.cell.step for entry in column}) > 1]
+    if len(steps) < 2 and not mixed:
+        return
+    if len(steps) < 2:  # one step beside a checkpoint that has none
+        cells = cells_of(entry for column in mixed for entry in column)
+    offers = []
+    if step is None and steps:
+        offers.append(f"one of them with --step {suggested_step(cells)}")
+    if step is None and len(steps) > 1:
+        offers.append("the last with --step last")
+    offers.append("a line for each with --step all")
+    why = ("--seeds mean averages different trainings at one step only, and its runs are"
+           if seeds == "mean" else "training steps are not seeds, and its runs are")
+    raise UserError(f"{row}: {why} {steps_in_words(cells)}; show {listed(offers, 'or')}.")
+
+
+def suggested_step(cells: Sequence[Cell]) -> int:
+    """The step to suggest: the last that every training has, or the last of any."""
+    by_run: dict[str | None, set[int]] = {}
+    for cell in cells:
+        if cell.step is not None:
+            by_run.setdefault(cell.run, set()).add(cell.step)
+    return max(set.intersection(*by_run.values()) or set.union(*by_run.values()))
+
+
+def steps_in_words(cells: Iterable[Cell]) -> str:
+    """Steps by training: `steps 100 and 200 of runs/a and step 50 of runs/b`; the others by their names."""
+    steps: dict[str | None, set[int]] = {}
+    others: dict[str, None] = {}
+    for cell in cells:
+        if cell.step is None:
+            others[cell.model] = None
+        else:
+            steps.setdefault(cell.run, set()).add(cell.step)
+    parts = [f"step{'s' if len(numbers) > 1 else ''} {listed([str(number) for number in sorted(numbers)])}"
+             + (f" of {run}" if run else "") for run, numbers in steps.items()]
+    if others:
+        parts.append(f"{listed(list(others))} without a step")
+    return listed(parts)
+
+
+def listed(parts: Sequence[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return f" {last} ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def cells_of(entries: Iterable[BenchmarkResult]) -> list[Cell]:
+    """The entries' cells, each once."""
+    return list({str(entry.cell.path): entry.cell for entry in entries}.values())
+
+
+def cells_of_rows(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]]) -> dict[str, list[Cell]]:
+    """The cells behind each row's benchmarks, each once."""
+    return {row: cells_of(entry for column in columns.values() for entry in column) for row, columns in picked.items()}
+
+
+def step_remarks(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]], before: Sequence[BenchmarkResult],
+            chosen: Sequence[BenchmarkResult], step: Step) -> list[str]:
+    """Which step each row is, where that is not in its label; and the trainings of which nothing is left of what there
+    was before its steps were chosen."""
+    sentences: list[str] = []
+    rows = {row: {cell.step for cell in cells} for row, cells in cells_of_rows(picked).items()}
+    named = {row: next(iter(steps - {None})) for row, steps in rows.items() if steps - {None}}
+    filled = [row for row, steps in rows.items() if steps]
+    if step != "all" and named:
+        if len(named) == len(filled) and len(set(named.values())) == 1:
+            sentences.append(f"Training step {named[filled[0]]} in every row.")
+        else:
+            parts = [f"{row} {named[row]}" if row in named else f"{row} not known" for row in filled]
+            sentences.append(f"Training steps: {', '.join(parts)}.")
+    kept = {cell.run for cell in cells_of(chosen)}
+    if lost := [cell for cell in cells_of(before) if cell.run not in kept]:
+        sentences.append(f"Not shown, without step {step}: {steps_in_words(lost)}.")
+    return sentences

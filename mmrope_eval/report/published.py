@@ -56,8 +56,7 @@ class PublishedTable:
         ours = make_up(column, averages)
         if printed is not None and make_up(column, self.averages) == ours:
             return PublishedNumber(*printed)
-        mean = self.recomputed(row, column, averages) if column in averages else None
-        if mean is not None:
+        if column in averages and (mean := self.recomputed(row, column, averages)) is not None:
             return PublishedNumber(mean, RECOMPUTED)
         return None if printed is None else PublishedNumber(*printed, comparable=False)
 
@@ -166,10 +165,10 @@ class PublishedRow:
 def rows_of(table: str) -> Mapping[str, Row] | None:
     """The rows of the project's table of this name, by label; of none, if it has no such table, and None where that is
     not filled by finished runs."""
-    definition = load_definition(table) if table in numbers() else None
-    if definition is not None and definition.takes != "runs":
-        return None
-    return {} if definition is None else {row.label: row for row in definition.rows}
+    if table not in numbers():
+        return {}
+    definition = load_definition(table)
+    return {row.label: row for row in definition.rows} if definition.takes == "runs" else None
 
 
 def published_rows(published: Published) -> list[PublishedRow]:
@@ -186,9 +185,8 @@ def same_models(published: Published, table: PublishedTable) -> bool:
     return table.model == next(iter(published.tables.values())).model
 
 
-def places_of(
-    published: Published, definition: TableDefinition, row: Row, base: str
-) -> list[tuple[PublishedTable, str]]:
+def places_of(published: Published, definition: TableDefinition, row: Row,
+              base: str) -> list[tuple[PublishedTable, str]]:
     """Where a row's numbers may be: in the published table of this name, row `base`; then in rows of the same design in
     tables about the publication's main models."""
     same_table = published.tables.get(definition.name)

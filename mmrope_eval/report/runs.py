@@ -53,8 +53,6 @@ SAMPLE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(("training_run", "cell"), "object"),
 })
 """Columns of `Run.samples` and their types; a column `score_<metric>` for each metric follows."""
-
-
 NAMED: Final = 8
 """Names that a line holds."""
 
@@ -170,12 +168,11 @@ class Run:
         """One row per cell and task; `label` is the cell's name, and no two have one.
 
         `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `stderr` is clustered by
-        `Run.samples.group`, of older runs too; `n` counts samples asked,
-        `expected` those of the whole benchmark; `failed` are counted wrong; `max_tokens` is the answer limit,
-        `own_max_tokens` the task's own; so with `temperature` and
-        `own_temperature`; `average` names how samples become the score (see
-        mmrope_eval.record.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of
-        a training; `cell` is the folder.
+        `Run.samples.group`, of older runs too; `n` counts samples asked, `expected` those of the whole benchmark;
+        `failed` are counted wrong; `max_tokens` is the answer limit, `own_max_tokens` the task's own; so with
+        `temperature` and `own_temperature`; `average` names how samples become the score (see
+        mmrope_eval.record.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of a training;
+        `cell` is the folder.
         """
         cells = zip(self.cells, self.labels, strict=True)
         return frame((score_row(cell, task, label) for cell, label in cells for task in cell.tasks), SCORE_COLUMNS)
@@ -185,9 +182,9 @@ class Run:
         """One row per cell, task and sample.
 
         `group` is what samples stand or fall with: the content of their images or videos, or what else their task file
-        names (`metadata: cluster`), else the sample's id. `score` is the
-        primary metric in [0, 1] (wrong and failed: 0; missing: does not apply), each metric is a column
-        `score_<metric>`; `target` is the mapping that the scorer read, whose `group` names the sample's sub-tasks.
+        names (`metadata: cluster`), else the sample's id. `score` is the primary metric in [0, 1] (wrong and failed: 0;
+        missing: does not apply), each metric is a column `score_<metric>`; `target` is the mapping that the scorer
+        read, whose `group` names the sample's sub-tasks.
         """
         cells = zip(self.cells, self.labels, strict=True)
         return frame((row for cell, label in cells for row in sample_rows(cell, label)), SAMPLE_COLUMNS)

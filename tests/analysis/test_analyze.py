@@ -14,9 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.analysis.measures import Analysis, Geometry, analyze, decay, growth, half_distance
+from mmrope_eval.analysis.measures import Analysis, Geometry, analyze, decay, growth
 from mmrope_eval.analysis.table1 import COLUMNS, PRINTED, interval, marks
-from mmrope_eval.analysis.tables import DEFAULT_LAYOUT, DEFAULT_VARIANTS, FURTHEST, make_report, parse_layout
+from mmrope_eval.analysis.tables import (
+    DEFAULT_LAYOUT,
+    DEFAULT_VARIANTS,
+    FURTHEST,
+    half_distance,
+    make_report,
+    parse_layout,
+)
 from mmrope_eval.cli import main
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant, variant_names

@@ -13,14 +13,11 @@ import pytest
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
-from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare import stats
-from mmrope_eval.report.compare.against import against_run
-from mmrope_eval.report.compare.contrasts import Contrast, family_of, of_column
+from mmrope_eval.report.compare.contrasts import Contrast, family_of, noticeable, of_column, smallest
 from mmrope_eval.report.compare.pairing import Matched, TaskPair, match
-from mmrope_eval.report.compare.power import noticeable, smallest, units_to_tell
-from mmrope_eval.report.compare.precision import Precision
-from mmrope_eval.report.compare.verdict import Rules, Verdict, judged
+from mmrope_eval.report.compare.precision import Layout, Precision, units_to_tell
+from mmrope_eval.report.compare.verdict import Rules, Verdict, against_run, judged
 from mmrope_eval.report.definitions import load_averages
 from mmrope_eval.report.runs import load_run
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.contrasts import of_column
 from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread
 from mmrope_eval.report.compare.pairing import TaskPair
 from mmrope_eval.report.compare.precision import (
+    Layout,
     Precision,
     change_interval,
-    joined,
     lower_bound,
+    mean_precision,
     precision_of,
     score_interval,
 )
@@ -174,8 +174,8 @@ def test_columns_that_share_pictures_are_paired_picture_by_picture() -> None:
     rows = np.arange(200)
     parts = [(0.5, precision_of(layout, values), rows) for values in (one, two)]
     together = precision_of(both, np.hstack([one.reshape(200, 3), two.reshape(200, 3)]).ravel())
-    assert joined(parts, 200).error == pytest.approx(together.error, rel=0.01)
-    apart = joined([(0.5, parts[0][1], rows), (0.5, parts[1][1], rows + 200)], 400)
+    assert mean_precision(parts, 200).error == pytest.approx(together.error, rel=0.01)
+    apart = mean_precision([(0.5, parts[0][1], rows), (0.5, parts[1][1], rows + 200)], 400)
     assert apart.error == pytest.approx(together.error / math.sqrt(2), rel=0.2), "as if nothing were shared"
 
 

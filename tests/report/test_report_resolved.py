@@ -69,7 +69,7 @@ def ways_of_two_sizes(form: str, tmp_path: Path) -> tuple[Counter[str], Counter[
 @pytest.mark.parametrize("form", ["markdown", "csv"])
 def test_a_larger_table_is_written_without_more_ways_between_files(form: str, tmp_path: Path) -> None:
     few, many = in_a_fresh_process(ways_of_two_sizes, form, tmp_path)
-    asked = ("report/definitions.py", "report/table/build.py", "report/table/page.py", "report/table/style.py",
+    asked = ("report/definitions.py", "report/table/build.py", "report/table/page.py",
              "report/markdown_text.py", "record/comparable.py", "rope/variant.py", "rope/sections.py")
     assert {file: many[file] for file in asked} == {file: few[file] for file in asked}
 

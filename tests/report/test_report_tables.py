@@ -16,9 +16,8 @@ from report_files import COLUMNS, sample, write_cell
 from table_runs import TASKS, definition, filled, note, scores
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare.intervals import ScoreInterval, average_spread
-from mmrope_eval.report.compare.precision import score_interval
+from mmrope_eval.report.compare.precision import Layout, score_interval
 from mmrope_eval.report.definitions import load_definition, variant_key
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.table.build import Options, build, with_ranks

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from mmrope_eval.record.aggregate import AGGREGATES, Item
-from mmrope_eval.report.averaging import Layout
+from mmrope_eval.report.compare.precision import Layout
 from mmrope_eval.report.compare.seed_stats import (
     Scores,
     contrast,

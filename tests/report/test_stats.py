@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrope_eval.record.aggregate import AGGREGATES, Item
-from mmrope_eval.report.averaging import Layout
 from mmrope_eval.report.compare import stats
+from mmrope_eval.report.compare.precision import Layout
 
 RNG = np.random.default_rng(20251123)
 

@@ -21,9 +21,9 @@ from mmrope_eval.errors import SampleError, UserError
 from mmrope_eval.messages import Generation, MediaFacts, Response
 from mmrope_eval.record.aggregate import AGGREGATES, Item, standard_error
 from mmrope_eval.record.cell import read_cell
-from mmrope_eval.report.averaging import Layout, joined
 from mmrope_eval.report.compare.intervals import benchmark_spread, correlation
 from mmrope_eval.report.compare.pairing import match
+from mmrope_eval.report.compare.precision import Layout, joined
 from mmrope_eval.report.compare.seed_stats import residuals
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import results

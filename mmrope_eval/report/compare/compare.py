@@ -11,19 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.report.compare import stats
-from mmrope_eval.report.compare.contrasts import Family, Untested, family_of
-from mmrope_eval.report.compare.pairing import (
-    Matched,
-    TaskPair,
-    chance,
-    lacks,
-    match,
-    match_cells,
-    never_shows,
-    pictures,
-    points,
-)
-from mmrope_eval.report.compare.power import noticeable, smallest
+from mmrope_eval.report.compare.contrasts import Family, family_of, noticeable, smallest
+from mmrope_eval.report.compare.pairing import Matched, chance, lacks, match, match_cells, never_shows, pictures, points
 from mmrope_eval.report.compare.precision import change_interval
 from mmrope_eval.report.compare.protocol_notes import about_checkpoints
 from mmrope_eval.report.compare.trainings_command import compare_means
@@ -60,36 +49,31 @@ def main(args: CompareOptions) -> int:
         say(json.dumps(parts | {"not_tested": untested}, indent=2, ensure_ascii=False))
     else:
         say(*lines(first, second, matched, results, args.alpha, args.seed))
-        say(*map(not_tested, family.untested))
+        say(*(f"{untested.average} of {untested.cell} was not tested, as {lacks(untested.lacking)}."
+              for untested in family.untested))
     return 0
 
 
 def lines(first: Run, second: Run, matched: Matched, results: Sequence[Difference], alpha: float,
           seed: int) -> Iterator[str]:
     """The comparison in words: averages before columns."""
-    yield f"A  {first.path}"
-    yield f"B  {second.path}"
+    yield from (f"A  {first.path}", f"B  {second.path}")
     yield from map(one_training, trainings(first, second))
     yield from about_checkpoints((before, after) for _, before, after in match_cells(first, second))
     yield from (sentence for run in (first, second) for sentence in run.assumptions())
-    yield ""
-    yield f"{totals(results, alpha)} shown to differ at the {percent(alpha)} level, all of them together."
+    yield from ("", f"{totals(results, alpha)} shown to differ at the {percent(alpha)} level, all of them together.")
     for title, chosen in (
         ("B is better", [result for result in results if result.p_adjusted <= alpha and result.change > 0]),
         ("B is worse", [result for result in results if result.p_adjusted <= alpha and result.change <= 0]),
         ("No difference shown", [result for result in results if result.p_adjusted > alpha]),
     ):
         if chosen:
-            yield ""
-            yield f"{title}:"
+            yield from ("", f"{title}:")
             yield from (f"  {sentence(result, alpha)}"
                         for result in sorted(chosen, key=lambda result: (not result.parts, -result.change)))
     remarks = list(notes(matched))
-    if remarks:
-        yield ""
-        yield from remarks
-    yield ""
-    yield method_text(results, alpha, seed)
+    yield from (["", *remarks] if remarks else [])
+    yield from ("", method_text(results, alpha, seed))
 
 
 def totals(results: Sequence[Difference], alpha: float) -> str:
@@ -130,34 +114,18 @@ def sentence(result: Difference, alpha: float) -> str:
     """One column or average in words: how far, how surely, and what could have been seen."""
     made_of = f"mean of {len(result.parts)} columns" if result.parts else result.metric
     where = f"{result.cell}, {result.column} ({made_of})"
-    size = f"{counted(result.samples, 'sample')}"
-    if result.clusters < result.samples:
-        size += f" on {pictures(result.clusters)}"
+    on = f" on {pictures(result.clusters)}" if result.clusters < result.samples else ""
     interval = "no interval" if math.isnan(result.low) else (
         f"{percent(1 - alpha)} interval alone {points(result.low, sign=True)} to {points(result.high, sign=True)}")
     numbers = (f"{points(result.first)} -> {points(result.second)}, {interval}, {chance(result.p_adjusted)} over all; "
-               f"{size}")
-    missed = "" if result.p_adjusted <= alpha else detectable(result)
-    return f"{where}: {direction(result.change)} ({numbers}).{missed}"
-
-
-def detectable(result: Difference) -> str:
-    """What could have been seen, after a difference that was not."""
-    if never_shows(result.detectable):
-        return " No difference here, however large, could show by itself: these are too few samples."
-    return f" A difference of {points(result.detectable)} here alone would probably have shown."
-
-
-def direction(change: float) -> str:
-    """A change in words: what was seen, not what is true."""
-    if change == 0:
-        return "equal scores"
-    return f"{points(abs(change))} points {'higher' if change > 0 else 'lower'}"
-
-
-def not_tested(untested: Untested) -> str:
-    """An average that could not be tested, in words."""
-    return f"{untested.average} of {untested.cell} was not tested, as {lacks(untested.lacking)}."
+               f"{counted(result.samples, 'sample')}{on}")
+    # What was seen, not what is true; and what could have been seen, after a difference that was not.
+    change = (f"{points(abs(result.change))} points {'higher' if result.change > 0 else 'lower'}" if result.change else
+              "equal scores")
+    missed = (" No difference here, however large, could show by itself: these are too few samples."
+              if never_shows(result.detectable) else
+              f" A difference of {points(result.detectable)} here alone would probably have shown.")
+    return f"{where}: {change} ({numbers}).{'' if result.p_adjusted <= alpha else missed}"
 
 
 def notes(matched: Matched) -> Iterator[str]:
@@ -175,13 +143,9 @@ def notes(matched: Matched) -> Iterator[str]:
     for pair in matched.pairs:
         for run, ids in (("A", pair.only_first), ("B", pair.only_second)):
             if ids:
-                yield f"Only in {run}, {pair.name}: {counted(len(ids), 'sample')} ({first_names(ids)})."
-
-
-def first_names(ids: Sequence[str]) -> str:
-    """The first few names, and how many more."""
-    more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
-    return ", ".join(shortened(name, 60) for name in ids[:NAMED]) + more
+                more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+                names = ", ".join(shortened(name, 60) for name in ids[:NAMED])
+                yield f"Only in {run}, {pair.name}: {counted(len(ids), 'sample')} ({names}{more})."
 
 
 def method_text(results: Sequence[Difference], alpha: float, seed: int) -> str:
@@ -200,9 +164,11 @@ def percent(share: float) -> str:
 def record(first: Run, second: Run, matched: Matched, results: Sequence[Difference], alpha: float,
            seed: int) -> dict[str, Any]:
     """The comparison for machines; every sample that only one run has is named."""
-    pairs = {(pair.cell, pair.column): pair for pair in matched.pairs}
-    rows = [{**dataclasses.asdict(result), "change": result.change, "differs": result.p_adjusted <= alpha}
-            | sides(pairs.get((result.cell, result.column))) for result in results]
+    # What a column's samples and settings have that the other run's have not; nothing of an average.
+    sides = {(pair.cell, pair.column): {name: getattr(pair, name) for name in (
+        "only_first", "only_second", "unlike", "unread")} for pair in matched.pairs}
+    rows = [{**dataclasses.asdict(result), "change": result.change, "differs": result.p_adjusted <= alpha,
+             **sides.get((result.cell, result.column), {})} for result in results]
     plain = [{key: finite_or_none(value) for key, value in row.items()} for row in rows]
     return {
         "a": str(first.path), "b": str(second.path), "alpha": alpha, "seed": seed,
@@ -212,13 +178,6 @@ def record(first: Run, second: Run, matched: Matched, results: Sequence[Differen
         "only_in_a": [list(task) for task in matched.only_first],
         "only_in_b": [list(task) for task in matched.only_second],
     }
-
-
-def sides(pair: TaskPair | None) -> dict[str, Any]:
-    """What a column's samples and settings have that the other run's have not; nothing of an average."""
-    if pair is None:
-        return {}
-    return {name: getattr(pair, name) for name in ("only_first", "only_second", "unlike", "unread")}
 
 
 @dataclass(frozen=True)

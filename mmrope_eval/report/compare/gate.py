@@ -7,12 +7,11 @@ from pathlib import Path
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import load_protocol
-from mmrope_eval.report.compare.against import against_reported, against_run, check_trainings
 from mmrope_eval.report.compare.outcome import Outcome, junit, lines, markdown
 from mmrope_eval.report.compare.pairing import Matched, match, match_cells
 from mmrope_eval.report.compare.protocol_notes import about_checkpoints, departures_of
 from mmrope_eval.report.compare.reported import UNKNOWN, ReportedCell, reported_cells
-from mmrope_eval.report.compare.verdict import Rules, refuse_unlike
+from mmrope_eval.report.compare.verdict import Rules, against_reported, against_run, check_trainings, refuse_unlike
 from mmrope_eval.report.published import Published, load_published
 from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say, write_file

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from mmrope_eval.report.averaging import Floats, Layout, joined
 from mmrope_eval.report.candidates import BenchmarkResult
 from mmrope_eval.report.compare.pairing import layout_of
-from mmrope_eval.report.compare.precision import precision_of, score_interval, t_quantile
+from mmrope_eval.report.compare.precision import Floats, Layout, joined, precision_of, score_interval, t_quantile
 from mmrope_eval.report.compare.trainings import training_of
 from mmrope_eval.report.definitions import weights_of
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree
 
+from tabulate import tabulate
+
 from mmrope_eval.report.compare.pairing import NAMED, chance, never_shows, points
 from mmrope_eval.report.compare.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
 from mmrope_eval.report.markdown_text import code, escape
@@ -98,16 +100,12 @@ class Outcome:
 
 def lines(outcome: Outcome) -> Iterator[str]:
     """The outcome for a terminal or a log."""
-    yield outcome.headline
-    yield f"{outcome.run} against {outcome.against}"
+    yield from (outcome.headline, f"{outcome.run} against {outcome.against}")
     for state, title in WORDS.items():
-        verdicts = outcome.of(state)
-        if verdicts:
-            yield ""
-            yield f"{title}:"
+        if verdicts := outcome.of(state):
+            yield from ("", f"{title}:")
             yield from (f"  {verdict.sentence}" for verdict in verdicts)
-    yield ""
-    yield outcome.rule
+    yield from ("", outcome.rule)
     for text in remarks(outcome):
         yield from textwrap.wrap(text, WIDTH, subsequent_indent="    ") if text.startswith(INDENT) else (text,)
     yield from outcome.notes
@@ -144,10 +142,9 @@ def sensitivity(outcome: Outcome) -> Iterator[str]:
     blind = sorted((verdict for verdict in known if never_shows(verdict.detectable)), key=lambda verdict: verdict.name)
     if seen:
         (least, best), (most, worst) = seen[0], seen[-1]
-        text = f"A true loss of {points(least)} points ({best})"
-        if len(seen) > 1:
-            text += f" to {points(most)} ({worst})"
-        yield f"{text}, in one cell alone, would have been noticed four times in five; a smaller one less often."
+        to = f" to {points(most)} ({worst})" if len(seen) > 1 else ""
+        yield (f"A true loss of {points(least)} points ({best}){to}, in one cell alone, would have been noticed four "
+               "times in five; a smaller one less often.")
     if len(blind) > NAMED:
         yield f"Too few samples for a loss to show by itself, however large it is, in {counted(len(blind), 'cell')}:"
         for cell in sorted({verdict.cell for verdict in blind}):
@@ -158,12 +155,12 @@ def sensitivity(outcome: Outcome) -> Iterator[str]:
 
 def markdown(outcome: Outcome) -> str:
     """The outcome for a pull request: a table of cells, failures first, and what must be known about it."""
-    from tabulate import tabulate
-
     rows = [
         [WORDS[verdict.state], escape(verdict.cell), escape(verdict.column), points(verdict.baseline),
          points(verdict.score) + (MARK if verdict.unread else ""), points(verdict.change, sign=True),
-         interval_text(verdict), short(verdict.p), points(verdict.worst, sign=True),
+         "—" if math.isnan(verdict.low) else f"{points(verdict.low, sign=True)} to {points(verdict.high, sign=True)}",
+         "—" if math.isnan(verdict.p) else chance(verdict.p).removeprefix("p ").removeprefix("= "),
+         points(verdict.worst, sign=True),
          "never" if never_shows(verdict.detectable) else points(verdict.detectable),
          f"{verdict.tells:,}" if verdict.state in OPEN and verdict.tells else "—"]
         for state in WORDS if state != "untested" for verdict in outcome.of(state)
@@ -184,16 +181,6 @@ def markdown(outcome: Outcome) -> str:
     if not_checked(outcome):
         parts.append(f"**{escape(not_checked(outcome))}**")
     return "\n\n".join(parts) + "\n"
-
-
-def short(p: float) -> str:
-    """A p-value under a heading that says so, or an em dash."""
-    return "—" if math.isnan(p) else chance(p).removeprefix("p ").removeprefix("= ")
-
-
-def interval_text(verdict: Verdict) -> str:
-    """A verdict's interval."""
-    return "—" if math.isnan(verdict.low) else f"{points(verdict.low, sign=True)} to {points(verdict.high, sign=True)}"
 
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -217,16 +204,13 @@ def junit(outcome: Outcome) -> str:
                         ("alpha", rules.alpha), ("seed", rules.seed)):
         ElementTree.SubElement(properties, "property", {"name": name, "value": legal(str(value))})
     for verdict in cases:
-        element = ElementTree.SubElement(suite, "testcase", {
-            "classname": legal(f"mmrope-eval.{verdict.cell}"), "name": legal(verdict.column), "time": "0",
-        })
+        element = ElementTree.SubElement(suite, "testcase", classname=legal(f"mmrope-eval.{verdict.cell}"),
+                                         name=legal(verdict.column), time="0")
         if verdict in failing:
             failure = {"message": legal(verdict.sentence), "type": verdict.state}
-            body = ElementTree.SubElement(element, "failure", failure)
-            body.text = legal(outcome.rule)
+            ElementTree.SubElement(element, "failure", failure).text = legal(outcome.rule)
         elif verdict in skipped:
-            message = legal(f"{WORDS[verdict.state]}: {verdict.sentence}")
-            ElementTree.SubElement(element, "skipped", {"message": message})
+            ElementTree.SubElement(element, "skipped", message=legal(f"{WORDS[verdict.state]}: {verdict.sentence}"))
         else:
             ElementTree.SubElement(element, "system-out").text = legal(f"{verdict.sentence} {verdict.basis}.")
     sentences = (outcome.headline, outcome.rule, *remarks(outcome), *outcome.notes)

@@ -13,7 +13,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, groups_of
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report.averaging import Floats, Layout, joined
+from mmrope_eval.report.compare.precision import Floats, Layout, joined
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.util.unread import remedy, too_many
 from mmrope_eval.words import counted
@@ -122,9 +122,8 @@ def contents(run: Run) -> str:
 def rows_of(run: Run, cell: Cell) -> dict[str, dict[str, Any]]:
     """The rows of `Run.scores` of one cell by task; what is missing is None."""
     rows = run.scores[run.scores["cell"] == str(cell.path)].to_dict("records")
-    return {
-        str(row["task"]): {str(key): None if pd.isna(value) else value for key, value in row.items()} for row in rows
-    }
+    return {str(row["task"]): {str(key): None if pd.isna(value) else value for key, value in row.items()}
+            for row in rows}
 
 
 def samples_of(run: Run, cell: str, task: str) -> pd.DataFrame:
@@ -156,9 +155,7 @@ def pair(cell: str, first: Mapping[str, Any], second: Mapping[str, Any], before:
         left["score"].to_numpy(np.float64), right[column].to_numpy(np.float64),
         tuple(map(str, before.index.difference(after.index, sort=False))),
         tuple(map(str, after.index.difference(before.index, sort=False))),
-        differing([first, second]),
-        (unread(first), unread(second)),
-        layout.names,
+        differing([first, second]), (unread(first), unread(second)), layout.names,
     )
 
 

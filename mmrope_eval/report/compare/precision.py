@@ -1,4 +1,8 @@
-"""How sure a score or a difference is: its clustered error, and the intervals made of it.
+"""How samples make a score, as arrays, and how sure a score or a difference is: its clustered error, and the intervals
+made of it.
+
+What each average is over is said once, by `record.aggregate`, which makes the exact number of it; here it becomes
+arrays, for errors and tests.
 
 Questions about one picture or video (a cluster) stand or fall together, so the error is that of clusters (Cameron,
 Gelbach & Miller 2008, "Bootstrap-based improvements for inference with clustered errors"; for language models Miller
@@ -9,15 +13,146 @@ Student's t and the chi-square distribution are scipy's, which is loaded when a 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmrope_eval.report.averaging import Floats, Ints, Layout
+from mmrope_eval.record.aggregate import AGGREGATES, MakeUp
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FEWEST: Final = 2
+"""Clusters below which there is no interval: one picture or video says nothing of others."""
+ALIKE: Final = 0.1
+"""How far losses within a cluster are taken to be correlated where too few answers changed to tell."""
+ALONE: Final = 0.65
+"""By how much less than its largest the effect of clusters is raised (`sureness`): by benchmarks/coverage.py."""
+POWER: Final = 0.8
+"""The chance with which what "could have been seen" is seen."""
+_NORMAL: Final = NormalDist()
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What a score averages over and what is drawn together.
+
+    sample, unit: int (m,), a sample, and a unit that it belongs to; m is n but where questions have several names.
+    cluster: int (u,), each unit's cluster, 0 ... C - 1, in the order of their `names`.
+    inside: float (u, G + 1) of 0 and 1, the strata that each unit counts in; the last column holds those that count in
+    none. One stratum of all but under "macro".
+    make_up: the same without arrays, for the exact score.
+    plain: whether it is the mean of all units, and not of strata.
+    """
+
+    sample: Ints
+    unit: Ints
+    cluster: Ints
+    names: tuple[str, ...]
+    inside: Floats
+    make_up: MakeUp
+    plain: bool
+
+    @classmethod
+    def of(cls, clusters: Sequence[object], average: str = "micro",
+           groups: Sequence[Sequence[str]] | None = None) -> Layout:
+        """The layout of n samples from the name of each one's cluster, the column's average and the samples' groups.
+
+        `average` is a name of `record.aggregate.AGGREGATES`; `groups` are the names of the groups a sample counts in
+        (none, one or several), needed for "macro" and "circular" only. ValueError for an unknown average.
+        """
+        if average not in AGGREGATES:
+            raise ValueError(f"unknown average '{average}'")
+        of_samples = [()] * len(clusters) if groups is None else groups
+        make_up = AGGREGATES[average].make_up(of_samples)
+        inside = np.zeros((len(make_up.units), len(make_up.strata) + 1))
+        for column, members in enumerate((*make_up.strata, make_up.strays)):
+            inside[members, column] = 1
+        names, cluster = np.unique(np.array([str(clusters[unit[0]]) for unit in make_up.units], dtype=object),
+                                   return_inverse=True)
+        sizes = [len(unit) for unit in make_up.units]
+        return cls(np.array([sample for unit in make_up.units for sample in unit], dtype=np.int64),
+                   np.repeat(np.arange(len(sizes)), sizes), cluster, tuple(names.tolist()), inside, make_up,
+                   not (AGGREGATES[average].of_groups and any(of_samples)))
+
+    @property
+    def units(self) -> int:
+        """How many units the score averages over."""
+        return len(self.cluster)
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters are drawn."""
+        return len(self.names)
+
+    @cached_property
+    def counts(self) -> Floats:
+        """(G + 1,): the units in each stratum, and in none."""
+        counts: Floats = self.inside.sum(axis=0)
+        return counts
+
+    @cached_property
+    def shares(self) -> Floats:
+        """(G + 1,): how much of the score a unit is by being in each stratum, or in none."""
+        strata = self.counts[:-1]
+        return np.append(self.make_up.share / len(strata) / strata, 1 / self.units)
+
+    @cached_property
+    def weights(self) -> Floats:
+        """(u,): how much of the score one unit is; they sum to 1."""
+        weights: Floats = self.inside @ self.shares
+        return weights
+
+    def of_units(self, values: Floats) -> Floats:
+        """(n,) sample values -> (u,) unit values: under "circular" a question is as good as its worst rotation."""
+        worst = np.full(self.units, np.inf)
+        np.minimum.at(worst, self.unit, values[self.sample])
+        return worst
+
+    def per_cluster(self, amounts: Floats) -> Floats:
+        """(u,) amounts of units -> (C,) sums over clusters."""
+        return np.bincount(self.cluster, amounts, self.clusters).astype(np.float64)
+
+    def score(self, values: Floats) -> float:
+        """The column's number for sample values (n,), as `record.aggregate` defines it; not a number for no samples."""
+        return self.make_up.value(self.of_units(values).tolist())
+
+
+def numbered(clusters: Mapping[str, Sequence[str]]) -> tuple[dict[str, Ints], int]:
+    """The clusters of several columns, by their names, numbered together: of each column the numbers of its own, in
+    their order, and how many there are in all. Clusters of one name are one."""
+    number = {name: place for place, name in enumerate(dict.fromkeys(itertools.chain(*clusters.values())))}
+    return {column: np.array([number[name] for name in names], dtype=np.int64)
+            for column, names in clusters.items()}, len(number)
+
+
+def joined(*namings: Sequence[object]) -> list[str]:
+    """Clusters of the same n samples as several runs name them, joined: samples that any run has together are together.
+
+    Runs of different versions name clusters differently (by a span of a video, by a media policy), and a run whose
+    picture could not be read does not know it. Named by the first naming of the first sample of each.
+    """
+    parent: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def root(key: tuple[int, str]) -> tuple[int, str]:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    rows = [[(number, str(name)) for number, name in enumerate(names)] for names in zip(*namings, strict=True)]
+    for first, *others in rows:
+        for other in others:
+            parent[root(other)] = root(first)
+    shown: dict[tuple[int, str], str] = {}
+    return [shown.setdefault(root(first), first[1]) for first, *_ in rows]
 
 
 def t_below(t: float, df: float) -> float:
@@ -39,15 +174,6 @@ def chi2_quantile(share: float, df: float) -> float:
     from scipy import special
 
     return float(2 * special.gammaincinv(df / 2, share))
-
-
-FEWEST: Final = 2
-"""Clusters below which there is no interval: one picture or video says nothing of others."""
-ALIKE: Final = 0.1
-"""How far losses within a cluster are taken to be correlated where too few answers changed to tell."""
-ALONE: Final = 0.65
-"""By how much less than its largest the effect of clusters is raised (`sureness`): by benchmarks/coverage.py."""
-_NORMAL: Final = NormalDist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +239,7 @@ def precision_of(layout: Layout, units: Floats) -> Precision:
     return Precision(sums, layout.per_cluster(weights), float(parts @ parts), float(weights @ weights))
 
 
-def joined(parts: Sequence[tuple[float, Precision, Ints]], clusters: int) -> Precision:
+def mean_precision(parts: Sequence[tuple[float, Precision, Ints]], clusters: int) -> Precision:
     """The precision of a mean of columns: of each its weight, its precision, and the number of each of its clusters
     among all `clusters`; clusters of one number are one."""
     influence, weights = np.zeros(clusters), np.zeros(clusters)
@@ -146,11 +272,12 @@ def score_interval(layout: Layout, values: Floats, *, level: float = 0.95) -> In
     units, score = layout.of_units(values), layout.score(values)
     if np.all(units == 0) or np.all(units == 1):
         reach = 1 - ((1 - level) / 2) ** (1 / layout.clusters)
-        low, high = (0.0, reach) if units[0] == 0 else (1 - reach, 1.0)
-        return Interval(low, high)
+        return Interval(0.0, reach) if units[0] == 0 else Interval(1 - reach, 1.0)
     precision = precision_of(layout, units)
-    low, high = wilson(score, answers_worth(precision, score), t_quantile((1 + level) / 2, precision.freedom))
-    if one_answer_each(layout, units):
+    answers = score * (1 - score) / sureness(precision, score)  # independent ones that would be as sure
+    low, high = wilson(score, answers, t_quantile((1 + level) / 2, precision.freedom))
+    # Right or wrong answers, each about a picture or video of its own.
+    if layout.plain and layout.clusters == layout.units and np.isin(units, (0, 1)).all():
         right = round(score * layout.units)
         low = min(low, rarest(right, layout.units, level))
         high = max(high, 1 - rarest(layout.units - right, layout.units, level))
@@ -165,20 +292,10 @@ def wilson(share: float, answers: float, quantile: float) -> tuple[float, float]
     return max((centre - half) / wider, 0.0), min((centre + half) / wider, 1.0)
 
 
-def one_answer_each(layout: Layout, units: Floats) -> bool:
-    """Whether a plain mean is made of right or wrong answers, each about a picture or video of its own."""
-    return layout.plain and layout.clusters == layout.units and bool(np.isin(units, (0, 1)).all())
-
-
 def rarest(right: int, answers: int, level: float) -> float:
     """The lower end for one to three right answers, where Wilson's is too high (Brown, Cai & DasGupta 2001, Statistical
     Science 16:101, section 4.1.1: the one-sided bound of a Poisson mean); 1 for more."""
     return chi2_quantile(1 - level, 2 * right) / 2 / answers if right <= (2 if answers <= 50 else 3) else 1.0
-
-
-def answers_worth(precision: Precision, score: float) -> float:
-    """How many independent right or wrong answers would be as sure as this score."""
-    return score * (1 - score) / sureness(precision, score)
 
 
 def sureness(precision: Precision, score: float) -> float:
@@ -225,3 +342,14 @@ def lower_bound(precision: Precision, change: float, level: float = 0.95) -> flo
 def normal(tail: float) -> float:
     """The quantile of the standard normal distribution."""
     return _NORMAL.inv_cdf(tail)
+
+
+def units_to_tell(precision: Precision, units: int, points: float, level: float) -> int | None:
+    """How many questions, at as many a picture, would show that nothing is lost by `points` (in (0, 1]), if so it is.
+
+    With a chance of POWER, by a one-sided bound of this level, the error being as here, or as that of such a loss where
+    that is larger. None where a single picture says nothing of the error.
+    """
+    variance = max(precision.variance, precision.least(points))
+    errors = (t_quantile(level, precision.freedom) + normal(POWER)) * math.sqrt(variance) / points
+    return math.ceil(units * errors**2) if math.isfinite(errors) else None

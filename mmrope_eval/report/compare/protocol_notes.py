@@ -93,20 +93,16 @@ def about_checkpoints(pairs: Iterable[tuple[Cell | None, Cell | None]]) -> Itera
 
 def differ(cell: Cell, other: Cell) -> bool:
     """Whether two cells are different trainings."""
-    if cell.run is not None and cell.run == other.run:
-        return False
-    return training_of(cell) != training_of(other)
+    return (cell.run is None or cell.run != other.run) and training_of(cell) != training_of(other)
 
 
 def rows_of_one(cells: Mapping[str, Sequence[Cell]]) -> list[str]:
     """The remark of a table: which of its rows are one training, where rows are different trainings; by row its
     cells."""
     trainings = {row: {cell.run or training_of(cell) for cell in of_row} for row, of_row in cells.items() if of_row}
-    if len(set().union(*trainings.values())) < 2 or len(trainings) < 2:
+    if len(trainings) < 2 or len(set().union(*trainings.values())) < 2:
         return []
     single = [row for row, of_row in trainings.items() if len(of_row) == 1]
-    if not single:
-        return []
-    which = "Every row is" if len(single) == len(trainings) else f"One training each: {', '.join(single)};"
-    text = (f"{which} one training: differences" if len(single) == len(trainings) else f"{which} differences from them")
-    return [f"{text} are between checkpoints, not shown to be between designs; {HOW}."]
+    text = ("Every row is one training: differences" if len(single) == len(trainings) else
+            f"One training each: {', '.join(single)}; differences from them")
+    return [f"{text} are between checkpoints, not shown to be between designs; {HOW}."] if single else []

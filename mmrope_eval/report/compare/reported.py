@@ -74,7 +74,9 @@ def reported_cells(run: Run, baseline: Published, table: str | None = None) -> l
         raise UserError(f"{baseline.name} has no table '{table}'; choose one of {', '.join(baseline.tables)}.")
     rows = [row for row in published_rows(baseline)
             if (same_models(baseline, row.table) if table is None else row.table.name == table)]
-    homes = {cell.path: [row for row in rows if is_of(cell, row)] for cell in run.cells}
+    # A cell's variant is that of a published row by what it decides, or by name where that is not known.
+    homes = {cell.path: [row for row in rows if (
+        row.row.label == cell.variant if row.row.key is None else row.row.key == keyed(cell)[1])] for cell in run.cells}
     published = [cell for cell in run.cells if homes[cell.path]]
     if not published:
         variants = ", ".join(dict.fromkeys(describe(cell) for cell in run.cells))
@@ -106,11 +108,6 @@ def means_of(cell: str, printed: Sequence[ReportedCell]) -> Iterator[ReportedCel
             unread="; ".join(dict.fromkeys(mean.unread for mean in means if mean.unread)), name=name, parts=parts,
             spread=spread,
         )
-
-
-def is_of(cell: Cell, published: PublishedRow) -> bool:
-    """Whether a cell's variant is that of a published row: by what it decides, or by name where that is not known."""
-    return published.row.label == cell.variant if published.row.key is None else published.row.key == keyed(cell)[1]
 
 
 def cells_of(run: Run, cell: Cell, name: str, homes: Sequence[PublishedRow]) -> Iterator[ReportedCell]:

@@ -16,8 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmrope_eval.report.averaging import Floats, Layout
-from mmrope_eval.report.compare.precision import chi2_quantile, t_below, t_quantile
+from mmrope_eval.report.compare.precision import Floats, Layout, chi2_quantile, t_below, t_quantile
 
 Alternative = Literal["two-sided", "less"]
 
@@ -100,7 +99,9 @@ def contrast(first: Scores, second: Scores, *, alternative: Alternative = "two-s
         return Contrast(change, math.nan, math.nan, math.nan, math.nan, 0.0)
     clusters = first.parts.shape[1]
     apart = float(((second.parts.mean(axis=0) - first.parts.mean(axis=0)) ** 2).sum())
-    rest = sum(noise / design.trainings for design, noise in zip((first, second), _noises(first, second), strict=True))
+    # A single training is taken to have the other design's noise.
+    rest = sum((other.noise if math.isnan(design.noise) else design.noise) / design.trainings
+               for design, other in ((first, second), (second, first)))
     of_questions = (max(0.0, apart - rest), max(clusters - 1.0, 1.0))
     parts = [*of_trainings, of_questions]
     variance = sum(part for part, _ in parts)
@@ -122,12 +123,6 @@ def _over_trainings(first: Scores, second: Scores) -> list[tuple[float, float]]:
     if len(repeated) == 1:
         return [(repeated[0].variance * (1 / first.trainings + 1 / second.trainings), repeated[0].trainings - 1)]
     return [(design.variance / design.trainings, design.trainings - 1) for design in repeated]
-
-
-def _noises(first: Scores, second: Scores) -> tuple[float, float]:
-    """The noise of each design's single trainings; of a single training, what the other's have."""
-    before, after = first.noise, second.noise
-    return (after if math.isnan(before) else before), (before if math.isnan(after) else after)
 
 
 def noticeable(contrast: Contrast, tail: float, power: float = 0.8) -> float:

@@ -16,8 +16,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from mmrope_eval.report.averaging import Floats, Ints, Layout
-from mmrope_eval.report.compare.precision import normal, precision_of, wilson
+from mmrope_eval.report.compare.precision import Floats, Ints, Layout, normal, precision_of, wilson
 
 Way = Literal["two-sided", "less"]
 Alternative = Literal["two-sided", "less", "greater"]

@@ -14,10 +14,10 @@ import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import differing
-from mmrope_eval.report import step_choice
-from mmrope_eval.report.averaging import Floats, joined, numbered
-from mmrope_eval.report.candidates import BenchmarkResult, collect, describe
+from mmrope_eval.report import candidates
+from mmrope_eval.report.candidates import BenchmarkResult, describe
 from mmrope_eval.report.compare.pairing import chance, layout_of, points, samples_of
+from mmrope_eval.report.compare.precision import Floats, joined, numbered
 from mmrope_eval.report.compare.seed_stats import Alternative, Contrast, Scores, contrast, holm, luck, residuals
 from mmrope_eval.report.definitions import Averages, benchmarks_behind, load_averages, weights_of
 from mmrope_eval.report.runs import Cell, Run, finite_or_none
@@ -93,10 +93,10 @@ def training_of(cell: Cell) -> str:
     return cell.model_fingerprint or cell.record.scores.checkpoint.path
 
 
-def designs_of(runs: Iterable[Run], *, models: Sequence[str] = (), step: step_choice.Step = None) -> list[Design]:
+def designs_of(runs: Iterable[Run], *, models: Sequence[str] = (), step: candidates.Step = None) -> list[Design]:
     """The designs of runs, each with its trainings. UserError where a training has several results of one column, or a
     design has checkpoints of several steps."""
-    entries = step_choice.select(collect(runs, models), step)
+    entries = candidates.select_steps(candidates.collect(runs, models), step)
     by_key: dict[str, list[BenchmarkResult]] = {}
     for entry in entries:
         if not pd.isna(entry.scores["score"]):
@@ -120,8 +120,8 @@ def trainings_in(label: str, entries: Sequence[BenchmarkResult]) -> dict[str, di
                             f"and {entry.cell.path}; name one of them, it is one training.")
     steps = {entry.cell.step for entry in entries}
     if len(steps) > 1:
-        cells = step_choice.cells_of(entries)
-        raise UserError(f"{label}: training steps are not trainings, and its runs are {step_choice.words(cells)}; "
+        words = candidates.steps_in_words(candidates.cells_of(entries))
+        raise UserError(f"{label}: training steps are not trainings, and its runs are {words}; "
                         "name runs of one step, or choose one with --step where there is such an option.")
     return by_training
 
@@ -164,17 +164,14 @@ def column_of(name: str, entries: Sequence[BenchmarkResult]) -> Column:
         return Column(name, np.zeros(len(entries)), np.zeros((len(entries), 0)), (), 0, left_out, differing(rows))
     groups = joined(*(frame["group"].tolist() for frame in kept))
     average = str(entries[0].known["average"] or "micro")
-    layout = layout_of(groups, average, targets_of(kept), f"{name} of {entries[0].cell.path}")
+    # Each sample's target, from the first run that could read it.
+    targets = [next((target for target in several if isinstance(target, Mapping)), None)
+               for several in zip(*(frame["target"].tolist() for frame in kept), strict=True)]
+    layout = layout_of(groups, average, targets, f"{name} of {entries[0].cell.path}")
     values = [frame["score"].to_numpy(np.float64) for frame in kept]
     return Column(name, 100 * np.array([layout.score(value) for value in values]),
                   100 * np.array([residuals(layout, value) for value in values]), layout.names,
                   len(ids), left_out, differing(rows))
-
-
-def targets_of(frames: Sequence[pd.DataFrame]) -> list[object]:
-    """Each sample's target, from the first run that could read it."""
-    return [next((target for target in targets if isinstance(target, Mapping)), None)
-            for targets in zip(*(frame["target"].tolist() for frame in frames), strict=True)]
 
 
 @dataclass(frozen=True)

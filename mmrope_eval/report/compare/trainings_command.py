@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tabulate import tabulate
+
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.compare import trainings
 from mmrope_eval.report.compare.pairing import points
@@ -82,11 +84,8 @@ def lines(measurement: Measured, single: Sequence[Design], compared: Sequence[Fi
     columns = counted(len(measurement.columns), "column")
     yield (f"{trainings.listed(measurement.designs)} trainings, on {columns}: mean, and from the lowest to the highest "
            "training")
-    yield ""
-    yield score_table(measurement)
-    yield ""
-    yield "What another training of the same design changes, over all of them:"
-    yield ""
+    yield from ("", score_table(measurement), "")
+    yield from ("What another training of the same design changes, over all of them:", "")
     yield spread_table(measurement, sizes)
     pairs_compared = dict.fromkeys((finding.first, finding.second) for finding in compared)
     yield from lines_of_pairs({pair: f"{pair[1]} against {pair[0]}" for pair in pairs_compared}, compared, alpha)
@@ -96,8 +95,7 @@ def lines(measurement: Measured, single: Sequence[Design], compared: Sequence[Fi
 def lines_of_pairs(titles: Mapping[tuple[str, str], str], compared: Sequence[Finding], alpha: float) -> Iterator[str]:
     """Every comparison below the title of its pair of designs, and what was calculated."""
     for pair, title in titles.items():
-        yield ""
-        yield f"{title}:"
+        yield from ("", f"{title}:")
         yield from (f"  {trainings.sentence(finding, alpha)}" for finding in compared
                     if (finding.first, finding.second) == pair)
     yield ""
@@ -107,8 +105,6 @@ def lines_of_pairs(titles: Mapping[tuple[str, str], str], compared: Sequence[Fin
 
 def score_table(measurement: Measured) -> str:
     """A line for each average and column that is judged."""
-    from tabulate import tabulate
-
     rows = [[escape(name), *(f"{points(score.mean)} ({trainings.reach(score)})" for score in measurement.scores(name))]
             for name in measurement.judged]  # fmt: skip
     headers = ["", *(f"{escape(design.label)} ({len(design.trainings)})" for design in measurement.designs)]
@@ -117,8 +113,6 @@ def score_table(measurement: Measured) -> str:
 
 def spread_table(measurement: Measured, sizes: Sequence[float]) -> str:
     """The standard deviation between trainings, and how many a difference needs."""
-    from tabulate import tabulate
-
     rows = []
     for name in measurement.judged:
         variation = spread(measurement.scores(name))
@@ -181,10 +175,8 @@ def compare_means(a: Path, b: Path, *, alpha: float, as_json: bool) -> int:
 
 def lines_of_sides(first: Run, second: Run, both: Sides, results: Sequence[Finding], alpha: float) -> Iterator[str]:
     """The comparison in words."""
-    yield f"A  {first.path}"
-    yield f"B  {second.path}"
+    yield from (f"A  {first.path}", f"B  {second.path}", "")
     shown = sum(finding.shown(alpha) for finding in results)
-    yield ""
     yield f"{shown} of {counted(len(results), 'comparison')} shown to differ at the {100 * alpha:g} % level."
     titles = {(a.label, b.label): f"{a.label} ({', '.join(a.names)}) -> {b.label} ({', '.join(b.names)})"
               for a, b in (measurement.designs for measurement in both.measured)}

@@ -36,7 +36,7 @@ def draw(result: StepsResult, path: Path) -> None:
     across = 2 if len(columns) in (2, 4) else min(ACROSS, len(columns))
     down = math.ceil(len(columns) / across)
     labels = [curve.label for curve in result.curves]
-    beside = legend_columns(labels, across)
+    beside = max(1, min(4, int(52 * across / (max(map(len, labels)) + 9))))  # names that fit side by side
     figure = Figure(figsize=(3.1 * across + 0.4, 2.3 * down + 0.35 + 0.2 * math.ceil((len(labels) + 1) / beside)),
                     layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True)
@@ -56,11 +56,6 @@ def draw(result: StepsResult, path: Path) -> None:
         save_one(figure, path)
     except OSError as error:
         raise UserError(f"--figure {path} cannot be written ({error.strerror}).") from error
-
-
-def legend_columns(labels: list[str], across: int) -> int:
-    """How many names fit side by side."""
-    return max(1, min(4, int(52 * across / (max(map(len, labels)) + 9))))
 
 
 def draw_panel(panel: Axes, result: StepsResult, column: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,11 +15,10 @@ from typing import Final
 import pandas as pd
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.report.candidates import BenchmarkResult, Line, collect, describe, distinct
+from mmrope_eval.report.candidates import BenchmarkResult, Line, cells_of, collect, describe, distinct, listed
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, load_averages
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.runs import Cell, Run
-from mmrope_eval.report.step_choice import cells_of, listed
 from mmrope_eval.report.table.build import Options, Table, fill
 from mmrope_eval.util.row_names import distinct_names, numbered
 from mmrope_eval.words import nearest
@@ -62,7 +61,8 @@ def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: boo
                models: Sequence[str] = (), reported: Published | None = None) -> StepsResult:
     """The scores over steps, with the `reported` ones of the same designs beside them.
 
-    UserError where no checkpoint has a step, a column is unknown, or nothing can be shown.
+    UserError where no checkpoint has a step, a column is unknown, a step has two different results of one benchmark, or
+    nothing can be shown.
     """
     entries = [entry for entry in collect(runs, models) if not pd.isna(entry.scores["score"])]
     stepped = [entry for entry in entries if entry.cell.step is not None]
@@ -74,7 +74,10 @@ def load_steps(runs: Iterable[Run], columns: Sequence[str] = (), *, partial: boo
     curves, lines = curves_of(stepped)
     # fill() would offer --seeds and --step, which do not exist here.
     for line, by_benchmark in zip(lines, distinct(line.entries for line in lines), strict=True):
-        refuse_twice(line.row.label, by_benchmark)
+        for name, several in by_benchmark.items():
+            if len(several) > 1:
+                raise UserError(f"{line.row.label}, {name}: {len(several)} runs have different results of this step: "
+                                f"{', '.join(str(entry.cell.path) for entry in several)}. Name the runs to use.")
     table = fill(replace(definition, rows=tuple(line.row for line in lines)), lines,
                  Options(partial=partial, trim=False, reported=reported))
     filled = set(table.cells["column"][table.cells["score"].notna()])
@@ -145,14 +148,6 @@ def curve_labels(cells: Sequence[Cell]) -> list[str]:
     single = all(count == 1 for count in collections.Counter(names).values())
     return numbered([name if single and variant in name else f"{name}, {variant}"
                      for name, variant in zip(names, variants, strict=True)])
-
-
-def refuse_twice(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]]) -> None:
-    """UserError where a step has two different results of one benchmark."""
-    for name, several in by_benchmark.items():
-        if len(several) > 1:
-            raise UserError(f"{row}, {name}: {len(several)} runs have different results of this step: "
-                            f"{', '.join(str(entry.cell.path) for entry in several)}. Name the runs to use.")
 
 
 def with_origin(cells: pd.DataFrame, curves: Sequence[Curve]) -> pd.DataFrame:

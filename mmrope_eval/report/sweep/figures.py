@@ -34,8 +34,6 @@ YARN: Final = "yarn"
 ACROSS: Final = 4
 """Heat maps side by side."""
 DPI: Final = 160
-
-
 AXES: Final = {"context": "context, tokens", "tokens": "median prompt, tokens"}
 
 
@@ -43,13 +41,6 @@ def shown(scaling: str) -> str:
     """A scaling and its rule as a panel is called: `YaRN by context`."""
     kind, _, rule = scaling.partition(" ")
     return f"{SCALINGS.get(kind, kind)} {rule}".rstrip()
-
-
-def over(points: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """With `at`: where on the horizontal axis a point is; not a number where its prompts' tokens are not known."""
-    if axis == "context":
-        return points.assign(at=points["context"])
-    return points.assign(at=points.get("tokens_median", math.nan))
 
 
 def style(number: int) -> dict[str, Any]:
@@ -61,15 +52,16 @@ def style(number: int) -> dict[str, Any]:
     }
 
 
-def draw_lengths(
-    sweep: SweepResult, folder: Path, axis: str = "context", published: Published | None = None
-) -> list[Path]:
+def draw_lengths(sweep: SweepResult, folder: Path, axis: str = "context",
+                 published: Published | None = None) -> list[Path]:
     """Score over context: a row of panels for each task, a panel for each scaling, a line for each variant.
 
     `axis` "tokens" puts each point where its median prompt was, not where its context ends. What was `published` of
     these variants at one of these contexts is a cross.
     """
-    points = over(sweep.points, axis)
+    # Where on the horizontal axis a point is; not a number where its prompts' tokens are not known.
+    points = sweep.points
+    points = points.assign(at=points["context"] if axis == "context" else points.get("tokens_median", math.nan))
     tasks = list(points["column"].unique())
     scalings = list(points["scaled"].unique())
     labels = list(points["label"].unique())

@@ -57,7 +57,7 @@ def sweep_table(definition: TableDefinition, folders: Sequence[Path], options: O
         listed = ", ".join(f"{number:,}" for number in contexts)
         have = f"they have {listed}: choose one with --context" if contexts else "nothing of them was measured"
         raise UserError(f"These sweeps have no points of {definition.name} at a context of {tokens:,} tokens; {have}.")
-    lines = [*listed_lines(definition, shown), *other_lines(definition, shown)]
+    lines = list(lines_of(definition, shown))
     filled = fill(replace(definition, rows=tuple(line.row for line in lines)), lines, options)
     return trimmed(replace(filled, extra_remarks=(*filled.extra_remarks, *remarks(shown, tokens or 0))))
 
@@ -74,15 +74,12 @@ def points_of(folder: Path, models: Sequence[str]) -> Iterator[Point]:
             yield Point({str(name): value for name, value in values.items()}, entry)
 
 
-def listed_lines(definition: TableDefinition, points: Sequence[Point]) -> Iterator[Line]:
-    """A line for each row of the table; one more for each further factor that it was scaled by."""
+def lines_of(definition: TableDefinition, points: Sequence[Point]) -> Iterator[Line]:
+    """A line for each row of the table, then for the variants and scalings that it does not list; one more for each
+    further factor that a row was scaled by."""
     for row in definition.rows:
         in_row = [point for point in points if point.key == row.key and point.scaling == row.scaling]
         yield from by_factor(row.label, row, in_row)
-
-
-def other_lines(definition: TableDefinition, points: Sequence[Point]) -> Iterator[Line]:
-    """Lines for the variants and scalings that the table does not list."""
     listed = {(row.key, row.scaling) for row in definition.rows}
     others: dict[tuple[str, str], list[Point]] = {}
     for point in points:

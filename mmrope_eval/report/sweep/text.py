@@ -76,13 +76,6 @@ def hardly_read(row: Any) -> bool:
     return row["status"] == "done" and too_many(int(row["unparsed"]), int(row["n"] - row["failed"]))
 
 
-def failed_remarks(points: pd.DataFrame) -> list[str]:
-    """How many samples failed, by column, and where their causes are."""
-    some = points[points["failed"].fillna(0) > 0]
-    return [f"* failed and counted wrong: {column} {spread(rows, 'failed', 'n')}; see failures.jsonl of the points"
-            for column, rows in some.groupby("column", sort=False)]  # fmt: skip
-
-
 def unread_remarks(points: pd.DataFrame) -> list[str]:
     """Where answers are unread, by column; where they are too many with the likely cause."""
     lines = []
@@ -113,7 +106,10 @@ def remarks(sweep: SweepResult) -> list[str]:
         where = sorted({f"{row['column']} at {short(row['context'])}" for _, row in rows.iterrows()})
         lines.append(f"{DASH} {status}: {WORDS.get(str(status), status)} ({', '.join(where)}): {cause}")
     if "unparsed" in sweep.points:
-        lines += [*failed_remarks(sweep.points), *unread_remarks(sweep.points)]
+        for column, rows in sweep.points[sweep.points["failed"].fillna(0) > 0].groupby("column", sort=False):
+            causes = "see failures.jsonl of the points"
+            lines.append(f"* failed and counted wrong: {column} {spread(rows, 'failed', 'n')}; {causes}")
+        lines += unread_remarks(sweep.points)
     if "assumed" in sweep.points and sweep.points["assumed"].fillna(False).any():
         taken = sweep.points[sweep.points["assumed"].fillna(False).astype(bool)]
         names = sorted({f"{row['model']} ({row['variant']})" for _, row in taken.iterrows()})

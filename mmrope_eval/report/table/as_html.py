@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 from typing import Final
 
-from mmrope_eval.report.table.page import Page
-from mmrope_eval.report.table.style import Style, fill, styled
+from mmrope_eval.report.table.page import Page, Style, fill, styled
 
 HTML: Final = """<!doctype html>
 <html lang="en">

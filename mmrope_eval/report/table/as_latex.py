@@ -6,8 +6,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mmrope_eval.report.table.page import Page
-from mmrope_eval.report.table.style import Style, fill, styled
+from mmrope_eval.report.table.page import Page, Style, fill, styled
 
 _SPECIAL: Final = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "—": "---", "−": "$-$",
@@ -76,7 +75,7 @@ def write(page: Page, standalone: bool) -> str:
     # Numbers flush right, cells that begin with a number flush left.
     align = "l" * frame.index.nlevels + ("l" if page.crowded else "r") * frame.shape[1]
     tabular = frame.style.to_latex(hrules=True, column_format=align, multirow_align="naive",
-                                   clines="skip-last;data" if page.down else None)
+                                   clines="skip-last;data" if page.table.definition.layout == "down" else None)
     # pandas rules off groups with \\cline, which booktabs' spacing does not suit, and once too often.
     tabular = re.sub(r"\\cline\{[\d-]+\}\s*\\bottomrule", r"\\bottomrule", tabular)
     tabular = re.sub(r"\\cline\{[\d-]+\}", r"\\midrule", tabular)
@@ -99,11 +98,8 @@ OTHER_FONTS: Final = ("CMU Serif", "Noto Serif", "FreeSerif", "DejaVu Serif")
 
 def foreign_letters(text: str) -> str:
     """The characters of a text that pdflatex does not know, each once."""
-    return "".join(dict.fromkeys(letter for letter in text if not _known(letter)))
-
-
-def _known(letter: str) -> bool:
-    return letter.isascii() or (("\xa0" <= letter <= "\u017f" and letter not in _UNKNOWN) or letter in _KNOWN_MARKS)
+    return "".join(dict.fromkeys(letter for letter in text if not letter.isascii() and letter not in _KNOWN_MARKS
+                                 and (letter in _UNKNOWN or not "\xa0" <= letter <= "\u017f")))
 
 
 def fonts_for(letters: str) -> tuple[str, ...]:

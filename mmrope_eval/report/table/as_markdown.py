@@ -7,9 +7,8 @@ from typing import Final
 
 import pandas as pd
 
-from mmrope_eval.report import markdown_text
-from mmrope_eval.report.table.page import Page
-from mmrope_eval.report.table.style import Style, styled
+from mmrope_eval.report.markdown_text import escape
+from mmrope_eval.report.table.page import Page, Style, styled
 
 
 def superscript(letters: str) -> str:
@@ -17,14 +16,14 @@ def superscript(letters: str) -> str:
     return letters.translate(str.maketrans(string.ascii_lowercase, "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ𐞥ʳˢᵗᵘᵛʷˣʸᶻ"))
 
 
-STYLE: Final = Style(markdown_text.escape, "**{}**", "<ins>{}</ins>", superscript)
+STYLE: Final = Style(escape, "**{}**", "<ins>{}</ins>", superscript)
 
 
 def write(page: Page, standalone: bool) -> str:
     """The table; never `standalone`."""
     content = styled(page, STYLE)
     frame = content.frame
-    if page.down:
+    if page.table.definition.layout == "down":
         categories, names = (list(frame.index.get_level_values(level)) for level in (0, 1))
         before = ["", *categories]
         frame.index = pd.Index([category if category != last else "" for category, last in zip(categories, before,

@@ -68,7 +68,10 @@ class Measured:
 def attention_table(definition: TableDefinition, files: Sequence[Path], options: build.Options) -> build.Table:
     """The table. UserError for a file that is no such analysis, and where two hold one row."""
     measured = [measurement for file in files for measurement in read_file(file)]
-    columns = columns_of(definition, measured)
+    layers = sorted({layer for measurement in measured for layer in measurement.shares})
+    columns = definition.columns
+    if not any(int(column.removeprefix(LAYER)) in layers for column in columns):  # no model is that deep
+        columns = tuple(f"{LAYER}{layer}" for layer in layers)
     definition = replace(definition, columns=columns)
     listed = {row.key for row in definition.rows}
     others = [measurement for measurement in measured if measurement.key not in listed]
@@ -116,13 +119,6 @@ def key_of(name: str, definition: Mapping[str, Any] | None) -> str | None:
         return variant_key(load_variant(name)) if name in variant_names() else None
     except VariantError:
         return None
-
-
-def columns_of(definition: TableDefinition, measured: Sequence[Measured]) -> tuple[str, ...]:
-    """The table's layers, or where no model is that deep those that there are."""
-    layers = sorted({layer for measurement in measured for layer in measurement.shares})
-    present = [column for column in definition.columns if int(column.removeprefix(LAYER)) in layers]
-    return definition.columns if present else tuple(f"{LAYER}{layer}" for layer in layers)
 
 
 def cell(row: str, column: str, measurement: Measured | None) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import Protocol
-from mmrope_eval.report import step_choice
-from mmrope_eval.report.candidates import BenchmarkResult, Line, by_step, collect, describe, distinct, grouped, placed
+from mmrope_eval.report import candidates
+from mmrope_eval.report.candidates import BenchmarkResult, Line, describe, distinct
 from mmrope_eval.report.compare import intervals
 from mmrope_eval.report.compare.intervals import over_trainings, totals_of
 from mmrope_eval.report.compare.pairing import samples_of
@@ -50,8 +50,8 @@ class Options:
     reported: Published | None = None
     level: float | None = None
     """Level of the intervals; None for no intervals."""
-    seeds: step_choice.Seeds = "one"
-    step: step_choice.Step = None
+    seeds: candidates.Seeds = "one"
+    step: candidates.Step = None
     """Which training step; "last" of each training, "all" for a line each; None where there must be no choice."""
     models: tuple[str, ...] = ()
     """Globs of checkpoint names; empty for all."""
@@ -114,7 +114,7 @@ class Table:
     @cached_property
     def cells_of_rows(self) -> Mapping[str, Sequence[Cell]]:
         """The cells that fill each row, each once."""
-        return step_choice.cells_of_rows(self.picked)
+        return candidates.cells_of_rows(self.picked)
 
     @cached_property
     def several(self) -> bool:
@@ -143,16 +143,16 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     A variant that is no row of it is shown below the others where it is a row of no table of the project (a new idea),
     where no run fills a row, or with `every_variant`.
     """
-    collected = collect(runs, options.models)
-    entries: Sequence[BenchmarkResult] = step_choice.select(collected, options.step)
+    collected = candidates.collect(runs, options.models)
+    entries: Sequence[BenchmarkResult] = candidates.select_steps(collected, options.step)
     grouping: list[str] = []
     if definition.groups:
-        definition, entries, grouping = grouped(definition, entries, options.groups)
+        definition, entries, grouping = candidates.grouped(definition, entries, options.groups)
     by_key: dict[str, list[BenchmarkResult]] = {}
     for entry in entries:
         by_key.setdefault(entry.key, []).append(entry)
     rows = definition.rows
-    by_row, others = placed(rows, by_key)
+    by_row, others = candidates.placed(rows, by_key)
     everything = options.every_variant or len(others) == len(by_key)
     extra = [key for key in others if everything or by_key[key][0].design not in listed()]
     # Called by the variant and by what is changed in it.
@@ -160,12 +160,12 @@ def build(definition: TableDefinition, runs: Iterable[Run], options: Options) ->
     lines = [Line(row, by_row[row.label], row.label) for row in rows]
     lines += [Line(row, by_key[key], row.label) for row, key in zip(added, extra, strict=True)]
     if options.step == "all":
-        lines = [part for whole in lines for part in by_step(whole)]
+        lines = [part for whole in lines for part in candidates.by_step(whole)]
         definition = replace(definition, rows=tuple(line.row for line in lines))
     table = fill(definition, lines, options)
     left_out = tuple(describe(by_key[key][0].cell) for key in others if key not in extra)
     return trimmed(replace(table, left_out=left_out,
-                           extra_remarks=(*grouping, *step_choice.remarks(table.picked, collected, entries,
+                           extra_remarks=(*grouping, *candidates.step_remarks(table.picked, collected, entries,
                                                                           options.step))))
 
 
@@ -212,17 +212,16 @@ def refuse_several(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult
     """UserError when several runs fill a benchmark of a row and their mean was not asked for, or the row rests on
     several training steps."""
     if by_benchmark:
-        step_choice.refuse(row, by_benchmark, options.step, options.seeds)
-    for name, candidates in by_benchmark.items():
-        if len(candidates) > 1 and options.seeds == "one":
-            where = "; ".join(f"{candidate.cell.path} ({candidate.cell.model})" for candidate in candidates)
-            raise UserError(f"{row}, {name}: {len(candidates)} runs have this cell: {where}. Name the runs to use, "
+        candidates.refuse_steps(row, by_benchmark, options.step, options.seeds)
+    for name, several in by_benchmark.items():
+        if len(several) > 1 and options.seeds == "one":
+            where = "; ".join(f"{entry.cell.path} ({entry.cell.model})" for entry in several)
+            raise UserError(f"{row}, {name}: {len(several)} runs have this cell: {where}. Name the runs to use, "
                             "choose a checkpoint with --model, or take their mean with --seeds mean.")
 
 
-def averages_of(
-    definition: TableDefinition, picked: Mapping[str, Mapping[str, Any]], partial: bool
-) -> dict[str, tuple[str, ...]]:
+def averages_of(definition: TableDefinition, picked: Mapping[str, Mapping[str, Any]],
+                partial: bool) -> dict[str, tuple[str, ...]]:
     """The averages as they are taken: all their columns but the optional ones that no row has, or with `partial` those
     that every filled row has. Derived means are taken whole."""
     filled = [set(by_benchmark) for by_benchmark in picked.values() if by_benchmark]

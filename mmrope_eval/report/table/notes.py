@@ -49,13 +49,9 @@ def footnotes(table: Table) -> list[Note]:
     ]
     notes += [*average_notes(table), unlike_note(table), *protocol_notes(table)]
     notes += [*row_notes(table), *time_notes(table)]
-    return [note for note in notes if note is not None and any(is_shown(table, place) for place in note.places)]
-
-
-def is_shown(table: Table, place: Place) -> bool:
-    """Whether a place is in the table as it is shown."""
-    row, column = place
-    return (row is None or row in table.rows) and (column is None or column in table.columns)
+    rows, columns = (None, *table.rows), (None, *table.columns)
+    return [note for note in notes if note is not None and any(row in rows and column in columns
+                                                               for row, column in note.places)]
 
 
 def lacking(entry: BenchmarkResult) -> tuple[int, int] | None:
@@ -270,15 +266,11 @@ def time_notes(table: Table) -> Iterator[Note]:
 
 
 def counts_in(table: Table, row: str, time: str) -> bool:
-    """Whether frames of a row's videos went by this `time`, in any column that shows some."""
-    return any(time_of(entry.variant) == time and shows_videos(entry)
-               for column in table.picked[row].values() for entry in column)
-
-
-def shows_videos(entry: BenchmarkResult) -> bool:
-    """Whether a benchmark's questions are about videos; so where no sample says what its medium was."""
-    samples = entry.cell.record.samples(str(entry.scores["task"]))
-    return next((media.medium for sample in samples for media in sample.media), None) != "image"
+    """Whether frames of a row's videos went by this `time`, in any column that shows some; a benchmark is taken to show
+    videos where no sample says what its medium was."""
+    entries = [entry for column in table.picked[row].values() for entry in column if time_of(entry.variant) == time]
+    return any(next((media.medium for sample in entry.cell.record.samples(str(entry.scores["task"]))
+                     for media in sample.media), None) != "image" for entry in entries)
 
 
 def section(variant: Variant | None) -> tuple[int, ...]:
@@ -316,11 +308,9 @@ def remarks(table: Table) -> list[str]:
         scored = table.known
         missing = [column for column in table.columns if column in definition.averages
                    and any((row, column) not in scored for row in table.rows if table.picked[row])]
-        text = "—: unknown; no run given here has it"
-        if missing:
-            text += ", or not every benchmark of the average"
-            text += "" if options.partial else " (--partial averages those that every row has)"
-        sentences.append(f"{text}.")
+        hint = "" if options.partial else " (--partial averages those that every row has)"
+        lacking = f", or not every benchmark of the average{hint}" if missing else ""
+        sentences.append(f"—: unknown; no run given here has it{lacking}.")
     if options.chance:
         sentences.append("chance: the expected score of guessing among the options that are offered; "
                      "0 where answers are free, — where it is not known.")
@@ -353,6 +343,6 @@ def reported_words(table: Table, published: Published) -> str:
     listed = "; ".join(f"{letter} = {published.sources[letter]}" for letter in used)
     published_table = published.tables.get(table.definition.name)
     place = "" if published_table is None or published_table.number is None else f", table {published_table.number}"
-    of = "" if published_table is None or not published_table.model else f" of {published_table.model}"
+    of = f" of {published_table.model}" if published_table and published_table.model else ""
     return (f"Reported: {published.paper}{place}{of} ({listed or 'no cell of this table'}); its authors trained their "
             "own models, so differences from it come from the checkpoints as well.")

@@ -1,4 +1,5 @@
-"""A filled table as plain texts, before any format: every format writes the same page in its own way.
+"""A filled table as plain texts, before any format: every format writes the same page in its own way; and what the
+formats for people share: the page as a frame of texts with the marks of one format, in the frame of a template.
 
 People read rounded numbers; formats for machines take the unrounded ones of `Page.table`.
 """
@@ -7,13 +8,13 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from mmrope_eval.report.table.build import DIGITS, Table
+from mmrope_eval.report.table.build import CHANCE, DIGITS, Table
 from mmrope_eval.report.table.notes import Note, Place, footnotes, remarks
 
 
@@ -54,8 +55,6 @@ class Page:
     footnotes: tuple[tuple[str, Note], ...]
     """(letter, footnote)"""
     remarks: tuple[str, ...]
-    down: bool
-    """Whether benchmarks go down the page, a line each."""
     crowded: bool
     """Whether cells hold more than their score."""
     notes_left_out: int = 0
@@ -64,8 +63,7 @@ class Page:
 
 def page_of(table: Table, *, with_notes: bool = True) -> Page:
     """Every text of a table, the footnotes lettered; or neither letters, footnotes nor remarks, but their number."""
-    cells, labels, scored, crowded = table.by_place, table.labels, table.known, table.options.crowded
-    categories = table.definition.categories
+    cells, labels, scored, categories = table.by_place, table.labels, table.known, table.definition.categories
     found, remarked = tuple(footnotes(table)), tuple(remarks(table))
     notes = tuple(zip(string.ascii_lowercase, found if with_notes else (), strict=False))
     marks = marks_of(table, notes, scored)
@@ -79,8 +77,7 @@ def page_of(table: Table, *, with_notes: bool = True) -> Page:
         tuple(Heading(labels[column], marks.get((None, column), "")) for column in table.columns),
         tuple(categories[column] for column in table.columns), lines,
         tuple(PageCell(number(chance_of(table, column))) for column in table.columns) if table.options.chance else None,
-        notes, remarked if with_notes else (), table.definition.layout == "down", crowded,
-        0 if with_notes else len(found) + len(remarked),
+        notes, remarked if with_notes else (), table.options.crowded, 0 if with_notes else len(found) + len(remarked),
     )
 
 
@@ -95,7 +92,7 @@ def marks_of(table: Table, notes: tuple[tuple[str, Note], ...],
 
 
 def gathered(table: Table, places: frozenset[Place], scored: frozenset[tuple[str, str]]) -> set[Place]:
-    """Places with whole columns and whole rows replaced by their headings; `known` are the cells with a score."""
+    """Places with whole columns and whole rows replaced by their headings; `scored` are the cells with a score."""
     rest = set(places)
     for column in table.columns:
         in_column: set[Place] = {pair for pair in scored if pair[1] == column}
@@ -145,3 +142,74 @@ def records(page: Page) -> pd.DataFrame:
                    if note.places & {(row, column), (row, None), (None, column)})
              for row, column in zip(cells["row"], cells["column"], strict=True)]
     return cells.assign(notes=pd.Series(kinds, index=cells.index, dtype="object"))
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one format writes what tables need."""
+
+    escape: Callable[[str], str]
+    best: str
+    """A template, `**{}**`."""
+    second: str
+    mark: Callable[[str], str]
+    """A footnote's letters, raised."""
+
+
+@dataclass(frozen=True)
+class Styled:
+    """A page's texts in one format."""
+
+    frame: pd.DataFrame
+    """Variants by columns, or turned: then its index has two levels, categories and names."""
+    title: str
+    notes: tuple[tuple[str, str], ...]
+    """(letter, text) of the footnotes; the letter is not raised."""
+    remarks: tuple[str, ...]
+
+    @property
+    def note_lines(self) -> list[tuple[str, str]]:
+        """(mark, text) of footnotes, then of remarks, which have no mark."""
+        return [*self.notes, *(("", remark) for remark in self.remarks)]
+
+
+def styled(page: Page, style: Style) -> Styled:
+    """A page's texts, escaped and marked."""
+    chance = page.chance or ()
+    cells = [*chance, *(cell for _, line in page.lines for cell in line)]
+    headings = [*page.columns, *(heading for heading, _ in page.lines)]
+    plain = [page.title, *(note.text for _, note in page.footnotes), *page.remarks, *page.categories,
+             *(heading.text for heading in headings), *(text for cell in cells for text in (cell.score, cell.rest))]
+    escaped = {text: style.escape(text) for text in dict.fromkeys(plain)}
+    letters = dict.fromkeys([*(heading.mark for heading in headings), *(cell.mark for cell in cells)])
+    marks = {mark: style.mark(mark) for mark in letters if mark}
+
+    def heading_text(heading: Heading) -> str:
+        return escaped[heading.text] + marks.get(heading.mark, "")
+
+    def cell_text(cell: PageCell) -> str:
+        score = escaped[cell.score]
+        if cell.rank is not None:
+            score = (style.best if cell.rank == 1 else style.second).format(score)
+        return score + marks.get(cell.mark, "") + escaped[cell.rest]
+
+    lines = {heading_text(heading): [cell_text(cell) for cell in line] for heading, line in page.lines}
+    if page.chance is not None:
+        lines = {CHANCE: [cell_text(cell) for cell in page.chance], **lines}
+    names = [heading_text(heading) for heading in page.columns]
+    frame = pd.DataFrame.from_dict(lines, orient="index", columns=names)
+    if page.table.definition.layout == "down":
+        frame = frame.T
+        frame.index = pd.MultiIndex.from_arrays([[escaped[category] for category in page.categories], names])
+    notes = tuple((letter, escaped[note.text]) for letter, note in page.footnotes)
+    return Styled(frame, escaped[page.title], notes, tuple(escaped[remark] for remark in page.remarks))
+
+
+def fill(template: str, **values: object) -> str:
+    """A template filled; its marks are << >> and <% %>, since LaTeX has braces of its own."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(block_start_string="<%", block_end_string="%>", variable_start_string="<<",
+                              variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
+                              undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(template).render(**values)
