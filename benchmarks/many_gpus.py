@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,9 @@ def simulate(scratch: Path, replicas: int, questions: int, rate: float, seed: in
     from mmrope_eval.engine.replica import Birth, Setting
     from mmrope_eval.engine.replicas import Replicas
     from mmrope_eval.run.config import RunConfig
-    from mmrope_eval.run.engines import running_code, warn
+    from mmrope_eval.run.engines import running_code
     from mmrope_eval.run.run import run
+    from mmrope_eval.util.console import say
 
     os.environ["MMROPE_CACHE"] = str(scratch / "cache")
     shutil.rmtree(scratch / "run", ignore_errors=True)
@@ -78,7 +80,7 @@ def simulate(scratch: Path, replicas: int, questions: int, rate: float, seed: in
 
     def start(checkpoint: Any, variant: Any, options: EngineOptions) -> Any:
         birth = Birth(Setting(checkpoint, variant, options.policy), EngineOptions(), running_code, never)
-        driver.append(Timed(Replicas.start(launch, birth, warn)))
+        driver.append(Timed(Replicas.start(launch, birth, partial(say, file=sys.stderr))))
         return driver[-1]
 
     run(RunConfig((str(checkpoint),), (TASK,), scratch / "run", ("mrope",), data_root=data), start)

@@ -73,8 +73,7 @@ def evaluate(config: RunConfig, start_engine: StartEngine | None = None) -> int:
 def show(configs: Sequence[RunConfig]) -> int:
     """`--dry-run`: print what runs would do. Exit code 0."""
     from mmrope_eval.run.dry_run import dry_run
-    from mmrope_eval.run.prepared import prepare
-    from mmrope_eval.run.seeds import by_seed
+    from mmrope_eval.run.prepared import by_seed, prepare
     from mmrope_eval.util.console import say
     from mmrope_eval.util.paths import cache_at
 

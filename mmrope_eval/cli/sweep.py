@@ -89,7 +89,7 @@ def sweep_of(options: SweepOptions, run: RunConfig) -> Sweep:
     """The sweep that a command line names. UserError for a file that is none, and where no checkpoint is named."""
     from mmrope_eval.engine.prompt import PromptWriter
     from mmrope_eval.run.engines import start_engine
-    from mmrope_eval.sweep.needles import GeneratedNeedles
+    from mmrope_eval.sweep.config import GeneratedNeedles
     from mmrope_eval.sweep.sweep import Sweep
 
     if not run.models and not run.model_files:

@@ -92,11 +92,6 @@ class Summary:
     n: int
     groups: Mapping[str, Part]
 
-    @property
-    def points(self) -> float:
-        """How many units' worth is right: OCRBench's own scale, 0 to 1000 on its 1,000 questions."""
-        return 0.0 if math.isnan(self.value) else round(self.value * self.n, 9)
-
 
 @dataclass(frozen=True)
 class MakeUp:
@@ -210,7 +205,7 @@ _RECOGNITION: Final = (
 )
 
 ocrbench: Final = Average(parents=dict.fromkeys(_RECOGNITION, "Text Recognition"))
-"""OCRBench: right answers over questions asked; `points` is the authors' score out of 1,000.
+"""OCRBench: right answers over questions asked; value times n is the authors' score out of 1,000.
 
 Definition: Liu et al. 2023 (arXiv:2305.07895) and OCRBench/example.py of its authors: one point a question; five parts
 (text recognition 300, scene-text VQA 200, document VQA 200, key information 200, formulas 100), text recognition being

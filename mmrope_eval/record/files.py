@@ -65,6 +65,14 @@ def read_record(path: Path, kind: type[R], remedy: str = AGAIN) -> Stored[R]:
         raise UserError(f"{path} is not {kind.kind} ({sentence(error, kind)}); {remedy}.") from error
 
 
+def raw_record(path: Path, kind: type[Record]) -> Mapping[str, Any]:
+    """The JSON object of a record; empty where there is none, or a damaged one."""
+    try:
+        return read_record(path, kind).raw
+    except UserError:
+        return {}
+
+
 def refuse_newer(path: Path, raw: dict[str, Any], kind: type[Record], remedy: str) -> None:
     """UserError for a format that this version does not know. The first ones had no `format`."""
     version = raw.get("format", FORMAT)

@@ -122,9 +122,8 @@ def departures(protocol: Protocol, asked: Asked, tasks: Collection[str]) -> list
     return [*departed, *([f"not recorded: {', '.join(unknown)}"] if unknown else [])]
 
 
-def _demands(
-    protocol: Protocol, asked: Asked, tasks: Collection[str]
-) -> Iterator[tuple[str, float | str | None, float | str]]:
+def _demands(protocol: Protocol, asked: Asked,
+             tasks: Collection[str]) -> Iterator[tuple[str, float | str | None, float | str]]:
     """Every demand: its words, what the row had (None: not known), what the protocol wants."""
     for name, demanded in protocol.limits.named().items():
         yield WORDS[name], asked.limit(name), demanded

@@ -28,14 +28,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mmrope_eval.data.places import Located
 from mmrope_eval.engine.backend import Engine, EngineHolder, RowError, Timings
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import kind, sentence
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Response
-from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, MaxFailures, Work
 from mmrope_eval.run.progress import Progress
+from mmrope_eval.run.runlog import ErrorLog
 from mmrope_eval.store.store import Outcome, ResponseStore, Writer
 from mmrope_eval.task.parts import locate_video
 from mmrope_eval.task.plan import TaskPlan
@@ -74,15 +73,11 @@ def video_weights(samples: Sequence[Sample], plans: Mapping[str, TaskPlan]) -> d
         plan = plans[sample.task]
         try:
             docs = plan.docs.get()
-            weights[sample.id] = size(locate_video(plan.spec.media, docs.rows[sample.index], docs.files)[0])
+            video = locate_video(plan.spec.media, docs.rows[sample.index], docs.files)[0]
+            weights[sample.id] = video.stat().st_size if isinstance(video, Path) else video.size
         except Exception:  # noqa: BLE001 - what is wrong with a row is said where it is asked
             continue
     return weights
-
-
-def size(file: Located) -> int:
-    """Bytes of a file, on disk or in an archive. OSError."""
-    return file.stat().st_size if isinstance(file, Path) else file.size
 
 
 def schedule(cells: Sequence[Cell]) -> list[int]:
@@ -159,7 +154,7 @@ class Asking:
     writer: Writer[Kept] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.writer = Writer(self.write)
+        self.writer = Writer(lambda group: self.store.put_all([kept.outcome for kept in group]))
 
     def run(self, holder: EngineHolder) -> None:
         """Ask everything that is pending; once. Every outcome is stored when this returns, or raises. Raises `RowError`
@@ -269,10 +264,6 @@ class Asking:
         """Hand one outcome to the writer."""
         key = self.work.keys[result.id]
         self.writer.put(Kept(Outcome(key.identity, result, key.question, self.context), asked, counts))
-
-    def write(self, group: Sequence[Kept]) -> None:
-        """Store outcomes; the writer's thread calls it."""
-        self.store.put_all([kept.outcome for kept in group])
 
     def count(self) -> None:
         """Count what is on disk by now."""

@@ -17,13 +17,12 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MEDIA_VERSION, MediaPolicy, checkpoint_policy
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.models.naming import ModelChoice, make_labels, one_model, resolve_models
+from mmrope_eval.models.template import writes_system
 from mmrope_eval.models.variant_choice import resolve_variant
 from mmrope_eval.run.answer_limits import read_thinking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
-from mmrope_eval.run.held_to import time_of
-from mmrope_eval.run.manifest import versions
-from mmrope_eval.run.system_prompt import with_system
+from mmrope_eval.run.manifest import time_of, versions
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.registry import Family, Registry, check_coordinates
 from mmrope_eval.task.sample import TIME
@@ -186,6 +185,18 @@ def cell_family(config: RunConfig, choice: ModelChoice, checkpoint: Checkpoint, 
             family = dataclasses.replace(family, coordinates=check_coordinates(str(name), where))
     wording = config.prompts or choice.prompts or (config.protocol.prompts if config.protocol else None)
     return family if wording is None else dataclasses.replace(family, prompts=wording)
+
+
+def with_system(family: Family, system: str | None, checkpoint: Checkpoint) -> Family:
+    """How a checkpoint is asked, with a system prompt in place of the family's; None: as the family has it. UserError
+    where there is a system prompt and the checkpoint's chat template does not write it."""
+    prompts = family if system is None else dataclasses.replace(family, system=system)
+    template = checkpoint.template
+    if prompts.system is not None and not writes_system(template, checkpoint.vocabulary.special, prompts.system,
+                                                        prompts.enable_thinking):
+        raise UserError(f"checkpoint '{checkpoint.path}': its chat template ({template.source}) does not write a "
+                        "system prompt into the prompt, so none can be given: leave --system out")
+    return prompts
 
 
 def response_context(config: RunConfig, checkpoint: Checkpoint, variant: Variant, policy: MediaPolicy,

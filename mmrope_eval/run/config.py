@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -18,7 +18,6 @@ from mmrope_eval.record.protocols import Protocol, load_protocol
 from mmrope_eval.run.answer_limits import Asked, Given
 from mmrope_eval.run.execute import MaxFailures
 from mmrope_eval.run.keys import EngineKeys, MediaKeys, RunKeys, beside_file, with_flags
-from mmrope_eval.run.system_prompt import read_system
 from mmrope_eval.task.by_task import read_limits
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
@@ -181,3 +180,30 @@ def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
 def media_limits(keys: MediaKeys) -> dict[str, Any]:
     """The media limits that keys name, as fields of `MediaPolicy`."""
     return keys.model_dump(include={*MediaKeys.model_fields}, by_alias=True, exclude_none=True)
+
+
+_TEXT_ENDINGS: Final = (".txt", ".md")
+_PATH_STARTS: Final = ("/", "./", "../", "~")
+
+
+def read_system(word: str | None) -> str | None:
+    """The text of a system prompt: that of the file of this name, else the words themselves. The line end at a file's
+    end is left out. None stays None. UserError for what looks like a file and is none, or cannot be read."""
+    if word is None:
+        return None
+    if len(word) > 4096 or "\n" in word or not word:
+        return word
+    try:
+        file = Path(word).expanduser()
+        missing = not file.is_file()
+    except (OSError, RuntimeError, ValueError):  # words that no file can be called
+        return word
+    if missing:
+        if word.endswith(_TEXT_ENDINGS) or (word.startswith(_PATH_STARTS) and " " not in word):
+            raise UserError(f"--system {word}: there is no such file; name a text file, or give the system prompt "
+                            "itself in quotes")
+        return word
+    try:
+        return file.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, ValueError) as error:
+        raise UserError(f"--system {word} cannot be read as text ({error}): save it as UTF-8") from error

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.schema import STORE
+from mmrope_eval.record.files import raw_record
+from mmrope_eval.record.schema import MANIFEST, STORE, Manifest
 from mmrope_eval.run.answer_limits import with_limits, with_temperature
 from mmrope_eval.run.execute import Cell, remaining
-from mmrope_eval.run.manifest import read_manifest
 from mmrope_eval.run.prepared import Prepared, place_all
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.dataset import absence, fetch_command, find_data
@@ -131,7 +131,7 @@ def estimate(shares: Sequence[Share]) -> Iterator[str]:
 
 
 def _sessions(folder: Path) -> Iterator[Mapping[str, Any]]:
-    found = (read_manifest(folder) or {}).get("sessions")
+    found = raw_record(folder / MANIFEST, Manifest).get("sessions")
     for session in found if isinstance(found, list) else ():
         if isinstance(session, Mapping) and all(isinstance(session.get(key), int | float)
                                                 for key in ("asked", "generation")):  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def start_engine(checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> Engine:
     """Start the engine that options ask for; what it has to say goes to the screen."""
-    return start_on_backend(checkpoint, variant, options, Driver(running_code, warn))
+    return start_on_backend(checkpoint, variant, options, Driver(running_code, partial(say, file=sys.stderr)))
 
 
 def reached(options: EngineOptions, log: Path | None, start: StartEngine | None = None) -> StartEngine:
@@ -28,18 +29,9 @@ def reached(options: EngineOptions, log: Path | None, start: StartEngine | None 
     in it. `start` replaces `start_engine`. MachinesError at once where the machines cannot be reached."""
     require_machines(options)
     begin = start or start_engine
-
-    def start_logged(checkpoint: Checkpoint, variant: Variant, wanted: EngineOptions) -> Engine:
-        return begin(checkpoint, variant, replace(wanted, log=log, may_leave=True))
-
-    return start_logged
+    return lambda checkpoint, variant, wanted: begin(checkpoint, variant, replace(wanted, log=log, may_leave=True))
 
 
 def running_code() -> dict[str, str | None]:
     """What of this process decides how a question is answered."""
     return {**versions(), "code": answer_code().version}
-
-
-def warn(sentence: str) -> None:
-    """Say what an engine has to say."""
-    say(sentence, file=sys.stderr)

@@ -10,16 +10,15 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from mmrope_eval.engine.backend import Timings
-from mmrope_eval.errors import UserError
 from mmrope_eval.record import protocols
 from mmrope_eval.record.cell import REPEATED
-from mmrope_eval.record.files import read_record
-from mmrope_eval.record.schema import FORMAT, MANIFEST, Manifest
-from mmrope_eval.run import held_to
+from mmrope_eval.record.protocols import Asked, Time
+from mmrope_eval.record.schema import FORMAT
 from mmrope_eval.run.execute import Cell
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.plan import TaskPlan
@@ -29,6 +28,9 @@ from mmrope_eval.util.row_names import training_run, training_step
 from mmrope_eval.version import __version__
 
 if TYPE_CHECKING:
+    from mmrope_eval.messages import Generation
+    from mmrope_eval.models.checkpoint import Checkpoint
+    from mmrope_eval.rope import Variant
     from mmrope_eval.run.config import RunConfig
 
 
@@ -96,7 +98,7 @@ def scores_file(cell: Cell, entry: Mapping[str, Any], failed_tasks: Mapping[str,
 def manifest(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], entry: Mapping[str, Any],
              sessions: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """manifest.json: how the run was made, for whoever wants to make it again."""
-    asked = held_to.asked(cell, {name: plan.generation for name, plan in plans.items()})
+    asked = how_asked(cell, {name: plan.generation for name, plan in plans.items()})
     of_command = asked_with(config)
     return {
         "format": FORMAT,
@@ -164,14 +166,6 @@ def _training(cell: Cell) -> dict[str, Any]:
     return {"step": training_step(path), "run": training_run(path)}
 
 
-def read_manifest(folder: Path) -> Mapping[str, Any] | None:
-    """What an earlier command recorded in a row's folder; None where there is nothing that can be read."""
-    try:
-        return read_record(folder / MANIFEST, Manifest).raw
-    except UserError:  # none, or a damaged one, which is about to be replaced
-        return None
-
-
 def sessions(before: Mapping[str, Any], timings: Timings) -> list[dict[str, Any]]:
     """One entry per start that asked something: when it ended, its seconds. Earlier ones come from the record that was
     there before."""
@@ -204,3 +198,38 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+# What a row is held to: how it is asked, in the terms of a protocol.
+
+
+def time_of(checkpoint: Checkpoint, variant: Variant) -> Time:
+    """What the positions of a video's frames follow. The clock, where the family measures time, the variant does not
+    say `time: index`, and its positions depend on the step from frame to frame at all."""
+    from mmrope_eval.rope import Text, Vision
+
+    if not checkpoint.tokens_per_second or getattr(variant.position, "time", None) == "index":
+        return "index"
+    near, far = (variant.positions((Text(1), Vision(3, 2, 2, step), Text(1)))[0] for step in (1.0, 2.0))
+    return "index" if np.array_equal(near, far) else "seconds"
+
+
+def how_asked(cell: Cell, generations: Mapping[str, Generation]) -> Asked:
+    """How a row is asked; `generations` by task, as they are."""
+    return Asked(policy=cell.policy.record(), side=cell.checkpoint.geometry.factor, time=cell.time,
+                 prompts=cell.family.prompts, system=cell.family.system,
+                 decoding=protocols.decoding_of([generation.temperature for generation in generations.values()]),
+                 max_tokens={task: generation.max_tokens for task, generation in generations.items()})
+
+
+def protocol_remark(config: RunConfig, cell: Cell, specs: Sequence[TaskSpec], limits: Mapping[str, int]) -> str | None:
+    """The protocol of a row and what departs from it, before it is asked; None where none was named. `limits` are the
+    row's answer limits that are not the tasks' own."""
+    if config.protocol is None:
+        return None
+    generations = {spec.name: dataclasses.replace(
+        spec.generation, max_tokens=limits.get(spec.name, spec.generation.max_tokens),
+        temperature=spec.generation.temperature if config.temperature is None else config.temperature,
+    ) for spec in specs}  # fmt: skip
+    departed = protocols.departures(config.protocol, how_asked(cell, generations), list(generations))
+    return f"protocol: {protocols.label(config.protocol.name, departed)}"

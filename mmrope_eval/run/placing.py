@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.files import read_record
+from mmrope_eval.record.files import raw_record
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, Scores
 from mmrope_eval.run.cells import FailedRow, Rows
 from mmrope_eval.run.config import RunConfig
@@ -204,20 +204,13 @@ def rows_in(output: Path) -> list[Row]:
 
 def read_row(folder: Path) -> Row | None:
     """The row in a folder; None where there is none that its records name."""
-    manifest, scores = _raw(folder / MANIFEST, Manifest), _raw(folder / SCORES, Scores)
+    manifest, scores = raw_record(folder / MANIFEST, Manifest), raw_record(folder / SCORES, Scores)
     records = [record for record in (manifest, scores) if record.get("checkpoint") and record.get("variant")]
     if not records:
         return None
     tasks = scores.get("tasks") or {}
     return Row(folder, records[0]["checkpoint"], {**records[-1]["variant"], **records[0]["variant"]}, manifest,
                {name: int(entry["n"]) for name, entry in tasks.items()})  # fmt: skip
-
-
-def _raw(path: Path, kind: Any) -> Mapping[str, Any]:
-    try:
-        return read_record(path, kind).raw
-    except UserError:  # none, or a damaged one
-        return {}
 
 
 # ------------------------------------------------------------------------------------------------------------- placing

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.media.policy import largest_item
 from mmrope_eval.record.files import write_json
-from mmrope_eval.record.schema import MANIFEST
-from mmrope_eval.run import held_to, outcome
+from mmrope_eval.record.schema import MANIFEST, SCORES
+from mmrope_eval.run import outcome
 from mmrope_eval.run.answer_limits import Room, row_limits
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import Cell
-from mmrope_eval.run.manifest import manifest
+from mmrope_eval.run.manifest import manifest, protocol_remark
 from mmrope_eval.run.placing import differences, place, read_row, sizes
 from mmrope_eval.run.progress import RowProgress
 from mmrope_eval.task.by_task import values_by_task
@@ -36,23 +36,6 @@ class Prepared:
     """Of every cell: its answer limits that are not the tasks' own, and remarks."""
     plans: Plans
 
-    @property
-    def room(self) -> int:
-        """Tokens of the largest picture or video that any row may be shown."""
-        return max(largest_item(cell.policy, cell.checkpoint.geometry) for cell in self.rows.cells)
-
-    def with_room(self, room: int) -> Prepared:
-        """For an engine with so much room."""
-        options = dataclasses.replace(self.config.options, room=room)
-        return dataclasses.replace(self, config=dataclasses.replace(self.config, options=options))
-
-    def placed(self) -> Prepared:
-        """With the folders that the rows go to, which can all be used. UserError where something would be lost."""
-        rows = place(self.config, self.rows, self.specs)
-        for folder in rows.folders.values():
-            outcome.require_places(folder)
-        return dataclasses.replace(self, rows=rows)
-
     def progress(self, cell: Cell) -> RowProgress:
         """A row that waits for its turn; plans its questions, if that is not done yet. What has a score counts."""
         plans = self.plans.of(cell.family)
@@ -60,11 +43,6 @@ class Prepared:
         asked = {name: len(plan.samples) for name, plan in plans.items()}
         done = sum(min(count, scored.get(name, 0)) for name, count in asked.items())
         return RowProgress(cell.label, cell.folder, tuple(asked), total=sum(asked.values()), done=done)
-
-    def remarks(self) -> list[str | None]:
-        """Of every cell, what is to be said of the protocol that it is held to."""
-        return [held_to.remark(self.config, cell, self.specs, limits)
-                for cell, (limits, _) in zip(self.rows.cells, self.limits, strict=True)]  # fmt: skip
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -92,7 +70,7 @@ def cell_limits(config: RunConfig, cell: Cell, specs: Sequence[TaskSpec],
     room = Room.of(cell.checkpoint, cell.policy, config.options.max_model_len)
     room.check(cell.thinking, given)
     limits = row_limits(cell.thinking, specs, given, room.thinking)
-    protocol = held_to.remark(config, cell, specs, limits)
+    protocol = protocol_remark(config, cell, specs, limits)
     return limits, [*([protocol] if protocol else []), *room.remarks(cell.thinking, given)]
 
 
@@ -108,7 +86,9 @@ def place_all(runs: Sequence[Prepared], *, write: bool = True) -> list[Prepared]
     placed: list[Prepared] = []
     homes: dict[object, list[tuple[Prepared, Cell]]] = {}
     for number, run in enumerate(runs):
-        placed_run = run.placed()
+        placed_run = dataclasses.replace(run, rows=place(run.config, run.rows, run.specs))
+        for folder in placed_run.rows.folders.values():
+            outcome.require_places(folder)
         for cell in placed_run.rows.cells:
             for other, before in homes.setdefault(cell.folder, []):
                 _refuse_mixture(placed_run, cell, other, before)
@@ -130,3 +110,38 @@ def _refuse_mixture(run: Prepared, cell: Cell, other: Prepared, before: Cell) ->
     if cell.context != before.context or cell.family != before.family:
         raise UserError(f"two runs would mix in {cell.folder} what was asked in different ways{how}: give one of them "
                         "a `name`, which is the name of its folder")  # fmt: skip
+
+
+SEED_FOLDER: Final = "seed-"
+
+
+def greedy_tasks(specs: Sequence[TaskSpec], temperature: float | None) -> list[str]:
+    """Tasks that have the same answers under every seed, as nothing is drawn at temperature 0. `temperature`: in place
+    of the tasks' own."""
+    return [spec.name for spec in specs if (spec.generation.temperature if temperature is None else temperature) == 0]
+
+
+def by_seed(config: RunConfig) -> list[RunConfig]:
+    """A run as one run for each of its seeds. UserError where seeds would give the same answers, as greedy decoding
+    draws nothing, and where rows of several seeds and of one would lie in one folder, of which a reader sees one."""
+    if len(config.seeds) < 2:
+        there = sorted({path.parents[1].name for path in config.output.glob(f"{SEED_FOLDER}*/*/{MANIFEST}")})
+        if there and not config.own_folders:
+            raise UserError(f"{config.output} holds rows of several seeds ({', '.join(there)}), beside which those of "
+                            "one cannot lie: choose another --output")  # fmt: skip
+        return [dataclasses.replace(config, seed=config.seeds[0], seeds=()) if config.seeds else config]
+    words = ",".join(map(str, config.seeds))
+    twice = [seed for place, seed in enumerate(config.seeds) if seed in config.seeds[:place]]
+    if twice:
+        raise UserError(f"--seed {words}: {twice[0]} stands twice: leave one out")
+    specs = open_registry(config.tasks, config.tasks_dirs).select(config.tasks)
+    greedy = greedy_tasks(specs, config.temperature)
+    if greedy:
+        raise UserError(f"--seed {words}: {', '.join(greedy)} would have the same answers under every seed, as nothing "
+                        "is drawn at temperature 0: give --temperature F, or one seed")  # fmt: skip
+    if any((config.output / name).exists() for name in (MANIFEST, SCORES)):
+        raise UserError(f"{config.output} holds a row of one seed, beside which those of several cannot lie: choose "
+                        "another --output")
+    names = {seed: f"{SEED_FOLDER}{seed}" for seed in config.seeds}
+    return [dataclasses.replace(config, seed=seed, seeds=(), output=config.output / name, label_end=f"--{name}",
+                                own_folders=True) for seed, name in names.items()]  # fmt: skip

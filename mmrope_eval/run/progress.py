@@ -152,9 +152,6 @@ def is_ours(path: Path) -> bool:
     return content is None or (isinstance(content, Mapping) and content.get("writer") == WRITER)
 
 
-Told = Callable[[bool, bool], None]
-"""Hears of every sample: whether it failed, and whether it was asked."""
-
 TOGETHER: Final = 0.1
 """Seconds after the first answer in which others are taken to be of its group."""
 
@@ -194,7 +191,8 @@ class Progress:
     """Counts samples of one cell on stderr. Use as a context manager."""
 
     def __init__(self, label: str, total: int, done: int = 0, *, stream: TextIO | None = None, every: float = 10.0,
-                 told: Told | None = None) -> None:
+                 told: Callable[[bool, bool], None] | None = None) -> None:
+        """`told` hears of every sample: whether it failed, and whether it was asked."""
         self.label, self.total, self.done, self.failed = label, total, done, 0
         self._stream = stream or sys.stderr
         self._every = every

@@ -212,9 +212,9 @@ def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Map
         plans = plans_of(run, data_root)
         folder = targets[run.folder]
         with ExitStack() as staging:
-            made = outcome.make_samples(staging, folder, plans, stored_outcomes(run, plans))
-            entry, anew = made.tasks, {**run.scores, "tasks": made.tasks}
-            outcome.write_cell(staging, folder, anew, made.failures)
+            entry, failures = outcome.make_samples(staging, folder, plans, stored_outcomes(run, plans))
+            anew = {**run.scores, "tasks": entry}
+            outcome.write_cell(staging, folder, anew, failures)
         tasks = {name: {**run.manifest["tasks"][name], **task_counts(entry[name])} for name in plans}
         write_manifest(folder, {**run.manifest, "tasks": tasks}, anew)
         rows[run.label if run.label not in rows else str(run.folder)] = entry

@@ -19,14 +19,13 @@ from mmrope_eval.record.schema import SCORES, STORE
 from mmrope_eval.run import merging, outcome
 from mmrope_eval.run.asking import Asking
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, TooManyFailuresError, Work, remaining
 from mmrope_eval.run.manifest import manifest, scores_file, sessions
 from mmrope_eval.run.merging import Earlier, drop_aside
 from mmrope_eval.run.placing import described_context, explanations, lost_answers, moved_helpers, read_row, refuse_fewer
 from mmrope_eval.run.prepared import claim
 from mmrope_eval.run.progress import Progress, RowWatch
-from mmrope_eval.run.settled import settled
+from mmrope_eval.run.runlog import ErrorLog
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.mirror import check_before_run
 from mmrope_eval.task.plan import TaskPlan
@@ -71,16 +70,16 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
                     say(sentence, file=sys.stderr)
                 with progress:
                     asking.run(holder)
-        with settled(), ExitStack() as staging:
-            made = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
+        with outcome.settled(), ExitStack() as staging:
+            entry, failures = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
             store.require_place()
             before = merging.earlier(cell, plans)
-            scores = merging.with_scores(scores_file(cell, made.tasks, failed_tasks), before)
-            outcome.write_cell(staging, cell.folder, scores, [*before.failures, *made.failures])
-        record = manifest(config, cell, plans, made.tasks, sessions(recorded, timings))
+            scores = merging.with_scores(scores_file(cell, entry, failed_tasks), before)
+            outcome.write_cell(staging, cell.folder, scores, [*before.failures, *failures])
+        record = manifest(config, cell, plans, entry, sessions(recorded, timings))
         write_manifest(cell.folder, merging.with_manifest(record, before), scores)
         end(cell, work, store, before)
-    return made.tasks, len(made.failures), len(work.pending)
+    return entry, len(failures), len(work.pending)
 
 
 @contextmanager

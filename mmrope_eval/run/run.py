@@ -11,6 +11,7 @@ from typing import Any
 
 from mmrope_eval.engine.backend import EngineHolder, RowError, StartEngine
 from mmrope_eval.errors import MachinesError, PlaceError, UserError
+from mmrope_eval.media.policy import largest_item
 from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.record.schema import FAILED_ROW
 from mmrope_eval.run import engines, merging, outcome, results, side_by_side
@@ -18,15 +19,13 @@ from mmrope_eval.run.answer_limits import described, warnings, with_limits, with
 from mmrope_eval.run.asking import schedule
 from mmrope_eval.run.cells import FailedRow
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell, TooManyFailuresError
-from mmrope_eval.run.prepared import Prepared, place_all, prepare
+from mmrope_eval.run.manifest import protocol_remark
+from mmrope_eval.run.prepared import Prepared, by_seed, place_all, prepare
 from mmrope_eval.run.progress import ProgressFile, RowProgress, RowWatch, Tally
 from mmrope_eval.run.rescore import compare_runs, read_run
 from mmrope_eval.run.row import causes, run_row
-from mmrope_eval.run.runlog import run_log
-from mmrope_eval.run.seeds import by_seed
-from mmrope_eval.run.settled import settled
+from mmrope_eval.run.runlog import ErrorLog, run_log
 from mmrope_eval.store.answer_code import CodeChangedError, require_unedited
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.util.console import say
@@ -125,8 +124,9 @@ def run_all(runs: Sequence[Prepared], output: Path, start_engine: StartEngine | 
     --max-failures, or whose folder cannot be used, is a failed row; else TooManyFailuresError or UserError ends
     everything. UserError for bad input.
     """
-    room = max(run.room for run in runs)
-    runs = [run.with_room(room) for run in runs]
+    # One engine for all has room for the largest picture or video that any row may be shown.
+    room = max(largest_item(cell.policy, cell.checkpoint.geometry) for run in runs for cell in run.rows.cells)
+    runs = [replace(run, config=replace(run.config, options=replace(run.config.options, room=room))) for run in runs]
     config = runs[0].config
     with (run_lock(output), run_log(output, config.command, config.log_file, verbose=config.verbose) as log,
           EngineHolder(engines.reached(config.options, log, start_engine), require_unedited) as holder):
@@ -136,14 +136,16 @@ def run_all(runs: Sequence[Prepared], output: Path, start_engine: StartEngine | 
         order = schedule([runs[at].rows.cells[place] for at, place in turns])
         turns = [turns[turn] for turn in order]
         rows = [runs[at].progress(runs[at].rows.cells[place]) for at, place in turns]
-        tally = Tally([*rows, *_failed_progress(runs)])
+        failed = [RowProgress(row.label, row.folder, tuple(spec.name for spec in run.specs), "failed", cause=row.cause)
+                  for run in runs for row in run.rows.failed]  # fmt: skip
+        tally = Tally([*rows, *failed])
         errors = ErrorLog(output, config.log_file)
-        with settled(), ProgressFile(output, tally, config.command):
+        with outcome.settled(), ProgressFile(output, tally, config.command):
             for number, ((at, place), row) in enumerate(zip(turns, rows, strict=True), 1):
                 say(f"[{number}/{len(turns)}] ", end="", file=sys.stderr)
                 verdict = _take_turn(runs[at], place, holder, errors, RowWatch(tally, row), go_on)
                 results[at] = results[at].joined(runs[at].rows.cells[place].label, verdict)
-    return [replace(result, notes=notes(run.rows.cells, run.remarks()))
+    return [replace(result, notes=notes(run))
             for run, result in zip(runs, results, strict=True)]  # fmt: skip
 
 
@@ -185,12 +187,6 @@ def _fail_rows(run: Prepared) -> dict[str, str]:
     return {row.label: _failed(row) for row in run.rows.failed}
 
 
-def _failed_progress(runs: Sequence[Prepared]) -> list[RowProgress]:
-    """Rows that never have a turn."""
-    return [RowProgress(row.label, row.folder, tuple(spec.name for spec in run.specs), state="failed", cause=row.cause)
-            for run in runs for row in run.rows.failed]  # fmt: skip
-
-
 def announcement(cell: Cell) -> str:
     """The variant of a row and how it was chosen, in one line."""
     text = f"variant {cell.variant.name} ({cell.chosen.how})"
@@ -202,13 +198,13 @@ def announcement(cell: Cell) -> str:
     return "; ".join(filter(None, [text, frames, described(cell.thinking), *cell.checkpoint.remarks]))
 
 
-def notes(cells: Sequence[Cell], protocols: Sequence[str | None]) -> tuple[str, ...]:
+def notes(run: Prepared) -> tuple[str, ...]:
     """One line on the rows whose variant nobody named, and one on every protocol, with its departures."""
-    assumed = [f"{cell.label}: {cell.variant.name}" for cell in cells if cell.chosen.assumed]
+    assumed = [f"{cell.label}: {cell.variant.name}" for cell in run.rows.cells if cell.chosen.assumed]
     text = f"variant assumed from the model type, as no config.json names one ({', '.join(assumed)})"
     under: dict[str, list[str]] = {}
-    for cell, protocol in zip(cells, protocols, strict=True):
-        if protocol is not None:
+    for cell, (limits, _) in zip(run.rows.cells, run.limits, strict=True):
+        if (protocol := protocol_remark(run.config, cell, run.specs, limits)) is not None:
             under.setdefault(protocol, []).append(cell.label)
     lines = [protocol if len(under) == 1 else f"{protocol} ({', '.join(labels)})" for protocol, labels in under.items()]
     return (*((text,) if assumed else ()), *lines)

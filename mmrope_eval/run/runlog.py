@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
-from mmrope_eval.errors import UserError
+from mmrope_eval.errors import UserError, full_trace, kind
 from mmrope_eval.run.manifest import versions
 from mmrope_eval.util.files import is_special
 from mmrope_eval.words import visible
@@ -77,7 +77,7 @@ def following(paths: Sequence[Path], show: Callable[[str], None]) -> Iterator[No
 
 LOG = "log.txt"
 ERRORS = "errors.log"
-"""Tracebacks, beside it (see `errorlog`)."""
+"""Tracebacks, beside it (see `ErrorLog`)."""
 LARGEST = 8 * 2**20
 """Bytes; of a larger log the first half is left out."""
 
@@ -219,3 +219,43 @@ def shorten(path: Path, largest: int) -> None:
             stream.truncate()
     except OSError:
         return
+
+
+KINDS = 100
+"""Of a session; more kinds than this are one kind."""
+LONGEST = 20_000
+"""Characters of a traceback; of a longer one the beginning is left out."""
+ERRORS_LARGEST = 4 * 2**20
+"""Bytes that a session may find; of a larger file it keeps the second half."""
+
+
+class ErrorLog:
+    """OUTPUT/errors.log: what Python printed of each error that nobody foresaw, once for each kind of error."""
+
+    def __init__(self, folder: Path, log: Path | None = None) -> None:
+        """`log`: where the run's own log is, if not beside this one."""
+        self.path = folder / ERRORS
+        self._log = folder / LOG if log is None else log
+        self._kinds: set[str] = set()
+
+    def note(self, where: str, error: BaseException | str) -> None:
+        """Keep a traceback, given as such or as an exception, unless one of its kind is kept; "" is none. The kind is
+        an error's type and words without numbers and addresses. A file that cannot be written is no error."""
+        trace = error if isinstance(error, str) else full_trace(error)
+        same = kind(next((line for line in reversed(trace.splitlines()) if line.strip()), ""))
+        if not same or same in self._kinds or len(self._kinds) >= KINDS or is_special(self.path):
+            return
+        try:
+            if not self._kinds:
+                shorten(self.path, ERRORS_LARGEST)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8", errors="replace") as stream:
+                stream.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {where}\n{trace[-LONGEST:]}\n")
+        except OSError:
+            return
+        self._kinds.add(same)
+
+    def where(self) -> list[str]:
+        """A line for people where this session has written something."""
+        more = f", what vLLM said in {self._log}" if self._log.is_file() else ""
+        return [f"  tracebacks in {self.path}{more}"] if self._kinds else []

@@ -33,20 +33,15 @@ NOT_KEPT: Final = ("prompt_token_ids", "prompt_logprobs", "logprobs", "trace")
 """What nobody reads later."""
 
 
-def to_payload(result: Response | Failure) -> dict[str, Any]:
-    """A JSON-able form of an outcome, without what nobody reads later (prompt ids, log-probabilities, traces)."""
+def encode(result: Response | Failure) -> str:
+    """The text of a row, without what nobody reads later (prompt ids, log-probabilities, traces)."""
     payload = {name: value for name, value in vars(result).items() if name not in NOT_KEPT}
     payload["media"] = [dict(vars(facts)) for facts in result.media]
     if isinstance(result, Response):
         payload["positions"] = dict(vars(result.positions)) if result.positions else None
     if not payload.get("thought_open"):  # as versions without the field wrote it
         payload.pop("thought_open", None)
-    return payload
-
-
-def encode(result: Response | Failure) -> str:
-    """The text of a row."""
-    text = json.dumps(to_payload(result), ensure_ascii=False, sort_keys=True)
+    text = json.dumps(payload, ensure_ascii=False, sort_keys=True)
     return text.encode("utf-8", "replace").decode()  # half a surrogate pair, of an odd file name, has no UTF-8
 
 

@@ -101,5 +101,4 @@ def _name(connection: sqlite3.Connection) -> str | None:
 
 def _asked(connection: sqlite3.Connection) -> set[tuple[str, str]]:
     """What has been asked: it may move from one table to the other, and never goes."""
-    return set(connection.execute("SELECT identity, sample FROM responses "
-                                  "UNION SELECT identity, sample FROM earlier"))  # fmt: skip
+    return set(connection.execute("SELECT identity, sample FROM responses UNION SELECT identity, sample FROM earlier"))

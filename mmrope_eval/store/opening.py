@@ -77,13 +77,9 @@ def salvage(connection: sqlite3.Connection | None, path: Path, scratch: Path) ->
     return contents
 
 
-def _text(raw: bytes) -> str:
-    """Text of a damaged row, which its checksum then refuses; it must not keep the others from being read."""
-    return raw.decode("utf-8", "replace")
-
-
 def _gather(connection: sqlite3.Connection, schema: int, contents: Contents) -> None:
-    connection.text_factory = _text
+    # Text of a damaged row, which its checksum then refuses, must not keep the others from being read.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     for table in tables_of(schema):
         kept: dict[tuple[str, str], Row] = getattr(contents, table)
         rows, whole = _range(connection, table, schema, "")

@@ -77,11 +77,6 @@ class ResponseStore:
 
     # ------------------------------------------------------------------------------------------------------- writing
 
-    def put(self, identity: str, result: Response | Failure, question: str | None = None,
-            context: str | None = None) -> None:
-        """Keep one outcome; it is on disk when this returns. Otherwise as `put_all`."""
-        self.put_all([Outcome(identity, result, question, context)])
-
     def put_all(self, outcomes: Sequence[Outcome]) -> None:
         """Keep outcomes, all of them or none; they are on disk when this returns. A response is never replaced, a
         failure may be. Raises `StoreError` when they cannot be written, and when the file is gone or was replaced."""
@@ -142,7 +137,7 @@ class ResponseStore:
         return scratch if self.path.exists() else scratch.replace(self.path)
 
     def describe(self, context: Mapping[str, Any]) -> str:
-        """Keep a readable form of a context; its key, for `put`."""
+        """Keep a readable form of a context; its key, for `put_all`."""
         content = json.dumps(context, sort_keys=True, ensure_ascii=False, default=str)
         key = checksum(content).hex()
         with self._troubles():

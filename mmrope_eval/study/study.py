@@ -18,7 +18,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.naming import listed_models
 from mmrope_eval.run.config import RunConfig, config_of
 from mmrope_eval.run.keys import AskedKeys, CommandKeys, RunKeys, beside_file, with_flags
-from mmrope_eval.run.prepared import prepare
+from mmrope_eval.run.prepared import greedy_tasks, prepare
 from mmrope_eval.run.run import RunResult, run_all
 from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.registry import Registry, open_registry
@@ -108,9 +108,8 @@ def _seeded(config: RunConfig, seeds: Sequence[int]) -> Iterator[RunConfig]:
     specs = registry.select(config.tasks)
     values_by_task("--max-tokens", config.max_tokens, specs, registry)  # a name that is no task of the run is noticed
     values_by_task("--limit", config.limits, specs, registry)
-    heat = config.temperature
-    sampled = [spec.name for spec in specs if (spec.generation.temperature if heat is None else heat) > 0]
-    greedy = [spec.name for spec in specs if spec.name not in sampled]
+    greedy = greedy_tasks(specs, config.temperature)
+    sampled = [spec.name for spec in specs if spec.name not in greedy]
     if greedy:
         yield _without(_with_seed(config, seeds[0]), sampled, greedy, registry)
     for seed in seeds if sampled else ():

@@ -1,8 +1,10 @@
-"""What a sweep measures, from its YAML file."""
+"""What a sweep measures, from its YAML file, and the needles that it asks for, drawn by the miniature world."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
@@ -15,7 +17,8 @@ from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.paths import project_dir
 from mmrope_eval.words import shown
-from mmrope_synth.needle import Needle
+from mmrope_synth.errors import SynthError
+from mmrope_synth.needle import Haystack, Needle, build_needles, needle_row_text
 
 Scaling = Literal["none", "linear", "ntk", "yarn"]
 SCALINGS: Final[tuple[Scaling, ...]] = get_args(Scaling)
@@ -107,3 +110,27 @@ def read_sweep(name: str) -> SweepConfig:
         "tasks": tuple(task_beside(name, path.parent) for name in config.tasks),
         "variants": tuple(beside(name, path.parent) for name in config.variants),
     })
+
+
+@contextlib.contextmanager
+def said_to_the_user() -> Iterator[None]:
+    """Makes a UserError of what the miniature world refuses."""
+    try:
+        yield
+    except SynthError as error:
+        raise UserError(str(error)) from error
+
+
+class GeneratedNeedles:
+    """Needles of the small world: where a sweep's come from."""
+
+    def rows(self, needle: Needle) -> Sequence[Mapping[str, Any]]:
+        """The questions, as rows of the needle task; they are the same at every length."""
+        with said_to_the_user():
+            return [needle_row_text(needle, serial) for serial in range(needle.questions)]
+
+    def build(self, data_root: Path, dataset: str, needle: Needle, shape: tuple[int, int], fps: float) -> None:
+        """Write a data set whose videos have shape[0] frames of shape[1] x shape[1] pixels; a second time do nothing.
+        UserError for videos that cannot hold the cards."""
+        with said_to_the_user():
+            build_needles(data_root, Haystack(shape[0], shape[1], fps, **dataclasses.asdict(needle)), dataset)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from mmrope_eval.errors import UserError
-from mmrope_eval.record.files import read_record
+from mmrope_eval.record.files import raw_record
 from mmrope_eval.record.schema import SWEEP, SweepRecord
 from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.dry_run import absences, missing_data, table
 from mmrope_eval.run.prepared import with_task_limits
-from mmrope_eval.sweep.budget import Budget
 from mmrope_eval.sweep.sweep import NEEDLE, Sweep, plans_of, run_of
 from mmrope_eval.words import visible
 
@@ -38,7 +35,7 @@ def dry_run(sweep: Sweep) -> Iterator[str]:
 
 def _points(sweep: Sweep, rows: Rows) -> Iterator[tuple[str, ...]]:
     plans = plans_of(sweep)
-    before = _measured(sweep)
+    before = raw_record(sweep.run.output / SWEEP, SweepRecord).get("points", ())
     for cell in rows.cells:
         for (name, context), budget in sweep.budgets(cell, plans).items():
             place = (str(cell.checkpoint.path), cell.variant.name, name, context)
@@ -51,22 +48,4 @@ def _points(sweep: Sweep, rows: Rows) -> Iterator[tuple[str, ...]]:
             else:
                 samples = len(plans[name].of(cell.family)[name].samples)
             yield (cell.label, name, f"{context}", f"{budget.frames}", f"{samples}", ", ".join(sweep.config.scaling),
-                   f"{len(done)}", _remark(sweep, budget))  # fmt: skip
-
-
-def _remark(sweep: Sweep, budget: Budget) -> str:
-    limit = sweep.run.options.max_model_len
-    if limit is not None and budget.max_model_len > limit:
-        return f"{budget.max_model_len} tokens exceed --max-model-len {limit}"
-    return "" if budget.grids else f"{budget.text} tokens of text leave no room for a frame"
-
-
-def _measured(sweep: Sweep) -> list[dict[str, Any]]:
-    """The points that the folder's sweep.json holds."""
-    path = sweep.run.output / SWEEP
-    if not path.is_file():
-        return []
-    try:
-        return list(read_record(path, SweepRecord).raw["points"])
-    except UserError:  # a damaged one, which would be written anew
-        return []
+                   f"{len(done)}", (sweep.without(budget) or {"cause": ""})["cause"])  # fmt: skip

@@ -10,28 +10,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
 
 from mmrope_eval.engine.backend import DoesNotFitError, EngineHolder, RowError, StartEngine
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.files import sealed, write_json
-from mmrope_eval.record.schema import FORMAT, SWEEP
+from mmrope_eval.record.files import read_record, sealed, write_json
+from mmrope_eval.record.schema import FORMAT, SWEEP, SweepRecord
 from mmrope_eval.rope import load_variant
 from mmrope_eval.run import engines
 from mmrope_eval.run.answer_limits import described, row_limits, warnings, with_limits, with_temperature
 from mmrope_eval.run.cells import make_cells, response_context
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.execute import Cell
+from mmrope_eval.run.manifest import plain
 from mmrope_eval.run.outcome import read_failures, require_sweep_places
 from mmrope_eval.run.prepared import with_task_limits
 from mmrope_eval.run.row import run_row
-from mmrope_eval.run.runlog import run_log
+from mmrope_eval.run.runlog import ErrorLog, run_log
 from mmrope_eval.store.answer_code import require_unedited
 from mmrope_eval.store.lock import run_lock
 from mmrope_eval.sweep.budget import (
@@ -47,10 +47,8 @@ from mmrope_eval.sweep.budget import (
     stamp_tokens,
     text_tokens,
 )
-from mmrope_eval.sweep.config import SweepConfig
-from mmrope_eval.sweep.earlier import earlier_points
+from mmrope_eval.sweep.config import GeneratedNeedles, SweepConfig
 from mmrope_eval.sweep.engine import LongestThatFits, longest_first, memory_problem, says_memory
-from mmrope_eval.sweep.needles import GeneratedNeedles
 from mmrope_eval.task.by_task import values_by_task
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
@@ -63,6 +61,8 @@ if TYPE_CHECKING:
     from mmrope_eval.models.checkpoint import Checkpoint
 
 NEEDLE = "needle"
+SETTINGS: Final = ("train_context", "frames", "needle", "limit", "temperature")
+"""Of sweep.json: points that differ in them are no points of one sweep."""
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,9 @@ class Sweep:
         trained = self.config.train_context
         first = 0.0
         for context in (trained, *(context for context in budgets if context != trained)):
-            plain = self.point(base, spec, budgets[context], Growth(1, 1), "none")
-            outcome = self.measure(plain, plans, holder)
-            planned = reach(base.variant, layout(plain.budget, self.config.frames, base.checkpoint), base.checkpoint)
+            unscaled = self.point(base, spec, budgets[context], Growth(1, 1), "none")
+            outcome = self.measure(unscaled, plans, holder)
+            planned = reach(base.variant, layout(unscaled.budget, self.config.frames, base.checkpoint), base.checkpoint)
             reached = reached_positions(self.run.output / outcome["folder"], spec.name) if "folder" in outcome else None
             growth = Growth(first or reached or planned, reached or planned)
             first = first or growth.trained
@@ -244,14 +244,18 @@ class Sweep:
             raise UserError(f"Task {spec.name} has no sample that can be asked.")
         return prompts
 
+    def without(self, budget: Budget) -> dict[str, Any] | None:
+        """The status of a point that is not asked; None where it can be."""
+        limit = self.run.options.max_model_len
+        if limit is not None and budget.max_model_len > limit:
+            return {"status": "excluded", "cause": f"{budget.max_model_len} tokens exceed --max-model-len {limit}"}
+        return None if budget.grids else {
+            "status": "no room", "cause": f"{budget.text} tokens of text leave no room for a frame"}  # fmt: skip
+
     def measure(self, point: Point, plans: Mapping[str, Plans], holder: EngineHolder) -> dict[str, Any]:
         """Run one point: its status, and the folder of its scores where it has them."""
-        limit = self.run.options.max_model_len
-        if limit is not None and point.budget.max_model_len > limit:
-            cause = f"{point.budget.max_model_len} tokens exceed --max-model-len {limit}"
-            return {"status": "excluded", "cause": cause}
-        if not point.budget.grids:
-            return {"status": "no room", "cause": f"{point.budget.text} tokens of text leave no room for a frame"}
+        if status := self.without(point.budget):
+            return status
         try:
             plan = self.plan(point, plans)
         except NoRoomError as error:
@@ -345,3 +349,50 @@ def reached_positions(folder: Path, task: str) -> float | None:
 def memory_cause(folder: Path) -> str | None:
     """The first cause in a cell's failures.jsonl that is about memory."""
     return next((str(failure["cause"]) for failure in read_failures(folder) if says_memory(failure["cause"])), None)
+
+
+def earlier_points(output: Path, settings: Mapping[str, Any], config: SweepConfig, cells: Sequence[Cell],
+                   tasks: Collection[str]) -> list[Mapping[str, Any]]:
+    """The points in a folder that this sweep leaves as they are. UserError where its own cannot stand beside them."""
+    path = output / SWEEP
+    if not path.exists():
+        return []
+    try:
+        record = read_record(path, SweepRecord).raw
+    except UserError as error:
+        say(f"what other commands measured is not kept in {SWEEP}, start them again: {error}", file=sys.stderr)
+        return []
+    kept = [point for point in record["points"] if not any(_measures(cell, config, tasks, point) for cell in cells)]
+    for point in kept:
+        refuse_other(output, point, cells)
+    differing = [name for name in SETTINGS if plain(record.get(name)) != plain(settings[name])]
+    if kept and differing:
+        words = ", ".join(f"{name} is {settings[name]}, was {record.get(name)}" for name in differing)
+        raise UserError(f"{output} holds {len(kept)} points of a sweep with other settings ({words}): choose another "
+                        "--output.")  # fmt: skip
+    return kept
+
+
+def _measures(cell: Cell, config: SweepConfig, tasks: Collection[str], point: Mapping[str, Any]) -> bool:
+    """Whether a point is one of this sweep's under a checkpoint and variant."""
+    rule = config.factor if isinstance(config.factor, str) else f"x{config.factor:g}"
+    scaled = None if point["scaling"] == "none" else point.get("factor_rule", "reach")  # the only one that there was
+    return (
+        point.get("checkpoint") == str(cell.checkpoint.path)
+        and point["variant"] == cell.variant.name
+        and point["context"] in config.contexts
+        and point["scaling"] in config.scaling
+        and point["task"] in tasks
+        and scaled in (None, rule)
+    )
+
+
+def refuse_other(output: Path, point: Mapping[str, Any], cells: Sequence[Cell]) -> None:
+    """UserError where another checkpoint's point lies in the place of one of this sweep's."""
+    name = PurePosixPath(str(point.get("folder") or "")).name
+    for cell in cells:
+        taken = name == cell.label or name.startswith(f"{cell.label}--")
+        if taken and point.get("checkpoint") != str(cell.checkpoint.path):
+            raise UserError(f"{output} holds points of {point.get('checkpoint')} as {name}, where those of "
+                            f"{cell.checkpoint.path} would go: choose another --output, or give this checkpoint a "
+                            "label (--models FILE).")  # fmt: skip

@@ -208,7 +208,7 @@ def test_the_wheel_works_outside_the_checkout(source: Path, installed: Path) -> 
 def test_the_wheel_draws_needles_and_trains_nothing(installed: Path) -> None:
     assert not (installed / "mmrope_demo").exists()
     assert (installed / "mmrope_synth" / "py.typed").is_file()
-    done = python_beside(installed, "from mmrope_eval.sweep.needles import *; "
+    done = python_beside(installed, "from mmrope_eval.sweep.config import *; "
                              "print(GeneratedNeedles().rows(Needle())[0])")
     assert "What number is on the" in done.stdout, done.stderr
 

@@ -22,7 +22,7 @@ from mmrope_eval.messages import Generation
 from mmrope_eval.record.comparable import differing
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
-from mmrope_eval.run.system_prompt import read_system
+from mmrope_eval.run.config import read_system
 from mmrope_eval.task.by_task import read_limits, values_by_task
 from mmrope_eval.task.parts import LazyDocs
 from mmrope_eval.task.plan import TaskPlan

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.messages import REPEATS, Failure, Response, no_answer
-from mmrope_eval.store.store import ResponseStore
+from mmrope_eval.store.store import Outcome, ResponseStore
 
 TASK = "chartqa"
 
@@ -107,8 +107,8 @@ def test_one_token_to_the_limit_is_no_answer(token_ids: tuple[int, ...], reason:
 
 def test_such_an_answer_that_an_earlier_version_kept_is_a_failure_and_is_not_asked_again(tmp_path: Path) -> None:
     with ResponseStore(tmp_path / "responses.sqlite") as store:
-        store.put("key", Response("chartqa/0", "!!!!!!!!", (0,) * 8, "length", 3))
-        store.put("key", Response("chartqa/1", "no", (4, 5), "stop", 3))
+        store.put_all([Outcome("key", Response("chartqa/0", "!!!!!!!!", (0,) * 8, "length", 3))])
+        store.put_all([Outcome("key", Response("chartqa/1", "no", (4, 5), "stop", 3))])
         found = store.get([("key", "chartqa/0"), ("key", "chartqa/1")])
         final = store.known({"chartqa/0": "key"})["chartqa/0"].final
     assert isinstance(found["chartqa/0"], Failure) and final

@@ -20,9 +20,9 @@ from mmrope_eval.record.protocols import Asked, Protocol, decoding_of, departure
 from mmrope_eval.report.compare.protocol_notes import asked_of, label_of
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.rope import load_variant
-from mmrope_eval.run import held_to
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
+from mmrope_eval.run.manifest import time_of
 from mmrope_eval.task.registry import Registry
 
 NAMES = ("paper", "qwen2.5-vl", "qwen3-vl")
@@ -183,7 +183,7 @@ def test_which_time_a_row_follows(
 ) -> None:
     name, _, clock = variant.partition("@")
     chosen = load_variant(name, **({"time": clock} if clock else {}))
-    assert held_to.time_of(checkpoints[family], chosen) == time
+    assert time_of(checkpoints[family], chosen) == time
 
 
 

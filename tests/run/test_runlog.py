@@ -25,10 +25,9 @@ from mmrope_eval.messages import EngineDiedError
 from mmrope_eval.run import progress as progressing
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.row import causes
-from mmrope_eval.run.runlog import Tee, readable, run_log, shorten
+from mmrope_eval.run.runlog import ErrorLog, Tee, readable, run_log, shorten
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mmrope_eval.run.settled import settled
+from mmrope_eval.run.outcome import settled
 
 
 @pytest.fixture(autouse=True)

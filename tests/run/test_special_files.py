@@ -14,9 +14,8 @@ from mmrope_eval.data.media_files import build_index
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.files import read_lines, read_record
 from mmrope_eval.record.schema import Scores
-from mmrope_eval.run.errorlog import ErrorLog
 from mmrope_eval.run.outcome import require_places
-from mmrope_eval.run.runlog import LOG, run_log
+from mmrope_eval.run.runlog import LOG, ErrorLog, run_log
 from mmrope_eval.store.store import ResponseStore, StoreError
 
 

@@ -15,8 +15,7 @@ from waiting import eventually
 from mmrope_eval import cli
 from mmrope_eval.cli.run import configured
 from mmrope_eval.errors import UserError
-from mmrope_eval.run.errorlog import ErrorLog
-from mmrope_eval.run.runlog import added, run_log
+from mmrope_eval.run.runlog import ErrorLog, added, run_log
 from mmrope_eval.util import console
 
 RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]

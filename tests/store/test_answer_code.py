@@ -118,7 +118,7 @@ BY_VALUE = {
     "store/answer_code.py": "names the code",
     "store/store.py": "keeps outcomes as they are; every row has a checksum",
     "run/progress.py": "counts",
-    "run/errorlog.py": "tracebacks",
+    "run/runlog.py": "logs and tracebacks",
     "util/console.py": "prints",
     "errors.py": "words",
     "words.py": "words",

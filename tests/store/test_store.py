@@ -30,8 +30,8 @@ def response(sample: str, text: str = "hello") -> Response:
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     failure = Failure("t/1", "media", "the file ends early", (FACTS,))
     with store.ResponseStore(tmp_path / "r.sqlite") as kept:
-        kept.put("a", response("t/0"))
-        kept.put("b", failure)
+        kept.put_all([store.Outcome("a", response("t/0"))])
+        kept.put_all([store.Outcome("b", failure)])
     with store.ResponseStore(tmp_path / "r.sqlite") as kept:
         found = kept.get([("a", "t/0"), ("b", "t/1"), ("c", "t/2")])
     assert found == {"t/0": response("t/0"), "t/1": failure}
@@ -41,37 +41,37 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     with store.ResponseStore(tmp_path_factory.mktemp("s") / "r.sqlite") as kept:
-        kept.put("a", response("t/0", text))
+        kept.put_all([store.Outcome("a", response("t/0", text))])
         found = kept.get([("a", "t/0")])["t/0"]
     assert isinstance(found, Response) and found.text == text
 
 
 def test_a_response_is_found_only_under_its_own_identity(tmp_path: Path) -> None:
     with store.ResponseStore(tmp_path / "r.sqlite") as kept:
-        kept.put("weights 1", response("t/0"))
+        kept.put_all([store.Outcome("weights 1", response("t/0"))])
         assert kept.get([("weights 2", "t/0")]) == {}
-        kept.put("weights 2", response("t/0", "other"))
+        kept.put_all([store.Outcome("weights 2", response("t/0", "other"))])
         assert kept.get([("weights 1", "t/0")])["t/0"] == response("t/0")
 
 
 def test_two_samples_may_ask_the_same(tmp_path: Path) -> None:
     with store.ResponseStore(tmp_path / "r.sqlite") as kept:
-        kept.put("same", response("t/0"))
-        kept.put("same", response("t/1"))
+        kept.put_all([store.Outcome("same", response("t/0"))])
+        kept.put_all([store.Outcome("same", response("t/1"))])
         assert set(kept.get([("same", "t/0"), ("same", "t/1")])) == {"t/0", "t/1"}
 
 
 def test_a_response_is_never_replaced_a_failure_is_and_its_attempts_are_counted(tmp_path: Path) -> None:
     with store.ResponseStore(tmp_path / "r.sqlite") as kept:
-        kept.put("a", Failure("t/0", "engine", "first"))
+        kept.put_all([store.Outcome("a", Failure("t/0", "engine", "first"))])
         assert not kept.known({"t/0": "a"})["t/0"].final
-        kept.put("a", Failure("t/0", "engine", "second"))
+        kept.put_all([store.Outcome("a", Failure("t/0", "engine", "second"))])
         again = kept.known({"t/0": "a"})["t/0"]
         assert again.final and again.attempts == 2
         assert kept.get([("a", "t/0")])["t/0"] == Failure("t/0", "engine", "second")
-        kept.put("a", response("t/0"))
-        kept.put("a", response("t/0", "late duplicate"))
-        kept.put("a", Failure("t/0", "engine", "late failure"))
+        kept.put_all([store.Outcome("a", response("t/0"))])
+        kept.put_all([store.Outcome("a", response("t/0", "late duplicate"))])
+        kept.put_all([store.Outcome("a", Failure("t/0", "engine", "late failure"))])
         assert kept.get([("a", "t/0")])["t/0"] == response("t/0")
     rows = sqlite3.connect(tmp_path / "r.sqlite").execute("SELECT count(*) FROM responses").fetchone()
     assert rows == (1,)
@@ -83,10 +83,10 @@ def test_every_put_survives_kill_9(tmp_path: Path) -> None:
         import os, signal, sys
         from pathlib import Path
         from mmrope_eval.messages import Response
-        from mmrope_eval.store.store import ResponseStore
+        from mmrope_eval.store.store import Outcome, ResponseStore
         kept = ResponseStore(Path(sys.argv[1]))
         for i in range(25):
-            kept.put("a", Response(f"t/{i}", str(i), (i,), "stop", 1))
+            kept.put_all([Outcome("a", Response(f"t/{i}", str(i), (i,), "stop", 1))])
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "r.sqlite")], check=False)

@@ -55,7 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with ResponseStore(path) as store:
         context = store.describe({"context": {"weights": "w"}})
         for i in range(N):
-            store.put(identity(i), outcome(i), f"q{i}", context)
+            store.put_all([Outcome(identity(i), outcome(i), f"q{i}", context)])
     return path
 
 
@@ -117,7 +117,7 @@ def test_damage_costs_the_rows_of_its_place_alone(path: Path) -> None:
         assert contents(store) == {k: v for k, v in WHOLE.items() if k != "t/1"}
         assert store.notes == [f"{path} is damaged (1 row is not as it was written): its 59 sound answers are kept, "
                                "what is missing is asked again; the damaged file is responses.damaged-1.sqlite."]
-        store.put(KEYS["t/1"], WHOLE["t/1"])
+        store.put_all([Outcome(KEYS["t/1"], WHOLE["t/1"])])
         assert contents(store) == WHOLE and len(store.contexts()) == 1
     with ResponseStore(path) as store:
         assert contents(store) == WHOLE and store.notes == []
@@ -191,7 +191,7 @@ def test_a_disk_that_fills_up_while_a_store_is_made_leaves_one_that_can_be_made(
         with contextlib.suppress(sqlite3.OperationalError):
             file.create(connection, "0")
     with ResponseStore(path) as store:
-        store.put("a" * 64, Response("s/0", "yes", (1,), "stop", 1))
+        store.put_all([Outcome("a" * 64, Response("s/0", "yes", (1,), "stop", 1))])
         assert store.notes == []
 
 
@@ -201,7 +201,7 @@ def test_a_store_of_which_only_the_first_page_was_made_is_a_new_one(tmp_path: Pa
     with contextlib.closing(file.connect(path)) as connection:
         connection.execute(f"PRAGMA application_id = {file.APPLICATION}")
     with ResponseStore(path) as store:
-        store.put("a" * 64, Response("s/0", "yes", (1,), "stop", 1))
+        store.put_all([Outcome("a" * 64, Response("s/0", "yes", (1,), "stop", 1))])
 
 
 def test_an_empty_file_is_a_new_store(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_an_answer_that_another_version_wrote_and_this_one_cannot_read_is_one_se
 
 def test_half_a_character_of_an_odd_file_name_is_stored(tmp_path: Path) -> None:
     with ResponseStore(tmp_path / "responses.sqlite") as store:
-        store.put("a", Failure("t/0", "media", "/data/\udcff.mp4 is not there."))
+        store.put_all([Outcome("a", Failure("t/0", "media", "/data/\udcff.mp4 is not there."))])
         found = store.get([("a", "t/0")])["t/0"]
     assert found == Failure("t/0", "media", "/data/?.mp4 is not there.")
 
@@ -356,8 +356,8 @@ def test_a_file_that_vanishes_while_it_is_written_to_is_noticed_and_written_agai
 ) -> None:
     path = tmp_path / "run" / "responses.sqlite"
     with ResponseStore(path) as store:
-        store.put("a", dataclasses.replace(WHOLE["t/0"], id="t/0"))
-        store.put("a", dataclasses.replace(WHOLE["t/1"], id="t/1"))
+        store.put_all([Outcome("a", dataclasses.replace(WHOLE["t/0"], id="t/0"))])
+        store.put_all([Outcome("a", dataclasses.replace(WHOLE["t/1"], id="t/1"))])
         change(path)
         with pytest.raises(StoreError) as caught:
             store.require_place()
@@ -371,7 +371,7 @@ def test_a_file_that_vanishes_while_it_is_written_to_is_noticed_and_written_agai
 def test_a_file_in_its_place_is_left_alone_and_the_answers_saved_beside_it(path: Path, tmp_path: Path) -> None:
     place = tmp_path / "run" / "responses.sqlite"
     with ResponseStore(place) as store:
-        store.put("a", WHOLE["t/0"])
+        store.put_all([Outcome("a", WHOLE["t/0"])])
         path.replace(place)
         with pytest.raises(StoreError, match=r"responses\.rescued-1\.sqlite: choose another --output\.$"):
             store.sync()
@@ -385,7 +385,7 @@ def test_that_the_file_is_gone_is_noticed_while_answers_are_put(tmp_path: Path) 
     path = tmp_path / "responses.sqlite"
     with ResponseStore(path) as store, pytest.raises(StoreError, match="was removed"):
         for i in range(200):
-            store.put("a", Response(f"t/{i}", "x", (), "stop", 1))
+            store.put_all([Outcome("a", Response(f"t/{i}", "x", (), "stop", 1))])
             if i == 100:
                 path.unlink()
 
@@ -399,7 +399,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(path: Path) -> None:
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreError, match=r"the disk of .* is full: free some space and start the same command"):
             for i in range(200):
-                store.put("b", Response(f"t/{i}", "x" * 5000, (), "stop", 1))
+                store.put_all([Outcome("b", Response(f"t/{i}", "x" * 5000, (), "stop", 1))])
     with ResponseStore(path) as store:
         assert contents(store) == WHOLE and store.notes == []
 
@@ -455,7 +455,7 @@ def test_sqlite_does_without_the_locks_or_the_memory_that_a_file_system_lacks(
     for i in range(3):
         with ResponseStore(path) as store:
             assert len(contents(store)) == i
-            store.put(identity(i), outcome(i))
+            store.put_all([Outcome(identity(i), outcome(i))])
     assert [one.name for one in tmp_path.iterdir()] == ["responses.sqlite"]
 
 
@@ -493,12 +493,12 @@ def test_set_aside_answers_are_asked_anew_and_a_stopped_command_goes_on(path: Pa
     with ResponseStore(path) as store:
         assert store.set_aside(keys[:30]) == 30
         assert set(store.known(KEYS)) == set(list(KEYS)[30:])
-        store.put(KEYS["t/0"], new)
+        store.put_all([Outcome(KEYS["t/0"], new)])
     with ResponseStore(path) as store:
         assert store.set_aside(keys[:30]) == 0, "the same command again"
         assert store.read(KEYS["t/0"], "t/0") == new
         for i in range(1, 30):
-            store.put(identity(i), outcome(i))
+            store.put_all([Outcome(identity(i), outcome(i))])
         store.drop_aside(keys[:30])
     with ResponseStore(path) as store:
         assert contents(store) == {**WHOLE, "t/0": new} and store.notes == []

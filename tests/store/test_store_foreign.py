@@ -15,14 +15,14 @@ from killed_store import KILLED
 
 from mmrope_eval.messages import Response
 from mmrope_eval.store.log import NAME
-from mmrope_eval.store.store import ResponseStore
+from mmrope_eval.store.store import Outcome, ResponseStore
 
 
 def finished(path: Path, answers: int = 40) -> Path:
     """A store that was closed."""
     with ResponseStore(path) as store:
         for i in range(answers):
-            store.put("a", Response(f"t/{i}", f"ours {i}", (i,), "stop", 1))
+            store.put_all([Outcome("a", Response(f"t/{i}", f"ours {i}", (i,), "stop", 1))])
     return path
 
 

@@ -14,7 +14,7 @@ KILLED = textwrap.dedent("""
     stores.time = SimpleNamespace(monotonic=lambda: clock[0])
     store = stores.ResponseStore(Path(sys.argv[1]))
     for i in range(int(sys.argv[2])):
-        store.put("a", Response(f"t/{i}", str(i), (i,), "stop", 1))
+        store.put_all([stores.Outcome("a", Response(f"t/{i}", str(i), (i,), "stop", 1))])
         if i + 1 == int(sys.argv[2]) - 3:
             clock[0] += 0.6
     os.kill(os.getpid(), signal.SIGKILL)

@@ -42,10 +42,9 @@ from mmrope_eval.sweep.budget import (
     stamp_tokens,
     text_tokens,
 )
-from mmrope_eval.sweep.config import Frames, SweepConfig, read_sweep
+from mmrope_eval.sweep.config import Frames, GeneratedNeedles, SweepConfig, read_sweep
 from mmrope_eval.sweep.dry_run import dry_run
 from mmrope_eval.sweep.engine import memory_problem
-from mmrope_eval.sweep.needles import GeneratedNeedles
 from mmrope_eval.sweep.sweep import Sweep
 from mmrope_synth import build_world
 from mmrope_synth.errors import SynthError
