@@ -350,7 +350,7 @@ def test_a_thinking_checkpoint_without_the_option_is_warned_of_before_it_runs(
     checkpoints: dict[str, Path], mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     warning = "warning: its chat template opens a thought, and answers have 32 tokens"
-    said = {}
+    said: dict[tuple[str, tuple[tuple[str, object], ...]], bool] = {}
     for name, changes in (("opens", {}), ("plain", {}), ("decides", {"thinking": "off"}),
                           ("opens", {"thinking": "on"}), ("opens", {"max_tokens": ((None, 4096),)})):  # fmt: skip
         running.run(configure(checkpoints[name], mirror, tmp_path / f"{name}{len(said)}", **changes), start)
