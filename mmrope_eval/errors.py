@@ -104,6 +104,6 @@ class TargetError(SampleError):
 
 
 class MissingMediumError(SampleError):
-    """The row's image or video is not there."""
+    """The row's image or video is not there, or is not the one that was planned."""
 
     stage = "media"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mmrope_eval.data.hashes import hash_member
+from mmrope_eval.data.media_files import hash_member
 from mmrope_eval.errors import UserError, cannot
 from mmrope_eval.models.files import FileHashes, file_state
 from mmrope_eval.util.files import whole

@@ -79,8 +79,6 @@ def _order(task: str, group_of: dict[Hashable, Hashable]) -> list[Hashable]:
     by_group: dict[Hashable, list[Hashable]] = {}
     for unit in sorted(group_of, key=lambda unit: drawn[unit]):
         by_group.setdefault(group_of[unit], []).append(unit)
-    keys: dict[Hashable, tuple[float, bytes]] = {}
-    for units in by_group.values():
-        for rank, unit in enumerate(units):
-            keys[unit] = (0.0 if rank == 0 else (rank + 0.5) / len(units), drawn[unit])
+    keys = {unit: (0.0 if rank == 0 else (rank + 0.5) / len(units), drawn[unit])
+            for units in by_group.values() for rank, unit in enumerate(units)}  # fmt: skip
     return sorted(group_of, key=lambda unit: keys[unit])

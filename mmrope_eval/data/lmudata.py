@@ -84,7 +84,7 @@ def find_table(root: Path, recipe: Recipe) -> Path | None:
     return None
 
 
-def absence(root: Path, recipe: Recipe) -> str:
+def why_absent(root: Path, recipe: Recipe) -> str:
     """One sentence on a table that `root` does not have, with what is there in its place."""
     stems = {path.stem for pattern in _PLACES for path in root.glob(pattern)}
     tables = " or ".join(f"{name}.tsv" for name in recipe.tables)
@@ -110,7 +110,7 @@ def as_hub_folder(recipe: Recipe, root: Path, cache: Path, evaluate: Evaluate, *
     """
     path = find_table(root, recipe)
     if path is None:
-        raise UserError(absence(root, recipe))
+        raise UserError(why_absent(root, recipe))
     part = digest(str(path.resolve()), recipe.where, split, tuple(configs))
     state = digest(_FORMAT, *file_state(path.stat()), dict(recipe))
     folder = cache / f"{path.stem}-{part}" / state

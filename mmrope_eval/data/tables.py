@@ -63,9 +63,7 @@ def split_files(folder: Path, config: str | None, split: str) -> SplitFiles:
     if saved is not None:
         return saved
     configs = card_configs(folder)
-    if configs:
-        return _by_card(folder, configs, config, split)
-    return _by_names(folder, config, split)
+    return _by_card(folder, configs, config, split) if configs else _by_names(folder, config, split)
 
 
 def _saved(folder: Path, split: str) -> SplitFiles | None:
@@ -135,12 +133,11 @@ def _default(configs: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def _patterns(data_files: Any, split: str) -> list[str] | None:
     """The patterns of one split; [] when the others have some and it has none, None when splits are not told apart."""
+    entries: list[Mapping[str, Any]] = []
     if isinstance(data_files, Mapping):
-        entries: list[Mapping[str, Any]] = [{"split": name, "path": path} for name, path in data_files.items()]
+        entries = [{"split": name, "path": path} for name, path in data_files.items()]
     elif isinstance(data_files, Sequence) and not isinstance(data_files, str):
         entries = [entry for entry in data_files if isinstance(entry, Mapping)]
-    else:
-        entries = []
     if not entries:
         return None
     patterns = [entry.get("path") for entry in entries if str(entry.get("split")) == split]
@@ -267,9 +264,7 @@ def reopened(rows: Dataset) -> Dataset:
 
 def _require_whole(shards: SplitFiles) -> None:
     """Refuse a file that a download left unfinished, before minutes are spent on those before it."""
-    for file in shards.files:
-        if shards.format == "saved":
-            continue
+    for file in shards.files if shards.format != "saved" else ():
         size = file.stat().st_size
         if size == 0:
             raise TableError(f"{file} is empty.")

@@ -56,11 +56,8 @@ class Table:
     """Of the whole file, as VLMEvalKit publishes it."""
     columns: tuple[str, ...]
     records: tuple[Record, ...]
-    _places: dict[str, tuple[int, ...]] = field(repr=False)
-
-    def indexed(self, index: str) -> tuple[int, ...]:
-        """The positions of the records that have this `index`."""
-        return self._places.get(index, ())
+    places: Mapping[str, tuple[int, ...]] = field(repr=False)
+    """The positions of the records that have an `index`, by it."""
 
 
 def scan(path: Path) -> Table:
@@ -221,7 +218,7 @@ class Pictures:
             if record.offset in seen:
                 raise PictureError(f"its picture is that of row {index}, which leads back to it")
             seen.add(record.offset)
-            records = [self.table.records[position] for position in self.table.indexed(index)]
+            records = [self.table.records[position] for position in self.table.places.get(index, ())]
             if not records:
                 raise PictureError(f"its picture is that of row '{index}', which the table does not have")
             if len({(r.picture, r.fields.get(PICTURES), r.fields.get(PATHS)) for r in records}) > 1:

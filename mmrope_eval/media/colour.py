@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 _BT601, _BT709, _BT2020_CONSTANT = 5, 1, 10
 _UNSPECIFIED = (2, 3)
 _MATRICES = frozenset({_BT709, 4, _BT601, 6, 7, 9, _BT2020_CONSTANT})
-"""What swscale has coefficients for: BT.709, FCC, BT.601 (625 and 525 lines), SMPTE 240M, BT.2020."""
+"""What swscale has coefficients for: BT.709, FCC, BT.601 (625 and 525 lines), SMPTE 240M, BT.2020. All others, and
+frames without a tag, are converted as BT.601."""
 _FULL = 2
 _TRANSFERS = {16: "PQ", 18: "HLG"}
 _BT2020_PRIMARIES = 9
@@ -44,7 +45,7 @@ class RgbConverter:
         if not is_luma_chroma(frame.format):
             made = self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC)
         else:
-            matrix = frame_matrix(int(frame.colorspace))
+            matrix = int(frame.colorspace) if int(frame.colorspace) in _MATRICES else _BT601
             full = int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj")
             made = self._reformatter.reformat(
                 frame,
@@ -62,11 +63,6 @@ class RgbConverter:
 def is_luma_chroma(form: VideoFormat) -> bool:
     """Whether a pixel format needs a matrix: neither RGB, nor a palette, nor grey, nor XYZ."""
     return not (form.is_rgb or form.has_palette or form.name.startswith("xyz")) and len(form.components) >= 3
-
-
-def frame_matrix(tag: int) -> int:
-    """The matrix to convert with; BT.601 for no tag and for those that swscale does not have."""
-    return tag if tag in _MATRICES else _BT601
 
 
 def colour_notes(frame: VideoFrame, context: VideoCodecContext) -> tuple[str, ...]:

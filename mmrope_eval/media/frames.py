@@ -288,18 +288,10 @@ def _build(path: Path, container: InputContainer, stream: VideoStream, listing: 
     end = int(pts[-1]) + last
     turns, size, notes = _first_look(path)
     keys = [] if listing.counted else [frame.pts for frame in shown if frame.key]
-    return FrameIndex(
-        pts=pts,
-        keyframes=np.array(keys or [pts[0]], np.int64),
-        end=end,
-        time_base=base,
-        size=size,
-        quarter_turns=turns,
-        truncated=_missing(container, stream, float((end - int(pts[0])) * base),
-                           float(int(np.diff(pts).max(initial=0)) * base), listing.whole),
-        notes=(*listing.notes, *notes),
-        counted=listing.counted,
-    )  # fmt: skip
+    longest = float(int(np.diff(pts).max(initial=0)) * base)
+    truncated = _missing(container, stream, float((end - int(pts[0])) * base), longest, listing.whole)
+    return FrameIndex(pts=pts, keyframes=np.array(keys or [pts[0]], np.int64), end=end, time_base=base, size=size,
+                      quarter_turns=turns, truncated=truncated, notes=(*listing.notes, *notes), counted=listing.counted)
 
 
 def _missing(container: InputContainer, stream: VideoStream, available: float, longest: float,

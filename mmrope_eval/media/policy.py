@@ -118,12 +118,8 @@ def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any], demanded
         raise UserError(f"{where} must be a mapping of media limits, not {declared!r}")
     unsaid = dict(zip(("frame_min_pixels", "frame_max_pixels"), checkpoint.family.video.frame_limits, strict=True))
     fields = {**unsaid, **checkpoint.processor.limits, **declared, **(demanded or {}), **given}
-    sources = {
-        **checkpoint.processor.sources,
-        **dict.fromkeys(declared, where),
-        **dict.fromkeys(demanded or (), by),
-        **dict.fromkeys(given, "the command line"),
-    }
+    sources = {**checkpoint.processor.sources, **dict.fromkeys(declared, where), **dict.fromkeys(demanded or (), by),
+               **dict.fromkeys(given, "the command line")}  # fmt: skip
     try:
         return MediaPolicy(**fields), sources
     except UserError as error:

@@ -97,17 +97,16 @@ def video_fingerprint(source: VideoSource, policy: MediaPolicy, geometry: Vision
 
 
 def _decode(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry, fingerprint: str) -> LoadedVideo:
-    from mmrope_eval.media import frames as media_frames
+    from mmrope_eval.media.frames import IndexMismatchError, index_by_decoding, index_frames
 
-    index = media_frames.index_frames(source.path, policy.decode_max_pixels)
     try:
-        return _assemble(source, policy, geometry, fingerprint, index)
-    except media_frames.IndexMismatchError:
+        return _assemble(source, policy, geometry, fingerprint, index_frames(source.path, policy.decode_max_pixels))
+    except IndexMismatchError:
         # The container announced frames that the decoder does not show: ask the decoder itself, at the cost of a pass.
-        index = media_frames.index_by_decoding(source.path, policy.decode_max_pixels)
+        index = index_by_decoding(source.path, policy.decode_max_pixels)
     try:
         return _assemble(source, policy, geometry, fingerprint, index)
-    except media_frames.IndexMismatchError as error:
+    except IndexMismatchError as error:
         raise MediaError(f"{source.path}: {error}.") from error
 
 
@@ -125,21 +124,13 @@ def _assemble(source: VideoSource, policy: MediaPolicy, geometry: VisionGeometry
     padding = len(positions) - len(chosen.positions)
     frames = read_frames(source.path, index, chosen.positions, plan.size, padding)
     metadata, seconds_per_grid = clock_metadata(times, len(chosen.times), chosen.duration, patch)
-    facts = MediaFacts(
-        kind="video",
-        fingerprint=fingerprint,
-        source_size=index.size,
-        used_size=plan.size,
-        grid_thw=(len(frames) // patch, plan.size[1] // geometry.patch_size, plan.size[0] // geometry.patch_size),
-        tokens=plan.tokens,
-        source_frames=len(index.pts),
-        source_fps=index.fps,
-        duration=chosen.duration,
-        frame_indices=tuple(positions.tolist()),
-        timestamps=tuple(times.tolist()),
-        seconds_per_grid=seconds_per_grid,
-        notes=(*index.notes, *chosen.notes, *_loss_notes(index, chosen, plan.size, plan.tokens, padding, policy)),
-    )
+    grid = (len(frames) // patch, plan.size[1] // geometry.patch_size, plan.size[0] // geometry.patch_size)
+    lost = _loss_notes(index, chosen, plan.size, plan.tokens, padding, policy)
+    facts = MediaFacts(kind="video", fingerprint=fingerprint, source_size=index.size, used_size=plan.size,
+                       grid_thw=grid, tokens=plan.tokens, source_frames=len(index.pts), source_fps=index.fps,
+                       duration=chosen.duration, frame_indices=tuple(positions.tolist()),
+                       timestamps=tuple(times.tolist()), seconds_per_grid=seconds_per_grid,
+                       notes=(*index.notes, *chosen.notes, *lost))  # fmt: skip
     return LoadedVideo(frames, metadata, facts)
 
 
@@ -157,9 +148,8 @@ def _loss_notes(index: FrameIndex, chosen: Selection, size: tuple[int, int], tok
         notes.append(f"resized {index.size[0]}x{index.size[1]} -> {size[0]}x{size[1]} ({tokens} of "
                      f"{policy.video_max_tokens} tokens spent)")
     if padding:
-        notes.append(
-            f"last frame repeated {padding} time(s): {len(chosen.positions)} frames do not fill the last temporal patch"
-        )
+        notes.append(f"last frame repeated {padding} time(s): {len(chosen.positions)} frames do not fill the last "
+                     "temporal patch")
     if len(chosen.times) > 2:
         even = np.linspace(chosen.times[0], chosen.times[-1], len(chosen.times))
         off = float(np.abs(even - chosen.times).max())
@@ -211,10 +201,8 @@ def select_frames(source: VideoSource, policy: MediaPolicy, geometry: VisionGeom
     if len(nearest) < len(times) or len(nearest) < target:
         notes.append(f"{len(nearest)} of {len(times)} frames used ({asked} asked for)")
     if len(nearest) < target:
-        notes.append(
-            f"{target} frames asked for, {len(nearest)} used: "
-            + _shortfall(target, count, len(nearest), len(times), policy)
-        )
+        why = _shortfall(target, count, len(nearest), len(times), policy)
+        notes.append(f"{target} frames asked for, {len(nearest)} used: {why}")
     return Selection(first + nearest, times[nearest], duration, tuple(notes))
 
 

@@ -53,20 +53,15 @@ def answer_part(response: str) -> str:
     template opened it) hides all that stands before. What a chat template writes before an answer, and all from the
     first stop token after it on (the next turn), is not the answer either. Words are left as they are.
     """
-    return without_thoughts(_own_turn(_INVISIBLE.sub("", response)))
+    rest = after_thoughts(_own_turn(_INVISIBLE.sub("", response)))
+    opened = OPEN.search(rest)
+    return rest if opened is None else rest[: opened.start()]
 
 
 def whole_turn(response: str, *, thought_open: bool) -> str:
     """The response as scorers must read it: after the tag, where the prompt ended inside a thought that it opened.
     Without the tag a response that is cut off before its closing one would look like an answer."""
     return TAG + response if thought_open else response
-
-
-def without_thoughts(text: str) -> str:
-    """What follows the last closed thought, up to one that is never closed."""
-    rest = after_thoughts(text)
-    opened = OPEN.search(rest)
-    return rest if opened is None else rest[: opened.start()]
 
 
 def _own_turn(text: str) -> str:
@@ -127,15 +122,10 @@ def _untagged(text: str) -> str:
     return re.sub(r"</?(?:final_?)?answer>|<\|(?:begin|end)_of_box\|>", "", text, flags=re.IGNORECASE).strip()
 
 
-def boxed_contents(text: str) -> list[str]:
-    r"""What stands in `\boxed{}` (and `\fbox{}`), in order."""
-    return [match.group(1) for match in _BOXED.finditer(text)]
-
-
 def final_contents(text: str) -> list[str]:
-    r"""What a response marks as its answer: in tags and box tokens if there are any, else in `\boxed{}`."""
+    r"""What a response marks as its answer: in tags and box tokens if there are any, else in `\boxed{}` (`\fbox{}`)."""
     tagged = [content for content in tagged_contents(text) if content]
-    return tagged or [content for content in boxed_contents(text) if content.strip()]
+    return tagged or [match.group(1) for match in _BOXED.finditer(text) if match.group(1).strip()]
 
 
 def json_answers(text: str) -> list[Any]:

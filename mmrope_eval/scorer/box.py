@@ -55,24 +55,14 @@ _SWAPPED: Final = re.compile(
 _RANGE: Final = rf"[^\d\n]{{0,20}}?{_VALUE}\s?(?:-|–|—|~|to|and|到|至|→|->)\s?(?:[xy]\s?=\s?)?{_VALUE}"
 _RANGES: Final = re.compile(rf"\bx\b{_RANGE}[^\d]{{0,20}}?\by\b{_RANGE}", re.IGNORECASE)
 _ORDER: Final = {
-    _LIST: (0, 1, 2, 3),
-    _BARE: (0, 1, 2, 3),
-    _CORNERS: (0, 1, 2, 3),
-    _SWAPPED: (2, 3, 0, 1),
-    _RANGES: (0, 2, 1, 3),
-}
+    **dict.fromkeys((_LIST, _BARE, _CORNERS), (0, 1, 2, 3)), _SWAPPED: (2, 3, 0, 1), _RANGES: (0, 2, 1, 3),
+}  # fmt: skip
 """Where x1, y1, x2, y2 stand among a form's four numbers."""
-_KEYS: Final = (
-    ("x1", "y1", "x2", "y2"),
-    ("xmin", "ymin", "xmax", "ymax"),
-    ("x0", "y0", "x1", "y1"),
-    ("left", "top", "right", "bottom"),
-    ("xleft", "ytop", "xright", "ybottom"),
-    ("minx", "miny", "maxx", "maxy"),
-    ("startx", "starty", "endx", "endy"),
-    ("topleftx", "toplefty", "bottomrightx", "bottomrighty"),
-    ("xtopleft", "ytopleft", "xbottomright", "ybottomright"),
-)
+_KEYS: Final = tuple(names.split() for names in (
+    "x1 y1 x2 y2", "xmin ymin xmax ymax", "x0 y0 x1 y1", "left top right bottom", "xleft ytop xright ybottom",
+    "minx miny maxx maxy", "startx starty endx endy", "topleftx toplefty bottomrightx bottomrighty",
+    "xtopleft ytopleft xbottomright ybottomright",
+))  # fmt: skip
 _KEYED: Final = re.compile(
     rf"(?<![A-Za-z\d_-])([A-Za-z]{{1,12}}(?:[_-]?[A-Za-z\d]{{1,8}}){{0,3}})[\"']?\s?(?:(?:coordinate|edge"
     rf"|side|value)\s?)?(?:[:=]|\bis\b|\s)\s{{0,9}}{_VALUE}"

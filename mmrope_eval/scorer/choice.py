@@ -122,7 +122,8 @@ def _close(text: str, options: Options) -> tuple[bool, str | None]:
     if letter is None:
         start = last.start() + max(last.group(0).find(content), 0)
         after = text[start if last.group(4) is not None or last.group(5) is not None else last.end() :]
-        return True, _read_after(after, options)
+        read = _last_line(after, options)
+        return True, read or _agreed(_statements(after, options) or _mentions(after, options), options)
     if len(closers) > 1 and patterns.BETWEEN.fullmatch(text, closers[-2].end(), last.start()):
         before = _named(_content(closers[-2]), options)
         return True, letter if before in (letter, None) else None
@@ -138,14 +139,6 @@ def _content(closer: re.Match[str]) -> str:
             break
         content = next(group for group in inner[-1].groups() if group is not None)
     return content
-
-
-def _read_after(text: str, options: Options) -> str | None:
-    """The option that what follows an unreadable close still names."""
-    line = _last_line(text, options) if "\n" in text else None
-    if line is not None:
-        return line
-    return _agreed(_statements(text, options) or _mentions(text, options), options)
 
 
 def _last_line(text: str, options: Options) -> str | None:
@@ -172,7 +165,7 @@ def _line_letter(line: str, options: Options) -> str | None:
     bare = re.sub(r"^(?:option|choice|answer|选项|選択肢)\s(?=[(\[]?[A-Z][)\]]?\s?(?:[.:,]|$))", "", line,
                   flags=re.IGNORECASE)
     label = patterns.LABEL.match(bare)
-    if label is None or _negated(bare, 0, label.end()) or _further(bare, label.end()) or bare.endswith("?"):
+    if label is None or _negated(bare, 0, label.end()) or _joined(bare, label.end())[0] or bare.endswith("?"):
         return None
     return _agreed([_letter(label)], options)
 
@@ -205,18 +198,11 @@ _LONE_LETTER: Final = re.compile(r"[\[(\"']?([A-Z])(?![A-Za-z0-9_'’])")
 def _letter_and_text(text: str, at: int, options: Options) -> re.Match[str] | None:
     """A letter with its own option's text behind it ("A red"), where the letter alone might be an article."""
     match = _LONE_LETTER.match(text, at)
-    if match is None or not own_text_follows(text, match.end(), match.group(1), options):
-        return None
-    return match
-
-
-def _further(text: str, at: int) -> list[str]:
-    """The letters joined to one that ends at `at`: "A or B", "A, B and C"."""
-    return _joined(text, at)[0]
+    return match if match is not None and own_text_follows(text, match.end(), match.group(1), options) else None
 
 
 def _joined(text: str, at: int) -> tuple[list[str], int]:
-    """The letters joined to one that ends at `at`, and where the last of them ends."""
+    """The letters joined to one that ends at `at` ("A or B", "A, B and C"), and where the last of them ends."""
     letters: list[str] = []
     while len(letters) < 3 and (match := patterns.MORE.match(text, at)) is not None:
         letters.append(_letter(match))
@@ -275,7 +261,7 @@ def _opening_label(text: str, options: Options) -> str | None:
     """The label that opens the response, unless it opens a list of options or is joined to another ("(A) or (B)")."""
     labelled_text = _letter_and_text(text, 0, options)
     first = labelled_text or patterns.LABEL.match(text)
-    if first is None or _negated(text, 0, first.end()) or (labelled_text is None and _further(text, first.end())):
+    if first is None or _negated(text, 0, first.end()) or (labelled_text is None and _joined(text, first.end())[0]):
         return None
     letter = _letter(first)
     if (

@@ -11,9 +11,8 @@ from typing import Final
 
 CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 CONNECTIVE: Final = (
-    r"\s(?:because|since|as|due|based|given|which|for|with|and|or|rather|instead|not|over|while|but|car"
-    r"|weil|da|puisque|parce|porque|poiché"
-    r"|perché|omdat)\b"
+    r"\s(?:because|since|as|due|based|given|which|for|with|and|or|rather|instead|not|over|while|but|car|weil|da"
+    r"|puisque|parce|porque|poiché|perché|omdat)\b"
 )
 BRACKETED: Final = r"[\[({<]\s?\"?([A-Za-z])\"?\s?[\])}>]|[\"']\(?([A-Za-z])[.)]?[\"']"
 # A capital that something is computed from ("F = ma", "C++") is no letter of an option.
@@ -42,10 +41,9 @@ INLINE_LABEL: Final = re.compile(r"(?<!\S)(?:\(([A-Za-z])\)|([A-Z])[.:)](?=\s))"
 # -------------------------------------- statements, of which each ends where the letter or the option's text must begin
 
 _QUALITY: Final = (
-    r"(?:(?:most|more)\s(?:likely|appropriate|suitable|accurate|fitting|probable|plausible|reasonable"
-    r"|relevant|correct)"
-    r"|correct|right|best|closest|likeliest|final|selected|chosen|predicted|appropriate|suitable|matching|accurate"
-    r"|proper|true|valid|only (?:correct|possible|valid|plausible)|ultimate)"
+    r"(?:(?:most|more)\s(?:likely|appropriate|suitable|accurate|fitting|probable|plausible|reasonable|relevant"
+    r"|correct)|correct|right|best|closest|likeliest|final|selected|chosen|predicted|appropriate|suitable|matching"
+    r"|accurate|proper|true|valid|only (?:correct|possible|valid|plausible)|ultimate)"
 )
 _NOUN: Final = r"(?:option|choice|one|letter|answer|response|match|alternative|solution|selection|candidate|label)"
 KIND: Final = r"(?:\s(?:the )?(?:(?:answer |correct )?(?:option|choice|letter|number|alternative|answer))\b)?"
@@ -75,14 +73,12 @@ _CLOSING: Final = (
 )
 _ENGLISH: Final = (
     rf"\b(?:answer|{_QUALITY} {_NOUN})\b\"?{KIND}{COPULA}{_MARK}{KIND}(?:\s?:)?\s?",
-    rf"(?:^|\n|[.:;] )(?:my |the |your |our )?(?:selected |chosen |final |correct |best "
-    rf"|predicted )?(?:option|choice|letter"
-    rf"|response|solution|result|prediction|selection|selected|conclusion|pick|verdict|guess|ans|choose"
-    rf"|select|pick)\b\.?"
+    rf"(?:^|\n|[.:;] )(?:my |the |your |our )?(?:selected |chosen |final |correct |best |predicted )?(?:option|choice"
+    rf"|letter|response|solution|result|prediction|selection|selected|conclusion|pick|verdict|guess|ans|choose|select"
+    rf"|pick)\b\.?"
     rf"{KIND}{COPULA}{_MARK}{KIND}(?:\s?:)?\s",
-    rf"\b(?:i|i'd|i’d|i'm|i’m|i'll|i’ll|i am|i would|i will|we|we'd|we'll|let's|let us|i have to|i must"
-    rf"|we should|i should"
-    rf"|should|would|please|must)"
+    rf"\b(?:i|i'd|i’d|i'm|i’m|i'll|i’ll|i am|i would|i will|we|we'd|we'll|let's|let us|i have to|i must|we should"
+    rf"|i should|should|would|please|must)"
     rf"(?:\s(?:therefore|thus|definitely|probably))? {_SAY}\b(?: that)?(?: it's| it’s| it is)?{KIND}(?:\s?:)?\s",
     rf"\b(?:my|your|our) (?:choice|pick|answer|selection|guess|vote"
     rf"|final answer)\b{KIND}{COPULA}{_MARK}{KIND}(?:\s?:)?\s",
@@ -90,17 +86,15 @@ _ENGLISH: Final = (
     rf"|could only be|would have to be|was))|'s|’s)"
     rf"{_ADVERB}{KIND}\s{_ENDS}",
     rf"(?:^|\n)(?:[=-]+>|→|⇒)\s{_ENDS}",
-    rf"(?:^|\n|[.;,!] |\band )(?:and )?{_CLOSING}\s?[,:]?(?:\s(?:it's|it is|that's|this is|i choose|we have"
-    rf"|we get|choose"
-    rf"|select|pick))?{KIND}\s?:?\s?(?<=[\s:]){_ENDS}",
+    rf"(?:^|\n|[.;,!] |\band )(?:and )?{_CLOSING}\s?[,:]?(?:\s(?:it's|it is|that's|this is|i choose|we have|we get"
+    rf"|choose|select|pick))?{KIND}\s?:?\s?(?<=[\s:]){_ENDS}",
     rf"(?:^|\n)(?:must|should|has to|would|will|could only) be{KIND}\s{_ENDS}",
     rf"\bno,? (?:wait,? )?(?:it's |it is )?{_ENDS}",
     rf"\bso (?:is|does){KIND}\s{_ENDS}",
-    rf"\b(?:match(?:es)?|correspond(?:s|ing)? to|point(?:s|ing)? to|lead(?:s|ing)? to|support(?:s)?"
-    rf"|indicat(?:es|ing)|suggests"
-    rf"|equals|fits|means|gives|yields|namely|i\.e\.,?|that is,|selecting|choosing|choose|select|pick|selected|chosen"
-    rf"|labell?ed(?: as)?|marked(?: as)?|conclude with|goes to|go(?:es|ing)? with|(?:described|indicated"
-    rf"|represented|shown|denoted|depicted|given|marked|illustrated) (?:in|by|as|at)|to be){KIND}"
+    rf"\b(?:match(?:es)?|correspond(?:s|ing)? to|point(?:s|ing)? to|lead(?:s|ing)? to|support(?:s)?|indicat(?:es|ing)"
+    rf"|suggests|equals|fits|means|gives|yields|namely|i\.e\.,?|that is,|selecting|choosing|choose|select|pick"
+    rf"|selected|chosen|labell?ed(?: as)?|marked(?: as)?|conclude with|goes to|go(?:es|ing)? with|(?:described"
+    rf"|indicated|represented|shown|denoted|depicted|given|marked|illustrated) (?:in|by|as|at)|to be){KIND}"
     rf"\s{_ENDS}",
 )
 _CHINESE: Final = (
@@ -115,34 +109,26 @@ _ASIAN: Final = (
     r"(?:정답|답변|답|선택지|선택|옳은 것|해답|최종 답)(?:은|는|이|:)?\s?:?\s?",
 )
 _EUROPEAN_NOUN: Final = (
-    r"(?:(?:richtige|korrekte|endgültige|beste|finale|passende)?\s?(?:antwort|lösung|antwortmöglichkeit)"
-    r"|richtig|korrekt"
-    r"|(?:bonne |meilleure )?(?:réponse|reponse|solution)(?: correcte| finale| exacte)?"
+    r"(?:(?:richtige|korrekte|endgültige|beste|finale|passende)?\s?(?:antwort|lösung|antwortmöglichkeit)|richtig"
+    r"|korrekt|(?:bonne |meilleure )?(?:réponse|reponse|solution)(?: correcte| finale| exacte)?"
     r"|(?:mejor )?(?:respuesta|solución|alternativa)(?: correcta| final| adecuada)?|(?:la )?(?:opción"
-    r"|alternativa) correcta"
-    r"|resposta(?: correta| certa| final)?|(?:a )?(?:alternativa|opção|letra) (?:correta|certa)"
-    r"|risposta(?: corretta| giusta| esatta| finale)?"
-    r"|(?:juiste |beste )?antwoord|(?:правильный |верный )?ответ|(?:poprawna )?odpowiedź|(?:doğru )?cevap"
-    r"|đáp án(?: đúng)?"
-    r"|câu trả lời(?: đúng)?|jawaban(?:nya)?(?: yang benar)?|svaret|rätt svar|vastaus|odpověď"
-    r"|răspuns(?:ul)?(?: corect)?"
-    r"|الإجابة(?: الصحيحة)?|الجواب(?: الصحيح)?|उत्तर|सही उत्तर|คำตอบ(?:ที่ถูกต้อง)?)"
+    r"|alternativa) correcta|resposta(?: correta| certa| final)?|(?:a )?(?:alternativa|opção|letra) (?:correta|certa)"
+    r"|risposta(?: corretta| giusta| esatta| finale)?|(?:juiste |beste )?antwoord|(?:правильный |верный )?ответ"
+    r"|(?:poprawna )?odpowiedź|(?:doğru )?cevap|đáp án(?: đúng)?|câu trả lời(?: đúng)?|jawaban(?:nya)?(?: yang benar)?"
+    r"|svaret|rätt svar|vastaus|odpověď|răspuns(?:ul)?(?: corect)?|الإجابة(?: الصحيحة)?|الجواب(?: الصحيح)?|उत्तर"
+    r"|सही उत्तर|คำตอบ(?:ที่ถูกต้อง)?)"
 )
 _EUROPEAN_KIND: Final = (
-    r"(?:\s(?:la |die |das |de |à |a |o |l')?(?:lettre|option|buchstabe|möglichkeit|letra|opción|opção"
-    r"|alternativa|lettera"
-    r"|opzione|inciso|proposition|choix|variante|optie|вариант|opcja|seçenek|pilihan)|\s(?:la|le|el|il|de"
-    r"|die|a|o)(?=\s))?"
+    r"(?:\s(?:la |die |das |de |à |a |o |l')?(?:lettre|option|buchstabe|möglichkeit|letra|opción|opção|alternativa"
+    r"|lettera|opzione|inciso|proposition|choix|variante|optie|вариант|opcja|seçenek|pilihan)|\s(?:la|le|el|il|de|die"
+    r"|a|o)(?=\s))?"
 )
 _EUROPEAN: Final = (
-    rf"(?<!\w){_EUROPEAN_NOUN}(?:\s(?:ist|lautet|wäre|est|es|sería|é|è|seria|is|jest|là|adalah|är|on|je"
-    rf"|este|هي|هو|है|คือ)"
-    rf"|-|\s?—)?(?:\s(?:donc|also|daher|entonces|quindi))?{_EUROPEAN_KIND}\s?[:=—]?{_EUROPEAN_KIND}\s?",
-    rf"\b(?:ich (?:wähle|nehme|würde)|es|je (?:choisis|dirais|pense que c'est)|j'opte pour|(?:yo )?(?:elijo"
-    rf"|escojo|selecciono)"
-    rf"|(?:eu )?(?:escolho|seleciono)|(?:io )?scelgo|ik kies|wybieram|выбираю|я выбираю|c'est|(?:donc|also"
-    rf"|entonces|portanto|quindi)"
-    rf" ?,?){_EUROPEAN_KIND}\s{_ENDS}",
+    rf"(?<!\w){_EUROPEAN_NOUN}(?:\s(?:ist|lautet|wäre|est|es|sería|é|è|seria|is|jest|là|adalah|är|on|je|este|هي|هو|है"
+    rf"|คือ)|-|\s?—)?(?:\s(?:donc|also|daher|entonces|quindi))?{_EUROPEAN_KIND}\s?[:=—]?{_EUROPEAN_KIND}\s?",
+    rf"\b(?:ich (?:wähle|nehme|würde)|es|je (?:choisis|dirais|pense que c'est)|j'opte pour|(?:yo )?(?:elijo|escojo"
+    rf"|selecciono)|(?:eu )?(?:escolho|seleciono)|(?:io )?scelgo|ik kies|wybieram|выбираю|я выбираю|c'est|(?:donc|also"
+    rf"|entonces|portanto|quindi) ?,?){_EUROPEAN_KIND}\s{_ENDS}",
 )
 STATEMENT: Final = re.compile("|".join((*_ENGLISH, *_ASIAN, *_CHINESE, *_EUROPEAN)), re.IGNORECASE)
 
@@ -171,10 +157,9 @@ IS_RIGHT: Final = re.compile(
     r"|equally))?\s(?:the |a |my |our )?"
     r"(?:only )?(?:(?:most |more )?(?:accurate|appropriate|suitable|fitting|reasonable|plausible|probable|relevant)"
     r"|correct|right|best|most likely|likely|closest|answer|one\b|true|choice|better|final|it\b)"
-    r"|\s(?:best (?:describes|fits|matches|represents|answers|suits|explains|reflects|captures)|(?:looks"
-    r"|sounds|appears|seems) (?:to be )?(?:right|correct"
-    r"|best|most)|is what\b|makes (?:the )?most sense|fits|matches|describes|suits|works|answers|applies"
-    r"|represents|satisfies|holds|makes sense|corresponds|wins)\b"
+    r"|\s(?:best (?:describes|fits|matches|represents|answers|suits|explains|reflects|captures)|(?:looks|sounds"
+    r"|appears|seems) (?:to be )?(?:right|correct|best|most)|is what\b|makes (?:the )?most sense|fits|matches"
+    r"|describes|suits|works|answers|applies|represents|satisfies|holds|makes sense|corresponds|wins)\b"
     r"|\sit is(?=[.!\n]|$)"
     r"|\s?(?:选项|项|項)?(?:是|为)?(?:正确|对的|最佳|最合适|正確|答案|最符合|符合|合适)"
     r"|\s?(?:が|は)?(?:正解|正しい|適切|答え|最も)|\s?(?:です|だ|を選|と思)|\s?(?:번|입니다|이다|예요|이에요)|\s?(?:가|이)\s?(?:정답|맞|옳)"
@@ -196,9 +181,8 @@ MENTION: Final = re.compile(
 # --------------------------------------------------------------------------------------------------- negation and doubt
 
 NEGATED_STATEMENT: Final = re.compile(
-    r"(?:(?:\bnot|n't|n’t|\bwrong|\bincorrect|\bworst|\bleast|\bneither|\bnever|\bno|\bfalse|\bnicht"
-    r"|\bkeine?|\bpas|\bnon|\bnie|\bне)\s"
-    r"|(?:不是|不|没有|并非|错误的?|誤った)\s?)"
+    r"(?:(?:\bnot|n't|n’t|\bwrong|\bincorrect|\bworst|\bleast|\bneither|\bnever|\bno|\bfalse|\bnicht|\bkeine?|\bpas"
+    r"|\bnon|\bnie|\bне)\s|(?:不是|不|没有|并非|错误的?|誤った)\s?)"
     r"(?:(?:the|a|an|correct|right|best|most likely|likely|die|la|le|one|really|necessarily|正确的?)\s)*$",
     re.IGNORECASE,
 )
@@ -206,13 +190,11 @@ NAMED: Final = re.compile(r"(?:labell?ed|marked|indicated|shown|denoted|depicted
 COMPARED: Final = re.compile(r"\b(?:than|(?:compared|relative) (?:to|with))\s(?:[\w'-]+\s){1,6}$", re.IGNORECASE)
 """What stands before a thing that is named only to compare another with: "closer than the point labeled B"."""
 NEGATED_BEFORE: Final = re.compile(
-    r"(?:\bnot|n't|n’t|\bneither|\bnor|\bexcept(?: for)?|\bunlike|\bexclud(?:e|es|ed|ing)|\beliminat(?:e"
-    r"|es|ed|ing)|\brul(?:e|es|ed|ing) out|"
-    r"\binstead of|\bthan|\bwithout|\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bavoid|\bdismiss(?:es|ed"
-    r"|ing)?|\banything but|\bbut not|\bnever"
-    r"|\bother than|\bapart from|\bcontradicts|\bnicht|\bkeine?|\bpas|\bsauf|\bexcepto|\bnon|不是|不选|不選|不|非"
-    r"|除了|排除|而非|\bne"
-    r")(?:\s(?:the|be|is|option|choice|answer|letter|for|die|la|el|选项))*\s?$",
+    r"(?:\bnot|n't|n’t|\bneither|\bnor|\bexcept(?: for)?|\bunlike|\bexclud(?:e|es|ed|ing)|\beliminat(?:e|es|ed|ing)"
+    r"|\brul(?:e|es|ed|ing) out|\binstead of|\bthan|\bwithout|\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bavoid"
+    r"|\bdismiss(?:es|ed|ing)?|\banything but|\bbut not|\bnever|\bother than|\bapart from|\bcontradicts|\bnicht"
+    r"|\bkeine?|\bpas|\bsauf|\bexcepto|\bnon|不是|不选|不選|不|非|除了|排除|而非|\bne)(?:\s(?:the|be|is|option|choice"
+    r"|answer|letter|for|die|la|el|选项))*\s?$",
     re.IGNORECASE,
 )
 _WRONG: Final = (
@@ -237,15 +219,13 @@ DOUBT: Final = re.compile(
     r"(?:\b(?:not|never|cannot|hard to|difficult to|impossible to|unable to|refuse to|decline to|fail to"
     r"|wrong to)|n't|n’t)\s"
     r"(?:(?:yet|really|be|entirely|completely|fully|quite|even|100%)\s)?"
-    r"(?:think|believe|say|tell|know|determine|confirm|conclude|sure|certain|clear|see|decide|agree|mean"
-    r"|true|possible|choose"
-    r"|select|pick|answer|go with|verify|claim|obvious|opt|give|provide|find|identify|state|assume"
-    r"|recommend|necessarily)\b"
+    r"(?:think|believe|say|tell|know|determine|confirm|conclude|sure|certain|clear|see|decide|agree|mean|true|possible"
+    r"|choose|select|pick|answer|go with|verify|claim|obvious|opt|give|provide|find|identify|state|assume|recommend"
+    r"|necessarily)\b"
     r"|\b(?:if|whether|unless|suppose|supposing|assuming|assume|unsure|uncertain|unclear|doubt|doubtful|wonder|hardly"
-    r"|although|though|despite|perhaps|maybe|possibly|possible (?:answer|option|choice)"
-    r"|some (?:people )?(?:would|will|may|might)|someone|some people"
-    r"|might|may have|could have|tempt(?:ed|ing)|at first|initially|first glance|first sight"
-    r"|wrongly|mistakenly|claimed|nicht|keine?|hypothetically)\b"
+    r"|although|though|despite|perhaps|maybe|possibly|possible (?:answer|option|choice)|some (?:people )?(?:would|will"
+    r"|may|might)|someone|some people|might|may have|could have|tempt(?:ed|ing)|at first|initially|first glance"
+    r"|first sight|wrongly|mistakenly|claimed|nicht|keine?|hypothetically)\b"
     r"|不知道|无法|不能|不确定|是否|如果|假如|难以|分からない|わから|모르|かどうか|もし",
     re.IGNORECASE,
 )

@@ -173,24 +173,20 @@ _FUNCTION_WORDS: Final = frozenset(
     ("yes", "no", "not", "none", "a", "an", "the", "is", "it", "true", "false", "all", "other", "others", "both")
 )
 _REFUSAL: Final = re.compile(
-    r"\b(?:cannot|can't|can’t|can not|not able|could not"
-    r"|couldn't|unable|unsure|not sure|uncertain|unclear|impossible to|sorry"
-    r"|(?:hard|difficult) to (?:say|tell|determine)|insufficient|not enough|(?:don't|don’t|do not) know"
-    r"|none of|neither|either"
-    r"|not possible|no way to|not provided|no answer|whether|depends|as an ai|could be|might be|may be"
-    r"|maybe|perhaps|possibly"
-    r"|would need|please provide|not visible|not shown|refuse|decline|guess|one of)\b"
+    r"\b(?:cannot|can't|can’t|can not|not able|could not|couldn't|unable|unsure|not sure|uncertain|unclear"
+    r"|impossible to|sorry|(?:hard|difficult) to (?:say|tell|determine)|insufficient|not enough|(?:don't|don’t"
+    r"|do not) know|none of|neither|either|not possible|no way to|not provided|no answer|whether|depends|as an ai"
+    r"|could be|might be|may be|maybe|perhaps|possibly|would need|please provide|not visible|not shown|refuse|decline"
+    r"|guess|one of)\b"
     r"|无法|不能|不确定|不知道|抱歉|是否|也许|可能",
     re.IGNORECASE,
 )
 _DENIED_BEFORE: Final = re.compile(
-    r"(?:\bnot|n't|n’t|\bno|\bneither|\bnor|\bwithout|\brather than|\binstead of|\bexcept|\bunlike|\bthan"
-    r"|\bnever|\bexcluding"
-    r"|\brul(?:e|es|ed|ing) out|\bcontrary to|\bwrong to (?:say|call|name)(?: it| this)?|\banything but"
+    r"(?:\bnot|n't|n’t|\bno|\bneither|\bnor|\bwithout|\brather than|\binstead of|\bexcept|\bunlike|\bthan|\bnever"
+    r"|\bexcluding|\brul(?:e|es|ed|ing) out|\bcontrary to|\bwrong to (?:say|call|name)(?: it| this)?|\banything but"
     r"|\bother than|\bapart from|\bhardly|\bfar from|\bbut not|不是|不|没有|非)\s?"
-    r"(?:(?:the|a|an|be|is|in|any|really|of|to|at|on|option|likely|just|only|actually|clearly|show|see"
-    r"|contain|depict|have|look|like|seem|appear"
-    r"|mean|include|say|support|indicate|match|suggest|find)\s){0,3}$"
+    r"(?:(?:the|a|an|be|is|in|any|really|of|to|at|on|option|likely|just|only|actually|clearly|show|see|contain|depict"
+    r"|have|look|like|seem|appear|mean|include|say|support|indicate|match|suggest|find)\s){0,3}$"
 )
 _DENIED_AFTER: Final = re.compile(
     r"\s?[\"')]?\s?(?:(?:is|are|was|were|does|do|can|could|would|seems)(?:n't|n’t|\snot)\b"

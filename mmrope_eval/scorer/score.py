@@ -61,14 +61,10 @@ def to_source_pixels(box: Box, convention: str, used_size: Sequence[float], sour
     """A predicted box in pixels of the original picture. `convention` is the checkpoint family's declared one:
     `absolute` (pixels of the resized picture the model saw), `thousand` (0-1000 of either side) or `unit` (0-1). Sizes
     are (width, height). ValueError on any other name."""
-    if convention == "absolute":
-        scale_x, scale_y = source_size[0] / used_size[0], source_size[1] / used_size[1]
-    elif convention == "thousand":
-        scale_x, scale_y = source_size[0] / 1000, source_size[1] / 1000
-    elif convention == "unit":
-        scale_x, scale_y = float(source_size[0]), float(source_size[1])
-    else:
+    sides = {"absolute": used_size, "thousand": (1000, 1000), "unit": (1, 1)}.get(convention)
+    if sides is None:
         raise ValueError(f"unknown coordinate convention {convention!r}")
+    scale_x, scale_y = source_size[0] / sides[0], source_size[1] / sides[1]
     return (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
 
 
@@ -163,13 +159,9 @@ def score_relaxed(response: str, target: Target) -> Score:
         strict = math.isclose(predicted, gold, rel_tol=1e-9, abs_tol=0.0)
     else:
         relaxed = strict = words != "" and words == plain_answer(answer.translate(MINUS)).casefold()
-    values: dict[str, float | None] = {
-        "relaxed": float(relaxed),
-        "strict": float(strict),
-        "official": float(whole != "" and relaxed_by_reference_code(whole, answer)),
-        "relaxed_human": None,
-        "relaxed_augmented": None,
-    }
+    official = whole != "" and relaxed_by_reference_code(whole, answer)
+    values: dict[str, float | None] = {"relaxed": float(relaxed), "strict": float(strict), "official": float(official),
+                                       "relaxed_human": None, "relaxed_augmented": None}  # fmt: skip
     group = f"relaxed_{target.get('group')}"
     if group in values:
         values[group] = float(relaxed)

@@ -32,15 +32,13 @@ _UNIT: Final = (
     rf"|of the video|into the video|in|左右|处|處)(?![a-z]))?"
 )
 _PREFIX: Final = (
-    r"(?:(?:the|about|around|approximately|roughly|exactly|timestamp|time|second|seconds|approx\.?|ca\."
-    r"|circa|at|t|minute|frame"
-    r"|第|约|約|~|≈|=|:|\(|\[|\")\s?){0,4}"
+    r"(?:(?:the|about|around|approximately|roughly|exactly|timestamp|time|second|seconds|approx\.?|ca\.|circa|at|t"
+    r"|minute|frame|第|约|約|~|≈|=|:|\(|\[|\")\s?){0,4}"
 )
 _JOIN: Final = (
-    r"(?:[-–—]{1,2}>?|―|‒|−|~|〜|→|⇒|➔|➜|↔|⟶|➝|➞|=>|\.\.\.?|…|up until\b|to\b|until\b|till\b|\"?til\b"
-    r"|through\b|thru\b|up to\b"
-    r"|bis\b|jusqu'à\b|à\b|hasta\b"
-    r"|a\b|(?:and|before) (?:end|stop|finish)\w* at|到|至|直到|から|부터|에서|<->|><|>\s<|/(?=\s))"
+    r"(?:[-–—]{1,2}>?|―|‒|−|~|〜|→|⇒|➔|➜|↔|⟶|➝|➞|=>|\.\.\.?|…|up until\b|to\b|until\b|till\b|\"?til\b|through\b|thru\b"
+    r"|up to\b|bis\b|jusqu'à\b|à\b|hasta\b|a\b|(?:and|before) (?:end|stop|finish)\w* at|到|至|直到|から|부터|에서|<->"
+    r"|><|>\s<|/(?=\s))"
 )
 _LAST: Final = r"(?![A-Za-z0-9_:]{0,20}\d)(?!\.\d)"
 _START: Final = r"(?<![A-Za-z0-9_.:])(?<!\d,)"
@@ -86,8 +84,7 @@ _SAID: Final = (
         re.IGNORECASE,
     ),
     re.compile(
-        rf"\b(?:answer|span|timestamps?|segment|interval) (?:is"
-        rf"|are)\s{_TIME}{_UNIT}\s?[,;]\s?{_TIME}{_UNIT}\.?$",
+        rf"\b(?:answer|span|timestamps?|segment|interval) (?:is|are)\s{_TIME}{_UNIT}\s?[,;]\s?{_TIME}{_UNIT}\.?$",
         re.IGNORECASE,
     ),
     re.compile(rf"\bat\s{_TIME}{_UNIT},? and (?:it )?(?:ends|stops|finishes|concludes|is over)\b{_NEAR}{_TIME}{_LAST}",
@@ -122,11 +119,8 @@ def first_span(response: str) -> Span | None:
     where another span follows. What a response marks as its answer is read before the rest.
     """
     text = _plain(answer_part(response))
-    for part in ("\n".join(final_contents(text)), text):
-        spans = _spans(part)
-        if spans is not None:
-            return spans
-    return None
+    spans = map(_spans, ("\n".join(final_contents(text)), text))
+    return next((span for span in spans if span is not None), None)
 
 
 def _plain(text: str) -> str:
@@ -134,12 +128,9 @@ def _plain(text: str) -> str:
     text = re.sub(r"(\d{1,3})\s?['’′]\s?(\d{1,2}(?:\.\d{1,3})?)\s?(?:[\"”″]|['’′]{2})", r"\1:\2", text)
     text = unicodedata.normalize("NFKC", without_html(text)).translate(_QUOTES)
     text = re.sub(r"(:\d\d),(?=\d{3}(?!\d))", r"\1.", text)  # as subtitle files write fractions
-    text = re.sub(r"```(?:json)?|\*{1,3}|`|\$|__|\\(?:text|mathrm)\s?\{|\\(?:to|rightarrow)\b", _mark, text)
+    text = re.sub(r"\\(?:to|rightarrow)\b", "→", text)
+    text = re.sub(r"```(?:json)?|\*{1,3}|`|\$|__|\\(?:text|mathrm)\s?\{", "", text)
     return re.sub(r"(?<=\d)[ \t]{2,}|[ \t]{2,}(?=\d)", " ", text)
-
-
-def _mark(match: re.Match[str]) -> str:
-    return "→" if match.group(0) in (r"\to", r"\rightarrow") else ""
 
 
 def _spans(text: str) -> Span | None:

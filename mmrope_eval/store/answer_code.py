@@ -24,7 +24,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "media": ("media/*.py",),
     "engine": ("engine/*.py",),
     "models": ("models/*.py", "models/families/*.py"),
-    "data": ("data/*.py", "lmms/loader.py", "lmms/subsets.py", "task/dataset.py", "task/lmudata.py"),
+    "data": ("data/*.py", "lmms/loader.py", "lmms/subsets.py", "task/dataset.py"),
     "asking": ("messages.py", "run/asking.py", "run/execute.py", "sweep/engine.py",
                "task/lmms_hooks.py", "task/parts.py", "task/plan.py", "task/sample.py",
                "task/template.py"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 
-from mmrope_eval.task.lmms_names import MOVED
+from mmrope_eval.task.yaml_text import MOVED
 
 
 def warn(module: str) -> None:

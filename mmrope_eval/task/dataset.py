@@ -9,29 +9,27 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.data.cache import drop_older, require_writable, tables_home
-from mmrope_eval.data.lmudata import has_tables
+from mmrope_eval.data.lmudata import as_hub_folder, find_table, has_tables, why_absent
 from mmrope_eval.data.media_files import MediaFolder
 from mmrope_eval.data.places import Found, NotHereError, find_split, hub_home, places
+from mmrope_eval.data.recipe import Recipe, read_recipe
 from mmrope_eval.data.tables import TableError
 from mmrope_eval.errors import SampleError, UserError, plain, sentence
 from mmrope_eval.models.files import file_state
 from mmrope_eval.task.clusters import is_expression
-from mmrope_eval.task.lmudata import hub_folder, task_table, why_no_table
 from mmrope_eval.task.registry import PREFIX, Family, TaskSpec
-from mmrope_eval.task.template import expression_fields, template_fields
+from mmrope_eval.task.template import evaluate, expression_fields, template_fields
 from mmrope_eval.task.yaml_text import with_functions
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-TRUTHY = {"1", "true", "yes", "on"}
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,32 @@ def _find(spec: TaskSpec, data_root: Path | None) -> Found:
     return find_split(spec.dataset, spec.dataset_kwargs.get("revision"), configs, spec.split, data_root)
 
 
-def located_or_on_hub(spec: TaskSpec, data_root: Path | None) -> Found | None:
-    """`find_data`; None where lmms-eval fetches the split from the hub."""
-    try:
-        return find_data(spec, data_root)
-    except NotHereError:
-        return None
+def task_recipe(spec: TaskSpec) -> Recipe | None:
+    """How the task's rows are made from VLMEvalKit's table; None for a benchmark of which it has none."""
+    return None if spec.lmudata is None else read_recipe(spec.lmudata, spec.path)
+
+
+def task_table(spec: TaskSpec, root: Path) -> Path | None:
+    """The task's table, where `root` is an LMUData folder that has it. UserError for two tables of one name."""
+    recipe = task_recipe(spec)
+    return None if recipe is None else find_table(root, recipe)
+
+
+def why_no_table(spec: TaskSpec, root: Path) -> str:
+    """One sentence on why the task has no rows from `root`."""
+    recipe = task_recipe(spec)
+    return f"VLMEvalKit has no table of {spec.column}." if recipe is None else why_absent(root, recipe)
+
+
+def hub_folder(spec: TaskSpec, root: Path) -> Path:
+    """The task's data set in the hub's layout, made from its table below `root` (kept in the cache). It has the tables
+    only: pictures are in them, videos stay where they are. UserError when there is no such table or it cannot be
+    read."""
+    recipe = task_recipe(spec)
+    if recipe is None:
+        raise UserError(f"Task {spec.name}: {why_no_table(spec, root)}")
+    configs = (spec.subsets if recipe.config else ()) or (spec.subset or "default",)
+    return as_hub_folder(recipe, root, tables_home(), evaluate, split=spec.split, configs=tuple(configs))
 
 
 def absence(spec: TaskSpec, data_root: Path | None) -> str | None:
@@ -136,7 +154,7 @@ def require(spec: TaskSpec, data_root: Path | None) -> None:
 def _hub_has(spec: TaskSpec) -> bool:
     from huggingface_hub import HfApi
 
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUTHY:
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
     try:
         HfApi().dataset_info(spec.dataset, timeout=10)
@@ -148,9 +166,12 @@ def _hub_has(spec: TaskSpec) -> bool:
 def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> Docs:
     """The task's rows after its own row recipe, as lmms-eval loads them. UserError when they cannot be."""
     require_writable(tables_home())
-    located, media = located_or_on_hub(spec, data_root), media_folder(spec, data_root)
-    if located is None:
+    try:
+        located: Found | None = find_data(spec, data_root)
+    except NotHereError:
+        located = None  # lmms-eval fetches the split from the hub
         require(spec, data_root)
+    media = media_folder(spec, data_root)
     task = load_task(spec, data_root, family, media.roots, located)
     return Docs(task.eval_docs, media, () if located is None else remarks(located))
 
@@ -197,14 +218,9 @@ def remarks(located: Found) -> tuple[str, ...]:
 
 
 def media_folder(spec: TaskSpec, data_root: Path | None) -> MediaFolder:
-    """Where the task's media are looked for."""
-    return MediaFolder(media_roots(spec, data_root), tuple(spec.media.get("folders", (".",))))
-
-
-def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
-    """The folders below which a task's media may lie, in order. Beside its tables; where the data set that shares its
-    videos lies; where lmms-eval unpacks the hub's archives (its `cache_dir`), below `data_root` and below HF_HOME;
-    beside VLMEvalKit's table of it."""
+    """Where the task's media are looked for, in order: beside its tables; where the data set that shares its videos
+    lies; where lmms-eval unpacks the hub's archives (its `cache_dir`), below `data_root` and below HF_HOME; beside
+    VLMEvalKit's table of it."""
     roots: list[Path] = []
     for dataset, revision in ((spec.dataset, spec.dataset_kwargs.get("revision")), (spec.videos_from, None)):
         if dataset is not None:
@@ -219,7 +235,8 @@ def media_roots(spec: TaskSpec, data_root: Path | None) -> tuple[Path, ...]:
         roots.append(data_root / spec.videos_from)  # named in the sentence where it is not there
     if not roots:
         roots = [mirror_folder(spec, data_root) if data_root is not None else hub_home() / unpacked]
-    return tuple(dict.fromkeys(root.resolve() for root in roots))
+    distinct = dict.fromkeys(root.resolve() for root in roots)
+    return MediaFolder(tuple(distinct), tuple(spec.media.get("folders", (".",))))
 
 
 def load_task(spec: TaskSpec, data_root: Path | None, family: Family, roots: Sequence[Path],
@@ -267,25 +284,15 @@ def remedy(spec: TaskSpec, data_root: Path | None) -> str:
 def lmms_config(spec: TaskSpec, family: Family, roots: Sequence[Path], located: Found | None) -> dict[str, Any]:
     """What lmms-eval gets: the task file, where data and media are, the family's prompt and coordinates. UserError
     where a function that the file names cannot be loaded."""
-    target: Mapping[str, Any] = spec.content["model_specific_target_kwargs"]["default"]
     try:
         content = with_functions(spec.content)
     except UserError as error:
         raise UserError(f"Task file {spec.path}: {error}") from error
-    config: dict[str, Any] = {
-        **content,
-        "task": PREFIX + spec.name,
-        "lmms_eval_specific_kwargs": {
-            "default": {
-                "media": dict(spec.media),
-                "media_roots": [str(root) for root in roots],
-                "prompt": spec.prompt(family.prompts),
-            }
-        },
-        "model_specific_target_kwargs": {
-            "default": {**target, "coordinates": family.coordinates, "family": family.name}
-        },
-    }
+    shown = {"media": dict(spec.media), "media_roots": list(map(str, roots)), "prompt": spec.prompt(family.prompts)}
+    target = {**spec.content["model_specific_target_kwargs"]["default"], "coordinates": family.coordinates,
+              "family": family.name}  # fmt: skip
+    config = {**content, "task": PREFIX + spec.name, "lmms_eval_specific_kwargs": {"default": shown},
+              "model_specific_target_kwargs": {"default": target}}  # fmt: skip
     return config if located is None else config | local_config(located)
 
 
@@ -293,10 +300,8 @@ def local_config(located: Found) -> dict[str, Any]:
     """What makes lmms-eval read the files that were found."""
     from mmrope_eval.lmms.subsets import LocalTask
 
-    parts = {
-        config: {"format": part.format, "files": [str(file) for file in part.files]}
-        for config, part in located.parts.items()
-    }
+    parts = {config: {"format": part.format, "files": list(map(str, part.files))}
+             for config, part in located.parts.items()}  # fmt: skip
     return {"class": LocalTask, "dataset_path": str(located.place.folder), "dataset_name": None,
             "dataset_kwargs": {"parts": parts, "cache_dir": str(table_cache(located))}}  # fmt: skip
 
@@ -312,8 +317,6 @@ def table_cache(located: Found) -> Path:
 
 def table_state(located: Found) -> str:
     """A hash over the names, sizes and times of a split's files: another one whenever a file is another."""
-    state = [
-        (config, str(file), *file_state(file.stat()))
-        for config, part in located.parts.items() for file in part.files
-    ]  # fmt: skip
+    state = [(config, str(file), *file_state(file.stat()))
+             for config, part in located.parts.items() for file in part.files]  # fmt: skip
     return hashlib.sha256(repr(state).encode()).hexdigest()[:24]

@@ -18,28 +18,23 @@ from mmrope_eval.lmms.loader import read_generation
 from mmrope_eval.lmms.stock import STOCK
 from mmrope_eval.record.aggregate import AGGREGATES, GROUPED
 from mmrope_eval.scorer.all import METRICS, SCORERS, TARGETS
-from mmrope_eval.task import spec as task_keys
+from mmrope_eval.task import yaml_text
 from mmrope_eval.task.clusters import QUESTION, SHOWN, is_expression
-from mmrope_eval.task.lmms_names import HOOKS, LMMS_METRICS, ROWS, SUBSETS, current_name
-from mmrope_eval.task.spec import PREFIX, Counterpart, TaskKeys, TaskSpec
+from mmrope_eval.task.spec import PREFIX, TELLING, TaskKeys, TaskSpec, refuse_not_obeyed
 from mmrope_eval.task.template import template_problem
 from mmrope_eval.task.yaml_text import Function, read_yaml, unknown
 from mmrope_eval.util.config import sentence
 from mmrope_eval.vlmevalkit.scores import KIT
 from mmrope_eval.words import ended, nearest
 
-SUBSET_TASK: Final = f"{SUBSETS}.SubsetTask"
-DEFAULTS: Final = {
-    "process_docs": f"{ROWS}.encoded",
-    "doc_to_visual": f"{HOOKS}.doc_to_visual",
-    "doc_to_text": f"{HOOKS}.doc_to_text",
-    "doc_to_target": f"{HOOKS}.doc_to_target",
-}
+SUBSET_TASK: Final = f"{yaml_text.SUBSETS}.SubsetTask"
+DEFAULTS: Final = {"process_docs": f"{yaml_text.ROWS}.encoded"} | {
+    name: f"{yaml_text.HOOKS}.{name}" for name in ("doc_to_visual", "doc_to_text", "doc_to_target")}  # fmt: skip
 """What a file gets where it does not say it; the `doc_to_*` can be nothing else."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _OF_METADATA: Final = (
     "column", "category", "version", "average", "chance", "suites", "videos_from", "files", "strata", "together",
-    "cluster", "lmudata", "licence", "generated")  # fmt: skip
+    "cluster", "lmudata", "licence", "generated", "stock", "vlmevalkit")  # fmt: skip
 """Keys of `metadata` that a task has as they are."""
 _LOCAL: Final = ("/", "~", "./", "../")
 
@@ -48,9 +43,9 @@ def read_task(path: Path) -> TaskSpec:
     """A task file as a TaskSpec; UserError names the file and the key that is missing, misspelt or wrong."""
     raw = read_yaml(path)
     try:
-        if not task_keys.TELLING & raw.keys():
+        if not TELLING & raw.keys():
             raise UserError("it is none, for it has no 'dataset_path' (docs/benchmark.md has one).")
-        task_keys.refuse_not_obeyed(raw)
+        refuse_not_obeyed(raw)
         keys = TaskKeys.model_validate(raw)
         metrics = _metrics(keys)
         spec = _spec(path, keys, metrics, _content(raw, metrics, path.parent))
@@ -95,9 +90,7 @@ def _heading(path: Path, raw: Mapping[str, Any]) -> Heading:
 
 def is_task_file(path: Path) -> bool:
     """Whether it is a YAML file with keys that only a task file has. UserError for a YAML file that cannot be read."""
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        return False
-    return bool(task_keys.TELLING & read_yaml(path).keys())
+    return path.suffix in (".yaml", ".yml") and path.is_file() and bool(TELLING & read_yaml(path).keys())
 
 
 def _spec(path: Path, keys: TaskKeys, metrics: tuple[str, ...], content: Mapping[str, Any]) -> TaskSpec:
@@ -116,8 +109,6 @@ def _spec(path: Path, keys: TaskKeys, metrics: tuple[str, ...], content: Mapping
         prompts={name: wording.prompt for name, wording in keys.wordings.items()},
         dataset_kwargs=content.get("dataset_kwargs") or {},
         expected={str(name): count for name, count in metadata.expected.items()},
-        stock=None if metadata.stock is None else Counterpart(**metadata.stock.model_dump()),
-        vlmevalkit=None if metadata.vlmevalkit is None else Counterpart(**metadata.vlmevalkit.model_dump()),
         groups=tuple(metadata.groups or metadata.subsets),
         subsets=tuple(metadata.subsets),
         bytes=None if metadata.bytes is None else int(metadata.bytes),
@@ -156,10 +147,10 @@ def _metrics(keys: TaskKeys) -> tuple[str, ...]:
 
 def _content(raw: Mapping[str, Any], metrics: tuple[str, ...], folder: Path) -> dict[str, Any]:
     """The file as lmms-eval is to have it: with what may be left out, and metrics as it calls them."""
-    entries = [
-        {"metric": Function(f"{LMMS_METRICS}.{name}", folder),
-         "aggregation": Function(f"{LMMS_METRICS}.mean", folder), "higher_is_better": True} for name in metrics
-    ]  # fmt: skip
+    module = yaml_text.LMMS_METRICS
+    mean = Function(f"{module}.mean", folder)
+    entries = [{"metric": Function(f"{module}.{name}", folder), "aggregation": mean, "higher_is_better": True}
+               for name in metrics]  # fmt: skip
     left_out = {key: Function(name, folder) for key, name in DEFAULTS.items()}
     return {"output_type": "generate_until", **left_out, **raw, "metric_list": entries}
 
@@ -170,7 +161,7 @@ def _problems(keys: TaskKeys, spec: TaskSpec) -> Iterator[str]:
         yield f"'task: {spec.name}' cannot name a task: use letters, digits, '_', '-', '+' and '.'."
     if not spec.split:
         yield "'test_split' is missing: the split that is asked (or 'validation_split')."
-    if current_name(str(keys.subset_class)) == SUBSET_TASK and not keys.metadata.subsets:
+    if yaml_text.current_name(str(keys.subset_class)) == SUBSET_TASK and not keys.metadata.subsets:
         yield "'class' joins configurations of a data set, and 'metadata.subsets' does not say which."
     if keys.metadata.subsets and keys.subset_class is None:
         yield f"'metadata.subsets' needs 'class: !function {SUBSET_TASK}', which joins them."

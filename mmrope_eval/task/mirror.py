@@ -1,8 +1,8 @@
 """`mmrope-eval data check`: are a task's rows, pictures, videos and right answers whole?
 
 `check` reads every row as a run would (question, target, media), loads every picture by the code that a run uses, and
-decodes the first and the last frame of every video. `check_before_run` is the cheap
-part, which every run does before an engine starts.
+decodes the first and the last frame of every video. `check_before_run` is the cheap part, which every run does before
+an engine starts.
 """
 
 from __future__ import annotations

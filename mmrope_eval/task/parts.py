@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.data.cache import unpack
-from mmrope_eval.data.hashes import ContentHashes
 from mmrope_eval.data.lmudata import PROBLEM
-from mmrope_eval.data.media_files import MediaFolder, NoSuchFileError
+from mmrope_eval.data.media_files import ContentHashes, MediaFolder, NoSuchFileError
 from mmrope_eval.data.places import Located
 from mmrope_eval.errors import MissingMediumError, SampleError, full_trace, sentence
 from mmrope_eval.media.sources import require_regular
@@ -169,12 +168,6 @@ class LazyDocs:
         return LazyDocs, (self._load,)
 
 
-class OtherMediumError(SampleError):
-    """A medium with another content than the plan's."""
-
-    stage = "media"
-
-
 def content_of(part: ImageSource | VideoSource) -> str:
     """sha256 of an encoded image, or of a video's file, which is remembered. UserError, MediaError."""
     return ContentHashes().of_located(part.path) if isinstance(part, VideoSource) else image_fingerprint(part)
@@ -203,8 +196,8 @@ class Reader:
         parts = build_parts(self.media, sample.prompt, docs.rows[sample.index], docs.files)
         shown = [content_of(part) for part in parts if not isinstance(part, str)]
         if shown != contents(sample.media):
-            raise OtherMediumError("what it shows is not what was planned: its data changed meanwhile, or are others "
-                                   f"on this machine ({platform.node()}).")  # fmt: skip
+            raise MissingMediumError("what it shows is not what was planned: its data changed meanwhile, or are others "
+                                     f"on this machine ({platform.node()}).")  # fmt: skip
         return Request(sample.id, parts, sample.generation, sample.system, self.enable_thinking)
 
     def __call__(self, sample: Sample) -> Request | Failure:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrope_eval.data.choice_of_rows import Limit, choose
-from mmrope_eval.data.hashes import ContentHashes
+from mmrope_eval.data.media_files import ContentHashes
 from mmrope_eval.data.places import Located
 from mmrope_eval.data.tables import reopened
 from mmrope_eval.errors import SampleError, UserError, sentence

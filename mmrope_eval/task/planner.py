@@ -22,7 +22,7 @@ from mmrope_eval.errors import PlaceError, UserError
 from mmrope_eval.messages import Generation
 from mmrope_eval.task.dataset import find_data, load_docs, media_folder, require, require_columns, table_state
 from mmrope_eval.task.parts import LazyDocs
-from mmrope_eval.task.plan import Planned, TaskPlan, plan_samples
+from mmrope_eval.task.plan import TaskPlan, plan_samples
 from mmrope_eval.task.registry import Family, TaskSpec
 from mmrope_eval.task.sample import Sample, digest, generation_key
 from mmrope_eval.task.yaml_text import own_code
@@ -69,7 +69,7 @@ class Plans:
         samples = read_samples(memo) if key is not None else None
         if samples is None:
             require_columns(spec, docs.get())
-            made: Planned = plan_samples(spec, docs.get(), family, self._limits[spec.name], self._seed)
+            made = plan_samples(spec, docs.get(), family, self._limits[spec.name], self._seed)
             samples = made.samples
             if made.lasting and key is not None:
                 write_samples(memo, samples)
@@ -81,12 +81,10 @@ class Plans:
             tables = table_state(find_data(spec, self._data_root))
         except NotHereError:
             return None
-        videos = "video" in spec.media
-        files = list(media_folder(spec, self._data_root).index.state) if videos else []
-        wording = dataclasses.asdict(family)
-        content = spec.planned_by()
-        limit = str(self._limits[spec.name])
-        return digest([code_state(), content, own_code(content), wording, limit, self._seed, tables, files])
+        files = list(media_folder(spec, self._data_root).index.state) if "video" in spec.media else []
+        content, limit = spec.planned_by(), str(self._limits[spec.name])
+        return digest([code_state(), content, own_code(content), dataclasses.asdict(family), limit, self._seed, tables,
+                       files])  # fmt: skip
 
 
 @functools.cache

@@ -154,13 +154,8 @@ class Registry:
         """The tasks that names, paths, suites, globs and `-exclusions` mean, each once, in the order named."""
         chosen: dict[str, None] = {}
         for word in words:
-            excluded = word.startswith("-")
-            names = self._names(word.removeprefix("-"))
-            for name in names:
-                if excluded:
-                    chosen.pop(name, None)
-                else:
-                    chosen.setdefault(name)
+            named = dict.fromkeys(self._names(word.removeprefix("-")))
+            chosen = {name: None for name in chosen if name not in named} if word.startswith("-") else chosen | named
         if not chosen:
             raise UserError(f"--tasks {','.join(words)} leaves no task; see `mmrope-eval list tasks`.")
         return [self.tasks[name] for name in chosen]

@@ -15,26 +15,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Generation
-from mmrope_eval.task.lmms_names import HOOKS, LMMS_METRICS, current_name
-from mmrope_eval.task.yaml_text import Function, content_hash
+from mmrope_eval.task.yaml_text import HOOKS, LMMS_METRICS, Function, content_hash, current_name
 from mmrope_eval.words import shown
 
 PREFIX: Final = "mmrope_"
 """lmms-eval's built-in task names win over ours, so ours carry a prefix there; users need not type it."""
 FOLLOWS: Final = {"paper": "qwen2-vl"}
 """The paper follows "the official evaluation protocol of Qwen2VL" (section 3.1) and publishes no wording of its own."""
-
-
-@dataclass(frozen=True)
-class Counterpart:
-    """Another harness' task whose own scoring reads the same responses."""
-
-    task: str
-    """A name in `stock.STOCK` or `vlmevalkit.KIT`."""
-    group_by: str | None = None
-    """The row's field that tells the tasks of a family apart whose numbers are averaged (lmms-eval's MVBench)."""
-    note: str | None = None
-    """What to know about the comparison, beside what holds for every use of the other task."""
 
 
 @dataclass(frozen=True)
@@ -280,12 +267,15 @@ class MetricKeys(_Keys):
     higher_is_better: Literal[True] = True
 
 
-class CounterpartKeys(_Keys):
-    """Another harness' task for the same responses."""
+class Counterpart(_Keys):
+    """Another harness' task whose own scoring reads the same responses."""
 
     task: Annotated[Text, Field(description="the name of the other harness' task")]
+    """In `stock.STOCK` or `vlmevalkit.KIT`."""
     group_by: Text | None = None
+    """The row's field that tells the tasks of a family apart whose numbers are averaged (lmms-eval's MVBench)."""
     note: Text | None = None
+    """What to know about the comparison, beside what holds for every use of the other task."""
 
 
 class Metadata(_Keys):
@@ -301,8 +291,8 @@ class Metadata(_Keys):
     together: Text | None = None
     cluster: Text | None = None
     subsets: dict[str, Text] = {}
-    stock: Annotated[CounterpartKeys | None, BeforeValidator(_named_task)] = None
-    vlmevalkit: Annotated[CounterpartKeys | None, BeforeValidator(_named_task)] = None
+    stock: Annotated[Counterpart | None, BeforeValidator(_named_task)] = None
+    vlmevalkit: Annotated[Counterpart | None, BeforeValidator(_named_task)] = None
     suites: Annotated[Texts, BeforeValidator(_listed)] = ()
     expected: dict[Literal["samples", "objects", "expressions", "questions"], Count] = {}
     videos_from: Text | None = None

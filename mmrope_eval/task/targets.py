@@ -93,12 +93,10 @@ def _answers(target: Target) -> None:
 
 def _numbers(target: Target, name: str, count: int, what: str) -> tuple[float, ...]:
     value = target.get(name)
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
+    listed = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if len(listed) != count or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in listed):
         raise TargetError(f"the right answer is no {what}: {_short(value)}.")
-    numbers = [v for v in value if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(numbers) != count:
-        raise TargetError(f"the right answer is no {what}: {_short(value)}.")
-    return tuple(map(float, numbers))
+    return tuple(map(float, listed))
 
 
 def _box(target: Target) -> None:

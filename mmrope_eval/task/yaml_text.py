@@ -2,6 +2,7 @@
 
 Included files are looked for beside the file that names them, then among those that are shipped, so that a task file
 may lie anywhere. `!function` is resolved as lmms-eval resolves it: a Python file beside the YAML file, else a module.
+Of ours that lmms-eval looks for, files name those in four modules.
 """
 
 from __future__ import annotations
@@ -10,15 +11,39 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.task.lmms_names import first_name
 from mmrope_eval.util.config import Loader, read_mapping
 from mmrope_eval.util.paths import project_dir
 from mmrope_eval.words import nearest
+
+HOOKS: Final = "mmrope_eval.task.lmms_hooks"
+LMMS_METRICS: Final = "mmrope_eval.lmms.metrics"
+ROWS: Final = "mmrope_eval.data.rows"
+SUBSETS: Final = "mmrope_eval.lmms.subsets"
+
+MOVED: Final = {
+    "mmrope_eval.suite.metrics": LMMS_METRICS,
+    "mmrope_eval.suite.protocol": HOOKS,
+    "mmrope_eval.suite.rows": ROWS,
+    "mmrope_eval.suite.subsets": SUBSETS,
+}
+"""Modules that task files of version 0.3 name, and where they are now."""
+
+
+def current_name(function: str) -> str:
+    """A function by its present name."""
+    module, _, name = function.rpartition(".")
+    return f"{MOVED.get(module, module)}.{name}"
+
+
+def first_name(function: str) -> str:
+    """A function by the name that it had in version 0.3, so that a file which says the same has the same hash."""
+    module, _, name = function.rpartition(".")
+    return f"{next((old for old, new in MOVED.items() if new == module), module)}.{name}"
 
 
 class Function(str):
@@ -73,21 +98,18 @@ def functions_in(content: Any) -> Iterator[Function]:
     """Every `!function` of a file's content."""
     if isinstance(content, Function):
         yield content
-    elif isinstance(content, Mapping):
-        for value in content.values():
-            yield from functions_in(value)
-    elif isinstance(content, list):
-        for value in content:
+    elif isinstance(content, Mapping | list):
+        for value in content.values() if isinstance(content, Mapping) else content:
             yield from functions_in(value)
 
 
-def with_functions(content: Any) -> Any:
-    """The content with every `!function` loaded. Raises `UserError` for one that cannot be."""
+def with_functions(content: Any, put: Callable[[Function], Any] = Function.load) -> Any:
+    """The content with every `!function` loaded, or as `put` has it. Raises `UserError` for one that cannot be."""
     if isinstance(content, Function):
-        return content.load()
+        return put(content)
     if isinstance(content, Mapping):
-        return {key: with_functions(value) for key, value in content.items()}
-    return [with_functions(value) for value in content] if isinstance(content, list) else content
+        return {key: with_functions(value, put) for key, value in content.items()}
+    return [with_functions(value, put) for value in content] if isinstance(content, list) else content
 
 
 def own_code(content: Any) -> dict[str, str]:
@@ -111,17 +133,9 @@ def _origin(module: str) -> Path | None:
 
 def content_hash(content: Mapping[str, Any]) -> str:
     """sha256 over a file's content, its included files' and its own functions' code; layout and comments aside."""
-    text = json.dumps([_first_named(content), own_code(content)], sort_keys=True, ensure_ascii=False, default=str)
+    named = with_functions(content, first_name)
+    text = json.dumps([named, own_code(content)], sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _first_named(content: Any) -> Any:
-    """The content with every `!function` by the first name that it had."""
-    if isinstance(content, Function):
-        return first_name(content)
-    if isinstance(content, Mapping):
-        return {key: _first_named(value) for key, value in content.items()}
-    return [_first_named(value) for value in content] if isinstance(content, list) else content
 
 
 class _Loader(Loader):

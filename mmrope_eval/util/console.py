@@ -54,10 +54,8 @@ def say(*lines: str, file: TextIO | None = None, end: str = "\n", flush: bool = 
 
 def complain(sentence: str) -> None:
     """Print an error on the standard error stream; where that cannot be, the exit code says it alone."""
-    try:
+    with contextlib.suppress(UserError):
         say(sentence, file=sys.stderr)
-    except UserError:
-        return
 
 
 KEPT: Final = re.compile(r"\b(?:error|warning): | failed: ")

@@ -14,8 +14,7 @@ import pytest
 
 from mmrope_eval import cli
 from mmrope_eval.data import cache
-from mmrope_eval.data.hashes import ContentHashes
-from mmrope_eval.data.media_files import MediaFolder
+from mmrope_eval.data.media_files import ContentHashes, MediaFolder
 from mmrope_eval.data.places import Member
 from mmrope_eval.models import files
 from mmrope_eval.models.files import FileHashes
@@ -87,7 +86,7 @@ class TestReadOnce:
             return original(stream, *rest, **named)
 
         monkeypatch.setattr(files, "hash_stream", counted)
-        monkeypatch.setattr("mmrope_eval.data.hashes.hash_stream", counted)
+        monkeypatch.setattr("mmrope_eval.data.media_files.hash_stream", counted)
         return found
 
     @pytest.mark.parametrize("layout", [{"unpacked": "videos"}, {"zipped": "v.zip"}])

@@ -18,7 +18,7 @@ from mmrope_eval.data.places import Member, NotHereError, find_split, names_of
 from mmrope_eval.data.tables import SplitFiles, TableError, read_split, split_files
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import VideoSource
-from mmrope_eval.task.dataset import Docs, load_docs, media_roots
+from mmrope_eval.task.dataset import Docs, load_docs, media_folder
 from mmrope_eval.task.parts import build_parts
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.template import render
@@ -436,7 +436,7 @@ def test_media_roots_are_in_order_and_each_once(tmp_path: Path) -> None:
     data_layouts.star(tmp_path)
     (tmp_path / "star").mkdir()
     names = ["zechen-nlp/star_bench", "lmms-eval/charades_sta", "star"]
-    assert media_roots(REGISTRY.tasks["star"], tmp_path) == tuple(tmp_path / name for name in names)
+    assert media_folder(REGISTRY.tasks["star"], tmp_path).roots == tuple(tmp_path / name for name in names)
 
 
 @pytest.mark.parametrize("card", ["not: [a head", "---\n[\n---\n", "---\nmade: 2024-13-45\n---\n",

@@ -25,8 +25,15 @@ from mmrope_eval.data.lmudata import PROBLEM, as_hub_folder, find_table
 from mmrope_eval.data.recipe import Recipe, read_recipe, xywh
 from mmrope_eval.data.tsv import picture_text, scan
 from mmrope_eval.errors import UserError
-from mmrope_eval.task.dataset import absence, load_docs, needed_columns
-from mmrope_eval.task.lmudata import hub_folder, task_recipe, task_table, why_no_table
+from mmrope_eval.task.dataset import (
+    absence,
+    hub_folder,
+    load_docs,
+    needed_columns,
+    task_recipe,
+    task_table,
+    why_no_table,
+)
 from mmrope_eval.task.plan import plan_samples
 from mmrope_eval.task.registry import Registry, TaskSpec
 from mmrope_eval.task.sample import Sample

@@ -14,7 +14,7 @@ from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.rope import load_variant
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.task.dataset import lmms_config, located_or_on_hub, media_roots
+from mmrope_eval.task.dataset import find_data, lmms_config, media_folder
 from mmrope_eval.task.registry import Registry
 
 TASKS = ("chartqa", "charades_sta")
@@ -31,7 +31,7 @@ def evaluate(engine: Any, data: Path, tasks: tuple[str, ...]) -> tuple[dict[str,
     model = LiveModel(engine)
     specs = [registry.tasks[name] for name in tasks]
     family = registry.family("qwen2.5-vl")
-    configs = [lmms_config(spec, family, media_roots(spec, data), located_or_on_hub(spec, data)) for spec in specs]
+    configs = [lmms_config(spec, family, media_folder(spec, data).roots, find_data(spec, data)) for spec in specs]
     manager = TaskManager(include_path=str(registry.tasks_dir), include_defaults=False)
     results = simple_evaluate(model=model, tasks=configs, task_manager=manager, bootstrap_iters=0)
     return results, model

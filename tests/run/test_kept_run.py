@@ -31,7 +31,7 @@ from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.manifest import computing_variables
 from mmrope_eval.task.file import read_task
-from mmrope_eval.task.lmms_names import MOVED
+from mmrope_eval.task.yaml_text import MOVED
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "tests" / "cases" / "kept_run"

@@ -22,8 +22,7 @@ from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.run.side_by_side import SECONDS, second_item, second_number
 from mmrope_eval.scorer import chance
 from mmrope_eval.scorer.choice import extract
-from mmrope_eval.task.dataset import fetch_command, load_docs
-from mmrope_eval.task.lmudata import task_recipe
+from mmrope_eval.task.dataset import fetch_command, load_docs, task_recipe
 from mmrope_eval.task.parts import build_parts
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.targets import check_target

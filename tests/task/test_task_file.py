@@ -71,7 +71,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
     spec = read_task(write(tmp_path, LEFT_OUT, "colour_words.yaml"))
     assert (spec.name, spec.split, spec.metrics) == ("colour_words", "val", ("accuracy",))
     assert (spec.media, spec.question, spec.target) == ({}, None, {"answer": "a", "options": "4"})
-    assert (spec.stock, spec.suites) == (Counterpart("mmstar"), ("mine",))
+    assert (spec.stock, spec.suites) == (Counterpart(task="mmstar"), ("mine",))
     assert spec.generation == Generation(max_tokens=8, temperature=0.5, stop=(".",))
     config, shipped = (lmms_config(task, FAMILY, (), None) for task in (spec, Registry().tasks["mmstar"]))
     for key in ("output_type", "process_docs", "doc_to_visual", "doc_to_text", "doc_to_target", "metric_list"):

@@ -21,7 +21,7 @@ from mmrope_eval.errors import MissingMediumError, UserError
 from mmrope_eval.messages import Failure, ImageSource, MediaFacts, Response, VideoSource
 from mmrope_eval.run import results
 from mmrope_eval.scorer.score import Score
-from mmrope_eval.task.dataset import fetch_command, find_data, load_docs, load_task, media_roots
+from mmrope_eval.task.dataset import fetch_command, find_data, load_docs, load_task, media_folder
 from mmrope_eval.task.listing import media_facts, published
 from mmrope_eval.task.parts import build_parts, interleaved, on_disk
 from mmrope_eval.task.plan import TaskPlan
@@ -146,7 +146,7 @@ def test_media_decode(task: str, plans: Callable[[str], TaskPlan]) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_lmms_eval_itself_loads_the_task_and_scores_it(task: str, world: Path) -> None:
     spec = REGISTRY.tasks[task]
-    loaded = load_task(spec, world, QWEN, media_roots(spec, world), find_data(spec, world))
+    loaded = load_task(spec, world, QWEN, media_folder(spec, world).roots, find_data(spec, world))
     doc = loaded.eval_docs[0]
     assert loaded.config.task == f"mmrope_{task}"
     assert loaded.doc_to_visual(doc) and loaded.doc_to_text(doc).strip()
