@@ -122,7 +122,9 @@ def answers(path: Path) -> dict[tuple[str, str], object]:
     """Text and status by (identity, sample); a sample stored twice under one identity would raise ValueError."""
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT identity, sample, status, payload FROM responses").fetchall()
-    found = {(identity, sample): (status, json.loads(payload)) for identity, sample, status, payload in rows}
+    found: dict[tuple[str, str], object] = {
+        (identity, sample): (status, json.loads(payload)) for identity, sample, status, payload in rows
+    }
     if len(found) != len(rows) or len({sample for _, sample in found}) != len(rows):
         raise ValueError(f"{path}: {len(rows)} rows for {len(found)} answers")
     return found

@@ -141,8 +141,8 @@ def outcome(line: tuple[str, ...], case: Path, again: Path) -> Outcome:
              if path.is_file() and path.suffix in (".json", ".jsonl", ".csv")}
     remove(case)
     keep.rename(case)
-    texts = (stream.buffer.getvalue().decode("utf-8", "replace") for stream in (out, err))  # type: ignore[attr-defined]
-    return Outcome(code, *texts, files)
+    said, complained = (stream.buffer.getvalue().decode("utf-8", "replace") for stream in (out, err))
+    return Outcome(code, said, complained, files)
 
 
 def kind_of(command: str, found: Outcome, right: Outcome, case: Path, sound: Path) -> str:
@@ -219,7 +219,8 @@ def change(path: Path, dice: random.Random) -> str:
     lines = path.read_text(encoding="utf-8").split("\n") if path.suffix == ".jsonl" else [path.read_text("utf-8")]
     line = dice.choice([number for number, text in enumerate(lines) if text])
     content = json.loads(lines[line])
-    place, keys = content, []
+    place = content
+    keys: list[Any] = []
     while isinstance(place, dict | list) and place and (not keys or dice.random() < 0.85):
         keys.append(dice.choice(sorted(place) if isinstance(place, dict) else range(len(place))))
         before, place = place, place[keys[-1]]

@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,9 @@ def campaign(count: int, seed: int, scratch: Path, patience: float = 5.0) -> lis
     from mmrope_eval.scorer.all import SCORERS
     from mmrope_eval.scorer.answer_part import whole_turn
 
+    def scored(name: str, question: Question, text: str) -> dict[str, Any]:
+        return dict(SCORERS[name](whole_turn(text, thought_open=False), question.target).values)
+
     found = []
     for name, asked in sorted(questions(scratch).items()):
         one = Scorer(name, sorted({question.id.partition("/")[0] for question in asked}))
@@ -151,8 +155,7 @@ def campaign(count: int, seed: int, scratch: Path, patience: float = 5.0) -> lis
             dice = random.Random(f"{seed}/{name}/{number}")
             question = asked[number % len(asked)]
             text = dice.choices(KINDS, WEIGHTS)[0](dice, json.dumps(question.target, ensure_ascii=False))
-            tried(one, question, text, lambda text, name=name, question=question: dict(
-                SCORERS[name](whole_turn(text, thought_open=False), question.target).values), patience)  # fmt: skip
+            tried(one, question, text, partial(scored, name, question), patience)
         found.append(one)
     return found
 

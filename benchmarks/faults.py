@@ -64,7 +64,8 @@ def kills(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:
     """SIGKILL, SIGTERM and SIGINT."""
     from fault_kills import attack
 
-    tried, wrong = 0, []
+    tried = 0
+    wrong: list[str] = []
     for engine, count in (("stand-in", 60), ("workers", 40)):
         found = attack(engine, max(1, round(count * scale)), seed, scratch / engine)
         tried, wrong = tried + len(found.kills), [*wrong, *found.wrong]
@@ -98,7 +99,8 @@ def records(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]
     """Damaged records of runs and sweeps."""
     from fault_records import campaign, make_run
 
-    tried, wrong = 0, []
+    tried = 0
+    wrong: list[str] = []
     for name, commands, count in zip(("run", "sweep"), make_run(scratch), (600, 200), strict=True):
         found = campaign(commands, max(1, round(count * scale)), seed, scratch / f"damaged-{name}")
         tried, wrong = tried + found.counts.total(), [*wrong, *found.wrong]

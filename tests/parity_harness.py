@@ -167,18 +167,19 @@ def run_family(checkpoint: Path, names: Sequence[str], folder: Path, **engine: A
         prompts = {request.id: reference.prepare_request(request, POLICY) for request in requests}
     options = EngineOptions(max_model_len=1024, dtype="float32", kv_cache_gib=0.25, policy=POLICY, **engine)
     comparisons, scores = [], {}
-    with LiveEngine.start(description, variant_of(names[0]), options) as engine:
+    with LiveEngine.start(description, variant_of(names[0]), options) as running:
         for name in names:
             variant = variant_of(name)
-            engine.switch(variant=variant)
+            running.switch(variant=variant)
             reference.set_variant(variant)
-            answers = {answer.id: answer for answer in engine.stream(requests)}
-            for kind, prompt in prompts.items():
-                answer = answers[kind]
+            answers: dict[str, Response] = {}
+            for answer in running.stream(requests):
                 if isinstance(answer, Failure):
-                    raise AssertionError(f"{family}, {name}, {kind}: {answer.cause}")
+                    raise AssertionError(f"{family}, {name}, {answer.id}: {answer.cause}")
+                answers[answer.id] = answer
+            for kind, prompt in prompts.items():
                 with one_thread():
-                    comparisons.append(compare(family, name, reference, prompt, answer))
+                    comparisons.append(compare(family, name, reference, prompt, answers[kind]))
             scores[name] = np.concatenate([answers[kind].prompt_logprobs for kind in prompts])
     return FamilyRun(tuple(comparisons), scores, time.monotonic() - start)
 

@@ -18,7 +18,8 @@ def texture(frames: int, height: int, width: int, seed: int) -> np.ndarray:
         np.sin(0.7 * a * t + b * y / 9 + c * x / 9 + d)[..., None] * np.array([e, f, g])
         for a, b, c, d, e, f, g in rng.normal(size=(6, 7))
     )
-    return np.clip(127 + 45 * waves, 0, 255).astype(np.uint8)
+    drawn: np.ndarray = np.clip(127 + 45 * waves, 0, 255).astype(np.uint8)
+    return drawn
 
 
 def image(family: str, rows: int, columns: int, seed: int = 0) -> LoadedImage:

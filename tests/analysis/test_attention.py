@@ -15,7 +15,7 @@ import suite_mirror
 import torch
 from parity_media import image, video
 
-from mmrope_demo.checkpoints import build_checkpoint
+from mmrope_demo.checkpoints import Family, build_checkpoint
 from mmrope_eval.analysis.attention import observed, row_shares, visual_attention
 from mmrope_eval.cli import main
 from mmrope_eval.errors import UserError
@@ -23,7 +23,7 @@ from mmrope_eval.reference import Prompt, ReferenceModel, load_reference, text_p
 from mmrope_eval.reference.modules import attention_weights
 from mmrope_eval.rope import Text, Vision, load_variant
 
-FAMILY = "qwen2.5-vl"
+FAMILY: Family = "qwen2.5-vl"
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ def test_the_report_names_versions_device_plugin_and_data(capsys: pytest.Capture
     assert code == 0, report
     lines = {line[6:36].strip(): line for line in report.splitlines() if line[:4] in ("ok  ", "note", "FIX ")}
     for name in ("torch", "transformers", "lmms-eval", "av"):
-        assert machine.version_of(name) in lines[name]
+        version = machine.version_of(name)
+        assert version is not None and version in lines[name]
     assert "registered" in lines["vLLM plugin"]
     assert lines["device"].startswith("ok")
     assert lines["lmms-lab-encoder/ChartQA"].startswith("ok")

@@ -174,7 +174,8 @@ def read(root: Path, wanted: Recipe | None = None) -> list[dict[str, Any]]:
 
 
 def data(row: Mapping[str, Any]) -> bytes | None:
-    return row["image"] and row["image"]["bytes"]
+    found: bytes | None = row["image"] and row["image"]["bytes"]
+    return found
 
 
 A, B = png(1), png(2)
@@ -270,7 +271,7 @@ def test_texts_come_through(tmp_path: Path) -> None:
     assert csv.field_size_limit() == 131072, "the limit of the process is as it was"
 
 
-CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\0"), min_size=1)
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), min_size=1)
 
 
 @settings(max_examples=60, deadline=None)

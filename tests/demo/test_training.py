@@ -69,7 +69,8 @@ def test_what_is_taught_earns_full_marks(column: str) -> None:
         target = _target(sample, spec)
         score = SCORERS[spec.scorer](question.answer, target)
         least = 0.85 if spec.scorer == "span" else 0.99  # spans are taught to half a second
-        assert score.values[spec.metrics[0]] >= least, (question, target, score)
+        value = score.values[spec.metrics[0]]
+        assert value is not None and value >= least, (question, target, score)
 
 
 def _target(sample: Sample, spec: TaskSpec) -> dict[str, Any]:
@@ -144,7 +145,8 @@ def _logits(
         attention_mask=torch.from_numpy(batch.mask),
         use_cache=False,
     ).last_hidden_state
-    return net.lm_head(hidden[torch.from_numpy(batch.labels) >= 0])
+    logits: torch.Tensor = net.lm_head(hidden[torch.from_numpy(batch.labels) >= 0])
+    return logits
 
 
 def test_the_trained_forward_is_the_stock_one(shell: Path, made: dict[bool, lessons.Lessons]) -> None:
@@ -261,12 +263,13 @@ def test_pictures_come_first_and_of_both_the_first_lessons(school: stages.School
 @pytest.mark.parametrize("video", [False, True])
 def test_first_lessons_name_things_that_share_nothing_or_read_words(video: bool) -> None:
     tasks = Registry().tasks
-    answered = Counter()
+    answered: Counter[str] = Counter()
     for sample in islice(firsts.first_samples(3, DIFFICULTY, video=video), 400):
         question = lessons.question_of(sample, tasks[sample.column])
         answered[sample.column] += 1
         score = SCORERS[tasks[sample.column].scorer](question.answer, _target(sample, tasks[sample.column]))
-        assert score.values[tasks[sample.column].metrics[0]] >= 0.7  # spans are taught to half a second
+        value = score.values[tasks[sample.column].metrics[0]]
+        assert value is not None and value >= 0.7  # spans are taught to half a second
         if sample.clip:
             names = [actor.name.split() for actor in sample.clip.actors]
             assert len({color for color, _ in names}) == len({noun for _, noun in names}) == len(names)

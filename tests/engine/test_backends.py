@@ -136,7 +136,7 @@ class TestHolder:
                 self.deaths += 2
 
         first, second = Timings(), Timings(deaths=1)
-        with EngineHolder(lambda *given: Mortal(*given[:2], deaths=1), lambda: None) as holder:
+        with EngineHolder(lambda checkpoint, variant, _: Mortal(checkpoint, variant, deaths=1), lambda: None) as holder:
             self.ready(holder, "mrope", first)
             self.ready(holder, "hope", second)
         assert (first.deaths, second.deaths) == (1, 3)

@@ -16,7 +16,8 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 
 RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]
-TINY, LARGE = SimpleNamespace(weight_bytes=4 * 2**20), SimpleNamespace(weight_bytes=2**30)
+TINY: Any = SimpleNamespace(weight_bytes=4 * 2**20)
+LARGE: Any = SimpleNamespace(weight_bytes=2**30)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,9 @@ def test_the_command_line_sets_the_engine(given: list[str], name: str, value: ob
 
 @pytest.mark.parametrize("name", ["max_num_seqs", "max_num_batched_tokens", "lookahead"])
 def test_none_at_a_time_is_refused(name: str) -> None:
+    given: dict[str, Any] = {name: 0}
     with pytest.raises(UserError, match=f"{name} is 0: it must be at least 1"):
-        EngineOptions(**{name: 0})
+        EngineOptions(**given)
 
 
 @pytest.mark.parametrize(
@@ -101,9 +103,10 @@ def test_whether_our_plugin_is_installed(values: list[str], expected: bool, monk
 def test_tokens_of_log_probabilities_are_not_written_out() -> None:
     """vLLM's name for a request inside is another than ours."""
     scores = SimpleNamespace(tokenizer=object())
-    states = {"7-inside": SimpleNamespace(logprobs_processor=scores, detokenizer="kept"), "other": None}
+    inside = SimpleNamespace(logprobs_processor=scores, detokenizer="kept")
+    states = {"7-inside": inside, "other": None}
     engine = SimpleNamespace(add_request=lambda name, prompt, params: f"{name}-inside",
                              output_processor=SimpleNamespace(request_states=states))  # fmt: skip
     vllm_compat.add_request(engine, "7", {}, None)
-    assert scores.tokenizer is None and states["7-inside"].detokenizer == "kept"
+    assert scores.tokenizer is None and inside.detokenizer == "kept"
     vllm_compat.add_request(engine, "8", {}, None)  # a version that keeps them elsewhere

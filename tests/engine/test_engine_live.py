@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,16 @@ def test_switch_of_variant_equals_fresh_engines(
     assert not same(first, second)
 
 
+def noting(made: list[str], name: str, load: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, which says that it was called."""
+
+    def noted(*given: Any) -> Any:
+        made.append(name)
+        return load(*given)
+
+    return noted
+
+
 def test_what_a_processor_made_is_not_made_again_for_another_variant_or_other_weights(
     engine: LiveEngine, two: Checkpoint, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +198,7 @@ def test_what_a_processor_made_is_not_made_again_for_another_variant_or_other_we
     made: list[str] = []
     for name in ("load_image", "load_video"):
         load = getattr(prepare, name)
-        monkeypatch.setattr(prepare, name, lambda *given, load=load, name=name: made.append(name) or load(*given))
+        monkeypatch.setattr(prepare, name, noting(made, name, load))
     engine._reuse._kept.clear()
     alone(engine, requests)
     before = len(made)
@@ -464,8 +474,9 @@ def test_requests_are_pulled_a_bounded_distance_ahead(engine: LiveEngine) -> Non
 def test_closing_a_stream_early_leaves_the_engine_usable(engine: LiveEngine, folder: Path) -> None:
     expected = alone(engine, every_kind(folder))
     stream = engine.stream(ask(f"{i}", picture(60 + i, 60), "?", max_tokens=200) for i in range(100))
+    next(stream)
     with pytest.raises(RuntimeError, match="stream is open"):
-        next(stream), engine.switch(variant=B)
+        engine.switch(variant=B)
     stream.close()
     assert not engine._engine.has_unfinished_requests()
     engine.switch(variant=A)
@@ -478,7 +489,7 @@ def test_an_error_of_the_iterable_comes_after_the_answers_to_what_it_gave(engine
         yield ask("b", picture(60, 60), "?")
         raise LookupError("no more rows")
 
-    found = []
+    found: list[str] = []
     with pytest.raises(LookupError, match="no more rows"):
         found.extend(result.id for result in engine.stream(broken()))
     assert sorted(found) == ["a", "b"]

@@ -12,7 +12,7 @@ from engine_requests import POLICY, ask, clip, options
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine import vllm_model
-from mmrope_eval.engine.prepare import Prepared, Preparer, RenderedPrompts
+from mmrope_eval.engine.prepare import Loaded, Prepared, Preparer, RenderedPrompts
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.run import RequestQueue
 from mmrope_eval.media.image import load_video
@@ -117,6 +117,7 @@ def test_one_odd_sample_fails_alone(checkpoint: Checkpoint, damage: Callable[[Re
     found: dict[str, Prepared | Failure] = {}
     with RequestQueue(requests, preparer(checkpoint, damage).prepare, ahead=1, max_bytes=10**9, threads=1) as queue:
         while (item := queue.take(wait=True)) is not None:
+            assert not isinstance(item, Loaded)
             found[item.request.id if isinstance(item, Prepared) else item.id] = item
     odd = found.pop("odd")
     assert isinstance(odd, Failure) and odd.stage in ("prompt", "positions") and odd.cause

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from parity_harness import BY_THE_CLOCK, Comparison, FamilyRun, run_family, tiny_checkpoint
 
-from mmrope_demo.checkpoints import FAMILIES
+from mmrope_demo.checkpoints import FAMILIES, Family
 from mmrope_eval.rope import variant_names
 
 NAMED = ["vanilla", "v2pe", "mrope", "mrope-i", "mhrope", "videorope", "hope", "circlerope"]
@@ -25,16 +25,16 @@ IN_WORKERS = ["mrope", "mrope-i", "mrope-i@seconds", "mhrope", "hope", "circlero
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], FamilyRun]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Family, bool], FamilyRun]:
     """Engine runs by (family, workers), each started when it is first asked for."""
     folder = tmp_path_factory.mktemp("parity")
 
     @cache
-    def checkpoint(family: str) -> Path:
+    def checkpoint(family: Family) -> Path:
         return tiny_checkpoint(family, folder / family)
 
     @cache
-    def run(family: str, workers: bool) -> FamilyRun:
+    def run(family: Family, workers: bool) -> FamilyRun:
         names = IN_WORKERS if workers else ALL
         return run_family(checkpoint(family), names, folder, workers=workers)
 
@@ -50,18 +50,18 @@ def check(run: FamilyRun, name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_engine_in_process(runs: Callable[[str, bool], FamilyRun], family: str, name: str) -> None:
+def test_engine_in_process(runs: Callable[[Family, bool], FamilyRun], family: Family, name: str) -> None:
     check(runs(family, False), name)
 
 
 @pytest.mark.parametrize("name", IN_WORKERS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_engine_in_worker_processes(runs: Callable[[str, bool], FamilyRun], family: str, name: str) -> None:
+def test_engine_in_worker_processes(runs: Callable[[Family, bool], FamilyRun], family: Family, name: str) -> None:
     check(runs(family, True), name)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_different_variants_give_different_answers(runs: Callable[[str, bool], FamilyRun], family: str) -> None:
+def test_different_variants_give_different_answers(runs: Callable[[Family, bool], FamilyRun], family: Family) -> None:
     """What makes the bounds above mean something: a wrong position or table shows thousands of times as large."""
     difference, one, other = runs(family, False).least_difference(NAMED)
     assert difference > 0.5, (one, other)
@@ -69,7 +69,7 @@ def test_different_variants_give_different_answers(runs: Callable[[str, bool], F
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_second_enters_the_engine_where_frames_are_counted(
-    runs: Callable[[str, bool], FamilyRun], family: str
+    runs: Callable[[Family, bool], FamilyRun], family: Family
 ) -> None:
     """One design by index and by the clock: the same to the last bit where a family's videos carry no seconds."""
     scores = runs(family, False).scores
@@ -79,7 +79,7 @@ def test_no_second_enters_the_engine_where_frames_are_counted(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_fractional_positions_were_among_them(runs: Callable[[str, bool], FamilyRun], family: str) -> None:
+def test_fractional_positions_were_among_them(runs: Callable[[Family, bool], FamilyRun], family: Family) -> None:
     fractional = {c.variant for c in runs(family, False).comparisons if c.fractional}
     assert {"v2pe", "circlerope", "rope-tie", "+modality-interval"} <= fractional
     # Seconds per grid times tokens per second is 1.6 for these videos, and these variants do not truncate it.

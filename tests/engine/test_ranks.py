@@ -141,7 +141,7 @@ SHAPE = {"num_attention_heads": 16, "num_key_value_heads": 8, "hidden_size": 102
          "the vocabulary of 270 tokens (vocab_size, padded to 320)"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_split_is_named(change: dict[str, int], number: int, named: str | None) -> None:
+def test_what_cannot_be_split_is_named(change: dict[str, Any], number: int, named: str | None) -> None:
     assert ranks.split_problem(QWEN2_5_VL.text(**{**SHAPE, **change}), number) == named
 
 

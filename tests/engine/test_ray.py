@@ -248,7 +248,12 @@ def test_an_actor_that_nobody_calls_ends_itself_and_its_replica(cluster: str) ->
     birth = pickle.dumps(Birth(setting, EngineOptions(), ours, start))
     actor = ray.remote(Host).options(num_cpus=1).remote(Place("replica 1", variables={"PLACE": "1"}), birth, 10.0)
     answers: list[Any] = []
-    eventually(lambda: answers.extend(map(pickle.loads, ray.get(actor.exchange.remote([], 0.1)))) or answers, "a word")
+
+    def heard() -> list[Any]:
+        answers.extend(map(pickle.loads, ray.get(actor.exchange.remote([], 0.1))))
+        return answers
+
+    eventually(heard, "a word")
     assert isinstance(answers[0], Ready)
     wait_for_the_end([pid for process, children in hosts().items() for pid in (process, *children)])
 

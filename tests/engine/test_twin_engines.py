@@ -22,7 +22,7 @@ from mmrope_eval.engine.live import LiveEngine
 from mmrope_eval.engine.prepare import Prepared, Preparer, RenderedPrompts
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.engine.settings import engine_settings, this_machine
-from mmrope_eval.messages import Request
+from mmrope_eval.messages import Request, Response
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import load_variant
 
@@ -40,6 +40,13 @@ class Answer:
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
     logprobs: np.ndarray
+
+
+def answer_of(response: Response) -> Answer:
+    """With the log-probabilities of prompt and answer, end to end."""
+    assert response.prompt_logprobs is not None and response.logprobs is not None
+    scores = np.array((*response.prompt_logprobs, *response.logprobs))
+    return Answer(response.prompt_token_ids, response.token_ids, scores)
 
 
 Answers = dict[str, Answer]
@@ -67,8 +74,7 @@ def ask_ours(
             engine.switch(variant=load_variant(stock if name == STOCK else name), checkpoint=checkpoints[weights - 1])
             responses = answers(engine, requests)
             found.append({
-                kind: Answer(r.prompt_token_ids, r.token_ids, np.array((*r.prompt_logprobs, *r.logprobs)))
-                for kind, r in responses.items()
+                kind: answer_of(response) for kind, response in responses.items()
             })
         return found, engine._shape
 

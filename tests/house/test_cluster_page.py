@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,11 @@ def test_an_end_of_its_own_is_the_job_s_and_nothing_is_requeued(code: int, job: 
     assert not (tmp_path / "calls").exists()
 
 
+def answered_or_over(folder: Path, run: subprocess.Popen[str]) -> bool:
+    """Whether there is an answer, or the run has ended without one."""
+    return answers(folder) > 0 or run.poll() is not None
+
+
 def answers(folder: Path) -> int:
     """Answers in all stores below a folder; one that is just being made has none."""
     count = 0
@@ -131,7 +137,7 @@ def test_a_preempted_job_ends_in_order_is_requeued_and_goes_on(job: Job, tmp_pat
     for _ in range(3):  # where this process stands still in the wrong moment, the run ends by itself
         shutil.rmtree(output, ignore_errors=True)
         first = job(own, **given)
-        eventually(lambda first=first: answers(output) or first.poll() is not None, "an answer")
+        eventually(partial(answered_or_over, output, first), "an answer")
         first.send_signal(signal.SIGTERM)
         began = time.monotonic()
         if first.wait(PATIENCE) != 0:

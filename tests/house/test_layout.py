@@ -137,7 +137,7 @@ def length(node: ast.stmt) -> int:
 def test_every_dependency_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
-    declared = {re.match(r"[\w-]+", requirement)[0].lower().replace("-", "_") for requirement in requirements}
+    declared = {re.split(r"[^\w-]", requirement)[0].lower().replace("-", "_") for requirement in requirements}
     other_names = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit_image", "skvideo": "scikit_video"}
     # triton comes with CUDA builds of torch and is optional; _typeshed is what type checkers call Python's own types.
     known = declared | set(sys.stdlib_module_names) | {"mmrope_eval", *BESIDE, "triton", "_typeshed"}

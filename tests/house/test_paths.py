@@ -44,7 +44,8 @@ def test_every_module_and_function_on_a_page_is_there() -> None:
              for name in re.findall(r"\bmmrope_(?:eval|demo|synth)(?:\.[A-Za-z_]+)+", page.read_text())}  # fmt: skip
     assert len(names) > 5
     for name in names:
-        module, rest = name, []
+        module = name
+        rest: list[str] = []
         while True:
             try:
                 found = importlib.import_module(module)

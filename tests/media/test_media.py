@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.image import MediaError, MediaPolicy, load_image
-from mmrope_eval.media.policy import fit_size, spend_budget
+from mmrope_eval.media.policy import MEDIA_VERSION, fit_size, spend_budget
 from mmrope_eval.messages import ImageSource
 from mmrope_eval.models.family import VisionGeometry
 from mmrope_eval.rope import load_variant
@@ -334,11 +334,13 @@ def test_answers_of_another_media_version_are_not_taken_for_this_ones(monkeypatc
     from mmrope_eval.run import cells
 
     options = SimpleNamespace(dtype="auto", head_dtype="auto", max_model_len=9)
-    about: Any = (SimpleNamespace(options=options), SimpleNamespace(fingerprint="w"), load_variant("vanilla"))
-    before = cells.response_context(*about, MediaPolicy()), load(PNG).facts.fingerprint
+    config: Any = SimpleNamespace(options=options)
+    checkpoint: Any = SimpleNamespace(fingerprint="w")
+    about = config, checkpoint, load_variant("vanilla"), MediaPolicy()
+    before = cells.response_context(*about), load(PNG).facts.fingerprint
     for module in (image, cells):
-        monkeypatch.setattr(module, "MEDIA_VERSION", image.MEDIA_VERSION + 1)
-    after = cells.response_context(*about, MediaPolicy()), load(PNG).facts.fingerprint
+        monkeypatch.setattr(module, "MEDIA_VERSION", MEDIA_VERSION + 1)
+    after = cells.response_context(*about), load(PNG).facts.fingerprint
     assert before[0] != after[0] and before[1] != after[1]
 
 

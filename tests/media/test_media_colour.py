@@ -68,7 +68,8 @@ def load(path: Path, **policy: Any) -> Any:
 
 def shown(path: Path) -> np.ndarray:
     """The colour in the middle of every bar of the first frame."""
-    return load(path).frames[0][28, 28::56].astype(int)
+    colours: np.ndarray = load(path).frames[0][28, 28::56].astype(int)
+    return colours
 
 
 def off(path: Path) -> int:
@@ -128,7 +129,8 @@ def test_hdr_is_noted(transfer: int, name: str, tmp_path: Path) -> None:
 def test_a_matrix_that_swscale_does_not_have_is_noted(tag: int, note: str) -> None:
     frame = av.VideoFrame(16, 16, "yuv420p")
     frame.colorspace = tag
-    assert colour_notes(frame, SimpleNamespace(color_trc=1, color_primaries=1)) == (note,)
+    codec: Any = SimpleNamespace(color_trc=1, color_primaries=1)
+    assert colour_notes(frame, codec) == (note,)
     assert RgbConverter().rgb(frame).shape == (16, 16, 3)
 
 

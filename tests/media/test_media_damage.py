@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from media_files import write_video
@@ -54,7 +56,7 @@ def test_frames_of_vp9_are_decoded_by_one_thread(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def campaign(monkeypatch: pytest.MonkeyPatch) -> object:
+def campaign(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import fault_media
 
@@ -62,17 +64,17 @@ def campaign(monkeypatch: pytest.MonkeyPatch) -> object:
     del sys.modules["fault_media"]
 
 
-def test_a_fixed_part_of_the_campaign(campaign: object, tmp_path: Path) -> None:
-    found = campaign.campaign(90, 0, tmp_path)  # type: ignore[attr-defined]
+def test_a_fixed_part_of_the_campaign(campaign: ModuleType, tmp_path: Path) -> None:
+    found = campaign.campaign(90, 0, tmp_path)
     outcomes = {one.outcome for one in found}
-    assert outcomes.isdisjoint(campaign.FAULTS), found  # type: ignore[attr-defined]
+    assert outcomes.isdisjoint(campaign.FAULTS), found
     assert {"refused", "whole", "damaged"} <= outcomes, "the campaign reaches all of them"
     assert all(one.said for one in found if one.outcome in ("refused", "noted"))
 
 
-def test_the_campaign_finds_what_it_looks_for(campaign: object, tmp_path: Path) -> None:
+def test_the_campaign_finds_what_it_looks_for(campaign: ModuleType, tmp_path: Path) -> None:
     """Each fault, from what the loader would have given."""
-    loaded, judged = campaign.Loaded, campaign.judged  # type: ignore[attr-defined]
+    loaded, judged = campaign.Loaded, campaign.judged
     path, right = tmp_path / "video.mp4", loaded("a")
     cases = [
         (("hang", "hang", "bits"), "hang"),
@@ -85,4 +87,4 @@ def test_the_campaign_finds_what_it_looks_for(campaign: object, tmp_path: Path) 
     ]
     for (first, again, damage), fault in cases:
         assert judged(right, first, again, path, damage, 1024)[0] == fault
-        assert fault in campaign.FAULTS  # type: ignore[attr-defined]
+        assert fault in campaign.FAULTS

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_files import SAME_FILE, SAME_STREAM, SHADES, frame_numbers, write_video
 
+from mmrope_eval.media.container import open_container
 from mmrope_eval.media.frames import index_by_decoding, index_frames, read_frames
 from mmrope_eval.media.image import MediaError, MediaPolicy, load_video
 from mmrope_eval.media.video import clock_metadata
@@ -92,6 +93,8 @@ def test_a_container_that_refuses_to_seek_is_read_from_its_start(
     """As one with a damaged index does ("Operation not permitted")."""
     from mmrope_eval.media import frames as media_frames
 
+    refused = 0
+
     class Refusing:
         def __init__(self, container: Any) -> None:
             self.container = container
@@ -104,12 +107,10 @@ def test_a_container_that_refuses_to_seek_is_read_from_its_start(
             refused += 1
             raise av.error.PermissionError(1, "Operation not permitted")
 
-    refused = 0
     path = write_video(tmp_path / "long.mp4", range(0, 6000, 40), gop=11)
     index, positions = index_frames(path, 10**9), np.array([0, 50, 140])
     expected = read_frames(path, index, positions, (64, 48))
-    opened = media_frames.open_container
-    monkeypatch.setattr(media_frames, "open_container", lambda given: Refusing(opened(given)))
+    monkeypatch.setattr(media_frames, "open_container", lambda given: Refusing(open_container(given)))
     assert np.array_equal(read_frames(path, index, positions, (64, 48)), expected) and refused == 1
 
 

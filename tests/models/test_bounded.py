@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,10 @@ def test_a_template_that_waits_for_a_question_is_stopped_there(checkpoint: Path,
 class TestBounds:
     def test_of_a_call_that_ends_are_not_felt(self) -> None:
         bounds = Bounds(60.0)
-        assert [bounds.run(lambda n=n: n) for n in range(1000)] == list(range(1000))
+        assert [bounds.run(partial(int, n)) for n in range(1000)] == list(range(1000))
+        nothing: dict[str, str] = {}
         with pytest.raises(KeyError, match="own"):
-            bounds.run(lambda: {}["own"])
+            bounds.run(lambda: nothing["own"])
 
     def test_end_one_call_and_not_the_next(self) -> None:
         bounds = Bounds(0.3)
@@ -137,7 +139,7 @@ class TestBounds:
         for _ in range(5):
             until = time.monotonic() + 0.2 + late
             with contextlib.suppress(BoundError):
-                assert bounds.run(lambda until=until: busy_until(until)) == "done"
+                assert bounds.run(partial(busy_until, until)) == "done"
             for _ in range(2000):
                 pass
 

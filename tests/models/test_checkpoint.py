@@ -12,12 +12,13 @@ import checkpoint_copies as copies
 import pytest
 from checkpoint_copies import FAMILIES, WEIGHTS
 
-from mmrope_demo.checkpoints import SPECIAL_TOKENS, build_checkpoint, token_id
+from mmrope_demo.checkpoints import SPECIAL_TOKENS, Family, build_checkpoint, token_id
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import checkpoint_policy
 from mmrope_eval.models.checkpoint import read_checkpoint, switch_problem
 
-OLD, NEW = "qwen2.5-vl", "qwen3-vl"
+OLD: Family = "qwen2.5-vl"
+NEW: Family = "qwen3-vl"
 Change = Callable[[Path], object]
 
 

@@ -144,7 +144,7 @@ def test_an_absent_key_means_what_transformers_takes(family: ModelFamily) -> Non
         compared = 0
         for name, field in ours.model_fields.items():
             assert field.default is not PydanticUndefined, f"{name} has no default"
-            if name == "head_dim" and not ours.own_head_size:  # type: ignore[attr-defined]
+            if name == "head_dim" and issubclass(ours, TextConfig) and not ours.own_head_size:
                 assert not hasattr(theirs, name), "these families know no such key"
                 continue
             wanted = getattr(theirs, name, None)

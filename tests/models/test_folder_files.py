@@ -255,7 +255,7 @@ def test_words_need_a_tokenizer(names: tuple[str, ...], words: str | None, tmp_p
 
 # ------------------------------------------------------------------------------------------------------------- fuzz
 
-LEAVES = st.one_of(
+LEAVES: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([None, "", -1, 0, 1, 2, 3, float("inf"), float("-inf"), float("nan"), 10**30, 10**400, -(10**400),
                      0.5, True,
                      False, [], {}, [1, 2], [None], {"a": 1}, "1", "default", "yarn", "mrope", "hopeful\nrope",

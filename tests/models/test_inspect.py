@@ -228,7 +228,7 @@ def test_the_step_of_a_training(copy: Copy, inspect: Inspect, tmp_path: Path) ->
         f"training:       step {step} of {tmp_path / 'run'}" for step in (3, 20)]
 
 
-BAD = {
+BAD: dict[str, tuple[list[Any], str]] = {
     "nothing": ([], "name at least one checkpoint"),
     "no folder": (["no/such/folder"], "is not a folder"),
     "no variant": ([TINY, "--variant", "mrope-ii"], "did you mean 'mrope-i'"),

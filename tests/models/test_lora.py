@@ -23,7 +23,7 @@ from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import lora, lora_merge
 from mmrope_eval.models.lora import MergedAdapter, merge_adapter
-from mmrope_eval.models.lora_adapter import describe, is_adapter, read_parts
+from mmrope_eval.models.lora_adapter import WEIGHTS, describe, is_adapter, read_parts
 
 Q = "model.language_model.layers.{}.self_attn.q_proj"
 PEFT = "base_model.model."
@@ -150,9 +150,11 @@ def test_a_bfloat16_base_is_merged_in_float32_and_rounded_once(use_dora: bool, t
 
 
 def test_ranks_and_alphas_of_single_layers(base: Path, tmp_path: Path) -> None:
-    patterns = {"rank_pattern": {r"layers\.0\.self_attn\.q_proj": 2}, "alpha_pattern": {r"layers\.1\..*q_proj": 40}}
+    patterns: dict[str, Any] = {
+        "rank_pattern": {r"layers\.0\.self_attn\.q_proj": 2}, "alpha_pattern": {r"layers\.1\..*q_proj": 40}
+    }  # fmt: skip
     adapter = train(base, tmp_path / "adapter", target_modules=["q_proj"], **patterns)
-    before, after, parts = tensors(base), tensors(merge(adapter, base).path), load_file(adapter / lora.WEIGHTS)
+    before, after, parts = tensors(base), tensors(merge(adapter, base).path), load_file(adapter / WEIGHTS)
     for layer, scale in enumerate((12 / 2, 40 / 4)):
         A, B = (parts[f"{PEFT}{Q.format(layer)}.lora_{half}.weight"] for half in "AB")
         name = f"{Q.format(layer)}.weight"
@@ -181,10 +183,10 @@ GENERATIONS: dict[str, Callable[[str], str]] = {
 def test_names_of_other_generations_mean_the_same_tensors(
     new: Callable[[str], str], base: Path, tmp_path: Path
 ) -> None:
-    targets = {"target_modules": ["q_proj", "qkv"], "modules_to_save": ["lm_head"]}
+    targets: dict[str, Any] = {"target_modules": ["q_proj", "qkv"], "modules_to_save": ["lm_head"]}
     adapter = train(base, tmp_path / "adapter", **targets)
     expected = tensors(merge(adapter, base).path)
-    rename(adapter / lora.WEIGHTS, lambda name: PEFT + new(name.removeprefix(PEFT)))
+    rename(adapter / WEIGHTS, lambda name: PEFT + new(name.removeprefix(PEFT)))
     again = merge(adapter, base)
     assert len(list((tmp_path / "cache").glob("[!.]*"))) == 2, "other files, another merge"
     for name, tensor in tensors(again.path).items():
@@ -193,8 +195,8 @@ def test_names_of_other_generations_mean_the_same_tensors(
 
 def test_old_patterns_are_read_by_old_names(base: Path, tmp_path: Path) -> None:
     adapter = train(base, tmp_path / "adapter", target_modules=r"model\.language_model\..*q_proj")
-    before, parts = tensors(base), load_file(adapter / lora.WEIGHTS)
-    rename(adapter / lora.WEIGHTS, GENERATIONS["transformers 4.49"])
+    before, parts = tensors(base), load_file(adapter / WEIGHTS)
+    rename(adapter / WEIGHTS, GENERATIONS["transformers 4.49"])
     # By present names the pattern would fit the vision encoder as well, and alpha's fit nothing.
     configure(adapter, target_modules=r"model\..*(q_proj|qkv)", alpha_pattern={r"^model\.layers\.1\..*": 20})
     after = tensors(merge(adapter, base).path)
@@ -209,7 +211,7 @@ def test_an_old_base_in_pieces_keeps_its_names_and_pieces(base: Path, tmp_path: 
     expected, old = tensors(merge(adapter, base).path), GENERATIONS["transformers 4.49"]
     pieces = Path(shutil.copytree(base, tmp_path / "pieces"))
     names = sorted(load_file(pieces / "model.safetensors"))
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for at, file in enumerate(("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")):
         part = {old(name): tensors(base)[name] for name in names[at::2]}
         save_file(part, pieces / file, metadata={"format": "pt"})
@@ -261,9 +263,9 @@ def test_tied_embeddings_part_where_training_parted_them(
 
 
 def edit(adapter: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
-    content = load_file(adapter / lora.WEIGHTS)
+    content = load_file(adapter / WEIGHTS)
     change(content)
-    save_file(content, adapter / lora.WEIGHTS)
+    save_file(content, adapter / WEIGHTS)
 
 
 A0 = f"{PEFT}{Q.format(0)}.lora_A.weight"
@@ -277,9 +279,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "tokens": (lambda a: configure(a, trainable_token_indices=[1]), "'trainable_token_indices' is set, which cannot"),
     "of the future": (lambda a: configure(a, use_new=True), "'use_new' is set, which cannot be merged"),
     "PiSSA": (lambda a: configure(a, init_lora_weights="pissa"), "'pissa', which changes the base's own weights"),
-    "no weights": (lambda a: (a / lora.WEIGHTS).unlink(), "has no adapter_model.safetensors: copy it"),
-    "pickle": (lambda a: (a / lora.WEIGHTS).rename(a / "adapter_model.bin"), "convert it in that folder with"),
-    "cut off": (lambda a: (a / lora.WEIGHTS).write_bytes((a / lora.WEIGHTS).read_bytes()[:-9]), "is not a complete"),
+    "no weights": (lambda a: (a / WEIGHTS).unlink(), "has no adapter_model.safetensors: copy it"),
+    "pickle": (lambda a: (a / WEIGHTS).rename(a / "adapter_model.bin"), "convert it in that folder with"),
+    "cut off": (lambda a: (a / WEIGHTS).write_bytes((a / WEIGHTS).read_bytes()[:-9]), "is not a complete"),
     "ZeRO-3": (lambda a: edit(a, lambda t: t.update({A0: torch.zeros(0)})), f"tensor '{A0}' is empty, as DeepSpeed"),
     "NaN": (lambda a: edit(a, lambda t: t[A0].view(-1)[3].fill_(torch.nan)), f"tensor '{A0}' holds nan or infinity"),
     "stray": (lambda a: edit(a, lambda t: t.update({"x.ia3_l": torch.ones(2)})), "'x.ia3_l' is no lora_A or lora_B"),
@@ -307,9 +309,9 @@ def test_an_adapter_that_cannot_be_merged_is_refused_by_name(
 
 
 MISFITS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "foreign name": (lambda a: rename(a / lora.WEIGHTS, lambda n: n.replace("layers.1", "layers.9")), "layers.9.*fits"),
+    "foreign name": (lambda a: rename(a / WEIGHTS, lambda n: n.replace("layers.1", "layers.9")), "layers.9.*fits"),
     "unknown generation": (
-        lambda a: rename(a / lora.WEIGHTS, lambda n: n.replace("model.language_model", "model.text_model")),
+        lambda a: rename(a / WEIGHTS, lambda n: n.replace("model.language_model", "model.text_model")),
         "tensor 'model.text_model.*' fits nothing in the base",
     ),
     "half of it": (
@@ -324,7 +326,7 @@ MISFITS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda a: edit(a, lambda t: t.update({A0: torch.ones(4, 128)})), "is 4 x 128, and .* would be 4 x 256",
     ),
     "mixed names": (
-        lambda a: rename(a / lora.WEIGHTS, lambda n: GENERATIONS["vLLM"](n) if "layers.1" in n else n),
+        lambda a: rename(a / WEIGHTS, lambda n: GENERATIONS["vLLM"](n) if "layers.1" in n else n),
         "mixes the names of several generations",
     ),
 }  # fmt: skip
@@ -417,7 +419,7 @@ def test_merging_twice_gives_the_same_bytes_and_touches_neither_source(
     record = json.loads((first.path / "merged.json").read_text())
     assert record["rank"] == 4 and record["alpha"] == 12 and record["target_modules"] == ["q_proj"]
     assert record["base"] == json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
-    assert record["sha256"]["adapter"][lora.WEIGHTS] == before[0][lora.WEIGHTS][1]
+    assert record["sha256"]["adapter"][WEIGHTS] == before[0][WEIGHTS][1]
     assert record["sha256"]["base"]["model.safetensors"] == before[1]["model.safetensors"][1]
     assert record["versions"]["peft"] == peft.__version__
 
@@ -463,8 +465,14 @@ def test_a_template_inside_the_adapter_s_tokenizer_is_the_one_that_is_read(adapt
 def test_two_at_once_merge_once(
     adapter: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes, write = [], lora._write
-    monkeypatch.setattr(lora, "_write", lambda plan, partial: (writes.append(1), write(plan, partial)))
+    writes: list[Path] = []
+    write = lora._write
+
+    def noted(plan: Any, partial: Path) -> None:
+        writes.append(partial)
+        write(plan, partial)
+
+    monkeypatch.setattr(lora, "_write", noted)
     with ThreadPoolExecutor(4) as pool:
         merged = list(pool.map(lambda _: merge(adapter, base), range(4)))
     assert len({one.path for one in merged}) == 1 and len(writes) == 1
@@ -496,7 +504,7 @@ def test_a_full_or_unwritable_cache_is_one_sentence(
         with pytest.raises(UserError, match="No space left on device"):
             merge(adapter, base)
     assert not list((tmp_path / "cache").glob("[!.]*")) and not list((tmp_path / "cache").glob(".*.partial"))
-    monkeypatch.setattr(lora.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 10**6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 10**6))
     with pytest.raises(UserError, match=r"0\.0 GB are needed and 0\.0 GB are free"):
         merge(adapter, base)
 

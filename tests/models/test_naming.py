@@ -322,7 +322,7 @@ def labels(*pairs: tuple[str, str] | tuple[str, str, str]) -> list[str]:
 
 SNAPSHOTS = f"/hub/models--Qwen--VL-3B/snapshots/{COMMIT}", f"/hub/models--Qwen--VL-3B/snapshots/{OTHER}"
 
-LABELS = {
+LABELS: dict[str, tuple[list[tuple[str, str] | tuple[str, str, str]], list[str]]] = {
     "one row": ([("/m/a", "mrope")], ["mrope"]),
     "variants differ": ([("/m/a", "mrope"), ("/m/a", "hope")], ["mrope", "hope"]),
     "checkpoints differ": ([("/m/a", "mrope"), ("/m/b", "mrope")], ["a", "b"]),
@@ -349,7 +349,7 @@ LABELS = {
 @pytest.mark.parametrize("case", LABELS)
 def test_labels_name_what_differs(case: str) -> None:
     pairs, expected = LABELS[case]
-    assert labels(*pairs) == expected  # type: ignore[arg-type]
+    assert labels(*pairs) == expected
 
 
 PART = st.text("ab-.1/ é", min_size=0, max_size=4) | st.sampled_from(["checkpoint-1", "checkpoint-2", "..", "a-b"])

@@ -243,7 +243,7 @@ def test_a_failure_leaves_the_file(folder: Make, monkeypatch: pytest.MonkeyPatch
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"No space left on device.*it is as it was"):
         write(plan)
     assert (made / "config.json").read_bytes() == before
@@ -252,7 +252,7 @@ def test_a_failure_leaves_the_file(folder: Make, monkeypatch: pytest.MonkeyPatch
 
 def test_a_folder_that_cannot_be_written(folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = folder(mm_rope=None)
-    monkeypatch.setattr(module.os, "access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(UserError, match="cannot be written: make it writable"):
         plan_stamp(made, load_variant("mrope-i"), "mrope-i")
 

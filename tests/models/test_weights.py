@@ -79,7 +79,8 @@ def renamed(tensors: Tensors, name: str) -> Tensors:
     return {f"{key}_old" if key == name else key: tensor for key, tensor in tensors.items()}
 
 
-WAYS = {removed: "lacks", emptied: "empty", with_nan: "not finite", with_infinity: "not finite",
+WAYS: dict[Callable[[Tensors, str], Tensors], str] = {
+        removed: "lacks", emptied: "empty", with_nan: "not finite", with_infinity: "not finite",
         of_another_shape: " is ",
         renamed: "lacks"}  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import parity_media
@@ -65,15 +66,16 @@ def video(family: str, frames: int, rows: int, columns: int, *, interval: float 
     return parity_media.video(drawn_for(family), frames, rows, columns, interval=interval, seed=seed)
 
 
-def content(family: str, kind: str) -> list:
+def content(family: str, kind: str) -> list[Any]:
     one, two, clip = image(family, 3, 2, 1), image(family, 2, 4, 2), video(family, 6, 2, 3, seed=3)
-    return {
+    contents: dict[str, list[Any]] = {
         "text": ["What is the answer to everything, and who asked?"],
         "image": [one, "Where is the third wave?"],
         "two images": ["Compare ", one, " with ", two, " please."],
         "video": [clip, "When does it begin to drift?"],
         "image after video": [clip, "When? And here: ", one, "?"],
-    }[kind]
+    }
+    return contents[kind]
 
 
 def stock_logits(path: Path, reference: ReferenceModel, kind: str, family: str, attention: str) -> torch.Tensor:
@@ -88,7 +90,8 @@ def stock_logits(path: Path, reference: ReferenceModel, kind: str, family: str, 
     config = stock.config
     kinds = (token_ids == config.image_token_id).int() + 2 * (token_ids == config.video_token_id).int()
     with torch.no_grad():
-        return stock(input_ids=token_ids, mm_token_type_ids=kinds, **prompt.media).logits
+        logits: torch.Tensor = stock(input_ids=token_ids, mm_token_type_ids=kinds, **prompt.media).logits
+    return logits
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -111,7 +114,7 @@ def stock_logits(path: Path, reference: ReferenceModel, kind: str, family: str, 
     ],
 )
 def test_equals_stock_transformers_where_that_is_right(
-    checkpoints: dict[str, Path], family: str, kind: str, attention: str
+    checkpoints: dict[str, Path], family: str, kind: str, attention: Literal["sdpa", "eager"]
 ) -> None:
     reference = load_reference(checkpoints[family], load_variant(NATIVE[family]), attention=attention)
     with torch.no_grad():
@@ -176,6 +179,7 @@ def test_a_cache_changes_nothing(references: dict[str, ReferenceModel], family: 
     response = reference.generate(prompt, SIXTEEN)
     assert len(response.token_ids) == 16
     whole = reference.score(prompt, response.token_ids)
+    assert response.prompt_logprobs is not None and response.logprobs is not None
     assert np.abs(np.array(whole.logprobs) - (*response.prompt_logprobs, *response.logprobs)).max() <= 2e-5
     assert whole.best[-16:] == response.token_ids
 

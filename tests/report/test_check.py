@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -230,6 +231,7 @@ def test_bad_input_is_one_sentence_and_two(
     try:
         code, _, err = check(capsys, *argv)
     except SystemExit as stop:
+        assert isinstance(stop.code, int)
         code, err = stop.code, capsys.readouterr().err
     assert code == 2 and err.count("\n") == 1 and sentence in err
 
@@ -244,7 +246,7 @@ def write_reported(path: Path, rows: dict[str, dict[str, float]], averages: dict
     return path
 
 
-def whole(folder: Path, values: dict[str, list[float]]) -> Path:
+def whole(folder: Path, values: Mapping[str, Sequence[float]]) -> Path:
     """A run of the whole of its (small) benchmarks."""
     sizes = {len(found) for found in values.values()}
     assert len(sizes) == 1
@@ -353,14 +355,21 @@ def files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[ElementTr
     return ElementTree.parse(out / "check.xml").getroot(), (out / "check.md").read_text()
 
 
+def message(case: ElementTree.Element, what: str) -> str:
+    """What the file says of a case that failed or was skipped."""
+    found = case.find(what)
+    assert found is not None
+    return found.attrib["message"]
+
+
 def test_junit_has_a_case_a_cell(files: tuple[ElementTree.Element, str]) -> None:
     suite = files[0][0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "2")
     cases = {case.get("name"): case for case in suite.iter("testcase")}
     assert list(cases) == ["ChartQA", "DocVQA", "AI2D"]
-    assert cases["ChartQA"].find("failure").get("message").startswith(r"ChartQA of a|b<c>\u0007: 100.00 -> 0.00")
-    assert "only the baseline has it" in cases["AI2D"].find("skipped").get("message")
-    assert cases["DocVQA"].find("skipped").get("message").startswith("Cannot tell: DocVQA of "), "six samples"
+    assert message(cases["ChartQA"], "failure").startswith(r"ChartQA of a|b<c>\u0007: 100.00 -> 0.00")
+    assert "only the baseline has it" in message(cases["AI2D"], "skipped")
+    assert message(cases["DocVQA"], "skipped").startswith("Cannot tell: DocVQA of "), "six samples"
     assert {one.get("name"): one.get("value") for one in suite.iter("property")}["seed"] == "0"
 
 
@@ -412,7 +421,9 @@ def test_a_real_loss_is_noticed(simulation: ModuleType) -> None:
 
 def test_the_workflow_of_the_page_is_yaml_with_commands_that_exist() -> None:
     text = (ROOT / "docs" / "ci.md").read_text()
-    workflow = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    workflow = yaml.safe_load(block[1])
     steps = {step.get("name"): step for step in workflow["jobs"]["check"]["steps"]}
     evaluate = shlex.split(steps["Evaluate"]["run"])
     args = cli.parse(["run", *evaluate[evaluate.index("evaluate.py") + 1 :]])

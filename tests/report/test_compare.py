@@ -21,7 +21,8 @@ RNG = np.random.default_rng(1)
 
 
 def coins(n: int, chance: float) -> list[float]:
-    return (RNG.random(n) < chance).astype(float).tolist()
+    found: list[float] = (RNG.random(n) < chance).astype(float).tolist()
+    return found
 
 
 def compare(capsys: pytest.CaptureFixture[str], *argv: Any) -> tuple[int, str, str]:

@@ -42,7 +42,7 @@ def test_answers_about_a_picture_each_have_intervals_that_hold_exactly_as_often(
 def test_the_error_is_that_of_a_bootstrap_over_clusters(average: str) -> None:
     rng = np.random.default_rng(8)
     cluster = np.sort(rng.integers(0, 200, 700))
-    layout = Layout.of(cluster, average, [(f"g{c % 3}",) if c % 17 else () for c in cluster])
+    layout = Layout.of(cluster.tolist(), average, [(f"g{c % 3}",) if c % 17 else () for c in cluster])
     values = np.clip(rng.normal(0.3 + 0.2 * (cluster % 3), 0.2), 0, 1)
     members = [np.flatnonzero(layout.cluster == one) for one in range(layout.clusters)]
     names = [(f"g{c % 3}",) if c % 17 else () for c in cluster]

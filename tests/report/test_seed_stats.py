@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def drawn(rng: np.random.Generator, k: int, *, sd: float, noise: float, clusters
     ((54.34, 63.16, 61.39), (68.80, 64.83, 63.96)), ((1.0, 2.0), (5.0, 9.0)), ((3.0, 4.0, 8.0, 1.0), (2.0, 2.5))])
 @pytest.mark.parametrize("alternative", ["two-sided", "less"])
 def test_without_questions_it_is_welchs_test(
-    first: tuple[float, ...], second: tuple[float, ...], alternative: str
+    first: tuple[float, ...], second: tuple[float, ...], alternative: Literal["two-sided", "less"]
 ) -> None:
     found = contrast(alone(*first), alone(*second), alternative=alternative)
     theirs = scipy.stats.ttest_ind(second, first, equal_var=False, alternative=alternative)
@@ -156,7 +157,7 @@ def test_how_many_trainings_a_difference_needs(sd: float, points: float, needed:
 def test_residuals_sum_to_nothing_and_their_squares_to_the_clustered_variance(average: str) -> None:
     rng = np.random.default_rng(2)
     cluster = np.repeat(np.arange(30), 4)
-    layout = Layout.of(cluster, average, [(f"q{row // 2}",) for row in range(120)])
+    layout = Layout.of(cluster.tolist(), average, [(f"q{row // 2}",) for row in range(120)])
     values = (rng.random(120) < 0.4).astype(float)
     found = residuals(layout, values)
     assert found.sum() == pytest.approx(0, abs=1e-12)

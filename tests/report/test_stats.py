@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_rotations_of_one_question_are_one_unit_in_any_order() -> None:
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (12, 4), (3, 9), (40, 41), (260, 200)])
 @pytest.mark.parametrize("alternative", ["two-sided", "less"])
-def test_mcnemar_agrees_with_scipy(gained: int, lost: int, alternative: str) -> None:
+def test_mcnemar_agrees_with_scipy(gained: int, lost: int, alternative: Literal["two-sided", "less"]) -> None:
     first, second = np.zeros(600), np.zeros(600)
     first[:100], second[:100] = 1, 1
     second[100 : 100 + gained], first[100 + gained : 100 + gained + lost] = 1, 1
@@ -99,7 +100,7 @@ def test_mcnemar_agrees_with_scipy(gained: int, lost: int, alternative: str) -> 
 def test_clusters_of_answers_are_swapped_whole_as_brute_force_does() -> None:
     cluster = np.repeat(np.arange(9), 3)
     first, second = coins(27, 0.3, 1), coins(27, 0.6, 2)
-    layout = Layout.of(cluster)
+    layout = Layout.of(cluster.tolist())
     change = np.array([(second - first)[cluster == c].sum() for c in range(9)])
     sums = np.array([np.dot(signs, change) for signs in itertools.product([-1, 1], repeat=9)])
     two = paired_test(layout, first, second)
@@ -110,7 +111,7 @@ def test_clusters_of_answers_are_swapped_whole_as_brute_force_does() -> None:
 
 
 @pytest.mark.parametrize("alternative", ["two-sided", "less"])
-def test_random_flips_agree_with_scipys_permutation_test(alternative: str) -> None:
+def test_random_flips_agree_with_scipys_permutation_test(alternative: Literal["two-sided", "less"]) -> None:
     first = RNG.random(14)
     second = first - np.abs(RNG.normal(0.02, 0.1, 14)) * np.sign(RNG.normal(0.5, 1, 14))
     found = paired_test(singles(14), first, second, alternative=alternative)
@@ -155,7 +156,7 @@ def test_a_bound_never_lies_below_the_share_of_all_patterns(seed: int) -> None:
 @pytest.mark.parametrize("scores", ["accuracy", "iou"])
 def test_equally_good_runs_are_told_apart_at_most_as_often_as_allowed(scores: str) -> None:
     rng = np.random.default_rng(11)
-    layout = Layout.of(np.arange(120) // 3)
+    layout = Layout.of((np.arange(120) // 3).tolist())
     rejected = 0
     for _ in range(600):
         skill = np.repeat(rng.beta(1.5, 1.5, 40), 3)

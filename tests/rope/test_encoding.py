@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,8 +17,10 @@ def encode(positions: np.ndarray, bits: int = 64) -> np.ndarray:
     return PositionCodec(bits).encode(positions)
 
 
-def encode_delta(delta: float, bits: int = 64, **limits: int) -> int:
-    return PositionCodec(bits).encode_delta(delta, **limits)
+def encode_delta(
+    delta: float, bits: int = 64, *, min_context: int | None = None, max_context: int | None = None
+) -> int:
+    return PositionCodec(bits).encode_delta(delta, min_context=min_context, max_context=max_context)
 
 
 def decode(encoded: torch.Tensor, bits: int = 64, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -29,7 +33,7 @@ WINDOWS = [(32, -(2**16), 2**19 - 2**16 - 1, 2.0**-13), (64, -(2**31), 2**31 - 1
 BITS = [32, 64]
 
 
-def exact(encoded: np.ndarray | int, bits: int) -> np.ndarray:
+def exact(encoded: np.ndarray | np.integer[Any] | int, bits: int) -> np.ndarray:
     return decode(torch.as_tensor(np.asarray(encoded)), bits, torch.float64).numpy()
 
 

@@ -79,7 +79,8 @@ def buffers(code: str, width: int | None = None) -> int:
 @pytest.mark.parametrize("layer", [x for x in LAYERS if not x.normed], ids=lambda x: x.model)
 def test_a_packed_projection_is_rotated_by_one_operator_that_reads_it_in_place(layer: Layer, triton: bool) -> None:
     """No kernel and no buffer of Inductor's own but the projection: q and k go in as views of it, v is not touched."""
-    code = generated(*_flat(layer), triton=triton)
+    run, arguments = attention_input(layer)
+    code = generated(run, *arguments, triton=triton)
     width, (q, k, _) = sum(layer.widths), layer.widths
     (call,) = re.findall(r"torch\.ops\.mmrope_eval\.rotate_packed\.default\((.*)\)", code)
     views = [rf"reinterpret_tensor\(buf0, \(\w+, {w}\), \({width}, 1\), {o}\)" for w, o in ((q, 0), (k, q), (k, q + k))]
@@ -92,18 +93,14 @@ def test_a_packed_projection_is_rotated_by_one_operator_that_reads_it_in_place(l
 @pytest.mark.parametrize("layer", [x for x in LAYERS if x.normed], ids=lambda x: x.model)
 def test_a_norm_and_the_rotation_after_it_are_one_kernel(layer: Layer) -> None:
     """One for q and one for k: each reads the projection and writes the rotated tensor, with no other buffer."""
-    code = generated(*_flat(layer), triton=True)
+    run, arguments = attention_input(layer)
+    code = generated(run, *arguments, triton=True)
     kernels = re.split(r"^def (?=triton_\w+\()", code, flags=re.MULTILINE)[1:]
     assert len(kernels) == 2
     assert all(name.startswith(("triton_red_", "triton_per_")) for name in kernels), "a norm's sum is in each"
     assert [len(re.findall(r"tl\.store\(", kernel)) for kernel in kernels] == [1, 1]
     assert (buffers(code), buffers(code, sum(layer.widths))) == (3, 1)
     assert "rotate_packed" not in code
-
-
-def _flat(layer: Layer) -> tuple[object, ...]:
-    run, arguments = attention_input(layer)
-    return run, *arguments
 
 
 # --- machine code of the Triton kernel --------------------------------------------------------------------------------

@@ -116,7 +116,8 @@ def wrong_angle(case: Any) -> tuple[torch.Tensor, torch.Tensor]:
 def also_v(case: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotates, and touches a channel of v."""
     case.packed[-1, -1] += 1
-    return module("gpu_correct").operator(case)
+    rotated: tuple[torch.Tensor, torch.Tensor] = module("gpu_correct").operator(case)
+    return rotated
 
 
 def nothing(case: Any) -> tuple[torch.Tensor, torch.Tensor]:

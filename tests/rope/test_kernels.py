@@ -180,10 +180,10 @@ def test_inside_a_compiled_layer(case: Case, packed: bool, dynamic: bool) -> Non
     torch.compiler.reset()
     whole = torch.cat((q, k, q[:, :3]), dim=1)
     compiled = torch.compile(layer, fullgraph=True, dynamic=dynamic)
-    tolerance = {"rtol": 2 * torch.finfo(q.dtype).eps, "atol": 2e-6}
+    rtol = 2 * torch.finfo(q.dtype).eps
     for _ in range(2):
         *got, rest = compiled(whole, cos, sin)
-        torch.testing.assert_close(tuple(got), rotate_oracle(q, k, cos, sin), **tolerance)
+        torch.testing.assert_close(tuple(got), rotate_oracle(q, k, cos, sin), rtol=rtol, atol=2e-6)
         assert torch.equal(rest, q[:, :3])
         # Another length, through the same graph where it is for any.
         whole, q, k, cos, sin = (x.repeat(2, *[1] * (x.dim() - 1)) for x in (whole, q, k, cos, sin))

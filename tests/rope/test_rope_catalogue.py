@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrope_eval.rope import Segment, Text, Vision, load_variant, variant_names
+from mmrope_eval.rope import Segment, Text, Variant, Vision, load_variant, variant_names
+from mmrope_eval.rope.positions import TimedLayout
 
 TABLE_2 = ["vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i"]
 PICTURES = st.builds(lambda h, w: Vision(1, h, w), st.integers(1, 40), st.integers(1, 40))
@@ -33,7 +34,7 @@ def test_absolute_time_is_off_in_every_row_but_qwen2_5_vl(name: str) -> None:
 
 def test_at_two_frames_a_second_the_clock_of_qwen2_5_vl_is_the_paper_s_stride_two() -> None:
     """The 7B model has two positions a second, and a pair of frames lasts one: step 2, where the paper has 1."""
-    layout = [Text(3), Vision(4, 2, 2, step=2.0), Text(1)]
+    layout: list[Segment] = [Text(3), Vision(4, 2, 2, step=2.0), Text(1)]
     clock = load_variant("mrope-i", time="seconds").positions(layout)[0]
     assert clock[0, 3::4][:4].tolist() == [3, 5, 7, 9]
     assert load_variant("mrope-i").positions(layout)[0][0, 3::4][:4].tolist() == [3, 4, 5, 6]
@@ -128,7 +129,7 @@ def test_the_spatial_base_is_10_000_where_the_model_s_is_1_000_000() -> None:
 @pytest.mark.parametrize("name", ["ilrope", "omnirope"])
 def test_il_rope_and_omni_rope_put_text_at_zero_on_rows_and_columns(name: str) -> None:
     """Section 2.4 and Table 1: spatial coordinates are reset for text too, so text alone is not vanilla RoPE's."""
-    layout = [Text(3), Vision(2, 2, 2), Text(2)]
+    layout: list[Segment] = [Text(3), Vision(2, 2, 2), Text(2)]
     positions, _ = load_variant(name).positions(layout)
     assert positions[:, :3].tolist() == [[0, 1, 2], [0, 0, 0], [0, 0, 0]] and not positions[1:, -2:].any()
     upstream = load_variant(f"{name}-upstream")
@@ -162,23 +163,30 @@ def test_the_package_moves_the_ring_from_frame_to_frame() -> None:
     assert np.array_equal(frames[:, 0], load_variant("circlerope").positions([Text(3), Vision(1, 4, 6)])[0][:, 3:])
 
 
+def stride(variant: Variant) -> float:
+    """Of its layout, which knows time."""
+    assert isinstance(variant.position, TimedLayout)
+    return variant.position.temporal_stride
+
+
 def test_a_dynamic_stride_is_evaluated_at_one() -> None:
     """Section D.5.3: trained with the strides of V2PE and HoPE, delta is 1 at inference."""
     assert load_variant("dynamic-stride").fingerprint == load_variant("mrope-i").fingerprint
-    assert load_variant("dynamic-stride").position.temporal_stride == 1
+    assert stride(load_variant("dynamic-stride")) == 1
 
 
 @pytest.mark.parametrize(("name", "documented"), [("videorope", (2.0,)), ("hope", (1.0, 0.75, 1.5))])
 def test_scales_that_are_chosen_at_inference(name: str, documented: tuple[float, ...]) -> None:
     """The first is ours; HoPE's paper has 0.75 for retrieval and 1.5 for understanding."""
-    assert load_variant(name).position.temporal_stride == documented[0]
+    assert stride(load_variant(name)) == documented[0]
     for scale in documented:
         frames = load_variant(name, temporal_stride=scale).positions([Vision(4, 1, 1, step=3.0)])[0]
         assert frames[0].tolist() == [0, scale, 2 * scale, 3 * scale]
 
 
 def test_table_2_is_told_apart_on_pictures_and_on_video() -> None:
-    for layout in ([Text(3), Vision(1, 4, 5), Text(2)], [Text(3), Vision(4, 2, 3), Text(2)]):
+    layouts: list[list[Segment]] = [[Text(3), Vision(1, 4, 5), Text(2)], [Text(3), Vision(4, 2, 3), Text(2)]]
+    for layout in layouts:
         variants = [load_variant(name) for name in TABLE_2]
         seen = {(v.positions(layout)[0].tobytes(), v.table(128, 8, 1e6).axis.tobytes()) for v in variants}
         assert len(seen) == len(TABLE_2)

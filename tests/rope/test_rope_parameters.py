@@ -12,12 +12,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.rope import Text, Variant, VariantError, Vision, load_variant, variant_names
+from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant, variant_names
 from mmrope_eval.rope.sections import SECTIONS, SectionKind
 
-LAYOUT = [Text(5), Vision(3, 4, 6, 0.7), Text(3), Vision(1, 3, 2), Text(2)]
+LAYOUT: list[Segment] = [Text(5), Vision(3, 4, 6, 0.7), Text(3), Vision(1, 3, 2), Text(2)]
 KINDS = [pytest.param(section, tag, id=f"{section.name} {tag}") for section in SECTIONS for tag in section.classes]
-NEEDED = {
+NEEDED: dict[str, dict[str, Any]] = {
     **{tag: {"mrope_section": [6, 5, 5]} for tag in ("chunked", "interleaved", "alternating")},
     "heads": {"mrope_section": [1, 1, 2]},
     "pattern": {"pattern": "t*4 hw*6"},
@@ -74,10 +74,11 @@ def test_every_parameter_of_another_kind_is_refused(section: SectionKind, tag: s
     foreign = section.fields.keys() - section.classes[tag].model_fields.keys()
     assert foreign or tag == "yarn"
     for name in foreign:
-        content = {section.name: {section.tag: tag, **NEEDED.get(tag, {}), name: OTHER[name]}}
+        content: dict[str, Any] = {section.name: {section.tag: tag, **NEEDED.get(tag, {}), name: OTHER[name]}}
         path = tmp_path / "mine.yaml"
         path.write_text(yaml.safe_dump(content))
-        for spec in (content, path):
+        specs: tuple[dict[str, Any] | Path, ...] = (content, path)
+        for spec in specs:
             with pytest.raises(VariantError) as error:
                 load_variant(spec)
             assert f"{section.name}.{name} is not read by {section.tag} '{tag}'" in str(error.value)
@@ -270,8 +271,9 @@ def sections(section: SectionKind) -> st.SearchStrategy[Any]:
     return st.one_of(tagged, tagged, odd, values)
 
 
+by_name: dict[str, st.SearchStrategy[Any]] = {section.name: sections(section) for section in SECTIONS}
 definitions = st.fixed_dictionaries(
-    {}, optional={**{section.name: sections(section) for section in SECTIONS}, "name": st.one_of(st.just("x"), values),
+    {}, optional={**by_name, "name": st.one_of(st.just("x"), values),
                   "extends": st.one_of(st.sampled_from(variant_names()), values), "summary": values,
                   "temporal_stride": values, "mrope_section": values, "layout": values, "odd": values})  # fmt: skip
 

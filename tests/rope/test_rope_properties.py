@@ -45,7 +45,8 @@ def cos_sin(variant: Variant, positions: np.ndarray) -> tuple[torch.Tensor, torc
 
 def queries_and_keys(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(n, h * HEAD_DIM, generator=generator) for h in (HEADS, KV_HEADS))  # type: ignore[return-value]
+    q, k = (torch.randn(n, h * HEAD_DIM, generator=generator) for h in (HEADS, KV_HEADS))
+    return q, k
 
 
 def scores(variant: Variant, positions: np.ndarray, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
@@ -70,8 +71,7 @@ def test_text_alone_is_rotated_as_by_vanilla_rope(name: str, layout: list[Segmen
     positions, delta = named(name).positions(layout)
     n = sum(s.n for s in layout)
     assert np.array_equal(positions, np.tile(np.arange(n), (3, 1))) and delta == 0
-    rotated = [queries_and_keys(n), queries_and_keys(n)]
-    pairs = [tuple(both) for both in rotated]
+    pairs = [queries_and_keys(n), queries_and_keys(n)]
     rotate_(*pairs[0], *cos_sin(named(name), positions))
     rotate_(*pairs[1], *cos_sin(load_variant("vanilla"), positions))
     assert all(torch.equal(a, b) for a, b in zip(*pairs, strict=True))
@@ -150,7 +150,7 @@ def test_a_longer_prompt_before_it_changes_nothing_inside_a_layout(
 def test_spatial_reset_gives_that_up_between_text_and_vision_only(name: str) -> None:
     """Rows and columns count from zero in every image, so their distance to text on h and w grows with the prompt."""
     variant = named(name)
-    layout = [Text(2), Vision(2, 3, 3), Text(2)]
+    layout: list[Segment] = [Text(2), Vision(2, 3, 3), Text(2)]
     kept = is_text(layout)
     alone, after = variant.positions(layout)[0], variant.positions([Text(10), *layout])[0][:, 10:]
     moved = after - alone
@@ -211,7 +211,7 @@ def shared_axes(positions: np.ndarray, text: np.ndarray) -> str:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_single_coordinates_coincide_where_the_definition_says_so(name: str) -> None:
     variant = named(name)
-    layout = [Text(30), Vision(2, 9, 9), Text(30)]
+    layout: list[Segment] = [Text(30), Vision(2, 9, 9), Text(30)]
     positions, _ = variant.positions(layout)
     assert shared_axes(positions, is_text(layout)) == NEAR_TEXT[family(variant)][0]
 
@@ -231,7 +231,7 @@ def test_on_all_other_axes_they_are_never_equal(name: str, layout: list[Segment]
 
 def test_hope_cannot_tell_some_vision_tokens_from_text() -> None:
     """It does not rotate for time, so a cell on the diagonal of its frame looks like the text token it reaches to."""
-    layout = [Text(10), Vision(1, 5, 5), Text(10)]
+    layout: list[Segment] = [Text(10), Vision(1, 5, 5), Text(10)]
     positions, _ = load_variant("hope").positions(layout)
     text, corner = 8, 10
     assert positions[:, text].tolist() == [8, 8, 8] and positions[:, corner].tolist() == [10, 8, 8]

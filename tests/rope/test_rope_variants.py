@@ -13,6 +13,7 @@ import torch
 from mmrope_eval.rope import (
     LayoutError,
     MediaSpan,
+    Segment,
     Text,
     Variant,
     VariantError,
@@ -21,6 +22,7 @@ from mmrope_eval.rope import (
     segments_from_tokens,
     variant_names,
 )
+from mmrope_eval.rope.positions import GridLayout
 
 LETTER = {0: "t", 1: "h", 2: "w", -1: "-"}
 PUBLISHED = [
@@ -124,7 +126,7 @@ def test_spatial_base_changes_the_frequencies_of_two_axes_only() -> None:
     assert np.all(table.inv_freq[table.axis > 0][1:] > plain.inv_freq[plain.axis > 0][1:])
 
 
-LAYOUT = [Text(4), Vision(2, 3, 2), Text(3)]
+LAYOUT: list[Segment] = [Text(4), Vision(2, 3, 2), Text(3)]
 
 
 @pytest.mark.parametrize(
@@ -341,7 +343,8 @@ def test_a_new_variant_is_a_file_of_a_few_lines(tmp_path: Path) -> None:
     path.write_text("extends: mrope-i\nposition: {temporal_stride: 0.5, integer_time: false}\n")
     mine = load_variant(path)
     assert mine.name == "mine"
-    assert mine.position.spatial_reset and mine.frequency == load_variant("mrope-i").frequency
+    assert isinstance(mine.position, GridLayout) and mine.position.spatial_reset
+    assert mine.frequency == load_variant("mrope-i").frequency
     assert mine.positions([Vision(3, 1, 1)])[0][0].tolist() == [0, 0.5, 1.0]
 
 

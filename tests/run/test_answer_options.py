@@ -94,6 +94,12 @@ def test_another_temperature_and_another_seed_of_it_are_asked_anew(
     assert asked(0.7) == asked(None) == []
 
 
+def by_name(row: Any) -> dict[str, Any]:
+    """A row of a frame by the names of its columns."""
+    found: dict[str, Any] = row.to_dict()
+    return found
+
+
 def test_a_temperature_is_in_both_records_and_rescoring_finds_its_answers(
     checkpoint: Path, mirror: Path, tmp_path: Path
 ) -> None:
@@ -106,7 +112,7 @@ def test_a_temperature_is_in_both_records_and_rescoring_finds_its_answers(
     recorded = [tasks(tmp_path / name, "scores.json")["chartqa"] for name in ("own", "hot")]
     assert [one.get("temperature") for one in recorded] == [None, 0.7]
     frames = [load_run(tmp_path / name).scores.set_index("task") for name in ("own", "hot")]
-    cold, warm = (frame.loc["chartqa"].to_dict() for frame in frames)
+    cold, warm = (by_name(frame.loc["chartqa"]) for frame in frames)
     assert (warm["temperature"], warm["own_temperature"]) == (0.7, 0.0)
     assert differing([cold, warm]) == ("decoding",)
     before = [(tmp_path / "hot" / name).read_bytes() for name in ("scores.json", "samples/chartqa.jsonl")]
@@ -165,7 +171,7 @@ def test_another_system_prompt_is_asked_anew_and_recorded(checkpoint: Path, mirr
     assert [one.get("system") for one in records] == [None, "Be terse.", ""]
     manifest = json.loads((tmp_path / "terse" / "manifest.json").read_text())
     assert manifest["family"]["system"] == "Be terse."
-    own, terse = (load_run(tmp_path / name).scores.loc[0].to_dict() for name in ("own", "terse"))
+    own, terse = (by_name(load_run(tmp_path / name).scores.loc[0]) for name in ("own", "terse"))
     assert "prompts" in differing([own, terse])
 
 

@@ -130,12 +130,13 @@ def test_kills_of_a_run_and_of_its_engine_s_process(tmp_path: Path) -> None:
     assert len(found.kills) == 2 and {target for target, _, _, _ in found.kills} == {"run", "core"}
 
 
-def test_what_is_left_over_of_a_run_is_found_and_ended() -> None:
+def test_what_is_left_over_of_a_run_is_found_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     kills = load_script("benchmarks/fault_kills.py")
     code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     assert run.wait() == 0
-    found, kills.PROMPT = kills.Found(), 1.0
+    monkeypatch.setattr(kills, "PROMPT", 1.0)
+    found = kills.Found()
     kills.left_over(run.pid, found)
     assert len(found.wrong) == 1 and found.wrong[0].startswith("left over: ") and "sleep(600)" in found.wrong[0]
     assert not found.right and kills.members(run.pid) == {}

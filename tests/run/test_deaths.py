@@ -222,7 +222,7 @@ class TestNothingIsAnswered:
         self, configure: Configure, capsys: pytest.CaptureFixture[str]
     ) -> None:
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
+            def __call__(self, checkpoint: Any, variant: Any, options: Any = None) -> FakeEngine:
                 engine = super().__call__(checkpoint, variant, options)
                 engine.fail_all = BROKEN if len(self.engines) == 1 else None
                 return engine
@@ -299,7 +299,7 @@ class TestNothingIsAnswered:
                 return Failure(request.id, "prompt", "too long") if isinstance(found, Failure) else found
 
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
+            def __call__(self, checkpoint: Any, variant: Any, options: Any = None) -> FakeEngine:
                 self.engines.append(Engine(checkpoint, variant, fail_all=BROKEN, spared=frozenset({"chartqa/18"})))
                 return self.engines[-1]
 
@@ -336,7 +336,7 @@ def test_an_engine_that_dies_during_a_switch_is_replaced(configure: Configure) -
             raise EngineDiedError("its process was killed")
 
     class Start(FakeStart):
-        def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
+        def __call__(self, checkpoint: Any, variant: Any, options: Any = None) -> FakeEngine:
             self.engines.append(Engine(checkpoint, variant))
             return self.engines[-1]
 

@@ -46,7 +46,8 @@ def test_only_a_video_with_seconds_is_asked_again(
 
 def test_the_context_by_the_clock_is_the_one_of_version_0_3(checkpoints: dict[Family, Checkpoint]) -> None:
     """Keys and values: whatever they are made of, another would find nothing."""
-    for family, name in (("qwen2.5-vl", "qwen2.5-vl"), ("qwen3-vl", "qwen3-vl"), ("qwen2-vl", "mrope")):
+    natives: dict[Family, str] = {"qwen2.5-vl": "qwen2.5-vl", "qwen3-vl": "qwen3-vl", "qwen2-vl": "mrope"}
+    for family, name in natives.items():
         context = response_context(CONFIG, checkpoints[family], load_variant(name), MediaPolicy())
         assert "time" not in context
         assert context["variant"] == load_variant(name, time="seconds").fingerprint

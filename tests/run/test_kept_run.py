@@ -132,8 +132,10 @@ def test_the_frames_of_then_are_still_found_and_are_those_of_today(here: Path) -
     assert kept is not None
     today = load_video(source, policy, geometry)
     assert np.array_equal(kept[0], today.frames)
-    assert MediaFacts(**{name: tuple(value) if isinstance(value, list) else value
-                         for name, value in kept[1]["facts"].items()}) == today.facts  # fmt: skip
+    facts: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in kept[1]["facts"].items()
+    }
+    assert MediaFacts(**facts) == today.facts
 
 
 # ------------------------------------------------------------------------------------------------------------------

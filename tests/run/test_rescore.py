@@ -114,7 +114,7 @@ def test_a_changed_scorer_changes_what_run_would_change(
         found = original(response, target)
         return Score({name: None if v is None else 1 - v for name, v in found.values.items()}, found.parsed)
 
-    monkeypatch.setitem(scorers.SCORERS, "relaxed", reversed_scorer)  # type: ignore[arg-type]
+    monkeypatch.setitem(scorers.SCORERS, "relaxed", reversed_scorer)
     before = files(stored)
     rescore(stored)
     assert "1 of 3 tasks changed (chartqa)" in capsys.readouterr().err
@@ -293,8 +293,8 @@ def test_the_report_reads_what_a_run_wrote(stored: Path) -> None:
     run = load_run(stored)
     scores = run.scores.set_index("task")
     columns = ["column", "category", "metric", "n", "expected", "failed"]
-    assert scores.loc["chartqa", columns].tolist() == ["ChartQA", "image", "relaxed", N, 2500, 1]
-    assert scores.loc["refcoco_val", ["column", "expected"]].tolist() == ["RefCOCO val", 10834], "expressions"
+    assert list(scores.loc["chartqa", columns]) == ["ChartQA", "image", "relaxed", N, 2500, 1]
+    assert list(scores.loc["refcoco_val", ["column", "expected"]]) == ["RefCOCO val", 10834], "expressions"
     assert scores[["average", "scorer", "scorer_version", "prompt_hash", "data_fingerprint"]].notna().all().all()
     chart = run.samples.query("task == 'chartqa'")
     assert len(chart) == N and 100 * chart["score"].mean() == pytest.approx(scores.loc["chartqa", "score"])

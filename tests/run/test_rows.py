@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def make(whole: Path, tmp_path: Path) -> Make:
     return copy
 
 
-def configure(models: list[Path | str], mirror: Path, output: Path, **changes: Any) -> RunConfig:
+def configure(models: Sequence[Path | str], mirror: Path, output: Path, **changes: Any) -> RunConfig:
     settings: dict[str, Any] = {
         "models": tuple(map(str, models)),
         "tasks": (TASK,),
@@ -124,7 +124,7 @@ class TestOneBadCheckpoint:
                 super().switch(**to)
 
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
+            def __call__(self, checkpoint: Any, variant: Any, options: Any = None) -> FakeEngine:
                 if checkpoint.path.name == "b":
                     raise dies
                 self.engines.append(Engine(checkpoint, variant))
@@ -144,7 +144,7 @@ class TestOneBadCheckpoint:
                 return super().reply(request)
 
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
+            def __call__(self, checkpoint: Any, variant: Any, options: Any = None) -> FakeEngine:
                 self.engines.append(Engine(checkpoint, variant))
                 return self.engines[-1]
 
@@ -268,7 +268,7 @@ class TestMediaPolicyOfARow:
                 super().switch(**to)
 
         class Start(FakeStart):
-            def __call__(self, checkpoint: Any, variant: Any, options: Any) -> FakeEngine:
+            def __call__(self, checkpoint: Any, variant: Any, options: Any = None) -> FakeEngine:
                 policies.append(options.policy)
                 rooms.append(options.room)
                 self.engines.append(Engine(checkpoint, variant))

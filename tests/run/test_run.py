@@ -97,11 +97,16 @@ def test_a_plan_is_remembered_until_its_data_or_its_task_change(
     checkpoint: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mmrope_eval.task import planner
+    from mmrope_eval.task.dataset import load_docs
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     loads: list[str] = []
-    original = planner.load_docs
-    monkeypatch.setattr(planner, "load_docs", lambda spec, *rest: loads.append(spec.name) or original(spec, *rest))
+
+    def noted(spec: Any, *rest: Any) -> Any:
+        loads.append(spec.name)
+        return load_docs(spec, *rest)
+
+    monkeypatch.setattr(planner, "load_docs", noted)
     copy = tmp_path / "mirror"
     shutil.copytree(mirror, copy)
     config = configure(checkpoint, copy, tmp_path / "out")

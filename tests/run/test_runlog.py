@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.process import Unfamiliar, output_to
 from mmrope_eval.errors import LONGEST, UserError, kind, sentence
 from mmrope_eval.messages import EngineDiedError
-from mmrope_eval.run import progress as progressing
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.progress import Progress
@@ -272,7 +272,7 @@ def test_an_endless_traceback_keeps_its_end_and_endless_kinds_stop(tmp_path: Pat
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     now = [100.0]
-    monkeypatch.setattr(progressing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def wait(seconds: float) -> None:
         now[0] += seconds
@@ -336,8 +336,9 @@ class TestProgress:
 
         stream: Any = Terminal()
         with Progress("row", 3, stream=stream) as progress:
-            assert progress._bar.tasks[0].start_time is None
+            began = [progress._bar.tasks[0].start_time]
             for _ in range(3):
                 progress.advance()
-            assert progress._bar.tasks[0].start_time is not None
+            began.append(progress._bar.tasks[0].start_time)
+            assert began[0] is None and began[1] is not None
         assert "3/3" in stream.getvalue()

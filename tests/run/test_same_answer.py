@@ -334,7 +334,7 @@ def test_code_that_changes_while_an_engine_starts_stops_the_command(
 
 
 ROW = {"one": {"bytes": b"first"}, "two": {"bytes": b"second"}}
-IMAGES = {"images": ["one", "two"]}
+IMAGES: dict[str, Any] = {"images": ["one", "two"]}
 
 
 def asked(media: dict[str, Any], prompt: str) -> tuple[tuple[str, ...], str]:

@@ -18,9 +18,9 @@ def nothing_spared() -> Iterator[None]:
 
 
 def test_what_exists_is_spared_within_the_block_alone() -> None:
-    before = [[]]
+    before: list[list[int]] = [[]]
     with settled():
-        after = [[]]
+        after: list[list[int]] = [[]]
         seen = {id(one) for one in gc.get_objects()}
         assert id(before) not in seen
         assert id(after) in seen
@@ -29,7 +29,7 @@ def test_what_exists_is_spared_within_the_block_alone() -> None:
 
 def test_an_inner_block_adds_to_the_outer_one_and_does_not_end_it() -> None:
     with settled():
-        before = [[]]
+        before: list[list[int]] = [[]]
         with settled():
             pass
         assert id(before) not in {id(one) for one in gc.get_objects()}

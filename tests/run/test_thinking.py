@@ -29,7 +29,7 @@ from mmrope_eval.run.answer_limits import Thinking, read_thinking
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer.all import METRICS, SCORERS
 from mmrope_eval.scorer.answer_part import whole_turn
-from mmrope_eval.store.file import decode, to_payload
+from mmrope_eval.store.file import decode, encode
 
 assert PLAIN.rstrip().endswith(ASSISTANT)
 
@@ -229,9 +229,9 @@ def test_a_line_that_says_it_wrongly_is_named(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("opened", [True, False])
 def test_the_store_keeps_it_and_older_stores_have_none(opened: bool) -> None:
     response = Response("chartqa/0", "so", (1, 2), "length", 7, thought_open=opened)
-    payload = to_payload(response)
-    assert ("thought_open" in payload) is opened
-    assert decode("ok", json.dumps(payload)) == response
+    kept = encode(response)
+    assert ("thought_open" in json.loads(kept)) is opened
+    assert decode("ok", kept) == response
 
 
 # ----------------------------------------------------------------------------------------------------- whole runs
@@ -350,7 +350,7 @@ def test_a_thinking_checkpoint_without_the_option_is_warned_of_before_it_runs(
     checkpoints: dict[str, Path], mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     warning = "warning: its chat template opens a thought, and answers have 32 tokens"
-    said = {}
+    said: dict[tuple[str, tuple[tuple[str, object], ...]], bool] = {}
     for name, changes in (("opens", {}), ("plain", {}), ("decides", {"thinking": "off"}),
                           ("opens", {"thinking": "on"}), ("opens", {"max_tokens": ((None, 4096),)})):  # fmt: skip
         running.run(configure(checkpoints[name], mirror, tmp_path / f"{name}{len(said)}", **changes), start)

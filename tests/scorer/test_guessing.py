@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ TWO = {"answer": "A", "options": "Is it? A. yes\nB. no"}
         ("mmmu", [{**FOUR, "group": "Art"}, {"answer": "5", "options": "[]", "group": "Art"}], 0.125),
     ],
 )
-def test_chance(average: str, targets: list, expected: float) -> None:
+def test_chance(average: str, targets: list[Any], expected: float) -> None:
     assert chance_level(average, targets, [None] * len(targets)) == pytest.approx(expected)
 
 

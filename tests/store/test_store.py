@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -122,7 +123,7 @@ CONTEXT = {"weights": "w", "variant": "v", "policy": {"image_max_pixels": 9}, "v
     {"prompt": "What is that?"}, {"system": "Be brief."}, {"media": ("other-hash",)}, {"media": ()},
     {"generation": Generation(17)}, {"generation": Generation(16, stop=("\n",))}, {"problem": ("prompt", "empty")},
 ])
-def test_the_identity_covers_the_question(change: dict[str, object]) -> None:
+def test_the_identity_covers_the_question(change: dict[str, Any]) -> None:
     assert identity(dataclasses.replace(SAMPLE, **change), CONTEXT) != identity(SAMPLE, CONTEXT)
 
 

@@ -418,7 +418,7 @@ def test_the_advice_fits_the_trouble(
     tmp_path: Path, name: str, free: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store on a full disk is sound: moving it away, as was advised once, throws answers away."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 0, free))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 0, free))
     error = sqlite3.OperationalError("trouble")
     error.sqlite_errorname = name
     said = str(file.trouble(tmp_path / "responses.sqlite", error))
@@ -460,8 +460,10 @@ def test_sqlite_does_without_the_locks_or_the_memory_that_a_file_system_lacks(
 
 
 def test_a_lock_that_another_program_holds_is_no_missing_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file, "open_uri", lambda path, options: quick(path))
-    quick = lambda path: sqlite3.connect(path, isolation_level=None, timeout=0.1)  # noqa: E731
+    def quick(path: Any, options: Any) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, timeout=0.1)
+
+    monkeypatch.setattr(file, "open_uri", quick)
     with behind(path) as run:
         run("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match="is held by another program"):

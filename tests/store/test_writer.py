@@ -42,7 +42,8 @@ class Disk:
 @settings(max_examples=25, deadline=None)
 @given(items=st.lists(st.integers(), max_size=50), flushes=st.sets(st.integers(0, 50)))
 def test_everything_is_written_once_and_in_order(items: list[int], flushes: set[int]) -> None:
-    disk, told = Disk(), []
+    disk = Disk()
+    told: list[int] = []
     with Writer(disk.write, within=0.001) as writer:
         for i, item in enumerate(items):
             writer.put(item)

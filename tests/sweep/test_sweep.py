@@ -29,7 +29,8 @@ from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.report.sweep.figures import write_files
 from mmrope_eval.report.sweep.read import load_sweep
 from mmrope_eval.report.sweep.text import report
-from mmrope_eval.rope import Text, VariantError, Vision, load_variant
+from mmrope_eval.rope import Segment, Text, VariantError, Vision, load_variant
+from mmrope_eval.rope.scaling import YarnScaling
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.sweep.budget import (
     Growth,
@@ -116,7 +117,8 @@ class MachineEngine(FakeEngine):
 
     def switch(self, *, variant: Any = None, checkpoint: Any = None, policy: Any = None) -> None:
         self.machine.log.append(f"switch {policy.video_max_frames}")
-        assert policy.video_max_tokens <= self.options.policy.video_max_tokens
+        started = self.options.policy
+        assert started is not None and policy.video_max_tokens <= started.video_max_tokens
         self.policy = policy
         self.variant, self.checkpoint = variant or self.variant, checkpoint or self.checkpoint
 
@@ -216,7 +218,7 @@ class TestGrowth:
     def test_axes_that_do_not_rotate_do_not_count(self, checkpoint: Path) -> None:
         found = read_checkpoint(checkpoint)
         far = load_variant("mrope", no_rotation="t")
-        segments = [Text(10), Vision(500, 4, 4)]
+        segments: list[Segment] = [Text(10), Vision(500, 4, 4)]
         assert reach(far, segments, found) == 14 and reach(load_variant("mrope"), segments, found) == 510
 
     def test_the_factor_is_the_growth(self) -> None:
@@ -226,6 +228,7 @@ class TestGrowth:
             return Stretch.of("reach", Growth(trained, target), 1280, 640)
 
         yarn = scaled(base, "yarn", by_reach(100.5, 402)).scaling
+        assert isinstance(yarn, YarnScaling)
         assert (yarn.type, yarn.factor, yarn.original_max_position) == ("yarn", 4.0, 101)
         assert scaled(base, "ntk", by_reach(100, 250)).scaling.factor == 2.5
         assert scaled(base, "linear", by_reach(100, 100)) is base is scaled(base, "linear", by_reach(100, 50))
@@ -341,7 +344,8 @@ class TestSweeping:
 
     @pytest.mark.parametrize("how", ["breaks_at", "dies_at"])
     def test_memory_that_ends_while_answering(self, checkpoint: Path, tmp_path: Path, how: str) -> None:
-        sweep = go(checkpoint, tmp_path, Machine(**{how: 900}))
+        limits: dict[str, Any] = {how: 900}
+        sweep = go(checkpoint, tmp_path, Machine(**limits))
         points = by_point(tmp_path)
         assert {points[1280, s]["status"] for s in ("none", "linear", "ntk", "yarn")} == {"memory"}
         assert points[640, "ntk"]["status"] == "done" and sweep.failed == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,11 +53,16 @@ def test_the_plan_is_what_the_model_saw(swept: tuple[Path, list[str]]) -> None:
 
 def test_the_factor_is_the_variant_s_own_growth(swept: tuple[Path, list[str]]) -> None:
     points = load_sweep(swept[0]).points.set_index(["variant", "scaling", "context"])
+
+    def at(variant: str, scaling: str, context: int, column: str) -> float:
+        found: Any = points.loc[(variant, scaling, context), column]
+        return float(found)
+
     for variant in ("mrope", "vanilla"):
-        short, long = (points.loc[(variant, "none", context), "max_position"] + 1 for context in (320, 480))
-        assert points.loc[(variant, "yarn", 480), "factor"] == pytest.approx(long / short, abs=1e-6)
-        assert points.loc[(variant, "none", 480), "factor"] == points.loc[(variant, "yarn", 320), "factor"] == 1
-    assert points.loc[("vanilla", "yarn", 480), "factor"] > points.loc[("mrope", "yarn", 480), "factor"]
+        short, long = (at(variant, "none", context, "max_position") + 1 for context in (320, 480))
+        assert at(variant, "yarn", 480, "factor") == pytest.approx(long / short, abs=1e-6)
+        assert at(variant, "none", 480, "factor") == at(variant, "yarn", 320, "factor") == 1
+    assert at("vanilla", "yarn", 480, "factor") > at("mrope", "yarn", 480, "factor")
 
 
 def test_scaling_reaches_the_model(swept: tuple[Path, list[str]]) -> None:

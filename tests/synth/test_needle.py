@@ -31,7 +31,8 @@ def test_the_needle_is_at_its_depth(frames: int) -> None:
         # The middle of the card moves from half a card after the start to half a card before the end.
         expected = (end - start) / 2 + sample.row["depth"] / 100 * (length - (end - start))
         assert abs((start + end) / 2 - expected) <= 0.6 * (end - start)
-    assert needle_sample(haystack, 0, 0).span[0] == 0 and needle_sample(haystack, 100, 0).span[1] == length
+    first, last = (needle_sample(haystack, depth, 0).span for depth in (0, 100))
+    assert first is not None and last is not None and first[0] == 0 and last[1] == length
 
 
 @pytest.mark.parametrize("frames", LENGTHS)

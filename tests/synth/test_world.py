@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from mmrope_synth.schemas import TABLES
 from mmrope_synth.writer import distinct_rows, eval_samples
 
 N = 4
-SOME = {"columns": ("chartqa", "docvqa", "refcocog_val", "charades_sta"), "n": 7}
+SOME: dict[str, Any] = {"columns": ("chartqa", "docvqa", "refcocog_val", "charades_sta"), "n": 7}
 
 REFCOCO = {
     "question_id": "string", "image": "image", "question": "string", "answer": "list<string>",
@@ -268,6 +269,7 @@ def test_training_and_evaluation_share_no_picture_or_video() -> None:
 def test_the_side_is_a_property_of_the_content_not_of_the_seed(seed: int) -> None:
     for side in ("eval", "train"):
         for sample in COLUMNS["refcoco_val"](generator(seed, side, "refcoco_val", 0), KNOBS, side, 0):
+            assert isinstance(sample.proof, partial)
             assert side_of(sample.proof.args[1]) == side
 
 
@@ -293,7 +295,7 @@ def test_unknown_kinds_of_training_samples_are_refused(kinds: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("bad", [{"video_size": 85}, {"min_things": 5, "max_things": 4}, {"image_size": 20}])
-def test_impossible_difficulties_are_refused(bad: dict[str, int]) -> None:
+def test_impossible_difficulties_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
         Difficulty(**bad)
 

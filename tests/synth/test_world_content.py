@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -122,7 +123,9 @@ def test_the_needle_is_shown_once_among_other_cards() -> None:
     for sample in needles:
         clip, span = sample.clip, sample.span
         assert clip is not None and span is not None
-        color = re.search(r"on the (\w+) card", sample.row["question"])[1]
+        named = re.search(r"on the (\w+) card", sample.row["question"])
+        assert named is not None
+        color = named[1]
         (card,) = [card for card in clip.cards if card.color == color]
         assert (card.start, card.end) == span
         assert len(clip.cards) >= 3 and len({card.color for card in clip.cards}) == len(clip.cards)
@@ -138,7 +141,7 @@ def test_star_asks_for_the_future_beyond_the_span() -> None:
         later = [actor for actor in sample.clip.actors if actor.start >= sample.span[1]]
         assert len(later) == 1 and sample.span[1] < sample.clip.duration
     interactions = [sample for sample in samples_of("star", 40) if sample.kind == "Interaction"]
-    assert all(sample.span[0] > 0 for sample in interactions)
+    assert all(sample.span is not None and sample.span[0] > 0 for sample in interactions)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +204,7 @@ def test_the_solver_refuses_words_it_does_not_know() -> None:
 def test_expressions_mean_one_thing_even_by_a_margin(column: str, seed: int) -> None:
     for sample in COLUMNS[column](generator(seed, "eval", column, 0), KNOBS, "eval", 0):
         text = sample.row["expression"]
+        assert isinstance(sample.proof, partial)
         scene: Scene = sample.proof.args[1]
         for margin in (0.0, KNOBS.margin):
             (index,) = resolve(read(text), scene.things, scene.size, margin)
@@ -243,6 +247,7 @@ def test_places_and_relations_decide() -> None:
             expression = read(sample.row["expression"])
             if expression.place or expression.relation:
                 bare = replace(expression, place=None, relation=None, anchor=None)
+                assert isinstance(sample.proof, partial)
                 scene = sample.proof.args[1]
                 needed.append(len(resolve(bare, scene.things, scene.size)) > 1)
                 assert is_clear(expression, resolve(expression, scene.things, scene.size)[0], scene, KNOBS.margin)

@@ -69,7 +69,7 @@ def summary(samples: list[Sample], answers: str) -> tuple[list[dict[str, Any]], 
 @pytest.mark.parametrize("task", sorted(REGISTRY.tasks))
 def test_every_shipped_task_says_what_stands_or_falls_together(task: str) -> None:
     spec = REGISTRY.tasks[task]
-    assert spec.cluster in SHOWN and SHOWN[spec.cluster] in spec.media
+    assert spec.cluster is not None and spec.cluster in SHOWN and SHOWN[spec.cluster] in spec.media
 
 
 @pytest.mark.parametrize(("spec", "media", "cluster"), [

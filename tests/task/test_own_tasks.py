@@ -103,7 +103,7 @@ def test_a_file_that_would_take_anothers_place_is_refused(bench: Path, changes: 
 
 
 def test_a_copied_file_whose_task_was_forgotten_does_not_replace_the_first(tmp_path: Path) -> None:
-    copy = shutil.copy(SHIPPED.tasks_dir / "chartqa.yaml", tmp_path / "mine.yaml")
+    copy = Path(shutil.copy(SHIPPED.tasks_dir / "chartqa.yaml", tmp_path / "mine.yaml"))
     copy.write_text(copy.read_text().replace("column: ChartQA", "column: Mine"))
     with pytest.raises(UserError, match=rf"'task: chartqa', \S+/tasks/chartqa.yaml and {copy}: give one of them "):
         open_registry([str(copy)])

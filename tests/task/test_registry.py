@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,10 @@ class TestFilesOfAFolder:
         registry = Registry(tmp_path)
         assert list(registry.tasks) == ["broken", "chartqa"]
         assert [spec.name for spec in registry.select(["chartqa"])] == ["chartqa"]
-        for choose in (lambda: registry.select(["broken"]), lambda: list(registry.tasks.values())):
+        ways: list[Callable[[], object]] = [
+            lambda: registry.select(["broken"]), lambda: list(registry.tasks.values())
+        ]  # fmt: skip
+        for choose in ways:
             with pytest.raises(UserError, match=r"broken\.yaml: unknown key 'test_splt', did you mean 'test_split'"):
                 choose()
 

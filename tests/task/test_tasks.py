@@ -20,6 +20,7 @@ from mmrope_eval.data.rows import round_robin
 from mmrope_eval.errors import MissingMediumError, UserError
 from mmrope_eval.messages import Failure, ImageSource, MediaFacts, Response, VideoSource
 from mmrope_eval.run import results
+from mmrope_eval.scorer.score import Score
 from mmrope_eval.task.dataset import fetch_command, find_data, load_docs, load_task, media_folder
 from mmrope_eval.task.listing import media_facts, published
 from mmrope_eval.task.parts import build_parts, interleaved, on_disk
@@ -188,7 +189,7 @@ def test_mmbench_is_right_only_under_every_rotation(plans: Callable[[str], TaskP
     plan = plans("mmbench")
     rotated = [{**dict(s.target or {}), "group": i // 2} for i, s in enumerate(plan.samples[:4])]
     scored = [
-        results.ScoredSample(s, answered(plan, s, None), target, results.scoring.Score({"accuracy": value}, "A"))
+        results.ScoredSample(s, answered(plan, s, None), target, Score({"accuracy": value}, "A"))
         for s, target, value in zip(plan.samples, rotated, (1.0, 0.0, 1.0, 1.0), strict=False)
     ]
     found = results.summarize(plan, scored)["metrics"]["accuracy"]

@@ -338,7 +338,7 @@ def scored(kind: str, rows: list[dict[str, Any]], tmp_path: Path, **functions: C
 
 
 def test_an_unread_answer_is_wrong_by_rules_and_drawn_with_its_own_seed(tmp_path: Path) -> None:
-    functions = {"eval_vanilla": read_or_ask, "report_acc": report}
+    functions: dict[str, Callable[..., Any]] = {"eval_vanilla": read_or_ask, "report_acc": report}
     rows = rows_of("A", "B", *(["?"] * 60), None)
     found = scored("choice", rows, tmp_path, **functions)
     assert found["samples"] == [1.0] + [0.0] * 62 and found["value"] == pytest.approx(100 / 63)

@@ -43,6 +43,11 @@ def shown(scaling: str) -> str:
     return f"{SCALINGS.get(kind, kind)} {rule}".rstrip()
 
 
+def over(points: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """With `at`: where on the horizontal axis a point is; not a number where its prompts' tokens are not known."""
+    return points.assign(at=points["context"] if axis == "context" else points.get("tokens_median", math.nan))
+
+
 def style(number: int) -> dict[str, Any]:
     """How the line of the n-th variant looks."""
     return {
@@ -59,9 +64,7 @@ def draw_lengths(sweep: SweepResult, folder: Path, axis: str = "context",
     `axis` "tokens" puts each point where its median prompt was, not where its context ends. What was `published` of
     these variants at one of these contexts is a cross.
     """
-    # Where on the horizontal axis a point is; not a number where its prompts' tokens are not known.
-    points = sweep.points
-    points = points.assign(at=points["context"] if axis == "context" else points.get("tokens_median", math.nan))
+    points = over(sweep.points, axis)
     tasks = list(points["column"].unique())
     scalings = list(points["scaled"].unique())
     labels = list(points["label"].unique())
