@@ -222,7 +222,6 @@ def task_prompts(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkpoi
     from mmrope_eval.media.policy import checkpoint_policy
     from mmrope_eval.run.cells import cell_family
     from mmrope_eval.run.config import RunConfig, media_limits
-    from mmrope_eval.run.keys import MediaKeys
     from mmrope_eval.task.planner import Plans
     from mmrope_eval.task.registry import open_registry
 
@@ -231,8 +230,7 @@ def task_prompts(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkpoi
     specs = registry.select(args.tasks)
     family = cell_family(config, choice, checkpoint, registry)
     plans = Plans(specs, args.data_root, read_limit(args.limit) or Limit(DEFAULT_SAMPLES)).of(family)
-    limits = MediaKeys(**{name: getattr(args, name) for name in MediaKeys.model_fields})
-    policy, _ = checkpoint_policy(checkpoint, media_limits(limits))
+    policy, _ = checkpoint_policy(checkpoint, media_limits(args))
     for name, plan in plans.items():
         used = 0
         for sample in plan.samples:

@@ -285,7 +285,7 @@ def cells_of_rows(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]])
 
 
 def step_remarks(picked: Mapping[str, Mapping[str, Sequence[BenchmarkResult]]], before: Sequence[BenchmarkResult],
-            chosen: Sequence[BenchmarkResult], step: Step) -> list[str]:
+                 chosen: Sequence[BenchmarkResult], step: Step) -> list[str]:
     """Which step each row is, where that is not in its label; and the trainings of which nothing is left of what there
     was before its steps were chosen."""
     sentences: list[str] = []
