@@ -22,7 +22,7 @@ OTHER: Final = "other"
 """The group of checkpoints that belong to none."""
 Step = int | Literal["last", "all"] | None
 """Of `--step`: that step, each training's last, a line for each; None: there must be no choice."""
-Seeds = Literal["one", "mean"]
+SeedRule = Literal["one", "mean"]
 """Of `--seeds`: a cell is of one run, or the mean of several."""
 
 
@@ -224,7 +224,7 @@ def select_steps(entries: Sequence[BenchmarkResult], step: Step) -> list[Benchma
             if entry.cell.step == step or (entry.cell.step is None and entry.key not in there)]
 
 
-def refuse_steps(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]], step: Step, seeds: Seeds) -> None:
+def refuse_steps(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]], step: Step, seeds: SeedRule) -> None:
     """UserError where a row, or one of its benchmarks, rests on more than one training step."""
     cells = cells_of(entry for column in by_benchmark.values() for entry in column)
     steps = {cell.step for cell in cells} - {None}

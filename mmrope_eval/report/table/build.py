@@ -50,7 +50,7 @@ class Options:
     reported: Published | None = None
     level: float | None = None
     """Level of the intervals; None for no intervals."""
-    seeds: candidates.Seeds = "one"
+    seeds: candidates.SeedRule = "one"
     step: candidates.Step = None
     """Which training step; "last" of each training, "all" for a line each; None where there must be no choice."""
     models: tuple[str, ...] = ()
