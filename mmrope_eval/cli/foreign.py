@@ -76,5 +76,5 @@ FOREIGN: Final[Mapping[str, Foreign]] = {
 
 def answer(word: str, options: list[str]) -> str:
     """What to say of an unknown option to a user of a command with these options; "" where nothing is known of it."""
-    known = FOREIGN.get(word.lstrip("-").replace("_", "-"))
-    return known.said if known is not None and known.ours in options else ""
+    option = FOREIGN.get(word.lstrip("-").replace("_", "-"))
+    return option.said if option is not None and option.ours in options else ""

@@ -143,6 +143,6 @@ def filled(definition: TableDefinition, paths: Sequence[Path], options: Options,
     if definition.takes == "attention":
         return attention_table(definition, paths, options)
     runs = [load_run(path) for path in paths]
-    for sentence in (one for run in runs for one in run.left_out()):
+    for sentence in (line for run in runs for line in run.left_out()):
         say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
     return build(definition, runs, options)

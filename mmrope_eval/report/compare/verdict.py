@@ -247,9 +247,9 @@ def unmatched(matched: Matched) -> list[Verdict]:
     """What only one of the runs has. A task without a sample in common is missing, not new."""
     missing = [Verdict(cell, column, "missing", reason="only the baseline has it")
                for cell, column, _ in matched.only_first]
-    there = {(cell.cell, cell.column) for cell in missing}
+    missing_cells = {(cell.cell, cell.column) for cell in missing}
     return missing + [Verdict(cell, column, "new", reason="the baseline does not have it")
-                      for cell, column, _ in matched.only_second if (cell, column) not in there]
+                      for cell, column, _ in matched.only_second if (cell, column) not in missing_cells]
 
 
 def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:
