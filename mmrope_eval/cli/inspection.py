@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import checkpoint_policy
@@ -21,10 +21,9 @@ from mmrope_eval.models.lora_adapter import is_adapter
 from mmrope_eval.models.naming import ModelChoice, resolve_models
 from mmrope_eval.models.variant_choice import resolve_variant, video_time
 from mmrope_eval.rope import load_variant
-from mmrope_eval.run.keys import RunKeys
+from mmrope_eval.run.options import InspectOptions
 from mmrope_eval.task.registry import Registry, check_coordinates
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Keys, Places, argument, option, same
 
 Facts = dict[str, Any]
 
@@ -41,32 +40,6 @@ class Inspected:
     def fine(self) -> bool:
         """Whether a run would take it as it is."""
         return self.facts["problem"] is None and not self.facts.get("questions")
-
-
-EXAMPLES: Final = """\
-examples:
-  what a checkpoint holds, under which RoPE and how it would be asked
-    mmrope-eval inspect CKPT
-  what is asked differently from one to another, and whether one engine serves them
-    mmrope-eval inspect CKPT_A CKPT_B=mrope-i 'RUN/checkpoint-*'
-
-Exit code 0, 1 where a checkpoint is broken or cannot be evaluated without an answer from you, 2 for bad input.
-"""
-
-
-class InspectOptions(Keys):
-    """What `inspect` is asked."""
-
-    epilog = EXAMPLES
-    model: list[str] = argument(
-        "checkpoints, named as for --model of 'run': folders, quoted globs, runs with checkpoint-* folders, LoRA "
-        "adapters, hub names, CKPT=VARIANT", [], metavar="CKPT", nargs="*")
-    models: Places | None = same(RunKeys, "models")
-    assume_stock: bool = same(RunKeys, "assume_stock")
-    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of every variant; may be repeated")
-    variant: str | None = option("RoPE variant by name or YAML path, as if 'run' were given it", metavar="NAME")
-    no_weights: bool = option("read headers only: no fingerprint, no check for values that are not finite", False)
-    as_json: bool = option("print one JSON object", False, name="json")
 
 
 def main(args: InspectOptions) -> int:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.definitions import Row, TableDefinition, variant_key
+from mmrope_eval.report.options import SeedRule
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 
@@ -22,8 +23,6 @@ OTHER: Final = "other"
 """The group of checkpoints that belong to none."""
 Step = int | Literal["last", "all"] | None
 """Of `--step`: that step, each training's last, a line for each; None: there must be no choice."""
-SeedRule = Literal["one", "mean"]
-"""Of `--seeds`: a cell is of one run, or the mean of several."""
 
 
 @dataclass(frozen=True)

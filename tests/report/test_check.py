@@ -17,8 +17,7 @@ from loaded_scripts import load_script
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
-from mmrope_eval.report.compare import stats
-from mmrope_eval.report.compare.verdict import Rules
+from mmrope_eval.report.options import FLIPS, Rules
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = {"chartqa": (400, 0.6), "lvbench": (300, 0.45), "refcoco_val": (500, 0.7)}
@@ -431,4 +430,4 @@ def test_the_workflow_of_the_page_is_yaml_with_commands_that_exist() -> None:
     command = shlex.split(steps["Check"]["run"])
     args = cli.parse(command[command.index("mmrope_eval") + 1 :])
     assert (args.run, args.require_all) == (Path("runs/pr"), True)
-    assert f"{stats.FLIPS:,} random swaps" in text
+    assert f"{FLIPS:,} random swaps" in text

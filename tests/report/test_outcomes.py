@@ -17,8 +17,9 @@ from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.contrasts import Contrast, family_of, noticeable, of_column, smallest
 from mmrope_eval.report.compare.pairing import Matched, TaskPair, match
 from mmrope_eval.report.compare.precision import Layout, Precision, units_to_tell
-from mmrope_eval.report.compare.verdict import Rules, Verdict, against_run, judged
+from mmrope_eval.report.compare.verdict import Verdict, against_run, judged
 from mmrope_eval.report.definitions import load_averages
+from mmrope_eval.report.options import Rules
 from mmrope_eval.report.runs import load_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.precision import Layout
+from mmrope_eval.report.options import FLIPS
 
 RNG = np.random.default_rng(20251123)
 
@@ -24,7 +25,7 @@ def singles(n: int) -> Layout:
 
 
 def paired_test(layout: Layout, first: np.ndarray, second: np.ndarray, alternative: stats.Way = "two-sided",
-                flips: int = stats.FLIPS) -> stats.Test:
+                flips: int = FLIPS) -> stats.Test:
     """The test of a column whose units weigh the same, exact where its values are 0 and 1."""
     whole = layout.units if np.ptp(layout.weights) < 1e-12 and set(np.r_[first, second]) <= {0.0, 1.0} else 0
     return stats.swap_test(stats.contributions(layout, first, second), whole, alternative=alternative, flips=flips)

@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 from tabulate import tabulate
 
 from mmrope_eval.report.compare.pairing import NAMED, chance, never_shows, points
-from mmrope_eval.report.compare.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
+from mmrope_eval.report.compare.verdict import OPEN, UNKNOWN, WORDS, State, Verdict
 from mmrope_eval.report.markdown_text import code, escape
+from mmrope_eval.report.options import Rules
 from mmrope_eval.util.unread import MARK
 from mmrope_eval.words import counted
 
