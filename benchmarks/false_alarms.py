@@ -32,7 +32,8 @@ from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.pairing import Matched, TaskPair
 from mmrope_eval.report.compare.precision import Layout
 from mmrope_eval.report.compare.reported import ReportedCell, answers
-from mmrope_eval.report.compare.verdict import TOLERANCE, Rules, against_reported, against_run
+from mmrope_eval.report.compare.verdict import against_reported, against_run
+from mmrope_eval.report.options import TOLERANCE, Rules
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ import numpy as np
 
 from mmrope_eval.report.compare.pairing import Matched, TaskPair
 from mmrope_eval.report.compare.precision import Layout
-from mmrope_eval.report.compare.verdict import TOLERANCE, Rules, Verdict, against_run
+from mmrope_eval.report.compare.verdict import Verdict, against_run
+from mmrope_eval.report.options import TOLERANCE, Rules
 
 
 @dataclass(frozen=True)
