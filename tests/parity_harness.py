@@ -181,6 +181,8 @@ def run_family(checkpoint: Path, names: Sequence[str], folder: Path, **engine: A
                 with one_thread():
                     comparisons.append(compare(family, name, reference, prompt, answers[kind]))
             scores[name] = np.concatenate([answers[kind].prompt_logprobs for kind in prompts])
+        if running._watch.workers is not None:
+            running._watch.workers.kill()  # their orderly end takes seconds
     return FamilyRun(tuple(comparisons), scores, time.monotonic() - start)
 
 

@@ -246,7 +246,7 @@ def test_an_actor_that_nobody_calls_ends_itself_and_its_replica(cluster: str) ->
 
     setting = Setting(cast(Any, Folder("ck")), cast(Any, Named("mrope")), Orders())
     birth = pickle.dumps(Birth(setting, EngineOptions(), ours, start))
-    actor = ray.remote(Host).options(num_cpus=1).remote(Place("replica 1", variables={"PLACE": "1"}), birth, 10.0)
+    actor = ray.remote(Host).options(num_cpus=1).remote(Place("replica 1", variables={"PLACE": "1"}), birth, 4.0)
     answers: list[Any] = []
 
     def heard() -> list[Any]:

@@ -126,7 +126,7 @@ def ours(mark: str) -> list[str]:
 
 @pytest.mark.every_core
 def test_a_preempted_job_ends_in_order_is_requeued_and_goes_on(job: Job, tmp_path: Path) -> None:
-    """With real engines in two replicas: SIGTERM to the script when there is an answer."""
+    """With real engines in two replicas, and in one where it goes on: SIGTERM to the script when there is an answer."""
     checkpoint, mirror = build_checkpoint("qwen2.5-vl", tmp_path / "ck"), suite_mirror.build(tmp_path / "data", n=40)
     output, mark = tmp_path / "out", f"MMROPE_EVAL_JOB={os.getpid()}"
     path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
@@ -150,6 +150,6 @@ def test_a_preempted_job_ends_in_order_is_requeued_and_goes_on(job: Job, tmp_pat
     eventually(lambda: not ours(mark), "the end of its processes")
     kept = answers(output)
     assert kept and not list(output.rglob("scores.json"))
-    second = job(own, **given)
+    second = job(own.replace("/auto/2", "/auto/1"), **given)
     assert second.wait(600) == 0
     assert answers(output) > kept and list(output.rglob("scores.json"))

@@ -19,6 +19,7 @@ import pytest
 import suite_mirror
 from loaded_scripts import load_script
 from suite_fakes import FakeEngine, FakeStart
+from warm_runs import WarmRun, warm_runs
 
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.lmms.loader import quiet_lmms_eval
@@ -103,18 +104,21 @@ def test_the_comparison_sees_what_it_should(crash: Any, checkpoint: Path, tmp_pa
 
 
 def test_three_kills_of_the_real_engine(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
+    """While it starts or answers; what has imported nothing yet has nothing to lose."""
     mirror = suite_mirror.build(tmp_path / "mirror", n=6)
 
-    def start(output: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "mmrope_eval", "run", "--model", str(checkpoint), "--variant", "mrope-i,hope",
-                   "--tasks", "demo", "--data-root", str(mirror), "--output", str(tmp_path / output),
-                   "--max-model-len", "1024", "--max-pixels", "50176", "--video-tokens", "64"]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    def given(output: str) -> list[str]:
+        return ["run", "--model", str(checkpoint), "--variant", "mrope-i,hope", "--tasks", "demo", "--data-root",
+                str(mirror), "--output", str(tmp_path / output), "--max-model-len", "1024", "--max-pixels", "50176",
+                "--video-tokens", "64"]  # fmt: skip
 
-    began = time.perf_counter()
-    assert start("whole").wait() == 0
-    window = time.perf_counter() - began
-    moments, runs = crash.disturb(lambda n: start(f"killed-{n}"), 3, random.Random(3), window, lambda _: None)
+    with warm_runs(tmp_path) as parent:
+        began = time.perf_counter()
+        assert WarmRun(parent, given("whole")).wait() == 0
+        window = time.perf_counter() - began
+        moments, runs = crash.disturb(
+            lambda n: WarmRun(parent, given(f"killed-{n}")), 3, random.Random(3), window, lambda _: None
+        )
     assert len(moments) == 3
     for number in range(runs):
         assert crash.differences(tmp_path / "whole", tmp_path / f"killed-{number}") == []
