@@ -17,6 +17,7 @@ import checkpoint_copies as copies
 import numpy as np
 import pytest
 from checkpoint_copies import FAMILIES, WEIGHTS, Stored, Tensors
+from hashed import Hashed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -769,42 +770,38 @@ def test_a_damaged_header_is_refused_or_read_never_anything_else(
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Files that are read from end to end."""
-    found: list[Path] = []
-    scan, digest = files.scan_file, hashlib.file_digest
-
-    def counted(path: Path, *rest: Any) -> Any:
-        found.append(path)
-        return scan(path, *rest)
-
-    def digested(file: Any, *rest: Any) -> Any:
-        found.append(Path(file.name))
-        return digest(file, *rest)
-
-    monkeypatch.setattr(files, "scan_file", counted)
-    monkeypatch.setattr("hashlib.file_digest", digested)
-    return found
+def hashed(monkeypatch: pytest.MonkeyPatch) -> Hashed:
+    return Hashed(monkeypatch)
 
 
-def test_a_second_look_reads_no_weights_and_no_file_again(tmp_path: Path, reads: list[Path]) -> None:
+def read_whole(folder: Path, hashed: Hashed) -> list[str]:
+    """The files of a folder that were read from end to end, once for each time."""
+    digests = hashed.digests
+    names = {hashlib.sha256(path.read_bytes()).hexdigest(): path.name for path in folder.iterdir()}
+    return [names[digest] for digest in digests if digest in names]
+
+
+def test_a_second_look_reads_no_weights_and_no_file_again(tmp_path: Path, hashed: Hashed) -> None:
     folder = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy")
     copies.shards(copies.load(folder / WEIGHTS), folder, 3)
+    hashed.clear()
     first = read_checkpoint(folder).fingerprint
-    assert len([path for path in reads if path.suffix == ".safetensors"]) == 3, "each once: hash and values in one pass"
-    assert len(reads) == len(set(reads))
-    reads.clear()
+    reads = read_whole(folder, hashed)
+    assert len([name for name in reads if name.endswith(".safetensors")]) == 3, "each once: hash and values in one pass"
+    assert len(reads) == len(set(reads)) > 3
+    hashed.clear()
     assert read_checkpoint(folder).fingerprint == first
-    assert reads == []
+    assert read_whole(folder, hashed) == []
 
 
-def test_what_was_found_not_finite_is_remembered_too(tmp_path: Path, reads: list[Path]) -> None:
+def test_what_was_found_not_finite_is_remembered_too(tmp_path: Path, hashed: Hashed) -> None:
     folder = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy")
     copies.dump(with_nan(copies.load(folder / WEIGHTS), EMBEDDING), folder / WEIGHTS)
     first = refusal(folder)
-    reads.clear()
+    assert WEIGHTS in read_whole(folder, hashed)
+    hashed.clear()
     assert refusal(folder) == first
-    assert reads == []
+    assert read_whole(folder, hashed) == []
 
 
 @pytest.mark.parametrize(
@@ -832,35 +829,26 @@ def test_a_byte_changed_behind_an_old_time_is_seen(name: str, tmp_path: Path) ->
     assert read_checkpoint(folder).fingerprint != before
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_remembered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_changes_while_it_is_read_is_not_remembered(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    digest = files.hash_stream
 
-    def slow(file: Any, *rest: Any) -> Any:
-        found = digest(file, *rest)
+    def slow() -> str:
+        found = files.hash_file(path)
         time.sleep(0.02)
         path.write_bytes(b"new")
         return found
 
-    monkeypatch.setattr(files, "hash_stream", slow)
-    FileHashes(tmp_path / "hashes").of(path)
-    monkeypatch.setattr(files, "hash_stream", digest)
+    FileHashes(tmp_path / "hashes").of_part(path, "", slow)
     assert FileHashes(tmp_path / "hashes").of(path) == hashlib.sha256(b"new").hexdigest()
 
 
-def test_weights_that_shrink_while_they_are_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy")
-    scan = files.scan_file
-
-    def cut(path: Path, *rest: Any) -> Any:
-        path.write_bytes(path.read_bytes()[:-1000])
-        return scan(path, *rest)
-
-    monkeypatch.setattr(files, "scan_file", cut)
-    assert "became shorter while it was read" in refusal(folder)
+def test_weights_that_shrink_while_they_are_read_are_refused(tmp_path: Path) -> None:
+    path = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy") / WEIGHTS
+    headers = {path: read_header(path)}
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UserError, match="became shorter while it was read"):
+        FileHashes(tmp_path / "hashes").scan([path], headers, frozenset())
 
 
 @pytest.mark.parametrize("memory", ["", "[]", "{", '{"digest": 1, "not_finite": [], "contents": null}', "null"])
