@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import suite_mirror
 from installed import install
+from kit_worker import worker_replies
 from run_command import run_command
 from suite_fakes import FakeEngine, FakeStart
 
@@ -24,7 +24,7 @@ from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.scorer import all as scorers
-from mmrope_eval.scorer.all import SecondError, SecondItem
+from mmrope_eval.scorer.all import SecondItem
 from mmrope_eval.scorer.score import Score, Target
 from mmrope_eval.vlmevalkit import scores as vlmevalkit
 
@@ -244,13 +244,13 @@ class TestVlmevalkit:
 
     @pytest.fixture(autouse=True)
     def reply(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
+        def reply(asked: dict[str, Any]) -> dict[str, Any]:
             n = len(asked["rows"])
             return {"samples": [float(i % 2 == 0) for i in range(n)], "value": 50.0, "unread": [True] * n,
                     "draws": n, "drawn_value": 75.0}
 
         install(tmp_path / "packages", {"ms-vlmeval": vlmevalkit.VERSION}, monkeypatch)
-        monkeypatch.setattr(vlmevalkit, "ask", ask)
+        worker_replies(monkeypatch, reply)
 
     def test_its_number_its_counts_and_what_it_does_not_have(
         self, stored: Path, capsys: pytest.CaptureFixture[str]
@@ -280,11 +280,11 @@ class TestVlmevalkit:
     def test_a_failed_sample_is_handed_over_as_failed(self, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[Any] = []
 
-        def keep(request: Mapping[str, Any]) -> dict[str, Any]:
+        def keep(request: dict[str, Any]) -> dict[str, Any]:
             asked.extend(row["prediction"] for row in request["rows"] if request["dataset"] == "ChartQA_TEST")
-            raise SecondError("told to fail.")
+            return {"error": "told to fail.", "row": None}
 
-        monkeypatch.setattr(vlmevalkit, "ask", keep)
+        worker_replies(monkeypatch, keep)
         assert rescore(stored, "--scorer", "vlmevalkit") == 1, "a column that it has, and no number"
         assert asked == ['"0"', '"10"', '"20"', None]
 
