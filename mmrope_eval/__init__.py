@@ -9,7 +9,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from mmrope_eval import run
 from mmrope_eval.version import __version__
 
 if TYPE_CHECKING:
@@ -34,28 +33,34 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-class _Run(ModuleType):
+def _evaluate(config: str | Path | None = None, *, start_engine: StartEngine | None = None, **keys: Any) -> Run:
+    """Evaluate, as `mmrope-eval run` does, and load the results.
+
+    `keys` are those of a YAML file (docs/configuration.md): `model="CKPT", tasks="grounding", limit=200`. `config` is
+    the path of such a file; keys beside it go before it. What was answered before in `output` is kept. `start_engine`
+    replaces the live engine, in tests. Raises `UserError` for bad input, before anything starts, and
+    `TooManyFailuresError` where `max_failures` is exceeded.
+    """
+    from pathlib import Path
+
+    from mmrope_eval.report.runs import load_run
+    from mmrope_eval.run.config import read_config
+    from mmrope_eval.run.run import compare_second, run
+
+    settings = read_config(keys, None if config is None else Path(config))
+    compare_second(settings, run(settings, start_engine))
+    return load_run(settings.output)
+
+
+class _Room(ModuleType):
     """The room `mmrope_eval.run`, which is also a function: the importer gives a room's name to its module."""
 
-    def __call__(
-        self, config: str | Path | None = None, *, start_engine: StartEngine | None = None, **keys: Any
-    ) -> Run:
-        """Evaluate, as `mmrope-eval run` does, and load the results.
-
-        `keys` are those of a YAML file (docs/configuration.md): `model="CKPT", tasks="grounding", limit=200`. `config`
-        is the path of such a file; keys beside it go before it. What was answered before in `output` is kept.
-        `start_engine` replaces the live engine, in tests. Raises `UserError` for bad input, before anything starts, and
-        `TooManyFailuresError` where `max_failures` is exceeded.
-        """
-        from pathlib import Path
-
-        from mmrope_eval.report.runs import load_run
-        from mmrope_eval.run.config import read_config
-        from mmrope_eval.run.run import compare_second, run
-
-        settings = read_config(keys, None if config is None else Path(config))
-        compare_second(settings, run(settings, start_engine))
-        return load_run(settings.output)
+    __call__ = staticmethod(_evaluate)
 
 
-run.__class__ = _Run
+if TYPE_CHECKING:
+    run = _evaluate
+else:
+    from mmrope_eval import run
+
+    run.__class__ = _Room

@@ -32,9 +32,9 @@ def visible(text: str, keep: str = "") -> str:
     return _HIDDEN.sub(escape, text)
 
 
-def flat(said: object, most: int | None = None) -> str:
+def flat(value: object, most: int | None = None) -> str:
     """What an exception or a text says on one line, each run of white space a blank; its first `most` characters."""
-    return " ".join(str(said).split())[:most]
+    return " ".join(str(value).split())[:most]
 
 
 def shortened(text: str, most: int) -> str:

@@ -72,7 +72,7 @@ def foreign_options() -> list[str]:
              "| there | here |", "|---|---|"]  # fmt: skip
     for foreign in dict.fromkeys(FOREIGN.values()):
         names = ", ".join(f"`--{name}`" for name, known in FOREIGN.items() if known == foreign)
-        lines.append(f"| {names} | {foreign.said} |")
+        lines.append(f"| {names} | {foreign.answer} |")
     page = "[benchmark.md](benchmark.md#under-lmms-eval-itself)"
     return [*lines, "", f"Our task files under lmms-eval's own evaluator: {page}."]
 

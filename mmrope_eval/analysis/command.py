@@ -128,21 +128,21 @@ def _own_variant(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkpoi
 
 def wanted(tables: Sequence[Section], names: Sequence[str]) -> list[Section]:
     """The tables of these names in their own order, all where none is named. UserError for a name that none has."""
-    known = [table.name for table in tables]
+    table_names = [table.name for table in tables]
     for name in names:
-        if name not in known:
-            close = nearest(name, known)
+        if name not in table_names:
+            close = nearest(name, table_names)
             hint = "there is no such table" if close is None else f"did you mean '{close}'?"
-            raise UserError(f"--section {name}: {hint} The tables are {', '.join(known)}.")
+            raise UserError(f"--section {name}: {hint} The tables are {', '.join(table_names)}.")
     return [table for table in tables if not names or table.name in names]
 
 
-def _geometry(args: AnalyzeOptions, found: Checkpoint | None) -> Geometry:
+def _geometry(args: AnalyzeOptions, checkpoint: Checkpoint | None) -> Geometry:
     from mmrope_eval.analysis.measures import Geometry
 
     geometry = Geometry()
-    if found is not None:
-        geometry = Geometry(found.head_dim, found.num_kv_heads, found.rope_theta, found.rotary_dim)
+    if checkpoint is not None:
+        geometry = Geometry(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, checkpoint.rotary_dim)
     given: dict[str, Any] = {"num_kv_heads": args.kv_heads, "rope_theta": args.theta}
     if args.head_dim is not None:
         given |= {"head_dim": args.head_dim, "rotary_dim": args.head_dim}
@@ -199,13 +199,13 @@ def attention_rows(args: AnalyzeOptions, choice: ModelChoice, checkpoint: Checkp
     reference = load_reference(checkpoint.served, variants[0], dtype=dtype)
     if torch.cuda.is_available():
         reference.model.to("cuda")
-    found: dict[tuple[str, str], list[VisualAttention]] = {}
+    by_row: dict[tuple[str, str], list[VisualAttention]] = {}
     for task, prompt in task_prompts(args, choice, checkpoint, reference):
         for variant in variants:
             reference.set_variant(variant)
-            found.setdefault((task, variant.name), []).append(visual_attention(reference, prompt))
+            by_row.setdefault((task, variant.name), []).append(visual_attention(reference, prompt))
     rows: list[Row] = []
-    for (task, name), shares in found.items():
+    for (task, name), shares in by_row.items():
         text, last = (np.mean([getattr(s, which) for s in shares], axis=0) for which in ("text", "last"))
         even_text, even_last = (float(np.mean([getattr(s, e) for s in shares])) for e in ("even_text", "even_last"))
         for layer, values in [*enumerate(zip(text, last, strict=True), 1), ("all", (text.mean(), last.mean()))]:

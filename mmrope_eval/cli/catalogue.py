@@ -104,9 +104,9 @@ def show(args: ShowOptions) -> int:
     from mmrope_eval.task.file import is_task_file
     from mmrope_eval.task.registry import open_registry
 
-    own = [args.name] if not args.set and is_task_file(Path(args.name)) else []
-    registry = open_registry(own, args.tasks_dir)
-    tasks = {**registry.tasks, **{name: registry.select(own)[0] for name in own}}
+    task_files = [args.name] if not args.set and is_task_file(Path(args.name)) else []
+    registry = open_registry(task_files, args.tasks_dir)
+    tasks = {**registry.tasks, **{name: registry.select(task_files)[0] for name in task_files}}
     if args.name in tasks and not args.set:
         lines = task_lines(tasks[args.name])
         if args.n or args.model is not None:
@@ -150,9 +150,9 @@ def asker(args: ShowOptions, registry: Registry) -> Asker:
     return Asker(family, checkpoint.geometry, policy, write)
 
 
-def unknown_name(name: str, known: Iterable[str]) -> str:
+def unknown_name(name: str, names: Iterable[str]) -> str:
     """One sentence on a name that is neither variant, task nor suite."""
-    close = nearest(name, known, 0.6)
+    close = nearest(name, names, 0.6)
     hint = f"did you mean '{close}'?" if close else "'mmrope-eval list' prints all names."
     return f"there is no variant, task or suite '{name}'; {hint}"
 

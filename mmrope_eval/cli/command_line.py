@@ -156,8 +156,8 @@ def chosen(argv: Sequence[str]) -> tuple[Callable[[Any], int], Keys]:
         sub = by_name[args.command]
         options = re.findall(r"--[a-z][a-z-]*", sub.format_help())
         word = unknown[0].split("=")[0]
-        said = answer(word, options)
-        sub.error(f"unknown argument '{unknown[0]}'{f': {said}' if said else suggestion(word, options)}")
+        answered = answer(word, options)
+        sub.error(f"unknown argument '{unknown[0]}'{f': {answered}' if answered else suggestion(word, options)}")
     command = COMMANDS[args.command]
     from mmrope_eval.cli.options import options_as
 

@@ -100,8 +100,8 @@ def gather(address: str | None, folders: Sequence[str]) -> list[Facts]:
     calls = [task.options(num_cpus=0, max_retries=0, scheduling_strategy=On(node["NodeID"], soft=False)).remote(folders)
              for node in nodes]  # fmt: skip
     done, _ = ray.wait(calls, num_returns=len(calls), timeout=PATIENCE)
-    found = [_facts(node, call if call in done else None) for node, call in zip(nodes, calls, strict=True)]
-    return sorted(found, key=lambda facts: facts.host)
+    nodes_facts = [_facts(node, call if call in done else None) for node, call in zip(nodes, calls, strict=True)]
+    return sorted(nodes_facts, key=lambda facts: facts.host)
 
 
 def _facts(node: Mapping[str, Any], call: Any) -> Facts:
@@ -112,11 +112,11 @@ def _facts(node: Mapping[str, Any], call: Any) -> Facts:
     if call is None:
         return replace(ours, problem=f"it has not answered for {PATIENCE:.0f} s")
     try:
-        said = ray.get(call)
+        answer = ray.get(call)
     except Exception as error:  # noqa: BLE001 - Ray's, or that of another version of this code
         lines = [line for line in str(error).splitlines() if "Error: " in line]
         return replace(ours, problem=lines[-1].strip() if lines else sentence(error))
-    return replace(ours, code=said.code, folders=said.folders, free=said.free)
+    return replace(ours, code=answer.code, folders=answer.folders, free=answer.free)
 
 
 def compare(mine: Facts, node: Facts) -> Iterator[str]:
@@ -132,11 +132,11 @@ def compare(mine: Facts, node: Facts) -> Iterator[str]:
     if other:
         listed = ", ".join(f"{name} {node.code.get(name)} instead of {mine.code[name]}" for name in other)
         yield f"{node.host} runs other code than this machine ({listed}): install the same there, and restart Ray"
-    for folder, here in mine.folders.items():
-        there = node.folders.get(folder)
-        if there is None:
+    for folder, my_version in mine.folders.items():
+        its_version = node.folders.get(folder)
+        if its_version is None:
             yield f"{node.host} has no folder {folder}: mount it there at the same place, or copy it"
-        elif there != here:
+        elif its_version != my_version:
             yield (f"{node.host} has other files in {folder} than this machine: answers would be about other weights "
                    "or data; copy the folder anew, or mount one for all")  # fmt: skip
     if node.free < LEAST:
@@ -152,13 +152,13 @@ def table(mine: Facts, nodes: Sequence[Facts]) -> str:
     rows = [[node.host, *(node.code.get(name) or "?" for name in names),
              _same(node.code.get("code"), mine.code["code"]), node.gpus, node.cpus,
              "?" if node.problem else f"{node.free / 1e9:.0f}",
-             *(_same(node.folders.get(folder), here) for folder, here in mine.folders.items())]
+             *(_same(node.folders.get(folder), version) for folder, version in mine.folders.items())]
             for node in nodes]  # fmt: skip
     return tabulate(rows, head, tablefmt="simple", disable_numparse=True)
 
 
-def _same(there: str | None, here: str | None) -> str:
-    return "lacks" if there is None else "same" if there == here else "OTHER"
+def _same(theirs: str | None, ours: str | None) -> str:
+    return "lacks" if theirs is None else "same" if theirs == ours else "OTHER"
 
 
 def options_need_ray(model: Sequence[Path], address: str | None, *, ray: bool) -> None:

@@ -13,10 +13,10 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Foreign:
-    """`said` is what a user reads, on every command that has our option `ours`."""
+    """`answer` is what a user reads, on every command that has our option `ours`."""
 
     ours: str
-    said: str
+    answer: str
 
 
 LIMIT = Foreign("--max-tokens", "an answer's limit is --max-tokens N here, or --max-tokens TASK:N for one task")
@@ -76,5 +76,5 @@ FOREIGN: Final[Mapping[str, Foreign]] = {
 
 def answer(word: str, options: list[str]) -> str:
     """What to say of an unknown option to a user of a command with these options; "" where nothing is known of it."""
-    known = FOREIGN.get(word.lstrip("-").replace("_", "-"))
-    return known.said if known is not None and known.ours in options else ""
+    option = FOREIGN.get(word.lstrip("-").replace("_", "-"))
+    return option.answer if option is not None and option.ours in options else ""

@@ -78,18 +78,18 @@ def main(args: InspectOptions) -> int:
         if name is not None:
             load_variant(name, **args.set)
     registry = Registry()
-    found: list[Inspected] = []
+    inspected: list[Inspected] = []
     for choice in choices:
-        found.append(_inspect(choice, args, registry))
+        inspected.append(_inspect(choice, args, registry))
         if not args.as_json:
-            say("\n".join(block(found[-1].facts)), end="\n\n" if choice is not choices[-1] else "\n", flush=True)
-    differing = comparison(found)
+            say("\n".join(block(inspected[-1].facts)), end="\n\n" if choice is not choices[-1] else "\n", flush=True)
+    differing = comparison(inspected)
     if args.as_json:
-        say(json.dumps({"checkpoints": [one.facts for one in found], "asked_differently": differing}, indent=2,
+        say(json.dumps({"checkpoints": [entry.facts for entry in inspected], "asked_differently": differing}, indent=2,
                          ensure_ascii=False))  # fmt: skip
     elif differing is not None:
         say("\n" + "\n".join(_comparison_lines(differing)))
-    return 0 if all(one.fine for one in found) else 1
+    return 0 if all(entry.fine for entry in inspected) else 1
 
 
 # --- facts --------------------------------------------------------------------------------------------------------
@@ -101,8 +101,8 @@ def _inspect(choice: ModelChoice, args: InspectOptions, registry: Registry) -> I
     try:
         if args.no_weights and is_adapter(choice.path):
             adapter = describe_adapter(choice.path)
-            said = {"base": adapter.base, "rank": adapter.rank, "alpha": adapter.alpha}
-            return Inspected({**facts, "state": "not read", "adapter": said}, None)
+            adapter_facts = {"base": adapter.base, "rank": adapter.rank, "alpha": adapter.alpha}
+            return Inspected({**facts, "state": "not read", "adapter": adapter_facts}, None)
         checkpoint = read_checkpoint(choice.path, read_weights=not args.no_weights)
         described = describe(checkpoint)
     except UserError as error:
@@ -229,8 +229,8 @@ def _variant_rows(facts: Facts) -> Iterator[Row]:
 def _scaling(facts: Facts) -> Mapping[str, Any]:
     """The variant's, or what config.json says where the variant is not known."""
     variant = facts["variant"]
-    found: Mapping[str, Any] = variant["definition"]["scaling"] if variant is not None else facts["rope"]["scaling"]
-    return found or {"type": "none"}
+    scaling: Mapping[str, Any] = variant["definition"]["scaling"] if variant is not None else facts["rope"]["scaling"]
+    return scaling or {"type": "none"}
 
 
 def _network_rows(facts: Facts) -> Iterator[Row]:
@@ -311,22 +311,21 @@ def _escaped(text: str) -> str:
 # --- one beside another -------------------------------------------------------------------------------------------
 
 
-def comparison(found: Sequence[Inspected]) -> Facts | None:
+def comparison(inspected: Sequence[Inspected]) -> Facts | None:
     """What each checkpoint is asked, or read, differently from the first; None where fewer than two could be read."""
-    read = [one for one in found if one.checkpoint is not None]
+    read = [entry for entry in inspected if entry.checkpoint is not None]
     if len(read) < 2:
         return None
-    return {"from": read[0].facts["named"], "others": [_compared(read[0], one) for one in read[1:]]}
+    return {"from": read[0].facts["named"], "others": [_compared(read[0], entry) for entry in read[1:]]}
 
 
 def _compared(first: Inspected, other: Inspected) -> Facts:
     assert first.checkpoint is not None and other.checkpoint is not None
-    here, there = _asked(first.facts), _asked(other.facts)
-    differences = [
-        {"what": what, "first": here[what][1] if what in here else "absent", "other": there[what][1] if what in there
-         else "absent"}
-        for what in dict.fromkeys([*here, *there]) if here.get(what, (None,))[0] != there.get(what, (None,))[0]
-    ]  # fmt: skip
+    facts, others = _asked(first.facts), _asked(other.facts)
+    absent = (None, "absent")
+    pairs = {name: (facts.get(name, absent), others.get(name, absent)) for name in [*facts, *others]}
+    differences = [{"what": name, "first": mine[1], "other": its[1]} for name, (mine, its) in pairs.items()
+                   if mine[0] != its[0]]  # fmt: skip
     same = other.facts["path"] == first.facts["path"]
     return {"named": other.facts["named"], "differences": differences,
             "switch_problem": None if same else switch_problem(first.checkpoint, other.checkpoint)}  # fmt: skip
@@ -335,35 +334,35 @@ def _compared(first: Inspected, other: Inspected) -> Facts:
 def _asked(facts: Facts) -> dict[str, tuple[Any, str]]:
     """All that changes what is asked or how it is read: what is compared, and how that is shown."""
     variant, rope, network, template = facts["variant"], facts["rope"], facts["network"], facts["template"]
-    found: dict[str, tuple[Any, str]] = {}
+    compared: dict[str, tuple[Any, str]] = {}
     if variant is None:  # equals nothing, another open question neither
-        found["variant"] = found["frames"] = (facts["questions"], "an open question")
+        compared["variant"] = compared["frames"] = (facts["questions"], "an open question")
     else:
-        found["variant"] = (variant["fingerprint"], f"{variant['name']} ({variant['fingerprint'][:8]})")
-        found["frames"] = (variant["video_time"], variant["video_time"] or "one a grid")
+        compared["variant"] = (variant["fingerprint"], f"{variant['name']} ({variant['fingerprint'][:8]})")
+        compared["frames"] = (variant["video_time"], variant["video_time"] or "one a grid")
     scaling = _scaling(facts)
-    found["context scaling"] = (scaling, scaling["type"] if scaling["type"] == "none" else json.dumps(scaling))
-    found["rope theta"] = (rope["theta"], f"{rope['theta']:g}")
+    compared["context scaling"] = (scaling, scaling["type"] if scaling["type"] == "none" else json.dumps(scaling))
+    compared["rope theta"] = (rope["theta"], f"{rope['theta']:g}")
     for key in ("dtype", "quantisation", "max_position"):
-        found[key] = (network[key], str(network[key] or "none"))
+        compared[key] = (network[key], str(network[key] or "none"))
     for field, value in (facts["media"] or {"limits": {}})["limits"].items():
-        found[field] = (value, "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value))
+        compared[field] = (value, "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value))
     question = _escaped(template["question"])
-    found["a question"] = (question, question)
-    found["chat template"] = (template["sha256"], f"{template['source']} ({template['sha256'][:8]})")
-    found |= {name: (digest, digest[:8]) for name, digest in facts["tokenizer"].items()}
-    found["ends answers"] = (facts["ends"]["ids"], ", ".join(map(str, facts["ends"]["ids"])))
-    found["boxes"] = (facts["coordinates"], facts["coordinates"])
-    found["prompts"] = (facts["prompts"], facts["prompts"])
-    return found
+    compared["a question"] = (question, question)
+    compared["chat template"] = (template["sha256"], f"{template['source']} ({template['sha256'][:8]})")
+    compared |= {name: (digest, digest[:8]) for name, digest in facts["tokenizer"].items()}
+    compared["ends answers"] = (facts["ends"]["ids"], ", ".join(map(str, facts["ends"]["ids"])))
+    compared["boxes"] = (facts["coordinates"], facts["coordinates"])
+    compared["prompts"] = (facts["prompts"], facts["prompts"])
+    return compared
 
 
 def _comparison_lines(differing: Facts) -> Iterator[str]:
     yield f"asked differently from {differing['from']}"
     for other in differing["others"]:
         yield f"  {other['named']}"
-        rows = [(one["what"], one["other"] + (f", not {one['first']}" if one["first"] != one["other"] else ""))
-                for one in other["differences"]]  # fmt: skip
+        rows = [(what, theirs + (f", not {ours}" if ours != theirs else ""))
+                for what, ours, theirs in (entry.values() for entry in other["differences"])]  # fmt: skip
         rows = rows or [("nothing", "the same questions, read the same way")]
         problem = other["switch_problem"]
         rows.append(("engine", "one can switch between them" if problem is None else f"each needs its own: {problem}"))

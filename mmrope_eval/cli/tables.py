@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import load_protocol
+from mmrope_eval.report.candidates import SeedRule
 from mmrope_eval.report.definitions import TableDefinition, load_definition
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run
@@ -54,7 +55,7 @@ class TableOptions(Keys):
     reported: bool = option("set the paper's scores beside ours", False)
     intervals: bool = option("95 %% intervals, clustered by picture and video", False)
     model: Names = option("only checkpoints of these names", [], metavar="GLOB")
-    seeds: Literal["one", "mean"] = option(
+    seeds: SeedRule = option(
         "several runs of one cell: refuse, or show their mean (default: %(default)s)", "one")
     step: Step | None = option(
         "checkpoints of one training: show step N, each training's last, or a line for each step", metavar="N|last|all")
@@ -142,6 +143,6 @@ def filled(definition: TableDefinition, paths: Sequence[Path], options: Options,
     if definition.takes == "attention":
         return attention_table(definition, paths, options)
     runs = [load_run(path) for path in paths]
-    for sentence in (one for run in runs for one in run.left_out()):
+    for sentence in (line for run in runs for line in run.left_out()):
         say(f"mmrope-eval: {sentence}; it is not in the table.", file=sys.stderr)
     return build(definition, runs, options)

@@ -102,13 +102,13 @@ def unpack(member: Member, limit: int = UNPACKED_BYTES) -> Path:
 
 def _make_room(folder: Path, limit: int) -> None:
     """Remove the least recently used files until `limit` bytes are left; those in use stay."""
-    found = []
+    files = []
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
             stat = path.stat()
-            found.append((stat.st_mtime, stat.st_size, path))
-    excess, now = sum(size for _, size, _ in found) - limit, time.time()
-    for used, size, path in sorted(found):
+            files.append((stat.st_mtime, stat.st_size, path))
+    excess, now = sum(size for _, size, _ in files) - limit, time.time()
+    for used, size, path in sorted(files):
         if excess <= 0 or now - used < IN_USE_SECONDS:
             break
         path.unlink(missing_ok=True)
@@ -128,11 +128,11 @@ class Kept:
 
 def contents() -> list[Kept]:
     """All that is kept, by kind."""
-    found = []
+    kept = []
     for kind, folder in homes().items():
         sizes = [size for _, size, _ in _files(folder)]
-        found.append(Kept(kind, folder, KINDS[kind], len(sizes), sum(sizes)))
-    return found
+        kept.append(Kept(kind, folder, KINDS[kind], len(sizes), sum(sizes)))
+    return kept
 
 
 def prune(kinds: Iterable[str], older_than: float, dry_run: bool = False) -> list[Kept]:
@@ -159,13 +159,13 @@ File = tuple[Path, int, float]
 
 
 def _files(folder: Path) -> list[File]:
-    found = []
+    files = []
     for path in folder.rglob("*") if folder.is_dir() else ():
         with contextlib.suppress(OSError):
             stat = path.lstat()
             if not path.is_dir() or path.is_symlink():
-                found.append((path, stat.st_size, max(stat.st_atime, stat.st_mtime)))
-    return found
+                files.append((path, stat.st_size, max(stat.st_atime, stat.st_mtime)))
+    return files
 
 
 def _table_units(folder: Path) -> list[list[File]]:

@@ -191,10 +191,11 @@ def _path(file: Located) -> Path:
 
 def _same_content(files: Sequence[Located]) -> bool:
     """Whether all are one file over; they are read only where their sizes agree."""
-    return len(set(map(_size, files))) == 1 and len(set(map(ContentHashes().of_located, files))) == 1
+    return len(set(map(content_size, files))) == 1 and len(set(map(ContentHashes().of_located, files))) == 1
 
 
-def _size(file: Located) -> int:
+def content_size(file: Located) -> int:
+    """Bytes of what lies in a file or in an archive; 0 where there is none."""
     if isinstance(file, Path):
         return file.stat().st_size if file.is_file() else 0
     return file.size
@@ -224,7 +225,7 @@ class ContentHashes:
         """sha256 of each, those not remembered read in parallel with a line of progress; or why one cannot be read."""
         unique = list(dict.fromkeys(files))
         unknown = [file for file in unique if not self._knows(file)]
-        total = sum(_size(file) for file in unknown)
+        total = sum(content_size(file) for file in unknown)
         why = "by their content answers are known again"
 
         def read(file: Located) -> str | UserError:

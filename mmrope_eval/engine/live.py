@@ -206,24 +206,24 @@ def _start_watched(arguments: Mapping[str, Any], variables: Mapping[str, str], l
     stuck = partial(_leave, options) if options.may_leave and not workers else None
     starting = StartingProcesses() if workers else None
     watch = resources.enter_context(Watch(starting, stuck))
-    said = options.log.stat().st_size if options.log is not None and options.log.exists() else 0
+    log_size = options.log.stat().st_size if options.log is not None and options.log.exists() else 0
 
     def look_after(engine: Any) -> None:
         if starting is not None:
-            watch.workers = WorkerProcesses(engine, options.log, said)
+            watch.workers = WorkerProcesses(engine, options.log, log_size)
             resources.callback(watch.workers.kill)
 
     try:
         with watch.limit(limits.start, "the start of the engine"), process.interruptible():
             engine = vllm_compat.start_engine(arguments, variables, look_after)
     except EngineDiedError as error:
-        if watch.overdue or last_words(options.log, said):  # it would again
+        if watch.overdue or last_words(options.log, log_size):  # it would again
             raise EngineStartError(str(error)) from error
         raise EngineDiedError(f"{error} while it was started", ()) from error
     except RuntimeError as error:  # of an engine in workers, vLLM says only that it did not start
         if starting is None or options.log is None:
             raise
-        if words := last_words(options.log, said):
+        if words := last_words(options.log, log_size):
             raise EngineStartError(words) from error
         raise EngineDiedError(f"{lost(error)} while it was started", ()) from error
     return watch, engine

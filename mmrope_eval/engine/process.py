@@ -49,20 +49,20 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
     Blocks may overlap in threads and end in any order: each takes back its own values. After the last one the
     environment is as it was before the first: vLLM leaves a dozen variables of its own, LD_PRELOAD among them.
     """
-    own = dict(values)
+    settings = dict(values)
     with _setting:
         if not _settings:
             _unset.clear()
             _unset.update(os.environ)
-        _settings.append(own)
-        os.environ.update(own)
+        _settings.append(settings)
+        os.environ.update(settings)
     try:
         yield
     finally:
         with _setting:
-            _settings[:] = [setting for setting in _settings if setting is not own]
+            _settings[:] = [setting for setting in _settings if setting is not settings]
             wanted = dict(ChainMap(*reversed(_settings), _unset))
-            for name in own if _settings else {*os.environ, *wanted}:
+            for name in settings if _settings else {*os.environ, *wanted}:
                 if name in wanted:
                     os.environ[name] = wanted[name]
                 else:

@@ -46,8 +46,8 @@ def visible_gpus() -> list[str]:
     import torch
 
     count = int(torch.cuda.device_count())
-    said = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [part.strip() for part in said.split(",")][:count] if said is not None else [str(n) for n in range(count)]
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [part.strip() for part in named.split(",")][:count] if named is not None else [str(n) for n in range(count)]
 
 
 def gpu_places(gpus: Sequence[str], wanted: int | str | None, ranks_each: int) -> list[Place]:

@@ -214,9 +214,9 @@ class ActorLink:
             if not self._found_room():
                 return
             while not self._ended.is_set():
-                for said in self._exchange():
-                    self._tell(said if isinstance(said, Lost) else pickle.loads(said))
-                    if isinstance(said, Lost):
+                for message in self._exchange():
+                    self._tell(message if isinstance(message, Lost) else pickle.loads(message))
+                    if isinstance(message, Lost):
                         return
         except Exception as error:  # noqa: BLE001 - Ray's, or a message's that cannot be read
             self._tell(ending(error, self._where))
@@ -242,8 +242,8 @@ class ActorLink:
         messages = []
         while not self._outbox.empty():
             messages.append(self._outbox.get())
-        said: list[Any] = ray.get(self._actor.exchange.remote(messages, POLL))
-        return said
+        answers: list[Any] = ray.get(self._actor.exchange.remote(messages, POLL))
+        return answers
 
     def _tell(self, message: Any) -> None:
         if not self._ended.is_set():
@@ -304,12 +304,12 @@ class Host:
             self._link.send(message)
         deadline = time.monotonic() + wait
         try:
-            said = [self._said.get(timeout=max(0.0, deadline - time.monotonic()))]
+            posted = [self._said.get(timeout=max(0.0, deadline - time.monotonic()))]
         except queue.Empty:
             return []
         while not self._said.empty():
-            said.append(self._said.get())
-        return said
+            posted.append(self._said.get())
+        return posted
 
 
 @dataclass(frozen=True)

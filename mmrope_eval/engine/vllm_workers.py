@@ -25,12 +25,12 @@ LAST_WORDS = 256 * 1024
 class WorkerProcesses:
     """What `Watch` needs to know of an engine that runs in processes of its own."""
 
-    def __init__(self, engine: Any, log: Path | None = None, said: int = 0) -> None:
+    def __init__(self, engine: Any, log: Path | None = None, log_size: int = 0) -> None:
         """`log`: where the processes write; what they said begins at byte `said`."""
         self._client = engine.engine_core
         self._processes = tuple(self._client.resources.engine_manager.processes)
         self._tree = with_descendants(process.pid for process in self._processes)
-        self._log, self._said = log, said
+        self._log, self._said = log, log_size
 
     def gone(self) -> str | None:
         """Why the engine cannot answer any more; None while it can."""

@@ -34,7 +34,7 @@ Process = Callable[[ModuleType, dict[str, Any], str], Any]
 """(task module, row, stripped response) -> what the metric's aggregation takes."""
 Total = Callable[[ModuleType, list[Any], Any], float]
 """(task module, processed results, command-line arguments) -> number on the stock task's own scale."""
-One = Callable[[ModuleType, Any], float]
+SampleScore = Callable[[ModuleType, Any], float]
 """(task module, processed result) -> the sample's share in [0, 1]."""
 
 
@@ -47,7 +47,7 @@ class StockTask:
     metric: str
     process: Process
     total: Total
-    one: One
+    score_sample: SampleScore
     scale: float
     """What turns the stock number into 0-100."""
     note: str | None = None
@@ -72,13 +72,13 @@ def _total(function: str) -> Total:
     return total
 
 
-def _alone(function: str, scale: float) -> One:
+def _alone(function: str, scale: float) -> SampleScore:
     """A sample's share as the stock aggregation of that one sample."""
 
-    def one(module: ModuleType, result: Any) -> float:
+    def score_sample(module: ModuleType, result: Any) -> float:
         return _total(function)(module, [result], None) * scale / 100
 
-    return one
+    return score_sample
 
 
 def _mean(_module: ModuleType, results: list[Any], _arguments: Any) -> float:
@@ -89,7 +89,7 @@ def _itself(_module: ModuleType, result: Any) -> float:
     return float(result)
 
 
-def _field(name: str) -> One:
+def _field(name: str) -> SampleScore:
     return lambda _module, result: float(result[name])
 
 
@@ -125,11 +125,11 @@ def _plain(task: str, module: str, metric: str, function: str) -> StockTask:
     return StockTask(task, module, metric, _process(function, metric), _mean, _itself, 100.0)
 
 
-def _aggregated(task: str, module: str, metric: str, process: str, total: str, scale: float, one: One | None = None,
-                note: str | None = None) -> StockTask:
+def _aggregated(task: str, module: str, metric: str, process: str, total: str, scale: float,
+                score_sample: SampleScore | None = None, note: str | None = None) -> StockTask:
     """A task with an aggregation of its own: `process` and `total` are functions of its module."""
-    return StockTask(task, module, metric, _process(process, metric), _total(total), one or _alone(total, scale), scale,
-                     note)  # fmt: skip
+    return StockTask(task, module, metric, _process(process, metric), _total(total),
+                     score_sample or _alone(total, scale), scale, note)  # fmt: skip
 
 
 def _mmbench(task: str, note: str) -> StockTask:
@@ -193,7 +193,7 @@ def stock_score(task: str, items: Sequence[SecondItem], tasks: Mapping[str, Stoc
     with _isolated(stock.task) as arguments:
         module = fresh_module(stock.module)
         results = [_processed(stock, module, position, item) for position, item in enumerate(items)]
-        samples = tuple(stock.one(module, copy.deepcopy(result)) for result in results)
+        samples = tuple(stock.score_sample(module, copy.deepcopy(result)) for result in results)
         # Again fresh: shares that were computed through an aggregation may have left a sum behind.
         value = _totalled(stock, fresh_module(stock.module), results, [item.group for item in items], arguments)
     return SecondResult(value * stock.scale, samples, stock.task, stock.metric, stock.note)

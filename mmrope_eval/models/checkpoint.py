@@ -324,8 +324,8 @@ def switch_problem(running: Checkpoint, other: Checkpoint) -> str | None:
     )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            here, there = shape_words(ours.get(name)), shape_words(theirs.get(name))
-            return f"weight '{name}' is {here} in one and {there} in the other"
+            our_shape, their_shape = shape_words(ours.get(name)), shape_words(theirs.get(name))
+            return f"weight '{name}' is {our_shape} in one and {their_shape} in the other"
     return None
 
 

@@ -22,7 +22,7 @@ OTHER: Final = "other"
 """The group of checkpoints that belong to none."""
 Step = int | Literal["last", "all"] | None
 """Of `--step`: that step, each training's last, a line for each; None: there must be no choice."""
-Seeds = Literal["one", "mean"]
+SeedRule = Literal["one", "mean"]
 """Of `--seeds`: a cell is of one run, or the mean of several."""
 
 
@@ -214,17 +214,17 @@ def select_steps(entries: Sequence[BenchmarkResult], step: Step) -> list[Benchma
             place = (entry.cell.run, entry.key)
             last[place] = max(last.get(place, 0), entry.cell.step or 0)
         return [entry for entry in entries if entry.cell.step in (None, last[entry.cell.run, entry.key])]
-    there = {entry.key for entry in entries if entry.cell.step == step}
-    if not there:
+    rows = {entry.key for entry in entries if entry.cell.step == step}
+    if not rows:
         cells = [cell for cell in cells_of(entries) if cell.step is not None]
         offered = (f"there are {steps_in_words(cells)}" if cells else
                    "their checkpoints' folders name none; leave --step out")
         raise UserError(f"--step {step}: none of the runs is of this training step, {offered}.")
     return [entry for entry in entries
-            if entry.cell.step == step or (entry.cell.step is None and entry.key not in there)]
+            if entry.cell.step == step or (entry.cell.step is None and entry.key not in rows)]
 
 
-def refuse_steps(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]], step: Step, seeds: Seeds) -> None:
+def refuse_steps(row: str, by_benchmark: Mapping[str, Sequence[BenchmarkResult]], step: Step, seeds: SeedRule) -> None:
     """UserError where a row, or one of its benchmarks, rests on more than one training step."""
     cells = cells_of(entry for column in by_benchmark.values() for entry in column)
     steps = {cell.step for cell in cells} - {None}

@@ -125,8 +125,8 @@ class Run:
         tasks = list(dict.fromkeys(task for cell in self.cells for task in cell.tasks))
         counts = f"{counted(len(self.cells), 'row')} x {counted(len(tasks), 'task')}"
         lines = [f"Run({self.path}: {counts}: {some(self.labels)}", f"    tasks: {some(tasks)}"]
-        lost = [f"{len(found)} {word}" for found, word in ((self.failed, "failed"), (self.unfinished, "not finished"))
-                if found]  # fmt: skip
+        lost = [f"{len(cells)} {word}" for cells, word in ((self.failed, "failed"), (self.unfinished, "not finished"))
+                if cells]  # fmt: skip
         return "\n".join([*lines, *([f"    rows without scores: {', '.join(lost)}"] if lost else [])]) + ")"
 
     def _repr_html_(self) -> str:

@@ -57,11 +57,11 @@ def main(args: SamplesOptions) -> int:
     run = load_run(args.run)
     cells = rows_called(run, args.row)
     tasks = tasks_called(cells, args.task)
-    found = [one for one in samples(run, cells, tasks) if one.wrong or not args.wrong]
-    for one in found[: args.n]:
-        say(*screen(one), "")
+    shown = [sample for sample in samples(run, cells, tasks) if sample.wrong or not args.wrong]
+    for sample in shown[: args.n]:
+        say(*screen(sample), "")
     kind = "wrong samples" if args.wrong else "samples"
-    say(f"{min(args.n, len(found)):,} of {len(found):,} {kind} in {run.path}")
+    say(f"{min(args.n, len(shown)):,} of {len(shown):,} {kind} in {run.path}")
     return 0
 
 
@@ -76,10 +76,10 @@ def rows_called(run: Run, label: str | None) -> Sequence[Cell]:
 
 def tasks_called(cells: Sequence[Cell], task: str | None) -> Sequence[str]:
     """The task of that name, or all that the rows have. UserError where there is none."""
-    known = list(dict.fromkeys(name for cell in cells for name in cell.tasks))
-    if task is not None and task not in known:
-        raise UserError(f"--task {task}: it was not asked; choose one of {', '.join(known)}.")
-    return known if task is None else [task]
+    task_names = list(dict.fromkeys(name for cell in cells for name in cell.tasks))
+    if task is not None and task not in task_names:
+        raise UserError(f"--task {task}: it was not asked; choose one of {', '.join(task_names)}.")
+    return task_names if task is None else [task]
 
 
 def samples(run: Run, cells: Sequence[Cell], tasks: Sequence[str]) -> Iterator[Shown]:
@@ -88,14 +88,14 @@ def samples(run: Run, cells: Sequence[Cell], tasks: Sequence[str]) -> Iterator[S
         columns = [[Shown(run.label(cell), cell.record.scores.tasks[task].main, line)
                     for line in cell.record.samples(task)] for cell in cells if task in cell.tasks]
         for together in itertools.zip_longest(*columns):
-            yield from (one for one in together if one is not None)
+            yield from (sample for sample in together if sample is not None)
 
 
-def screen(one: Shown) -> Iterator[str]:
+def screen(sample: Shown) -> Iterator[str]:
     """The lines of a sample: what it is, question, response, what was read in it, and what is right."""
-    line, score = one.line, "does not apply" if one.score is None else f"{100 * one.score:g}"
+    line, score = sample.line, "does not apply" if sample.score is None else f"{100 * sample.score:g}"
     shows = ", ".join(medium.medium or "medium" for medium in line.media)
-    yield f"--- {one.label}  {line.id}  {one.metric} {score}{f'  ({shows})' if shows else ''}"
+    yield f"--- {sample.label}  {line.id}  {sample.metric} {score}{f'  ({shows})' if shows else ''}"
     yield from field("question", "not recorded" if line.prompt is None else line.prompt)
     if line.failure is not None:
         yield from field("failed", f"{line.failure.stage}: {line.failure.cause}")

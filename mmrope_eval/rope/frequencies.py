@@ -40,8 +40,8 @@ def _check_axes(axes: str) -> str:
 
 def _counted(pattern: str) -> list[tuple[str, int]]:
     """Every item's letters, and how many pairs they are dealt to."""
-    found = [(item[1], item[2]) for item in _PATTERN_ITEM.finditer(pattern)]
-    return [(letters, len(letters) * int(count or 1)) for letters, count in found]
+    runs = [(item[1], item[2]) for item in _PATTERN_ITEM.finditer(pattern)]
+    return [(letters, len(letters) * int(count or 1)) for letters, count in runs]
 
 
 def _check_pattern(pattern: str) -> str:

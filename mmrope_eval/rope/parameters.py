@@ -58,9 +58,9 @@ def _words(field: Any) -> Iterator[Any]:
         yield from getattr(part, "__metadata__", ())
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` with the known word that is closest in any letter case, or nothing."""
-    close = nearest(word, known)
+    close = nearest(word, words)
     return f" (did you mean '{close}'?)" if close else ""
 
 

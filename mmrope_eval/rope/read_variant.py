@@ -37,15 +37,15 @@ def variant_aliases() -> dict[str, str]:
 
     Raises `VariantError` where two variants claim the same.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     claimed: dict[str, str] = {}
     for name in variant_names():
         for alias in _content(variants_dir() / f"{name}.yaml")["aliases"]:
             other = claimed.setdefault(_folded(alias), name)
             if other != name:
                 raise VariantError(f"variants '{other}' and '{name}' both have the alias {shown(alias)}")
-            found[alias] = name
-    return found
+            names[alias] = name
+    return names
 
 
 def variant_name(spec: str) -> str | None:
@@ -130,10 +130,10 @@ def _find(spec: Any, folder: Path | None) -> Path:
     path = Path(spec if folder is None else beside(str(spec), folder))
     if path.suffix in SUFFIXES:
         try:
-            found = path.is_file()
+            is_file = path.is_file()
         except (OSError, ValueError):  # a name longer than the file system takes, or with a zero byte
-            found = False
-        if found:
+            is_file = False
+        if is_file:
             return path.resolve()
         where = "" if folder is None or path.is_absolute() else f", neither in '{folder}' nor in the working folder"
         raise VariantError(f"no variant file at {shown(str(path))}{where}: give the path of a YAML file or a name from "

@@ -57,11 +57,11 @@ class SectionKind:
     @property
     def fields(self) -> dict[str, list[str]]:
         """Every parameter of any class -> the tags whose class reads it."""
-        found: dict[str, list[str]] = {}
+        sections: dict[str, list[str]] = {}
         for tag, cls in self.classes.items():
             for field in cls.model_fields:
-                found.setdefault(field, []).append(tag)
-        return found
+                sections.setdefault(field, []).append(tag)
+        return sections
 
     def content(self, definition: Mapping[str, Any], variant: str) -> dict[str, Any]:
         """This section of a definition, without what its class never read in a flat record. Raises `VariantError`."""
@@ -197,10 +197,10 @@ def read_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_keys(definition: Mapping[str, Any], *also: str) -> None:
     """Raises `VariantError` for a key that no definition has, and that is none of `also`."""
-    known = [*WORDS, *(section.name for section in SECTIONS), *also]
+    keys = [*WORDS, *(section.name for section in SECTIONS), *also]
     for key in definition:
-        if key not in known:
-            hint = did_you_mean(key, known) if isinstance(key, str) else ""
+        if key not in keys:
+            hint = did_you_mean(key, keys) if isinstance(key, str) else ""
             raise VariantError(f"variant {shown(name_of(definition))} has an unknown key {shown(key)}{hint}")
 
 
@@ -247,14 +247,14 @@ def overridden(definition: dict[str, Any], overrides: Mapping[str, Any]) -> dict
     name = name_of(definition)
     laid: dict[str, dict[str, Any]] = {}
     result = dict(definition)
-    known = {field: section.name for section in SECTIONS if section.name != "scaling" for field in section.fields}
+    section_of = {field: section.name for section in SECTIONS if section.name != "scaling" for field in section.fields}
     for key, value in overrides.items():
         if key == "scaling":
             result["scaling"] = value
-        elif key in known:
-            laid.setdefault(known[key], {})[key] = value
+        elif key in section_of:
+            laid.setdefault(section_of[key], {})[key] = value
         else:
-            hint = did_you_mean(key, [*known, "scaling"]) if isinstance(key, str) else ""
+            hint = did_you_mean(key, [*section_of, "scaling"]) if isinstance(key, str) else ""
             raise VariantError(f"variant {shown(name)} has no parameter {shown(key)}{hint}")
     if {"mrope_section", "pattern"} & overrides.keys():
         # Counts given on the side are meant for one model; those of a variant's own file are a ratio.

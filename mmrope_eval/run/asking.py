@@ -25,9 +25,9 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
+from mmrope_eval.data.media_files import content_size
 from mmrope_eval.engine.backend import Engine, EngineHolder, RowError, Timings
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import kind, sentence
@@ -74,7 +74,7 @@ def video_weights(samples: Sequence[Sample], plans: Mapping[str, TaskPlan]) -> d
         try:
             docs = plan.docs.get()
             video = locate_video(plan.spec.media, docs.rows[sample.index], docs.files)[0]
-            weights[sample.id] = video.stat().st_size if isinstance(video, Path) else video.size
+            weights[sample.id] = content_size(video)
         except Exception:  # noqa: BLE001 - what is wrong with a row is said where it is asked
             continue
     return weights

@@ -164,17 +164,17 @@ def config_of(keys: RunKeys, listed: Sequence[ModelChoice] = (), command: Sequen
 
 def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
     """The keys that were given, as JSON and YAML have them; `read_config` of them is the same run again."""
-    found = {name: value for name, value in said(keys).items() if value is not None}
-    if "checkpoints" in found:
+    values = {name: value for name, value in said(keys).items() if value is not None}
+    if "checkpoints" in values:
         names = ("label", "variant", "coordinates", "prompts")
         words = [{name: value for name in names if (value := getattr(choice, name)) is not None} for choice in listed]
-        found["checkpoints"] = [{"path": str(choice.path.resolve()), **more}
+        values["checkpoints"] = [{"path": str(choice.path.resolve()), **more}
                                 for choice, more in zip(listed, words, strict=True)]  # fmt: skip
-    found |= {name: [*found[name]] for name in ("limit", "seed") if name in found}
-    if "max_tokens" in found:
-        found["max_tokens"] = ",".join(f"{limit}" if name is None else f"{name}:{limit}"
+    values |= {name: [*values[name]] for name in ("limit", "seed") if name in values}
+    if "max_tokens" in values:
+        values["max_tokens"] = ",".join(f"{limit}" if name is None else f"{name}:{limit}"
                                        for name, limit in keys.max_tokens)  # fmt: skip
-    return found
+    return values
 
 
 def media_limits(keys: MediaKeys) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def dry_run(runs: Sequence[Prepared]) -> Iterator[str]:
 
 def absences(specs: Sequence[TaskSpec], data_root: Path | None) -> dict[str, str]:
     """By task whose data are not here, what is in their place. Folders are read for it."""
-    return {spec.name: said for spec in specs if (said := absence(spec, data_root)) is not None}
+    return {spec.name: why for spec in specs if (why := absence(spec, data_root)) is not None}
 
 
 def _shares(run: Prepared, absent: Mapping[str, str]) -> Iterator[Share]:
@@ -131,8 +131,8 @@ def estimate(shares: Sequence[Share]) -> Iterator[str]:
 
 
 def _sessions(folder: Path) -> Iterator[Mapping[str, Any]]:
-    found = raw_record(folder / MANIFEST, Manifest).get("sessions")
-    for session in found if isinstance(found, list) else ():
+    sessions = raw_record(folder / MANIFEST, Manifest).get("sessions")
+    for session in sessions if isinstance(sessions, list) else ():
         if isinstance(session, Mapping) and all(isinstance(session.get(key), int | float)
                                                 for key in ("asked", "generation")):  # fmt: skip
             yield session

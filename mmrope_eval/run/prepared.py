@@ -125,9 +125,9 @@ def by_seed(config: RunConfig) -> list[RunConfig]:
     """A run as one run for each of its seeds. UserError where seeds would give the same answers, as greedy decoding
     draws nothing, and where rows of several seeds and of one would lie in one folder, of which a reader sees one."""
     if len(config.seeds) < 2:
-        there = sorted({path.parents[1].name for path in config.output.glob(f"{SEED_FOLDER}*/*/{MANIFEST}")})
-        if there and not config.own_folders:
-            raise UserError(f"{config.output} holds rows of several seeds ({', '.join(there)}), beside which those of "
+        seeds = sorted({path.parents[1].name for path in config.output.glob(f"{SEED_FOLDER}*/*/{MANIFEST}")})
+        if seeds and not config.own_folders:
+            raise UserError(f"{config.output} holds rows of several seeds ({', '.join(seeds)}), beside which those of "
                             "one cannot lie: choose another --output")  # fmt: skip
         return [dataclasses.replace(config, seed=config.seeds[0], seeds=()) if config.seeds else config]
     words = ",".join(map(str, config.seeds))

@@ -150,8 +150,8 @@ def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
         root = data_root or (Path(recorded) if recorded is not None else None)
         if root is not None and not root.is_dir():
             raise UserError(f"The data of {run.folder} lay in {root}, which is not a folder; name it with --data-root.")
-        found = Plans(registry.select(names), root, recorded_limit(limit), seed).of(run.family)
-        plans |= with_temperature(found, run.asked_otherwise("temperature"), seed)
+        family_plans = Plans(registry.select(names), root, recorded_limit(limit), seed).of(run.family)
+        plans |= with_temperature(family_plans, run.asked_otherwise("temperature"), seed)
     asked = {name: plans[name] for name in run.manifest["tasks"] if name in plans}
     return with_limits(asked, run.asked_otherwise("max_tokens"))
 

@@ -103,11 +103,11 @@ def parse(text: bytes, rows: RowsById | None = None) -> tuple[Mapping[str, Any],
 
 def check_said(entry: Mapping[str, Any], target: Mapping[str, Any]) -> None:
     """LineError where a run's own line was scored by another target than its row now has."""
-    said = entry.get("target")
-    if "doc" in entry or not isinstance(said, Mapping):
+    written = entry.get("target")
+    if "doc" in entry or not isinstance(written, Mapping):
         return
     now = json.loads(json.dumps(target))
-    differing = next((name for name in now if name in said and said[name] != now[name]), None)
+    differing = next((name for name in now if name in written and written[name] != now[name]), None)
     if differing is not None:
         raise LineError(f"its `target` has another {differing} than row {entry['id']} has here: the data set is not "
                         "the run's; give the run's with --data-root.")
@@ -115,8 +115,8 @@ def check_said(entry: Mapping[str, Any], target: Mapping[str, Any]) -> None:
 
 def family_of_line(entry: Mapping[str, Any], family: Family) -> Family:
     """The family with the coordinates that a run's line says its boxes were asked for in."""
-    said = entry.get("target")
-    written = said.get("coordinates") if isinstance(said, Mapping) else None
+    target = entry.get("target")
+    written = target.get("coordinates") if isinstance(target, Mapping) else None
     if written is None:
         return family
     try:

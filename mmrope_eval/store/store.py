@@ -190,9 +190,9 @@ class ResponseStore:
 
     def known(self, identities: Mapping[str, str]) -> dict[str, Known]:
         """Which samples have an outcome under their identity (`identities`: identity by sample)."""
-        query, known = "SELECT identity, sample, status, attempts FROM responses", cache(Known)  # few differ
+        query, state = "SELECT identity, sample, status, attempts FROM responses", cache(Known)  # few differ
         with self._troubles():
-            return {sample: known(status == "failed", attempts)
+            return {sample: state(status == "failed", attempts)
                     for identity, sample, status, attempts in self._connection.execute(query)
                     if identities.get(sample) == identity}  # fmt: skip
 

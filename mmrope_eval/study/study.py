@@ -86,17 +86,17 @@ def run_configs(study: Study, path: Path, command: Sequence[str] = ()) -> list[R
     listed = listed_models(study.checkpoints, f"study {path}, checkpoints", path.resolve().parent)
     shared = {name: value for name, value in said(study).items() if name in RunKeys.model_fields}
     shared["seed"] = [study.seeds[0]]  # the engine's, which all runs share
-    found: list[RunConfig] = []
+    configs: list[RunConfig] = []
     for number, run in enumerate(study.runs, 1):
-        own = {name: value for name, value in said(run).items() if name != "name"}
-        keys = RunKeys.model_validate({**shared, **own})
+        run_keys = {name: value for name, value in said(run).items() if name != "name"}
+        keys = RunKeys.model_validate({**shared, **run_keys})
         try:
             config = dataclasses.replace(config_of(keys, listed, command), own_folders=True)
             name = run.name or ("" if config.protocol is None else usable(config.protocol.name))
-            found += _seeded(dataclasses.replace(config, output=config.output / name), study.seeds)
+            configs += _seeded(dataclasses.replace(config, output=config.output / name), study.seeds)
         except UserError as error:
             raise UserError(f"study {path}: runs, entry {number}: {error}") from error
-    return found
+    return configs
 
 
 def _seeded(config: RunConfig, seeds: Sequence[int]) -> Iterator[RunConfig]:
@@ -113,8 +113,8 @@ def _seeded(config: RunConfig, seeds: Sequence[int]) -> Iterator[RunConfig]:
     if greedy:
         yield _without(_with_seed(config, seeds[0]), sampled, greedy, registry)
     for seed in seeds if sampled else ():
-        own = dataclasses.replace(_with_seed(config, seed), output=config.output / f"seed-{seed}")
-        yield _without(own, greedy, sampled, registry)
+        seeded = dataclasses.replace(_with_seed(config, seed), output=config.output / f"seed-{seed}")
+        yield _without(seeded, greedy, sampled, registry)
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:

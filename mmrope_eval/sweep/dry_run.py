@@ -39,9 +39,9 @@ def _points(sweep: Sweep, rows: Rows) -> Iterator[tuple[str, ...]]:
     for cell in rows.cells:
         for (name, context), budget in sweep.budgets(cell, plans).items():
             place = (str(cell.checkpoint.path), cell.variant.name, name, context)
-            known = [point for point in before
+            kept = [point for point in before
                      if (point.get("checkpoint"), point["variant"], point["task"], point["context"]) == place]
-            done = {point["scaling"] for point in known if point["status"] == "done"} & {*sweep.config.scaling}
+            done = {point["scaling"] for point in kept if point["status"] == "done"} & {*sweep.config.scaling}
             if name == NEEDLE and sweep.config.needle is not None:
                 made, limit = len(sweep.needles.rows(sweep.config.needle)), sweep.run.limit_of(name)
                 samples = made if limit is None else min(made, limit.count)

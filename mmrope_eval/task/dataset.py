@@ -133,22 +133,22 @@ def hub_command(dataset: str, revision: str | None, patterns: Iterable[str], fol
 
 def require(spec: TaskSpec, data_root: Path | None) -> None:
     """UserError with the command to run when the task's rows are not here and cannot be fetched now."""
-    here = absence(spec, data_root)
-    if here is None:
+    lack = absence(spec, data_root)
+    if lack is None:
         return
     if spec.local:
-        problem = here or f"there is no folder {spec.dataset}."
+        problem = lack or f"there is no folder {spec.dataset}."
         raise UserError(f"Task {spec.name}: {problem} It is the 'dataset_path' of {spec.path}.")
     command, make = fetch_command(spec, data_root), "make" if spec.generated else "fetch"
     if data_root is not None:
-        problem = here or f"the mirror has no folder {mirror_folder(spec, data_root)};"
+        problem = lack or f"the mirror has no folder {mirror_folder(spec, data_root)};"
         raise UserError(f"Task {spec.name}: {problem} {make} it with: {command}")
     if spec.generated is not None:
         raise UserError(f"Task {spec.name}: its data are generated; make them with: {command}; then give --data-root.")
     if not _hub_has(spec):
         raise UserError(f"Task {spec.name}: dataset {spec.dataset} is not in the local cache and the hub cannot be "
-                        f"asked for it; {f'{here} ' if here else ''}name a folder that holds it with --data-root, or, "
-                        f"where the hub can be reached, fetch it with: {command}")
+                        f"asked for it; {f'{lack} ' if lack else ''}name a folder that holds it with --data-root, "
+                        f"or, where the hub can be reached, fetch it with: {command}")
 
 
 def _hub_has(spec: TaskSpec) -> bool:

@@ -62,10 +62,10 @@ def _entry(group: Sequence[TaskSpec], root: Path, ask_hub: bool) -> PlanEntry:
     first = group[0]
     folder = mirror_folder(first, root)
     lacking = next((text for spec in group if (text := lacks(spec, root)) is not None), None)
-    here = folder_bytes(folder) if folder.is_dir() else None
+    on_disk = folder_bytes(folder) if folder.is_dir() else None
     size = hub_bytes(first) if ask_hub and not first.local else known_bytes(group)
     return PlanEntry(first.dataset, tuple(spec.name for spec in group), first.licence, str(folder), lacking is None,
-                     lacking, here, size, tuple(dict.fromkeys(group_commands(group, root))))
+                     lacking, on_disk, size, tuple(dict.fromkeys(group_commands(group, root))))
 
 
 def _lender_entry(lender: str, owners: Sequence[TaskSpec], users: Sequence[TaskSpec], root: Path) -> PlanEntry:
@@ -94,9 +94,9 @@ def task_commands(spec: TaskSpec, root: Path | None, tasks: Iterable[TaskSpec]) 
 
 def lacks(spec: TaskSpec, root: Path) -> str | None:
     """What a task's data lack, in a clause; None when its rows can be read and it finds videos where it needs them."""
-    here = absence(spec, root)
-    if here is not None:
-        return here.rstrip(".") or f"there is no folder {mirror_folder(spec, root)}"
+    problem = absence(spec, root)
+    if problem is not None:
+        return problem.rstrip(".") or f"there is no folder {mirror_folder(spec, root)}"
     if missing := missing_shards(spec, root):
         return f"{len(missing)} files of the split are not here ({missing[0]})"
     return _lacks_videos(spec, root) if spec.videos_from is None else None
@@ -186,8 +186,8 @@ def plan(args: PlanOptions) -> int:
         say(json.dumps({"datasets": [asdict(entry) for entry in entries]}, indent=2, ensure_ascii=False))
         return 0 if all(entry.present for entry in entries) else 1
     for entry in entries:
-        here = size_text(entry.bytes_here or 0)
-        state = f"here ({here})" if entry.present else f"incomplete ({here})" if entry.bytes_here else "missing"
+        kept = size_text(entry.bytes_here or 0)
+        state = f"here ({kept})" if entry.present else f"incomplete ({kept})" if entry.bytes_here else "missing"
         size = f", about {size_text(entry.bytes_on_hub)} to fetch" if entry.bytes_on_hub is not None else (
             ", size unknown (--sizes asks the hub)" if entry.commands else ", a folder of one's own")  # fmt: skip
         licence = entry.licence or "licence unknown"

@@ -70,13 +70,13 @@ def build_parts(media: Mapping[str, Any], prompt: str, doc: Doc, files: MediaFol
 def _filled(fields: Sequence[str], doc: Doc) -> Sequence[str]:
     """The first of `fields`, as many as the row has pictures. MissingMediumError for none, and for a gap between them.
     Only a field without a value is no picture: one whose picture is lost is among them, and fails when it is read."""
-    there = [name for name in fields if doc.get(name) is not None]
-    lacking = next((name for name in fields if name not in there), None)
-    if not there:
+    filled = [name for name in fields if doc.get(name) is not None]
+    lacking = next((name for name in fields if name not in filled), None)
+    if not filled:
         raise MissingMediumError(f"the row has no image in any of the fields {', '.join(fields)}.")
-    if there != list(fields[: len(there)]):
-        raise MissingMediumError(f"the row has no image in field '{lacking}', but one in '{there[-1]}'.")
-    return there
+    if filled != list(fields[: len(filled)]):
+        raise MissingMediumError(f"the row has no image in field '{lacking}', but one in '{filled[-1]}'.")
+    return filled
 
 
 def locate_video(media: Mapping[str, Any], doc: Doc,

@@ -52,7 +52,7 @@ class TaskPlan:
     family: Family
     samples: tuple[Sample, ...]
     docs: LazyDocs
-    own: Generation | None = None
+    task_generation: Generation | None = None
     """How the task itself has its answers decoded, where `samples` have another way (`limited`, `heated`)."""
 
     def limited(self, max_tokens: int) -> TaskPlan:
@@ -70,14 +70,14 @@ class TaskPlan:
         now = dataclasses.replace(before, **changes)
         if now == before:
             return self
-        of_task = self.own or before
+        of_task = self.task_generation or before
         samples = tuple(dataclasses.replace(sample, generation=now) for sample in self.samples)
-        return dataclasses.replace(self, samples=samples, own=None if now == of_task else of_task)
+        return dataclasses.replace(self, samples=samples, task_generation=None if now == of_task else of_task)
 
     @property
     def generation(self) -> Generation:
         """How answers are decoded: as the task says, or as this plan has it."""
-        return self.spec.generation if self.own is None or not self.samples else self.samples[0].generation
+        return self.spec.generation if self.task_generation is None or not self.samples else self.samples[0].generation
 
     def fingerprint(self) -> str:
         """sha256 over the questions, media and targets: two runs with the same one measured the same thing, if perhaps
@@ -91,9 +91,9 @@ class TaskPlan:
         return digest_of(asked) if thinking is None else digest([list(asked), thinking])
 
     def _as_its_own(self) -> tuple[Sample, ...]:
-        if self.own is None:
+        if self.task_generation is None:
             return self.samples
-        return tuple(dataclasses.replace(sample, generation=self.own) for sample in self.samples)
+        return tuple(dataclasses.replace(sample, generation=self.task_generation) for sample in self.samples)
 
     @functools.cached_property
     def reader(self) -> Reader:

@@ -111,17 +111,17 @@ class Tasks(Mapping[str, TaskSpec]):
 class Registry:
     """All tasks, suites and families; unknown names raise UserError with the nearest known one."""
 
-    def __init__(self, tasks_dir: Path | None = None, own: Sequence[Path] = ()) -> None:
-        """`own` are task files beside those of `tasks_dir`. UserError for one that is wrong, or collides."""
+    def __init__(self, tasks_dir: Path | None = None, more: Sequence[Path] = ()) -> None:
+        """`more` are task files beside those of `tasks_dir`. UserError for one that is wrong, or collides."""
         self.tasks_dir = tasks_dir or project_dir("tasks")
         self._configs = project_dir("configs")
         shipped = task_files(self.tasks_dir)
-        self.tasks = Tasks([*shipped, *own])
-        headings = self.tasks.headings.values() if own else ()
-        self.own = tuple(self.tasks[heading.name] for heading in headings if heading.path not in shipped)
+        self.tasks = Tasks([*shipped, *more])
+        headings = self.tasks.headings.values() if more else ()
+        self.added = tuple(self.tasks[heading.name] for heading in headings if heading.path not in shipped)
         """Those that are not shipped."""
-        averages = read_yaml(self._configs / "tables" / "averages.yaml") if self.own else {}
-        for spec in self.own:
+        averages = read_yaml(self._configs / "tables" / "averages.yaml") if self.added else {}
+        for spec in self.added:
             for clash in _clashes(spec, self.families, self.suites, averages):
                 raise UserError(f"Task file {spec.path}: {clash}")
 
@@ -191,7 +191,7 @@ def open_registry(words: Iterable[str] = (), folders: Iterable[Path] = ()) -> Re
     `UserError` for a folder or a file that is not there, a file that is wrong, and two that collide."""
     paths = [path for folder in folders for path in files_in(folder)]
     paths += [path for word in words if is_path(word) for path in files_of(word.removeprefix("-"))]
-    return Registry(own=paths)
+    return Registry(more=paths)
 
 
 def is_path(word: str) -> bool:

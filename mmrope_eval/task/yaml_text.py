@@ -176,8 +176,8 @@ def find_included(name: str, path: Path) -> Path:
     return included
 
 
-def unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:
+def unknown(kind: str, name: str, names: Iterable[str], where: str) -> str:
     """One sentence on an unknown name, with the nearest known one."""
-    close = nearest(name, known)
+    close = nearest(name, names)
     hint = f"did you mean '{close}'?" if close is not None else f"see {where}."
     return f"There is no {kind} '{name}'; {hint}"

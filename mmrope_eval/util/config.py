@@ -43,15 +43,15 @@ def sentence(error: ValidationError, kind: Any = None) -> str:
     """What is wrong first, without a full stop; a misspelt key before the key that it leaves missing. `kind` is the
     type that was asked for: its fields are the known keys, and their descriptions say what is missing."""
     errors = error.errors(include_url=False)
-    first = min(errors, key=lambda one: not _no_key(one))
+    first = min(errors, key=lambda failing: not _no_key(failing))
     unknown = _no_key(first)
-    place, known, said = _walked(kind, first["loc"], unknown)
+    place, names, description = _walked(kind, first["loc"], unknown)
     if unknown:
-        close = nearest(str(place[-1]), known, 0.6)
-        hint = f", did you mean '{close}'?" if close else f", the keys are {', '.join(known)}" if known else ""
+        close = nearest(str(place[-1]), names, 0.6)
+        hint = f", did you mean '{close}'?" if close else f", the keys are {', '.join(names)}" if names else ""
         return _at(place, hint, "unknown key ")
     if first["type"] == "missing":
-        return _at(place, f" is missing{': ' * bool(said)}{said}", "key ")
+        return _at(place, f" is missing{': ' * bool(description)}{description}", "key ")
     inner = (first.get("ctx") or {}).get("error")
     if first["type"] == "value_error" and inner is not None:
         words = str(inner).removesuffix(".")
@@ -59,10 +59,10 @@ def sentence(error: ValidationError, kind: Any = None) -> str:
     if first["type"] == "json_invalid":
         half = "half of a surrogate pair, which is no character: " if "hex escape" in first["msg"] else ""
         return half + shortened(first["msg"], 200)
-    same = [one for one in errors if _walked(kind, one["loc"])[0] == place]
+    same = [failing for failing in errors if _walked(kind, failing["loc"])[0] == place]
     if first["type"] in _EMPTY and len(same) == 1:
         return _at(place, f" {_EMPTY[first['type']]}")
-    takes = " or ".join(dict.fromkeys(_takes(one) for one in same))
+    takes = " or ".join(dict.fromkeys(_takes(failing) for failing in same))
     quotes = first["type"] == "string_type" and len(same) == 1 and isinstance(first["input"], int | float)
     return _at(place, f" must be {takes}, not {shown(first['input'])}{': put it in quotes' * quotes}")
 
@@ -103,16 +103,17 @@ def _walked(kind: Any, loc: Sequence[str | int], keep_last: bool = False) -> tup
     parts = [part for part in loc if part != "[key]"]
     if kind is None:
         return tuple(parts), [], ""
-    here, known, said = list(_kinds(kind)), [], ""
+    kinds, names, description = list(_kinds(kind)), [], ""
     place: list[str | int] = []
     for at, part in enumerate(parts):
-        inside = [_inside(one) for one in here]
-        found = [steps[key] for steps in inside for key in (part, type(part)) if key in steps]
-        if found or (keep_last and at == len(parts) - 1):
-            place.append(part if found else str(part))
-            known = [name for steps in inside for name in steps if isinstance(name, str)]
-            here, said = [one for step, _ in found for one in _kinds(step)], "".join(words for _, words in found[:1])
-    return tuple(place), known, said
+        inside = [_inside(each) for each in kinds]
+        steps_on = [steps[key] for steps in inside for key in (part, type(part)) if key in steps]
+        if steps_on or (keep_last and at == len(parts) - 1):
+            place.append(part if steps_on else str(part))
+            names = [name for steps in inside for name in steps if isinstance(name, str)]
+            kinds = [below for step, _ in steps_on for below in _kinds(step)]
+            description = "".join(words for _, words in steps_on[:1])
+    return tuple(place), names, description
 
 
 def _inside(kind: Any) -> dict[str | type, tuple[Any, str]]:
@@ -191,8 +192,8 @@ def read_yaml(path: Path, loader: type[Loader] = Loader) -> Any:
     # Besides YAML's own errors its constructors let through what a bad number, date or tag makes Python raise.
     except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError,
             yaml.YAMLError) as error:  # fmt: skip
-        said = error.strerror if isinstance(error, OSError) and error.strerror else shortened(str(error), 300)
-        raise UserError(f"{path} cannot be read as YAML: {said}.") from error
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else shortened(str(error), 300)
+        raise UserError(f"{path} cannot be read as YAML: {cause}.") from error
 
 
 def read_mapping(path: Path, loader: type[Loader] = Loader) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Final
 @functools.cache
 def project_dir(name: str) -> Path:
     """`tasks`, `configs`, `results` or the like of a checkout, or the copy inside an installed package."""
-    here = Path(__file__).resolve()
-    candidates = [here.parents[2] / name, here.parents[1] / name]
+    this_file = Path(__file__).resolve()
+    candidates = [this_file.parents[2] / name, this_file.parents[1] / name]
     return next((path for path in candidates if path.is_dir()), candidates[-1])
 
 

@@ -74,7 +74,7 @@ def test_a_plan_at_another_temperature_asks_the_same_questions(
     assert (heated.fingerprint(), heated.prompt_hash()) == (plan.fingerprint(), plan.prompt_hash())
     assert (heated is plan) == (own == now)
     again = heated.heated(own.temperature, seed)
-    assert again.samples == plan.samples and again.own is None
+    assert again.samples == plan.samples and again.task_generation is None
     limited = heated.limited(9)
     assert limited.samples[0].generation.max_tokens == 9 and limited.fingerprint() == plan.fingerprint()
 

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import suite_mirror
@@ -29,8 +29,6 @@ from mmrope_eval.run.keys import CHECKPOINTS, RunKeys
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NEEDED = {"tasks": ["chartqa"]}
-evaluate = cast("mmrope_eval._Run", mmrope_eval.run)
-"""The room that is also a function, which type checkers take for a module alone."""
 
 
 @dataclass(frozen=True)
@@ -272,9 +270,9 @@ def test_what_is_wrong_in_a_file_is_one_sentence(
 
 def test_a_file_that_is_not_there_and_a_key_that_python_misspells() -> None:
     with pytest.raises(UserError, match=r"there is no config file gone\.yaml"):
-        evaluate("gone.yaml")
+        mmrope_eval.run("gone.yaml")
     with pytest.raises(UserError, match="run: unknown key 'task', did you mean 'tasks'"):
-        evaluate(model="CKPT", task="chartqa")
+        mmrope_eval.run(model="CKPT", task="chartqa")
 
 
 # ----------------------------------------------------------------------------------------------------------- real runs
@@ -321,7 +319,7 @@ def test_a_run_by_a_file_records_what_configured_it(place: Path) -> None:
         "checkpoints": [{"path": "ckpts/a", "label": "ours", "variant": "mrope"}], "tasks": "chartqa",
         "data_root": "mirror", "output": "out", "max_tokens": {"chartqa": 9}, "max_pixels": "64*28*28"}))
     start = FakeStart()
-    run = evaluate("run.yaml", limit=1, start_engine=start)
+    run = mmrope_eval.run("run.yaml", limit=1, start_engine=start)
     assert len(start.asked) == 1 and list(run.scores["n"]) == [1]
     config = json.loads((place / "out" / "manifest.json").read_text())["config"]
     assert config == {

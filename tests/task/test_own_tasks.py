@@ -70,7 +70,7 @@ def test_a_folder_of_files_joins_the_shipped_ones(bench: Path, tmp_path: Path) -
     more = write_task(tmp_path / "more", "shades.yml", colours="shades", Colours="Shades").parent
     registry = open_registry(folders=[bench, more])
     assert list(registry.tasks) == [*SHIPPED.tasks, "colours", "shades"]
-    assert [spec.name for spec in registry.own] == ["colours", "shades"]
+    assert [spec.name for spec in registry.added] == ["colours", "shades"]
     twice = names([str(bench / "colours.yaml"), "shades"], bench, more)
     assert twice == ["colours", "shades"], "a file that is named twice counts once"
 

@@ -137,9 +137,9 @@ def remarks(outcome: Outcome) -> Iterator[str]:
 
 def sensitivity(outcome: Outcome) -> Iterator[str]:
     """How small a loss this check would have noticed, were it in one cell alone."""
-    known = [verdict for verdict in outcome.verdicts if not math.isnan(verdict.detectable)]
-    seen = sorted((verdict.detectable, verdict.name) for verdict in known if not never_shows(verdict.detectable))
-    blind = sorted((verdict for verdict in known if never_shows(verdict.detectable)), key=lambda verdict: verdict.name)
+    estimable = [verdict for verdict in outcome.verdicts if not math.isnan(verdict.detectable)]
+    seen = sorted((verdict.detectable, verdict.name) for verdict in estimable if not never_shows(verdict.detectable))
+    blind = sorted((verdict for verdict in estimable if never_shows(verdict.detectable)), key=lambda blind: blind.name)
     if seen:
         (least, best), (most, worst) = seen[0], seen[-1]
         to = f" to {points(most)} ({worst})" if len(seen) > 1 else ""

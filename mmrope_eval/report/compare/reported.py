@@ -140,13 +140,13 @@ def reported_cell(name: str, column: str, home: PublishedRow, measured: Mapping[
         what = "the run did not evaluate it" if lacking == [column] else f"the run lacks {', '.join(lacking)}"
         return ReportedCell(name, shown, number.value, reason=what, name=column)
     behind = {benchmark: measured[benchmark] for benchmark in benchmarks}
-    score = spread_of(column, averages, {benchmark: own.score for benchmark, own in behind.items()})
-    spread = spread_of(column, averages, {benchmark: own.cautious for benchmark, own in behind.items()})
+    score = spread_of(column, averages, {benchmark: result.score for benchmark, result in behind.items()})
+    spread = spread_of(column, averages, {benchmark: result.cautious for benchmark, result in behind.items()})
     assert score is not None and spread is not None
-    unread = "; ".join(f"of {benchmark} {own.unread}" for benchmark, own in behind.items() if own.unread)
+    unread = "; ".join(f"of {benchmark} {result.unread}" for benchmark, result in behind.items() if result.unread)
     return ReportedCell(name, shown, number.value, score.score, answers(spread.score, spread.high - spread.score),
-                        sum(own.samples for own in behind.values()),
-                        tuple(benchmark for benchmark, own in behind.items() if own.partial),
+                        sum(result.samples for result in behind.values()),
+                        tuple(benchmark for benchmark, result in behind.items() if result.partial),
                         unread=unread, name=column, parts=averages.get(column, ()), spread=spread)
 
 

@@ -143,11 +143,11 @@ def measured(designs: Sequence[Design], averages: Averages | None = None) -> Mea
 
 def known_averages(columns: Iterable[str], shared: Averages) -> dict[str, tuple[str, ...]]:
     """The averages of which every column is there, without optional columns that are not."""
-    there = set(columns)
-    absent = shared.optional - there
+    measured = set(columns)
+    absent = shared.optional - measured
     over = {name: tuple(part for part in parts if part not in absent) for name, parts in shared.over.items()}
     return {name: parts for name, parts in over.items()
-            if name not in shared.derived and parts and set(benchmarks_behind(name, over)) <= there}
+            if name not in shared.derived and parts and set(benchmarks_behind(name, over)) <= measured}
 
 
 def column_of(name: str, entries: Sequence[BenchmarkResult]) -> Column:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import KINDS
+from mmrope_eval.report.candidates import SeedRule
 from mmrope_eval.report.compare import seed_stats, stats
 from mmrope_eval.report.compare.contrasts import Contrast, family_of, noticeable, smallest, tree_of
 from mmrope_eval.report.compare.pairing import Matched, chance, lacks, pictures, points
@@ -59,7 +60,7 @@ Kinds = Annotated[Names, AfterValidator(_kinds)]
 class ChanceKeys(Keys):
     """What is asked about chance."""
 
-    seeds: Literal["one", "mean"] = option(
+    seeds: SeedRule = option(
         "mean: each side holds several trainings of a design, and their means are compared, as designs (default: "
         "%(default)s, checkpoint by checkpoint)", "one")
     alpha: Fraction = option(
@@ -246,9 +247,9 @@ def unmatched(matched: Matched) -> list[Verdict]:
     """What only one of the runs has. A task without a sample in common is missing, not new."""
     missing = [Verdict(cell, column, "missing", reason="only the baseline has it")
                for cell, column, _ in matched.only_first]
-    there = {(cell.cell, cell.column) for cell in missing}
+    missing_cells = {(cell.cell, cell.column) for cell in missing}
     return missing + [Verdict(cell, column, "new", reason="the baseline does not have it")
-                      for cell, column, _ in matched.only_second if (cell, column) not in there]
+                      for cell, column, _ in matched.only_second if (cell, column) not in missing_cells]
 
 
 def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdict]:

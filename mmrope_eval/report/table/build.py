@@ -50,7 +50,7 @@ class Options:
     reported: Published | None = None
     level: float | None = None
     """Level of the intervals; None for no intervals."""
-    seeds: candidates.Seeds = "one"
+    seeds: candidates.SeedRule = "one"
     step: candidates.Step = None
     """Which training step; "last" of each training, "all" for a line each; None where there must be no choice."""
     models: tuple[str, ...] = ()
@@ -197,11 +197,11 @@ def trimmed(table: Table) -> Table:
     rows = tuple(name for name in table.rows if not trim or name in set(scored["row"]))
     columns = tuple(name for name in table.columns if not (trim or name in if_known) or name in set(scored["column"]))
     if not rows:
-        there = dict.fromkeys(name for by_benchmark in table.picked.values() for name in by_benchmark)
+        filled = dict.fromkeys(name for by_benchmark in table.picked.values() for name in by_benchmark)
         averaged = not table.options.partial and set(table.columns) & set(table.averages)
         partial = "; --partial averages the benchmarks that every row has" if averaged else ""
         raise UserError(f"There is nothing to show: the columns of table {table.definition.name} are "
-                        f"{', '.join(table.columns)}, and these runs have {', '.join(there) or 'no scores'}{partial}.")
+                        f"{', '.join(table.columns)}, and these runs have {', '.join(filled) or 'no scores'}{partial}.")
     hidden = tuple(name for names, shown in ((table.rows, rows), (table.columns, columns))
                    for name in names if name not in shown and name not in if_known)
     kept = table.cells["row"].isin(rows) & table.cells["column"].isin(columns)
@@ -225,10 +225,10 @@ def averages_of(definition: TableDefinition, picked: Mapping[str, Mapping[str, A
     """The averages as they are taken: all their columns but the optional ones that no row has, or with `partial` those
     that every filled row has. Derived means are taken whole."""
     filled = [set(by_benchmark) for by_benchmark in picked.values() if by_benchmark]
-    there = set().union(*filled)
+    filled_columns = set().union(*filled)
     benchmarks = definition.benchmarks
     averaged = {benchmark for name in definition.averages for benchmark in benchmarks[name]}
-    kept = averaged - (definition.optional - there if filled else set())
+    kept = averaged - (definition.optional - filled_columns if filled else set())
     if partial:
         kept = set.intersection(*filled) if filled else set()
 

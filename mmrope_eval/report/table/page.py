@@ -64,8 +64,8 @@ class Page:
 def page_of(table: Table, *, with_notes: bool = True) -> Page:
     """Every text of a table, the footnotes lettered; or neither letters, footnotes nor remarks, but their number."""
     cells, labels, scored, categories = table.by_place, table.labels, table.known, table.definition.categories
-    found, remarked = tuple(footnotes(table)), tuple(remarks(table))
-    notes = tuple(zip(string.ascii_lowercase, found if with_notes else (), strict=False))
+    noted, remarked = tuple(footnotes(table)), tuple(remarks(table))
+    notes = tuple(zip(string.ascii_lowercase, noted if with_notes else (), strict=False))
     marks = marks_of(table, notes, scored)
     lines = tuple((Heading(row, marks.get((row, None), "")),
                    tuple(page_cell(cells[row, column], marks.get((row, column), ""),
@@ -77,7 +77,7 @@ def page_of(table: Table, *, with_notes: bool = True) -> Page:
         tuple(Heading(labels[column], marks.get((None, column), "")) for column in table.columns),
         tuple(categories[column] for column in table.columns), lines,
         tuple(PageCell(number(chance_of(table, column))) for column in table.columns) if table.options.chance else None,
-        notes, remarked if with_notes else (), table.options.crowded, 0 if with_notes else len(found) + len(remarked),
+        notes, remarked if with_notes else (), table.options.crowded, 0 if with_notes else len(noted) + len(remarked),
     )
 
 
