@@ -127,7 +127,7 @@ def same_elsewhere(before: Given, after: Given, shape: Shape, *, in_place: bool)
     return all(torch.equal(one, other) for one, other in kept)
 
 
-def fills_are_accurate(tables: Sequence[Table], device: str) -> Line:
+def fills_are_accurate(tables: Sequence[Table], device: str, kind: type[SharedRotary] = SharedRotary) -> Line:
     """cos and sin of the plan and of the engine's captured fill against numpy in float64, at positions up to 262,144.
 
     The angle is a float32 product, as the published implementations have it.
@@ -143,7 +143,7 @@ def fills_are_accurate(tables: Sequence[Table], device: str) -> Line:
         plan = [torch.empty(tokens, rows, pairs, device=device) for _ in range(2)]
         CosSinPlan.build(table.axis, table.inv_freq, table.attention_factor, device).fill(positions.to(device), *plan)
         with torch.device(device):
-            rotary = SharedRotary(rows, pairs, tokens, PositionCodec(), full_rows=True, captured=True)
+            rotary = kind(rows, pairs, tokens, PositionCodec(), full_rows=True, captured=True)
         rotary.set_table(table)
         rotary.fill(encoded)
         for name, found in (("plan", plan), ("captured", [rotary.cos, rotary.sin])):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -213,20 +214,14 @@ def test_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_sample_that_the_processor_cannot_take_is_left_out(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [(suite_mirror.png(seed), f"How many in {seed}?", "3", "human") for seed in range(3)]
+    rows = [(suite_mirror.png(seed), f"How many in {seed}?{'<|image_pad|>' * (seed == 1)}", "3", "human")
+            for seed in range(3)]  # fmt: skip
     suite_mirror.chartqa(tmp_path / "lmms-lab-encoder/ChartQA", rows)
-    prepare = ReferenceModel.prepare_request
-
-    def odd(self: ReferenceModel, request: Any, *rest: Any) -> Any:
-        if any("How many in 1?" in part for part in request.content if isinstance(part, str)):
-            raise IndexError("list index out of range")
-        return prepare(self, request, *rest)
-
-    monkeypatch.setattr(ReferenceModel, "prepare_request", odd)
     command = ["analyze", "mrope-i", "--model", str(checkpoint), "--tasks", "chartqa", "--data-root", str(tmp_path)]
     assert main(command) == 0
     said = capsys.readouterr()
-    assert "left out: IndexError: list index out of range" in said.err
+    # A picture asked for that is not there; which error that is differs between versions of transformers.
+    assert re.search(r"chartqa/1 left out: (StopIteration|\w+Error)", said.err)
     assert "chartqa, 2 samples" in said.out

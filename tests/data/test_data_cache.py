@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import os
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import data_layouts
 import pytest
+from clocks import clock_is_put_on
+from hashed import Hashed
 
 from mmrope_eval import cli
 from mmrope_eval.data import cache
@@ -75,47 +79,36 @@ def test_cache_dir_moves_everything(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 class TestReadOnce:
-    @pytest.fixture
-    def reads(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """The size of everything that is hashed."""
-        found: list[int] = []
-        original = files.hash_stream
-
-        def counted(stream: Any, *rest: Any, **named: Any) -> str:
-            found.append(1)
-            return original(stream, *rest, **named)
-
-        monkeypatch.setattr(files, "hash_stream", counted)
-        monkeypatch.setattr("mmrope_eval.data.media_files.hash_stream", counted)
-        return found
-
     @pytest.mark.parametrize("layout", [{"unpacked": "videos"}, {"zipped": "v.zip"}])
     def test_planning_and_preparing_share_one_reading(
-        self, layout: dict[str, str], tmp_path: Path, reads: list[int]
+        self, layout: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        from mmrope_eval.media.cache import MediaCache
         from mmrope_eval.media.image import MediaPolicy, load_video
         from mmrope_eval.messages import VideoSource
         from mmrope_eval.models.families import DEFAULT_FAMILY
         from mmrope_eval.task.parts import build_parts
 
         data_layouts.lvbench(tmp_path / "lmms-eval/LVBench", **layout)
-        spec = REGISTRY.tasks["lvbench"]
+        spec, hashed = REGISTRY.tasks["lvbench"], Hashed(monkeypatch)
+
+        def reads() -> int:
+            return sum(digest == sample.media[0][:64] for digest in hashed.digests for sample in planned.samples)
+
         docs = load_docs(spec, tmp_path, QWEN)
         planned = plan_samples(spec, docs, QWEN, None)
-        assert len(reads) == 2 and planned.lasting
+        assert reads() == 2 == len(planned.samples) and planned.lasting
         for sample in planned.samples:
             (video, _) = build_parts(spec.media, sample.prompt, docs.rows[sample.index], docs.files)
             assert isinstance(video, VideoSource)
             for with_frames in (False, True):
-                from mmrope_eval.media.cache import MediaCache
-
                 frames = MediaCache(tmp_path / "frames") if with_frames else None
                 load_video(video, MediaPolicy(), DEFAULT_FAMILY.published, frames)
             assert sample.media[0].startswith(FileHashes().of(video.path))
         unpacked = 2 if "zipped" in layout else 0  # copied out of the archive, hashed on the way
-        assert len(reads) == 2 + unpacked
+        assert reads() == 2 + unpacked
         plan_samples(spec, load_docs(spec, tmp_path, QWEN), QWEN, None)
-        assert len(reads) == 2 + unpacked
+        assert reads() == 2 + unpacked
 
     def test_a_video_has_one_identity_zipped_or_not(self, tmp_path: Path) -> None:
         fingerprints = []
@@ -127,21 +120,24 @@ class TestReadOnce:
         assert fingerprints[0] == fingerprints[1]
 
     def test_many_at_a_time_with_a_line_of_what_is_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        import io
-
-        monkeypatch.setattr(files, "WORTH_A_LINE", 10)
         paths = [tmp_path / f"{i}.mp4" for i in range(30)]
         for path in paths:
             path.write_bytes(path.name.encode() * 9)
+        swollen = replace(member(tmp_path, "zz", 2000), size=3 * 10**9)  # what its archive says of it
         said = io.StringIO()
-        found = ContentHashes().of_many([*paths, *paths, tmp_path / "gone.mp4"], said)
-        assert len(found) == 31 and "of media in 31 files, once" in said.getvalue()
-        assert "cannot be read" in str(found[tmp_path / "gone.mp4"])
-        monkeypatch.setattr(files, "EVERY", -1.0)
+        found = ContentHashes().of_many([*paths, *paths, tmp_path / "gone.mp4", swollen], said)
+        assert len(found) == 32 and "reading 3.0 GB of media in 32 files, once" in said.getvalue()
+        assert "cannot be read" in str(found[tmp_path / "gone.mp4"]) and "that is no video" in str(found[swollen])
+        assert "to go" not in said.getvalue(), "a minute has not passed"
+        minutes = itertools.count(0, 61)
+        clock_is_put_on(monkeypatch, lambda: next(minutes))
         for path in paths:
             path.write_bytes(path.name.encode() * 10)
-        ContentHashes().of_many(paths, said)
-        assert "GB/s, 0 s to go\n" in said.getvalue(), "an estimate also where there is no terminal"
+        ContentHashes().of_many([*paths, swollen], said)
+        assert said.getvalue().count("GB/s, ") == 30, "an estimate also where there is no terminal"
+        with files.ReadProgress(2 * 10**9, 1, stream=said) as progress:
+            progress.add(2 * 10**9)
+        assert said.getvalue().endswith("\n2.0 of 2.0 GB, 0.03 GB/s, 0 s to go\n")
         found = ContentHashes().of_many(paths)
         again = io.StringIO()
         assert ContentHashes().of_many(paths, again)[paths[0]] == found[paths[0]]

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import zmq
+from clocks import clock_is_put_on
 from waiting import eventually
 
 from mmrope_eval.engine import process
@@ -135,7 +136,7 @@ class TestWorkers:
     ) -> None:
         """A job that was suspended for an hour has not waited an hour for its engine."""
         slept = [0.0]
-        monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + slept[0]))
+        clock_is_put_on(monkeypatch, lambda: slept[0])
         with Watch(workers(client)) as watch, watch.limit(60, "an answer"):
             slept[0] = 3600.0
             eventually(lambda: watch.now >= watching.LONGEST_TICK, "a look after the sleep")

@@ -64,13 +64,11 @@ def test_a_change_is_installed_once(changed: str, project: ModuleType) -> None:
     assert f" install --constraint {project.ROOT / 'requirements' / 'cuda.lock'} --editable .[cuda," in asked
 
 
-def test_another_extra_or_another_place_is_another_environment(
-    project: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_extra_or_another_place_is_another_environment(project: ModuleType, tmp_path: Path) -> None:
     before = project.state("cpu")
     assert project.state("cuda") != before
-    monkeypatch.setattr(project, "ROOT", shutil.copytree(tmp_path, tmp_path / "moved"))
-    assert project.state("cpu") != before
+    moved = load_script(shutil.copytree(tmp_path, tmp_path / "moved") / "scripts" / "setup.py")
+    assert moved.state("cpu") != before
 
 
 def test_a_failed_installation_is_tried_again(project: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from copied_product import copy_product, said_by
 from hypothesis import given
 from hypothesis import strategies as st
 from media_files import encoded, noise, png_header
@@ -19,7 +19,6 @@ from mmrope_eval.media.image import MediaError, MediaPolicy, load_image
 from mmrope_eval.media.policy import MEDIA_VERSION, fit_size, spend_budget
 from mmrope_eval.messages import ImageSource
 from mmrope_eval.models.family import VisionGeometry
-from mmrope_eval.rope import load_variant
 
 QWEN25: Any = VisionGeometry(14, 2, 2)
 QWEN3: Any = VisionGeometry(16, 2, 2)
@@ -328,20 +327,33 @@ def test_a_missing_image_names_its_path(tmp_path: Path) -> None:
         load(tmp_path / "gone.png")
 
 
-def test_answers_of_another_media_version_are_not_taken_for_this_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures and frames decoded otherwise: the media's fingerprints and the identity of every answer change."""
-    from mmrope_eval.media import image
-    from mmrope_eval.run import cells
+IDENTITIES = """
+from pathlib import Path
+from types import SimpleNamespace as Some
 
-    options = SimpleNamespace(dtype="auto", head_dtype="auto", max_model_len=9)
-    config: Any = SimpleNamespace(options=options)
-    checkpoint: Any = SimpleNamespace(fingerprint="w")
-    about = config, checkpoint, load_variant("vanilla"), MediaPolicy()
-    before = cells.response_context(*about), load(PNG).facts.fingerprint
-    for module in (image, cells):
-        monkeypatch.setattr(module, "MEDIA_VERSION", MEDIA_VERSION + 1)
-    after = cells.response_context(*about), load(PNG).facts.fingerprint
-    assert before[0] != after[0] and before[1] != after[1]
+from mmrope_eval.media.image import MediaPolicy, load_image
+from mmrope_eval.messages import ImageSource
+from mmrope_eval.models.family import VisionGeometry
+from mmrope_eval.rope import load_variant
+from mmrope_eval.run.cells import response_context
+
+config = Some(options=Some(dtype="auto", head_dtype="auto", max_model_len=9))
+print(response_context(config, Some(fingerprint="w"), load_variant("vanilla"), MediaPolicy()))
+print(load_image(ImageSource(Path("picture.png")), MediaPolicy(), VisionGeometry(14, 2, 2)).facts.fingerprint)
+"""
+
+
+def test_answers_of_another_media_version_are_not_taken_for_this_ones(tmp_path: Path) -> None:
+    """Pictures and frames decoded otherwise: the media's fingerprints and the identity of every answer change."""
+    product = copy_product(tmp_path, "configs")
+    (product / "picture.png").write_bytes(PNG)
+    before = said_by(product, IDENTITIES)
+    policy = product / "mmrope_eval/media/policy.py"
+    text = policy.read_text()
+    assert text.count(f"MEDIA_VERSION = {MEDIA_VERSION}\n") == 1
+    policy.write_text(text.replace(f"MEDIA_VERSION = {MEDIA_VERSION}", f"MEDIA_VERSION = {MEDIA_VERSION + 1}"))
+    after = said_by(product, IDENTITIES)
+    assert len(before) == len(after) == 2 and before[0] != after[0] and before[1] != after[1]
 
 
 def test_fingerprints_follow_content_policy_and_geometry() -> None:

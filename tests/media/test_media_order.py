@@ -97,12 +97,17 @@ def test_an_mp4_that_was_filled_with_decoding_times(tmp_path: Path) -> None:
         assert_frames_are_those_recorded(load(path, video_frames=count))
 
 
-def test_without_b_frames_packets_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmrope_eval.media import frames as media_frames
-
+def test_without_b_frames_packets_are_enough(tmp_path: Path) -> None:
     path = write(tmp_path / "p.mp4", options={"bf": "0"})
-    monkeypatch.setattr(media_frames, "index_by_decoding", lambda *_: pytest.fail("decoded"))
     assert_frames_are_those_recorded(load(path, video_frames=7))
+    with av.open(str(path)) as container:
+        *_, last = (packet.pos for packet in container.demux(video=0) if packet.size)
+    with path.open("r+b") as file:
+        file.seek(last)
+        file.write(b"\xff" * 16)
+    with pytest.raises(MediaError, match=r"1 frame\(s\) cannot be decoded"):
+        index_by_decoding(path, 10**9)
+    assert_frames_are_those_recorded(load(path, 0.0, 2.0, video_frames=7))
 
 
 def test_a_program_stream_that_calls_every_packet_a_keyframe(tmp_path: Path) -> None:

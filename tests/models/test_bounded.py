@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import clock_runs
 from cpu_time import own_seconds
 from waiting import eventually
 
@@ -32,10 +34,10 @@ def with_template(checkpoint: Path, tmp_path: Path, text: str) -> Path:
 
 HOSTILE = {
     "loops in loops": ("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}OWN",
-                       "took more than 1 s"),
+                       "took more than 10 s"),
     "a macro that calls itself twice": (
         "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}OWN",
-        "took more than 1 s"),
+        "took more than 10 s"),
     "text without end": ("{% for a in range(90000) %}{{ 'x' * 1000 }}{% endfor %}OWN",
                          "writes more than 1,000,000 characters around a question"),
     "a long product": ("{% set x = 'x' * 100000000000 %}OWN", "writes more than 1,000,000 characters"),
@@ -74,10 +76,10 @@ def test_a_checkpoint_with_a_template_without_end_is_refused(
     checkpoint: Path, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, message = HOSTILE[case]
-    seconds = 1.0 if "took" in message else 60.0  # memory or length is to run out first, on a busy machine too
-    quick = type("Quick", (Bounds,), {"__init__": lambda self, memory: Bounds.__init__(self, seconds, memory)})
-    monkeypatch.setattr(template, "Bounds", quick)
-    monkeypatch.setattr(template, "MEMORY", 2**28)
+    # Where memory or length is to run out, it is to be first on a busy machine too. A quarter of the memory will do.
+    clock_runs(monkeypatch, 10 if "took" in message else 1 / 6)
+    pages = os.sysconf
+    monkeypatch.setattr(os, "sysconf", lambda name: pages(name) * (4 if name == "SC_PAGE_SIZE" else 1))
     copy = with_template(checkpoint, tmp_path, text)
 
     def read() -> None:
@@ -96,22 +98,24 @@ def ask(writer: PromptWriter, question: str) -> str:
     return writer.write(Request("q", (question,), Generation(1)))[0]
 
 
-def test_a_template_that_waits_for_a_question_is_stopped_there(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_template_that_waits_for_a_question_is_stopped_there(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is tried when a checkpoint is read does not bind a template that looks at the question."""
     text = ("{% if 'loop' in messages | string %}{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}"
             "{% endfor %}{% elif 'long' in messages | string %}{{ 'x' * 3000000 }}{% endif %}OWN")  # fmt: skip
     writer = PromptWriter(read_checkpoint(with_template(checkpoint, tmp_path, text), read_weights=False))
     with pytest.raises(PromptError, match="the checkpoint's chat template writes more than 1,000,000 characters"):
         ask(writer, "long")
-    patient, writer._bounds = writer._bounds, Bounds(0.5)
 
     def ask_for_too_much() -> None:
         for _ in range(2):
-            with pytest.raises(PromptError, match=r"the checkpoint's chat template took more than 0\.5 s"):
+            with pytest.raises(PromptError, match="the checkpoint's chat template took more than 10 s"):
                 ask(writer, "loop")
 
-    assert own_seconds(ask_for_too_much) < 10
-    writer._bounds = patient
+    with monkeypatch.context() as patch:
+        clock_runs(patch, 20)
+        assert own_seconds(ask_for_too_much) < 10
     assert "Where?" in ask(writer, "Where?")
     assert len(ask(writer, "word " * 1_000_000)) > 5_000_000, "a long question is no fault of the template's"
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import peft
@@ -21,7 +23,6 @@ from safetensors.torch import load_file, save_file
 
 from mmrope_demo.checkpoints import FAMILIES, Family, build_checkpoint
 from mmrope_eval.errors import UserError
-from mmrope_eval.models import lora, lora_merge
 from mmrope_eval.models.lora import MergedAdapter, merge_adapter
 from mmrope_eval.models.lora_adapter import WEIGHTS, describe, is_adapter, read_parts
 
@@ -462,17 +463,14 @@ def test_a_template_inside_the_adapter_s_tokenizer_is_the_one_that_is_read(adapt
     assert transformers.AutoProcessor.from_pretrained(merged).chat_template == "mine"
 
 
-def test_two_at_once_merge_once(
-    adapter: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_at_once_merge_once(adapter: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes: list[Path] = []
-    write = lora._write
 
-    def noted(plan: Any, partial: Path) -> None:
-        writes.append(partial)
-        write(plan, partial)
+    def noted(tensors: Any, path: Path, **rest: Any) -> None:
+        writes.append(path)
+        save_file(tensors, path, **rest)
 
-    monkeypatch.setattr(lora, "_write", noted)
+    monkeypatch.setattr("safetensors.torch.save_file", noted)
     with ThreadPoolExecutor(4) as pool:
         merged = list(pool.map(lambda _: merge(adapter, base), range(4)))
     assert len({one.path for one in merged}) == 1 and len(writes) == 1
@@ -520,6 +518,16 @@ def test_float16_that_cannot_hold_the_sum_is_refused(tmp_path: Path) -> None:
 def test_a_merge_that_would_leave_a_tensor_out_stops(
     adapter: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lora_merge.Merge, "_value", lambda self, name, tensor: tensor)
+    """As where the base's files change under its hands."""
+
+    whole = safetensors.safe_open
+
+    @contextlib.contextmanager
+    def cut(path: Path, framework: str) -> Iterator[Any]:
+        with whole(path, framework) as file:
+            names = [name for name in file.keys() if path.parent != base or "q_proj" not in name]  # noqa: SIM118
+            yield SimpleNamespace(keys=lambda: names, get_tensor=file.get_tensor, metadata=file.metadata)
+
+    monkeypatch.setattr(safetensors, "safe_open", cut)
     with pytest.raises(UserError, match=r"has no tensor '.*q_proj.weight' in its files"):
         merge(adapter, base)

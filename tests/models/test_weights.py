@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import checkpoint_copies as copies
 import numpy as np
 import pytest
 from checkpoint_copies import FAMILIES, WEIGHTS, Stored, Tensors
+from hashed import Hashed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -606,13 +608,23 @@ def test_every_byte_of_eight_bit_floats_is_judged_as_torch_does(dtype: str, torc
     assert set(found.not_finite) == {f"{byte:02x}" for byte in range(256) if not values[byte].isfinite()}
 
 
+class Drop(io.FileIO):
+    """A file of which the system gives few bytes at a time."""
+
+    most = 8
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(self.most if size is None or size < 0 else min(size, self.most))
+
+
 @contextmanager
-def pieces_of(count: int) -> Iterator[None]:
-    before, files.PIECE = files.PIECE, count
-    try:
+def read_by(count: int) -> Iterator[None]:
+    """Weights are read by so many bytes."""
+    kind, whole = type("Drops", (Drop,), {"most": count}), Path.open
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, *how, **named: (
+            kind(path) if path.name == WEIGHTS else whole(path, *how, **named)))  # fmt: skip
         yield
-    finally:
-        files.PIECE = before
 
 
 @given(
@@ -639,9 +651,10 @@ def test_one_bad_value_anywhere_is_found_and_the_hash_is_the_file_s(
             at -= tensor.shape[0]
     entries = list(copies.header_of(tensors).items())
     order.shuffle(entries)  # a header lists tensors in any order
-    path = copies.dump(tensors, folder / "w.safetensors", dict(entries))
-    with pieces_of(piece):
-        found = scanned(path, frozenset(tensors))
+    path = copies.dump(tensors, folder / WEIGHTS, dict(entries))
+    headers = {path: read_header(path)}
+    with read_by(piece):
+        found = FileHashes(folder / "hashes").scan([path], headers, frozenset(tensors))[path]
     assert set(found.not_finite) == wrong
     assert found.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.contents == {name: hashlib.sha256(tensor.data).hexdigest() for name, tensor in tensors.items()}
@@ -769,42 +782,38 @@ def test_a_damaged_header_is_refused_or_read_never_anything_else(
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Files that are read from end to end."""
-    found: list[Path] = []
-    scan, digest = files.scan_file, hashlib.file_digest
-
-    def counted(path: Path, *rest: Any) -> Any:
-        found.append(path)
-        return scan(path, *rest)
-
-    def digested(file: Any, *rest: Any) -> Any:
-        found.append(Path(file.name))
-        return digest(file, *rest)
-
-    monkeypatch.setattr(files, "scan_file", counted)
-    monkeypatch.setattr("hashlib.file_digest", digested)
-    return found
+def hashed(monkeypatch: pytest.MonkeyPatch) -> Hashed:
+    return Hashed(monkeypatch)
 
 
-def test_a_second_look_reads_no_weights_and_no_file_again(tmp_path: Path, reads: list[Path]) -> None:
+def read_whole(folder: Path, hashed: Hashed) -> list[str]:
+    """The files of a folder that were read from end to end, once for each time."""
+    digests = hashed.digests
+    names = {hashlib.sha256(path.read_bytes()).hexdigest(): path.name for path in folder.iterdir()}
+    return [names[digest] for digest in digests if digest in names]
+
+
+def test_a_second_look_reads_no_weights_and_no_file_again(tmp_path: Path, hashed: Hashed) -> None:
     folder = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy")
     copies.shards(copies.load(folder / WEIGHTS), folder, 3)
+    hashed.clear()
     first = read_checkpoint(folder).fingerprint
-    assert len([path for path in reads if path.suffix == ".safetensors"]) == 3, "each once: hash and values in one pass"
-    assert len(reads) == len(set(reads))
-    reads.clear()
+    reads = read_whole(folder, hashed)
+    assert len([name for name in reads if name.endswith(".safetensors")]) == 3, "each once: hash and values in one pass"
+    assert len(reads) == len(set(reads)) > 3
+    hashed.clear()
     assert read_checkpoint(folder).fingerprint == first
-    assert reads == []
+    assert read_whole(folder, hashed) == []
 
 
-def test_what_was_found_not_finite_is_remembered_too(tmp_path: Path, reads: list[Path]) -> None:
+def test_what_was_found_not_finite_is_remembered_too(tmp_path: Path, hashed: Hashed) -> None:
     folder = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy")
     copies.dump(with_nan(copies.load(folder / WEIGHTS), EMBEDDING), folder / WEIGHTS)
     first = refusal(folder)
-    reads.clear()
+    assert WEIGHTS in read_whole(folder, hashed)
+    hashed.clear()
     assert refusal(folder) == first
-    assert reads == []
+    assert read_whole(folder, hashed) == []
 
 
 @pytest.mark.parametrize(
@@ -832,35 +841,26 @@ def test_a_byte_changed_behind_an_old_time_is_seen(name: str, tmp_path: Path) ->
     assert read_checkpoint(folder).fingerprint != before
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_remembered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_changes_while_it_is_read_is_not_remembered(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    digest = files.hash_stream
 
-    def slow(file: Any, *rest: Any) -> Any:
-        found = digest(file, *rest)
+    def slow() -> str:
+        found = files.hash_file(path)
         time.sleep(0.02)
         path.write_bytes(b"new")
         return found
 
-    monkeypatch.setattr(files, "hash_stream", slow)
-    FileHashes(tmp_path / "hashes").of(path)
-    monkeypatch.setattr(files, "hash_stream", digest)
+    FileHashes(tmp_path / "hashes").of_part(path, "", slow)
     assert FileHashes(tmp_path / "hashes").of(path) == hashlib.sha256(b"new").hexdigest()
 
 
-def test_weights_that_shrink_while_they_are_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy")
-    scan = files.scan_file
-
-    def cut(path: Path, *rest: Any) -> Any:
-        path.write_bytes(path.read_bytes()[:-1000])
-        return scan(path, *rest)
-
-    monkeypatch.setattr(files, "scan_file", cut)
-    assert "became shorter while it was read" in refusal(folder)
+def test_weights_that_shrink_while_they_are_read_are_refused(tmp_path: Path) -> None:
+    path = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy") / WEIGHTS
+    headers = {path: read_header(path)}
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UserError, match="became shorter while it was read"):
+        FileHashes(tmp_path / "hashes").scan([path], headers, frozenset())
 
 
 @pytest.mark.parametrize("memory", ["", "[]", "{", '{"digest": 1, "not_finite": [], "contents": null}', "null"])

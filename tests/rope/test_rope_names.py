@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from copied_product import copy_product, said_by
 
 from mmrope_eval.rope import (
     Variant,
     VariantError,
     load_variant,
-    read_variant,
     split_model_arguments,
     variant_aliases,
     variant_name,
@@ -56,17 +56,19 @@ def test_an_alias_is_no_part_of_the_variant() -> None:
         Variant.from_dict({"name": "x", "aliases": ["y"]})
 
 
-def test_a_file_of_ones_own_may_have_aliases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = tmp_path / "mine.yaml"
+def test_a_file_of_ones_own_may_have_aliases(tmp_path: Path) -> None:
+    product = copy_product(tmp_path)
+    variants = product / "configs/variants"
+    variants.mkdir(parents=True)
+    mine = variants / "mine.yaml"
     mine.write_text("position: {layout: grid}\naliases: [My_Own, other]\n")
     assert load_variant(mine).name == "mine"
-    (tmp_path / "other.yaml").write_text("position: {layout: circle}\n")
-    monkeypatch.setattr(read_variant, "variants_dir", lambda: tmp_path)
-    assert load_variant("my-own").name == "mine"
-    assert load_variant("other").name == "other", "a name goes before an alias"
-    (tmp_path / "third.yaml").write_text("extends: mine\naliases: [MY-OWN]\n")
-    with pytest.raises(VariantError, match="variants 'mine' and 'third' both have the alias 'MY-OWN'"):
-        load_variant("my-own")
+    (variants / "other.yaml").write_text("position: {layout: circle}\n")
+    loaded = "from mmrope_eval.rope import load_variant as load; print(load('my-own').name, load('other').name)"
+    assert said_by(product, loaded) == ["mine other"], "a name goes before an alias"
+    (variants / "third.yaml").write_text("extends: mine\naliases: [MY-OWN]\n")
+    assert said_by(product, loaded)[-1].endswith(
+        "VariantError: variants 'mine' and 'third' both have the alias 'MY-OWN'")
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import suite_mirror
+from copied_product import copy_product, said_by
 from installed import install
+from kit_worker import worker_replies
 from run_command import run_command
 from suite_fakes import FakeEngine, FakeStart
 
@@ -23,9 +25,7 @@ from mmrope_eval.record.files import write_manifest
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.scorer import all as scorers
-from mmrope_eval.scorer.all import SecondError, SecondItem
-from mmrope_eval.scorer.score import Score, Target
+from mmrope_eval.scorer.all import SecondItem
 from mmrope_eval.vlmevalkit import scores as vlmevalkit
 
 N = 4
@@ -105,21 +105,37 @@ def test_samples_that_do_not_fit_are_not_overwritten_and_made_anew_elsewhere(
     assert "do not fit" in capsys.readouterr().err and files(stored) == damaged and files(tmp_path / "new") == sound
 
 
-def test_a_changed_scorer_changes_what_run_would_change(
-    stored: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    original = scorers.SCORERS["relaxed"]
+REVERSED = """
 
-    def reversed_scorer(response: str, target: Target) -> Score:
-        found = original(response, target)
-        return Score({name: None if v is None else 1 - v for name, v in found.values.items()}, found.parsed)
+def _reversed(response: str, target: Target) -> Score:
+    found = score_relaxed(response, target)
+    return Score({name: None if v is None else 1 - v for name, v in found.values.items()}, found.parsed)
 
-    monkeypatch.setitem(scorers.SCORERS, "relaxed", reversed_scorer)
+
+SCORERS["relaxed"] = _reversed
+"""
+BOTH = """
+import contextlib, pickle, sys
+from pathlib import Path
+
+sys.path += [{tests!r} + "/support", {tests!r} + "/run"]
+with contextlib.redirect_stderr(sys.stdout):
+    from test_rescore import rescore, running, start
+
+    rescore({stored!r})
+    running.run(pickle.loads(Path("config").read_bytes()), start)
+"""
+
+
+def test_a_changed_scorer_changes_what_run_would_change(stored: Path, config: RunConfig, tmp_path: Path) -> None:
+    product = copy_product(tmp_path / "product", "mmrope_synth", "mmrope_demo", "configs", "tasks")
+    with (product / "mmrope_eval/scorer/all.py").open("a") as file:
+        file.write(REVERSED)
     before = files(stored)
-    rescore(stored)
-    assert "1 of 3 tasks changed (chartqa)" in capsys.readouterr().err
-    again = shutil.copytree(config.output, stored.parent / "again")
-    running.run(dataclasses.replace(config, output=again), start)
+    again = Path(shutil.copytree(config.output, tmp_path / "again"))
+    (product / "config").write_bytes(pickle.dumps(dataclasses.replace(config, output=again)))
+    said = said_by(product, BOTH.format(tests=str(Path(__file__).parents[1]), stored=str(stored)))
+    assert any("1 of 3 tasks changed (chartqa)" in line for line in said), said
     assert files(stored) == files(again) != before
 
 
@@ -244,13 +260,13 @@ class TestVlmevalkit:
 
     @pytest.fixture(autouse=True)
     def reply(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
+        def reply(asked: dict[str, Any]) -> dict[str, Any]:
             n = len(asked["rows"])
             return {"samples": [float(i % 2 == 0) for i in range(n)], "value": 50.0, "unread": [True] * n,
                     "draws": n, "drawn_value": 75.0}
 
         install(tmp_path / "packages", {"ms-vlmeval": vlmevalkit.VERSION}, monkeypatch)
-        monkeypatch.setattr(vlmevalkit, "ask", ask)
+        worker_replies(monkeypatch, reply)
 
     def test_its_number_its_counts_and_what_it_does_not_have(
         self, stored: Path, capsys: pytest.CaptureFixture[str]
@@ -280,11 +296,11 @@ class TestVlmevalkit:
     def test_a_failed_sample_is_handed_over_as_failed(self, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[Any] = []
 
-        def keep(request: Mapping[str, Any]) -> dict[str, Any]:
+        def keep(request: dict[str, Any]) -> dict[str, Any]:
             asked.extend(row["prediction"] for row in request["rows"] if request["dataset"] == "ChartQA_TEST")
-            raise SecondError("told to fail.")
+            return {"error": "told to fail.", "row": None}
 
-        monkeypatch.setattr(vlmevalkit, "ask", keep)
+        worker_replies(monkeypatch, keep)
         assert rescore(stored, "--scorer", "vlmevalkit") == 1, "a column that it has, and no number"
         assert asked == ['"0"', '"10"', '"20"', None]
 

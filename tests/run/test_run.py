@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import datasets
+import jinja2
 import pytest
 import suite_mirror
 from suite_fakes import FakeStart
@@ -96,17 +98,16 @@ def test_a_finished_run_starts_no_engine_and_writes_the_same_bytes(
 def test_a_plan_is_remembered_until_its_data_or_its_task_change(
     checkpoint: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmrope_eval.task import planner
-    from mmrope_eval.task.dataset import load_docs
-
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     loads: list[str] = []
+    folders = {"/RefCOCO/": "refcoco_val", "/ChartQA/": "chartqa", "/charades_sta/": "charades_sta"}
+    load = datasets.load_dataset
 
-    def noted(spec: Any, *rest: Any) -> Any:
-        loads.append(spec.name)
-        return load_docs(spec, *rest)
+    def noted(*given: Any, data_files: Any, **named: Any) -> Any:
+        loads.extend(task for folder, task in folders.items() if folder in str(data_files))
+        return load(*given, data_files=data_files, **named)
 
-    monkeypatch.setattr(planner, "load_docs", noted)
+    monkeypatch.setattr(datasets, "load_dataset", noted)
     copy = tmp_path / "mirror"
     shutil.copytree(mirror, copy)
     config = configure(checkpoint, copy, tmp_path / "out")
@@ -384,14 +385,14 @@ class TestMergedSplits:
 def test_the_task_code_may_even_exit(
     checkpoint: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmrope_eval.task import plan
+    written = jinja2.Template.generate
 
-    def broken(template: str, doc: Any) -> str:
-        if doc["question"].endswith("2?"):
+    def broken(template: jinja2.Template, **doc: Any) -> Any:
+        if str(doc.get("question")).endswith("2?"):
             raise SystemExit("video path does not exist")
-        return "Is it?"
+        return written(template, **doc)
 
-    monkeypatch.setattr(plan, "render", broken)
+    monkeypatch.setattr(jinja2.Template, "generate", broken)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert running.run(configure(checkpoint, mirror, tmp_path, tasks=("chartqa",)), FakeStart()).failed == 1
     assert "SystemExit: video path does not exist" in rows(tmp_path, "chartqa")[2]["failure"]["cause"]

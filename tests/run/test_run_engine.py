@@ -207,10 +207,10 @@ def test_an_engine_that_dies_inside_the_process_is_replaced_there(
     running.run(configure(checkpoint, mirror, tmp_path / "whole"), engine)
     engine.live.close()
     engine.live = None
-    start, started = LiveEngine.start, []
+    started: list[LiveEngine] = []
 
     def dies_early(*given: Any) -> LiveEngine:
-        live = start(*given)
+        live = LiveEngine.start(*given)
         started.append(live)
         if len(started) == 1:
             steps = iter(range(100))
@@ -224,8 +224,7 @@ def test_an_engine_that_dies_inside_the_process_is_replaced_there(
             monkeypatch.setattr(live._engine, "step", until_the_sixth)
         return live
 
-    monkeypatch.setattr(LiveEngine, "start", dies_early)
-    result = running.run(configure(checkpoint, mirror, tmp_path / "run"))
+    result = running.run(configure(checkpoint, mirror, tmp_path / "run"), dies_early)
     assert len(started) == 2 and not result.broken and result.failed == 0
     for name in ("scores.json", *(f"samples/{path.name}" for path in (tmp_path / "whole" / "samples").iterdir())):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

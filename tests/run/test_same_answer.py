@@ -7,7 +7,8 @@ import hashlib
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,16 +16,15 @@ from typing import Any
 import pytest
 import suite_mirror
 from installed import install
-from suite_fakes import FakeStart
+from suite_fakes import FakeEngine, FakeStart
 
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
-from mmrope_eval.run import cells, manifest, placing
+from mmrope_eval.run import manifest
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.store import answer_code
-from mmrope_eval.store.answer_code import AnswerCode
 from mmrope_eval.task import plan
 
 N = 3
@@ -67,41 +67,50 @@ def start(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[s
 Start = Callable[..., tuple[int, list[str]]]
 
 
-def with_code(monkeypatch: pytest.MonkeyPatch, code: AnswerCode) -> None:
-    """As if this were the code of the tree."""
-    for module in (cells, placing):
-        monkeypatch.setattr(module, "answer_code", lambda: code)
+def edit(patch: pytest.MonkeyPatch, *names: str) -> None:
+    """Some files of the package as if somebody had edited them."""
+    read, paths = Path.read_bytes, {answer_code.package() / name for name in names}
+    patch.setattr(Path, "read_bytes", lambda path: read(path) + b"\nEDITED = True\n" * (path in paths))
 
 
-def edited(*names: str) -> AnswerCode:
-    """The code of a tree in which some files were edited."""
-    code = answer_code.answer_code()
-    files = {**code.files, **dict.fromkeys(names, "edited")}
-    return AnswerCode(files, {**code.rooms, **{name.split("/")[0]: "edited" for name in names}}, f"edited-{names}")
+def declare(patch: pytest.MonkeyPatch, version: str) -> None:
+    """The tree as if the register had it as an answer version."""
+    read, register = Path.read_text, answer_code.package() / "store" / answer_code.REGISTER
+    line = answer_code.Declared(version, answer_code.read_code(answer_code.package()).rooms).line("the same")
+    patch.setattr(Path, "read_text", lambda path, *how, **named: read(path, *how, **named) + line * (path == register))
 
 
-def test_an_answer_belongs_to_the_code_that_made_it(
-    config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def edited(*names: str, declared: str | None = None) -> Iterator[None]:
+    """As if commands were started from a tree in which some files were edited, and which may be declared."""
+    with pytest.MonkeyPatch.context() as patch:
+        edit(patch, *names)
+        if declared is not None:
+            declare(patch, declared)
+        answer_code.answer_code.cache_clear()
+        try:
+            yield
+        finally:
+            answer_code.answer_code.cache_clear()
+
+
+def test_an_answer_belongs_to_the_code_that_made_it(config: RunConfig, start: Start) -> None:
     assert start(config) == (0, [])
-    with monkeypatch.context() as patch:
-        with_code(patch, edited("rope/positions.py"))
+    with edited("rope/positions.py"):
         assert start(config) == (ALL, [f"{ALL} kept answers are asked again, as other code gave them (what differs: "
                                        "mmrope_eval/rope/positions.py); see docs/same-answer.md."])  # fmt: skip
         assert start(config) == (0, [])
-    with monkeypatch.context() as patch:
-        with_code(patch, edited("rope/positions.py", "engine/prepare.py"))
+    with edited("rope/positions.py", "engine/prepare.py"):
         asked, said = start(config)
         assert asked == ALL and "(what differs: mmrope_eval/engine/prepare.py)" in said[0], "the nearest is named"
     assert start(config) == (0, []), "back to the old code, and its answers are there"
 
 
-def test_a_declared_change_asks_nothing_again(
-    config: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    same = dataclasses.replace(edited("rope/positions.py"), version=answer_code.answer_code().version)
-    with_code(monkeypatch, same)
-    assert start(config) == (0, [])
+def test_a_declared_change_asks_nothing_again(config: RunConfig, start: Start) -> None:
+    before = answer_code.answer_code().files["rope/positions.py"]
+    with edited("rope/positions.py", declared=answer_code.answer_code().version):
+        assert answer_code.answer_code().files["rope/positions.py"] != before
+        assert start(config) == (0, [])
 
 
 OLD_SHAPE = """
@@ -134,21 +143,17 @@ def test_answers_of_the_last_version_are_used(old: RunConfig, start: Start) -> N
     assert start(old) == (0, [])
 
 
-def test_why_they_are_not_is_said_from_the_manifest(
-    old: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_code(monkeypatch, edited("rope/positions.py"))
-    monkeypatch.setattr(answer_code, "known_rooms", lambda _: [answer_code.answer_code().rooms])
-    assert start(old) == (ALL, [f"{ALL} kept answers are asked again, as other code gave them (what differs: "
-                                "mmrope_eval's code for rope); see docs/same-answer.md."])  # fmt: skip
+def test_why_they_are_not_is_said_from_the_manifest(old: RunConfig, start: Start) -> None:
+    """Of the register's trees with the manifest's answer version the nearest is this one before it was edited."""
+    with edited("rope/positions.py"):
+        assert start(old) == (ALL, [f"{ALL} kept answers are asked again, as other code gave them (what differs: "
+                                    "mmrope_eval's code for rope); see docs/same-answer.md."])  # fmt: skip
 
 
-def test_without_a_manifest_it_is_said_that_nobody_knows(
-    old: RunConfig, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_code(monkeypatch, edited("rope/positions.py"))
+def test_without_a_manifest_it_is_said_that_nobody_knows(old: RunConfig, start: Start) -> None:
     (old.output / "manifest.json").unlink()
-    asked, said = start(old)
+    with edited("rope/positions.py"):
+        asked, said = start(old)
     assert asked == ALL and said[0].startswith(f"{ALL} kept answers are asked again, as an earlier version kept them")
 
 
@@ -320,13 +325,14 @@ def test_what_lies_in_the_way_of_a_file_is_said_before_anything_is_asked(
 def test_code_that_changes_while_an_engine_starts_stops_the_command(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def changed() -> None:
-        raise answer_code.CodeChangedError("mmrope_eval/rope/positions.py changed while this was running")
-
-    monkeypatch.setattr(running, "require_unedited", changed)
     start = FakeStart()
-    with pytest.raises(answer_code.CodeChangedError):
-        running.run(dataclasses.replace(config, output=tmp_path / "new"), start)
+
+    def meanwhile(*given: Any) -> FakeEngine:
+        edit(monkeypatch, "rope/positions.py")
+        return start(*given)
+
+    with pytest.raises(answer_code.CodeChangedError, match=r"mmrope_eval/rope/positions\.py changed while this was"):
+        running.run(dataclasses.replace(config, output=tmp_path / "new"), meanwhile)
     assert start.engines[0].log == ["close"], "nothing was asked of it"
 
 

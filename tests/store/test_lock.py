@@ -8,15 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.store import lock
 from mmrope_eval.store.lock import LOCK, read_lock, run_lock
 
 HOLD = ("import sys, time; from pathlib import Path; from mmrope_eval.store.lock import run_lock\n"
@@ -38,8 +37,7 @@ def test_whoever_only_looks_keeps_nobody_from_starting(tmp_path: Path, monkeypat
     (tmp_path / LOCK).touch()
     with (tmp_path / LOCK).open() as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
-        glance = SimpleNamespace(sleep=lambda seconds: fcntl.flock(looking, fcntl.LOCK_UN))
-        monkeypatch.setattr(lock, "time", glance)
+        monkeypatch.setattr(time, "sleep", lambda seconds: fcntl.flock(looking, fcntl.LOCK_UN))
         with run_lock(tmp_path):
             pass
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import fcntl
+import functools
 import json
 import random
 import shutil
@@ -24,7 +27,7 @@ from loaded_scripts import load_script
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import Failure, MediaFacts, Response
-from mmrope_eval.store import file, opening
+from mmrope_eval.store import file
 from mmrope_eval.store.file import decode, encode
 from mmrope_eval.store.store import Outcome, ResponseStore, StoreError
 
@@ -425,32 +428,44 @@ def test_the_advice_fits_the_trouble(
     assert expected in said and ("move it away" in said) == (name == "SQLITE_NOTADB")
 
 
-def no_locks(path: Path, more: str = "", *, alone: bool = False) -> Any:
-    if "unix-none" not in more:
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorname = "SQLITE_IOERR_LOCK"
-        raise error
-    return CONNECT(path, more, alone=alone)
+class Lacking(sqlite3.Connection):
+    """On a file system that lacks something: no table can be read until it is done without."""
+
+    trouble, without = "", ""
+
+    def __init__(self, place: str, **named: Any) -> None:
+        super().__init__(place, **named)
+        self.done_without = self.without in place
+
+    def execute(self, statement: str, *given: Any) -> sqlite3.Cursor:
+        self.done_without |= self.without in statement
+        if not self.done_without and "sqlite_master" in statement:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = self.trouble
+            raise error
+        return super().execute(statement, *given)
 
 
-def no_memory(path: Path, more: str = "", *, alone: bool = False) -> Any:
-    if not alone:
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorname = "SQLITE_IOERR_SHMMAP"
-        raise error
-    return CONNECT(path, more, alone=alone)
+class NoLocks(Lacking):
+    trouble, without = "SQLITE_IOERR_LOCK", "vfs=unix-none"
 
 
-CONNECT = file._connect
+class NoMemory(Lacking):
+    trouble, without = "SQLITE_IOERR_SHMMAP", "locking_mode=EXCLUSIVE"
 
 
-@pytest.mark.parametrize("lacking", [no_locks, no_memory])
+@pytest.mark.parametrize("lacking", [NoLocks, NoMemory])
 def test_sqlite_does_without_the_locks_or_the_memory_that_a_file_system_lacks(
-    tmp_path: Path, lacking: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, lacking: type[Lacking], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lustre without -o flock refuses every lock; NFS and some FUSE share no memory between processes."""
-    monkeypatch.setattr(file, "_connect", lacking)
-    monkeypatch.setattr(file, "without_locks", lambda _: lacking is no_locks)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=lacking))
+    if lacking is NoLocks:
+        monkeypatch.setattr(fcntl, "lockf", refuse)
     path = tmp_path / "responses.sqlite"
     for i in range(3):
         with ResponseStore(path) as store:
@@ -460,10 +475,7 @@ def test_sqlite_does_without_the_locks_or_the_memory_that_a_file_system_lacks(
 
 
 def test_a_lock_that_another_program_holds_is_no_missing_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def quick(path: Any, options: Any) -> sqlite3.Connection:
-        return sqlite3.connect(path, isolation_level=None, timeout=0.1)
-
-    monkeypatch.setattr(file, "open_uri", quick)
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, timeout=0.1))
     with behind(path) as run:
         run("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match="is held by another program"):
@@ -476,14 +488,18 @@ def test_a_disk_that_fills_up_while_a_damaged_file_is_mended_leaves_it_as_it_was
     content = path.read_bytes().replace(b"answer 1 ", b"anzwer 1 ", 1)
     path.write_bytes(content)
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    connect = sqlite3.connect
 
-    monkeypatch.setattr(opening, "write_store", full)
-    with pytest.raises(UserError) as caught, ResponseStore(path):
+    def nearly_full(place: str, **named: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(place, **named)
+        if f".{path.name}" in place:  # the new file, before it is in the place of the old one
+            connection.execute("PRAGMA max_page_count = 4")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", nearly_full)
+    with pytest.raises(UserError, match=f"the disk of {path} is full: free some space"), ResponseStore(path):
         pass
-    assert "No space left on device" in str(caught.value)
-    assert path.read_bytes() == content
+    assert path.read_bytes() == content and not list(path.parent.glob(f".{path.name}*"))
 
 
 # ---------------------------------------------------------------------------------------------------- asking everything

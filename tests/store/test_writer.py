@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import re
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -10,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import suite_mirror
+from clocks import clock_is_put_on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from suite_fakes import FakeStart
@@ -18,7 +23,6 @@ from waiting import PATIENCE
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.messages import Failure, Response
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.run import run
 from mmrope_eval.store.store import Outcome, ResponseStore, StoreError, Writer
 
@@ -120,15 +124,20 @@ def test_a_group_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_progress_counts_an_answer_when_it_is_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
-    advance = Progress.advance
 
-    def checked(self: Progress, *, failed: bool = False, asked: bool = True) -> None:
-        advance(self, failed=failed, asked=asked)
-        with sqlite3.connect(f"file:{tmp_path}/run/responses.sqlite?mode=ro", uri=True) as connection:
-            (stored,) = connection.execute("SELECT count(*) FROM responses").fetchone()
-        seen.append((self.done, int(stored)))
+    class Terminal(io.StringIO):
+        """Counts what is in the file whenever somebody is told of progress."""
 
-    monkeypatch.setattr(Progress, "advance", checked)
+        def write(self, text: str) -> int:
+            for done in re.findall(r"mrope: (\d+)/24", text):
+                with sqlite3.connect(f"file:{tmp_path}/run/responses.sqlite?mode=ro", uri=True) as connection:
+                    (stored,) = connection.execute("SELECT count(*) FROM responses").fetchone()
+                seen.append((int(done), int(stored)))
+            return super().write(text)
+
+    quarters = itertools.count(0, 15)  # so that a line is due at every answer
+    clock_is_put_on(monkeypatch, lambda: next(quarters))
+    monkeypatch.setattr(sys, "stderr", Terminal())
     checkpoint = build_checkpoint("qwen2.5-vl", tmp_path / "checkpoint")
     mirror = suite_mirror.build(tmp_path / "mirror", n=12)
     result = run(RunConfig((str(checkpoint),), ("refcoco_val",), tmp_path / "run", ("mrope",), data_root=mirror),

@@ -10,7 +10,6 @@ import pytest
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
-from mmrope_eval.engine import live
 from mmrope_eval.report.sweep.read import load_sweep
 
 SWEEP = """
@@ -81,7 +80,7 @@ def test_what_is_excluded_is_said(swept: tuple[Path, list[str]]) -> None:
 def test_again_without_an_engine(
     swept: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(live.LiveEngine, "start", None)
+    monkeypatch.setattr("vllm.v1.engine.llm_engine.LLMEngine", None)
     before = (swept[0] / "sweep.csv").read_bytes()
     assert cli.main(swept[1]) == 0
     assert (swept[0] / "sweep.csv").read_bytes() == before

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from installed import install
+from kit_worker import worker_replies
 
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
@@ -415,7 +416,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package as if it were installed, replying what it replied when the golden file was made."""
     install(tmp_path / "packages", {"ms-vlmeval": scores.VERSION}, monkeypatch)
     replies = {json.dumps(golden["request"]["rows"], sort_keys=True): golden["reply"] for golden in GOLDEN.values()}
-    monkeypatch.setattr(scores, "ask", lambda asked: replies[json.dumps(asked["rows"], sort_keys=True)])
+    worker_replies(monkeypatch, lambda asked: replies[json.dumps(asked["rows"], sort_keys=True)])
 
 
 @pytest.mark.usefixtures("recorded")
