@@ -105,10 +105,10 @@ def differences(whole: Path, killed: Path) -> list[str]:
     """What a killed run got wrong, compared with the whole one: answers lost, doubled or different, other files."""
     wrong = []
     for path in sorted(whole.rglob("responses.sqlite")):
-        expected, found = answers(path), answers(killed / path.relative_to(whole))
-        wrong += [f"lost: {key}" for key in expected if key not in found]
-        wrong += [f"too much: {key}" for key in found if key not in expected]
-        wrong += [f"another answer: {key}" for key in expected if found.get(key, expected[key]) != expected[key]]
+        expected, actual = answers(path), answers(killed / path.relative_to(whole))
+        wrong += [f"lost: {key}" for key in expected if key not in actual]
+        wrong += [f"too much: {key}" for key in actual if key not in expected]
+        wrong += [f"another answer: {key}" for key in expected if actual.get(key, expected[key]) != expected[key]]
     for path in sorted([*whole.rglob("scores.json"), *whole.rglob("samples/*.jsonl")]):
         other = killed / path.relative_to(whole)
         if not other.is_file():
@@ -122,12 +122,12 @@ def answers(path: Path) -> dict[tuple[str, str], object]:
     """Text and status by (identity, sample); a sample stored twice under one identity would raise ValueError."""
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT identity, sample, status, payload FROM responses").fetchall()
-    found: dict[tuple[str, str], object] = {
+    answer_by_key: dict[tuple[str, str], object] = {
         (identity, sample): (status, json.loads(payload)) for identity, sample, status, payload in rows
     }
-    if len(found) != len(rows) or len({sample for _, sample in found}) != len(rows):
-        raise ValueError(f"{path}: {len(rows)} rows for {len(found)} answers")
-    return found
+    if len(answer_by_key) != len(rows) or len({sample for _, sample in answer_by_key}) != len(rows):
+        raise ValueError(f"{path}: {len(rows)} rows for {len(answer_by_key)} answers")
+    return answer_by_key
 
 
 if __name__ == "__main__":

@@ -127,8 +127,8 @@ def failures(kind: str, count: int, rules: Rules, world: World, seed: int, colum
         if kind == "run":
             verdicts = against_run(Matched(tuple(pairs), (), ()), rules)
         else:
-            verdicts = against_reported([as_reported(one) for one in pairs], rules)
-        worse = sum(one.state == "worse" for one in verdicts)
+            verdicts = against_reported([as_reported(pair) for pair in pairs], rules)
+        worse = sum(verdict.state == "worse" for verdict in verdicts)
         checks, cells = checks + (worse > 0), cells + worse
     return checks, cells
 
@@ -163,8 +163,8 @@ def main() -> None:
         count = args.power_rounds if loss else args.rounds
         began = time.perf_counter()
         rules, world = Rules(tolerance, flips=args.flips), World(loss, spread, together)
-        found = failures(kind, count, rules, world, args.seed, clustered=not args.mutant)
-        checks, cells = (100 * n / count for n in found)
+        failed_counts = failures(kind, count, rules, world, args.seed, clustered=not args.mutant)
+        checks, cells = (100 * n / count for n in failed_counts)
         cells /= len(COLUMNS)
         seconds = time.perf_counter() - began
         rows.append({"loss": loss, "against": kind, "spread": spread, "together": together, "tolerance": tolerance,

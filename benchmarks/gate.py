@@ -45,11 +45,11 @@ def main() -> int:
 
         def verdict(name: str, output: Path, expected: int) -> None:
             nonlocal wrong
-            said = io.StringIO()
-            with contextlib.redirect_stdout(said):
+            stdout = io.StringIO()
+            with contextlib.redirect_stdout(stdout):
                 code = cli.main(["check", str(output), "--against", str(baseline)])
             wrong += code != expected
-            rows.append([name, code, expected, said.getvalue().strip().splitlines()[-1]])
+            rows.append([name, code, expected, stdout.getvalue().strip().splitlines()[-1]])
 
         baseline = evaluate("baseline")
         for i in range(args.honest):

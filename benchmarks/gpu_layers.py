@@ -48,8 +48,8 @@ def measure(tables: list[Table], device: str) -> Iterator[Line]:
         yield skipped(PART, "all of it", "there is no CUDA device")
         return
     for layer in LAYERS:
-        own = next(table for table in tables if layer.variant in table.names)
-        yield from compared(layer, TOKENS, own, device)
+        table = next(table for table in tables if layer.variant in table.names)
+        yield from compared(layer, TOKENS, table, device)
 
 
 def compared(layer: Layer, tokens: Sequence[int], table: Table, device: str, rounds: int = 10) -> Iterator[Line]:
@@ -73,10 +73,10 @@ def compared(layer: Layer, tokens: Sequence[int], table: Table, device: str, rou
         names = {name: kernels(step, device) for name, step in steps.items()}
         took = best_times(steps, device, rounds)
         for name, seconds in took.items():
-            said = f"{len(names[name])} kernels, {seconds * 1e6:.2f} us, {seconds / took['ours']:.2f} times ours"
+            words = f"{len(names[name])} kernels, {seconds * 1e6:.2f} us, {seconds / took['ours']:.2f} times ours"
             numbers = {"kernels": len(names[name]), "us": seconds * 1e6}
             what = f"{layer.shape.model}, {count} tokens: {name}"
-            yield Line(PART, what, "measured", f"{said}: {', '.join(names[name])}"[:400], numbers)
+            yield Line(PART, what, "measured", f"{words}: {', '.join(names[name])}"[:400], numbers)
 
 
 def ours(layer: Layer, case: Given, table: Table) -> Piece:

@@ -176,11 +176,11 @@ def show(engine: list[dict[str, Any]], reference: list[dict[str, Any]] | None) -
         other = answers.get(row["variant"])
         same = "not compared" if other is None else "yes" if other["answer"] == row["answer"] else "NO"
         good &= row["cause"] is None and same != "NO"
-        for where, one in (("vLLM", row), ("transformers", other)):
-            if one is not None:
-                numbers = [f"{one['start']:.1f}", f"{one['seconds']:.1f}", f"{one['gib']:.1f}"]
-                rows.append([one["variant"], where, one["tokens"], one["max_position"], *numbers,
-                             same if where == "vLLM" else "", one["cause"] or ""])  # fmt: skip
+        for where, answer in (("vLLM", row), ("transformers", other)):
+            if answer is not None:
+                numbers = [f"{answer['start']:.1f}", f"{answer['seconds']:.1f}", f"{answer['gib']:.1f}"]
+                rows.append([answer["variant"], where, answer["tokens"], answer["max_position"], *numbers,
+                             same if where == "vLLM" else "", answer["cause"] or ""])  # fmt: skip
     headers = ["variant", "through", "prompt tokens", "largest position", "start s", "answer s", "peak GiB",
                "same tokens", "failure"]  # fmt: skip
     print(tabulate(rows, headers))

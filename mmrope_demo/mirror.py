@@ -106,13 +106,13 @@ def _write_datasets(out: Path, sources: Mapping[str, bytes]) -> None:
 
 def _referring_row(referent: Referent, flavour: str, sources: Mapping[str, bytes]) -> Row:
     left, top, right, bottom = referent.box
-    said = getattr(referent, flavour)
+    wording = getattr(referent, flavour)
     file_name = Path(PHOTOS[referent.photo].file).name
     return {
         "question_id": str((*PEOPLE, *THINGS).index(referent) + 1),
         "image": {"bytes": sources[referent.photo], "path": file_name},
         "question": _QUESTION,
-        "answer": [said] if isinstance(said, str) else list(said),
+        "answer": [wording] if isinstance(wording, str) else list(wording),
         "segmentation": [left, top, right, top, right, bottom, left, bottom],
         "bbox": [left, top, right - left, bottom - top],
         "iscrowd": 0,

@@ -66,7 +66,7 @@ def lesson(seed: Sequence[int], side: int) -> tuple[Tensor, Tensor, Targets]:
     count = PATCH_ROWS // (side // 14) ** 2
     drawn = [primer(rng, side) for _ in range(count)]
     wanted = [targets(items, side) for _, items in drawn]
-    joined = Targets(*(np.concatenate([getattr(one, name) for one in wanted]) for name in Targets.__annotations__))
+    joined = Targets(*(np.concatenate([getattr(part, name) for part in wanted]) for name in Targets.__annotations__))
     grids = torch.tensor([[1, side // 14, side // 14]] * count)
     return torch.from_numpy(np.concatenate([patches(frames) for frames, _ in drawn])), grids, joined
 
