@@ -32,10 +32,10 @@ def test_the_star_of_a_parameter_is_explained(capsys: pytest.CaptureFixture[str]
 def test_doctor_names_absent_data_sets_in_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    (found,) = machine.data_findings(None)
+    (finding,) = machine.data_findings(None)
     names = machine.datasets_of_tasks()
-    assert found.topic == f"{len(names)} data sets" and all(name in found.text for name in names)
-    assert "--data-root" in found.remedy
+    assert finding.topic == f"{len(names)} data sets" and all(name in finding.text for name in names)
+    assert "--data-root" in finding.remedy
 
 
 def test_the_page_of_variants_shows_how_lists_are_set() -> None:
@@ -63,5 +63,5 @@ def test_samples_that_are_not_here_are_wanted_with_data_root_or_a_download(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert cli.main(["show", "chartqa", "--n", "2"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "--data-root" in said and "hf download lmms-lab-encoder/ChartQA" in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "--data-root" in printed and "hf download lmms-lab-encoder/ChartQA" in printed

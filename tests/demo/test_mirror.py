@@ -97,11 +97,11 @@ def test_val_and_tests_share_no_object(mirror: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flavour", ["refcoco", "plus", "described"])
 def test_no_expression_names_two_objects_of_one_picture(flavour: str) -> None:
-    said = []
+    expressions = []
     for referent in (*PEOPLE, *THINGS):
         value = getattr(referent, flavour)
-        said += [(referent.photo, text) for text in ([value] if isinstance(value, str) else value)]
-    assert len(said) == len(set(said))
+        expressions += [(referent.photo, text) for text in ([value] if isinstance(value, str) else value)]
+    assert len(expressions) == len(set(expressions))
 
 
 def test_chart_rows_have_the_hubs_columns_human_questions_first(mirror: Path, tmp_path: Path) -> None:

@@ -60,15 +60,15 @@ def family_words(tree: ast.Module) -> set[str]:
     texts = [text for text in code_constants(tree) if isinstance(text, str)]
     names = ("qwen2-vl", "qwen2.5-vl", "qwen3-vl", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "Qwen2-VL", "Qwen2.5-VL-7B",
              "Qwen2.5-VL", "Qwen3-VL", "Qwen2VL", "Qwen2_5_VL", "Qwen3VL")  # fmt: skip
-    found: set[str] = set()
+    words: set[str] = set()
     for text in texts:
         for name in names:
             if name in text:
-                found.add(name)
+                words.add(name)
                 text = text.replace(name, "")
         if "qwen" in text.lower():
-            found.add(text)
-    return found
+            words.add(text)
+    return words
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())

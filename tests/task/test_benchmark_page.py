@@ -77,10 +77,10 @@ def test_the_data_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_is_shown_is_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
-    said = re.search(r"<!-- show -->\n((?:    .*\n)+)", PAGE)
-    assert said is not None
+    block = re.search(r"<!-- show -->\n((?:    .*\n)+)", PAGE)
+    assert block is not None
     assert cli.main(command("show")) == 0
-    assert capsys.readouterr().out.endswith("\n\n" + re.sub("(?m)^    ", "", said[1]))
+    assert capsys.readouterr().out.endswith("\n\n" + re.sub("(?m)^    ", "", block[1]))
 
 
 def test_the_run_the_table_and_the_comparison(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,10 +141,10 @@ def test_lmms_evals_own_evaluator_asks_our_engine_and_finds_our_score(included: 
     """The page's last block as it stands, but for the checkpoint, the folder and the task that this machine has."""
     kind, code = BLOCKS[-1]
     assert kind == "python"
-    for there, here in (("CKPT", str(ROOT / "checkpoints" / "mrope-i")), ('"tasks"', repr(str(included))),
-                        ("mmrope_chartqa", "mmrope_colours")):  # fmt: skip
-        assert there in code
-        code = code.replace(there, here)
+    for placeholder, value in (("CKPT", str(ROOT / "checkpoints" / "mrope-i")), ('"tasks"', repr(str(included))),
+                               ("mmrope_chartqa", "mmrope_colours")):  # fmt: skip
+        assert placeholder in code
+        code = code.replace(placeholder, value)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=included, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
