@@ -90,23 +90,16 @@ def refuse_cache(folder: Path) -> None:
                             "another --output.")
 
 
-_settled: list[bool] = []
-"""The blocks of `settled` that are open, each with whether it ends the sparing."""
-
-
 @contextmanager
 def settled() -> Iterator[None]:
     """Leave out of garbage collection, within the block, what exists when it begins; blocks may hold others. Python
     walks everything that lives whenever that has grown by a quarter: with the plans and keys of 100,000 samples a fifth
     of a resumed run's time, and there is nothing to be found among them."""
-    # An engine may have spared all before. Asked once: what is spared is counted one by one.
-    outermost = not _settled and gc.get_freeze_count() == 0
-    _settled.append(outermost)
+    outermost = gc.get_freeze_count() == 0
     gc.freeze()
     try:
         yield
     finally:
-        _settled.pop()
         if outermost:
             gc.unfreeze()
 
