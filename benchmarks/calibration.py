@@ -74,7 +74,7 @@ class World:
 
     def layout(self) -> Layout:
         """How the column is averaged."""
-        cluster = np.repeat(np.arange(self.clusters), self.each)
+        cluster = np.repeat(np.arange(self.clusters), self.each).tolist()
         if self.kind == "circular":
             return Layout.of(cluster, "circular", [(f"q{row}",) for row in cluster])
         if self.kind == "macro":
@@ -85,7 +85,8 @@ class World:
         """The share that is right in each cluster's group."""
         if self.kind != "macro":
             return np.full(self.clusters, self.level)
-        return np.clip(np.linspace(0.2, 0.8, self.groups)[np.arange(self.clusters) % self.groups], 0.01, 0.99)
+        levels = np.linspace(0.2, 0.8, self.groups)
+        return np.asarray(np.clip(levels[np.arange(self.clusters) % self.groups], 0.01, 0.99))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Values of one run."""
@@ -94,7 +95,7 @@ class World:
         skill = rng.beta(level * spread, (1 - level) * spread) if self.icc else level
         skill = np.repeat(skill, self.each)
         if self.kind == "graded":  # like ANLS: nothing, or something between a half and all
-            return (rng.random(skill.shape) < skill) * rng.uniform(0.5, 1.0, skill.shape)
+            return np.where(rng.random(skill.shape) < skill, rng.uniform(0.5, 1.0, skill.shape), 0.0)
         if self.kind == "circular":  # what one rotation is, the others nearly always are
             right = np.repeat(rng.random(self.clusters) < self.level, self.each)
             return np.where(rng.random(right.shape) < 0.03, 1.0 - right, right)
@@ -188,7 +189,7 @@ def effects(world: Trained, rng: np.random.Generator) -> np.ndarray:
 def measured(world: Trained, rng: np.random.Generator) -> Measured:
     """Both sides' answers to the same questions, four about each picture; no side is better."""
     moved = effects(world, rng)
-    layout = Layout.of(np.arange(world.questions) // 4)
+    layout = Layout.of((np.arange(world.questions) // 4).tolist())
     columns = {}
     for place, name in enumerate(COLUMNS):
         hard = np.repeat(rng.beta(3, 2, layout.clusters), 4)
@@ -290,6 +291,12 @@ PARTS: dict[str, Callable[..., Iterator[str]]] = {
 }
 
 
+def with_part(page: str, name: str, text: str) -> str:
+    """The page with `text` where its part of this name begins and ends."""
+    inside = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return inside.sub(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page)
+
+
 def main() -> None:
     """Draw, then print or write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -309,8 +316,7 @@ def main() -> None:
                 print(f"\n{text}", flush=True)
             else:
                 page = args.write.read_text(encoding="utf-8")
-                inside = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-                args.write.write_text(inside.sub(lambda m, text=text: f"{m[1]}\n{text}\n\n{m[2]}", page), "utf-8")
+                args.write.write_text(with_part(page, name, text), encoding="utf-8")
             print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 

@@ -72,7 +72,8 @@ def groups(rounds: int, rng: np.random.Generator) -> Iterator[Row]:
 def differences(rounds: int, rng: np.random.Generator) -> Iterator[Row]:
     """Coverage of differences and how often a loss of just the margin passes, by the share of answers that change."""
     for (count, questions), loss in itertools.product(SIZES[1:], (0.0, 0.02)):
-        layout, coverage = pictures(count, questions), {}
+        layout = pictures(count, questions)
+        coverage: dict[str, float] = {}
         for changed in (0.02, 0.2):
             lost, hits, passes = (1 + loss / changed) / 2, 0, 0
             for _ in range(rounds):

@@ -53,7 +53,7 @@ class Column:
         picture = np.arange(self.questions) // self.per_picture
         share = picture / picture[-1]
         groups = [(f"g{int(np.searchsorted([0.1, 0.3, 0.6], part))}",) for part in share]
-        return Layout.of(picture if clustered else np.arange(self.questions), self.average, groups)
+        return Layout.of((picture if clustered else np.arange(self.questions)).tolist(), self.average, groups)
 
 
 COLUMNS = (
@@ -106,7 +106,7 @@ def rounds(column: Column, count: int, world: World, rng: np.random.Generator) -
 
 def normal_of(uniform: np.ndarray) -> np.ndarray:
     """Uniform numbers as standard normal ones, of the same ranks."""
-    return np.vectorize(NormalDist().inv_cdf)(np.clip(uniform, 1e-12, 1 - 1e-12))
+    return np.asarray(np.vectorize(NormalDist().inv_cdf)(np.clip(uniform, 1e-12, 1 - 1e-12)))
 
 
 def worlds(columns: tuple[Column, ...], count: int, world: World, seed: int, *,
@@ -162,7 +162,7 @@ def main() -> None:
     for loss, kind, spread, together, tolerance in (*equal, *(() if args.mutant else lost)):
         count = args.power_rounds if loss else args.rounds
         began = time.perf_counter()
-        rules, world = Rules(tolerance, flips=args.flips), World(loss, spread, together)
+        rules, world = Rules(tolerance=tolerance, flips=args.flips), World(loss, spread, together)
         failed_counts = failures(kind, count, rules, world, args.seed, clustered=not args.mutant)
         checks, cells = (100 * n / count for n in failed_counts)
         cells /= len(COLUMNS)

@@ -11,6 +11,7 @@ from gpu_cases import SHAPES, Given, Shape, Table, given, positions_of
 from gpu_lines import Line, skipped, verdict
 
 from mmrope_eval.engine.rotary import SharedRotary, kv_head_rows
+from mmrope_eval.rope import RotaryTable
 from mmrope_eval.rope.encoding import PositionCodec
 from mmrope_eval.rope.kernels import CosSinPlan, rotate, rotate_, rotate_oracle, rotate_packed
 
@@ -144,7 +145,7 @@ def fills_are_accurate(tables: Sequence[Table], device: str, kind: type[SharedRo
         CosSinPlan.build(table.axis, table.inv_freq, table.attention_factor, device).fill(positions.to(device), *plan)
         with torch.device(device):
             rotary = kind(rows, pairs, tokens, PositionCodec(), full_rows=True, captured=True)
-        rotary.set_table(table)
+        rotary.set_table(RotaryTable(table.axis, table.inv_freq, table.attention_factor))
         rotary.fill(encoded)
         for name, tensors in (("plan", plan), ("captured", [rotary.cos, rotary.sin])):
             error = float(np.max([np.abs(x.cpu().numpy() - w).max() for x, w in zip(tensors, want, strict=True)]))
@@ -212,8 +213,8 @@ def compiled_layers(normed: bool, tables: Sequence[Table], device: str) -> Line:
 
     try:
         got = torch.compile(layer, fullgraph=True, dynamic=False)(case.packed, cos, sin)
-    except Exception as error:  # noqa: BLE001 - whatever a compiler says, it does not run here
-        return verdict(PART, what, False, f"does not compile: {' '.join(str(error).split())[:200]}")
+    except Exception as problem:  # noqa: BLE001 - whatever a compiler says, it does not run here
+        return verdict(PART, what, False, f"does not compile: {' '.join(str(problem).split())[:200]}")
     want = layer(case.packed, cos, sin)
     error = float(np.max([float((a.float() - b.float()).abs().max()) for a, b in zip(got, want, strict=True)]))
     # Inductor keeps the norm's result in float32 where eager layers round it first.

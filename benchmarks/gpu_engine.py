@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gpu_lines import Clock, Line, skipped, verdict
 
@@ -108,7 +108,7 @@ def measured(family: str, way: str, device: str) -> list[Line]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         requests = build_requests(folder)
-        checkpoint = tiny_checkpoint(family, folder / family)
+        checkpoint = tiny_checkpoint(cast("Any", family), folder / family)
         reference = load_reference(checkpoint, variant_of(STEPS[0]))
         with one_thread():
             prompts = {request.id: reference.prepare_request(request, POLICY) for request in requests}

@@ -18,6 +18,7 @@ from gpu_speed import best_times
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmrope_eval.engine.rotary import SharedRotary
+from mmrope_eval.rope import RotaryTable
 from mmrope_eval.rope.encoding import PositionCodec
 
 PART = "fill"
@@ -61,7 +62,7 @@ class _Operations(TorchDispatchMode):
     """Notes every operation that launches a kernel, and the bytes of its tensors."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
         self.bytes = 0
 
@@ -88,7 +89,7 @@ def rotary_of(table: Table, tokens: int, codec: PositionCodec, device: str, *, r
     rows, pairs = table.axis.shape
     with torch.device(device):
         rotary = SharedRotary(rows, pairs, tokens, codec, full_rows=True, captured=True)
-    rotary.set_table(table, text_spatial_reset=reset)
+    rotary.set_table(RotaryTable(table.axis, table.inv_freq, table.attention_factor), text_spatial_reset=reset)
     return rotary
 
 

@@ -6,8 +6,8 @@ import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=["n"])
-def fill_kernel(
+@triton.jit(do_not_specialize=["n"])  # type: ignore[untyped-decorator]
+def fill_kernel(  # type: ignore[no-untyped-def]
     encoded, axis, freq, factor, reset, cos, sin, n,
     axis_stride, token_stride, out_stride, row_stride,
     LOWEST: tl.constexpr,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from gpu_cases import SHAPES, Given, Shape, Table, given
@@ -96,7 +97,7 @@ def stock(layer: Layer, case: Given, table: Table) -> Piece:
     module = vllm_module(case, layer.shape, table, interleaved=layer.interleaved)
     positions = torch.randint(0, 4000, (3, 2 * case.q.shape[0]), device=case.q.device)
     norms = weights(layer, case)
-    forward: Callable[..., tuple[torch.Tensor, torch.Tensor]] = module.forward_native
+    forward: Any = module.forward_native
 
     def piece(packed: torch.Tensor) -> tuple[torch.Tensor, ...]:
         q, k, v = split(packed, layer, norms)
@@ -124,6 +125,7 @@ def kernels(step: Callable[[], object], device: str) -> list[str]:
     """The names of the kernels, copies and fills that one call runs on the GPU, after it has been compiled."""
     if device != "cuda":
         return []
+    from torch._C._autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     for _ in range(3):
@@ -132,4 +134,4 @@ def kernels(step: Callable[[], object], device: str) -> list[str]:
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         step()
         torch.cuda.synchronize()
-    return [event.name for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return [event.name for event in seen.events() if event.device_type == DeviceType.CUDA]

@@ -66,6 +66,7 @@ def simulate(scratch: Path, replicas: int, questions: int, rate: float, seed: in
     from mmrope_eval.engine.options import EngineOptions
     from mmrope_eval.engine.replica import Birth, Setting
     from mmrope_eval.engine.replicas import Replicas
+    from mmrope_eval.media.policy import MediaPolicy
     from mmrope_eval.run.config import RunConfig
     from mmrope_eval.run.engines import running_code
     from mmrope_eval.run.run import run
@@ -79,7 +80,8 @@ def simulate(scratch: Path, replicas: int, questions: int, rate: float, seed: in
     driver: list[Timed] = []
 
     def start(checkpoint: Any, variant: Any, options: EngineOptions) -> Any:
-        birth = Birth(Setting(checkpoint, variant, options.policy), EngineOptions(), running_code, never)
+        setting = Setting(checkpoint, variant, options.policy or MediaPolicy())
+        birth = Birth(setting, EngineOptions(), running_code, never)
         driver.append(Timed(Replicas.start(launch, birth, partial(say, file=sys.stderr))))
         return driver[-1]
 

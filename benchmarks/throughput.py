@@ -128,7 +128,7 @@ def turns(checkpoint: str, data: str, output: str, workers: bool, rounds: int, s
     options = EngineOptions(max_model_len=2048, workers=workers, policy=policy, max_num_seqs=seqs, reuse_bytes=0)
     seconds: dict[str, list[float]] = {"ours": [], "limit": [], "ours busy": [], "limit busy": []}
     with LiveEngine.start(read_checkpoint(checkpoint), load_variant("mrope"), options) as live:
-        held = Held(live)
+        held: Any = Held(live)
         for turn in range(rounds + 1):
             folder = Path(output) / str(turn)
             vllm_compat.reset_caches(live._engine)

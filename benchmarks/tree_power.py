@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -155,7 +156,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only worlds whose name has this in it")
     parser.add_argument("--json", metavar="FILE", type=Path)
     args = parser.parse_args()
-    rows = []
+    rows: list[Any] = []
     for number, world in enumerate(WORLDS):
         if args.only not in world.name:
             continue

@@ -187,7 +187,8 @@ class Environment:
         command = [self.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
         with self.log.open("a") as log:
             subprocess.run(list(map(str, command)), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=_variables())
-        cell = Cell(self.vllm, seconds=time.monotonic() - start, **self.versions())
+        versions = self.versions()
+        cell = Cell(self.vllm, versions["transformers"], versions["torch"], seconds=time.monotonic() - start)
         if not report.exists():
             return replace(cell, failed=1, said=f"pytest wrote no report ({self.log})")
         return replace(cell, **counted(report.read_text()))  # type: ignore[arg-type]

@@ -193,7 +193,7 @@ def whole_box(rows: Rows, dataset: str, folder: str) -> float:
     """`RefCOCODataset.evaluate` on a table of ours in place of the one it downloads."""
     (kind,) = load("vlmeval.dataset.refcoco:RefCOCODataset")
 
-    class Local(kind):  # type: ignore[misc]
+    class Local(kind):  # type: ignore[misc, valid-type]
         def _ensure_metadata_ready(self) -> None:
             """There is nothing to download."""
 
