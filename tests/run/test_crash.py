@@ -36,6 +36,10 @@ def crash() -> Any:
     return load_script("benchmarks/crash.py")
 
 
+DELAY = 0.02
+"""Seconds an answer, of which a run has 320."""
+
+
 class Fork:
     """A run in a forked child, which finds everything imported; its clock starts when its engine does."""
 
@@ -51,7 +55,7 @@ class Fork:
 
     def start(self, checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> FakeEngine:
         self.answering.set()
-        return FakeEngine(checkpoint, variant, delay=0.03)
+        return FakeEngine(checkpoint, variant, delay=DELAY)
 
     def wait(self, timeout: float | None = None) -> int:
         while not self.answering.wait(0.01) and self.process.is_alive():
@@ -72,7 +76,7 @@ def configure(checkpoint: Path, mirror: Path, output: Path) -> RunConfig:
 def test_ten_kills_of_a_run(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
     mirror = suite_mirror.build(tmp_path / "mirror", n=40)
     quiet_lmms_eval()
-    assert Fork(configure(checkpoint, mirror, tmp_path / "whole")).wait() == 0
+    whole = Fork(configure(checkpoint, mirror, tmp_path / "whole"))
     stored: list[int] = []
 
     def look(_: str) -> None:
@@ -81,7 +85,8 @@ def test_ten_kills_of_a_run(crash: Any, checkpoint: Path, tmp_path: Path) -> Non
     def start(number: int) -> Fork:
         return Fork(configure(checkpoint, mirror, tmp_path / f"killed-{number}"))
 
-    moments, runs = crash.disturb(start, 10, random.Random(7), 320 * 0.03 / 6, look)
+    moments, runs = crash.disturb(start, 10, random.Random(7), 320 * DELAY / 6, look)
+    assert whole.wait() == 0
     assert len(moments) == 10
     assert stored == sorted(stored), "no kill undoes what was stored"
     assert len({count % 320 for count in stored}) >= 4, "kills hit the answering, not only the start"

@@ -30,7 +30,7 @@ ROWS = {"plain": ASSISTANT, "opens": OPENS, "decides": DECIDES}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
-    build_world(root, n=N)
+    build_world(root, n=N, columns=(TASK,))
     return root
 
 

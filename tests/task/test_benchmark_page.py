@@ -49,12 +49,12 @@ def here(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def runs(bench: Path) -> Path:
-    """The page's run, by its own command and through the real engine."""
+    """The page's run, by what its own command is given and through the real engine."""
     (line,) = (line for line in COMMANDS if line.startswith("python evaluate.py"))
-    argv = [sys.executable, str(ROOT / "evaluate.py"), *shlex.split(line)[2:]]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(bench / "cache")}
-    done = subprocess.run(argv, cwd=bench, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(bench)
+        patch.setenv("XDG_CACHE_HOME", str(bench / "cache"))
+        assert cli.main(["run", *shlex.split(line)[2:]]) == 0
     return bench / "runs" / "colours"
 
 
