@@ -238,7 +238,7 @@ class Trial:
     file: str
     damage: str
     outcome: str
-    said: str = ""
+    words: str = ""
 
 
 def campaign(count: int, seed: int, scratch: Path, patience: float = 60.0, memory: int = 1024) -> list[Trial]:
@@ -301,7 +301,7 @@ def report(trials: Sequence[Trial]) -> int:
     print(tabulate(rows, ["damage", *outcomes], tablefmt="simple"))
     wrong = [trial for trial in trials if trial.outcome in FAULTS]
     for trial in wrong:
-        print(f"{trial.number} ({trial.file}, {trial.damage}): {trial.outcome}: {trial.said}")
+        print(f"{trial.number} ({trial.file}, {trial.damage}): {trial.outcome}: {trial.words}")
     return 1 if wrong else 0
 
 

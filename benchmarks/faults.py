@@ -115,7 +115,7 @@ def media(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:
 
     trials = campaign(max(1, round(300 * scale)), seed, scratch)
     wrong = [trial for trial in trials if trial.outcome in FAULTS]
-    return len(trials), [f"{trial.file} {trial.number}: {trial.outcome}: {trial.said}" for trial in wrong]
+    return len(trials), [f"{trial.file} {trial.number}: {trial.outcome}: {trial.words}" for trial in wrong]
 
 
 def responses(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:

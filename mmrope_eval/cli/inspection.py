@@ -24,6 +24,7 @@ from mmrope_eval.rope import load_variant
 from mmrope_eval.run.options import InspectOptions
 from mmrope_eval.task.registry import Registry, check_coordinates
 from mmrope_eval.util.console import say
+from mmrope_eval.words import flat, size_text
 
 Facts = dict[str, Any]
 
@@ -79,7 +80,7 @@ def _inspect(choice: ModelChoice, args: InspectOptions, registry: Registry) -> I
         checkpoint = read_checkpoint(choice.path, read_weights=not args.no_weights)
         described = describe(checkpoint)
     except UserError as error:
-        return Inspected({**facts, "state": "broken", "problem": _one_line(error)}, None)
+        return Inspected({**facts, "state": "broken", "problem": flat(error)}, None)
     questions: list[str] = []
     facts |= described
     facts["variant"] = _variant(checkpoint, choice, args, questions)
@@ -88,16 +89,12 @@ def _inspect(choice: ModelChoice, args: InspectOptions, registry: Registry) -> I
     return Inspected({**facts, "questions": questions}, checkpoint)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: InspectOptions, questions: list[str]) -> Facts | None:
     try:
         chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set, assume_stock=args.assume_stock)
         chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     except UserError as error:
-        questions.append(_one_line(error))
+        questions.append(flat(error))
         return None
     return {
         "name": chosen.variant.name,
@@ -113,7 +110,7 @@ def _media(checkpoint: Checkpoint, questions: list[str]) -> Facts | None:
     try:
         policy, sources = checkpoint_policy(checkpoint, {})
     except UserError as error:
-        questions.append(_one_line(error))
+        questions.append(flat(error))
         return None
     # A source is a file of the folder, with the key in brackets where it is not a file of its own.
     short = {field: place.rpartition("/")[2].replace(" (", ", ").removesuffix(")") for field, place in sources.items()}
@@ -128,7 +125,7 @@ def _wording(checkpoint: Checkpoint, choice: ModelChoice, registry: Registry, qu
             try:
                 coordinates, source = check_coordinates(str(name), f"{checkpoint.path} ({where})"), where
             except UserError as error:
-                questions.append(_one_line(error))
+                questions.append(flat(error))
     return {"coordinates": coordinates, "coordinates_source": source, "prompts": choice.prompts or family.prompts}
 
 
@@ -213,22 +210,13 @@ def _network_rows(facts: Facts) -> Iterator[Row]:
     files = weights["files"]
     names = files[0] if len(files) == 1 else f"{len(files)} files, {files[0]} to {files[-1]}"
     counted = "stored values" if network["quantisation"] else "parameters"
-    yield " ", "weights", f"{weights['parameters']:,} {counted}, {_size(weights['bytes'])} in {names}"
+    yield " ", "weights", f"{weights['parameters']:,} {counted}, {size_text(weights['bytes'])} in {names}"
     matrix = "the word embeddings (tied)" if weights["tied"] else "its own"
     if weights["tied"] and weights["own_output_matrix"]:
         matrix += ", of which the file has a copy" if weights["read"] else " by config.json; the file's own is unread"
     yield " ", "output matrix", matrix
     yield " ", "dtype", f"{network['dtype']} (stored as {', '.join(weights['stored_as'])})"
     yield " ", "quantisation", network["quantisation"] or "none"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"
 
 
 def _media_rows(facts: Facts) -> Iterator[Row]:

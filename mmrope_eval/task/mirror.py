@@ -23,7 +23,7 @@ from mmrope_eval.errors import PlaceError, SampleError, UserError
 from mmrope_eval.messages import ImageSource, Part, VideoSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.task.dataset import Docs, find_data, load_docs, missing_columns
-from mmrope_eval.task.mirror_plan import folder_bytes, size_text, task_commands
+from mmrope_eval.task.mirror_plan import folder_bytes, task_commands
 from mmrope_eval.task.options import CheckOptions
 from mmrope_eval.task.parts import build_parts, check_made, check_question, with_subtitles
 from mmrope_eval.task.plan import TaskPlan
@@ -31,6 +31,7 @@ from mmrope_eval.task.registry import TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target, render
 from mmrope_eval.util.console import say
+from mmrope_eval.words import size_text
 
 _AHEAD = 64
 """So many pictures may wait: those of large data sets do not fit in memory together."""

@@ -14,6 +14,7 @@ from mmrope_eval.task.dataset import absence, fetch_command, hub_command, media_
 from mmrope_eval.task.options import PlanOptions, PruneOptions
 from mmrope_eval.task.registry import Registry, TaskSpec, open_registry
 from mmrope_eval.util.console import say
+from mmrope_eval.words import size_text
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".mpg", ".flv", ".wmv"})
 
@@ -183,16 +184,6 @@ def plan(args: PlanOptions) -> int:
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def size_text(size: int) -> str:
-    """A size in the largest unit that leaves a number of at least one."""
-    value, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def prune(args: PruneOptions) -> int:

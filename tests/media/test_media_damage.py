@@ -69,7 +69,7 @@ def test_a_fixed_part_of_the_campaign(campaign: ModuleType, tmp_path: Path) -> N
     outcomes = {trial.outcome for trial in trials}
     assert outcomes.isdisjoint(campaign.FAULTS), trials
     assert {"refused", "whole", "damaged"} <= outcomes, "the campaign reaches all of them"
-    assert all(trial.said for trial in trials if trial.outcome in ("refused", "noted"))
+    assert all(trial.words for trial in trials if trial.outcome in ("refused", "noted"))
 
 
 def test_the_campaign_finds_what_it_looks_for(campaign: ModuleType, tmp_path: Path) -> None:

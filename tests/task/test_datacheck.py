@@ -20,8 +20,8 @@ from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import MaxFailures, TooManyFailuresError
 from mmrope_eval.task.dataset import needed_columns
-from mmrope_eval.task.mirror_plan import size_text
 from mmrope_eval.task.registry import Registry
+from mmrope_eval.words import size_text
 
 COLUMNS = ["chartqa", "charades_sta", "refcoco_val", "star"]
 
