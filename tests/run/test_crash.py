@@ -65,7 +65,7 @@ class Fork:
 
 
 def configure(checkpoint: Path, mirror: Path, output: Path) -> RunConfig:
-    return RunConfig((str(checkpoint),), ("demo",), output, ("mrope", "hope"), data_root=mirror)
+    return RunConfig((str(checkpoint),), suite_mirror.TASKS, output, ("mrope", "hope"), data_root=mirror)
 
 
 def test_ten_kills_of_a_run(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_three_kills_of_the_real_engine(crash: Any, checkpoint: Path, tmp_path: 
 
     def start(output: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "mmrope_eval", "run", "--model", str(checkpoint), "--variant", "mrope-i,hope",
-                   "--tasks", "demo", "--data-root", str(mirror), "--output", str(tmp_path / output),
-                   "--max-model-len", "1024", "--max-pixels", "50176", "--video-tokens", "64"]
+                   "--tasks", ",".join(suite_mirror.TASKS), "--data-root", str(mirror), "--max-model-len", "1024",
+                   "--max-pixels", "50176", "--video-tokens", "64", "--output", str(tmp_path / output)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
 
     began = time.perf_counter()
