@@ -8,28 +8,36 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "mmrope_eval"
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "models")
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("mmrope_demo", "mmrope_eval", "mmrope_synth")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+               if not path.is_relative_to(ROOT / "mmrope_eval" / "models"))  # fmt: skip
 
 WORDS = {
-    "task/spec.py": {"qwen2-vl"},  # the wording that the paper says it follows, a name in task files
-    "report/candidates.py": {"qwen2.5-vl"},  # records of version 0.3, when this family alone had a clock
-    "engine/vllm_compat.py": {"Qwen2.5-VL", "Qwen3-VL"},  # faults of vLLM's older versions, told in a message
-    "cli/demo.py": {"qwen2-vl", "qwen2.5-vl", "qwen3-vl"},  # checkpoints that the demo can make
-    "analysis/command.py": {"qwen3-vl", "Qwen2.5-VL-7B"},  # an example of a variant; the geometry of Table 1
+    "mmrope_demo/checkpoints.py": {"qwen2-vl", "qwen2.5-vl", "qwen3-vl"},  # writes files as each family publishes them
+    "mmrope_eval/task/spec.py": {"qwen2-vl"},  # the wording that the paper says it follows, a name in task files
+    "mmrope_eval/report/candidates.py": {"qwen2.5-vl"},  # records of version 0.3, when this family alone had a clock
+    "mmrope_eval/engine/vllm_compat.py": {"Qwen2.5-VL", "Qwen3-VL"},  # faults of vLLM's older versions, in a message
+    "mmrope_eval/analysis/command.py": {"qwen3-vl", "Qwen2.5-VL-7B"},  # an example's variant; the geometry of Table 1
 }
 """By file: families' names in its code, and why."""
 
 SIZES = {
-    "task/mirror.py": {28},  # any small size will do to decode a frame
-    "media/colour.py": {16},  # a code of ITU-T H.273
-    "store/answer_code.py": {16},  # bytes of a .pyc's header
-    "store/file.py": {16},  # bytes of a digest
-    "sweep/config.py": {16},  # vision cells of a frame, by default
-    "analysis/command.py": {16},  # questions
-    "rope/vectors.py": {16},  # rotary pairs
-    "rope/sections.py": {16},  # the same
-    "analysis/tables.py": {16},  # distances
+    "mmrope_demo/checkpoints.py": {16},  # channels of a head, of which each axis gets an even share
+    "mmrope_demo/training/primer.py": {14},  # pixels of small letters
+    "mmrope_eval/media/colour.py": {16},  # a code of ITU-T H.273
+    "mmrope_eval/store/answer_code.py": {16},  # bytes of a .pyc's header
+    "mmrope_eval/store/file.py": {16},  # bytes of a digest
+    "mmrope_eval/sweep/config.py": {16},  # vision cells of a frame, by default
+    "mmrope_eval/analysis/command.py": {16},  # questions
+    "mmrope_eval/rope/vectors.py": {16},  # rotary pairs
+    "mmrope_eval/rope/sections.py": {16},  # the same
+    "mmrope_eval/analysis/tables.py": {16},  # distances
+    "mmrope_synth/core.py": {16},  # seconds of a clip
+    "mmrope_synth/charts.py": {14},  # labels, as shares of a chart's side
+    "mmrope_synth/documents.py": {16, 28},  # height of a receipt's lines; days of a month, degrees of a turn
+    "mmrope_synth/needle.py": {28},  # the smallest frame on which a card's figures can be read
+    "mmrope_synth/scenes.py": {14},  # width of a background's stripes
 }
 """By file: numbers that a patch size could be and that are something else."""
 
@@ -71,19 +79,20 @@ def family_words(tree: ast.Module) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_code_outside_of_models_knows_no_family(path: Path) -> None:
     """Not the files of `models/`, which is where a family's own words and numbers belong."""
-    tree, name = ast.parse(path.read_text()), path.relative_to(PACKAGE).as_posix()
+    tree, name = ast.parse(path.read_text()), path.relative_to(ROOT).as_posix()
     assert family_words(tree) == WORDS.get(name, set())
     counts = lengths(tree)
-    sizes = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is int
-             and node.value in (14, 16, 28) and id(node) not in counts}  # fmt: skip
+    sizes = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in counts
+             and node.value in (14, 16, 28) and type(node.value) in (int, float)}  # fmt: skip
     assert sizes == SIZES.get(name, set())
 
 
 def test_in_models_only_the_files_of_families_name_classes_of_transformers() -> None:
-    shared = [path for path in (PACKAGE / "models").glob("*.py") if path.name not in ("default_family.py",)]
+    folder = ROOT / "mmrope_eval" / "models"
+    shared = [path for path in folder.glob("*.py") if path.name != "default_family.py"]
     assert {path.name: words for path in shared if (words := family_words(ast.parse(path.read_text())))} == {
         "rope_config.py": {"qwen3-vl"},  # the name of a variant, in a message
     }
