@@ -1,4 +1,4 @@
-"""What is special to a model family stands in `models/`: elsewhere no code knows a family's name or its patch sizes."""
+"""What is special to a family stands in its file in `models/families`: no other code knows its name or patch sizes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("mmrope_demo", "mmrope_eval", "mmrope_synth")
+MODELS = ROOT / "mmrope_eval" / "models"
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
-               if not path.is_relative_to(ROOT / "mmrope_eval" / "models"))  # fmt: skip
+               if not path.is_relative_to(MODELS / "families"))  # fmt: skip
 
 WORDS = {
-    "mmrope_demo/checkpoints.py": {"qwen2-vl", "qwen2.5-vl", "qwen3-vl"},  # writes files as each family publishes them
-    "mmrope_eval/task/spec.py": {"qwen2-vl"},  # the wording that the paper says it follows, a name in task files
-    "mmrope_eval/report/candidates.py": {"qwen2.5-vl"},  # records of version 0.3, when this family alone had a clock
-    "mmrope_eval/engine/vllm_compat.py": {"Qwen2.5-VL", "Qwen3-VL"},  # faults of vLLM's older versions, in a message
-    "mmrope_eval/analysis/command.py": {"qwen3-vl", "Qwen2.5-VL-7B"},  # an example's variant; the geometry of Table 1
+    # Writes checkpoints as each family publishes them: which keys a config.json has is in no record.
+    "mmrope_demo/checkpoints.py": {"qwen2-vl", "qwen2.5-vl", "qwen3-vl"},
+    # One of the families is the default, and the heads of commands say which without importing them all.
+    "mmrope_eval/models/default_family.py": {"qwen2.5-vl"},
+    # A wording, by its name in task files, which the paper says it follows.
+    "mmrope_eval/task/spec.py": {"qwen2-vl"},
+    # A variant, by its name in configs/variants: in an example, and offered in a message.
+    "mmrope_eval/analysis/command.py": {"qwen3-vl"},
+    "mmrope_eval/models/rope_config.py": {"qwen3-vl"},
 }
 """By file: families' names in its code, and why."""
 
@@ -46,6 +51,20 @@ def code_constants(tree: ast.Module) -> Iterator[object]:
     """Constants outside of docstrings."""
     told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     yield from (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in told)
+
+
+FAMILY_MODULES = {f"mmrope_eval.models.families.{path.stem}" for path in (MODELS / "families").glob("*.py")
+                  if path.stem != "__init__"}  # fmt: skip
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    """What is imported, and every package on the way to it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def lengths(tree: ast.Module) -> set[int]:
@@ -80,22 +99,21 @@ def family_words(tree: ast.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_code_outside_of_models_knows_no_family(path: Path) -> None:
-    """Not the files of `models/`, which is where a family's own words and numbers belong."""
+def test_code_outside_of_the_families_files_knows_no_family(path: Path) -> None:
+    """Neither by a name or class of one in a text, nor by importing its file."""
     tree, name = ast.parse(path.read_text()), path.relative_to(ROOT).as_posix()
     assert family_words(tree) == WORDS.get(name, set())
+    assert not set(imported_modules(tree)) & FAMILY_MODULES
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not path.is_relative_to(MODELS)],
+                         ids=lambda path: path.relative_to(ROOT).as_posix())  # fmt: skip
+def test_code_outside_of_models_knows_no_patch_size(path: Path) -> None:
+    tree, name = ast.parse(path.read_text()), path.relative_to(ROOT).as_posix()
     counts = lengths(tree)
     sizes = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in counts
              and node.value in (14, 16, 28) and type(node.value) in (int, float)}  # fmt: skip
     assert sizes == SIZES.get(name, set())
-
-
-def test_in_models_only_the_files_of_families_name_classes_of_transformers() -> None:
-    folder = ROOT / "mmrope_eval" / "models"
-    shared = [path for path in folder.glob("*.py") if path.name != "default_family.py"]
-    assert {path.name: words for path in shared if (words := family_words(ast.parse(path.read_text())))} == {
-        "rope_config.py": {"qwen3-vl"},  # the name of a variant, in a message
-    }
 
 
 @pytest.mark.parametrize("code, words", [
