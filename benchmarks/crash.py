@@ -2,9 +2,9 @@
 
     python benchmarks/crash.py [--kills 10] [--seed 0] [--scratch DIR]
 
-The run is real: `mmrope-eval run` on the demo's checkpoint and data, through the real engine, two variants and three
-tasks. Moments are drawn evenly over what an undisturbed run takes, so some kills hit the imports, some the engine's
-start and some the answering.
+The run is real: `mmrope-eval run` on a tiny checkpoint and a small world, through the real engine, two variants and
+three tasks. Moments are drawn evenly over what an undisturbed run takes, so some kills hit the imports, some the
+engine's start and some the answering.
 """
 
 from __future__ import annotations
@@ -21,6 +21,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+TASKS = "refcoco_val,chartqa,charades_sta"
+"""One of each category."""
+
+
+def checkpoint_and_world(scratch: Path) -> tuple[Path, Path]:
+    """A tiny checkpoint with random weights, and miniatures of `TASKS` to ask it about."""
+    from mmrope_demo.checkpoints import build_checkpoint
+    from mmrope_synth import build_world
+
+    return (build_checkpoint("qwen2.5-vl", scratch / "checkpoint"),
+            build_world(scratch / "data", n=24, columns=TASKS.split(",")))
+
 
 def main() -> int:
     """Run the experiment; exit code 1 when an answer was lost, came twice, or differs."""
@@ -29,16 +41,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scratch", type=Path, default=None, help="where to work (default: a temporary folder)")
     args = parser.parse_args()
-    from mmrope_demo.untrained import ensure_checkpoint, ensure_mirror
-
     with tempfile.TemporaryDirectory() as temporary:
         scratch = args.scratch or Path(temporary)
-        model = ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl")
-        data = ensure_mirror(scratch / "data")
+        model, data = checkpoint_and_world(scratch)
 
         def start(output: Path) -> subprocess.Popen[bytes]:
             command = [sys.executable, "-m", "mmrope_eval", "run", "--model", str(model), "--variant", "mrope-i,hope",
-                       "--tasks", "demo", "--data-root", str(data), "--output", str(output), "--max-pixels", "100352",
+                       "--tasks", TASKS, "--data-root", str(data), "--output", str(output), "--max-pixels", "100352",
                        "--video-tokens", "128", "--max-model-len", "2048"]
             return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -23,7 +23,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from crash import differences
+from crash import TASKS, checkpoint_and_world, differences
 from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +111,7 @@ class Runs:
     def __call__(self, output: Path, cache: Path | None = None) -> Ended:
         """Start it and wait."""
         command = [sys.executable, str(ROOT / "benchmarks" / "fault_kills.py"), "--answer", "--model", self.model,
-                   "--variant", "mrope-i,hope", "--tasks", "demo", "--data-root", self.data, "--output", output,
+                   "--variant", "mrope-i,hope", "--tasks", TASKS, "--data-root", self.data, "--output", output,
                    "--max-pixels", "100352", "--video-tokens", "128", "--max-model-len", "2048"]  # fmt: skip
         return ended(list(map(str, command)), cache or self.cache)
 
@@ -265,10 +265,7 @@ GOOD = ("enough room", "went on", "sentence, then whole")
 
 def campaign(count: int, seed: int, scratch: Path) -> list[Trial]:
     """So many trials."""
-    from mmrope_demo.untrained import ensure_checkpoint, ensure_mirror
-
-    runs = Runs(ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl"), ensure_mirror(scratch / "data"),
-                scratch / "cache")  # fmt: skip
+    runs = Runs(*checkpoint_and_world(scratch), scratch / "cache")
     whole = scratch / "whole"
     first = runs(whole)
     if first.code != 0:

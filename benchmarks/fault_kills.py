@@ -3,11 +3,11 @@
     python benchmarks/fault_kills.py [--engine stand-in|process|workers] [--kills 20] [--seed 0] [--scratch DIR]
 
 stand-in: the whole suite with an engine of one process that answers at once, seconds a start; process: vLLM inside the
-run's process; workers: vLLM in processes of its own. Each attempt starts `mmrope-eval run` on the demo's checkpoint and
-data, waits for a moment drawn evenly over what an undisturbed run takes, and sends SIGKILL, SIGTERM or SIGINT to the
-run or to one of its engine's processes. A run that was hit itself must end at once with the right exit code and leave
-no process behind; one whose engine was hit must go on and finish. Started again until it is done, it must have the
-answers and the files of the undisturbed run.
+run's process; workers: vLLM in processes of its own. Each attempt starts `mmrope-eval run` on a tiny checkpoint and a
+small world, waits for a moment drawn evenly over what an undisturbed run takes, and sends SIGKILL, SIGTERM or SIGINT to
+the run or to one of its engine's processes. A run that was hit itself must end at once with the right exit code and
+leave no process behind; one whose engine was hit must go on and finish. Started again until it is done, it must have
+the answers and the files of the undisturbed run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from crash import differences
+from crash import TASKS, checkpoint_and_world, differences
 from tabulate import tabulate
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -96,7 +96,7 @@ class Attack:
 
     def start(self, output: Path) -> subprocess.Popen[bytes]:
         """A run in a session of its own."""
-        given = ["--model", str(self.model), "--variant", "mrope-i,hope", "--tasks", "demo", "--data-root",
+        given = ["--model", str(self.model), "--variant", "mrope-i,hope", "--tasks", TASKS, "--data-root",
                  str(self.data), "--output", str(output), "--max-pixels", "100352", "--video-tokens", "128",
                  "--max-model-len", "2048", *(["--workers"] if self.engine == "workers" else [])]  # fmt: skip
         stand_in = [str(Path(__file__).resolve()), "--answer"]
@@ -108,9 +108,7 @@ class Attack:
 
 def attack(engine: str, kills: int, seed: int, scratch: Path) -> Found:
     """So many kills of runs with one of the kinds of engines."""
-    from mmrope_demo.untrained import ensure_checkpoint, ensure_mirror
-
-    kind = Attack(engine, ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl"), ensure_mirror(scratch / "data"))
+    kind = Attack(engine, *checkpoint_and_world(scratch))
     rng, tally = random.Random(seed), Found()
     # What a shell starts in the background ignores Ctrl-C, and so would the runs.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,7 +3,7 @@
     python benchmarks/fault_replicas.py [--backend processes|ray] [--replicas-killed 10] [--runs-killed 3] [--seed 0]
                                         [--rows 400] [--scratch DIR]
 
-Each attempt starts `mmrope-eval run --replicas 2` on the demo's untrained checkpoint under two variants, waits for a
+Each attempt starts `mmrope-eval run --replicas 2` on a checkpoint with random weights under two variants, waits for a
 moment drawn evenly over what an undisturbed one takes, and kills one of its replicas (with Ray the actor's process, or
 the engine's below it) or the run itself. A run whose replica was killed must go on and finish; one that was killed
 leaves no process behind and is started again. In the end all answers and files must be those of a run with one engine.
@@ -103,11 +103,11 @@ class Attack:
 
 def attack(scratch: Path, rows: int, targets: list[str], rng: random.Random, address: str | None) -> Found:
     """Kill what `targets` names, one after another."""
-    from mmrope_demo.untrained import ensure_checkpoint
+    from mmrope_demo.checkpoints import build_checkpoint
 
     world = [sys.executable, "-m", "mmrope_eval", "demo", "data", "--out", str(scratch / "data"), "--n", str(rows)]
     subprocess.run([*world, "--columns", COLUMNS], check=True, stdout=subprocess.DEVNULL)
-    kind = Attack(ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl"), scratch / "data", address)
+    kind = Attack(build_checkpoint("qwen2.5-vl", scratch / "checkpoint"), scratch / "data", address)
     if kind.start(scratch / "whole", replicas=False).wait() != 0:
         raise SystemExit(f"an undisturbed run failed: see {scratch / 'whole.said'}")
     began = time.monotonic()

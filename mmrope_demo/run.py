@@ -62,7 +62,7 @@ def checkpoints(folder: Path | None, variants: Sequence[str]) -> list[Path]:
         if not (path / "model.safetensors").is_file():
             raise UserError(
                 f"The demo's checkpoint {path} is missing; make it with mmrope-eval demo train --variant {path.name} "
-                f"--out {home}, or see the variants run without training: mmrope-eval demo untrained."
+                f"--out {home}."
             )
     return paths
 

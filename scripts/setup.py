@@ -132,7 +132,7 @@ def install(extra: str, *, pinned: bool) -> None:
         step(f"torch {TORCH}, CPU build")
         pip("install", *index, *pins, f"torch=={TORCH}+cpu")
     step(f"vLLM, lmms-eval and everything else ('{extra}' extra, {'pinned' if pins else 'not pinned'})")
-    pip("install", *index, *pins, "--editable", f".[{extra},demo,dev,ray]")
+    pip("install", *index, *pins, "--editable", f".[{extra},dev,ray]")
     if extra == "cpu":
         step("companions of torch")
         run(PYTHON, ROOT / "scripts" / "fix_cpu_wheels.py", title="repairing torch's companions")

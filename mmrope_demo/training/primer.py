@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from mmrope_demo.training.recipe import GEOMETRY
 from mmrope_synth.charts import text_mask
 from mmrope_synth.core import Pixels, between, chance, pick
 from mmrope_synth.documents import CITIES, ITEMS, MONTHS, NAMES, PAPER, SHOPS, WORDS
@@ -43,9 +44,9 @@ TEXTS: Final = tuple(
 GLYPHS: Final = "".join(sorted({glyph for text in TEXTS for glyph in text}))
 DIAMETERS: Final = ((0.14, 0.24), (0.27, 0.38))
 """Of figures, as shares of the picture's side: around those of the small world's scenes."""
-SCALE: Final = 28.0
+SCALE: Final = float(GEOMETRY.factor)
 """Pixels by which boxes and motions are divided."""
-PATCH: Final = 14
+PATCH: Final = GEOMETRY.patch_size
 LEAST: Final = 0.12
 """Share of a patch that something must cover to be what the patch shows."""
 
@@ -124,7 +125,7 @@ def _figure(rng: Random, side: int, moving: bool) -> tuple[Item, Drawing]:
 
 def _plate(rng: Random, side: int) -> tuple[Item, Drawing]:
     color = pick(rng, tuple(COLORS))
-    width, height = between(rng, (side // 14, side // 2)), between(rng, (side // 14, side * 3 // 4))
+    width, height = between(rng, (side // PATCH, side // 2)), between(rng, (side // PATCH, side * 3 // 4))
     x, y = between(rng, (0, side - width)), between(rng, (0, side - height))
 
     def draw(frame: Canvas, _index: int) -> None:

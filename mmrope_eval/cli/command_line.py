@@ -99,8 +99,6 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType({
     }),
     "demo": Command("evaluate trained tiny checkpoints on a small built-in world",
                     "cli.demo.DemoOptions", "cli.demo.demo", {
-        "untrained": Command("twelve variants with random weights on real pictures and videos",
-                             "cli.demo.UntrainedOptions", "cli.demo.untrained"),
         "train": Command("make the checkpoints: minutes for each on one core",
                          "cli.demo.TrainOptions", "cli.demo.train"),
         "data": Command("generate miniatures of all benchmarks, a mirror for --data-root",
@@ -119,14 +117,23 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType({
 """Every command."""
 
 
+REPLACED: Final = {
+    "untrained": "'demo untrained' is gone: 'mmrope-eval demo' runs trained checkpoints on a small synthetic world "
+                 "instead, and 'mmrope-eval demo data' writes that world for any checkpoint",
+}
+"""Parts of commands that there were, and what a user who names one reads."""
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, with a suggestion where a misspelling is likely."""
 
     def error(self, message: str) -> NoReturn:
         """Print one line on stderr and exit with code 2."""
-        unknown = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
-        if unknown:
-            message = f"unknown command '{unknown[1]}'{suggestion(unknown[1], [*COMMANDS])}"
+        unknown = re.match(r"argument (COMMAND|PART): invalid choice: '([^']*)'", message)
+        if unknown and unknown[1] == "COMMAND":
+            message = f"unknown command '{unknown[2]}'{suggestion(unknown[2], [*COMMANDS])}"
+        elif unknown:
+            message = REPLACED.get(unknown[2], message)
         self.exit(2, f"{PROGRAM}: error: {message} (see {self.prog} --help)\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:

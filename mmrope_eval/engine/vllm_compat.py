@@ -47,8 +47,8 @@ def version_warning(version: str) -> str | None:
     match = re.match(r"(\d+)\.(\d+)", version)
     minor = (int(match[1]), int(match[2])) if match else None
     if minor is not None and minor < TESTED[0]:
-        raise UserError(f"vLLM {version} is too old: before {low} it reads the times of Qwen2.5-VL's videos wrong, or "
-                        f"cannot start Qwen3-VL; install {high}")
+        raise UserError(f"vLLM {version} is too old: before {low} it reads the times of some models' videos wrong "
+                        f"and cannot start others; install {high}")
     if minor is not None and minor <= TESTED[1]:
         return None
     return f"vLLM {version} is outside {low} to {high}, the versions this project was written for: check results first"

@@ -249,12 +249,12 @@ def broken_video(path: Path) -> str | None:
     from mmrope_eval.media.frames import IndexMismatchError, index_by_decoding, index_frames, read_frames
     from mmrope_eval.media.policy import MediaError, MediaPolicy
 
-    limit = MediaPolicy().decode_max_pixels
+    limit, cell = MediaPolicy().decode_max_pixels, DEFAULT_FAMILY.published.factor
     try:
         for make_index in (index_frames, index_by_decoding):
             index = make_index(path, limit)
             try:
-                read_frames(path, index, np.array([0, len(index.pts) - 1]), (28, 28))
+                read_frames(path, index, np.array([0, len(index.pts) - 1]), (cell, cell))
             except IndexMismatchError:
                 continue  # as in a run: ask the decoder itself
             return None

@@ -257,6 +257,15 @@ def test_a_package_of_ours_that_was_not_installed_is_one_sentence(name: str, say
     assert sentence is not None and says in sentence
 
 
+@pytest.mark.parametrize("options", [[], ["--family", "all", "--limit", "2"]])
+def test_the_demo_on_photographs_says_what_replaces_it(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["demo", "untrained", *options])
+    message = capsys.readouterr().err
+    assert ended.value.code == 2 and message.count("\n") == 1
+    assert "'demo untrained' is gone: 'mmrope-eval demo' runs trained checkpoints" in message
+
+
 def test_the_demo_names_a_checkpoint_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--checkpoints", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err

@@ -132,7 +132,7 @@ def test_a_preempted_job_ends_in_order_is_requeued_and_goes_on(job: Job, tmp_pat
     path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
     own = (f'shift; exec {sys.executable} -m mmrope_eval run --variant mrope --max-pixels 50176 --video-tokens 64 '
            f'--max-model-len 1024 "${{@/auto/2}}"')  # fmt: skip
-    given = {"MODEL": str(checkpoint), "DATA": str(mirror), "TASKS": "demo", "PYTHONPATH": path,
+    given = {"MODEL": str(checkpoint), "DATA": str(mirror), "TASKS": ",".join(suite_mirror.TASKS), "PYTHONPATH": path,
              mark.split("=")[0]: mark.split("=")[1]}  # fmt: skip
     for _ in range(3):  # where this process stands still in the wrong moment, the run ends by itself
         shutil.rmtree(output, ignore_errors=True)

@@ -138,7 +138,7 @@ def test_every_dependency_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     declared = {re.split(r"[^\w-]", requirement)[0].lower().replace("-", "_") for requirement in requirements}
-    other_names = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit_image", "skvideo": "scikit_video"}
+    other_names = {"PIL": "pillow", "yaml": "pyyaml"}
     # triton comes with CUDA builds of torch and is optional; _typeshed is what type checkers call Python's own types.
     allowed = declared | set(sys.stdlib_module_names) | {"mmrope_eval", *BESIDE, "triton", "_typeshed"}
     for path in FILES:
@@ -220,7 +220,7 @@ def test_an_installation_makes_data_of_the_miniature_world(installed: Path, tmp_
     assert done.stdout.endswith("0\n") and len(list(tmp_path.rglob("*.mp4"))) == 1, done.stderr
 
 
-@pytest.mark.parametrize("part", [[], ["train"], ["untrained"]])
+@pytest.mark.parametrize("part", [[], ["train"]])
 def test_the_demo_of_an_installation_says_where_it_is(installed: Path, part: list[str]) -> None:
     done = python_beside(installed, f"import sys, mmrope_eval.cli as cli; sys.exit(cli.main({['demo', *part]}))")
     assert done.returncode == 2, done.stderr

@@ -70,7 +70,7 @@ class Fork:
 
 
 def configure(checkpoint: Path, mirror: Path, output: Path) -> RunConfig:
-    return RunConfig((str(checkpoint),), ("demo",), output, ("mrope", "hope"), data_root=mirror)
+    return RunConfig((str(checkpoint),), suite_mirror.TASKS, output, ("mrope", "hope"), data_root=mirror)
 
 
 def test_ten_kills_of_a_run(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
@@ -113,9 +113,9 @@ def test_three_kills_of_the_real_engine(crash: Any, checkpoint: Path, tmp_path: 
     mirror = suite_mirror.build(tmp_path / "mirror", n=6)
 
     def given(output: str) -> list[str]:
-        return ["run", "--model", str(checkpoint), "--variant", "mrope-i,hope", "--tasks", "demo", "--data-root",
-                str(mirror), "--output", str(tmp_path / output), "--max-model-len", "1024", "--max-pixels", "50176",
-                "--video-tokens", "64"]  # fmt: skip
+        return ["run", "--model", str(checkpoint), "--variant", "mrope-i,hope", "--tasks",
+                ",".join(suite_mirror.TASKS), "--data-root", str(mirror), "--output", str(tmp_path / output),
+                "--max-model-len", "1024", "--max-pixels", "50176", "--video-tokens", "64"]  # fmt: skip
 
     with warm_runs(tmp_path) as parent:
         began = time.perf_counter()
