@@ -35,6 +35,8 @@ WORDS: Final[Mapping[State, str]] = {
     "untested": "Averages not tested",
 }
 """States in the order in which they are shown."""
+HELD: Final[frozenset[State]] = frozenset({"held", "better"})
+"""States in which a loss of the margin is ruled out."""
 OPEN: Final[frozenset[State]] = frozenset({"lower", "open"})
 """States in which neither a loss is shown nor its absence."""
 UNKNOWN: Final[frozenset[State]] = frozenset({"missing", "new", "untested"})
@@ -81,7 +83,7 @@ class Rules(ChanceKeys):
     require_power: Rate | None = option(
         "exit code 3 where a loss of so many points could have gone unnoticed in some cell", metavar="POINTS")
     allow_different: Kinds = option(
-        "compare although prompts, scorers, data or (answer) limits differ (comma-separated)", [], metavar="KINDS")
+        f"compare although these differ, comma-separated: {', '.join(KINDS)}", [], metavar="KINDS")
     require_all: bool = option("fail also when a cell of the baseline is missing", False)
     strict: bool = option(
         "fail also when a cell is lower beyond the tolerance, even where that may be chance", False)
