@@ -16,7 +16,19 @@ from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.rope import Variant
 from mmrope_eval.run.keys import LIMIT, Dtype, MediaKeys, RunKeys
 from mmrope_eval.util.console import say, write_file
-from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, option, same
+from mmrope_eval.util.keys import (
+    TASKS_DIR,
+    Names,
+    Place,
+    Places,
+    Positive,
+    Rate,
+    argument,
+    in_groups,
+    option,
+    refuse_unread,
+    same,
+)
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
@@ -48,12 +60,13 @@ examples:
 ALONE: Final = "without tasks: positions and frequencies"
 ATTENTION: Final = "with tasks: attention on visual tokens"
 CHECKPOINT: Final = "a checkpoint"
+MEDIA: Final = "images and videos"
 
 
 class AnalyzeOptions(MediaKeys):
     """What `analyze` is asked: which variants, for which model and layout; with --tasks, attention of a real model."""
 
-    groups = (ALONE, CHECKPOINT, ATTENTION, "images and videos")
+    groups = (ALONE, CHECKPOINT, ATTENTION, MEDIA)
     epilog = EXAMPLES
     variants: list[str] = argument(
         "names or YAML paths; default: with --model what the checkpoint says, else the rows of the paper's Table 2", [],
@@ -83,6 +96,15 @@ class AnalyzeOptions(MediaKeys):
     limit: str | None = option(f"{LIMIT}; default: 16", group=ATTENTION)
 
 
+USES: Final = {
+    "an analysis without --tasks": in_groups(AnalyzeOptions, ALONE),
+    "attention on --tasks": in_groups(AnalyzeOptions, ATTENTION, MEDIA),
+}
+"""What is analysed, and the options that only it reads."""
+NAMINGS: Final = {"variants by name": frozenset[str](), "the variant of a --model": frozenset({"assume_stock"})}
+"""What names the variants, and the options that only it reads."""
+
+
 def main(args: AnalyzeOptions) -> int:
     """The command: exit code 0. UserError for options that contradict each other."""
     from mmrope_eval.analysis.tables import DEFAULT_LAYOUT, TABLE_1, header, make_report, sections
@@ -93,11 +115,12 @@ def main(args: AnalyzeOptions) -> int:
     for name in stems:
         if stems.count(name) > 1:
             raise UserError(f"variant '{name}' is named twice: rows are told apart by name, give the file another one")
+    alone, attention = USES
+    by_name, of_model = NAMINGS
+    refuse_unread(args, USES, attention if args.tasks else alone)
+    refuse_unread(args, NAMINGS, by_name if variants or args.model is None else of_model)
     if args.tasks:
         return attention_main(args, variants)
-    for word, given in (("--data-root", args.data_root), ("--limit", args.limit)):
-        if given is not None:
-            raise UserError(f"{word} has a meaning with --tasks only: name the tasks on which attention is measured")
     named = None if args.model is None else _checkpoint(args.model)
     geometry = _geometry(args, None if named is None else named[1])
     layout, fixed = args.layout or DEFAULT_LAYOUT, args.kv_heads is not None
@@ -153,11 +176,6 @@ def attention_main(args: AnalyzeOptions, variants: list[str]) -> int:
     """Attention on visual tokens of one checkpoint under each variant, on the first samples of each task."""
     if args.model is None:
         raise UserError("--tasks measures attention, which takes a model: give --model CKPT")
-    if args.section:
-        raise UserError("--section chooses tables of the analysis without a model: leave it out, or leave out --tasks")
-    for word in ("--layout", "--head-dim", "--kv-heads", "--theta", "--figures"):
-        if getattr(args, word[2:].replace("-", "_")) is not None:
-            raise UserError(f"{word} belongs to the analysis without a model: leave it out, or leave out --tasks")
     from mmrope_eval.models.variant_choice import resolve_variant
 
     choice, checkpoint = _checkpoint(args.model)
