@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmrope_eval.analysis.options import AnalyzeOptions
+from mmrope_eval.analysis.options import NAMINGS, USES, AnalyzeOptions
 from mmrope_eval.analysis.sections import Row, Section, percent, render
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.rope import Variant
 from mmrope_eval.util.console import say, write_file
+from mmrope_eval.util.keys import refuse_unread
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ def main(args: AnalyzeOptions) -> int:
     for name in stems:
         if stems.count(name) > 1:
             raise UserError(f"variant '{name}' is named twice: rows are told apart by name, give the file another one")
+    alone, attention = USES
+    by_name, of_model = NAMINGS
+    refuse_unread(args, USES, attention if args.tasks else alone)
+    refuse_unread(args, NAMINGS, by_name if variants or args.model is None else of_model)
     if args.tasks:
         return attention_main(args, variants)
-    for word, given in (("--data-root", args.data_root), ("--limit", args.limit)):
-        if given is not None:
-            raise UserError(f"{word} has a meaning with --tasks only: name the tasks on which attention is measured")
     named = None if args.model is None else _checkpoint(args.model)
     geometry = _geometry(args, None if named is None else named[1])
     layout, fixed = args.layout or DEFAULT_LAYOUT, args.kv_heads is not None
@@ -104,11 +106,6 @@ def attention_main(args: AnalyzeOptions, variants: list[str]) -> int:
     """Attention on visual tokens of one checkpoint under each variant, on the first samples of each task."""
     if args.model is None:
         raise UserError("--tasks measures attention, which takes a model: give --model CKPT")
-    if args.section:
-        raise UserError("--section chooses tables of the analysis without a model: leave it out, or leave out --tasks")
-    for word in ("--layout", "--head-dim", "--kv-heads", "--theta", "--figures"):
-        if getattr(args, word[2:].replace("-", "_")) is not None:
-            raise UserError(f"{word} belongs to the analysis without a model: leave it out, or leave out --tasks")
     from mmrope_eval.models.variant_choice import resolve_variant
 
     choice, checkpoint = _checkpoint(args.model)

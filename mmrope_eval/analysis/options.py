@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from mmrope_eval.run.keys import LIMIT, Dtype, MediaKeys, RunKeys
-from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, option, same
+from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, in_groups, option, same
 
 EXAMPLES: Final = """\
 examples:
@@ -22,12 +22,13 @@ ALONE: Final = "without tasks: positions and frequencies"
 ATTENTION: Final = "with tasks: attention on visual tokens"
 
 CHECKPOINT: Final = "a checkpoint"
+MEDIA: Final = "images and videos"
 
 
 class AnalyzeOptions(MediaKeys):
     """What `analyze` is asked: which variants, for which model and layout; with --tasks, attention of a real model."""
 
-    groups = (ALONE, CHECKPOINT, ATTENTION, "images and videos")
+    groups = (ALONE, CHECKPOINT, ATTENTION, MEDIA)
     epilog = EXAMPLES
     variants: list[str] = argument(
         "names or YAML paths; default: with --model what the checkpoint says, else the rows of the paper's Table 2", [],
@@ -55,3 +56,12 @@ class AnalyzeOptions(MediaKeys):
     dtype: Dtype = same(RunKeys, "dtype", group=ATTENTION)
     data_root: Place | None = option("local mirror of the datasets; default: the hub", group=ATTENTION, metavar="DIR")
     limit: str | None = option(f"{LIMIT}; default: 16", group=ATTENTION)
+
+
+USES: Final = {
+    "an analysis without --tasks": in_groups(AnalyzeOptions, ALONE),
+    "attention on --tasks": in_groups(AnalyzeOptions, ATTENTION, MEDIA),
+}
+"""What is analysed, and the options that only it reads."""
+NAMINGS: Final = {"variants by name": frozenset[str](), "the variant of a --model": frozenset({"assume_stock"})}
+"""What names the variants, and the options that only it reads."""

@@ -126,7 +126,7 @@ class Rules(ChanceKeys):
     require_power: Rate | None = option(
         "exit code 3 where a loss of so many points could have gone unnoticed in some cell", metavar="POINTS")
     allow_different: Kinds = option(
-        "compare although prompts, scorers, data or (answer) limits differ (comma-separated)", [], metavar="KINDS")
+        f"compare although these differ, comma-separated: {', '.join(KINDS)}", [], metavar="KINDS")
     require_all: bool = option("fail also when a cell of the baseline is missing", False)
     strict: bool = option(
         "fail also when a cell is lower beyond the tolerance, even where that may be chance", False)

@@ -460,13 +460,13 @@ def test_options_shape_the_model(capsys: pytest.CaptureFixture[str]) -> None:
         (["mropei"], "did you mean"),
         (["mrope,hope", "mrope"], "named twice"),
         (["mrope", "--layout", "text:3"], "no image and no video"),
-        (["mrope", "--limit", "3"], "--limit has a meaning with --tasks only"),
+        (["mrope", "--limit", "3"], "--limit is not read for an analysis without --tasks"),
         (["mrope", "--tasks", "chartqa"], "give --model"),
-        (["mrope", "--tasks", "chartqa", "--model", "x", "--theta", "10"], "--theta belongs"),
+        (["mrope", "--tasks", "chartqa", "--model", "x", "--theta", "10"], "--theta is not read for attention"),
         (["mhrope", "--kv-heads", "4"], "mrope_section"),
         (["mrope", "--model", "/nowhere"], "/nowhere"),
         (["mrope", "--section", "growht"], "did you mean 'growth'? The tables are guidelines, table1, growth, overlap"),
-        (["mrope", "--section", "growth", "--tasks", "chartqa", "--model", "x"], "--section chooses tables of"),
+        (["mrope", "--section", "growth", "--tasks", "chartqa", "--model", "x"], "--section is not read for"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -17,6 +17,7 @@ from loaded_scripts import load_script
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
+from mmrope_eval.record.comparable import KINDS
 from mmrope_eval.report.options import FLIPS, Rules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +156,10 @@ def test_many_columns_too_small_for_any_loss_are_named_by_variant_in_short_lines
     assert "\n- hope: " in summary.read_text()
 
 
+def test_help_names_every_kind_of_difference() -> None:
+    assert (Rules.model_fields["allow_different"].description or "").endswith(f": {', '.join(KINDS)}")
+
+
 @pytest.mark.parametrize(("options", "code", "nothing_more"), [
     ((), 0, True), (("--require-all",), 1, False),
 ])
@@ -175,7 +180,7 @@ def test_improvements_missing_and_new_cells_are_named(tmp_path: Path, capsys: py
     b = write_cell(tmp_path / "b", "mrope", {"chartqa": [1.0] * 60, "docvqa": [1.0] * 8})
     code, out, _ = check(capsys, b, "--against", a)
     assert code == 0
-    assert out.startswith("Passed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell, 1 missing.\n")
+    assert out.startswith("Not failed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell, but 1 of 2 cells is ")
     assert "ChartQA of mrope: 0.00 -> 100.00 (+100.00" in block(out, "Better")
     assert "AI2D of mrope: only the baseline has it." in block(out, "Missing")
     assert "DocVQA of mrope: the baseline does not have it." in block(out, "Not in the baseline")

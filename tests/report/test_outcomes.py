@@ -132,13 +132,41 @@ def test_one_column_that_collapses_fails_though_others_gain(
 
 # -- three outcomes -------------------------------------------------------------------------------------------------
 
+ONE_OF_TWO, TWO_OF_THREE = (f"but {missing} missing (--require-all refuses that)."
+                            for missing in ("1 of 2 cells is", "2 of 3 cells are"))
+
+
+@pytest.mark.parametrize(("before", "after", "options", "headline"), [
+    ([600], [600], (), "Passed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell."),
+    ([600, 8], [600], (), f"Not failed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell, {ONE_OF_TWO}"),
+    ([600, 8], [600], ("--require-all",),
+     "Failed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell, 1 missing."),
+    ([60], [60], (), "Nothing could be told: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell."),
+    ([60, 8, 8], [60], (),
+     f"Nothing could be told: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell, {TWO_OF_THREE}"),
+    ([60], [60], ("--require-power", "30"), "Passed: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell."),
+])
+def test_only_what_was_shown_and_whole_is_called_passed(
+    before: list[int], after: list[int], options: tuple[str, ...], headline: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    a, b = (write_cell(tmp_path / name, "mrope", {task: [1.0] * count for task, count in zip(
+        ("chartqa", "ai2d", "docvqa"), counts, strict=False)}) for name, counts in (("a", before), ("b", after)))
+    junit, summary = tmp_path / "check.xml", tmp_path / "summary.md"
+    code, out, _ = call(capsys, "check", b, "--against", a, "--junit", junit, "--summary", summary, *options)
+    assert (code, out.splitlines()[0]) == (int(headline.startswith("Failed")), headline)
+    assert summary.read_text().startswith(f"## RoPE check: {headline}\n")
+    assert ElementTree.parse(junit).getroot()[0].findtext("system-out", "").startswith(f"{headline}\n")
+
+
 def test_a_gate_that_cannot_fail_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Three pictures: every answer of a column may be lost and nothing is shown (p >= 1/8).
     a, b = (write_cell(tmp_path / name, "mrope", {"refcocog_test": films("refcocog_test", [right] * 6, 2)})
             for name, right in (("a", 1.0), ("b", 0.0)))
     junit = tmp_path / "check.xml"
     code, out, _ = call(capsys, "check", b, "--against", a, "--junit", junit)
-    assert code == 0 and out.startswith("Passed: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell.\n")
+    assert code == 0
+    assert out.startswith("Nothing could be told: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell.\n")
     assert "Never, however large, by itself: RefCOCOg test of mrope." in out
     assert not any(words in out for words in FALSE_WORDS)
     suite = ElementTree.parse(junit).getroot()[0]

@@ -275,7 +275,7 @@ def test_without_blink_the_check_is_over_ten_columns(tmp_path: Path, capsys: pyt
              if column in TASKS and column != "BLINK"}
     run = write_cell(tmp_path / "run", "mrope-i", tasks, changes={"expected": None})
     code, text = check(capsys, run, "--strict", "--tolerance", "0.01")
-    assert code == 0 and text.startswith("Passed: 28 cells: 0 worse, ") and " cannot tell, 1 missing.\n" in text
+    assert code == 0 and text.startswith("Not failed: 28 cells: 0 worse, ") and ", but 1 of 29 cells is missing" in text
     assert "BLINK of mrope-i: the run did not evaluate it (baseline 44.08)." in text
     assert "Image (10 columns) of mrope-i: 65.7" in text
 
@@ -287,7 +287,8 @@ def test_an_ablation_is_checked_where_its_columns_are_known(
         ("DocVQA", 82.33), ("InfoVQA", 57.24), ("ChartQA", 61.44))}
     run = write_cell(tmp_path / "run", "+3d", tasks, changes={"expected": None})
     code, text = check(capsys, run)
-    assert code == 0 and text.startswith("Passed: 3 cells: 0 worse, 0 not worse by 2 points, 3 cannot tell, 2 missing.")
+    assert code == 0 and text.startswith(
+        "Nothing could be told: 3 cells: 0 worse, 0 not worse by 2 points, 3 cannot tell, but 2 of 5 cells are missing")
     assert "Image of +3d was not compared: nobody outside knows over which columns it is." in text
 
 

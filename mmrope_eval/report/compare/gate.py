@@ -21,7 +21,7 @@ YAML = (".yaml", ".yml")
 
 
 def main(args: CheckOptions) -> int:
-    """Check, print, write the files asked for; 0 passed, 1 failed, 3 what was asked for cannot be told."""
+    """Check, print, write the files asked for; 0 nothing failed, 1 something did, 3 what was asked cannot be told."""
     outcome = check(args.run, args.against, args)
     say(*lines(outcome))
     for path, text in ((args.junit, junit(outcome)), (args.summary, markdown(outcome))):

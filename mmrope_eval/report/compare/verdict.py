@@ -32,6 +32,8 @@ WORDS: Final[Mapping[State, str]] = {
     "untested": "Averages not tested",
 }
 """States in the order in which they are shown."""
+HELD: Final[frozenset[State]] = frozenset({"held", "better"})
+"""States in which a loss of the margin is ruled out."""
 OPEN: Final[frozenset[State]] = frozenset({"lower", "open"})
 """States in which neither a loss is shown nor its absence."""
 UNKNOWN: Final[frozenset[State]] = frozenset({"missing", "new", "untested"})
