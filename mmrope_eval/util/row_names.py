@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -142,12 +143,11 @@ class RowName:
     """Given by somebody; it wins."""
 
 
-def row_labels(rows: Sequence[RowName], *, short: bool = False) -> list[str]:
+def row_labels(rows: Sequence[RowName]) -> list[str]:
     """A short, unique name for each row, usable as a folder's name: the part in which they differ.
 
     A given label wins. Checkpoints are called after their folders, with parents where these repeat; a number follows
-    only where one folder is asked under two variants of one name. `short`, for legends: the variant alone also where
-    checkpoints differ, as long as it tells all rows apart.
+    only where one folder is asked under two variants of one name.
     """
     pairs = [(row.path.resolve(), usable(row.variant) or "variant") for row in rows]
     shown = {path: row.path for (path, _), row in zip(reversed(pairs), reversed(rows), strict=True)}
@@ -156,12 +156,11 @@ def row_labels(rows: Sequence[RowName], *, short: bool = False) -> list[str]:
     several = {label for label in given if label and given.count(label) > 1}
     alone = {label for label in given if label} - several
     variants = {variant for _, variant in pairs}
-    apart = len(names) == 1 or (short and len({variant for _, variant in set(pairs)}) == len(set(pairs)))
     labels: list[str] = []
     for (path, variant), label in zip(pairs, given, strict=True):
         if label:
             labels.append(f"{label}--{variant}" if label in several else label)
-        elif apart:
+        elif len(names) == 1:
             labels.append(variant)
         else:
             labels.append(names[path] if len(variants) == 1 else f"{names[path]}--{variant}")
@@ -170,8 +169,21 @@ def row_labels(rows: Sequence[RowName], *, short: bool = False) -> list[str]:
     return [label if name in alone else next(rest) for label, name in zip(labels, given, strict=True)]
 
 
-def told_apart(recorded: Sequence[str], below: Sequence[str]) -> list[str]:
-    """What rows that lie on disk are called: as their run called them, and by their folders `below` the one that they
-    were read from where it did not, or two runs used one name."""
-    return [place if not label or recorded.count(label) > 1 else label
-            for label, place in zip(recorded, below, strict=True)]  # fmt: skip
+@dataclass(frozen=True)
+class RecordedRow:
+    """A row that lies on disk."""
+
+    folder: Path
+    variant: str
+    label: str
+    """As its run called it; "" where no file says that."""
+
+
+def recorded_labels(rows: Sequence[RecordedRow], output: Path) -> list[str]:
+    """What rows that lie on disk are called: as their run called them, and by their folders below the `output` that
+    they are read from where it did not, or two runs used one name. A row in `output` itself goes by its variant then.
+    """
+    counts = collections.Counter(row.label for row in rows)
+    places = [row.variant if row.folder == output else os.path.relpath(row.folder, output) for row in rows]
+    return [place if not row.label or counts[row.label] > 1 else row.label
+            for row, place in zip(rows, places, strict=True)]  # fmt: skip

@@ -438,6 +438,18 @@ class TestSweeping:
         assert list(found["label"]) == ["tiny25--mrope", "tiny25--vanilla", "other--mrope", "other--vanilla"]
         assert found["folder"].nunique() == 4
 
+    def test_rows_are_called_as_the_sweep_called_them(self, checkpoint: Path, tmp_path: Path) -> None:
+        twin = Path(shutil.copytree(checkpoint, tmp_path / "twin" / checkpoint.name))
+        config = sweep_of(contexts=(640,), scaling=("none",), variants=("mrope", "vanilla"))
+        sweep = go(checkpoint, tmp_path / "out", Machine(), config, models=(str(checkpoint), str(twin)), variants=())
+        sweep.points_done.clear()
+        shown = [line.split()[0] for line in dry_run(sweep) if "needle" in line]
+        found = load_sweep(tmp_path / "out")
+        assert list(found.points["label"]) == shown and len(set(shown)) == 4
+        record = json.loads((tmp_path / "out" / "sweep.json").read_text())
+        assert [point["label"] for point in record["points"]] == shown
+        assert set(found.depths["label"]) == set(shown) and "place" not in found.points.columns
+
     def test_a_task_without_videos(self, checkpoint: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="task chartqa has no videos"):
             go(checkpoint, tmp_path, Machine(), sweep_of(tasks=("chartqa",)))
