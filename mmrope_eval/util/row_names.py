@@ -10,7 +10,7 @@ import collections
 import json
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -141,15 +141,19 @@ class RowName:
     variant: str
     label: str | None = None
     """Given by somebody; it wins."""
+    changes: tuple[str, ...] = ()
+    """In which parameters the variant is not the one of its name, each as NAME=VALUE."""
 
 
 def row_labels(rows: Sequence[RowName]) -> list[str]:
     """A short, unique name for each row, usable as a folder's name: the part in which they differ.
 
-    A given label wins. Checkpoints are called after their folders, with parents where these repeat; a number follows
-    only where one folder is asked under two variants of one name.
+    A given label wins. Checkpoints are called after their folders, with parents where these repeat. Two variants of one
+    name are told apart by their changed parameters, and by a number where nothing else does it.
     """
     pairs = [(row.path.resolve(), usable(row.variant) or "variant") for row in rows]
+    pairs = [(path, changed_name(variant, row.changes) if pairs.count((path, variant)) > 1 else variant)
+             for (path, variant), row in zip(pairs, rows, strict=True)]
     shown = {path: row.path for (path, _), row in zip(reversed(pairs), reversed(rows), strict=True)}
     given = [row.label for row in rows]
     names = dict(zip(shown, distinct_names(list(shown.values()), set(filter(None, given))), strict=True))
@@ -167,6 +171,12 @@ def row_labels(rows: Sequence[RowName]) -> list[str]:
     # Given labels keep their place: numbers go to the others.
     rest = iter(numbered([label for label, name in zip(labels, given, strict=True) if name not in alone], alone))
     return [label if name in alone else next(rest) for label, name in zip(labels, given, strict=True)]
+
+
+def changed_name(variant: str, changes: Iterable[str]) -> str:
+    """A variant's name with the parameters that were changed: mrope-i--temporal_stride=0.5."""
+    words = ",".join("-".join(re.findall(r"[\w.=+-]+", change.replace("=[", "="))) for change in changes)
+    return f"{variant}--{words}" if words else variant
 
 
 @dataclass(frozen=True)
