@@ -20,7 +20,8 @@ from mmrope_eval.models.lora_adapter import describe as describe_adapter
 from mmrope_eval.models.lora_adapter import is_adapter
 from mmrope_eval.models.naming import ModelChoice, resolve_models
 from mmrope_eval.models.variant_choice import resolve_variant, video_time
-from mmrope_eval.rope import load_variant
+from mmrope_eval.rope import changed_parameters, load_variant
+from mmrope_eval.rope import described as described_variant
 from mmrope_eval.run.options import InspectOptions
 from mmrope_eval.task.registry import Registry, check_coordinates
 from mmrope_eval.util.console import say
@@ -98,6 +99,8 @@ def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: InspectOptions, 
         return None
     return {
         "name": chosen.variant.name,
+        "changed": changed_parameters(chosen.variant),
+        "described": described_variant(chosen.variant),
         "how": chosen.how,
         "assumed": chosen.assumed,
         "fingerprint": chosen.variant.fingerprint,
@@ -178,7 +181,7 @@ def _adapter_text(adapter: Mapping[str, Any]) -> str:
 def _variant_rows(facts: Facts) -> Iterator[Row]:
     variant, rope = facts["variant"], facts["rope"]
     if variant is not None:
-        yield "!" if variant["assumed"] else " ", "variant", f"{variant['name']}, by {variant['how']}"
+        yield "!" if variant["assumed"] else " ", "variant", f"{variant['described']}, by {variant['how']}"
         if variant["assumed"]:
             yield "!", "assumed", ("nothing in the folder names a RoPE, so it is taken for stock: --variant NAME says "
                                    "otherwise, 'mmrope-eval stamp CKPT NAME' writes it down")  # fmt: skip
@@ -299,7 +302,7 @@ def _asked(facts: Facts) -> dict[str, tuple[Any, str]]:
     if variant is None:  # equals nothing, another open question neither
         compared["variant"] = compared["frames"] = (facts["questions"], "an open question")
     else:
-        compared["variant"] = (variant["fingerprint"], f"{variant['name']} ({variant['fingerprint'][:8]})")
+        compared["variant"] = (variant["fingerprint"], f"{variant['described']} ({variant['fingerprint'][:8]})")
         compared["frames"] = (variant["video_time"], variant["video_time"] or "one a grid")
     scaling = _scaling(facts)
     compared["context scaling"] = (scaling, scaling["type"] if scaling["type"] == "none" else json.dumps(scaling))

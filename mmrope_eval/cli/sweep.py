@@ -10,9 +10,10 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.run.config import RunConfig, config_of
 from mmrope_eval.run.keys import RunKeys
 from mmrope_eval.sweep.config import read_sweep
-from mmrope_eval.sweep.options import OUTPUT, SweepOptions
+from mmrope_eval.sweep.options import FILE_KEYS, OUTPUT, SweepOptions
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.console import say
+from mmrope_eval.util.keys import said
 
 if TYPE_CHECKING:
     from mmrope_eval.sweep.sweep import Sweep
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def configured(options: SweepOptions) -> RunConfig:
     """What the runs of all points share. UserError for what cannot be."""
-    return config_of(typed(RunKeys, {"output": OUTPUT, **flags(options, RunKeys)}, "sweep"), command=sys.argv)
+    keys = {name: value for name, value in flags(options, RunKeys).items() if name not in FILE_KEYS}
+    return config_of(typed(RunKeys, {"output": OUTPUT, **keys}, "sweep"), command=sys.argv)
 
 
 def main(options: SweepOptions) -> int:
@@ -61,7 +63,5 @@ def sweep_of(options: SweepOptions, run: RunConfig) -> Sweep:
     if len(run.seeds) > 1:
         raise UserError(f"sweep: --seed {','.join(map(str, run.seeds))}: a sweep has one seed; start it for each, with "
                         "an --output of its own.")
-    config = read_sweep(options.config)
-    if options.factor is not None:
-        config = config.model_copy(update={"factor": options.factor})
-    return Sweep(config, run, GeneratedNeedles(), start_engine, PromptWriter)
+    of_sweep = {name: value for name, value in said(options).items() if name in FILE_KEYS}
+    return Sweep(read_sweep(options.config, of_sweep), run, GeneratedNeedles(), start_engine, PromptWriter)

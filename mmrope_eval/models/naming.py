@@ -299,6 +299,7 @@ def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: 
     return named if given is None else replace(named, coordinates=given.coordinates, prompts=given.prompts)
 
 
-def make_labels(choices_with_variants: Sequence[tuple[ModelChoice, str]]) -> list[str]:
-    """The name of each (checkpoint, variant), unique and usable as a folder's (see `util.row_names`)."""
-    return row_labels([RowName(choice.path, variant, choice.label) for choice, variant in choices_with_variants])
+def make_labels(rows: Sequence[tuple[ModelChoice, str, tuple[str, ...]]]) -> list[str]:
+    """The name of each checkpoint under a variant with changed parameters, unique and usable as a folder's (see
+    `util.row_names`)."""
+    return row_labels([RowName(choice.path, variant, choice.label, changes) for choice, variant, changes in rows])

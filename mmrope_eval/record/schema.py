@@ -295,6 +295,9 @@ class SweepPoint(Record):
 
     model_config = ConfigDict(extra="allow")
 
+    label: Words = ""
+    """What the sweep called the row: a checkpoint under a variant; "" before 0.4."""
+    checkpoint: Name | None = None
     model: Name
     variant: Name
     scaling: Name

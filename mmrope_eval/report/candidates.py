@@ -18,7 +18,7 @@ from mmrope_eval.models.families import BY_NAME
 from mmrope_eval.report.definitions import Row, TableDefinition, variant_key
 from mmrope_eval.report.options import SeedRule
 from mmrope_eval.report.runs import Cell, Run
-from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
+from mmrope_eval.rope import Variant, VariantError, described, load_variant
 
 OTHER: Final = "other"
 """The group of checkpoints that belong to none."""
@@ -130,15 +130,8 @@ def placed(rows: Sequence[Row], by_key: Mapping[str, Sequence[BenchmarkResult]]
 
 def describe(cell: Cell) -> str:
     """A cell's variant by name, with the parameters in which it differs from the variant of that name."""
-    if cell.variant not in variant_names():
-        return cell.variant
-    named, variant = load_variant(cell.variant).to_dict(), variant_of(cell)
-    if variant is None:
-        return cell.variant
-    recorded = variant.to_dict()
-    changes = [f"{name}={value}" for part in ("position", "frequency", "scaling")
-               for name, value in recorded[part].items() if name != "exact" and named[part].get(name) != value]
-    return f"{cell.variant} with {', '.join(changes)}" if changes else cell.variant
+    variant = variant_of(cell)
+    return cell.variant if variant is None else described(variant)
 
 
 def variant_of(cell: Cell) -> Variant | None:

@@ -24,7 +24,7 @@ from mmrope_eval.record.cell import CellRecord, read_cell
 from mmrope_eval.record.files import AGAIN, read_record
 from mmrope_eval.record.schema import FAILED_ROW, MANIFEST, SCORES, STORE, FailedRow
 from mmrope_eval.rope import Variant, VariantError
-from mmrope_eval.util.row_names import checkpoint_name, told_apart, training_run, training_step
+from mmrope_eval.util.row_names import RecordedRow, checkpoint_name, recorded_labels, training_run, training_step
 from mmrope_eval.words import counted, visible
 
 SCORE_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
@@ -140,10 +140,9 @@ class Run:
 
     @functools.cached_property
     def labels(self) -> tuple[str, ...]:
-        """The name of every cell: as its run called it, or its folder where that repeats."""
-        places = [cell.variant if cell.path == self.path else os.path.relpath(cell.path, self.path)
-                  for cell in self.cells]
-        return tuple(told_apart([cell.record.scores.label for cell in self.cells], places))
+        """The name of every cell (`util.row_names`)."""
+        rows = [RecordedRow(cell.path, cell.variant, cell.record.scores.label) for cell in self.cells]
+        return tuple(recorded_labels(rows, self.path))
 
     def label(self, cell: Cell) -> str:
         """The name of one of the cells."""

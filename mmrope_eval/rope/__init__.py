@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mmrope_eval.rope.positions import PositionDesign
     from mmrope_eval.rope.read_variant import (
         beside,
+        changed_parameters,
+        described,
         load_variant,
         load_variant_beside,
         split_model_arguments,
@@ -32,16 +34,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ContextScaling", "FrequencyAllocation", "LayoutError", "MediaSpan", "PositionDesign", "RotaryTable", "Segment",
-    "Text", "Variant", "VariantError", "Vision", "beside", "load_variant", "load_variant_beside",
-    "segments_from_tokens", "split_model_arguments", "variant_aliases", "variant_name", "variant_names", "variants_dir",
+    "Text", "Variant", "VariantError", "Vision", "beside", "changed_parameters", "described", "load_variant",
+    "load_variant_beside", "segments_from_tokens", "split_model_arguments", "variant_aliases", "variant_name",
+    "variant_names", "variants_dir",
 ]  # fmt: skip
 
 _HOMES = {
     "frequencies": ("FrequencyAllocation",),
     "parameters": ("VariantError",),
     "positions": ("PositionDesign",),
-    "read_variant": ("beside", "load_variant", "load_variant_beside", "split_model_arguments", "variant_aliases",
-                     "variant_name", "variant_names", "variants_dir"),
+    "read_variant": ("beside", "changed_parameters", "described", "load_variant", "load_variant_beside",
+                     "split_model_arguments", "variant_aliases", "variant_name", "variant_names", "variants_dir"),
     "scaling": ("ContextScaling",),
     "segments": ("LayoutError", "MediaSpan", "Segment", "Text", "Vision", "segments_from_tokens"),
     "variant": ("RotaryTable", "Variant"),

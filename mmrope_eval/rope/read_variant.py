@@ -77,6 +77,21 @@ def load_variant_beside(folder: Path, spec: str | Path | Mapping[str, Any], **ov
     return Variant(**read_definition(overridden(_definition(spec, folder), overrides)))
 
 
+def changed_parameters(variant: Variant) -> tuple[str, ...]:
+    """The parameters in which a variant is not the one of its name in configs/variants, each as NAME=VALUE; none where
+    there is no such variant."""
+    if variant.name not in variant_names():
+        return ()
+    named, changed = load_variant(variant.name).to_dict(), variant.to_dict()
+    return tuple(f"{name}={value}" for section in SECTIONS for name, value in changed[section.name].items()
+                 if name != "exact" and named[section.name].get(name) != value)
+
+
+def described(variant: Variant) -> str:
+    """A variant by name, with the parameters in which it is not the one of that name."""
+    return " with ".join(filter(None, [variant.name, ", ".join(changed_parameters(variant))]))
+
+
 def beside(name: str, folder: Path) -> str:
     """The path of a YAML file that a file in `folder` means by `name`, where there is one there; else `name` itself,
     which is a name, or a path from the working folder."""

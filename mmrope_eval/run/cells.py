@@ -26,6 +26,7 @@ from mmrope_eval.run.manifest import time_of, versions
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.registry import Family, Registry, check_coordinates
 from mmrope_eval.task.sample import TIME
+from mmrope_eval.util.row_names import changed_name
 from mmrope_eval.words import flat
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
         causes = list(dict.fromkeys(flat(error) for error in errors))
         several = f"none of {len(errors)} rows can be evaluated: {'; '.join(causes)}"
         raise errors[0] if len(errors) == 1 else UserError(causes[0] if len(causes) == 1 else several)
-    labels = [f"{label}{config.label_end}" for label in make_labels(_with_variants(named, drafts))]
+    labels = [f"{label}{config.label_end}" for label in make_labels(_with_variants(named, drafts, config.overrides))]
     alone = len(drafts) == 1 and not config.own_folders
     folders = [config.output] if alone else [config.output / label for label in labels]
     cells, failed = [], []
@@ -103,11 +104,20 @@ def _check_once(drafts: Sequence[tuple[ModelChoice, Cell | Exception]]) -> None:
         seen[key] = choice
 
 
-def _with_variants(named: Sequence[tuple[ModelChoice, str]], drafts: Sequence[object]) -> list[tuple[ModelChoice, str]]:
-    """A row that failed before its variant was known goes by the others', where they have one in common."""
+def _with_variants(named: Sequence[tuple[ModelChoice, str]], drafts: Sequence[object],
+                   overrides: Mapping[str, Any]) -> list[tuple[ModelChoice, str, tuple[str, ...]]]:
+    """Checkpoints with the names of their variants, in which `overrides` stand, and what else is changed in these. A
+    row that failed before its variant was known goes by the others', where they have one in common."""
+    from mmrope_eval.rope import changed_parameters
+
     variants = {variant for (_, variant), draft in zip(named, drafts, strict=True) if isinstance(draft, Cell)}
     usual = variants.pop() if len(variants) == 1 else ""
-    return [(choice, variant or usual) for choice, variant in named]
+    pairs = [pair for key, value in overrides.items()
+             for pair in (value.items() if isinstance(value, Mapping) else [(key, value)])]
+    told = [f"{name}={value}" for name, value in pairs]
+    changes = [changed_parameters(draft.variant) if isinstance(draft, Cell) else () for draft in drafts]
+    return [(choice, changed_name(variant or usual, told), tuple(change for change in changed if change not in told))
+            for (choice, variant), changed in zip(named, changes, strict=True)]
 
 
 def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Registry) -> None:

@@ -176,16 +176,22 @@ class Row:
     """Empty where it cannot be read."""
     sizes: Mapping[str, int]
     """How many samples each task's score rests on."""
+    label: str
+    """As its run called it; "" where it has no scores."""
 
     @property
     def named(self) -> str:
         """The variant's name."""
         return str(self.variant.get("name") or (self.variant.get("definition") or {}).get("name"))
 
+    @property
+    def fingerprints(self) -> tuple[Any, Any]:
+        """The checkpoint's and the variant's."""
+        return self.checkpoint.get("fingerprint"), self.variant.get("fingerprint")
+
     def is_of(self, cell: Cell) -> bool:
         """Whether it holds the very checkpoint and variant."""
-        return (self.checkpoint.get("fingerprint"), self.variant.get("fingerprint")) == (
-            cell.checkpoint.fingerprint, cell.variant.fingerprint)  # fmt: skip
+        return self.fingerprints == (cell.checkpoint.fingerprint, cell.variant.fingerprint)
 
     def is_called(self, path: Path, variant: str, overrides: Mapping[str, Any]) -> bool:
         """Whether it is what a command calls so, perhaps with other content than then."""
@@ -210,7 +216,7 @@ def read_row(folder: Path) -> Row | None:
         return None
     tasks = scores.get("tasks") or {}
     return Row(folder, records[0]["checkpoint"], {**records[-1]["variant"], **records[0]["variant"]}, manifest,
-               {name: int(entry["n"]) for name, entry in tasks.items()})  # fmt: skip
+               {name: int(entry["n"]) for name, entry in tasks.items()}, scores.get("label") or "")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------------- placing

@@ -37,6 +37,7 @@ from mmrope_eval.task.registry import Family, Registry, open_registry
 from mmrope_eval.task.sample import keys
 from mmrope_eval.util.config import sentence
 from mmrope_eval.util.console import say
+from mmrope_eval.util.row_names import RecordedRow, recorded_labels
 
 NEEDED_AGAIN = "run the same command once more, which asks nothing again and writes it"
 
@@ -46,6 +47,8 @@ class StoredRun:
     """One row of a result as it lies on disk."""
 
     cell: CellRecord
+    label: str
+    """What the row is called."""
     tasks_dirs: tuple[Path, ...] = ()
     """Where files of tasks are that have moved since."""
 
@@ -63,11 +66,6 @@ class StoredRun:
     def scores(self) -> Mapping[str, Any]:
         """scores.json, likewise."""
         return self.cell.stored_scores.raw
-
-    @property
-    def label(self) -> str:
-        """What the run's row is called."""
-        return str(self.scores.get("label") or self.folder)
 
     @property
     def family(self) -> Family:
@@ -110,7 +108,14 @@ def find_runs(folder: Path, *, apart: bool = False) -> list[StoredRun]:
     folders = sorted(path.parent for path in folder.glob(f"**/{STORE}"))
     if not folders:
         raise UserError(f"{folder} holds no {STORE}; name the --output of a run.")
-    return [read_run(path, apart=apart) for path in folders]
+    runs = [read_run(path, apart=apart) for path in folders]
+    labels = recorded_labels([recorded_row(run.cell) for run in runs], folder)
+    return [replace(run, label=label) for run, label in zip(runs, labels, strict=True)]
+
+
+def recorded_row(cell: CellRecord) -> RecordedRow:
+    """What a row's name is made of."""
+    return RecordedRow(cell.folder, cell.scores.variant.name, cell.scores.label)
 
 
 def read_run(folder: Path, *, apart: bool = False) -> StoredRun:
@@ -128,7 +133,8 @@ def read_run(folder: Path, *, apart: bool = False) -> StoredRun:
         if not apart:
             raise
         say(f"mmrope-eval: {error} The new ones are made from the stored answers alone.", file=sys.stderr)
-    return StoredRun(cell)
+    (label,) = recorded_labels([recorded_row(cell)], folder)
+    return StoredRun(cell, label)
 
 
 def plans_of(run: StoredRun, data_root: Path | None) -> Mapping[str, TaskPlan]:
@@ -206,7 +212,7 @@ def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Map
             outcome.write_cell(staging, folder, anew, failures)
         tasks = {name: {**run.manifest["tasks"][name], **task_counts(entry[name])} for name in plans}
         write_manifest(folder, {**run.manifest, "tasks": tasks}, anew)
-        rows[run.label if run.label not in rows else str(run.folder)] = entry
+        rows[run.label] = entry
         say(f"{run.folder}: {changes(run.scores['tasks'], entry)}; wrote {folder}/scores.json", file=sys.stderr)
     say(results.table(rows))
     for line in results.remarks(rows):

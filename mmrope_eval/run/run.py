@@ -14,6 +14,7 @@ from mmrope_eval.errors import MachinesError, PlaceError, UserError
 from mmrope_eval.media.policy import largest_item
 from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.record.schema import FAILED_ROW
+from mmrope_eval.rope import described as described_variant
 from mmrope_eval.run import engines, merging, outcome, results, side_by_side
 from mmrope_eval.run.answer_limits import described, warnings, with_limits, with_temperature
 from mmrope_eval.run.asking import schedule
@@ -189,7 +190,7 @@ def _fail_rows(run: Prepared) -> dict[str, str]:
 
 def announcement(cell: Cell) -> str:
     """The variant of a row and how it was chosen, in one line."""
-    text = f"variant {cell.variant.name} ({cell.chosen.how})"
+    text = f"variant {described_variant(cell.variant)} ({cell.chosen.how})"
     if cell.chosen.assumed:
         text += (f": nothing in config.json names one, so it is taken for stock {cell.checkpoint.family.title}; if it "
                  "was trained otherwise, say --variant")

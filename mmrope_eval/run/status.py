@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -21,6 +21,7 @@ from mmrope_eval.run.progress import EVERY, PROGRESS, WRITER, clock
 from mmrope_eval.run.runlog import LOG
 from mmrope_eval.store.lock import LOCK, locks_above, locks_below, taken
 from mmrope_eval.util.console import say
+from mmrope_eval.util.row_names import RecordedRow, recorded_labels
 from mmrope_eval.words import shortened
 
 DEPTH: Final = 3
@@ -98,7 +99,8 @@ def read_status(output: Path, now: float | None = None) -> Status:
         raise UserError(f"{output} is not a folder: give the --output of a run or a study")
     progress = read_progress(output / PROGRESS)
     folders = {} if progress is None else {os.path.normpath(row.folder): row for row in progress.rows}
-    older = [row for row in _rows_below(output, output, DEPTH) if row.folder not in folders]
+    itself = read_row(output)
+    older = [row for row in _rows_below(output, output, DEPTH, itself) if row.folder not in folders]
     if progress is None and not older and not (output / LOG).is_file():
         raise UserError(f"{output} holds no results of a run or a study: give its --output")
     age = None if progress is None else max(0.0, (time.time() if now is None else now) - progress.updated)
@@ -109,7 +111,16 @@ def read_status(output: Path, now: float | None = None) -> Status:
     at_work = progress is not None and progress.state == "running" and running is not False
     return Status(str(output), running, pid, None if progress is None else progress.host, age,
                   None if progress is None else progress.pace,
-                  progress.left_s if progress is not None and at_work else None, (*rows, *older))
+                  progress.left_s if progress is not None and at_work else None,
+                  _named((*rows, *older), output, itself))
+
+
+def _named(rows: Sequence[RowStatus], output: Path, itself: Row | None) -> tuple[RowStatus, ...]:
+    """The rows under the names that reports give them; `itself`: that of the output's own folder."""
+    of_output = output.resolve().name if itself is None else itself.named
+    recorded = [RecordedRow(Path(os.path.normpath(output / row.folder)), of_output, row.label) for row in rows]
+    labels = recorded_labels(recorded, Path(os.path.normpath(output)))
+    return tuple(replace(row, label=label) for row, label in zip(rows, labels, strict=True))
 
 
 def read_progress(path: Path) -> ProgressRecord | None:
@@ -148,11 +159,13 @@ def _holder(path: Path) -> int | None:
         return None
 
 
-def _rows_below(output: Path, folder: Path, depth: int) -> Iterator[RowStatus]:
-    """The rows of a folder and of those in it, from their own records."""
+def _rows_below(output: Path, folder: Path, depth: int, itself: Row | None) -> Iterator[RowStatus]:
+    """The rows of a folder and of those in it, from their own records; `itself`: that of the output's own folder."""
     row, cause = read_row(folder), _cause(folder)
+    if row and itself and folder != output and row.fingerprints == itself.fingerprints:
+        row = None  # what `rescore --output` writes below a row is that row again
     name = os.path.relpath(folder, output)
-    label = folder.resolve().name
+    label = "" if row is None else row.label
     if row is not None:
         scored = bool(row.sizes)
         total = sum(row.sizes.values()) if scored else None
@@ -169,7 +182,7 @@ def _rows_below(output: Path, folder: Path, depth: int) -> Iterator[RowStatus]:
         return
     for path in inside:
         if not path.name.startswith("."):
-            yield from _rows_below(output, path, depth - 1)
+            yield from _rows_below(output, path, depth - 1, itself)
 
 
 def _failed(row: Row) -> int | None:
@@ -194,12 +207,13 @@ def lines(status: Status) -> Iterator[str]:
     counted = [row for row in status.rows if row.total is not None]
     if counted:
         yield _counts("in all", counted, status)
-    width = max((len(_name(row)) for row in status.rows), default=0)
-    for row in status.rows:
-        yield f"  {_name(row):<{width}}  {row.state:<10}  {_numbers(row)}"
-    for row in status.rows:
+    names = [shortened(row.label, 80) for row in status.rows]
+    width = max(map(len, names), default=0)
+    for name, row in zip(names, status.rows, strict=True):
+        yield f"  {name:<{width}}  {row.state:<10}  {_numbers(row)}"
+    for name, row in zip(names, status.rows, strict=True):
         if row.cause:
-            yield f"{_name(row)} failed: {shortened(row.cause, CAUSE)}"
+            yield f"{name} failed: {shortened(row.cause, CAUSE)}"
 
 
 def _who(status: Status) -> str:
@@ -219,10 +233,6 @@ def _counts(name: str, rows: list[RowStatus], status: Status) -> str:
     parts += [f"{clock(status.left_s)} left"] if status.left_s else []
     ended = sum(row.state == "done" for row in status.rows)
     return ", ".join([*parts, f"{ended}/{len(status.rows)} rows done"])
-
-
-def _name(row: RowStatus) -> str:
-    return shortened(row.label if row.folder == "." else row.folder, 80)
 
 
 def _numbers(row: RowStatus) -> str:

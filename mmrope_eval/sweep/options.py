@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mmrope_eval.run.keys import DRY_RUN, AnswerKeys, EngineKeys, Limit, RunKeys, TalkKeys
-from mmrope_eval.util.keys import Names, Paths, PathText, Seeds, Text, Words, argument, option, same
+from mmrope_eval.util.keys import (
+    Names,
+    Paths,
+    PathText,
+    Seeds,
+    Text,
+    Words,
+    argument,
+    option,
+    same,
+    split_names,
+    split_numbers,
+)
 
 OUTPUT: Final = Path("runs/sweep")
-
 CHECKPOINTS: Final = "checkpoints"
+FILE_KEYS: Final = ("tasks", "contexts", "scaling", "factor")
+"""Options that take the place of what the sweep's file says."""
 
+Scaling = Literal["none", "linear", "ntk", "yarn"]
+SCALINGS: Final[tuple[Scaling, ...]] = get_args(Scaling)
+Count = Annotated[int, Field(ge=1)]
+Scalings = Annotated[tuple[Scaling, ...], Field(strict=False)]
+Counts = Annotated[tuple[Count, ...], Field(strict=False)]
 Factor = Literal["reach", "context"] | Annotated[float, Field(gt=1, allow_inf_nan=False)]
 """What a context scaling stretches by beyond the trained context: how much further the variant's own positions reach,
 how much longer the context is, or a number."""
@@ -31,6 +49,14 @@ class SweepOptions(AnswerKeys, EngineKeys, TalkKeys):
     limit: Limit = same(RunKeys, "limit")
     variants: Names = same(
         RunKeys, "variants", "RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
+    tasks: Names = option("tasks on videos, suites and globs of them, and paths of task files; default: the file's", [],
+                          metavar="LIST")
+    contexts: Annotated[Counts, BeforeValidator(split_numbers)] = option(
+        "tokens of a prompt, several with commas between, the trained ones among them; default: the file's", (),
+        metavar="N[,N...]", action="store")
+    scaling: Annotated[Scalings, BeforeValidator(split_names)] = option(
+        f"context scalings out of {', '.join(SCALINGS)}, with commas between; default: the file's", (),
+        metavar="NAME[,NAME...]", action="store")
     factor: Factor | None = option(
         "scale by the reach of the variant's positions, by the length of the context, or by a number: reach, context "
         "or NUMBER; default: the file's", metavar="RULE")

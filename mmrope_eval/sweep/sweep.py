@@ -70,6 +70,8 @@ class Point:
     """One measurement of a sweep."""
 
     cell: Cell
+    row: str
+    """What the row is called that it is of: a checkpoint under a variant."""
     scaling: str
     task: TaskSpec
     budget: Budget
@@ -83,7 +85,8 @@ class Point:
         """Its head in sweep.json."""
         checkpoint, budget = self.cell.checkpoint, self.budget
         return {
-            "checkpoint": str(checkpoint.path), "model": Path(checkpoint.path).name, "variant": self.cell.variant.name,
+            "label": self.row, "checkpoint": str(checkpoint.path), "model": Path(checkpoint.path).name,
+            "variant": self.cell.variant.name,
             "scaling": self.scaling, "task": self.task.name, "column": self.task.column, "chance": self.task.chance,
             "context": budget.context, "text_tokens": budget.text, "frames": budget.frames,
             "planned_tokens": budget.tokens, "trained_reach": self.growth.trained, "target_reach": self.growth.target,
@@ -231,7 +234,7 @@ class Sweep:
             policy=policy, media_sources={},
             context=response_context(config, base.checkpoint, variant, policy, base.thinking.told),
         )  # fmt: skip
-        return Point(cell, scaling, spec, budget, growth, stretch, config)
+        return Point(cell, base.label, scaling, spec, budget, growth, stretch, config)
 
     def prompts(self, spec: TaskSpec, family: Family, plans: Mapping[str, Plans]) -> list[tuple[str, str | None]]:
         """All prompts of a task, with their system prompts."""

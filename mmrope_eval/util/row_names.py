@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -140,28 +141,30 @@ class RowName:
     variant: str
     label: str | None = None
     """Given by somebody; it wins."""
+    changes: tuple[str, ...] = ()
+    """In which parameters the variant is not the one of its name, each as NAME=VALUE."""
 
 
-def row_labels(rows: Sequence[RowName], *, short: bool = False) -> list[str]:
+def row_labels(rows: Sequence[RowName]) -> list[str]:
     """A short, unique name for each row, usable as a folder's name: the part in which they differ.
 
-    A given label wins. Checkpoints are called after their folders, with parents where these repeat; a number follows
-    only where one folder is asked under two variants of one name. `short`, for legends: the variant alone also where
-    checkpoints differ, as long as it tells all rows apart.
+    A given label wins. Checkpoints are called after their folders, with parents where these repeat. Two variants of one
+    name are told apart by their changed parameters, and by a number where nothing else does it.
     """
     pairs = [(row.path.resolve(), usable(row.variant) or "variant") for row in rows]
+    pairs = [(path, changed_name(variant, row.changes) if pairs.count((path, variant)) > 1 else variant)
+             for (path, variant), row in zip(pairs, rows, strict=True)]
     shown = {path: row.path for (path, _), row in zip(reversed(pairs), reversed(rows), strict=True)}
     given = [row.label for row in rows]
     names = dict(zip(shown, distinct_names(list(shown.values()), set(filter(None, given))), strict=True))
     several = {label for label in given if label and given.count(label) > 1}
     alone = {label for label in given if label} - several
     variants = {variant for _, variant in pairs}
-    apart = len(names) == 1 or (short and len({variant for _, variant in set(pairs)}) == len(set(pairs)))
     labels: list[str] = []
     for (path, variant), label in zip(pairs, given, strict=True):
         if label:
             labels.append(f"{label}--{variant}" if label in several else label)
-        elif apart:
+        elif len(names) == 1:
             labels.append(variant)
         else:
             labels.append(names[path] if len(variants) == 1 else f"{names[path]}--{variant}")
@@ -170,8 +173,27 @@ def row_labels(rows: Sequence[RowName], *, short: bool = False) -> list[str]:
     return [label if name in alone else next(rest) for label, name in zip(labels, given, strict=True)]
 
 
-def told_apart(recorded: Sequence[str], below: Sequence[str]) -> list[str]:
-    """What rows that lie on disk are called: as their run called them, and by their folders `below` the one that they
-    were read from where it did not, or two runs used one name."""
-    return [place if not label or recorded.count(label) > 1 else label
-            for label, place in zip(recorded, below, strict=True)]  # fmt: skip
+def changed_name(variant: str, changes: Iterable[str]) -> str:
+    """A variant's name with the parameters that were changed: mrope-i--temporal_stride=0.5."""
+    words = ",".join("-".join(re.findall(r"[\w.=+-]+", change.replace("=[", "="))) for change in changes)
+    return f"{variant}--{words}" if words else variant
+
+
+@dataclass(frozen=True)
+class RecordedRow:
+    """A row that lies on disk."""
+
+    folder: Path
+    variant: str
+    label: str
+    """As its run called it; "" where no file says that."""
+
+
+def recorded_labels(rows: Sequence[RecordedRow], output: Path) -> list[str]:
+    """What rows that lie on disk are called: as their run called them, and by their folders below the `output` that
+    they are read from where it did not, or two runs used one name. A row in `output` itself goes by its variant then.
+    """
+    counts = collections.Counter(row.label for row in rows)
+    places = [row.variant if row.folder == output else os.path.relpath(row.folder, output) for row in rows]
+    return [place if not row.label or counts[row.label] > 1 else row.label
+            for row, place in zip(rows, places, strict=True)]  # fmt: skip

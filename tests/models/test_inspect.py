@@ -69,7 +69,7 @@ def test_a_whole_checkpoint(inspect: Inspect) -> None:
     assert code == 0
     value_by_line = lines(printed)
     assert value_by_line["path"] == str(TINY)
-    assert value_by_line["variant"] == "mrope-i, by config.json (mm_rope)"
+    assert value_by_line["variant"] == "mrope-i with time=seconds, by config.json (mm_rope)"
     assert value_by_line["fingerprint"] == read_checkpoint(TINY).fingerprint[:12]
     assert value_by_line["family"] == "Qwen2.5-VL (model_type qwen2_5_vl)"
     assert (value_by_line["rope theta"], value_by_line["mrope_section"]) == ("50", "4, 6, 6")
@@ -135,6 +135,15 @@ def test_open_questions_are_no_agreement(copy: Copy, inspect: Inspect) -> None:
     differing = printed.partition("asked differently")[2]
     assert "variant:  an open question\n" in differing and "not an open question\n" in differing
     assert "absent" not in differing and "nothing" not in differing
+
+
+def test_changed_parameters_are_named(copy: Copy, inspect: Inspect) -> None:
+    made = copy("slow", mm_rope={"name": "mrope-i", "temporal_stride": 0.5})
+    assert lines(inspect(made)[1])["variant"] == "mrope-i with temporal_stride=0.5, by config.json (mm_rope)"
+    printed = inspect(made, TINY)[1]
+    assert "mrope-i with temporal_stride=0.5 (" in printed.partition("asked differently")[2]
+    assert "temporal_stride=2," in lines(inspect(TINY, "--set", "temporal_stride=2")[1])["variant"]
+    assert facts(inspect(made, "--json")[1])["variant"]["changed"] == ["temporal_stride=0.5"]
 
 
 def test_what_is_only_assumed_is_marked(copy: Copy, inspect: Inspect) -> None:

@@ -316,7 +316,7 @@ def test_a_missing_file_is_named(tree: Path) -> None:
 
 
 def labels(*pairs: tuple[str, str] | tuple[str, str, str]) -> list[str]:
-    return make_labels([(ModelChoice(Path(path), path, label=next(iter(label), None)), variant)
+    return make_labels([(ModelChoice(Path(path), path, label=next(iter(label), None)), variant, ())
                         for path, variant, *label in pairs])
 
 
@@ -352,6 +352,15 @@ def test_labels_name_what_differs(case: str) -> None:
     assert labels(*pairs) == expected
 
 
+def test_variants_of_one_name_are_told_apart_by_their_parameters() -> None:
+    choice = ModelChoice(Path("/m/a"), "a")
+    changes = [("temporal_stride=0.5",), (), ("mrope_section=[24, 20, 20]", "time=seconds"), ("temporal_stride=0.5",)]
+    assert make_labels([(choice, "mrope-i", changed) for changed in changes]) == [
+        "mrope-i--temporal_stride=0.5", "mrope-i", "mrope-i--mrope_section=24-20-20,time=seconds",
+        "mrope-i--temporal_stride=0.5-2"]
+    assert make_labels([(choice, "mrope-i", changes[0])]) == ["mrope-i"]
+
+
 PART = st.text("ab-.1/ é", min_size=0, max_size=4) | st.sampled_from(["checkpoint-1", "checkpoint-2", "..", "a-b"])
 PAIRS = st.lists(st.tuples(st.lists(PART, max_size=4).map(lambda parts: "/" + "/".join(parts)), PART,
                            st.none() | st.sampled_from(["a", "checkpoint-1", "b-2"])), max_size=8)
@@ -359,13 +368,14 @@ PAIRS = st.lists(st.tuples(st.lists(PART, max_size=4).map(lambda parts: "/" + "/
 
 @given(PAIRS)
 def test_labels_are_unique_usable_and_stable(pairs: list[tuple[str, str, str | None]]) -> None:
-    rows = [(ModelChoice(Path(path), path, label=label), variant) for path, variant, label in pairs]
+    rows = [(ModelChoice(Path(path), path, label=label), variant, ("a=1", "b=[2, 3]")[:len(path) % 3])
+            for path, variant, label in pairs]
     labels = make_labels(rows)
     assert len(set(labels)) == len(labels) == len(rows)
     assert all(label == usable(label) != "" for label in labels)
     assert make_labels(rows) == labels
-    for (choice, _), label in zip(rows, labels, strict=True):
-        if choice.label and [other.label for other, _ in rows].count(choice.label) == 1:
+    for (choice, *_), label in zip(rows, labels, strict=True):
+        if choice.label and [row[0].label for row in rows].count(choice.label) == 1:
             assert label == choice.label
 
 

@@ -14,7 +14,7 @@ import mmrope_eval
 from mmrope_eval.errors import UserError
 from mmrope_eval.report.runs import SAMPLE_COLUMNS, SCORE_COLUMNS, load_run
 from mmrope_eval.rope import load_variant
-from mmrope_eval.util.row_names import RowName, row_labels, told_apart
+from mmrope_eval.util.row_names import RecordedRow, recorded_labels
 
 
 @pytest.fixture
@@ -146,22 +146,12 @@ def test_two_checkpoints_of_one_variant_have_a_name_each(tmp_path: Path) -> None
 @pytest.mark.parametrize(("recorded", "below", "names"), [
     (["mrope", "hope"], ["x", "y"], ["mrope", "hope"]),
     (["mrope", "mrope"], ["few/mrope", "paper/mrope"], ["few/mrope", "paper/mrope"]),
+    (["", "mrope"], ["", "old"], ["hope", "mrope"]),
     (["", "hope"], ["old", "hope"], ["old", "hope"]),
     (["mrope--seed-0", "mrope--seed-1"], ["seed-0/a", "seed-1/a"], ["mrope--seed-0", "mrope--seed-1"]),
 ])  # fmt: skip
 def test_rows_on_disk_are_called_as_their_run_called_them(
     recorded: list[str], below: list[str], names: list[str]
 ) -> None:
-    assert told_apart(recorded, below) == names
-
-
-@pytest.mark.parametrize(("rows", "long", "short"), [
-    ([("/m/a", "mrope"), ("/m/b", "hope")], ["a--mrope", "b--hope"], ["mrope", "hope"]),
-    ([("/m/a", "mrope"), ("/m/b", "mrope")], ["a", "b"], ["a", "b"]),
-    ([("/m/a", "x"), ("/m/b", "x"), ("/m/a", "y")], ["a--x", "b--x", "a--y"], ["a--x", "b--x", "a--y"]),
-])  # fmt: skip
-def test_a_legend_leaves_out_what_tells_nothing(
-    rows: list[tuple[str, str]], long: list[str], short: list[str]
-) -> None:
-    named = [RowName(Path(path), variant) for path, variant in rows]
-    assert row_labels(named) == long and row_labels(named, short=True) == short
+    rows = [RecordedRow(Path("out", place), "hope", label) for label, place in zip(recorded, below, strict=True)]
+    assert recorded_labels(rows, Path("out")) == names

@@ -208,9 +208,38 @@ def test_another_variant_does_too(base: RunConfig) -> None:
     go(base)
     go(base, variants=("hope",))
     go(base, overrides={"temporal_stride": 2.0})
-    assert sorted(cell.path.name for cell in load_run(base.output).cells) == ["A--mrope", "hope", "out"]
+    cells = load_run(base.output).cells
+    assert sorted(cell.path.name for cell in cells) == ["hope", "mrope--temporal_stride=2.0", "out"]
+    assert sorted(load_run(base.output).labels) == ["hope", "mrope", "mrope--temporal_stride=2.0"]
     for changes in ({}, {"variants": ("hope",)}, {"overrides": {"temporal_stride": 2.0}}):
         assert go(base, **changes) == []
+
+
+def test_parameters_that_a_command_sets_stand_in_its_rows_names(
+    base: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: dict[str, Any] = {"variants": ("mrope", "mrope-i"),
+                               "overrides": {"temporal_stride": 0.5, "scaling": {"type": "yarn"}}}
+    go(base, **changes)
+    assert "variant mrope-i with temporal_stride=0.5, " in capsys.readouterr().err
+    names = {name: f"{name}--temporal_stride=0.5,type=yarn" for name in ("mrope", "mrope-i")}
+    assert {*load_run(base.output).labels} == {*names.values()}
+    for name, label in names.items():  # as up to 0.3 they were called
+        (base.output / label).rename(base.output / name)
+    (base.output / "progress.json").unlink()
+    assert go(base, **changes) == [], "and are found there"
+    assert {cell.path.name for cell in load_run(base.output).cells} == {*names} == {*load_run(base.output).labels}
+    assert go(base, **changes) == []
+
+
+def test_two_variants_of_one_name_are_told_apart_by_their_parameters(base: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "half.yaml").write_text("name: mrope\nextends: mrope\nposition: {temporal_stride: 0.5}\n")
+    both: dict[str, Any] = {"variants": ("mrope", str(tmp_path / "half.yaml"))}
+    go(base, **both)
+    assert [*load_run(base.output).labels] == ["mrope", "mrope--temporal_stride=0.5"]
+    (base.output / "mrope--temporal_stride=0.5").rename(base.output / "mrope-2")  # as up to 0.3
+    assert go(base, **both) == []
+    assert [*load_run(base.output).labels] == ["mrope", "mrope-2"]
 
 
 def test_rows_find_their_folders_whatever_else_is_asked_with_them(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from waiting import eventually
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval import cli
 from mmrope_eval.errors import UserError
+from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.progress import PROGRESS, ProgressFile, RowProgress, RowWatch, Tally
@@ -120,8 +123,6 @@ class TestStatus:
     def test_of_an_output_without_progress_json_comes_from_its_records(
         self, finished: RunConfig, tmp_path: Path
     ) -> None:
-        import shutil
-
         with_file = read_status(finished.output)
         shutil.copytree(finished.output, tmp_path / "old")
         (tmp_path / "old" / PROGRESS).unlink()
@@ -129,6 +130,33 @@ class TestStatus:
         assert status.rows == with_file.rows and status.running is False and status.pace is None
         (tmp_path / "old" / "mrope" / "scores.json").unlink()
         assert read_status(tmp_path / "old").rows[0].state == "unfinished"
+
+    def test_rows_have_the_names_that_reports_and_samples_have(
+        self, finished: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        config = replace(finished, output=tmp_path / "out", variants=("mrope-i",))
+        running.run(config, FakeStart())
+        running.run(replace(config, variants=("hope",)), FakeStart())
+        assert cli.main(["rescore", str(config.output), "--output", str(config.output / "again")]) == 0
+        table = capsys.readouterr().out
+        labels = [row.label for row in read_status(config.output).rows]
+        assert sorted(labels) == sorted(load_run(config.output).labels) == ["again/hope", "hope", "mrope-i"]
+        assert cli.main(["status", str(config.output)]) == 0
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == labels
+        for label in labels:
+            assert cli.main(["samples", str(config.output), "--row", label, "--n", "1"]) == 0
+            assert f"--- {label}  " in capsys.readouterr().out and f"\n{label.removeprefix('again/')} " in table
+
+    def test_rows_of_several_seeds_and_of_several_runs_do_too(self, finished: RunConfig, tmp_path: Path) -> None:
+        for place in ("few/mrope", "paper/mrope", "seed-0/mrope-i"):
+            shutil.copytree(finished.output / Path(place).name, tmp_path / "out" / place)
+        for _ in range(2):
+            names = [row.label for row in read_status(tmp_path / "out").rows]
+            assert sorted(names) == sorted(load_run(tmp_path / "out").labels) == [
+                "few/mrope", "mrope-i", "paper/mrope"]
+            record(tmp_path / "out", rows=[
+                {"label": Path(place).name, "folder": place, "tasks": [], "state": "done", "total": 6, "done": 6,
+                 "failed": 0, "cause": ""} for place in ("few/mrope", "paper/mrope")])
 
     def test_of_a_running_one_by_its_lock(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         record(tmp_path, host=os.uname().nodename)
@@ -164,8 +192,6 @@ class TestStatus:
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"writer": "mmrope-eval"}', "[" * 100_000, '{"pace": NaN}'])
     def test_a_damaged_file_is_as_good_as_none(self, finished: RunConfig, tmp_path: Path, content: str) -> None:
-        import shutil
-
         shutil.copytree(finished.output, tmp_path / "out")
         (tmp_path / "out" / PROGRESS).write_text(content)
         assert [row.state for row in read_status(tmp_path / "out").rows] == ["done", "done"]

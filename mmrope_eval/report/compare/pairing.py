@@ -13,6 +13,7 @@ import pandas as pd
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, groups_of
 from mmrope_eval.record.comparable import differing
+from mmrope_eval.report.candidates import describe
 from mmrope_eval.report.compare.precision import Floats, Layout, joined
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.util.unread import remedy, too_many
@@ -90,8 +91,10 @@ def match_cells(first: Run, second: Run) -> Iterator[tuple[str, Cell | None, Cel
     """
     if len(first.cells) == len(second.cells) == 1:
         before, after = first.cells[0], second.cells[0]
-        same = before.variant == after.variant
-        yield before.variant if same else f"{before.variant} -> {after.variant}", before, after
+        names = (before.variant, after.variant)
+        if before.variant == after.variant:
+            names = (describe(before), describe(after))
+        yield before.variant if names[0] == names[1] else " -> ".join(names), before, after
         return
     unique = all(len({cell.variant for cell in run.cells}) == len(run.cells) for run in (first, second))
     named = [{cell.variant if unique else run.label(cell): cell for cell in run.cells} for run in (first, second)]

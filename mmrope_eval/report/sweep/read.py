@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -52,9 +53,10 @@ def load_sweep(folder: str | Path) -> SweepResult:
     rows = [point_row(list(fields), point, cell)
             for fields, point, cell in zip(stored.raw["points"], record.points, cells, strict=True)]
     depths = [row for point, cell in zip(record.points, cells, strict=True) for row in depth_rows(path, point, cell)]
-    points = with_labels(pd.DataFrame(rows))
+    names = row_names(record.points)
+    points = with_labels(pd.DataFrame(rows), names)
     return SweepResult(record.title, record.train_context, points,
-                       with_labels(pd.DataFrame(depths)) if depths else pd.DataFrame(), record.empty)
+                       with_labels(pd.DataFrame(depths), names) if depths else pd.DataFrame(), record.empty)
 
 
 def cell_of(path: Path, point: SweepPoint) -> Cell | None:
@@ -69,11 +71,23 @@ def cell_of(path: Path, point: SweepPoint) -> Cell | None:
     return cell
 
 
-def with_labels(points: pd.DataFrame) -> pd.DataFrame:
-    """With `label`, the row's name (`util.row_names`), and `scaled`: the scaling and its rule."""
-    rows = list(dict.fromkeys(zip(points["model"], points["variant"], strict=True)))
-    names = dict(zip(rows, row_labels([RowName(Path("/", *row[:1]), row[1]) for row in rows], short=True), strict=True))
-    labels = [names[row] for row in zip(points["model"], points["variant"], strict=True)]
+def place_of(point: SweepPoint) -> str:
+    """The checkpoint that a point is of; its folder's name in records that say no more."""
+    return point.checkpoint or f"/{point.model}"
+
+
+def row_names(points: Sequence[SweepPoint]) -> dict[tuple[str, str], str]:
+    """What the rows of a sweep are called (`util.row_names`), by checkpoint and variant: as the sweep called them last,
+    for another command may have found them beside others."""
+    recorded = {(place_of(point), point.variant): point.label for point in points}
+    labels = row_labels([RowName(Path(place), variant, label or None) for (place, variant), label in recorded.items()])
+    return dict(zip(recorded, labels, strict=True))
+
+
+def with_labels(points: pd.DataFrame, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """With `label`, the row's name, in place of its checkpoint, and `scaled`: the scaling and its rule."""
+    labels = [names[row] for row in zip(points["place"], points["variant"], strict=True)]
+    points = points.drop(columns="place")
     rules = points["factor_rule"] if "factor_rule" in points else [None] * len(points)
     scaled = [scaling_label(scaling, rule) for scaling, rule in zip(points["scaling"], rules, strict=True)]
     return points.assign(label=labels, scaled=scaled)
@@ -89,7 +103,7 @@ def scaling_label(scaling: str, rule: str | None) -> str:
 def point_row(columns: list[str], point: SweepPoint, cell: Cell | None) -> dict[str, Any]:
     """One row of `SweepResult.points`, the point's own columns first and in their order."""
     values = point.model_dump()
-    row = {name: values[name] for name in columns}
+    row = {"place": place_of(point), **{name: values[name] for name in columns if name != "label"}}
     if cell is None:
         return row
     row["assumed"] = cell.assumed
@@ -113,7 +127,7 @@ def depth_rows(path: Path, point: SweepPoint, cell: Cell | None) -> list[dict[st
     """The score at every depth of a needle point. UserError for a depth that is none."""
     if point.task != "needle" or cell is None:
         return []
-    head = {"model": point.model, "variant": point.variant, "scaling": point.scaling,
+    head = {"place": place_of(point), "model": point.model, "variant": point.variant, "scaling": point.scaling,
             "factor_rule": point.factor_rule, "context": point.context}
     groups = cell.record.scores.tasks["needle"].groups
     return [{**head, "depth": depth_of(path, depth), "score": part.value, "n": part.n}
