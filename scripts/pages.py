@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS_PAGE = ROOT / "docs" / "commands.md"
 ROOMS_PAGE = ROOT / "docs" / "architecture.md"
 RECORDS_PAGE = ROOT / "docs" / "run-files.md"
-SCHEMA = ROOT / "mmrope_eval" / "record" / "schema.py"
+RECORDS = {"record/schema.py": None, "messages.py": {"Generation", "MediaFacts", "PositionFacts"},
+           "task/registry.py": {"Family"}, "media/policy.py": {"MediaPolicy"}, "engine/options.py": {"EngineOptions"},
+           "run/answer_limits.py": {"Thinking"}, "run/status.py": {"RowStatus", "ProgressRecord"}}  # fmt: skip
+"""Files with types of what a run writes, and which classes there are such; None: all."""
 WIDTH = "110"
 MARKS = ("<!-- made by scripts/pages.py -->", "<!-- end -->")
 PACKAGE = "mmrope_eval"
@@ -84,10 +87,12 @@ def between_marks(page: str, text: str) -> str:
 
 
 def records_tables() -> str:
-    """Markdown: every record with its fields, their types and what is said of them, in the order of the file."""
+    """Markdown: every record with its fields, their types and what is said of them, in the order of the files."""
     lines: list[str] = []
-    for record in ast.parse(SCHEMA.read_text()).body:
-        if not isinstance(record, ast.ClassDef) or record.name == "Record":
+    classes = [(node, names) for file, names in RECORDS.items()
+               for node in ast.parse((ROOT / PACKAGE / file).read_text()).body if isinstance(node, ast.ClassDef)]
+    for record, names in classes:
+        if names is not None and record.name not in names:
             continue
         rows = list(fields(record))
         if rows:
@@ -106,7 +111,13 @@ def fields(record: ast.ClassDef) -> Iterator[str]:
             continue
         said = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
         text = kind.replace("|", "\\|")
-        yield f"| `{field.target.id}` | `{text}` | {one_line(str(said))} |"
+        yield f"| `{alias_of(field) or field.target.id}` | `{text}` | {one_line(str(said))} |"
+
+
+def alias_of(field: ast.AnnAssign) -> str | None:
+    """The key that a file has for a field, where its declaration gives it another name."""
+    keywords = field.value.keywords if isinstance(field.value, ast.Call) else []
+    return next((str(ast.literal_eval(word.value)) for word in keywords if word.arg == "alias"), None)
 
 
 def one_line(text: str) -> str:

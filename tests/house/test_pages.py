@@ -45,3 +45,9 @@ def test_a_record_s_field_has_its_type_and_the_sentence_below_it() -> None:
     (record,) = ast.parse('class A(Record):\n    x: int | None = None\n    """Said\n    of x."""\n    y: str\n').body
     assert isinstance(record, ast.ClassDef)
     assert list(pages.fields(record)) == [r"| `x` | `int \| None` | Said of x. |", "| `y` | `str` |  |"]
+
+
+def test_a_record_s_key_is_the_one_in_the_file() -> None:
+    (record,) = ast.parse('class A(Record):\n    medium: str | None = Field(default=None, alias="kind")\n').body
+    assert isinstance(record, ast.ClassDef)
+    assert [row.split(" | ")[0] for row in pages.fields(record)] == ["| `kind`"]
