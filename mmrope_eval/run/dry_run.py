@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would ask, and what it has already. Nothing is asked; its output is only read.
+"""A dry run (`--dry-run`): what a command would ask, and what it has already. Its output is only read.
 
 Plans and tables are remembered in the cache, as by a run.
 """
