@@ -1,4 +1,4 @@
-"""Text from files and arguments, made fit for a line that a person reads. Imports nothing of ours."""
+"""Text from files and arguments, made fit for a line that a person reads, and the nearest name for a did-you-mean."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Write the pages made from the code: every command with its options, rooms with what they import, records' fields.
+"""Write the pages made from the code: commands with options, files with a sentence, rooms' imports, records' keys.
 
     python scripts/pages.py [--check]
 
-docs/commands.md comes from the parser of the command line, the table in docs/architecture.md from the imports, that in
-docs/run-files.md from the types of the records. With `--check` nothing is written, and the exit code is 1 where a page
-is not what the code says; a test runs it.
+docs/commands.md comes from the parser of the command line, docs/files.md from docstrings, the table in
+docs/architecture.md from the imports, those in docs/run-files.md from the types of the records. With `--check` nothing
+is written, and the exit code is 1 where a page is not what the code says; a test runs it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS_PAGE = ROOT / "docs" / "commands.md"
+FILES_PAGE = ROOT / "docs" / "files.md"
 ROOMS_PAGE = ROOT / "docs" / "architecture.md"
 RECORDS_PAGE = ROOT / "docs" / "run-files.md"
-SCHEMA = ROOT / "mmrope_eval" / "record" / "schema.py"
+RECORDS = {"record/schema.py": None, "messages.py": {"Generation", "MediaFacts", "PositionFacts"},
+           "task/registry.py": {"Family"}, "media/policy.py": {"MediaPolicy"}, "engine/options.py": {"EngineOptions"},
+           "run/answer_limits.py": {"Thinking"}, "run/status.py": {"RowStatus", "ProgressRecord"}}  # fmt: skip
+"""Files with types of what a run writes, and which classes there are such; None: all."""
 WIDTH = "110"
 MARKS = ("<!-- made by scripts/pages.py -->", "<!-- end -->")
 PACKAGE = "mmrope_eval"
@@ -35,7 +39,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare and write nothing")
     args = parser.parse_args()
-    made = {COMMANDS_PAGE: commands_page(), ROOMS_PAGE: between_marks(ROOMS_PAGE.read_text(), rooms_table()),
+    made = {COMMANDS_PAGE: commands_page(), FILES_PAGE: files_page(),
+            ROOMS_PAGE: between_marks(ROOMS_PAGE.read_text(), rooms_table()),
             RECORDS_PAGE: between_marks(RECORDS_PAGE.read_text(), records_tables())}  # fmt: skip
     stale = [page for page, text in made.items() if not page.exists() or page.read_text() != text]
     for page in stale:
@@ -84,10 +89,12 @@ def between_marks(page: str, text: str) -> str:
 
 
 def records_tables() -> str:
-    """Markdown: every record with its fields, their types and what is said of them, in the order of the file."""
+    """Markdown: every record with its fields, their types and what is said of them, in the order of the files."""
     lines: list[str] = []
-    for record in ast.parse(SCHEMA.read_text()).body:
-        if not isinstance(record, ast.ClassDef) or record.name == "Record":
+    classes = [(node, names) for file, names in RECORDS.items()
+               for node in ast.parse((ROOT / PACKAGE / file).read_text()).body if isinstance(node, ast.ClassDef)]
+    for record, names in classes:
+        if names is not None and record.name not in names:
             continue
         rows = list(fields(record))
         if rows:
@@ -106,7 +113,13 @@ def fields(record: ast.ClassDef) -> Iterator[str]:
             continue
         sentence = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
         text = kind.replace("|", "\\|")
-        yield f"| `{field.target.id}` | `{text}` | {one_line(str(sentence))} |"
+        yield f"| `{alias_of(field) or field.target.id}` | `{text}` | {one_line(str(sentence))} |"
+
+
+def alias_of(field: ast.AnnAssign) -> str | None:
+    """The key that a file has for a field, where its declaration gives it another name."""
+    keywords = field.value.keywords if isinstance(field.value, ast.Call) else []
+    return next((str(ast.literal_eval(word.value)) for word in keywords if word.arg == "alias"), None)
 
 
 def one_line(text: str) -> str:
@@ -114,13 +127,38 @@ def one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def files_page() -> str:
+    """Markdown: every file with the first paragraph of its docstring, room by room, lowest first."""
+    rooms = files_of_rooms()
+    lines = ["# Every file", "",
+             "What is in each file, by its own docstring (`python scripts/pages.py`): rooms as in "
+             "[architecture.md](architecture.md),", "lowest first. Search this page for a word of what you look for."]
+    for room in lowest_first(imports_of(rooms)):
+        lines += ["", f"## {room}", "", "| file | what is in it |", "|---|---|"]
+        for file in rooms[room]:
+            path = file.relative_to(ROOT).as_posix().removeprefix(f"{PACKAGE}/")
+            words = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n\n")[0]
+            lines.append(f"| `{path}` | {one_line(words)} |")
+    return "\n".join(lines) + "\n"
+
+
+def files_of_rooms() -> dict[str, list[Path]]:
+    """The files of every room, in alphabetical order."""
+    rooms: dict[str, list[Path]] = {}
+    for file in sorted(path for package in (PACKAGE, *BESIDE) for path in (ROOT / package).rglob("*.py")):
+        rooms.setdefault(room_of(file), []).append(file)
+    return rooms
+
+
+def imports_of(rooms: Mapping[str, list[Path]]) -> dict[str, set[str]]:
+    """The other rooms that each one imports."""
+    return {room: {name for file in files for name in imported_rooms(file)} - {room} for room, files in rooms.items()}
+
+
 def rooms_table() -> str:
     """Markdown: every room, lowest first, with the number of its files and the rooms it imports."""
-    files = sorted(path for package in (PACKAGE, *BESIDE) for path in (ROOT / package).rglob("*.py"))
-    rooms: dict[str, list[Path]] = {}
-    for file in files:
-        rooms.setdefault(room_of(file), []).append(file)
-    imports = {room: {name for file in held for name in imported_rooms(file)} - {room} for room, held in rooms.items()}
+    rooms = files_of_rooms()
+    imports = imports_of(rooms)
     lines = ["| room | files | imports |", "|---|--:|---|"]
     lines += [f"| {room} | {len(rooms[room])} | {', '.join(sorted(imports[room])) or '-'} |"
               for room in lowest_first(imports)]  # fmt: skip

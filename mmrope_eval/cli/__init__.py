@@ -1,4 +1,4 @@
-"""The command line: every command with its arguments and its handler."""
+"""The command line: which function in which room does a command, how its options are parsed, what a mistake is told."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The live vLLM engine with a RoPE variant inside; imports `mmrope_eval.rope` and nothing above it."""
+"""The live vLLM engine with a RoPE variant inside: requests go in, answers come out, of one engine or many."""

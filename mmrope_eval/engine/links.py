@@ -1,4 +1,4 @@
-"""How a driver reaches its replicas: processes of this machine.
+"""How a driver reaches its replicas: messages to processes of this machine, and word of their end.
 
 A link posts what its replica says into the driver's inbox, from a thread of its own, and sends from another, so that a
 replica that does not listen holds up nobody.

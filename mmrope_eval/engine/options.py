@@ -1,4 +1,4 @@
-"""How a live engine is run."""
+"""The options of a live engine: lengths, precision, batches, ranks, replicas, memory, timeouts."""
 
 from __future__ import annotations
 

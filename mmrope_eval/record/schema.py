@@ -1,4 +1,4 @@
-"""The records of a run, as types: scores.json, manifest.json, a line of samples/<task>.jsonl, failed.json, sweep.json.
+"""The records of a run, as types: scores.json, manifest.json, lines of samples and failures, failed.json, sweep.json.
 
 Every number has its range and is finite. Keys that are not named here are ignored, so that a record may gain some
 within one format; what versions 0.2 and 0.3 did not write has a default. Names and causes are made visible when they
@@ -44,6 +44,7 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 Version = Annotated[int, Field(ge=0, le=10**9)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Duration = Annotated[float, Field(ge=0, le=10**12)]
 Position = Annotated[float, Field(ge=-1e15, le=1e15)]
 Name = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(visible)]
 Words = Annotated[str, AfterValidator(visible)]
@@ -90,6 +91,8 @@ class TaskScores(Record):
     stderr_over: Literal["clusters"] | None = None
     """What the standard errors take as independent: clusters (`SampleLine.together`); None, before 0.4: samples."""
     groups: dict[str, Part] = {}
+    absent_groups: tuple[str, ...] = ()
+    """Groups of the whole benchmark that no asked sample was in."""
     chance: Percent | None = None
     n: Count
     expected: Count | None = None
@@ -118,6 +121,18 @@ class Checkpoint(Record):
     fingerprint: Key | None = None
     step: Count | None = None
     run: Name | None = None
+
+
+class ServedCheckpoint(Checkpoint):
+    """The checkpoint in manifest.json: the keys of `Checkpoint`, and how it was read."""
+
+    named: Words | None = None
+    """As the command wrote it."""
+    family: Words | None = None
+    remarks: tuple[Words, ...] = ()
+    """What was found odd in its folder and does not change an answer."""
+    adapter: dict[str, Any] | None = None
+    """What was merged into the weights, where the user gave an adapter."""
 
 
 class VariantName(Record):
@@ -149,8 +164,11 @@ class VariantRecord(Record):
     """The variant in manifest.json, with its whole definition, which `rope` reads."""
 
     how: Words = ""
+    """Where it was said: an option, config.json, the family."""
     assumed: bool | None = None
     fingerprint: Key | None = None
+    set: dict[str, Any] = {}
+    """Its parameters that the command changed."""
     definition: dict[str, Any] | None = None
 
 
@@ -172,6 +190,8 @@ class AskedTask(Record):
     """A task's entry in manifest.json; what it repeats of scores.json is compared with it."""
 
     file: TaskFile | None = None
+    dataset: str | None = None
+    split: str | None = None
     limit: Annotated[int, Field(ge=1, le=10**15)] | Limit | None = None
     """Of the command that asked this task; before 0.4 the manifest's, as all tasks had one command."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
@@ -195,6 +215,9 @@ class MediaLimits(Record):
     """The media policy that a row was asked under."""
 
     policy: dict[str, Any] | None = None
+    """`MediaPolicy`."""
+    sources: dict[str, Any] = {}
+    """By field of the policy the file that said it; a field without one is the default."""
     token_side: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Pixels along the side of the square that one vision token covers."""
 
@@ -207,26 +230,64 @@ class ProtocolRecord(Record):
     departures: tuple[Words, ...] = ()
 
 
+class Session(Record):
+    """A start of a command that asked something of the row: when it ended (UTC), the GPU or CPU, what took how long."""
+
+    finished: Words = ""
+    device: Words = "an unknown device"
+    engine_start: Duration = 0.0
+    """Seconds, as the next two."""
+    switch: Duration = 0.0
+    """From the row before it to this one, in an engine that ran already."""
+    generation: Duration
+    asked: Count
+    """Samples."""
+    deaths: Count = 0
+    """Engines that died meanwhile; not counted before 0.4."""
+
+
 class Manifest(Record):
-    """manifest.json: what the reports and `rescore` read of it."""
+    """manifest.json: how a row was asked, for the reports, for `rescore` and for whoever makes it again."""
 
     kind: ClassVar[str] = "the manifest of a run"
 
+    command: tuple[str, ...] | None = None
+    """The last one that wrote it."""
     config: dict[str, Any] | None = None
     """The keys of the last command, those of its --config file included (docs/configuration.md); None before 0.4."""
-    checkpoint: Checkpoint | None = None
+    written: Words | None = None
+    """When, in UTC."""
+    versions: dict[str, Any] | None = None
+    """By library."""
+    device: Words | None = None
+    environment: dict[str, str] | None = None
+    """Variables with which vLLM computes otherwise."""
+    checkpoint: ServedCheckpoint | None = None
     variant: VariantRecord | None = None
     family: dict[str, Any] | None = None
+    """`Family`."""
+    engine_options: dict[str, Any] | None = None
+    """`EngineOptions`, as asked for; None where the engine chose."""
     media: MediaLimits | None = None
     time: Literal["index", "seconds"] | None = None
     """What the positions of a video's frames follow; None before 0.4."""
     protocol: ProtocolRecord | None = None
     context: dict[str, Any] | None = None
+    """What an answer's identity is made of beside its question: `store` (the rule of the identity), `weights` and
+    `variant` (fingerprints), `policy`, `media` (the version of media's code), `dtype`, `head_dtype`, `max_model_len`,
+    `versions`; `enable_thinking` and `time` where they change a prompt."""
+    code: dict[str, Any] | None = None
+    """`answers`: the answer version; `rooms`: what the parts of the code hash to (docs/same-answer.md)."""
+    thinking: dict[str, Any] | None = None
+    """`Thinking`, and `max_tokens`: the answer limits that the command gave (docs/thinking.md)."""
     limit: Annotated[int, Field(ge=1, le=10**15)] | Limit | None = None
     """A number is what versions up to 0.3 wrote."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     data_root: str | None = None
     tasks: dict[TaskName, AskedTask] | None = None
+    sessions: tuple[Session, ...] = ()
+    commands: tuple[dict[str, Any], ...] = ()
+    """Every command that contributed: its `command`, `written` and `tasks`."""
     sha256: dict[str, Sha256] | None = None
     """The seal, by file (see `record.files`); None before 0.4."""
 
@@ -236,6 +297,12 @@ class FailureCause(Record):
 
     stage: Words
     cause: Words
+
+
+class FailureLine(FailureCause):
+    """A line of failures.jsonl: the keys of `FailureCause`, and the sample."""
+
+    id: Key
 
 
 class Media(Record):
@@ -288,6 +355,8 @@ class FailedRow(Record):
     kind: ClassVar[str] = "the record of a row that failed"
 
     cause: Words
+    traceback: tuple[str, ...] = ()
+    """The lines that Python printed, where an exception was the cause."""
 
 
 class SweepPoint(Record):

@@ -1,5 +1,6 @@
-"""Scores that someone published, from results/reported/*.yaml: every one with its source, every average with the
-columns that it is over, as far as anybody knows them; and which of them stands beside which cell of ours."""
+"""Scores that someone published (`table --reported`), from results/reported/*.yaml: every one with its source, every
+average with the columns that it is over, as far as anybody knows them; and which of them stands beside which cell of
+ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The science: positions, rotary tables, their encoding and kernels. Imports numpy, torch and pydantic only.
+"""The science: positions, rotary tables, their encoding and kernels, by numpy, torch, pydantic and yaml alone.
 
 The kernels, their layers and the encoding of positions can be imported where there is no pydantic.
 

@@ -1,4 +1,5 @@
-"""Asking: every answer stored as it arrives, whatever becomes of the engine.
+"""A row is asked: every answer is stored as it arrives, dead engines are replaced, and the row ends after 3 deaths of
+engines, 32 first failures or --max-failures.
 
 Answers are stored by a thread of their own, in groups, and count only when their group is on disk (see `store.store`).
 

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would ask, and what it has already. Nothing is asked; its output is only read.
+"""A dry run (`--dry-run`): what a command would ask, and what it has already. Its output is only read.
 
 Plans and tables are remembered in the cache, as by a run.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.record.files import raw_record
-from mmrope_eval.record.schema import MANIFEST, STORE, Manifest
+from mmrope_eval.record.files import read_record
+from mmrope_eval.record.schema import MANIFEST, STORE, Manifest, Session
 from mmrope_eval.run.answer_limits import with_limits, with_temperature
 from mmrope_eval.run.execute import Cell, remaining
 from mmrope_eval.run.prepared import Prepared, place_all
@@ -121,21 +120,21 @@ def estimate(shares: Sequence[Share]) -> Iterator[str]:
     pending = sum(share.pending for share in shares)
     folders = dict.fromkeys(share.folder for share in shares)
     sessions = [session for folder in folders for session in _sessions(folder)]
-    asked = sum(session["asked"] for session in sessions)
-    seconds = sum(session["generation"] for session in sessions)
+    asked = sum(session.asked for session in sessions)
+    seconds = sum(session.generation for session in sessions)
     if not pending or not asked or not seconds:
         return
-    devices = ", ".join(dict.fromkeys(str(session.get("device")) for session in sessions))
+    devices = ", ".join(dict.fromkeys(session.device for session in sessions))
     yield (f"time: about {duration(pending * seconds / asked)} for {pending:,} samples, at the {seconds / asked:.3g} s "
            f"of one when earlier commands asked {asked:,} here ({devices}); starts of engines come on top")
 
 
-def _sessions(folder: Path) -> Iterator[Mapping[str, Any]]:
-    sessions = raw_record(folder / MANIFEST, Manifest).get("sessions")
-    for session in sessions if isinstance(sessions, list) else ():
-        if isinstance(session, Mapping) and all(isinstance(session.get(key), int | float)
-                                                for key in ("asked", "generation")):  # fmt: skip
-            yield session
+def _sessions(folder: Path) -> tuple[Session, ...]:
+    """What earlier commands took; nothing where there is no manifest, or a damaged one."""
+    try:
+        return read_record(folder / MANIFEST, Manifest).record.sessions
+    except UserError:
+        return ()
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What is asked: rows, how many of their samples may fail, and what a row still has to ask."""
+"""What is asked: rows, how many of their samples may fail (`--max-failures`), and what a row still has to ask."""
 
 from __future__ import annotations
 

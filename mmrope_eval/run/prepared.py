@@ -1,4 +1,4 @@
-"""A run, before anything starts: its tasks, its rows and their answer limits, and where the rows go."""
+"""A run, before anything starts: its tasks, its rows (of several seeds too), their answer limits, and where rows go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A progress display with rate and remaining time: a bar on a terminal, a line now and then elsewhere.
+"""How far a run is: a bar on a terminal, elsewhere a line now and then, with rate and remaining time; progress.json.
 
 The rate is counted from the first answer: what was before it, an engine's start, is no part of it. Answers count when
 they are stored, in groups. What is counted together with the first one took its time before it, so it is no part of

@@ -1,4 +1,4 @@
-"""What a run says, in a file: OUTPUT/log.txt, for whoever reads afterwards why a run on a cluster failed.
+"""What a run says, in files, for whoever reads afterwards why it failed: OUTPUT/log.txt, and tracebacks in errors.log.
 
 It holds the lines that the run printed on stderr, each with its time, and vLLM's own words, those of its processes
 included (see `engine.process`). Every start of a run appends to it, and it stays below a size.

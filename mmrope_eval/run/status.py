@@ -37,7 +37,7 @@ Seconds = Annotated[float, Field(ge=0, le=10**12)]
 
 @dataclass(frozen=True)
 class RowStatus:
-    """One row, as far as its files say."""
+    """One row, as far as its files say; `folder` is relative to the output."""
 
     label: str
     folder: str
@@ -52,17 +52,24 @@ class RowStatus:
 
 
 class ProgressRecord(BaseModel):
-    """progress.json."""
+    """progress.json: how far the last command is."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
     writer: Literal["mmrope-eval"] = WRITER
     pid: Count
     host: str
+    command: tuple[str, ...] = ()
+    started: Seconds | None = None
+    """Seconds since 1970, as `updated`."""
     updated: Seconds
     state: Literal["running", "stopped", "ended"]
     pace: Seconds | None
+    """Answers a second."""
+    left: Count | None = None
+    """Samples without an outcome."""
     left_s: Seconds | None
+    """Seconds until the last of them has one, at this pace."""
     rows: tuple[RowStatus, ...]
 
 

@@ -1,4 +1,4 @@
-"""Who may write into a folder: one process at a time, counting the folders above and below it."""
+"""The lock of a folder: one process at a time may write into it, into those above it and into those below it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Many runs and sweeps out of one file."""
+"""Many runs out of one file, asked on one engine."""

@@ -1,4 +1,5 @@
-"""`sweep --dry-run`: the points that a sweep would measure, and which it has. Nothing is asked or written."""
+"""The dry run of a sweep (`sweep --dry-run`): the points that it would measure, and which it has. Nothing is asked or
+written."""
 
 from __future__ import annotations
 

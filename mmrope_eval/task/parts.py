@@ -1,4 +1,4 @@
-"""From a dataset row to what the model is given: its pictures, its video and its text, in reading order.
+"""From a dataset row to what the model is given: its pictures, its video with subtitles and its text, in reading order.
 
 `Reader` makes a sample's request from its row, in this process or in another one.
 """

@@ -1,1 +1,1 @@
-"""What every room may use: words, the terminal, places on disk; nothing of multimodal models."""
+"""What every room may use: keys of files and commands, the terminal, files and places on disk; nothing of models."""

@@ -45,3 +45,26 @@ def test_a_record_s_field_has_its_type_and_the_sentence_below_it() -> None:
     (record,) = ast.parse('class A(Record):\n    x: int | None = None\n    """Said\n    of x."""\n    y: str\n').body
     assert isinstance(record, ast.ClassDef)
     assert list(pages.fields(record)) == [r"| `x` | `int \| None` | Said of x. |", "| `y` | `str` |  |"]
+
+
+def test_a_record_s_key_is_the_one_in_the_file() -> None:
+    (record,) = ast.parse('class A(Record):\n    medium: str | None = Field(default=None, alias="kind")\n').body
+    assert isinstance(record, ast.ClassDef)
+    assert [row.split(" | ")[0] for row in pages.fields(record)] == ["| `kind`"]
+
+
+@pytest.mark.parametrize("word, file", [
+    ("subtitles", "task/parts.py"), ("seeds", "run/prepared.py"), ("errors.log", "run/runlog.py"),
+    ("32 first failures", "run/asking.py"), ("dry run", "run/dry_run.py"), ("lock", "store/lock.py"),
+    ("--reported", "report/published.py"), ("intervals", "report/compare/intervals.py"),
+    ("progress.json", "run/progress.py"), ("did-you-mean", "words.py"), ("--max-failures", "run/execute.py"),
+])  # fmt: skip
+def test_a_behaviour_is_found_by_its_word(word: str, file: str) -> None:
+    rows = [line for line in pages.files_page().splitlines() if word.lower() in line.lower()]
+    assert any(f"| `{file}` |" in row for row in rows) and len(rows) < 12
+
+
+def test_every_file_has_a_sentence() -> None:
+    rows = [line for line in pages.files_page().splitlines() if line.startswith("| `")]
+    assert len(rows) == sum(map(len, pages.files_of_rooms().values())) > 250
+    assert [row for row in rows if len(row.split(" | ")[1].split()) < 4] == []

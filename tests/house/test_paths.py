@@ -16,7 +16,7 @@ PLACES = (ROOT, *(ROOT / name for name in ("mmrope_eval", "mmrope_demo", "mmrope
 FOLDERS = "|".join(sorted({path.name for place in PLACES[:4] for path in place.iterdir() if path.is_dir()}))
 NAMED = re.compile(rf"`(?:python )?((?:{FOLDERS})/[\w./+-]*[\w/])`")
 """Paths below a folder of this project, in code quotes."""
-ELSEWHERE = re.compile(r"runs/.*|demo/.*|data/.*|.*\b(NAME|ROOM)\b.*|.*\.venv.*|results?/demo2?")
+ELSEWHERE = re.compile(r"runs/.*|demo/.*|data/.*|.*\b(NAME|ROOM)\b.*|.*\.venv.*|results?/demo2?|mine\.py")
 """What a reader makes, and places in other people's data."""
 
 
@@ -37,6 +37,18 @@ def test_every_path_and_link_on_a_page_leads_somewhere(page: Path) -> None:
         target = page.parent / link if link else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_file_without_its_folder_is_in_the_one_named_before_it(page: Path) -> None:
+    """Another room may have a file of that name."""
+    folder = ""
+    for before, name in re.findall(r"`(?:python )?((?:[\w-]+/)*)([\w-]+\.py)?`", page.read_text()):
+        folder = before or folder
+        if before or not name or ELSEWHERE.fullmatch(name):
+            continue
+        places = [ROOT, ROOT / "mmrope_eval", *(place / folder for place in PLACES)]
+        assert any((place / name).is_file() for place in places), f"{name} in {folder}"
 
 
 def test_every_module_and_function_on_a_page_is_there() -> None:

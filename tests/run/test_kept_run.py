@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from mmrope_eval.lmms.loader import quiet_lmms_eval
 from mmrope_eval.media.cache import MediaCache
 from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.media.video import load_video, video_fingerprint
-from mmrope_eval.messages import MediaFacts, VideoSource
+from mmrope_eval.messages import Failure, MediaFacts, VideoSource
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
@@ -94,17 +96,35 @@ def test_python_asks_nothing_either_and_another_question_is_asked(workplace: Pat
     assert running.run(config(workplace), FakeStart()).asked == 4, "and not the video's, which is as it was"
 
 
+BY_NAME = ("tasks", "metrics", "groups")
+"""Keys of records whose own keys are names, and not the page's."""
+AS_GIVEN = ("config", "definition", "environment", "rooms", "scores", "set", "sha256", "sources", "target", "versions")
+"""Keys whose values are as they were given, or have names and a value each."""
+
+
+def keys_of(record: Any) -> Iterator[str]:
+    """Every key that the page of a run's files should have."""
+    for key, value in record.items() if isinstance(record, dict) else ():
+        yield key
+        named = key in BY_NAME and isinstance(value, dict)
+        for part in value.values() if named else value if isinstance(value, list) else [value]:
+            yield from keys_of(part) if key not in AS_GIVEN else ()
+
+
 def test_every_key_of_a_run_is_on_its_page(workplace: Path) -> None:
+    """Of a kept run, of one that is resumed, of one whose samples fail, and of one whose engines die."""
     assert cli.main(MANIFEST["command"][1:]) == 0
+    fails = FakeStart({"fail_all": Failure("", "engine", "ValueError: patch 14 does not fit 16")})
+    assert running.run(dataclasses.replace(config(workplace), output=workplace / "failed"), fails).failed == 5
+    assert running.run(dataclasses.replace(config(workplace), output=workplace / "died"), FakeStart(lives=(0, 0, 0))).broken
+    files = [*KEPT.rglob("*.json*"),
+             *(path for name in ("run", "failed", "died") for path in (workplace / name).rglob("*.json*"))]
+    assert {"manifest.json", "progress.json", "failed.json", "failures.jsonl"} <= {path.name for path in files}
     page = (ROOT / "docs" / "run-files.md").read_text()
-    for folder in (KEPT / "run", workplace / "run"):
-        manifest, scores = (json.loads((folder / name).read_text()) for name in ("manifest.json", "scores.json"))
-        keys = {*manifest, *scores}
-        for task in TASKS:
-            keys |= {*manifest["tasks"][task], *scores["tasks"][task]}
-            for sample in map(json.loads, (folder / f"samples/{task}.jsonl").read_text().splitlines()):
-                keys |= {*sample, *sample["positions"], *(key for medium in sample["media"] for key in medium)}
-        assert {key for key in keys if f"`{key}`" not in page} == set()
+    for path in files:
+        text = path.read_text()
+        records = map(json.loads, text.splitlines() if path.suffix == ".jsonl" else [text])
+        assert {key for record in records for key in keys_of(record) if f"`{key}`" not in page} == set(), path
 
 
 @pytest.mark.parametrize("argv, sentence", [

@@ -1,4 +1,4 @@
-"""Scores that someone published, as a baseline: which cells a file holds and what a run's own number for each is."""
+"""Scores that someone published, as `check`'s baseline: which cells a file holds, and a run's own number for each."""
 
 from __future__ import annotations
 
