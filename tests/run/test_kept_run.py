@@ -116,7 +116,8 @@ def test_every_key_of_a_run_is_on_its_page(workplace: Path) -> None:
     assert cli.main(MANIFEST["command"][1:]) == 0
     fails = FakeStart({"fail_all": Failure("", "engine", "ValueError: patch 14 does not fit 16")})
     assert running.run(dataclasses.replace(config(workplace), output=workplace / "failed"), fails).failed == 5
-    assert running.run(dataclasses.replace(config(workplace), output=workplace / "died"), FakeStart(lives=(0, 0, 0))).broken
+    dies = FakeStart(lives=(0, 0, 0))
+    assert running.run(dataclasses.replace(config(workplace), output=workplace / "died"), dies).broken
     files = [*KEPT.rglob("*.json*"),
              *(path for name in ("run", "failed", "died") for path in (workplace / name).rglob("*.json*"))]
     assert {"manifest.json", "progress.json", "failed.json", "failures.jsonl"} <= {path.name for path in files}
