@@ -20,7 +20,7 @@ results: setup  ## Evaluate every trained checkpoint and write results/demo anew
 	@$(PY) scripts/demo_results.py $(ARGS)
 
 test: setup  ## Run the whole test suite (make test ARGS='-k cli' for a part)
-	@$(PY) -m pytest -q -n logical --maxprocesses 8 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -q -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## ruff and mypy --strict
 	@$(PY) -m ruff check .

@@ -75,7 +75,7 @@ def main() -> int:
             )
             result = run(dataclasses.replace(config, options=options))
             for folder, model in zip(sorted(result.folders.values()), sorted(models), strict=True):
-                found = compare(
+                agreement = compare(
                     model,
                     folder,
                     data,
@@ -85,25 +85,28 @@ def main() -> int:
                     wide_head=setting.head_dtype == "float32",
                     rounding=setting.rounding,
                 )
-                rows.append(row(name, model.name, found))
-                short |= found.same_tokens < setting.least * found.tokens
-                for one in found.different:
-                    print(f"{name}: {model.name} {one.task} {one.id}: engine {one.engine!r}, reference "
-                          f"{one.reference!r}, preferred by {one.margin:.4f}", file=sys.stderr)  # fmt: skip
+                rows.append(row(name, model.name, agreement))
+                short |= agreement.same_tokens < setting.least * agreement.tokens
+                for difference in agreement.different:
+                    print(
+                        f"{name}: {model.name} {difference.task} {difference.id}: engine {difference.engine!r}, "
+                        f"reference {difference.reference!r}, preferred by {difference.margin:.4f}",
+                        file=sys.stderr,
+                    )
     print(tabulate(rows, headers=HEADERS, tablefmt="github"))
     return 1 if short else 0
 
 
-def row(setting: str, model: str, found: Agreement) -> list[str]:
+def row(setting: str, model: str, agreement: Agreement) -> list[str]:
     """One line of the table."""
-    parted = len(found.different)
+    parted = len(agreement.different)
     equal = (
-        1 - parted / found.questions,
-        found.same_tokens / found.tokens,
-        1 - sum(not one.same_score for one in found.different) / found.questions,
+        1 - parted / agreement.questions,
+        agreement.same_tokens / agreement.tokens,
+        1 - sum(not difference.same_score for difference in agreement.different) / agreement.questions,
     )
-    margin = max((one.margin for one in found.different), default=0.0)
-    return [setting, model, str(found.questions), *(f"{100 * share:.1f} %" for share in equal), f"{margin:.4f}"]
+    margin = max((difference.margin for difference in agreement.different), default=0.0)
+    return [setting, model, str(agreement.questions), *(f"{100 * share:.1f} %" for share in equal), f"{margin:.4f}"]
 
 
 if __name__ == "__main__":

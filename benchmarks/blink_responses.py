@@ -67,8 +67,8 @@ def numbers(rows: Mapping[str, Sequence[Row]]) -> list[str]:
             theirs.append(Item.of(float(row["prediction"] == row["answer"]), target))
             items.append(SecondItem(doc(task, row), response, task, target))
     mean = {average: 100 * AGGREGATES[average](theirs).value for average in ("macro", "micro")}
-    own, stock = 100 * AGGREGATES["macro"](ours).value, stock_score("blink", items).value
-    return [f"{len(items):,}", f"{mean['macro']:.2f}", f"{mean['micro']:.2f}", f"{own:.2f} ({unread} unread)",
+    our_score, stock = 100 * AGGREGATES["macro"](ours).value, stock_score("blink", items).value
+    return [f"{len(items):,}", f"{mean['macro']:.2f}", f"{mean['micro']:.2f}", f"{our_score:.2f} ({unread} unread)",
             f"{stock:.2f}"]
 
 

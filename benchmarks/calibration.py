@@ -40,16 +40,16 @@ Interval = Callable[[Layout, np.ndarray], tuple[float, float]]
 
 def printed(layout: Layout, values: np.ndarray) -> tuple[float, float]:
     """The interval that a table prints of a column."""
-    found = precision.score_interval(layout, values)
-    return found.low, found.high
+    interval = precision.score_interval(layout, values)
+    return interval.low, interval.high
 
 
 def loss_p(layout: Layout, first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, float]:
     """The p-values of one column in `compare` and in `check`, before anything is corrected."""
-    found = of_column(TaskPair("", "", "", "", layout, first, second, (), (), ()))
-    two, one = (stats.swap_test(found.changes, found.whole, alternative=way, flips=999, seed=seed).p
-                for way in ("two-sided", "less"))
-    return two, one
+    column = of_column(TaskPair("", "", "", "", layout, first, second, (), (), ()))
+    two_sided, one_sided = (stats.swap_test(column.changes, column.whole, alternative=way, flips=999, seed=seed).p
+                            for way in ("two-sided", "less"))
+    return two_sided, one_sided
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ class World:
 
     def layout(self) -> Layout:
         """How the column is averaged."""
-        cluster = np.repeat(np.arange(self.clusters), self.each)
+        cluster = np.repeat(np.arange(self.clusters), self.each).tolist()
         if self.kind == "circular":
             return Layout.of(cluster, "circular", [(f"q{row}",) for row in cluster])
         if self.kind == "macro":
@@ -85,7 +85,8 @@ class World:
         """The share that is right in each cluster's group."""
         if self.kind != "macro":
             return np.full(self.clusters, self.level)
-        return np.clip(np.linspace(0.2, 0.8, self.groups)[np.arange(self.clusters) % self.groups], 0.01, 0.99)
+        levels = np.linspace(0.2, 0.8, self.groups)
+        return np.asarray(np.clip(levels[np.arange(self.clusters) % self.groups], 0.01, 0.99))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Values of one run."""
@@ -94,10 +95,10 @@ class World:
         skill = rng.beta(level * spread, (1 - level) * spread) if self.icc else level
         skill = np.repeat(skill, self.each)
         if self.kind == "graded":  # like ANLS: nothing, or something between a half and all
-            return (rng.random(skill.shape) < skill) * rng.uniform(0.5, 1.0, skill.shape)
+            return np.where(rng.random(skill.shape) < skill, rng.uniform(0.5, 1.0, skill.shape), 0.0)
         if self.kind == "circular":  # what one rotation is, the others nearly always are
-            known = np.repeat(rng.random(self.clusters) < self.level, self.each)
-            return np.where(rng.random(known.shape) < 0.03, 1.0 - known, known)
+            right = np.repeat(rng.random(self.clusters) < self.level, self.each)
+            return np.where(rng.random(right.shape) < 0.03, 1.0 - right, right)
         return (rng.random(skill.shape) < skill).astype(float)
 
     def truth(self, layout: Layout) -> float:
@@ -135,11 +136,11 @@ def falses(world: World, rounds: int) -> tuple[float, float]:
     """Per cent of p-values of at most 0.05, two-sided and one-sided, where two runs are equally good and each has its
     own luck with every cluster."""
     rng = np.random.default_rng(world.seed + 1)
-    layout, two, one = world.layout(), 0, 0
+    layout, two_sided, one_sided = world.layout(), 0, 0
     for _ in range(rounds):
-        found = loss_p(layout, world.draw(rng), world.draw(rng), int(rng.integers(1 << 31)))
-        two, one = two + (found[0] <= 0.05), one + (found[1] <= 0.05)
-    return 100 * two / rounds, 100 * one / rounds
+        p_values = loss_p(layout, world.draw(rng), world.draw(rng), int(rng.integers(1 << 31)))
+        two_sided, one_sided = two_sided + (p_values[0] <= 0.05), one_sided + (p_values[1] <= 0.05)
+    return 100 * two_sided / rounds, 100 * one_sided / rounds
 
 
 TESTS = [
@@ -181,20 +182,20 @@ def effects(world: Trained, rng: np.random.Generator) -> np.ndarray:
             return np.where(rng.random(shape) < 0.1, -3.0, 1 / 3)
         return rng.normal(size=shape)
 
-    common, own = drawn((2 * world.each, 1)), rng.normal(size=(2 * world.each, len(COLUMNS)))
-    return np.asarray(world.sd / 100 * (common + own) / math.sqrt(2))
+    common, per_column = drawn((2 * world.each, 1)), rng.normal(size=(2 * world.each, len(COLUMNS)))
+    return np.asarray(world.sd / 100 * (common + per_column) / math.sqrt(2))
 
 
 def measured(world: Trained, rng: np.random.Generator) -> Measured:
     """Both sides' answers to the same questions, four about each picture; no side is better."""
     moved = effects(world, rng)
-    layout = Layout.of(np.arange(world.questions) // 4)
+    layout = Layout.of((np.arange(world.questions) // 4).tolist())
     columns = {}
     for place, name in enumerate(COLUMNS):
         hard = np.repeat(rng.beta(3, 2, layout.clusters), 4)
         values = [(rng.random(world.questions) < hard + shift).astype(float) for shift in moved[:, place]]
-        columns[name] = Column(name, 100 * np.array([layout.score(one) for one in values]),
-                               100 * np.array([residuals(layout, one) for one in values]),
+        columns[name] = Column(name, 100 * np.array([layout.score(answers) for answers in values]),
+                               100 * np.array([residuals(layout, answers) for answers in values]),
                                tuple(f"{name} {n}" for n in range(layout.clusters)), world.questions, 0, ())
     sides = tuple(Design(side, side, {str(n): {} for n in range(world.each)}) for side in ("baseline", "run"))
     return Measured(sides, columns, AVERAGES, ())
@@ -206,19 +207,19 @@ def judged(world: Trained, rounds: int) -> tuple[float, float, float, float]:
     rng = np.random.default_rng(world.seed)
     fails = single = overall = column = 0
     for _ in range(rounds):
-        found = measured(world, rng)
-        losses = findings([(found, 0, 1)], alternative="less", margin=0.2)
-        fails += any(one.contrast.change < -0.2 and one.p_holm <= 0.05 for one in losses)
-        single += one_by_one(found, world.each)
-        spans = [contrast(*found.scores(name)) for name in ("Overall", "i0")]
-        overall, column = (n + (one.low <= 0 <= one.high) for n, one in zip((overall, column), spans, strict=True))
+        measurement = measured(world, rng)
+        losses = findings([(measurement, 0, 1)], alternative="less", margin=0.2)
+        fails += any(loss.contrast.change < -0.2 and loss.p_holm <= 0.05 for loss in losses)
+        single += one_by_one(measurement, world.each)
+        spans = [contrast(*measurement.scores(name)) for name in ("Overall", "i0")]
+        overall, column = (n + (span.low <= 0 <= span.high) for n, span in zip((overall, column), spans, strict=True))
     return tuple(100 * n / rounds for n in (fails, single, overall, column))  # type: ignore[return-value]
 
 
-def one_by_one(found: Measured, each: int) -> bool:
+def one_by_one(measurement: Measured, each: int) -> bool:
     """Whether a check of one training against one, as if questions were all the luck there is, fails in any average."""
     for name in AVERAGES:
-        first, second = found.scores(name)
+        first, second = measurement.scores(name)
         change = second.totals[0] - first.totals[0]
         error = math.sqrt(((second.parts[0] - first.parts[0]) ** 2).sum())
         if change < -0.2 and stats.share_below((change + 0.2) / error) <= 0.05 / len(AVERAGES):
@@ -242,33 +243,34 @@ def marked(value: float, wanted: bool = True) -> str:
 
 def scores_part(run: Callable[..., Iterator[float]], rounds: int) -> Iterator[str]:
     """Coverage of the intervals of scores."""
-    found = dict(zip(SCORES, run(covered, SCORES, rounds), strict=True))
-    rows = [[clusters, f"{100 * level:g} %", *(marked(found[World(clusters, *how, level)]) for how in TOGETHER)]
-            for clusters, level in dict.fromkeys((one.clusters, one.level) for one in SCORES)]
+    coverage = dict(zip(SCORES, run(covered, SCORES, rounds), strict=True))
+    rows = [[clusters, f"{100 * level:g} %", *(marked(coverage[World(clusters, *how, level)]) for how in TOGETHER)]
+            for clusters, level in dict.fromkeys((world.clusters, world.level) for world in SCORES)]
     heads = ["clusters", "right", *(f"{each} each, icc {icc:g}" if each > 1 else "one each" for each, icc in TOGETHER)]
     yield tabulate(rows, heads, tablefmt="pipe", disable_numparse=True)
     others = list(zip(OTHERS, run(covered, OTHERS, rounds), strict=True))
-    rows = [[described(one), one.clusters, one.each, marked(value)] for one, value in others]
+    rows = [[described(world), world.clusters, world.each, marked(value)] for world, value in others]
     yield tabulate(rows, ["column", "clusters", "each", "covered"], tablefmt="pipe", disable_numparse=True)
-    enough = [(one, value) for one, value in (*found.items(), *others) if one.clusters >= ENOUGH]
-    out = [f"{described(one)}, {one.clusters} clusters of {one.each}: {value:.1f}" for one, value in enough
+    enough = [(world, value) for world, value in (*coverage.items(), *others) if world.clusters >= ENOUGH]
+    out = [f"{described(world)}, {world.clusters} clusters of {world.each}: {value:.1f}" for world, value in enough
            if not WANTED[0] <= value <= WANTED[1]]
     yield (f"{len(enough) - len(out)} of {len(enough)} lines with {ENOUGH} clusters and more lie between {WANTED[0]:g} "
            f"and {WANTED[1]:g} %." + (f" Outside: {'; '.join(out)}." if out else ""))
 
 
-def described(one: World) -> str:
+def described(world: World) -> str:
     """A column in words."""
-    if one.kind == "macro":
-        return f"mean of {one.groups} groups"
-    clustered = f", icc {one.icc:g}" if one.icc else ""
-    return f"{one.kind}, {100 * one.level:g} % right{clustered}"
+    if world.kind == "macro":
+        return f"mean of {world.groups} groups"
+    clustered = f", icc {world.icc:g}" if world.icc else ""
+    return f"{world.kind}, {100 * world.level:g} % right{clustered}"
 
 
 def tests_part(run: Callable[..., Iterator[tuple[float, float]]], rounds: int) -> Iterator[str]:
     """Size of the paired tests."""
-    found = zip(TESTS, run(falses, TESTS, rounds), strict=True)
-    rows = [[described(one), one.clusters, one.each, f"{two:.1f}", f"{single:.1f}"] for one, (two, single) in found]
+    rates = zip(TESTS, run(falses, TESTS, rounds), strict=True)
+    rows = [[described(world), world.clusters, world.each, f"{two_sided:.1f}", f"{one_sided:.1f}"]
+            for world, (two_sided, one_sided) in rates]
     yield tabulate(rows, ["column", "clusters", "each", "different (two-sided)", "worse (one-sided)"], tablefmt="pipe",
                    disable_numparse=True)
 
@@ -276,9 +278,9 @@ def tests_part(run: Callable[..., Iterator[tuple[float, float]]], rounds: int) -
 def trainings_part(run: Callable[..., Iterator[tuple[float, ...]]], rounds: int) -> Iterator[str]:
     """Checks and intervals over trainings."""
     rows = []
-    for one, (fails, single, overall, column) in zip(TRAININGS, run(judged, TRAININGS, rounds), strict=True):
-        rows.append([f"{one.sd:g}" if one.tails == "normal" else f"{one.sd:g}, one in ten collapses", one.questions,
-                     one.each, f"{fails:.1f}", f"{single:.1f}", f"{overall:.1f}", f"{column:.1f}"])
+    for world, (fails, single, overall, column) in zip(TRAININGS, run(judged, TRAININGS, rounds), strict=True):
+        rows.append([f"{world.sd:g}" if world.tails == "normal" else f"{world.sd:g}, one in ten collapses",
+                     world.questions, world.each, f"{fails:.1f}", f"{single:.1f}", f"{overall:.1f}", f"{column:.1f}"])
     heads = ["a training changes (sd)", "questions a column", "trainings a side", "check --seeds mean fails",
              "one against one fails", "Overall covered", "a column covered"]
     yield tabulate(rows, heads, tablefmt="pipe", disable_numparse=True)
@@ -287,6 +289,12 @@ def trainings_part(run: Callable[..., Iterator[tuple[float, ...]]], rounds: int)
 PARTS: dict[str, Callable[..., Iterator[str]]] = {
     "scores": scores_part, "tests": tests_part, "trainings": trainings_part,
 }
+
+
+def with_part(page: str, name: str, text: str) -> str:
+    """The page with `text` where its part of this name begins and ends."""
+    inside = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return inside.sub(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page)
 
 
 def main() -> None:
@@ -308,8 +316,7 @@ def main() -> None:
                 print(f"\n{text}", flush=True)
             else:
                 page = args.write.read_text(encoding="utf-8")
-                inside = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-                args.write.write_text(inside.sub(lambda m, text=text: f"{m[1]}\n{text}\n\n{m[2]}", page), "utf-8")
+                args.write.write_text(with_part(page, name, text), encoding="utf-8")
             print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 

@@ -28,7 +28,7 @@ SIZES = ((3, 15), (6, 15), (10, 15), (12, 1), (20, 1), (20, 15), (24, 1), (33, 1
 
 def pictures(count: int, questions: int) -> Layout:
     """A plain mean over so many questions of each picture."""
-    return Layout.of([f"{one:05}" for one in np.repeat(np.arange(count), questions)])
+    return Layout.of([f"{picture:05}" for picture in np.repeat(np.arange(count), questions)])
 
 
 def answers(count: int, questions: int, share: float, alike: float, rng: np.random.Generator) -> np.ndarray:
@@ -45,53 +45,55 @@ def scores(rounds: int, rng: np.random.Generator) -> Iterator[Row]:
     for count, questions in SIZES:
         layout = pictures(count, questions)
         for alike in ((0.0,) if questions == 1 else (0.1, 0.3, 0.8)):
-            found = {}
+            coverage = {}
             for share in shares:
                 drawn = (score_interval(layout, answers(count, questions, share, alike, rng)) for _ in range(rounds))
-                found[f"{share:g}"] = 100 * sum(one.low <= share <= one.high for one in drawn) / rounds
-            yield f"score, {count} x {questions}, alike {alike:g}", found
+                hits = sum(interval.low <= share <= interval.high for interval in drawn)
+                coverage[f"{share:g}"] = 100 * hits / rounds
+            yield f"score, {count} x {questions}, alike {alike:g}", coverage
 
 
 def groups(rounds: int, rng: np.random.Generator) -> Iterator[Row]:
     """Coverage of means of groups, by the middle of the groups' levels."""
     for count, each in ((20, 1), (20, 2), (20, 5), (6, 4), (9, 3), (6, 250)):
         names = np.repeat(np.arange(count), each)
-        layout = Layout.of(range(count * each), "macro", [(f"g{one:02}",) for one in names])
-        found = {}
+        layout = Layout.of(range(count * each), "macro", [(f"g{number:02}",) for number in names])
+        coverage = {}
         for middle in (0.2, 0.5, 0.8):
             level = middle + np.linspace(-0.18, 0.18, count)
             hits = 0
             for _ in range(rounds):
-                one = score_interval(layout, (rng.random(len(names)) < level[names]).astype(float))
-                hits += one.low <= middle <= one.high
-            found[f"{middle:g}"] = 100 * hits / rounds
-        yield f"{count} groups of {each}", found
+                interval = score_interval(layout, (rng.random(len(names)) < level[names]).astype(float))
+                hits += interval.low <= middle <= interval.high
+            coverage[f"{middle:g}"] = 100 * hits / rounds
+        yield f"{count} groups of {each}", coverage
 
 
 def differences(rounds: int, rng: np.random.Generator) -> Iterator[Row]:
     """Coverage of differences and how often a loss of just the margin passes, by the share of answers that change."""
     for (count, questions), loss in itertools.product(SIZES[1:], (0.0, 0.02)):
-        layout, found = pictures(count, questions), {}
+        layout = pictures(count, questions)
+        coverage: dict[str, float] = {}
         for changed in (0.02, 0.2):
             lost, hits, passes = (1 + loss / changed) / 2, 0, 0
             for _ in range(rounds):
-                own, shared = rng.random(layout.units), np.repeat(rng.random(count), questions)
-                way = np.where(rng.random(layout.units) < 0.5, own, shared)
+                unit_draws, picture_draws = rng.random(layout.units), np.repeat(rng.random(count), questions)
+                way = np.where(rng.random(layout.units) < 0.5, unit_draws, picture_draws)
                 units = np.where(rng.random(layout.units) < changed, np.where(way < lost, -1.0, 1.0), 0.0)
                 precision = precision_of(layout, units)
-                one = change_interval(precision, float(units.mean()))
-                hits += one.low <= -loss <= one.high
+                interval = change_interval(precision, float(units.mean()))
+                hits += interval.low <= -loss <= interval.high
                 passes += lower_bound(precision, float(units.mean())) > -loss
-            found |= {f"{changed:g}": 100 * hits / rounds, f"{changed:g} passes": 100 * passes / rounds}
-        yield f"difference, {count} x {questions}, loss {100 * loss:g}", found
+            coverage |= {f"{changed:g}": 100 * hits / rounds, f"{changed:g} passes": 100 * passes / rounds}
+        yield f"difference, {count} x {questions}, loss {100 * loss:g}", coverage
 
 
 def averages(rounds: int, rng: np.random.Generator) -> Iterator[Row]:
     """Coverage of a mean of six columns: with pictures of their own; with the same pictures and skills of their own, or
     with the skills of the pictures in common."""
     for count in (24, 96, 500):
-        layout, found = pictures(count, 2), {}
-        names = [[f"{column}/{one}" for one in range(count)] for column in range(6)]
+        layout, coverage = pictures(count, 2), {}
+        names = [[f"{column}/{picture}" for picture in range(count)] for column in range(6)]
         for kind in ("apart", "same pictures", "same skills"):
             hits = 0
             for _ in range(rounds):
@@ -100,15 +102,15 @@ def averages(rounds: int, rng: np.random.Generator) -> Iterator[Row]:
                               names[column if kind == "apart" else 0]) for column, skill in enumerate(skills)]
                 whole = average_spread(parts)
                 hits += whole.low <= 50 <= whole.high
-            found[kind] = 100 * hits / rounds
-        yield f"mean of 6 columns of {count} x 2", found
+            coverage[kind] = 100 * hits / rounds
+        yield f"mean of 6 columns of {count} x 2", coverage
 
 
 def part(layout: Layout, values: np.ndarray, names: list[str]) -> ScoreInterval:
     """One column's interval, its pictures by these names."""
-    found = score_interval(layout, values)
+    interval = score_interval(layout, values)
     influence = precision_of(layout, values).influence.tolist()
-    return ScoreInterval(100 * layout.score(values), 100 * found.low, 100 * found.high,
+    return ScoreInterval(100 * layout.score(values), 100 * interval.low, 100 * interval.high,
                   dict(zip(names, influence, strict=True)))
 
 
@@ -121,9 +123,9 @@ def main() -> None:
     args = parser.parse_args()
     rng, rows = np.random.default_rng(args.seed), []
     for kind in (scores, groups, differences, averages):
-        for name, found in kind(args.rounds, rng):
-            rows.append({"row": name, **found})
-            print(f"{name:36}" + "  ".join(f"{key} {value:5.1f}" for key, value in found.items()), flush=True)
+        for name, coverage in kind(args.rounds, rng):
+            rows.append({"row": name, **coverage})
+            print(f"{name:36}" + "  ".join(f"{key} {value:5.1f}" for key, value in coverage.items()), flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 

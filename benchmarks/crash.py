@@ -2,9 +2,9 @@
 
     python benchmarks/crash.py [--kills 10] [--seed 0] [--scratch DIR]
 
-The run is real: `mmrope-eval run` on the demo's checkpoint and data, through the real engine, two variants and three
-tasks. Moments are drawn evenly over what an undisturbed run takes, so some kills hit the imports, some the engine's
-start and some the answering.
+The run is real: `mmrope-eval run` on a tiny checkpoint and a small world, through the real engine, two variants and
+three tasks. Moments are drawn evenly over what an undisturbed run takes, so some kills hit the imports, some the
+engine's start and some the answering.
 """
 
 from __future__ import annotations
@@ -21,6 +21,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+TASKS = "refcoco_val,chartqa,charades_sta"
+"""One of each category."""
+
+
+def checkpoint_and_world(scratch: Path) -> tuple[Path, Path]:
+    """A tiny checkpoint with random weights, and miniatures of `TASKS` to ask it about."""
+    from mmrope_demo.checkpoints import build_checkpoint
+    from mmrope_synth import build_world
+
+    return (build_checkpoint("qwen2.5-vl", scratch / "checkpoint"),
+            build_world(scratch / "data", n=24, columns=TASKS.split(",")))
+
 
 def main() -> int:
     """Run the experiment; exit code 1 when an answer was lost, came twice, or differs."""
@@ -29,16 +41,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scratch", type=Path, default=None, help="where to work (default: a temporary folder)")
     args = parser.parse_args()
-    from mmrope_demo.untrained import ensure_checkpoint, ensure_mirror
-
     with tempfile.TemporaryDirectory() as temporary:
         scratch = args.scratch or Path(temporary)
-        model = ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl")
-        data = ensure_mirror(scratch / "data")
+        model, data = checkpoint_and_world(scratch)
 
         def start(output: Path) -> subprocess.Popen[bytes]:
             command = [sys.executable, "-m", "mmrope_eval", "run", "--model", str(model), "--variant", "mrope-i,hope",
-                       "--tasks", "demo", "--data-root", str(data), "--output", str(output), "--max-pixels", "100352",
+                       "--tasks", TASKS, "--data-root", str(data), "--output", str(output), "--max-pixels", "100352",
                        "--video-tokens", "128", "--max-model-len", "2048"]
             return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -105,10 +114,10 @@ def differences(whole: Path, killed: Path) -> list[str]:
     """What a killed run got wrong, compared with the whole one: answers lost, doubled or different, other files."""
     wrong = []
     for path in sorted(whole.rglob("responses.sqlite")):
-        expected, found = answers(path), answers(killed / path.relative_to(whole))
-        wrong += [f"lost: {key}" for key in expected if key not in found]
-        wrong += [f"too much: {key}" for key in found if key not in expected]
-        wrong += [f"another answer: {key}" for key in expected if found.get(key, expected[key]) != expected[key]]
+        expected, actual = answers(path), answers(killed / path.relative_to(whole))
+        wrong += [f"lost: {key}" for key in expected if key not in actual]
+        wrong += [f"too much: {key}" for key in actual if key not in expected]
+        wrong += [f"another answer: {key}" for key in expected if actual.get(key, expected[key]) != expected[key]]
     for path in sorted([*whole.rglob("scores.json"), *whole.rglob("samples/*.jsonl")]):
         other = killed / path.relative_to(whole)
         if not other.is_file():
@@ -122,12 +131,12 @@ def answers(path: Path) -> dict[tuple[str, str], object]:
     """Text and status by (identity, sample); a sample stored twice under one identity would raise ValueError."""
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT identity, sample, status, payload FROM responses").fetchall()
-    found: dict[tuple[str, str], object] = {
+    answer_by_key: dict[tuple[str, str], object] = {
         (identity, sample): (status, json.loads(payload)) for identity, sample, status, payload in rows
     }
-    if len(found) != len(rows) or len({sample for _, sample in found}) != len(rows):
-        raise ValueError(f"{path}: {len(rows)} rows for {len(found)} answers")
-    return found
+    if len(answer_by_key) != len(rows) or len({sample for _, sample in answer_by_key}) != len(rows):
+        raise ValueError(f"{path}: {len(rows)} rows for {len(answer_by_key)} answers")
+    return answer_by_key
 
 
 if __name__ == "__main__":

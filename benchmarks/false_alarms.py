@@ -32,7 +32,8 @@ from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.pairing import Matched, TaskPair
 from mmrope_eval.report.compare.precision import Layout
 from mmrope_eval.report.compare.reported import ReportedCell, answers
-from mmrope_eval.report.compare.verdict import TOLERANCE, Rules, against_reported, against_run
+from mmrope_eval.report.compare.verdict import against_reported, against_run
+from mmrope_eval.report.options import TOLERANCE, Rules
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Column:
         picture = np.arange(self.questions) // self.per_picture
         share = picture / picture[-1]
         groups = [(f"g{int(np.searchsorted([0.1, 0.3, 0.6], part))}",) for part in share]
-        return Layout.of(picture if clustered else np.arange(self.questions), self.average, groups)
+        return Layout.of((picture if clustered else np.arange(self.questions)).tolist(), self.average, groups)
 
 
 COLUMNS = (
@@ -105,7 +106,7 @@ def rounds(column: Column, count: int, world: World, rng: np.random.Generator) -
 
 def normal_of(uniform: np.ndarray) -> np.ndarray:
     """Uniform numbers as standard normal ones, of the same ranks."""
-    return np.vectorize(NormalDist().inv_cdf)(np.clip(uniform, 1e-12, 1 - 1e-12))
+    return np.asarray(np.vectorize(NormalDist().inv_cdf)(np.clip(uniform, 1e-12, 1 - 1e-12)))
 
 
 def worlds(columns: tuple[Column, ...], count: int, world: World, seed: int, *,
@@ -126,8 +127,8 @@ def failures(kind: str, count: int, rules: Rules, world: World, seed: int, colum
         if kind == "run":
             verdicts = against_run(Matched(tuple(pairs), (), ()), rules)
         else:
-            verdicts = against_reported([as_reported(one) for one in pairs], rules)
-        worse = sum(one.state == "worse" for one in verdicts)
+            verdicts = against_reported([as_reported(pair) for pair in pairs], rules)
+        worse = sum(verdict.state == "worse" for verdict in verdicts)
         checks, cells = checks + (worse > 0), cells + worse
     return checks, cells
 
@@ -161,9 +162,9 @@ def main() -> None:
     for loss, kind, spread, together, tolerance in (*equal, *(() if args.mutant else lost)):
         count = args.power_rounds if loss else args.rounds
         began = time.perf_counter()
-        rules, world = Rules(tolerance, flips=args.flips), World(loss, spread, together)
-        found = failures(kind, count, rules, world, args.seed, clustered=not args.mutant)
-        checks, cells = (100 * n / count for n in found)
+        rules, world = Rules(tolerance=tolerance, flips=args.flips), World(loss, spread, together)
+        failed_counts = failures(kind, count, rules, world, args.seed, clustered=not args.mutant)
+        checks, cells = (100 * n / count for n in failed_counts)
         cells /= len(COLUMNS)
         seconds = time.perf_counter() - began
         rows.append({"loss": loss, "against": kind, "spread": spread, "together": together, "tolerance": tolerance,

@@ -23,7 +23,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from crash import differences
+from crash import TASKS, checkpoint_and_world, differences
 from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,8 +46,8 @@ def main() -> int:
         command = ["unshare", "--map-root-user", "--mount", sys.executable, *sys.argv]
         return subprocess.run(command, env={**os.environ, INSIDE: "1"}, check=False).returncode
     with tempfile.TemporaryDirectory() as temporary:
-        found = campaign(args.trials, args.seed, args.scratch or Path(temporary))
-    return report(found)
+        trials = campaign(args.trials, args.seed, args.scratch or Path(temporary))
+    return report(trials)
 
 
 def can_mount() -> bool:
@@ -88,14 +88,14 @@ class Ended:
     """How a command ended."""
 
     code: int
-    said: str
+    text: str
 
     @property
     def fault(self) -> str:
         """What is wrong with an end by bad luck; "" where it is one sentence and exit code 2."""
-        if "Traceback" in self.said:
+        if "Traceback" in self.text:
             return "traceback"
-        if self.code != 2 or self.said.count(": error: ") != 1:
+        if self.code != 2 or self.text.count(": error: ") != 1:
             return f"exit code {self.code} without one sentence"
         return ""
 
@@ -111,7 +111,7 @@ class Runs:
     def __call__(self, output: Path, cache: Path | None = None) -> Ended:
         """Start it and wait."""
         command = [sys.executable, str(ROOT / "benchmarks" / "fault_kills.py"), "--answer", "--model", self.model,
-                   "--variant", "mrope-i,hope", "--tasks", "demo", "--data-root", self.data, "--output", output,
+                   "--variant", "mrope-i,hope", "--tasks", TASKS, "--data-root", self.data, "--output", output,
                    "--max-pixels", "100352", "--video-tokens", "128", "--max-model-len", "2048"]  # fmt: skip
         return ended(list(map(str, command)), cache or self.cache)
 
@@ -128,15 +128,15 @@ def ended(command: Sequence[str], cache: Path) -> Ended:
 
 def kept(output: Path) -> set[tuple[str, str]]:
     """What is answered in the stores of an output."""
-    found = set()
+    answered = set()
     for path in output.rglob("responses.sqlite"):
         with tempfile.TemporaryDirectory() as room:  # SQLite needs some to read, and a full disk has none
             for part in path.parent.glob(f"{path.name}*"):
                 shutil.copy(part, room)
             with closing(sqlite3.connect(Path(room) / path.name)) as connection:
                 if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'responses'").fetchone():
-                    found |= set(connection.execute("SELECT identity, sample FROM responses").fetchall())
-    return found
+                    answered |= set(connection.execute("SELECT identity, sample FROM responses").fetchall())
+    return answered
 
 
 # ----------------------------------------------------------------------------------------------------------- the trials
@@ -149,7 +149,7 @@ class Trial:
     number: int
     what: str
     outcome: str
-    said: str = ""
+    words: str = ""
 
 
 Attempt = Callable[[Runs, Path, Path, random.Random], tuple[str, str]]
@@ -172,7 +172,7 @@ def cache_fills(runs: Runs, whole: Path, scratch: Path, dice: random.Random) -> 
     if done.code == 2 and not done.fault:
         return continued(runs, whole, scratch / "run", set(), done)
     if done.code != 0:
-        return done.fault or f"exit code {done.code}", done.said[-1500:]
+        return done.fault or f"exit code {done.code}", done.text[-1500:]
     return ("went on", "") if not differences(whole, scratch / "run") else ("lost", "other files, exit 0")
 
 
@@ -196,7 +196,7 @@ def rescored(runs: Runs, whole: Path, scratch: Path, dice: random.Random) -> tup
                    str(scratch / "again")]  # fmt: skip
         done = ended(command, runs.cache)
         if done.code != 0:
-            return done.fault or f"exit code {done.code}", done.said[-1500:]
+            return done.fault or f"exit code {done.code}", done.text[-1500:]
         wrong = [name for name in (path.relative_to(whole) for path in whole.rglob("samples/*.jsonl"))
                  if (scratch / "again" / name).read_bytes() != (whole / name).read_bytes()]  # fmt: skip
         return ("lost", f"{wrong[0]} is another") if wrong else ("went on", "")
@@ -213,9 +213,9 @@ def in_the_way(runs: Runs, whole: Path, scratch: Path, dice: random.Random) -> t
     else:
         path.write_text("notes of my own")
     first = runs(scratch / "run")
-    row_failed = first.code == 1 and "Traceback" not in first.said  # one row's trouble costs that row
+    row_failed = first.code == 1 and "Traceback" not in first.text  # one row's trouble costs that row
     if first.fault and not row_failed:
-        return first.fault, f"{name or 'the output'}: {first.said[-1500:]}"
+        return first.fault, f"{name or 'the output'}: {first.text[-1500:]}"
     if folder:
         path.rmdir()
     else:
@@ -227,7 +227,7 @@ def in_the_way(runs: Runs, whole: Path, scratch: Path, dice: random.Random) -> t
 def recovered(runs: Runs, whole: Path, disk: Disk, first: Ended) -> tuple[str, str]:
     """What came of a run that its disk stopped, and of the same command with room to write."""
     if first.fault:
-        return first.fault, first.said[-1500:]
+        return first.fault, first.text[-1500:]
     before = kept(disk.path / "run")
     disk.set()
     return continued(runs, whole, disk.path / "run", before, first)
@@ -237,13 +237,13 @@ def continued(runs: Runs, whole: Path, output: Path, before: set[tuple[str, str]
     """The same command with the trouble gone."""
     again = runs(output)
     if again.code != 0:
-        return again.fault or f"exit code {again.code} with the trouble gone", again.said[-1500:]
+        return again.fault or f"exit code {again.code} with the trouble gone", again.text[-1500:]
     lost = differences(whole, output)
     if lost:
         return "lost", lost[0]
     if before - kept(output):
         return "lost", f"{len(before - kept(output))} answers were there before"
-    sentence = next((line for line in first.said.splitlines() if ": error: " in line), "")
+    sentence = next((line for line in first.text.splitlines() if ": error: " in line), "")
     return "sentence, then whole", sentence
 
 
@@ -263,36 +263,33 @@ TRIALS: tuple[tuple[Attempt, int], ...] = ((fills, 10), (cache_fills, 3), (refus
 GOOD = ("enough room", "went on", "sentence, then whole")
 
 
-def campaign(trials: int, seed: int, scratch: Path) -> list[Trial]:
+def campaign(count: int, seed: int, scratch: Path) -> list[Trial]:
     """So many trials."""
-    from mmrope_demo.untrained import ensure_checkpoint, ensure_mirror
-
-    runs = Runs(ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl"), ensure_mirror(scratch / "data"),
-                scratch / "cache")  # fmt: skip
+    runs = Runs(*checkpoint_and_world(scratch), scratch / "cache")
     whole = scratch / "whole"
     first = runs(whole)
     if first.code != 0:
-        raise SystemExit(f"an undisturbed run failed: {first.said[-2000:]}")
+        raise SystemExit(f"an undisturbed run failed: {first.text[-2000:]}")
     kinds = [attempt for attempt, share in TRIALS for _ in range(share)]
     random.Random(seed).shuffle(kinds)
-    found = []
-    for number in range(trials):
+    trials = []
+    for number in range(count):
         attempt, place = kinds[number % len(kinds)], scratch / f"trial-{number}"
         place.mkdir()
-        found.append(Trial(number, attempt.__name__, *attempt(runs, whole, place, random.Random(f"{seed}/{number}"))))
+        trials.append(Trial(number, attempt.__name__, *attempt(runs, whole, place, random.Random(f"{seed}/{number}"))))
         shutil.rmtree(place)
-    return found
+    return trials
 
 
-def report(found: Sequence[Trial]) -> int:
+def report(trials: Sequence[Trial]) -> int:
     """Print what came of every kind; 1 where there is a fault."""
-    outcomes = list(dict.fromkeys([*GOOD, *(one.outcome for one in found)]))
-    rows = [[what, *(sum((one.what, one.outcome) == (what, outcome) for one in found) for outcome in outcomes)]
-            for what in dict.fromkeys(one.what for one in found)]  # fmt: skip
+    outcomes = list(dict.fromkeys([*GOOD, *(trial.outcome for trial in trials)]))
+    rows = [[what, *(sum((trial.what, trial.outcome) == (what, outcome) for trial in trials) for outcome in outcomes)]
+            for what in dict.fromkeys(trial.what for trial in trials)]  # fmt: skip
     print(tabulate(rows, ["trouble", *outcomes], tablefmt="simple"))
-    wrong = [one for one in found if one.outcome not in GOOD]
-    for one in wrong:
-        print(f"{one.number} ({one.what}): {one.outcome}: {one.said}")
+    wrong = [trial for trial in trials if trial.outcome not in GOOD]
+    for trial in wrong:
+        print(f"{trial.number} ({trial.what}): {trial.outcome}: {trial.words}")
     return 1 if wrong else 0
 
 

@@ -3,11 +3,11 @@
     python benchmarks/fault_kills.py [--engine stand-in|process|workers] [--kills 20] [--seed 0] [--scratch DIR]
 
 stand-in: the whole suite with an engine of one process that answers at once, seconds a start; process: vLLM inside the
-run's process; workers: vLLM in processes of its own. Each attempt starts `mmrope-eval run` on the demo's checkpoint and
-data, waits for a moment drawn evenly over what an undisturbed run takes, and sends SIGKILL, SIGTERM or SIGINT to the
-run or to one of its engine's processes. A run that was hit itself must end at once with the right exit code and leave
-no process behind; one whose engine was hit must go on and finish. Started again until it is done, it must have the
-answers and the files of the undisturbed run.
+run's process; workers: vLLM in processes of its own. Each attempt starts `mmrope-eval run` on a tiny checkpoint and a
+small world, waits for a moment drawn evenly over what an undisturbed run takes, and sends SIGKILL, SIGTERM or SIGINT to
+the run or to one of its engine's processes. A run that was hit itself must end at once with the right exit code and
+leave no process behind; one whose engine was hit must go on and finish. Started again until it is done, it must have
+the answers and the files of the undisturbed run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from crash import differences
+from crash import TASKS, checkpoint_and_world, differences
 from tabulate import tabulate
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -54,9 +54,9 @@ def main() -> int:
     if args.answer is not None:
         return stand_in_run(args.answer)
     with tempfile.TemporaryDirectory() as temporary:
-        found = attack(args.engine, args.kills, args.seed, args.scratch or Path(temporary))
-    print(found.table())
-    return 0 if found.right else 1
+        tally = attack(args.engine, args.kills, args.seed, args.scratch or Path(temporary))
+    print(tally.table())
+    return 0 if tally.right else 1
 
 
 @dataclass
@@ -96,22 +96,20 @@ class Attack:
 
     def start(self, output: Path) -> subprocess.Popen[bytes]:
         """A run in a session of its own."""
-        given = ["--model", str(self.model), "--variant", "mrope-i,hope", "--tasks", "demo", "--data-root",
+        given = ["--model", str(self.model), "--variant", "mrope-i,hope", "--tasks", TASKS, "--data-root",
                  str(self.data), "--output", str(output), "--max-pixels", "100352", "--video-tokens", "128",
                  "--max-model-len", "2048", *(["--workers"] if self.engine == "workers" else [])]  # fmt: skip
         stand_in = [str(Path(__file__).resolve()), "--answer"]
         head = stand_in if self.engine == "stand-in" else ["-m", "mmrope_eval", "run"]
         output.parent.mkdir(parents=True, exist_ok=True)
-        with (output.parent / f"{output.name}.said").open("ab") as said:
-            return subprocess.Popen([sys.executable, *head, *given], stdout=said, stderr=said, start_new_session=True)
+        with (output.parent / f"{output.name}.said").open("ab") as log:
+            return subprocess.Popen([sys.executable, *head, *given], stdout=log, stderr=log, start_new_session=True)
 
 
 def attack(engine: str, kills: int, seed: int, scratch: Path) -> Found:
     """So many kills of runs with one of the kinds of engines."""
-    from mmrope_demo.untrained import ensure_checkpoint, ensure_mirror
-
-    kind = Attack(engine, ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl"), ensure_mirror(scratch / "data"))
-    rng, found = random.Random(seed), Found()
+    kind = Attack(engine, *checkpoint_and_world(scratch))
+    rng, tally = random.Random(seed), Found()
     # What a shell starts in the background ignores Ctrl-C, and so would the runs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
@@ -119,35 +117,35 @@ def attack(engine: str, kills: int, seed: int, scratch: Path) -> Found:
         raise SystemExit(f"an undisturbed run failed: see {scratch / 'whole.said'}")
     window = time.monotonic() - began
     number = 0
-    while len(found.kills) < kills:
-        before = len(found.wrong)
-        if strike(kind, scratch / f"run-{number}", rng, window, found):
+    while len(tally.kills) < kills:
+        before = len(tally.wrong)
+        if strike(kind, scratch / f"run-{number}", rng, window, tally):
             number += 1
-        for line in found.wrong[before:]:  # a long campaign says it at once
+        for line in tally.wrong[before:]:  # a long campaign says it at once
             print(line, file=sys.stderr, flush=True)
         if number > 10 * kills:
             raise SystemExit(f"{number} runs ended before they could be hit")
-    complete(kind.start, scratch, number, window, found)
-    for one in range(found.runs):
-        found.deaths += sum(map(deaths, (scratch / f"run-{one}").rglob("manifest.json")))
-    return found
+    complete(kind.start, scratch, number, window, tally)
+    for run in range(tally.runs):
+        tally.deaths += sum(map(deaths, (scratch / f"run-{run}").rglob("manifest.json")))
+    return tally
 
 
 def complete(
-    start: Callable[[Path], subprocess.Popen[bytes]], scratch: Path, number: int, window: float, found: Found
+    start: Callable[[Path], subprocess.Popen[bytes]], scratch: Path, number: int, window: float, tally: Found
 ) -> None:
     """Start the last run until it is done, and compare all of them with the undisturbed one."""
     for _ in range(TRIES):
-        if finish(start(scratch / f"run-{number}"), window, found) == 0:
+        if finish(start(scratch / f"run-{number}"), window, tally) == 0:
             break
     else:
-        found.wrong.append(f"run-{number} was not done after {TRIES} more starts")
-    found.runs = number + 1
-    for one in range(found.runs):
-        found.wrong += [f"run-{one}: {line}" for line in differences(scratch / "whole", scratch / f"run-{one}")]
+        tally.wrong.append(f"run-{number} was not done after {TRIES} more starts")
+    tally.runs = number + 1
+    for run in range(tally.runs):
+        tally.wrong += [f"run-{run}: {line}" for line in differences(scratch / "whole", scratch / f"run-{run}")]
 
 
-def strike(kind: Attack, output: Path, rng: random.Random, window: float, found: Found) -> bool:
+def strike(kind: Attack, output: Path, rng: random.Random, window: float, tally: Found) -> bool:
     """Start a run and hit it or its engine; whether it is done, with all that was asked."""
     target, number, moment = rng.choice(TARGETS[kind.engine]), rng.choice(SIGNALS), rng.uniform(0, window)
     began = time.monotonic()
@@ -158,49 +156,49 @@ def strike(kind: Attack, output: Path, rng: random.Random, window: float, found:
         if time.monotonic() - began >= moment:
             victim = find(attempt.pid, target)
     if victim is None:
-        return finish(attempt, window, found) == 0
+        return finish(attempt, window, tally) == 0
     hit = time.monotonic()
     name = signal.Signals(number).name
     with_suppressed(os.kill, victim, number)
     if target != "run":
-        code = finish(attempt, window, found)
-        found.kills.append((target, name, hit - began, time.monotonic() - hit))
+        code = finish(attempt, window, tally)
+        tally.kills.append((target, name, hit - began, time.monotonic() - hit))
         return code == 0
     try:
         code = attempt.wait(PROMPT)
     except subprocess.TimeoutExpired:
-        found.wrong.append(f"hung: {output.name} did not end {PROMPT:g} s after {name}")
+        tally.wrong.append(f"hung: {output.name} did not end {PROMPT:g} s after {name}")
         attempt.kill()
         code = attempt.wait()
-    found.kills.append((target, name, hit - began, time.monotonic() - hit))
-    left_over(attempt.pid, found)
+    tally.kills.append((target, name, hit - began, time.monotonic() - hit))
+    left_over(attempt.pid, tally)
     if code not in (0, *ENDS[number]):
-        found.wrong.append(f"{output.name} ended with exit code {code} after {name}")
+        tally.wrong.append(f"{output.name} ended with exit code {code} after {name}")
     return code == 0
 
 
-def finish(attempt: subprocess.Popen[bytes], window: float, found: Found) -> int:
+def finish(attempt: subprocess.Popen[bytes], window: float, tally: Found) -> int:
     """Wait for a run to end by itself; its exit code."""
     patience = 5 * window + 4 * PROMPT
     try:
         code = attempt.wait(patience)
     except subprocess.TimeoutExpired:
-        found.wrong.append(f"hung: a run did not end within {patience:.0f} s")
+        tally.wrong.append(f"hung: a run did not end within {patience:.0f} s")
         attempt.kill()
         code = attempt.wait()
-    left_over(attempt.pid, found)
+    left_over(attempt.pid, tally)
     if code not in (0, 1):
-        found.wrong.append(f"a run ended by itself with exit code {code}")
+        tally.wrong.append(f"a run ended by itself with exit code {code}")
     return code
 
 
-def left_over(session: int, found: Found) -> None:
+def left_over(session: int, tally: Found) -> None:
     """Note what still runs of a session whose run has ended, and end it."""
     deadline = time.monotonic() + PROMPT
     while (alive := members(session)) and time.monotonic() < deadline:
         time.sleep(0.1)
     for pid, line in alive.items():
-        found.wrong.append(f"left over: {line}")
+        tally.wrong.append(f"left over: {line}")
         with_suppressed(os.kill, pid, signal.SIGKILL)
     while alive and members(session):
         time.sleep(0.1)
@@ -216,15 +214,15 @@ def find(session: int, target: str) -> int | None:
 
 def members(session: int) -> dict[int, str]:
     """Command lines of the living processes of a session, by id."""
-    found = {}
+    line_by_pid = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            state, _, _, own, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(own) == session and state not in "ZX":
-                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ").strip()
+            state, _, _, process_session, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(process_session) == session and state not in "ZX":
+                line_by_pid[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ").strip()
         except (OSError, ValueError):
             continue
-    return found
+    return line_by_pid
 
 
 def deaths(path: Path) -> int:

@@ -53,8 +53,8 @@ def main() -> int:
     if args.load:
         return load_all()
     with tempfile.TemporaryDirectory() as temporary:
-        found = campaign(args.media, args.seed, args.scratch or Path(temporary), args.patience, args.memory)
-    return report(found)
+        trials = campaign(args.media, args.seed, args.scratch or Path(temporary), args.patience, args.memory)
+    return report(trials)
 
 
 # ------------------------------------------------------------------------------------------------------------ the media
@@ -66,14 +66,14 @@ def whole_media(folder: Path) -> list[Path]:
     from media_files import encoded, noise, write_video
 
     folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    paths = []
     for form, options in PICTURES.items():
         path = folder / f"picture.{form.lower()}"
         path.write_bytes(encoded(noise(160, 120).quantize(64) if form == "GIF" else noise(160, 120), form, **options))
-        found.append(path)
+        paths.append(path)
     for suffix, codec in VIDEOS.items():
-        found.append(write_video(folder / f"video.{suffix}", range(48), time_base=Fraction(1, 25), codec=codec))
-    return found
+        paths.append(write_video(folder / f"video.{suffix}", range(48), time_base=Fraction(1, 25), codec=codec))
+    return paths
 
 
 def bits(content: bytearray, dice: random.Random, others: Sequence[bytes]) -> None:
@@ -102,8 +102,8 @@ def cut(content: bytearray, dice: random.Random, others: Sequence[bytes]) -> Non
 def pieces(content: bytearray, dice: random.Random, others: Sequence[bytes]) -> None:
     """One piece in the place of another."""
     size = dice.choice([16, 256, 1024])
-    one, other = (dice.randrange(max(1, len(content) - size)) for _ in range(2))
-    content[one : one + size] = content[other : other + size]
+    target, source = (dice.randrange(max(1, len(content) - size)) for _ in range(2))
+    content[target : target + size] = content[source : source + size]
 
 
 def foreign(content: bytearray, dice: random.Random, others: Sequence[bytes]) -> None:
@@ -119,7 +119,7 @@ def ones(content: bytearray, dice: random.Random, others: Sequence[bytes]) -> No
 
 
 Damage = Callable[[bytearray, random.Random, Sequence[bytes]], None]
-DAMAGES: Mapping[str, Damage] = {one.__name__: one for one in (bits, head, zeros, cut, pieces, foreign, ones)}
+DAMAGES: Mapping[str, Damage] = {damage.__name__: damage for damage in (bits, head, zeros, cut, pieces, foreign, ones)}
 
 
 # ------------------------------------------------------------------------------------------------------------ a process
@@ -194,8 +194,8 @@ class Loader:
         with waiting:
             line = process.stdout.readline()
         if line:
-            found = json.loads(line)
-            return Loaded(**{**found, "notes": tuple(found["notes"])})
+            fields = json.loads(line)
+            return Loaded(**{**fields, "notes": tuple(fields["notes"])})
         self.close()
         return "hang" if waiting.rang else "exception"
 
@@ -238,7 +238,7 @@ class Trial:
     file: str
     damage: str
     outcome: str
-    said: str = ""
+    words: str = ""
 
 
 def campaign(count: int, seed: int, scratch: Path, patience: float = 60.0, memory: int = 1024) -> list[Trial]:
@@ -247,10 +247,11 @@ def campaign(count: int, seed: int, scratch: Path, patience: float = 60.0, memor
     others = [path.read_bytes() for path in whole]
     loader = Loader(patience)
     right = {path: loader(path) for path in whole}
-    bad = [f"{path.name}: {one}" for path, one in right.items() if not isinstance(one, Loaded) or one.pixels is None]
+    bad = [f"{path.name}: {loaded}" for path, loaded in right.items()
+           if not isinstance(loaded, Loaded) or loaded.pixels is None]  # fmt: skip
     if bad:
         raise SystemExit(f"a sound file cannot be loaded: {'; '.join(bad)}")
-    found = []
+    trials = []
     for number in range(count):
         dice = random.Random(f"{seed}/{number}")
         path, damage = whole[number % len(whole)], dice.choice(list(DAMAGES))
@@ -258,24 +259,24 @@ def campaign(count: int, seed: int, scratch: Path, patience: float = 60.0, memor
         DAMAGES[damage](content, dice, others)
         copy = scratch / f"{path.stem}-{number}{path.suffix}"
         copy.write_bytes(content)
-        outcome, said = judged(right[path], loader(copy), loader(copy), copy, damage, memory)
-        found.append(Trial(number, path.name, damage, outcome, said))
+        outcome, words = judged(right[path], loader(copy), loader(copy), copy, damage, memory)
+        trials.append(Trial(number, path.name, damage, outcome, words))
         copy.unlink()
     loader.close()
-    return found
+    return trials
 
 
 def judged(
     right: Loaded | str, first: Loaded | str, again: Loaded | str, path: Path, damage: str, memory: int
 ) -> tuple[str, str]:
     """The outcome in a word, and what was said."""
-    for one in (first, again):
-        if isinstance(one, str):
-            return one, "the process died" if one == "exception" else ""
-        if one.exception is not None:
-            return "exception", one.exception
-        if one.peak > memory:
-            return "memory", f"{one.peak:.0f} MB"
+    for loaded in (first, again):
+        if isinstance(loaded, str):
+            return loaded, "the process died" if loaded == "exception" else ""
+        if loaded.exception is not None:
+            return "exception", loaded.exception
+        if loaded.peak > memory:
+            return "memory", f"{loaded.peak:.0f} MB"
     assert isinstance(first, Loaded) and isinstance(again, Loaded) and isinstance(right, Loaded)
     if (first.pixels, first.refused) != (again.pixels, again.refused):
         return "unsteady", f"{first} and {again}"
@@ -290,17 +291,17 @@ def judged(
     return ("shortened without a word", "") if damage == "cut" else ("damaged", "")
 
 
-def report(found: Sequence[Trial]) -> int:
+def report(trials: Sequence[Trial]) -> int:
     """Print what came of every kind of damage; 1 where there is a fault."""
     from tabulate import tabulate
 
-    outcomes = list(dict.fromkeys(["refused", "whole", "noted", "damaged", *(one.outcome for one in found)]))
-    counts = collections.Counter((one.damage, one.outcome) for one in found)
+    outcomes = list(dict.fromkeys(["refused", "whole", "noted", "damaged", *(trial.outcome for trial in trials)]))
+    counts = collections.Counter((trial.damage, trial.outcome) for trial in trials)
     rows = [[damage, *(counts[damage, outcome] for outcome in outcomes)] for damage in DAMAGES]
     print(tabulate(rows, ["damage", *outcomes], tablefmt="simple"))
-    wrong = [one for one in found if one.outcome in FAULTS]
-    for one in wrong:
-        print(f"{one.number} ({one.file}, {one.damage}): {one.outcome}: {one.said}")
+    wrong = [trial for trial in trials if trial.outcome in FAULTS]
+    for trial in wrong:
+        print(f"{trial.number} ({trial.file}, {trial.damage}): {trial.outcome}: {trial.words}")
     return 1 if wrong else 0
 
 

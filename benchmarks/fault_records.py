@@ -93,11 +93,11 @@ class Campaign:
     def add(self, results: Mapping[tuple[str, ...], str], damage: str) -> None:
         """The results of one damage, by command; the worst of them counts."""
         order = ("traceback", "silent", "said", "sentence", "same")
-        found = {result.partition("\n")[0]: (line, result) for line, result in results.items()}
-        worst = next(kind for kind in order if kind in found)
+        result_by_kind = {result.partition("\n")[0]: (line, result) for line, result in results.items()}
+        worst = next(kind for kind in order if kind in result_by_kind)
         self.counts[worst] += 1
         if worst in order[:2]:
-            line, result = found[worst]
+            line, result = result_by_kind[worst]
             self.wrong.append(f"{damage}: {' '.join(line)}: {result}")
 
 
@@ -108,9 +108,9 @@ def campaign(commands: Commands, damages: int, seed: int, scratch: Path, *, unse
         unseal(sound)
     commands = dataclasses.replace(commands, sound=sound)
     right = {line: outcome(line, sound, scratch / "again") for line in commands.of(sound, scratch / "out")}
-    for line, found in right.items():
-        if found.code == 2 or found.code is None:
-            raise SystemExit(f"{' '.join(line)} does not work on the sound run: {found.err}")
+    for line, sound_outcome in right.items():
+        if sound_outcome.code == 2 or sound_outcome.code is None:
+            raise SystemExit(f"{' '.join(line)} does not work on the sound run: {sound_outcome.err}")
     expected = list(right.values())
     result = Campaign()
     for number in range(damages):
@@ -141,34 +141,34 @@ def outcome(line: tuple[str, ...], case: Path, again: Path) -> Outcome:
              if path.is_file() and path.suffix in (".json", ".jsonl", ".csv")}
     remove(case)
     keep.rename(case)
-    said, complained = (stream.buffer.getvalue().decode("utf-8", "replace") for stream in (out, err))
-    return Outcome(code, said, complained, files)
+    out_text, err_text = (stream.buffer.getvalue().decode("utf-8", "replace") for stream in (out, err))
+    return Outcome(code, out_text, err_text, files)
 
 
-def kind_of(command: str, found: Outcome, right: Outcome, case: Path, sound: Path) -> str:
+def kind_of(command: str, actual: Outcome, right: Outcome, case: Path, sound: Path) -> str:
     """sentence, same, said, silent or traceback; of the last two with what is to be seen, on further lines."""
-    if found.code is None:
-        return f"traceback\n{' | '.join(found.err.strip().splitlines()[-3:])[:600]}"
-    out, err = (text.replace(str(case), str(sound)) for text in (found.out, found.err))
-    if found.code == 2:
+    if actual.code is None:
+        return f"traceback\n{' | '.join(actual.err.strip().splitlines()[-3:])[:600]}"
+    out, err = (text.replace(str(case), str(sound)) for text in (actual.out, actual.err))
+    if actual.code == 2:
         lines = err.strip().splitlines()
         fine = not out and lines and lines[-1].startswith("mmrope-eval: error: ") and "\x1b" not in err
         return "sentence" if fine else f"silent\nno sentence: {out[:200]} {err[:400]}"
-    if (found.code, out, err) == (right.code, right.out, right.err) and results_equal(command, found, right):
+    if (actual.code, out, err) == (right.code, right.out, right.err) and results_equal(command, actual, right):
         return "same"
     news = set(err.splitlines()) - set(right.err.splitlines())
     return "said" if news else f"silent\n{difference(out, right.out) or 'other files'}"
 
 
-def results_equal(command: str, found: Outcome, right: Outcome) -> bool:
+def results_equal(command: str, actual: Outcome, right: Outcome) -> bool:
     """Whether the results that a command writes are the right ones."""
     written = {"rescore": (SCORES, ".jsonl"), "sweep": (".csv",)}.get(command, ())
-    return all(found.files.get(name) == content for name, content in right.files.items() if name.endswith(written))
+    return all(actual.files.get(name) == content for name, content in right.files.items() if name.endswith(written))
 
 
-def difference(one: str, other: str) -> str:
+def difference(text: str, other: str) -> str:
     """The first line in which two texts differ."""
-    pairs = zip([*one.splitlines(), ""], [*other.splitlines(), ""], strict=False)
+    pairs = zip([*text.splitlines(), ""], [*other.splitlines(), ""], strict=False)
     return next((f"{first[:200]!r} for {second[:200]!r}" for first, second in pairs if first != second), "")
 
 
@@ -330,10 +330,10 @@ def main() -> int:
         result = Campaign()
         for name, commands, share in (("run", of_run, 3 * args.damages // 4), ("sweep", of_sweep, 0)):
             count = share or args.damages - result.counts.total()
-            found = campaign(commands, count, args.seed, scratch / f"damaged-{name}", unsealed=args.unsealed)
-            print(f"{name}: {count} damages: {dict(found.counts)}", flush=True)
-            result.counts += found.counts
-            result.wrong += found.wrong
+            subtotal = campaign(commands, count, args.seed, scratch / f"damaged-{name}", unsealed=args.unsealed)
+            print(f"{name}: {count} damages: {dict(subtotal.counts)}", flush=True)
+            result.counts += subtotal.counts
+            result.wrong += subtotal.wrong
     print("\n".join(result.wrong))
     print(f"{result.counts.total()} damages: " + ", ".join(f"{kind} {n}" for kind, n in result.counts.most_common()))
     if args.json:

@@ -3,7 +3,7 @@
     python benchmarks/fault_replicas.py [--backend processes|ray] [--replicas-killed 10] [--runs-killed 3] [--seed 0]
                                         [--rows 400] [--scratch DIR]
 
-Each attempt starts `mmrope-eval run --replicas 2` on the demo's untrained checkpoint under two variants, waits for a
+Each attempt starts `mmrope-eval run --replicas 2` on a checkpoint with random weights under two variants, waits for a
 moment drawn evenly over what an undisturbed one takes, and kills one of its replicas (with Ray the actor's process, or
 the engine's below it) or the run itself. A run whose replica was killed must go on and finish; one that was killed
 leaves no process behind and is started again. In the end all answers and files must be those of a run with one engine.
@@ -51,12 +51,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         scratch = args.scratch or Path(temporary)
         if args.backend == "processes":
-            found = attack(scratch, args.rows, targets, rng, None)
+            tally = attack(scratch, args.rows, targets, rng, None)
         else:
             with two_nodes() as address:
-                found = attack(scratch, args.rows, targets, rng, address)
-    print(found.table())
-    return 0 if found.right else 1
+                tally = attack(scratch, args.rows, targets, rng, address)
+    print(tally.table())
+    return 0 if tally.right else 1
 
 
 @contextmanager
@@ -90,8 +90,8 @@ class Attack:
                  str(self.data), "--output", str(output), "--max-pixels", "100352", "--video-tokens", "128",
                  "--max-model-len", "2048", *(["--replicas", "2", *ray] if replicas else [])]  # fmt: skip
         output.parent.mkdir(parents=True, exist_ok=True)
-        with (output.parent / f"{output.name}.said").open("ab") as said:
-            return subprocess.Popen([sys.executable, "-m", "mmrope_eval", "run", *given], stdout=said, stderr=said,
+        with (output.parent / f"{output.name}.said").open("ab") as log:
+            return subprocess.Popen([sys.executable, "-m", "mmrope_eval", "run", *given], stdout=log, stderr=log,
                                     start_new_session=True)  # fmt: skip
 
     def replicas(self, session: int) -> list[int]:
@@ -103,11 +103,11 @@ class Attack:
 
 def attack(scratch: Path, rows: int, targets: list[str], rng: random.Random, address: str | None) -> Found:
     """Kill what `targets` names, one after another."""
-    from mmrope_demo.untrained import ensure_checkpoint
+    from mmrope_demo.checkpoints import build_checkpoint
 
     world = [sys.executable, "-m", "mmrope_eval", "demo", "data", "--out", str(scratch / "data"), "--n", str(rows)]
     subprocess.run([*world, "--columns", COLUMNS], check=True, stdout=subprocess.DEVNULL)
-    kind = Attack(ensure_checkpoint(scratch / "checkpoint", "qwen2.5-vl"), scratch / "data", address)
+    kind = Attack(build_checkpoint("qwen2.5-vl", scratch / "checkpoint"), scratch / "data", address)
     if kind.start(scratch / "whole", replicas=False).wait() != 0:
         raise SystemExit(f"an undisturbed run failed: see {scratch / 'whole.said'}")
     began = time.monotonic()
@@ -115,25 +115,25 @@ def attack(scratch: Path, rows: int, targets: list[str], rng: random.Random, add
         raise SystemExit(f"an undisturbed run failed: see {scratch / 'undisturbed.said'}")
     window = time.monotonic() - began
     print(f"undisturbed: {window:.0f} s", flush=True)
-    found = Found(wrong=[f"undisturbed: {line}" for line in differences(scratch / "whole", scratch / "undisturbed")])
+    tally = Found(wrong=[f"undisturbed: {line}" for line in differences(scratch / "whole", scratch / "undisturbed")])
     number, waiting = 0, list(targets)
     while waiting and number < 10 * len(targets):
-        before = len(found.wrong)
-        hit, done = strike(kind, scratch / f"run-{number}", waiting[0], rng.uniform(0, window), found)
+        before = len(tally.wrong)
+        hit, done = strike(kind, scratch / f"run-{number}", waiting[0], rng.uniform(0, window), tally)
         waiting = waiting[hit:]
         number += done
-        print(*found.kills[-1] if hit else ["missed"], *found.wrong[before:], flush=True)
-    found.wrong += [f"never hit: {target}" for target in waiting]
-    complete(kind.start, scratch, number, window, found)
-    for one in range(found.runs):
-        said = (scratch / f"run-{one}.said").read_text(errors="replace")
-        flying = [int(count) for count in re.findall(r"died with (\d+) samples in flight", said)]
-        found.deaths += len(flying)
-        print(f"run-{one}: replicas died with {flying} samples in flight", flush=True)
-    return found
+        print(*tally.kills[-1] if hit else ["missed"], *tally.wrong[before:], flush=True)
+    tally.wrong += [f"never hit: {target}" for target in waiting]
+    complete(kind.start, scratch, number, window, tally)
+    for run in range(tally.runs):
+        log = (scratch / f"run-{run}.said").read_text(errors="replace")
+        flying = [int(count) for count in re.findall(r"died with (\d+) samples in flight", log)]
+        tally.deaths += len(flying)
+        print(f"run-{run}: replicas died with {flying} samples in flight", flush=True)
+    return tally
 
 
-def strike(kind: Attack, output: Path, target: str, moment: float, found: Found) -> tuple[bool, bool]:
+def strike(kind: Attack, output: Path, target: str, moment: float, tally: Found) -> tuple[bool, bool]:
     """Start a run and hit it or a replica; whether something was hit, and whether the run is done with all."""
     attempt, began, victims = kind.start(output), time.monotonic(), list[int]()
     while attempt.poll() is None and not victims:
@@ -146,42 +146,42 @@ def strike(kind: Attack, output: Path, target: str, moment: float, found: Found)
         with_suppressed(os.kill, victims[int(hit * 1000) % len(victims)], signal.SIGKILL)
     if victims and target == "run":
         attempt.wait()
-        left_over(attempt.pid, found)
+        left_over(attempt.pid, tally)
         code = -9
     else:
-        code = finish(attempt, 60.0, found)
+        code = finish(attempt, 60.0, tally)
         if code != 0:
-            found.wrong.append(f"{output.name} ended with exit code {code} after a replica was killed")
+            tally.wrong.append(f"{output.name} ended with exit code {code} after a replica was killed")
     if victims:
-        found.kills.append((target, "SIGKILL", hit - began, time.monotonic() - hit))
+        tally.kills.append((target, "SIGKILL", hit - began, time.monotonic() - hit))
     if kind.address is not None:
-        actors_left(found)
+        actors_left(tally)
     return bool(victims), code == 0
 
 
-def actors_left(found: Found) -> None:
+def actors_left(tally: Found) -> None:
     """Note actors that outlive their run."""
     deadline = time.monotonic() + PROMPT
     while (alive := actors()) and time.monotonic() < deadline:
         time.sleep(0.1)
     for pid in alive:
-        found.wrong.append(f"left over: process {pid} of an actor")
+        tally.wrong.append(f"left over: process {pid} of an actor")
         with_suppressed(os.kill, pid, signal.SIGKILL)
 
 
 def actors() -> list[int]:
     """Processes of actors, and of engines below them, in the cluster that was started here."""
     mark = f"{MARK}={os.getpid()}".encode()
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             line = (folder / "cmdline").read_text()
             ours = "ray::Host" in line or "spawn_main" in line
             if ours and mark in (folder / "environ").read_bytes() and " Z " not in (folder / "stat").read_text():
-                found.append(int(folder.name))
+                pids.append(int(folder.name))
         except OSError:
             continue
-    return sorted(found)
+    return sorted(pids)
 
 
 if __name__ == "__main__":

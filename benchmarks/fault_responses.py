@@ -45,8 +45,8 @@ def main() -> int:
     parser.add_argument("--scratch", type=Path, help="where to work (default: a temporary folder)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        found = campaign(args.responses, args.seed, args.scratch or Path(temporary), args.patience)
-    return report(found)
+        scorers = campaign(args.responses, args.seed, args.scratch or Path(temporary), args.patience)
+    return report(scorers)
 
 
 @dataclass
@@ -86,14 +86,14 @@ def questions(scratch: Path) -> dict[str, list[Question]]:
     if not (scratch / "world").is_dir():
         build_world(scratch / "world", n=8)
     picture = MediaFacts("image", "f", (96, 64), (84, 56), (1, 4, 6), 6)
-    found: dict[str, list[Question]] = {}
+    questions_by_scorer: dict[str, list[Question]] = {}
     for name, plan in Plans(registry.select(["table2"]), scratch / "world", None, 0).of(family).items():
         for sample in plan.samples:
             answer = Response(sample.id, "", (), "stop", 0, (picture,))
             target = scoring_target(sample, plan.spec.scorer, family, answer)
             assert target is not None, name
-            found.setdefault(plan.spec.scorer, []).append(Question(sample.id, target, plan.spec.metrics))
-    return found
+            questions_by_scorer.setdefault(plan.spec.scorer, []).append(Question(sample.id, target, plan.spec.metrics))
+    return questions_by_scorer
 
 
 # ---------------------------------------------------------------------------------------------------------- the answers
@@ -148,20 +148,20 @@ def campaign(count: int, seed: int, scratch: Path, patience: float = 5.0) -> lis
     def scored(name: str, question: Question, text: str) -> dict[str, Any]:
         return dict(SCORERS[name](whole_turn(text, thought_open=False), question.target).values)
 
-    found = []
+    scorers = []
     for name, asked in sorted(questions(scratch).items()):
-        one = Scorer(name, sorted({question.id.partition("/")[0] for question in asked}))
+        scorer = Scorer(name, sorted({question.id.partition("/")[0] for question in asked}))
         for number in range(count):
             dice = random.Random(f"{seed}/{name}/{number}")
             question = asked[number % len(asked)]
             text = dice.choices(KINDS, WEIGHTS)[0](dice, json.dumps(question.target, ensure_ascii=False))
-            tried(one, question, text, partial(scored, name, question), patience)
-        found.append(one)
-    return found
+            tried(scorer, question, text, partial(scored, name, question), patience)
+        scorers.append(scorer)
+    return scorers
 
 
 def tried(
-    one: Scorer, question: Question, text: str, score: Callable[[str], Mapping[str, Any]], patience: float
+    scorer: Scorer, question: Question, text: str, score: Callable[[str], Mapping[str, Any]], patience: float
 ) -> None:
     """Score one answer twice, and note what is wrong with the result."""
     began = time.perf_counter()
@@ -171,13 +171,13 @@ def tried(
         fault = " | ".join(traceback.format_exc().strip().splitlines()[-2:])
     else:
         fault = odd(values, again, question.metrics)
-        one.above += any(values.get(metric) or 0 for metric in question.metrics)
+        scorer.above += any(values.get(metric) or 0 for metric in question.metrics)
     took = (time.perf_counter() - began) / 2
-    one.tried, one.seconds, one.slowest = one.tried + 1, one.seconds + took, max(one.slowest, took)
+    scorer.tried, scorer.seconds, scorer.slowest = scorer.tried + 1, scorer.seconds + took, max(scorer.slowest, took)
     if not fault and took > patience:
         fault = f"{took:.1f} s"
     if fault:
-        one.wrong.append((fault, f"{question.id}: {text[:200]!r}"))
+        scorer.wrong.append((fault, f"{question.id}: {text[:200]!r}"))
 
 
 def odd(values: Mapping[str, Any], again: Mapping[str, Any], metrics: Sequence[str]) -> str:
@@ -193,15 +193,15 @@ def odd(values: Mapping[str, Any], again: Mapping[str, Any], metrics: Sequence[s
     return ""
 
 
-def report(found: Sequence[Scorer]) -> int:
+def report(scorers: Sequence[Scorer]) -> int:
     """Print what came of every scorer; 1 where there is a fault."""
     from tabulate import tabulate
 
-    rows = [[one.name, len(one.tasks), one.tried, one.above, len(one.wrong), f"{one.seconds:.1f}", f"{one.slowest:.2f}"]
-            for one in found]  # fmt: skip
+    rows = [[scorer.name, len(scorer.tasks), scorer.tried, scorer.above, len(scorer.wrong), f"{scorer.seconds:.1f}",
+             f"{scorer.slowest:.2f}"] for scorer in scorers]  # fmt: skip
     head = ["scorer", "tasks", "answers", "worth something", "faults", "s", "slowest, s"]
     print(tabulate(rows, head, tablefmt="simple"))
-    wrong = [(one.name, *line) for one in found for line in one.wrong]
+    wrong = [(scorer.name, *line) for scorer in scorers for line in scorer.wrong]
     for name, fault, answer in wrong[:50]:
         print(f"{name}: {fault}: {answer}".encode("ascii", "backslashreplace").decode())
     return 1 if wrong else 0

@@ -47,8 +47,9 @@ def main() -> int:
         shutil.rmtree(scratch / "run", ignore_errors=True)
         start(scratch / "run")
         kinds = {name: KINDS[name] for name in args.kinds.split(",")}
-        found = campaign(scratch / "run", range(args.first, args.first + args.seeds), scratch / "damaged", start, kinds)
-    return report(found)
+        seeds = range(args.first, args.first + args.seeds)
+        trials = campaign(scratch / "run", seeds, scratch / "damaged", start, kinds)
+    return report(trials)
 
 
 def prepared(scratch: Path) -> Callable[[Path], int]:
@@ -103,8 +104,8 @@ def zeros(folder: Path, dice: random.Random) -> None:
 def pages(folder: Path, dice: random.Random) -> None:
     """One page in the place of another."""
     content = bytearray((folder / STORE).read_bytes())
-    one, other = (dice.randrange(len(content) // PAGE) * PAGE for _ in range(2))
-    content[one : one + PAGE] = content[other : other + PAGE]
+    target, source = (dice.randrange(len(content) // PAGE) * PAGE for _ in range(2))
+    content[target : target + PAGE] = content[source : source + PAGE]
     (folder / STORE).write_bytes(content)
 
 
@@ -228,7 +229,7 @@ class Trial:
     seed: int
     kind: str
     outcome: str
-    said: str
+    words: str
 
 
 def campaign(
@@ -249,16 +250,16 @@ def trial(
     shutil.rmtree(scratch, ignore_errors=True)
     copy = Path(shutil.copytree(run, scratch))
     damage(copy, random.Random(seed))
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(io.StringIO()):
             asked = start(copy)
     except UserError as error:
         same = files(copy) == whole
         return Trial(seed, kind, "one sentence" if same else "changed without a word", str(error))
     except BaseException as error:  # noqa: BLE001 - that is what is looked for
         return Trial(seed, kind, "traceback", f"{type(error).__name__}: {error}")
-    words = "\n".join(line for line in said.getvalue().splitlines() if remarkable(line))
+    words = "\n".join(line for line in stderr.getvalue().splitlines() if remarkable(line))
     if files(copy) != whole:
         return Trial(seed, kind, "another result, said" if words else "changed without a word", words)
     if asked:
@@ -273,22 +274,22 @@ def remarkable(line: str) -> bool:
 
 def files(folder: Path) -> dict[str, bytes]:
     """Everything that may not differ between identical runs."""
-    found = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
+    paths = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
-def report(found: list[Trial]) -> int:
+def report(trials: list[Trial]) -> int:
     """Print what came out of every kind; 1 where there is a fault."""
     counts: dict[str, collections.Counter[str]] = {}
-    for one in found:
-        counts.setdefault(one.kind, collections.Counter())[one.outcome] += 1
+    for trial in trials:
+        counts.setdefault(trial.kind, collections.Counter())[trial.outcome] += 1
     for kind, outcomes in sorted(counts.items()):
         print(f"{kind:8}", ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common()))
-    total: collections.Counter[str] = collections.Counter(one.outcome for one in found)
+    total: collections.Counter[str] = collections.Counter(trial.outcome for trial in trials)
     print("all     ", ", ".join(f"{number} {outcome}" for outcome, number in total.most_common()))
-    wrong: list[Any] = [one for one in found if one.outcome in FAULTS]
-    for one in wrong:
-        print(f"seed {one.seed} ({one.kind}): {one.outcome}: {one.said}")
+    wrong: list[Any] = [trial for trial in trials if trial.outcome in FAULTS]
+    for trial in wrong:
+        print(f"seed {trial.seed} ({trial.kind}): {trial.outcome}: {trial.words}")
     return 1 if wrong else 0
 
 

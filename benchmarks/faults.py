@@ -67,8 +67,8 @@ def kills(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:
     tried = 0
     wrong: list[str] = []
     for engine, count in (("stand-in", 60), ("workers", 40)):
-        found = attack(engine, max(1, round(count * scale)), seed, scratch / engine)
-        tried, wrong = tried + len(found.kills), [*wrong, *found.wrong]
+        tally = attack(engine, max(1, round(count * scale)), seed, scratch / engine)
+        tried, wrong = tried + len(tally.kills), [*wrong, *tally.wrong]
     return tried, wrong
 
 
@@ -79,8 +79,9 @@ def disks(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:
     if not can_mount():
         raise SystemExit("faults: disks need a machine where memory disks can be mounted (fault_disks.py); leave them "
                          "out with --only")  # fmt: skip
-    found = campaign(max(1, round(40 * scale)), seed, scratch)
-    return len(found), [f"{one.what}: {one.outcome}: {one.said}" for one in found if one.outcome not in GOOD]
+    trials = campaign(max(1, round(40 * scale)), seed, scratch)
+    wrong = [trial for trial in trials if trial.outcome not in GOOD]
+    return len(trials), [f"{trial.what}: {trial.outcome}: {trial.words}" for trial in wrong]
 
 
 def stores(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:
@@ -91,8 +92,9 @@ def stores(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:
     start = prepared(scratch)
     start(scratch / "run")
     seeds = range(seed * 1_000_000, seed * 1_000_000 + max(1, round(300 * scale)))
-    found = campaign(scratch / "run", seeds, scratch / "damaged", start, KINDS)
-    return len(found), [f"{one.kind} {one.seed}: {one.outcome}: {one.said}" for one in found if one.outcome in FAULTS]
+    trials = campaign(scratch / "run", seeds, scratch / "damaged", start, KINDS)
+    wrong = [trial for trial in trials if trial.outcome in FAULTS]
+    return len(trials), [f"{trial.kind} {trial.seed}: {trial.outcome}: {trial.words}" for trial in wrong]
 
 
 def records(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:
@@ -102,8 +104,8 @@ def records(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]
     tried = 0
     wrong: list[str] = []
     for name, commands, count in zip(("run", "sweep"), make_run(scratch), (600, 200), strict=True):
-        found = campaign(commands, max(1, round(count * scale)), seed, scratch / f"damaged-{name}")
-        tried, wrong = tried + found.counts.total(), [*wrong, *found.wrong]
+        tally = campaign(commands, max(1, round(count * scale)), seed, scratch / f"damaged-{name}")
+        tried, wrong = tried + tally.counts.total(), [*wrong, *tally.wrong]
     return tried, wrong
 
 
@@ -111,20 +113,23 @@ def media(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:
     """Damaged pictures and videos."""
     from fault_media import FAULTS, campaign
 
-    found = campaign(max(1, round(300 * scale)), seed, scratch)
-    return len(found), [f"{one.file} {one.number}: {one.outcome}: {one.said}" for one in found if one.outcome in FAULTS]
+    trials = campaign(max(1, round(300 * scale)), seed, scratch)
+    wrong = [trial for trial in trials if trial.outcome in FAULTS]
+    return len(trials), [f"{trial.file} {trial.number}: {trial.outcome}: {trial.words}" for trial in wrong]
 
 
 def responses(scale: float, seed: int, scratch: Path) -> tuple[int, Sequence[str]]:
     """Odd answers for every scorer."""
     from fault_responses import campaign
 
-    found = campaign(max(1, round(10_000 * scale)), seed, scratch)
-    wrong = [f"{one.name}: {fault}: {answer}" for one in found for fault, answer in one.wrong]
-    return sum(one.tried for one in found), wrong
+    scorers = campaign(max(1, round(10_000 * scale)), seed, scratch)
+    wrong = [f"{scorer.name}: {fault}: {answer}" for scorer in scorers for fault, answer in scorer.wrong]
+    return sum(scorer.tried for scorer in scorers), wrong
 
 
-ATTACKS: Mapping[str, Attack] = {one.__name__: one for one in (kills, disks, stores, records, media, responses)}
+ATTACKS: Mapping[str, Attack] = {
+    attack.__name__: attack for attack in (kills, disks, stores, records, media, responses)
+}
 
 
 def main() -> int:
@@ -136,26 +141,26 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    found = []
+    results = []
     for name in args.only:
         with tempfile.TemporaryDirectory() as scratch:
             began = time.monotonic()
             tried, faults = ATTACKS[name](args.scale, args.seed, Path(scratch))
-            found.append(Result(name, tried, tuple(faults), time.monotonic() - began))
+            results.append(Result(name, tried, tuple(faults), time.monotonic() - began))
         print(f"{name}: {tried} tried, {len(faults)} faults", *faults, sep="\n  ", file=sys.stderr, flush=True)
-    return report(found, args.json)
+    return report(results, args.json)
 
 
-def report(found: Sequence[Result], path: Path | None = None) -> int:
+def report(results: Sequence[Result], path: Path | None = None) -> int:
     """Print the table; 1 where there is a fault."""
     head = ["attack", "tried", "survived", "lost", "tracebacks", "hangs", "silent", "s"]
-    print(tabulate([one.row() for one in found], head, tablefmt="simple"))
-    for one in found:
-        for fault in one.faults:
-            print(f"{one.what}: {fault}".encode("ascii", "backslashreplace").decode())
+    print(tabulate([result.row() for result in results], head, tablefmt="simple"))
+    for result in results:
+        for fault in result.faults:
+            print(f"{result.what}: {fault}".encode("ascii", "backslashreplace").decode())
     if path is not None:
-        path.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
-    return 1 if any(one.faults for one in found) else 0
+        path.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
+    return 1 if any(result.faults for result in results) else 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import io
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -32,11 +33,12 @@ def main() -> int:
     parser.add_argument("--model", default="mrope-i")
     parser.add_argument("--swapped", default="mrope,vanilla")
     args = parser.parse_args()
-    rows, wrong = [], 0
+    rows: list[list[object]] = []
+    wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
         data = ensure_world(Path(scratch) / "world", args.n)
 
-        def evaluate(name: str, variants: tuple[str, ...] = (), **options: int) -> Path:
+        def evaluate(name: str, variants: tuple[str, ...] = (), **options: Any) -> Path:
             output = Path(scratch) / name / "results"
             config = demo_config(checkpoints(None, [args.model]), data, output, None)
             changed = dataclasses.replace(config.options, **options)
@@ -45,11 +47,11 @@ def main() -> int:
 
         def verdict(name: str, output: Path, expected: int) -> None:
             nonlocal wrong
-            said = io.StringIO()
-            with contextlib.redirect_stdout(said):
+            stdout = io.StringIO()
+            with contextlib.redirect_stdout(stdout):
                 code = cli.main(["check", str(output), "--against", str(baseline)])
             wrong += code != expected
-            rows.append([name, code, expected, said.getvalue().strip().splitlines()[-1]])
+            rows.append([name, code, expected, stdout.getvalue().strip().splitlines()[-1]])
 
         baseline = evaluate("baseline")
         for i in range(args.honest):

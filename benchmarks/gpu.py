@@ -108,12 +108,12 @@ def collect(
     keep: Callable[[Sequence[Line]], object] = lambda lines: None, parts: Mapping[str, Part] = PARTS,
 ) -> list[Line]:  # fmt: skip
     """All lines of these parts, said and kept as they are found. What a part throws is a line too: the others go on."""
-    found: list[Line] = []
+    lines: list[Line] = []
 
     def note(line: Line) -> None:
-        found.append(line)
+        lines.append(line)
         say(f"  {line.state}: {line.what}: {line.said}")
-        keep(found)
+        keep(lines)
 
     for name in names:
         say(f"{name} ...")
@@ -122,7 +122,7 @@ def collect(
                 note(line)
         except Exception as error:  # noqa: BLE001 - one part that cannot go on must not hide the others
             note(verdict(name, "the part itself", False, f"{type(error).__name__}: {error}"))
-    return found
+    return lines
 
 
 def machine(device: str) -> dict[str, str]:
@@ -137,9 +137,10 @@ def machine(device: str) -> dict[str, str]:
             versions[name] = "not installed"
     where = {"device": "CPU", "gpus": "0"}
     if device == "cuda":
-        one = torch.cuda.get_device_properties(0)
+        properties = torch.cuda.get_device_properties(0)
         where = {"device": torch.cuda.get_device_name(0), "gpus": str(torch.cuda.device_count()),
-                 "compute capability": f"{one.major}.{one.minor}", "multiprocessors": str(one.multi_processor_count),
+                 "compute capability": f"{properties.major}.{properties.minor}",
+                 "multiprocessors": str(properties.multi_processor_count),
                  "cuda": str(torch.version.cuda)}  # fmt: skip
     return {**where, "python": platform.python_version(), **versions}
 
@@ -161,11 +162,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     began, clock = time.monotonic(), Clock(args.seconds)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    here = machine(device)
-    print(", ".join(f"{name} {value}" for name, value in here.items()))
+    facts = machine(device)
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
 
     def keep(lines: Sequence[Line]) -> dict[str, Any]:
-        content = as_json(here, lines, time.monotonic() - began)
+        content = as_json(facts, lines, time.monotonic() - began)
         args.json.write_text(json.dumps(content, indent=1) + "\n")
         return content
 

@@ -75,13 +75,13 @@ def catalogue() -> list[Table]:
     """All different tables of the catalogue, from the variants themselves. Needs pydantic."""
     from mmrope_eval.rope import load_variant, variant_names
 
-    found: dict[bytes, Table] = {}
+    table_by_content: dict[bytes, Table] = {}
     for name in variant_names():
         table = load_variant(name).table(HEAD_DIM, KV_HEADS, THETA)
         key = table.axis.tobytes() + table.inv_freq.tobytes() + np.float64(table.attention_factor).tobytes()
-        before = found[key].names if key in found else ()
-        found[key] = Table((*before, name), table.axis, table.inv_freq, table.attention_factor)
-    return list(found.values())
+        before = table_by_content[key].names if key in table_by_content else ()
+        table_by_content[key] = Table((*before, name), table.axis, table.inv_freq, table.attention_factor)
+    return list(table_by_content.values())
 
 
 def written(tables: list[Table]) -> str:
@@ -134,12 +134,12 @@ def given(shape: Shape, table: Table, tokens: int, dtype: torch.dtype, device: s
     q, k, v = shape.widths
     packed = torch.randn(tokens, q + k + v, generator=torch.Generator(device).manual_seed(tokens), device=device)
     packed = packed.to(dtype)
-    own = table.cut(shape.kv_heads, shape.pairs)
+    cut_table = table.cut(shape.kv_heads, shape.pairs)
     positions = positions_of(tokens, torch.Generator().manual_seed(tokens)).to(device)
-    shared = own.distinct == 1 and tokens % 2 == 0
+    shared = cut_table.distinct == 1 and tokens % 2 == 0
     base = [torch.empty(tokens, 1 if shared else shape.kv_heads, shape.pairs, device=device) for _ in range(2)]
     cos, sin = (b.expand(-1, shape.kv_heads, -1) for b in base)
-    plan = CosSinPlan.build(own.axis, own.inv_freq, own.attention_factor, device)
+    plan = CosSinPlan.build(cut_table.axis, cut_table.inv_freq, cut_table.attention_factor, device)
     plan.fill(positions, cos, sin)
     return Given(packed, packed[:, :q], packed[:, q : q + k], cos, sin)
 

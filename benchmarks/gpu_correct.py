@@ -11,6 +11,7 @@ from gpu_cases import SHAPES, Given, Shape, Table, given, positions_of
 from gpu_lines import Line, skipped, verdict
 
 from mmrope_eval.engine.rotary import SharedRotary, kv_head_rows
+from mmrope_eval.rope import RotaryTable
 from mmrope_eval.rope.encoding import PositionCodec
 from mmrope_eval.rope.kernels import CosSinPlan, rotate, rotate_, rotate_oracle, rotate_packed
 
@@ -98,10 +99,10 @@ def rotations(shape: Shape, dtype: torch.dtype, tables: Sequence[Table], device:
                 if error > worst:
                     worst, where = error, f"{name}, {table.names[0]}, {tokens} tokens"
     bound = (scope.units or {}).get(dtype, HALF_A_UNIT)
-    said = f"{tried} rotations, worst {worst:.2f} units of {_name(dtype)}{f' ({where})' if where else ''}"
+    words = f"{tried} rotations, worst {worst:.2f} units of {_name(dtype)}{f' ({where})' if where else ''}"
     if touched:
-        said += f"; something else was changed by {touched[0]} and {len(touched) - 1} more"
-    return verdict(PART, f"rotation, {shape.model}, {_name(dtype)}", worst <= bound and not touched, said,
+        words += f"; something else was changed by {touched[0]} and {len(touched) - 1} more"
+    return verdict(PART, f"rotation, {shape.model}, {_name(dtype)}", worst <= bound and not touched, words,
                    rotations=tried, units=worst)  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def same_elsewhere(before: Given, after: Given, shape: Shape, *, in_place: bool)
     for old, new, width in ((before.q, after.q, q), (before.k, after.k, k)):
         heads = [x.unflatten(1, (width // shape.head_dim, shape.head_dim)) for x in (old, new)]
         kept.append((heads[0], heads[1]) if not in_place else tuple(x[..., 2 * shape.pairs :] for x in heads))
-    return all(torch.equal(one, other) for one, other in kept)
+    return all(torch.equal(old, new) for old, new in kept)
 
 
 def fills_are_accurate(tables: Sequence[Table], device: str, kind: type[SharedRotary] = SharedRotary) -> Line:
@@ -144,10 +145,10 @@ def fills_are_accurate(tables: Sequence[Table], device: str, kind: type[SharedRo
         CosSinPlan.build(table.axis, table.inv_freq, table.attention_factor, device).fill(positions.to(device), *plan)
         with torch.device(device):
             rotary = kind(rows, pairs, tokens, PositionCodec(), full_rows=True, captured=True)
-        rotary.set_table(table)
+        rotary.set_table(RotaryTable(table.axis, table.inv_freq, table.attention_factor))
         rotary.fill(encoded)
-        for name, found in (("plan", plan), ("captured", [rotary.cos, rotary.sin])):
-            error = float(np.max([np.abs(x.cpu().numpy() - w).max() for x, w in zip(found, want, strict=True)]))
+        for name, tensors in (("plan", plan), ("captured", [rotary.cos, rotary.sin])):
+            error = float(np.max([np.abs(x.cpu().numpy() - w).max() for x, w in zip(tensors, want, strict=True)]))
             if not error <= worst:  # not a number is neither
                 worst, where = error, f"{name}, {table.names[0]}"
     return verdict(PART, "cos and sin, float32, against float64", worst <= 1.2e-7,
@@ -174,8 +175,8 @@ def slices_of_ranks(
                            for m, w in zip(mine, (whole[0][:, heads], whole[1][:, keys]), strict=True))  # fmt: skip
                 tried += 1
                 bad += [] if same else [f"{table.names[0]}, rank {rank} of {world}"]
-    said = f"{tried} slices" + (f", {len(bad)} differ: {bad[0]}" if bad else "")
-    return verdict(PART, "slices of 2 to 16 tensor-parallel ranks", not bad, said, slices=tried, differing=len(bad))
+    words = f"{tried} slices" + (f", {len(bad)} differ: {bad[0]}" if bad else "")
+    return verdict(PART, "slices of 2 to 16 tensor-parallel ranks", not bad, words, slices=tried, differing=len(bad))
 
 
 def formula_of_transformers(tables: Sequence[Table], device: str) -> Line:
@@ -212,8 +213,8 @@ def compiled_layers(normed: bool, tables: Sequence[Table], device: str) -> Line:
 
     try:
         got = torch.compile(layer, fullgraph=True, dynamic=False)(case.packed, cos, sin)
-    except Exception as error:  # noqa: BLE001 - whatever a compiler says, it does not run here
-        return verdict(PART, what, False, f"does not compile: {' '.join(str(error).split())[:200]}")
+    except Exception as problem:  # noqa: BLE001 - whatever a compiler says, it does not run here
+        return verdict(PART, what, False, f"does not compile: {' '.join(str(problem).split())[:200]}")
     want = layer(case.packed, cos, sin)
     error = float(np.max([float((a.float() - b.float()).abs().max()) for a, b in zip(got, want, strict=True)]))
     # Inductor keeps the norm's result in float32 where eager layers round it first.

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gpu_lines import Clock, Line, skipped, verdict
 
@@ -81,8 +81,8 @@ def in_a_process(family: str, way: str, device: str, seconds: float) -> list[Lin
                 return [skipped(PART, what, f"the {seconds:.0f} seconds that were left are used up (--seconds)")]
         if out.exists():
             return [Line(**line) for line in json.loads(out.read_text())]
-        said = cause_of(log.read_text(errors="replace"))
-        return [verdict(PART, what, False, f"the engine's process ended early: {said[:300]}")]
+        cause = cause_of(log.read_text(errors="replace"))
+        return [verdict(PART, what, False, f"the engine's process ended early: {cause[:300]}")]
 
 
 def cause_of(log: str) -> str:
@@ -104,11 +104,11 @@ def measured(family: str, way: str, device: str) -> list[Line]:
     options = EngineOptions(max_model_len=1024, dtype="float32", kv_cache_gib=0.25, policy=POLICY, max_num_seqs=8,
                             gpu_memory_utilization=0.4, enforce_eager=way == "eager",
                             tensor_parallel_size=2 if way == "2 GPUs" else 1)  # fmt: skip
-    what, found, scores = f"{family}, {way}", [], []
+    what, comparisons, scores = f"{family}, {way}", [], []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         requests = build_requests(folder)
-        checkpoint = tiny_checkpoint(family, folder / family)
+        checkpoint = tiny_checkpoint(cast("Any", family), folder / family)
         reference = load_reference(checkpoint, variant_of(STEPS[0]))
         with one_thread():
             prompts = {request.id: reference.prepare_request(request, POLICY) for request in requests}
@@ -123,32 +123,32 @@ def measured(family: str, way: str, device: str) -> list[Line]:
                 if lost:
                     return [verdict(PART, what, False, f"{name}, {lost[0].id}: {lost[0].cause}")]
                 with one_thread():
-                    found += [compare(family, name, reference, prompts[kind], answers[kind]) for kind in prompts]
+                    comparisons += [compare(family, name, reference, prompts[kind], answers[kind]) for kind in prompts]
                 scores.append(np.concatenate([answers[kind].prompt_logprobs for kind in prompts]))
-    return lines_of(what, found, scores, device, graphs=graphs, wanted=device == "cuda" and way != "eager")
+    return lines_of(what, comparisons, scores, device, graphs=graphs, wanted=device == "cuda" and way != "eager")
 
 
 def lines_of(
-    what: str, found: Sequence[Any], scores: Sequence[Any], device: str, *, graphs: bool, wanted: bool
+    what: str, comparisons: Sequence[Any], scores: Sequence[Any], device: str, *, graphs: bool, wanted: bool
 ) -> list[Line]:
     """What `measured` came to.
 
-    `found` are `parity_harness.Comparison`s, `scores` the log-probabilities of all prompts step by step; `graphs` says
-    whether CUDA graphs were captured, `wanted` whether they should be.
+    `comparisons` are `parity_harness.Comparison`s, `scores` the log-probabilities of all prompts step by step; `graphs`
+    says whether CUDA graphs were captured, `wanted` whether they should be.
     """
     import numpy as np
 
     bound = BOUND[device]
     # numpy's maxima keep what is not a number.
-    error = float(np.max([[c.prompt_error, c.generated_error] for c in found]))
-    same = all(c.same_prompt and c.position_error <= 2**-12 for c in found)
+    error = float(np.max([[c.prompt_error, c.generated_error] for c in comparisons]))
+    same = all(c.same_prompt and c.position_error <= 2**-12 for c in comparisons)
     first, last = scores[0], scores[-1]
     back = float(np.abs(first - last).max())
     least = float(np.min([np.abs(a - b).max() for a, b in pairwise(scores)]))
     captured = "with CUDA graphs" if graphs else "without CUDA graphs"
     return [
         verdict(PART, f"{what}: against transformers", error <= bound and same and graphs >= wanted,
-                f"{len(found)} comparisons {captured}, worst {error:.1e} of {bound:.0e} allowed"
+                f"{len(comparisons)} comparisons {captured}, worst {error:.1e} of {bound:.0e} allowed"
                 + ("" if same else "; prompts or positions differ"), error=error, graphs=float(graphs)),
         verdict(PART, f"{what}: switch of variant", back <= bound and least > APART,
                 f"the way back differs by {back:.1e}, every switch by {least:.2f} or more", back=back, least=least),

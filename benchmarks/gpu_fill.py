@@ -18,6 +18,7 @@ from gpu_speed import best_times
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmrope_eval.engine.rotary import SharedRotary
+from mmrope_eval.rope import RotaryTable
 from mmrope_eval.rope.encoding import PositionCodec
 
 PART = "fill"
@@ -61,7 +62,7 @@ class _Operations(TorchDispatchMode):
     """Notes every operation that launches a kernel, and the bytes of its tensors."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
         self.bytes = 0
 
@@ -78,9 +79,9 @@ class _Operations(TorchDispatchMode):
 
 def operations(function: Callable[[], object]) -> tuple[list[str], int]:
     """The torch operations of a call that launch a kernel each on a GPU, and the bytes that they read and write."""
-    with _Operations() as found:
+    with _Operations() as recorder:
         function()
-    return found.names, found.bytes
+    return recorder.names, recorder.bytes
 
 
 def rotary_of(table: Table, tokens: int, codec: PositionCodec, device: str, *, reset: bool = False) -> SharedRotary:
@@ -88,7 +89,7 @@ def rotary_of(table: Table, tokens: int, codec: PositionCodec, device: str, *, r
     rows, pairs = table.axis.shape
     with torch.device(device):
         rotary = SharedRotary(rows, pairs, tokens, codec, full_rows=True, captured=True)
-    rotary.set_table(table, text_spatial_reset=reset)
+    rotary.set_table(RotaryTable(table.axis, table.inv_freq, table.attention_factor), text_spatial_reset=reset)
     return rotary
 
 
@@ -132,12 +133,12 @@ def check(tables: list[Table], device: str) -> Iterator[Line]:
 def apart(table: Table, codec: PositionCodec, device: str, *, reset: bool, tokens: int = 300) -> float:
     """Largest difference of both fills of the same positions."""
     encoded = encoded_positions(tokens, codec, device, marked=reset)
-    found = []
+    fills = []
     for fill in (SharedRotary.fill, fill_in_one_kernel):
         rotary = rotary_of(table, tokens, codec, device, reset=reset)
         fill(rotary, encoded)
-        found.append((rotary.cos.double(), rotary.sin.double()))
-    return float(np.max([float((a - b).abs().max()) for a, b in zip(*found, strict=True)]))
+        fills.append((rotary.cos.double(), rotary.sin.double()))
+    return float(np.max([float((a - b).abs().max()) for a, b in zip(*fills, strict=True)]))
 
 
 def measure(tables: list[Table], device: str) -> Iterator[Line]:
@@ -148,9 +149,9 @@ def measure(tables: list[Table], device: str) -> Iterator[Line]:
     table = max(tables, key=lambda t: t.distinct)
     for tokens in (1, 256, 8192):
         took = timed(table, tokens, device)
-        said = f"torch {took['torch'] * 1e6:.1f} us, one kernel {took['one kernel'] * 1e6:.1f} us"
+        words = f"torch {took['torch'] * 1e6:.1f} us, one kernel {took['one kernel'] * 1e6:.1f} us"
         numbers = {f"us_{name.replace(' ', '_')}": seconds * 1e6 for name, seconds in took.items()}
-        yield Line(PART, f"{tokens} tokens, {KV_HEADS} KV heads", "measured", said, numbers)
+        yield Line(PART, f"{tokens} tokens, {KV_HEADS} KV heads", "measured", words, numbers)
         if tokens == 256:
             yield from steps(took, copy_rate(device))
 
@@ -175,6 +176,6 @@ def steps(took: Mapping[str, float], rate: float) -> Iterator[Line]:
     for model in DECODERS:
         step = model.bytes / rate
         shares = {name: seconds / step for name, seconds in took.items()}
-        said = f"torch {shares['torch']:.2%}, one kernel {shares['one kernel']:.2%} of {step * 1e3:.2f} ms"
+        words = f"torch {shares['torch']:.2%}, one kernel {shares['one kernel']:.2%} of {step * 1e3:.2f} ms"
         numbers = {"step_ms": step * 1e3, "share_torch": shares["torch"], "share_one_kernel": shares["one kernel"]}
-        yield Line(PART, f"share of a decode step, {model.name}", "measured", said, numbers)
+        yield Line(PART, f"share of a decode step, {model.name}", "measured", words, numbers)

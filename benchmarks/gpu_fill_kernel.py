@@ -6,8 +6,8 @@ import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=["n"])
-def fill_kernel(
+@triton.jit(do_not_specialize=["n"])  # type: ignore[untyped-decorator]
+def fill_kernel(  # type: ignore[no-untyped-def]
     encoded, axis, freq, factor, reset, cos, sin, n,
     axis_stride, token_stride, out_stride, row_stride,
     LOWEST: tl.constexpr,
@@ -22,9 +22,9 @@ def fill_kernel(
     token = (tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)).to(tl.int64)[:, None]
     row = tl.program_id(1)
     pair = tl.arange(0, PADDED)[None, :]
-    known = pair < PAIRS
-    mask = (token < n) & known
-    which = tl.load(axis + row * PAIRS + pair, mask=known, other=0)
+    pair_mask = pair < PAIRS
+    mask = (token < n) & pair_mask
+    which = tl.load(axis + row * PAIRS + pair, mask=pair_mask, other=0)
     shifted = tl.load(encoded + which * axis_stride + token * token_stride, mask=mask, other=0) - LOWEST
     whole = (shifted & ((1 << INTEGER_BITS) - 1)) + LOWEST
     fraction = shifted >> INTEGER_BITS
@@ -35,7 +35,7 @@ def fill_kernel(
     # A generated token that is marked sits at zero on the spatial axes, and its mark is no part of its time.
     mark = (fraction & 1 & tl.load(reset)).to(tl.float32)
     position = tl.where(which == 0, position - mark * FRACTION, position * (1.0 - mark))
-    angle = position * tl.load(freq + row * PAIRS + pair, mask=known, other=0.0)
+    angle = position * tl.load(freq + row * PAIRS + pair, mask=pair_mask, other=0.0)
     scale = tl.load(factor)
     to = token * out_stride + row * row_stride + pair
     tl.store(cos + to, tl.cos(angle) * scale, mask=mask)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from gpu_cases import SHAPES, Given, Shape, Table, given
@@ -48,8 +49,8 @@ def measure(tables: list[Table], device: str) -> Iterator[Line]:
         yield skipped(PART, "all of it", "there is no CUDA device")
         return
     for layer in LAYERS:
-        own = next(table for table in tables if layer.variant in table.names)
-        yield from compared(layer, TOKENS, own, device)
+        table = next(table for table in tables if layer.variant in table.names)
+        yield from compared(layer, TOKENS, table, device)
 
 
 def compared(layer: Layer, tokens: Sequence[int], table: Table, device: str, rounds: int = 10) -> Iterator[Line]:
@@ -73,10 +74,10 @@ def compared(layer: Layer, tokens: Sequence[int], table: Table, device: str, rou
         names = {name: kernels(step, device) for name, step in steps.items()}
         took = best_times(steps, device, rounds)
         for name, seconds in took.items():
-            said = f"{len(names[name])} kernels, {seconds * 1e6:.2f} us, {seconds / took['ours']:.2f} times ours"
+            words = f"{len(names[name])} kernels, {seconds * 1e6:.2f} us, {seconds / took['ours']:.2f} times ours"
             numbers = {"kernels": len(names[name]), "us": seconds * 1e6}
             what = f"{layer.shape.model}, {count} tokens: {name}"
-            yield Line(PART, what, "measured", f"{said}: {', '.join(names[name])}"[:400], numbers)
+            yield Line(PART, what, "measured", f"{words}: {', '.join(names[name])}"[:400], numbers)
 
 
 def ours(layer: Layer, case: Given, table: Table) -> Piece:
@@ -96,7 +97,7 @@ def stock(layer: Layer, case: Given, table: Table) -> Piece:
     module = vllm_module(case, layer.shape, table, interleaved=layer.interleaved)
     positions = torch.randint(0, 4000, (3, 2 * case.q.shape[0]), device=case.q.device)
     norms = weights(layer, case)
-    forward: Callable[..., tuple[torch.Tensor, torch.Tensor]] = module.forward_native
+    forward: Any = module.forward_native
 
     def piece(packed: torch.Tensor) -> tuple[torch.Tensor, ...]:
         q, k, v = split(packed, layer, norms)
@@ -124,6 +125,7 @@ def kernels(step: Callable[[], object], device: str) -> list[str]:
     """The names of the kernels, copies and fills that one call runs on the GPU, after it has been compiled."""
     if device != "cuda":
         return []
+    from torch._C._autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     for _ in range(3):
@@ -132,4 +134,4 @@ def kernels(step: Callable[[], object], device: str) -> list[str]:
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         step()
         torch.cuda.synchronize()
-    return [event.name for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return [event.name for event in seen.events() if event.device_type == DeviceType.CUDA]

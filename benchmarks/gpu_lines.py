@@ -25,9 +25,9 @@ class Line:
     """What `said` is made of, for programs."""
 
 
-def verdict(part: str, what: str, good: bool, said: str, **numbers: float) -> Line:
+def verdict(part: str, what: str, good: bool, words: str, **numbers: float) -> Line:
     """A line of correctness."""
-    return Line(part, what, "passed" if good else "failed", said, numbers)
+    return Line(part, what, "passed" if good else "failed", words, numbers)
 
 
 def skipped(part: str, what: str, why: str) -> Line:
@@ -58,7 +58,7 @@ def while_there_is_time(part: str, clock: Clock, lines: Iterator[Line]) -> Itera
 
 def table(lines: Sequence[Line]) -> str:
     """All lines under each other, in columns."""
-    rows = [("part", "what", "state", "result"), *((one.part, one.what, one.state, one.said) for one in lines)]
+    rows = [("part", "what", "state", "result"), *((line.part, line.what, line.state, line.said) for line in lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     texts = ["  ".join((*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3])).rstrip()
              for row in rows]  # fmt: skip

@@ -75,9 +75,9 @@ def compared(shape: Shape, tokens: int, table: Table, device: str, rounds: int =
         rate = moved / seconds / 1e9
         share = rate / (ready[COPY].bytes / took[COPY] / 1e9)
         ratio = seconds / took[OURS]
-        said = f"{seconds * 1e6:.2f} us, {rate:.0f} GB/s, {share:.0%} of a copy, {ratio:.2f} times ours"
+        words = f"{seconds * 1e6:.2f} us, {rate:.0f} GB/s, {share:.0%} of a copy, {ratio:.2f} times ours"
         numbers = {"us": seconds * 1e6, "bytes": moved, "gb_s": rate, "of_copy": share, "to_ours": ratio}
-        yield Line(PART, f"{what}: {name}", "measured", said, numbers)
+        yield Line(PART, f"{what}: {name}", "measured", words, numbers)
 
 
 Makers = Mapping[str, Callable[[], Candidate]]
@@ -89,11 +89,11 @@ def _ours(case: Given, shape: Shape) -> Makers:
     counted = {shared: tokens * own_bytes(shape, item, shared_row=shared) for shared in (False, True)}
     source = torch.empty(max(counted[False] // 2, 1), dtype=torch.uint8, device=case.q.device)
     target = torch.empty_like(source)
-    one = Given(case.packed, case.q, case.k, *(t[:, :1].contiguous().expand(t.shape) for t in (case.cos, case.sin)))
+    one_row = Given(case.packed, case.q, case.k, *(t[:, :1].contiguous().expand(t.shape) for t in (case.cos, case.sin)))
     return {
         COPY: lambda: Candidate(lambda: target.copy_(source), 2 * source.numel()),
         OURS: lambda: Candidate(lambda: in_place(full), counted[False]),
-        "ours, in place, one row for all heads": lambda: Candidate(lambda: in_place(one), counted[True]),
+        "ours, in place, one row for all heads": lambda: Candidate(lambda: in_place(one_row), counted[True]),
         "ours, operator of compiled layers": lambda: Candidate(lambda: operator(full), counted[False]),
     }
 
@@ -168,8 +168,8 @@ def best_times(steps: Mapping[str, Step], device: str, rounds: int) -> dict[str,
     timers = {name: timer(step, device) for name, step in steps.items()}
     best = dict.fromkeys(steps, float("inf"))
     for _ in range(rounds):
-        for name, one in timers.items():
-            best[name] = min(best[name], one())
+        for name, stopwatch in timers.items():
+            best[name] = min(best[name], stopwatch())
     return best
 
 

@@ -26,7 +26,7 @@ from tabulate import tabulate
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.media.policy import MediaPolicy
-from mmrope_eval.messages import Generation, Request, VideoSource
+from mmrope_eval.messages import Generation, Request, Response, VideoSource
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint
 from mmrope_eval.rope import load_variant
 from mmrope_synth.needle import Haystack, needle_sample
@@ -142,10 +142,11 @@ def through_engine(setup: Setup, names: list[str]) -> Any:
             began = time.perf_counter()
             (response,) = engine.stream([setup.request()])
             seconds = time.perf_counter() - began
+            positions = response.positions if isinstance(response, Response) else None
             yield {
                 "variant": name, "start": start, "seconds": seconds, "answer": list(getattr(response, "token_ids", ())),
                 "tokens": getattr(response, "prompt_tokens", None), "cause": getattr(response, "cause", None),
-                "max_position": response.positions.max_position if getattr(response, "positions", None) else None,
+                "max_position": positions.max_position if positions is not None else None,
             }  # fmt: skip
 
 
@@ -176,11 +177,11 @@ def show(engine: list[dict[str, Any]], reference: list[dict[str, Any]] | None) -
         other = answers.get(row["variant"])
         same = "not compared" if other is None else "yes" if other["answer"] == row["answer"] else "NO"
         good &= row["cause"] is None and same != "NO"
-        for where, one in (("vLLM", row), ("transformers", other)):
-            if one is not None:
-                numbers = [f"{one['start']:.1f}", f"{one['seconds']:.1f}", f"{one['gib']:.1f}"]
-                rows.append([one["variant"], where, one["tokens"], one["max_position"], *numbers,
-                             same if where == "vLLM" else "", one["cause"] or ""])  # fmt: skip
+        for where, answer in (("vLLM", row), ("transformers", other)):
+            if answer is not None:
+                numbers = [f"{answer['start']:.1f}", f"{answer['seconds']:.1f}", f"{answer['gib']:.1f}"]
+                rows.append([answer["variant"], where, answer["tokens"], answer["max_position"], *numbers,
+                             same if where == "vLLM" else "", answer["cause"] or ""])  # fmt: skip
     headers = ["variant", "through", "prompt tokens", "largest position", "start s", "answer s", "peak GiB",
                "same tokens", "failure"]  # fmt: skip
     print(tabulate(rows, headers))

@@ -53,8 +53,8 @@ def main() -> int:
     parser.add_argument("--scratch", type=Path, help="where to work (default: a temporary folder)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        found = simulate(args.scratch or Path(temporary), args.replicas, args.questions, args.rate, args.seed)
-    print(json.dumps(found, indent=2))
+        summary = simulate(args.scratch or Path(temporary), args.replicas, args.questions, args.rate, args.seed)
+    print(json.dumps(summary, indent=2))
     return 0
 
 
@@ -66,6 +66,7 @@ def simulate(scratch: Path, replicas: int, questions: int, rate: float, seed: in
     from mmrope_eval.engine.options import EngineOptions
     from mmrope_eval.engine.replica import Birth, Setting
     from mmrope_eval.engine.replicas import Replicas
+    from mmrope_eval.media.policy import MediaPolicy
     from mmrope_eval.run.config import RunConfig
     from mmrope_eval.run.engines import running_code
     from mmrope_eval.run.run import run
@@ -79,7 +80,8 @@ def simulate(scratch: Path, replicas: int, questions: int, rate: float, seed: in
     driver: list[Timed] = []
 
     def start(checkpoint: Any, variant: Any, options: EngineOptions) -> Any:
-        birth = Birth(Setting(checkpoint, variant, options.policy), EngineOptions(), running_code, never)
+        setting = Setting(checkpoint, variant, options.policy or MediaPolicy())
+        birth = Birth(setting, EngineOptions(), running_code, never)
         driver.append(Timed(Replicas.start(launch, birth, partial(say, file=sys.stderr))))
         return driver[-1]
 
@@ -147,9 +149,9 @@ class Simulated:
 
     def report(self) -> Any:
         """What the replicas' process has seen."""
-        found = self._report.recv()
+        summary = self._report.recv()
         self._process.join()
-        return found
+        return summary
 
 
 class SimulatedLink:
@@ -220,62 +222,63 @@ def play(connections: list[Connection], report: Connection, rate: float, seed: i
             note(replicas[where], now)
             replicas[where].running -= 1
             replicas[where].done.append(name)
-        for one in replicas.values():
-            while one.waiting and one.running < STEP:
-                note(one, now)
+        for replica in replicas.values():
+            while replica.waiting and replica.running < STEP:
+                note(replica, now)
                 number += 1
                 service = mean * math.exp(rng.gauss(-SIGMA**2 / 2, SIGMA))
-                heapq.heappush(finished, (now + service, number, one.connection, one.waiting.popleft()))
-                one.running += 1
-            tell(one, now)
+                heapq.heappush(finished, (now + service, number, replica.connection, replica.waiting.popleft()))
+                replica.running += 1
+            tell(replica, now)
     report.send(busy(list(replicas.values()), began))
 
 
-def take(one: Replica, message: Any) -> bool:
+def take(replica: Replica, message: Any) -> bool:
     """A message of the driver's; False for its last."""
     from mmrope_eval.engine.replica import Ask, Close, Ready
 
     if isinstance(message, tuple):
-        one.connection.send(Ready(message[1], 2 * STEP))
+        replica.connection.send(Ready(message[1], 2 * STEP))
     elif isinstance(message, Ask):
-        note(one, time.monotonic())
-        one.stream = message.stream
-        one.waiting.extend(name for name, _, _ in message.items)
+        note(replica, time.monotonic())
+        replica.stream = message.stream
+        replica.waiting.extend(name for name, _, _ in message.items)
     elif isinstance(message, Close):
-        note(one, time.monotonic())
-        one.closing = True
+        note(replica, time.monotonic())
+        replica.closing = True
     return message is not None
 
 
-def tell(one: Replica, now: float) -> None:
+def tell(replica: Replica, now: float) -> None:
     """Answers, with the pauses of `Outbox`."""
     from mmrope_eval.engine.replica import PAUSE
     from mmrope_eval.messages import MediaFacts, PositionFacts, Response
 
-    if one.done and now - one.told > PAUSE:
+    if replica.done and now - replica.told > PAUSE:
         facts = (MediaFacts("image", "f" * 64, (1024, 768), (1008, 756), (1, 54, 72), 972),)
         positions = PositionFacts("0" * 64, 80.0, -900.0)
-        one.connection.send(tuple(
+        replica.connection.send(tuple(
             Response(name, "the answer is 17", (785, 4226, 374, 220, 16, 22, 151645), "stop", 1000, facts, positions,
-                     tuple(range(1000))) for name in one.done))  # fmt: skip
-        one.done, one.told = [], now
-    if one.closing and not one.done and one.stream:
-        one.closing, one.stream = False, 0
+                     tuple(range(1000))) for name in replica.done))  # fmt: skip
+        replica.done, replica.told = [], now
+    if replica.closing and not replica.done and replica.stream:
+        replica.closing, replica.stream = False, 0
 
 
-def note(one: Replica, now: float) -> None:
+def note(replica: Replica, now: float) -> None:
     """Write down how full a replica was until now, from its first request on."""
-    if one.stream and not one.closing:
-        one.slack.append((one.since or now, now, max(0.0, 1 - one.running / STEP) if not one.waiting else 0.0))
-    one.since = now
+    if replica.stream and not replica.closing:
+        share = max(0.0, 1 - replica.running / STEP) if not replica.waiting else 0.0
+        replica.slack.append((replica.since or now, now, share))
+    replica.since = now
 
 
 def busy(replicas: list[Replica], began: float) -> dict[str, Any]:
     """How much of the time before the last minute replicas had free places, and nothing to do."""
-    end = max((to for one in replicas for _, to, _ in one.slack), default=began) - LAST
+    end = max((to for replica in replicas for _, to, _ in replica.slack), default=began) - LAST
     free, idle = [], []
-    for one in replicas:
-        spans = [(start, min(to, end), share) for start, to, share in one.slack if start < end]
+    for replica in replicas:
+        spans = [(start, min(to, end), share) for start, to, share in replica.slack if start < end]
         total = sum(to - start for start, to, _ in spans) or 1.0
         free.append(sum((to - start) * share for start, to, share in spans) / total)
         idle.append(sum(to - start for start, to, share in spans if share == 1.0) / total)

@@ -34,14 +34,15 @@ def main() -> int:
     parser.add_argument("--one", type=Path, nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        return one(*args.one)
+        return one_run(*args.one)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = args.scratch or Path(temporary)
         print(f"{'samples':>9} {'run':9} {'asked':>7} {'wall s':>7} {'cpu s':>7} {'peak MB':>8} {'store MB':>9}")
         for count in args.samples:
-            for found in measured(scratch / str(count), count):
-                print(f"{count:>9,} {found['run']:9} {found['asked']:>7,} {found['wall']:>7.1f} {found['cpu']:>7.1f} "
-                      f"{found['peak']:>8.0f} {found['store']:>9.1f}", flush=True)  # fmt: skip
+            for measurement in measured(scratch / str(count), count):
+                print(f"{count:>9,} {measurement['run']:9} {measurement['asked']:>7,} {measurement['wall']:>7.1f} "
+                      f"{measurement['cpu']:>7.1f} {measurement['peak']:>8.0f} {measurement['store']:>9.1f}",
+                      flush=True)  # fmt: skip
     return 0
 
 
@@ -54,18 +55,18 @@ def measured(folder: Path, count: int) -> list[dict[str, float | str]]:
     checkpoint = build_checkpoint("qwen2.5-vl", folder / "checkpoint")
     environment = {**os.environ, "MMROPE_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1",
                    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])}  # fmt: skip
-    found = []
+    measurements = []
     for name in ("answered", "resumed"):
         command = [sys.executable, __file__, "--one", str(checkpoint), str(data), str(folder / "run")]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"a run failed by itself: {done.stderr}")
         store = (folder / "run" / "responses.sqlite").stat().st_size / 1e6
-        found.append({"run": name, **json.loads(done.stdout.splitlines()[-1]), "store": store})
-    return found
+        measurements.append({"run": name, **json.loads(done.stdout.splitlines()[-1]), "store": store})
+    return measurements
 
 
-def one(checkpoint: Path, data: Path, output: Path) -> int:
+def one_run(checkpoint: Path, data: Path, output: Path) -> int:
     """One run, and what it took, as a line of JSON."""
     from suite_fakes import FakeStart
 

@@ -32,12 +32,12 @@ Row = Mapping[str, Any]
 
 def read(path: Path) -> dict[str, list[Row]]:
     """The rows of the file by model, in its order."""
-    found: dict[str, list[Row]] = {}
+    rows_by_model: dict[str, list[Row]] = {}
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         for line in stream:
             row = json.loads(line)
-            found.setdefault(row["model"], []).append(row)
-    return found
+            rows_by_model.setdefault(row["model"], []).append(row)
+    return rows_by_model
 
 
 def doc(row: Row) -> dict[str, Any]:
@@ -66,11 +66,11 @@ def numbers(rows: Sequence[Row]) -> list[str]:
 
     spec = Registry().tasks["mmmu"]
     docs = [doc(row) for row in rows]
-    targets = [build_target(spec.target, one) for one in docs]
+    targets = [build_target(spec.target, document) for document in docs]
     scores = [SCORERS[spec.scorer](row["response"], target) for row, target in zip(rows, targets, strict=True)]
     ours = AGGREGATES["mmmu"]([Item.of(s.values["accuracy"], t) for s, t in zip(scores, targets, strict=True)])
-    items = [SecondItem(one, row["response"], None, target)
-             for one, row, target in zip(docs, rows, targets, strict=True)]
+    items = [SecondItem(document, row["response"], None, target)
+             for document, row, target in zip(docs, rows, targets, strict=True)]
     cells = [
         f"{share(row['right'] for row in rows)} ({sum(row['drawn'] for row in rows)} drawn)",
         f"{100 * ours.value:.2f} ({sum(score.parsed is None for score in scores)} unread)",
@@ -105,8 +105,8 @@ def by_rule(rows: Sequence[Row]) -> list[str]:
     ours = sum(score_choice(item.response, item.target or {}).values["accuracy"] or 0.0 for item in items)
     cells = [str(len(items)), f"{ours:.0f}"]
     for dataset in RULES:
-        found = kit_score(dataset, items)
-        cells.append(f"{sum(value or 0.0 for value in found.samples):.0f} ({found.facts['n_judge']} for the judge)")
+        score = kit_score(dataset, items)
+        cells.append(f"{sum(value or 0.0 for value in score.samples):.0f} ({score.facts['n_judge']} for the judge)")
     first_word = load(["vlmeval.dataset.utils.mvbench:check_ans"])["check_ans"]
     right = sum(first_word(item.response, gold) for item, gold in zip(items, golds, strict=True))
     return [*cells, str(right)]
@@ -127,23 +127,23 @@ def main() -> int:
     if not args.file.is_file():
         print(f"{args.file} is not there: name the file with the authors' responses as FILE.", file=sys.stderr)
         return 0 if args.file == DEFAULT else 2  # `make bench` goes on
-    found = read(args.file)
+    rows_by_model = read(args.file)
     heads = ["responses", "n", "authors' reader", "ours", "lmms-eval", "VLMEvalKit, rules", "with its draws"]
-    show(heads, {model: [str(len(rows)), *numbers(rows)] for model, rows in found.items()})
+    show(heads, {model: [str(len(rows)), *numbers(rows)] for model, rows in rows_by_model.items()})
     if args.lines is not None:
-        for model, rows in found.items():
+        for model, rows in rows_by_model.items():
             write(args.lines, model, rows)
     if importlib.util.find_spec("vlmeval") is not None:
         heads = ["right by", "n", "ours", *RULES.values(), "MVBench's first word alone"]
-        show(heads, {model: by_rule(rows) for model, rows in found.items()})
+        show(heads, {model: by_rule(rows) for model, rows in rows_by_model.items()})
     return 0
 
 
 def show(heads: Sequence[str], cells: Mapping[str, Sequence[str]]) -> None:
     """A markdown table, one line a model."""
     print("| " + " | ".join(heads) + " |\n|---|" + "--:|" * (len(heads) - 1))
-    for model, found in cells.items():
-        print("| " + " | ".join([TITLES.get(model, model), *found]) + " |")
+    for model, row in cells.items():
+        print("| " + " | ".join([TITLES.get(model, model), *row]) + " |")
     print(flush=True)
 
 

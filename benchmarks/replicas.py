@@ -39,13 +39,13 @@ def main() -> int:
         world = ensure_world(scratch / "world", args.n)
         ask(args.model, world, scratch / "first", 2, cores)
         for turn in range(args.rounds):
-            one = ask(args.model, world, scratch / f"one-{turn}", 1, cores[:1])
-            two = ask(args.model, world, scratch / f"two-{turn}", 2, cores)
+            rate_of_one = ask(args.model, world, scratch / f"one-{turn}", 1, cores[:1])
+            rate_of_two = ask(args.model, world, scratch / f"two-{turn}", 2, cores)
             same = files(scratch / f"one-{turn}") == files(scratch / f"two-{turn}")
             equal &= same
-            ratios.append(two / one)
-            print(f"one replica on one core {one:.1f}/s, two on two {two:.1f}/s: {two / one:.2f} times; "
-                  f"{'the same files' if same else 'OTHER ANSWERS'}", flush=True)  # fmt: skip
+            ratios.append(rate_of_two / rate_of_one)
+            print(f"one replica on one core {rate_of_one:.1f}/s, two on two {rate_of_two:.1f}/s: "
+                  f"{ratios[-1]:.2f} times; {'the same files' if same else 'OTHER ANSWERS'}", flush=True)  # fmt: skip
     print(f"median {statistics.median(ratios):.2f}")
     return 0 if equal else 1
 
@@ -65,8 +65,8 @@ def ask(model: Path, world: Path, output: Path, replicas: int, cores: list[int])
 
 def files(folder: Path) -> dict[str, bytes]:
     """What must be the same, byte for byte."""
-    found = [folder / "scores.json", *folder.glob("samples/*.jsonl")]
-    return {path.name: path.read_bytes() for path in found}
+    paths = [folder / "scores.json", *folder.glob("samples/*.jsonl")]
+    return {path.name: path.read_bytes() for path in paths}
 
 
 if __name__ == "__main__":

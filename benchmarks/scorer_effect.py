@@ -39,7 +39,7 @@ def choice(options: Mapping[str, str], right: str) -> Iterator[Answer]:
     """How models answer multiple-choice questions."""
     wrong = next(letter for letter in options if letter != right)
     text, other = options[right], options[wrong]
-    for style, said in {
+    for style, response in {
         "letter": right,
         "(letter)": f"({right})",
         "letter and text": f"{right}. {text}",
@@ -50,10 +50,10 @@ def choice(options: Mapping[str, str], right: str) -> Iterator[Answer]:
         "tags": f"<think>It could be {wrong}, at first sight.</think><answer>{right}</answer>",
         "reasoning, then answer": f"A closer look shows why. Option {wrong} is wrong.\n\nAnswer: {right}",
     }.items():
-        yield Answer(style, said, 1.0)
+        yield Answer(style, response, 1.0)
     # Where the options are letters themselves, as in AI2D, a letter may mean either.
     yield Answer("option text", text, None if text.upper() in options else 1.0)
-    for style, said in {
+    for style, response in {
         "wrong letter": wrong,
         "wrong sentence": f"The answer is {wrong}.",
         "wrong, naming the right one": f"The answer is {wrong}, not {right}.",
@@ -62,7 +62,7 @@ def choice(options: Mapping[str, str], right: str) -> Iterator[Answer]:
         "refusal": "Described options do not match. Unable to decide.",
         "empty": "",
     }.items():
-        yield Answer(style, said, 0.0)
+        yield Answer(style, response, 0.0)
     if other != text:
         yield Answer("wrong option text", other, None if other.upper() in options else 0.0)
 
@@ -145,25 +145,26 @@ def effect(task: str, root: Path, scorer: str) -> str:
     spec, family = registry.tasks[task], registry.family("qwen2.5-vl")
     other = second.counterpart(spec)
     plan = Plans([spec], root, None).of(family)[task]
-    items, ours, said = [], [], []
+    items, ours, responses = [], [], []
     for sample in plan.samples:
         row, target = plan.docs.get().rows[sample.index], dict(sample.target or {})
         if spec.scorer == "box":
             target |= {"coordinates": family.coordinates, "source_size": (112, 112), "used_size": (112, 112)}
         for answer in answers(task, row, target):
-            said.append(answer)
+            responses.append(answer)
             ours.append(SCORERS[spec.scorer](answer.text, target).values[spec.metrics[0]] or 0.0)
             items.append(second_item(other, row, answer.text, target))
-    head = [spec.column, len(said), share(ours)]
+    head = [spec.column, len(responses), share(ours)]
     if other is None:
-        return line([*head, "—", "—", agreed(said, ours), "—", ""])
+        return line([*head, "—", "—", agreed(responses, ours), "—", ""])
     samples = second_number(second, spec, items).samples
     asked = [i for i, value in enumerate(samples) if value is not None]
-    said, ours, theirs = [said[i] for i in asked], [ours[i] for i in asked], [samples[i] or 0.0 for i in asked]
-    differ = [i for i in range(len(said)) if abs(ours[i] - theirs[i]) > 1e-9]
-    where = styles([said[i] for i in differ], [theirs[i] - ours[i] for i in differ])
-    both = [share(ours), share(theirs), len(differ), agreed(said, ours), agreed(said, theirs)]
-    return line([spec.column, len(said), *both, where])
+    responses, ours = [responses[i] for i in asked], [ours[i] for i in asked]
+    theirs = [samples[i] or 0.0 for i in asked]
+    differ = [i for i in range(len(responses)) if abs(ours[i] - theirs[i]) > 1e-9]
+    where = styles([responses[i] for i in differ], [theirs[i] - ours[i] for i in differ])
+    both = [share(ours), share(theirs), len(differ), agreed(responses, ours), agreed(responses, theirs)]
+    return line([spec.column, len(responses), *both, where])
 
 
 def line(cells: list[Any]) -> str:
@@ -176,15 +177,15 @@ def share(scores: list[float]) -> str:
     return f"{100 * statistics.fmean(scores):.1f}"
 
 
-def agreed(said: list[Answer], scores: list[float]) -> str:
+def agreed(responses: list[Answer], scores: list[float]) -> str:
     """How many of the responses with a known worth get it."""
-    known = [(a.worth, score) for a, score in zip(said, scores, strict=True) if a.worth is not None]
-    return f"{sum(abs(worth - score) < 0.01 for worth, score in known)}/{len(known)}" if known else "—"
+    pairs = [(a.worth, score) for a, score in zip(responses, scores, strict=True) if a.worth is not None]
+    return f"{sum(abs(worth - score) < 0.01 for worth, score in pairs)}/{len(pairs)}" if pairs else "—"
 
 
-def styles(said: list[Answer], gaps: list[float]) -> str:
+def styles(responses: list[Answer], gaps: list[float]) -> str:
     """The styles on which the two differ, the commonest first, with who is the higher."""
-    count = Counter((answer.style, gap > 0) for answer, gap in zip(said, gaps, strict=True))
+    count = Counter((answer.style, gap > 0) for answer, gap in zip(responses, gaps, strict=True))
     return "; ".join(f"{style} ({'+' if higher else '−'}{n})" for (style, higher), n in count.most_common(6))
 
 

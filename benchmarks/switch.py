@@ -35,10 +35,10 @@ def main() -> int:
     question = [Request("q", ("What stands here?",), Generation(max_tokens=4))]
     with tempfile.TemporaryDirectory() as scratch:
         folders = [build_checkpoint(args.family, Path(scratch) / str(seed), seed=seed) for seed in (0, 1)]
-        one, other = map(read_checkpoint, folders)
+        first, second = map(read_checkpoint, folders)
         variants = [load_variant("mrope-i"), load_variant("mhrope")]
         began = time.perf_counter()
-        engine = LiveEngine.start(one, variants[0], EngineOptions(max_model_len=512))
+        engine = LiveEngine.start(first, variants[0], EngineOptions(max_model_len=512))
         list(engine.stream(question))
         start = time.perf_counter() - began
         with engine:
@@ -49,7 +49,7 @@ def main() -> int:
                 tables.append(time.perf_counter() - began)
                 list(engine.stream(question))
                 began = time.perf_counter()
-                engine.switch(variant=variants[i % 2], checkpoint=(other, one)[i % 2])
+                engine.switch(variant=variants[i % 2], checkpoint=(second, first)[i % 2])
                 both.append(time.perf_counter() - began)
                 list(engine.stream(question))
     rows = [("start, first answer included", start), ("switch: table", statistics.median(tables)),

@@ -81,16 +81,17 @@ def case(args: argparse.Namespace, scratch: Path, size: str, picture: str) -> li
     for place in args.places:
         job = {"checkpoint": str(checkpoint), "data": str(folder / "data"), "output": str(folder / place),
                "workers": place == "workers", "rounds": args.rounds, "seqs": args.max_num_seqs}  # fmt: skip
-        found = child(["--turns", json.dumps(job)], folder / f"{place}.log")
-        ours, limit = ([count / seconds for seconds in found[name]] for name in ("ours", "limit"))
+        seconds_by_name = child(["--turns", json.dumps(job)], folder / f"{place}.log")
+        ours, limit = ([count / seconds for seconds in seconds_by_name[name]] for name in ("ours", "limit"))
         ratio = statistics.median(a / b for a, b in zip(ours, limit, strict=True))
-        busy = statistics.median(a / b for a, b in zip(found["limit busy"], found["ours busy"], strict=True))
+        threads = zip(seconds_by_name["limit busy"], seconds_by_name["ours busy"], strict=True)
+        busy = statistics.median(a / b for a, b in threads)
         stepping = f"{busy:.2f}" if place == "inside" else ""  # elsewhere that thread steps nothing
         mine, most = statistics.median(ours), statistics.median(limit)
         against = (f"{count / theirs:.0f}", f"{mine * theirs / count:.2f}") if theirs else ("", "")
         rows.append(f"| {parameters:.1f} M | {picture} | {place} | {mine:.0f}/s | {most:.0f}/s | {against[0]}/s | "
                     f"{ratio:.2f} | {stepping} | {against[1]} |")
-        print(rows[-1], {name: [round(s, 2) for s in seconds] for name, seconds in found.items()},
+        print(rows[-1], {name: [round(s, 2) for s in seconds] for name, seconds in seconds_by_name.items()},
               f"stock {theirs}", flush=True)  # fmt: skip
     return rows
 
@@ -127,7 +128,7 @@ def turns(checkpoint: str, data: str, output: str, workers: bool, rounds: int, s
     options = EngineOptions(max_model_len=2048, workers=workers, policy=policy, max_num_seqs=seqs, reuse_bytes=0)
     seconds: dict[str, list[float]] = {"ours": [], "limit": [], "ours busy": [], "limit busy": []}
     with LiveEngine.start(read_checkpoint(checkpoint), load_variant("mrope"), options) as live:
-        held = Held(live)
+        held: Any = Held(live)
         for turn in range(rounds + 1):
             folder = Path(output) / str(turn)
             vllm_compat.reset_caches(live._engine)
@@ -142,7 +143,7 @@ def turns(checkpoint: str, data: str, output: str, workers: bool, rounds: int, s
             seconds["limit"].append(limit)
             seconds["ours busy"].append(held.busy)
             seconds["limit busy"].append(busy)
-    print(json.dumps({name: found[1:] for name, found in seconds.items()}))
+    print(json.dumps({name: times[1:] for name, times in seconds.items()}))
     return 0
 
 
@@ -180,11 +181,11 @@ def own_loop(engine: Any, prepared: list[Any]) -> tuple[float, float]:
     """Seconds in which vLLM answers prompts that it gets all at once, without the log-probability that we ask for, and
     processor seconds of the thread that steps it."""
     params = [item.params.clone() for item in prepared]
-    for one in params:
-        one.logprobs = None
+    for sampling in params:
+        sampling.logprobs = None
     began, busy = time.perf_counter(), time.thread_time()
-    for number, (item, one) in enumerate(zip(prepared, params, strict=True)):
-        engine.add_request(f"limit-{number}", item.engine_input, one)
+    for number, (item, sampling) in enumerate(zip(prepared, params, strict=True)):
+        engine.add_request(f"limit-{number}", item.engine_input, sampling)
     while engine.has_unfinished_requests():
         engine.step()
     return time.perf_counter() - began, time.thread_time() - busy
@@ -210,10 +211,10 @@ def ask_stock(folder: Path, checkpoint: Path) -> float:
         task.write(f"generation_kwargs: {{max_new_tokens: {TOKENS}, temperature: 0, do_sample: false}}\n")
     arguments = [f"model={model}", f"max_new_tokens={TOKENS}", f"max_pixels={PIXELS}", "max_model_len=2048",
                  "enforce_eager=True", "trust_remote_code=False"]  # fmt: skip
-    found = child(["--stock", "--model", "vllm", "--model_args", ",".join(arguments), "--tasks", "stock_chartqa",
+    times = child(["--stock", "--model", "vllm", "--model_args", ",".join(arguments), "--tasks", "stock_chartqa",
                    "--include_path", str(tasks), "--batch_size", "64", "--output_path", str(folder / "stock-out")],
                   folder / "stock.log")  # fmt: skip
-    return float(min(found["stock"]))
+    return float(min(times["stock"]))
 
 
 def stock(arguments: list[str]) -> int:
@@ -230,9 +231,9 @@ def stock(arguments: list[str]) -> int:
             self.client.llm_engine.reset_mm_cache()
             self.client.llm_engine.reset_encoder_cache()
             began = time.perf_counter()
-            found = generate(self, requests)
+            answers = generate(self, requests)
             seconds.append(time.perf_counter() - began)
-        return found
+        return answers
 
     VLLM.generate_until = timed
     sys.argv = ["lmms_eval", *arguments]

@@ -19,12 +19,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmrope_eval.report.compare.pairing import Matched, TaskPair
 from mmrope_eval.report.compare.precision import Layout
-from mmrope_eval.report.compare.verdict import TOLERANCE, Rules, Verdict, against_run
+from mmrope_eval.report.compare.verdict import Verdict, against_run
+from mmrope_eval.report.options import TOLERANCE, Rules
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,16 @@ def layout_of(column: Column) -> tuple[Layout, np.ndarray]:
     picture = np.arange(column.questions) * column.pictures // column.questions
     names = None
     if column.groups:
-        names = [(f"g{one * column.groups // column.pictures}",) for one in picture]
-    return Layout.of([f"{one:05}" for one in picture], "macro" if column.groups else "micro", names), picture
+        names = [(f"g{number * column.groups // column.pictures}",) for number in picture]
+    return Layout.of([f"{number:05}" for number in picture], "macro" if column.groups else "micro", names), picture
 
 
 def pairs_of(world: World, layouts: dict[str, tuple[Layout, np.ndarray]], rng: np.random.Generator) -> list[TaskPair]:
     """One baseline and one run. In a picture each changed answer goes, with a chance that gives the correlation of
     differences, the way of the picture instead of its own."""
-    ways = {film: rng.random(max(one.pictures for one in COLUMNS if one.film == film))
-            for film in dict.fromkeys(one.film for one in COLUMNS if one.film)}
-    found = []
+    ways = {film: rng.random(max(column.pictures for column in COLUMNS if column.film == film))
+            for film in dict.fromkeys(column.film for column in COLUMNS if column.film)}
+    pairs = []
     for column in COLUMNS:
         layout, picture = layouts[column.name]
         loss = world.loss / 100 if column.name in world.only or not world.only else 0.0
@@ -107,16 +109,16 @@ def pairs_of(world: World, layouts: dict[str, tuple[Layout, np.ndarray]], rng: n
         change = np.where(rng.random(column.questions) < changed, np.where(drawn < lost, -1.0, 1.0), 0.0)
         level = (rng.random(column.questions) < 0.6).astype(float)
         first = np.where(change < 0, 1.0, np.where(change > 0, 0.0, level))
-        films = tuple(f"{column.film or column.name}/{one}" for one in range(layout.clusters))
-        found.append(TaskPair("mrope-i", column.name, column.name, "score", layout, first, first + change, (), (), (),
+        films = tuple(f"{column.film or column.name}/{number}" for number in range(layout.clusters))
+        pairs.append(TaskPair("mrope-i", column.name, column.name, "score", layout, first, first + change, (), (), (),
                               pictures=films))
-    return found
+    return pairs
 
 
 def rounds(world: World, count: int, flips: int, seed: int) -> Iterator[list[Verdict]]:
     """The verdicts of `count` checks with default rules but for the tolerance."""
     rng = np.random.default_rng(seed)
-    layouts = {one.name: layout_of(one) for one in COLUMNS}
+    layouts = {column.name: layout_of(column) for column in COLUMNS}
     for number in range(count):  # each with flips of its own, or all rounds would share the luck of one draw
         rules = Rules(flips=flips, tolerance=world.tolerance, seed=seed * count + number)
         yield against_run(Matched(tuple(pairs_of(world, layouts, rng)), (), ()), rules)
@@ -130,17 +132,19 @@ def counted(checks: list[list[Verdict]]) -> dict[str, float]:
     def share(holds: list[bool]) -> float:
         return 100 * sum(holds) / len(holds)
 
-    def held(found: list[Verdict], average: bool, margin: float) -> bool:
-        return all(one.worst > -margin for one in found if one.average == average)
+    def held(verdicts: list[Verdict], average: bool, margin: float) -> bool:
+        return all(verdict.worst > -margin for verdict in verdicts if verdict.average == average)
 
-    shown = {name: share([any(one.state == "worse" and one.column == name for one in found) for found in checks])
-             for name in AVERAGES}
-    columns = [sum(one.state == "worse" for one in found if not one.average) for found in checks]
-    return {"fails": share([any(one.state == "worse" for one in found) for found in checks]), **shown,
-            "any column": share([one > 0 for one in columns]), "columns": float(np.mean(columns)),
-            "averages by 1": share([held(found, True, 1) for found in checks]),
-            "averages by 2": share([held(found, True, 2) for found in checks]),
-            "columns by 2": share([held(found, False, 2) for found in checks])}
+    def fails(verdicts: list[Verdict], column: str) -> bool:
+        return any(verdict.state == "worse" and verdict.column == column for verdict in verdicts)
+
+    shown = {name: share([fails(verdicts, name) for verdicts in checks]) for name in AVERAGES}
+    columns = [sum(verdict.state == "worse" for verdict in verdicts if not verdict.average) for verdicts in checks]
+    return {"fails": share([any(verdict.state == "worse" for verdict in verdicts) for verdicts in checks]), **shown,
+            "any column": share([count > 0 for count in columns]), "columns": float(np.mean(columns)),
+            "averages by 1": share([held(verdicts, True, 1) for verdicts in checks]),
+            "averages by 2": share([held(verdicts, True, 2) for verdicts in checks]),
+            "columns by 2": share([held(verdicts, False, 2) for verdicts in checks])}
 
 
 def main() -> None:
@@ -152,17 +156,17 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only worlds whose name has this in it")
     parser.add_argument("--json", metavar="FILE", type=Path)
     args = parser.parse_args()
-    rows = []
+    rows: list[Any] = []
     for number, world in enumerate(WORLDS):
         if args.only not in world.name:
             continue
         began = time.perf_counter()
-        found = counted(list(rounds(world, args.rounds, args.flips, args.seed + number)))
+        percents = counted(list(rounds(world, args.rounds, args.flips, args.seed + number)))
         if not rows:
-            print("| " + " | ".join(["world", *found]) + " |")
-            print("|" + "---|" * (1 + len(found)))
-        rows.append({"world": world.name, "rounds": args.rounds, **found})
-        cells = [f"{value:.1f}" for value in found.values()]
+            print("| " + " | ".join(["world", *percents]) + " |")
+            print("|" + "---|" * (1 + len(percents)))
+        rows.append({"world": world.name, "rounds": args.rounds, **percents})
+        cells = [f"{value:.1f}" for value in percents.values()]
         print("| " + " | ".join(itertools.chain([world.name], cells)) + f" | {time.perf_counter() - began:.0f} s",
               flush=True)
     if args.json:

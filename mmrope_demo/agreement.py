@@ -84,10 +84,10 @@ def compare(
             theirs = _token_ids(reference, given[sample.id])
             best = reference.score(prompt, theirs).best[-len(theirs) :] if theirs else ()
             tokens += len(theirs)
-            same += sum(one == two for one, two in zip(theirs, best, strict=True))
+            same += sum(their_id == best_id for their_id, best_id in zip(theirs, best, strict=True))
             if given[sample.id]["prediction"] != ours.text:
                 rows.append((task, given[sample.id], _margin(reference, prompt, ours.token_ids, theirs)))
-    worth = {one.sample.id: one.score.values for plan in plans.values() for one in scores(plan, answers)}
+    worth = {scored.sample.id: scored.score.values for plan in plans.values() for scored in scores(plan, answers)}
     different = []
     for task, row, margin in rows:
         main, id = plans[task].spec.metrics[0], row["id"]
@@ -112,7 +112,7 @@ def _token_ids(reference: ReferenceModel, row: Mapping[str, Any]) -> tuple[int, 
 
 def _margin(reference: ReferenceModel, prompt: Any, ours: Sequence[int], theirs: Sequence[int]) -> float:
     """The reference's log-probability of its own token less that of the engine's, at the first that differs."""
-    at = next((i for i, (one, two) in enumerate(zip(ours, theirs, strict=False)) if one != two), None)
+    at = next((i for i, (our_id, their_id) in enumerate(zip(ours, theirs, strict=False)) if our_id != their_id), None)
     if at is None:
         return float("inf")
     logits = reference.forward(reference.collate([prompt], [ours[:at]]))[0, -1].detach().float().log_softmax(-1)

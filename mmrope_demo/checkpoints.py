@@ -16,12 +16,14 @@ import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import BY_NAME
+from mmrope_eval.models.family import VisionGeometry
 
 Family = Literal["qwen2.5-vl", "qwen3-vl", "qwen2-vl"]
-FAMILIES: tuple[Family, ...] = ("qwen2.5-vl", "qwen3-vl", "qwen2-vl")
+FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -128,10 +130,11 @@ def build_checkpoint(
 
 def _qwen2_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -> dict[str, Any]:
     """The flat layout of the published Qwen2-VL checkpoints, with their names of the vision encoder's keys."""
+    record = BY_NAME["qwen2-vl"]
     spatial = head_dim * 3 // 16
     return {
-        "architectures": ["Qwen2VLForConditionalGeneration"],
-        "model_type": "qwen2_vl",
+        "architectures": [record.hf_class],
+        "model_type": record.model_type,
         **text,
         **_media_token_ids(),
         "rope_scaling": {"type": "mrope", "mrope_section": [head_dim // 2 - 2 * spatial, spatial, spatial]},
@@ -147,20 +150,19 @@ def _qwen2_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -
             "num_heads": 2,
             "in_chans": 3,
             "hidden_size": text["hidden_size"],
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "spatial_patch_size": 14,
-            "temporal_patch_size": 2,
+            **_patches(record.published),
+            "spatial_patch_size": record.published.patch_size,
         },
     }
 
 
 def qwen2_5_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -> dict[str, Any]:
     """The flat layout of the published Qwen2.5-VL checkpoints: text settings at the top level."""
+    record = BY_NAME["qwen2.5-vl"]
     spatial = head_dim * 3 // 16
     return {
-        "architectures": ["Qwen2_5_VLForConditionalGeneration"],
-        "model_type": "qwen2_5_vl",
+        "architectures": [record.hf_class],
+        "model_type": record.model_type,
         **text,
         **_media_token_ids(),
         "rope_scaling": {"type": "mrope", "mrope_section": [head_dim // 2 - 2 * spatial, spatial, spatial]},
@@ -168,16 +170,14 @@ def qwen2_5_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) 
         "tie_word_embeddings": tied,
         "torch_dtype": dtype,
         "vision_config": {
-            "model_type": "qwen2_5_vl",
+            "model_type": record.model_type,
             "depth": 2,
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_heads": 2,
             "hidden_act": "silu",
             "in_channels": 3,
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
+            **_patches(record.published),
             "window_size": 112,
             "fullatt_block_indexes": [1],
             "tokens_per_second": 2,
@@ -188,15 +188,16 @@ def qwen2_5_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) 
 
 def _qwen3_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -> dict[str, Any]:
     """The nested layout of the published Qwen3-VL checkpoints."""
+    record = BY_NAME["qwen3-vl"]
     spatial = head_dim * 5 // 32
     section = [head_dim // 2 - 2 * spatial, spatial, spatial]
     return {
-        "architectures": ["Qwen3VLForConditionalGeneration"],
-        "model_type": "qwen3_vl",
+        "architectures": [record.hf_class],
+        "model_type": record.model_type,
         **_media_token_ids(),
         "tie_word_embeddings": tied,
         "text_config": {
-            "model_type": "qwen3_vl_text",
+            "model_type": f"{record.model_type}_text",
             **text,
             "head_dim": head_dim,
             "attention_bias": False,
@@ -205,16 +206,14 @@ def _qwen3_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -
             "dtype": dtype,
         },
         "vision_config": {
-            "model_type": "qwen3_vl",
+            "model_type": record.model_type,
             "depth": 2,
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_heads": 2,
             "hidden_act": "gelu_pytorch_tanh",
             "in_channels": 3,
-            "patch_size": 16,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
+            **_patches(record.published),
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0, 1],
             "out_hidden_size": text["hidden_size"],
@@ -233,6 +232,14 @@ def _with(
     vision = {**config["vision_config"], "num_heads": vision_heads, width: 32 * vision_heads}
     named = {} if mm_rope is None else {"mm_rope": mm_rope if isinstance(mm_rope, str) else dict(mm_rope)}
     return {**config, "vision_config": vision, **named}
+
+
+def _patches(geometry: VisionGeometry) -> dict[str, int]:
+    return {
+        "patch_size": geometry.patch_size,
+        "spatial_merge_size": geometry.merge_size,
+        "temporal_patch_size": geometry.temporal_patch_size,
+    }
 
 
 def _media_token_ids() -> dict[str, int]:
@@ -277,22 +284,20 @@ def write_tokenizer(out: Path) -> None:
 
 def write_processor(family: Family, out: Path) -> None:
     """Write the image and video processor settings and the chat template of a family."""
-    old = family != "qwen3-vl"
-    patch = 14 if old else 16
-    cell = (2 * patch) ** 2
+    record, old = BY_NAME[family], family != "qwen3-vl"
+    geometry = record.published
+    cell = geometry.factor**2
     common = {
-        "patch_size": patch,
-        "temporal_patch_size": 2,
-        "merge_size": 2,
+        "patch_size": geometry.patch_size,
+        "temporal_patch_size": geometry.temporal_patch_size,
+        "merge_size": geometry.merge_size,
         "image_mean": [0.48145466, 0.4578275, 0.40821073] if old else [0.5, 0.5, 0.5],
         "image_std": [0.26862954, 0.26130258, 0.27577711] if old else [0.5, 0.5, 0.5],
-        "processor_class": {"qwen2-vl": "Qwen2VLProcessor", "qwen2.5-vl": "Qwen2_5_VLProcessor"}.get(
-            family, "Qwen3VLProcessor"
-        ),
+        "processor_class": record.hf_class.replace("ForConditionalGeneration", "Processor"),
     }
     system = "'You are a helpful assistant.'" if old else "none"
     template = f"{{%- set DEFAULT_SYSTEM = {system} -%}}\n" + CHAT_TEMPLATE
-    image = {**common, "image_processor_type": "Qwen2VLImageProcessor"}
+    image = {**common, "image_processor_type": record.image_processors[0]}
     if family == "qwen2-vl":
         # As published: limits as keys of their own, nothing about videos, the template in a JSON file.
         image |= {"min_pixels": 4 * cell, "max_pixels": 16_384 * cell}
@@ -306,7 +311,7 @@ def write_processor(family: Family, out: Path) -> None:
         out / "video_preprocessor_config.json",
         {
             **common,
-            "video_processor_type": "Qwen2VLVideoProcessor" if old else "Qwen3VLVideoProcessor",
+            "video_processor_type": record.video.processors[0],
             "cap_pixels_per_frame": False,
             "size": {"shortest_edge": cell, "longest_edge": (16_384 if old else 24_576) * cell},
         },

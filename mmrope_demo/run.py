@@ -57,14 +57,14 @@ def checkpoints(folder: Path | None, variants: Sequence[str]) -> list[Path]:
     from mmrope_eval.util.paths import project_dir
 
     home = folder or project_dir("checkpoints")
-    found = [home / name for name in variants or TABLE_2]
-    for path in found:
+    paths = [home / name for name in variants or TABLE_2]
+    for path in paths:
         if not (path / "model.safetensors").is_file():
             raise UserError(
                 f"The demo's checkpoint {path} is missing; make it with mmrope-eval demo train --variant {path.name} "
-                f"--out {home}, or see the variants run without training: mmrope-eval demo untrained."
+                f"--out {home}."
             )
-    return found
+    return paths
 
 
 def ensure_world(folder: Path, n: int) -> Path:

@@ -85,3 +85,13 @@ def some(names: Sequence[str], count: int = 3) -> str:
     """The first few of many names, and how many there are."""
     listed = ", ".join(one_line(name) for name in names[:count])
     return listed if len(names) <= count else f"{listed} and {len(names) - count} more ({len(names)} in all)"
+
+
+def size_text(size: int) -> str:
+    """A size in the largest unit that leaves a number of at least one."""
+    value, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

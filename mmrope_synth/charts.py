@@ -267,7 +267,7 @@ def questions(chart: Chart, rng: Random) -> list[Question]:
     a, b = some(rng, chart.labels, 2)
     unit = "percentage" if chart.kind == "pie" else "value"
     limit = pick(rng, [v for v in range(5, 96, 10 if chart.labelled else 20) if v not in chart.values])
-    found = [
+    chart_questions = [
         Question("value", f"What is the {unit} of {a}?", (a,)),
         Question("highest", f"Which one has the highest {unit}?", ()),
         Question("lowest", f"Which one has the lowest {unit}?", ()),
@@ -278,8 +278,8 @@ def questions(chart: Chart, rng: Random) -> list[Question]:
         Question("compare", f"Is the {unit} of {a} greater than {b}?", (a, b)),
     ]
     if len(set(chart.colors)) == len(chart.colors):
-        found.append(Question("color", f"What is the color of {a}?", (a,)))
-    return found
+        chart_questions.append(Question("color", f"What is the color of {a}?", (a,)))
+    return chart_questions
 
 
 def draw_chartqa(rng: Random, difficulty: Difficulty, side: Side, serial: int) -> list[Sample]:

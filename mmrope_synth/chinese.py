@@ -42,9 +42,9 @@ def in_chinese(text: str) -> str:
         if text == f"Which shape is {place}?":
             return f"最{word}边的是哪个形状？"
     for pattern, template in TEMPLATES:
-        found = re.fullmatch(pattern, text)
-        if found is not None:
-            return template.format(*map(phrase, found.groups()))
+        match = re.fullmatch(pattern, text)
+        if match is not None:
+            return template.format(*map(phrase, match.groups()))
     if text.endswith(("?", ".")):
         raise ValueError(f"no Chinese for {text!r}")
     return text if text == "nan" else phrase(text)
@@ -54,9 +54,9 @@ def draw_mmbench_cn(rng: Random, difficulty: Difficulty, side: Side, serial: int
     """As `draw_mmbench`, in Chinese."""
     texts = ("question", "hint", *"ABCD")
     return [
-        Sample("mmbench_cn", one.kind, {**one.row, **{name: in_chinese(one.row[name]) for name in texts}}, one.answer,
-               one.proof, f"mmbench_cn/{serial}", one.images)
-        for one in draw_mmbench(rng, difficulty, side, serial)
+        Sample("mmbench_cn", sample.kind, {**sample.row, **{name: in_chinese(sample.row[name]) for name in texts}},
+               sample.answer, sample.proof, f"mmbench_cn/{serial}", sample.images)
+        for sample in draw_mmbench(rng, difficulty, side, serial)
     ]  # fmt: skip
 
 

@@ -72,8 +72,8 @@ def only(scene: Scene, text: str) -> Thing:
 
 def extreme(scene: Scene, which: str, margin: float = 0.0) -> Thing | None:
     """The clearly leftmost, biggest ... thing, if there is one."""
-    found = resolve(Expression(Look(), place=which), scene.things, scene.size, margin)
-    return scene.things[found[0]] if len(found) == 1 else None
+    indices = resolve(Expression(Look(), place=which), scene.things, scene.size, margin)
+    return scene.things[indices[0]] if len(indices) == 1 else None
 
 
 def direction(scene: Scene, text: str, anchor: str) -> str:
@@ -144,8 +144,8 @@ def ask_place(scene: Scene, rng: Random, difficulty: Difficulty) -> Choice | Non
         return None
 
     def work_out() -> str:
-        found = only(scene, f"{which} shape")
-        return f"{found.color} {found.noun}"
+        thing = only(scene, f"{which} shape")
+        return f"{thing.color} {thing.noun}"
 
     others = [f"{other.color} {other.noun}" for other in scene.things]
     others += [f"{pick(rng, tuple(COLORS))} {pick(rng, SHAPES)}" for _ in range(6)]
@@ -215,9 +215,9 @@ def ask_scene(rng: Random, difficulty: Difficulty, side: Side, kinds: tuple[str,
         scene = draw_for(side, partial(random_scene, rng, difficulty, SHAPES[: difficulty.shapes]))
         if len(scene.things) < difficulty.min_things:
             continue
-        found = [ASKERS[kind](scene, rng, difficulty) for kind in kinds]
-        if None not in found:
-            return scene, [choice for choice in found if choice]
+        choices = [ASKERS[kind](scene, rng, difficulty) for kind in kinds]
+        if None not in choices:
+            return scene, [choice for choice in choices if choice]
     raise RuntimeError(f"no scene allows the questions {kinds}.")
 
 

@@ -47,8 +47,8 @@ def training_samples(
     columns: list[tuple[str, ...]] = []
     for kind in kinds:
         if kind not in COLUMNS and kind not in CATEGORIES:
-            known = ", ".join((*CATEGORIES, *COLUMNS))
-            raise SynthError(f"There is no kind '{kind}' of training samples; name categories or columns: {known}.")
+            names = ", ".join((*CATEGORIES, *COLUMNS))
+            raise SynthError(f"There is no kind '{kind}' of training samples; name categories or columns: {names}.")
         columns.append(CATEGORIES.get(kind, (kind,)))
     if not columns:
         raise SynthError("No kinds of training samples: name at least one column or category.")

@@ -284,18 +284,18 @@ def _street_questions(street: Street, rng: Random) -> list[tuple[Choice, bool]]:
     wanted = pick(rng, tuple(COLORS))
     counts = tuple(number_options(rng, len(colors), 3))
     limits = tuple(sorted(shuffled_options(rng, str(street.limit), [str(10 * k) for k in range(1, 10)], 3)))
-    found = [
+    questions = [
         (Choice("light", "What color is the traffic light?", tuple(some(rng, LAMPS, 3)), lambda: street.lamp), False),
         (Choice("count", "How many cars are there?", counts, lambda: str(len(street.cars))), chance(rng, 0.5)),
         (Choice("limit", "What is the speed limit?", limits, lambda: str(street.limit)), chance(rng, 0.5)),
     ]
     question = f"Is there {article(wanted)} {wanted} car?"
-    found.append((Choice("exists", question, (), lambda: "Yes" if wanted in colors else "No"), True))
+    questions.append((Choice("exists", question, (), lambda: "Yes" if wanted in colors else "No"), True))
     x = {color: SLOTS[slot][0] for slot, color in street.cars}
     pairs = [(a, b) for a in colors for b in colors if abs(x[a] - x[b]) > 0.12]
     if pairs:
         a, b = pick(rng, pairs)
         question = f"Is the {a} car to the left or right of the {b} car?"
         options = tuple(some(rng, ("left", "right"), 2))
-        found.append((Choice("relation", question, options, partial(street.side_of, a, b)), False))
-    return found
+        questions.append((Choice("relation", question, options, partial(street.side_of, a, b)), False))
+    return questions

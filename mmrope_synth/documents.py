@@ -196,13 +196,13 @@ def ask(page: Page) -> list[Asked]:
     """Every question that a page answers."""
     names = [name for name, _ in page.facts]
     if "total" in names:
-        found = [
+        questions = [
             Asked("total", "What is the total?", partial(page.fact, "total")),
             Asked("shop", "What is the name of the shop?", partial(page.fact, "shop")),
             Asked("count", "How many items are listed?", lambda: str(len(page.facts) - 2)),
         ]
         items = [name for name in names if name not in ("total", "shop")]
-        return found + [Asked("price", f"What is the price of {name}?", partial(page.fact, name)) for name in items]
+        return questions + [Asked("price", f"What is the price of {name}?", partial(page.fact, name)) for name in items]
     if names[0].endswith("sign"):
         return [Asked("sign", f"What does the {name} say?", partial(page.fact, name)) for name in names]
     if any(name.endswith("row") for name in names):

@@ -106,9 +106,9 @@ def spatial_relation(rng: Random, difficulty: Difficulty, side: Side) -> Glance:
     scene, (relation,) = ask_scene(rng, difficulty, side, ("relation",))
     true = relation.work_out()
     claimed = true if chance(rng, 0.5) else OPPOSITE[true]
-    one, _, other = relation.question.removeprefix("Where is ").removesuffix("?").partition(" relative to ")
+    subject, _, other = relation.question.removeprefix("Where is ").removesuffix("?").partition(" relative to ")
     words = {"left": "left of", "right": "right of"}.get(claimed, claimed)
-    question = f"Is {one} {words} {other}?"
+    question = f"Is {subject} {words} {other}?"
     choice = Choice("", question, ("yes", "no"), lambda: "yes" if relation.work_out() == claimed else "no")
     return Glance((render(scene),), choice, question)
 
@@ -172,28 +172,28 @@ class Surfaces:
 
     def darker(self) -> str:
         """Which one is darker."""
-        one, other = self.shades
-        return "About the same" if one == other else "A is darker" if one < other else "B is darker"
+        shade_a, shade_b = self.shades
+        return "About the same" if shade_a == shade_b else "A is darker" if shade_a < shade_b else "B is darker"
 
 
 def relative_reflectance(rng: Random, difficulty: Difficulty, side: Side) -> Glance:
     """Which of two surfaces is darker, or whether they are alike."""
 
     def make() -> Surfaces:
-        one = pick(rng, SHADES)
-        other = one if chance(rng, 1 / 3) else pick(rng, [shade for shade in SHADES if shade != one])
-        return Surfaces((one, other), pick(rng, tuple(COLORS.values())), rng.getrandbits(31))
+        shade_a = pick(rng, SHADES)
+        shade_b = shade_a if chance(rng, 1 / 3) else pick(rng, [shade for shade in SHADES if shade != shade_a])
+        return Surfaces((shade_a, shade_b), pick(rng, tuple(COLORS.values())), rng.getrandbits(31))
 
-    found, size = draw_for(side, make), difficulty.image_size
+    surfaces, size = draw_for(side, make), difficulty.image_size
     canvas = np.empty((size, size, 3), np.float32)
-    canvas[:] = found.around
-    for letter, left, shade in zip("AB", (round(size * 0.06), round(size * 0.54)), found.shades, strict=True):
+    canvas[:] = surfaces.around
+    for letter, left, shade in zip("AB", (round(size * 0.06), round(size * 0.54)), surfaces.shades, strict=True):
         canvas[round(size * 0.2) : round(size * 0.8), left : left + round(size * 0.4)] = shade
         write(canvas, Text(letter, left + size * 0.2, size * 0.1, round(size * 0.13), WHITE))
     options = ("A is darker", "B is darker", "About the same")
-    choice = Choice("", "Which surface is darker?", options, found.darker)
+    choice = Choice("", "Which surface is darker?", options, surfaces.darker)
     text = f"Two grey surfaces are marked A and B. {choice.question}"
-    return Glance((finish(canvas, difficulty.noise, found.noise_seed),), choice, text)
+    return Glance((finish(canvas, difficulty.noise, surfaces.noise_seed),), choice, text)
 
 
 def iq_test(rng: Random, difficulty: Difficulty, side: Side) -> Glance:
@@ -244,8 +244,8 @@ def correspondence(
     first, second, marked = draw_for(side, make)
 
     def counterpart() -> str:
-        one = first.things[marked]
-        wanted = [(not same[0] or thing.noun == one.noun) and (not same[1] or thing.color == one.color)
+        original = first.things[marked]
+        wanted = [(not same[0] or thing.noun == original.noun) and (not same[1] or thing.color == original.color)
                   for thing in second.things]  # fmt: skip
         assert sum(wanted) == 1
         return points(4)[wanted.index(True)]
@@ -263,8 +263,8 @@ def correspondence(
 
 def two_candidates(rng: Random, right: Scene, wrong: Scene) -> tuple[Scene, Scene]:
     """The two in random order."""
-    one, other = shuffled(rng, (right, wrong), 2)
-    return one, other
+    first, second = shuffled(rng, (right, wrong), 2)
+    return first, second
 
 
 def art_style(rng: Random, difficulty: Difficulty, side: Side) -> Glance:
@@ -272,9 +272,9 @@ def art_style(rng: Random, difficulty: Difficulty, side: Side) -> Glance:
 
     def make() -> tuple[Scene, Scene, Scene]:
         pattern, other = shuffled(rng, PATTERNS, 2)
-        found = [replace(scene, background=replace(scene.background, pattern=pattern if i < 2 else other))
-                 for i, scene in enumerate(scenes(rng, difficulty, 3))]  # fmt: skip
-        return found[0], *two_candidates(rng, found[1], found[2])
+        patterned = [replace(scene, background=replace(scene.background, pattern=pattern if i < 2 else other))
+                     for i, scene in enumerate(scenes(rng, difficulty, 3))]  # fmt: skip
+        return patterned[0], *two_candidates(rng, patterned[1], patterned[2])
 
     first, second, third = draw_for(side, make)
 
@@ -307,9 +307,9 @@ def visual_similarity(rng: Random, difficulty: Difficulty, side: Side) -> Glance
     return Glance(tuple(map(render, (first, second, third))), choice, text)
 
 
-def in_common(one: Scene, other: Scene) -> int:
+def in_common(first: Scene, second: Scene) -> int:
     """How many things of one scene are in the other, by shape, colour, size and filling."""
-    looks = [Counter((t.noun, t.color, t.size, t.hollow) for t in scene.things) for scene in (one, other)]
+    looks = [Counter((t.noun, t.color, t.size, t.hollow) for t in scene.things) for scene in (first, second)]
     return (looks[0] & looks[1]).total()
 
 
@@ -341,17 +341,18 @@ def forensic_detection(rng: Random, difficulty: Difficulty, side: Side) -> Glanc
 
     def make() -> tuple[tuple[Scene, ...], int]:
         real = between(rng, (0, 3))
-        found = [replace(scene, noise=20.0 if i == real else 0.0) for i, scene in enumerate(scenes(rng, difficulty, 4))]
-        return tuple(found), real
+        drawn = enumerate(scenes(rng, difficulty, 4))
+        candidates = [replace(scene, noise=20.0 if i == real else 0.0) for i, scene in drawn]
+        return tuple(candidates), real
 
-    found, _ = draw_for(side, make)
+    candidates, _ = draw_for(side, make)
 
     def grainy() -> str:
-        return images(1 + max(range(4), key=lambda i: found[i].noise))[0]
+        return images(1 + max(range(4), key=lambda i: candidates[i].noise))[0]
 
     choice = Choice("", "Which image is a photograph?", images(1, 2, 3, 4), grainy)
     text = f"One of the four images has the grain of a photograph, the others are drawn. {choice.question}"
-    return Glance(tuple(map(render, found)), choice, text)
+    return Glance(tuple(map(render, candidates)), choice, text)
 
 
 # --------------------------------------------------------------------------------------------------------------

@@ -338,8 +338,8 @@ def _sample(
 
 def _prove(text: str, scene: Scene) -> str:
     """The box of what the text means, found by reading it."""
-    (found,) = resolve(read(text), scene.things, scene.size)
-    x, y, width, height = scene.things[found].box
+    (index,) = resolve(read(text), scene.things, scene.size)
+    x, y, width, height = scene.things[index].box
     return _box_text((x, y, x + width, y + height))
 
 

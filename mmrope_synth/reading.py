@@ -60,7 +60,7 @@ def infovqa_row(rng: Random, page: Page, asked: Asked, number: int) -> dict[str,
 def textvqa_row(rng: Random, page: Page, asked: Asked, number: int) -> dict[str, Any]:
     """TextVQA with its ten answers, of which a few differ from the majority."""
     answer, question = asked.answer(), asked.question.lower()
-    said = [answer] * 8 + some(rng, [answer, f"the {answer}", "unanswerable", answer.upper()], 2)
+    answers = [answer] * 8 + some(rng, [answer, f"the {answer}", "unanswerable", answer.upper()], 2)
     return {
         "image_id": f"{page.noise_seed:016x}",
         "question_id": 34602 + number,
@@ -70,7 +70,7 @@ def textvqa_row(rng: Random, page: Page, asked: Asked, number: int) -> dict[str,
         "image_height": page.size,
         "flickr_original_url": f"https://example.org/{page.noise_seed}_o.jpg",
         "flickr_300k_url": f"https://example.org/{page.noise_seed}_z.jpg",
-        "answers": some(rng, said, len(said)),
+        "answers": some(rng, answers, len(answers)),
         "image_classes": ["Signage"],
         "set_name": "val",
         "ocr_tokens": [text.words for text in page.texts],

@@ -127,10 +127,10 @@ def ask_next(clip: Clip, rng: Random, difficulty: Difficulty, count: int = 4) ->
     """Who comes right after, or right before, another."""
     order = in_order(clip)
     word, step = pick(rng, (("after", 1), ("before", -1)))
-    known = [actor for actor in unique(clip) if 0 <= order.index(actor) + step < len(order)]
-    if not known:
+    anchors = [actor for actor in unique(clip) if 0 <= order.index(actor) + step < len(order)]
+    if not anchors:
         return None
-    anchor = pick(rng, known)
+    anchor = pick(rng, anchors)
 
     def work_out() -> str:
         order = in_order(clip)
@@ -256,9 +256,9 @@ def ask_story(
     """A clip that allows a question of every kind, and these questions."""
     for _ in range(200):
         clip = clip_maker()
-        found = [STORY_ASKERS[kind](clip, rng, difficulty) for kind in kinds]
-        if None not in found:
-            return clip, [choice for choice in found if choice]
+        choices = [STORY_ASKERS[kind](clip, rng, difficulty) for kind in kinds]
+        if None not in choices:
+            return clip, [choice for choice in choices if choice]
     raise RuntimeError(f"no story allows the questions {list(kinds)}.")
 
 

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
     register = args.package / "store" / REGISTER
     code = read_code(args.package)
-    known = {entry.version for entry in parse_register(register.read_text(encoding="utf-8"))}
+    versions = {entry.version for entry in parse_register(register.read_text(encoding="utf-8"))}
     if code.declared:
         print(f"this tree's answers are those of version {code.version}")
         return 0
@@ -42,8 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     if args.what is None:
         parser.error("say in a few words what was changed")
-    if (args.same_as is None) == (wanted in known):
-        parser.error(f"{wanted} is {'taken' if args.new else 'unknown'}; the register has {', '.join(sorted(known))}")
+    if (args.same_as is None) == (wanted in versions):
+        state = "taken" if args.new else "unknown"
+        parser.error(f"{wanted} is {state}; the register has {', '.join(sorted(versions))}")
     with register.open("a", encoding="utf-8") as file:
         file.write(Declared(wanted, code.rooms).line(args.what) + "\n")
     print(f"declared: this tree's answers are those of version {wanted}")

@@ -15,6 +15,7 @@ import gzip
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def main() -> int:
                         help="pages: the tables anew from the cells that are there (default: tables sweep)")
     args = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    done = {"tables": tables, "sweep": sweep, PAGES: lambda n, _: write_tables(n)}
+    done: dict[str, Callable[[int, Path], int]] = {
+        "tables": tables, "sweep": sweep, PAGES: lambda n, _: write_tables(n)}  # fmt: skip
     code = 0
     for part in args.part:
         code = max(code, done[part](args.n, args.output))

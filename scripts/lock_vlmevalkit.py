@@ -35,7 +35,7 @@ def pins(lock: Path) -> dict[str, str]:
 
 def main() -> int:
     """Write the file; 2 when the interpreter's environment lacks the extra."""
-    installed = {normal(found.name): found.version for found in importlib.metadata.distributions()}
+    installed = {normal(distribution.name): distribution.version for distribution in importlib.metadata.distributions()}
     if "ms-vlmeval" not in installed:
         print(f"lock_vlmevalkit: {sys.executable} has no ms-vlmeval; install the extra there first.", file=sys.stderr)
         return 2

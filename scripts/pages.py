@@ -71,7 +71,7 @@ def foreign_options() -> list[str]:
              "What the command line answers to options that it does not have, in either spelling:", "",
              "| there | here |", "|---|---|"]  # fmt: skip
     for foreign in dict.fromkeys(FOREIGN.values()):
-        names = ", ".join(f"`--{name}`" for name, known in FOREIGN.items() if known == foreign)
+        names = ", ".join(f"`--{name}`" for name, answer in FOREIGN.items() if answer == foreign)
         lines.append(f"| {names} | {foreign.answer} |")
     page = "[benchmark.md](benchmark.md#under-lmms-eval-itself)"
     return [*lines, "", f"Our task files under lmms-eval's own evaluator: {page}."]
@@ -104,9 +104,9 @@ def fields(record: ast.ClassDef) -> Iterator[str]:
         kind = ast.unparse(field.annotation)
         if kind.startswith("ClassVar"):
             continue
-        said = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+        sentence = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
         text = kind.replace("|", "\\|")
-        yield f"| `{field.target.id}` | `{text}` | {one_line(str(said))} |"
+        yield f"| `{field.target.id}` | `{text}` | {one_line(str(sentence))} |"
 
 
 def one_line(text: str) -> str:

@@ -65,8 +65,8 @@ def state(extra: str) -> str:
 def check_machine(extra: str) -> None:
     """Raise `SetupError` for a wrong interpreter or too little disk space."""
     if not (3, 11) <= sys.version_info[:2] < (3, 13):
-        found = ".".join(map(str, sys.version_info[:3]))
-        raise SetupError(f"Python 3.11 is needed and this is {found}: run 'make PYTHON=/path/to/python3.11'")
+        version = ".".join(map(str, sys.version_info[:3]))
+        raise SetupError(f"Python 3.11 is needed and this is {version}: run 'make PYTHON=/path/to/python3.11'")
     free = shutil.disk_usage(ROOT).free / 1e9
     if not PYTHON.exists() and free < GIGABYTES_NEEDED[extra]:
         raise SetupError(
@@ -132,7 +132,7 @@ def install(extra: str, *, pinned: bool) -> None:
         step(f"torch {TORCH}, CPU build")
         pip("install", *index, *pins, f"torch=={TORCH}+cpu")
     step(f"vLLM, lmms-eval and everything else ('{extra}' extra, {'pinned' if pins else 'not pinned'})")
-    pip("install", *index, *pins, "--editable", f".[{extra},demo,dev,ray]")
+    pip("install", *index, *pins, "--editable", f".[{extra},dev,ray]")
     if extra == "cpu":
         step("companions of torch")
         run(PYTHON, ROOT / "scripts" / "fix_cpu_wheels.py", title="repairing torch's companions")

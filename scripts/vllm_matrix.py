@@ -68,13 +68,13 @@ def releases(listing: str, minors: Iterable[tuple[int, int]]) -> list[str]:
 
     Raises `MatrixError` where the registry has none of one.
     """
-    found = [Version(word) for word in re.findall(r"\d+\.\d+[\w.]*", listing.partition("Available versions:")[2])]
+    versions = [Version(word) for word in re.findall(r"\d+\.\d+[\w.]*", listing.partition("Available versions:")[2])]
     chosen = []
     for minor in minors:
-        own = [version for version in found if version.release[:2] == minor and not version.is_prerelease]
-        if not own:
+        candidates = [version for version in versions if version.release[:2] == minor and not version.is_prerelease]
+        if not candidates:
             raise MatrixError(f"the registry has no {PACKAGE} {minor[0]}.{minor[1]}: name the versions with --vllm")
-        chosen.append(str(max(own)))
+        chosen.append(str(max(candidates)))
     return chosen
 
 
@@ -106,8 +106,8 @@ def counted(report: str) -> dict[str, int | str]:
     cases = list(ET.fromstring(report).iter("testcase"))
     bad = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = sum(case.find("skipped") is not None for case in cases)
-    said = "; ".join(case.get("name", "") for case in bad[:3])
-    return {"passed": len(cases) - len(bad) - skipped, "failed": len(bad), "skipped": skipped, "said": said}
+    failures = "; ".join(case.get("name", "") for case in bad[:3])
+    return {"passed": len(cases) - len(bad) - skipped, "failed": len(bad), "skipped": skipped, "said": failures}
 
 
 def table(cells: Sequence[Cell]) -> str:
@@ -187,7 +187,8 @@ class Environment:
         command = [self.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
         with self.log.open("a") as log:
             subprocess.run(list(map(str, command)), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=_variables())
-        cell = Cell(self.vllm, seconds=time.monotonic() - start, **self.versions())
+        versions = self.versions()
+        cell = Cell(self.vllm, versions["transformers"], versions["torch"], seconds=time.monotonic() - start)
         if not report.exists():
             return replace(cell, failed=1, said=f"pytest wrote no report ({self.log})")
         return replace(cell, **counted(report.read_text()))  # type: ignore[arg-type]

@@ -151,8 +151,8 @@ def whole_choice(rows: Rows, dataset: str, folder: str) -> float:
     vanilla, circular, report = load(*(f"{place}:{n}" for n in ("mcq_vanilla_eval", "mcq_circular_eval", "report_acc")))
     data = table(rows)
     evaluate = circular if dataset.startswith("MMBench") else vanilla
-    found = evaluate(None, data, data[["index", "answer"]], 1, f"{folder}/result.pkl", dataset)
-    return 100 * float(report(found.drop(columns="split", errors="ignore"))["Overall"][0])
+    judgements = evaluate(None, data, data[["index", "answer"]], 1, f"{folder}/result.pkl", dataset)
+    return 100 * float(report(judgements.drop(columns="split", errors="ignore"))["Overall"][0])
 
 
 def whole_words(rows: Rows, dataset: str, folder: str) -> float:
@@ -182,7 +182,7 @@ def whole_by_task(rows: Rows, dataset: str, folder: str) -> float:
     (kind,) = load(f"vlmeval.dataset.{'mvbench:MVBench' if dataset == 'MVBench' else 'mlvu:MLVU_MCQ'}")
     options = [{name: text for name, text in row.items() if len(name) == 1} for row in rows]
     answers = [row[row["answer"]] for row in rows]
-    data = table(rows, candidates=[str(list(one.values())) for one in options], answer=answers)
+    data = table(rows, candidates=[str(list(choices.values())) for choices in options], answer=answers)
     path = file_of(data.drop(columns=list("ABCD"), errors="ignore"), folder, "tsv")
     rating = kind.evaluate(path, model="exact_matching")
     tasks = [part for name, part in rating.items() if name != "overall"]
@@ -193,7 +193,7 @@ def whole_box(rows: Rows, dataset: str, folder: str) -> float:
     """`RefCOCODataset.evaluate` on a table of ours in place of the one it downloads."""
     (kind,) = load("vlmeval.dataset.refcoco:RefCOCODataset")
 
-    class Local(kind):  # type: ignore[misc]
+    class Local(kind):  # type: ignore[misc, valid-type]
         def _ensure_metadata_ready(self) -> None:
             """There is nothing to download."""
 
@@ -217,15 +217,15 @@ WHOLE: dict[str, Callable[[Rows, str, str], float]] = {
 
 def numbered(doc: Doc, number: int) -> Doc:
     """The row as one of its own: draws are seeded by MMMU's ids, and MMBench's rotations are found by their index."""
-    own = {"id": f"{doc['id']}{number}"} if "id" in doc else {}
-    return doc | own | ({"index": doc["index"] + 10 * number} if "L2-category" in doc else {})
+    id_field = {"id": f"{doc['id']}{number}"} if "id" in doc else {}
+    return doc | id_field | ({"index": doc["index"] + 10 * number} if "L2-category" in doc else {})
 
 
 def golden(column: str) -> dict[str, Any]:
     """A column's line."""
-    said = responses(column)
-    docs = [numbered(doc, k) for k in range(len(said)) for doc in DOCS[column]]
-    answers = [response for response in said for _ in DOCS[column]]
+    texts = responses(column)
+    docs = [numbered(doc, k) for k in range(len(texts)) for doc in DOCS[column]]
+    answers = [response for response in texts for _ in DOCS[column]]
     items = [item(column, doc, response) for doc, response in zip(docs, answers, strict=True)]
     asked = scores.request(dataset(column), items)
     written = [row for row in asked["rows"] if (row["prediction"] or "").strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,16 @@ def _written(folder: Path) -> dict[str, tuple[int, int]]:
 
 # Before torch is imported, which makes as many threads as there are cores.
 os.sched_setaffinity(0, worker_cores())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Which imports torch and makes hundreds of thousands of objects: to look for garbage among them takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

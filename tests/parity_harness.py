@@ -54,13 +54,13 @@ def build_requests(folder: Path) -> list[Request]:
     """Text alone, one image, two, one video, and images around a video; sizes that need resizing, odd grids."""
     clip = VideoSource(write_clip(folder / "clip.mp4", seconds=3.2, size=(96, 64), seed=7))
     cut = VideoSource(write_clip(folder / "long.mp4", seconds=6.0, size=(64, 80), seed=8), start=1.0, end=5.5)
-    one, two, three = picture(100, 75, 1), picture(60, 130, 2), picture(90, 90, 3)
+    first, second, third = picture(100, 75, 1), picture(60, 130, 2), picture(90, 90, 3)
     contents = {
         "text": ("What is the capital of a country without towns? Answer at once.",),
-        "one image": (one, "Where does the wave break?"),
-        "two images": ("Compare ", two, " with ", one, " in one word."),
+        "one image": (first, "Where does the wave break?"),
+        "two images": ("Compare ", second, " with ", first, " in one word."),
         "one video": (clip, "When does the drift begin? Give seconds."),
-        "mixed": (three, "came before ", cut, ", and after it ", two, "; what changed?"),
+        "mixed": (third, "came before ", cut, ", and after it ", second, "; what changed?"),
     }
     return [Request(kind, content, GENERATION) for kind, content in contents.items()]
 
@@ -181,6 +181,8 @@ def run_family(checkpoint: Path, names: Sequence[str], folder: Path, **engine: A
                 with one_thread():
                     comparisons.append(compare(family, name, reference, prompt, answers[kind]))
             scores[name] = np.concatenate([answers[kind].prompt_logprobs for kind in prompts])
+        if running._watch.workers is not None:
+            running._watch.workers.kill()  # their orderly end takes seconds
     return FamilyRun(tuple(comparisons), scores, time.monotonic() - start)
 
 
@@ -204,9 +206,9 @@ def table(comparisons: Iterable[Comparison]) -> str:
     for name in sorted({row.variant for row in rows}):
         cells = [f"`{name}`"]
         for family in families:
-            own = [row for row in rows if (row.variant, row.family) == (name, family)]
-            cells += [f"{max(r.prompt_error for r in own):.1e}", f"{max(r.generated_error for r in own):.1e}"]
-            cells.append(f"{sum(r.same_tokens for r in own)} of {len(own)}")
+            pairs = [row for row in rows if (row.variant, row.family) == (name, family)]
+            cells += [f"{max(r.prompt_error for r in pairs):.1e}", f"{max(r.generated_error for r in pairs):.1e}"]
+            cells.append(f"{sum(r.same_tokens for r in pairs)} of {len(pairs)}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

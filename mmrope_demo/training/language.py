@@ -59,12 +59,12 @@ def times() -> list[str]:
 
 def vocabulary(templates: Iterable[str], texts: Sequence[str], least: int = 3) -> list[str]:
     """All tokens above bytes and special tokens, in a fixed order: instructions, numbers, words seen `least` times."""
-    known = dict.fromkeys(phrase for template in templates for phrase in phrases(template))
-    known |= dict.fromkeys([*coordinates(), *times()])
-    rest = re.compile("|".join(re.escape(p) for p in sorted(known, key=len, reverse=True) if " " in p and len(p) > 3))
+    tokens = dict.fromkeys(phrase for template in templates for phrase in phrases(template))
+    tokens |= dict.fromkeys([*coordinates(), *times()])
+    rest = re.compile("|".join(re.escape(p) for p in sorted(tokens, key=len, reverse=True) if " " in p and len(p) > 3))
     counts = Counter(word for text in texts for part in rest.split(text) for word in _WORD.findall(part))
     words = [word for word, count in sorted(counts.items()) if count >= least and len(word) > 1]
-    return list(known | dict.fromkeys(words))
+    return list(tokens | dict.fromkeys(words))
 
 
 def write_language(out: Path, words: Sequence[str]) -> None:
@@ -97,5 +97,5 @@ def scales(tokenizer: Tokenizer) -> list[list[int]]:
         [str(n) for n in range(SIDE + 1)],
         [f"{n / 2:.1f}" for n in range(HALF_SECONDS + 1)],
     ]
-    known = tokenizer.get_vocab()
-    return [[known[token] for token in group] for group in groups]
+    id_by_token = tokenizer.get_vocab()
+    return [[id_by_token[token] for token in group] for group in groups]

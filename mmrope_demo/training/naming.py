@@ -47,16 +47,17 @@ class Words:
     @classmethod
     def of(cls, words: Sequence[str], vocabulary: Mapping[str, int]) -> Words:
         """All spellings in the vocabulary of some words."""
-        known = [
+        spellings = [
             (row, vocabulary[spelling])
             for row, word in enumerate(words)
             for spelling in (word, f" {word}", word.capitalize(), f" {word.capitalize()}")
             if spelling in vocabulary
         ]
-        meanings = torch.zeros(len(words), len(known))
-        for column, (row, _) in enumerate(known):
+        meanings = torch.zeros(len(words), len(spellings))
+        for column, (row, _) in enumerate(spellings):
             meanings[row, column] = 1.0
-        return cls(torch.tensor([token for _, token in known]), meanings / meanings.sum(1, keepdim=True).clamp(min=1))
+        ids = torch.tensor([token for _, token in spellings])
+        return cls(ids, meanings / meanings.sum(1, keepdim=True).clamp(min=1))
 
 
 def shares(labels: Tensor, count: int) -> Tensor:
@@ -89,16 +90,16 @@ class Namer(nn.Module):
         total = torch.zeros(())
         for words, labels in zip(self._words, (figures, colors, sizes, texts), strict=True):
             share = shares(labels, len(words.meanings))
-            said = share.sum(1) > 0
-            logprobs = (normed[said] @ embeddings[words.ids].T).log_softmax(-1)
-            total = total - (share[said] @ words.meanings * logprobs).sum(1).mean()
+            labelled = share.sum(1) > 0
+            logprobs = (normed[labelled] @ embeddings[words.ids].T).log_softmax(-1)
+            total = total - (share[labelled] @ words.meanings * logprobs).sum(1).mean()
         shown = kinds > 0
-        found = self.edges(normed).view(-1, 6)[shown]
+        edges = self.edges(normed).view(-1, 6)[shown]
         truth = torch.cat([box, motion], 1)[shown]
         written = kinds == KINDS.index("text")
         read = self.spell(normed).view(len(kinds), -1)[written]
         total = total + sight.misspelt(read, marks[written].flatten(1))
-        return total + 3 * functional.smooth_l1_loss(found, truth, beta=0.1)
+        return total + 3 * functional.smooth_l1_loss(edges, truth, beta=0.1)
 
 
 def align_scales(embeddings: Tensor, scales: Sequence[Sequence[int]], width: float = 6.0) -> None:

@@ -50,14 +50,14 @@ def make_row(index: int, group: Group, *, video: bool) -> Row:
     tokens, labels, scaled = list(shared), [-1] * len(shared), [False] * len(shared)
     branch, offset = [0] * len(shared), list(range(len(shared)))
     for number, (asked, answer, on_scale) in enumerate(group.questions[:MOST_QUESTIONS], 1):
-        own = [*asked, *answer[:-1]]
-        if number > 1 and len(tokens) + len(own) > LONGEST:
+        turn = [*asked, *answer[:-1]]
+        if number > 1 and len(tokens) + len(turn) > LONGEST:
             break
-        tokens += own
+        tokens += turn
         labels += [-1] * (len(asked) - 1) + list(answer)
         scaled += [False] * (len(asked) - 1) + [on_scale] * (len(answer) - 1) + [False]
-        branch += [number] * len(own)
-        offset += range(len(shared), len(shared) + len(own))
+        branch += [number] * len(turn)
+        offset += range(len(shared), len(shared) + len(turn))
     return Row(
         index,
         np.array(tokens, np.int64),

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from mmrope_demo.training.recipe import GEOMETRY
 from mmrope_synth.charts import text_mask
 from mmrope_synth.core import Pixels, between, chance, pick
 from mmrope_synth.documents import CITIES, ITEMS, MONTHS, NAMES, PAPER, SHOPS, WORDS
@@ -43,9 +44,9 @@ TEXTS: Final = tuple(
 GLYPHS: Final = "".join(sorted({glyph for text in TEXTS for glyph in text}))
 DIAMETERS: Final = ((0.14, 0.24), (0.27, 0.38))
 """Of figures, as shares of the picture's side: around those of the small world's scenes."""
-SCALE: Final = 28.0
+SCALE: Final = float(GEOMETRY.factor)
 """Pixels by which boxes and motions are divided."""
-PATCH: Final = 14
+PATCH: Final = GEOMETRY.patch_size
 LEAST: Final = 0.12
 """Share of a patch that something must cover to be what the patch shows."""
 
@@ -124,7 +125,7 @@ def _figure(rng: Random, side: int, moving: bool) -> tuple[Item, Drawing]:
 
 def _plate(rng: Random, side: int) -> tuple[Item, Drawing]:
     color = pick(rng, tuple(COLORS))
-    width, height = between(rng, (side // 14, side // 2)), between(rng, (side // 14, side * 3 // 4))
+    width, height = between(rng, (side // PATCH, side // 2)), between(rng, (side // PATCH, side * 3 // 4))
     x, y = between(rng, (0, side - width)), between(rng, (0, side - height))
 
     def draw(frame: Canvas, _index: int) -> None:
@@ -175,26 +176,26 @@ def targets(items: Sequence[Item], side: int) -> Targets:
         wide = np.clip(np.minimum(middle + PATCH / 2, x2) - np.maximum(middle - PATCH / 2, x1), 0, None)
         tall = np.clip(np.minimum(middle + PATCH / 2, y2) - np.maximum(middle - PATCH / 2, y1), 0, None)
         area = tall[:, None] * wide[None, :]
-        here = area > most
-        most[here] = area[here]
-        kind[here] = KINDS.index(item.kind)
-        color[here] = -1 if item.color is None else list(COLORS).index(item.color)
-        words[here] = -1 if item.words is None else TEXTS.index(item.words)
+        covered = area > most
+        most[covered] = area[covered]
+        kind[covered] = KINDS.index(item.kind)
+        color[covered] = -1 if item.color is None else list(COLORS).index(item.color)
+        words[covered] = -1 if item.words is None else TEXTS.index(item.words)
         if item.words is not None:
-            _spell(glyphs, item.words, item.box, here)
+            _spell(glyphs, item.words, item.box, covered)
         edges = np.stack(np.broadcast_arrays(x1 - middle[None, :], y1 - middle[:, None], x2 - middle[None, :],
                                              y2 - middle[:, None]), axis=-1)  # fmt: skip
-        box[here] = edges[here] / SCALE
-        motion[here] = np.array(item.motion) / SCALE
+        box[covered] = edges[covered] / SCALE
+        motion[covered] = np.array(item.motion) / SCALE
     return Targets(*(_by_cells(values) for values in (kind, color, words, glyphs, box, motion)))
 
 
-def _spell(glyphs: npt.NDArray[np.float32], words: str, box: Box, here: npt.NDArray[np.bool_]) -> None:
+def _spell(glyphs: npt.NDArray[np.float32], words: str, box: Box, covered: npt.NDArray[np.bool_]) -> None:
     """Mark where each character's middle is, in every row of patches that the text covers."""
     x1, _, x2, _ = box
     for i, glyph in enumerate(words):
         half = int((x1 + (i + 0.5) / len(words) * (x2 - x1)) // (PATCH / 2))
-        rows = here[:, half // 2]
+        rows = covered[:, half // 2]
         glyphs[rows, half // 2, half % 2, GLYPHS.index(glyph)] = 1.0
 
 

@@ -13,14 +13,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mmrope_eval.media.policy import MediaPolicy
-from mmrope_eval.models.family import VisionGeometry
+from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
+from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_synth import Difficulty
 
-GEOMETRY = VisionGeometry(patch_size=14, merge_size=2, temporal_patch_size=2)
-FAMILY: Literal["qwen2.5-vl"] = "qwen2.5-vl"
+GEOMETRY: Final = DEFAULT_FAMILY.published
+FAMILY: Final = DEFAULT_FAMILY_NAME
 """Whose prompts, chat format and coordinates the checkpoints are trained with and asked in."""
 
 CONTEXT = 96

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from mmrope_demo.training.loop import drill
-from mmrope_demo.training.primer import FIGURES, GLYPHS, KINDS, PRIMER_VERSION, Targets, primer, targets
+from mmrope_demo.training.primer import FIGURES, GLYPHS, KINDS, PATCH, PRIMER_VERSION, Targets, primer, targets
 from mmrope_demo.training.recipe import Recipe, Schedule, fingerprint
 from mmrope_demo.training.seeing import before_connector, patches
 from mmrope_synth.scenes import COLORS
@@ -63,11 +63,12 @@ def misspelt(read: Tensor, marks: Tensor) -> Tensor:
 def lesson(seed: Sequence[int], side: int) -> tuple[Tensor, Tensor, Targets]:
     """(pixel values, grid_thw, targets) of one step's pictures."""
     rng = Random("/".join(map(str, seed)))
-    count = PATCH_ROWS // (side // 14) ** 2
+    across = side // PATCH
+    count = PATCH_ROWS // across**2
     drawn = [primer(rng, side) for _ in range(count)]
     wanted = [targets(items, side) for _, items in drawn]
-    joined = Targets(*(np.concatenate([getattr(one, name) for one in wanted]) for name in Targets.__annotations__))
-    grids = torch.tensor([[1, side // 14, side // 14]] * count)
+    joined = Targets(*(np.concatenate([getattr(part, name) for part in wanted]) for name in Targets.__annotations__))
+    grids = torch.tensor([[1, across, across]] * count)
     return torch.from_numpy(np.concatenate([patches(frames) for frames, _ in drawn])), grids, joined
 
 

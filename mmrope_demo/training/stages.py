@@ -60,12 +60,13 @@ class School:
         reference = model.new_model(shell, model.demo_variant("vanilla"), seed=0)
         encoder.make_even(reference.model.model.visual)
         tokenizer = language.read_tokenizer(shell)
-        known = naming.key(recipe, tokenizer)
+        naming_key = naming.key(recipe, tokenizer)
         logs: dict[str, list[dict[str, Any]]] = {}
-        kept = read_start(out / START, known)
+        kept = read_start(out / START, naming_key)
         if kept is None:
             logs["seeing"] = sight.learn_to_see(reference, recipe.seeing, work / f"sight-{sight.key(recipe)[:16]}")
-            logs["naming"] = naming.learn_to_name(reference, tokenizer, recipe.naming, work / f"naming-{known[:16]}")
+            place = work / f"naming-{naming_key[:16]}"
+            logs["naming"] = naming.learn_to_name(reference, tokenizer, recipe.naming, place)
         else:
             reference.model.load_state_dict(kept, strict=False)
         key = f"{lessons.lessons_key(recipe, shell)[:16]}-{sight.key(recipe)[:16]}"

@@ -6,17 +6,17 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmrope_eval.analysis.options import NAMINGS, USES, AnalyzeOptions
 from mmrope_eval.analysis.sections import Row, Section, percent, render
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.rope import Variant
-from mmrope_eval.run.keys import LIMIT, Dtype, MediaKeys, RunKeys
 from mmrope_eval.util.console import say, write_file
-from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, option, same
+from mmrope_eval.util.keys import refuse_unread
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
@@ -35,54 +35,6 @@ ATTENTION_NOTES = (
 )
 
 
-EXAMPLES: Final = """\
-examples:
-  the three guidelines, position growth, overlap, frequencies and decay, with figures
-    mmrope-eval analyze mrope mrope-i hope --figures figures
-  of a checkpoint's own RoPE, in its own geometry, two of these tables
-    mmrope-eval analyze --model CKPT --section guidelines,growth
-  attention on visual tokens with and without spatial reset; as JSON it fills table attention
-    mmrope-eval analyze mrope-i qwen3-vl --model CKPT --tasks docvqa --limit 50 --format json --output mrope-i.json
-"""
-
-ALONE: Final = "without tasks: positions and frequencies"
-ATTENTION: Final = "with tasks: attention on visual tokens"
-CHECKPOINT: Final = "a checkpoint"
-
-
-class AnalyzeOptions(MediaKeys):
-    """What `analyze` is asked: which variants, for which model and layout; with --tasks, attention of a real model."""
-
-    groups = (ALONE, CHECKPOINT, ATTENTION, "images and videos")
-    epilog = EXAMPLES
-    variants: list[str] = argument(
-        "names or YAML paths; default: with --model what the checkpoint says, else the rows of the paper's Table 2", [],
-        metavar="VARIANT", nargs="*")
-    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of every variant; may be repeated")
-    format: Literal["text", "markdown", "csv", "json"] = option("default: %(default)s", "text")
-    output: Place | None = option("write here instead of printing", metavar="FILE")
-    section: Names = option(
-        "only these tables: guidelines, table1, growth, overlap, spectrum, decay; default: all", [], group=ALONE,
-        metavar="NAME[,NAME...]")
-    layout: str | None = option(
-        "text:N, image:HxW and video:TxHxW@STEP in merged grid cells, for example 'text:12 image:9x7 text:20'; "
-        "default: one image and one video, printed above the tables", group=ALONE, metavar="PARTS")
-    head_dim: Positive | None = option("default: 128 (Qwen2.5-VL-7B), or --model's", group=ALONE)
-    kv_heads: Positive | None = option("default: 4, or --model's", group=ALONE)
-    theta: Rate | None = option("rotary base; default: 1000000, or --model's", group=ALONE, metavar="F")
-    figures: Place | None = option("also draw figures there, as PDF and PNG", group=ALONE, metavar="DIR")
-    model: str | None = option(
-        "whose RoPE and geometry are analysed, with --tasks its attention", group=CHECKPOINT, metavar="CKPT")
-    assume_stock: bool = same(RunKeys, "assume_stock", group=CHECKPOINT)
-    tasks: Names = option(
-        "comma-separated tasks, suites, globs and paths of task files on whose samples attention is measured", [],
-        group=ATTENTION, metavar="LIST")
-    tasks_dir: Places = option(TASKS_DIR, [], group=ATTENTION, metavar="DIR")
-    dtype: Dtype = same(RunKeys, "dtype", group=ATTENTION)
-    data_root: Place | None = option("local mirror of the datasets; default: the hub", group=ATTENTION, metavar="DIR")
-    limit: str | None = option(f"{LIMIT}; default: 16", group=ATTENTION)
-
-
 def main(args: AnalyzeOptions) -> int:
     """The command: exit code 0. UserError for options that contradict each other."""
     from mmrope_eval.analysis.tables import DEFAULT_LAYOUT, TABLE_1, header, make_report, sections
@@ -93,11 +45,12 @@ def main(args: AnalyzeOptions) -> int:
     for name in stems:
         if stems.count(name) > 1:
             raise UserError(f"variant '{name}' is named twice: rows are told apart by name, give the file another one")
+    alone, attention = USES
+    by_name, of_model = NAMINGS
+    refuse_unread(args, USES, attention if args.tasks else alone)
+    refuse_unread(args, NAMINGS, by_name if variants or args.model is None else of_model)
     if args.tasks:
         return attention_main(args, variants)
-    for word, given in (("--data-root", args.data_root), ("--limit", args.limit)):
-        if given is not None:
-            raise UserError(f"{word} has a meaning with --tasks only: name the tasks on which attention is measured")
     named = None if args.model is None else _checkpoint(args.model)
     geometry = _geometry(args, None if named is None else named[1])
     layout, fixed = args.layout or DEFAULT_LAYOUT, args.kv_heads is not None
@@ -153,11 +106,6 @@ def attention_main(args: AnalyzeOptions, variants: list[str]) -> int:
     """Attention on visual tokens of one checkpoint under each variant, on the first samples of each task."""
     if args.model is None:
         raise UserError("--tasks measures attention, which takes a model: give --model CKPT")
-    if args.section:
-        raise UserError("--section chooses tables of the analysis without a model: leave it out, or leave out --tasks")
-    for word in ("--layout", "--head-dim", "--kv-heads", "--theta", "--figures"):
-        if getattr(args, word[2:].replace("-", "_")) is not None:
-            raise UserError(f"{word} belongs to the analysis without a model: leave it out, or leave out --tasks")
     from mmrope_eval.models.variant_choice import resolve_variant
 
     choice, checkpoint = _checkpoint(args.model)

@@ -6,15 +6,15 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 from mmrope_eval.run.keys import RunKeys
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, Positive, argument, option, same
+from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, Positive, argument, option, refuse_unread, same
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
@@ -38,8 +38,16 @@ class ListOptions(Keys):
     data_root: Place | None = option("say which tasks' data this local mirror holds", metavar="DIR")
 
 
+LISTS: Final[Mapping[str, Collection[str]]] = {
+    "variants": (), "tasks": ("tasks_dir", "data_root"), "suites": ("tasks_dir",), "all names": ("tasks_dir",),
+    "all as --json": ("tasks_dir", "data_root"),
+}
+"""What `list` prints, and the options that it does not read for every list."""
+
+
 def list_names(args: ListOptions) -> int:
     """Print variants, tasks and suites, one a line, or only the kind asked for."""
+    refuse_unread(args, LISTS, args.kind or ("all as --json" if args.as_json else "all names"))
     from mmrope_eval.rope import load_variant, variant_names
     from mmrope_eval.task.registry import open_registry
 
@@ -98,28 +106,37 @@ class ShowOptions(Keys):
     data_root: Place | None = option("local mirror to read samples from", metavar="DIR")
 
 
+SHOWN: Final[Mapping[str, Collection[str]]] = {
+    "a variant": ("set",), "a suite": ("tasks_dir",), "a task": ("tasks_dir",),
+    "samples of a task (--n, --model)": ("tasks_dir", "n", "model", "prompts", "data_root"),
+}
+"""What `show` prints, and the options that it does not read for everything."""
+
+
 def show(args: ShowOptions) -> int:
     """Print one variant, task or suite in full."""
     from mmrope_eval.rope import load_variant, variant_name, variant_names
     from mmrope_eval.task.file import is_task_file
     from mmrope_eval.task.registry import open_registry
 
-    task_files = [args.name] if not args.set and is_task_file(Path(args.name)) else []
+    variant, suite, task, samples = SHOWN
+    task_files = [args.name] if is_task_file(Path(args.name)) else []
     registry = open_registry(task_files, args.tasks_dir)
     tasks = {**registry.tasks, **{name: registry.select(task_files)[0] for name in task_files}}
-    if args.name in tasks and not args.set:
+    if args.name in tasks:
+        asked = args.n is not None or args.model is not None
+        refuse_unread(args, SHOWN, samples if asked else task)
         lines = task_lines(tasks[args.name])
-        if args.n or args.model is not None:
+        if asked:
             from mmrope_eval.task.listing import sample_lines
 
-            asked = sample_lines(tasks[args.name], asker(args, registry), args.n or 1, args.data_root)
-            lines = itertools.chain(lines, asked)
-    elif args.model is not None:
-        raise UserError(f"--model shows what a checkpoint is asked of a task, and '{args.name}' is none; leave it out, "
-                        "or look at the checkpoint with 'mmrope-eval inspect'")
-    elif args.name in registry.suites and not args.set:
+            asking = sample_lines(tasks[args.name], asker(args, registry), args.n or 1, args.data_root)
+            lines = itertools.chain(lines, asking)
+    elif args.name in registry.suites:
+        refuse_unread(args, SHOWN, suite)
         lines = suite_lines(registry.suites[args.name], registry)
     elif args.set or args.name.endswith((".yaml", ".yml")) or variant_name(args.name):
+        refuse_unread(args, SHOWN, variant)
         lines = variant_lines(load_variant(args.name, **args.set))
     else:
         raise UserError(unknown_name(args.name, [*variant_names(), *tasks, *registry.suites]))

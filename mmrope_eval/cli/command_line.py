@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.errors import NO_INODES, Terminated, UserError, takes_no_files
@@ -43,55 +43,85 @@ TERMINATED = 143
 
 
 class Command(NamedTuple):
-    """What a command does in a line, and the function that does it, by its place in the package: it is called with one
-    kind of `Keys`, as its annotation says. Parts of a command are commands themselves."""
+    """What a command does in a line; what it is asked, a kind of `Keys`, and the function that is called with it, both
+    by their places in the package: --help loads the first alone. Parts of a command are commands themselves."""
 
     summary: str
-    place: str | None = None
+    asked: str | None = None
+    does: str | None = None
     parts: Mapping[str, Command] = MappingProxyType({})
 
-    def load(self) -> tuple[Callable[[Any], int], type[Keys]]:
-        """The function, and what it is asked."""
-        module, _, name = f"mmrope_eval.{self.place}".rpartition(".")
-        work = getattr(importlib.import_module(module), name)
-        return work, next(iter(get_type_hints(work).values()))
+    def options(self) -> type[Keys]:
+        """What the command is asked."""
+        kind: type[Keys] = _at(self.asked)
+        return kind
+
+    def work(self) -> Callable[[Any], int]:
+        """The function that does it."""
+        function: Callable[[Any], int] = _at(self.does)
+        return function
+
+
+def _at(place: str | None) -> Any:
+    module, _, name = f"mmrope_eval.{place}".rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 COMMANDS: Final[Mapping[str, Command]] = MappingProxyType({
-    "run": Command("evaluate checkpoints under RoPE variants", "cli.run.main"),
-    "study": Command("evaluate all runs of a file, on one engine", "cli.study.main"),
-    "status": Command("say how far a run or a study is", "run.status.main"),
-    "list": Command("list variants, tasks and suites", "cli.catalogue.list_names"),
-    "show": Command("show one variant, task or suite in full", "cli.catalogue.show"),
-    "score": Command("score responses from a file", "run.score_file.main"),
-    "rescore": Command("score a stored run anew", "run.rescore.main"),
+    "run": Command("evaluate checkpoints under RoPE variants", "cli.run.RunOptions", "cli.run.main"),
+    "study": Command("evaluate all runs of a file, on one engine", "cli.study.StudyOptions", "cli.study.main"),
+    "status": Command("say how far a run or a study is", "run.options.StatusOptions", "run.status.main"),
+    "list": Command("list variants, tasks and suites", "cli.catalogue.ListOptions", "cli.catalogue.list_names"),
+    "show": Command("show one variant, task or suite in full", "cli.catalogue.ShowOptions", "cli.catalogue.show"),
+    "score": Command("score responses from a file", "run.options.ScoreOptions", "run.score_file.main"),
+    "rescore": Command("score a stored run anew", "run.options.RescoreOptions", "run.rescore.main"),
     "samples": Command("show single samples of a run: question, response, what was read, what is right",
-                       "report.samples_command.main"),
+                       "report.options.SamplesOptions", "report.samples_command.main"),
     "analyze": Command("compare variants' positions and frequencies, or attention on visual tokens",
-                       "analysis.command.main"),
-    "compare": Command("say in which tasks two runs differ, and how surely", "report.compare.compare.main"),
-    "check": Command("fail where a run is worse than a baseline", "report.compare.gate.main"),
-    "table": Command("print one of the paper's tables from finished runs", "cli.tables.main"),
-    "trainings": Command("compare designs over several trainings of each", "report.compare.trainings_command.main"),
-    "steps": Command("show scores over the steps of trainings, as a table and a figure", "report.steps.command.main"),
+                       "analysis.options.AnalyzeOptions", "analysis.command.main"),
+    "compare": Command("say in which tasks two runs differ, and how surely",
+                       "report.options.CompareOptions", "report.compare.compare.main"),
+    "check": Command("fail where a run is worse than a baseline",
+                     "report.options.CheckOptions", "report.compare.gate.main"),
+    "table": Command("print one of the paper's tables from finished runs",
+                     "report.options.TableOptions", "cli.tables.main"),
+    "trainings": Command("compare designs over several trainings of each",
+                         "report.options.TrainingsOptions", "report.compare.trainings_command.main"),
+    "steps": Command("show scores over the steps of trainings, as a table and a figure",
+                     "report.options.StepsOptions", "report.steps.command.main"),
     "data": Command("check a local mirror of the datasets, or plan one", parts={
-        "check": Command("check every row, picture and video of a local mirror", "task.mirror.check"),
-        "plan": Command("print the commands that make a local mirror", "task.mirror_plan.plan"),
-        "prune": Command("free what the cache holds and can make again", "task.mirror_plan.prune"),
+        "check": Command("check every row, picture and video of a local mirror",
+                         "task.options.CheckOptions", "task.mirror.check"),
+        "plan": Command("print the commands that make a local mirror",
+                        "task.options.PlanOptions", "task.mirror_plan.plan"),
+        "prune": Command("free what the cache holds and can make again",
+                         "task.options.PruneOptions", "task.mirror_plan.prune"),
     }),
-    "demo": Command("evaluate trained tiny checkpoints on a small built-in world", "cli.demo.demo", {
-        "untrained": Command("twelve variants with random weights on real pictures and videos", "cli.demo.untrained"),
-        "train": Command("make the checkpoints: minutes for each on one core", "cli.demo.train"),
-        "data": Command("generate miniatures of all benchmarks, a mirror for --data-root", "cli.demo.data"),
-        "needle": Command("generate needles in haystacks: cards in videos of any length", "cli.demo.needle"),
+    "demo": Command("evaluate trained tiny checkpoints on a small built-in world",
+                    "cli.demo.DemoOptions", "cli.demo.demo", {
+        "train": Command("make the checkpoints: minutes for each on one core",
+                         "cli.demo.TrainOptions", "cli.demo.train"),
+        "data": Command("generate miniatures of all benchmarks, a mirror for --data-root",
+                        "cli.demo.DataOptions", "cli.demo.data"),
+        "needle": Command("generate needles in haystacks: cards in videos of any length",
+                          "cli.demo.NeedleOptions", "cli.demo.needle"),
     }),
-    "sweep": Command("extrapolate to longer contexts, with and without scaling", "cli.sweep.main"),
+    "sweep": Command("extrapolate to longer contexts, with and without scaling",
+                     "sweep.options.SweepOptions", "cli.sweep.main"),
     "inspect": Command("say what checkpoints hold, under which RoPE, and how each would be asked",
-                       "cli.inspection.main"),
-    "stamp": Command("write the RoPE that a checkpoint was trained with into its config.json", "models.stamp.main"),
-    "doctor": Command("check this machine and say what to fix", "cli.machine.main"),
+                       "run.options.InspectOptions", "cli.inspection.main"),
+    "stamp": Command("write the RoPE that a checkpoint was trained with into its config.json",
+                     "models.options.StampOptions", "models.stamp.main"),
+    "doctor": Command("check this machine and say what to fix", "cli.machine.DoctorOptions", "cli.machine.main"),
 })  # fmt: skip
 """Every command."""
+
+
+REPLACED: Final = {
+    "untrained": "'demo untrained' is gone: 'mmrope-eval demo' runs trained checkpoints on a small synthetic world "
+                 "instead, and 'mmrope-eval demo data' writes that world for any checkpoint",
+}
+"""Parts of commands that there were, and what a user who names one reads."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -99,9 +129,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line on stderr and exit with code 2."""
-        unknown = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
-        if unknown:
-            message = f"unknown command '{unknown[1]}'{suggestion(unknown[1], [*COMMANDS])}"
+        unknown = re.match(r"argument (COMMAND|PART): invalid choice: '([^']*)'", message)
+        if unknown and unknown[1] == "COMMAND":
+            message = f"unknown command '{unknown[2]}'{suggestion(unknown[2], [*COMMANDS])}"
+        elif unknown:
+            message = REPLACED.get(unknown[2], message)
         self.exit(2, f"{PROGRAM}: error: {message} (see {self.prog} --help)\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
@@ -137,18 +169,18 @@ def added(subparsers: Any, commands: Mapping[str, Command]) -> dict[str, Parser]
 
 def declare(parser: Parser, command: Command) -> None:
     """Tell a parser the options of a command, and its parts."""
-    if command.place is not None:
+    if command.asked is not None:
         from mmrope_eval.cli.options import declared_options
 
-        declared_options(parser, command.load()[1])
+        declared_options(parser, command.options())
     if command.parts:
-        parts = parser.add_subparsers(dest="part", metavar="PART", required=command.place is None, title="parts")
+        parts = parser.add_subparsers(dest="part", metavar="PART", required=command.asked is None, title="parts")
         for name, part in added(parts, command.parts).items():
             declare(part, command.parts[name])
 
 
-def chosen(argv: Sequence[str]) -> tuple[Callable[[Any], int], Keys]:
-    """What does the command that these arguments name, and what it is asked; exits with code 2 and one line on anything
+def chosen(argv: Sequence[str]) -> tuple[Command, Keys]:
+    """The command that these arguments name, and what it is asked; exits with code 2 and one line on anything
     unknown or malformed."""
     parser, by_name = build_parser([word for word in argv[:1] if word in COMMANDS])
     args, unknown = parser.parse_known_args(argv)
@@ -161,8 +193,8 @@ def chosen(argv: Sequence[str]) -> tuple[Callable[[Any], int], Keys]:
     command = COMMANDS[args.command]
     from mmrope_eval.cli.options import options_as
 
-    work, kind = command.parts.get(getattr(args, "part", None) or "", command).load()
-    return work, options_as(kind, args)
+    command = command.parts.get(getattr(args, "part", None) or "", command)
+    return command, options_as(command.options(), args)
 
 
 def parse(argv: Sequence[str]) -> Any:
@@ -257,9 +289,9 @@ def execute(argv: Sequence[str]) -> int:
     """Parse and dispatch. What argparse prints (--help, its own errors) is written out before it ends the program."""
     options = None
     try:
-        work, options = chosen(argv)
+        command, options = chosen(argv)
         with cache_at(getattr(options, "cache_dir", None)), console.quiet(getattr(options, "quiet", False)):
-            return work(options)
+            return command.work()(options)
     except Exception as error:
         if getattr(options, "verbose", False) and bad_input(error) is not None:  # Python prints the others' itself
             console.complain("".join(traceback.format_exception(error)).rstrip())

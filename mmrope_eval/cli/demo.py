@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from mmrope_eval.util.keys import Keys, Names, Place, Positive, Rate, Seed, Seeds, Text, Whole, option
 
@@ -23,17 +22,6 @@ class DemoOptions(Keys):
     variant: Names = option("checkpoints to evaluate, by folder (default: the seven rows of Table 2)", [],
                             metavar="NAME[,NAME...]")
     checkpoints: Place | None = option("where they are (default: the project's own)", metavar="DIR")
-
-
-class UntrainedOptions(Keys):
-    """Twelve variants with random weights on real pictures and videos."""
-
-    output: Place = option("folder for checkpoints, data and results (default: %(default)s)", Path("demo/untrained"),
-                           metavar="DIR")
-    limit: Text | None = option("evaluate only N samples of each task (first:N: the first ones)")
-    fresh: bool = option("ask everything again, whatever answers are kept", False)
-    family: Literal["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "both", "all"] = option(
-        "which tiny checkpoint is evaluated; both: the newer two (default: %(default)s)", "qwen2.5-vl")
 
 
 class TrainOptions(Keys):
@@ -78,11 +66,6 @@ class NeedleOptions(Keys):
 def demo(options: DemoOptions) -> int:
     """The demo: exit code 0, or 1 when samples failed."""
     return _work("mmrope_demo.run", "main")(options)
-
-
-def untrained(options: UntrainedOptions) -> int:
-    """The same of checkpoints with random weights."""
-    return _work("mmrope_demo.untrained", "main")(options)
 
 
 def train(options: TrainOptions) -> int:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import checkpoint_policy
@@ -21,10 +21,10 @@ from mmrope_eval.models.lora_adapter import is_adapter
 from mmrope_eval.models.naming import ModelChoice, resolve_models
 from mmrope_eval.models.variant_choice import resolve_variant, video_time
 from mmrope_eval.rope import load_variant
-from mmrope_eval.run.keys import RunKeys
+from mmrope_eval.run.options import InspectOptions
 from mmrope_eval.task.registry import Registry, check_coordinates
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Keys, Places, argument, option, same
+from mmrope_eval.words import flat, size_text
 
 Facts = dict[str, Any]
 
@@ -41,32 +41,6 @@ class Inspected:
     def fine(self) -> bool:
         """Whether a run would take it as it is."""
         return self.facts["problem"] is None and not self.facts.get("questions")
-
-
-EXAMPLES: Final = """\
-examples:
-  what a checkpoint holds, under which RoPE and how it would be asked
-    mmrope-eval inspect CKPT
-  what is asked differently from one to another, and whether one engine serves them
-    mmrope-eval inspect CKPT_A CKPT_B=mrope-i 'RUN/checkpoint-*'
-
-Exit code 0, 1 where a checkpoint is broken or cannot be evaluated without an answer from you, 2 for bad input.
-"""
-
-
-class InspectOptions(Keys):
-    """What `inspect` is asked."""
-
-    epilog = EXAMPLES
-    model: list[str] = argument(
-        "checkpoints, named as for --model of 'run': folders, quoted globs, runs with checkpoint-* folders, LoRA "
-        "adapters, hub names, CKPT=VARIANT", [], metavar="CKPT", nargs="*")
-    models: Places | None = same(RunKeys, "models")
-    assume_stock: bool = same(RunKeys, "assume_stock")
-    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of every variant; may be repeated")
-    variant: str | None = option("RoPE variant by name or YAML path, as if 'run' were given it", metavar="NAME")
-    no_weights: bool = option("read headers only: no fingerprint, no check for values that are not finite", False)
-    as_json: bool = option("print one JSON object", False, name="json")
 
 
 def main(args: InspectOptions) -> int:
@@ -106,7 +80,7 @@ def _inspect(choice: ModelChoice, args: InspectOptions, registry: Registry) -> I
         checkpoint = read_checkpoint(choice.path, read_weights=not args.no_weights)
         described = describe(checkpoint)
     except UserError as error:
-        return Inspected({**facts, "state": "broken", "problem": _one_line(error)}, None)
+        return Inspected({**facts, "state": "broken", "problem": flat(error)}, None)
     questions: list[str] = []
     facts |= described
     facts["variant"] = _variant(checkpoint, choice, args, questions)
@@ -115,16 +89,12 @@ def _inspect(choice: ModelChoice, args: InspectOptions, registry: Registry) -> I
     return Inspected({**facts, "questions": questions}, checkpoint)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def _variant(checkpoint: Checkpoint, choice: ModelChoice, args: InspectOptions, questions: list[str]) -> Facts | None:
     try:
         chosen = resolve_variant(checkpoint, choice.variant or args.variant, args.set, assume_stock=args.assume_stock)
         chosen.variant.check_fit(checkpoint.rotary_dim, checkpoint.num_kv_heads)
     except UserError as error:
-        questions.append(_one_line(error))
+        questions.append(flat(error))
         return None
     return {
         "name": chosen.variant.name,
@@ -140,7 +110,7 @@ def _media(checkpoint: Checkpoint, questions: list[str]) -> Facts | None:
     try:
         policy, sources = checkpoint_policy(checkpoint, {})
     except UserError as error:
-        questions.append(_one_line(error))
+        questions.append(flat(error))
         return None
     # A source is a file of the folder, with the key in brackets where it is not a file of its own.
     short = {field: place.rpartition("/")[2].replace(" (", ", ").removesuffix(")") for field, place in sources.items()}
@@ -155,7 +125,7 @@ def _wording(checkpoint: Checkpoint, choice: ModelChoice, registry: Registry, qu
             try:
                 coordinates, source = check_coordinates(str(name), f"{checkpoint.path} ({where})"), where
             except UserError as error:
-                questions.append(_one_line(error))
+                questions.append(flat(error))
     return {"coordinates": coordinates, "coordinates_source": source, "prompts": choice.prompts or family.prompts}
 
 
@@ -240,22 +210,13 @@ def _network_rows(facts: Facts) -> Iterator[Row]:
     files = weights["files"]
     names = files[0] if len(files) == 1 else f"{len(files)} files, {files[0]} to {files[-1]}"
     counted = "stored values" if network["quantisation"] else "parameters"
-    yield " ", "weights", f"{weights['parameters']:,} {counted}, {_size(weights['bytes'])} in {names}"
+    yield " ", "weights", f"{weights['parameters']:,} {counted}, {size_text(weights['bytes'])} in {names}"
     matrix = "the word embeddings (tied)" if weights["tied"] else "its own"
     if weights["tied"] and weights["own_output_matrix"]:
         matrix += ", of which the file has a copy" if weights["read"] else " by config.json; the file's own is unread"
     yield " ", "output matrix", matrix
     yield " ", "dtype", f"{network['dtype']} (stored as {', '.join(weights['stored_as'])})"
     yield " ", "quantisation", network["quantisation"] or "none"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"
 
 
 def _media_rows(facts: Facts) -> Iterator[Row]:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from mmrope_eval.cli.options import flags
-from mmrope_eval.run.keys import RunKeys, TalkKeys
+from mmrope_eval.run.keys import DRY_RUN, RunKeys, TalkKeys
 from mmrope_eval.util.keys import Place, option
 
 if TYPE_CHECKING:
     from mmrope_eval.engine.backend import StartEngine
     from mmrope_eval.run.config import RunConfig
 
-DRY_RUN: Final = "print what would be asked, what is kept and which data are missing, and stop there"
 EXAMPLES: Final = """\
 examples:
   one checkpoint, its own RoPE, three ways to name tasks

@@ -6,8 +6,8 @@ import sys
 from typing import Final
 
 from mmrope_eval.cli.options import flags
-from mmrope_eval.cli.run import DRY_RUN, show
-from mmrope_eval.run.keys import EngineKeys, RunKeys, TalkKeys
+from mmrope_eval.cli.run import show
+from mmrope_eval.run.keys import DRY_RUN, EngineKeys, RunKeys, TalkKeys
 from mmrope_eval.util.keys import ROOT, Paths, PathText, Place, Seeds, Share, Whole, argument, option, same
 
 EXAMPLES: Final = """\

@@ -5,73 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.protocols import load_protocol
-from mmrope_eval.report.candidates import SeedRule
 from mmrope_eval.report.definitions import TableDefinition, load_definition
+from mmrope_eval.report.formats import FORMATS
+from mmrope_eval.report.options import TableOptions
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.sweep.table import sweep_table
 from mmrope_eval.report.table.as_latex import advice, foreign_letters
 from mmrope_eval.report.table.attention import attention_table
 from mmrope_eval.report.table.build import Options, Table, build
-from mmrope_eval.report.table.formats import FORMATS
 from mmrope_eval.report.table.page import page_of
 from mmrope_eval.report.table.render import written
 from mmrope_eval.util.console import say, write_file
-from mmrope_eval.util.keys import Keys, Names, Pairs, Place, Places, Positive, Step, argument, option
 
 LEVEL: Final = 0.95
-
-
-EXAMPLES: Final = """\
-examples:
-  every benchmark, the paper's scores beside, rows marked that were not asked as the paper asks
-    mmrope-eval table overall RUN... --reported --protocol paper
-  the table that v3 of the paper calls 4
-    mmrope-eval table 4 RUN... --numbering v3
-  YaRN at 256K from a sweep, attention on visual tokens from analyses
-    mmrope-eval table yarn SWEEP --reported
-    mmrope-eval table attention mhrope.json mrope-i.json --reported
-"""
-
-
-class TableOptions(Keys):
-    """What `table` is asked."""
-
-    epilog = EXAMPLES
-    table: str = argument(
-        "overall, position, frequency, yarn, attention, ratio, stride, families, families-4b or families-8b; its "
-        "number in the paper; or a YAML file like those of configs/tables", metavar="TABLE")
-    run: Places = argument(
-        "--output folders of runs; for yarn those of sweeps, for attention files of 'analyze --tasks docvqa --format "
-        "json'", metavar="RUN", nargs="+")
-    numbering: Literal["v2", "v3"] = option(
-        "the version of the paper whose numbers TABLE means (default: %(default)s)", "v2")
-    format: str = option("default: %(default)s", "markdown", choices=[*FORMATS])
-    baseline: str | None = option("also show differences from this row, for example vanilla", metavar="ROW")
-    reported: bool = option("set the paper's scores beside ours", False)
-    intervals: bool = option("95 %% intervals, clustered by picture and video", False)
-    model: Names = option("only checkpoints of these names", [], metavar="GLOB")
-    seeds: SeedRule = option(
-        "several runs of one cell: refuse, or show their mean (default: %(default)s)", "one")
-    step: Step | None = option(
-        "checkpoints of one training: show step N, each training's last, or a line for each step", metavar="N|last|all")
-    all: bool = option("show every variant of the runs, and rows and columns that no run fills", False)
-    protocol: str | None = option(
-        "mark rows that were not asked as a protocol of configs/protocols has it, such as paper", metavar="NAME")
-    group: Pairs = option("in a table of groups (families): checkpoints of these names are of that group", [],
-                          metavar="NAME=GLOB")
-    context: Positive | None = option(
-        "in a table of a sweep (yarn): the context shown; default: the table's", metavar="TOKENS")
-    partial: bool = option("average over the benchmarks that every row has, where some are missing", False)
-    chance: bool = option("show chance levels", True)
-    notes: bool = option(
-        "show the notes below the table and their letters; without them, stderr says how many there were", True)
-    standalone: bool = option("LaTeX that compiles by itself", False)
-    output: Place | None = option("write here instead of printing", metavar="FILE")
 
 
 def main(args: TableOptions) -> int:

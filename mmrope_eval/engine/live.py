@@ -85,7 +85,7 @@ class LiveEngine:
         if warning:
             warnings.warn(warning, stacklevel=2)
         asked = os.environ.get("VLLM_LOGGING_LEVEL")
-        with process.words_of_start(options.log, asked), ExitStack() as resources:
+        with process.words_of_start(options.log, asked), process.uncollected(), ExitStack() as resources:
             machine = this_machine()
             workers = in_workers(checkpoint, options, machine)
             arguments, variables = engine_settings(checkpoint, variant, options, policy, machine)

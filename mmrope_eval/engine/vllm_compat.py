@@ -6,6 +6,7 @@ vLLM is imported inside functions only: the plugin's entry point and the command
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import re
 import time
@@ -46,8 +47,8 @@ def version_warning(version: str) -> str | None:
     match = re.match(r"(\d+)\.(\d+)", version)
     minor = (int(match[1]), int(match[2])) if match else None
     if minor is not None and minor < TESTED[0]:
-        raise UserError(f"vLLM {version} is too old: before {low} it reads the times of Qwen2.5-VL's videos wrong, or "
-                        f"cannot start Qwen3-VL; install {high}")
+        raise UserError(f"vLLM {version} is too old: before {low} it reads the times of some models' videos wrong "
+                        f"and cannot start others; install {high}")
     if minor is not None and minor <= TESTED[1]:
         return None
     return f"vLLM {version} is outside {low} to {high}, the versions this project was written for: check results first"
@@ -118,6 +119,11 @@ def start_engine(arguments: Mapping[str, Any], variables: Mapping[str, str],
             vllm.envs.disable_envs_cache()
         register_architectures(eager=True)
         names = {field.name for field in fields(EngineArgs)}
+        if arguments.get("distributed_executor_backend") == "uni":  # in this process
+            # vLLM collects garbage five times until it runs. Once will do for all that is there already; what an engine
+            # before this one left must go. vLLM takes the freezing back when it is shut down.
+            gc.collect()
+            gc.freeze()
 
         class Engine(LLMEngine):  # type: ignore[misc]
             """vLLM's, which tells that it is there before it is done."""

@@ -90,6 +90,8 @@ class ModelFamily:
     """Further files of configs/families for its checkpoints."""
     text_required: tuple[str, ...] = ()
     """Keys that a flat config.json must spell out: transformers writes them all there."""
+    fused_rounding: bool = False
+    """Whether the reference can round where vLLM does: its modules for that are written for this network."""
 
     @property
     def architecture(self) -> str:

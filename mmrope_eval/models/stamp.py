@@ -21,12 +21,12 @@ from mmrope_eval.models.config import parse_part, read_json, text_part
 from mmrope_eval.models.families import BY_MODEL_TYPE, family_of
 from mmrope_eval.models.identity import Member, as_identified, members, past_space
 from mmrope_eval.models.naming import resolve_models
+from mmrope_eval.models.options import StampOptions
 from mmrope_eval.models.rope_config import VARIANT_KEY, read_rope
 from mmrope_eval.models.variant_choice import video_time
 from mmrope_eval.rope import Variant, VariantError, load_variant, load_variant_beside, variant_name
 from mmrope_eval.util.console import say
 from mmrope_eval.util.files import whole
-from mmrope_eval.util.keys import Keys, argument, option
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/[^/]+")
 
@@ -50,24 +50,6 @@ class Stamp:
     """How far apart the variant puts a video's frames, where the model's videos carry seconds."""
     identified: bool = True
     """Whether the new content is another identity than the old one."""
-
-
-EXAMPLES: Final = """\
-examples:
-  say once with which RoPE a checkpoint was trained
-    mmrope-eval stamp CKPT mrope-i
-    mmrope-eval stamp CKPT v2pe --set visual_stride=64
-"""
-
-
-class StampOptions(Keys):
-    """What `stamp` is asked."""
-
-    epilog = EXAMPLES
-    model: str = argument("a checkpoint's folder, a training's folder or a quoted glob", metavar="CKPT")
-    variant: str = argument("a variant by name or YAML path", metavar="VARIANT")
-    set: dict[str, Any] = option("override one parameter of the variant; may be repeated", {}, metavar="KEY=VALUE")
-    force: bool = option("write it although config.json names another variant", False)
 
 
 def main(args: StampOptions) -> int:

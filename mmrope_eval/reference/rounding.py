@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrope_eval.errors import UserError
-from mmrope_eval.models.families import family_of_config
-from mmrope_eval.models.families.qwen2_5_vl import FAMILY as QWEN2_5_VL
+from mmrope_eval.models.families import FAMILIES, family_of_config
 from mmrope_eval.reference.modules import Replacement
 
 Rounding = Literal["transformers", "vllm"]
@@ -75,10 +74,12 @@ class FusedVisionBlock(Replacement):
 
 
 def round_as_vllm(model: Any) -> None:
-    """Exchange layers and blocks of a Qwen2.5-VL that has a variant inside. Raises `UserError` for other models."""
+    """Exchange layers and blocks of a model that has a variant inside. Raises `UserError` for a family whose network
+    the modules here are not written for."""
     family = family_of_config(model.config)
-    if family.hf_class != QWEN2_5_VL.hf_class:
-        raise UserError(f"rounding as vLLM does is written for {QWEN2_5_VL.title}, not for '{family.model_type}'")
+    if not family.fused_rounding:
+        titles = ", ".join(other.title for other in FAMILIES if other.fused_rounding)
+        raise UserError(f"rounding as vLLM does is written for {titles}, not for '{family.model_type}'")
     decoder, encoder = model.model.language_model, model.model.visual
     for index, layer in enumerate(decoder.layers):
         layer.self_attn.attention = "flash"

@@ -14,7 +14,9 @@ from typing import Any, Final, Literal
 import pandas as pd
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.models.families import BY_NAME
 from mmrope_eval.report.definitions import Row, TableDefinition, variant_key
+from mmrope_eval.report.options import SeedRule
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.rope import Variant, VariantError, load_variant, variant_names
 
@@ -22,8 +24,6 @@ OTHER: Final = "other"
 """The group of checkpoints that belong to none."""
 Step = int | Literal["last", "all"] | None
 """Of `--step`: that step, each training's last, a line for each; None: there must be no choice."""
-SeedRule = Literal["one", "mean"]
-"""Of `--seeds`: a cell is of one run, or the mean of several."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ def variant_of(cell: Cell) -> Variant | None:
     """A cell's variant; None where its definition is not there or is of a later version. Its `time` is what frames
     went by: where videos carry no seconds they are counted, whatever the definition says."""
     time, checkpoint = cell.record.manifest.time, cell.manifest.get("checkpoint")
-    # A record that does not say what frames went by: up to 0.3 one family had a clock.
+    # Records up to 0.3 say by their checkpoint's family alone what frames went by, and the oldest not even so.
     family = checkpoint.get("family") if time is None and isinstance(checkpoint, Mapping) else None
-    counted = time == "index" or family not in (None, "qwen2.5-vl")
+    counted = time == "index" or (family is not None and not (family in BY_NAME and BY_NAME[family].video.timed))
     if not counted or cell.recorded is None or getattr(cell.recorded.position, "time", None) in (None, "index"):
         return cell.recorded
     try:

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import SampleLine
+from mmrope_eval.report.options import SamplesOptions
 from mmrope_eval.report.runs import Cell, Run, load_run
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Keys, Place, Positive, argument, option
 
 WIDTH: Final = 110
 """Characters of a line."""
@@ -40,16 +40,6 @@ class Shown:
     def wrong(self) -> bool:
         """Whether it failed, or has less than the full score."""
         return self.line.failure is not None or (self.score is not None and self.score < 1)
-
-
-class SamplesOptions(Keys):
-    """What `samples` is asked."""
-
-    run: Place = argument("the --output of a run, or one of its rows", metavar="RUN")
-    wrong: bool = option("those that failed or have less than the full score", False)
-    n: Positive = option("how many (default: %(default)s)", 5)
-    task: str | None = option("of this task; default: all, in the run's order", metavar="TASK")
-    row: str | None = option("of the row of this name; default: all, side by side", metavar="ROW")
 
 
 def main(args: SamplesOptions) -> int:

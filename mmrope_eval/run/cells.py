@@ -26,6 +26,7 @@ from mmrope_eval.run.manifest import time_of, versions
 from mmrope_eval.store.answer_code import answer_code
 from mmrope_eval.task.registry import Family, Registry, check_coordinates
 from mmrope_eval.task.sample import TIME
+from mmrope_eval.words import flat
 
 if TYPE_CHECKING:
     from mmrope_eval.rope import Variant
@@ -72,7 +73,7 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
     _check_once([(choice, draft) for (choice, _), draft in zip(named, drafts, strict=True)])
     errors = [draft for draft in drafts if isinstance(draft, Exception)]
     if len(errors) == len(drafts):
-        causes = list(dict.fromkeys(" ".join(str(error).split()) for error in errors))
+        causes = list(dict.fromkeys(flat(error) for error in errors))
         several = f"none of {len(errors)} rows can be evaluated: {'; '.join(causes)}"
         raise errors[0] if len(errors) == 1 else UserError(causes[0] if len(causes) == 1 else several)
     labels = [f"{label}{config.label_end}" for label in make_labels(_with_variants(named, drafts))]
@@ -83,7 +84,7 @@ def make_cells(config: RunConfig, registry: Registry) -> Rows:
         if isinstance(draft, Cell):
             cells.append(dataclasses.replace(draft, label=label, folder=folder))
         else:
-            failed.append(FailedRow(label, folder, " ".join(str(draft).split()), choice.path, variant))
+            failed.append(FailedRow(label, folder, flat(draft), choice.path, variant))
     return Rows(tuple(cells), tuple(failed), dict(zip(labels, folders, strict=True)))
 
 

@@ -18,11 +18,11 @@ from mmrope_eval.run.execute import Cell, remaining
 from mmrope_eval.run.prepared import Prepared, place_all
 from mmrope_eval.store.store import ResponseStore
 from mmrope_eval.task.dataset import absence, fetch_command, find_data
-from mmrope_eval.task.mirror_plan import folder_bytes, size_text
+from mmrope_eval.task.mirror_plan import folder_bytes
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.planner import Plans
 from mmrope_eval.task.spec import TaskSpec
-from mmrope_eval.words import counted, visible
+from mmrope_eval.words import counted, size_text, visible
 
 HEAD = ("row", "task", "samples", "kept", "to ask", "data")
 

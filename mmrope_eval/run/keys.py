@@ -90,6 +90,7 @@ def _backend(name: str) -> str:
 
 Pixels = Annotated[int, BeforeValidator(_product), Field(gt=0)]
 Limit = Annotated[tuple[Text, ...], BeforeValidator(_limit_words)]
+DRY_RUN: Final = "print what would be asked, what is kept and which data are missing, and stop there"
 Scorer = Literal["strict", "stock", "vlmevalkit"]
 Coordinates = Literal["absolute", "thousand", "unit"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]

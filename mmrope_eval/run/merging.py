@@ -64,7 +64,7 @@ def earlier(cell: Cell, asked: Collection[str]) -> Earlier:
             continue
         try:
             check_samples(record, name)
-            failures += [Failure(sample.id, cast(Any, sample.failure.stage), sample.failure.cause)
+            failures += [Failure(sample.id, cast("Any", sample.failure.stage), sample.failure.cause)
                          for sample in record.samples(name) if sample.failure is not None]  # fmt: skip
         except UserError as error:
             notes = [*notes, f"what was scored of {name} is not kept in {SCORES}: {error}"]

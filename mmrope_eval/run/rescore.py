@@ -25,8 +25,8 @@ from mmrope_eval.record.files import write_manifest
 from mmrope_eval.record.schema import MANIFEST, STORE
 from mmrope_eval.run import outcome, results, side_by_side
 from mmrope_eval.run.answer_limits import with_limits, with_temperature
-from mmrope_eval.run.keys import RunKeys, Scorer
 from mmrope_eval.run.manifest import task_counts
+from mmrope_eval.run.options import RescoreOptions
 from mmrope_eval.run.outcome import Outcomes
 from mmrope_eval.run.side_by_side import Second
 from mmrope_eval.store.lock import read_lock, run_lock
@@ -37,7 +37,6 @@ from mmrope_eval.task.registry import Family, Registry, open_registry
 from mmrope_eval.task.sample import keys
 from mmrope_eval.util.config import sentence
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, argument, option, same
 
 NEEDED_AGAIN = "run the same command once more, which asks nothing again and writes it"
 
@@ -85,16 +84,6 @@ class StoredRun:
         values = {name: getattr(task.generation, setting, None) for name, task in tasks.items()}
         return {name: value for name, value in values.items()
                 if value is not None and getattr(tasks[name], f"own_{setting}") not in (None, value)}
-
-
-class RescoreOptions(Keys):
-    """What `rescore` is asked."""
-
-    run: Place = argument("the --output of a run, or one of its rows", metavar="RUN")
-    scorer: Scorer = same(RunKeys, "scorer")
-    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
-    output: Place | None = option("write here instead of into the run", metavar="DIR")
-    data_root: Place | None = option("local mirror of the datasets; default: where the run had it", metavar="DIR")
 
 
 def main(args: RescoreOptions) -> int:

@@ -32,11 +32,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmrope_eval.errors import SampleError, UserError, sentence
-from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 from mmrope_eval.models.families import asked_as
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.run import results, side_by_side
-from mmrope_eval.run.keys import Coordinates, RunKeys, Scorer
+from mmrope_eval.run.options import ScoreOptions
 from mmrope_eval.run.response_line import LineError, RowsById, RowsError, check_said, family_of_line, in_thought, parse
 from mmrope_eval.run.side_by_side import Second
 from mmrope_eval.scorer import all as scorers
@@ -47,7 +46,6 @@ from mmrope_eval.task.registry import Family, TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target
 from mmrope_eval.util.console import say, write_file
-from mmrope_eval.util.keys import ROOT, TASKS_DIR, Keys, Place, Places, argument, option, same
 from mmrope_eval.util.unread import MARK, WARNING, too_many
 from mmrope_eval.words import shortened, visible
 
@@ -100,36 +98,6 @@ class BadLine:
     def row(self) -> dict[str, Any]:
         """The line of the output: nothing is lost, every input line has one."""
         return {"line": self.number, "error": self.cause}
-
-
-SCORE_FORMAT: Final = """\
-a line of FILE:
-  {"id": "TASK/ROW", "response": "text, or null where there is none"}     the row is read from the data set; or
-  {"doc": {the data set's own fields}, "response": ..., "id": anything, if wanted,
-   "thought_open": true where the prompt ended inside a thought that the chat template opened}
-  for boxes also the picture's size, "image_size": [width, height], and with coordinates in pixels of the resized
-  picture "used_size": [width, height]; in the line or in doc. A run's own samples/TASK.jsonl is such a file.
-"""
-
-
-class ScoreOptions(Keys):
-    """What `score` is asked."""
-
-    epilog = SCORE_FORMAT
-    task: str = argument("the task whose scorer reads the responses, or its file", metavar="TASK")
-    file: Place = argument("JSON lines with `id` or `doc`, and `response`; or a run's samples/TASK.jsonl",
-                           metavar="FILE")
-    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
-    scorer: Scorer = same(RunKeys, "scorer")
-    data_root: Place | None = option(
-        f"for lines that name their rows by `id`: {ROOT}; default: HF_HOME, then the hub", metavar="DIR")
-    prompts: str = option(f"family whose coordinates the boxes are written in (default: {DEFAULT_FAMILY_NAME})",
-                          DEFAULT_FAMILY_NAME, metavar="FAMILY")
-    coordinates: Coordinates | None = same(
-        RunKeys, "coordinates", "how boxes are written, where it is not the family's way")
-    thought_open: bool = option(
-        "responses begin inside a thought that the prompt opened, where their line says nothing", False)
-    output: Place | None = option("write the scored lines here; default: stdout", metavar="FILE")
 
 
 def main(args: ScoreOptions) -> int:

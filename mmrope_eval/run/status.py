@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.schema import FAILED_ROW
+from mmrope_eval.run.options import StatusOptions
 from mmrope_eval.run.placing import Row, read_row
 from mmrope_eval.run.progress import EVERY, PROGRESS, WRITER, clock
 from mmrope_eval.run.runlog import LOG
 from mmrope_eval.store.lock import LOCK, locks_above, locks_below, taken
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Keys, Place, argument, option
 from mmrope_eval.words import shortened
 
 DEPTH: Final = 3
@@ -80,13 +80,6 @@ class Status:
     """Answers a second of the last process."""
     left_s: float | None
     rows: tuple[RowStatus, ...]
-
-
-class StatusOptions(Keys):
-    """What `status` is asked."""
-
-    output: Place = argument("the --output of a run or a study", metavar="OUTPUT")
-    as_json: bool = option("print one JSON object", False, name="json")
 
 
 def main(args: StatusOptions) -> int:

@@ -28,6 +28,7 @@ from pydantic import TypeAdapter
 
 from mmrope_eval.errors import NO_INODES, UserError, takes_no_files
 from mmrope_eval.messages import Failure, MediaFacts, PositionFacts, Response, no_answer
+from mmrope_eval.words import flat
 
 NOT_KEPT: Final = ("prompt_token_ids", "prompt_logprobs", "logprobs", "trace")
 """What nobody reads later."""
@@ -300,7 +301,7 @@ def fault(connection: sqlite3.Connection, schema: int) -> str | None:
     try:
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
-            return " ".join(str(verdict).split())
+            return flat(verdict)
         bad = sum(_unsound(read_rows(connection, table, schema), schema or SCHEMA) for table in tables_of(schema))
         meta = dict(connection.execute("SELECT key, value FROM meta"))
     except DAMAGE as error:

@@ -14,7 +14,8 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.messages import Generation, Request, VideoSource
 from mmrope_eval.rope import Text, Variant, Vision
-from mmrope_eval.sweep.config import Factor, Frames
+from mmrope_eval.sweep.config import Frames
+from mmrope_eval.sweep.options import Factor
 
 if TYPE_CHECKING:
     from mmrope_eval.engine.prompt import PromptWriter

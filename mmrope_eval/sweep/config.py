@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import beside
 from mmrope_eval.run.keys import task_beside
+from mmrope_eval.sweep.options import Factor
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.paths import project_dir
@@ -22,9 +23,6 @@ from mmrope_synth.needle import Haystack, Needle, build_needles, needle_row_text
 
 Scaling = Literal["none", "linear", "ntk", "yarn"]
 SCALINGS: Final[tuple[Scaling, ...]] = get_args(Scaling)
-Factor = Literal["reach", "context"] | Annotated[float, Field(gt=1, allow_inf_nan=False)]
-"""What a context scaling stretches by beyond the trained context: how much further the variant's own positions reach,
-how much longer the context is, or a number."""
 STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 

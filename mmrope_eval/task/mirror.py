@@ -23,14 +23,15 @@ from mmrope_eval.errors import PlaceError, SampleError, UserError
 from mmrope_eval.messages import ImageSource, Part, VideoSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
 from mmrope_eval.task.dataset import Docs, find_data, load_docs, missing_columns
-from mmrope_eval.task.mirror_plan import TASKS, folder_bytes, size_text, task_commands
+from mmrope_eval.task.mirror_plan import folder_bytes, task_commands
+from mmrope_eval.task.options import CheckOptions
 from mmrope_eval.task.parts import build_parts, check_made, check_question, with_subtitles
 from mmrope_eval.task.plan import TaskPlan
 from mmrope_eval.task.registry import TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target, render
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import CACHE_DIR, ROOT, TASKS_DIR, Keys, Names, Place, Places, option
+from mmrope_eval.words import size_text
 
 _AHEAD = 64
 """So many pictures may wait: those of large data sets do not fit in memory together."""
@@ -124,17 +125,6 @@ class TaskReport:
         """The counts that are not those of the published split, each as a clause."""
         return [f"{self.counts[name]} {name} instead of {published}" for name, published in self.expected.items()
                 if name in self.counts and self.counts[name] != published]
-
-
-class CheckOptions(Keys):
-    """What `data check` is asked."""
-
-    tasks: Names = option(TASKS, [], metavar="LIST")
-    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
-    data_root: Place | None = option(f"{ROOT}; default: HF_HOME", metavar="DIR")
-    no_decode: bool = option("read pictures' heads only, and do not decode the videos' first and last frames", False)
-    as_json: bool = option("print one JSON object", False, name="json")
-    cache_dir: Place | None = option(CACHE_DIR, metavar="DIR")
 
 
 def check(args: CheckOptions) -> int:
@@ -259,12 +249,12 @@ def broken_video(path: Path) -> str | None:
     from mmrope_eval.media.frames import IndexMismatchError, index_by_decoding, index_frames, read_frames
     from mmrope_eval.media.policy import MediaError, MediaPolicy
 
-    limit = MediaPolicy().decode_max_pixels
+    limit, cell = MediaPolicy().decode_max_pixels, DEFAULT_FAMILY.published.factor
     try:
         for make_index in (index_frames, index_by_decoding):
             index = make_index(path, limit)
             try:
-                read_frames(path, index, np.array([0, len(index.pts) - 1]), (28, 28))
+                read_frames(path, index, np.array([0, len(index.pts) - 1]), (cell, cell))
             except IndexMismatchError:
                 continue  # as in a run: ask the decoder itself
             return None

@@ -7,14 +7,14 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
 
 from mmrope_eval.data import cache
 from mmrope_eval.errors import UserError
 from mmrope_eval.task.dataset import absence, fetch_command, hub_command, media_folder, mirror_folder, missing_shards
+from mmrope_eval.task.options import PlanOptions, PruneOptions
 from mmrope_eval.task.registry import Registry, TaskSpec, open_registry
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import CACHE_DIR, TASKS_DIR, Keys, Names, NotNegative, Place, Places, argument, option
+from mmrope_eval.words import size_text
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".mpg", ".flv", ".wmv"})
 
@@ -152,32 +152,6 @@ def hub_bytes(spec: TaskSpec) -> int | None:
     return sum(file.size or 0 for file in info.siblings or ())
 
 
-TASKS: Final = "comma-separated tasks, suites, globs and paths of task files; default: all"
-
-
-class PlanOptions(Keys):
-    """What `data plan` is asked."""
-
-    tasks: Names = option(TASKS, [], metavar="LIST")
-    tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
-    data_root: Place = option("where the mirror is or shall be (default: %(default)s)", Path("data"), metavar="DIR")
-    sizes: bool = option("ask the hub how large each dataset is", False)
-    as_json: bool = option("print one JSON object", False, name="json")
-    cache_dir: Place | None = option(CACHE_DIR, metavar="DIR")
-
-
-class PruneOptions(Keys):
-    """What `data prune` is asked."""
-
-    kinds: list[str] = argument("datasets, unpacked, frames, plans, hashes, merged, served; default: all", [],
-                                metavar="KIND", nargs="*")
-    older_than: NotNegative = option(
-        "only what was not used for so many days (default: %(default)s, everything)", 0.0, metavar="DAYS")
-    dry_run: bool = option("remove nothing, say what would go", False)
-    as_json: bool = option("print one JSON object", False, name="json")
-    cache_dir: Place | None = option(CACHE_DIR, metavar="DIR")
-
-
 def plan(args: PlanOptions) -> int:
     """`data plan`: print the commands that make a mirror; 0 when everything is here, else 1."""
     specs = open_registry(args.tasks, args.tasks_dir).select(args.tasks or ["*"])
@@ -210,16 +184,6 @@ def plan(args: PlanOptions) -> int:
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def size_text(size: int) -> str:
-    """A size in the largest unit that leaves a number of at least one."""
-    value, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def prune(args: PruneOptions) -> int:

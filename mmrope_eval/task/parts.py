@@ -23,6 +23,7 @@ from mmrope_eval.messages import Failure, ImageSource, Part, Request, VideoSourc
 from mmrope_eval.task.clusters import contents
 from mmrope_eval.task.sample import Sample
 from mmrope_eval.task.template import Doc, render
+from mmrope_eval.words import flat
 
 if TYPE_CHECKING:
     from mmrope_eval.task.dataset import Docs
@@ -142,7 +143,7 @@ def subtitle_text(content: str) -> str:
     for block in re.split(r"\n\s*\n", content.replace("\r\n", "\n")):
         rows = block.strip().split("\n")
         times = next((i for i, row in enumerate(rows) if "-->" in row), len(rows))
-        text = " ".join(re.sub(r"<[^>]*>", "", " ".join(rows[times + 1 :])).split())
+        text = flat(re.sub(r"<[^>]*>", "", " ".join(rows[times + 1 :])))
         if text and lines[-1:] != [text]:
             lines.append(text)
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from mmrope_eval.scorer.all import SCORERS
 from mmrope_eval.scorer.choice_text import is_choice, read_options
 from mmrope_eval.scorer.score import Target
 from mmrope_eval.scorer.text import answers_of
+from mmrope_eval.words import flat
 
 
 def check_target(scorer: str, target: Target) -> None:
@@ -31,7 +32,7 @@ def check_target(scorer: str, target: Target) -> None:
     except TargetError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:200]
+        text = flat(error, 200)
         raise TargetError(f"the right answer cannot be scored ({type(error).__name__}: {text}).") from error
 
 

@@ -17,6 +17,7 @@ from mmrope_eval.models.bounded import MEMORY, BoundError, Bounds
 from mmrope_eval.models.template import Sandbox, joined
 from mmrope_eval.scorer.choice_text import LETTERS, read_options
 from mmrope_eval.task.yaml_text import unknown
+from mmrope_eval.words import flat
 
 Doc = Mapping[str, Any]
 Result = TypeVar("Result")
@@ -95,7 +96,7 @@ def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
     except BoundError as error:
         raise ValueError(f"{expression[:200]}: it {error}") from error
     except (jinja2.UndefinedError, TypeError, ValueError, LookupError) as error:
-        raise ValueError(" ".join(str(error).split())[:200]) from error
+        raise ValueError(flat(error, 200)) from error
     if isinstance(value, jinja2.Undefined):
         raise ValueError(f"{expression}: it uses a field the row does not have")
     return value

@@ -8,10 +8,13 @@ nothing here is heavy.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from mmrope_eval.errors import UserError
 
 
 def _text(value: Any) -> Any:
@@ -141,6 +144,22 @@ def same(kind: type[Keys], name: str, words: str | None = None, *, group: str = 
     field = kind.model_fields[name]
     told = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     return Field(field.default, description=words or field.description, json_schema_extra={**told, "group": group})
+
+
+def in_groups(kind: type[Keys], *titles: str) -> frozenset[str]:
+    """The names of the fields of a kind that stand in these groups of --help."""
+    return frozenset(name for name, field in kind.model_fields.items()
+                     if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["group"] in titles)
+
+
+def refuse_unread(keys: Keys, uses: Mapping[str, Collection[str]], use: str) -> None:
+    """UserError for an option that was given though this use of a command does not read it; `uses` has, for each use in
+    words, the options that not every use reads."""
+    for name in type(keys).model_fields:
+        readers = [other for other, names in uses.items() if name in names]
+        if name in keys.model_fields_set and readers and use not in readers:
+            raise UserError(f"--{name.replace('_', '-')} is not read for {use}, only for {' and '.join(readers)}; "
+                            "leave it out.")
 
 
 def said(keys: Keys) -> dict[str, Any]:

@@ -9,8 +9,12 @@ the missing ones just before that module runs makes torchvision's pure-torch tra
 still fails, as it should. Where torchvision is healthy nothing is missing and nothing is declared.
 """
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType
 
 TARGET = "torchvision._meta_registrations"
 SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -19,7 +23,7 @@ SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 class _DeclareFirst(SourceFileLoader):
     """Runs the target module after declaring the operators it expects."""
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         import torch
 
         library = torch.library.Library("torchvision", "FRAGMENT")
@@ -35,7 +39,9 @@ class _Finder:
     """Finds the target module and nothing else."""
 
     @staticmethod
-    def find_spec(fullname, path=None, target=None) -> ModuleSpec | None:
+    def find_spec(
+        fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname != TARGET:
             return None
         spec = PathFinder.find_spec(fullname, path, target)

@@ -68,9 +68,9 @@ def analysed(name: str, parts: str = DEFAULT_LAYOUT, /, **overrides: Any) -> Ana
     ],
 )
 def test_growth_by_hand(name: str, overrides: dict[str, Any], block: Vision, advance: float) -> None:
-    found = growth(load_variant(name, **overrides), block)
-    assert found.advance == pytest.approx(advance, abs=1e-9)
-    assert found.per_token == pytest.approx(advance / block.n)
+    block_growth = growth(load_variant(name, **overrides), block)
+    assert block_growth.advance == pytest.approx(advance, abs=1e-9)
+    assert block_growth.per_token == pytest.approx(advance / block.n)
 
 
 def test_extent_by_hand() -> None:
@@ -119,8 +119,8 @@ def test_growth_is_what_the_next_text_token_moves_by(name: str, before: list[Seg
 def test_overlap_by_hand(
     name: str, overrides: dict[str, Any], layout: str, shared: int, doubled: int, same_id: Any, not_past: Any
 ) -> None:
-    found = analysed(name, layout, **overrides).overlap
-    assert (found.shared, found.doubled, found.same_id, found.not_past) == (shared, doubled, same_id, not_past)
+    overlap = analysed(name, layout, **overrides).overlap
+    assert (overlap.shared, overlap.doubled, overlap.same_id, overlap.not_past) == (shared, doubled, same_id, not_past)
 
 
 @pytest.mark.parametrize(
@@ -140,32 +140,32 @@ def test_overlap_by_hand(
     ],
 )
 def test_structure_by_hand(name: str, layout: str, rank: int, needed: int) -> None:
-    found = analysed(name, layout).structure
-    assert (found.rank, found.needed) == (rank, needed)
+    structure = analysed(name, layout).structure
+    assert (structure.rank, structure.needed) == (rank, needed)
 
 
 def test_spectrum_by_hand() -> None:
     """mrope gives eight pairs to t, h, w as 2, 3, 3; wavelengths double from pair to pair."""
-    found = analyze(load_variant("mrope"), parse_layout(DEFAULT_LAYOUT), EVERY_OTHER_PAIR).spectra
-    assert [s.pairs for s in found] == [16, 24, 24]  # on eight KV heads
-    assert [s.share for s in found] == [0.25, 0.375, 0.375]
+    spectra = analyze(load_variant("mrope"), parse_layout(DEFAULT_LAYOUT), EVERY_OTHER_PAIR).spectra
+    assert [s.pairs for s in spectra] == [16, 24, 24]  # on eight KV heads
+    assert [s.share for s in spectra] == [0.25, 0.375, 0.375]
     turns = 2 * math.pi
-    assert [s.shortest for s in found] == pytest.approx([turns, turns * 4, turns * 32])
-    assert [s.longest for s in found] == pytest.approx([turns * 2, turns * 16, turns * 128])
-    assert [s.bands for s in found] == [(1, 0, 0, 0), (0, 1, 0.5, 0), (0, 0, 0.5, 1)]
+    assert [s.shortest for s in spectra] == pytest.approx([turns, turns * 4, turns * 32])
+    assert [s.longest for s in spectra] == pytest.approx([turns * 2, turns * 16, turns * 128])
+    assert [s.bands for s in spectra] == [(1, 0, 0, 0), (0, 1, 0.5, 0), (0, 0, 0.5, 1)]
     uneven = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3)) / math.log(4)
-    assert [s.entropy for s in found] == pytest.approx([0, uneven, uneven])
-    assert [s.gap for s in found] == pytest.approx([6 / 7, 3 / 7, 5 / 7])
+    assert [s.entropy for s in spectra] == pytest.approx([0, uneven, uneven])
+    assert [s.gap for s in spectra] == pytest.approx([6 / 7, 3 / 7, 5 / 7])
 
 
 @pytest.mark.parametrize("name", variant_names())
 def test_every_pair_is_counted_once(name: str) -> None:
-    found = analysed(name)
-    idle = float((found.table.axis < 0).mean())
-    assert sum(s.share for s in found.spectra) == pytest.approx(1 - idle)
+    analysis = analysed(name)
+    idle = float((analysis.table.axis < 0).mean())
+    assert sum(s.share for s in analysis.spectra) == pytest.approx(1 - idle)
     for band in range(4):
-        assert sum(s.bands[band] for s in found.spectra) <= 1 + 1e-12
-    for s in found.spectra:
+        assert sum(s.bands[band] for s in analysis.spectra) <= 1 + 1e-12
+    for s in analysis.spectra:
         assert 0 <= s.gap <= 1
         assert s.entropy is None or 0 <= s.entropy <= 1 + 1e-12
         assert (s.pairs == 0) == (s.shortest is None) == (s.longest is None)
@@ -175,10 +175,10 @@ def test_vanilla_decays_by_its_closed_form() -> None:
     distances = np.array([0, 1, 2, 7, 100, 5000.5, 30000])
     theta, dim = 1e6, 128
     expected = [sum(math.cos(d * theta ** (-2 * i / dim)) for i in range(dim // 2)) / (dim // 2) for d in distances]
-    found = decay(Geometry().table(load_variant("vanilla")), distances)
-    assert set(found) == {"t", "text"}
-    assert found["t"] == pytest.approx(expected, abs=1e-4)  # frequencies are float32
-    assert found["text"] == pytest.approx(expected, abs=1e-4)
+    curves = decay(Geometry().table(load_variant("vanilla")), distances)
+    assert set(curves) == {"t", "text"}
+    assert curves["t"] == pytest.approx(expected, abs=1e-4)  # frequencies are float32
+    assert curves["text"] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", variant_names())
@@ -186,21 +186,21 @@ def test_decay_is_what_rotation_does(name: str) -> None:
     """Equal vectors with the same length in every pair, rotated by the table's own cos and sin."""
     table = EIGHT_HEADS.table(load_variant(name))
     distances = np.array([0.0, 1.0, 3.0, 10.5, 300.0])
-    found = decay(table, distances)
+    curves = decay(table, distances)
     for axis, letter in enumerate("thw"):
         mine = table.axis == axis
         if not mine.any():
-            assert letter not in found
+            assert letter not in curves
             continue
         positions = np.zeros((3, len(distances)))
         positions[axis] = distances
         cos, sin = table.cos_sin(positions)
         x, y = np.cos(0.3), np.sin(0.3)
         dots = (x * (x * cos - y * sin) + y * (y * cos + x * sin)).transpose(1, 0, 2)[:, mine].mean(axis=1)
-        assert found[letter] == pytest.approx(dots, abs=1e-4)
+        assert curves[letter] == pytest.approx(dots, abs=1e-4)
     cos, _ = table.cos_sin(np.tile(distances, (3, 1)))
-    assert found["text"] == pytest.approx(cos.mean(axis=(0, 2)), abs=1e-4)
-    assert all(curve[0] == 1 and np.abs(curve).max() <= 1 for curve in found.values())
+    assert curves["text"] == pytest.approx(cos.mean(axis=(0, 2)), abs=1e-4)
+    assert all(curve[0] == 1 and np.abs(curve).max() <= 1 for curve in curves.values())
 
 
 def test_whole_heads_decay_like_vanilla() -> None:
@@ -252,8 +252,8 @@ CLAIMS = [
 
 @pytest.mark.parametrize(("name", "coherent", "full", "text"), CLAIMS)
 def test_guidelines_agree_with_the_paper(name: str, coherent: bool, full: bool, text: bool) -> None:
-    found = analysed(name)
-    assert (found.coherent, found.full_spectrum, found.keeps_text) == (coherent, full, text)
+    analysis = analysed(name)
+    assert (analysis.coherent, analysis.full_spectrum, analysis.keeps_text) == (coherent, full, text)
 
 
 @pytest.mark.parametrize(
@@ -270,8 +270,8 @@ def test_guidelines_agree_with_the_paper(name: str, coherent: bool, full: bool, 
 def test_a_verdict_follows_the_parameters(
     name: str, overrides: dict[str, Any], coherent: bool, full: bool, text: bool
 ) -> None:
-    found = analysed(name, "text:12 image:9x7 text:20 video:16x6x8@2 text:20", **overrides)
-    assert (found.coherent, found.full_spectrum, found.keeps_text) == (coherent, full, text)
+    analysis = analysed(name, "text:12 image:9x7 text:20 video:16x6x8@2 text:20", **overrides)
+    assert (analysis.coherent, analysis.full_spectrum, analysis.keeps_text) == (coherent, full, text)
 
 
 # --- the paper's Table 1 ----------------------------------------------------------------------------------------------
@@ -294,9 +294,9 @@ TABLE_1 = {
 @pytest.mark.parametrize("layout", [DEFAULT_LAYOUT, "text:3 image:40x30 text:5", "text:40 video:3x12x16 text:9"])
 @pytest.mark.parametrize("name", TABLE_1)
 def test_table_1_is_as_printed(name: str, layout: str) -> None:
-    found = marks(analysed(name, layout))
-    assert tuple(getattr(found, column) for column in COLUMNS) == TABLE_1[name]
-    assert found.spelled == PRINTED[name] and PRINTED.keys() == TABLE_1.keys()
+    row_marks = marks(analysed(name, layout))
+    assert tuple(getattr(row_marks, column) for column in COLUMNS) == TABLE_1[name]
+    assert row_marks.spelled == PRINTED[name] and PRINTED.keys() == TABLE_1.keys()
 
 
 @pytest.mark.parametrize(
@@ -336,8 +336,8 @@ def test_intervals_by_hand(name: str, before: float, after: float, spare: float)
     """A picture of 9 x 7."""
     table = EIGHT_HEADS.table(load_variant(name)).axis
     rotating = [axis for axis in range(3) if (table == axis).any()]
-    found = interval(load_variant(name), Vision(1, 9, 7), rotating)
-    assert (found.before, found.after, found.spare) == pytest.approx((before, after, spare))
+    gaps = interval(load_variant(name), Vision(1, 9, 7), rotating)
+    assert (gaps.before, gaps.after, gaps.spare) == pytest.approx((before, after, spare))
 
 
 def test_the_command_knows_the_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -418,18 +418,18 @@ def test_text_and_markdown_hold_the_same_cells(capsys: pytest.CaptureFixture[str
 
 def test_json_and_csv_hold_every_number(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--format", "json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["geometry"] == {"head_dim": 128, "num_kv_heads": 4, "rope_theta": 1e6, "rotary_dim": None}
-    assert [row["coherent"] for row in found["guidelines"]["rows"]] == [True, False, False]
-    assert [row["marks"] for row in found["table1"]["rows"]] == ["yyyny", "ny--y", "ynnny"]
+    report = json.loads(capsys.readouterr().out)
+    assert report["geometry"] == {"head_dim": 128, "num_kv_heads": 4, "rope_theta": 1e6, "rotary_dim": None}
+    assert [row["coherent"] for row in report["guidelines"]["rows"]] == [True, False, False]
+    assert [row["marks"] for row in report["table1"]["rows"]] == ["yyyny", "ny--y", "ynnny"]
     assert main([*SMALL, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     table = {(r["section"], r["variant"], r["item"], r["quantity"]): r["value"] for r in rows}
     assert len(table) == len(rows)
-    for row in found["table1"]["rows"]:
+    for row in report["table1"]["rows"]:
         assert table["table1", row["variant"], "", "marks"] == row["marks"]
     for section, keys in (("growth", ("variant", "block")), ("decay", ("variant", "axis"))):
-        for row in found[section]["rows"]:
+        for row in report[section]["rows"]:
             for quantity in set(row) - set(keys):
                 value = table[section, row["variant"], row[keys[1]], quantity]
                 assert (float(value) if value else None) == row[quantity]
@@ -448,10 +448,10 @@ def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[st
 def test_options_shape_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--head-dim", "64", "--kv-heads", "2", "--theta", "10000", "--set", "temporal_stride=2"]
     assert main(["analyze", "mrope", *options, "--layout", "video:3x1x1", "--format", "json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["geometry"] == {"head_dim": 64, "num_kv_heads": 2, "rope_theta": 1e4, "rotary_dim": 64}
-    assert [row["pairs"] for row in found["spectrum"]["rows"]] == [16, 24, 24]
-    assert found["growth"]["rows"][0]["advance"] == 5
+    report = json.loads(capsys.readouterr().out)
+    assert report["geometry"] == {"head_dim": 64, "num_kv_heads": 2, "rope_theta": 1e4, "rotary_dim": 64}
+    assert [row["pairs"] for row in report["spectrum"]["rows"]] == [16, 24, 24]
+    assert report["growth"]["rows"][0]["advance"] == 5
 
 
 @pytest.mark.parametrize(
@@ -460,13 +460,13 @@ def test_options_shape_the_model(capsys: pytest.CaptureFixture[str]) -> None:
         (["mropei"], "did you mean"),
         (["mrope,hope", "mrope"], "named twice"),
         (["mrope", "--layout", "text:3"], "no image and no video"),
-        (["mrope", "--limit", "3"], "--limit has a meaning with --tasks only"),
+        (["mrope", "--limit", "3"], "--limit is not read for an analysis without --tasks"),
         (["mrope", "--tasks", "chartqa"], "give --model"),
-        (["mrope", "--tasks", "chartqa", "--model", "x", "--theta", "10"], "--theta belongs"),
+        (["mrope", "--tasks", "chartqa", "--model", "x", "--theta", "10"], "--theta is not read for attention"),
         (["mhrope", "--kv-heads", "4"], "mrope_section"),
         (["mrope", "--model", "/nowhere"], "/nowhere"),
         (["mrope", "--section", "growht"], "did you mean 'growth'? The tables are guidelines, table1, growth, overlap"),
-        (["mrope", "--section", "growth", "--tasks", "chartqa", "--model", "x"], "--section chooses tables of"),
+        (["mrope", "--section", "growth", "--tasks", "chartqa", "--model", "x"], "--section is not read for"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from cpu_time import child_seconds
@@ -49,11 +50,21 @@ def test_every_command_explains_itself(command: str) -> None:
     assert done.stdout.startswith(f"usage: mmrope-eval {command} ")
 
 
-def test_only_the_chosen_command_is_imported() -> None:
-    code = ("import sys; from mmrope_eval import cli; cli.parse(['status', 'OUTPUT']); "
-            "places = {name: f'mmrope_eval.{one.place}'.rpartition('.')[0] for name, one in cli.COMMANDS.items()}; "
-            "print(*(name for name, place in places.items() if place in {*sys.modules} - {'mmrope_eval'}))")
-    assert call(script=("-c", code)).stdout == "status\n"
+def test_help_waits_for_nothing_heavy() -> None:
+    """The options of all commands, and none of what does them."""
+    heavy = ("numpy", "pandas", "torch", "PIL", "jinja2", "huggingface_hub", "transformers", "mmrope_synth",
+             "mmrope_demo")  # fmt: skip
+    code = ("import sys; from mmrope_eval.cli import command_line; command_line.build_parser(); "
+            f"print(*({{*sys.modules}} & {{{', '.join(map(repr, heavy))}}}))")
+    assert call(script=("-c", code)).stdout == "\n"
+
+
+@pytest.mark.parametrize("command", [*cli.COMMANDS.values(), *(
+    part for command in cli.COMMANDS.values() for part in command.parts.values())])  # fmt: skip
+def test_a_command_is_asked_what_its_function_takes(command: command_line.Command) -> None:
+    if command.does is not None:
+        hints = get_type_hints(command.work())
+        assert [hints[name] for name in hints if name != "return"] == [command.options()]
 
 
 def test_only_the_command_layer_knows_namespaces() -> None:
@@ -244,6 +255,15 @@ def test_what_the_miniature_world_refuses_is_one_sentence(
 def test_a_package_of_ours_that_was_not_installed_is_one_sentence(name: str, says: str) -> None:
     sentence = cli.bad_input(ModuleNotFoundError(f"No module named '{name}'", name=name))
     assert sentence is not None and says in sentence
+
+
+@pytest.mark.parametrize("options", [[], ["--family", "all", "--limit", "2"]])
+def test_the_demo_on_photographs_says_what_replaces_it(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["demo", "untrained", *options])
+    message = capsys.readouterr().err
+    assert ended.value.code == 2 and message.count("\n") == 1
+    assert "'demo untrained' is gone: 'mmrope-eval demo' runs trained checkpoints" in message
 
 
 def test_the_demo_names_a_checkpoint_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,15 +68,16 @@ def test_what_acts_is_shown(text: str, shown: str) -> None:
 
 @given(st.text(st.characters(), max_size=30))
 def test_visible_text_is_printable_enough_and_json_stays_json(text: str) -> None:
-    assert not any(ord(one) < 32 or 127 <= ord(one) < 160 or 0xD800 <= ord(one) < 0xE000 for one in visible(text))
+    codes = [ord(character) for character in visible(text)]
+    assert not any(code < 32 or 127 <= code < 160 or 0xD800 <= code < 0xE000 for code in codes)
     assert visible(visible(text)) == visible(text)
     assert json.loads(visible(json.dumps([text], ensure_ascii=False))) == [text]
 
 
 @given(st.text(max_size=400), st.integers(4, 50))
 def test_short_text_is_short(text: str, most: int) -> None:
-    found = shortened(text, most)
-    assert len(found) <= most and "\n" not in found
+    short_text = shortened(text, most)
+    assert len(short_text) <= most and "\n" not in short_text
 
 
 # -- names out of files ---------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
         assert cli.main([*words(option[0], folders), option[1], str(place)]) == 2
         err = capsys.readouterr().err
         assert err.count("\n") == 1 and f"{place} cannot be written (" in err
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder"], "nothing half written is left"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"], "nothing half written is left"
 
 
 @pytest.mark.parametrize("line", [
@@ -179,7 +180,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     link.symlink_to(path)
     write_file(link, "two \ud83d\n")
     assert link.is_symlink() and path.read_text() == "two \\ud83d\n"
-    assert [one.name for one in path.parent.iterdir()] == ["x.md"]
+    assert [file.name for file in path.parent.iterdir()] == ["x.md"]
     with pytest.raises(UserError, match="cannot be written"):
         write_file(path.parent, "three")
 

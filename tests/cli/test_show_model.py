@@ -54,12 +54,12 @@ def test_the_prompt_is_the_one_that_the_engine_writes(
 def test_limits_coordinates_and_patches_are_the_checkpoints(
     checkpoint: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
-    config = json.loads((own / "config.json").read_text())
-    cell = read_checkpoint(own).geometry.factor ** 2
+    checkpoint_copy = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    config = json.loads((checkpoint_copy / "config.json").read_text())
+    cell = read_checkpoint(checkpoint_copy).geometry.factor ** 2
     limits = {"image_min_pixels": 12 * cell, "image_max_pixels": 24 * cell}  # 96 x 64 are fewer in either family
-    (own / "config.json").write_text(json.dumps({**config, "mm_coordinates": "unit", "mm_media": limits}))
-    out = shown(capsys, "refcoco_val", "--model", own, "--data-root", world)
+    (checkpoint_copy / "config.json").write_text(json.dumps({**config, "mm_coordinates": "unit", "mm_media": limits}))
+    out = shown(capsys, "refcoco_val", "--model", checkpoint_copy, "--data-root", world)
     width, height = out.split(" -> ")[1].split(",")[0].split("x")
     assert 12 * cell <= int(width) * int(height) <= 24 * cell
     assert "coordinates unit" in out and "refcoco_val/1" not in out, "one sample, where no number is given"
@@ -71,5 +71,5 @@ def test_without_it_no_chat_template_is_known(world: Path, capsys: pytest.Captur
 
 def test_it_is_about_tasks(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["show", "mrope-i", "--model", str(checkpoint)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "'mrope-i' is none" in said and "mmrope-eval inspect" in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "--model is not read for a variant, only for samples of a task" in printed

@@ -47,8 +47,8 @@ def test_the_count_is_exact_and_the_rows_are_in_order(groups: list[str], count: 
 
 
 @given(GROUPS, st.integers(1, 60), st.integers(1, 60))
-def test_a_larger_limit_contains_a_smaller_one(groups: list[str], one: int, other: int) -> None:
-    small, large = sorted((one, other))
+def test_a_larger_limit_contains_a_smaller_one(groups: list[str], first: int, second: int) -> None:
+    small, large = sorted((first, second))
     assert set(choose(Limit(small), "t", groups)) <= set(choose(Limit(large), "t", groups))
 
 

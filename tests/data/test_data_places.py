@@ -42,12 +42,12 @@ def load(task: str, root: Path | None) -> Docs:
 
 def videos_of(task: str, docs: Docs) -> list[Path]:
     spec = REGISTRY.tasks[task]
-    found = []
+    paths = []
     for row in docs.rows:
         (video, _) = build_parts(spec.media, render(spec.prompt("default"), row), row, docs.files)
         assert isinstance(video, VideoSource)
-        found.append(video.path)
-    return found
+        paths.append(video.path)
+    return paths
 
 
 def words_of(docs: Docs) -> list[str]:
@@ -140,8 +140,8 @@ class TestCaches:
 
     def test_an_absolute_folder_as_data_set(self, tmp_path: Path) -> None:
         data_layouts.ocrbench(tmp_path / "mine")
-        found = find_split(str(tmp_path / "mine"), None, [None], "test", None)
-        assert found.parts[None].files == (tmp_path / "mine/data/test-00000-of-00001.parquet",)
+        split = find_split(str(tmp_path / "mine"), None, [None], "test", None)
+        assert split.parts[None].files == (tmp_path / "mine/data/test-00000-of-00001.parquet",)
 
 
 class TestParts:
@@ -197,8 +197,8 @@ class TestParts:
             with pytest.raises(TableError, match=expected):
                 split_files(tmp_path, config, split)
         else:
-            found = [str(path.relative_to(tmp_path)) for path in split_files(tmp_path, config, split).files]
-            assert found == expected
+            paths = [str(path.relative_to(tmp_path)) for path in split_files(tmp_path, config, split).files]
+            assert paths == expected
 
     def test_no_default_among_several_configurations_is_said_with_their_names(self, tmp_path: Path) -> None:
         data_layouts.star(tmp_path)
@@ -366,10 +366,10 @@ class TestMedia:
 
         with zipfile.ZipFile(tmp_path / "v.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("v.mp4", b"\0" * (65 * 2**20))
-        found = MediaFolder((tmp_path,)).find("v.mp4")
-        assert isinstance(found, Member)
+        member = MediaFolder((tmp_path,)).find("v.mp4")
+        assert isinstance(member, Member)
         with pytest.raises(UserError, match="that is no video"):
-            unpack(found)
+            unpack(member)
 
 
 class TestPlan:

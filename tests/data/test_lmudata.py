@@ -174,8 +174,8 @@ def read(root: Path, wanted: Recipe | None = None) -> list[dict[str, Any]]:
 
 
 def data(row: Mapping[str, Any]) -> bytes | None:
-    found: bytes | None = row["image"] and row["image"]["bytes"]
-    return found
+    picture: bytes | None = row["image"] and row["image"]["bytes"]
+    return picture
 
 
 A, B = png(1), png(2)
@@ -377,8 +377,8 @@ def test_only_the_declared_tables_are_taken(names: list[str], taken: str | None,
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = find_table(tmp_path, recipe(others={"Mini_V11": "another benchmark", "MINI": "in capitals"}))
-    assert found == (None if taken is None else tmp_path / taken)
+    table = find_table(tmp_path, recipe(others={"Mini_V11": "another benchmark", "MINI": "in capitals"}))
+    assert table == (None if taken is None else tmp_path / taken)
 
 
 def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
         find_table(tmp_path, recipe())
 
 
-@pytest.mark.parametrize(("task", "name", "said"), [
+@pytest.mark.parametrize(("task", "name", "sentence"), [
     ("mmbench", "MMBench_DEV_EN_V11", "its MMBench_DEV_EN_V11.tsv is MMBench V1.1, another benchmark"),
     ("mmbench", "MMBench_dev_en", "its MMBench_dev_en.tsv is the English part of the Multilingual MMBench"),
     ("mvbench", "MVBench", "its MVBench.tsv is of the hub's revision with whole videos"),
@@ -398,10 +398,10 @@ def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
     ("chartqa", "Other", "has no table ChartQA_TEST.tsv of VLMEvalKit."),
     ("star", "STAR", "VLMEvalKit has no table of STAR."),
 ])
-def test_another_table_is_not_mistaken_for_it(task: str, name: str, said: str, tmp_path: Path) -> None:
+def test_another_table_is_not_mistaken_for_it(task: str, name: str, sentence: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.tsv").touch()
     spec = REGISTRY.tasks[task]
-    assert task_table(spec, tmp_path) is None and said in why_no_table(spec, tmp_path)
+    assert task_table(spec, tmp_path) is None and sentence in why_no_table(spec, tmp_path)
     with pytest.raises(UserError, match="VLMEvalKit"):
         hub_folder(spec, tmp_path)
 
@@ -413,14 +413,14 @@ def test_an_earlier_upload_is_refused(tmp_path: Path) -> None:
         read(tmp_path, recipe(outdated={md5: "options are lost in it"}))
 
 
-@pytest.mark.parametrize("known", [None, "", "other"])
-def test_the_folder_says_where_it_is_from(known: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("published", [None, "", "other"])
+def test_the_folder_says_where_it_is_from(published: str | None, tmp_path: Path) -> None:
     made(tmp_path, [{"image": text(A)}])
     md5 = hashlib.md5((tmp_path / "LMUData" / "Mini.tsv").read_bytes()).hexdigest()
-    folder = as_hub_folder(recipe(md5=known if known is None else known or md5), tmp_path / "LMUData", tmp_path / "c",
-                           evaluate, split="test")
-    said = {None: f"(md5 {md5}).", "": "as VLMEvalKit publishes it).", "other": "not the table that VLMEvalKit"}[known]
-    assert said in (folder / "README.md").read_text()
+    table = recipe(md5=published if published is None else published or md5)
+    folder = as_hub_folder(table, tmp_path / "LMUData", tmp_path / "c", evaluate, split="test")
+    sentences = {None: f"(md5 {md5}).", "": "as VLMEvalKit publishes it).", "other": "not the table that VLMEvalKit"}
+    assert sentences[published] in (folder / "README.md").read_text()
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -496,11 +496,11 @@ def command(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, st
 
 def test_the_folder_is_checked_as_a_mirror_is(lmudata: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tasks = "mmmu,mvbench,videomme_subtitles,refcocog_test"
-    _, said = command(capsys, "data", "check", "--data-root", lmudata, "--tasks", tasks, "--json")
-    found = {report["task"]: report for report in json.loads(said.rpartition("}")[0] + "}")["tasks"]}
-    assert [report["problems"] + report["missing_columns"] for report in found.values()] == [[]] * 4
-    assert found["mmmu"]["counts"] == {"samples": N} and found["mvbench"]["videos"] > 0
-    assert found["refcocog_test"]["counts"]["objects"] == N
+    _, printed = command(capsys, "data", "check", "--data-root", lmudata, "--tasks", tasks, "--json")
+    report_by_task = {report["task"]: report for report in json.loads(printed.rpartition("}")[0] + "}")["tasks"]}
+    assert [report["problems"] + report["missing_columns"] for report in report_by_task.values()] == [[]] * 4
+    assert report_by_task["mmmu"]["counts"] == {"samples": N} and report_by_task["mvbench"]["videos"] > 0
+    assert report_by_task["refcocog_test"]["counts"]["objects"] == N
 
 
 def test_a_column_without_its_table_is_that_columns_failure(
@@ -508,11 +508,11 @@ def test_a_column_without_its_table_is_that_columns_failure(
 ) -> None:
     shutil.copy(lmudata / "MMBench_DEV_EN.tsv", tmp_path / "MMBench_DEV_EN_V11.tsv")
     (tmp_path / "AI2D_TEST.tsv").write_text("index\timage\n1\t")
-    code, said = command(capsys, "data", "check", "--data-root", tmp_path, "--tasks", "mmbench,ai2d,star")
-    assert code == 1 and "0 of 3 tasks are whole" in said
-    assert "its MMBench_DEV_EN_V11.tsv is MMBench V1.1, another benchmark with other questions." in said
-    assert "AI2D_TEST.tsv, line 2: the file ends within a line" in said
-    assert "VLMEvalKit has no table of STAR." in said
+    code, printed = command(capsys, "data", "check", "--data-root", tmp_path, "--tasks", "mmbench,ai2d,star")
+    assert code == 1 and "0 of 3 tasks are whole" in printed
+    assert "its MMBench_DEV_EN_V11.tsv is MMBench V1.1, another benchmark with other questions." in printed
+    assert "AI2D_TEST.tsv, line 2: the file ends within a line" in printed
+    assert "VLMEvalKit has no table of STAR." in printed
     with pytest.raises(UserError, match=r"Task mmbench: .*MMBench V1\.1, another benchmark .*fetch it with: hf downl"):
         load_docs(REGISTRY.tasks["mmbench"], tmp_path, QWEN)
 
@@ -522,6 +522,6 @@ def test_listing_and_planning_read_no_table(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert absence(REGISTRY.tasks["mmbench"], lmudata) is None and absence(REGISTRY.tasks["lvbench"], lmudata)
-    code, said = command(capsys, "data", "plan", "--data-root", lmudata, "--tasks", "mmbench,chartqa")
-    assert code == 0 and "missing" not in said
+    code, printed = command(capsys, "data", "plan", "--data-root", lmudata, "--tasks", "mmbench,chartqa")
+    assert code == 0 and "missing" not in printed
     assert not list(tmp_path.rglob("*.arrow"))

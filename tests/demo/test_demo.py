@@ -77,10 +77,12 @@ def test_a_checkpoint_says_that_it_was_trained_by_the_clock(name: str) -> None:
 @pytest.mark.parametrize("name", ["2", "3", "4"])
 def test_the_demo_s_tables_are_the_paper_s_up_to_what_was_trained(name: str) -> None:
     ours, paper = demo_definition(name), load_definition(name)
-    filled = {Row(one, demo_variant(about["variant"])).design for one, about in MANIFEST["checkpoints"].items()}
+    filled = {Row(checkpoint, demo_variant(about["variant"])).design
+              for checkpoint, about in MANIFEST["checkpoints"].items()}
     missing = {"2": set(), "3": {"+modality-interval"}, "4": {"ilrope-like"}}[name]
     assert {row.label for row in ours.rows if row.design not in filled} == missing
-    others = [(row.label, one.label) for row, one in zip(ours.rows, paper.rows, strict=True) if row != one]
+    others = [(row.label, published.label)
+              for row, published in zip(ours.rows, paper.rows, strict=True) if row != published]
     assert others == ([("circlerope-upstream", "circlerope")] if name == "2" else [])
 
 
@@ -96,9 +98,9 @@ def test_a_checkpoint_carries_the_limits_on_videos_that_it_was_taught_under(name
 
 def test_all_were_taught_alike_and_as_the_recipe_says_now() -> None:
     made = MANIFEST["checkpoints"].values()
-    assert {one["recipe"] for one in made} == {Recipe().fingerprint}
+    assert {training["recipe"] for training in made} == {Recipe().fingerprint}
     for shared in ("lessons", "steps", "products"):
-        assert len({one[shared] for one in made}) == 1
+        assert len({training[shared] for training in made}) == 1
 
 
 def test_further_trainings_start_where_these_did() -> None:
@@ -177,10 +179,10 @@ def test_evaluate_alone_gives_the_demos_answers(finished: dict[str, Path], world
 def test_the_engine_answers_as_the_reference_does(finished: dict[str, Path], world: Path, name: str) -> None:
     """Every greedy answer, in float32; benchmarks/agreement.py asks all columns, and bfloat16."""
     torch.set_num_threads(1)
-    found = compare(HOME / name, finished[name], world, ASKED, limit=Limit(40), dtype=torch.float32)
-    assert found.questions >= 3 * 40
-    assert found.different == ()
-    assert found.same_tokens == found.tokens > found.questions
+    comparison = compare(HOME / name, finished[name], world, ASKED, limit=Limit(40), dtype=torch.float32)
+    assert comparison.questions >= 3 * 40
+    assert comparison.different == ()
+    assert comparison.same_tokens == comparison.tokens > comparison.questions
 
 
 def test_bfloat16_answers_are_the_references_where_it_rounds_as_vllm_does(world: Path, tmp_path: Path) -> None:
@@ -209,8 +211,8 @@ def test_a_float32_output_matrix_keeps_apart_what_bfloat16_ties(world: Path, tmp
     folder = folders["mrope-i"]
     wide = compare(HOME / "mrope-i", folder, world, ASKED, limit=Limit(24), dtype=torch.bfloat16, wide_head=True)
     assert wide.same_tokens / wide.tokens > 0.95
-    assert all(abs(one.margin) < 0.05 for one in wide.different)
-    assert all(one.margin % 0.03125 != 0 for one in wide.different), "steps of a bfloat16 logit"
+    assert all(abs(difference.margin) < 0.05 for difference in wide.different)
+    assert all(difference.margin % 0.03125 != 0 for difference in wide.different), "steps of a bfloat16 logit"
 
 
 def committed(table: str) -> dict[tuple[str, str], dict[str, str]]:

@@ -127,7 +127,7 @@ def test_a_packed_question_is_the_question_alone(
     pixels, grids = seeing.encoder_input(made[video], [index])
     with torch.no_grad():
         seen = reference.model.model.visual(pixels, grid_thw=grids).pooler_output
-        together, *single = (_logits(reference, chosen, one, seen, video=video) for one in (group, *alone))
+        together, *single = (_logits(reference, chosen, packed, seen, video=video) for packed in (group, *alone))
     torch.testing.assert_close(together, torch.cat(single), atol=2e-4, rtol=0)
 
 

@@ -48,15 +48,15 @@ class TestRegister:
         assert backend_of(backend, replicas) is BACKENDS[name]
         assert EngineOptions(backend=backend, replicas=replicas).run_by is BACKENDS[name]
 
-    @pytest.mark.parametrize(("options", "said"), [
+    @pytest.mark.parametrize(("options", "message"), [
         ({"backend": "slurm"}, "--backend slurm is none: give one of inside, processes, ray"),
         ({"backend": "inside", "replicas": 2}, "--backend inside runs one engine: leave --replicas 2 out, or give "
                                                "--backend processes"),
     ])  # fmt: skip
-    def test_what_cannot_be_is_said_at_once(self, options: dict[str, Any], said: str) -> None:
+    def test_what_cannot_be_is_said_at_once(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(UserError) as caught:
             EngineOptions(**options)
-        assert str(caught.value) == said
+        assert str(caught.value) == message
 
     @pytest.mark.parametrize("command", ["run", "study", "sweep"])
     def test_the_command_line_offers_what_is_registered(
@@ -97,10 +97,10 @@ class TestAdding:
     def config(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
         (tmp_path / "own_backend.py").write_text(OWN)
         monkeypatch.syspath_prepend(str(tmp_path))
-        own = Backend("own", "stand-ins", "own_backend:start", requires="own_backend:require")
+        backend = Backend("own", "stand-ins", "own_backend:start", requires="own_backend:require")
         checkpoint = build_checkpoint("qwen2.5-vl", tmp_path / "checkpoint")
         return RunConfig((str(checkpoint),), ("chartqa",), tmp_path / "out", ("mrope",),
-                         data_root=suite_mirror.build(tmp_path / "mirror", n=3), options=EngineOptions(backend=own))
+                         data_root=suite_mirror.build(tmp_path / "mirror", n=3), options=EngineOptions(backend=backend))
 
     def test_a_task_runs_on_it(self, config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
         result = run(config)

@@ -95,8 +95,8 @@ def test_this_machine_is_as_it_says_of_itself() -> None:
     [([], False), (["other:register"], False), (["other:register", "mmrope_eval.engine.plugin:register"], True)],
 )
 def test_whether_our_plugin_is_installed(values: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [SimpleNamespace(value=value) for value in values]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: found)
+    entry_points = [SimpleNamespace(value=value) for value in values]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: entry_points)
     assert plugin.installed() == expected
 
 

@@ -56,14 +56,14 @@ def staged(ids: np.ndarray, delta: int, new_tokens: int, bits: int) -> torch.Ten
 @pytest.mark.parametrize("name", variant_names())
 def test_prompt_and_generated_positions_survive_both_model_runners(name: str, bits: int) -> None:
     variant, codec = load_variant(name), PositionCodec(bits)
-    found = prompt_positions(variant, TOKENS, SPANS, codec, max_tokens=50)
+    prompt = prompt_positions(variant, TOKENS, SPANS, codec, max_tokens=50)
     positions, delta = variant.positions(segments_from_tokens(TOKENS, SPANS))
     generated = len(TOKENS) + delta + np.arange(50)
     expected = np.concatenate((positions, np.broadcast_to(generated, (3, 50))), axis=1)
-    decoded = codec.decode(staged(found.ids, found.delta, 50, bits), torch.float64).numpy()
+    decoded = codec.decode(staged(prompt.ids, prompt.delta, 50, bits), torch.float64).numpy()
     assert np.abs(decoded - expected).max() <= TOLERANCE[bits]
-    assert found.facts.delta == delta
-    assert found.facts.max_position == positions.max()
+    assert prompt.facts.delta == delta
+    assert prompt.facts.max_position == positions.max()
 
 
 @pytest.mark.parametrize(("bits", "tokens"), [(32, 458_752 - len(TOKENS)), (64, 2**31)])
@@ -195,9 +195,9 @@ def test_the_stock_variant_has_the_positions_of_stock_vllm(
         features, shape(image_token_id=IMAGE, video_token_id=VIDEO, tokens_per_second=2.0 if seconds else 0.0)
     )
     codec = PositionCodec(64)
-    found = prompt_positions(load_variant(family.stock_variant), tokens, spans, codec)
-    assert np.array_equal(codec.decode(torch.from_numpy(found.ids), torch.float64).numpy(), theirs.numpy())
-    assert found.facts.delta == delta
+    prompt = prompt_positions(load_variant(family.stock_variant), tokens, spans, codec)
+    assert np.array_equal(codec.decode(torch.from_numpy(prompt.ids), torch.float64).numpy(), theirs.numpy())
+    assert prompt.facts.delta == delta
 
 
 # --- the rotary module --------------------------------------------------------------------------------------------
@@ -226,14 +226,14 @@ def test_ranks_together_hold_the_table_of_the_whole_model(bits: int, full_rows: 
     for name in ("mhrope", "mrope", "circlerope", "grape"):
         variant = load_variant(name, scaling={"type": "yarn", "factor": 4.0})
         table = variant.table(32, 8, 1e4)
-        found = prompt_positions(variant, TOKENS, SPANS, codec)
-        expected_cos, expected_sin = table.cos_sin(codec.decode(torch.from_numpy(found.ids)))
+        prompt = prompt_positions(variant, TOKENS, SPANS, codec)
+        expected_cos, expected_sin = table.cos_sin(codec.decode(torch.from_numpy(prompt.ids)))
         cos, sin = [], []
         for rank in range(4):
             rows = kv_head_rows(8, rank, 4)
             rotary = SharedRotary(2, 16, 64, codec, full_rows=full_rows, captured=captured)
             rotary.set_table(RotaryTable(table.axis[rows], table.inv_freq[rows], table.attention_factor))
-            rotary.fill(torch.from_numpy(found.ids))
+            rotary.fill(torch.from_numpy(prompt.ids))
             cos.append(rotary.cos[: len(TOKENS)])
             sin.append(rotary.sin[: len(TOKENS)])
         torch.testing.assert_close(torch.cat(cos, 1), expected_cos.transpose(0, 1), atol=1e-6, rtol=0)
@@ -249,7 +249,7 @@ def test_tables_and_positions_do_not_depend_on_the_default_device(scaling: dict[
     """
     for name in variant_names():
         variant = load_variant(name, scaling=scaling)
-        table, found = variant.table(32, 8, 1e4), prompt_positions(variant, TOKENS, SPANS, PositionCodec(32))
+        table, prompt = variant.table(32, 8, 1e4), prompt_positions(variant, TOKENS, SPANS, PositionCodec(32))
         rotary = SharedRotary(8, 16, 64, PositionCodec(32), full_rows=True, captured=True)
         with torch.device("meta"):
             again = load_variant(name, scaling=scaling)
@@ -257,7 +257,7 @@ def test_tables_and_positions_do_not_depend_on_the_default_device(scaling: dict[
             rotary.set_table(other)
             rotary.fill(torch.from_numpy(prompt_positions(again, TOKENS, SPANS, PositionCodec(32)).ids))
         assert np.array_equal(table.inv_freq, other.inv_freq) and np.array_equal(table.axis, other.axis)
-        cos, _ = table.cos_sin(PositionCodec(32).decode(torch.from_numpy(found.ids)))
+        cos, _ = table.cos_sin(PositionCodec(32).decode(torch.from_numpy(prompt.ids)))
         torch.testing.assert_close(rotary.cos[: len(TOKENS)], cos.transpose(0, 1), atol=1e-6, rtol=0)
 
 

@@ -98,17 +98,17 @@ def test_workers_that_are_stuck_are_noticed_by_the_time_limit_and_ended(
     workers: LiveEngine, pair: tuple[Checkpoint, Checkpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last test of these workers."""
-    monkeypatch.setattr(workers, "_limits", Limits(pair[0], options(workers=True, request_timeout=12), False))
+    monkeypatch.setattr(workers, "_limits", Limits(pair[0], options(workers=True, request_timeout=5), False))
     processes = workers._watch.workers
     assert isinstance(processes, WorkerProcesses)
     tree = dict(processes._tree)
     assert len(tree) == 2, "the engine's core and its worker"
-    stream = workers.stream(ask(f"{i}", "Hello", max_tokens=900, ignore_eos=True) for i in range(9))
+    stream = workers.stream(ask(f"{i}", "Hello", max_tokens=900 if i else 1, ignore_eos=True) for i in range(9))
     next(stream)
     for pid in tree:
         os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
-    with pytest.raises(EngineDiedError, match="an answer took more than 12 s, so the engine was ended") as died:
+    with pytest.raises(EngineDiedError, match="an answer took more than 5 s, so the engine was ended") as died:
         list(stream)
     assert time.monotonic() - began < 60 and died.value.in_flight
     workers.close()

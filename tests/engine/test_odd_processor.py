@@ -114,14 +114,14 @@ class Sizeless:
 @pytest.mark.parametrize("damage", ODD.values(), ids=ODD)
 def test_one_odd_sample_fails_alone(checkpoint: Checkpoint, damage: Callable[[Rendered], Any]) -> None:
     requests = requests_of(checkpoint)
-    found: dict[str, Prepared | Failure] = {}
+    item_by_name: dict[str, Prepared | Failure] = {}
     with RequestQueue(requests, preparer(checkpoint, damage).prepare, ahead=1, max_bytes=10**9, threads=1) as queue:
         while (item := queue.take(wait=True)) is not None:
             assert not isinstance(item, Loaded)
-            found[item.request.id if isinstance(item, Prepared) else item.id] = item
-    odd = found.pop("odd")
+            item_by_name[item.request.id if isinstance(item, Prepared) else item.id] = item
+    odd = item_by_name.pop("odd")
     assert isinstance(odd, Failure) and odd.stage in ("prompt", "positions") and odd.cause
-    assert {name: type(item) for name, item in found.items()} == {"before": Prepared, "after": Prepared}
+    assert {name: type(item) for name, item in item_by_name.items()} == {"before": Prepared, "after": Prepared}
 
 
 def test_where_the_processor_misread_the_time_the_failure_says_so(checkpoint: Checkpoint) -> None:

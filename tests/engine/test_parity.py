@@ -42,9 +42,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Family, bool], F
 
 
 def check(run: FamilyRun, name: str) -> None:
-    own = [c for c in run.comparisons if c.variant == name]
-    assert {c.kind for c in own} == {"text", "one image", "two images", "one video", "mixed"}
-    failed: list[Comparison] = [c for c in own if not c.passed]
+    comparisons = [c for c in run.comparisons if c.variant == name]
+    assert {c.kind for c in comparisons} == {"text", "one image", "two images", "one video", "mixed"}
+    failed: list[Comparison] = [c for c in comparisons if not c.passed]
     assert not failed, "\n".join(map(str, failed))
 
 
@@ -63,8 +63,8 @@ def test_engine_in_worker_processes(runs: Callable[[Family, bool], FamilyRun], f
 @pytest.mark.parametrize("family", FAMILIES)
 def test_different_variants_give_different_answers(runs: Callable[[Family, bool], FamilyRun], family: Family) -> None:
     """What makes the bounds above mean something: a wrong position or table shows thousands of times as large."""
-    difference, one, other = runs(family, False).least_difference(NAMED)
-    assert difference > 0.5, (one, other)
+    difference, first, second = runs(family, False).least_difference(NAMED)
+    assert difference > 0.5, (first, second)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

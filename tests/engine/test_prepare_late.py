@@ -62,8 +62,8 @@ class Halves(Preparer):
     ],
 )
 def test_what_is_large_is_prepared_in_its_thread(loaded: Loaded | Failure, late: bool) -> None:
-    found = Halves(loaded).begin(REQUEST)
-    assert found is (loaded if late else PREPARED)
+    first_half = Halves(loaded).begin(REQUEST)
+    assert first_half is (loaded if late else PREPARED)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=20))

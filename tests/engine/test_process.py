@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 
 import pytest
 
-from mmrope_eval.engine.process import environment
+from mmrope_eval.engine.process import environment, uncollected
 
 ORDERS = list(itertools.permutations(range(3)))
 
@@ -31,3 +32,15 @@ def test_blocks_that_overlap_take_back_their_own_variables_in_any_order(
             said = [value[name] for value in still if name in value]
             assert os.environ.get(name) == (said[-1] if said else known)
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_garbage_is_collected_afterwards_if_it_was_before(before: bool) -> None:
+    try:
+        (gc.enable if before else gc.disable)()
+        with pytest.raises(LookupError), uncollected():
+            assert not gc.isenabled()
+            raise LookupError
+        assert gc.isenabled() == before
+    finally:
+        gc.enable()

@@ -62,6 +62,8 @@ def ask_all(
         for name, weights in STEPS:
             engine.switch(variant=load_variant(stock if name == STOCK else name), checkpoint=checkpoints[weights - 1])
             found.append(answers(engine, requests))
+        if engine._watch.workers is not None:
+            engine._watch.workers.kill()  # their orderly end takes seconds
         config = engine._engine.vllm_config
         mode = config.model_config.multimodal_config.mm_encoder_tp_mode
         return found, (mode, config.parallel_config.tensor_parallel_size)

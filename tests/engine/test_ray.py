@@ -98,8 +98,9 @@ def test_a_cluster_that_cannot_be_reached_ends_the_command_at_once(
     address: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, mirror = build_checkpoint("qwen2.5-vl", tmp_path / "ck"), suite_mirror.build(tmp_path / "data", n=2)
-    command = ["run", "--model", str(checkpoint), "--variant", "mrope", "--tasks", "demo", "--data-root", str(mirror),
-               "--output", str(tmp_path / "out"), "--replicas", "2", "--backend", "ray"]  # fmt: skip
+    command = ["run", "--model", str(checkpoint), "--variant", "mrope", "--tasks", ",".join(suite_mirror.TASKS),
+               "--data-root", str(mirror), "--output", str(tmp_path / "out"), "--replicas", "2",
+               "--backend", "ray"]  # fmt: skip
     for given in (["--ray-address", address], []):
         monkeypatch.setenv("RAY_ADDRESS", address)
         began = time.monotonic()
@@ -246,7 +247,7 @@ def test_an_actor_that_nobody_calls_ends_itself_and_its_replica(cluster: str) ->
 
     setting = Setting(cast(Any, Folder("ck")), cast(Any, Named("mrope")), Orders())
     birth = pickle.dumps(Birth(setting, EngineOptions(), ours, start))
-    actor = ray.remote(Host).options(num_cpus=1).remote(Place("replica 1", variables={"PLACE": "1"}), birth, 10.0)
+    actor = ray.remote(Host).options(num_cpus=1).remote(Place("replica 1", variables={"PLACE": "1"}), birth, 4.0)
     answers: list[Any] = []
 
     def heard() -> list[Any]:
@@ -276,7 +277,7 @@ def test_two_actors_and_a_kill_give_the_answers_of_one_engine(
 ) -> None:
     checkpoint = build_checkpoint("qwen2.5-vl", tmp_path / "checkpoint")
     mirror = suite_mirror.build(tmp_path / "mirror", n=4)
-    config = RunConfig((str(checkpoint),), ("demo",), tmp_path / "one", ("mrope-i",), data_root=mirror,
+    config = RunConfig((str(checkpoint),), suite_mirror.TASKS, tmp_path / "one", ("mrope-i",), data_root=mirror,
                        options=OPTIONS)  # fmt: skip
     single = running.run(config)
     murderous = KillsAnActor(replace(OPTIONS, replicas=2, backend="ray", ray_address=cluster), after=4)

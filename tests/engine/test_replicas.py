@@ -54,11 +54,11 @@ def begin() -> Iterator[Begin]:
     begun: list[tuple[Replicas, Stubs]] = []
 
     def started(count: int = 2, identify: Identify = ours, **orders: Any) -> tuple[Replicas, Stubs, list[str]]:
-        said: list[str] = []
+        lines: list[str] = []
         launch = Stubs(count)
-        found = Replicas.start(launch, birth(identify, **orders), said.append)
-        begun.append((found, launch))
-        return found, launch, said
+        replicas = Replicas.start(launch, birth(identify, **orders), lines.append)
+        begun.append((replicas, launch))
+        return replicas, launch, lines
 
     yield started
     for replicas, launch in begun:
@@ -78,34 +78,34 @@ def asked(count: int, mark: str = "", at: int = 0) -> list[Deferred]:
 
 
 def answers(replicas: Replicas, requests: list[Deferred]) -> dict[str, Response | Failure]:
-    found = list(replicas.stream(requests))
-    assert sorted(one.id for one in found) == sorted(request.id for request in requests)
-    return {one.id: one for one in found}
+    results = list(replicas.stream(requests))
+    assert sorted(result.id for result in results) == sorted(request.id for request in requests)
+    return {result.id: result for result in results}
 
 
-def texts(found: dict[str, Response | Failure]) -> Counter[str]:
-    return Counter(one.text for one in found.values() if isinstance(one, Response))
+def texts(result_by_id: dict[str, Response | Failure]) -> Counter[str]:
+    return Counter(result.text for result in result_by_id.values() if isinstance(result, Response))
 
 
 def test_all_replicas_work_and_a_failing_sample_fails_alone(begin: Begin) -> None:
-    replicas, _, said = begin(2, delay=0.005)
+    replicas, _, lines = begin(2, delay=0.005)
     wait_for_all(replicas, 2)
-    found = answers(replicas, asked(60, "-unreadable", at=7))
-    assert set(texts(found)) == {"mrope ck at 1", "mrope ck at 2"}
-    assert [one for one in found.values() if isinstance(one, Failure)] == [
+    result_by_id = answers(replicas, asked(60, "-unreadable", at=7))
+    assert set(texts(result_by_id)) == {"mrope ck at 1", "mrope ck at 2"}
+    assert [result for result in result_by_id.values() if isinstance(result, Failure)] == [
         Failure("s/7-unreadable", "media", "it cannot be read.")
     ]
-    assert (said, replicas.deaths) == ([], 0)
+    assert (lines, replicas.deaths) == ([], 0)
 
 
 def test_what_shows_the_same_is_answered_by_one_process(begin: Begin) -> None:
     replicas, _, _ = begin(2, delay=0.002)
     wait_for_all(replicas, 2)
     requests = [Deferred(f"{video}/{n}", read, f"{video}/{n}", video) for video in "abcdefgh" for n in range(6)]
-    found = answers(replicas, requests)
+    result_by_id = answers(replicas, requests)
     for video in "abcdefgh":
-        assert len({one.token_ids for name, one in found.items()
-                    if name[0] == video and isinstance(one, Response)}) == 1  # fmt: skip
+        assert len({result.token_ids for name, result in result_by_id.items()
+                    if name[0] == video and isinstance(result, Response)}) == 1  # fmt: skip
 
 
 def test_a_switch_reaches_all_also_those_that_come_late(begin: Begin, tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_a_switch_reaches_all_also_those_that_come_late(begin: Begin, tmp_path: 
     replicas.switch(variant=cast(Any, Named("mrope-i")), checkpoint=cast(Any, Named("other")))
     (tmp_path / "go on").touch()
     wait_for_all(replicas, 2)
-    found = texts(answers(replicas, asked(40)))
-    assert set(found) <= {"mrope-i other at 1", "mrope-i other at 2"}
+    counts = texts(answers(replicas, asked(40)))
+    assert set(counts) <= {"mrope-i other at 1", "mrope-i other at 2"}
     replicas.switch(variant=cast(Any, Named("hope")))
     replicas.switch(variant=cast(Any, Named("mhrope")))
     assert set(texts(answers(replicas, asked(40)))) <= {"mhrope other at 1", "mhrope other at 2"}
@@ -128,18 +128,18 @@ def test_a_refused_switch_says_what_the_engine_said(begin: Begin) -> None:
 
 
 def test_a_killed_replica_is_replaced_and_what_it_had_is_asked_again(begin: Begin) -> None:
-    replicas, launch, said = begin(2, delay=0.005)
+    replicas, launch, lines = begin(2, delay=0.005)
     wait_for_all(replicas, 2)
-    found: list[Response | Failure] = []
-    for one in replicas.stream(asked(200)):
-        found.append(one)
-        if len(found) == 20:
+    results: list[Response | Failure] = []
+    for result in replicas.stream(asked(200)):
+        results.append(result)
+        if len(results) == 20:
             os.kill(launch.links[0]._process.pid or 0, signal.SIGKILL)
-    assert sorted(one.id for one in found) == sorted(one.id for one in asked(200))
-    assert all(isinstance(one, Response) for one in found)
+    assert sorted(result.id for result in results) == sorted(request.id for request in asked(200))
+    assert all(isinstance(result, Response) for result in results)
     assert replicas.deaths == 1
     assert len(launch.links) == 3
-    (line,) = said
+    (line,) = lines
     assert line.startswith("replica 1 died with ")
     assert line.endswith("killed by signal 9; another one is started.")
 
@@ -147,26 +147,26 @@ def test_a_killed_replica_is_replaced_and_what_it_had_is_asked_again(begin: Begi
 def test_a_sample_that_no_replica_survives_is_a_listed_failure(begin: Begin) -> None:
     replicas, _, _ = begin(2, kills="poison")
     wait_for_all(replicas, 2)
-    found = answers(replicas, asked(30, "-poison", at=5))
-    (failure,) = (one for one in found.values() if isinstance(one, Failure))
+    result_by_id = answers(replicas, asked(30, "-poison", at=5))
+    (failure,) = (result for result in result_by_id.values() if isinstance(result, Failure))
     assert (failure.id, failure.stage) == ("s/5-poison", "engine")
     assert failure.cause.startswith("two engines died while they worked on it and on nothing else: its process ended")
     assert replicas.deaths == 3
 
 
 def test_a_place_where_nothing_lives_is_left_out(begin: Begin) -> None:
-    replicas, launch, said = begin(2, dies_at="2", delay=0.01)
-    found = answers(replicas, asked(120))
-    listen(replicas, lambda: len(said) >= UNLUCKY, "all deaths")
-    assert set(texts(found)) == {"mrope ck at 1"}
+    replicas, launch, lines = begin(2, dies_at="2", delay=0.01)
+    result_by_id = answers(replicas, asked(120))
+    listen(replicas, lambda: len(lines) >= UNLUCKY, "all deaths")
+    assert set(texts(result_by_id)) == {"mrope ck at 1"}
     assert len(launch.links) == 1 + UNLUCKY
-    assert said[-1].endswith("none is started any more.")
+    assert lines[-1].endswith("none is started any more.")
 
 
 def test_where_no_engine_lives_the_start_says_so() -> None:
     launch = Stubs(1)
     with pytest.raises(EngineDiedError, match="no replica is left"):
-        Replicas.start(launch, birth(dies_at="*"), lambda said: None)
+        Replicas.start(launch, birth(dies_at="*"), lambda line: None)
     assert len(launch.links) == UNLUCKY
     assert launch.alive == []
 
@@ -174,23 +174,23 @@ def test_where_no_engine_lives_the_start_says_so() -> None:
 def test_what_an_engine_says_against_its_start_is_raised_once() -> None:
     launch = Stubs(1)
     with pytest.raises(UserError, match=r"^this checkpoint cannot be\.$"):
-        Replicas.start(launch, birth(refuses="1"), lambda said: None)
+        Replicas.start(launch, birth(refuses="1"), lambda line: None)
     assert (len(launch.links), launch.alive) == (1, [])
 
 
 def test_other_code_elsewhere_does_not_answer() -> None:
     launch = Stubs(1)
     with pytest.raises(UserError, match=r"replica 1 runs other code than this process \(code \d+ instead of \d+\)"):
-        Replicas.start(launch, birth(of_the_process), lambda said: None)
+        Replicas.start(launch, birth(of_the_process), lambda line: None)
 
 
 def test_a_replica_without_a_sign_of_life_is_ended(begin: Begin, tmp_path: Path) -> None:
-    replicas, launch, said = begin(2, stops="freeze", marker=str(tmp_path / "frozen"), delay=0.001)
+    replicas, launch, lines = begin(2, stops="freeze", marker=str(tmp_path / "frozen"), delay=0.001)
     wait_for_all(replicas, 2)
     replicas._silence = 8.0  # a sign of life comes every two seconds; on a machine that stands still, another one dies
-    found = answers(replicas, asked(40, "-freeze", at=3))
-    assert all(isinstance(one, Response) for one in found.values())
-    assert {line.partition(": ")[2] for line in said} == {
+    result_by_id = answers(replicas, asked(40, "-freeze", at=3))
+    assert all(isinstance(result, Response) for result in result_by_id.values())
+    assert {line.partition(": ")[2] for line in lines} == {
         "it gave no sign of life for 8 s, so it was ended; another one is started."
     }
     assert len(launch.alive) <= 2
@@ -208,10 +208,10 @@ def test_closing_a_stream_early_leaves_the_replicas_usable(begin: Begin) -> None
 
 
 def test_what_a_replica_cannot_read_ends_it_with_the_cause(begin: Begin) -> None:
-    replicas, _, said = begin(1)
-    found = answers(replicas, [Deferred("s/0", Explosive(), "s/0")])
-    assert "the task's own class is not here" in cast(Failure, found["s/0"]).cause
-    assert "the task's own class is not here" in said[0]
+    replicas, _, lines = begin(1)
+    result_by_id = answers(replicas, [Deferred("s/0", Explosive(), "s/0")])
+    assert "the task's own class is not here" in cast(Failure, result_by_id["s/0"]).cause
+    assert "the task's own class is not here" in lines[0]
 
 
 @pytest.mark.parametrize(

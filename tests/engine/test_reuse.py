@@ -19,14 +19,14 @@ def rendered(nbytes: int) -> Rendered:
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 50)), max_size=40), st.integers(0, 100))
 def test_it_never_holds_more_than_it_may_and_never_forgets(given: list[tuple[int, int]], most: int) -> None:
     kept = RenderedPrompts(most)
-    known: dict[int, Rendered] = {}
+    held: dict[int, Rendered] = {}
     for key, nbytes in given:
         made = rendered(nbytes)
         kept.put(key, made)
-        if key not in known and sum(one.nbytes for one in known.values()) + nbytes <= most:
-            known[key] = made
-        assert {key: kept.get(key) for key in known} == known
-        assert all(kept.get(key) is None for key in range(10) if key not in known)
+        if key not in held and sum(prompt.nbytes for prompt in held.values()) + nbytes <= most:
+            held[key] = made
+        assert {key: kept.get(key) for key in held} == held
+        assert all(kept.get(key) is None for key in range(10) if key not in held)
 
 
 def test_an_engine_may_add_to_its_copy() -> None:

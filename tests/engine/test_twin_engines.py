@@ -67,16 +67,16 @@ def ask_ours(
 ) -> tuple[list[Answers], vllm_model.ModelShape]:
     """Our engine through all steps, and how it runs the model."""
     stock = checkpoints[0].family.stock_variant
-    found = []
+    answers_by_step = []
     with LiveEngine.start(checkpoints[0], load_variant(stock), options(enforce_eager=not compiled)) as engine:
         assert engine._shape.compiled == compiled
         for name, weights in STEPS:
             engine.switch(variant=load_variant(stock if name == STOCK else name), checkpoint=checkpoints[weights - 1])
             responses = answers(engine, requests)
-            found.append({
+            answers_by_step.append({
                 kind: answer_of(response) for kind, response in responses.items()
             })
-        return found, engine._shape
+        return answers_by_step, engine._shape
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def stock_engine(checkpoint: Checkpoint) -> Iterator[Any]:
 
 def ask_stock(checkpoint: Checkpoint, shape: vllm_model.ModelShape, requests: list[Request]) -> Answers:
     """vLLM's own class on prompts and pixels as our engine gets them; positions are its own affair."""
-    found: Answers = {}
+    answer_by_id: Answers = {}
     with stock_engine(checkpoint) as engine:
         variant = load_variant(checkpoint.family.stock_variant)
         preparer = Preparer(engine, shape, checkpoint, PromptWriter(checkpoint), variant, options(), POLICY,
@@ -106,14 +106,14 @@ def ask_stock(checkpoint: Checkpoint, shape: vllm_model.ModelShape, requests: li
             prepared = preparer.prepare(request)
             assert isinstance(prepared, Prepared), prepared
             engine.add_request(request.id, prepared.engine_input, prepared.params)
-        while len(found) < len(requests):
+        while len(answer_by_id) < len(requests):
             for output in engine.step():
                 completion, prompt = output.outputs[0], output.prompt_token_ids
                 scored = [*zip(output.prompt_logprobs[1:], prompt[1:], strict=True),
                           *zip(completion.logprobs, completion.token_ids, strict=True)]  # fmt: skip
                 logprobs = np.array([choices[token].logprob for choices, token in scored])
-                found[output.request_id] = Answer(tuple(prompt), tuple(completion.token_ids), logprobs)
-    return found
+                answer_by_id[output.request_id] = Answer(tuple(prompt), tuple(completion.token_ids), logprobs)
+    return answer_by_id
 
 
 @pytest.fixture(scope="module")

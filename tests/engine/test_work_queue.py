@@ -79,7 +79,7 @@ def test_queues_get_shorter_towards_the_end(waiting: int, capacity: int, replica
 
 def test_nobody_has_a_free_place_while_something_waits() -> None:
     work = WorkQueue(items("." * 30))
-    flying = {one: len(work.give(one, capacity=8, replicas=3)) for one in (1, 2, 3)}
+    flying = {replica: len(work.give(replica, capacity=8, replicas=3)) for replica in (1, 2, 3)}
     assert min(flying.values()) >= 4
 
 
@@ -87,15 +87,15 @@ def test_what_was_in_flight_is_asked_again_alone_and_last() -> None:
     work = WorkQueue(items("....abc"))
     first = work.give(1, capacity=4, replicas=1)
     assert work.died(1) is None
-    for one in work.give(2, capacity=100, replicas=1):
-        work.answered(2, one.id)
+    for item in work.give(2, capacity=100, replicas=1):
+        work.answered(2, item.id)
     rest: list[Item] = []
     while not work.done:
         given = work.give(2, capacity=100, replicas=1)
         rest += given
         assert work.give(2, capacity=100, replicas=1) == []
-        for one in given:
-            assert work.answered(2, one.id)
+        for item in given:
+            assert work.answered(2, item.id)
     assert {item.id for item in first} <= {item.id for item in rest[-len(first) :]}
 
 
@@ -152,25 +152,25 @@ def test_everything_has_one_outcome_whatever_dies(shown: str, replicas: int, cap
     work = WorkQueue(items(shown))
     alive = list(range(replicas))
     newest = replicas
-    flying: dict[int, list[Item]] = {one: [] for one in alive}
+    flying: dict[int, list[Item]] = {replica: [] for replica in alive}
     outcomes: list[str] = []
     while not work.done:
         place = rng.randrange(replicas)
-        one = alive[place]
+        replica = alive[place]
         event = rng.random()
         if event < 0.15:
-            lost = work.died(one)
+            lost = work.died(replica)
             outcomes += [lost.id] if lost is not None else []
             alive[place], newest = newest, newest + 1
             flying[alive[place]] = []
         elif event < 0.2:
-            work.returned(one)
-            flying[one] = []
+            work.returned(replica)
+            flying[replica] = []
         else:
-            flying[one] += work.give(one, capacity, replicas)
-            if flying[one]:
-                item = flying[one].pop(rng.randrange(len(flying[one])))
-                assert work.answered(one, item.id)
+            flying[replica] += work.give(replica, capacity, replicas)
+            if flying[replica]:
+                item = flying[replica].pop(rng.randrange(len(flying[replica])))
+                assert work.answered(replica, item.id)
                 outcomes.append(item.id)
         assert unanswered(work) + len(outcomes) == len(shown)
     assert sorted(outcomes) == sorted(item.id for item in items(shown))
@@ -199,8 +199,8 @@ def weighed(weights: list[int], light: int) -> list[Weighed]:
 def test_videos_are_shared_out_by_weight(weights: list[int], light: int, first: int, second: int) -> None:
     work = WorkQueue(weighed(weights, light))
     given = [work.give(replica, capacity=16, replicas=2) for replica in (1, 2)]
-    assert [sum(item.weight > 0 for item in one) for one in given] == [first, second]
-    assert [len(one) for one in given] == [16, 16]  # and what weighs nothing fills the rest
+    assert [sum(item.weight > 0 for item in share) for share in given] == [first, second]
+    assert [len(share) for share in given] == [16, 16]  # and what weighs nothing fills the rest
 
 
 @given(
@@ -216,7 +216,7 @@ def test_no_weight_keeps_work_from_an_idle_replica(
         replica %= replicas
         work.give(replica, capacity, replicas)
         flying = work.in_flight(replica)
-        assert flying or unanswered(work) == sum(len(work.in_flight(one)) for one in range(replicas))
+        assert flying or unanswered(work) == sum(len(work.in_flight(other)) for other in range(replicas))
         if event == "die":
             work.died(replica)
         elif event == "return":

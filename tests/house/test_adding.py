@@ -30,9 +30,9 @@ class Right(FakeEngine):
 
     def reply(self, request: Request) -> Response | Failure:
         """The letter of the picture's colour."""
-        found = super().reply(request)
-        assert isinstance(found, Response)
-        return dataclasses.replace(found, text="ABCD"[int(request.id.partition("/")[2]) % 4])
+        response = super().reply(request)
+        assert isinstance(response, Response)
+        return dataclasses.replace(response, text="ABCD"[int(request.id.partition("/")[2]) % 4])
 
 
 class RightStart(FakeStart):

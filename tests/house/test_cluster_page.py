@@ -126,13 +126,13 @@ def ours(mark: str) -> list[str]:
 
 @pytest.mark.every_core
 def test_a_preempted_job_ends_in_order_is_requeued_and_goes_on(job: Job, tmp_path: Path) -> None:
-    """With real engines in two replicas: SIGTERM to the script when there is an answer."""
+    """With real engines in two replicas, and in one where it goes on: SIGTERM to the script when there is an answer."""
     checkpoint, mirror = build_checkpoint("qwen2.5-vl", tmp_path / "ck"), suite_mirror.build(tmp_path / "data", n=40)
     output, mark = tmp_path / "out", f"MMROPE_EVAL_JOB={os.getpid()}"
     path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
     own = (f'shift; exec {sys.executable} -m mmrope_eval run --variant mrope --max-pixels 50176 --video-tokens 64 '
            f'--max-model-len 1024 "${{@/auto/2}}"')  # fmt: skip
-    given = {"MODEL": str(checkpoint), "DATA": str(mirror), "TASKS": "demo", "PYTHONPATH": path,
+    given = {"MODEL": str(checkpoint), "DATA": str(mirror), "TASKS": ",".join(suite_mirror.TASKS), "PYTHONPATH": path,
              mark.split("=")[0]: mark.split("=")[1]}  # fmt: skip
     for _ in range(3):  # where this process stands still in the wrong moment, the run ends by itself
         shutil.rmtree(output, ignore_errors=True)
@@ -150,6 +150,6 @@ def test_a_preempted_job_ends_in_order_is_requeued_and_goes_on(job: Job, tmp_pat
     eventually(lambda: not ours(mark), "the end of its processes")
     kept = answers(output)
     assert kept and not list(output.rglob("scores.json"))
-    second = job(own, **given)
+    second = job(own.replace("/auto/2", "/auto/1"), **given)
     assert second.wait(600) == 0
     assert answers(output) > kept and list(output.rglob("scores.json"))

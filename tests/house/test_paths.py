@@ -48,14 +48,14 @@ def test_every_module_and_function_on_a_page_is_there() -> None:
         rest: list[str] = []
         while True:
             try:
-                found = importlib.import_module(module)
+                attribute = importlib.import_module(module)
                 break
             except ModuleNotFoundError:
                 module, _, last = module.rpartition(".")
                 rest.insert(0, last)
         for part in rest:
-            assert hasattr(found, part), name
-            found = getattr(found, part)
+            assert hasattr(attribute, part), name
+            attribute = getattr(attribute, part)
 
 
 def rows(title: str, page: str = "docs/architecture.md") -> list[list[str]]:

@@ -57,6 +57,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 
 
 def test_data_are_the_same_bytes_in_two_processes(two: list[dict[str, str]]) -> None:
-    one, other = two
-    assert len(one) > 20 and {Path(name).suffix for name in one} >= {".parquet", ".mp4", ".mkv", ".webm", ".ts", ".zip"}
-    assert {name for name in {*one, *other} if one.get(name) != other.get(name)} == set()
+    first, second = two
+    assert len(first) > 20
+    assert {Path(name).suffix for name in first} >= {".parquet", ".mp4", ".mkv", ".webm", ".ts", ".zip"}
+    assert {name for name in {*first, *second} if first.get(name) != second.get(name)} == set()

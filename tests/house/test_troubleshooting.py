@@ -47,23 +47,23 @@ def wordings(part: ast.expr) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def said() -> list[str]:
+def messages() -> list[str]:
     """What the code can say."""
     return [text for path in (ROOT / "mmrope_eval").rglob("*.py") for text in texts(ast.parse(path.read_text()))]
 
 
 @pytest.mark.parametrize("quote", QUOTES)
-def test_every_quoted_line_is_the_code_s(quote: str, said: list[str]) -> None:
+def test_every_quoted_line_is_the_code_s(quote: str, messages: list[str]) -> None:
     words = quote.strip(f"{GAP}: ")
     assert len(words) > 12
-    assert any(words in text for text in said), words
+    assert any(words in text for text in messages), words
 
 
 def test_every_option_and_link_is_there() -> None:
     _, parsers = cli.command_line.build_parser()
-    known = {word for parser in parsers.values() for word in re.findall(r"--[a-z][a-z-]*", parser.format_help())}
+    options = {word for parser in parsers.values() for word in re.findall(r"--[a-z][a-z-]*", parser.format_help())}
     named = set(re.findall(r"--[a-z][a-z-]*", re.sub(r"Slurm a larger `--mem`", "", PAGE)))
-    assert len(named) > 15 and named <= known, named - known
+    assert len(named) > 15 and named <= options, named - options
     titles = {re.sub(r"[^a-z ]", "", line[3:].lower()).replace(" ", "-")
               for line in PAGE.splitlines() if line.startswith("## ")}  # fmt: skip
     assert set(re.findall(r"\]\(#([a-z-]+)\)", PAGE)) == titles

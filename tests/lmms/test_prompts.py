@@ -71,8 +71,8 @@ def asked(spec: TaskSpec, family: str, root: Path) -> list[str]:
 
 
 def snapshot(family: str, root: Path) -> str:
-    found = {spec.name: asked(spec, family, root) for spec in REGISTRY.tasks.values()}
-    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    prompts_by_task = {spec.name: asked(spec, family, root) for spec in REGISTRY.tasks.values()}
+    return json.dumps(prompts_by_task, indent=1, ensure_ascii=False) + "\n"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

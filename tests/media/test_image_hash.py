@@ -44,15 +44,15 @@ def test_the_bytes_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_that_changed_has_another_fingerprint(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
-    source, found = ImageSource(path), []
+    source, fingerprints = ImageSource(path), []
     for color in ("red", "blue"):
         path.write_bytes(encoded(color))
-        found.append(fingerprint(source, MediaPolicy(), GEOMETRY))
-        assert found[-1] == fingerprint(ImageSource(encoded(color)), MediaPolicy(), GEOMETRY)
-        assert load_image(source, MediaPolicy(), GEOMETRY).facts.fingerprint == found[-1]
-    assert found[0] != found[1]
+        fingerprints.append(fingerprint(source, MediaPolicy(), GEOMETRY))
+        assert fingerprints[-1] == fingerprint(ImageSource(encoded(color)), MediaPolicy(), GEOMETRY)
+        assert load_image(source, MediaPolicy(), GEOMETRY).facts.fingerprint == fingerprints[-1]
+    assert fingerprints[0] != fingerprints[1]
 
 
 def test_the_hash_is_no_part_of_what_a_source_is() -> None:
-    one, other = ImageSource(b"x"), ImageSource(b"x")
-    assert one.digest and one == other and hash(one) == hash(other) and repr(one) == repr(other)
+    first, second = ImageSource(b"x"), ImageSource(b"x")
+    assert first.digest and first == second and hash(first) == hash(second) and repr(first) == repr(second)

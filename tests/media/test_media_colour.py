@@ -95,8 +95,8 @@ def test_other_codecs_and_ten_bits(name: str, codec: str, form: str, tmp_path: P
 
 def test_the_example_of_the_report(tmp_path: Path) -> None:
     """Flat (200, 60, 30), tagged and coded BT.709, was shown as (188, 47, 33)."""
-    found = shown(write(tmp_path / "bt709.mp4", "yuv444p", BT709, TV, (BT709, TV)))[0]
-    assert np.abs(found - (200, 60, 30)).max() <= 2
+    pixel = shown(write(tmp_path / "bt709.mp4", "yuv444p", BT709, TV, (BT709, TV)))[0]
+    assert np.abs(pixel - (200, 60, 30)).max() <= 2
 
 
 def test_without_tags_bt601_in_tv_range_is_assumed_and_noted_for_hd(tmp_path: Path) -> None:

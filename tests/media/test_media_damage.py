@@ -34,16 +34,16 @@ def test_text_of_any_encoding_in_a_container_is_no_damage(tmp_path: Path) -> Non
     assert content.count(b"Lavf") == 1
     odd = tmp_path / "odd.mp4"
     odd.write_bytes(content.replace(b"Lavf", b"L\xe4v\xff"))
-    one, other = (load_video(VideoSource(path), MediaPolicy(), GEOMETRY) for path in (whole, odd))
-    assert (one.frames == other.frames).all() and one.facts.notes == other.facts.notes
+    undamaged, relabelled = (load_video(VideoSource(path), MediaPolicy(), GEOMETRY) for path in (whole, odd))
+    assert (undamaged.frames == relabelled.frames).all() and undamaged.facts.notes == relabelled.facts.notes
 
 
 @pytest.mark.parametrize("tag", ["00:00:01n9130000000", "xx:00:01.913000000", "00:00:01:913000000", ":::::"])
 def test_a_duration_that_is_none_promises_nothing(tag: str, tmp_path: Path) -> None:
     path = video(tmp_path / "video.mkv", "libx264")
     content = path.read_bytes()
-    (said,) = {content[i : i + 18] for i in range(len(content)) if content[i : i + 9] == b"00:00:01."}
-    path.write_bytes(content.replace(said, tag.encode().ljust(18, b"0")[:18]))
+    (duration,) = {content[i : i + 18] for i in range(len(content)) if content[i : i + 9] == b"00:00:01."}
+    path.write_bytes(content.replace(duration, tag.encode().ljust(18, b"0")[:18]))
     assert index_frames(path, 10**6).truncated is None
 
 
@@ -65,11 +65,11 @@ def campaign(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_a_fixed_part_of_the_campaign(campaign: ModuleType, tmp_path: Path) -> None:
-    found = campaign.campaign(90, 0, tmp_path)
-    outcomes = {one.outcome for one in found}
-    assert outcomes.isdisjoint(campaign.FAULTS), found
+    trials = campaign.campaign(90, 0, tmp_path)
+    outcomes = {trial.outcome for trial in trials}
+    assert outcomes.isdisjoint(campaign.FAULTS), trials
     assert {"refused", "whole", "damaged"} <= outcomes, "the campaign reaches all of them"
-    assert all(one.said for one in found if one.outcome in ("refused", "noted"))
+    assert all(trial.words for trial in trials if trial.outcome in ("refused", "noted"))
 
 
 def test_the_campaign_finds_what_it_looks_for(campaign: ModuleType, tmp_path: Path) -> None:

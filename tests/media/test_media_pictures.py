@@ -116,22 +116,22 @@ def test_a_png_with_a_wrong_checksum_is_taken(kind: bytes, lenient: bool) -> Non
 
 def test_the_switch_stays_off_while_any_thread_decodes(lenient: bool) -> None:
     inside, go_on = threading.Barrier(3), threading.Event()
-    found = []
+    switches = []
 
     def slow(image: Image.Image) -> None:
         if not go_on.is_set():
             inside.wait(PATIENCE)
             assert go_on.wait(PATIENCE)
-        found.append(ImageFile.LOAD_TRUNCATED_IMAGES)
+        switches.append(ImageFile.LOAD_TRUNCATED_IMAGES)
 
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(open_strictly, FORMATS["png"], slow) for _ in range(2)]
         inside.wait(PATIENCE)
-        open_strictly(FORMATS["png"], lambda image: found.append(ImageFile.LOAD_TRUNCATED_IMAGES))
+        open_strictly(FORMATS["png"], lambda image: switches.append(ImageFile.LOAD_TRUNCATED_IMAGES))
         go_on.set()
-        for one in waiting:
-            one.result(PATIENCE)
-    assert found == [False] * 3 and lenient == ImageFile.LOAD_TRUNCATED_IMAGES
+        for future in waiting:
+            future.result(PATIENCE)
+    assert switches == [False] * 3 and lenient == ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_an_import_that_switches_it_on_in_between_costs_a_second_attempt(lenient: bool) -> None:

@@ -38,7 +38,7 @@ PICTURES = [(112, 112), (1, 1), (3, 2), (28, 28), (20, 45), (55, 57), (84, 84), 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Family, Checkpoint]:
     """Tiny checkpoints of all families whose processor files say what the published ones do."""
-    root, found = tmp_path_factory.mktemp("published"), {}
+    root, checkpoints = tmp_path_factory.mktemp("published"), {}
     for family in FAMILIES:
         folder = build_checkpoint(family, root / family)
         if "video_preprocessor_config.json" not in PUBLISHED[family]:
@@ -47,15 +47,16 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Family, Check
             given = json.loads((folder / name).read_text())
             kept = {key: value for key, value in given.items() if key not in ("size", "min_pixels", "max_pixels")}
             (folder / name).write_text(json.dumps({**kept, **limits}))
-        found[family] = read_checkpoint(folder)
-    return found
+        checkpoints[family] = read_checkpoint(folder)
+    return checkpoints
 
 
 @pytest.fixture(scope="module")
 def processors(published: Mapping[Family, Checkpoint]) -> Mapping[Family, Any]:
     import transformers
 
-    return {family: transformers.AutoProcessor.from_pretrained(one.served) for family, one in published.items()}
+    from_pretrained = transformers.AutoProcessor.from_pretrained
+    return {family: from_pretrained(checkpoint.served) for family, checkpoint in published.items()}
 
 
 @pytest.mark.parametrize("size", PICTURES, ids=str)
@@ -102,8 +103,8 @@ def both(checkpoint: Checkpoint, frames: int, size: tuple[int, int]) -> tuple[tu
 def test_a_video_has_the_size_that_transformers_gives_it(
     published: Mapping[Family, Checkpoint], size: tuple[int, int]
 ) -> None:
-    found = {frames: both(published["qwen3-vl"], frames, size) for frames in FRAMES}
-    assert {frames: ours for frames, (ours, _) in found.items()} == {f: theirs for f, (_, theirs) in found.items()}
+    sizes = {frames: both(published["qwen3-vl"], frames, size) for frames in FRAMES}
+    assert {frames: ours for frames, (ours, _) in sizes.items()} == {f: theirs for f, (_, theirs) in sizes.items()}
 
 
 @pytest.mark.parametrize("frames", [2, 4, 14, 34])

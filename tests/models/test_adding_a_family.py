@@ -75,15 +75,15 @@ def ask(house: Path, checkpoint: Path, tmp_path: Path) -> Ask:
 
 
 def test_a_checkpoint_of_it_is_read_and_inspected(ask: Ask) -> None:
-    said = ask("from mmrope_eval.cli import main\nmain(['inspect', checkpoint, '--json', '--assume-stock'])")
-    (found,) = json.loads(said)["checkpoints"]
-    assert found["problem"] is None and found["questions"] == [] and found["variant"]["name"] == "mrope-i"
-    assert found["family"] == {"name": "made-up-vl", "title": "Made-up-VL", "model_type": "made_up_vl"}
-    assert found["network"]["tokens_per_second"] == 3
+    printed = ask("from mmrope_eval.cli import main\nmain(['inspect', checkpoint, '--json', '--assume-stock'])")
+    (report,) = json.loads(printed)["checkpoints"]
+    assert report["problem"] is None and report["questions"] == [] and report["variant"]["name"] == "mrope-i"
+    assert report["family"] == {"name": "made-up-vl", "title": "Made-up-VL", "model_type": "made_up_vl"}
+    assert report["network"]["tokens_per_second"] == 3
 
 
 def test_its_limits_and_wording_are_its_own(ask: Ask) -> None:
-    said = ask("""
+    printed = ask("""
 from mmrope_eval.media.policy import checkpoint_policy, published_size
 from mmrope_eval.models.checkpoint import read_checkpoint
 from mmrope_eval.models.families import asked_as
@@ -93,12 +93,12 @@ policy, _ = checkpoint_policy(read, {})
 print((policy.frame_min_pixels, policy.frame_max_pixels), Registry().family(read.family.name).coordinates)
 print(published_size(1000, 1000, asked_as("made-up-vl")), read.family.stock_variant)
 """)
-    assert said == "(3136, 12544) thousand\n(224, 224) mrope-i\n"
+    assert printed == "(3136, 12544) thousand\n(224, 224) mrope-i\n"
 
 
 def test_its_prompts_positions_and_reference_are_made(ask: Ask) -> None:
     """A video's grid lasts one second, and the family counts 3 units a second."""
-    said = ask("""
+    printed = ask("""
 import torch
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.media.image import LoadedVideo
@@ -115,7 +115,7 @@ print(reference.model.config.model_type, reference.model.config.mm_family)
 logits = reference.forward(reference.collate([prompt]))
 print(bool(torch.isfinite(logits).all()))
 """)
-    assert said.splitlines() == [
+    assert printed.splitlines() == [
         "True Qwen2_5_VLForConditionalGeneration MMRope_made_up_vl_Qwen2_5_VLForConditionalGeneration",
         "qwen2_5_vl made_up_vl", "True",
     ]  # fmt: skip
@@ -123,7 +123,7 @@ print(bool(torch.isfinite(logits).all()))
 
 def test_an_engine_answers_as_the_reference(ask: Ask) -> None:
     """vLLM's class is Qwen2.5-VL's; what a second counts and the variant where none is named are the family's own."""
-    said = ask("""
+    printed = ask("""
 from pathlib import Path
 from PIL import Image
 from mmrope_eval.engine.live import LiveEngine
@@ -144,7 +144,7 @@ reference = load_reference(read.served, chosen.variant)
 prompt = reference.prepare_request(request, checkpoint_policy(read, {})[0])
 print("same", reference.generate(prompt, request.generation).token_ids == answer.token_ids, len(answer.token_ids))
 """)
-    assert [line for line in said.splitlines() if line.startswith(("shape", "same"))] == [
+    assert [line for line in printed.splitlines() if line.startswith(("shape", "same"))] == [
         "shape 3.0 mrope-i", "same True 6",
     ]  # fmt: skip
 

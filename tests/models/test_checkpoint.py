@@ -49,13 +49,14 @@ def refusal(path: str | Path) -> str:
     ],
 )
 def test_every_family_is_read(family: str, patch: int, tokens_per_second: float, layers: int, kinds: str) -> None:
-    found = read_checkpoint(copies.tiny(family))
-    assert (found.family.name, found.family.model_type) == (family, kinds)
-    assert (found.geometry.patch_size, found.tokens_per_second, found.num_layers) == (patch, tokens_per_second, layers)
-    assert (found.num_heads, found.num_kv_heads, found.head_dim, found.rotary_dim) == (2, 1, 16, 16)
-    assert (found.dtype, found.eos_ids, found.rope_theta) == ("float32", (258, 256), 100_000.0)
-    assert found.weight_bytes == (copies.tiny(family) / WEIGHTS).stat().st_size
-    assert found.remarks == ()
+    checkpoint = read_checkpoint(copies.tiny(family))
+    assert (checkpoint.family.name, checkpoint.family.model_type) == (family, kinds)
+    assert (checkpoint.geometry.patch_size, checkpoint.num_layers) == (patch, layers)
+    assert checkpoint.tokens_per_second == tokens_per_second
+    assert (checkpoint.num_heads, checkpoint.num_kv_heads, checkpoint.head_dim, checkpoint.rotary_dim) == (2, 1, 16, 16)
+    assert (checkpoint.dtype, checkpoint.eos_ids, checkpoint.rope_theta) == ("float32", (258, 256), 100_000.0)
+    assert checkpoint.weight_bytes == (copies.tiny(family) / WEIGHTS).stat().st_size
+    assert checkpoint.remarks == ()
 
 
 # ------------------------------------------------------------------------------------------------------- config.json
@@ -135,9 +136,9 @@ BAD_CONFIG: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize(("change", "sentence"), BAD_CONFIG.values(), ids=BAD_CONFIG)
 def test_a_config_json_that_cannot_be_is_refused(change: Change, sentence: str, folder: Path) -> None:
     change(folder)
-    said = refusal(folder)
-    assert re.search(sentence, said), said
-    assert str(folder) in said
+    message = refusal(folder)
+    assert re.search(sentence, message), message
+    assert str(folder) in message
 
 
 def test_an_activation_that_vllm_would_not_compute_is_refused(tmp_path: Path) -> None:
@@ -234,8 +235,8 @@ BAD_WORDS: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize(("change", "sentence"), BAD_WORDS.values(), ids=BAD_WORDS)
 def test_a_tokenizer_that_does_not_fit_is_refused(change: Change, sentence: str, folder: Path) -> None:
     change(folder)
-    said = refusal(folder)
-    assert re.search(sentence, said), said
+    message = refusal(folder)
+    assert re.search(sentence, message), message
 
 
 @pytest.mark.parametrize(
@@ -313,12 +314,12 @@ def templates(folder: Path, given: dict[str, Any]) -> Path:
 def test_the_template_that_can_place_media_is_used_and_another_is_remarked(
     given: dict[str, Any], source: str, remark: str | None, folder: Path
 ) -> None:
-    found = read_checkpoint(templates(folder, given))
-    assert found.template.source == source
-    assert found.template.text.startswith(MARKED[:40])
-    assert [line for line in found.remarks if "template" in line] == list(found.remarks)
-    assert (found.remarks[0] if found.remarks else "").startswith(remark or "")
-    assert bool(found.remarks) == (remark is not None)
+    checkpoint = read_checkpoint(templates(folder, given))
+    assert checkpoint.template.source == source
+    assert checkpoint.template.text.startswith(MARKED[:40])
+    assert [line for line in checkpoint.remarks if "template" in line] == list(checkpoint.remarks)
+    assert (checkpoint.remarks[0] if checkpoint.remarks else "").startswith(remark or "")
+    assert bool(checkpoint.remarks) == (remark is not None)
 
 
 @pytest.mark.parametrize(
@@ -344,8 +345,8 @@ def test_the_template_that_can_place_media_is_used_and_another_is_remarked(
     ],
 )  # fmt: skip
 def test_a_template_that_cannot_place_media_is_refused(given: dict[str, Any], sentence: str, folder: Path) -> None:
-    said = refusal(templates(folder, given))
-    assert re.search(sentence, said), said
+    message = refusal(templates(folder, given))
+    assert re.search(sentence, message), message
 
 
 # ----------------------------------------------------------------------------------------------------------- processor
@@ -399,9 +400,9 @@ def pictures(**keys: Any) -> Change:
 def test_processor_settings_that_cannot_be_obeyed_are_refused(change: Change, sentence: str, folder: Path) -> None:
     (folder / "video_preprocessor_config.json").unlink()
     change(folder)
-    said = refusal(folder)
-    assert re.search(sentence, said), said
-    assert "preprocessor_config.json" in said
+    message = refusal(folder)
+    assert re.search(sentence, message), message
+    assert "preprocessor_config.json" in message
 
 
 @pytest.mark.parametrize(
@@ -426,11 +427,11 @@ def test_limits_on_pictures_are_the_folder_s_own(change: Change, limits: tuple[i
 @pytest.mark.parametrize("given", ["Qwen2_5_VLImageProcessor", "Qwen2_5_VLImageProcessorFast"])
 def test_a_class_that_transformers_dropped_is_mended_in_what_is_served(given: str, folder: Path) -> None:
     pictures(image_processor_type=given)(folder)
-    found = read_checkpoint(folder)
-    assert found.served != folder.resolve()
-    served = json.loads((found.served / "preprocessor_config.json").read_text())
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.served != folder.resolve()
+    served = json.loads((checkpoint.served / "preprocessor_config.json").read_text())
     assert served["image_processor_type"] == "Qwen2VLImageProcessor"
-    assert any(given in line for line in found.remarks)
+    assert any(given in line for line in checkpoint.remarks)
 
 
 # ------------------------------------------------------------------------------------------------------------- folders
@@ -461,9 +462,9 @@ def test_an_adapter_beside_whole_weights_is_a_question(folder: Path) -> None:
 def test_any_folder_name_will_do(name: str, tmp_path: Path) -> None:
     made = copies.copy(copies.tiny(NEW), tmp_path / name)
     copies.shards(copies.load(made / WEIGHTS), made, 2, index=False)
-    found = read_checkpoint(made)
-    assert found.path == made
-    assert found.served.is_dir()
+    checkpoint = read_checkpoint(made)
+    assert checkpoint.path == made
+    assert checkpoint.served.is_dir()
 
 
 # ------------------------------------------------------------------------------------------------------------ identity
@@ -471,23 +472,23 @@ def test_any_folder_name_will_do(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_identity_follows_contents_alone(family: str, tmp_path: Path) -> None:
-    one, other = (copies.copy(copies.tiny(family), tmp_path / name) for name in ("one", "other"))
-    original = read_checkpoint(one).fingerprint
-    (other / "README.md").write_text("notes")
-    (other / "optimizer.pt").write_bytes(b"state")
-    assert read_checkpoint(other).fingerprint == original
+    first, second = (copies.copy(copies.tiny(family), tmp_path / name) for name in ("one", "other"))
+    original = read_checkpoint(first).fingerprint
+    (second / "README.md").write_text("notes")
+    (second / "optimizer.pt").write_bytes(b"state")
+    assert read_checkpoint(second).fingerprint == original
     prints = {original}
-    files = sorted(path.name for path in one.iterdir())
+    files = sorted(path.name for path in first.iterdir())
     assert len(files) >= 7
     for name in files:
         if name == WEIGHTS:
-            content = (other / name).read_bytes()
-            (other / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            content = (second / name).read_bytes()
+            (second / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         else:
-            (other / name).write_text((other / name).read_text() + "\n")
-        found = read_checkpoint(other).fingerprint
-        assert found not in prints, name
-        prints.add(found)
+            (second / name).write_text((second / name).read_text() + "\n")
+        fingerprint = read_checkpoint(second).fingerprint
+        assert fingerprint not in prints, name
+        prints.add(fingerprint)
 
 
 # ---------------------------------------------------------------------------------- who can take over a running engine

@@ -6,9 +6,6 @@ The layouts were compared with what transformers 4.49.0 and 4.57.3 really write;
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,11 @@ import numpy as np
 import pytest
 from checkpoint_copies import GENERATIONS, TRAINED
 
+from mmrope_eval import cli
 from mmrope_eval.models.checkpoint import Checkpoint, read_checkpoint, switch_problem
 from mmrope_eval.models.tensors import HEAD, canonical_name
 from mmrope_eval.models.variant_choice import resolve_variant
+from mmrope_synth import build_world
 
 
 @pytest.fixture(scope="module")
@@ -127,27 +126,25 @@ def test_every_layout_differs_from_the_others_in_the_files_that_it_is_about(fold
     assert any(name.startswith("visual.") for name in copies.load(folders["4.57"] / "model.safetensors"))
 
 
-def test_an_engine_gives_the_same_answers_for_every_layout(folders: dict[str, Path], tmp_path: Path) -> None:
-    """The one test here that starts engines: eight questions, a process a layout that no running one can take."""
-    command = [sys.executable, "-m", "mmrope_eval"]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-
-    def mmrope(*arguments: str) -> None:
-        done = subprocess.run([*command, *arguments], cwd=copies.ROOT, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-
-    mmrope("demo", "data", "--out", str(tmp_path / "data"), "--n", "16")
+def test_an_engine_gives_the_same_answers_for_every_layout(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one test here that starts engines: eight questions, an engine a layout that no running one can take."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tasks = ("refcoco_val", "charades_sta")
+    build_world(tmp_path / "data", n=16, columns=tasks)
     # Folders of one kind beside each other: the engine is kept for them.
     order = ("source", "trainer", "vllm", "snapshot", "4.49", "4.57", "5.19", "published")
     assert set(order) == set(folders)
     listed = [{"path": str(folders[name]), "label": name.replace(".", "-")} for name in order]
     models = copies.write_json(tmp_path / "models.yaml", listed)
-    mmrope("run", "--models", str(models), "--tasks", "refcoco_val,charades_sta", "--limit", "4", "--data-root",
-           str(tmp_path / "data"), "--output", str(tmp_path / "out"))  # fmt: skip
+    command = ["run", "--models", str(models), "--tasks", ",".join(tasks), "--limit", "4", "--data-root",
+               str(tmp_path / "data"), "--output", str(tmp_path / "out")]  # fmt: skip
+    assert cli.main(command) == 0
     answers = {}
     for name in order:
         samples = tmp_path / "out" / name.replace(".", "-") / "samples"
-        rows = [json.loads(line) for task in ("refcoco_val", "charades_sta") for line in
+        rows = [json.loads(line) for task in tasks for line in
                 (samples / f"{task}.jsonl").read_text().splitlines()]  # fmt: skip
         answers[name] = [row["prediction"] for row in rows]
     assert len(answers["source"]) == 8

@@ -133,22 +133,22 @@ NOT_READ = {"vocab.json", "merges.txt"}
 def outcome(folder: Path) -> Checkpoint | str:
     """A checkpoint with its variant and limits, or the sentence by which it is refused."""
     try:
-        found = read_checkpoint(folder)
-        resolve_variant(found, None)
-        checkpoint_policy(found, {})
+        checkpoint = read_checkpoint(folder)
+        resolve_variant(checkpoint, None)
+        checkpoint_policy(checkpoint, {})
     except UserError as error:
         sentence = str(error)
         assert sentence, "an empty sentence"
         assert "\n" not in sentence
         sentence.encode("utf-8")
         return sentence
-    return found
+    return checkpoint
 
 
-def content_of(found: Checkpoint) -> tuple[Any, ...]:
+def content_of(checkpoint: Checkpoint) -> tuple[Any, ...]:
     """What an answer depends on."""
-    return (found.vocabulary, found.template.text, found.processor.limits, found.config, found.tied, found.rope,
-            found.eos_ids, found.geometry)  # fmt: skip
+    return (checkpoint.vocabulary, checkpoint.template.text, checkpoint.processor.limits, checkpoint.config,
+            checkpoint.tied, checkpoint.rope, checkpoint.eos_ids, checkpoint.geometry)  # fmt: skip
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
@@ -158,21 +158,21 @@ def test_a_spoiled_file_is_named_or_makes_no_difference(name: str, way: Callable
     whole = outcome(folder)
     assert isinstance(whole, Checkpoint)
     way(folder / name)
-    found = outcome(folder)
+    reading = outcome(folder)
     readable = way in (removed, an_empty_object) or name == "chat_template.jinja" or name in NOT_READ
-    if isinstance(found, str):
-        assert name in found, found
-        assert not (way is removed and name in MAY_GO), found
+    if isinstance(reading, str):
+        assert name in reading, reading
+        assert not (way is removed and name in MAY_GO), reading
         return
     assert readable and way not in (a_folder, a_dangling_link, a_link_to_itself), "accepted a file that is none"
     if way is removed:
         assert name in MAY_GO
     elif way is an_empty_object and name != "chat_template.jinja":
         assert name in MAY_BE_EMPTY | NOT_READ
-    same = [one == other for one, other in zip(content_of(whole), content_of(found), strict=True)]
+    same = [expected == actual for expected, actual in zip(content_of(whole), content_of(reading), strict=True)]
     assert all(same) or name == "generation_config.json"
     if name == "generation_config.json":
-        assert found.eos_ids == (258,), "config.json's"
+        assert reading.eos_ids == (258,), "config.json's"
 
 
 @contextmanager
@@ -200,9 +200,9 @@ def test_a_file_that_may_not_be_read_is_named(name: str, tmp_path: Path) -> None
     folder.chmod(0o755)
     (folder / name).chmod(0)
     with somebody_else(folder):
-        found = outcome(folder)
-    assert isinstance(found, str)
-    assert name in found
+        message = outcome(folder)
+    assert isinstance(message, str)
+    assert name in message
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,12 @@ def test_pictures_need_one_of_two_files(kept: tuple[str, ...], sentence: str | N
     for name in ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"):
         if name not in kept:
             (folder / name).unlink()
-    found = outcome(folder)
+    reading = outcome(folder)
     if sentence is None:
-        assert isinstance(found, Checkpoint)
+        assert isinstance(reading, Checkpoint)
     else:
-        assert isinstance(found, str)
-        assert "preprocessor_config.json" in found
+        assert isinstance(reading, str)
+        assert "preprocessor_config.json" in reading
 
 
 @pytest.mark.parametrize(
@@ -243,14 +243,14 @@ def test_words_need_a_tokenizer(names: tuple[str, ...], words: str | None, tmp_p
     whole = outcome(folder)
     for name in names:
         (folder / name).unlink()
-    found = outcome(folder)
+    reading = outcome(folder)
     if words is None:
-        assert isinstance(found, Checkpoint)
+        assert isinstance(reading, Checkpoint)
         assert isinstance(whole, Checkpoint)
-        assert found.vocabulary == whole.vocabulary
+        assert reading.vocabulary == whole.vocabulary
     else:
-        assert isinstance(found, str)
-        assert words in found
+        assert isinstance(reading, str)
+        assert words in reading
 
 
 # ------------------------------------------------------------------------------------------------------------- fuzz
@@ -331,9 +331,9 @@ def fuzzed(path: Path, data: st.DataObject) -> None:
     try:
         content = changed(json.loads(before) if before else {}, data)
         path.write_text(json.dumps(content), encoding="utf-8")
-        found = outcome(path.parent)
-        if isinstance(found, Checkpoint):
-            assert found.served.is_dir()
+        reading = outcome(path.parent)
+        if isinstance(reading, Checkpoint):
+            assert reading.served.is_dir()
     finally:
         path.unlink()
         if before is not None:
@@ -429,23 +429,24 @@ ODD = [
 ]
 
 
-def loaded(found: Checkpoint, name: str) -> None:
+def loaded(checkpoint: Checkpoint, name: str) -> None:
     """What an engine will ask of transformers, and that it understands the file as we do."""
     import transformers
 
     if name == "config.json":
-        config = transformers.AutoConfig.from_pretrained(found.served)
+        config = transformers.AutoConfig.from_pretrained(checkpoint.served)
         text = config.get_text_config()
-        assert text.rope_parameters["rope_theta"] == found.rope_theta
-        assert (text.num_hidden_layers, text.num_key_value_heads) == (found.num_layers, found.num_kv_heads)
-        assert config.vision_config.patch_size == found.geometry.patch_size
+        assert text.rope_parameters["rope_theta"] == checkpoint.rope_theta
+        assert (text.num_hidden_layers, text.num_key_value_heads) == (checkpoint.num_layers, checkpoint.num_kv_heads)
+        assert config.vision_config.patch_size == checkpoint.geometry.patch_size
     elif name == "tokenizer_config.json":
-        tokenizer = transformers.AutoTokenizer.from_pretrained(found.served)
-        assert tokenizer.convert_tokens_to_ids(found.vocabulary.tokens.image) == found.vocabulary.ids.image_token_id
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.served)
+        vocabulary = checkpoint.vocabulary
+        assert tokenizer.convert_tokens_to_ids(vocabulary.tokens.image) == vocabulary.ids.image_token_id
         assert tokenizer("<|im_start|>a")["input_ids"][0] == 257
     else:
-        size = transformers.AutoImageProcessor.from_pretrained(found.served).size
-        limits = found.processor.limits
+        size = transformers.AutoImageProcessor.from_pretrained(checkpoint.served).size
+        limits = checkpoint.processor.limits
         assert (size["shortest_edge"], size["longest_edge"]) == (limits["image_min_pixels"], limits["image_max_pixels"])
 
 
@@ -467,8 +468,8 @@ def test_what_is_accepted_can_be_loaded_by_transformers(name: str, workplace: An
         del parent[place[-1]]
     try:
         path.write_text(json.dumps(content), encoding="utf-8")
-        found = outcome(path.parent)
-        if isinstance(found, Checkpoint):
-            loaded(found, name)
+        reading = outcome(path.parent)
+        if isinstance(reading, Checkpoint):
+            loaded(reading, name)
     finally:
         path.write_bytes(before)

@@ -55,8 +55,8 @@ def inspect(capsys: pytest.CaptureFixture[str]) -> Inspect:
 
 def lines(text: str) -> dict[str, str]:
     """A block's lines by their keys; marked ones with their mark."""
-    found = [line.partition(":") for line in text.splitlines() if ":" in line]
-    return {key.removeprefix("  "): value.strip() for key, _, value in found}
+    parts = [line.partition(":") for line in text.splitlines() if ":" in line]
+    return {key.removeprefix("  "): value.strip() for key, _, value in parts}
 
 
 def facts(printed: str) -> dict[str, Any]:
@@ -67,37 +67,38 @@ def facts(printed: str) -> dict[str, Any]:
 def test_a_whole_checkpoint(inspect: Inspect) -> None:
     code, printed = inspect(TINY)
     assert code == 0
-    said = lines(printed)
-    assert said["path"] == str(TINY)
-    assert said["variant"] == "mrope-i, by config.json (mm_rope)"
-    assert said["fingerprint"] == read_checkpoint(TINY).fingerprint[:12]
-    assert said["family"] == "Qwen2.5-VL (model_type qwen2_5_vl)"
-    assert (said["rope theta"], said["mrope_section"]) == ("50", "4, 6, 6")
-    assert said["rotary_dim"] == "32 of 32 channels of a head"
-    assert said["attention"] == "4 heads on 4 KV heads of 32 channels, 4 layers"
-    assert said["output matrix"] == "the word embeddings (tied)"
-    assert said["video frames"] == "4 a second, 4 to 32 (config.json, mm_media)"
-    assert said["pictures"] == "784 to 12,845,056 pixels, 28 x 28 a token (preprocessor_config.json)"
-    assert said["chat template"] == "chat_template.jinja"
-    assert "<|vision_start|><|image_pad|><|vision_end|>Which way is up?" in said["a question"]
-    assert said["dtype"] == "float32 (stored as bfloat16)"
+    value_by_line = lines(printed)
+    assert value_by_line["path"] == str(TINY)
+    assert value_by_line["variant"] == "mrope-i, by config.json (mm_rope)"
+    assert value_by_line["fingerprint"] == read_checkpoint(TINY).fingerprint[:12]
+    assert value_by_line["family"] == "Qwen2.5-VL (model_type qwen2_5_vl)"
+    assert (value_by_line["rope theta"], value_by_line["mrope_section"]) == ("50", "4, 6, 6")
+    assert value_by_line["rotary_dim"] == "32 of 32 channels of a head"
+    assert value_by_line["attention"] == "4 heads on 4 KV heads of 32 channels, 4 layers"
+    assert value_by_line["output matrix"] == "the word embeddings (tied)"
+    assert value_by_line["video frames"] == "4 a second, 4 to 32 (config.json, mm_media)"
+    assert value_by_line["pictures"] == "784 to 12,845,056 pixels, 28 x 28 a token (preprocessor_config.json)"
+    assert value_by_line["chat template"] == "chat_template.jinja"
+    assert "<|vision_start|><|image_pad|><|vision_end|>Which way is up?" in value_by_line["a question"]
+    assert value_by_line["dtype"] == "float32 (stored as bfloat16)"
     count = sum(int(np.prod(tensor.shape)) for tensor in read_header(TINY / "model.safetensors").values())
-    assert said["weights"].startswith(f"{count:,} parameters, ")
+    assert value_by_line["weights"].startswith(f"{count:,} parameters, ")
     assert "asked differently" not in printed
 
 
 def test_json_has_all_of_it(inspect: Inspect) -> None:
     code, printed = inspect(TINY, CHECKPOINTS / "mrope", "--json")
     content = json.loads(printed)
-    one = content["checkpoints"][0]
-    assert code == 0 and one["state"] == "whole" and one["questions"] == []
-    assert one["fingerprint"] == read_checkpoint(TINY).fingerprint
-    assert one["variant"]["definition"]["position"]["spatial_reset"] is True
-    assert one["media"]["limits"]["video_max_tokens"] == 64
-    assert one["media"]["sources"]["video_max_tokens"] == "config.json, mm_media"
+    checkpoint = content["checkpoints"][0]
+    assert code == 0 and checkpoint["state"] == "whole" and checkpoint["questions"] == []
+    assert checkpoint["fingerprint"] == read_checkpoint(TINY).fingerprint
+    assert checkpoint["variant"]["definition"]["position"]["spatial_reset"] is True
+    assert checkpoint["media"]["limits"]["video_max_tokens"] == 64
+    assert checkpoint["media"]["sources"]["video_max_tokens"] == "config.json, mm_media"
     assert content["asked_differently"]["from"] == str(TINY)
     (other,) = content["asked_differently"]["others"]
-    assert [one["what"] for one in other["differences"]] == ["variant"] and other["switch_problem"] is None
+    assert [difference["what"] for difference in other["differences"]] == ["variant"]
+    assert other["switch_problem"] is None
 
 
 def test_a_broken_one_does_not_stop_the_others(copy: Copy, inspect: Inspect) -> None:
@@ -116,9 +117,9 @@ def test_a_broken_one_does_not_stop_the_others(copy: Copy, inspect: Inspect) -> 
 def test_a_question_is_shown_beside_the_rest(copy: Copy, inspect: Inspect) -> None:
     made = copy("odd", mm_rope=None, which_rope="hope")
     code, printed = inspect(made)
-    said = lines(printed)
-    assert code == 1 and "which_rope" in said["! question"] and "variant" not in said
-    assert said["rope theta"] == "50" and said["boxes"] == "absolute (its family's)"
+    value_by_line = lines(printed)
+    assert code == 1 and "which_rope" in value_by_line["! question"] and "variant" not in value_by_line
+    assert value_by_line["rope theta"] == "50" and value_by_line["boxes"] == "absolute (its family's)"
     code, printed = inspect(f"{made}=hope")
     assert code == 0 and lines(printed)["variant"] == "hope, by --variant"
     code, printed = inspect(made, "--variant", "mhrope")
@@ -128,8 +129,8 @@ def test_a_question_is_shown_beside_the_rest(copy: Copy, inspect: Inspect) -> No
 
 
 def test_open_questions_are_no_agreement(copy: Copy, inspect: Inspect) -> None:
-    one, other = (copy(name, mm_rope=None, which_rope=name) for name in ("m_rope", "videorope"))
-    code, printed = inspect(one, other, TINY)
+    first, second = (copy(name, mm_rope=None, which_rope=name) for name in ("m_rope", "videorope"))
+    code, printed = inspect(first, second, TINY)
     assert code == 1
     differing = printed.partition("asked differently")[2]
     assert "variant:  an open question\n" in differing and "not an open question\n" in differing
@@ -138,9 +139,9 @@ def test_open_questions_are_no_agreement(copy: Copy, inspect: Inspect) -> None:
 
 def test_what_is_only_assumed_is_marked(copy: Copy, inspect: Inspect) -> None:
     code, printed = inspect(copy("plain", mm_rope=None))
-    said = lines(printed)
-    assert code == 0 and said["! variant"] == "qwen2.5-vl, by model type (qwen2_5_vl)"
-    assert "stamp CKPT" in said["! assumed"]
+    value_by_line = lines(printed)
+    assert code == 0 and value_by_line["! variant"] == "qwen2.5-vl, by model type (qwen2_5_vl)"
+    assert "stamp CKPT" in value_by_line["! assumed"]
     named = copy("my-hope", mm_rope=None)
     code, printed = inspect(named)
     assert code == 1 and "--variant hope" in lines(printed)["! question"]
@@ -168,7 +169,7 @@ def test_what_differs_is_named(copy: Copy, inspect: Inspect, tmp_path: Path) -> 
     code, printed = inspect("--models", tmp_path / "models.yaml", "--json")
     assert code == 0
     (compared,) = json.loads(printed)["asked_differently"]["others"]
-    differences = {one["what"]: (one["first"], one["other"]) for one in compared["differences"]}
+    differences = {row["what"]: (row["first"], row["other"]) for row in compared["differences"]}
     assert differences["image_max_pixels"] == ("12,845,056", "3,136")
     assert differences["boxes"] == ("absolute", "thousand")
     assert differences["prompts"] == ("qwen2.5-vl", "paper")
@@ -283,11 +284,11 @@ def test_the_page_shows_what_is_printed(inspect: Inspect, monkeypatch: pytest.Mo
 def test_the_sentences_on_the_page_are_said() -> None:
     import ast
 
-    said = "\n".join(
+    literals = "\n".join(
         str(node.value) for path in (CHECKPOINTS.parent / "mmrope_eval" / "models").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)
     )  # fmt: skip
     table = PAGE.read_text(encoding="utf-8").partition("| checked | said |")[2].partition("\n\n")[0]
     sentences = [row.split("|")[2].strip().strip("`") for row in table.splitlines()[2:]]
     assert len(sentences) > 20
-    assert [sentence for sentence in sentences if sentence not in said] == []
+    assert [sentence for sentence in sentences if sentence not in literals] == []

@@ -106,10 +106,10 @@ FORMS: dict[str, tuple[list[tuple[str, str | None]], str]] = {
 @pytest.mark.parametrize("word", FORMS)
 def test_every_form_names_its_folders(word: str, tree: Path) -> None:
     heard: list[str] = []
-    found = resolve_models([word], say=heard.append)
-    assert said(found) == FORMS[word][0]
+    choices = resolve_models([word], say=heard.append)
+    assert said(choices) == FORMS[word][0]
     assert "; ".join(heard) == FORMS[word][1]
-    assert all(choice.named == word and choice.path.is_dir() for choice in found)
+    assert all(choice.named == word and choice.path.is_dir() for choice in choices)
 
 
 def test_words_keep_their_order_and_may_share_a_folder_under_several_variants(tree: Path) -> None:
@@ -159,8 +159,8 @@ def test_the_hubs_cache_answers_without_a_network(tree: Path) -> None:
     older = snapshot(tree.parent / "cache", "Qwen/Qwen2.5-VL-3B-Instruct", OTHER, ref="v1")
     name = "Qwen/Qwen2.5-VL-3B-Instruct"
     words = [name, f"{name}=mrope", f"{name}@v1", f"{name}@{OTHER}=hope"]
-    found = resolve_models(words)
-    assert [(choice.path, choice.variant, choice.revision) for choice in found] == [
+    choices = resolve_models(words)
+    assert [(choice.path, choice.variant, choice.revision) for choice in choices] == [
         (folder, None, COMMIT), (folder, "mrope", COMMIT), (older, None, OTHER), (older, "hope", OTHER)]
     assert resolve_models([str(folder)])[0].revision == COMMIT
 
@@ -255,7 +255,7 @@ def listed(tree: Path, text: str) -> list[ModelChoice]:
 
 
 def test_a_file_lists_words_and_mappings_relative_to_itself(tree: Path) -> None:
-    found = listed(tree, f"""
+    choices = listed(tree, f"""
 - ../ckpt
 - ../other=hope
 - ../run/checkpoint-*=my.yaml
@@ -264,14 +264,14 @@ def test_a_file_lists_words_and_mappings_relative_to_itself(tree: Path) -> None:
   variant: ../my.yaml
 - path: ~/mine
 """)
-    assert said(found) == [("ckpt", None), ("other", "hope"), *((name, "lists/my.yaml") for name in STEPS),
-                           ("a=b/ckpt", "mrope-i"), ("ckpt", "lists/../my.yaml"), ("home/mine", None)]
-    assert (found[5].label, found[5].coordinates, found[5].prompts) == ("ours", "thousand", "qwen3-vl")
+    assert said(choices) == [("ckpt", None), ("other", "hope"), *((name, "lists/my.yaml") for name in STEPS),
+                             ("a=b/ckpt", "mrope-i"), ("ckpt", "lists/../my.yaml"), ("home/mine", None)]
+    assert (choices[5].label, choices[5].coordinates, choices[5].prompts) == ("ours", "thousand", "qwen3-vl")
 
 
 def test_one_checkpoint_may_be_asked_twice_under_two_labels(tree: Path) -> None:
-    found = listed(tree, "- {path: ../ckpt, label: pixels}\n- {path: ../ckpt, label: thousand}\n- ../ckpt\n")
-    assert [choice.label for choice in found] == ["pixels", "thousand", None]
+    choices = listed(tree, "- {path: ../ckpt, label: pixels}\n- {path: ../ckpt, label: thousand}\n- ../ckpt\n")
+    assert [choice.label for choice in choices] == ["pixels", "thousand", None]
 
 
 BAD_FILES = {
@@ -360,19 +360,19 @@ PAIRS = st.lists(st.tuples(st.lists(PART, max_size=4).map(lambda parts: "/" + "/
 @given(PAIRS)
 def test_labels_are_unique_usable_and_stable(pairs: list[tuple[str, str, str | None]]) -> None:
     rows = [(ModelChoice(Path(path), path, label=label), variant) for path, variant, label in pairs]
-    found = make_labels(rows)
-    assert len(set(found)) == len(found) == len(rows)
-    assert all(label == usable(label) != "" for label in found)
-    assert make_labels(rows) == found
-    for (choice, _), label in zip(rows, found, strict=True):
-        if choice.label and [one.label for one, _ in rows].count(choice.label) == 1:
+    labels = make_labels(rows)
+    assert len(set(labels)) == len(labels) == len(rows)
+    assert all(label == usable(label) != "" for label in labels)
+    assert make_labels(rows) == labels
+    for (choice, _), label in zip(rows, labels, strict=True):
+        if choice.label and [other.label for other, _ in rows].count(choice.label) == 1:
             assert label == choice.label
 
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), st.sampled_from("AB"), st.sampled_from(["x", "checkpoint-1"])),
                 unique=True))
 def test_the_order_of_checkpoints_does_not_change_their_names(parts: list[tuple[str, ...]]) -> None:
-    paths = [Path("/", *one) for one in parts]
+    paths = [Path("/", *names) for names in parts]
     named = dict(zip(paths, distinct_names(paths), strict=True))
     assert dict(zip(paths[::-1], distinct_names(paths[::-1]), strict=True)) == named
     assert len(set(named.values())) == len(paths)

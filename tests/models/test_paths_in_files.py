@@ -102,9 +102,9 @@ def of_checkpoint_by_definition(folder: Path, name: str) -> Variant:
 def of_models_file(folder: Path, name: str) -> Variant:
     (folder / "ck").mkdir(exist_ok=True)
     (folder / "ck" / "config.json").write_text("{}")
-    found = resolve_models([], [write(folder / "models.yaml", [{"path": "ck", "variant": name}])])[0].variant
-    assert found is not None
-    return load_variant(found)
+    variant = resolve_models([], [write(folder / "models.yaml", [{"path": "ck", "variant": name}])])[0].variant
+    assert variant is not None
+    return load_variant(variant)
 
 
 KINDS: dict[str, Callable[[Path, str], Variant]] = {
@@ -170,9 +170,9 @@ def test_an_adapters_own_key_is_beside_it_and_its_bases_beside_the_base(folders:
 def test_stamp_knows_what_a_checkpoint_already_says_by_a_path(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = write(folders / "variants" / "wide.yaml", {"extends": "v2pe", "position": {"visual_stride": 4.0}})
+    variant = write(folders / "variants" / "wide.yaml", {"extends": "v2pe", "position": {"visual_stride": 4.0}})
     made = checkpoint(folders, "../variants/wide.yaml")
-    assert cli.main(["stamp", str(made), str(own)]) == 0
+    assert cli.main(["stamp", str(made), str(variant)]) == 0
     assert "nothing was written" in capsys.readouterr().out
     assert cli.main(["inspect", str(made), "--no-weights"]) == 0
     assert "wide" in capsys.readouterr().out

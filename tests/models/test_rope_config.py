@@ -113,18 +113,18 @@ def refusal(folder: Path, requested: str | None = None, **overrides: Any) -> str
 def test_a_key_that_names_a_variant_decides(
     make: Make, top: dict[str, Any], text: dict[str, Any] | None, variant: Variant, key: str
 ) -> None:
-    found = chosen(make(OLD, top, text))
-    assert found.variant.fingerprint == variant.fingerprint
-    assert found.how == f"config.json ({key})"
-    assert not found.assumed
+    choice = chosen(make(OLD, top, text))
+    assert choice.variant.fingerprint == variant.fingerprint
+    assert choice.how == f"config.json ({key})"
+    assert not choice.assumed
 
 
 @pytest.mark.parametrize(("family", "stock"), [(OLD, "qwen2.5-vl"), (NEW, "qwen3-vl"), ("qwen2-vl", "mrope")])
 def test_without_a_key_the_model_type_decides_and_that_is_said(make: Make, family: str, stock: str) -> None:
-    found = chosen(make(family, {}))
-    assert found.assumed
-    assert found.how.startswith("model type (")
-    assert found.variant.fingerprint == load_variant(stock).fingerprint or "mrope_section" in found.how
+    choice = chosen(make(family, {}))
+    assert choice.assumed
+    assert choice.how.startswith("model type (")
+    assert choice.variant.fingerprint == load_variant(stock).fingerprint or "mrope_section" in choice.how
 
 
 @given(name=st.sampled_from(sorted(variant_names())), upper=st.integers(0, 2**12))
@@ -209,11 +209,11 @@ def test_what_is_not_clear_is_asked_and_answered_with_variant(
     make: Make, family: str, top: dict[str, Any], text: dict[str, Any] | None, vision: dict[str, Any], sentence: str
 ) -> None:
     folder = make(family, top, text, **vision)
-    said = refusal(folder)
-    assert re.search(sentence, said), said
-    assert said.endswith("say which variant it was trained with, --variant NAME")
-    found = chosen(folder, "hope")
-    assert (found.variant.fingerprint, found.how) == (load_variant("hope").fingerprint, "--variant")
+    message = refusal(folder)
+    assert re.search(sentence, message), message
+    assert message.endswith("say which variant it was trained with, --variant NAME")
+    choice = chosen(folder, "hope")
+    assert (choice.variant.fingerprint, choice.how) == (load_variant("hope").fingerprint, "--variant")
 
 
 @pytest.mark.parametrize(
@@ -222,9 +222,9 @@ def test_what_is_not_clear_is_asked_and_answered_with_variant(
              {"position": {"layout": "none"}}, {"name": "hope", "dim": "x"}, "x\ny"],
 )  # fmt: skip
 def test_a_variant_that_there_is_not_is_refused_with_its_key(make: Make, spec: Any) -> None:
-    said = refusal(make(OLD, {"mm_rope": spec}))
-    assert "mm_rope" in said
-    assert "--variant" in said
+    message = refusal(make(OLD, {"mm_rope": spec}))
+    assert "mm_rope" in message
+    assert "--variant" in message
 
 
 @pytest.mark.parametrize(
@@ -265,9 +265,9 @@ def test_the_command_line_decides_over_everything(make: Make) -> None:
 
 def test_a_section_of_its_own_belongs_to_the_stock_variant_only(make: Make) -> None:
     scaling = {"type": "mrope", "mrope_section": [4, 2, 2]}
-    found = chosen(make(OLD, {"rope_scaling": scaling}))
-    assert found.variant.fingerprint == load_variant("qwen2.5-vl", mrope_section=[4, 2, 2]).fingerprint
-    assert "mrope_section [4, 2, 2] of config.json" in found.how
+    choice = chosen(make(OLD, {"rope_scaling": scaling}))
+    assert choice.variant.fingerprint == load_variant("qwen2.5-vl", mrope_section=[4, 2, 2]).fingerprint
+    assert "mrope_section [4, 2, 2] of config.json" in choice.how
     named = chosen(make(OLD, {"rope_scaling": scaling, "mm_rope": "hope"}, name="named"))
     assert named.variant.fingerprint == load_variant("hope").fingerprint
 
@@ -341,8 +341,8 @@ def test_the_base_is_found_wherever_a_writer_puts_it(
 def test_numbers_that_disagree_or_cannot_be_are_refused(
     make: Make, top: dict[str, Any], text: dict[str, Any] | None, sentence: str
 ) -> None:
-    said = refusal(make(OLD, top, text))
-    assert re.search(sentence, said), said
+    message = refusal(make(OLD, top, text))
+    assert re.search(sentence, message), message
 
 
 def test_a_part_of_a_head_may_rotate(make: Make) -> None:
@@ -386,12 +386,13 @@ def test_context_scaling_is_read_in_every_spelling(
     make: Make, top: dict[str, Any], text: dict[str, Any] | None, scaling: dict[str, Any] | None
 ) -> None:
     folder = make(OLD, {**top, "mm_rope": "hope"}, text)
-    found = chosen(folder)
+    choice = chosen(folder)
     wanted = load_variant("hope") if scaling is None else load_variant("hope", scaling=scaling)
-    assert found.variant.fingerprint == wanted.fingerprint
-    assert ("scaling of config.json" in found.how) == (scaling is not None)
-    own = chosen(folder, None, scaling={"type": "linear", "factor": 3.0})
-    assert own.variant.fingerprint == load_variant("hope", scaling={"type": "linear", "factor": 3.0}).fingerprint
+    assert choice.variant.fingerprint == wanted.fingerprint
+    assert ("scaling of config.json" in choice.how) == (scaling is not None)
+    linear: Any = {"type": "linear", "factor": 3.0}
+    scaled_choice = chosen(folder, None, scaling=linear)
+    assert scaled_choice.variant.fingerprint == load_variant("hope", scaling=linear).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -434,8 +435,8 @@ def test_scaling_that_is_not_obeyed_is_refused_unless_the_command_line_gives_ano
     make: Make, top: dict[str, Any], text: dict[str, Any] | None, sentence: str
 ) -> None:
     folder = make(OLD, {**top, "mm_rope": "hope"}, text)
-    said = refusal(folder)
-    assert re.search(sentence, said), said
+    message = refusal(folder)
+    assert re.search(sentence, message), message
     none = chosen(folder, None, scaling={"type": "none"})
     assert none.variant.fingerprint == load_variant("hope").fingerprint
     assert re.search(sentence, refusal(folder, "v2pe")), "another variant does not help"
@@ -486,14 +487,14 @@ def test_a_factor_that_stretches_nothing_is_refused(make: Make, factor: float) -
     ],
 )
 def test_a_folder_that_is_called_like_a_variant_is_noticed(path: str, stock: str, variant: str | None) -> None:
-    found = named_in_path(Path("/data") / path, stock)
-    assert (found and found[1]) == variant
+    naming = named_in_path(Path("/data") / path, stock)
+    assert (naming and naming[1]) == variant
 
 
 def test_a_folder_s_name_is_a_question_only_where_nothing_else_answers(make: Make) -> None:
     folder = make(OLD, {}, name="run-HoPE")
-    said = refusal(folder)
-    assert re.search(r"is called 'run-HoPE': say --variant hope .*--assume-stock", said)
+    message = refusal(folder)
+    assert re.search(r"is called 'run-HoPE': say --variant hope .*--assume-stock", message)
     assert resolve_variant(read_checkpoint(folder), None, assume_stock=True).variant.name == "qwen2.5-vl"
     assert chosen(folder, "mrope").how == "--variant"
     assert chosen(make(OLD, {"mm_rope": "mrope"}, name="other-HoPE")).how == "config.json (mm_rope)"

@@ -110,8 +110,8 @@ def test_another_variant_is_only_overwritten_by_force(folder: Make,
     made = folder()
     before = (made / "config.json").read_bytes()
     assert stamp(made, "hope") == 2
-    said = capsys.readouterr().err
-    assert "'mrope' with time: seconds" in said and "'hope'" in said and "--force" in said
+    printed = capsys.readouterr().err
+    assert "'mrope' with time: seconds" in printed and "'hope'" in printed and "--force" in printed
     assert (made / "config.json").read_bytes() == before
     assert stamp(made, "hope", "--force") == 0
     old = b'"mm_rope": {\n    "name": "mrope",\n    "time": "seconds"\n  }'
@@ -128,10 +128,11 @@ def test_which_clock_is_part_of_the_stamp(folder: Make, capsys: pytest.CaptureFi
     assert stamp(made, "mrope-i", "--set", "time=seconds") == 2, "it says another clock already"
     assert "'mrope-i' at the top, and you say 'mrope-i' with time: seconds" in capsys.readouterr().err
     assert stamp(made, "mrope-i", "--set", "time=seconds", "--force") == 0
-    said = capsys.readouterr().out
-    assert '"mm_rope" is now {"name": "mrope-i", "time": "seconds"}, fingerprint faf767954d0e' in said
-    assert "frames by the clock, 2 a second (time: seconds)" in said
-    assert "it says what the file meant before: answers that were stored are kept" in said and "asked again" not in said
+    printed = capsys.readouterr().out
+    assert '"mm_rope" is now {"name": "mrope-i", "time": "seconds"}, fingerprint faf767954d0e' in printed
+    assert "frames by the clock, 2 a second (time: seconds)" in printed
+    assert "it says what the file meant before: answers that were stored are kept" in printed
+    assert "asked again" not in printed
     assert variant_of(made).time == "seconds" and read_checkpoint(made).fingerprint == before
     assert as_identified((made / "config.json").read_text()) == named
     assert stamp(made, "mrope-i", "--set", "time=index", "--force") == 0
@@ -197,9 +198,9 @@ def test_what_is_refused(folder: Make, case: str, capsys: pytest.CaptureFixture[
     made = folder(**keys)
     before = (made / "config.json").read_bytes()
     assert stamp(made, variant) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert re.search(sentence, said), said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert re.search(sentence, printed), printed
     assert (made / "config.json").read_bytes() == before
     assert not list(made.glob(".config*"))
 
@@ -224,8 +225,8 @@ def test_the_hub_s_cache_is_never_written(folder: Make, tmp_path: Path,
     (snapshot / "config.json").symlink_to(blob)
     before = blob.read_bytes()
     assert stamp(snapshot, "mrope-i", "--force") == 2
-    said = capsys.readouterr().err
-    assert str(blob) in said and "CKPT=VARIANT" in said and "copy the folder" in said
+    printed = capsys.readouterr().err
+    assert str(blob) in printed and "CKPT=VARIANT" in printed and "copy the folder" in printed
     assert blob.read_bytes() == before and (snapshot / "config.json").is_symlink()
     (snapshot / "config.json").unlink()
     shutil.copy(blob, snapshot / "config.json")  # where the cache's file system has no links
@@ -295,12 +296,12 @@ KEYS = st.text().filter(lambda key: key not in ("mm_rope", "text_config"))
        st.sampled_from(["mrope-i", {"name": "v2pe", "a": [1, {}]}]),
        st.sampled_from(["", "mm_rope", "text_config"]), st.sampled_from(["\n", "\r\n"]))
 def test_any_json_keeps_all_else(content: dict[str, Any], indent: int | str | None, ascii_only: bool, value: Any,
-                                 there: str, newline: str) -> None:
-    if there == "mm_rope":
+                                 holder: str, newline: str) -> None:
+    if holder == "mm_rope":
         content = {"mm_rope": {"old": 1}, **content}
-    if there == "text_config":
+    if holder == "text_config":
         content = {"text_config": {"mm_rope": "old", **content}, **content}
     text = json.dumps(content, indent=indent, ensure_ascii=ascii_only).replace("\n", newline)
-    wanted = module._with(content, value, there == "text_config")
-    edited = module._edited(f" {text}\n", value, there == "text_config")
+    wanted = module._with(content, value, holder == "text_config")
+    edited = module._edited(f" {text}\n", value, holder == "text_config")
     assert json.loads(edited) == wanted and list(json.loads(edited)) == list(wanted)

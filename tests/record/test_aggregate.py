@@ -32,12 +32,12 @@ def test_the_result_is_in_range_and_does_not_depend_on_order(
 ) -> None:
     shuffled = list(samples)
     order.shuffle(shuffled)
-    one, other = AGGREGATES[name](samples), AGGREGATES[name](shuffled)
-    assert math.isnan(one.value) == math.isnan(other.value) == (not any(item.value is not None for item in samples))
-    assert math.isnan(one.value) or -1e-12 <= one.value <= 1 + 1e-12
-    assert math.isnan(one.value) or (one.value, one.n) == pytest.approx((other.value, other.n), abs=1e-12)
-    assert list(one.groups) == sorted(one.groups) == list(other.groups)
-    assert math.isnan(one.stderr) or one.stderr >= 0
+    first, second = AGGREGATES[name](samples), AGGREGATES[name](shuffled)
+    assert math.isnan(first.value) == math.isnan(second.value) == (not any(item.value is not None for item in samples))
+    assert math.isnan(first.value) or -1e-12 <= first.value <= 1 + 1e-12
+    assert math.isnan(first.value) or (first.value, first.n) == pytest.approx((second.value, second.n), abs=1e-12)
+    assert list(first.groups) == sorted(first.groups) == list(second.groups)
+    assert math.isnan(first.stderr) or first.stderr >= 0
 
 
 @pytest.mark.parametrize("name", AGGREGATES)

@@ -116,11 +116,11 @@ def test_what_earlier_versions_wrote_is_checked_too(
 def test_the_demo_s_results_are_a_run_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = ROOT / "results" / "demo"
     assert cli.main(["table", "2", str(results), "--format", "csv", "--intervals"]) == 0
-    said, kept = (pd.read_csv(text).set_index(["row", "column"]) for text in
-                  (io.StringIO(capsys.readouterr().out), results / "table2.csv"))  # fmt: skip
-    here = ["rank", "cells"]  # among other rows, and where they lie
-    pd.testing.assert_frame_equal(said.drop(columns=here), kept.loc[said.index].drop(columns=here))
-    others = kept.index.difference(said.index)
+    printed, kept = (pd.read_csv(text).set_index(["row", "column"]) for text in
+                     (io.StringIO(capsys.readouterr().out), results / "table2.csv"))  # fmt: skip
+    columns = ["rank", "cells"]  # among other rows, and where they lie
+    pd.testing.assert_frame_equal(printed.drop(columns=columns), kept.loc[printed.index].drop(columns=columns))
+    others = kept.index.difference(printed.index)
     assert set(others.get_level_values("row")) == {"circlerope-upstream"}
     row, case = results / "runs" / "mrope", Path(shutil.copytree(results / "runs" / "mrope", tmp_path / "case"))
     code, out, err = call(COMMANDS["check"], row, case, capsys)
@@ -212,10 +212,10 @@ def test_records_of_two_runs_are_no_run(sound: Path, case: Path, tmp_path: Path,
     other = write_cell(tmp_path / "other", "hope", VALUES, model="run/checkpoint-200")
     shutil.copy(other / "manifest.json", case)
     refused(sound, case, "are not of the same run (variant.fingerprint differs)", capsys)
-    own = json.loads((sound / "manifest.json").read_text())
-    own["variant"]["definition"] = json.loads((other / "manifest.json").read_text())["variant"]["definition"]
-    own["variant"]["definition"]["name"] = "mrope-i"
-    (case / "manifest.json").write_text(json.dumps(own))
+    manifest = json.loads((sound / "manifest.json").read_text())
+    manifest["variant"]["definition"] = json.loads((other / "manifest.json").read_text())["variant"]["definition"]
+    manifest["variant"]["definition"]["name"] = "mrope-i"
+    (case / "manifest.json").write_text(json.dumps(manifest))
     refused(sound, case, "its variant.definition does not have the fingerprint", capsys)
 
 
@@ -484,8 +484,8 @@ def test_damages_at_random_end_in_sentences(faults: ModuleType, sound: Path, tmp
                            ("sweep", faults.Commands(write_sweep(tmp_path / "sweep"), faults.SWEEP_COMMANDS))):
         scratch = tmp_path / f"damaged-{name}"
         scratch.mkdir()
-        found = faults.campaign(commands, 12, 7, scratch)
-        assert found.wrong == [] and found.counts["sentence"] >= 8, found.counts
+        damages = faults.campaign(commands, 12, 7, scratch)
+        assert damages.wrong == [] and damages.counts["sentence"] >= 8, damages.counts
 
 
 def test_the_campaign_sees_what_it_should(faults: ModuleType, sound: Path, tmp_path: Path) -> None:
@@ -495,8 +495,8 @@ def test_the_campaign_sees_what_it_should(faults: ModuleType, sound: Path, tmp_p
     case = Path(shutil.copytree(sound, tmp_path / "case"))
 
     def kind(**changes: Any) -> str:
-        found = faults.dataclasses.replace(right, **changes)
-        return str(faults.kind_of("table", found, right, case, sound)).partition("\n")[0]
+        outcome = faults.dataclasses.replace(right, **changes)
+        return str(faults.kind_of("table", outcome, right, case, sound)).partition("\n")[0]
 
     assert kind() == "same"
     assert kind(code=None, err="ValueError") == "traceback"

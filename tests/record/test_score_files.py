@@ -21,7 +21,7 @@ def score(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str]:
     return code, capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("content", "said"), [
+@pytest.mark.parametrize(("content", "sentence"), [
     (f"{LINE}\n{LINE}\n".encode("utf-16"), "is UTF-16, and not text in UTF-8"),
     (f"{LINE}\n{LINE}\n".encode("utf-32"), "is UTF-16, and not text in UTF-8"),
     (gzip.compress(LINE.encode(), mtime=0), "is packed with gzip"),
@@ -30,12 +30,12 @@ def score(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str]:
     (b"\n  \n\r\n", "holds no line to score"),
 ])  # fmt: skip
 def test_a_file_without_lines_of_responses_is_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, sentence: str
 ) -> None:
     path = tmp_path / "r.jsonl"
     path.write_bytes(content)
     code, err = score(capsys, "docvqa", path)
-    assert code == 2 and said in err and len(err.splitlines()) == 1
+    assert code == 2 and sentence in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "link.jsonl", "sub/../r.jsonl"])

@@ -67,13 +67,13 @@ def video(family: str, frames: int, rows: int, columns: int, *, interval: float 
 
 
 def content(family: str, kind: str) -> list[Any]:
-    one, two, clip = image(family, 3, 2, 1), image(family, 2, 4, 2), video(family, 6, 2, 3, seed=3)
+    first, second, clip = image(family, 3, 2, 1), image(family, 2, 4, 2), video(family, 6, 2, 3, seed=3)
     contents: dict[str, list[Any]] = {
         "text": ["What is the answer to everything, and who asked?"],
-        "image": [one, "Where is the third wave?"],
-        "two images": ["Compare ", one, " with ", two, " please."],
+        "image": [first, "Where is the third wave?"],
+        "two images": ["Compare ", first, " with ", second, " please."],
         "video": [clip, "When does it begin to drift?"],
-        "image after video": [clip, "When? And here: ", one, "?"],
+        "image after video": [clip, "When? And here: ", first, "?"],
     }
     return contents[kind]
 
@@ -208,9 +208,9 @@ def test_variants_differ(references: dict[str, ReferenceModel], family: str) -> 
         reference.set_variant(load_variant(name))
         scores[name] = np.array(reference.score(prompt).logprobs)
     names = list(scores)
-    for i, one in enumerate(names):
+    for i, name in enumerate(names):
         for other in names[i + 1 :]:
-            assert np.abs(scores[one] - scores[other]).max() > 0.5, (one, other)
+            assert np.abs(scores[name] - scores[other]).max() > 0.5, (name, other)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -323,8 +323,8 @@ def test_whose_rounding_it_is_matters_in_half_precision_only(checkpoints: dict[s
     exact = torch.tensor(plain.score(prompt, continuation).logprobs)
 
     def error(dtype: torch.dtype, rounding: Rounding) -> float:
-        found = load_reference(path, variant, dtype=dtype, rounding=rounding, wide_head=True)
-        return float((torch.tensor(found.score(prompt, continuation).logprobs) - exact).abs().max())
+        reference = load_reference(path, variant, dtype=dtype, rounding=rounding, wide_head=True)
+        return float((torch.tensor(reference.score(prompt, continuation).logprobs) - exact).abs().max())
 
     assert error(torch.float32, "vllm") <= 1e-4
     ours, stock = error(torch.bfloat16, "vllm"), error(torch.bfloat16, "transformers")
@@ -352,11 +352,11 @@ def test_a_wide_head_gives_float32_logits_of_the_same_weights(checkpoints: dict[
 
 
 def test_two_builds_give_the_same_bytes_and_another_seed_gives_others(tmp_path: Path) -> None:
-    one, two = (build_checkpoint("qwen3-vl", tmp_path / name) for name in "ab")
+    first, second = (build_checkpoint("qwen3-vl", tmp_path / name) for name in "ab")
     other = build_checkpoint("qwen3-vl", tmp_path / "c", seed=1, mm_rope="mhrope")
-    names = sorted(p.name for p in one.iterdir())
-    assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
-    assert {n for n in names if (one / n).read_bytes() != (other / n).read_bytes()} == {
+    names = sorted(p.name for p in first.iterdir())
+    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
+    assert {n for n in names if (first / n).read_bytes() != (other / n).read_bytes()} == {
         "config.json",
         "model.safetensors",
     }

@@ -17,8 +17,8 @@ from loaded_scripts import load_script
 from report_files import COLUMNS, sample, write_cell
 
 from mmrope_eval import cli
-from mmrope_eval.report.compare import stats
-from mmrope_eval.report.compare.verdict import Rules
+from mmrope_eval.record.comparable import KINDS
+from mmrope_eval.report.options import FLIPS, Rules
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = {"chartqa": (400, 0.6), "lvbench": (300, 0.45), "refcoco_val": (500, 0.7)}
@@ -146,29 +146,33 @@ def test_many_columns_too_small_for_any_loss_are_named_by_variant_in_short_lines
     summary = tmp_path / "summary.md"
     code, out, _ = check(capsys, runs[1], "--against", runs[0], "--summary", summary)
     assert code == 0
-    said = out[out.index("Too few samples for a loss to show by itself") :].splitlines()
-    assert said[0].endswith(f"however large it is, in {2 * len(COLUMNS)} cells:")
-    assert max(map(len, said)) <= 100
+    lines = out[out.index("Too few samples for a loss to show by itself") :].splitlines()
+    assert lines[0].endswith(f"however large it is, in {2 * len(COLUMNS)} cells:")
+    assert max(map(len, lines)) <= 100
     for variant in ("mrope", "hope"):
         (columns,) = [text for text in " ".join(line.strip() if line.startswith("    ") else f"|{line.strip()}"
-                                                for line in said[1:]).split("|") if text.startswith(f"{variant}: ")]
+                                                for line in lines[1:]).split("|") if text.startswith(f"{variant}: ")]
         assert all(column in columns for column, *_ in COLUMNS.values())
     assert "\n- hope: " in summary.read_text()
 
 
-@pytest.mark.parametrize(("options", "code", "said"), [
+def test_help_names_every_kind_of_difference() -> None:
+    assert (Rules.model_fields["allow_different"].description or "").endswith(f": {', '.join(KINDS)}")
+
+
+@pytest.mark.parametrize(("options", "code", "nothing_more"), [
     ((), 0, True), (("--require-all",), 1, False),
 ])
 def test_a_check_ends_with_how_much_it_did_not_check(
-    options: tuple[str, ...], code: int, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: tuple[str, ...], code: int, nothing_more: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a = write_cell(tmp_path / "a", "mrope", {"chartqa": [1.0] * 60, "ai2d": [1.0] * 8, "docvqa": [1.0] * 8})
     b = write_cell(tmp_path / "b", "mrope", {"chartqa": [1.0] * 60})
     summary = tmp_path / "summary.md"
     result, out, _ = check(capsys, b, "--against", a, "--summary", summary, *options)
     words = "2 cells of the baseline were not checked: they are not in this run. With --require-all that fails."
-    assert result == code and (out.splitlines()[-1] == words) is said
-    assert (summary.read_text().rstrip().endswith(f"**{words}**")) is said
+    assert result == code and (out.splitlines()[-1] == words) is nothing_more
+    assert (summary.read_text().rstrip().endswith(f"**{words}**")) is nothing_more
 
 
 def test_improvements_missing_and_new_cells_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +180,7 @@ def test_improvements_missing_and_new_cells_are_named(tmp_path: Path, capsys: py
     b = write_cell(tmp_path / "b", "mrope", {"chartqa": [1.0] * 60, "docvqa": [1.0] * 8})
     code, out, _ = check(capsys, b, "--against", a)
     assert code == 0
-    assert out.startswith("Passed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell, 1 missing.\n")
+    assert out.startswith("Not failed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell, but 1 of 2 cells is ")
     assert "ChartQA of mrope: 0.00 -> 100.00 (+100.00" in block(out, "Better")
     assert "AI2D of mrope: only the baseline has it." in block(out, "Missing")
     assert "DocVQA of mrope: the baseline does not have it." in block(out, "Not in the baseline")
@@ -239,8 +243,8 @@ def test_bad_input_is_one_sentence_and_two(
 # -- reported scores ----------------------------------------------------------------------------------------------
 
 def write_reported(path: Path, rows: dict[str, dict[str, float]], averages: dict[str, list[str]] | None = None) -> Path:
-    cells = {row: {column: {"value": value, "source": "A"} for column, value in found.items()}
-             for row, found in rows.items()}
+    cells = {row: {column: {"value": value, "source": "A"} for column, value in value_by_column.items()}
+             for row, value_by_column in rows.items()}
     table = {"cells": cells} | ({"averages": averages} if averages else {})
     path.write_text(yaml.safe_dump({"paper": "a paper", "sources": {"A": "a test"}, "table2": table}))
     return path
@@ -248,7 +252,7 @@ def write_reported(path: Path, rows: dict[str, dict[str, float]], averages: dict
 
 def whole(folder: Path, values: Mapping[str, Sequence[float]]) -> Path:
     """A run of the whole of its (small) benchmarks."""
-    sizes = {len(found) for found in values.values()}
+    sizes = {len(column_values) for column_values in values.values()}
     assert len(sizes) == 1
     return write_cell(folder, "mrope-i", values, changes={"expected": sizes.pop()})
 
@@ -307,8 +311,8 @@ def test_a_loss_that_is_said_to_be_noticeable_against_a_reported_score_can_happe
         against = write_reported(tmp_path / f"{name}.yaml", {"mrope-i": {"ChartQA": reported}})
         code, out, _ = check(capsys, run, "--against", against, "--require-power", 5)
         assert code == 3 and words in out
-        found = re.search(r"A true loss of ([\d.]+) points", out)
-        assert found is None or float(found[1]) > 40
+        loss_match = re.search(r"A true loss of ([\d.]+) points", out)
+        assert loss_match is None or float(loss_match[1]) > 40
 
 
 def test_averages_are_compared_where_all_their_columns_are_there(
@@ -357,9 +361,9 @@ def files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[ElementTr
 
 def message(case: ElementTree.Element, what: str) -> str:
     """What the file says of a case that failed or was skipped."""
-    found = case.find(what)
-    assert found is not None
-    return found.attrib["message"]
+    element = case.find(what)
+    assert element is not None
+    return element.attrib["message"]
 
 
 def test_junit_has_a_case_a_cell(files: tuple[ElementTree.Element, str]) -> None:
@@ -370,7 +374,7 @@ def test_junit_has_a_case_a_cell(files: tuple[ElementTree.Element, str]) -> None
     assert message(cases["ChartQA"], "failure").startswith(r"ChartQA of a|b<c>\u0007: 100.00 -> 0.00")
     assert "only the baseline has it" in message(cases["AI2D"], "skipped")
     assert message(cases["DocVQA"], "skipped").startswith("Cannot tell: DocVQA of "), "six samples"
-    assert {one.get("name"): one.get("value") for one in suite.iter("property")}["seed"] == "0"
+    assert {setting.get("name"): setting.get("value") for setting in suite.iter("property")}["seed"] == "0"
 
 
 def test_the_summary_is_one_table_with_failures_first(files: tuple[ElementTree.Element, str]) -> None:
@@ -431,4 +435,4 @@ def test_the_workflow_of_the_page_is_yaml_with_commands_that_exist() -> None:
     command = shlex.split(steps["Check"]["run"])
     args = cli.parse(command[command.index("mmrope_eval") + 1 :])
     assert (args.run, args.require_all) == (Path("runs/pr"), True)
-    assert f"{stats.FLIPS:,} random swaps" in text
+    assert f"{FLIPS:,} random swaps" in text

@@ -21,8 +21,8 @@ RNG = np.random.default_rng(1)
 
 
 def coins(n: int, chance: float) -> list[float]:
-    found: list[float] = (RNG.random(n) < chance).astype(float).tolist()
-    return found
+    tosses: list[float] = (RNG.random(n) < chance).astype(float).tolist()
+    return tosses
 
 
 def compare(capsys: pytest.CaptureFixture[str], *argv: Any) -> tuple[int, str, str]:
@@ -67,9 +67,9 @@ def test_too_few_samples_for_anything_to_show_are_said_to_be(
 
 def test_the_numbers_are_those_of_the_samples(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = compare(capsys, *runs, "--json", "--seed", 4)
-    found = json.loads(out)
-    assert found["seed"] == 4
-    chart = next(one for one in found["comparisons"] if one["task"] == "chartqa")
+    report = json.loads(out)
+    assert report["seed"] == 4
+    chart = next(row for row in report["comparisons"] if row["task"] == "chartqa")
     scores = [load_run(path).scores.set_index("task")["score"]["chartqa"] for path in runs]
     assert (chart["first"], chart["second"]) == pytest.approx(scores)
     assert chart["low"] < chart["change"] < chart["high"] < 0
@@ -82,9 +82,9 @@ def test_a_tasks_numbers_do_not_depend_on_what_else_is_compared(runs: tuple[Path
     alone = [load_run(write_cell(tmp_path / f"{path.name}1", cell.variant, {
         "lvbench": load_run(path).samples.query("task == 'lvbench'")["score"].tolist()}))
         for path in runs for cell in load_run(path).cells]
-    found = differences(family_of(match(*alone).pairs))[0]
-    same = next(one for one in several if one.task == "lvbench")
-    assert (found.low, found.high, found.p) == (same.low, same.high, same.p)
+    difference = differences(family_of(match(*alone).pairs))[0]
+    same = next(contrast for contrast in several if contrast.task == "lvbench")
+    assert (difference.low, difference.high, difference.p) == (same.low, same.high, same.p)
 
 
 def test_samples_are_paired_by_identity_and_the_rest_is_named(
@@ -109,8 +109,8 @@ def test_pictures_are_known_where_only_one_run_could_read_them(tmp_path: Path) -
                    failure={"stage": "media", "cause": "gone"} if i < 2 else None, target=None) for i in range(6)]
     a = write_cell(tmp_path / "a", "mrope", {"chartqa": lost})
     b = write_cell(tmp_path / "b", "mrope", {"chartqa": [1] * 6})
-    for one, two in ((a, b), (b, a)):
-        assert match(load_run(one), load_run(two)).pairs[0].layout.clusters == 3
+    for first, second in ((a, b), (b, a)):
+        assert match(load_run(first), load_run(second)).pairs[0].layout.clusters == 3
 
 
 def test_the_columns_own_average_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,8 +120,8 @@ def test_the_columns_own_average_is_compared(tmp_path: Path, capsys: pytest.Capt
         rows = [sample("mvbench", i, s, target={"answer": "A", "group": groups[i]}) for i, s in enumerate(scores)]
         write_cell(tmp_path / name, "mrope", {"mvbench": rows}, changes={"average": "macro"})
     _, out, _ = compare(capsys, tmp_path / "a", tmp_path / "b", "--json")
-    found = json.loads(out)["comparisons"][0]
-    assert (found["first"], found["second"], found["p"]) == (50.0, 50.0, 1.0)
+    comparison = json.loads(out)["comparisons"][0]
+    assert (comparison["first"], comparison["second"], comparison["p"]) == (50.0, 50.0, 1.0)
 
 
 def test_cells_are_matched_by_variant_or_by_folder(tmp_path: Path) -> None:
@@ -169,14 +169,14 @@ def test_rows_that_match_by_name_alone_are_not_said_to_have_no_variant_in_common
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Two checkpoints of one variant are told apart by their names, which a run of other checkpoints does not have."""
-    one, seeds = tmp_path / "one", tmp_path / "seeds"
+    single, seeds = tmp_path / "one", tmp_path / "seeds"
     for variant in ("mrope-i", "vanilla"):
-        write_cell(one / variant, variant, {"ai2d": [1, 0]})
+        write_cell(single / variant, variant, {"ai2d": [1, 0]})
     for name in ("seedA", "seedB"):
         write_cell(seeds / name, "mrope-i", {"ai2d": [1, 0]}, model=name)
-    code, out, err = compare(capsys, one, seeds)
+    code, out, err = compare(capsys, single, seeds)
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert "no variant" not in err
     assert (f"{seeds} has mrope-i more than once, so rows are matched by name, and no name is in both: mrope-i, "
-            f"vanilla in {one}; seedA, seedB in {seeds}; compare one row's folder of each.") in err
-    assert compare(capsys, one / "mrope-i", seeds / "seedB")[0] == 0
+            f"vanilla in {single}; seedA, seedB in {seeds}; compare one row's folder of each.") in err
+    assert compare(capsys, single / "mrope-i", seeds / "seedB")[0] == 0

@@ -17,8 +17,9 @@ from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.contrasts import Contrast, family_of, noticeable, of_column, smallest
 from mmrope_eval.report.compare.pairing import Matched, TaskPair, match
 from mmrope_eval.report.compare.precision import Layout, Precision, units_to_tell
-from mmrope_eval.report.compare.verdict import Rules, Verdict, against_run, judged
+from mmrope_eval.report.compare.verdict import Verdict, against_run, judged
 from mmrope_eval.report.definitions import load_averages
+from mmrope_eval.report.options import Rules
 from mmrope_eval.report.runs import load_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,24 +57,24 @@ def grounding(folder: Path, right: dict[str, float], pictures: int = 30) -> Path
 
 # -- averages lead --------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("one", "other", "shown"), [
+@pytest.mark.parametrize(("first", "second", "shown"), [
     (SEEDS / "mrope-i-seed1", SEEDS / "vanilla-seed2", {"Overall", "Image", "Video", "Grounding"}),
     (SEEDS / "vanilla-seed1", SEEDS / "vanilla-seed2", {"Overall", "Video"}),
 ])
 def test_what_24_columns_could_not_show_their_averages_do(
-    one: Path, other: Path, shown: set[str], capsys: pytest.CaptureFixture[str],
+    first: Path, second: Path, shown: set[str], capsys: pytest.CaptureFixture[str],
 ) -> None:
     # Both were "0 of 24 comparisons shown to differ" with Overall 7.2 and 5.3 points lower, six and five errors.
-    code, out, _ = call(capsys, "compare", one, other)
+    code, out, _ = call(capsys, "compare", first, second)
     assert code == 0 and f"{len(shown)} of 4 averages and " in out
     worse = block(out, "B is worse").splitlines()[1:]
     assert {line.split(", ")[1].split(" (")[0] for line in worse} >= shown
     assert "mean of " in worse[0], "averages stand first"
-    found = json.loads(call(capsys, "compare", one, other, "--json")[1])
-    assert {row["column"] for row in found["averages"] if row["differs"]} == shown
+    report = json.loads(call(capsys, "compare", first, second, "--json")[1])
+    assert {row["column"] for row in report["averages"] if row["differs"]} == shown
     assert all(row["first"] == pytest.approx(np.mean([
-        column["first"] for column in found["comparisons"] if column["column"] in row["parts"]]))
-        for row in found["averages"] if row["column"] != "Overall")
+        column["first"] for column in report["comparisons"] if column["column"] in row["parts"]]))
+        for row in report["averages"] if row["column"] != "Overall")
 
 
 def test_the_gate_sees_what_the_averages_show(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,25 +85,25 @@ def test_the_gate_sees_what_the_averages_show(capsys: pytest.CaptureFixture[str]
 def test_an_average_is_tested_on_the_same_changes_as_its_columns() -> None:
     pairs = match(load_run(SEEDS / "vanilla-seed1"), load_run(SEEDS / "vanilla-seed2")).pairs
     family = family_of(pairs)
-    found = {one.column: one for one in family.contrasts}
+    contrast_by_column = {contrast.column: contrast for contrast in family.contrasts}
     over = load_averages().over
     for name in ("Video", "Grounding", "Overall"):
-        parts = [found[part] for part in over[name]]
-        assert found[name].change == pytest.approx(np.mean([part.change for part in parts]))
-        assert found[name].changes.sum() == pytest.approx(found[name].change)
-        assert found[name].precision.weights.sum() == pytest.approx(1)
+        parts = [contrast_by_column[part] for part in over[name]]
+        assert contrast_by_column[name].change == pytest.approx(np.mean([part.change for part in parts]))
+        assert contrast_by_column[name].changes.sum() == pytest.approx(contrast_by_column[name].change)
+        assert contrast_by_column[name].precision.weights.sum() == pytest.approx(1)
 
 
 def test_columns_of_one_picture_are_swapped_together() -> None:
     # What is gained in one column is lost in the other, picture by picture: the average cannot have changed.
     layout, rng = Layout.of(range(200)), np.random.default_rng(1)
     change = rng.choice([-1.0, 1.0], 200)
-    names = tuple(f"picture {one}" for one in range(200))
+    names = tuple(f"picture {number}" for number in range(200))
     pairs = [TaskPair("c", column, column, "m", layout, np.maximum(-way, 0), np.maximum(way, 0), (), (), (),
                       pictures=names if column.startswith("RefCOCO") else ())
              for number, column in enumerate(load_averages().over["Grounding"])
              for way in [change if number % 2 else -change]]
-    (average,) = (one for one in family_of(pairs).contrasts if one.parts)
+    (average,) = (contrast for contrast in family_of(pairs).contrasts if contrast.parts)
     assert average.clusters == 200 and average.precision.variance < 1e-3
     assert np.abs(average.changes).max() == 0 and average.test("two-sided").p == 1
 
@@ -131,13 +132,41 @@ def test_one_column_that_collapses_fails_though_others_gain(
 
 # -- three outcomes -------------------------------------------------------------------------------------------------
 
+ONE_OF_TWO, TWO_OF_THREE = (f"but {missing} missing (--require-all refuses that)."
+                            for missing in ("1 of 2 cells is", "2 of 3 cells are"))
+
+
+@pytest.mark.parametrize(("before", "after", "options", "headline"), [
+    ([600], [600], (), "Passed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell."),
+    ([600, 8], [600], (), f"Not failed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell, {ONE_OF_TWO}"),
+    ([600, 8], [600], ("--require-all",),
+     "Failed: 1 cell: 0 worse, 1 not worse by 2 points, 0 cannot tell, 1 missing."),
+    ([60], [60], (), "Nothing could be told: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell."),
+    ([60, 8, 8], [60], (),
+     f"Nothing could be told: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell, {TWO_OF_THREE}"),
+    ([60], [60], ("--require-power", "30"), "Passed: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell."),
+])
+def test_only_what_was_shown_and_whole_is_called_passed(
+    before: list[int], after: list[int], options: tuple[str, ...], headline: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    a, b = (write_cell(tmp_path / name, "mrope", {task: [1.0] * count for task, count in zip(
+        ("chartqa", "ai2d", "docvqa"), counts, strict=False)}) for name, counts in (("a", before), ("b", after)))
+    junit, summary = tmp_path / "check.xml", tmp_path / "summary.md"
+    code, out, _ = call(capsys, "check", b, "--against", a, "--junit", junit, "--summary", summary, *options)
+    assert (code, out.splitlines()[0]) == (int(headline.startswith("Failed")), headline)
+    assert summary.read_text().startswith(f"## RoPE check: {headline}\n")
+    assert ElementTree.parse(junit).getroot()[0].findtext("system-out", "").startswith(f"{headline}\n")
+
+
 def test_a_gate_that_cannot_fail_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Three pictures: every answer of a column may be lost and nothing is shown (p >= 1/8).
     a, b = (write_cell(tmp_path / name, "mrope", {"refcocog_test": films("refcocog_test", [right] * 6, 2)})
             for name, right in (("a", 1.0), ("b", 0.0)))
     junit = tmp_path / "check.xml"
     code, out, _ = call(capsys, "check", b, "--against", a, "--junit", junit)
-    assert code == 0 and out.startswith("Passed: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell.\n")
+    assert code == 0
+    assert out.startswith("Nothing could be told: 1 cell: 0 worse, 0 not worse by 2 points, 1 cannot tell.\n")
     assert "Never, however large, by itself: RefCOCOg test of mrope." in out
     assert not any(words in out for words in FALSE_WORDS)
     suite = ElementTree.parse(junit).getroot()[0]
@@ -158,8 +187,8 @@ def test_what_cannot_be_told_has_a_code_of_its_own_where_it_was_asked(
     level = dict.fromkeys(GROUNDING, 80.0)
     a = grounding(tmp_path / "a", level)
     b = grounding(tmp_path / "b", {**level, GROUNDING[0]: 79.6, GROUNDING[1]: 80.4})
-    found = call(capsys, "check", b, "--against", a, *options)
-    assert found[0] == code and ("cannot be told here" in found[1]) == (code == 3)
+    outcome = call(capsys, "check", b, "--against", a, *options)
+    assert outcome[0] == code and ("cannot be told here" in outcome[1]) == (code == 3)
 
 
 def test_a_shown_loss_fails_whatever_else_cannot_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,9 +205,9 @@ def test_a_margin_without_any_average_is_refused_in_one_sentence(
 
 
 def test_what_nobody_knows_is_not_what_was_asked_for() -> None:
-    one = Verdict("c", "T", "open", 50.0, 50.0, p=1.0, detectable=math.nan, worst=math.nan)
-    found = judged(one, 1.0, 1.0, Rules(require_power=5))
-    assert (found.state, found.asked) == ("open", True)
+    verdict = Verdict("c", "T", "open", 50.0, 50.0, p=1.0, detectable=math.nan, worst=math.nan)
+    judged_verdict = judged(verdict, 1.0, 1.0, Rules(require_power=5))
+    assert (judged_verdict.state, judged_verdict.asked) == ("open", True)
 
 
 def test_what_to_do_is_advice_that_can_be_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +240,7 @@ def test_the_sample_that_would_tell_tells(tmp_path: Path, capsys: pytest.Capture
 def checks(loss: float, changed: float, rules: Rules, rounds: int = 60, seed: int = 0) -> list[list[Verdict]]:
     """Verdicts of runs of twelve columns of 10,000 questions that lost so many points in each."""
     rng, layout = np.random.default_rng(seed), Layout.of(range(10_000))
-    found = []
+    verdict_lists = []
     for _ in range(rounds):
         pairs = []
         for column in range(12):
@@ -219,8 +248,8 @@ def checks(loss: float, changed: float, rules: Rules, rounds: int = 60, seed: in
             change = np.where(rng.random(10_000) < changed, np.where(rng.random(10_000) < lost, -1.0, 1.0), 0.0)
             pairs.append(TaskPair("c", f"t{column}", f"T{column}", "m", layout, np.maximum(-change, 0),
                                   np.maximum(change, 0), (), (), ()))
-        found.append(against_run(Matched(tuple(pairs), (), ()), rules))
-    return found
+        verdict_lists.append(against_run(Matched(tuple(pairs), (), ()), rules))
+    return verdict_lists
 
 
 @pytest.mark.parametrize(("loss", "tolerance", "least", "most"), [
@@ -230,21 +259,21 @@ def test_a_harmless_true_loss_passes_and_a_real_one_fails(
     loss: float, tolerance: float, least: float, most: float,
 ) -> None:
     # A true loss of 0.3 in every column failed 97 % of builds when the tolerance was held to the observed loss.
-    found = checks(loss, 0.02, Rules(tolerance=tolerance, flips=999))
-    failing = np.mean([any(one.state == "worse" for one in verdicts) for verdicts in found])
+    verdict_lists = checks(loss, 0.02, Rules(tolerance=tolerance, flips=999))
+    failing = np.mean([any(verdict.state == "worse" for verdict in verdicts) for verdicts in verdict_lists])
     assert least <= failing <= most
 
 
 def test_a_greedy_rerun_is_shown_not_to_be_worse() -> None:
-    found = checks(0.0, 0.02, Rules(flips=99))
-    assert np.mean([all(one.state == "held" for one in verdicts) for verdicts in found]) >= 0.95
+    verdict_lists = checks(0.0, 0.02, Rules(flips=99))
+    assert np.mean([all(verdict.state == "held" for verdict in verdicts) for verdicts in verdict_lists]) >= 0.95
 
 
 # -- what could have been seen --------------------------------------------------------------------------------------
 
 def contrast(clusters: int, questions: int, changed: float, seed: int = 0) -> Contrast:
     rng = np.random.default_rng(seed)
-    layout = Layout.of([f"{one:04}" for one in np.repeat(np.arange(clusters), questions)])
+    layout = Layout.of([f"{cluster:04}" for cluster in np.repeat(np.arange(clusters), questions)])
     first = (rng.random(layout.units) < 0.6).astype(float)
     second = np.where(rng.random(layout.units) < changed, 1 - first, first)
     return of_column(TaskPair("c", "t", "T", "m", layout, first, second, (), (), ()))
@@ -258,13 +287,13 @@ def test_few_videos_never_show_anything_after_24_columns(clusters: int, question
 
 def test_never_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = [[1.0, 0.0] * 12, [0.0, 1.0] * 12]
-    a, b = (write_cell(tmp_path / name, "mrope", {"lvbench": films("lvbench", found, 6), "chartqa": [1.0] * 400})
-            for name, found in zip("ab", values, strict=True))
+    a, b = (write_cell(tmp_path / name, "mrope", {"lvbench": films("lvbench", answers, 6), "chartqa": [1.0] * 400})
+            for name, answers in zip("ab", values, strict=True))
     out = call(capsys, "compare", a, b)[1]
     line = next(line for line in out.splitlines() if "LVBench" in line)
     assert "No difference here, however large, could show by itself" in line and "24 samples on 4 pictures" in line
-    found = json.loads(call(capsys, "compare", a, b, "--json")[1])["comparisons"]
-    assert {row["column"]: row["detectable"] is None for row in found} == {"LVBench": True, "ChartQA": False}
+    comparisons = json.loads(call(capsys, "compare", a, b, "--json")[1])["comparisons"]
+    assert {row["column"]: row["detectable"] is None for row in comparisons} == {"LVBench": True, "ChartQA": False}
 
 
 @pytest.mark.parametrize(("clusters", "questions", "changed"), [
@@ -292,14 +321,14 @@ def test_no_more_than_the_baseline_has_can_be_lost(tmp_path: Path, capsys: pytes
 
 
 def test_more_agreement_shows_less_loss_and_never_none() -> None:
-    found = [smallest(contrast(1000, 1, changed), 0.05) for changed in (0.2, 0.05, 0.01, 0.0)]
-    assert found == sorted(found, reverse=True) and found[-1] >= 5 / 1000, "five answers must be lost for 1 / 2**5"
+    losses = [smallest(contrast(1000, 1, changed), 0.05) for changed in (0.2, 0.05, 0.01, 0.0)]
+    assert losses == sorted(losses, reverse=True) and losses[-1] >= 5 / 1000, "five answers must be lost for 1 / 2**5"
 
 
 def test_an_average_notices_less_than_its_columns_do() -> None:
     family = family_of(match(load_run(SEEDS / "vanilla-seed1"), load_run(SEEDS / "vanilla-seed2")).pairs)
-    found = noticeable(family.tree, lambda one, tail, power: smallest(family.contrasts[one], tail, power), 0.05)
-    by_name = {one.column: 100 * size for one, size in zip(family.contrasts, found, strict=True)}
+    losses = noticeable(family.tree, lambda index, tail, power: smallest(family.contrasts[index], tail, power), 0.05)
+    by_name = {contrast.column: 100 * size for contrast, size in zip(family.contrasts, losses, strict=True)}
     assert by_name["Overall"] == min(by_name.values()) < 4
     assert by_name["Image"] >= 3 * by_name["Overall"] * 0.99, "it shows after Overall, of which it is a third"
 
@@ -328,5 +357,5 @@ def test_equal_scores_are_not_called_the_same(tmp_path: Path, capsys: pytest.Cap
 
 def test_one_picture_says_nothing_of_how_many_would_tell() -> None:
     """The error of a single cluster is unknown, so the sample that would tell is too."""
-    one = Precision(influence=np.array([math.nan]), weights=np.ones(1), independent=0.0, units=1.0)
-    assert units_to_tell(one, 1, 0.02, 0.95) is None
+    precision = Precision(influence=np.array([math.nan]), weights=np.ones(1), independent=0.0, units=1.0)
+    assert units_to_tell(precision, 1, 0.02, 0.95) is None

@@ -40,14 +40,14 @@ def table(name: str, folder: Path, **options: Any) -> Table:
     return build(load_definition(name), [load_run(folder)], Options(**options))
 
 
-def note(found: Table, kind: str) -> Note:
-    return next(one for one in footnotes(found) if one.kind == kind)
+def note(built_table: Table, kind: str) -> Note:
+    return next(footnote for footnote in footnotes(built_table) if footnote.kind == kind)
 
 
 def command(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str]:
     code = cli.main(["table", *map(str, argv)])
-    found = capsys.readouterr()
-    return code, found.out + found.err
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
 
 
 # --------------------------------------------------------------------------------------------------------------- names
@@ -85,8 +85,9 @@ def test_every_reported_table_has_its_table(tmp_path: Path) -> None:
 
 def test_a_table_of_one_s_own_can_be_like_another(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("like: overall\ntitle: Mine\nrows: [hope]\n")
-    found = load_definition(str(tmp_path / "mine.yaml"))
-    assert [row.label for row in found.rows] == ["hope"] and found.columns == load_definition("overall").columns
+    definition = load_definition(str(tmp_path / "mine.yaml"))
+    assert [row.label for row in definition.rows] == ["hope"]
+    assert definition.columns == load_definition("overall").columns
     with pytest.raises(UserError, match=r"There is no table nowhere\.yaml"):
         load_definition("nowhere.yaml")
 
@@ -121,8 +122,8 @@ def test_a_new_idea_stands_below_the_rows_of_the_table_other_rows_of_the_paper_d
     for name in ("videorope-like", "interleave", "hope"):
         write_cell(tmp_path / name, name, FEW)
     new_idea(tmp_path / "mine")
-    found = table("frequency", tmp_path, partial=True)
-    assert found.rows == ("videorope-like", "interleave", "myrope") and found.left_out == ("hope",)
+    built_table = table("frequency", tmp_path, partial=True)
+    assert built_table.rows == ("videorope-like", "interleave", "myrope") and built_table.left_out == ("hope",)
     assert load_variant("hope") is not None and table("frequency", tmp_path, partial=True, every_variant=True).rows == (
         "videorope-like", "interleave", "hope", "myrope")
 
@@ -137,10 +138,10 @@ def test_rows_and_columns_that_nobody_fills_go_and_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_cell(tmp_path / "a", "vanilla", FEW)
-    found = table("overall", tmp_path, reported=load_published())
-    assert (found.rows, found.columns) == (("vanilla",), ("ChartQA", "MVBench"))
-    assert {"mrope", "hope", "MMMU", "Image"} <= set(found.hidden)
-    assert not np.isnan(found.cell("vanilla", "ChartQA")["reported"])
+    built_table = table("overall", tmp_path, reported=load_published())
+    assert (built_table.rows, built_table.columns) == (("vanilla",), ("ChartQA", "MVBench"))
+    assert {"mrope", "hope", "MMMU", "Image"} <= set(built_table.hidden)
+    assert not np.isnan(built_table.cell("vanilla", "ChartQA")["reported"])
     every = table("overall", tmp_path, trim=False)
     assert len(every.rows) == 7 and every.hidden == () and "Image" in every.columns
     code, text = command(capsys, "overall", tmp_path, "--all", "--format", "json")
@@ -150,9 +151,9 @@ def test_rows_and_columns_that_nobody_fills_go_and_are_named(
 def test_a_footnote_that_no_cell_carries_is_not_there(tmp_path: Path) -> None:
     write_cell(tmp_path / "a", "mhrope", FEW)
     write_cell(tmp_path / "b", "interleave", {"refcoco_val": [1, 0]})
-    found = table("position", tmp_path, every_variant=True)
-    shown = {(row, column) for row in (*found.rows, None) for column in (*found.columns, None)}
-    assert all(one.places & shown for one in footnotes(found))
+    built_table = table("position", tmp_path, every_variant=True)
+    shown = {(row, column) for row in (*built_table.rows, None) for column in (*built_table.columns, None)}
+    assert all(footnote.places & shown for footnote in footnotes(built_table))
 
 
 def test_nothing_to_show_is_an_error_with_its_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,10 +170,10 @@ def test_a_baseline_that_no_run_fills_is_said(tmp_path: Path) -> None:
 
 
 def test_every_row_of_the_paper_s_tables_is_known() -> None:
-    known = listed()
-    assert {row.design for name in ("overall", "position", "ratio") for row in load_definition(name).rows} <= known
-    assert Row("", load_variant("circlerope-upstream", time="seconds")).design in known, "no new idea: the package's"
-    assert Row("", load_variant("mrope-i", temporal_stride=3.0)).design not in known
+    designs = listed()
+    assert {row.design for name in ("overall", "position", "ratio") for row in load_definition(name).rows} <= designs
+    assert Row("", load_variant("circlerope-upstream", time="seconds")).design in designs, "no new idea: the package's"
+    assert Row("", load_variant("mrope-i", temporal_stride=3.0)).design not in designs
 
 
 # ------------------------------------------------------------------------------------------------------------ families
@@ -182,15 +183,15 @@ def test_families_are_the_averages_of_each_size(tmp_path: Path, capsys: pytest.C
     every_column(tmp_path / "a", "mrope-i", model="Qwen3-VL-4B-mrope-i")
     every_column(tmp_path / "b", "mrope-i", model="out-8b/checkpoint-100", leave=("STAR",))
     every_column(tmp_path / "c", "hope", model="Qwen3-VL-4B-hope")
-    found = build(load_definition("families"), [load_run(tmp_path)], Options(reported=load_published()))
-    assert found.rows == ("hope", "mrope-i")
-    assert found.columns == ("4B Image", "4B Video", "4B Grounding", "8B Image", "8B Grounding")
-    assert found.cell("mrope-i", "4B Image")["reported"] == 48.82
-    assert found.cell("hope", "4B Video")["reported"] == 50.25
-    assert found.cell("mrope-i", "8B Image")["difference"] == pytest.approx(50 - 64.82)
-    assert found.labels["4B Image"] == "4B Image avg (11)"
+    built_table = build(load_definition("families"), [load_run(tmp_path)], Options(reported=load_published()))
+    assert built_table.rows == ("hope", "mrope-i")
+    assert built_table.columns == ("4B Image", "4B Video", "4B Grounding", "8B Image", "8B Grounding")
+    assert built_table.cell("mrope-i", "4B Image")["reported"] == 48.82
+    assert built_table.cell("hope", "4B Video")["reported"] == 50.25
+    assert built_table.cell("mrope-i", "8B Image")["difference"] == pytest.approx(50 - 64.82)
+    assert built_table.labels["4B Image"] == "4B Image avg (11)"
     assert ("Groups by the checkpoints' names (--group changes them): 4B: Qwen3-VL-4B-mrope-i, Qwen3-VL-4B-hope; "
-            "8B: checkpoint-100.") in remarks(found)
+            "8B: checkpoint-100.") in remarks(built_table)
 
 
 def test_a_checkpoint_of_another_name_is_put_into_a_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,8 +204,8 @@ def test_a_checkpoint_of_another_name_is_put_into_a_group(tmp_path: Path, capsys
 
 def test_the_tables_of_every_benchmark_on_qwen3_vl(tmp_path: Path) -> None:
     every_column(tmp_path, "vanilla", model="Qwen3-VL-4B-vanilla")
-    found = build(load_definition("11", "v3"), [load_run(tmp_path)], Options(reported=load_published()))
-    assert found.cell("vanilla", "MMMU")["reported"] == 51.18 and len(found.columns) == 29
+    built_table = build(load_definition("11", "v3"), [load_run(tmp_path)], Options(reported=load_published()))
+    assert built_table.cell("vanilla", "MMMU")["reported"] == 51.18 and len(built_table.columns) == 29
 
 
 # ------------------------------------------------------------------------------------------------------------ protocol
@@ -226,24 +227,24 @@ def asked(folder: Path, variant: str, protocol: str | None, **changes: Any) -> P
 def test_rows_under_different_protocols_are_footnoted(tmp_path: Path) -> None:
     asked(tmp_path / "a", "vanilla", "paper")
     asked(tmp_path / "b", "mrope", None)
-    found = note(table("overall", tmp_path), "protocols")
-    assert found.text == "the rows were not asked under one protocol: paper (vanilla); none named (mrope)"
-    assert found.places == {("vanilla", None), ("mrope", None)}
+    footnote = note(table("overall", tmp_path), "protocols")
+    assert footnote.text == "the rows were not asked under one protocol: paper (vanilla); none named (mrope)"
+    assert footnote.places == {("vanilla", None), ("mrope", None)}
 
 
 def test_rows_under_one_protocol_are_not(tmp_path: Path) -> None:
     for name in ("vanilla", "mrope"):
         asked(tmp_path / name, name, "paper")
-    kinds = {one.kind for one in footnotes(table("overall", tmp_path, protocol=load_protocol("paper")))}
+    kinds = {footnote.kind for footnote in footnotes(table("overall", tmp_path, protocol=load_protocol("paper")))}
     assert not kinds & {"protocols", "protocol"}
 
 
 def test_what_departs_from_the_protocol_that_was_demanded_is_footnoted(tmp_path: Path) -> None:
     asked(tmp_path / "a", "vanilla", None)
     asked(tmp_path / "b", "mrope", None, time="seconds")
-    found = note(table("overall", tmp_path, protocol=load_protocol("paper")), "protocol")
-    assert found.text == "not as protocol paper has it: mrope: time by seconds instead of index"
-    assert found.places == {("mrope", None)}
+    footnote = note(table("overall", tmp_path, protocol=load_protocol("paper")), "protocol")
+    assert footnote.text == "not as protocol paper has it: mrope: time by seconds instead of index"
+    assert footnote.places == {("mrope", None)}
 
 
 # -------------------------------------------------------------------------------------------------------------- sweeps
@@ -289,11 +290,12 @@ def yarn(tmp_path: Path) -> Path:
 
 
 def test_the_table_of_yarn_takes_a_sweep(yarn: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = sweep_table(load_definition("yarn"), [yarn], Options(reported=load_published(), baseline="mrope"), None)
-    assert found.rows == ("mrope", "mrope+yarn (x8 by context)", "mrope-i", "mrope-i+yarn (x8 by context)")
-    cell = found.cell("mrope-i+yarn (x8 by context)", "LVBench")
+    options = Options(reported=load_published(), baseline="mrope")
+    built_table = sweep_table(load_definition("yarn"), [yarn], options, None)
+    assert built_table.rows == ("mrope", "mrope+yarn (x8 by context)", "mrope-i", "mrope-i+yarn (x8 by context)")
+    cell = built_table.cell("mrope-i+yarn (x8 by context)", "LVBench")
     assert (cell["score"], cell["reported"], cell["delta"]) == (60, 43.6, 20)
-    assert any("By context it is how much longer the context is" in one for one in found.extra_remarks)
+    assert any("By context it is how much longer the context is" in remark for remark in built_table.extra_remarks)
     code, text = command(capsys, "6", yarn, "--numbering", "v3", "--reported", "--intervals")
     assert code == 0 and "x8 by context" in text and "2,048 frames" in text
 
@@ -305,24 +307,25 @@ def test_points_without_a_definition_are_as_many_variants_as_they_have_fingerpri
         content = json.loads(manifest.read_text())
         del content["variant"]["definition"]
         manifest.write_text(json.dumps(content))
-    found = sweep_table(load_definition("yarn"), [sweep(tmp_path, points)], Options(), None)
-    assert {row: found.cell(row, "LVBench")["score"] for row in found.rows} == {"mrope": 50, "mrope-i": 100}
+    built_table = sweep_table(load_definition("yarn"), [sweep(tmp_path, points)], Options(), None)
+    assert {row: built_table.cell(row, "LVBench")["score"] for row in built_table.rows} == {"mrope": 50, "mrope-i": 100}
 
 
 def test_a_scaling_that_changed_nothing_says_so(tmp_path: Path) -> None:
     points = [point(tmp_path, "mrope", scaling, 1.0, rule, "lvbench", [1.0, 0.0])
               for scaling, rule in (("none", None), ("yarn", "reach"))]
-    found = sweep_table(load_definition("yarn"), [sweep(tmp_path, points)], Options(), None)
-    assert found.rows == ("mrope", "mrope+yarn (x1 by reach)")
-    assert {found.cell(row, "LVBench")["score"] for row in found.rows} == {50}
+    built_table = sweep_table(load_definition("yarn"), [sweep(tmp_path, points)], Options(), None)
+    assert built_table.rows == ("mrope", "mrope+yarn (x1 by reach)")
+    assert {built_table.cell(row, "LVBench")["score"] for row in built_table.rows} == {50}
 
 
 def test_both_rules_of_a_factor_stand_side_by_side(yarn: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     points = [point(other, "mrope", "yarn", 4.0, "x4", "lvbench", [1.0, 0.0])]
-    found = sweep_table(load_definition("yarn"), [yarn, sweep(other, points)], Options(reported=load_published()), None)
-    assert {"mrope+yarn (x8 by context)", "mrope+yarn (x4)"} <= set(found.rows)
-    assert {found.cell(row, "LVBench")["reported"] for row in found.rows if "mrope+yarn" in row} == {41.2}
+    options = Options(reported=load_published())
+    built_table = sweep_table(load_definition("yarn"), [yarn, sweep(other, points)], options, None)
+    assert {"mrope+yarn (x8 by context)", "mrope+yarn (x4)"} <= set(built_table.rows)
+    assert {built_table.cell(row, "LVBench")["reported"] for row in built_table.rows if "mrope+yarn" in row} == {41.2}
 
 
 def test_another_variant_or_context_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -352,15 +355,15 @@ def analysis(file: Path, variants: Mapping[str, Any], layers: int = 28, tasks: t
 
 
 def test_the_table_of_attention_takes_analyses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one = analysis(tmp_path / "a.json", {"mhrope": (0.3, load_variant("mhrope", mrope_section=[1, 1, 2]))})
-    two = analysis(tmp_path / "b.json", {"mrope-i": (0.4, load_variant("mrope-i")),
-                                         "qwen3-vl": (0.2, load_variant("qwen3-vl"))})
-    found = attention_table(load_definition("5"), [one, two], Options(reported=load_published()))
-    assert found.rows == ("mhrope", "mrope-i", "mrope-i without spatial-reset")
-    assert found.columns == ("Layer 4", "Layer 12", "Layer 20", "Layer 28")
-    cell = found.cell("mrope-i without spatial-reset", "Layer 28")
+    first = analysis(tmp_path / "a.json", {"mhrope": (0.3, load_variant("mhrope", mrope_section=[1, 1, 2]))})
+    second = analysis(tmp_path / "b.json", {"mrope-i": (0.4, load_variant("mrope-i")),
+                                            "qwen3-vl": (0.2, load_variant("qwen3-vl"))})
+    built_table = attention_table(load_definition("5"), [first, second], Options(reported=load_published()))
+    assert built_table.rows == ("mhrope", "mrope-i", "mrope-i without spatial-reset")
+    assert built_table.columns == ("Layer 4", "Layer 12", "Layer 20", "Layer 28")
+    cell = built_table.cell("mrope-i without spatial-reset", "Layer 28")
     assert (round(cell["score"], 9), cell["reported"], cell["n"]) == (22.8, 11.69, 64)
-    code, text = command(capsys, "attention", one, two, "--reported", "--baseline", "mrope-i")
+    code, text = command(capsys, "attention", first, second, "--reported", "--baseline", "mrope-i")
     assert code == 0 and "A cell: per cent of attention (difference from mrope-i)" in text
     assert "On 64 samples of docvqa: mean over heads, samples and the text tokens" in text and "chance" not in text
 
@@ -368,8 +371,8 @@ def test_the_table_of_attention_takes_analyses(tmp_path: Path, capsys: pytest.Ca
 def test_an_analysis_without_definitions_is_read_by_the_names(tmp_path: Path) -> None:
     variants = {"mrope-i": (0.4, load_variant("mrope-i")), "mine": (0.1, load_variant("hope"))}
     file = analysis(tmp_path / "a.json", variants, described=False)
-    found = attention_table(load_definition("attention"), [file], Options())
-    assert found.rows == ("mrope-i", "mine")
+    built_table = attention_table(load_definition("attention"), [file], Options())
+    assert built_table.rows == ("mrope-i", "mine")
 
 
 def test_a_model_without_these_layers_shows_those_it_has(tmp_path: Path) -> None:
@@ -447,8 +450,8 @@ def test_the_figure_of_steps_has_the_reported_scores_of_its_designs(
         assert cli.main(argv) == 0
         made.append(picture(figure))
     assert made[0] != made[1] and "/ 62.12 (" in capsys.readouterr().out
-    found = load_steps([load_run(tmp_path / "runs")], ["ChartQA"], reported=load_published())
-    assert found.reported(found.curves[0], "ChartQA") == 62.12
+    steps = load_steps([load_run(tmp_path / "runs")], ["ChartQA"], reported=load_published())
+    assert steps.reported(steps.curves[0], "ChartQA") == 62.12
 
 
 def test_the_figure_of_a_sweep_has_the_reported_scores_at_their_context(yarn: Path) -> None:

@@ -10,9 +10,9 @@ from report_files import write_cell
 import mmrope_eval.report.table as room
 from mmrope_eval import cli
 from mmrope_eval.report.definitions import load_definition
+from mmrope_eval.report.formats import FORMATS, Format
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.table.build import Options, Table, build
-from mmrope_eval.report.table.formats import FORMATS, Format
 from mmrope_eval.report.table.page import page_of
 from mmrope_eval.report.table.render import render
 

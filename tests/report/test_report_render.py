@@ -113,12 +113,12 @@ def test_csv_holds_every_cell_unrounded(runs: Path, capsys: pytest.CaptureFixtur
 
 
 def test_json_holds_cells_notes_and_remarks(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(table(runs, capsys, "2", "--format", "json", "--intervals"))
-    cells = {(cell["row"], cell["column"]): cell for cell in found["cells"]}
+    report = json.loads(table(runs, capsys, "2", "--format", "json", "--intervals"))
+    cells = {(cell["row"], cell["column"]): cell for cell in report["cells"]}
     assert cells["hope", "Overall"]["score"] is None and cells["mrope", "Overall"]["score"] == 50
     assert cells["mrope", "MMMU"]["low"] < 50 < cells["mrope", "MMMU"]["high"]
-    assert found["level"] == 0.95 and [note["mark"] for note in found["notes"]][:3] == ["a", "b", "c"]
-    assert ["hope", "STAR"] in found["notes"][1]["places"] and found["remarks"]
+    assert report["level"] == 0.95 and [note["mark"] for note in report["notes"]][:3] == ["a", "b", "c"]
+    assert ["hope", "STAR"] in report["notes"][1]["places"] and report["remarks"]
 
 
 def test_html_reads_back_as_the_same_table(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,8 +219,8 @@ def test_no_cell_of_csv_begins_a_formula(value: Any, cell: str) -> None:
 def test_rows_that_would_be_formulas_are_guarded_in_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_cell(tmp_path / "a", "+3d", {"chartqa": [1, 0]}, model="=cmd/checkpoint-1")
     text = table(tmp_path, capsys, "3", "--partial", "--format", "csv")
-    found = {row["row"]: row for row in csv.DictReader(io.StringIO(text)) if row["models"]}
-    assert set(found) == {"'+3d"} and found["'+3d"]["variants"] == "'+3d"
+    row_by_name = {row["row"]: row for row in csv.DictReader(io.StringIO(text)) if row["models"]}
+    assert set(row_by_name) == {"'+3d"} and row_by_name["'+3d"]["variants"] == "'+3d"
     assert cli.main(["steps", str(tmp_path), "--columns", "chartqa", "--format", "csv"]) == 0
     assert not re.search(r"(^|,)[=+@-](?![0-9.]+(,|$))", capsys.readouterr().out, re.MULTILINE)
 
@@ -245,14 +245,14 @@ def test_letters_that_pdflatex_does_not_know_are_said_to_need_lualatex(
     labels, foreign = LETTERS[name]
     rows = "".join(f'  - {{label: "{label}", variant: {variant}}}\n'
                    for label, variant in zip(labels, ("mrope-i", "mrope", "vanilla"), strict=True))
-    own = tmp_path / "own.yaml"
-    own.write_text(f"title: T\nrows:\n{rows}columns: [ChartQA, MVBench]\n", encoding="utf-8")
+    definition = tmp_path / "own.yaml"
+    definition.write_text(f"title: T\nrows:\n{rows}columns: [ChartQA, MVBench]\n", encoding="utf-8")
     capsys.readouterr()
     for extra in ((), ("--standalone",)):
-        assert cli.main(["table", str(own), str(runs), "--format", "latex", *extra]) == 0
+        assert cli.main(["table", str(definition), str(runs), "--format", "latex", *extra]) == 0
         text, err = capsys.readouterr()
-        said = f"pdflatex does not know {foreign}: compile this with lualatex or xelatex"
-        assert err == (f"mmrope-eval: {said}.\n" if foreign else "") and (f"% {said}\n" in text) == bool(foreign)
+        warning = f"pdflatex does not know {foreign}: compile this with lualatex or xelatex"
+        assert err == (f"mmrope-eval: {warning}.\n" if foreign else "") and (f"% {warning}\n" in text) == bool(foreign)
         assert set(foreign) <= set(text)
     assert ("\\usepackage{fontspec}" in text) == bool(foreign) != ("inputenc" in text)
     if shutil.which("lualatex" if foreign else "pdflatex"):
@@ -296,6 +296,6 @@ def test_a_run_that_did_not_finish_is_said(tmp_path: Path, capsys: pytest.Captur
 def test_bad_input_is_one_sentence(
     argv: list[str], words: str, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main([one.format(runs=runs) for one in argv]) == 2
+    assert cli.main([argument.format(runs=runs) for argument in argv]) == 2
     error = capsys.readouterr().err
     assert words in error and len(error.splitlines()) == 1

@@ -113,9 +113,9 @@ def test_the_package_offers_it_without_waiting_for_pandas(run: Path) -> None:
 
 
 def test_a_run_is_shown_in_three_lines_and_as_a_table(run: Path) -> None:
-    found = load_run(run)
-    assert repr(found) == f"Run({run}: 2 rows x 2 tasks: mrope, mrope-i\n    tasks: chartqa, ai2d)"
-    shown = found._repr_html_()
+    loaded_run = load_run(run)
+    assert repr(loaded_run) == f"Run({run}: 2 rows x 2 tasks: mrope, mrope-i\n    tasks: chartqa, ai2d)"
+    shown = loaded_run._repr_html_()
     assert shown.count("<tr") == 4 and "37.50" in shown and "—" in shown
     assert shown.index("ChartQA") < shown.index("AI2D") and shown.index("mrope<") < shown.index("mrope-i<")
     assert repr(load_run(run / "mrope")) == (
@@ -136,10 +136,10 @@ def test_two_checkpoints_of_one_variant_have_a_name_each(tmp_path: Path) -> None
     """What their run recorded; the folder below the run where two runs used one name."""
     for place, model in (("a", "A"), ("b", "B")):
         write_cell(tmp_path / place, "mrope", {"chartqa": [1, 0]}, model=model)
-    found = load_run(tmp_path)
-    assert found.labels == ("a", "b")
-    assert found.scores["label"].tolist() == ["a", "b"]
-    wide = found.samples.pivot(index=["task", "id"], columns="label", values="score")
+    loaded_run = load_run(tmp_path)
+    assert loaded_run.labels == ("a", "b")
+    assert loaded_run.scores["label"].tolist() == ["a", "b"]
+    wide = loaded_run.samples.pivot(index=["task", "id"], columns="label", values="score")
     assert wide.columns.tolist() == ["a", "b"] and len(wide) == 2
 
 

@@ -32,10 +32,10 @@ def test_a_run_fills_the_row_of_its_definition_whatever_its_name(tmp_path: Path)
     write_cell(tmp_path / "a", "mhrope", TASKS)
     write_cell(tmp_path / "b", "mrope-i", {**TASKS, "mvbench": [1, 1]})
     table = build(definition(), [load_run(tmp_path)], Options(trim=False))
-    found = scores(table)
-    assert found["multi-head", "Overall"] == 60 and found["interleave", "Video"] == 100
-    assert found["videorope-like", "Overall"] is None and found["ilrope-like", "Image"] is None
-    assert [one.text for one in footnotes(table) if one.kind == "same-design"] == [
+    score_by_cell = scores(table)
+    assert score_by_cell["multi-head", "Overall"] == 60 and score_by_cell["interleave", "Video"] == 100
+    assert score_by_cell["videorope-like", "Overall"] is None and score_by_cell["ilrope-like", "Image"] is None
+    assert [footnote.text for footnote in footnotes(table) if footnote.kind == "same-design"] == [
         "multi-head: from the run of mhrope, the same design", "interleave: from the run of mrope-i, the same design"]
     assert table.cell("interleave", "Overall")["variants"] == ("mrope-i",)
 
@@ -62,7 +62,7 @@ def change_variant(folder: Path, **changes: Any) -> None:
         (folder / f"{name}.json").write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize(("one", "other", "same"), [
+@pytest.mark.parametrize(("first", "second", "same"), [
     (load_variant("mrope-i"), load_variant("interleave"), True),
     (load_variant("mrope-i"), load_variant("+3d+spatial-reset"), True),
     (load_variant("mrope-i"), load_variant("qwen3-vl"), False),
@@ -78,8 +78,8 @@ def change_variant(folder: Path, **changes: Any) -> None:
     (load_variant("interleave-12-26-26"), load_variant("mrope-i", allocation="pattern", pattern="thw*3 hw*3 h"), False),
     (load_variant("interleave-0-32-32"), load_variant("mrope-i", allocation="pattern", pattern="hw*8"), True),
 ])
-def test_definitions_are_compared_by_what_they_decide(one: Any, other: Any, same: bool) -> None:
-    assert (variant_key(one) == variant_key(other)) is same
+def test_definitions_are_compared_by_what_they_decide(first: Any, second: Any, same: bool) -> None:
+    assert (variant_key(first) == variant_key(second)) is same
 
 
 def test_heads_dealt_otherwise_are_said(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_a_row_is_filled_up_to_time_with_a_word(tmp_path: Path) -> None:
     write_cell(tmp_path / "b", "hope", TASKS)
     table = filled(tmp_path, "hope", "mrope-i")
     assert scores(table)["mrope-i", "Overall"] == 60 and not table.left_out
-    said = note(table, "time")
-    assert said.places == {("mrope-i", None)}
-    assert said.text == ("frames of videos as far apart as the clock says (time: seconds), in the table's definition "
-                         "counted (time: index): mrope-i")
+    footnote = note(table, "time")
+    assert footnote.places == {("mrope-i", None)}
+    assert footnote.text == ("frames of videos as far apart as the clock says (time: seconds), in the table's "
+                             "definition counted (time: index): mrope-i")
 
 
 def test_pictures_have_no_time(tmp_path: Path) -> None:
@@ -130,10 +130,10 @@ def test_where_videos_carry_no_seconds_time_is_of_no_account(
     (folder / "manifest.json").write_text(json.dumps({**manifest, "time": recorded}))
     write_cell(tmp_path / "b", "mrope-i", {"ai2d": [1, 0]}, checkpoint=checkpoint, model="other")
     table = filled(tmp_path, "mrope-i")
-    assert [one.kind for one in footnotes(table)].count("time") == 0
+    assert [footnote.kind for footnote in footnotes(table)].count("time") == 0
     assert scores(table)["mrope-i", "Overall"] == (None if words else 60), "what is exact leaves the rest out"
     alone = build(definition("mrope-i"), [load_run(tmp_path / "a")], Options())
-    assert [one.kind for one in footnotes(alone)].count("time") == words
+    assert [footnote.kind for footnote in footnotes(alone)].count("time") == words
     missing = build(definition("hope"), [load_run(tmp_path / "a")], Options())
     assert missing.rows == (("mrope-i with time=seconds",) if words else ("mrope-i",))
 
@@ -143,8 +143,8 @@ def test_rows_of_one_design_are_told_apart_by_name(tmp_path: Path) -> None:
     write_cell(tmp_path / "a", "mrope-i", {"mvbench": [1, 0]}, model="plain")
     write_cell(tmp_path / "b", "dynamic-stride", {"mvbench": [1, 1]}, model="drawn")
     table = build(load_definition("stride"), [load_run(tmp_path)], Options(partial=True, trim=False))
-    found = {row: table.cell(row, "MVBench")["models"] for row in table.rows}
-    assert found == {"1": ("plain",), "dynamic": ("drawn",), "0.5": (), "2": ()}
+    models_by_row = {row: table.cell(row, "MVBench")["models"] for row in table.rows}
+    assert models_by_row == {"1": ("plain",), "dynamic": ("drawn",), "0.5": (), "2": ()}
 
 
 def test_the_table_of_ratios_knows_them_on_small_models(tmp_path: Path) -> None:
@@ -194,8 +194,9 @@ def test_overall_is_the_mean_of_the_categories_not_of_the_benchmarks(tmp_path: P
 def test_an_average_that_lacks_a_benchmark_is_unknown_unless_asked_for(tmp_path: Path) -> None:
     write_cell(tmp_path / "a", "hope", {name: TASKS[name] for name in TASKS if name != "docvqa"})
     write_cell(tmp_path / "b", "mrope", TASKS)
-    found = scores(filled(tmp_path, "hope", "mrope", "vanilla"))
-    assert found["hope", "Image"] is None and found["hope", "Overall"] is None and found["mrope", "Image"] == 50
+    score_by_cell = scores(filled(tmp_path, "hope", "mrope", "vanilla"))
+    assert score_by_cell["hope", "Image"] is None and score_by_cell["hope", "Overall"] is None
+    assert score_by_cell["mrope", "Image"] == 50
     table = filled(tmp_path, "hope", "mrope", "vanilla", partial=True)
     assert scores(table)["hope", "Image"] == 75 == scores(table)["mrope", "Image"], "over what both have"
     assert scores(table)["vanilla", "Image"] is None, "a row without a run does not count"
@@ -228,19 +229,19 @@ def test_differences_from_the_baseline(tmp_path: Path) -> None:
 ])
 def test_ranks_follow_what_is_shown(values: list[float | None], ranks: list[int | None]) -> None:
     frame = pd.DataFrame({"column": "x", "row": range(len(values)), "score": pd.Series(values, dtype="float64")})
-    found = with_ranks(frame)["rank"]
-    assert [None if pd.isna(one) else int(one) for one in found] == ranks
+    column_ranks = with_ranks(frame)["rank"]
+    assert [None if pd.isna(rank) else int(rank) for rank in column_ranks] == ranks
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=8))
 def test_the_best_is_the_highest_shown_and_the_second_the_next(values: list[float]) -> None:
     shown = [round(value, 2) for value in values]
-    found = with_ranks(pd.DataFrame({"column": "x", "score": values}))["rank"].tolist()
-    best = {one for one, rank in zip(shown, found, strict=True) if rank is not pd.NA and rank == 1}
-    second = {one for one, rank in zip(shown, found, strict=True) if rank is not pd.NA and rank == 2}
+    ranks = with_ranks(pd.DataFrame({"column": "x", "score": values}))["rank"].tolist()
+    best = {score for score, rank in zip(shown, ranks, strict=True) if rank is not pd.NA and rank == 1}
+    second = {score for score, rank in zip(shown, ranks, strict=True) if rank is not pd.NA and rank == 2}
     assert best == ({max(shown)} if len(set(shown)) > 1 else set())
     lone = len(shown) > 2 and len(set(shown)) > 1 and shown.count(max(shown)) == 1
-    assert second == ({max(one for one in shown if one < max(shown))} if lone else set())
+    assert second == ({max(score for score in shown if score < max(shown))} if lone else set())
 
 
 # ---------------------------------------------------------------------------------------------------------- intervals
@@ -248,7 +249,7 @@ def test_the_best_is_the_highest_shown_and_the_second_the_next(values: list[floa
 
 def test_a_benchmark_has_the_interval_of_its_pictures(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    values = [float(one) for one in rng.random(60) < 0.7]
+    values = [float(draw) for draw in rng.random(60) < 0.7]
     write_cell(tmp_path, "hope", {**TASKS, "mvbench": values})
     cell = filled(tmp_path, "hope", columns=("MVBench",), level=0.9).cell("hope", "MVBench")
     # Neighbours share a picture; MVBench is a mean of groups, and these samples name none.
@@ -327,10 +328,10 @@ def test_rows_that_rest_on_other_questions_are_marked(change: Mapping[str, Any],
 @pytest.mark.parametrize("name", ["overall", "position", "frequency", "ratio", "stride", "families", "families-4b"])
 def test_the_papers_tables_name_what_exists(name: str) -> None:
     table = load_definition(name)
-    known = {column for column, *_ in COLUMNS.values()}
-    assert set(table.benchmarks_in_order) <= known
+    column_names = {column for column, *_ in COLUMNS.values()}
+    assert set(table.benchmarks_in_order) <= column_names
     assert len(table.benchmarks["Overall"]) == 25
-    assert set(table.columns) <= known | set(table.averages)
+    assert set(table.columns) <= column_names | set(table.averages)
     rows = [(row.key, row.variant.name if row.variant else row.label) for row in table.rows]
     assert len(rows) == len(set(rows)), "two rows of one design and name could not be told apart"
 

@@ -38,7 +38,7 @@ def paper() -> Published:
 
 
 def test_every_cell_of_the_paper_is_there_with_its_source(paper: Published) -> None:
-    columns = [one for name in ("Image", "Video", "Grounding") for one in AVERAGES[name]]
+    columns = [column for name in ("Image", "Video", "Grounding") for column in AVERAGES[name]]
     assert len(columns) == 25
     counts = {}
     for name in FULL:
@@ -58,7 +58,7 @@ def test_every_cell_of_the_paper_is_there_with_its_source(paper: Published) -> N
 
 
 def test_printed_averages_are_the_means_of_their_cells_but_for_the_deviations(paper: Published) -> None:
-    found = []
+    deviations = []
     for table in paper.tables.values():
         for row, cells in table.cells.items():
             for average, parts in table.averages.items():
@@ -67,10 +67,10 @@ def test_printed_averages_are_the_means_of_their_cells_but_for_the_deviations(pa
                 mean = sum(cells[part][0] for part in parts) / len(parts)
                 assert cells[average][0] == pytest.approx(mean, abs=0.01), (table.name, row, average)
                 if round(mean + 1e-9, 2) != cells[average][0] and abs(mean - cells[average][0]) > 0.005 + 1e-9:
-                    found.append({"table": table.name, "row": row, "column": average, "printed": cells[average][0],
-                                  "mean": round(mean, 3)})
-    own = [one for one in found if one["table"] in FULL]
-    assert own == list(paper.deviations) and len(own) == 1
+                    deviations.append({"table": table.name, "row": row, "column": average, "printed": cells[average][0],
+                                       "mean": round(mean, 3)})
+    full_deviations = [deviation for deviation in deviations if deviation["table"] in FULL]
+    assert full_deviations == list(paper.deviations) and len(full_deviations) == 1
     counted = sum(average in cells for name in FULL for cells in paper.tables[name].cells.values()
                   for average in ("Image", "Video", "Grounding"))
     assert counted == 63
@@ -145,9 +145,9 @@ def test_an_average_is_compared_with_the_same_columns_only(
 
 
 def test_an_overall_that_was_not_printed_is_the_mean_of_the_printed_averages(paper: Published) -> None:
-    found = paper.tables["overall"].beside("mrope-i", "Overall", AVERAGES)
-    assert found is not None and found.source == "R"
-    assert found.value == pytest.approx((63.79 + 52.36 + 75.85) / 3)
+    overall = paper.tables["overall"].beside("mrope-i", "Overall", AVERAGES)
+    assert overall is not None and overall.source == "R"
+    assert overall.value == pytest.approx((63.79 + 52.36 + 75.85) / 3)
     unknown = paper.tables["frequency"].beside("interleave", "Overall", AVERAGES)
     assert unknown is not None and (unknown.value, unknown.comparable) == (64.95, False)
 
@@ -156,35 +156,35 @@ def table(name: str, folder: Path, **options: Any) -> Table:
     return build(load_definition(name), [load_run(folder)], Options(reported=load_published(), **options))
 
 
-def kinds(found: Table) -> set[str]:
-    return {note.kind for note in footnotes(found)}
+def kinds(built_table: Table) -> set[str]:
+    return {note.kind for note in footnotes(built_table)}
 
 
 def test_reported_scores_stand_beside_ours(tmp_path: Path) -> None:
     every_column(tmp_path, "mrope-i")
-    found = table("overall", tmp_path)
-    cell = found.cell("mrope-i", "Image")
+    built_table = table("overall", tmp_path)
+    cell = built_table.cell("mrope-i", "Image")
     assert (cell["reported"], cell["source"], cell["difference"]) == (63.79, "P", pytest.approx(50 - 63.79))
-    assert all(not np.isnan(found.cell("mrope-i", column)["difference"]) for column in found.columns)
-    assert found.labels["Image"] == "Image avg (11)" and "partial" not in kinds(found)
-    assert any("(P = printed in the paper; R = recomputed here" in one for one in remarks(found))
+    assert all(not np.isnan(built_table.cell("mrope-i", column)["difference"]) for column in built_table.columns)
+    assert built_table.labels["Image"] == "Image avg (11)" and "partial" not in kinds(built_table)
+    assert any("(P = printed in the paper; R = recomputed here" in remark for remark in remarks(built_table))
 
 
 def test_a_run_without_blink_has_ten_columns_by_name_and_is_compared_over_ten(tmp_path: Path) -> None:
     every_column(tmp_path, "mrope-i", leave=("BLINK",))
-    found = table("overall", tmp_path)
-    assert "BLINK" not in found.columns and found.labels["Image"] == "Image avg (10)"
-    cell = found.cell("mrope-i", "Image")
+    built_table = table("overall", tmp_path)
+    assert "BLINK" not in built_table.columns and built_table.labels["Image"] == "Image avg (10)"
+    cell = built_table.cell("mrope-i", "Image")
     assert (round(cell["reported"], 3), cell["source"]) == (65.765, "R") and cell["score"] == 50
-    assert {"partial", "recomputed"} <= kinds(found)
+    assert {"partial", "recomputed"} <= kinds(built_table)
 
 
 def test_where_one_row_has_blink_the_others_are_not_averaged_without_it(tmp_path: Path) -> None:
     every_column(tmp_path / "a", "mrope-i")
     every_column(tmp_path / "b", "mrope", leave=("BLINK",))
-    found = table("overall", tmp_path)
-    assert found.labels["Image"] == "Image avg (11)" and found.cell("mrope-i", "Image")["score"] == 50
-    assert np.isnan(found.cell("mrope", "Image")["score"]) and found.cell("mrope", "Video")["score"] == 50
+    built_table = table("overall", tmp_path)
+    assert built_table.labels["Image"] == "Image avg (11)" and built_table.cell("mrope-i", "Image")["score"] == 50
+    assert np.isnan(built_table.cell("mrope", "Image")["score"]) and built_table.cell("mrope", "Video")["score"] == 50
 
 
 def test_a_part_is_compared_with_the_same_part(tmp_path: Path) -> None:
@@ -197,20 +197,20 @@ def test_a_part_is_compared_with_the_same_part(tmp_path: Path) -> None:
 
 def test_nothing_is_subtracted_from_an_average_that_nobody_knows(tmp_path: Path) -> None:
     every_column(tmp_path, "+3d")
-    found = table("position", tmp_path)
-    image, video = (found.cell("+3d", column) for column in ("Image", "Video"))
+    built_table = table("position", tmp_path)
+    image, video = (built_table.cell("+3d", column) for column in ("Image", "Video"))
     assert image["reported"] == 65.87 and np.isnan(image["difference"])
     assert (video["reported"], video["difference"]) == (51.29, pytest.approx(50 - 51.29))
-    assert "incomparable" in kinds(found)
+    assert "incomparable" in kinds(built_table)
 
 
 def test_a_row_of_another_table_finds_its_numbers(tmp_path: Path) -> None:
     folder = every_column(tmp_path, "mrope-i")
     change_variant(folder, temporal_stride=2.0)
-    found = table("overall", tmp_path)
-    assert found.rows == ("mrope-i with temporal_stride=2.0",)
-    assert found.cell(found.rows[0], "MLVU")["reported"] == 63.11 and np.isnan(
-        found.cell(found.rows[0], "MMMU")["reported"])
+    built_table = table("overall", tmp_path)
+    assert built_table.rows == ("mrope-i with temporal_stride=2.0",)
+    assert built_table.cell(built_table.rows[0], "MLVU")["reported"] == 63.11 and np.isnan(
+        built_table.cell(built_table.rows[0], "MMMU")["reported"])
 
 
 # --------------------------------------------------------------------------------------------------- check against it
@@ -238,8 +238,8 @@ def as_reported(folder: Path, table: str, row: str, *, lower: Mapping[str, float
 
 def check(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str]:
     code = cli.main(["check", *map(str, argv), "--against", "huang2025"])
-    found = capsys.readouterr()
-    return code, found.out + found.err
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
 
 
 def test_a_run_that_equals_every_reported_cell_has_no_miss(
@@ -264,8 +264,8 @@ def test_one_point_less_in_one_large_column_is_said_and_caught_if_strict(
 
 def test_a_table_shows_no_difference_from_a_run_that_equals_it(tmp_path: Path) -> None:
     as_reported(tmp_path, "overall", "hope")
-    found = table("overall", tmp_path)
-    assert max(abs(found.cell("hope", column)["difference"]) for column in found.columns) < 0.005
+    built_table = table("overall", tmp_path)
+    assert max(abs(built_table.cell("hope", column)["difference"]) for column in built_table.columns) < 0.005
 
 
 def test_without_blink_the_check_is_over_ten_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -275,7 +275,7 @@ def test_without_blink_the_check_is_over_ten_columns(tmp_path: Path, capsys: pyt
              if column in TASKS and column != "BLINK"}
     run = write_cell(tmp_path / "run", "mrope-i", tasks, changes={"expected": None})
     code, text = check(capsys, run, "--strict", "--tolerance", "0.01")
-    assert code == 0 and text.startswith("Passed: 28 cells: 0 worse, ") and " cannot tell, 1 missing.\n" in text
+    assert code == 0 and text.startswith("Not failed: 28 cells: 0 worse, ") and ", but 1 of 29 cells is missing" in text
     assert "BLINK of mrope-i: the run did not evaluate it (baseline 44.08)." in text
     assert "Image (10 columns) of mrope-i: 65.7" in text
 
@@ -287,7 +287,8 @@ def test_an_ablation_is_checked_where_its_columns_are_known(
         ("DocVQA", 82.33), ("InfoVQA", 57.24), ("ChartQA", 61.44))}
     run = write_cell(tmp_path / "run", "+3d", tasks, changes={"expected": None})
     code, text = check(capsys, run)
-    assert code == 0 and text.startswith("Passed: 3 cells: 0 worse, 0 not worse by 2 points, 3 cannot tell, 2 missing.")
+    assert code == 0 and text.startswith(
+        "Nothing could be told: 3 cells: 0 worse, 0 not worse by 2 points, 3 cannot tell, but 2 of 5 cells are missing")
     assert "Image of +3d was not compared: nobody outside knows over which columns it is." in text
 
 

@@ -59,16 +59,16 @@ def test_a_sample_is_question_response_parsed_and_target(run: Path, capsys: pyte
     assert "parsed    nothing that the scorer can read" in shown[2]
 
 
-@pytest.mark.parametrize(("words", "said"), [
+@pytest.mark.parametrize(("words", "message"), [
     (["--row", "nope"], "--row nope: {run} has no such row; choose one of hope, mrope."),
     (["--task", "mmmu"], "--task mmmu: it was not asked; choose one of chartqa, ai2d."),
     (["--row", "hope", "--task", "ai2d"], "--task ai2d: it was not asked; choose one of chartqa."),
 ])  # fmt: skip
 def test_what_is_not_there_is_refused(
-    run: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    run: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["samples", str(run), *words]) == 2
-    assert capsys.readouterr().err == f"mmrope-eval: error: {said.format(run=run)}\n"
+    assert capsys.readouterr().err == f"mmrope-eval: error: {message.format(run=run)}\n"
 
 
 def test_a_long_field_is_cut_to_its_lines_and_says_so() -> None:

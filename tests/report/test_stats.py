@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.precision import Layout
+from mmrope_eval.report.options import FLIPS
 
 RNG = np.random.default_rng(20251123)
 
@@ -24,7 +25,7 @@ def singles(n: int) -> Layout:
 
 
 def paired_test(layout: Layout, first: np.ndarray, second: np.ndarray, alternative: stats.Way = "two-sided",
-                flips: int = stats.FLIPS) -> stats.Test:
+                flips: int = FLIPS) -> stats.Test:
     """The test of a column whose units weigh the same, exact where its values are 0 and 1."""
     whole = layout.units if np.ptp(layout.weights) < 1e-12 and set(np.r_[first, second]) <= {0.0, 1.0} else 0
     return stats.swap_test(stats.contributions(layout, first, second), whole, alternative=alternative, flips=flips)
@@ -69,9 +70,9 @@ def test_contributions_of_clusters_add_up_to_the_difference(
     layout = Layout.of([row[2] for row in rows], "macro", [row[1] for row in rows])
     first = np.array([row[0] for row in rows])
     second = np.random.default_rng(seed).permutation(first)
-    found = stats.contributions(layout, first, second)
-    assert len(found) == layout.clusters
-    assert found.sum() == pytest.approx(layout.score(second) - layout.score(first), abs=1e-12)
+    cluster_parts = stats.contributions(layout, first, second)
+    assert len(cluster_parts) == layout.clusters
+    assert cluster_parts.sum() == pytest.approx(layout.score(second) - layout.score(first), abs=1e-12)
 
 
 def test_rotations_of_one_question_are_one_unit_in_any_order() -> None:
@@ -90,11 +91,11 @@ def test_mcnemar_agrees_with_scipy(gained: int, lost: int, alternative: Literal[
     first, second = np.zeros(600), np.zeros(600)
     first[:100], second[:100] = 1, 1
     second[100 : 100 + gained], first[100 + gained : 100 + gained + lost] = 1, 1
-    found = paired_test(singles(600), first, second, alternative=alternative)
+    outcome = paired_test(singles(600), first, second, alternative=alternative)
     discordant = gained + lost
     expected = scipy.stats.binomtest(gained, discordant, alternative=alternative).pvalue if discordant else 1.0
-    assert found.p == pytest.approx(expected, rel=1e-9)
-    assert found.method == "McNemar's exact test"
+    assert outcome.p == pytest.approx(expected, rel=1e-9)
+    assert outcome.method == "McNemar's exact test"
 
 
 def test_clusters_of_answers_are_swapped_whole_as_brute_force_does() -> None:
@@ -114,11 +115,11 @@ def test_clusters_of_answers_are_swapped_whole_as_brute_force_does() -> None:
 def test_random_flips_agree_with_scipys_permutation_test(alternative: Literal["two-sided", "less"]) -> None:
     first = RNG.random(14)
     second = first - np.abs(RNG.normal(0.02, 0.1, 14)) * np.sign(RNG.normal(0.5, 1, 14))
-    found = paired_test(singles(14), first, second, alternative=alternative)
+    outcome = paired_test(singles(14), first, second, alternative=alternative)
     theirs = scipy.stats.permutation_test((second, first), lambda a, b, axis: np.mean(a - b, axis=axis),
                                           permutation_type="samples", vectorized=True, n_resamples=np.inf,
                                           alternative=alternative)
-    assert found.p == pytest.approx(theirs.pvalue, abs=0.012)
+    assert outcome.p == pytest.approx(theirs.pvalue, abs=0.012)
 
 
 def test_unequal_groups_are_tested_on_their_own_average() -> None:
@@ -174,8 +175,8 @@ def test_equally_good_runs_are_told_apart_at_most_as_often_as_allowed(scores: st
 def test_a_published_number_has_an_error_of_its_own(ours: int, theirs: int) -> None:
     # As the usual test of two shares of 400 answers each (a chi-squared test without correction, its root).
     z = (theirs - ours) / 400 / stats.reported_error(ours / 400, theirs / 400, 400)
-    found = scipy.stats.chi2_contingency([[ours, 400 - ours], [theirs, 400 - theirs]], correction=False)
-    assert 2 * stats.share_below(-z) == pytest.approx(found.pvalue)
+    chi_square = scipy.stats.chi2_contingency([[ours, 400 - ours], [theirs, 400 - theirs]], correction=False)
+    assert 2 * stats.share_below(-z) == pytest.approx(chi_square.pvalue)
 
 
 def test_interval_test_and_detectable_loss_are_one() -> None:

@@ -136,12 +136,12 @@ CHOSEN: dict[str, tuple[Trainings, dict[str, Any], dict[str, float], list[str]]]
 
 @pytest.mark.parametrize("case", CHOSEN)
 def test_a_step_is_chosen(case: str, tmp_path: Path) -> None:
-    runs, options, expected, said = CHOSEN[case]
+    runs, options, expected, expected_remarks = CHOSEN[case]
     for run, steps in runs.items():
         train(tmp_path, run, "hope", steps)
     table = filled(tmp_path, "hope", **options)
     assert {row: value for (row, column), value in scores(table).items() if column == "Video"} == expected
-    assert list(table.extra_remarks) == said and set(said) <= set(remarks(table))
+    assert list(table.extra_remarks) == expected_remarks and set(expected_remarks) <= set(remarks(table))
 
 
 def two_rows(folder: Path, **options: Any) -> Table:
@@ -169,8 +169,9 @@ def test_the_baseline_may_be_one_step(tmp_path: Path) -> None:
 def test_every_step_stands_beside_the_reported_score_of_its_row(tmp_path: Path) -> None:
     train(tmp_path, "A", "mrope-i", {1: BAD, 2: HALF})
     table = filled(tmp_path, step="all", reported=load_published())
-    found = {row: table.cell(row, "Overall")["reported"] for row in table.rows if row.startswith("interleave")}
-    assert set(found) == {"interleave @ 1", "interleave @ 2"} and len(set(found.values())) == 1
+    reported_by_row = {
+        row: table.cell(row, "Overall")["reported"] for row in table.rows if row.startswith("interleave")}
+    assert set(reported_by_row) == {"interleave @ 1", "interleave @ 2"} and len(set(reported_by_row.values())) == 1
 
 
 def test_extra_rows_have_steps_too(tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_the_option_takes_a_step_or_a_word(
 # ------------------------------------------------------------------------------------------------------- the comparison
 
 
-@pytest.mark.parametrize(("a", "b", "said"), [
+@pytest.mark.parametrize(("a", "b", "sentence"), [
     ("A/checkpoint-1000", "A/checkpoint-2000",
      "hope: the same training (/models/A), A at step 1000 and B at step 2000: not two trainings"),
     ("A/checkpoint-1000", "B/checkpoint-2000", None),
@@ -204,15 +205,15 @@ def test_the_option_takes_a_step_or_a_word(
     ("mrope", "hope", None),
 ])
 def test_steps_of_one_training_are_not_compared_as_trainings(
-    a: str, b: str, said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    a: str, b: str, sentence: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = [str(write_cell(tmp_path / name, "hope", TASKS, model=model)) for name, model in (("a", a), ("b", b))]
     assert cli.main(["compare", *paths]) == 0
     text = capsys.readouterr().out
-    assert ("the same training" in text) == (said is not None) and (said or "") in text
+    assert ("the same training" in text) == (sentence is not None) and (sentence or "") in text
     assert cli.main(["compare", *paths, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["one_training"]
-    assert found == ([{"run": "/models/A", "steps": [1000, 2000], "cells": ["hope"]}] if said else [])
+    trainings = json.loads(capsys.readouterr().out)["one_training"]
+    assert trainings == ([{"run": "/models/A", "steps": [1000, 2000], "cells": ["hope"]}] if sentence else [])
 
 
 # ---------------------------------------------------------------------------------------------------- scores over steps
@@ -230,13 +231,13 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_every_training_is_a_curve_of_averages(runs: Path) -> None:
-    found = load_steps([load_run(runs)])
-    assert [(curve.label, curve.steps, curve.training) for curve in found.curves] == [
+    steps = load_steps([load_run(runs)])
+    assert [(curve.label, curve.steps, curve.training) for curve in steps.curves] == [
         ("hope-0", (2, 10), "/models/hope-0"), ("hope-1", (2, 10), "/models/hope-1"), ("m, mrope", (2,), "/models/m")]
-    assert found.table.columns == ("Overall", "Image", "Video", "Grounding")
-    assert [(step, round(score, 9)) for step, score in found.points(found.curves[0], "Video")] == [(2, 10), (10, 50)]
-    assert chance_of(found.table, "Grounding") == 0 and found.table.cells["rank"].isna().all()
-    assert "Not shown, as they are no step of a training: final." in remarks(found.table)
+    assert steps.table.columns == ("Overall", "Image", "Video", "Grounding")
+    assert [(step, round(score, 9)) for step, score in steps.points(steps.curves[0], "Video")] == [(2, 10), (10, 50)]
+    assert chance_of(steps.table, "Grounding") == 0 and steps.table.cells["rank"].isna().all()
+    assert "Not shown, as they are no step of a training: final." in remarks(steps.table)
 
 
 LABELS = {
@@ -298,10 +299,10 @@ def test_what_cannot_be_shown_is_one_sentence(case: str, tmp_path: Path) -> None
 def test_partial_averages_what_every_step_has(tmp_path: Path) -> None:
     train(tmp_path, "A", "hope", {1: BAD, 2: HALF})
     write_cell(tmp_path / "A" / "3", "hope", {"mvbench": GOOD, "chartqa": [1]}, model="A/checkpoint-3")
-    found = load_steps([load_run(tmp_path)], partial=True)
-    assert found.table.columns == ("Overall", "Image", "Video")
-    assert found.points(found.curves[0], "Video") == [(1, 0), (2, 50), (3, 100)]
-    assert found.points(found.curves[0], "Image") == [(1, 75), (2, 75), (3, 100)], "of ChartQA alone"
+    steps = load_steps([load_run(tmp_path)], partial=True)
+    assert steps.table.columns == ("Overall", "Image", "Video")
+    assert steps.points(steps.curves[0], "Video") == [(1, 0), (2, 50), (3, 100)]
+    assert steps.points(steps.curves[0], "Image") == [(1, 75), (2, 75), (3, 100)], "of ChartQA alone"
 
 
 def test_the_command_prints_and_draws(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

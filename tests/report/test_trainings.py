@@ -59,8 +59,8 @@ def demo() -> dict[str, Any]:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert cli.main(["trainings", str(DEMO), str(SEEDS), "--format", "json", "--points", "3"]) == 0
-    found: dict[str, Any] = json.loads(out.getvalue())
-    return found
+    report: dict[str, Any] = json.loads(out.getvalue())
+    return report
 
 
 @pytest.mark.parametrize(("column", "training_sd", "low", "high", "share", "needed"), [
@@ -69,33 +69,33 @@ def demo() -> dict[str, Any]:
 def test_what_a_training_changes_in_the_demo(
     demo: dict[str, Any], column: str, training_sd: float, low: float, high: float, share: float, needed: int
 ) -> None:
-    found = demo["spread"][column]
-    assert found["df"] == 5
-    assert (found["training_sd"], found["low"], found["high"]) == pytest.approx((training_sd, low, high), abs=0.06)
-    assert 100 * found["training_share"] == pytest.approx(share, abs=0.6)
-    assert found["trainings_needed"]["3"] == needed
+    spread = demo["spread"][column]
+    assert spread["df"] == 5
+    assert (spread["training_sd"], spread["low"], spread["high"]) == pytest.approx((training_sd, low, high), abs=0.06)
+    assert 100 * spread["training_share"] == pytest.approx(share, abs=0.6)
+    assert spread["trainings_needed"]["3"] == needed
 
 
 def test_no_two_designs_of_the_demo_are_shown_to_differ(demo: dict[str, Any]) -> None:
-    assert len(demo["comparisons"]) == 12 and not any(one["shown"] for one in demo["comparisons"])
-    one = next(one for one in demo["comparisons"] if (one["first"], one["second"], one["column"])
-               == ("mrope-i", "vanilla", "Grounding"))
-    assert one["trainings"] == [3, 3] and one["by_luck"] == pytest.approx(0.1)
-    assert one["change"] == pytest.approx(-6.24, abs=0.01) and one["low"] < -15 and one["high"] > 3
+    assert len(demo["comparisons"]) == 12 and not any(comparison["shown"] for comparison in demo["comparisons"])
+    comparison = next(row for row in demo["comparisons"] if (row["first"], row["second"], row["column"])
+                      == ("mrope-i", "vanilla", "Grounding"))
+    assert comparison["trainings"] == [3, 3] and comparison["by_luck"] == pytest.approx(0.1)
+    assert comparison["change"] == pytest.approx(-6.24, abs=0.01) and comparison["low"] < -15 and comparison["high"] > 3
 
 
 def test_the_page_s_example_is_the_demo_s(demo: dict[str, Any]) -> None:
     page = (ROOT / "docs" / "ci.md").read_text()
     example = page.partition("### An example")[2].partition("\n### ")[0]
     for place, label in enumerate(("vanilla", "MRoPE-I")):
-        design = next(one for one in demo["designs"] if one["label"] == label.lower())
+        design = next(row for row in demo["designs"] if row["label"] == label.lower())
         scores = design["scores"]["Grounding"]
         cells = " | ".join([label, *(f"{score:.2f}" for score in scores), f"mean {np.mean(scores):.2f}"])
         assert f"| {cells} |" in example, place
-    one = next(one for one in demo["comparisons"] if (one["first"], one["second"], one["column"])
-               == ("mrope-i", "vanilla", "Grounding"))
-    assert f"{-one['change']:.1f} points ahead" in example
-    assert f"between −{one['high']:.1f} and +{-one['low']:.1f}" in example
+    comparison = next(row for row in demo["comparisons"] if (row["first"], row["second"], row["column"])
+                      == ("mrope-i", "vanilla", "Grounding"))
+    assert f"{-comparison['change']:.1f} points ahead" in example
+    assert f"between −{comparison['high']:.1f} and +{-comparison['low']:.1f}" in example
     image, grounding = demo["spread"]["Image"], demo["spread"]["Grounding"]
     assert f"{grounding['sd']:.1f} points in grounding; {100 * grounding['training_share']:.0f} % of" in example
     assert f"takes {grounding['trainings_needed']['3']} trainings of each design" in example
@@ -110,16 +110,16 @@ def test_the_tables_intervals_contain_the_trainings(capsys: pytest.CaptureFixtur
     code, out, err = call(capsys, *argv)
     assert (code, err) == (0, "")
     table = json.loads(out)
-    cells = {(one["row"], one["column"]): one for one in table["cells"]}
+    cells = {(cell["row"], cell["column"]): cell for cell in table["cells"]}
     vanilla, other = (cells[row, "Grounding"] for row in ("vanilla", "mrope-i"))
     assert vanilla["high"] > other["low"]
     assert (vanilla["high"] - vanilla["score"], other["high"] - other["score"]) == pytest.approx((11.8, 6.8), abs=0.3)
-    notes = {one["kind"]: one["text"] for one in table["notes"] if one["kind"] in ("mean", "incomplete")}
+    notes = {note["kind"]: note["text"] for note in table["notes"] if note["kind"] in ("mean", "incomplete")}
     assert "MMMU 96 of 900" in notes["incomplete"] and "of 2,700," in notes["incomplete"], "VideoMME's own"
     assert "288" not in notes["incomplete"]
     assert "from the lowest to the highest training Image 37.87 to 40.54" in notes["mean"]
     assert "over other questions and, in rows of several trainings, over other trainings" in " ".join(table["remarks"])
-    assert not any("one training" in one for one in table["remarks"])
+    assert not any("one training" in remark for remark in table["remarks"])
 
 
 def test_the_demo_s_documented_command_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +173,7 @@ def test_steps_of_a_training_are_no_trainings(tmp_path: Path, capsys: pytest.Cap
 def test_the_same_weights_twice_are_one_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, values in (("a", [1.0, 0.0]), ("b", [1.0, 0.0])):
         write_cell(tmp_path / name, "mrope", {"ai2d": values}, model="same")
-    assert [len(one.trainings) for one in designs_of([load_run(tmp_path)])] == [1]
+    assert [len(design.trainings) for design in designs_of([load_run(tmp_path)])] == [1]
     write_cell(tmp_path / "c", "mrope", {"ai2d": [1.0, 1.0]}, model="same")
     code, _, err = call(capsys, "trainings", tmp_path)
     assert code == 2 and "two runs of the same weights have different results" in err
@@ -185,9 +185,10 @@ def test_columns_and_samples_that_some_training_lacks_are_named(
     training(tmp_path / "a", "mrope", 0.5, 1)
     training(tmp_path / "b", "mrope", 0.5, 2, columns=("chartqa",), n=300)
     (design,) = designs_of([load_run(tmp_path)])
-    found = measured([design])
-    assert found.judged == ("ChartQA",) and found.absent == ("AI2D",) and found.columns["ChartQA"].left_out == 100
-    assert len(found.columns["ChartQA"].clusters) == 150
+    measurement = measured([design])
+    assert measurement.judged == ("ChartQA",) and measurement.absent == ("AI2D",)
+    assert measurement.columns["ChartQA"].left_out == 100
+    assert len(measurement.columns["ChartQA"].clusters) == 150
     out = call(capsys, "trainings", tmp_path)[1]
     assert "Left out, as not every training was asked: AI2D." in out
     assert "Samples that only some trainings have, left out: ChartQA 100." in out
@@ -201,9 +202,9 @@ def test_an_average_joins_its_columns_by_picture(tmp_path: Path) -> None:
                           "refcocoplus_testB", "refcocog_val", "refcocog_test")}
     for name in ("a", "b"):
         write_cell(tmp_path / name, "mrope", lines, model=name)
-    found = measured(designs_of([load_run(tmp_path)]))
-    assert found.judged == ("Grounding",)
-    (scores,) = found.scores("Grounding")
+    measurement = measured(designs_of([load_run(tmp_path)]))
+    assert measurement.judged == ("Grounding",)
+    (scores,) = measurement.scores("Grounding")
     assert scores.totals == pytest.approx([50, 50]) and scores.parts.shape == (2, 1 + 8 * 4)
 
 
@@ -213,8 +214,8 @@ def test_compare_over_trainings(home: Path, capsys: pytest.CaptureFixture[str]) 
     code, out, err = call(capsys, "compare", home / "vanilla", home / "mrope-i", "--seeds", "mean")
     assert (code, err) == (0, "") and out.splitlines()[3] == "2 of 2 comparisons shown to differ at the 5 % level."
     assert "vanilla (vanilla-seed0, vanilla-seed1, vanilla-seed2, vanilla-seed3) -> mrope-i (mrope-i-seed0," in out
-    found = json.loads(call(capsys, "compare", home / "vanilla", home / "mrope-i", "--seeds", "mean", "--json")[1])
-    assert [one["trainings"] for one in found["comparisons"]] == [[4, 4], [4, 4]]
+    report = json.loads(call(capsys, "compare", home / "vanilla", home / "mrope-i", "--seeds", "mean", "--json")[1])
+    assert [comparison["trainings"] for comparison in report["comparisons"]] == [[4, 4], [4, 4]]
 
 
 @pytest.mark.parametrize(("first", "second", "code", "headline"), [
@@ -222,8 +223,8 @@ def test_compare_over_trainings(home: Path, capsys: pytest.CaptureFixture[str]) 
 def test_check_over_trainings(
     first: str, second: str, code: int, headline: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found, out, err = call(capsys, "check", home / first, "--against", home / second, "--seeds", "mean")
-    assert (found, err) == (code, "") and out.startswith(headline)
+    exit_code, out, err = call(capsys, "check", home / first, "--against", home / second, "--seeds", "mean")
+    assert (exit_code, err) == (code, "") and out.startswith(headline)
     assert f"{second} -> {first}: 4 trainings in the baseline, 4 in this run." in out
 
 
@@ -298,20 +299,20 @@ def test_trainings_that_were_not_measured_alike_are_refused(home: Path, capsys: 
 ABOUT = "what is said here is about these checkpoints, not about designs"
 
 
-@pytest.mark.parametrize(("first", "second", "said"), [
+@pytest.mark.parametrize(("first", "second", "sentence"), [
     ("vanilla-seed0", "vanilla-seed1", "Two trainings of one design, vanilla: "),
     ("vanilla-seed0", "mrope-i-seed0", "One training each: "),
     ("vanilla-seed0", "again", ""),
 ], ids=["of one design", "of two", "the same weights run twice"])
 def test_one_training_against_one_is_about_checkpoints(
-    first: str, second: str, said: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    first: str, second: str, sentence: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = {name: home / name.partition("-seed")[0] / name for name in (first, second)}
     paths["again"] = tmp_path / "once" / "vanilla-seed0"
     training(paths["again"], "vanilla", 0.5, 77)
     for line in (("compare", paths[first], paths[second]), ("check", paths[second], "--against", paths[first])):
         out = call(capsys, *line)[1]
-        assert (f"{said}{ABOUT}" in out) == bool(said) and (ABOUT in out) == bool(said)
+        assert (f"{sentence}{ABOUT}" in out) == bool(sentence) and (ABOUT in out) == bool(sentence)
 
 
 def test_a_table_says_which_rows_are_one_training(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -358,16 +359,16 @@ def test_answers_of_several_trainings_add_up_and_the_benchmark_does_not(
 def cell_of(run: Path, column: str, capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
     """A cell of Table 2 with its interval."""
     out = call(capsys, "table", "2", run, "--partial", "--intervals", "--format", "json", *argv)[1]
-    found: dict[str, Any] = next(one for one in json.loads(out)["cells"] if one["column"] == column)
-    return found
+    cell: dict[str, Any] = next(cell for cell in json.loads(out)["cells"] if cell["column"] == column)
+    return cell
 
 
 def test_a_checkpoint_that_was_run_twice_is_one_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its two runs differ a little, as rounding does, and say nothing of other trainings."""
     for name, right in (("once", 200), ("again", 204)):
         write_cell(tmp_path / name, "vanilla", {"ai2d": [1.0] * right + [0.0] * (400 - right)}, model="same")
-    found = cell_of(tmp_path, "AI2D", capsys, "--seeds", "mean")
-    assert (found["runs"], found["score"]) == (2, 50.5) and found["high"] - found["low"] < 16
+    cell = cell_of(tmp_path, "AI2D", capsys, "--seeds", "mean")
+    assert (cell["runs"], cell["score"]) == (2, 50.5) and cell["high"] - cell["low"] < 16
 
 
 def test_a_score_of_several_trainings_has_students_interval_and_the_questions(
@@ -377,11 +378,11 @@ def test_a_score_of_several_trainings_has_students_interval_and_the_questions(
         write_cell(tmp_path / f"t{number}", "vanilla", {"ai2d": [1.0] * right + [0.0] * (400 - right)},
                    model=f"t{number}")
     alone = cell_of(tmp_path / "t1", "AI2D", capsys)
-    found = cell_of(tmp_path, "AI2D", capsys, "--seeds", "mean")
+    cell = cell_of(tmp_path, "AI2D", capsys, "--seeds", "mean")
     half = 4.303 * 5 / 3**0.5  # t of two degrees of freedom, trainings 45, 50 and 55
-    assert found["score"] == 50 and found["low"] < 50 - half and found["high"] > 50 + half
+    assert cell["score"] == 50 and cell["low"] < 50 - half and cell["high"] > 50 + half
     widest = np.hypot(half, max(50 - alone["low"], alone["high"] - 50))
-    assert found["high"] - found["low"] <= 2 * widest + 0.5
+    assert cell["high"] - cell["low"] <= 2 * widest + 0.5
 
 
 def test_columns_that_other_trainings_have_are_taken_to_move_together(

@@ -22,11 +22,11 @@ def tree(*names: str, cells: int = 1) -> Tree:
 
 def holm(p_values: list[float]) -> list[float]:
     """Holm 1979 by his words: the smallest against alpha / n, the next against alpha / (n - 1) ..."""
-    found, highest = [1.0] * len(p_values), 0.0
+    adjusted, highest = [1.0] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        found[place] = highest
-    return found
+        adjusted[place] = highest
+    return adjusted
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
@@ -35,18 +35,18 @@ def test_columns_without_an_average_are_holms(p_values: list[float]) -> None:
     assert columns.adjusted(p_values) == pytest.approx(holm(p_values), abs=1e-9)
 
 
-@pytest.mark.parametrize("found", [tree(), tree(cells=3), tree("Image", "a", "b", "c", "d"), tree("a", "d"),
+@pytest.mark.parametrize("shape", [tree(), tree(cells=3), tree("Image", "a", "b", "c", "d"), tree("a", "d"),
                                    tree("Overall", "Image", "Video")])
-def test_shares_are_one_and_nothing_passed_on_is_lost(found: Tree) -> None:
-    assert found.shares().sum() == pytest.approx(1)
-    assert found.passing().sum(axis=1) == pytest.approx(np.ones(found.size))
+def test_shares_are_one_and_nothing_passed_on_is_lost(shape: Tree) -> None:
+    assert shape.shares().sum() == pytest.approx(1)
+    assert shape.passing().sum(axis=1) == pytest.approx(np.ones(shape.size))
 
 
 def test_overall_is_tested_first_and_hands_down() -> None:
-    found = tree().adjusted([0.001, 0.01, 0.01, 0.9, 0.9, 0.9, 0.9, 0.9])
-    assert found[0] == pytest.approx(0.001 / 0.8)
-    assert found[1] == pytest.approx(0.01 / 0.4), "half of what Overall had, for each of two averages"
-    assert found[1] == found[2] and min(found[3:]) > 0.05
+    adjusted = tree().adjusted([0.001, 0.01, 0.01, 0.9, 0.9, 0.9, 0.9, 0.9])
+    assert adjusted[0] == pytest.approx(0.001 / 0.8)
+    assert adjusted[1] == pytest.approx(0.01 / 0.4), "half of what Overall had, for each of two averages"
+    assert adjusted[1] == adjusted[2] and min(adjusted[3:]) > 0.05
 
 
 def test_an_average_is_not_shown_before_overall() -> None:
@@ -54,9 +54,9 @@ def test_an_average_is_not_shown_before_overall() -> None:
 
 
 def test_a_column_that_collapses_is_shown_though_overall_is_not() -> None:
-    found = tree().adjusted([0.4, 0.3, 0.9, 0.001, 0.9, 0.9, 0.9, 0.9])
-    assert found[3] == pytest.approx(0.001 / (0.2 / 5))
-    assert min(found[:3]) > 0.05
+    adjusted = tree().adjusted([0.4, 0.3, 0.9, 0.001, 0.9, 0.9, 0.9, 0.9])
+    assert adjusted[3] == pytest.approx(0.001 / (0.2 / 5))
+    assert min(adjusted[:3]) > 0.05
 
 
 def test_columns_of_an_average_that_is_shown_have_more_than_alone() -> None:
@@ -68,7 +68,7 @@ def test_columns_of_an_average_that_is_shown_have_more_than_alone() -> None:
 @settings(max_examples=150)
 def test_a_smaller_p_value_never_takes_anything_back(p_values: list[float], place: int, factor: float) -> None:
     before = tree().adjusted(p_values)
-    after = tree().adjusted([p * factor if one == place else p for one, p in enumerate(p_values)])
+    after = tree().adjusted([p * factor if index == place else p for index, p in enumerate(p_values)])
     assert all(new <= old + 1e-9 for old, new in zip(before, after, strict=True))
 
 
@@ -84,12 +84,12 @@ def test_what_is_shown_is_shown_by_the_closed_test(p_values: list[float]) -> Non
         shares, passing = family.shares(), family.passing()
         for other in set(range(family.size)) - set(members):
             shares, passing = without(other, shares, passing)
-        return any(p_values[one] <= alpha * shares[one] + 1e-15 for one in members)
+        return any(p_values[member] <= alpha * shares[member] + 1e-15 for member in members)
 
-    for one in (place for place, found in enumerate(shown) if found):
-        others = [place for place in range(family.size) if place != one]
+    for place in (place for place, is_shown in enumerate(shown) if is_shown):
+        others = [other for other in range(family.size) if other != place]
         sets = itertools.chain.from_iterable(itertools.combinations(others, size) for size in (0, 1, 3, 7))
-        assert all(rejected((one, *members)) for members in sets)
+        assert all(rejected((place, *members)) for members in sets)
 
 
 def test_false_alarms_stay_below_alpha_when_every_null_holds() -> None:
@@ -104,15 +104,15 @@ def test_false_alarms_stay_below_alpha_when_some_losses_are_true() -> None:
     alarms = 0
     for _ in range(4000):
         p = np.where([True, True, False, True, False, False, False, False], 1e-12, rng.random(8))
-        found = family.adjusted(p.tolist())
-        alarms += min(found[one] for one in (2, 4, 5, 6, 7)) <= 0.05
+        adjusted = family.adjusted(p.tolist())
+        alarms += min(adjusted[place] for place in (2, 4, 5, 6, 7)) <= 0.05
     assert alarms / 4000 <= 0.05 + 0.007
 
 
 def test_the_papers_averages_are_a_tree_under_overall() -> None:
     over = {name: parts for name, parts in load_averages().over.items() if name not in load_averages().derived}
     names = [*over, *dict.fromkeys(part for parts in over.values() for part in parts if part not in over)]
-    found = tree_of([("mrope", name) for name in names], over)
-    tops = [names[one] for one, above in enumerate(found.above) if above is None]
+    built_tree = tree_of([("mrope", name) for name in names], over)
+    tops = [names[place] for place, above in enumerate(built_tree.above) if above is None]
     assert tops == ["Overall"]
-    assert found.shares()[names.index("Overall")] == 0.8
+    assert built_tree.shares()[names.index("Overall")] == 0.8

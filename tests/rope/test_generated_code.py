@@ -176,9 +176,9 @@ def test_the_triton_kernel_compiles_to_machine_code(
     assert len(accesses) % (2 * halves + 2) == 0, accesses
     assert accesses == ["LDG"] * (accesses.count("LDG")) + ["STG"] * accesses.count("STG")
     usage = disassembled(triton, compiled.asm["cubin"], tmp_path, "cuobjdump", "-res-usage")
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
-    assert found is not None, usage
-    assert int(found[1]) <= 128 and int(found[2]) == 0
+    registers = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    assert registers is not None, usage
+    assert int(registers[1]) <= 128 and int(registers[2]) == 0
 
 
 def disassembled(triton: object, cubin: bytes, folder: Path, tool: str, option: str) -> str:

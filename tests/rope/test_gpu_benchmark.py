@@ -59,9 +59,9 @@ def test_the_file_of_tables_is_the_catalogue() -> None:
     kept, made = cases.read_tables(), cases.catalogue()
     assert sorted(name for table in kept for name in table.names) == variant_names()
     assert cases.TABLES_FILE.read_text() == cases.written(made)
-    for one, other in zip(kept, made, strict=True):
-        assert np.array_equal(one.axis, other.axis) and np.array_equal(one.inv_freq, other.inv_freq)
-        assert one.attention_factor == other.attention_factor
+    for first, second in zip(kept, made, strict=True):
+        assert np.array_equal(first.axis, second.axis) and np.array_equal(first.inv_freq, second.inv_freq)
+        assert first.attention_factor == second.attention_factor
 
 
 def test_a_table_is_cut_to_other_heads() -> None:
@@ -89,8 +89,8 @@ def test_every_kernel_is_checked_where_only_torch_and_triton_are() -> None:
     assert len(lines) == 3 + 2 * 3 + 2
     assert states.pop("transformers' own rotation, float32") == "skipped"
     assert set(states.values()) == {"passed"}, lines
-    rotations = [said for what, _, said in lines if what.startswith("rotation")]
-    assert all(said.startswith("24 rotations") for said in rotations), "4 ways, 2 tables, 3 numbers of tokens"
+    rotations = [sentence for what, _, sentence in lines if what.startswith("rotation")]
+    assert all(sentence.startswith("24 rotations") for sentence in rotations), "4 ways, 2 tables, 3 numbers of tokens"
 
 
 def test_the_formula_of_transformers_is_compared() -> None:
@@ -159,15 +159,15 @@ def test_a_slice_that_is_wrong_is_found() -> None:
 # --- bytes and seconds ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("model", "least", "own", "shared"), [
+@pytest.mark.parametrize(("model", "least", "separate", "shared"), [
     ("Qwen2.5-VL-7B", 16408, 18432, 16896), ("Qwen2.5-VL-72B on 8 GPUs", 4632, 5120, 5120),
     ("Qwen3-VL-8B", 20504, 24576, 20992), ("a quarter of the channels rotate", 3096, 4096, 3200),
 ])  # fmt: skip
-def test_bytes_of_a_token_and_layer(model: str, least: int, own: int, shared: int) -> None:
+def test_bytes_of_a_token_and_layer(model: str, least: int, separate: int, shared: int) -> None:
     """In bfloat16; docs/fidelity.md has 18,432 for Qwen2.5-VL-7B."""
     speed, (shape,) = module("gpu_speed"), [s for s in module("gpu_cases").SHAPES if s.model == model]
     assert speed.least_bytes(shape, 2) == least
-    assert speed.own_bytes(shape, 2, shared_row=False) == own
+    assert speed.own_bytes(shape, 2, shared_row=False) == separate
     assert speed.own_bytes(shape, 2, shared_row=True) == shared
 
 
@@ -188,15 +188,15 @@ def test_all_candidates_are_timed_or_said_to_be_missing() -> None:
     cases, speed = module("gpu_cases"), module("gpu_speed")
     mrope = next(t for t in cases.read_tables() if "mrope" in t.names)
     lines = list(speed.compared(cases.SHAPES[1], 4, mrope, "cpu", rounds=1))
-    found = {line.what.partition(": ")[2]: line for line in lines}
-    assert {name for name, line in found.items() if line.state == "measured"} >= {
+    line_by_kernel = {line.what.partition(": ")[2]: line for line in lines}
+    assert {name for name, line in line_by_kernel.items() if line.state == "measured"} >= {
         speed.COPY, speed.OURS, "ours, in place, one row for all heads", "ours, operator of compiled layers",
         "vLLM's native MRotaryEmbedding", "transformers' function",
     }  # fmt: skip
     if importlib.util.find_spec("liger_kernel") is None:
-        assert found["Liger's kernel"].said == "ModuleNotFoundError: No module named 'liger_kernel'"
-    assert found["vLLM's Triton kernel"].state == "skipped", "not on CPU"
-    copy, ours = found[speed.COPY].numbers, found[speed.OURS].numbers
+        assert line_by_kernel["Liger's kernel"].said == "ModuleNotFoundError: No module named 'liger_kernel'"
+    assert line_by_kernel["vLLM's Triton kernel"].state == "skipped", "not on CPU"
+    copy, ours = line_by_kernel[speed.COPY].numbers, line_by_kernel[speed.OURS].numbers
     assert copy["of_copy"] == ours["to_ours"] == 1
     assert ours["gb_s"] == pytest.approx(ours["bytes"] / ours["us"] / 1e3)
     assert ours["of_copy"] == pytest.approx(ours["gb_s"] / copy["gb_s"])
@@ -228,18 +228,18 @@ def test_a_machine_without_a_gpu_says_what_it_leaves_out(
 
 def test_the_table_and_the_exit_code() -> None:
     lines = module("gpu_lines")
-    found = [lines.verdict("a", "one", True, "fine", error=0.5), lines.skipped("bcd", "longer", "no\n  GPU")]
-    assert lines.table(found).splitlines() == [
+    verdicts = [lines.verdict("a", "one", True, "fine", error=0.5), lines.skipped("bcd", "longer", "no\n  GPU")]
+    assert lines.table(verdicts).splitlines() == [
         "part  what    state    result",
         "----  ------  -------  ------",
         "a     one     passed   fine",
         "bcd   longer  skipped  no GPU",
     ]
-    assert lines.exit_code(found) == 0
-    wrong = [*found, lines.verdict("a", "two", False, "bad")]
+    assert lines.exit_code(verdicts) == 0
+    wrong = [*verdicts, lines.verdict("a", "two", False, "bad")]
     assert lines.exit_code(wrong) == 1
     assert lines.as_json({}, wrong, 1.26)["counts"] == {"passed": 1, "failed": 1, "measured": 0, "skipped": 1}
-    assert lines.as_json({}, found, 1.26)["lines"][0]["numbers"] == {"error": 0.5}
+    assert lines.as_json({}, verdicts, 1.26)["lines"][0]["numbers"] == {"error": 0.5}
 
 
 def test_time_that_is_used_up_is_said() -> None:
@@ -258,9 +258,9 @@ def test_a_part_that_breaks_is_a_failure_and_the_others_go_on() -> None:
 
     after = [lines.skipped("engine", "x", "")]
     parts = {"speed": breaks, "engine": lambda device, clock: iter(after)}
-    found = gpu.collect(["speed", "engine"], "cuda", lines.Clock(9.0), lambda words: None, parts=parts)
-    assert [line.state for line in found] == ["passed", "failed", "skipped"]
-    assert found[1].said == "RuntimeError: no kernel image"
+    outcomes = gpu.collect(["speed", "engine"], "cuda", lines.Clock(9.0), lambda words: None, parts=parts)
+    assert [line.state for line in outcomes] == ["passed", "failed", "skipped"]
+    assert outcomes[1].said == "RuntimeError: no kernel image"
 
 
 # --- the fill ---------------------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def compared(**changes: Any) -> Any:
 A, B = np.array([-1.0, -2.0]), np.array([-1.0, -2.4])
 
 
-@pytest.mark.parametrize(("found", "scores", "graphs", "states"), [
+@pytest.mark.parametrize(("comparisons", "scores", "graphs", "states"), [
     ([compared()], [A, B, A], True, ["passed", "passed"]),
     ([compared()], [A, B, A], False, ["failed", "passed"]),
     ([compared(generated_error=6e-3)], [A, B, A], True, ["failed", "passed"]),
@@ -328,16 +328,16 @@ A, B = np.array([-1.0, -2.0]), np.array([-1.0, -2.4])
     ([compared()], [A, B, A + 0.02], True, ["passed", "failed"]),
 ], ids=["right", "no graphs", "far off", "nan", "another prompt", "another position", "a switch without effect",
         "no way back"])  # fmt: skip
-def test_what_an_engine_came_to(found: list[Any], scores: list[Any], graphs: bool, states: list[str]) -> None:
-    lines = module("gpu_engine").lines_of("x, compiled", found, scores, "cuda", graphs=graphs, wanted=True)
+def test_what_an_engine_came_to(comparisons: list[Any], scores: list[Any], graphs: bool, states: list[str]) -> None:
+    lines = module("gpu_engine").lines_of("x, compiled", comparisons, scores, "cuda", graphs=graphs, wanted=True)
     assert [line.state for line in lines] == states
 
 
 def test_engines_that_are_not_started_are_said() -> None:
     engine, lines = module("gpu_engine"), module("gpu_lines")
-    found = list(engine.check("cpu", lines.Clock(1.0)))
-    assert [line.state for line in found] == ["skipped"] * 6
-    assert [line.said for line in found[4:]] == ["0 GPUs here"] * 2 and "45 seconds" in found[0].said
+    outcomes = list(engine.check("cpu", lines.Clock(1.0)))
+    assert [line.state for line in outcomes] == ["skipped"] * 6
+    assert [line.said for line in outcomes[4:]] == ["0 GPUs here"] * 2 and "45 seconds" in outcomes[0].said
     (line,) = engine.check("cpu", lines.Clock(1.0), needed=("json", "no_such_package"))
     assert line.said == "not installed: no_such_package"
 

@@ -255,10 +255,11 @@ def interpret_all() -> None:
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, dict[str, dict[str, float]]]:
     pytest.importorskip("triton")
-    here = Path(__file__).resolve()
+    this_file = Path(__file__).resolve()
     done = subprocess.run(
-        [sys.executable, "-c", f"import {here.stem}; {here.stem}.interpret_all()"],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(here.parent), *sys.path[1:]])},
+        [sys.executable, "-c", f"import {this_file.stem}; {this_file.stem}.interpret_all()"],
+        env={**os.environ, "TRITON_INTERPRET": "1",
+             "PYTHONPATH": os.pathsep.join([str(this_file.parent), *sys.path[1:]])},
         capture_output=True,
         text=True,
         timeout=600,

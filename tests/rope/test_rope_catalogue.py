@@ -90,8 +90,8 @@ def test_a_room_is_never_shorter_than_its_block() -> None:
 @pytest.mark.parametrize("name", ["ilrope", "ilrope-like"])
 def test_il_rope_reserves_the_lowest_frequencies_for_time(name: str) -> None:
     """Section 2.3.2: a form of interleaving that keeps the lowest channels for t, so that h and w have none of them."""
-    found = letters(name)
-    assert found.endswith("t" * 16) and set(found[:48]) == {"h", "w"} and found.count("h") == found.count("w")
+    axes = letters(name)
+    assert axes.endswith("t" * 16) and set(axes[:48]) == {"h", "w"} and axes.count("h") == axes.count("w")
     assert "pattern" in load_variant(name).summary and "not seen" in load_variant(name).summary
     assert letters(name, pattern="thw*16 t*16") == "thw" * 16 + "t" * 16, "another reading is one parameter away"
 
@@ -107,10 +107,10 @@ def test_il_rope_like_is_none_of_the_rows_that_the_paper_scores_otherwise() -> N
     ("name", "ratio"), [("interleave-0-32-32", (0, 32, 32)), ("interleave-12-26-26", (12, 26, 26))]
 )
 def test_interleave_ratios_of_table_8(name: str, ratio: tuple[int, int, int]) -> None:
-    found = letters(name)
-    assert tuple(found.count(axis) for axis in "thw") == ratio
+    axes = letters(name)
+    assert tuple(axes.count(axis) for axis in "thw") == ratio
     assert load_variant(name).position == load_variant("mrope-i").position
-    spread = [[i for i, axis in enumerate(found) if axis == one] for one in "hw"]
+    spread = [[i for i, axis in enumerate(axes) if axis == spatial] for spatial in "hw"]
     assert all(pairs[0] < 3 and pairs[-1] > 60 for pairs in spread), "h and w from the fastest to the slowest"
 
 

@@ -120,7 +120,7 @@ def test_tables_match_records_of_either_form(name: str) -> None:
     changed = as_before(name, modality_interval=3.0)
     flat = {**old, "position": {**old["position"], "modality_interval": 3.0}}
     definitions = (old, variant.to_dict(), as_before(name).to_dict())
-    assert len({variant_key(Variant.from_dict(one), time=False) for one in definitions}) == 1
+    assert len({variant_key(Variant.from_dict(mapping), time=False) for mapping in definitions}) == 1
     assert variant_key(Variant.from_dict(old)) == variant_key(as_before(name))
     assert variant_key(Variant.from_dict(flat)) == variant_key(changed) != variant_key(Variant.from_dict(old))
     cases = [(old, [clock]), (variant.to_dict(), [""]), (flat, ["modality_interval=3.0", clock]),
@@ -128,8 +128,8 @@ def test_tables_match_records_of_either_form(name: str) -> None:
     for definition, changes in cases:
         record = SimpleNamespace(manifest=SimpleNamespace(time=None))
         cell: Any = SimpleNamespace(variant=name, recorded=Variant.from_dict(definition), manifest={}, record=record)
-        said = sorted(describe(cell).partition(" with ")[2].split(", "))
-        assert said == sorted(filter(None, changes)) or (said == [""] and not any(changes))
+        differences = sorted(describe(cell).partition(" with ")[2].split(", "))
+        assert differences == sorted(filter(None, changes)) or (differences == [""] and not any(changes))
 
 
 def test_names_are_as_they_were() -> None:

@@ -115,10 +115,10 @@ def test_scores_depend_on_position_differences_only(
     variant = named(name)
     positions, _ = variant.positions(layout)
     q, k = queries_and_keys(positions.shape[1], seed)
-    here = scores(variant, positions, q, k)
-    there = scores(variant, positions + np.array(shift)[:, None], q, k)
+    unshifted = scores(variant, positions, q, k)
+    shifted = scores(variant, positions + np.array(shift)[:, None], q, k)
     # float32 angles of a few hundred are off by 3e-5; scores here are of the size of sqrt(HEAD_DIM).
-    torch.testing.assert_close(there, here, rtol=0, atol=4e-3)
+    torch.testing.assert_close(shifted, unshifted, rtol=0, atol=4e-3)
 
 
 def resets(variant: Variant) -> bool:

@@ -34,18 +34,20 @@ def stored() -> dict[str, Any]:
 def snippet(first: str) -> str:
     """The page's code block that begins with a line."""
     text = PAGE.read_text(encoding="utf-8")
-    found = re.search(rf"^    {re.escape(first)}.*\n(?:    .*\n|\n(?=    ))*", text, re.MULTILINE)
-    assert found is not None, first
-    return re.sub("^    ", "", found[0], flags=re.MULTILINE)
+    block = re.search(rf"^    {re.escape(first)}.*\n(?:    .*\n|\n(?=    ))*", text, re.MULTILINE)
+    assert block is not None, first
+    return re.sub("^    ", "", block[0], flags=re.MULTILINE)
 
 
-def same(one: Any, other: Any) -> bool:
+def same(first: Any, second: Any) -> bool:
     """Equal, but for the last digits of cosines on another machine."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other if one is None or isinstance(one, str) else bool(np.isclose(one, other, rtol=1e-9, atol=1e-9))
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    if first is None or isinstance(first, str):
+        return bool(first == second)
+    return bool(np.isclose(first, second, rtol=1e-9, atol=1e-9))
 
 
 def test_the_file_is_what_the_code_gives(stored: dict[str, Any]) -> None:
@@ -60,8 +62,8 @@ def test_numbers_are_exact(stored: dict[str, Any]) -> None:
         variant = load_variant(name)
         assert (content["fingerprint"], content["time"]) == (variant.fingerprint, variant.time)
         for layout, wanted in content["positions"].items():
-            found, delta = variant.positions(layout_of(stored["layouts"][layout]))
-            np.testing.assert_allclose([wanted[axis] for axis in "thw"], found, rtol=0, atol=1e-12)
+            positions, delta = variant.positions(layout_of(stored["layouts"][layout]))
+            np.testing.assert_allclose([wanted[axis] for axis in "thw"], positions, rtol=0, atol=1e-12)
             assert delta == pytest.approx(wanted["delta"], abs=1e-12)
         assert len(content["axis"]) == 8 and {len(row) for row in content["axis"]} == {64}
 
@@ -76,14 +78,14 @@ def test_the_layouts_tell_variants_apart(stored: dict[str, Any]) -> None:
     for content in stored["variants"].values():
         numbers = json.dumps([content[key] for key in ("positions", "axis", "inv_freq")])
         seen.setdefault(numbers, set()).add(content["fingerprint"][:12])
-    assert {frozenset(found) for found in seen.values() if len(found) > 1} == ALIKE
+    assert {frozenset(fingerprints) for fingerprints in seen.values() if len(fingerprints) > 1} == ALIKE
 
 
 def arguments_of_the_page() -> Callable[..., tuple[list[int], list[list[int]]]]:
     names: dict[str, Any] = {}
     exec(snippet("def arguments("), names)
-    found: Callable[..., tuple[list[int], list[list[int]]]] = names["arguments"]
-    return found
+    arguments: Callable[..., tuple[list[int], list[list[int]]]] = names["arguments"]
+    return arguments
 
 
 @pytest.mark.parametrize("layout", ["text", "picture", "two pictures", "video as one block"])
@@ -103,10 +105,10 @@ def test_stock_transformers_gives_the_same(stored: dict[str, Any], layout: str) 
     given: dict[str, Any] = {"video_grid_thw" if video else "image_grid_thw": torch.tensor(grids) if grids else None}
     if video:
         given["second_per_grid_ts"] = torch.tensor([parts[1]["step"] / 2])
-    found, delta = stock.get_rope_index(torch.tensor([ids]), kinds, **given)
+    positions, delta = stock.get_rope_index(torch.tensor([ids]), kinds, **given)
     wanted = stored["variants"]["qwen2.5-vl"]["positions"][layout]
-    known = ids.index(7) + ids.count(7) if video else len(ids)
-    assert np.array_equal(found[:, 0, :known].numpy(), [wanted[axis][:known] for axis in "thw"])
+    counted = ids.index(7) + ids.count(7) if video else len(ids)
+    assert np.array_equal(positions[:, 0, :counted].numpy(), [wanted[axis][:counted] for axis in "thw"])
     assert video or int(delta) == wanted["delta"]
 
 

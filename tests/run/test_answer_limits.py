@@ -48,14 +48,14 @@ def test_a_tasks_own_word_goes_before_the_one_for_all(words: list[str], expected
     assert values_by_task("--max-tokens", configured(args).max_tokens, SPECS, REGISTRY) == expected
 
 
-@pytest.mark.parametrize(("name", "said"), [
+@pytest.mark.parametrize(("name", "sentence"), [
     ("mmmu", "--max-tokens mmmu:64: 'mmmu' is none of the tasks of this run (chartqa, ocrbench, refcoco_val)."),
     ("chartq", "There is no task or suite 'chartq'; did you mean 'chartqa'?"),
 ])  # fmt: skip
-def test_a_name_that_is_no_task_of_the_run_is_refused(name: str, said: str) -> None:
+def test_a_name_that_is_no_task_of_the_run_is_refused(name: str, sentence: str) -> None:
     with pytest.raises(UserError) as refused:
         values_by_task("--max-tokens", ((name, 64),), SPECS, REGISTRY)
-    assert str(refused.value) == said
+    assert str(refused.value) == sentence
 
 
 FOREIGN = {
@@ -72,15 +72,15 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("command", [RUN, ["sweep", "demo"]])
-@pytest.mark.parametrize(("word", "said"), FOREIGN.items())
+@pytest.mark.parametrize(("word", "advice"), FOREIGN.items())
 def test_other_harnesses_names_are_told_ours(
-    command: list[str], word: str, said: str, capsys: pytest.CaptureFixture[str]
+    command: list[str], word: str, advice: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command, word, "64"])
     printed = capsys.readouterr().err
     assert stopped.value.code == 2 and len(printed.splitlines()) == 1
-    assert f"unknown argument '{word}': " in printed and said in printed
+    assert f"unknown argument '{word}': " in printed and advice in printed
 
 
 def test_every_option_of_lmms_eval_is_ours_too_or_is_answered() -> None:
@@ -101,15 +101,15 @@ def test_a_command_without_the_option_does_not_name_it(capsys: pytest.CaptureFix
     assert "--max-tokens" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("word", "said"), [
+@pytest.mark.parametrize(("word", "sentence"), [
     ("0", "with commas between, not '0'"), ("64k", "must be a number of tokens, TASK:N, or several of them"),
     (":5", "with commas between, not ':5'"), ("chartqa:", "with commas between, not 'chartqa:'"),
     (",", "the list is empty"),
 ])  # fmt: skip
-def test_a_limit_that_is_no_number_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_limit_that_is_no_number_is_refused(word: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main([*RUN, "--max-tokens", word])
-    assert said in capsys.readouterr().err
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("thinking", "given", "most", "expected"), [
@@ -142,18 +142,18 @@ ROOM = [
 ]
 
 
-@pytest.mark.parametrize(("room", "given", "thinking", "limit", "said"), ROOM)
+@pytest.mark.parametrize(("room", "given", "thinking", "limit", "expected"), ROOM)
 def test_prompts_and_answers_share_the_context(
-    room: Room, given: dict[str, int], thinking: Thinking, limit: int | None, said: str | UserError
+    room: Room, given: dict[str, int], thinking: Thinking, limit: int | None, expected: str | UserError
 ) -> None:
-    if isinstance(said, UserError):
-        with pytest.raises(UserError, match=str(said)):
+    if isinstance(expected, UserError):
+        with pytest.raises(UserError, match=str(expected)):
             room.check(thinking, given)
         return
     room.check(thinking, given)
     assert limit is None or room.thinking == limit
     remarks = list(room.remarks(thinking, given))
-    assert len(remarks) == bool(said) and (not said or said in remarks[0])
+    assert len(remarks) == bool(expected) and (not expected or expected in remarks[0])
 
 
 # ----------------------------------------------------------------------------------------------------- whole runs
@@ -183,12 +183,12 @@ def test_a_limit_is_in_the_record_and_changes_no_hash_of_data_and_prompts(
 ) -> None:
     for name, given in (("own", ()), ("more", (("chartqa", 64),))):
         running.run(configure(checkpoint, mirror, tmp_path / name, max_tokens=given), FakeStart())
-    own, more = tasks(tmp_path / "own"), tasks(tmp_path / "more")
-    assert [one["chartqa"]["generation"]["max_tokens"] for one in (own, more)] == [32, 64]
-    assert [one["chartqa"]["own_max_tokens"] for one in (own, more)] == [32, 32]
-    assert more["refcoco_val"] == own["refcoco_val"]
+    plain, more = tasks(tmp_path / "own"), tasks(tmp_path / "more")
+    assert [record["chartqa"]["generation"]["max_tokens"] for record in (plain, more)] == [32, 64]
+    assert [record["chartqa"]["own_max_tokens"] for record in (plain, more)] == [32, 32]
+    assert more["refcoco_val"] == plain["refcoco_val"]
     for key in ("data_fingerprint", "prompt_hash"):
-        assert own["chartqa"][key] == more["chartqa"][key]
+        assert plain["chartqa"][key] == more["chartqa"][key]
     scores = load_run(tmp_path / "more").scores.set_index("task")
     assert scores[["max_tokens", "own_max_tokens"]].values.tolist() == [[64, 32], [128, 128]]
 

@@ -46,34 +46,34 @@ def test_a_temperature_is_a_number_and_the_last_one_counts(words: list[str], exp
     assert configured(args).temperature == expected
 
 
-@pytest.mark.parametrize(("word", "said"), [
+@pytest.mark.parametrize(("word", "rule"), [
     ("-1", "at least 0, not -1"), ("warm", "a number, not 'warm'"), ("nan", "a finite number, not nan"),
     ("inf", "a finite number, not inf"), ("", "a number, not ''"),
 ])  # fmt: skip
-def test_what_is_no_temperature_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_temperature_is_refused(word: str, rule: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.parse([*RUN, "--temperature", word])
     assert stopped.value.code == 2
-    assert f"argument --temperature: must be {said}" in capsys.readouterr().err
+    assert f"argument --temperature: must be {rule}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("own", "asked", "seed", "now"), [
+@pytest.mark.parametrize(("declared", "asked", "seed", "now"), [
     (Generation(8), 0.7, 3, Generation(8, 0.7, seed=3)),
     (Generation(8), 0.0, 3, Generation(8)),
     (Generation(8, 0.5, seed=3), 0.0, 3, Generation(8)),
     (Generation(8, 0.5, seed=3), 0.7, 3, Generation(8, 0.7, seed=3)),
 ])  # fmt: skip
 def test_a_plan_at_another_temperature_asks_the_same_questions(
-    own: Generation, asked: float, seed: int, now: Generation
+    declared: Generation, asked: float, seed: int, now: Generation
 ) -> None:
-    sample = Sample("chartqa/0", "chartqa", 0, "How many?", None, (), own, {})
+    sample = Sample("chartqa/0", "chartqa", 0, "How many?", None, (), declared, {})
     plan = TaskPlan(REGISTRY.tasks["chartqa"], REGISTRY.family("qwen2.5-vl"), (sample,),
                     LazyDocs(lambda: pytest.fail("no rows are needed")))
     heated = plan.heated(asked, seed)
-    assert [one.generation for one in heated.samples] == [now]
+    assert [question.generation for question in heated.samples] == [now]
     assert (heated.fingerprint(), heated.prompt_hash()) == (plan.fingerprint(), plan.prompt_hash())
-    assert (heated is plan) == (own == now)
-    again = heated.heated(own.temperature, seed)
+    assert (heated is plan) == (declared == now)
+    again = heated.heated(declared.temperature, seed)
     assert again.samples == plan.samples and again.task_generation is None
     limited = heated.limited(9)
     assert limited.samples[0].generation.max_tokens == 9 and limited.fingerprint() == plan.fingerprint()
@@ -96,8 +96,8 @@ def test_another_temperature_and_another_seed_of_it_are_asked_anew(
 
 def by_name(row: Any) -> dict[str, Any]:
     """A row of a frame by the names of its columns."""
-    found: dict[str, Any] = row.to_dict()
-    return found
+    value_by_column: dict[str, Any] = row.to_dict()
+    return value_by_column
 
 
 def test_a_temperature_is_in_both_records_and_rescoring_finds_its_answers(
@@ -105,12 +105,12 @@ def test_a_temperature_is_in_both_records_and_rescoring_finds_its_answers(
 ) -> None:
     for name, temperature in (("own", None), ("hot", 0.7)):
         running.run(configure(checkpoint, mirror, tmp_path / name, temperature=temperature, seed=4), FakeStart())
-    own, hot = tasks(tmp_path / "own"), tasks(tmp_path / "hot")
-    assert [one["chartqa"]["generation"]["temperature"] for one in (own, hot)] == [0.0, 0.7]
-    assert [one["chartqa"]["own_temperature"] for one in (own, hot)] == [0.0, 0.0]
-    assert own["chartqa"]["data_fingerprint"] == hot["chartqa"]["data_fingerprint"]
+    plain, hot = tasks(tmp_path / "own"), tasks(tmp_path / "hot")
+    assert [record["chartqa"]["generation"]["temperature"] for record in (plain, hot)] == [0.0, 0.7]
+    assert [record["chartqa"]["own_temperature"] for record in (plain, hot)] == [0.0, 0.0]
+    assert plain["chartqa"]["data_fingerprint"] == hot["chartqa"]["data_fingerprint"]
     recorded = [tasks(tmp_path / name, "scores.json")["chartqa"] for name in ("own", "hot")]
-    assert [one.get("temperature") for one in recorded] == [None, 0.7]
+    assert [entry.get("temperature") for entry in recorded] == [None, 0.7]
     frames = [load_run(tmp_path / name).scores.set_index("task") for name in ("own", "hot")]
     cold, warm = (by_name(frame.loc["chartqa"]) for frame in frames)
     assert (warm["temperature"], warm["own_temperature"]) == (0.7, 0.0)
@@ -168,11 +168,11 @@ def test_another_system_prompt_is_asked_anew_and_recorded(checkpoint: Path, mirr
     with pytest.raises(UserError, match=r"system is Be brief\., was Be terse\.\): choose another --output"):
         asked("Be brief.", "terse")
     records = [json.loads((tmp_path / name / "scores.json").read_text()) for name in ("own", "terse", "empty")]
-    assert [one.get("system") for one in records] == [None, "Be terse.", ""]
+    assert [record.get("system") for record in records] == [None, "Be terse.", ""]
     manifest = json.loads((tmp_path / "terse" / "manifest.json").read_text())
     assert manifest["family"]["system"] == "Be terse."
-    own, terse = (by_name(load_run(tmp_path / name).scores.loc[0]) for name in ("own", "terse"))
-    assert "prompts" in differing([own, terse])
+    plain, terse = (by_name(load_run(tmp_path / name).scores.loc[0]) for name in ("own", "terse"))
+    assert "prompts" in differing([plain, terse])
 
 
 def test_a_system_prompt_departs_from_every_protocol(
@@ -229,19 +229,19 @@ LIMITS = [
 def test_limits_are_given_as_answer_limits_are(words: list[str], expected: dict[str, str]) -> None:
     args = cli.parse([*RUN, *(part for word in words for part in ("--limit", word))])
     config = configured(args)
-    found = values_by_task("--limit", [(None, config.limit), *config.limits], SPECS, REGISTRY)
-    assert {name: str(limit) for name, limit in found.items() if limit is not None} == expected
+    limit_by_task = values_by_task("--limit", [(None, config.limit), *config.limits], SPECS, REGISTRY)
+    assert {name: str(limit) for name, limit in limit_by_task.items() if limit is not None} == expected
 
 
-@pytest.mark.parametrize(("word", "said"), [
+@pytest.mark.parametrize(("word", "sentence"), [
     ("0", "--limit 0: give a number of samples, as 200, or first:200 for the first 200 rows."),
     ("chartqa:some", "--limit chartqa:some: give a number of samples"),
     ("chartqa:", "--limit chartqa:: give a number of samples"),
     ("chartqa:first:0", "--limit chartqa:first:0: give a number of samples"),
     (":5", "--limit :5: name a task before the colon, as in chartqa:50"),
 ])  # fmt: skip
-def test_what_is_no_limit_is_refused(word: str, said: str) -> None:
-    with pytest.raises(UserError, match=f"^{re.escape(said)}"):
+def test_what_is_no_limit_is_refused(word: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}"):
         read_limits([word])
 
 
@@ -257,7 +257,7 @@ def test_every_task_is_asked_and_recorded_with_its_own_limit(checkpoint: Path, m
     limits = (("image", Limit(1)),)
     running.run(configure(checkpoint, mirror, tmp_path, limit=Limit(3, "first"), limits=limits), start)
     asked = sorted(start.asked)
-    assert [len([one for one in asked if one.startswith(task)]) for task in TASKS] == [1, 3]
+    assert [len([sample_id for sample_id in asked if sample_id.startswith(task)]) for task in TASKS] == [1, 3]
     assert {name: task["limit"] for name, task in tasks(tmp_path).items()} == {"chartqa": "1", "refcoco_val": "first:3"}
     before = (tmp_path / "scores.json").read_bytes()
     assert cli.main(["rescore", str(tmp_path)]) == 0
@@ -282,25 +282,25 @@ def test_seeds_are_whole_numbers(word: str, expected: tuple[int, ...]) -> None:
     assert config.seeds == expected and config.seed == config.options.seed == expected[0]
 
 
-@pytest.mark.parametrize(("word", "said"), [
+@pytest.mark.parametrize(("word", "sentence"), [
     ("some", "must be a whole number, or several with commas between, not 'some'"), ("1,,x", "between, not '1,,x'"),
     (",", "is empty: it takes at least one entry"), (str(2**64), f"does not fit into 64 bits: {2**64}"),
 ])  # fmt: skip
-def test_what_is_no_seed_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_seed_is_refused(word: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.parse([*RUN, "--seed", word])
-    assert said in capsys.readouterr().err
+    assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("changes", "said"), [
+@pytest.mark.parametrize(("changes", "sentence"), [
     ({}, r"--seed 0,1: chartqa, refcoco_val would have the same answers under every seed, as nothing is drawn"),
     ({"temperature": 0.0}, "as nothing is drawn at temperature 0: give --temperature F, or one seed"),
     ({"temperature": 0.7, "seeds": (0, 1, 0)}, "--seed 0,1,0: 0 stands twice"),
 ])  # fmt: skip
 def test_seeds_that_change_nothing_are_refused(
-    changes: dict[str, Any], said: str, checkpoint: Path, mirror: Path, tmp_path: Path
+    changes: dict[str, Any], sentence: str, checkpoint: Path, mirror: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=sentence):
         running.run(configure(checkpoint, mirror, tmp_path / "out", **{"seeds": (0, 1), **changes}), FakeStart())
     assert not (tmp_path / "out").exists()
 

@@ -109,7 +109,7 @@ def test_such_an_answer_that_an_earlier_version_kept_is_a_failure_and_is_not_ask
     with ResponseStore(tmp_path / "responses.sqlite") as store:
         store.put_all([Outcome("key", Response("chartqa/0", "!!!!!!!!", (0,) * 8, "length", 3))])
         store.put_all([Outcome("key", Response("chartqa/1", "no", (4, 5), "stop", 3))])
-        found = store.get([("key", "chartqa/0"), ("key", "chartqa/1")])
+        results = store.get([("key", "chartqa/0"), ("key", "chartqa/1")])
         final = store.known({"chartqa/0": "key"})["chartqa/0"].final
-    assert isinstance(found["chartqa/0"], Failure) and final
-    assert isinstance(found["chartqa/1"], Response)
+    assert isinstance(results["chartqa/0"], Failure) and final
+    assert isinstance(results["chartqa/1"], Response)

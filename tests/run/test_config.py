@@ -160,8 +160,8 @@ def test_a_key_means_the_same_in_all_three_ways(case: Case) -> None:
     needs = {**({} if case.key == "tasks" else NEEDED), **case.needs}
     keys = {**needs, case.key: case.value}
     argv = [*options_of(needs), *case.argv]
-    told, filed, said = by_options(argv), by_file(keys), read_config(keys)
-    assert same(told) == same(filed) == same(said)
+    told, filed, called = by_options(argv), by_file(keys), read_config(keys)
+    assert same(told) == same(filed) == same(called)
     assert field_of(same(told), case.field) != field_of(same(read_config({**NEEDED, **case.needs})), case.field)
 
 
@@ -229,21 +229,21 @@ def test_paths_of_a_file_are_beside_it_else_in_the_working_folder(tmp_path: Path
             "protocol": "held.yaml", "data_root": "data", "tasks_dir": ["own", "other"], "output": "out",
             "cache_dir": "cache"}  # fmt: skip
     (files / "run.yaml").write_text(yaml.safe_dump(keys))
-    found = by_options(["--config", "files/run.yaml"])
-    assert found.models == (f"{files}/ckpts/a=mrope", f"{files}/ckpts/*", "org/name", "ckpts/b")
-    assert found.model_files == (files / "list.yaml", Path("there.yaml"))
-    assert found.variants == (f"{files}/half.yaml", "there.yaml", "hope")
-    assert found.tasks == (f"{files}/ask.yaml", "-there.yaml", "chartqa")
-    assert found.protocol is not None and found.protocol.source == "me"
-    assert (found.data_root, found.tasks_dirs) == (files / "data", (files / "own", Path("other")))
-    assert (found.output, found.cache_dir) == (files / "out", files / "cache")
-    assert found.options.media_cache_dir == files / "cache" / "frames"
+    config = by_options(["--config", "files/run.yaml"])
+    assert config.models == (f"{files}/ckpts/a=mrope", f"{files}/ckpts/*", "org/name", "ckpts/b")
+    assert config.model_files == (files / "list.yaml", Path("there.yaml"))
+    assert config.variants == (f"{files}/half.yaml", "there.yaml", "hope")
+    assert config.tasks == (f"{files}/ask.yaml", "-there.yaml", "chartqa")
+    assert config.protocol is not None and config.protocol.source == "me"
+    assert (config.data_root, config.tasks_dirs) == (files / "data", (files / "own", Path("other")))
+    assert (config.output, config.cache_dir) == (files / "out", files / "cache")
+    assert config.options.media_cache_dir == files / "cache" / "frames"
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize(("keys", "said"), [
+@pytest.mark.parametrize(("keys", "sentence"), [
     ({"varients": ["mrope"]}, "config run.yaml: unknown key 'varients', did you mean 'variants'?"),
     ({"max_token": 3}, "config run.yaml: unknown key 'max_token', did you mean 'max_tokens'?"),
     ({"fps": 0}, "config run.yaml: 'fps' must be above 0, not 0"),
@@ -260,12 +260,12 @@ def test_paths_of_a_file_are_beside_it_else_in_the_working_folder(tmp_path: Path
     ({"tasks": []}, "name what is asked: --tasks LIST"),
 ])
 def test_what_is_wrong_in_a_file_is_one_sentence(
-    keys: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+    keys: dict[str, Any], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("run.yaml").write_text(yaml.safe_dump({"model": "CKPT", **NEEDED, **keys}))
     assert cli.main(["run", "--config", "run.yaml"]) == 2
     message = capsys.readouterr().err
-    assert said in message and message.count("\n") == 1
+    assert sentence in message and message.count("\n") == 1
 
 
 def test_a_file_that_is_not_there_and_a_key_that_python_misspells() -> None:
@@ -288,8 +288,8 @@ def place(tmp_path: Path) -> Path:
 
 def records(folder: Path) -> dict[str, bytes]:
     """What may not differ between identical runs."""
-    found = [*folder.rglob("scores.json"), *folder.rglob("samples/*.jsonl")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
+    paths = [*folder.rglob("scores.json"), *folder.rglob("samples/*.jsonl")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
 def test_the_examples_of_the_page_are_one_run(place: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 import suite_mirror
 from loaded_scripts import load_script
 from suite_fakes import FakeEngine, FakeStart
+from warm_runs import WarmRun, warm_runs
 
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.lmms.loader import quiet_lmms_eval
@@ -33,6 +34,10 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def crash() -> Any:
     return load_script("benchmarks/crash.py")
+
+
+DELAY = 0.02
+"""Seconds an answer, of which a run has 320."""
 
 
 class Fork:
@@ -50,7 +55,7 @@ class Fork:
 
     def start(self, checkpoint: Checkpoint, variant: Variant, options: EngineOptions) -> FakeEngine:
         self.answering.set()
-        return FakeEngine(checkpoint, variant, delay=0.03)
+        return FakeEngine(checkpoint, variant, delay=DELAY)
 
     def wait(self, timeout: float | None = None) -> int:
         while not self.answering.wait(0.01) and self.process.is_alive():
@@ -65,13 +70,13 @@ class Fork:
 
 
 def configure(checkpoint: Path, mirror: Path, output: Path) -> RunConfig:
-    return RunConfig((str(checkpoint),), ("demo",), output, ("mrope", "hope"), data_root=mirror)
+    return RunConfig((str(checkpoint),), suite_mirror.TASKS, output, ("mrope", "hope"), data_root=mirror)
 
 
 def test_ten_kills_of_a_run(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
     mirror = suite_mirror.build(tmp_path / "mirror", n=40)
     quiet_lmms_eval()
-    assert Fork(configure(checkpoint, mirror, tmp_path / "whole")).wait() == 0
+    whole = Fork(configure(checkpoint, mirror, tmp_path / "whole"))
     stored: list[int] = []
 
     def look(_: str) -> None:
@@ -80,7 +85,8 @@ def test_ten_kills_of_a_run(crash: Any, checkpoint: Path, tmp_path: Path) -> Non
     def start(number: int) -> Fork:
         return Fork(configure(checkpoint, mirror, tmp_path / f"killed-{number}"))
 
-    moments, runs = crash.disturb(start, 10, random.Random(7), 320 * 0.03 / 6, look)
+    moments, runs = crash.disturb(start, 10, random.Random(7), 320 * DELAY / 6, look)
+    assert whole.wait() == 0
     assert len(moments) == 10
     assert stored == sorted(stored), "no kill undoes what was stored"
     assert len({count % 320 for count in stored}) >= 4, "kills hit the answering, not only the start"
@@ -103,18 +109,21 @@ def test_the_comparison_sees_what_it_should(crash: Any, checkpoint: Path, tmp_pa
 
 
 def test_three_kills_of_the_real_engine(crash: Any, checkpoint: Path, tmp_path: Path) -> None:
+    """While it starts or answers; what has imported nothing yet has nothing to lose."""
     mirror = suite_mirror.build(tmp_path / "mirror", n=6)
 
-    def start(output: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "mmrope_eval", "run", "--model", str(checkpoint), "--variant", "mrope-i,hope",
-                   "--tasks", "demo", "--data-root", str(mirror), "--output", str(tmp_path / output),
-                   "--max-model-len", "1024", "--max-pixels", "50176", "--video-tokens", "64"]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    def given(output: str) -> list[str]:
+        return ["run", "--model", str(checkpoint), "--variant", "mrope-i,hope", "--tasks",
+                ",".join(suite_mirror.TASKS), "--data-root", str(mirror), "--output", str(tmp_path / output),
+                "--max-model-len", "1024", "--max-pixels", "50176", "--video-tokens", "64"]  # fmt: skip
 
-    began = time.perf_counter()
-    assert start("whole").wait() == 0
-    window = time.perf_counter() - began
-    moments, runs = crash.disturb(lambda n: start(f"killed-{n}"), 3, random.Random(3), window, lambda _: None)
+    with warm_runs(tmp_path) as parent:
+        began = time.perf_counter()
+        assert WarmRun(parent, given("whole")).wait() == 0
+        window = time.perf_counter() - began
+        moments, runs = crash.disturb(
+            lambda n: WarmRun(parent, given(f"killed-{n}")), 3, random.Random(3), window, lambda _: None
+        )
     assert len(moments) == 3
     for number in range(runs):
         assert crash.differences(tmp_path / "whole", tmp_path / f"killed-{number}") == []

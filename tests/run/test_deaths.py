@@ -55,8 +55,8 @@ def configure(checkpoint: Path, mirror: Path, tmp_path: Path) -> Configure:
 
 def files(folder: Path) -> dict[str, bytes]:
     """Everything that may not differ between identical runs."""
-    found = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
+    paths = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
 def failures(folder: Path) -> dict[str, str]:
@@ -94,9 +94,9 @@ def test_a_death_costs_no_answer_and_no_innocent_is_given_up(case: str, configur
     assert len(start.engines) == engines
     assert sorted(set(start.asked)) == sorted(set(IDS) - given_up)
     assert len(start.asked) == len(set(start.asked)), "what was answered is not asked again"
-    whole, found = files(configure("whole").output), files(configure().output)
+    whole, after_death = files(configure("whole").output), files(configure().output)
     if not given_up:
-        assert found == whole
+        assert after_death == whole
     assert failures(configure().output).keys() == given_up
     for line in (configure().output / "samples" / "chartqa.jsonl").read_text().splitlines():
         assert (json.loads(line)["prediction"] is None) == (json.loads(line)["id"] in given_up)
@@ -123,8 +123,9 @@ def test_three_deaths_end_a_row_and_the_others_go_on(
     assert list(result.rows) == ["hope"] and len(start.engines) == 4
     assert result.broken["mrope"] == ("3 engines died on this row, the last one so: its process was killed. "
                                       "42 samples are not answered; the same command asks them.")  # fmt: skip
-    said = capsys.readouterr().err
-    assert said.count("the engine died with 4 samples in flight: its process was killed. Another one is started") == 2
+    printed = capsys.readouterr().err
+    sentence = "the engine died with 4 samples in flight: its process was killed. Another one is started"
+    assert printed.count(sentence) == 2
     assert "EngineDiedError: its process was killed" in (config.output / "errors.log").read_text()
     rest = FakeStart()
     assert not running.run(config, rest).broken
@@ -230,15 +231,15 @@ class TestNothingIsAnswered:
         config, start = configure(variants=("mrope", "hope")), Start()
         result = running.run(config, start)
         assert list(result.rows) == ["hope"] and len(start.engines[0].answered) == 32
-        said = "its first 32 samples all failed, 32 of them so: ValueError: cannot fit"
-        assert result.broken["mrope"].startswith(said)
+        cause = "its first 32 samples all failed, 32 of them so: ValueError: cannot fit"
+        assert result.broken["mrope"].startswith(cause)
         folder = config.output / "mrope"
         assert len(failures(folder)) == 32 and not (folder / "scores.json").exists()
         assert list(failures(folder)) == [name for name in IDS if name in failures(folder)], "in the tasks' order"
-        said = capsys.readouterr().err
-        assert f"  32 x refcoco_val/0: {BROKEN.cause}" in said
-        assert f"  all 32 in {folder / 'failures.jsonl'}" in said
-        assert f"  tracebacks in {config.output / 'errors.log'}" in said
+        printed = capsys.readouterr().err
+        assert f"  32 x refcoco_val/0: {BROKEN.cause}" in printed
+        assert f"  all 32 in {folder / 'failures.jsonl'}" in printed
+        assert f"  tracebacks in {config.output / 'errors.log'}" in printed
         assert (config.output / "errors.log").read_text().count("in apply") == 1
 
     def test_counts_no_sample_as_tried(self, configure: Configure) -> None:
@@ -292,11 +293,11 @@ class TestNothingIsAnswered:
 
         class Engine(FakeEngine):
             def reply(self, request: Any) -> Any:
-                found = super().reply(request)
+                result = super().reply(request)
                 task, _, number = request.id.partition("/")
                 if task == "chartqa":
                     return Failure(request.id, "media", "cut off") if int(number) < 18 else super().reply(request)
-                return Failure(request.id, "prompt", "too long") if isinstance(found, Failure) else found
+                return Failure(request.id, "prompt", "too long") if isinstance(result, Failure) else result
 
         class Start(FakeStart):
             def __call__(self, checkpoint: Any, variant: Any, options: Any = None) -> FakeEngine:
@@ -316,8 +317,8 @@ def test_too_many_failures_are_written_with_their_causes(
         with pytest.raises(TooManyFailuresError, match="4 of 60 samples failed"):
             running.run(config, FakeStart({"fail_all": BROKEN, "spared": frozenset({"refcoco_val/0"})}))
         assert len(failures(config.output)) == 4
-        said = capsys.readouterr().err
-        assert f"  4 x refcoco_val/1: {BROKEN.cause}" in said and "  tracebacks in" in said
+        printed = capsys.readouterr().err
+        assert f"  4 x refcoco_val/1: {BROKEN.cause}" in printed and "  tracebacks in" in printed
 
 
 def test_the_first_samples_are_taken_from_all_tasks_in_turns() -> None:
@@ -325,9 +326,9 @@ def test_the_first_samples_are_taken_from_all_tasks_in_turns() -> None:
         return Sample(f"{task}/{index}", task, index, "", None, (), None, None)  # type: ignore[arg-type]
 
     given = [sample(task, i) for task, n in (("a", 5), ("b", 1), ("c", 3)) for i in range(n)]
-    names = [one.id for one in in_turns(given, 5)]
+    names = [sample.id for sample in in_turns(given, 5)]
     assert names == ["a/0", "b/0", "c/0", "a/1", "c/1", "a/2", "a/3", "a/4", "c/2"]
-    assert [one.id for one in in_turns(given, 0)] == [one.id for one in given]
+    assert [sample.id for sample in in_turns(given, 0)] == [sample.id for sample in given]
 
 
 def test_an_engine_that_dies_during_a_switch_is_replaced(configure: Configure) -> None:

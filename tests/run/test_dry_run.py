@@ -94,9 +94,9 @@ def test_time_is_told_where_it_was_measured(
     assert not [line for line in told(argv, tmp_path / "out", capsys) if line.startswith("time:")]
     run(configured(cli.parse(["run", *argv, "--limit", "2"])), FakeStart({"delay": 0.05}))
     (line,) = [line for line in told(argv, tmp_path / "out", capsys) if line.startswith("time:")]
-    found = re.fullmatch(r"time: about \d+ s for 10 samples, at the ([\d.]+) s of one when earlier commands asked 8 "
-                         r"here \(CPU .*\); starts of engines come on top", line)  # fmt: skip
-    assert found is not None and 0.05 <= float(found[1]) < 0.5
+    estimate = re.fullmatch(r"time: about \d+ s for 10 samples, at the ([\d.]+) s of one when earlier commands asked 8 "
+                            r"here \(CPU .*\); starts of engines come on top", line)  # fmt: skip
+    assert estimate is not None and 0.05 <= float(estimate[1]) < 0.5
 
 
 def test_data_that_are_not_here_are_said_and_the_rest_is_planned(

@@ -49,8 +49,8 @@ def test_a_record_that_cannot_be_written_leaves_nothing_and_is_named(
     with pytest.raises(OSError) as caught:
         write_json(tmp_path / "scores.json", {"after": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
-    said = cli.bad_input(caught.value)
-    assert said is not None and str(tmp_path / "scores.json") in said and os.strerror(code) in said
+    sentence = cli.bad_input(caught.value)
+    assert sentence is not None and str(tmp_path / "scores.json") in sentence and os.strerror(code) in sentence
 
 
 @pytest.mark.parametrize("code", REFUSALS)
@@ -90,21 +90,21 @@ class TestADiskWithoutInodes:
         """SQLite says that it is "unable to open" the file, and no more."""
         error = sqlite3.OperationalError("unable to open database file")
         error.sqlite_errorname = "SQLITE_CANTOPEN"
-        said = str(store_file.trouble(tmp_path / "responses.sqlite", error))
-        assert errors.NO_INODES in said and "writable" not in said
+        sentence = str(store_file.trouble(tmp_path / "responses.sqlite", error))
+        assert errors.NO_INODES in sentence and "writable" not in sentence
 
     def test_other_troubles_keep_their_advice(self, tmp_path: Path) -> None:
         error = OSError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
         assert "inode" not in str(cli.bad_input(error))
 
 
-@pytest.mark.parametrize(("files", "left", "found"), [(100, 0, True), (100, 5, False), (0, 0, False)])
+@pytest.mark.parametrize(("files", "left", "full"), [(100, 0, True), (100, 5, False), (0, 0, False)])
 def test_a_file_system_that_counts_no_inodes_is_not_without(
-    monkeypatch: pytest.MonkeyPatch, files: int, left: int, found: bool
+    monkeypatch: pytest.MonkeyPatch, files: int, left: int, full: bool
 ) -> None:
     """btrfs and some network file systems say 0 of 0."""
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_files=files, f_favail=left))
-    assert errors.takes_no_files("/somewhere/file") is found
+    assert errors.takes_no_files("/somewhere/file") is full
 
 
 def test_a_file_that_may_not_be_read_need_not_be_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,8 +120,8 @@ class TestARowNamedTwice:
         assert "named twice under the variant 'mrope'" in refused(dataclasses.replace(base, variants=variants))
 
     def test_by_the_command_and_by_its_own_name(self, base: RunConfig, checkpoint: Path) -> None:
-        said = refused(dataclasses.replace(base, models=(str(checkpoint), f"{checkpoint}=mrope")))
-        assert f"by '{checkpoint}' and by '{checkpoint}=mrope'" in said
+        sentence = refused(dataclasses.replace(base, models=(str(checkpoint), f"{checkpoint}=mrope")))
+        assert f"by '{checkpoint}' and by '{checkpoint}=mrope'" in sentence
 
     def test_under_two_names_of_one_definition_is_two_rows(self, base: RunConfig, tmp_path: Path) -> None:
         """The names were given, so both are wanted."""

@@ -60,10 +60,11 @@ def test_a_store_looks_under_the_same_identity(checkpoints: dict[Family, Checkpo
     for checkpoint in checkpoints.values():
         for name in ("mrope", "qwen2.5-vl", "vanilla"):
             context = response_context(CONFIG, checkpoint, load_variant(name), MediaPolicy())
-            found = {sample: key.identity for sample, key in keys(samples, context).items()}
+            identity_by_sample = {sample: key.identity for sample, key in keys(samples, context).items()}
             timeless = {name: value for name, value in context.items() if name != "time"}
-            assert found == {sample.id: digest([sample.content_key(), context if shows_video(sample) else timeless])
-                             for sample in samples}
+            assert identity_by_sample == {
+                sample.id: digest([sample.content_key(), context if shows_video(sample) else timeless])
+                for sample in samples}
 
 
 def test_other_designs_are_told_apart_everywhere(checkpoints: dict[Family, Checkpoint]) -> None:

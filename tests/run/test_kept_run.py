@@ -40,7 +40,7 @@ TASKS = ("colours", "moments")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that the command was given in, with the versions of libraries then, which are another matter."""
     for name in ("bench", "run", "cache"):
         shutil.copytree(KEPT / name, tmp_path / name)
@@ -66,37 +66,38 @@ def answers(folder: Path) -> dict[str, Any]:
     return {line["id"]: (line["prediction"], line["parsed"], line["scores"]) for line in lines}
 
 
-def test_the_same_command_asks_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before, stored = answers(here / "run"), responses(here / "run")
+def test_the_same_command_asks_nothing(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, stored = answers(workplace / "run"), responses(workplace / "run")
     assert cli.main(MANIFEST["command"][1:]) == 0
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and said.startswith("[1/1] mrope: variant mrope "), "no question, no engine, no word"
-    assert responses(here / "run") == stored and len(stored) == 5
-    assert answers(here / "run") == before and len(before) == 5
-    now = json.loads((here / "run" / "manifest.json").read_text())
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1, "no question, no engine, no word"
+    assert printed.startswith("[1/1] mrope: variant mrope ")
+    assert responses(workplace / "run") == stored and len(stored) == 5
+    assert answers(workplace / "run") == before and len(before) == 5
+    now = json.loads((workplace / "run" / "manifest.json").read_text())
     assert now["context"] == MANIFEST["context"]
     assert {name: task["data_fingerprint"] for name, task in now["tasks"].items()} == {
         name: task["data_fingerprint"] for name, task in MANIFEST["tasks"].items()}
 
 
-def config(here: Path) -> RunConfig:
+def config(workplace: Path) -> RunConfig:
     """The command as Python gives it."""
-    return RunConfig(("checkpoints/mrope",), tuple(f"bench/{task}.yaml" for task in TASKS), here / "run",
+    return RunConfig(("checkpoints/mrope",), tuple(f"bench/{task}.yaml" for task in TASKS), workplace / "run",
                      options=EngineOptions(max_model_len=1024),
                      media={"frame_min_pixels": 56 * 56, "frame_max_pixels": 56 * 56})  # fmt: skip
 
 
-def test_python_asks_nothing_either_and_another_question_is_asked(here: Path) -> None:
-    assert running.run(config(here), FakeStart()).asked == 0
-    file = here / "bench" / "colours.yaml"
+def test_python_asks_nothing_either_and_another_question_is_asked(workplace: Path) -> None:
+    assert running.run(config(workplace), FakeStart()).asked == 0
+    file = workplace / "bench" / "colours.yaml"
     file.write_text(file.read_text().replace("choices directly", "choices at once"))
-    assert running.run(config(here), FakeStart()).asked == 4, "and not the video's, which is as it was"
+    assert running.run(config(workplace), FakeStart()).asked == 4, "and not the video's, which is as it was"
 
 
-def test_every_key_of_a_run_is_on_its_page(here: Path) -> None:
+def test_every_key_of_a_run_is_on_its_page(workplace: Path) -> None:
     assert cli.main(MANIFEST["command"][1:]) == 0
     page = (ROOT / "docs" / "run-files.md").read_text()
-    for folder in (KEPT / "run", here / "run"):
+    for folder in (KEPT / "run", workplace / "run"):
         manifest, scores = (json.loads((folder / name).read_text()) for name in ("manifest.json", "scores.json"))
         keys = {*manifest, *scores}
         for task in TASKS:
@@ -106,29 +107,31 @@ def test_every_key_of_a_run_is_on_its_page(here: Path) -> None:
         assert {key for key in keys if f"`{key}`" not in page} == set()
 
 
-@pytest.mark.parametrize("argv, said", [
+@pytest.mark.parametrize("argv, sentence", [
     (["table", "bench/mine.yaml", "run"], "50.0"),
     (["compare", "run", "run"], "Colours"),
-    (["check", "run", "--against", "run"], "Passed"),
+    (["check", "run", "--against", "run"], "Nothing could be told: 2 cells: 0 worse"),
     (["status", "run"], ""),
 ])
-def test_every_reader_reads_it(here: Path, argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "bench" / "mine.yaml").write_text("title: Mine\nrows: [mrope]\ncolumns: [Colours, Moments]\n")
+def test_every_reader_reads_it(
+    workplace: Path, argv: list[str], sentence: str, capsys: pytest.CaptureFixture[str],
+) -> None:
+    (workplace / "bench" / "mine.yaml").write_text("title: Mine\nrows: [mrope]\ncolumns: [Colours, Moments]\n")
     assert cli.main(argv) == 0
-    assert said in capsys.readouterr().out
+    assert sentence in capsys.readouterr().out
 
 
-def test_rescoring_comes_to_the_same_scores(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = answers(here / "run")
+def test_rescoring_comes_to_the_same_scores(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = answers(workplace / "run")
     assert cli.main(["rescore", "run", "--tasks-dir", "bench"]) == 0, capsys.readouterr().err
-    assert answers(here / "run") == before
+    assert answers(workplace / "run") == before
 
 
-def test_the_frames_of_then_are_still_found_and_are_those_of_today(here: Path) -> None:
-    geometry = read_checkpoint(here / "checkpoints" / "mrope").geometry
+def test_the_frames_of_then_are_still_found_and_are_those_of_today(workplace: Path) -> None:
+    geometry = read_checkpoint(workplace / "checkpoints" / "mrope").geometry
     policy = MediaPolicy(**MANIFEST["media"]["policy"])
-    source = VideoSource(here / "bench" / "moments" / "videos" / "walk.mp4")
-    kept = MediaCache(here / "cache" / "mmrope-eval" / "frames").get(video_fingerprint(source, policy, geometry))
+    source = VideoSource(workplace / "bench" / "moments" / "videos" / "walk.mp4")
+    kept = MediaCache(workplace / "cache" / "mmrope-eval" / "frames").get(video_fingerprint(source, policy, geometry))
     assert kept is not None
     today = load_video(source, policy, geometry)
     assert np.array_equal(kept[0], today.frames)
@@ -170,8 +173,8 @@ def test_an_old_name_is_the_new_thing_and_says_so(old: str, new: str) -> None:
             "print(found is wanted or (type(found), found.__dict__) == (type(wanted), wanted.__dict__))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "True\n", done.stderr
-    said = f"FutureWarning: {old} is {new} now: write that in the task file; the old name goes with version 0.5\n"
-    assert said in done.stderr
+    warning = f"FutureWarning: {old} is {new} now: write that in the task file; the old name goes with version 0.5\n"
+    assert warning in done.stderr
 
 
 def test_lmms_eval_loads_a_task_file_of_then(tmp_path: Path) -> None:

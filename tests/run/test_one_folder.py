@@ -73,8 +73,8 @@ def record(folder: Path, name: str = "scores.json") -> dict[str, Any]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    found = [folder / "scores.json", *sorted(folder.glob("samples/*")), *folder.glob("failures.jsonl")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+    paths = [folder / "scores.json", *sorted(folder.glob("samples/*")), *folder.glob("failures.jsonl")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 # ------------------------------------------------------------------------------------------------------- other tasks
@@ -87,7 +87,7 @@ def test_a_second_command_with_other_tasks_adds_to_the_scores(base: RunConfig, t
     whole = dataclasses.replace(base, output=tmp_path / "whole", tasks=(*IMAGE, *VIDEO))
     go(whole, failing)
     assert files(base.output) == files(whole.output), "as one command would have written"
-    assert [one["command"] for one in record(base.output, "manifest.json")["commands"]] == [
+    assert [command["command"] for command in record(base.output, "manifest.json")["commands"]] == [
         ["run", "image"], ["run", "video"]]  # fmt: skip
     assert set(load_run(base.output).scores["task"]) == {*IMAGE, *VIDEO}
     assert len(load_run(base.output).samples) == sum(COUNTS.values())
@@ -97,10 +97,10 @@ def test_the_same_commands_again_change_nothing(base: RunConfig) -> None:
     go(base)
     go(base, tasks=VIDEO, command=("run", "video"))
     before = files(base.output)
-    for tasks, command in ((IMAGE, "image"), (VIDEO, "video"), (IMAGE, "image")):
-        assert go(base, tasks=tasks, command=("run", command)) == []
+    for tasks, word in ((IMAGE, "image"), (VIDEO, "video"), (IMAGE, "image")):
+        assert go(base, tasks=tasks, command=("run", word)) == []
         assert files(base.output) == before
-    assert [one["command"][1] for one in record(base.output, "manifest.json")["commands"]] == ["video", "image"]
+    assert [command["command"][1] for command in record(base.output, "manifest.json")["commands"]] == ["video", "image"]
 
 
 def test_a_task_that_both_ask_is_the_later_one_s(base: RunConfig) -> None:
@@ -140,7 +140,7 @@ def test_a_row_of_version_0_3_is_added_to(base: RunConfig) -> None:
     go(base, tasks=VIDEO, command=("run", "video"))
     assert set(record(base.output)["tasks"]) == {*IMAGE, *VIDEO}
     manifest = record(base.output, "manifest.json")
-    assert [one["command"][1] for one in manifest["commands"]] == ["image", "video"]
+    assert [command["command"][1] for command in manifest["commands"]] == ["image", "video"]
     assert manifest["tasks"]["chartqa"]["data_root"] == str(base.data_root)
 
 
@@ -178,8 +178,8 @@ def test_records_that_cannot_be_read_are_said_where_they_may_have_held_more(
     go(base)
     (base.output / name).write_text("{")
     go(base, tasks=VIDEO)
-    said = capsys.readouterr().err
-    assert "what other commands scored is not kept in scores.json, start them again: " in said and name in said
+    printed = capsys.readouterr().err
+    assert "what other commands scored is not kept in scores.json, start them again: " in printed and name in printed
     (base.output / name).write_text("{")
     go(base, tasks=(*IMAGE, *VIDEO))
     assert "what other commands scored" not in capsys.readouterr().err, "this one covers all of it"
@@ -283,9 +283,9 @@ def test_nor_do_fewer_data(base: RunConfig, tmp_path: Path) -> None:
 ])
 def test_other_settings_of_the_same_row_are_refused(base: RunConfig, changes: dict[str, Any], expected: str) -> None:
     go(base)
-    said = refused(base, **changes)
-    assert said.startswith(f"{base.output} holds scores of mrope that were made with other settings (")
-    assert expected in said and said.endswith("): choose another --output.")
+    message = refused(base, **changes)
+    assert message.startswith(f"{base.output} holds scores of mrope that were made with other settings (")
+    assert expected in message and message.endswith("): choose another --output.")
 
 
 def retrain(base: RunConfig, tmp_path: Path) -> RunConfig:
@@ -301,8 +301,8 @@ def test_a_checkpoint_that_changed_in_its_place_is_scored_anew_with_all_its_task
     base: RunConfig, tmp_path: Path
 ) -> None:
     config = retrain(base, tmp_path)
-    said = refused(config, tasks=VIDEO)
-    assert said == (
+    message = refused(config, tasks=VIDEO)
+    assert message == (
         f"{base.output} holds scores of chartqa, refcoco_val, which cannot stand beside new ones: they are of other "
         "checkpoint files. Choose another --output, or add chartqa,refcoco_val to --tasks, so that all are made anew.")
     before = record(base.output)["checkpoint"]["fingerprint"]
@@ -313,9 +313,9 @@ def test_a_checkpoint_that_changed_in_its_place_is_scored_anew_with_all_its_task
 
 def test_so_is_what_other_versions_made(base: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go(base)
-    found = versions()
+    installed = versions()
     install(tmp_path / "other", {"torch": "99.0"}, monkeypatch)
-    assert f"torch is 99.0, was {found['torch']}" in refused(base, tasks=VIDEO)
+    assert f"torch is 99.0, was {installed['torch']}" in refused(base, tasks=VIDEO)
     assert len(go(base)) == 3 * N
 
 

@@ -55,8 +55,8 @@ def config(folder: Path, mirror: Path, output: Path, *argv: str) -> RunConfig:
 
 def manifest(config: RunConfig) -> dict[str, Any]:
     running.run(config, FakeStart())
-    found: dict[str, Any] = json.loads((config.output / "manifest.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((config.output / "manifest.json").read_text())
+    return content
 
 
 # ------------------------------------------------------------------------------------------------------ what they hold
@@ -107,20 +107,20 @@ def test_the_wording_of_the_paper_is_qwen2_vls_where_it_has_none() -> None:
 def test_a_run_takes_the_protocol_for_the_checkpoints_own(
     family: Family, folders: dict[Family, Path], mirror: Path, tmp_path: Path
 ) -> None:
-    found = manifest(config(folders[family], mirror, tmp_path, "--protocol", "paper"))
-    side = found["media"]["token_side"]
-    assert found["media"]["policy"]["image_max_pixels"] == 24_576 * side**2
-    assert (found["media"]["policy"]["video_max_frames"], found["media"]["policy"]["video_fps"]) == (768, 2.0)
-    assert found["media"]["sources"]["video_max_tokens"] == "protocol paper"
-    assert found["family"]["prompts"] == "paper" and found["protocol"]["name"] == "paper"
+    record = manifest(config(folders[family], mirror, tmp_path, "--protocol", "paper"))
+    side = record["media"]["token_side"]
+    assert record["media"]["policy"]["image_max_pixels"] == 24_576 * side**2
+    assert (record["media"]["policy"]["video_max_frames"], record["media"]["policy"]["video_fps"]) == (768, 2.0)
+    assert record["media"]["sources"]["video_max_tokens"] == "protocol paper"
+    assert record["family"]["prompts"] == "paper" and record["protocol"]["name"] == "paper"
     clock = ["time by seconds instead of index"] if family == "qwen2.5-vl" else []
-    assert found["protocol"]["departures"] == clock
+    assert record["protocol"]["departures"] == clock
 
 
 def test_without_a_protocol_nothing_changes(folders: dict[Family, Path], mirror: Path, tmp_path: Path) -> None:
-    found = manifest(config(folders["qwen2.5-vl"], mirror, tmp_path))
-    assert found["protocol"] is None and label_of(load_run(tmp_path).cells[0]) is None
-    assert found["family"]["prompts"] == "qwen2.5-vl" and found["time"] == "seconds"
+    record = manifest(config(folders["qwen2.5-vl"], mirror, tmp_path))
+    assert record["protocol"] is None and label_of(load_run(tmp_path).cells[0]) is None
+    assert record["family"]["prompts"] == "qwen2.5-vl" and record["time"] == "seconds"
 
 
 def test_options_go_before_the_protocol_and_the_label_says_so(
@@ -129,23 +129,23 @@ def test_options_go_before_the_protocol_and_the_label_says_so(
     asked = config(folders["qwen3-vl"], mirror, tmp_path, "--protocol", "paper", "--max-frames", "32", "--fps", "4",
                    "--prompts", "qwen3-vl")
     result = running.run(asked, FakeStart())
-    found = json.loads((tmp_path / "manifest.json").read_text())
-    said = ("paper, but videos of at most 32 frames instead of 768; 4 frames a second instead of 2; "
-            "the wording qwen3-vl instead of paper")
-    assert label_of(load_run(tmp_path).cells[0]) == said == label("paper", found["protocol"]["departures"])
-    assert found["media"]["policy"]["video_max_frames"] == 32 and found["family"]["prompts"] == "qwen3-vl"
-    assert found["media"]["sources"]["video_fps"] == "the command line"
-    assert f"protocol: {said}" in capsys.readouterr().err and result.notes[-1] == f"protocol: {said}"
+    record = json.loads((tmp_path / "manifest.json").read_text())
+    sentence = ("paper, but videos of at most 32 frames instead of 768; 4 frames a second instead of 2; "
+                "the wording qwen3-vl instead of paper")
+    assert label_of(load_run(tmp_path).cells[0]) == sentence == label("paper", record["protocol"]["departures"])
+    assert record["media"]["policy"]["video_max_frames"] == 32 and record["family"]["prompts"] == "qwen3-vl"
+    assert record["media"]["sources"]["video_fps"] == "the command line"
+    assert f"protocol: {sentence}" in capsys.readouterr().err and result.notes[-1] == f"protocol: {sentence}"
 
 
 def test_qwen3_vls_own_answers_are_long_and_what_we_cannot_do_is_said(
     folders: dict[Family, Path], mirror: Path, tmp_path: Path
 ) -> None:
-    found = manifest(config(folders["qwen3-vl"], mirror, tmp_path / "own", "--protocol", "qwen3-vl",
-                            "--max-model-len", "65536"))
-    assert {task["generation"]["max_tokens"] for task in found["tasks"].values()} == {32_768}
-    assert found["tasks"]["chartqa"]["own_max_tokens"] == 32
-    assert found["protocol"]["departures"] == [
+    record = manifest(config(folders["qwen3-vl"], mirror, tmp_path / "own", "--protocol", "qwen3-vl",
+                             "--max-model-len", "65536"))
+    assert {task["generation"]["max_tokens"] for task in record["tasks"].values()} == {32_768}
+    assert record["tasks"]["chartqa"]["own_max_tokens"] == 32
+    assert record["protocol"]["departures"] == [
         "charades_sta: 2 frames a second instead of 4",
         "greedy decoding instead of sampling (temperature 0.7, top_p 0.8, top_k 20, presence penalty 1.5)"]
     short = config(folders["qwen3-vl"], mirror, tmp_path / "short", "--protocol", "qwen3-vl", "--max-tokens",
@@ -198,7 +198,7 @@ def asked(**changes: Any) -> Asked:
     return dataclasses.replace(followed, **changes)
 
 
-@pytest.mark.parametrize(("changes", "said"), [
+@pytest.mark.parametrize(("changes", "sentences"), [
     ({}, []),
     ({"time": "seconds"}, ["time by seconds instead of index"]),
     ({"prompts": "qwen3-vl"}, ["the wording qwen3-vl instead of paper"]),
@@ -212,8 +212,8 @@ def asked(**changes: Any) -> Asked:
         "not recorded: pictures of at most 24,576 tokens, frames of at least 64 tokens, frames of at most 768 tokens, "
         "videos of at most 24,576 tokens, videos of at most 768 frames, 2 frames a second, time by index"]),
 ])
-def test_departures_are_said_in_words(changes: dict[str, Any], said: list[str]) -> None:
-    assert departures(load_protocol("paper"), asked(**changes), ["chartqa"]) == said
+def test_departures_are_said_in_words(changes: dict[str, Any], sentences: list[str]) -> None:
+    assert departures(load_protocol("paper"), asked(**changes), ["chartqa"]) == sentences
 
 
 def test_a_manifest_is_read_back_as_the_row_was_asked(
@@ -221,9 +221,9 @@ def test_a_manifest_is_read_back_as_the_row_was_asked(
 ) -> None:
     manifest(config(folders["qwen3-vl"], mirror, tmp_path, "--protocol", "paper"))
     cell = load_run(tmp_path).cells[0]
-    found = asked_of(cell.record.manifest)
-    assert departures(load_protocol("paper"), found, cell.tasks) == []
-    assert departures(load_protocol("qwen2.5-vl"), found, cell.tasks)[1:3] == [
+    recorded = asked_of(cell.record.manifest)
+    assert departures(load_protocol("paper"), recorded, cell.tasks) == []
+    assert departures(load_protocol("qwen2.5-vl"), recorded, cell.tasks)[1:3] == [
         "pictures of at most 24,576 tokens instead of 16,384", "time by index instead of seconds"]
 
 

@@ -31,7 +31,7 @@ def test_two_replicas_and_a_kill_give_the_answers_of_one_engine(
 ) -> None:
     checkpoint = build_checkpoint("qwen2.5-vl", tmp_path / "checkpoint")
     mirror = suite_mirror.build(tmp_path / "mirror", n=4)
-    config = RunConfig((str(checkpoint),), ("demo",), tmp_path / "one", ("mrope", "mrope-i"), data_root=mirror,
+    config = RunConfig((str(checkpoint),), suite_mirror.TASKS, tmp_path / "one", ("mrope", "mrope-i"), data_root=mirror,
                        options=OPTIONS)  # fmt: skip
     single = running.run(config)
     murderous = Murderous(replace(OPTIONS, replicas=2), after=4)

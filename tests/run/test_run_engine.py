@@ -67,7 +67,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def configure(checkpoint: Path, mirror: Path, output: Path, **changes: Any) -> RunConfig:
-    settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": ("demo",), "output": output,
+    settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": suite_mirror.TASKS, "output": output,
                                 "variants": ("mrope-i",), "data_root": mirror, "options": OPTIONS}
     return RunConfig(**{**settings, **changes})
 

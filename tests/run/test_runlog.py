@@ -44,13 +44,13 @@ def test_a_run_leaves_a_log_and_a_second_start_adds_to_it(
                        command=("mmrope-eval", "run", "--model", "a b"))  # fmt: skip
     capsys.readouterr()
     running.run(config, FakeStart())
-    said = capsys.readouterr().err
-    assert "mrope: 2/2" in said
+    printed = capsys.readouterr().err
+    assert "mrope: 2/2" in printed
     log = (tmp_path / "out" / "log.txt").read_text()
     assert "=== mmrope-eval run --model 'a b'\n" in log
     assert re.search(r"=== mmrope-eval \d\S* torch \S+ transformers \S+ vllm \S+, Python 3\S+, pid \d+ on \S+\n", log)
     assert log.splitlines()[-1].endswith("=== ended")
-    for line in filter(None, said.splitlines()):
+    for line in filter(None, printed.splitlines()):
         assert re.search(rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d {re.escape(line)}$", log, re.MULTILINE), line
     running.run(config, FakeStart())
     again = (tmp_path / "out" / "log.txt").read_text()
@@ -184,7 +184,7 @@ def chained(*errors: BaseException) -> BaseException:
 BURIED = "Failed to apply Qwen3VLProcessor on data={'images': [<PIL.Image at 0x7F3A>]} " + "x" * 400
 
 
-@pytest.mark.parametrize(("error", "said"), [
+@pytest.mark.parametrize(("error", "expected"), [
     (ValueError("too wide"), "ValueError: too wide"),
     (ValueError("too\n  wide"), "ValueError: too wide"),
     (ValueError(), "ValueError"),
@@ -196,8 +196,8 @@ BURIED = "Failed to apply Qwen3VLProcessor on data={'images': [<PIL.Image at 0x7
     (ValueError("no <Image object at 0x7F3A12> here"), "ValueError: no <Image object> here"),
     (ValueError("a\x1b[31mb\x00c"), r"ValueError: a\u001b[31mb\u0000c"),
 ])  # fmt: skip
-def test_a_cause_is_the_innermost_error_whole(error: BaseException, said: str) -> None:
-    assert sentence(error) == said
+def test_a_cause_is_the_innermost_error_whole(error: BaseException, expected: str) -> None:
+    assert sentence(error) == expected
 
 
 def test_a_cause_is_whole_unless_it_is_endless() -> None:
@@ -209,19 +209,19 @@ def test_a_cause_is_whole_unless_it_is_endless() -> None:
 
 
 def test_an_error_that_is_its_own_cause_ends() -> None:
-    one, two = ValueError("a"), ValueError("b")
-    one.__cause__, two.__cause__ = two, one
-    assert sentence(one) in ("ValueError: a", "ValueError: b")
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert sentence(first) in ("ValueError: a", "ValueError: b")
 
 
-@pytest.mark.parametrize(("one", "other", "same"), [
+@pytest.mark.parametrize(("first", "second", "same"), [
     ("its prompt of 1234 tokens", "its prompt of 99 tokens", True),
     ("took 1.5 s", "took 12,000.25 s", True),
     ("<Image at 0x7f12>", "<Image at 0x8a>", True),
     ("KeyError: 'a'", "KeyError: 'b'", False),
 ])  # fmt: skip
-def test_kinds_of_causes(one: str, other: str, same: bool) -> None:
-    assert (kind(one) == kind(other)) == same
+def test_kinds_of_causes(first: str, second: str, same: bool) -> None:
+    assert (kind(first) == kind(second)) == same
 
 
 def test_causes_of_one_kind_are_one_line(tmp_path: Path) -> None:
@@ -319,9 +319,9 @@ class TestProgress:
             for _ in range(40):
                 clock(1)
                 progress.advance()
-        found = self.lines(stream)
-        assert found[0] == "row: 10/100, 1.0 samples/s, 1:30 left" and len(found) == 4
-        assert found[-1] == "row: 40/100, 1.0 samples/s, 1:00 left"
+        lines = self.lines(stream)
+        assert lines[0] == "row: 10/100, 1.0 samples/s, 1:30 left" and len(lines) == 4
+        assert lines[-1] == "row: 40/100, 1.0 samples/s, 1:00 left"
 
     def test_nothing_is_said_of_nothing(self, clock: Callable[[float], None]) -> None:
         stream = io.StringIO()

@@ -131,7 +131,7 @@ class TestRowsById:
         assert rows[0]["target"]["source_size"] == [96, 64] and rows[0]["target"]["used_size"] == [84, 56]
         assert rows[0]["scores"]["acc_50"] == 1 and "1 lines do not say the resized picture's size" in err
 
-    @pytest.mark.parametrize(("line", "said"), [
+    @pytest.mark.parametrize(("line", "sentence"), [
         ({"id": "docvqa/0", "response": "x"}, "its `id` is not chartqa/ROW"),
         ({"id": 3, "response": "x"}, "its `id` is not chartqa/ROW"),
         ({"id": "chartqa/-1", "response": "x"}, "its `id` is not chartqa/ROW"),
@@ -140,11 +140,11 @@ class TestRowsById:
          "its `target` has another answer than row chartqa/1 has here: the data set is not the run's"),
     ])
     def test_what_names_no_row_or_another_is_no_score(
-        self, line: dict[str, Any], said: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, line: dict[str, Any], sentence: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         file = write(tmp_path / "r.jsonl", [line, {"id": "chartqa/1", "response": "10"}])
         code, rows, err = score(capsys, "chartqa", str(file), "--data-root", str(world))
-        assert code == 1 and said in rows[0]["error"] and "Traceback" not in err
+        assert code == 1 and sentence in rows[0]["error"] and "Traceback" not in err
         assert rows[1]["scores"]["relaxed"] == 1
 
     def test_where_there_is_no_data_set_one_sentence_says_what_to_give(
@@ -300,9 +300,9 @@ FIELDS = st.sampled_from(["bbox", "answer", "answers", "options", "timestamp", "
 def test_no_line_ends_the_command(task: str, response: str, doc: dict[str, Any], media: Any) -> None:
     spec, family = REGISTRY.tasks[task], REGISTRY.family("qwen2.5-vl")
     text = json.dumps({"doc": doc, "response": response, "media": media}).encode()
-    found = score_line(1, text, Path("/nowhere"), spec, family)
-    if isinstance(found, Line):
-        json.dumps(found.row(), allow_nan=False)
-        assert all(value is None or 0 <= value <= 1 for value in found.score.values.values())
+    outcome = score_line(1, text, Path("/nowhere"), spec, family)
+    if isinstance(outcome, Line):
+        json.dumps(outcome.row(), allow_nan=False)
+        assert all(value is None or 0 <= value <= 1 for value in outcome.score.values.values())
     else:
-        assert isinstance(found, BadLine) and found.cause.endswith((".", ")."))
+        assert isinstance(outcome, BadLine) and outcome.cause.endswith((".", ")."))

@@ -21,10 +21,10 @@ def test_what_exists_is_spared_within_the_block_alone() -> None:
     before: list[list[int]] = [[]]
     with settled():
         after: list[list[int]] = [[]]
-        seen = {id(one) for one in gc.get_objects()}
+        seen = {id(live) for live in gc.get_objects()}
         assert id(before) not in seen
         assert id(after) in seen
-    assert id(before) in {id(one) for one in gc.get_objects()}
+    assert id(before) in {id(live) for live in gc.get_objects()}
 
 
 def test_an_inner_block_adds_to_the_outer_one_and_does_not_end_it() -> None:
@@ -32,7 +32,7 @@ def test_an_inner_block_adds_to_the_outer_one_and_does_not_end_it() -> None:
         before: list[list[int]] = [[]]
         with settled():
             pass
-        assert id(before) not in {id(one) for one in gc.get_objects()}
+        assert id(before) not in {id(live) for live in gc.get_objects()}
     assert gc.get_freeze_count() == 0
 
 

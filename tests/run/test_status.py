@@ -55,9 +55,9 @@ class TestTheTally:
         RowWatch(tally, rows[0]).begin(answers + 6, 0, 0)
         for _ in range(answers):
             RowWatch(tally, rows[0]).advance(failed=False, asked=True)
-        found = tally.record(tmp_path)
-        assert found["left"] == 16 and found["pace"] == pace
-        assert found["left_s"] == (None if left is None else pytest.approx(16 / pace if pace else 0))
+        record = tally.record(tmp_path)
+        assert record["left"] == 16 and record["pace"] == pace
+        assert record["left_s"] == (None if left is None else pytest.approx(16 / pace if pace else 0))
 
     def test_what_was_not_asked_says_nothing_of_the_pace(self, tmp_path: Path) -> None:
         row = RowProgress("a", tmp_path, ("t",))
@@ -110,11 +110,11 @@ class TestTheFile:
 class TestStatus:
     def test_of_a_finished_run(self, finished: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["status", str(finished.output)]) == 0
-        said = capsys.readouterr().out
-        assert "no process is at it" in said and "12/12 samples, 2 failed" in said and "2/2 rows done" in said
+        printed = capsys.readouterr().out
+        assert "no process is at it" in printed and "12/12 samples, 2 failed" in printed and "2/2 rows done" in printed
         assert cli.main(["status", str(finished.output), "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert [(row["label"], row["state"], row["done"], row["failed"]) for row in found["rows"]] == [
+        report = json.loads(capsys.readouterr().out)
+        assert [(row["label"], row["state"], row["done"], row["failed"]) for row in report["rows"]] == [
             ("mrope", "done", 6, 1), ("mrope-i", "done", 6, 1)]
 
     def test_of_an_output_without_progress_json_comes_from_its_records(
@@ -125,8 +125,8 @@ class TestStatus:
         with_file = read_status(finished.output)
         shutil.copytree(finished.output, tmp_path / "old")
         (tmp_path / "old" / PROGRESS).unlink()
-        found = read_status(tmp_path / "old")
-        assert found.rows == with_file.rows and found.running is False and found.pace is None
+        status = read_status(tmp_path / "old")
+        assert status.rows == with_file.rows and status.running is False and status.pace is None
         (tmp_path / "old" / "mrope" / "scores.json").unlink()
         assert read_status(tmp_path / "old").rows[0].state == "unfinished"
 
@@ -136,19 +136,20 @@ class TestStatus:
             lock.write("4711")
             lock.flush()
             fcntl.flock(lock, fcntl.LOCK_EX)
-            found = read_status(tmp_path)
-            assert (found.running, found.pid, found.rows[0].state, found.left_s) == (True, 4711, "running", 3.0)
+            status = read_status(tmp_path)
+            assert (status.running, status.pid, status.rows[0].state, status.left_s) == (True, 4711, "running", 3.0)
             assert cli.main(["status", str(tmp_path)]) == 0
-        said = capsys.readouterr().out
-        assert "a process is at it (pid 4711" in said and "4/10 samples, 1 failed, 2.0 samples/s, 0:03 left" in said
+        printed = capsys.readouterr().out
+        assert "a process is at it (pid 4711" in printed
+        assert "4/10 samples, 1 failed, 2.0 samples/s, 0:03 left" in printed
         killed = read_status(tmp_path)
         assert (killed.running, killed.rows[0].state, killed.left_s) == (False, "unfinished", None)
 
     @pytest.mark.parametrize(("age", "running"), [(1.0, None), (SILENT + 1, False)])
     def test_on_another_machine_a_sign_of_life_counts(self, tmp_path: Path, age: float, running: bool | None) -> None:
         record(tmp_path, updated=1000.0)
-        found = read_status(tmp_path, now=1000.0 + age)
-        assert (found.running, found.host, found.pid, found.last_sign_s) == (running, "elsewhere", 77, age)
+        status = read_status(tmp_path, now=1000.0 + age)
+        assert (status.running, status.host, status.pid, status.last_sign_s) == (running, "elsewhere", 77, age)
 
     def test_failed_rows_are_shown_with_their_causes_and_nothing_reaches_the_terminal_raw(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -158,8 +159,8 @@ class TestStatus:
         record(tmp_path, rows=[row], host="h\x1b[1m")
         for extra in ([], ["--json"]):
             assert cli.main(["status", str(tmp_path), *extra]) == 0
-            said = capsys.readouterr().out
-            assert "weights" in said and "\x1b" not in said and "\x07" not in said
+            printed = capsys.readouterr().out
+            assert "weights" in printed and "\x1b" not in printed and "\x07" not in printed
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"writer": "mmrope-eval"}', "[" * 100_000, '{"pace": NaN}'])
     def test_a_damaged_file_is_as_good_as_none(self, finished: RunConfig, tmp_path: Path, content: str) -> None:

@@ -66,9 +66,9 @@ TEMPLATES = {
 def test_what_a_template_opens_is_seen_by_rendering_it(
     turn: str, opened: dict[bool | None, bool], heeded: set[bool]
 ) -> None:
-    found = ChatTemplate(template(turn), "chat_template.jinja")
-    assert {told: opens_thought(found, {}, told) for told in (None, True, False)} == opened
-    assert {told for told in (True, False) if heeds(found, {}, told)} == heeded
+    chat_template = ChatTemplate(template(turn), "chat_template.jinja")
+    assert {told: opens_thought(chat_template, {}, told) for told in (None, True, False)} == opened
+    assert {told for told in (True, False) if heeds(chat_template, {}, told)} == heeded
 
 
 def test_a_template_that_heeds_only_with_a_system_prompt_heeds() -> None:
@@ -98,9 +98,9 @@ def test_what_follows_the_question_decides(prompt: str, question: str, opened: b
 
 
 def thinks(asked: Any, turn: str) -> Thinking:
-    found = SimpleNamespace(template=ChatTemplate(template(turn), "chat_template.jinja"),
-                            vocabulary=SimpleNamespace(special={}), path="CKPT")  # fmt: skip
-    return read_thinking(asked, found)  # type: ignore[arg-type]
+    checkpoint = SimpleNamespace(template=ChatTemplate(template(turn), "chat_template.jinja"),
+                                 vocabulary=SimpleNamespace(special={}), path="CKPT")  # fmt: skip
+    return read_thinking(asked, checkpoint)  # type: ignore[arg-type]
 
 
 NEITHER = "neither opens a thought nor reads enable_thinking"
@@ -141,11 +141,11 @@ def test_the_option_asks_of_a_template_what_it_can_do(asked: Any, turn: str, exp
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The demo's checkpoint with other templates, by their names here."""
     root = tmp_path_factory.mktemp("thinking")
-    found = {}
+    folders = {}
     for name, turn in (("plain", ASSISTANT), ("opens", OPENS), ("decides", DECIDES), ("demand", ON_DEMAND)):
-        found[name] = copies.copy(copies.TRAINED, root / name)
-        (found[name] / "chat_template.jinja").write_text(template(turn))
-    return found
+        folders[name] = copies.copy(copies.TRAINED, root / name)
+        (folders[name] / "chat_template.jinja").write_text(template(turn))
+    return folders
 
 
 @pytest.mark.parametrize(("name", "told", "opened"), [
@@ -247,12 +247,12 @@ class Thinker(FakeEngine):
     """Opens a thought where its template does, as the real engine says it; half of the thoughts are cut off."""
 
     def reply(self, request: Request) -> Response | Failure:
-        found = super().reply(request)
+        response = super().reply(request)
         template, special = self.checkpoint.template, self.checkpoint.vocabulary.special
-        assert isinstance(found, Response)
+        assert isinstance(response, Response)
         text = "It is 0. Wait" if request.id.endswith("/0") else "hm</think>10"
         ASKED_OF[request.id] = request
-        return dataclasses.replace(found, text=text, finish_reason="length",
+        return dataclasses.replace(response, text=text, finish_reason="length",
                                    thought_open=opens_thought(template, special, request.enable_thinking))  # fmt: skip
 
 
@@ -275,8 +275,8 @@ def parsed(folder: Path) -> list[Any]:
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return content
 
 
 RUNS = [
@@ -350,12 +350,12 @@ def test_a_thinking_checkpoint_without_the_option_is_warned_of_before_it_runs(
     checkpoints: dict[str, Path], mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     warning = "warning: its chat template opens a thought, and answers have 32 tokens"
-    said: dict[tuple[str, tuple[tuple[str, object], ...]], bool] = {}
+    warned: dict[tuple[str, tuple[tuple[str, object], ...]], bool] = {}
     for name, changes in (("opens", {}), ("plain", {}), ("decides", {"thinking": "off"}),
                           ("opens", {"thinking": "on"}), ("opens", {"max_tokens": ((None, 4096),)})):  # fmt: skip
-        running.run(configure(checkpoints[name], mirror, tmp_path / f"{name}{len(said)}", **changes), start)
-        said[name, tuple(changes.items())] = warning in capsys.readouterr().err
-    assert list(said.values()) == [True, False, False, False, False]
+        running.run(configure(checkpoints[name], mirror, tmp_path / f"{name}{len(warned)}", **changes), start)
+        warned[name, tuple(changes.items())] = warning in capsys.readouterr().err
+    assert list(warned.values()) == [True, False, False, False, False]
 
 
 def test_rows_are_refused_one_by_one(

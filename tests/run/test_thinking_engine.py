@@ -30,17 +30,17 @@ ROWS = {"plain": ASSISTANT, "opens": OPENS, "decides": DECIDES}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
-    build_world(root, n=N)
+    build_world(root, n=N, columns=(TASK,))
     return root
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("checkpoints")
-    found = {name: copies.copy(copies.TRAINED, root / name) for name in ROWS}
+    folders = {name: copies.copy(copies.TRAINED, root / name) for name in ROWS}
     for name, turn in ROWS.items():
-        (found[name] / "chat_template.jinja").write_text(template(turn))
-    return found
+        (folders[name] / "chat_template.jinja").write_text(template(turn))
+    return folders
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +75,12 @@ def test_the_prompts_differ_by_what_the_template_writes(runs: Path) -> None:
 def test_a_thought_that_was_not_closed_is_unread_in_run_and_rescore(runs: Path) -> None:
     scorer = SCORERS[Registry().tasks[TASK].scorer]
     for name in ("opens", "decides"):
-        found = rows(runs / "own" / name)
-        assert [row["parsed"] for row in found] == [None] * N
-        said = [row for row in found if row["prediction"].strip()]
-        assert len(said) >= N // 2 and not any("think" in row["prediction"] for row in said)
+        samples = rows(runs / "own" / name)
+        assert [row["parsed"] for row in samples] == [None] * N
+        answered = [row for row in samples if row["prediction"].strip()]
+        assert len(answered) >= N // 2 and not any("think" in row["prediction"] for row in answered)
         # The same words are an answer where no thought was opened.
-        for row in said:
+        for row in answered:
             assert scorer(whole_turn(row["prediction"], thought_open=False), row["target"]).parsed is not None
     for folder in (runs / "own" / "plain", runs / "off"):
         assert all(row["parsed"] is not None for row in rows(folder))
@@ -92,14 +92,14 @@ def test_a_thought_that_was_not_closed_is_unread_in_run_and_rescore(runs: Path) 
 
 
 def test_the_limit_is_what_the_engine_generated_up_to(runs: Path) -> None:
-    found = [row for name in ROWS for row in rows(runs / "own" / name)]
-    cut = [row["generated_tokens"] for row in found if row["finish_reason"] == "length"]
-    assert set(cut) <= {LIMIT} and max(row["generated_tokens"] for row in found) <= LIMIT
+    samples = [row for name in ROWS for row in rows(runs / "own" / name)]
+    cut = [row["generated_tokens"] for row in samples if row["finish_reason"] == "length"]
+    assert set(cut) <= {LIMIT} and max(row["generated_tokens"] for row in samples) <= LIMIT
 
 
 def test_the_record_says_it(runs: Path) -> None:
     told = {name: json.loads((runs / "own" / name / "manifest.json").read_text())["thinking"] for name in ROWS}
-    assert {name: (one["asked"], one["told"], one["thought_open"]) for name, one in told.items()} == {
+    assert {name: (record["asked"], record["told"], record["thought_open"]) for name, record in told.items()} == {
         "plain": (None, None, False), "opens": (None, None, True), "decides": (None, None, True)}
     off = json.loads((runs / "off" / "manifest.json").read_text())
     assert [off["thinking"]["told"], *(off[part]["enable_thinking"] for part in ("context", "family"))] == [False] * 3

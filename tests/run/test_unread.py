@@ -90,38 +90,38 @@ def cell(folder: Path, variant: str, *, unread: int = 0, failed: int = 0,
 def test_a_table_footnotes_the_cell_and_its_averages(tmp_path: Path) -> None:
     cell(tmp_path / "a", "mrope-i", unread=2, failed=1)
     cell(tmp_path / "b", "hope")
-    found = filled(tmp_path, "mrope-i", "hope", columns=("ChartQA", "DocVQA", "Overall"))
-    unread = note(found, "unread")
+    table = filled(tmp_path, "mrope-i", "hope", columns=("ChartQA", "DocVQA", "Overall"))
+    unread = note(table, "unread")
     assert unread.text.startswith(SAYS.removeprefix(f"{MARK} "))
     assert unread.text.endswith("(--max-tokens, --thinking): ChartQA (mrope-i 2 of 3)")
     assert unread.places == {("mrope-i", "ChartQA"), ("mrope-i", "Overall")}
     for form, text in (("markdown", "5 % of the answers are unread"), ("latex", r"5 \% of the answers are unread"),
                        ("html", "5 % of the answers are unread")):  # fmt: skip
-        assert text in render(found, form)
+        assert text in render(table, form)
 
 
 def test_a_table_without_many_says_nothing(tmp_path: Path) -> None:
     cell(tmp_path / "a", "hope")
-    assert not {"unread", "answer-limit"} & {one.kind for one in footnotes(filled(tmp_path, "hope"))}
+    assert not {"unread", "answer-limit"} & {footnote.kind for footnote in footnotes(filled(tmp_path, "hope"))}
 
 
 def test_a_table_footnotes_limits_that_are_not_the_tasks_own(tmp_path: Path) -> None:
     cell(tmp_path / "a", "mrope-i", limits=(512, 32))
     cell(tmp_path / "b", "hope", limits=(32, 32))
-    found = filled(tmp_path, "mrope-i", "hope", columns=("ChartQA", "DocVQA"))
-    limit = note(found, "answer-limit")
+    table = filled(tmp_path, "mrope-i", "hope", columns=("ChartQA", "DocVQA"))
+    limit = note(table, "answer-limit")
     assert limit.text == ("tokens that an answer could have, other than the task's own limit: 512 instead of 32 "
                           "(ChartQA of mrope-i)")  # fmt: skip
     assert limit.places == {("mrope-i", "ChartQA")}
-    assert note(found, "unlike").text.endswith("ChartQA (limits)")
+    assert note(table, "unlike").text.endswith("ChartQA (limits)")
 
 
 def test_the_same_other_limit_in_every_row_is_no_difference(tmp_path: Path) -> None:
     for name in ("mrope-i", "hope"):
         cell(tmp_path / name, name, limits=(32768, 32))
-    found = filled(tmp_path, "mrope-i", "hope", columns=("ChartQA",))
-    assert note(found, "answer-limit").text.endswith("32,768 instead of 32 (ChartQA)")
-    assert "unlike" not in {one.kind for one in footnotes(found)}
+    table = filled(tmp_path, "mrope-i", "hope", columns=("ChartQA",))
+    assert note(table, "answer-limit").text.endswith("32,768 instead of 32 (ChartQA)")
+    assert "unlike" not in {footnote.kind for footnote in footnotes(table)}
 
 
 # -- check and compare ------------------------------------------------------------------------------------------
@@ -140,16 +140,15 @@ def test_check_says_it_in_the_cells_line_in_junit_and_in_the_summary(
     run, base = two(tmp_path, unread=9, cut=9)
     files = ["--junit", str(tmp_path / "junit.xml"), "--summary", str(tmp_path / "summary.md")]
     assert cli.main(["check", run, "--against", base, *files]) == 0
-    said = f"{MARK} in this run 9 of 100 answers are unread ({CUT})."
+    sentence = f"{MARK} in this run 9 of 100 answers are unread ({CUT})."
     lines = [line.split(" of mrope-i: ") for line in capsys.readouterr().out.splitlines() if " of mrope-i: " in line]
-    assert {name.strip(): said in rest for name, rest in lines} == {
+    assert {name.strip(): sentence in rest for name, rest in lines} == {
         "ChartQA": True, "DocVQA": False, "Image": False, "Overall": False,
     }  # fmt: skip
     cases = ElementTree.parse(tmp_path / "junit.xml").iter("testcase")
     skipped = {case.get("name"): case.find("skipped") for case in cases}
-    assert {name: one is not None and said in one.attrib["message"] for name, one in skipped.items()} == {
-        "ChartQA": True, "DocVQA": False,
-    }  # fmt: skip
+    messages = {name: "" if element is None else element.attrib["message"] for name, element in skipped.items()}
+    assert {name: sentence in message for name, message in messages.items()} == {"ChartQA": True, "DocVQA": False}
     summary = (tmp_path / "summary.md").read_text()
     assert f"50.00{MARK} |" in summary and f"- {MARK} ChartQA of mrope-i: in this run 9 of 100 answers are" in summary
 
@@ -181,7 +180,7 @@ def test_compare_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert cli.main(["compare", base, run]) == 0
     assert f"{MARK} ChartQA of mrope-i in B: 9 of 100 answers are unread ({WORDING})." in capsys.readouterr().out
     assert cli.main(["compare", base, run, "--json"]) == 0
-    unread = [one["unread"] for one in json.loads(capsys.readouterr().out)["comparisons"]]
+    unread = [comparison["unread"] for comparison in json.loads(capsys.readouterr().out)["comparisons"]]
     assert unread == [["", f"9 of 100 answers are unread ({WORDING})"], ["", ""]]
 
 

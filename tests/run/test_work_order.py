@@ -33,15 +33,15 @@ def sample(name: str, shown: str = "", task: str = "t") -> Sample:
 def test_samples_are_asked_in_groups_heaviest_first(shown: str, weights: dict[int, float], expected: str) -> None:
     given = [sample(str(n), letter.strip(".")) for n, letter in enumerate(shown)]
     ordered = neighbours(given, {given[n].id: weight for n, weight in weights.items()})
-    assert "".join(one.media[0] if one.media else "." for one in ordered) == expected
+    assert "".join(sample.media[0] if sample.media else "." for sample in ordered) == expected
 
 
 @given(st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from(["", "a", "b"]), st.floats(0, 9)), max_size=30))
 def test_nothing_is_lost_and_tasks_do_not_mix(drawn: list[tuple[str, str, float]]) -> None:
     given = [sample(str(n), shown, task) for n, (task, shown, _) in enumerate(drawn)]
-    ordered = neighbours(given, {one.id: weight for one, (_, _, weight) in zip(given, drawn, strict=True)})
-    assert sorted(one.id for one in ordered) == sorted(one.id for one in given)
-    groups = [(one.task, one.media) for one in ordered if one.media]
+    ordered = neighbours(given, {sample.id: weight for sample, (_, _, weight) in zip(given, drawn, strict=True)})
+    assert sorted(sample.id for sample in ordered) == sorted(sample.id for sample in given)
+    groups = [(sample.task, sample.media) for sample in ordered if sample.media]
     assert len(set(groups)) == sum(n == 0 or groups[n] != groups[n - 1] for n in range(len(groups)))
 
 
@@ -49,7 +49,7 @@ def test_a_video_weighs_its_bytes_and_a_picture_nothing(tmp_path: Path) -> None:
     mirror = suite_mirror.build(tmp_path / "mirror", n=3)
     registry = Registry()
     plans = Plans(registry.select(("charades_sta", "chartqa")), mirror, None).of(registry.family("qwen2.5-vl"))
-    samples = [one for plan in plans.values() for one in plan.samples if one.problem is None]
+    samples = [sample for plan in plans.values() for sample in plan.samples if sample.problem is None]
     weights = video_weights(samples, plans)
     assert {name.split("/")[0] for name in weights} == {"charades_sta"}
     assert sorted(set(weights.values())) == sorted({float(p.stat().st_size) for p in mirror.rglob("*.mp4")})

@@ -27,16 +27,16 @@ COLOURS = dict(zip("ABCD", OPTION_SETS[0], strict=True))
 
 def lines(name: str) -> dict[str, list[str]]:
     """Heading -> lines of a file of examples; ⏎ stands for a new line, ⟨200B⟩ for the character of that number."""
-    found: dict[str, list[str]] = {}
+    lines_by_heading: dict[str, list[str]] = {}
     for line in (DATA / name).read_text(encoding="utf-8").splitlines():
         if line.startswith("#:"):
-            found[line[2:].strip()] = []
+            lines_by_heading[line[2:].strip()] = []
         elif line and not line.startswith("#!"):
             text = line.replace("⏎", "\n")
             for mark in ("200B", "FEFF", "2060", "200E", "200F", "200D"):
                 text = text.replace(f"⟨{mark}⟩", chr(int(mark, 16)))
-            found[next(reversed(found))].append(text)
-    return found
+            lines_by_heading[next(reversed(lines_by_heading))].append(text)
+    return lines_by_heading
 
 
 def styled(styles: list[str]) -> Iterator[tuple[str, dict[str, str], str]]:
@@ -47,11 +47,11 @@ def styled(styles: list[str]) -> Iterator[tuple[str, dict[str, str], str]]:
                 index = (number + at + step) % len(texts)
                 other = (index + 1) % len(texts)
                 letter, wrong = "ABCDEFGHIJ"[index], "ABCDEFGHIJ"[other]
-                said = style
+                response = style
                 for mark, text in (("{L}", letter), ("{l}", letter.lower()), ("{W}", wrong)):
-                    said = said.replace(mark, text)
-                said = said.replace("{T}", texts[index]).replace("{w}", texts[other])
-                yield said, dict(zip("ABCDEFGHIJ", texts, strict=False)), letter
+                    response = response.replace(mark, text)
+                response = response.replace("{T}", texts[index]).replace("{w}", texts[other])
+                yield response, dict(zip("ABCDEFGHIJ", texts, strict=False)), letter
 
 
 STYLES = lines("choice_styles.txt")
@@ -59,8 +59,8 @@ STYLES = lines("choice_styles.txt")
 
 @pytest.mark.parametrize("kind", STYLES)
 def test_every_style_is_read_as_meant(kind: str) -> None:
-    wrong = [(said, letter, extract(said, options)) for said, options, letter in styled(STYLES[kind])
-             if extract(said, options) != letter]  # fmt: skip
+    wrong = [(response, letter, extract(response, options)) for response, options, letter in styled(STYLES[kind])
+             if extract(response, options) != letter]  # fmt: skip
     assert not wrong, wrong[:5]
 
 

@@ -170,13 +170,13 @@ def test_charts_official_number_is_the_reference_codes_on_the_answer_part() -> N
 
 
 @pytest.mark.parametrize(
-    ("said", "gold"), [("−5", "-5"), ("-5", "−5"), ("−5.0", "-5"), ("－5", "-5"), ("**−5**", "-5")]
+    ("response", "gold"), [("−5", "-5"), ("-5", "−5"), ("−5.0", "-5"), ("－5", "-5"), ("**−5**", "-5")]
 )
-def test_the_unicode_minus_is_a_minus(said: str, gold: str) -> None:
-    assert scoring.score_relaxed(said, {"answer": gold}).values["relaxed"] == 1.0
-    if said.strip("*")[1:] == gold[1:]:
-        assert SCORERS["anls"](said, {"answers": [gold]}).values["anls"] == 1.0
-        assert SCORERS["choice_or_exact"](said, {"answer": gold}).values["accuracy"] == 1.0
+def test_the_unicode_minus_is_a_minus(response: str, gold: str) -> None:
+    assert scoring.score_relaxed(response, {"answer": gold}).values["relaxed"] == 1.0
+    if response.strip("*")[1:] == gold[1:]:
+        assert SCORERS["anls"](response, {"answers": [gold]}).values["anls"] == 1.0
+        assert SCORERS["choice_or_exact"](response, {"answer": gold}).values["accuracy"] == 1.0
     assert scoring.score_relaxed("5", {"answer": "−5"}).values["relaxed"] == 0.0
 
 

@@ -58,10 +58,10 @@ def test_the_order_of_accepted_answers_does_not_matter(scorer: str, answers: lis
     shuffled = list(answers)
     order.shuffle(shuffled)
     for response in (answers[0], answers[-1].upper(), "x"):
-        one, other = (
+        first, second = (
             scorers.SCORERS[scorer](response, {"answers": some, "dataset": "svt"}) for some in (answers, shuffled)
         )
-        assert one.values == pytest.approx(dict(other.values))
+        assert first.values == pytest.approx(dict(second.values))
 
 
 @given(a=st.text("ab c", max_size=8), b=st.text("ab c", max_size=8), c=st.text("ab c", max_size=8))

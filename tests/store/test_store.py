@@ -34,8 +34,8 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
         kept.put_all([store.Outcome("a", response("t/0"))])
         kept.put_all([store.Outcome("b", failure)])
     with store.ResponseStore(tmp_path / "r.sqlite") as kept:
-        found = kept.get([("a", "t/0"), ("b", "t/1"), ("c", "t/2")])
-    assert found == {"t/0": response("t/0"), "t/1": failure}
+        results = kept.get([("a", "t/0"), ("b", "t/1"), ("c", "t/2")])
+    assert results == {"t/0": response("t/0"), "t/1": failure}
 
 
 @settings(max_examples=50, deadline=None)
@@ -43,8 +43,8 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
 def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     with store.ResponseStore(tmp_path_factory.mktemp("s") / "r.sqlite") as kept:
         kept.put_all([store.Outcome("a", response("t/0", text))])
-        found = kept.get([("a", "t/0")])["t/0"]
-    assert isinstance(found, Response) and found.text == text
+        outcome = kept.get([("a", "t/0")])["t/0"]
+    assert isinstance(outcome, Response) and outcome.text == text
 
 
 def test_a_response_is_found_only_under_its_own_identity(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_finished_store_keeps_every_answer_whatever_log_lies_beside_it(
         assert all(kept.text == f"ours {name[2:]}" for name, kept in store.get(wanted).items())  # type: ignore[union-attr]
         assert len(store.get(wanted)) == 40
         assert [note for note in store.notes if "does not belong to responses.sqlite" in note]
-    assert [one.name for one in tmp_path.glob("*foreign*")] == ["responses.foreign-1.sqlite-wal"], "kept, not used"
+    assert [file.name for file in tmp_path.glob("*foreign*")] == ["responses.foreign-1.sqlite-wal"], "kept, not used"
 
 
 @pytest.mark.parametrize("leave", LOGS)

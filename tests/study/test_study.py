@@ -48,8 +48,8 @@ def write(place: Path, out: Path, **content: Any) -> Path:
 
 def files(folder: Path) -> dict[str, bytes]:
     """Everything that may not differ between identical runs."""
-    found = [*folder.rglob("scores.json"), *folder.rglob("samples/*.jsonl")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
+    paths = [*folder.rglob("scores.json"), *folder.rglob("samples/*.jsonl")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
 # ------------------------------------------------------------------------------------------------------------ the order
@@ -79,8 +79,8 @@ def cells(words: str) -> list[Any]:
     ("Bxp", "Bxp"), ("", ""),
 ])
 def test_weights_change_first_then_variants_then_policies(rows: str, asked: str) -> None:
-    found = cells(rows)
-    assert [found[at] for at in schedule(found)] == cells(asked)
+    unordered = cells(rows)
+    assert [unordered[at] for at in schedule(unordered)] == cells(asked)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("xyz"), st.sampled_from("pq"))))
@@ -89,7 +89,7 @@ def test_no_checkpoint_and_no_variant_of_one_comes_back(rows: list[tuple[str, st
     assert sorted(order) == list(range(len(rows)))
     for depth in (1, 2, 3):
         groups = ["".join(rows[at][:depth]) for at in order]
-        starts = [one for place, one in enumerate(groups) if place == 0 or groups[place - 1] != one]
+        starts = [group for place, group in enumerate(groups) if place == 0 or groups[place - 1] != group]
         assert len(starts) == len(set(starts))
 
 
@@ -176,7 +176,7 @@ def test_answers_that_all_fail_are_not_the_end(place: Path, tmp_path: Path) -> N
 # ------------------------------------------------------------------------------------------------------------- the file
 
 
-@pytest.mark.parametrize(("changes", "said"), [
+@pytest.mark.parametrize(("changes", "sentence"), [
     ({"varients": ["mrope"]}, "unknown key 'varients', did you mean 'variants'?"),
     ({"runs": [{"tasks": ["chartqa"], "protokol": "paper"}]},
      "runs, entry 1: unknown key 'protokol', did you mean 'protocol'?"),
@@ -194,12 +194,12 @@ def test_answers_that_all_fail_are_not_the_end(place: Path, tmp_path: Path) -> N
     ({"output": None}, "has no `output`"), ({"variants": ["mropee"]}, "mropee"),
 ])
 def test_bad_input_is_one_sentence_before_anything_starts(
-    place: Path, tmp_path: Path, changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+    place: Path, tmp_path: Path, changes: dict[str, Any], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, start = write(place, tmp_path / "out", **changes), FakeStart()
-    with pytest.raises(Exception, match=re.escape(said)) as found:
+    with pytest.raises(Exception, match=re.escape(sentence)) as caught:
         run_study(file, start_engine=start)
-    assert cli.bad_input(found.value) is not None and start.engines == []
+    assert cli.bad_input(caught.value) is not None and start.engines == []
     assert cli.main(["study", str(file)]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("mmrope-eval: error: ")
 
@@ -210,17 +210,18 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_greedy_tasks_are_asked_once_and_tasks_that_sample_under_every_seed(place: Path, tmp_path: Path) -> None:
-    own = place / "hot.yaml"
+    task_file = place / "hot.yaml"
     shipped = (DOCS.parent / "tasks" / "chartqa.yaml").read_text()
     for cold, hot in (("task: mmrope_chartqa", "task: mmrope_hot"), ("column: ChartQA", "column: Hot"),
                       ("temperature: 0\n  do_sample: false", "temperature: 0.7\n  do_sample: true")):
         assert cold in shipped
         shipped = shipped.replace(cold, hot)
-    own.write_text(shipped)
+    task_file.write_text(shipped)
     file = write(place, tmp_path / "out", seeds=[3, 4], max_tokens={"chartqa": 8, "hot": 9},
                  runs=[{"tasks": ["chartqa", "hot.yaml"]}])
-    found = run_configs(read_study(file), file)
-    assert [(one.seed, str(one.output.relative_to(tmp_path / "out")), one.max_tokens) for one in found] == [
+    configs = run_configs(read_study(file), file)
+    asked = [(config.seed, str(config.output.relative_to(tmp_path / "out")), config.max_tokens) for config in configs]
+    assert asked == [
         (3, ".", (("chartqa", 8),)), (3, "seed-3", (("hot", 9),)), (4, "seed-4", (("hot", 9),))]
 
 
@@ -244,7 +245,7 @@ def test_the_example_of_the_page_runs(
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^    mmrope-eval ([^\n]*)", page, re.MULTILINE)
     assert [line.split()[0] for line in commands if cli.parse(line.split())] == ["study", "status", "status"]
-    assert [len(one.rows) for one in run_study(Path("study.yaml"), start_engine=FakeStart())] == [4, 4]
+    assert [len(result.rows) for result in run_study(Path("study.yaml"), start_engine=FakeStart())] == [4, 4]
     assert cli.main(commands[1].split()) == 0
     assert "8/8 rows done" in capsys.readouterr().out
     assert cli.main(commands[2].split()) == 0 and len(json.loads(capsys.readouterr().out)["rows"]) == 8

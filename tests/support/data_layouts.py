@@ -133,7 +133,7 @@ def arrow_cache(cache: Path, name: str, repository: Path, config: str = "default
     """A repository's rows as `datasets` keeps them below `cache` once it has loaded them: `ORG___snake_name`."""
     from datasets import load_dataset
 
-    own = repository.with_name("arrow")
-    load_dataset(str(repository), cache_dir=str(own))
-    (made,) = own.glob("*/*/0.0.0/*/dataset_info.json")
+    loaded = repository.with_name("arrow")
+    load_dataset(str(repository), cache_dir=str(loaded))
+    (made,) = loaded.glob("*/*/0.0.0/*/dataset_info.json")
     shutil.copytree(made.parent, cache / name / config / "0.0.0" / SHA)

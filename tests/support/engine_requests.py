@@ -60,11 +60,11 @@ def every_kind(folder: Path, max_tokens: int = 12) -> list[Request]:
 
 def answers(engine: LiveEngine, requests: Iterable[Request]) -> dict[str, Response]:
     """All responses by request; fails on the first failure."""
-    found = {}
+    response_by_id = {}
     for result in engine.stream(requests):
         assert isinstance(result, Response), result
-        found[result.id] = result
-    return found
+        response_by_id[result.id] = result
+    return response_by_id
 
 
 def alone(engine: LiveEngine, requests: Iterable[Request]) -> dict[str, Response]:

@@ -34,10 +34,10 @@ class Murderous:
         """Process ids of the replicas that there were when it was done."""
 
     def __call__(self, checkpoint: Any, variant: Any, options: EngineOptions) -> Murderous:
-        found = engines.start_engine(checkpoint, variant, replace(self.options, policy=options.policy))
-        assert isinstance(found, Replicas)
-        wait_for_all(found, 2)
-        self.replicas = found
+        replicas = engines.start_engine(checkpoint, variant, replace(self.options, policy=options.policy))
+        assert isinstance(replicas, Replicas)
+        wait_for_all(replicas, 2)
+        self.replicas = replicas
         return self
 
     @property
@@ -55,7 +55,7 @@ class Murderous:
 
     def pids(self) -> list[int | None]:
         assert self.replicas is not None
-        links = [one.link for one in self.replicas._replicas]
+        links = [replica.link for replica in self.replicas._replicas]
         return [link._process.pid for link in links if isinstance(link, ProcessLink)]
 
     def switch(self, **to: Any) -> None:
@@ -69,5 +69,5 @@ class Murderous:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    found = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
+    paths = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}

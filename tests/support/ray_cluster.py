@@ -34,16 +34,16 @@ def two_nodes(**node: Any) -> Iterator[str]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv(*MARK.split("="))
         patch.delenv("RAY_ADDRESS", raising=False)
-        found = Cluster(
+        cluster = Cluster(
             initialize_head=True, head_node_args={"object_store_memory": 2**27, "include_dashboard": False, **node}
         )
-        found.add_node(object_store_memory=2**27, **node)
+        cluster.add_node(object_store_memory=2**27, **node)
         patch.delenv(MARK.split("=")[0])
         try:
-            yield found.address
+            yield cluster.address
         finally:
             ray.shutdown()
-            found.shutdown()
+            cluster.shutdown()
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class Numbered(RayActors):
 
 def hosts() -> dict[int, list[int]]:
     """Processes of actors of the cluster, each with its children."""
-    found: dict[int, list[int]] = {}
+    children_by_parent: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if "ray::Host" in Path(f"/proc/{parent}/cmdline").read_text() and MARK in (folder / "environ").read_text():
-                found.setdefault(parent, []).append(int(folder.name))
+                children_by_parent.setdefault(parent, []).append(int(folder.name))
         except OSError:
             continue
-    return found
+    return children_by_parent

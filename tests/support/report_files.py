@@ -51,17 +51,18 @@ def entry(task: str, samples: Sequence[Mapping[str, Any]], **changes: Any) -> di
     """The task's entry in scores.json: what its samples come to, under the average of `changes` or as a plain mean."""
     column, category, metric, chance, expected = COLUMNS[task]
     average = AGGREGATES.get(changes.get("average", "micro"), AGGREGATES["micro"])
-    found = {name: average([Item.of(one["scores"][name], one["target"]) for one in samples])
-             for name in samples[0]["scores"]}
+    average_by_metric = {name: average([Item.of(sample["scores"][name], sample["target"]) for sample in samples])
+                         for name in samples[0]["scores"]}
     return {
         "column": column, "category": category, "main": metric,
-        "metrics": {name: {"value": percent(one.value), "stderr": percent(one.stderr), "n": one.n}
-                    for name, one in found.items()},
+        "metrics": {name: {"value": percent(mean.value), "stderr": percent(mean.stderr), "n": mean.n}
+                    for name, mean in average_by_metric.items()},
         "average": "micro", "groups": {}, "absent_groups": [], "chance": chance, "n": len(samples),
-        "expected": expected, "n_failed": sum(one["failure"] is not None for one in samples),
-        "n_truncated": sum(one["truncated"] for one in samples),
-        "n_unparsed": sum(one["failure"] is None and one["parsed"] is None for one in samples), "task_version": 1,
-        "scorer": "choice", "scorer_version": 1, "data_fingerprint": f"data-{task}", "prompt_hash": f"prompt-{task}",
+        "expected": expected, "n_failed": sum(sample["failure"] is not None for sample in samples),
+        "n_truncated": sum(sample["truncated"] for sample in samples),
+        "n_unparsed": sum(sample["failure"] is None and sample["parsed"] is None for sample in samples),
+        "task_version": 1, "scorer": "choice", "scorer_version": 1,
+        "data_fingerprint": f"data-{task}", "prompt_hash": f"prompt-{task}",
         **changes,
     }
 

@@ -10,7 +10,7 @@ ORDER = (
 
 NEVER = {
     "rope": set(ORDER) - {"rope", "util", "errors", "words"},
-    "report": set(ORDER) - {"report", "record", "rope", "util", "errors", "words"},
+    "report": set(ORDER) - {"report", "models", "record", "rope", "util", "errors", "words"},
     "store": {"rope", "models", "data", "media"},
     "reference": {"engine", "store", "data"},
     "scorer": {"rope", "data", "media"},

@@ -13,6 +13,9 @@ from PIL import Image
 from mmrope_eval.data.lmudata import features
 from mmrope_synth.schemas import CHARADES_FIELDS, CHARTQA_FIELDS, REFCOCO_FIELDS
 
+TASKS = ("refcoco_val", "chartqa", "charades_sta")
+"""What `build` makes the data of: boxes, text and spans of time, on pictures and on videos."""
+
 
 def png(seed: int, size: tuple[int, int] = (96, 64)) -> bytes:
     """A noisy picture, different for every seed."""

@@ -29,8 +29,8 @@ def definition(*rows: str, table: str = "frequency") -> TableDefinition:
 
 def filled(folder: Path, *rows: str, columns: tuple[str, ...] | None = None, trim: bool = False,
            **options: Any) -> Table:
-    found = definition(*rows)
-    return build(replace(found, columns=columns) if columns else found, [load_run(folder)],
+    table = definition(*rows)
+    return build(replace(table, columns=columns) if columns else table, [load_run(folder)],
                  Options(trim=trim, **options))
 
 
@@ -40,4 +40,4 @@ def scores(table: Table) -> dict[tuple[str, str], float | None]:
 
 
 def note(table: Table, kind: str) -> Note:
-    return next(one for one in footnotes(table) if one.kind == kind)
+    return next(footnote for footnote in footnotes(table) if footnote.kind == kind)

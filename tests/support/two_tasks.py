@@ -22,5 +22,5 @@ def configure(checkpoint: Path, mirror: Path, output: Path, **changes: Any) -> R
 
 
 def tasks(folder: Path, name: str = "manifest.json") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / name).read_text())["tasks"]
-    return found
+    task_by_name: dict[str, Any] = json.loads((folder / name).read_text())["tasks"]
+    return task_by_name

@@ -170,13 +170,13 @@ class TestBudget:
     def test_the_policy_spends_exactly_the_budget(self, checkpoint: Path) -> None:
         from mmrope_eval.media.policy import spend_budget
 
-        found = read_checkpoint(checkpoint)
-        budget = make_budget(1000, 130, 64, FRAMES, found)
-        policy = make_policy(budget, FRAMES, found)
+        tiny = read_checkpoint(checkpoint)
+        budget = make_budget(1000, 130, 64, FRAMES, tiny)
+        policy = make_policy(budget, FRAMES, tiny)
         for size in ((84, 84), (56, 56), (640, 360)):
-            plan = spend_budget(10_000, size, policy, found.geometry)
+            plan = spend_budget(10_000, size, policy, tiny.geometry)
             assert plan.frames == budget.frames and plan.tokens <= budget.grids * 4
-        assert spend_budget(10_000, (84, 84), policy, found.geometry).size == (56, 56)
+        assert spend_budget(10_000, (84, 84), policy, tiny.geometry).size == (56, 56)
 
     def test_no_room(self, checkpoint: Path) -> None:
         assert make_budget(100, 99, 64, FRAMES, read_checkpoint(checkpoint)).grids == 0
@@ -204,9 +204,9 @@ class TestGrowth:
         ("v2pe", (100 + 16, 100 + 16)),
     ])  # fmt: skip
     def test_reach_by_hand(self, checkpoint: Path, variant: str, expected: tuple[int, int]) -> None:
-        found, frames = read_checkpoint(checkpoint), Frames(cells=2, fps=2.0)
-        budgets = [make_budget(100 + 4 * grids, 100, 64, frames, found) for grids in (40, 80)]
-        ends = [reach(load_variant(variant), layout(budget, frames, found), found) for budget in budgets]
+        tiny, frames = read_checkpoint(checkpoint), Frames(cells=2, fps=2.0)
+        budgets = [make_budget(100 + 4 * grids, 100, 64, frames, tiny) for grids in (40, 80)]
+        ends = [reach(load_variant(variant), layout(budget, frames, tiny), tiny) for budget in budgets]
         assert ends == list(expected)
 
     def test_the_layout_is_what_the_processors_make(self, checkpoint: Path, checkpoint3: Path) -> None:
@@ -216,10 +216,10 @@ class TestGrowth:
             Text(50), Text(18), Vision(1, 2, 2), Text(18), Vision(1, 2, 2), Text(51)]
 
     def test_axes_that_do_not_rotate_do_not_count(self, checkpoint: Path) -> None:
-        found = read_checkpoint(checkpoint)
+        tiny = read_checkpoint(checkpoint)
         far = load_variant("mrope", no_rotation="t")
         segments: list[Segment] = [Text(10), Vision(500, 4, 4)]
-        assert reach(far, segments, found) == 14 and reach(load_variant("mrope"), segments, found) == 510
+        assert reach(far, segments, tiny) == 14 and reach(load_variant("mrope"), segments, tiny) == 510
 
     def test_the_factor_is_the_growth(self) -> None:
         base = load_variant("mrope")
@@ -246,12 +246,12 @@ class TestGrowth:
         assert Stretch.of(rule, Growth(200, 300), context, trained) == Stretch(*stretch)
 
     def test_frames_may_be_counted(self, checkpoint: Path) -> None:
-        found = read_checkpoint(checkpoint)
-        budget = make_budget(32_768, 500, 16, Frames(cells=15), found, count=256)
+        tiny = read_checkpoint(checkpoint)
+        budget = make_budget(32_768, 500, 16, Frames(cells=15), tiny, count=256)
         assert (budget.frames, budget.grids, budget.tokens) == (256, 128, 500 + 128 * 225)
-        assert make_policy(budget, Frames(cells=15), found).video_max_frames == 256
+        assert make_policy(budget, Frames(cells=15), tiny).video_max_frames == 256
         with pytest.raises(UserError, match="256 frames of 16 x 16 tokens and 500 tokens of text are 33268 tokens"):
-            make_budget(32_768, 500, 16, Frames(cells=16), found, count=256)
+            make_budget(32_768, 500, 16, Frames(cells=16), tiny, count=256)
 
 
 class TestSweeping:
@@ -306,8 +306,8 @@ class TestSweeping:
         go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(400, 1280), scaling=("none",)))
         go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(400, 640)), variants=("vanilla",))
         points = json.loads((tmp_path / "sweep.json").read_text())["points"]
-        found = [(point["variant"], point["context"], point["scaling"]) for point in points]
-        assert found[:2] == [("mrope", 400, "none"), ("mrope", 1280, "none")] and len(found) == len(set(found)) == 10
+        cells = [(point["variant"], point["context"], point["scaling"]) for point in points]
+        assert cells[:2] == [("mrope", 400, "none"), ("mrope", 1280, "none")] and len(cells) == len(set(cells)) == 10
         assert len(load_sweep(tmp_path).points) == 10
 
     @pytest.mark.parametrize(("changes", "run", "expected"), [
@@ -363,8 +363,8 @@ class TestSweeping:
             points = by_point(out)
             assert points[400, "none"]["status"] == "done" and sweep.failed == 1
             assert points[640, "none"]["status"] == "failed" and cause in points[640, "none"]["cause"]
-            said = capsys.readouterr().err
-            assert re.search("^640 needle mrope failed: .*" + cause, said, re.MULTILINE)
+            printed = capsys.readouterr().err
+            assert re.search("^640 needle mrope failed: .*" + cause, printed, re.MULTILINE)
             text = report(load_sweep(out))
             assert "— failed: could not be asked (Needle at 640): " in text and cause in text
             log = (out / "log.txt").read_text()
@@ -415,18 +415,19 @@ class TestSweeping:
 
     def test_text_that_leaves_no_room(self, checkpoint: Path, tmp_path: Path) -> None:
         go(checkpoint, tmp_path, Machine(), sweep_of(contexts=(50, 150, 640), scaling=("none",)))
-        found = {context: point["status"] for (context, _), point in by_point(tmp_path).items()}
-        assert found == {50: "no room", 150: "no room", 640: "done"}
+        status_by_context = {context: point["status"] for (context, _), point in by_point(tmp_path).items()}
+        assert status_by_context == {50: "no room", 150: "no room", 640: "done"}
 
     def test_benchmarks_beside_the_needle(self, checkpoint: Path, tmp_path: Path) -> None:
         world = build_world(tmp_path / "world", n=3, columns=["lvbench"])
         config = sweep_of(tasks=("lvbench",), scaling=("none", "yarn"), contexts=(640,))
         go(checkpoint, tmp_path / "out", Machine(), config, data_root=world, limit=Limit(2))
         record = json.loads((tmp_path / "out/sweep.json").read_text())
-        found = {(point["task"], point["scaling"]): point for point in record["points"]}
-        assert {key: point["n"] for key, point in found.items()} == {
+        point_by_cell = {(point["task"], point["scaling"]): point for point in record["points"]}
+        assert {key: point["n"] for key, point in point_by_cell.items()} == {
             (task, scaling): 2 for task in ("lvbench", "needle") for scaling in ("none", "yarn")}
-        assert found["lvbench", "none"]["frames"] < found["needle", "none"]["frames"], "its questions are longer"
+        lvbench, needle = point_by_cell["lvbench", "none"], point_by_cell["needle", "none"]
+        assert lvbench["frames"] < needle["frames"], "its questions are longer"
 
     def test_two_variants_and_checkpoints_share_the_engine(self, checkpoint: Path, tmp_path: Path) -> None:
         other = build_checkpoint("qwen2.5-vl", tmp_path / "other", seed=1)
@@ -434,9 +435,9 @@ class TestSweeping:
         config = sweep_of(contexts=(640,), scaling=("none",), variants=("mrope", "vanilla"))
         go(checkpoint, tmp_path / "out", machine, config, models=(str(checkpoint), str(other)), variants=())
         assert len([line for line in machine.log if line.startswith("start")]) == 1
-        found = load_sweep(tmp_path / "out").points
-        assert list(found["label"]) == ["tiny25--mrope", "tiny25--vanilla", "other--mrope", "other--vanilla"]
-        assert found["folder"].nunique() == 4
+        points = load_sweep(tmp_path / "out").points
+        assert list(points["label"]) == ["tiny25--mrope", "tiny25--vanilla", "other--mrope", "other--vanilla"]
+        assert points["folder"].nunique() == 4
 
     def test_a_task_without_videos(self, checkpoint: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="task chartqa has no videos"):
@@ -458,7 +459,7 @@ class TestFactors:
         go(checkpoint, tmp_path, Machine(furthest=50), sweep_of(**self.CONFIG, factor=rule), variants=())
         record = json.loads((tmp_path / "sweep.json").read_text())
         assert record["factor"] == rule
-        point = next(one for one in record["points"] if (one["context"], one["scaling"], one["variant"]) == (
+        point = next(point for point in record["points"] if (point["context"], point["scaling"], point["variant"]) == (
             640, "yarn", "mrope"))
         assert point["factor"] == factor and point["folder"].endswith(suffix or "/mrope")
         if suffix:
@@ -563,7 +564,8 @@ class TestReport:
     def test_lines_differ_without_colour(self) -> None:
         from mmrope_eval.report.sweep.figures import style
 
-        looks = [(str(one["marker"]), str(one["linestyle"]), one["markerfacecolor"]) for one in map(style, range(24))]
+        looks = [(str(look["marker"]), str(look["linestyle"]), look["markerfacecolor"])
+                 for look in map(style, range(24))]
         assert len(set(looks)) == len(looks)
 
     def test_no_sweep(self, tmp_path: Path) -> None:
@@ -674,8 +676,8 @@ class TestAnswerLimits:
     CONFIG = {"contexts": (640,), "scaling": ("none",), "variants": ("mrope",)}
 
     def manifest(self, folder: Path) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(next((folder / "640" / "needle").glob("*/manifest.json")).read_text())
-        return found
+        content: dict[str, Any] = json.loads(next((folder / "640" / "needle").glob("*/manifest.json")).read_text())
+        return content
 
     @pytest.mark.parametrize(("run", "limit"), [
         ({}, 64), ({"max_tokens": ((None, 200),)}, 200), ({"max_tokens": (("needle", 9), (None, 200))}, 9),

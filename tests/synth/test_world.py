@@ -352,9 +352,9 @@ def test_right_answers_earn_full_marks_from_every_task_file(world: Path) -> None
     for spec in tasks:
         docs = load_docs(spec, world, family)
         groups = eval_samples(spec.name, 0, KNOBS)
-        known = {identity(s.row): s for group in islice(groups, len(docs.rows)) for s in group}
+        sample_by_identity = {identity(s.row): s for group in islice(groups, len(docs.rows)) for s in group}
         for row in docs.rows:
-            sample = known[identity(row)]
+            sample = sample_by_identity[identity(row)]
             prompt = render(spec.prompt(family.prompts), row)
             assert prompt == render(spec.prompt(family.prompts), sample.row), "training sees the evaluation's prompts"
             shown = [part for part in build_parts(spec.media, prompt, row, docs.files) if not isinstance(part, str)]

@@ -170,7 +170,7 @@ YARD = Scene(
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "numbers"),
     [
         ("red circle", (0, 1)),
         ("big red circle", (0,)),
@@ -190,8 +190,8 @@ YARD = Scene(
         ("person", ()),
     ],
 )
-def test_the_solver_reads_expressions(text: str, found: tuple[int, ...]) -> None:
-    assert resolve(read(text), YARD.things, YARD.size) == found
+def test_the_solver_reads_expressions(text: str, numbers: tuple[int, ...]) -> None:
+    assert resolve(read(text), YARD.things, YARD.size) == numbers
 
 
 def test_the_solver_refuses_words_it_does_not_know() -> None:
@@ -311,8 +311,8 @@ def test_some_videos_have_a_variable_frame_rate(tmp_path: Path) -> None:
     for path in sorted(tmp_path.rglob("*.mp4")):
         times, _ = decoded(path)
         steps.append({round(b - a, 3) for a, b in pairwise(times)})
-    assert [len(found) > 1 for found in steps] == [False, False, False, True]
-    assert len({tuple(found) for found in steps}) > 1
+    assert [len(intervals) > 1 for intervals in steps] == [False, False, False, True]
+    assert len({tuple(intervals) for intervals in steps}) > 1
 
 
 def test_the_media_layer_reports_the_clips_own_times(tmp_path: Path) -> None:

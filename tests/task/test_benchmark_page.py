@@ -49,12 +49,12 @@ def here(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def runs(bench: Path) -> Path:
-    """The page's run, by its own command and through the real engine."""
+    """The page's run, by what its own command is given and through the real engine."""
     (line,) = (line for line in COMMANDS if line.startswith("python evaluate.py"))
-    argv = [sys.executable, str(ROOT / "evaluate.py"), *shlex.split(line)[2:]]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(bench / "cache")}
-    done = subprocess.run(argv, cwd=bench, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(bench)
+        patch.setenv("XDG_CACHE_HOME", str(bench / "cache"))
+        assert cli.main(["run", *shlex.split(line)[2:]]) == 0
     return bench / "runs" / "colours"
 
 
@@ -77,10 +77,10 @@ def test_the_data_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_is_shown_is_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
-    said = re.search(r"<!-- show -->\n((?:    .*\n)+)", PAGE)
-    assert said is not None
+    block = re.search(r"<!-- show -->\n((?:    .*\n)+)", PAGE)
+    assert block is not None
     assert cli.main(command("show")) == 0
-    assert capsys.readouterr().out.endswith("\n\n" + re.sub("(?m)^    ", "", said[1]))
+    assert capsys.readouterr().out.endswith("\n\n" + re.sub("(?m)^    ", "", block[1]))
 
 
 def test_the_run_the_table_and_the_comparison(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,10 +141,10 @@ def test_lmms_evals_own_evaluator_asks_our_engine_and_finds_our_score(included: 
     """The page's last block as it stands, but for the checkpoint, the folder and the task that this machine has."""
     kind, code = BLOCKS[-1]
     assert kind == "python"
-    for there, here in (("CKPT", str(ROOT / "checkpoints" / "mrope-i")), ('"tasks"', repr(str(included))),
-                        ("mmrope_chartqa", "mmrope_colours")):  # fmt: skip
-        assert there in code
-        code = code.replace(there, here)
+    for placeholder, value in (("CKPT", str(ROOT / "checkpoints" / "mrope-i")), ('"tasks"', repr(str(included))),
+                               ("mmrope_chartqa", "mmrope_colours")):  # fmt: skip
+        assert placeholder in code
+        code = code.replace(placeholder, value)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=included, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -181,9 +181,9 @@ def test_a_copy_with_the_first_answers_is_refused(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(UserError) as raised:
         load_docs(BLINK, with_answers(world, tmp_path / "old", FIRST_ANSWERS), QWEN)
-    said = str(raised.value)
-    assert said.startswith("BLINK: the answers to Relative_Reflectance are those of before 3 September 2025")
-    assert "hf download BLINK-Benchmark/BLINK --repo-type dataset --include 'Relative_Reflectance/val-*'" in said
+    message = str(raised.value)
+    assert message.startswith("BLINK: the answers to Relative_Reflectance are those of before 3 September 2025")
+    assert "hf download BLINK-Benchmark/BLINK --repo-type dataset --include 'Relative_Reflectance/val-*'" in message
     corrected = FIRST_ANSWERS.replace("A", "x").replace("B", "A").replace("x", "B")
     assert len(load_docs(BLINK, with_answers(world, tmp_path / "new", corrected), QWEN).rows) == 134 + 13
 

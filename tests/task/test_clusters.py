@@ -58,10 +58,10 @@ def summary(samples: list[Sample], answers: str) -> tuple[list[dict[str, Any]], 
     """The lines and the entry in scores.json of STAR's questions answered so."""
     plan = TaskPlan(STAR, REGISTRY.family("qwen2.5-vl"), tuple(samples), LazyDocs(lambda: pytest.fail("not needed")))
     facts = MediaFacts("video", "policy and span", (8, 8), (8, 8), (1, 1, 1), 1)
-    outcomes = {one.id: Response(one.id, text, (1,), "stop", 1, (facts,))
-                for one, text in zip(samples, answers, strict=True)}
+    outcomes = {sample.id: Response(sample.id, text, (1,), "stop", 1, (facts,))
+                for sample, text in zip(samples, answers, strict=True)}
     scored = list(results.scores(plan, outcomes))
-    return [one.row() for one in scored], results.summarize(plan, scored)
+    return [sample.row() for sample in scored], results.summarize(plan, scored)
 
 
 # -- one definition a column ------------------------------------------------------------------------------------
@@ -123,9 +123,9 @@ def test_a_row_without_the_field_is_no_sample(tmp_path: Path) -> None:
 
 
 def test_a_cluster_is_no_part_of_what_an_answer_is_kept_under() -> None:
-    one = planned("star", 0, (f"{ONE}@0-1",))
-    other = dataclasses.replace(one, cluster="c")
-    assert identity(one, {"weights": "w"}) == identity(other, {"weights": "w"})
+    planned_sample = planned("star", 0, (f"{ONE}@0-1",))
+    other = dataclasses.replace(planned_sample, cluster="c")
+    assert identity(planned_sample, {"weights": "w"}) == identity(other, {"weights": "w"})
 
 
 # -- STAR (F7) --------------------------------------------------------------------------------------------------
@@ -205,8 +205,8 @@ def test_an_older_record_is_read_as_it_was_and_its_error_is_clustered(tmp_path: 
     recorded = json.loads((folder / "scores.json").read_text())["tasks"]["chartqa"]
     assert "stderr_over" not in recorded
     assert recorded["metrics"]["relaxed"]["stderr"] == pytest.approx(100 * statistics.stdev(values) / math.sqrt(8))
-    found = load_run(folder).scores.iloc[0]
-    assert found["stderr"] == pytest.approx(100 * statistics.stdev([1, 0, 1, 0]) / 2)
+    score = load_run(folder).scores.iloc[0]
+    assert score["stderr"] == pytest.approx(100 * statistics.stdev([1, 0, 1, 0]) / 2)
 
 
 def test_a_newer_record_s_error_is_checked_against_its_clusters(tmp_path: Path) -> None:

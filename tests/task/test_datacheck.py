@@ -20,8 +20,8 @@ from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
 from mmrope_eval.run.execute import MaxFailures, TooManyFailuresError
 from mmrope_eval.task.dataset import needed_columns
-from mmrope_eval.task.mirror_plan import size_text
 from mmrope_eval.task.registry import Registry
+from mmrope_eval.words import size_text
 
 COLUMNS = ["chartqa", "charades_sta", "refcoco_val", "star"]
 
@@ -48,9 +48,9 @@ def data(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, s
 
 def check(capsys: pytest.CaptureFixture[str], root: Path, tasks: str, *more: str) -> tuple[int, dict[str, Any]]:
     code, out, _ = data(capsys, "check", "--data-root", root, "--tasks", tasks, "--json", *more)
-    found = json.loads(out)
-    assert found["ok"] == (code == 0)
-    return code, {task["task"]: task for task in found["tasks"]}
+    report = json.loads(out)
+    assert report["ok"] == (code == 0)
+    return code, {task["task"]: task for task in report["tasks"]}
 
 
 def test_a_whole_mirror(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,10 +63,10 @@ def test_a_whole_mirror(world: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_what_is_not_there_is_said_with_the_command_that_fetches_it(
     world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, found = check(capsys, world, "chartqa,mvbench")
-    assert (code, found["chartqa"]["ok"], found["mvbench"]["ok"]) == (1, True, False)
+    code, report_by_task = check(capsys, world, "chartqa,mvbench")
+    assert (code, report_by_task["chartqa"]["ok"], report_by_task["mvbench"]["ok"]) == (1, True, False)
     folder = world / "OpenGVLab/MVBench"
-    assert found["mvbench"]["fetch"] == [
+    assert report_by_task["mvbench"]["fetch"] == [
         f"hf download OpenGVLab/MVBench --repo-type dataset --revision video --local-dir {folder}",
         f"find -L {folder} -name '*.zip' -exec sh -c "
         """'for z do unzip -n -q "$z" -d "$(dirname "$z")" || exit 1; done' sh {} +""",
@@ -77,12 +77,12 @@ def test_a_video_that_is_missing_and_one_that_is_cut_short(damaged: Path, capsys
     videos = sorted((damaged / "lmms-eval/charades_sta/Charades_v1_480").glob("MINI????.mp4"))
     videos[0].write_bytes(videos[0].read_bytes()[:-700])
     videos[1].unlink()
-    code, found = check(capsys, damaged, "charades_sta")
-    problems = " ".join(found["charades_sta"]["problems"])
+    code, report_by_task = check(capsys, damaged, "charades_sta")
+    problems = " ".join(report_by_task["charades_sta"]["problems"])
     assert code == 1 and str(videos[0]) in problems and f"'{videos[1].name}' is not below" in problems
-    assert all(problem.startswith("row ") for problem in found["charades_sta"]["problems"])
-    code, found = check(capsys, damaged, "charades_sta", "--no-decode")
-    assert code == 1 and videos[0].name not in " ".join(found["charades_sta"]["problems"])
+    assert all(problem.startswith("row ") for problem in report_by_task["charades_sta"]["problems"])
+    code, report_by_task = check(capsys, damaged, "charades_sta", "--no-decode")
+    assert code == 1 and videos[0].name not in " ".join(report_by_task["charades_sta"]["problems"])
 
 
 def rewrite(root: Path, dataset: str, split: str, change: Any) -> None:
@@ -109,10 +109,10 @@ def test_without_a_world_the_published_counts_hold(damaged: Path, capsys: pytest
 def test_missing_columns(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rewrite(damaged, "lmms-lab-encoder/ChartQA", "test", lambda table: table.drop_columns(["type"]))
     rewrite(damaged, "zechen-nlp/star_bench", "validation", lambda table: table.drop_columns(["start"]))
-    code, found = check(capsys, damaged, "chartqa,star")
-    assert code == 1 and found["chartqa"]["missing_columns"] == ["type"]
+    code, report_by_task = check(capsys, damaged, "chartqa,star")
+    assert code == 1 and report_by_task["chartqa"]["missing_columns"] == ["type"]
     # Without its start a question would silently be asked about the whole video.
-    assert found["star"]["missing_columns"] == ["start"]
+    assert report_by_task["star"]["missing_columns"] == ["start"]
 
 
 def test_a_broken_picture(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,8 +124,8 @@ def test_a_broken_picture(damaged: Path, capsys: pytest.CaptureFixture[str]) -> 
         return pa.Table.from_pylist(rows, schema=table.schema)
 
     rewrite(damaged, "lmms-lab-encoder/ChartQA", "test", change)
-    code, found = check(capsys, damaged, "chartqa")
-    assert code == 1 and found["chartqa"]["problems"] == [
+    code, report_by_task = check(capsys, damaged, "chartqa")
+    assert code == 1 and report_by_task["chartqa"]["problems"] == [
         "row 1: image: not a picture (it begins with 'no picture')."]
 
 
@@ -147,13 +147,13 @@ def test_pictures_fail_as_they_would_in_the_run(damaged: Path, capsys: pytest.Ca
         return pa.Table.from_pylist(rows, schema=table.schema)
 
     rewrite(damaged, "lmms-lab-encoder/ChartQA", "test", change)
-    code, found = check(capsys, damaged, "chartqa")
-    assert code == 1 and found["chartqa"]["problems"] == [
+    code, report_by_task = check(capsys, damaged, "chartqa")
+    assert code == 1 and report_by_task["chartqa"]["problems"] == [
         "row 0: image: not a complete, readable image (the file ends before the picture does).",
         "row 1: image: 1x201 is more than 200 times as long as wide, the limit of the models' resizing rule.",
         "row 2: image: floating-point pixels have no agreed white; convert the image to 8 or 16 bits."]
-    code, found = check(capsys, damaged, "chartqa", "--no-decode")
-    assert code == 0, found
+    code, report_by_task = check(capsys, damaged, "chartqa", "--no-decode")
+    assert code == 0, report_by_task
 
 
 def test_needed_columns_are_read_off_the_task_file() -> None:
@@ -239,7 +239,8 @@ class TestBeforeARun:
         sentence = "charades_sta: 2 of 4 samples cannot be asked and count as wrong; the first, charades_sta/1: the "
         assert sentence in capsys.readouterr().err and result.failed == 2
         failures = [json.loads(line) for line in (tmp_path / "o/failures.jsonl").read_text().splitlines()]
-        assert [(one["id"], one["stage"]) for one in failures] == [(f"charades_sta/{i}", "media") for i in (1, 3)]
+        assert [failure["id"] for failure in failures] == ["charades_sta/1", "charades_sta/3"]
+        assert {failure["stage"] for failure in failures} == {"media"}
         running.report(result)
         assert "  2 x charades_sta/1: the file 'V1.mp4' is not below" in capsys.readouterr().out
 

@@ -83,7 +83,7 @@ def test_files_may_found_a_suite_or_join_one(bench: Path) -> None:
     assert [len(SHIPPED.select([name])) for name in ("image", "table2")] == [11, 25]
 
 
-@pytest.mark.parametrize(("changes", "said"), [
+@pytest.mark.parametrize(("changes", "sentence"), [
     ({"task: colours": "task: mmrope_chartqa"}, "Two task files have 'task: chartqa', SHIPPED/chartqa.yaml and OWN: "),
     ({"task: colours": "task: ChartQA"}, "Two task files have 'task: ChartQA', SHIPPED/chartqa.yaml and OWN: "),
     ({"Colours": "MMMU"}, "Two task files have 'metadata.column: MMMU', SHIPPED/mmmu.yaml and OWN: "),
@@ -94,12 +94,12 @@ def test_files_may_found_a_suite_or_join_one(bench: Path) -> None:
      "OWN: 'lmms_eval_specific_kwargs.qwen2_5-vl' is the wording of no family; did you mean 'qwen2.5-vl'?"),
     ({"scorer: choice": "scorer: choise"}, "OWN: There is no scorer 'choise'; did you mean 'choice'?"),
 ])
-def test_a_file_that_would_take_anothers_place_is_refused(bench: Path, changes: dict[str, str], said: str) -> None:
+def test_a_file_that_would_take_anothers_place_is_refused(bench: Path, changes: dict[str, str], sentence: str) -> None:
     path = write_task(bench, **changes)
     for words, folders in (([str(path)], []), ([], [bench])):
         with pytest.raises(UserError) as caught:
             open_registry(words, folders)
-        assert said.replace("SHIPPED", str(SHIPPED.tasks_dir)).replace("OWN", str(path)) in str(caught.value)
+        assert sentence.replace("SHIPPED", str(SHIPPED.tasks_dir)).replace("OWN", str(path)) in str(caught.value)
 
 
 def test_a_copied_file_whose_task_was_forgotten_does_not_replace_the_first(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_wording_of_ones_own_is_no_misspelling(bench: Path) -> None:
     assert open_registry([str(path)]).tasks["colours"].prompt("terse") == "x"
 
 
-@pytest.mark.parametrize(("words", "folders", "said"), [
+@pytest.mark.parametrize(("words", "folders", "sentence"), [
     (["BENCH/colour.yaml"], [], "There is no task file 'BENCH/colour.yaml'; did you mean 'BENCH/colours.yaml'?"),
     (["BENCH/zzz*.yaml"], [], "There is no task file 'BENCH/zzz*.yaml'; give the path of a YAML file."),
     (["BENCH"], [], "--tasks BENCH is a folder; --tasks-dir BENCH adds the task files in it."),
@@ -128,11 +128,11 @@ def test_a_wording_of_ones_own_is_no_misspelling(bench: Path) -> None:
     ([], ["BENCH/colours"], "--tasks-dir BENCH/colours holds no task file (NAME.yaml; one with '_' before it is only "),
     (["colour"], ["BENCH"], "There is no task or suite 'colour'; did you mean 'colours'?"),
 ])
-def test_what_is_not_there_is_one_sentence(bench: Path, words: list[str], folders: list[str], said: str) -> None:
+def test_what_is_not_there_is_one_sentence(bench: Path, words: list[str], folders: list[str], sentence: str) -> None:
     with pytest.raises(UserError) as caught:
         names([word.replace("BENCH", str(bench)) for word in words],
               *(Path(folder.replace("BENCH", str(bench))) for folder in folders))
-    assert said.replace("BENCH", str(bench)) in str(caught.value) and "\n" not in str(caught.value)
+    assert sentence.replace("BENCH", str(bench)) in str(caught.value) and "\n" not in str(caught.value)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -150,10 +150,10 @@ def test_nothing_is_decided_by_a_tasks_name(name: str, bench: Path) -> None:
         for group, value in (("a", 1.0), ("b", 0.0), ("b", 0.0), ("b", 0.0))
     ]  # fmt: skip
     for declared, value in (("micro", 25.0), ("macro", 50.0), ("circular", 50.0)):
-        own = dataclasses.replace(spec, average=declared)
-        plan = TaskPlan(own, SHIPPED.family("qwen2.5-vl"), (), LazyDocs(lambda: pytest.fail("no rows are needed")))
-        found = results.summarize(plan, scored)
-        assert (found["average"], found["metrics"]["accuracy"]["value"]) == (declared, value)
+        averaged = dataclasses.replace(spec, average=declared)
+        plan = TaskPlan(averaged, SHIPPED.family("qwen2.5-vl"), (), LazyDocs(lambda: pytest.fail("no rows are needed")))
+        summary = results.summarize(plan, scored)
+        assert (summary["average"], summary["metrics"]["accuracy"]["value"]) == (declared, value)
     assert (spec.average, spec.stock) == ("micro", None)
 
 
@@ -216,13 +216,13 @@ def test_a_mirror_may_hold_it_too(bench: Path, tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.startswith("ok      colours  me/colours  8 samples, ")
 
 
-@pytest.mark.parametrize(("damage", "said"), [
+@pytest.mark.parametrize(("damage", "sentence"), [
     ("test_split: test", "bench/colours has no file of split 'dev'; it has data/test-00000-of-00001.parquet. It is "),
     ("empty", "bench/colours holds no table (.parquet, .json, .jsonl, .csv or .arrow). It is the 'dataset_path' of "),
     ("process_docs", "cannot be read (ZeroDivisionError: division by zero); docs/benchmark.md says what "),
 ])
 def test_data_that_cannot_be_loaded_are_one_sentence(
-    bench: Path, damage: str, said: str, capsys: pytest.CaptureFixture[str]
+    bench: Path, damage: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = bench / "colours.yaml"
     if damage == "empty":
@@ -234,15 +234,15 @@ def test_data_that_cannot_be_loaded_are_one_sentence(
         mine.write_text(TASK.replace(damage, "test_split: dev"))
     assert cli.main(["show", str(mine), "--n", "1"]) == 2
     err = capsys.readouterr().err
-    assert said in err and len(err.splitlines()) == 1, err
+    assert sentence in err and len(err.splitlines()) == 1, err
 
 
 def test_doctor_knows_its_data(bench: Path) -> None:
     from mmrope_eval.cli.machine import data_findings
 
-    found = list(data_findings(None, [bench]))
-    assert [finding.state for finding in found if finding.topic == f"{bench}/colours"] == ["ok"]
-    assert [finding.state for finding in found if "lmms-lab-encoder/ChartQA" in finding.text] == ["note"]
+    findings = list(data_findings(None, [bench]))
+    assert [finding.state for finding in findings if finding.topic == f"{bench}/colours"] == ["ok"]
+    assert [finding.state for finding in findings if "lmms-lab-encoder/ChartQA" in finding.text] == ["note"]
     shutil.rmtree(bench / "colours")
     lost = next(finding for finding in data_findings(None, [bench]) if finding.topic == f"{bench}/colours")
     assert (lost.state, lost.text) == ("note", "not there")
@@ -277,20 +277,20 @@ def test_a_sweep_file_names_tasks_and_variants_beside_it(
               "variants": ["half.yaml", "hope"]}  # fmt: skip
     (bench / "sweep.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.chdir(tmp_path)
-    found = read_sweep("bench/sweep.yaml")
-    assert found.tasks == ("bench/colours.yaml", "-bench/colours.yaml", "here.yaml", "lvbench")
-    assert found.variants == ("bench/half.yaml", "hope")
+    sweep = read_sweep("bench/sweep.yaml")
+    assert sweep.tasks == ("bench/colours.yaml", "-bench/colours.yaml", "here.yaml", "lvbench")
+    assert sweep.variants == ("bench/half.yaml", "hope")
 
 
 def test_a_sweep_takes_a_task_of_ones_own_that_has_videos(bench: Path, tmp_path: Path) -> None:
     write_task(bench, "clips.yaml", colours="clips", Colours="Clips", **{"{image: image}": "{video: image}"})
-    for tasks, dirs, said in ((["clips.yaml"], (), ["clips"]), (["clips", "lvbench"], (bench,), ["clips", "lvbench"])):
+    for tasks, dirs, names in ((["clips.yaml"], (), ["clips"]), (["clips", "lvbench"], (bench,), ["clips", "lvbench"])):
         config = {"contexts": [96], "train_context": 96, "tasks": tasks}
         (bench / "sweep.yaml").write_text(yaml.safe_dump(config))
         settings = RunConfig((), (), tmp_path / "out", tasks_dirs=dirs)
         never: Any = None
         assert [spec.name for spec in Sweep(read_sweep(str(bench / "sweep.yaml")), settings, never, never, never).tasks
-                ] == said  # fmt: skip
+                ] == names  # fmt: skip
     (bench / "sweep.yaml").write_text(yaml.safe_dump({**config, "tasks": ["colours.yaml"]}))
     sweep = Sweep(read_sweep(str(bench / "sweep.yaml")), RunConfig((), (), tmp_path / "out"), never, never, never)
     with pytest.raises(UserError, match="task colours has no videos"):
@@ -328,9 +328,9 @@ class Right(FakeEngine):
     """Says the letter of the option that the picture shows, and of the first two also its name."""
 
     def reply(self, request: Request) -> Response | Failure:
-        found = super().reply(request)
-        assert isinstance(found, Response)
-        return dataclasses.replace(found, text="ABCD"[int(request.id.partition("/")[2]) % 4])
+        response = super().reply(request)
+        assert isinstance(response, Response)
+        return dataclasses.replace(response, text="ABCD"[int(request.id.partition("/")[2]) % 4])
 
 
 @pytest.fixture
@@ -343,8 +343,8 @@ def finished(bench: Path, checkpoint: Path, tmp_path: Path) -> Path:
 
 
 def scores(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "mrope" / "scores.json").read_text())["tasks"]["colours"]
-    return found
+    task_scores: dict[str, Any] = json.loads((run / "mrope" / "scores.json").read_text())["tasks"]["colours"]
+    return task_scores
 
 
 def test_a_run_records_the_file_and_resumes(finished: Path, bench: Path, checkpoint: Path) -> None:

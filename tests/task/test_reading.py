@@ -40,12 +40,12 @@ def test_a_machine_with_another_video_under_the_same_name_does_not_answer(mirror
     plan = plans_of(mirror)["charades_sta"]
     video = next(mirror.rglob("*.mp4"))
     suite_mirror.write_video(video, seed=99)
-    found = [plan.reader(sample) for sample in plan.samples]
-    causes = [one.cause for one in found if isinstance(one, Failure)]
+    outcomes = [plan.reader(sample) for sample in plan.samples]
+    causes = [outcome.cause for outcome in outcomes if isinstance(outcome, Failure)]
     assert causes
     assert all("what it shows is not what was planned: its data changed meanwhile, or are others on" in cause
                for cause in causes)  # fmt: skip
-    assert all(one.stage == "media" for one in found if isinstance(one, Failure))
+    assert all(outcome.stage == "media" for outcome in outcomes if isinstance(outcome, Failure))
 
 
 def test_a_machine_with_another_picture_in_its_row_does_not_answer(mirror: Path) -> None:

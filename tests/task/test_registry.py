@@ -86,19 +86,21 @@ class TestFilesOfAFolder:
             with pytest.raises(UserError, match=r"broken\.yaml: unknown key 'test_splt', did you mean 'test_split'"):
                 choose()
 
-    @pytest.mark.parametrize(("old", "new", "said"), [
+    @pytest.mark.parametrize(("old", "new", "sentence"), [
         ("column: ChartQA", "column: 3", "'metadata.column' must be text, not 3"),
         ("task: mmrope_chartqa", "task: [mmrope_chartqa]", "'task' must be text, not "),
         ("column: ChartQA", "suites: {a: b}\n  column: ChartQA", "'metadata.suites' must be text or a list of texts"),
         ("column: ChartQA", "suites: [1]\n  column: ChartQA", "metadata.suites, entry 1 must be text, not 1"),
     ])
-    def test_what_has_no_heading_is_refused_with_others(self, tmp_path: Path, old: str, new: str, said: str) -> None:
+    def test_what_has_no_heading_is_refused_with_others(
+        self, tmp_path: Path, old: str, new: str, sentence: str,
+    ) -> None:
         text = self.GOOD.replace(old, new)
         assert text != self.GOOD
         (tmp_path / "odd.yaml").write_text(text)
         with pytest.raises(UserError) as caught:
             Registry(tmp_path).select(["*"])
-        assert f"odd.yaml: {said}" in str(caught.value)
+        assert f"odd.yaml: {sentence}" in str(caught.value)
 
     def test_a_name_and_a_column_stand_in_one_file_alone(self, tmp_path: Path) -> None:
         for name in ("one", "two"):

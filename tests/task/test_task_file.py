@@ -254,8 +254,8 @@ def test_a_file_anywhere_includes_the_shipped_ones_and_those_beside_it_first(tmp
 def test_of_several_included_files_the_first_wins_and_the_file_itself_over_all(tmp_path: Path) -> None:
     write(tmp_path, "a: 1\nb: 1\n", "_one.yaml")
     write(tmp_path, "b: 2\nc: 2\nd: 2\n", "_two.yaml")
-    found = read_yaml(write(tmp_path, "include: [_one.yaml, _two.yaml]\nd: 3\n"))
-    assert found == {"a": 1, "b": 1, "c": 2, "d": 3}
+    content = read_yaml(write(tmp_path, "include: [_one.yaml, _two.yaml]\nd: 3\n"))
+    assert content == {"a": 1, "b": 1, "c": 2, "d": 3}
 
 
 def test_a_file_in_the_working_folder_is_not_included_by_a_file_elsewhere(
@@ -325,7 +325,7 @@ def test_every_scorer_says_what_it_reads_of_a_target() -> None:
         target = {key: whole[key] for key in fields.known}
         full = SCORERS[name]("A", {**target, **given_by_the_run})
         assert set(full.values) == set(METRICS[name])
-        least = {one.split("|")[0]: whole[one.split("|")[0]] for one in fields.needed}
+        least = {field.split("|")[0]: whole[field.split("|")[0]] for field in fields.needed}
         assert set(SCORERS[name]("A", {**least, **given_by_the_run}).values) == set(METRICS[name])
         assert fields.lacking(target) is None and fields.lacking({}) is not None
 
@@ -336,8 +336,8 @@ def test_a_failed_sample_has_every_metric() -> None:
 
 
 def test_functions_are_read_as_the_strings_they_name(tmp_path: Path) -> None:
-    found = read_yaml(write(tmp_path, "f: !function a.b.c\n"))["f"]
-    assert found == "a.b.c" and isinstance(found, Function) and (found.module, found.file) == ("a.b", None)
+    function = read_yaml(write(tmp_path, "f: !function a.b.c\n"))["f"]
+    assert function == "a.b.c" and isinstance(function, Function) and (function.module, function.file) == ("a.b", None)
 
 
 def test_shipped_templates_are_all_looked_at() -> None:

@@ -150,15 +150,15 @@ def test_lmms_eval_itself_loads_the_task_and_scores_it(task: str, world: Path) -
     doc = loaded.eval_docs[0]
     assert loaded.config.task == f"mmrope_{task}"
     assert loaded.doc_to_visual(doc) and loaded.doc_to_text(doc).strip()
-    found = loaded.process_results(loaded.eval_docs_no_media[0], [""])
-    assert set(found) == set(REGISTRY.tasks[task].metrics)
-    assert set(found.values()) <= {0.0, None}
+    scores = loaded.process_results(loaded.eval_docs_no_media[0], [""])
+    assert set(scores) == set(REGISTRY.tasks[task].metrics)
+    assert set(scores.values()) <= {0.0, None}
 
 
 def test_groups_are_reported_and_missing_ones_named(plans: Callable[[str], TaskPlan]) -> None:
-    found = entry(plans("mvbench"), None)
-    assert found["average"] == "macro" and len(found["groups"]) == 20 and found["absent_groups"] == []
-    assert found["groups"]["moving_count"] == {"value": 100, "n": 1}
+    mvbench = entry(plans("mvbench"), None)
+    assert mvbench["average"] == "macro" and len(mvbench["groups"]) == 20 and mvbench["absent_groups"] == []
+    assert mvbench["groups"]["moving_count"] == {"value": 100, "n": 1}
     star = entry(plans("star"), None)
     assert set(entry(plans("needle"), None)["groups"]) == {"0", "25", "50", "75", "100"}
     assert set(star["groups"]) == {"Interaction", "Sequence", "Prediction", "Feasibility"}
@@ -171,9 +171,9 @@ def test_a_failed_video_keeps_its_place_in_its_group(plans: Callable[[str], Task
     outcomes: dict[str, Response | Failure] = {s.id: answered(plan, s, None) for s in plan.samples}
     lost = plan.samples[1]
     outcomes[lost.id] = Failure(lost.id, "media", "gone.")
-    found = results.summarize(plan, list(results.scores(plan, outcomes)))
-    assert found["groups"]["Sequence"] == {"value": 0, "n": 1}
-    assert found["metrics"]["accuracy"]["value"] == 75
+    summary = results.summarize(plan, list(results.scores(plan, outcomes)))
+    assert summary["groups"]["Sequence"] == {"value": 0, "n": 1}
+    assert summary["metrics"]["accuracy"]["value"] == 75
 
 
 @pytest.mark.parametrize(("task", "average"), [
@@ -192,8 +192,8 @@ def test_mmbench_is_right_only_under_every_rotation(plans: Callable[[str], TaskP
         results.ScoredSample(s, answered(plan, s, None), target, Score({"accuracy": value}, "A"))
         for s, target, value in zip(plan.samples, rotated, (1.0, 0.0, 1.0, 1.0), strict=False)
     ]
-    found = results.summarize(plan, scored)["metrics"]["accuracy"]
-    assert (found["value"], found["n"]) == (50, 2)
+    accuracy = results.summarize(plan, scored)["metrics"]["accuracy"]
+    assert (accuracy["value"], accuracy["n"]) == (50, 2)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -230,9 +230,9 @@ FIELDS = ("image_1", "image_2", "image_3")
     ("<image 1> and <image 7> and <image>", [1, " and <image 7> and <image>"]),
 ])
 def test_reading_order(prompt: str, parts: list[int | str]) -> None:
-    found = interleaved(FIELDS, "<image {}>", prompt, PICTURES)
+    pieces = interleaved(FIELDS, "<image {}>", prompt, PICTURES)
     wanted = [ImageSource(b"%d" % part) if isinstance(part, int) else part for part in parts]
-    assert list(found) == wanted
+    assert list(pieces) == wanted
 
 
 @pytest.mark.parametrize(("prompt", "message"), [
@@ -247,8 +247,8 @@ def test_subsets_take_turns() -> None:
     from datasets import Dataset
 
     parts = {"a": Dataset.from_dict({"x": [1, 2, 3], "only": [0, 0, 0]}), "b": Dataset.from_dict({"x": [4]})}
-    found = round_robin(parts, {"a": "A", "b": "B"})
-    assert found.to_list() == [
+    rows = round_robin(parts, {"a": "A", "b": "B"})
+    assert rows.to_list() == [
         {"x": 1, "subset": "a", "folder": "A"}, {"x": 4, "subset": "b", "folder": "B"},
         {"x": 2, "subset": "a", "folder": "A"}, {"x": 3, "subset": "a", "folder": "A"}]
 

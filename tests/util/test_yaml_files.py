@@ -40,7 +40,7 @@ class Plan(BaseModel):
     expected: dict[Literal["samples", "objects"], int] = {}
 
 
-@pytest.mark.parametrize(("content", "said"), [
+@pytest.mark.parametrize(("content", "sentence"), [
     ({}, "key 'title' is missing"),
     ({"titel": "x"}, "unknown key 'titel', did you mean 'title'?"),
     ({"title": "x", "colour": "red"}, "unknown key 'colour', the keys are title, limit, share, layout, frames, "),
@@ -66,11 +66,11 @@ class Plan(BaseModel):
     ([], "must be a mapping, not []"),
     ({"title": "x", "share": "{half}"}, "'share' must be a number, not '{half}'"),
 ], ids=str)  # fmt: skip
-def test_what_is_wrong_is_said_with_its_place(content: Any, said: str) -> None:
+def test_what_is_wrong_is_said_with_its_place(content: Any, sentence: str) -> None:
     with pytest.raises(UserError) as raised:
         typed(Plan, content, "Plan x.yaml", " (docs/plan.md)")
     text = str(raised.value)
-    assert text.startswith(f"Plan x.yaml: {said}") and text.endswith(" (docs/plan.md).") and "\n" not in text
+    assert text.startswith(f"Plan x.yaml: {sentence}") and text.endswith(" (docs/plan.md).") and "\n" not in text
 
 
 def test_a_misspelt_key_is_said_before_what_it_leaves_missing() -> None:
@@ -78,7 +78,7 @@ def test_a_misspelt_key_is_said_before_what_it_leaves_missing() -> None:
         typed(Frames, {"pairs": 1, "cels": 2}, "x.yaml")
 
 
-@pytest.mark.parametrize(("text", "said"), [
+@pytest.mark.parametrize(("text", "sentence"), [
     ("a: [", "cannot be read as YAML: .* in line 2"),
     ("a: 1\na: 2", "cannot be read as YAML: the key 'a' stands twice in line 2"),
     ("a: 2001-13-41", "cannot be read as YAML: month must be in 1..12"),
@@ -87,10 +87,10 @@ def test_a_misspelt_key_is_said_before_what_it_leaves_missing() -> None:
     ("3: x", "must hold a YAML mapping"),
     ("", "must hold a YAML mapping"),
 ])
-def test_a_file_that_is_no_mapping_is_one_sentence(text: str, said: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_mapping_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=f"{re.escape(str(path))} {said}") as raised:
+    with pytest.raises(UserError, match=f"{re.escape(str(path))} {sentence}") as raised:
         read_mapping(path)
     assert "\n" not in str(raised.value)
 

@@ -60,5 +60,6 @@ FAMILY = replace(
     video=replace(QWEN2_VL.video, tokens_per_second=TOKENS_PER_SECOND),
     base="Qwen/Qwen2.5-VL-7B-Instruct",
     also_asked_as=("paper",),
+    fused_rounding=True,
 )
 """As Qwen2-VL but for these."""

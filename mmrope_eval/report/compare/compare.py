@@ -10,29 +10,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.contrasts import Family, family_of, noticeable, smallest
 from mmrope_eval.report.compare.pairing import Matched, chance, lacks, match, match_cells, never_shows, pictures, points
 from mmrope_eval.report.compare.precision import change_interval
 from mmrope_eval.report.compare.protocol_notes import about_checkpoints
 from mmrope_eval.report.compare.trainings_command import compare_means
-from mmrope_eval.report.compare.verdict import ChanceKeys
+from mmrope_eval.report.options import FLIPS, CompareOptions
 from mmrope_eval.report.runs import Run, finite_or_none, load_run
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Place, argument, option
 from mmrope_eval.util.unread import MARK
 from mmrope_eval.words import counted, shortened
 
 NAMED = 5
 """How many samples are named before the rest is counted."""
-
-
-class CompareOptions(ChanceKeys):
-    """What `compare` is asked."""
-
-    a: Place = argument("the --output of a run, or one of its rows", metavar="A")
-    b: Place = argument("another; differences are B minus A", metavar="B")
-    as_json: bool = option("print one JSON object, with every sample in one run only", False, name="json")
 
 
 def main(args: CompareOptions) -> int:
@@ -211,7 +201,7 @@ class Difference:
         return self.second - self.first
 
 
-def differences(family: Family, *, alpha: float = 0.05, seed: int = 0, flips: int = stats.FLIPS) -> list[Difference]:
+def differences(family: Family, *, alpha: float = 0.05, seed: int = 0, flips: int = FLIPS) -> list[Difference]:
     """Every contrast, averages before their columns; two-sided tests. The interval's level is 1 - alpha.
 
     Each test draws from a seed of its own, made from `seed`, its cell and its task, so that neither it nor the interval

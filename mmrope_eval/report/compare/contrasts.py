@@ -23,6 +23,7 @@ from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.pairing import TaskPair
 from mmrope_eval.report.compare.precision import POWER, Floats, Ints, Precision, mean_precision, numbered, precision_of
 from mmrope_eval.report.definitions import load_averages, weights_of
+from mmrope_eval.report.options import FLIPS
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class Contrast:
         """How many pictures and videos."""
         return len(self.changes)
 
-    def test(self, alternative: stats.Alternative, *, shift: float = 0.0, flips: int = stats.FLIPS,
+    def test(self, alternative: stats.Alternative, *, shift: float = 0.0, flips: int = FLIPS,
              seed: int = 0) -> stats.Test:
         """The sign-flip test over clusters; "less" asks for a loss of more than `shift`, "greater" for such a gain."""
         own_seed = zlib.crc32(f"{seed}|{self.cell}|{self.task or self.column}".encode())

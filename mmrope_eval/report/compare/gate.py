@@ -11,27 +11,17 @@ from mmrope_eval.report.compare.outcome import Outcome, junit, lines, markdown
 from mmrope_eval.report.compare.pairing import Matched, match, match_cells
 from mmrope_eval.report.compare.protocol_notes import about_checkpoints, departures_of
 from mmrope_eval.report.compare.reported import UNKNOWN, ReportedCell, reported_cells
-from mmrope_eval.report.compare.verdict import Rules, against_reported, against_run, check_trainings, refuse_unlike
+from mmrope_eval.report.compare.verdict import against_reported, against_run, check_trainings, refuse_unlike
+from mmrope_eval.report.options import CheckOptions, Rules
 from mmrope_eval.report.published import Published, load_published
 from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say, write_file
-from mmrope_eval.util.keys import Place, argument, option
 
 YAML = (".yaml", ".yml")
 
 
-class CheckOptions(Rules):
-    """What `check` is asked: its rules, and of what."""
-
-    run: Place = argument("the --output of a run, or one of its rows", metavar="RUN")
-    against: Place = option(
-        "another run, or a file of reported scores such as results/reported/huang2025.yaml", ..., metavar="BASELINE")
-    junit: Place | None = option("write a JUnit XML file, one test case a cell", metavar="FILE")
-    summary: Place | None = option("write a markdown summary for a pull request", metavar="FILE")
-
-
 def main(args: CheckOptions) -> int:
-    """Check, print, write the files asked for; 0 passed, 1 failed, 3 what was asked for cannot be told."""
+    """Check, print, write the files asked for; 0 nothing failed, 1 something did, 3 what was asked cannot be told."""
     outcome = check(args.run, args.against, args)
     say(*lines(outcome))
     for path, text in ((args.junit, junit(outcome)), (args.summary, markdown(outcome))):

@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 from tabulate import tabulate
 
 from mmrope_eval.report.compare.pairing import NAMED, chance, never_shows, points
-from mmrope_eval.report.compare.verdict import OPEN, UNKNOWN, WORDS, Rules, State, Verdict
+from mmrope_eval.report.compare.verdict import HELD, OPEN, UNKNOWN, WORDS, State, Verdict
 from mmrope_eval.report.markdown_text import code, escape
+from mmrope_eval.report.options import Rules
 from mmrope_eval.util.unread import MARK
 from mmrope_eval.words import counted
 
@@ -64,8 +65,17 @@ class Outcome:
 
     @property
     def code(self) -> int:
-        """The exit code: 0 passed, 1 failed, 3 what was asked cannot be told."""
+        """The exit code: 0 nothing failed, 1 something did, 3 what was asked cannot be told."""
         return 1 if self.failing else 3 if self.unsettled else 0
+
+    @property
+    def word(self) -> str:
+        """The outcome in a word or two: passed is only what is shown to be no worse, or was asked and is told, where
+        no cell is missing."""
+        if self.code:
+            return "Failed" if self.failing else "Cannot tell"
+        shown = any(verdict.state in HELD for verdict in self.compared) or self.rules.require_power is not None
+        return "Nothing could be told" if not shown else "Not failed" if self.of("missing") else "Passed"
 
     @property
     def headline(self) -> str:
@@ -73,14 +83,16 @@ class Outcome:
         rules = self.rules
         margins = {rules.within(average) for average in (verdict.average for verdict in self.compared)}
         by = f"by {min(margins):g} points" if len(margins) == 1 else "by their margins"
-        held, unknown = (sum(verdict.state in states for verdict in self.compared)
-                         for states in (("held", "better"), OPEN))
+        held, unknown = (sum(verdict.state in states for verdict in self.compared) for states in (HELD, OPEN))
         text = f"{len(self.of('worse'))} worse, {held} not worse {by}, {unknown} cannot tell"
         text += f", {len(self.lower)} lower" if rules.strict and self.lower else ""
         missing = len(self.of("missing"))
-        text += f", {missing} missing" if missing else ""
-        word = {0: "Passed", 1: "Failed", 3: "Cannot tell"}[self.code]
-        return f"{word}: {counted(len(self.compared), 'cell')}: {text}."
+        if missing and self.code:
+            text += f", {missing} missing"
+        elif missing:
+            text += (f", but {missing} of {counted(len(self.compared) + missing, 'cell')} "
+                     f"{'is' if missing == 1 else 'are'} missing (--require-all refuses that)")
+        return f"{self.word}: {counted(len(self.compared), 'cell')}: {text}."
 
     @property
     def rule(self) -> str:

@@ -17,11 +17,11 @@ from typing import Final, Literal
 import numpy as np
 
 from mmrope_eval.report.compare.precision import Floats, Ints, Layout, normal, precision_of, wilson
+from mmrope_eval.report.options import FLIPS
 
 Way = Literal["two-sided", "less"]
 Alternative = Literal["two-sided", "less", "greater"]
 
-FLIPS: Final = 19_999
 _NORMAL: Final = NormalDist()
 _CHUNK: Final = 8_000_000  # numbers held at once while drawing
 _HALVINGS: Final = 30

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tabulate import tabulate
 
@@ -17,25 +17,10 @@ from mmrope_eval.report.compare.pairing import points
 from mmrope_eval.report.compare.seed_stats import spread, trainings_needed
 from mmrope_eval.report.compare.trainings import Design, Finding, Measured, Sides
 from mmrope_eval.report.markdown_text import escape
+from mmrope_eval.report.options import TrainingsOptions
 from mmrope_eval.report.runs import Run, load_run
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Fraction, Keys, Names, Numbers, Places, Step, argument, option
 from mmrope_eval.words import counted
-
-
-class TrainingsOptions(Keys):
-    """What `trainings` is asked."""
-
-    run: Places = argument("--output folders of runs; checkpoints of one variant are its trainings", metavar="RUN",
-                           nargs="+")
-    baseline: str | None = option("compare all others with it; default: each with each", metavar="VARIANT")
-    variant: Names = option("only these variants (comma-separated)", [], metavar="LIST")
-    model: Names = option("only checkpoints of these names", [], metavar="GLOB")
-    step: Step | None = option("checkpoints of one training: which step of each", metavar="N|last")
-    points: Numbers = option("differences whose need of trainings is shown (default: 1,3)", [1.0, 3.0], metavar="LIST",
-                             action="store")
-    alpha: Fraction = option("chance of calling any equal pair different (default: %(default)s)", 0.05, metavar="F")
-    format: Literal["text", "json"] = option("default: %(default)s", "text")
 
 
 def main(args: TrainingsOptions) -> int:

@@ -9,13 +9,10 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
-
-from pydantic import AfterValidator
+from typing import Final, Literal
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.comparable import KINDS
-from mmrope_eval.report.candidates import SeedRule
 from mmrope_eval.report.compare import seed_stats, stats
 from mmrope_eval.report.compare.contrasts import Contrast, family_of, noticeable, smallest, tree_of
 from mmrope_eval.report.compare.pairing import Matched, chance, lacks, pictures, points
@@ -23,8 +20,8 @@ from mmrope_eval.report.compare.precision import change_interval, lower_bound, u
 from mmrope_eval.report.compare.reported import ReportedCell
 from mmrope_eval.report.compare.trainings import METHOD, Finding, Sides, findings, reach, sides
 from mmrope_eval.report.compare.trainings_command import notes
+from mmrope_eval.report.options import Rules
 from mmrope_eval.report.runs import Run
-from mmrope_eval.util.keys import Fraction, Keys, Names, NotNegative, Positive, Rate, Whole, option
 from mmrope_eval.util.unread import MARK
 from mmrope_eval.words import counted
 
@@ -35,69 +32,13 @@ WORDS: Final[Mapping[State, str]] = {
     "untested": "Averages not tested",
 }
 """States in the order in which they are shown."""
+HELD: Final[frozenset[State]] = frozenset({"held", "better"})
+"""States in which a loss of the margin is ruled out."""
 OPEN: Final[frozenset[State]] = frozenset({"lower", "open"})
 """States in which neither a loss is shown nor its absence."""
 UNKNOWN: Final[frozenset[State]] = frozenset({"missing", "new", "untested"})
 """States of what was not compared."""
-TOLERANCE: Final = 0.2
-"""Points whose loss is harmless, where nothing else is said; docs/ci.md has what follows from it."""
-MARGIN: Final = 2.0
-"""Points whose loss is looked for, where nothing else is said."""
 WAYS: Final[tuple[stats.Alternative, stats.Alternative]] = ("less", "greater")
-
-
-def _kinds(names: list[str]) -> list[str]:
-    for name in names:
-        if name not in KINDS:
-            raise ValueError(f"'{name}' is none of {', '.join(KINDS)}")
-    return names
-
-
-Kinds = Annotated[Names, AfterValidator(_kinds)]
-"""Kinds of `record.comparable.KINDS`."""
-
-
-class ChanceKeys(Keys):
-    """What is asked about chance."""
-
-    seeds: SeedRule = option(
-        "mean: each side holds several trainings of a design, and their means are compared, as designs (default: "
-        "%(default)s, checkpoint by checkpoint)", "one")
-    alpha: Fraction = option(
-        "chance of calling anything different, or worse, that is not (default: %(default)s)", 0.05, metavar="F")
-    seed: Whole = option("of everything drawn at random (default: %(default)s)", 0)
-
-
-class Rules(ChanceKeys):
-    """When a cell is worse, when it is not, and what must be told."""
-
-    tolerance: NotNegative = option(
-        "a true loss of at most this many points is harmless; only more is worse (default: %(default)s)", TOLERANCE,
-        metavar="POINTS")
-    margin: Rate | None = option(
-        "pass only where it is shown that no average lost so many points; exit code 3 where that cannot be told. "
-        f"Without it {MARGIN:.0f} is what cells are sorted by, and nothing is asked", metavar="POINTS")
-    margin_columns: Rate | None = option("the same of every column", metavar="POINTS")
-    require_power: Rate | None = option(
-        "exit code 3 where a loss of so many points could have gone unnoticed in some cell", metavar="POINTS")
-    allow_different: Kinds = option(
-        "compare although prompts, scorers, data or (answer) limits differ (comma-separated)", [], metavar="KINDS")
-    require_all: bool = option("fail also when a cell of the baseline is missing", False)
-    strict: bool = option(
-        "fail also when a cell is lower beyond the tolerance, even where that may be chance", False)
-    table: str | None = option(
-        "compare with this table of a file of reported scores alone, such as families-8b; default: all tables about "
-        "the models of its first", metavar="NAME")
-    flips: Positive = stats.FLIPS
-
-    def within(self, average: bool) -> float:
-        """The margin of an average or a column."""
-        margin = self.margin if average or self.margin_columns is None else self.margin_columns
-        return MARGIN if margin is None else margin
-
-    def asked(self, average: bool) -> bool:
-        """Whether it must be told that nothing is lost by the margin."""
-        return (self.margin if average else self.margin_columns) is not None
 
 
 @dataclass(frozen=True)

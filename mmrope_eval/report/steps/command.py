@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Final, Literal
+from typing import Final
 
 from mmrope_eval.errors import UserError
+from mmrope_eval.report.options import StepsOptions
 from mmrope_eval.report.published import load_published
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.report.steps.steps import load_steps
 from mmrope_eval.report.table.render import render
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Keys, Names, Place, Places, argument, option
 
 SUFFIXES: Final = (".png", ".pdf")
-
-
-class StepsOptions(Keys):
-    """What `steps` is asked."""
-
-    run: Places = argument("--output folders of runs", metavar="RUN", nargs="+")
-    columns: Names = option(
-        "comma-separated averages, benchmarks or tasks; default: Overall,Image,Video,Grounding", [], metavar="LIST")
-    partial: bool = option("average over the benchmarks that every step has, where some are missing", False)
-    model: Names = option("only checkpoints of these names", [], metavar="GLOB")
-    reported: bool = option("set the paper's scores beside ours, in the figure as thin lines", False)
-    figure: Place | None = option("also draw the scores over steps: .png or .pdf", metavar="FILE")
-    format: Literal["markdown", "csv", "json"] = option("default: %(default)s", "markdown")
 
 
 def main(args: StepsOptions) -> int:

@@ -22,6 +22,7 @@ from mmrope_eval.report.compare import intervals
 from mmrope_eval.report.compare.intervals import over_trainings, totals_of
 from mmrope_eval.report.compare.pairing import samples_of
 from mmrope_eval.report.definitions import Row, TableDefinition, benchmarks_behind, benchmarks_behind_all, listed
+from mmrope_eval.report.options import SeedRule
 from mmrope_eval.report.published import Published, beside, places_of
 from mmrope_eval.report.runs import Cell, Run
 from mmrope_eval.rope import load_variant, variant_names
@@ -50,7 +51,7 @@ class Options:
     reported: Published | None = None
     level: float | None = None
     """Level of the intervals; None for no intervals."""
-    seeds: candidates.SeedRule = "one"
+    seeds: SeedRule = "one"
     step: candidates.Step = None
     """Which training step; "last" of each training, "all" for a line each; None where there must be no choice."""
     models: tuple[str, ...] = ()

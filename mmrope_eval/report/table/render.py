@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Protocol, cast
 
+from mmrope_eval.report.formats import FORMATS, Format
 from mmrope_eval.report.table.build import Table
-from mmrope_eval.report.table.formats import FORMATS, Format
 from mmrope_eval.report.table.page import Page, page_of
 
 
