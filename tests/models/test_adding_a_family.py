@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from copied_product import copy_product
 
 from mmrope_demo.checkpoints import build_checkpoint
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.families import asked_as, family_of, read_families
-
-ROOT = Path(__file__).resolve().parents[2]
 
 RECORD = '''"""A family of its own name and patch limits, with Qwen2.5-VL's classes."""
 
@@ -44,9 +42,7 @@ Ask = Callable[[str], str]
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the product with a family more: two files, and nothing else is edited."""
-    house = tmp_path_factory.mktemp("house")
-    for folder in ("mmrope_eval", "mmrope_synth", "configs", "tasks"):
-        shutil.copytree(ROOT / folder, house / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    house = copy_product(tmp_path_factory.mktemp("house"), "mmrope_synth", "configs", "tasks")
     (house / "mmrope_eval/models/families/made_up_vl.py").write_text(RECORD)
     (house / "configs/families/made-up-vl.yaml").write_text(WORDING)
     return house
