@@ -236,9 +236,8 @@ class Session(Record):
     finished: Words = ""
     device: Words = "an unknown device"
     engine_start: Duration = 0.0
-    """Seconds, as the next two."""
     switch: Duration = 0.0
-    """From the row before it to this one, in an engine that ran already."""
+    """From the row before it to this one, in an engine that ran already; seconds, as the other two."""
     generation: Duration
     asked: Count
     """Samples."""
@@ -356,7 +355,7 @@ class FailedRow(Record):
 
     cause: Words
     traceback: tuple[str, ...] = ()
-    """The lines that Python printed, where an exception was the cause."""
+    """What Python printed, by lines."""
 
 
 class SweepPoint(Record):

@@ -70,8 +70,7 @@ class Point:
     """One measurement of a sweep."""
 
     cell: Cell
-    row: str
-    """What the row is called that it is of: a checkpoint under a variant."""
+    row: str  # what it is called
     scaling: str
     task: TaskSpec
     budget: Budget

@@ -22,7 +22,7 @@ WORDS = {
     # A wording, by its name in task files, which the paper says it follows.
     "mmrope_eval/task/spec.py": {"qwen2-vl"},
     # A variant, by its name in configs/variants: in an example, and offered in a message.
-    "mmrope_eval/analysis/command.py": {"qwen3-vl"},
+    "mmrope_eval/analysis/options.py": {"qwen3-vl"},
     "mmrope_eval/models/rope_config.py": {"qwen3-vl"},
 }
 """By file: families' names in its code, and why."""
