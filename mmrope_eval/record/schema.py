@@ -251,11 +251,10 @@ class Manifest(Record):
     kind: ClassVar[str] = "the manifest of a run"
 
     command: tuple[str, ...] | None = None
-    """The last one that wrote it."""
     config: dict[str, Any] | None = None
     """The keys of the last command, those of its --config file included (docs/configuration.md); None before 0.4."""
     written: Words | None = None
-    """When, in UTC."""
+    """By the last command, in UTC."""
     versions: dict[str, Any] | None = None
     """By library."""
     device: Words | None = None
