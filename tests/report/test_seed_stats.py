@@ -89,13 +89,14 @@ def test_holm(given: list[float], adjusted: list[float]) -> None:
 # -- levels -----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("k", [2, 3, 6])
-@pytest.mark.parametrize("luck", [0.0, 2.0], ids=["questions alike", "questions of its own"])
-def test_the_level_and_the_interval_hold_over_trainings_and_questions(k: int, luck: float) -> None:
+@pytest.mark.parametrize("luck_sd", [0.0, 2.0], ids=["questions alike", "questions of its own"])
+def test_the_level_and_the_interval_hold_over_trainings_and_questions(k: int, luck_sd: float) -> None:
     """With the design's own luck with the questions, which no further training cancels, and without."""
     rng, rounds, clusters = np.random.default_rng(7), 1200, 100
     covered = false = 0
     for _ in range(rounds):
-        first, second = (drawn(rng, k, sd=1.5, noise=1.0, effects=rng.normal(0, luck / math.sqrt(clusters), clusters))
+        effects_sd = luck_sd / math.sqrt(clusters)
+        first, second = (drawn(rng, k, sd=1.5, noise=1.0, effects=rng.normal(0, effects_sd, clusters))
                          for _ in range(2))
         comparison = contrast(first, second)
         covered += comparison.low <= 0 <= comparison.high
