@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BeforeValidator
 
 from mmrope_eval.cli.options import flags
 from mmrope_eval.cli.run import DRY_RUN
 from mmrope_eval.errors import UserError
 from mmrope_eval.run.config import RunConfig, config_of
 from mmrope_eval.run.keys import AnswerKeys, EngineKeys, Limit, RunKeys, TalkKeys
-from mmrope_eval.sweep.config import Factor, read_sweep
+from mmrope_eval.sweep.config import SCALINGS, Counts, Factor, Scalings, read_sweep
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Names, Paths, PathText, Seeds, Text, Words, argument, option, same
+from mmrope_eval.util.keys import (
+    Names,
+    Paths,
+    PathText,
+    Seeds,
+    Text,
+    Words,
+    argument,
+    option,
+    said,
+    same,
+    split_names,
+    split_numbers,
+)
 
 if TYPE_CHECKING:
     from mmrope_eval.sweep.sweep import Sweep
 
 OUTPUT: Final = Path("runs/sweep")
 CHECKPOINTS: Final = "checkpoints"
+FILE_KEYS: Final = ("tasks", "contexts", "scaling", "factor")
+"""Options that take the place of what the sweep's file says."""
 
 
 class SweepOptions(AnswerKeys, EngineKeys, TalkKeys):
@@ -35,6 +52,14 @@ class SweepOptions(AnswerKeys, EngineKeys, TalkKeys):
     limit: Limit = same(RunKeys, "limit")
     variants: Names = same(
         RunKeys, "variants", "RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
+    tasks: Names = option("tasks on videos, suites and globs of them, and paths of task files; default: the file's", [],
+                          metavar="LIST")
+    contexts: Annotated[Counts, BeforeValidator(split_numbers)] = option(
+        "tokens of a prompt, several with commas between, the trained ones among them; default: the file's", (),
+        metavar="N[,N...]", action="store")
+    scaling: Annotated[Scalings, BeforeValidator(split_names)] = option(
+        f"context scalings out of {', '.join(SCALINGS)}, with commas between; default: the file's", (),
+        metavar="NAME[,NAME...]", action="store")
     factor: Factor | None = option(
         "scale by the reach of the variant's positions, by the length of the context, or by a number: reach, context "
         "or NUMBER; default: the file's", metavar="RULE")
@@ -56,7 +81,8 @@ class SweepOptions(AnswerKeys, EngineKeys, TalkKeys):
 
 def configured(options: SweepOptions) -> RunConfig:
     """What the runs of all points share. UserError for what cannot be."""
-    return config_of(typed(RunKeys, {"output": OUTPUT, **flags(options, RunKeys)}, "sweep"), command=sys.argv)
+    keys = {name: value for name, value in flags(options, RunKeys).items() if name not in FILE_KEYS}
+    return config_of(typed(RunKeys, {"output": OUTPUT, **keys}, "sweep"), command=sys.argv)
 
 
 def main(options: SweepOptions) -> int:
@@ -97,7 +123,5 @@ def sweep_of(options: SweepOptions, run: RunConfig) -> Sweep:
     if len(run.seeds) > 1:
         raise UserError(f"sweep: --seed {','.join(map(str, run.seeds))}: a sweep has one seed; start it for each, with "
                         "an --output of its own.")
-    config = read_sweep(options.config)
-    if options.factor is not None:
-        config = config.model_copy(update={"factor": options.factor})
-    return Sweep(config, run, GeneratedNeedles(), start_engine, PromptWriter)
+    of_sweep = {name: value for name, value in said(options).items() if name in FILE_KEYS}
+    return Sweep(read_sweep(options.config, of_sweep), run, GeneratedNeedles(), start_engine, PromptWriter)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -38,6 +39,7 @@ def _needle(value: Any) -> Any:
 
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
+Scalings = Annotated[tuple[Scaling, ...], Field(strict=False)]
 Counts = Annotated[tuple[Count, ...], Field(strict=False)]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 
@@ -72,7 +74,7 @@ class SweepConfig(BaseModel):
     """How many generated videos of every length."""
     variants: Texts = ()
     """For every checkpoint; empty: what each checkpoint says."""
-    scaling: Annotated[tuple[Scaling, ...], Field(strict=False)] = SCALINGS
+    scaling: Scalings = SCALINGS
     factor: Factor = "reach"
     frames: Frames = Frames()
     rows: Texts = ()
@@ -84,7 +86,8 @@ class SweepConfig(BaseModel):
         problems = (
             (not self.tasks and self.needle is None, "needs `tasks`, a `needle`, or both"),
             ("none" not in self.scaling, "needs `none` in `scaling`: factors are derived from the unscaled positions"),
-            (self.train_context not in self.contexts, "needs its `train_context` among its `contexts`"),
+            (self.train_context not in self.contexts,
+             f"needs its `train_context` ({self.train_context}) among its `contexts`"),
             (bool(counts) and (len(counts) != len(self.contexts) or list(self.contexts) != sorted(set(self.contexts))),
              "needs in `frames.counts` one number of frames for every one of its `contexts`, which must rise"),
         )  # fmt: skip
@@ -94,8 +97,9 @@ class SweepConfig(BaseModel):
         return self
 
 
-def read_sweep(name: str) -> SweepConfig:
-    """A sweep by its path, or by its name in configs/sweeps. UserError names the file and the key that is wrong."""
+def read_sweep(name: str, given: Mapping[str, Any] = MappingProxyType({})) -> SweepConfig:
+    """A sweep by its path, or by its name in configs/sweeps, with the keys `given` in place of the file's. UserError
+    names the file and the key that is wrong."""
     named = project_dir("configs") / "sweeps" / f"{name}.yaml"
     path = Path(name)
     if not path.is_file():
@@ -103,13 +107,20 @@ def read_sweep(name: str) -> SweepConfig:
             shipped = ", ".join(sorted(p.stem for p in named.parent.glob("*.yaml")))
             raise UserError(f"There is no sweep file {name}; give a path, or one of {shipped}.")
         path = named
-    config = typed(SweepConfig, {"title": path.stem, **read_yaml(path), "path": path}, f"Sweep {path}",
-                   " (docs/sweeps.md)")
-    return config.model_copy(update={
-        "contexts": tuple(sorted(set(config.contexts))),
-        "tasks": tuple(task_beside(name, path.parent) for name in config.tasks),
-        "variants": tuple(beside(name, path.parent) for name in config.variants),
-    })
+    page = " (docs/sweeps.md)"
+    of_file = typed(SweepConfig, {"title": path.stem, **read_yaml(path), "path": path}, f"Sweep {path}", page)
+    keys = {
+        **of_file.model_dump(exclude_unset=True, exclude={"needle"}), "needle": of_file.needle,
+        "tasks": [task_beside(name, path.parent) for name in of_file.tasks],
+        "variants": [beside(name, path.parent) for name in of_file.variants],
+        **given,
+    }
+    keys["contexts"] = sorted(set(keys["contexts"]))
+    if of_file.frames.counts and {*keys["contexts"]} <= {*of_file.contexts}:
+        counts = dict(zip(of_file.contexts, of_file.frames.counts, strict=True))
+        keys["frames"] = {**keys["frames"], "counts": [counts[context] for context in keys["contexts"]]}
+    where = f"Sweep {path}" + (f" with {', '.join(f'--{key}' for key in given)}" if given else "")
+    return typed(SweepConfig, keys, where, page)
 
 
 @contextlib.contextmanager

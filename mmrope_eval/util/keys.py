@@ -31,13 +31,14 @@ def parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _names(value: Any) -> Any:
+def split_names(value: Any) -> Any:
+    """Names: a list, or text with commas between."""
     value = _text(value)
     return parts(value) if isinstance(value, str) else _list(value)
 
 
-def _seeds(value: Any) -> Any:
-    """Seeds: a number, a list, or what stands after --seed."""
+def split_numbers(value: Any) -> Any:
+    """Whole numbers: one, a list, or text with commas between."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
     if isinstance(value, str):
@@ -86,7 +87,7 @@ PathText = Annotated[Text, AfterValidator(lambda text: str(Path(text)))]
 Place = Annotated[Path, Field(strict=False)]
 Words = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_words), Field(min_length=1)]
 Paths = Annotated[list[PathText], BeforeValidator(_words), Field(min_length=1)]
-Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_names)]
+Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(split_names)]
 Entries = Annotated[list[Any], BeforeValidator(_words), Field(min_length=1)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -95,7 +96,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Whole = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, AfterValidator(_seed)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(split_numbers), Field(min_length=1)]
 Places = Annotated[list[Place], BeforeValidator(_words)]
 Numbers = Annotated[list[Rate], BeforeValidator(_numbers), Field(min_length=1)]
 Step = Annotated[Whole | Literal["last", "all"], BeforeValidator(_step)]

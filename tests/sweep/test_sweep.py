@@ -450,6 +450,35 @@ class TestSweeping:
         assert [point["label"] for point in record["points"]] == shown
         assert set(found.depths["label"]) == set(shown) and "place" not in found.points.columns
 
+    @pytest.mark.parametrize(("argv", "changes"), [
+        (["--tasks", "lvbench", "--scaling", "none"], {"tasks": ("lvbench",), "scaling": ("none",)}),
+        (["--contexts", "131072,32768"], {"contexts": (32768, 131072), "counts": (256, 1024)}),
+        (["--scaling", "none, yarn", "--factor", "4"], {"scaling": ("none", "yarn"), "factor": 4.0}),
+    ])
+    def test_options_take_the_place_of_the_files_keys(self, argv: list[str], changes: dict[str, Any]) -> None:
+        options = cli.parse(["sweep", "figure5", "--model", "CKPT", *argv])
+        config = sweep_command.sweep_of(options, sweep_command.configured(options)).config
+        of_file = read_sweep("figure5")
+        assert config.frames.counts == changes.pop("counts", of_file.frames.counts)
+        assert config == of_file.model_copy(update={"frames": config.frames, **changes})
+
+    @pytest.mark.parametrize(("argv", "words"), [
+        (["--contexts", "65536"], "figure5.yaml needs its `train_context` (32768) among its `contexts`"),
+        (["--contexts", "32768,40000"], "figure5.yaml needs in `frames.counts` one number"),
+        (["--contexts", "32K"], "argument --contexts: must be a whole number, or several with commas between"),
+        (["--scaling", "yarn"], "needs `none` in `scaling`"), (["--scaling", "none,jarn"], "'linear', 'ntk' or 'yarn'"),
+        (["--tasks", "chartqa"], "task chartqa has no videos"),
+    ])
+    def test_options_are_held_to_what_the_file_is(
+        self, argv: list[str], words: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        place = ["--model", str(checkpoint), "--output", str(tmp_path), "--dry-run"]
+        try:
+            code = cli.main(["sweep", "figure5", *place, *argv])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        assert code == 2 and words in capsys.readouterr().err
+
     def test_a_task_without_videos(self, checkpoint: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="task chartqa has no videos"):
             go(checkpoint, tmp_path, Machine(), sweep_of(tasks=("chartqa",)))
@@ -605,7 +634,7 @@ class TestConfig:
          "scaling, entry 2 must be 'none', 'linear', 'ntk' or 'yarn', not 'yarm'"),
         ("needle: {}", "needle: {}\nframes: {cells: 0}", "'frames.cells' must be at least 1, not 0"),
         ("train_context: 64", "train_context: two", "'train_context' must be a whole number, not 'two'"),
-        ("train_context: 64", "train_context: 32", "needs its `train_context` among its `contexts`"),
+        ("train_context: 64", "train_context: 32", "needs its `train_context` \\(32\\) among its `contexts`"),
         ("needle: {}", "needle: {}\nscaling: [yarn]", "needs `none` in `scaling`"),
         ("needle: {}", "needle: {}\nfactor: length", "'factor' must be 'reach' or 'context' or a number, not 'length'"),
         ("needle: {}", "needle: {}\nfactor: 1", "'factor' must be 'reach' or 'context' or above 1, not 1"),
