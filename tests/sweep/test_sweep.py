@@ -763,7 +763,7 @@ def test_a_dry_run_tells_the_points_and_writes_nothing(checkpoint: Path, tmp_pat
     sweep = Sweep(sweep_of(), run, SharedNeedles(), Machine(), PromptWriter)
     lines = list(dry_run(sweep))
     contexts, scalings = len(CONTEXTS), 4
-    assert lines[0] == (f"dry run: 1 rows, 1 tasks, {contexts} contexts, {scalings} scalings: {contexts * scalings} "
+    assert lines[0] == (f"dry run: 1 row, 1 task, {contexts} contexts, {scalings} scalings: {contexts * scalings} "
                         "points, of which 0 are measured")
     assert not (tmp_path / "out").exists() and len(lines) == 2 + contexts
     sweep.go()
