@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmrope_eval.errors import UserError
 from mmrope_eval.models import hub
 from mmrope_eval.models.hub import CHECKPOINT, Say, is_checkpoint
+from mmrope_eval.rope import beside
 from mmrope_eval.util import console
 from mmrope_eval.util.config import read_yaml, sentence
 from mmrope_eval.util.row_names import RowName, row_labels, usable
@@ -82,7 +83,8 @@ def _to_stderr(line: str) -> None:
 
 
 def _resolve(word: str, base: Path | None, say: Say, splits: bool = True) -> list[ModelChoice]:
-    """The checkpoints of one word. A relative path is relative to `base`; `splits`: FOLDER=VARIANT is allowed."""
+    """The checkpoints of one word. A relative path is looked for in `base` first; `splits`: FOLDER=VARIANT is allowed.
+    """
     if not word.strip():
         raise UserError("a checkpoint's name is empty: give a folder")
     folders = _local(word, base, say)
@@ -113,8 +115,18 @@ def _choice(folder: Path, named: str, variant: str | None) -> ModelChoice:
     return ModelChoice(folder, named, variant or None, revision=snapshot[1] if snapshot else None)
 
 
+def _places(base: Path | None) -> tuple[Path | None, ...]:
+    """Where a name is looked for: beside the file that holds it, then in the working folder."""
+    return (None,) if base is None else (base, None)
+
+
 def _local(name: str, base: Path | None, say: Say) -> list[Path] | None:
-    """The checkpoints below a path or a glob; None where there is nothing of that name."""
+    """The checkpoints of a path or a glob, in the first place that has some; None where there is nothing of that
+    name."""
+    return next((folders for place in _places(base) if (folders := _below(name, place, say)) is not None), None)
+
+
+def _below(name: str, base: Path | None, say: Say) -> list[Path] | None:
     path = _path(name, base)
     try:
         if path.is_dir():
@@ -179,12 +191,17 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 
 def _no_folder(name: str, base: Path | None) -> str:
     """What is said of a name that is nothing here; the first half as it always was."""
-    where = f" (a path in this file is relative to the file's folder, '{base.resolve()}')" if base is not None else ""
-    close = close_folder(_path(name, base))
+    apart = base is not None and base.resolve() != Path.cwd() and not _path(name, None).is_absolute()
+    where = f", neither beside the file, in '{(base or Path()).resolve()}', nor in the working folder" if apart else ""
+    close = _close(name, base)
     hint = f", did you mean '{close}'?" if close else ": give the path of a downloaded checkpoint"
     if _MAGIC.search(name):
         return f"checkpoint '{name}' matches nothing{where}: give a folder, or a pattern that folders match"
     return f"checkpoint '{name}' is not a folder{where}{hint}"
+
+
+def _close(name: str, base: Path | None) -> Path | None:
+    return next(filter(None, (close_folder(_path(name, place)) for place in _places(base))), None)
 
 
 def close_folder(path: Path) -> Path | None:
@@ -212,8 +229,8 @@ def _remote(name: str, base: Path | None, say: Say) -> list[Path] | None:
         return None
     folder, lacks = hub.cached(repo)
     if folder is None:
-        owner = _path(repo.name.split("/")[0], base)
-        if not lacks and (owner.is_dir() or close_folder(_path(repo.name, base))):
+        owners = [_path(repo.name.split("/")[0], place) for place in _places(base)]
+        if not lacks and (any(owner.is_dir() for owner in owners) or _close(repo.name, base)):
             # A path with a mistake in it must not start a download of somebody's model.
             raise UserError(f"{_no_folder(name, base)}; the hub's model of that name comes with `{repo.command}`")
         folder = hub.download(repo, name, lacks, say)
@@ -237,6 +254,9 @@ class _Entry(BaseModel):
 
 def _read_file(file: Path, labels: dict[str, str], say: Say) -> list[ModelChoice]:
     """The checkpoints that a YAML file lists; `labels` are those given so far, with their places."""
+    if file.is_dir():
+        raise UserError(f"--models {file} is a folder, and takes YAML files that list checkpoints: name a checkpoint "
+                        "itself with --model (`model` in Python and in a config file)")
     try:
         content = read_yaml(file)
     except UserError as error:
@@ -251,7 +271,8 @@ def listed_models(content: Sequence[Any], named: str, base: Path, labels: dict[s
                   say: Say | None = None) -> list[ModelChoice]:
     """The checkpoints of a list with entries as in a --models file, that may stand in another file. UserError as there.
 
-    `named` is what messages call the list, `base` the folder that its relative paths start from; `labels` gets theirs.
+    `named` is what messages call the list; its relative paths are looked for in the folder `base`, then in the working
+    folder. `labels` gets theirs.
     """
     labels = {} if labels is None else labels
     choices: list[ModelChoice] = []
@@ -283,7 +304,7 @@ def _read_entry(content: Any, where: str, base: Path, say: Say) -> list[ModelCho
 
 
 def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: int) -> ModelChoice:
-    """A choice with what its entry says; a variant's YAML path is relative to the file, as a folder's is."""
+    """A choice with what its entry says; a variant's YAML path is looked for beside the file first, as a folder is."""
     variant, label = choice.variant, None
     if given is not None:
         variant, label = given.variant, given.label
@@ -293,8 +314,8 @@ def _with_words(choice: ModelChoice, given: _Entry | None, base: Path, several: 
     if label is not None and (label != usable(label) or not label):
         raise UserError(f"label '{label}' cannot name a folder: use letters and digits, without '/' and without a "
                         "dot or a space at its ends")
-    if variant is not None and variant.endswith((".yaml", ".yml")):
-        variant = str(_path(variant, base))
+    if variant is not None:
+        variant = beside(variant, base)
     named = replace(choice, variant=variant, label=label)
     return named if given is None else replace(named, coordinates=given.coordinates, prompts=given.prompts)
 

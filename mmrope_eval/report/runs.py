@@ -121,13 +121,18 @@ class Run:
     """Folders of rows that could not be evaluated, each with its cause."""
 
     def __repr__(self) -> str:
-        """Three lines at most: where, how many rows and tasks, and their names."""
+        """Three lines: where, how many rows and tasks, and their names; how many samples, and what is missing."""
         tasks = list(dict.fromkeys(task for cell in self.cells for task in cell.tasks))
         counts = f"{counted(len(self.cells), 'row')} x {counted(len(tasks), 'task')}"
-        lines = [f"Run({self.path}: {counts}: {some(self.labels)}", f"    tasks: {some(tasks)}"]
+        scores = [entry for cell in self.cells for entry in cell.record.scores.tasks.values()]
+        failed = sum(entry.n_failed or 0 for entry in scores)
+        limited = any(cell.limited(task) for cell in self.cells for task in cell.tasks)
         lost = [f"{len(cells)} {word}" for cells, word in ((self.failed, "failed"), (self.unfinished, "not finished"))
                 if cells]  # fmt: skip
-        return "\n".join([*lines, *([f"    rows without scores: {', '.join(lost)}"] if lost else [])]) + ")"
+        parts = [f"{counted(sum(entry.n for entry in scores), 'sample')}{' under --limit' if limited else ''}",
+                 f"{failed:,} failed" if failed else "none failed",
+                 *([f"rows without scores: {', '.join(lost)}"] if lost else [])]  # fmt: skip
+        return (f"Run({self.path}: {counts}: {some(self.labels)}\n    tasks: {some(tasks)}\n    {', '.join(parts)})")
 
     def _repr_html_(self) -> str:
         """The scores as a table, for notebooks."""

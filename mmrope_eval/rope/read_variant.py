@@ -8,7 +8,7 @@ from typing import Any
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope.parameters import VariantError, did_you_mean
-from mmrope_eval.rope.sections import SECTIONS, merged, name_of, overridden, read_definition
+from mmrope_eval.rope.sections import SECTIONS, called, merged, name_of, overridden, read_definition
 from mmrope_eval.rope.variant import Variant
 from mmrope_eval.util.config import read_yaml
 from mmrope_eval.util.paths import project_dir
@@ -118,7 +118,7 @@ def split_model_arguments(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], d
         value = mapping[theirs]
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not (whole or (isinstance(value, float) and theirs == "base")) or not 0 < value < 2**63:
-            raise VariantError(f"variant {shown(mapping.get('name'))}: {theirs} must be a positive "
+            raise VariantError(f"{called(mapping)}: {theirs} must be a positive "
                                f"{'number' if theirs == 'base' else 'whole number'}, not {shown(value)}")  # fmt: skip
         model[ours] = value
     return {key: value for key, value in mapping.items() if key not in _MODEL_ARGUMENTS}, model
@@ -173,7 +173,7 @@ def _content(path: Path) -> dict[str, Any]:
     content.setdefault("name", path.stem)
     aliases = content.setdefault("aliases", [])
     if not isinstance(aliases, list) or set(map(type, aliases)) - {str}:
-        raise VariantError(f"variant {shown(name_of(content))}: aliases must be a list of names, not {shown(aliases)}")
+        raise VariantError(f"{called(content)}: aliases must be a list of names, not {shown(aliases)}")
     return content
 
 
@@ -186,12 +186,12 @@ def _extended(content: dict[str, Any] | None, files: list[Path], folder: Path | 
     layers = [content]
     while (base := layers[-1].pop("extends", None)) is not None:
         if not isinstance(base, str):
-            raise VariantError(f"variant {shown(name_of(content))}: extends must be a variant's name or the path of a "
+            raise VariantError(f"{called(content)}: extends must be a variant's name or the path of a "
                                f"YAML file, not {shown(base)}")  # fmt: skip
         path = _find(base, files[-1].parent if files else folder)
         if path in files:
             chain = " -> ".join(f"'{file.stem}'" for file in (*files[-3:], path))
-            raise VariantError(f"variant {shown(name_of(content))} extends itself ({chain}): name another variant")
+            raise VariantError(f"{called(content)} extends itself ({chain}): name another variant")
         files = [*files, path]
         layers.append(_content(path))
         layers[-1].pop("aliases")

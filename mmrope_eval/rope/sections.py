@@ -63,16 +63,16 @@ class SectionKind:
                 sections.setdefault(field, []).append(tag)
         return sections
 
-    def content(self, definition: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    def content(self, definition: Mapping[str, Any]) -> dict[str, Any]:
         """This section of a definition, without what its class never read in a flat record. Raises `VariantError`."""
         content = definition.get(self.name)
         if content is None:
             return {}
         if not isinstance(content, Mapping):
-            raise VariantError(f"variant {shown(variant)}: {self.name} must be a mapping, not {shown(content)}")
+            raise VariantError(f"{called(definition)}: {self.name} must be a mapping, not {shown(content)}")
         for key in content:
             if not isinstance(key, str):
-                raise VariantError(f"variant {shown(variant)}: {self.name} has the key {shown(key)}: keys are text")
+                raise VariantError(f"{called(definition)}: {self.name} has the key {shown(key)}: keys are text")
         cls = self.class_of(content)
         # Only a record holds every parameter of every kind; whoever writes a definition by hand writes a few.
         if cls is not None and content.keys() >= _FLAT[self.name].keys():
@@ -95,13 +95,13 @@ class SectionKind:
             return {**{key: base[key] for key in self.carried if key in base and key in read}, **content}
         return {**base, **content}
 
-    def tagged(self, definition: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    def tagged(self, definition: Mapping[str, Any]) -> dict[str, Any]:
         """This section of a definition with its tag, which a class reads. Raises `VariantError`."""
-        content = {self.tag: _FLAT[self.name][self.tag], **self.content(definition, variant)}
+        content = {self.tag: _FLAT[self.name][self.tag], **self.content(definition)}
         tag = content[self.tag]
         if self.class_of(content) is None:
             hint = did_you_mean(tag, self.classes) if isinstance(tag, str) else ""
-            raise VariantError(f"variant {shown(variant)}: {self.name}.{self.tag} cannot be {shown(tag)}; it is one of "
+            raise VariantError(f"{called(definition)}: {self.name}.{self.tag} cannot be {shown(tag)}; it is one of "
                                f"{', '.join(self.classes)}{hint}")
         return content
 
@@ -181,8 +181,8 @@ def read_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
     words = {key: definition.get(key, "") for key in WORDS[1:]}
     for key, text in words.items():
         if not isinstance(text, str):
-            raise VariantError(f"variant {shown(name)}: {key} must be text, not {shown(text)}")
-    contents = {section.name: section.tagged(definition, name) for section in SECTIONS}
+            raise VariantError(f"{called(definition)}: {key} must be text, not {shown(text)}")
+    contents = {section.name: section.tagged(definition) for section in SECTIONS}
     parts = {"name": name, **{key: text.strip() for key, text in words.items()}}
     # YAML and JSON write a tuple as a list.
     values = {section: {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
@@ -192,7 +192,7 @@ def read_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         section = next(section for section in SECTIONS if section.name == first["loc"][0])
-        raise VariantError(f"variant {shown(name)}: {section.sentence(first, contents[section.name])}") from None
+        raise VariantError(f"{called(definition)}: {section.sentence(first, contents[section.name])}") from None
 
 
 def check_keys(definition: Mapping[str, Any], *also: str) -> None:
@@ -201,7 +201,9 @@ def check_keys(definition: Mapping[str, Any], *also: str) -> None:
     for key in definition:
         if key not in keys:
             hint = did_you_mean(key, keys) if isinstance(key, str) else ""
-            raise VariantError(f"variant {shown(name_of(definition))} has an unknown key {shown(key)}{hint}")
+            if "name" not in definition and isinstance(definition[key], str):
+                hint = ": the key of its name is 'name'"
+            raise VariantError(f"{called(definition)} has an unknown key {shown(key)}{hint}")
 
 
 def name_of(definition: Any) -> str:
@@ -214,6 +216,12 @@ def name_of(definition: Any) -> str:
     return name
 
 
+def called(definition: Any) -> str:
+    """What messages call a definition. Raises `VariantError` as `name_of` does."""
+    name = name_of(definition)
+    return f"variant {shown(name)}" if "name" in definition else "a variant without a name"
+
+
 def merged(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The full definition of layers of which each extends the next, laid over one another section by section.
 
@@ -223,12 +231,9 @@ def merged(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         check_keys(layer, "extends", "aliases")
     *above, definition = layers
     for layer in reversed(above):
-        below, name = name_of(definition), name_of(layer)
-        definition = {**layer, **{section.name: section.laid_over(section.content(definition, below),
-                                                                  section.content(layer, name))
+        definition = {**layer, **{section.name: section.laid_over(section.content(definition), section.content(layer))
                                   for section in SECTIONS}}  # fmt: skip
-    name = name_of(definition)
-    sections: dict[str, Any] = {section.name: section.content(definition, name) for section in SECTIONS}
+    sections: dict[str, Any] = {section.name: section.content(definition) for section in SECTIONS}
     definition = {**definition, **sections}
     if not HeadsAllocation.model_fields.keys() <= definition["frequency"].keys():
         _check_exact(definition)
@@ -238,13 +243,12 @@ def merged(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _check_exact(definition: Mapping[str, Any]) -> None:
     """Refuse an `exact` that was written for counts of heads: nothing reads it there, and only records hold it."""
     if definition["frequency"].get("allocation") == "heads" and "exact" in definition["frequency"]:
-        raise VariantError(f"variant {shown(name_of(definition))}: frequency.exact is not read by allocation 'heads', "
+        raise VariantError(f"{called(definition)}: frequency.exact is not read by allocation 'heads', "
                            "whose counts never scale: leave it out")  # fmt: skip
 
 
 def overridden(definition: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A definition with single parameters changed, all of them at once. Raises `VariantError` for unknown ones."""
-    name = name_of(definition)
     laid: dict[str, dict[str, Any]] = {}
     result = dict(definition)
     section_of = {field: section.name for section in SECTIONS if section.name != "scaling" for field in section.fields}
@@ -255,13 +259,13 @@ def overridden(definition: dict[str, Any], overrides: Mapping[str, Any]) -> dict
             laid.setdefault(section_of[key], {})[key] = value
         else:
             hint = did_you_mean(key, [*section_of, "scaling"]) if isinstance(key, str) else ""
-            raise VariantError(f"variant {shown(name)} has no parameter {shown(key)}{hint}")
+            raise VariantError(f"{called(definition)} has no parameter {shown(key)}{hint}")
     if {"mrope_section", "pattern"} & overrides.keys():
         # Counts given on the side are meant for one model; those of a variant's own file are a ratio.
         laid["frequency"].setdefault("exact", True)
     for section in SECTIONS:
         if section.name in laid:
-            result[section.name] = section.laid_over(section.content(definition, name), laid[section.name])
+            result[section.name] = section.laid_over(section.content(definition), laid[section.name])
     if "exact" in overrides:
         _check_exact(result)
     return result

@@ -35,6 +35,7 @@ from mmrope_eval.util.keys import (
     Text,
     Whole,
     Words,
+    by_field,
     option,
     parts,
     said,
@@ -271,10 +272,10 @@ CHECKPOINTS: Final = ("model", "models", "checkpoints")
 
 def with_flags(file: Keys, flags: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a file with those of a command line, which go before them."""
-    keys = said(file)
+    keys, flags = said(file), by_field(type(file), flags)
     if any(name in flags for name in CHECKPOINTS):
         keys = {name: value for name, value in keys.items() if name not in CHECKPOINTS}
-    added = {name: [*keys[name], *flags[name]] for name in ADDED if name in flags and keys.get(name)}
+    added: dict[str, Any] = {name: [*keys[name], *flags[name]] for name in ADDED if name in flags and keys.get(name)}
     overrides = {"set": {**keys.get("set", {}), **flags["set"]}} if "set" in flags else {}
     return {**keys, **flags, **added, **overrides}
 

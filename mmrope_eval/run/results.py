@@ -142,7 +142,7 @@ def summarize(plan: TaskPlan, scored: Sequence[ScoredSample | SampleScore]) -> d
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
         "chance": percent(chance_of(average, samples)),
         "n": len(samples),
-        "expected": plan.spec.expected.get("expressions") or plan.spec.expected.get("samples"),
+        "expected": plan.spec.expected_samples,
         "n_failed": sum(sample.failed for sample in samples),
         "n_truncated": sum(sample.truncated for sample in samples),
         "n_unparsed": sum(sample.unparsed for sample in samples),

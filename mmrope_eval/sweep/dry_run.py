@@ -11,7 +11,7 @@ from mmrope_eval.run.cells import Rows, make_cells
 from mmrope_eval.run.dry_run import absences, missing_data, table
 from mmrope_eval.run.prepared import with_task_limits
 from mmrope_eval.sweep.sweep import NEEDLE, Sweep, plans_of, run_of
-from mmrope_eval.words import visible
+from mmrope_eval.words import counted, visible
 
 HEAD = ("row", "task", "context", "frames", "samples", "scalings", "measured", "remark")
 
@@ -28,8 +28,11 @@ def dry_run(sweep: Sweep) -> Iterator[str]:
     points = list(_points(sweep, rows))
     scalings = len(sweep.config.scaling)
     measured = sum(int(point[6]) for point in points)
-    yield (f"dry run: {len(rows.cells)} rows, {len(sweep.tasks)} tasks, {len(sweep.config.contexts)} contexts, "
-           f"{scalings} scalings: {len(points) * scalings} points, of which {measured} are measured")  # fmt: skip
+    counts = ((rows.cells, "row"), (sweep.tasks, "task"), (sweep.config.contexts, "context"),
+              (sweep.config.scaling, "scaling"))  # fmt: skip
+    yield (f"dry run: {', '.join(counted(len(things), noun) for things, noun in counts)}: "
+           f"{counted(len(points) * scalings, 'point')}, of which {measured:,} {'is' if measured == 1 else 'are'} "
+           "measured")  # fmt: skip
     yield from table(HEAD, points)
     yield from (f"{row.label} cannot be evaluated: {visible(row.cause)}" for row in rows.failed)
 

@@ -39,7 +39,7 @@ def task_facts(registry: Registry, data_root: Path | None) -> list[dict[str, Any
     """
     return [
         {"name": spec.name, "column": spec.column, "category": spec.category, "dataset": spec.dataset,
-         "split": spec.split, "n": spec.expected.get("samples") or spec.expected.get("expressions"),
+         "split": spec.split, "n": spec.expected_samples,
          "metric": spec.metrics[0], "chance": spec.chance, "present": absence(spec, data_root) is None,
          "licence": spec.licence or None}
         for spec in registry.tasks.values()

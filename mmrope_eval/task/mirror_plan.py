@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mmrope_eval.task.dataset import absence, fetch_command, hub_command, media_
 from mmrope_eval.task.options import PlanOptions, PruneOptions
 from mmrope_eval.task.registry import Registry, TaskSpec, open_registry
 from mmrope_eval.util.console import say
-from mmrope_eval.words import size_text
+from mmrope_eval.words import counted, size_text
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif", ".mpg", ".flv", ".wmv"})
 
@@ -171,14 +171,19 @@ def plan(args: PlanOptions) -> int:
         # Fetching what is here would replace it. --json has these commands too, for another machine.
         say("" if entry.present else "".join(f"{command}\n" for command in entry.commands))
     missing = [entry for entry in entries if not entry.present]
-    sizes_known = [entry.bytes_on_hub for entry in missing if entry.bytes_on_hub is not None]
     if missing:
-        unknown = len(missing) - len(sizes_known)
-        sizes = [*([f"about {size_text(sum(sizes_known))}"] if sizes_known else []),
-                 *([f"{unknown} of unknown size"] if unknown else [])]  # fmt: skip
-        say(f"# to fetch: {len(missing)} data set{'s' if len(missing) > 1 else ''}, {', and '.join(sizes)}")
+        say(f"# to fetch: {to_fetch([entry.bytes_on_hub for entry in missing])}")
     say("# A zip archive is also read as it is; each of its videos is then copied into the cache when it is asked.")
     return 1 if missing else 0
+
+
+def to_fetch(sizes: Collection[int | None]) -> str:
+    """Data sets of these sizes, which may be unknown, in words."""
+    known = [size for size in sizes if size is not None]
+    unknown = len(sizes) - len(known)
+    words = [*([f"about {size_text(sum(known))}"] if known else []),
+             *([f"{unknown} of unknown size"] if unknown else [])]  # fmt: skip
+    return f"{counted(len(sizes), 'data set')}, {', and '.join(words)}"
 
 
 def folder_bytes(folder: Path) -> int:

@@ -92,6 +92,11 @@ class TaskSpec:
         return next(self.prompts[name] for name in names if name in self.prompts)
 
     @property
+    def expected_samples(self) -> int | None:
+        """How many samples the whole benchmark has, as its authors say; None where the file does not."""
+        return self.expected.get("expressions") or self.expected.get("samples")
+
+    @property
     def local(self) -> bool:
         """Whether the data set is a folder of this machine, whatever --data-root says."""
         return Path(self.dataset).is_absolute()

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mmrope_eval.errors import UserError
 
@@ -138,6 +138,19 @@ class Keys(BaseModel):
 
     # Deferred: most of these are bases, whose validators nobody needs, and --help has no time to lose.
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_field(cls, content: Any) -> Any:
+        return by_field(cls, content) if isinstance(content, Mapping) else content
+
+
+def by_field(kind: type[Keys], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys by the names of a kind's fields, also of those that are spelled like the option (`variant`)."""
+    spelled = {extra["option"]: name for name, field in kind.model_fields.items()
+               if isinstance(extra := field.json_schema_extra, dict) and isinstance(extra.get("option"), str)}
+    return {name if (name := spelled.get(key, key)) == key or name not in content else key: value
+            for key, value in content.items()}
 
 
 def same(kind: type[Keys], name: str, words: str | None = None, *, group: str = "") -> Any:

@@ -264,8 +264,8 @@ def test_a_file_lists_words_and_mappings_relative_to_itself(tree: Path) -> None:
   variant: ../my.yaml
 - path: ~/mine
 """)
-    assert said(choices) == [("ckpt", None), ("other", "hope"), *((name, "lists/my.yaml") for name in STEPS),
-                             ("a=b/ckpt", "mrope-i"), ("ckpt", "lists/../my.yaml"), ("home/mine", None)]
+    assert said(choices) == [("ckpt", None), ("other", "hope"), *((name, "my.yaml") for name in STEPS),
+                           ("a=b/ckpt", "mrope-i"), ("ckpt", "lists/../my.yaml"), ("home/mine", None)]
     assert (choices[5].label, choices[5].coordinates, choices[5].prompts) == ("ours", "thousand", "qwen3-vl")
 
 
@@ -294,7 +294,8 @@ BAD_FILES = {
     "- {path: ../ckpt, label: x}\n- {path: ../other, label: x}":
         "entry 2: label 'x' is taken by lists/models.yaml, entry 1: give another",
     "- {path: ../run, label: x}": "entry 1: label 'x' is for one checkpoint, and path '../run' means 3",
-    "- ckpt": "entry 1: checkpoint 'ckpt' is not a folder (a path in this file is relative to the file's folder, '",
+    "- zzzz": "entry 1: checkpoint 'zzzz' is not a folder, neither beside the file, in '",
+    "- zzzz ": "/lists', nor in the working folder: give the path of a downloaded checkpoint",
     "- ../ckpt\n- ../ckpt": "is named twice, by '../ckpt' and by '../ckpt'",
     "- {path: ../ckpt=hope}": "entry 1: checkpoint '../ckpt=hope' is not a folder",
 }
@@ -305,6 +306,16 @@ def test_a_bad_file_is_one_sentence(text: str, tree: Path) -> None:
     with pytest.raises(UserError) as raised:
         listed(tree, text)
     assert BAD_FILES[text] in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_what_is_not_beside_the_file_is_looked_for_in_the_working_folder(tree: Path) -> None:
+    choices = listed(tree, "- ckpt\n- run/checkpoint-*=hope\n- path: other\n  variant: lists/mine.yaml\n")
+    assert said(choices) == [("ckpt", None), *((name, "hope") for name in STEPS), ("other", "lists/mine.yaml")]
+
+
+def test_a_folder_among_the_files_is_a_checkpoint_for_another_option(tree: Path) -> None:
+    with pytest.raises(UserError, match=r"--models ckpt is a folder, .*: name a checkpoint itself with --model \(`mod"):
+        resolve_models([], [Path("ckpt")])
 
 
 def test_a_missing_file_is_named(tree: Path) -> None:

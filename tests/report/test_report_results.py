@@ -114,12 +114,13 @@ def test_the_package_offers_it_without_waiting_for_pandas(run: Path) -> None:
 
 def test_a_run_is_shown_in_three_lines_and_as_a_table(run: Path) -> None:
     loaded_run = load_run(run)
-    assert repr(loaded_run) == f"Run({run}: 2 rows x 2 tasks: mrope, mrope-i\n    tasks: chartqa, ai2d)"
+    assert repr(loaded_run) == (f"Run({run}: 2 rows x 2 tasks: mrope, mrope-i\n    tasks: chartqa, ai2d\n"
+                           "    8 samples under --limit, 1 failed)")  # fmt: skip
     shown = loaded_run._repr_html_()
     assert shown.count("<tr") == 4 and "37.50" in shown and "—" in shown
     assert shown.index("ChartQA") < shown.index("AI2D") and shown.index("mrope<") < shown.index("mrope-i<")
     assert repr(load_run(run / "mrope")) == (
-        f"Run({run / 'mrope'}: 1 row x 2 tasks: mrope\n    tasks: chartqa, ai2d)")
+        f"Run({run / 'mrope'}: 1 row x 2 tasks: mrope\n    tasks: chartqa, ai2d\n    6 samples, 1 failed)")
 
 
 def test_a_run_of_many_rows_with_lost_ones_is_three_lines_still(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_a_run_of_many_rows_with_lost_ones_is_three_lines_still(tmp_path: Path) 
     (tmp_path / "stopped" / "responses.sqlite").touch()
     lines = repr(load_run(tmp_path)).splitlines()
     assert len(lines) == 3 and lines[0].endswith("row06, row07 and 4 more")
-    assert lines[2] == "    rows without scores: 1 not finished)"
+    assert lines[2] == "    24 samples, none failed, rows without scores: 1 not finished)"
 
 
 def test_two_checkpoints_of_one_variant_have_a_name_each(tmp_path: Path) -> None:

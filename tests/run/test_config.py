@@ -212,6 +212,17 @@ def test_what_the_command_line_says_goes_before_the_file(
     assert CHECKPOINTS == ("model", "models", "checkpoints")
 
 
+@pytest.mark.parametrize("key", ["variant", "variants"])
+def test_a_key_may_be_spelled_as_its_option(key: str) -> None:
+    Path("run.yaml").write_text(yaml.safe_dump({**NEEDED, key: "mrope, hope"}))
+    assert by_options(["--config", "run.yaml"]).variants == ("mrope", "hope")
+    for other in ("variant", "variants"):
+        assert read_config({other: "vanilla"}, Path("run.yaml")).variants == ("vanilla",)
+    Path("run.yaml").write_text(yaml.safe_dump({**NEEDED, "variant": "mrope", "variants": "hope"}))
+    with pytest.raises(UserError, match="unknown key 'variant', did you mean 'variants'"):
+        by_options(["--config", "run.yaml"])
+
+
 # ------------------------------------------------------------------------------------------------------------- paths
 
 

@@ -19,6 +19,7 @@ from mmrope_eval.run.dry_run import duration, table
 from mmrope_eval.run.run import run
 from mmrope_eval.study.study import run_study
 
+ROOT = Path(__file__).resolve().parents[2]
 N = 3
 SAMPLES = {"refcoco_val": 2 * N, "chartqa": N}
 """Each object of RefCOCO has two expressions."""
@@ -63,7 +64,7 @@ def test_a_new_run_would_ask_everything(argv: list[str], tmp_path: Path, capsys:
     assert lines[0] == f"dry run: 2 rows, 2 tasks, {ALL} samples, of which 0 are kept and {ALL} would be asked"
     assert cells(lines) == {(row, task): [str(n), "0", str(n), "present"] for row in ("mrope", "mrope-i")
                             for task, n in SAMPLES.items()}  # fmt: skip
-    assert re.fullmatch(r"data: [\d.]+ kB on disk, in 2 folders, with what other tasks use of them", lines[-1])
+    assert re.fullmatch(r"data: [\d.]+ kB on disk, in 2 folders, with what other tasks use of them", lines[-2])
 
 
 @pytest.mark.parametrize("more", [[], ["--limit", "2"], ["--fresh"], ["--max-tokens", "7"],
@@ -91,7 +92,8 @@ def test_a_finished_run_would_ask_nothing_and_takes_no_time(
 def test_time_is_told_where_it_was_measured(
     argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not [line for line in told(argv, tmp_path / "out", capsys) if line.startswith("time:")]
+    assert "time: unknown, as no earlier command asked anything here; --limit N asks a few and measures it" in told(
+        argv, tmp_path / "out", capsys)
     run(configured(cli.parse(["run", *argv, "--limit", "2"])), FakeStart({"delay": 0.05}))
     (line,) = [line for line in told(argv, tmp_path / "out", capsys) if line.startswith("time:")]
     estimate = re.fullmatch(r"time: about \d+ s for 10 samples, at the ([\d.]+) s of one when earlier commands asked 8 "
@@ -106,10 +108,28 @@ def test_data_that_are_not_here_are_said_and_the_rest_is_planned(
     shutil.copytree(place / "mirror", mirror)
     shutil.rmtree(next(mirror.glob("*/ChartQA")))
     lines = told([*argv, "--data-root", str(mirror)], tmp_path / "out", capsys)
-    assert cells(lines)["mrope", "chartqa"] == ["?", "0", "0", "missing"]
+    assert lines[0].endswith("2 tasks, about 5,012 samples, of which 0 are kept and about 5,012 would be asked")
+    assert cells(lines)["mrope", "chartqa"] == ["about", "2,500", "0", "about", "2,500", "missing"]
     assert cells(lines)["mrope", "refcoco_val"] == ["6", "0", "6", "present"]
     (line,) = [line for line in lines if line.startswith("chartqa: its data are not here")]
     assert "hf download" in line
+    assert "to fetch: 1 data set, about " in "\n".join(lines)
+    few = told([*argv[:2], "--variant", "mrope", "--tasks", "chartqa", "--data-root", str(mirror), "--limit", "1",
+                "--output", str(tmp_path / "out")], tmp_path / "out", capsys)  # fmt: skip
+    assert few[0] == ("dry run: 1 row, 1 task, about 1 sample, of which 0 are kept and about 1 would be asked")
+
+
+def test_of_a_task_whose_file_gives_no_number_that_is_said(
+    argv: list[str], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "tasks" / "chartqa.yaml").read_text()
+    for pattern, word in ((" +expected: .*", ""), ("task: .*", "task: mine"), ("column: .*", "column: Mine"),
+                          ("dataset_path: .*", "dataset_path: no/where")):  # fmt: skip
+        text = re.sub(pattern, word, text, count=1)
+    (tmp_path / "mine.yaml").write_text(text)
+    lines = told([*argv, "--tasks", str(tmp_path / "mine.yaml")], tmp_path / "out", capsys)
+    assert lines[0].endswith("would be asked, without those of mine, whose number is not known here")
+    assert cells(lines)["mrope", "mine"] == ["?", "0", "?", "missing"]
 
 
 def test_a_checkpoint_that_cannot_be_evaluated_is_said(

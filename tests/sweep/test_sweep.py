@@ -636,7 +636,7 @@ class TestConfig:
          "scaling, entry 2 must be 'none', 'linear', 'ntk' or 'yarn', not 'yarm'"),
         ("needle: {}", "needle: {}\nframes: {cells: 0}", "'frames.cells' must be at least 1, not 0"),
         ("train_context: 64", "train_context: two", "'train_context' must be a whole number, not 'two'"),
-        ("train_context: 64", "train_context: 32", "needs its `train_context` (32) among its `contexts`"),
+        ("train_context: 64", "train_context: 32", "needs its `train_context` \\(32\\) among its `contexts`"),
         ("needle: {}", "needle: {}\nscaling: [yarn]", "needs `none` in `scaling`"),
         ("needle: {}", "needle: {}\nfactor: length", "'factor' must be 'reach' or 'context' or a number, not 'length'"),
         ("needle: {}", "needle: {}\nfactor: 1", "'factor' must be 'reach' or 'context' or above 1, not 1"),
@@ -765,7 +765,7 @@ def test_a_dry_run_tells_the_points_and_writes_nothing(checkpoint: Path, tmp_pat
     sweep = Sweep(sweep_of(), run, SharedNeedles(), Machine(), PromptWriter)
     lines = list(dry_run(sweep))
     contexts, scalings = len(CONTEXTS), 4
-    assert lines[0] == (f"dry run: 1 rows, 1 tasks, {contexts} contexts, {scalings} scalings: {contexts * scalings} "
+    assert lines[0] == (f"dry run: 1 row, 1 task, {contexts} contexts, {scalings} scalings: {contexts * scalings} "
                         "points, of which 0 are measured")
     assert not (tmp_path / "out").exists() and len(lines) == 2 + contexts
     sweep.go()
