@@ -16,7 +16,7 @@ from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.rope import Variant
 from mmrope_eval.run.keys import LIMIT, Dtype, MediaKeys, RunKeys
 from mmrope_eval.util.console import say, write_file
-from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, option, same
+from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, field_of, option
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class AnalyzeOptions(MediaKeys):
     variants: list[str] = argument(
         "names or YAML paths; default: with --model what the checkpoint says, else the rows of the paper's Table 2", [],
         metavar="VARIANT", nargs="*")
-    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of every variant; may be repeated")
+    set: dict[str, Any] = field_of(RunKeys, "set", "override one parameter of every variant; may be repeated")
     format: Literal["text", "markdown", "csv", "json"] = option("default: %(default)s", "text")
     output: Place | None = option("write here instead of printing", metavar="FILE")
     section: Names = option(
@@ -73,12 +73,12 @@ class AnalyzeOptions(MediaKeys):
     figures: Place | None = option("also draw figures there, as PDF and PNG", group=ALONE, metavar="DIR")
     model: str | None = option(
         "whose RoPE and geometry are analysed, with --tasks its attention", group=CHECKPOINT, metavar="CKPT")
-    assume_stock: bool = same(RunKeys, "assume_stock", group=CHECKPOINT)
+    assume_stock: bool = field_of(RunKeys, "assume_stock", group=CHECKPOINT)
     tasks: Names = option(
         "comma-separated tasks, suites, globs and paths of task files on whose samples attention is measured", [],
         group=ATTENTION, metavar="LIST")
     tasks_dir: Places = option(TASKS_DIR, [], group=ATTENTION, metavar="DIR")
-    dtype: Dtype = same(RunKeys, "dtype", group=ATTENTION)
+    dtype: Dtype = field_of(RunKeys, "dtype", group=ATTENTION)
     data_root: Place | None = option("local mirror of the datasets; default: the hub", group=ATTENTION, metavar="DIR")
     limit: str | None = option(f"{LIMIT}; default: 16", group=ATTENTION)
 
@@ -179,7 +179,7 @@ def attention_main(args: AnalyzeOptions, variants: list[str]) -> int:
 
 
 def give(args: AnalyzeOptions, text: str) -> None:
-    """Print, or write to --output."""
+    """Print text, or write it to --output."""
     if args.output is None:
         say(text)
     else:

@@ -76,12 +76,12 @@ class NeedleOptions(Keys):
 
 
 def demo(options: DemoOptions) -> int:
-    """The demo: exit code 0, or 1 when samples failed."""
+    """Run the demo: exit code 0, or 1 when samples failed."""
     return _work("mmrope_demo.run", "main")(options)
 
 
 def untrained(options: UntrainedOptions) -> int:
-    """The same of checkpoints with random weights."""
+    """Run the demo on checkpoints with random weights: exit code 0, or 1 when samples failed."""
     return _work("mmrope_demo.untrained", "main")(options)
 
 

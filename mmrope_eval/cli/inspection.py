@@ -24,7 +24,7 @@ from mmrope_eval.rope import load_variant
 from mmrope_eval.run.keys import RunKeys
 from mmrope_eval.task.registry import Registry, check_coordinates
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Keys, Places, argument, option, same
+from mmrope_eval.util.keys import Keys, Places, argument, field_of, option
 
 Facts = dict[str, Any]
 
@@ -61,9 +61,9 @@ class InspectOptions(Keys):
     model: list[str] = argument(
         "checkpoints, named as for --model of 'run': folders, quoted globs, runs with checkpoint-* folders, LoRA "
         "adapters, hub names, CKPT=VARIANT", [], metavar="CKPT", nargs="*")
-    models: Places | None = same(RunKeys, "models")
-    assume_stock: bool = same(RunKeys, "assume_stock")
-    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of every variant; may be repeated")
+    models: Places | None = field_of(RunKeys, "models")
+    assume_stock: bool = field_of(RunKeys, "assume_stock")
+    set: dict[str, Any] = field_of(RunKeys, "set", "override one parameter of every variant; may be repeated")
     variant: str | None = option("RoPE variant by name or YAML path, as if 'run' were given it", metavar="NAME")
     no_weights: bool = option("read headers only: no fingerprint, no check for values that are not finite", False)
     as_json: bool = option("print one JSON object", False, name="json")
@@ -264,7 +264,7 @@ def _media_rows(facts: Facts) -> Iterator[Row]:
     limits, sources = facts["media"]["limits"], facts["media"]["sources"]
 
     def by(*fields: str) -> str:
-        """Where limits were said."""
+        """The files that set these limits, in brackets."""
         return f"({', '.join(dict.fromkeys(sources.get(field, 'default') for field in fields))})"
 
     low, high, side = limits["image_min_pixels"], limits["image_max_pixels"], facts["network"]["token_side"]

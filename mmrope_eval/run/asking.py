@@ -110,7 +110,7 @@ class Deaths:
     """By sample: at how many deaths it was in flight."""
 
     def note(self, in_flight: Sequence[str]) -> str | None:
-        """One more; the sample to blame for it, if that is certain: it was alone, and not for the first time there."""
+        """Count one more death; the sample to blame, where that is certain: it was alone, and not for the first time."""
         self.count += 1
         self.seen.update(in_flight)
         return in_flight[0] if len(in_flight) == 1 and self.seen[in_flight[0]] > 1 else None
@@ -201,7 +201,7 @@ class Asking:
                     self.left.pop(sample.id, None)
 
     def answer(self, engine: Engine, group: Sequence[Sample]) -> None:
-        """One stream: ask these samples and keep what comes."""
+        """Ask these samples in one stream and keep what comes."""
         began, died_before = time.perf_counter(), engine.deaths
         try:
             with closing(engine.stream(self.feed(group))) as stream:
@@ -214,7 +214,7 @@ class Asking:
             self.timings.deaths += engine.deaths - died_before
 
     def died(self, error: EngineDiedError, group: Sequence[Sample]) -> None:
-        """Write down an engine's death. RowError when it was one too many."""
+        """Note an engine's death and blame the sample that is certain to have caused it. RowError for one too many."""
         suspects = [sample.id for sample in group] if error.in_flight is None else error.in_flight
         in_flight = [name for name in suspects if name in self.left]
         self.timings.deaths += 1

@@ -37,7 +37,7 @@ from mmrope_eval.task.registry import Family, Registry, open_registry
 from mmrope_eval.task.sample import keys
 from mmrope_eval.util.config import sentence
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, argument, option, same
+from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, argument, field_of, option
 
 NEEDED_AGAIN = "run the same command once more, which asks nothing again and writes it"
 
@@ -52,7 +52,7 @@ class StoredRun:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder that the row lies in."""
         return self.cell.folder
 
     @property
@@ -62,7 +62,7 @@ class StoredRun:
 
     @property
     def scores(self) -> Mapping[str, Any]:
-        """scores.json, likewise."""
+        """scores.json, with what this version does not know."""
         return self.cell.stored_scores.raw
 
     @property
@@ -91,7 +91,7 @@ class RescoreOptions(Keys):
     """What `rescore` is asked."""
 
     run: Place = argument("the --output of a run, or one of its rows", metavar="RUN")
-    scorer: Scorer = same(RunKeys, "scorer")
+    scorer: Scorer = field_of(RunKeys, "scorer")
     tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
     output: Place | None = option("write here instead of into the run", metavar="DIR")
     data_root: Place | None = option("local mirror of the datasets; default: where the run had it", metavar="DIR")

@@ -80,7 +80,7 @@ class Point:
     """Of the run that this point is."""
 
     def record(self) -> dict[str, Any]:
-        """Its head in sweep.json."""
+        """What the point is, as sweep.json has it."""
         checkpoint, budget = self.cell.checkpoint, self.budget
         return {
             "checkpoint": str(checkpoint.path), "model": Path(checkpoint.path).name, "variant": self.cell.variant.name,
@@ -169,7 +169,7 @@ class Sweep:
         return row_limits(base.thinking, self.tasks, given)
 
     def budgets(self, base: Cell, plans: Mapping[str, Plans]) -> dict[tuple[str, int], Budget]:
-        """By task and context."""
+        """The budgets, by task and context."""
         writer, frames, checkpoint = self.writer(base.checkpoint), self.config.frames, base.checkpoint
         stamp = stamp_tokens(writer, checkpoint)
         limits = self.limits(base)

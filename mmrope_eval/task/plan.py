@@ -56,11 +56,11 @@ class TaskPlan:
     """How the task itself has its answers decoded, where `samples` have another way (`limited`, `heated`)."""
 
     def limited(self, max_tokens: int) -> TaskPlan:
-        """The same questions with another answer limit, which is part of a response's identity."""
+        """Give all questions another answer limit, which is part of a response's identity."""
         return self._decoded(max_tokens=max_tokens)
 
     def heated(self, temperature: float, seed: int) -> TaskPlan:
-        """The same questions answered at another temperature, which with its seed is part of a response's identity.
+        """Have all questions answered at another temperature, which with its seed is part of a response's identity.
         Greedy decoding (0) draws nothing, so it has no seed."""
         return self._decoded(temperature=temperature, seed=seed if temperature > 0 else 0)
 

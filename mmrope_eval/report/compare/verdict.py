@@ -347,7 +347,7 @@ def lacking(both: Sides) -> Iterator[Verdict]:
 
 
 def words(losses: Sequence[Finding]) -> tuple[str, ...]:
-    """Of how many trainings the verdicts are, and what they are about."""
+    """Sentences that say of how many trainings the verdicts are, and what they are about."""
     sentences = []
     for counts in dict.fromkeys(finding.counts for finding in losses):
         names = ", ".join(dict.fromkeys(finding.name for finding in losses if finding.counts == counts))
