@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     if (args.same_as is None) == (wanted in known):
         parser.error(f"{wanted} is {'taken' if args.new else 'unknown'}; the register has {', '.join(sorted(known))}")
     with register.open("a", encoding="utf-8") as file:
-        file.write(Declared(wanted, code.rooms).line(args.what) + "\n")
+        file.write(Declared(wanted, code.rooms).register_line(args.what) + "\n")
     print(f"declared: this tree's answers are those of version {wanted}")
     return 0
 

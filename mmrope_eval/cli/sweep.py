@@ -76,7 +76,7 @@ def main(options: SweepOptions) -> int:
     failed = 0
     if not options.report_only:
         measuring = sweep_of(options, run)
-        measuring.go()
+        measuring.measure()
         failed = measuring.failed
     sweep = load_sweep(run.output)
     say(report(sweep))

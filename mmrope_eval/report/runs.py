@@ -124,7 +124,7 @@ class Run:
         """Three lines at most: where, how many rows and tasks, and their names."""
         tasks = list(dict.fromkeys(task for cell in self.cells for task in cell.tasks))
         counts = f"{counted(len(self.cells), 'row')} x {counted(len(tasks), 'task')}"
-        lines = [f"Run({self.path}: {counts}: {some(self.labels)}", f"    tasks: {some(tasks)}"]
+        lines = [f"Run({self.path}: {counts}: {first_names(self.labels)}", f"    tasks: {first_names(tasks)}"]
         lost = [f"{len(cells)} {word}" for cells, word in ((self.failed, "failed"), (self.unfinished, "not finished"))
                 if cells]  # fmt: skip
         return "\n".join([*lines, *([f"    rows without scores: {', '.join(lost)}"] if lost else [])]) + ")"
@@ -281,7 +281,7 @@ def sample_rows(cell: Cell, label: str = "") -> Iterator[dict[str, Any]]:
             }
 
 
-def some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first few of many names."""
     more = len(names) - NAMED
     return ", ".join(map(visible, names[:NAMED])) + (f" and {more} more" if more > 0 else "")

@@ -33,7 +33,7 @@ from mmrope_eval.engine.backend import Engine, EngineHolder, RowError, Timings
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import kind, sentence
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Response
-from mmrope_eval.run.execute import Cell, MaxFailures, Work
+from mmrope_eval.run.execute import Cell, MaxFailures, PendingWork
 from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.runlog import ErrorLog
 from mmrope_eval.store.store import Outcome, ResponseStore, Writer
@@ -110,7 +110,7 @@ class Deaths:
     """By sample: at how many deaths it was in flight."""
 
     def note(self, in_flight: Sequence[str]) -> str | None:
-        """Count one more death; the sample to blame, where that is certain: it was alone, and not for the first time."""
+        """Count one more death; the sample to blame, if that is certain: it was alone, and not for the first time."""
         self.count += 1
         self.seen.update(in_flight)
         return in_flight[0] if len(in_flight) == 1 and self.seen[in_flight[0]] > 1 else None
@@ -125,14 +125,14 @@ class Kept(NamedTuple):
 
 
 @dataclass
-class Asking:
+class RowAsker:
     """One pass over a cell's pending samples."""
 
     cell: Cell
     options: EngineOptions
     plans: Mapping[str, TaskPlan]
     store: ResponseStore
-    work: Work
+    work: PendingWork
     progress: Progress
     max_failures: MaxFailures
     timings: Timings
