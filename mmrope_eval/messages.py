@@ -59,7 +59,7 @@ class Request:
     """What the chat template is told by this name; None: nothing."""
 
     def made(self) -> Request:
-        """Itself, as `Deferred` says."""
+        """The request: it needs no making, unlike a `Deferred` one."""
         return self
 
 

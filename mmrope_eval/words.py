@@ -81,7 +81,7 @@ def mended(path: Path, otherwise: str) -> str:
     return "make it readable" if path.exists() and not os.access(path, os.R_OK) else otherwise
 
 
-def some(names: Sequence[str], count: int = 3) -> str:
+def first_few(names: Sequence[str], count: int = 3) -> str:
     """The first few of many names, and how many there are."""
     listed = ", ".join(one_line(name) for name in names[:count])
     return listed if len(names) <= count else f"{listed} and {len(names) - count} more ({len(names)} in all)"

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         state = "taken" if args.new else "unknown"
         parser.error(f"{wanted} is {state}; the register has {', '.join(sorted(versions))}")
     with register.open("a", encoding="utf-8") as file:
-        file.write(Declared(wanted, code.rooms).line(args.what) + "\n")
+        file.write(Declared(wanted, code.rooms).register_line(args.what) + "\n")
     print(f"declared: this tree's answers are those of version {wanted}")
     return 0
 

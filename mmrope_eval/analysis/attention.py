@@ -34,7 +34,7 @@ class VisualAttention:
     """Of the prompt's last token, which predicts the first token of the answer."""
     even_text: float
     even_last: float
-    """The same under even attention: visual tokens among all that the row sees."""
+    """Shares under even attention: visual tokens among all that the row sees."""
 
 
 @torch.no_grad()

@@ -127,7 +127,7 @@ def attention_main(args: AnalyzeOptions, variants: list[str]) -> int:
 
 
 def give(args: AnalyzeOptions, text: str) -> None:
-    """Print, or write to --output."""
+    """Print text, or write it to --output."""
     if args.output is None:
         say(text)
     else:

@@ -141,17 +141,17 @@ class Analysis:
 
     @property
     def coherent(self) -> bool:
-        """Guideline 1, positional coherence."""
+        """Whether guideline 1 holds: positional coherence."""
         return self.keeps_structure and self.unambiguous and self.in_order
 
     @property
     def full_spectrum(self) -> bool:
-        """Guideline 2, full frequency utilisation."""
+        """Whether guideline 2 holds: full frequency utilisation."""
         return not self.missing_bands
 
     @property
     def keeps_text(self) -> bool:
-        """Guideline 3, preservation of textual priors."""
+        """Whether guideline 3 holds: preservation of textual priors."""
         return self.text_deviation == 0
 
 

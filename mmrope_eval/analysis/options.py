@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from mmrope_eval.run.keys import LIMIT, Dtype, MediaKeys, RunKeys
-from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, in_groups, option, same
+from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, field_of, in_groups, option
 
 EXAMPLES: Final = """\
 examples:
@@ -33,7 +33,7 @@ class AnalyzeOptions(MediaKeys):
     variants: list[str] = argument(
         "names or YAML paths; default: with --model what the checkpoint says, else the rows of the paper's Table 2", [],
         metavar="VARIANT", nargs="*")
-    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of every variant; may be repeated")
+    set: dict[str, Any] = field_of(RunKeys, "set", "override one parameter of every variant; may be repeated")
     format: Literal["text", "markdown", "csv", "json"] = option("default: %(default)s", "text")
     output: Place | None = option("write here instead of printing", metavar="FILE")
     section: Names = option(
@@ -48,12 +48,12 @@ class AnalyzeOptions(MediaKeys):
     figures: Place | None = option("also draw figures there, as PDF and PNG", group=ALONE, metavar="DIR")
     model: str | None = option(
         "whose RoPE and geometry are analysed, with --tasks its attention", group=CHECKPOINT, metavar="CKPT")
-    assume_stock: bool = same(RunKeys, "assume_stock", group=CHECKPOINT)
+    assume_stock: bool = field_of(RunKeys, "assume_stock", group=CHECKPOINT)
     tasks: Names = option(
         "comma-separated tasks, suites, globs and paths of task files on whose samples attention is measured", [],
         group=ATTENTION, metavar="LIST")
     tasks_dir: Places = option(TASKS_DIR, [], group=ATTENTION, metavar="DIR")
-    dtype: Dtype = same(RunKeys, "dtype", group=ATTENTION)
+    dtype: Dtype = field_of(RunKeys, "dtype", group=ATTENTION)
     data_root: Place | None = option("local mirror of the datasets; default: the hub", group=ATTENTION, metavar="DIR")
     limit: str | None = option(f"{LIMIT}; default: 16", group=ATTENTION)
 

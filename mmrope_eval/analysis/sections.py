@@ -75,7 +75,7 @@ def _numeric(rows: Sequence[Row], name: str) -> bool:
     return any(c[-1:].isdigit() for c in cells) and all(c == UNKNOWN or c.strip("+-")[:1].isdigit() for c in cells)
 
 
-def yes(verdict: bool, why_not: str = "") -> str:
+def yes_or_no(verdict: bool, why_not: str = "") -> str:
     """A verdict in words."""
     return "yes" if verdict else f"no ({why_not})" if why_not else "no"
 

@@ -44,7 +44,7 @@ class Interval:
 
     @property
     def fits(self) -> bool:
-        """No overlap and nothing left over."""
+        """Whether the block keeps off the text on both sides and spends no more positions than it needs."""
         return self.before > _NOTHING and self.after > _NOTHING and self.spare <= _NOTHING
 
 

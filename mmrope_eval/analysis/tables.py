@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmrope_eval.analysis.measures import AXIS_NAMES, BANDS, TEXT_LENGTH, Analysis, Geometry, analyze, decay
-from mmrope_eval.analysis.sections import UNKNOWN, Row, Section, dash, percent, yes
+from mmrope_eval.analysis.sections import UNKNOWN, Row, Section, dash, percent, yes_or_no
 from mmrope_eval.analysis.table1 import COLUMNS, PRINTED, Marks, marks
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant
@@ -174,13 +174,13 @@ def shown_guideline(row: Row) -> Row:
     """A verdict in each cell, with the measurement where it is a no."""
     return {
         "variant": row["variant"],
-        "structure": yes(row["structure"], f"{row['rank']} of {row['rank_needed']}"),
-        "no shared place": yes(row["no_shared_place"],
+        "structure": yes_or_no(row["structure"], f"{row['rank']} of {row['rank_needed']}"),
+        "no shared place": yes_or_no(row["no_shared_place"],
                                f"{row['text_on_vision']} text, {row['vision_on_vision']} vision"),
-        "text past vision": yes(row["text_past_vision"], f"not {row['not_past']}"),
-        "1 coherence": yes(row["coherent"]),
-        "2 full spectrum": yes(row["full_spectrum"], f"lacks {row['missing_bands']}"),
-        "3 text prior": yes(row["text_prior"], f"{row['text_deviation']:.2g}"),
+        "text past vision": yes_or_no(row["text_past_vision"], f"not {row['not_past']}"),
+        "1 coherence": yes_or_no(row["coherent"]),
+        "2 full spectrum": yes_or_no(row["full_spectrum"], f"lacks {row['missing_bands']}"),
+        "3 text prior": yes_or_no(row["text_prior"], f"{row['text_deviation']:.2g}"),
     }
 
 
@@ -203,7 +203,8 @@ def interval_words(row_marks: Marks) -> str:
 
 def shown_table1(row: Row) -> Row:
     """Verdicts in words."""
-    cells = {column: UNKNOWN if row[column] is None else yes(row[column], row["why"] if column == "interval" else "")
+    why = {"interval": row["why"]}
+    cells = {column: UNKNOWN if row[column] is None else yes_or_no(row[column], why.get(column, ""))
              for column in COLUMNS}  # fmt: skip
     differing = [column for column, made, other in zip(COLUMNS, row["marks"], row["printed"] or "", strict=False)
                  if made != other]  # fmt: skip

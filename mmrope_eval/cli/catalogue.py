@@ -14,7 +14,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 from mmrope_eval.run.keys import RunKeys
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, Positive, argument, option, refuse_unread, same
+from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, Positive, argument, field_of, option, refuse_unread
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class ShowOptions(Keys):
         "show a task's samples as this checkpoint is asked them: its wording, coordinates and media limits, and the "
         "whole prompt as its chat template writes it", metavar="CKPT")
     tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
-    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of the variant; may be repeated")
-    prompts: str | None = same(
+    set: dict[str, Any] = field_of(RunKeys, "set", "override one parameter of the variant; may be repeated")
+    prompts: str | None = field_of(
         RunKeys, "prompts", "family whose wording the samples show, and without --model whose coordinates (default: "
         f"--model's, else {DEFAULT_FAMILY_NAME})")
     data_root: Place | None = option("local mirror to read samples from", metavar="DIR")

@@ -168,7 +168,7 @@ def added(subparsers: Any, commands: Mapping[str, Command]) -> dict[str, Parser]
 
 
 def declare(parser: Parser, command: Command) -> None:
-    """Tell a parser the options of a command, and its parts."""
+    """Add the options and parts of a command to its parser."""
     if command.asked is not None:
         from mmrope_eval.cli.options import declared_options
 
@@ -198,7 +198,7 @@ def chosen(argv: Sequence[str]) -> tuple[Command, Keys]:
 
 
 def parse(argv: Sequence[str]) -> Any:
-    """What a command is asked, as `chosen` reads it."""
+    """Read what these arguments ask of their command (see `chosen`)."""
     return chosen(argv)[1]
 
 

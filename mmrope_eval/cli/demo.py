@@ -64,7 +64,7 @@ class NeedleOptions(Keys):
 
 
 def demo(options: DemoOptions) -> int:
-    """The demo: exit code 0, or 1 when samples failed."""
+    """Run the demo: exit code 0, or 1 when samples failed."""
     return _work("mmrope_demo.run", "main")(options)
 
 

@@ -227,24 +227,25 @@ def _media_rows(facts: Facts) -> Iterator[Row]:
         return
     limits, sources = facts["media"]["limits"], facts["media"]["sources"]
 
-    def by(*fields: str) -> str:
-        """Where limits were said."""
+    def origins(*fields: str) -> str:
+        """The files that set these limits, in brackets."""
         return f"({', '.join(dict.fromkeys(sources.get(field, 'default') for field in fields))})"
 
     low, high, side = limits["image_min_pixels"], limits["image_max_pixels"], facts["network"]["token_side"]
     yield " ", "pictures", (f"{low:,} to {high:,} pixels, {side} x {side} a token "
-                            f"{by('image_min_pixels', 'image_max_pixels')}")  # fmt: skip
+                            f"{origins('image_min_pixels', 'image_max_pixels')}")  # fmt: skip
     if limits["video_frames"] is not None:
-        yield " ", "video frames", f"{limits['video_frames']} {by('video_frames')}"
+        yield " ", "video frames", f"{limits['video_frames']} {origins('video_frames')}"
     else:
         yield " ", "video frames", (f"{limits['video_fps']:g} a second, {limits['video_min_frames']} to "
                                     f"{limits['video_max_frames']} "
-                                    f"{by('video_fps', 'video_min_frames', 'video_max_frames')}")  # fmt: skip
-    yield " ", "video tokens", f"at most {limits['video_max_tokens']:,} {by('video_max_tokens')}"
+                                    f"{origins('video_fps', 'video_min_frames', 'video_max_frames')}")  # fmt: skip
+    yield " ", "video tokens", f"at most {limits['video_max_tokens']:,} {origins('video_max_tokens')}"
     yield " ", "frame pixels", (f"{limits['frame_min_pixels']:,} to {limits['frame_max_pixels']:,} "
-                                f"{by('frame_min_pixels', 'frame_max_pixels')}")  # fmt: skip
+                                f"{origins('frame_min_pixels', 'frame_max_pixels')}")  # fmt: skip
     if limits["video_min_pixels"] is not None:
-        yield " ", "video pixels", f"at least {limits['video_min_pixels']:,} in all frames {by('video_min_pixels')}"
+        least = f"{limits['video_min_pixels']:,}"
+        yield " ", "video pixels", f"at least {least} in all frames {origins('video_min_pixels')}"
 
 
 def _asking_rows(facts: Facts) -> Iterator[Row]:

@@ -21,7 +21,7 @@ from mmrope_eval.cli import doctor_nodes
 from mmrope_eval.errors import UserError
 from mmrope_eval.run.keys import RunKeys
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, option, same
+from mmrope_eval.util.keys import TASKS_DIR, Keys, Place, Places, field_of, option
 from mmrope_eval.version import __version__
 
 TESTED = {
@@ -241,7 +241,7 @@ class DoctorOptions(Keys):
     deep: bool = option("also import vLLM, transformers' video processors and lmms-eval (half a minute)", False)
     ray: bool = option("compare every node with this machine: versions, code, checkpoints, data, GPUs, disk", False,
                        group=NODES)
-    ray_address: str | None = same(RunKeys, "ray_address", group=NODES)
+    ray_address: str | None = field_of(RunKeys, "ray_address", group=NODES)
     model: Places = option("checkpoint folders that every node must have", [], group=NODES, metavar="CKPT", nargs="+")
 
 

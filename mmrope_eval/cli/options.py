@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mmrope_eval.util.config import sentence, typed
-from mmrope_eval.util.keys import Keys, said
+from mmrope_eval.util.keys import Keys, given_keys
 
 K = TypeVar("K", bound=Keys)
 
@@ -65,7 +65,7 @@ def options_as(kind: type[K], args: argparse.Namespace) -> K:
 
 def flags(options: Keys, kind: type[Keys], *more: str) -> dict[str, Any]:
     """What was said of the keys of a `kind` of file; and of the keys named `more`."""
-    return {name: value for name, value in said(options).items() if name in kind.model_fields or name in more}
+    return {name: value for name, value in given_keys(options).items() if name in kind.model_fields or name in more}
 
 
 def word(kind: Any) -> Callable[[str], Any]:

@@ -8,7 +8,7 @@ from typing import Final
 from mmrope_eval.cli.options import flags
 from mmrope_eval.cli.run import show
 from mmrope_eval.run.keys import DRY_RUN, EngineKeys, RunKeys, TalkKeys
-from mmrope_eval.util.keys import ROOT, Paths, PathText, Place, Seeds, Share, Whole, argument, option, same
+from mmrope_eval.util.keys import ROOT, Paths, PathText, Place, Seeds, Share, Whole, argument, field_of, option
 
 EXAMPLES: Final = """\
 examples:
@@ -25,17 +25,17 @@ class StudyOptions(EngineKeys, TalkKeys):
     groups = ("engine", "what is said")
     epilog = EXAMPLES
     file: Place = argument("the study's YAML file (docs/study.md)", metavar="FILE")
-    output: PathText | None = same(RunKeys, "output", "where results go; default: the file's `output`")
-    data_root: PathText | None = same(RunKeys, "data_root", f"{ROOT}; default: the file's `data_root`")
-    tasks_dir: Paths | None = same(RunKeys, "tasks_dir")
-    cache_dir: PathText | None = same(RunKeys, "cache_dir")
-    fresh: bool = same(RunKeys, "fresh")
-    no_cache: bool = same(RunKeys, "no_cache")
-    max_failures: Whole | Share | None = same(
+    output: PathText | None = field_of(RunKeys, "output", "where results go; default: the file's `output`")
+    data_root: PathText | None = field_of(RunKeys, "data_root", f"{ROOT}; default: the file's `data_root`")
+    tasks_dir: Paths | None = field_of(RunKeys, "tasks_dir")
+    cache_dir: PathText | None = field_of(RunKeys, "cache_dir")
+    fresh: bool = field_of(RunKeys, "fresh")
+    no_cache: bool = field_of(RunKeys, "no_cache")
+    max_failures: Whole | Share | None = field_of(
         RunKeys, "max_failures", "give a row up once more than N of its samples have failed (0.05: more than 5 %% of "
         "them)")
     dry_run: bool = option(DRY_RUN, False)
-    seed: Seeds = same(RunKeys, "seed", group="engine")
+    seed: Seeds = field_of(RunKeys, "seed", group="engine")
 
 
 def main(options: StudyOptions) -> int:

@@ -13,7 +13,7 @@ from mmrope_eval.sweep.config import read_sweep
 from mmrope_eval.sweep.options import FILE_KEYS, OUTPUT, SweepOptions
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import said
+from mmrope_eval.util.keys import given_keys
 
 if TYPE_CHECKING:
     from mmrope_eval.sweep.sweep import Sweep
@@ -42,7 +42,7 @@ def main(options: SweepOptions) -> int:
     failed = 0
     if not options.report_only:
         measuring = sweep_of(options, run)
-        measuring.go()
+        measuring.measure()
         failed = measuring.failed
     sweep = load_sweep(run.output)
     say(report(sweep))
@@ -63,5 +63,5 @@ def sweep_of(options: SweepOptions, run: RunConfig) -> Sweep:
     if len(run.seeds) > 1:
         raise UserError(f"sweep: --seed {','.join(map(str, run.seeds))}: a sweep has one seed; start it for each, with "
                         "an --output of its own.")
-    of_sweep = {name: value for name, value in said(options).items() if name in FILE_KEYS}
+    of_sweep = {name: value for name, value in given_keys(options).items() if name in FILE_KEYS}
     return Sweep(read_sweep(options.config, of_sweep), run, GeneratedNeedles(), start_engine, PromptWriter)

@@ -257,7 +257,7 @@ def _uncounted() -> Iterator[None]:
 
 
 def reopened(rows: Dataset) -> Dataset:
-    """The same rows over file mappings of their own, which go with them: what was read does not stay in memory."""
+    """Open rows anew over file mappings of their own, which go with them: what was read does not stay in memory."""
     copy: Dataset = pickle.loads(pickle.dumps(rows))  # a mapped table is pickled as the path of its file
     return copy
 

@@ -25,20 +25,20 @@ from mmrope_eval.errors import UserError, sentence
 
 @dataclass(frozen=True)
 class Lost:
-    """A replica is gone."""
+    """Says that a replica is gone."""
 
     cause: str
     """As the end of a sentence."""
 
 
 class Link(Protocol):
-    """A replica, from outside."""
+    """How the driver talks to one replica and ends it."""
 
     def send(self, message: Any) -> None:
-        """Give it a message, soon; never waits and never fails."""
+        """Send the replica a message soon; never waits and never fails."""
 
     def end(self) -> None:
-        """End it, now; never fails, and nothing is posted after it."""
+        """End the replica now; never fails, and nothing is posted after it."""
 
 
 Post = Callable[[Any], None]

@@ -24,12 +24,12 @@ def start(checkpoint: Checkpoint, variant: Variant, options: EngineOptions, driv
 
 @dataclass(frozen=True)
 class Processes:
-    """Starts them."""
+    """Starts replicas in processes of this machine and gives each its GPUs or cores."""
 
     options: EngineOptions
 
     def places(self) -> Sequence[Place]:
-        """One for each group of GPUs, or share of the cores. MachinesError where there are too few of them."""
+        """Divide the GPUs, or the cores, among the replicas. MachinesError where there are too few of them."""
         wanted, ranks_each = self.options.replicas, self.options.tensor_parallel_size
         gpus = visible_gpus()
         if gpus:

@@ -49,11 +49,11 @@ class ServedEngine(Engine, Protocol):
 
     def stream(self, requests: Iterable[Request | Deferred],
                interrupt: Callable[[], None] | None = None) -> Generator[Response | Failure, None, None]:
-        """As `LiveEngine.stream`."""
+        """Answer requests as they come, as `LiveEngine.stream` does."""
 
 
 StartServed = Callable[[Checkpoint, Variant, EngineOptions], ServedEngine]
-"""As `backend.StartEngine`; can be pickled."""
+"""Starts an engine, as `backend.StartEngine` does; can be pickled."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Ask:
     items: tuple[tuple[str, int, Any], ...]
     """(id, number of its source, what that makes it of); of a request that is made already 0 and the request."""
     sources: Mapping[int, Callable[[Any], Request | Failure]]
-    """Those that this replica has not had."""
+    """Sources that this replica has not had."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Close:
 
 @dataclass(frozen=True)
 class Ready:
-    """The engine runs."""
+    """Says that the engine runs."""
 
     identity: Mapping[str, Any]
     capacity: int
@@ -116,7 +116,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Alive:
-    """A sign of life."""
+    """Says that the replica lives."""
 
 
 class Channel(Protocol):
@@ -245,7 +245,7 @@ class Outbox:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Send what is left."""
+        """Send the answers that are left."""
         self._queue.put(None)
         self._thread.join(timeout=5 * HEARTBEAT)
 

@@ -49,7 +49,7 @@ class Replica:
     """Settings that it was told and has not confirmed."""
     capacity: int = 0
     sources: dict[int, Any] = field(default_factory=dict)
-    """Those it has, by number."""
+    """The sources that it has, by number."""
     stream: int = 0
     """The stream that it is open for."""
     heard: float = 0.0

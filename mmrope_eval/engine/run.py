@@ -72,19 +72,19 @@ class RequestQueue:
             return None
 
     def release(self, item: Prepared | Loaded) -> None:
-        """The engine is done with an item: its memory counts no more."""
+        """Stop counting the memory of an item that the engine is done with."""
         with self._changed:
             self._held -= item.nbytes
             self._changed.notify_all()
 
     def became(self, item: Loaded, prepared: Prepared) -> None:
-        """An item that was taken holds other memory now."""
+        """Count the memory that an item holds now that it is prepared."""
         with self._changed:
             self._held += prepared.nbytes - item.nbytes
 
     @property
     def finished(self) -> bool:
-        """Nothing is ready and nothing will be."""
+        """Whether nothing is ready and nothing will be."""
         with self._changed:
             return not self._ready and self._done() and self._error is None
 

@@ -29,11 +29,11 @@ class Machine:
     plugin: bool
     """Whether processes of vLLM's own would find our models."""
     cores: int
-    """Those that this process may use."""
+    """Cores that this process may use."""
 
 
 def this_machine() -> Machine:
-    """Imports vLLM."""
+    """What this machine has, as vLLM sees it; imports vLLM."""
     return Machine(vllm_compat.is_cuda(), plugin.installed(), process.usable_cores())
 
 

@@ -72,7 +72,7 @@ def register_architectures(*, eager: bool = False) -> None:
 
 
 def input_spans(engine_input: Mapping[str, Any], shape: ModelShape) -> list[MediaSpan]:
-    """The same from a rendered prompt that was not scheduled yet."""
+    """Find the media of a rendered prompt that was not scheduled yet, with their places in it."""
     if engine_input["type"] != "multimodal":
         return []
     return [
@@ -203,7 +203,7 @@ def rpc(engine: Any, method: str, *args: Any) -> Any:
 
 
 def rpc_each(engine: Any, method: str, *args: Any) -> list[Any]:
-    """The same; every worker's result, by rank."""
+    """Call a `WorkerExtension` method on every worker; all results, by rank."""
     return list(engine.collective_rpc(method, args=args))
 
 

@@ -60,13 +60,13 @@ class WorkerProcesses:
 
 
 class StartingProcesses:
-    """The same of an engine that is being started: vLLM itself notices when one of them ends."""
+    """What `Watch` needs to know of an engine that is being started."""
 
     def __init__(self) -> None:
         self._before = {process.pid for process in multiprocessing.active_children()}
 
     def gone(self) -> str | None:
-        """Never known here."""
+        """None: while it starts, vLLM itself notices when a process ends."""
         return None
 
     def kill(self) -> None:

@@ -86,7 +86,7 @@ class Workers(Protocol):
         """Why the engine cannot answer any more, as the end of a sentence; None while it can."""
 
     def kill(self) -> None:
-        """End them all, now."""
+        """End all processes now."""
 
     def release(self) -> None:
         """End every call that waits for their answer."""

@@ -28,7 +28,7 @@ class Item(Protocol):
 
     @property
     def id(self) -> str:
-        """Its name, unique in a stream."""
+        """The request's name, unique in a stream."""
 
 
 Asked = TypeVar("Asked", bound=Item)
@@ -168,12 +168,12 @@ class Lanes(Generic[Asked]):
         return len(self._heavy) + len(self._light)
 
     def append(self, unit: list[Asked]) -> None:
-        """Put it behind all others."""
+        """Put an item behind all others."""
         self._last += 1
         self._lane(unit).append((self._last, unit))
 
     def appendleft(self, unit: list[Asked]) -> None:
-        """Put it before all others."""
+        """Put an item before all others."""
         self._first -= 1
         self._lane(unit).appendleft((self._first, unit))
 

@@ -69,7 +69,7 @@ class LocalTask(_Task):
             return ""
 
     def doc_to_target(self, doc: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As `doc_to_text`."""
+        """The target of a row; "" where the row cannot be read, as for `doc_to_text`."""
         try:
             return super().doc_to_target(doc, *args, **kwargs)
         except SampleError:

@@ -105,10 +105,10 @@ MEDIA_KEY = "mm_media"
 
 
 def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any], demanded: Mapping[str, Any] | None = None,
-                      by: str = "") -> tuple[MediaPolicy, dict[str, str]]:
+                      protocol: str = "") -> tuple[MediaPolicy, dict[str, str]]:
     """The media policy of a checkpoint, and by field where it was said.
 
-    Its processor files, then its `mm_media`, then the fields `demanded` by a protocol that `by` names, then those
+    Its processor files, then its `mm_media`, then the fields `demanded` by this `protocol`, then those
     `given` on the command line; what nobody says is the family's or this project's default. Raises UserError for fields
     that there are not, and for limits that contradict each other.
     """
@@ -118,8 +118,8 @@ def checkpoint_policy(checkpoint: Checkpoint, given: Mapping[str, Any], demanded
         raise UserError(f"{where} must be a mapping of media limits, not {declared!r}")
     unsaid = dict(zip(("frame_min_pixels", "frame_max_pixels"), checkpoint.family.video.frame_limits, strict=True))
     fields = {**unsaid, **checkpoint.processor.limits, **declared, **(demanded or {}), **given}
-    sources = {**checkpoint.processor.sources, **dict.fromkeys(declared, where), **dict.fromkeys(demanded or (), by),
-               **dict.fromkeys(given, "the command line")}  # fmt: skip
+    sources = {**checkpoint.processor.sources, **dict.fromkeys(declared, where),
+               **dict.fromkeys(demanded or (), protocol), **dict.fromkeys(given, "the command line")}  # fmt: skip
     try:
         return MediaPolicy(**fields), sources
     except UserError as error:

@@ -147,7 +147,7 @@ class WideVisionConfig(VisionConfig):
 
 
 def read_jsons(folder: Path, names: Iterable[str]) -> JsonFiles:
-    """Those of a folder's JSON files that are there. Raises `UserError` naming the file."""
+    """Read the JSON files of these names that a folder has. Raises `UserError` naming the file."""
     return {name: read_json(folder / name) for name in names if (folder / name).is_file()}
 
 

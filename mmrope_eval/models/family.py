@@ -78,7 +78,7 @@ class ModelFamily:
     image_limits: tuple[int, int]
     """Fewest and most pixels (width * height) of an image, by the published preprocessor_config.json."""
     processor_limits: tuple[int, int]
-    """The same by transformers' class, where a file says neither."""
+    """Fewest and most pixels of an image by transformers' class, where a file says neither."""
     base: str
     """A published checkpoint whose files can be copied."""
     flat_names: bool = True

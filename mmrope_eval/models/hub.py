@@ -11,7 +11,7 @@ from typing import Final
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import INDEX
-from mmrope_eval.words import flat, some
+from mmrope_eval.words import first_few, flat
 
 CONFIGS: Final = ("config.json", "adapter_config.json")
 """A folder with one of these is a checkpoint, or an adapter, of which the reader says what to do."""
@@ -97,7 +97,7 @@ def _lacks(folder: Path) -> str:
         shards = []
     missing = [name for name in shards if not (folder / str(name)).is_file()]
     if missing:
-        return f"{some(missing)} missing"
+        return f"{first_few(missing)} missing"
     return "" if any(child.suffix in WEIGHTS for child in folder.iterdir()) else "the weights are missing"
 
 

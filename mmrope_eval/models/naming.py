@@ -23,7 +23,7 @@ from mmrope_eval.rope import beside
 from mmrope_eval.util import console
 from mmrope_eval.util.config import read_yaml, sentence
 from mmrope_eval.util.row_names import RowName, row_labels, usable
-from mmrope_eval.words import nearest, some
+from mmrope_eval.words import first_few, nearest
 
 _SNAPSHOT: Final = re.compile(r".*/models--[^/]+/snapshots/([0-9a-f]{40})")
 _MAGIC: Final = re.compile(r"[*?[]")
@@ -155,12 +155,12 @@ def _matches(name: str, base: Path | None, say: Say) -> list[Path] | None:
     paths = sorted((_path(match, base) for match in names), key=_natural)
     folders = [path for path in paths if path.is_dir()]
     if paths and not folders:
-        raise UserError(f"'{name}' matches files only ({some([path.name for path in paths])}): give folders")
+        raise UserError(f"'{name}' matches files only ({first_few([path.name for path in paths])}): give folders")
     below = {folder: _checkpoints_in(folder, say) for folder in folders}
     whole = {folder: inside for folder, inside in below.items() if any(map(is_checkpoint, inside))}
     if whole and len(whole) < len(below):
         say(f"'{name}' also matches what holds no config.json, left out: "
-            f"{some([str(folder) for folder in below if folder not in whole])}")
+            f"{first_few([str(folder) for folder in below if folder not in whole])}")
     chosen = [folder for inside in (whole or below).values() for folder in inside]
     return list({folder.resolve(): folder for folder in reversed(chosen)}.values())[::-1] or None
 
@@ -175,11 +175,11 @@ def _checkpoints_in(folder: Path, say: Say) -> list[Path]:
     whole = [child for child in children if is_checkpoint(child)]
     if children and not whole:
         raise UserError(f"'{folder}' is a training's folder, and none of its checkpoints "
-                        f"({some([child.name for child in children])}) holds a config.json: save them with "
+                        f"({first_few([child.name for child in children])}) holds a config.json: save them with "
                         "save_pretrained()")
     if len(whole) < len(children):
         say(f"'{folder}': left out, as they hold no config.json: "
-            f"{some([child.name for child in children if child not in whole])}")
+            f"{first_few([child.name for child in children if child not in whole])}")
     return whole or [folder]
 
 

@@ -117,7 +117,7 @@ def turns(question: list[dict[str, str]], system: str | None) -> list[dict[str, 
 
 
 def medium(part: ImageSource | VideoSource) -> str:
-    """What templates call it."""
+    """The name that templates have for it."""
     return "image" if isinstance(part, ImageSource) else "video"
 
 
@@ -286,7 +286,7 @@ def check_growth(what: str, subject: Any, given: Sequence[Any]) -> None:
 
 
 def _check_text(what: str, text: str, given: Sequence[Any]) -> None:
-    """The same of what is made of a text."""
+    """Raise `BoundError` where an operator or a method would make more of a text than a prompt holds."""
     first, second = (*given, None, None)[:2]
     if what in ("%", "format", "format_map"):
         check_length(max(map(int, _WIDTH.findall(text)), default=0), 0)

@@ -15,7 +15,7 @@ from mmrope_eval.errors import UserError
 from mmrope_eval.models.config import read_json
 from mmrope_eval.models.files import INDEX, FileHashes, TensorInfo, WeightScan, read_header
 from mmrope_eval.models.tensors import EMBEDDING, HEAD, WRAPPERS, Shapes, canonical_name, is_buffer, shape_words
-from mmrope_eval.words import one_line, shown, some
+from mmrope_eval.words import first_few, one_line, shown
 
 SINGLE = "model.safetensors"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
@@ -111,7 +111,8 @@ def _indexed(folder: Path, index: Path) -> list[Path]:
     present = {path.name for path in folder.iterdir() if path.is_file()}
     missing = [shown(name).strip("'") for name in names if name not in present]
     if missing:
-        raise UserError(f"checkpoint '{folder}' lacks {some(missing)}, which {INDEX} names: download the folder again")
+        raise UserError(f"checkpoint '{folder}' lacks {first_few(missing)}, which {INDEX} names: download the folder "
+                        "again")  # fmt: skip
     headers = {name: read_header(folder / name) for name in names}
     for tensor, name in content.items():
         if tensor not in headers[name]:
@@ -128,12 +129,12 @@ def _unindexed(folder: Path, present: Sequence[Path]) -> list[Path]:
         all_names = [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
         missing = [name for name in all_names if not (folder / name).is_file()]
         if missing:
-            raise UserError(f"checkpoint '{folder}' lacks {some(missing)} of {count} files of weights: "
+            raise UserError(f"checkpoint '{folder}' lacks {first_few(missing)} of {count} files of weights: "
                             "download the folder again")  # fmt: skip
         return list(shards)
     if len(present) > 1:
         raise UserError(f"checkpoint '{folder}' has neither {SINGLE} nor {INDEX}, but "
-                        f"{some([p.name for p in present])}: "
+                        f"{first_few([p.name for p in present])}: "
                         f"leave the one that is the network and call it {SINGLE}")  # fmt: skip
     return list(present)
 
@@ -175,7 +176,7 @@ def check_tensors(weights: Weights, needed: Shapes, *, tied: bool, quantised: bo
                             "tensor under two names: remove one of the two copies")  # fmt: skip
     empty = [name for name, tensor in weights.tensors.items() if 0 in tensor.shape]
     if empty:
-        raise UserError(f"checkpoint '{folder}': {some(empty)} {'is' if len(empty) == 1 else 'are'} empty, as "
+        raise UserError(f"checkpoint '{folder}': {first_few(empty)} {'is' if len(empty) == 1 else 'are'} empty, as "
                         "DeepSpeed ZeRO-3 saves without stage3_gather_16bit_weights_on_model_save: run 'python "
                         "zero_to_fp32.py . . --safe_serialization' in that folder")
     _check_kinds(weights, quantised=quantised)
@@ -208,7 +209,7 @@ def _check_wrappers(folder: Path, names: Iterable[str]) -> None:
 def _check_kinds(weights: Weights, *, quantised: bool) -> None:
     odd = [name for name, tensor in weights.tensors.items() if tensor.dtype not in _FLOATS and not is_buffer(name)]
     if odd and not quantised:
-        raise UserError(f"checkpoint '{weights.folder}': {some(odd)} {'is' if len(odd) == 1 else 'are'} of dtype "
+        raise UserError(f"checkpoint '{weights.folder}': {first_few(odd)} {'is' if len(odd) == 1 else 'are'} of dtype "
                         f"{weights.tensors[odd[0]].dtype}, as quantised weights are, but config.json has no "
                         "quantization_config: copy config.json from where the weights come from")  # fmt: skip
 
@@ -217,7 +218,7 @@ def _check_generation(folder: Path, names: Iterable[str], needed: Shapes) -> Non
     old = [name for name in names if name != canonical_name(name) and canonical_name(name) in needed
            and name.startswith("model.")]  # fmt: skip
     if old:
-        raise UserError(f"checkpoint '{folder}': {some(old)} {'is' if len(old) == 1 else 'are'} named as older "
+        raise UserError(f"checkpoint '{folder}': {first_few(old)} {'is' if len(old) == 1 else 'are'} named as older "
                         f"transformers did for other families, and vLLM does not read that: call {old[0]} "
                         f"{canonical_name(old[0])}, and so on")
 
@@ -231,8 +232,8 @@ def _check_missing(folder: Path, expected: Shapes, ours: Mapping[str, str], *, q
         why = f": {ours[HEAD]} is there, which is the same matrix where it is tied; save that under both names"
     if missing == [HEAD]:
         why = ": save it with its output matrix, or, where that is the word embeddings, set tie_word_embeddings to true"
-    raise UserError(f"checkpoint '{folder}' lacks {some(missing)} of the {len(expected)} tensors that the network of "
-                    f"its config.json has{why or ': save or download it again, whole'}")  # fmt: skip
+    raise UserError(f"checkpoint '{folder}' lacks {first_few(missing)} of the {len(expected)} tensors that the network "
+                    f"of its config.json has{why or ': save or download it again, whole'}")  # fmt: skip
 
 
 def _packed(name: str, ours: Collection[str]) -> bool:
@@ -262,9 +263,9 @@ def _check_foreign(folder: Path, expected: Shapes, ours: Mapping[str, str], *, q
         return
     adapters = [name for name in foreign if "lora_" in name or ".base_layer." in name]
     if adapters:
-        raise UserError(f"checkpoint '{folder}' holds {some(adapters)} of a LoRA adapter that was not merged: load it "
-                        "with peft and save merge_and_unload()")  # fmt: skip
-    raise UserError(f"checkpoint '{folder}' holds {some(foreign)}, which the network of its config.json does not "
+        raise UserError(f"checkpoint '{folder}' holds {first_few(adapters)} of a LoRA adapter that was not merged: "
+                        "load it with peft and save merge_and_unload()")  # fmt: skip
+    raise UserError(f"checkpoint '{folder}' holds {first_few(foreign)}, which the network of its config.json does not "
                     "have: put config.json and weights of one model together, or remove what does not belong to it")
 
 
@@ -287,7 +288,7 @@ def _check_others(weights: Weights, expected: Shapes) -> None:
         again = [name for name in names if canonical_name(_unwrapped(name)) in expected]
         if again and not _of_index(path, weights):
             raise UserError(f"checkpoint '{weights.folder}' has two copies of its tensors, {path.name} beside "
-                            f"{weights.files[0].name} ({some(again)}): move away the one that is not meant")
+                            f"{weights.files[0].name} ({first_few(again)}): move away the one that is not meant")
 
 
 def _unwrapped(name: str) -> str:
@@ -309,9 +310,9 @@ def scan_weights(weights: Weights, hashes: FileHashes) -> Mapping[Path, WeightSc
     scans = hashes.scan(weights.files, weights.headers, compared)
     bad = [name for file in weights.files for name in scans[file].not_finite]
     if bad:
-        raise UserError(f"checkpoint '{weights.folder}': {some(bad)} {'holds' if len(bad) == 1 else 'hold'} values "
-                        "that are not finite (nan or infinity): the training diverged or the file is damaged; take an "
-                        "earlier checkpoint")  # fmt: skip
+        raise UserError(f"checkpoint '{weights.folder}': {first_few(bad)} {'holds' if len(bad) == 1 else 'hold'} "
+                        "values that are not finite (nan or infinity): the training diverged or the file is damaged; "
+                        "take an earlier checkpoint")  # fmt: skip
     return scans
 
 

@@ -237,4 +237,4 @@ AGGREGATES: Final[Mapping[str, Average]] = {
 }
 """By the names that task files use (`metadata: average`) and scores.json records."""
 GROUPED: Final = tuple(name for name, average in AGGREGATES.items() if average != micro)
-"""Those that mean nothing without the target's `group`."""
+"""Names of averages that mean nothing without the target's `group`."""

@@ -47,7 +47,7 @@ class Limits(BaseModel):
     video_fps: Annotated[float, Field(gt=0)] | None = None
 
     def named(self) -> dict[str, float]:
-        """Those that there are."""
+        """The limits that the protocol sets, by name."""
         return {name: value for name, value in self.model_dump().items() if value is not None}
 
 

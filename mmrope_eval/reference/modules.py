@@ -88,14 +88,14 @@ def attend_fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor
 
 
 def attend_plainly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """The same by matmul and softmax; the softmax in float32."""
+    """Attend as `attend_fused` does, by matmul and a softmax in float32."""
     weights = attention_weights(q, k, mask).to(q.dtype)
     mixed: Tensor = weights.reshape(q.shape[0], k.shape[1], -1, *weights.shape[2:]) @ v.unsqueeze(2)
     return mixed.reshape(q.shape)
 
 
 def attend_as_flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """The same, rounded as flash attention rounds: exp(score - maximum), while its sum stays in float32."""
+    """Attend as `attend_fused` does and round as flash attention rounds: exp(score - maximum), its sum in float32."""
     scores = masked_scores(q.float(), k.float(), mask)
     weights = (scores - scores.amax(-1, keepdim=True)).exp()
     mixed: Tensor = weights.to(q.dtype).float() @ v.float().unsqueeze(2) / weights.sum(-1, keepdim=True)

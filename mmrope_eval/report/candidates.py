@@ -42,19 +42,19 @@ class BenchmarkResult:
 
     @property
     def known(self) -> Mapping[str, Any]:
-        """`scores` with None for what is unknown."""
+        """The fields of `scores`, None where one is unknown."""
         return {name: None if pd.isna(value) else value for name, value in self.scores.items()}
 
     @property
-    def same(self) -> tuple[Any, ...]:
-        """What two records of one result share."""
+    def result_key(self) -> tuple[Any, ...]:
+        """What is equal in all records of one result."""
         return tuple(str(self.scores[name]) for name in (
             "model_fingerprint", "variant_fingerprint", "task", "metric", "score", "n", "data_fingerprint",
             "prompt_hash"))
 
 
 def distinct(rows: Iterable[Iterable[BenchmarkResult]]) -> list[dict[str, list[BenchmarkResult]]]:
-    """Of each row the different results that have a score, by benchmark."""
+    """Group each row's different results that have a score by benchmark."""
     by_row: list[dict[str, list[BenchmarkResult]]] = []
     for entries in rows:
         by_row.append({})
@@ -62,7 +62,7 @@ def distinct(rows: Iterable[Iterable[BenchmarkResult]]) -> list[dict[str, list[B
             if pd.isna(entry.scores["score"]):
                 continue
             column = by_row[-1].setdefault(str(entry.scores["column"]), [])
-            if all(entry.same != other.same for other in column):
+            if all(entry.result_key != other.result_key for other in column):
                 column.append(entry)
     return by_row
 

@@ -45,7 +45,7 @@ class Row:
 
     @cached_property
     def design(self) -> str | None:
-        """The same up to `time`."""
+        """What a run's variant must equal to be of this row's design, whatever its `time` is."""
         return None if self.variant is None else variant_key(self.variant, time=False)
 
 
@@ -70,7 +70,7 @@ class TableDefinition:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Where columns are grouped by model: a group's name, and globs of checkpoints' names that belong to it."""
     derived: frozenset[str] = frozenset()
-    """Those of `averages` that are part of no other, and never taken over fewer columns."""
+    """The averages that are part of no other, and never taken over fewer columns."""
     if_known: frozenset[str] = frozenset()
     """Columns that are left out without a word where nobody fills them."""
 

@@ -132,7 +132,8 @@ class Run:
         parts = [f"{counted(sum(entry.n for entry in scores), 'sample')}{' under --limit' if limited else ''}",
                  f"{failed:,} failed" if failed else "none failed",
                  *([f"rows without scores: {', '.join(lost)}"] if lost else [])]  # fmt: skip
-        return (f"Run({self.path}: {counts}: {some(self.labels)}\n    tasks: {some(tasks)}\n    {', '.join(parts)})")
+        return (f"Run({self.path}: {counts}: {first_names(self.labels)}\n    tasks: {first_names(tasks)}\n"
+                f"    {', '.join(parts)})")
 
     def _repr_html_(self) -> str:
         """The scores as a table, for notebooks."""
@@ -285,7 +286,7 @@ def sample_rows(cell: Cell, label: str = "") -> Iterator[dict[str, Any]]:
             }
 
 
-def some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first few of many names."""
     more = len(names) - NAMED
     return ", ".join(map(visible, names[:NAMED])) + (f" and {more} more" if more > 0 else "")

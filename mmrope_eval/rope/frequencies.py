@@ -58,7 +58,7 @@ Section = Annotated[
 
 
 class Allocation(Parameters):
-    """What all allocations have."""
+    """What every kind of allocation has in common."""
 
     allocation: str
     no_rotation: Annotated[Words, AfterValidator(_check_axes)] = ""
@@ -105,7 +105,7 @@ class SingleAllocation(Allocation):
 
     @property
     def axes(self) -> str:
-        """The line of text."""
+        """The temporal axis alone, along which text lies."""
         return "t"
 
 

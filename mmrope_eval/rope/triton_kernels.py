@@ -86,7 +86,7 @@ def rotate_triton_(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: tor
 def rotate_triton(
     q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same into new, contiguous tensors (q', k'); q and k stay as they are."""
+    """Rotate as `rotate_triton_` does, into new, contiguous tensors (q', k'); q and k stay as they are."""
     q_out, k_out = q.new_empty(q.shape), k.new_empty(k.shape)
     _launch(q, k, cos, sin, q_out, k_out)
     return q_out, k_out

@@ -78,7 +78,7 @@ def row_limits(thinking: Thinking, specs: Sequence[TaskSpec], given: Mapping[str
 
 
 def with_limits(plans: Mapping[str, TaskPlan], limits: Mapping[str, int]) -> Mapping[str, TaskPlan]:
-    """Plans by task under these limits."""
+    """Put these answer limits on the plans of tasks."""
     return {name: plan.limited(limits[name]) if name in limits else plan for name, plan in plans.items()}
 
 
@@ -102,7 +102,7 @@ class Room:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, policy: MediaPolicy, max_model_len: int | None) -> Room:
-        """That of a row: a checkpoint under a media policy."""
+        """The room that a row has: a checkpoint under a media policy."""
         prompt = largest_item(policy, checkpoint.geometry) + TEXT_ROOM
         return cls(max_model_len or checkpoint.max_position, prompt)
 

@@ -33,7 +33,7 @@ from mmrope_eval.engine.backend import Engine, EngineHolder, RowError, Timings
 from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import kind, sentence
 from mmrope_eval.messages import Deferred, EngineDiedError, Failure, Response
-from mmrope_eval.run.execute import Cell, MaxFailures, Work
+from mmrope_eval.run.execute import Cell, MaxFailures, PendingWork
 from mmrope_eval.run.progress import Progress
 from mmrope_eval.run.runlog import ErrorLog
 from mmrope_eval.store.store import Outcome, ResponseStore, Writer
@@ -110,7 +110,7 @@ class Deaths:
     """By sample: at how many deaths it was in flight."""
 
     def note(self, in_flight: Sequence[str]) -> str | None:
-        """One more; the sample to blame for it, if that is certain: it was alone, and not for the first time there."""
+        """Count one more death; the sample to blame, if that is certain: it was alone, and not for the first time."""
         self.count += 1
         self.seen.update(in_flight)
         return in_flight[0] if len(in_flight) == 1 and self.seen[in_flight[0]] > 1 else None
@@ -125,14 +125,14 @@ class Kept(NamedTuple):
 
 
 @dataclass
-class Asking:
+class RowAsker:
     """One pass over a cell's pending samples."""
 
     cell: Cell
     options: EngineOptions
     plans: Mapping[str, TaskPlan]
     store: ResponseStore
-    work: Work
+    work: PendingWork
     progress: Progress
     max_failures: MaxFailures
     timings: Timings
@@ -201,7 +201,7 @@ class Asking:
                     self.left.pop(sample.id, None)
 
     def answer(self, engine: Engine, group: Sequence[Sample]) -> None:
-        """One stream: ask these samples and keep what comes."""
+        """Ask these samples in one stream and keep what comes."""
         began, died_before = time.perf_counter(), engine.deaths
         try:
             with closing(engine.stream(self.feed(group))) as stream:
@@ -214,7 +214,7 @@ class Asking:
             self.timings.deaths += engine.deaths - died_before
 
     def died(self, error: EngineDiedError, group: Sequence[Sample]) -> None:
-        """Write down an engine's death. RowError when it was one too many."""
+        """Note an engine's death and blame the sample that is certain to have caused it. RowError for one too many."""
         suspects = [sample.id for sample in group] if error.in_flight is None else error.in_flight
         in_flight = [name for name in suspects if name in self.left]
         self.timings.deaths += 1

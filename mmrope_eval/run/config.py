@@ -21,7 +21,7 @@ from mmrope_eval.run.keys import EngineKeys, MediaKeys, RunKeys, beside_file, wi
 from mmrope_eval.task.by_task import read_limits
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
-from mmrope_eval.util.keys import Place, said
+from mmrope_eval.util.keys import Place, given_keys
 from mmrope_eval.util.paths import cache_at, cache_home
 
 OUTPUT = Path("runs/default")
@@ -164,7 +164,7 @@ def config_of(keys: RunKeys, listed: Sequence[ModelChoice] = (), command: Sequen
 
 def recorded(keys: RunKeys, listed: Sequence[ModelChoice]) -> dict[str, Any]:
     """The keys that were given, as JSON and YAML have them; `read_config` of them is the same run again."""
-    values = {name: value for name, value in said(keys).items() if value is not None}
+    values = {name: value for name, value in given_keys(keys).items() if value is not None}
     if "checkpoints" in values:
         names = ("label", "variant", "coordinates", "prompts")
         words = [{name: value for name in names if (value := getattr(choice, name)) is not None} for choice in listed]

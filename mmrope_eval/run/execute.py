@@ -76,7 +76,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Work:
+class PendingWork:
     """What one cell still has to ask."""
 
     keys: Mapping[str, Key]
@@ -85,9 +85,9 @@ class Work:
     pending: Sequence[Sample]
 
 
-def remaining(cell: Cell, plans: Mapping[str, TaskPlan], store: ResponseStore) -> Work:
+def remaining(cell: Cell, plans: Mapping[str, TaskPlan], store: ResponseStore) -> PendingWork:
     """Which samples have no final outcome yet."""
     samples = [sample for plan in plans.values() for sample in plan.samples]
     wanted = keys(samples, cell.context)
     kept = store.known({sample: key.identity for sample, key in wanted.items()})
-    return Work(wanted, kept, [s for s in samples if s.id not in kept or not kept[s.id].final])
+    return PendingWork(wanted, kept, [s for s in samples if s.id not in kept or not kept[s.id].final])

@@ -36,9 +36,9 @@ from mmrope_eval.util.keys import (
     Whole,
     Words,
     by_field,
+    comma_separated,
+    given_keys,
     option,
-    parts,
-    said,
 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def _limits(value: Any) -> Any:
                 raise ValueError(f"has {limit!r} for {name}: give a whole number of tokens above 0")
         return tuple(value.items())
     if isinstance(value, str):
-        cut = [part.rpartition(":") for part in parts(value)]
+        cut = [part.rpartition(":") for part in comma_separated(value)]
         if not all(number.strip().isdecimal() and int(number) and (name.strip() or not colon)
                    for name, colon, number in cut):
             raise ValueError("must be a number of tokens, TASK:N, or several of them with commas between, not "
@@ -72,7 +72,7 @@ def _limit_words(value: Any) -> Any:
     if isinstance(value, Mapping):
         return tuple(f"{name}:{limit}" for name, limit in value.items())
     if isinstance(value, str):
-        return tuple(parts(value))
+        return tuple(comma_separated(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return (str(value),)
     return tuple(value) if isinstance(value, list) else value
@@ -117,7 +117,7 @@ class LogKeys(Keys):
 
 
 class TalkKeys(LogKeys):
-    """The same of a command line."""
+    """How much a command prints, and where the log is."""
 
     quiet: bool = _talk("print results, errors, failed rows and warnings; the log has the rest", False)
 
@@ -272,7 +272,7 @@ CHECKPOINTS: Final = ("model", "models", "checkpoints")
 
 def with_flags(file: Keys, flags: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a file with those of a command line, which go before them."""
-    keys, flags = said(file), by_field(type(file), flags)
+    keys, flags = given_keys(file), by_field(type(file), flags)
     if any(name in flags for name in CHECKPOINTS):
         keys = {name: value for name, value in keys.items() if name not in CHECKPOINTS}
     added: dict[str, Any] = {name: [*keys[name], *flags[name]] for name in ADDED if name in flags and keys.get(name)}
@@ -297,7 +297,7 @@ def beside_file(keys: K, folder: Path, where: str) -> K:
         "system": lambda word: _text_beside(word, folder),
         **dict.fromkeys(("output", "log_file", "cache_dir"), lambda name: str(folder / Path(name).expanduser())),
     }
-    changed = {name: places[name](value) for name, value in said(keys).items()
+    changed = {name: places[name](value) for name, value in given_keys(keys).items()
                if name in places and value is not None}
     return keys.model_copy(update=changed)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 from mmrope_eval.run.keys import Coordinates, RunKeys, Scorer
-from mmrope_eval.util.keys import ROOT, TASKS_DIR, Keys, Place, Places, argument, option, same
+from mmrope_eval.util.keys import ROOT, TASKS_DIR, Keys, Place, Places, argument, field_of, option
 
 EXAMPLES: Final = """\
 examples:
@@ -35,9 +35,9 @@ class InspectOptions(Keys):
     model: list[str] = argument(
         "checkpoints, named as for --model of 'run': folders, quoted globs, runs with checkpoint-* folders, LoRA "
         "adapters, hub names, CKPT=VARIANT", [], metavar="CKPT", nargs="*")
-    models: Places | None = same(RunKeys, "models")
-    assume_stock: bool = same(RunKeys, "assume_stock")
-    set: dict[str, Any] = same(RunKeys, "set", "override one parameter of every variant; may be repeated")
+    models: Places | None = field_of(RunKeys, "models")
+    assume_stock: bool = field_of(RunKeys, "assume_stock")
+    set: dict[str, Any] = field_of(RunKeys, "set", "override one parameter of every variant; may be repeated")
     variant: str | None = option("RoPE variant by name or YAML path, as if 'run' were given it", metavar="NAME")
     no_weights: bool = option("read headers only: no fingerprint, no check for values that are not finite", False)
     as_json: bool = option("print one JSON object", False, name="json")
@@ -54,7 +54,7 @@ class RescoreOptions(Keys):
     """What `rescore` is asked."""
 
     run: Place = argument("the --output of a run, or one of its rows", metavar="RUN")
-    scorer: Scorer = same(RunKeys, "scorer")
+    scorer: Scorer = field_of(RunKeys, "scorer")
     tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
     output: Place | None = option("write here instead of into the run", metavar="DIR")
     data_root: Place | None = option("local mirror of the datasets; default: where the run had it", metavar="DIR")
@@ -68,12 +68,12 @@ class ScoreOptions(Keys):
     file: Place = argument("JSON lines with `id` or `doc`, and `response`; or a run's samples/TASK.jsonl",
                            metavar="FILE")
     tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
-    scorer: Scorer = same(RunKeys, "scorer")
+    scorer: Scorer = field_of(RunKeys, "scorer")
     data_root: Place | None = option(
         f"for lines that name their rows by `id`: {ROOT}; default: HF_HOME, then the hub", metavar="DIR")
     prompts: str = option(f"family whose coordinates the boxes are written in (default: {DEFAULT_FAMILY_NAME})",
                           DEFAULT_FAMILY_NAME, metavar="FAMILY")
-    coordinates: Coordinates | None = same(
+    coordinates: Coordinates | None = field_of(
         RunKeys, "coordinates", "how boxes are written, where it is not the family's way")
     thought_open: bool = option(
         "responses begin inside a thought that the prompt opened, where their line says nothing", False)

@@ -22,7 +22,7 @@ from mmrope_eval.record.files import raw_record
 from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, Scores
 from mmrope_eval.run.cells import FailedRow, Rows
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.execute import Cell, Work
+from mmrope_eval.run.execute import Cell, PendingWork
 from mmrope_eval.run.manifest import helpers, plain
 from mmrope_eval.store.answer_code import AnswerCode, answer_code, what_changed
 from mmrope_eval.store.store import ResponseStore
@@ -49,7 +49,7 @@ def described_context(context: Mapping[str, Any]) -> dict[str, Any]:
     return {"context": dict(context), "code": answer_code().record(), "helpers": helpers()}
 
 
-def moved_helpers(cell: Cell, work: Work, store: ResponseStore) -> list[str]:
+def moved_helpers(cell: Cell, work: PendingWork, store: ResponseStore) -> list[str]:
     """Sentences where answers are kept that were given with other versions of what decodes media and writes prompts."""
     kept = store.contexts_of({name: work.keys[name].identity for name in work.kept})
     contexts, now = store.contexts() if kept else {}, helpers()
@@ -64,7 +64,7 @@ def moved_helpers(cell: Cell, work: Work, store: ResponseStore) -> list[str]:
             f"asks again; see {PAGE}." for why, n in counts.most_common()]  # fmt: skip
 
 
-def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: ResponseStore,
+def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: PendingWork, store: ResponseStore,
                  manifest: Mapping[str, Any]) -> list[str]:
     """A sentence where the store lacks answers that an earlier command had when it wrote its scores. A sample with
     another kept outcome is none of these: `explanations` says why that one is not used."""
@@ -84,7 +84,7 @@ def lost_answers(cell: Cell, plans: Mapping[str, TaskPlan], work: Work, store: R
             "(it was removed, replaced or damaged): asked again."]  # fmt: skip
 
 
-def explanations(cell: Cell, work: Work, store: ResponseStore, manifest: Mapping[str, Any]) -> list[str]:
+def explanations(cell: Cell, work: PendingWork, store: ResponseStore, manifest: Mapping[str, Any]) -> list[str]:
     """One sentence for each reason, with the number of kept answers that it puts out of use. `manifest` is what an
     earlier run left, which stores of versions up to 0.3 need to be understood."""
     pending = {sample.id: work.keys[sample.id] for sample in work.pending if sample.id not in work.kept}

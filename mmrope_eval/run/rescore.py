@@ -54,7 +54,7 @@ class StoredRun:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder that the row lies in."""
         return self.cell.folder
 
     @property
@@ -64,7 +64,7 @@ class StoredRun:
 
     @property
     def scores(self) -> Mapping[str, Any]:
-        """scores.json, likewise."""
+        """scores.json, with what this version does not know."""
         return self.cell.stored_scores.raw
 
     @property

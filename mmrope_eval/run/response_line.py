@@ -16,7 +16,7 @@ from typing import Any
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.run.side_by_side import light
-from mmrope_eval.task.dataset import Docs, load_docs
+from mmrope_eval.task.dataset import TaskRows, load_docs
 from mmrope_eval.task.parts import LazyDocs
 from mmrope_eval.task.plan import SEPARATOR
 from mmrope_eval.task.registry import Family, TaskSpec, check_coordinates
@@ -52,13 +52,13 @@ class RowsById:
         sizes = {} if sized or self._spec.scorer != "box" else {"image_size": self._picture_size(docs, doc)}
         return {**light(doc), **sizes}
 
-    def _read(self) -> Docs:
+    def _read(self) -> TaskRows:
         try:
             return self._docs.get()
         except UserError as error:
             raise RowsError(f"The file names rows by `id`, and they cannot be read: {error}") from error
 
-    def _picture_size(self, docs: Docs, doc: Mapping[str, Any]) -> tuple[int, int]:
+    def _picture_size(self, docs: TaskRows, doc: Mapping[str, Any]) -> tuple[int, int]:
         """(width, height) in pixels of a row's first picture, turned as its EXIF data say."""
         from mmrope_eval.media.image import load_image
         from mmrope_eval.media.policy import MediaError, MediaPolicy

@@ -17,9 +17,9 @@ from mmrope_eval.messages import Failure, Response
 from mmrope_eval.record.files import write_manifest
 from mmrope_eval.record.schema import SCORES, STORE
 from mmrope_eval.run import merging, outcome
-from mmrope_eval.run.asking import Asking
+from mmrope_eval.run.asking import RowAsker
 from mmrope_eval.run.config import RunConfig
-from mmrope_eval.run.execute import Cell, TooManyFailuresError, Work, remaining
+from mmrope_eval.run.execute import Cell, PendingWork, TooManyFailuresError, remaining
 from mmrope_eval.run.manifest import manifest, scores_file, sessions
 from mmrope_eval.run.merging import Earlier, drop_aside
 from mmrope_eval.run.placing import described_context, explanations, lost_answers, moved_helpers, read_row, refuse_fewer
@@ -60,16 +60,16 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
             watch.begin(len(work.keys), done, final)
         progress = Progress(cell.label, len(work.keys), done, told=None if watch is None else watch.advance)
         context = store.describe(described_context(cell.context)) if work.pending else ""
-        asking = Asking(cell, config.options, plans, store, work, progress, config.max_failures, timings, errors,
+        asker = RowAsker(cell, config.options, plans, store, work, progress, config.max_failures, timings, errors,
                         context)  # fmt: skip
-        with failures_written(asking):
+        with failures_written(asker):
             config.max_failures.check(final, len(work.keys))  # known before an engine starts
             if work.pending:
                 asked = {sample.task for sample in work.pending}
                 for sentence in check_before_run(plan for name, plan in plans.items() if name in asked):
                     say(sentence, file=sys.stderr)
                 with progress:
-                    asking.run(holder)
+                    asker.run(holder)
         with outcome.settled(), ExitStack() as staging:
             entry, failures = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
             store.require_place()
@@ -83,19 +83,19 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
 
 
 @contextmanager
-def failures_written(asking: Asking) -> Iterator[None]:
+def failures_written(asker: RowAsker) -> Iterator[None]:
     """Of a row that ends early: write what failed, and say the most frequent causes."""
     try:
         yield
     except (RowError, TooManyFailuresError) as error:
-        folder, kept = asking.cell.folder, Kept(asking.store, asking.work.keys)
-        earlier = {name: result for name, state in asking.work.kept.items()
+        folder, kept = asker.cell.folder, Kept(asker.store, asker.work.keys)
+        earlier = {name: result for name, state in asker.work.kept.items()
                    if state.failed and state.final and isinstance(result := kept[name], Failure)}  # fmt: skip
-        failed = {**earlier, **asking.failures}
-        outcome.write_failures(folder, [failed[name] for name in asking.work.keys if name in failed])
+        failed = {**earlier, **asker.failures}
+        outcome.write_failures(folder, [failed[name] for name in asker.work.keys if name in failed])
         if error.__cause__ is not None:
-            asking.errors.note(asking.cell.label, error)
-        say(*causes(folder), *asking.errors.where(), file=sys.stderr)
+            asker.errors.note(asker.cell.label, error)
+        say(*causes(folder), *asker.errors.where(), file=sys.stderr)
         raise
 
 
@@ -103,7 +103,7 @@ def failures_written(asking: Asking) -> Iterator[None]:
 
 
 def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: ResponseStore,
-          recorded: Mapping[str, Any]) -> Work:
+          recorded: Mapping[str, Any]) -> PendingWork:
     """What is still to be asked; prints what must be known of the answers that are kept. `recorded` is the manifest of
     an earlier command."""
     for note in store.notes:
@@ -121,7 +121,7 @@ def begin(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], store: R
     return work
 
 
-def end(cell: Cell, work: Work, store: ResponseStore, before: Earlier) -> None:
+def end(cell: Cell, work: PendingWork, store: ResponseStore, before: Earlier) -> None:
     """Now that everything is answered and written: let go of what was set aside, and say what else the scores hold."""
     store.drop_aside((key.identity, sample) for sample, key in work.keys.items())
     for note in before.notes:

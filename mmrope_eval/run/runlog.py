@@ -150,7 +150,7 @@ class Tee(io.TextIOBase):
         return len(text)
 
     def say(self, text: str) -> None:
-        """Into the log alone, with the time. A log that cannot be written is no error."""
+        """Write text into the log alone, with the time. A log that cannot be written is no error."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S ")
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._log.write("".join(f"{stamp}{line}\n" for line in text.splitlines()))
@@ -158,12 +158,12 @@ class Tee(io.TextIOBase):
             shorten(self._path, self._largest)
 
     def show(self, line: str) -> None:
-        """A line to the terminal alone."""
+        """Print a line on the terminal alone."""
         with self._lock:
             self._target.write(f"{visible(line)}\n")
 
     def end(self) -> None:
-        """No more lines go to the log."""
+        """Close the log: no more lines go to it."""
         with self._lock:
             if shown := readable(self._line):
                 self.say(shown)
@@ -182,21 +182,21 @@ class Tee(io.TextIOBase):
         return sys.stderr if sys.stderr is not self else sys.__stderr__ or self._terminal
 
     def flush(self) -> None:
-        """The terminal's."""
+        """Flush the terminal."""
         with contextlib.suppress(ValueError):
             self._target.flush()
 
     def isatty(self) -> bool:
-        """Whether it reaches a terminal."""
+        """Whether what is written reaches a terminal."""
         return self._target.isatty()
 
     def fileno(self) -> int:
-        """The terminal's."""
+        """The terminal's file descriptor."""
         return self._target.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The terminal's."""
+        """The terminal's encoding."""
         return self._target.encoding
 
 

@@ -136,7 +136,7 @@ def compare_task(second: Second, plan: TaskPlan, scored: Sequence[ScoredSample],
         result = second_number(second, plan.spec, items)
     except SecondError as error:
         return Comparison(second, task, metric, value, None, str(error), (), other is not None)
-    lines = [line(second, sample, metric, share) for sample, share in zip(usable, result.samples, strict=True)]
+    lines = [sample_row(second, sample, metric, share) for sample, share in zip(usable, result.samples, strict=True)]
     return Comparison(second, task, metric, value, result, None, lines, True)
 
 
@@ -145,7 +145,7 @@ def text(sample: ScoredSample) -> str | None:
     return sample.result.text if isinstance(sample.result, Response) else None
 
 
-def line(second: Second, sample: ScoredSample, metric: str, share: float | None) -> dict[str, Any]:
+def sample_row(second: Second, sample: ScoredSample, metric: str, share: float | None) -> dict[str, Any]:
     """The line of samples_KEY/<task>.jsonl."""
     value = sample.score.values[metric]
     return {

@@ -80,7 +80,7 @@ def _letter(match: re.Match[str]) -> str:
 
 
 def _whole(text: str, options: Options) -> str | None:
-    """Rule 1."""
+    """Rule 1: the option that the whole response is, by its letter or its text."""
     match = patterns.WHOLE.fullmatch(text)
     if match is not None and match.group(1).upper() in options:
         return match.group(1).upper()

@@ -217,7 +217,7 @@ class Declared:
     version: str
     rooms: Mapping[str, str]
 
-    def line(self, what: str) -> str:
+    def register_line(self, what: str) -> str:
         """The line of the register."""
         return " ".join([self.version, *(f"{room}={digest}" for room, digest in self.rooms.items()), "#", what])
 

@@ -229,7 +229,7 @@ class ResponseStore:
             return collections.Counter(context for sample, identity, context in rows if ids.get(sample) == identity)
 
     def contexts(self) -> dict[str, Mapping[str, Any]]:
-        """What `describe` kept, by its key."""
+        """The descriptions that `describe` kept, by key."""
         if self._schema < SCHEMA:
             return {}
         with self._troubles():

@@ -25,7 +25,7 @@ from mmrope_eval.task.registry import Registry, open_registry
 from mmrope_eval.task.yaml_text import read_yaml
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Entries, Names, Seed, Text, said
+from mmrope_eval.util.keys import Entries, Names, Seed, Text, given_keys
 from mmrope_eval.util.paths import cache_at
 from mmrope_eval.util.row_names import usable
 from mmrope_eval.words import counted
@@ -84,11 +84,11 @@ def run_configs(study: Study, path: Path, command: Sequence[str] = ()) -> list[R
     answer whatever the seed: they are asked once. Where there are several seeds, each has a folder for the tasks that
     sample."""
     listed = listed_models(study.checkpoints, f"study {path}, checkpoints", path.resolve().parent)
-    shared = {name: value for name, value in said(study).items() if name in RunKeys.model_fields}
+    shared = {name: value for name, value in given_keys(study).items() if name in RunKeys.model_fields}
     shared["seed"] = [study.seeds[0]]  # the engine's, which all runs share
     configs: list[RunConfig] = []
     for number, run in enumerate(study.runs, 1):
-        run_keys = {name: value for name, value in said(run).items() if name != "name"}
+        run_keys = {name: value for name, value in given_keys(run).items() if name != "name"}
         keys = RunKeys.model_validate({**shared, **run_keys})
         try:
             config = dataclasses.replace(config_of(keys, listed, command), own_folders=True)

@@ -1,1 +1,1 @@
-"""The same questions at many context lengths and scalings."""
+"""Sweeps: one set of questions at many context lengths and scalings."""

@@ -42,7 +42,7 @@ class Budget:
 
     @property
     def tokens(self) -> int:
-        """Of a prompt whose video fills its budget."""
+        """How many tokens a prompt has whose video fills its budget."""
         return self.text + self.grids * (self.cells**2 + self.stamp)
 
     @property

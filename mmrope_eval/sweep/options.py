@@ -16,8 +16,8 @@ from mmrope_eval.util.keys import (
     Text,
     Words,
     argument,
+    field_of,
     option,
-    same,
     split_names,
     split_numbers,
 )
@@ -42,12 +42,12 @@ class SweepOptions(AnswerKeys, EngineKeys, TalkKeys):
 
     groups = (CHECKPOINTS, "answers", "engine", "what is said")
     config: str = argument("a sweep's YAML file, or a name in configs/sweeps", metavar="FILE")
-    model: Words | None = same(RunKeys, "model", group=CHECKPOINTS)
-    models: Paths | None = same(RunKeys, "models", group=CHECKPOINTS)
-    assume_stock: bool = same(RunKeys, "assume_stock", group=CHECKPOINTS)
-    tasks_dir: Paths | None = same(RunKeys, "tasks_dir")
-    limit: Limit = same(RunKeys, "limit")
-    variants: Names = same(
+    model: Words | None = field_of(RunKeys, "model", group=CHECKPOINTS)
+    models: Paths | None = field_of(RunKeys, "models", group=CHECKPOINTS)
+    assume_stock: bool = field_of(RunKeys, "assume_stock", group=CHECKPOINTS)
+    tasks_dir: Paths | None = field_of(RunKeys, "tasks_dir")
+    limit: Limit = field_of(RunKeys, "limit")
+    variants: Names = field_of(
         RunKeys, "variants", "RoPE variants for every checkpoint; default: the file's, else what each checkpoint says")
     tasks: Names = option("tasks on videos, suites and globs of them, and paths of task files; default: the file's", [],
                           metavar="LIST")
@@ -63,14 +63,14 @@ class SweepOptions(AnswerKeys, EngineKeys, TalkKeys):
     axis: Literal["context", "tokens"] = option(
         "the figure's horizontal axis: contexts as planned, or the tokens of the median prompt (default: %(default)s)",
         "context")
-    fresh: bool = same(RunKeys, "fresh")
-    no_cache: bool = same(RunKeys, "no_cache")
-    prompts: Text | None = same(RunKeys, "prompts", "prompt family; default: that of the checkpoint")
-    data_root: PathText | None = same(
+    fresh: bool = field_of(RunKeys, "fresh")
+    no_cache: bool = field_of(RunKeys, "no_cache")
+    prompts: Text | None = field_of(RunKeys, "prompts", "prompt family; default: that of the checkpoint")
+    data_root: PathText | None = field_of(
         RunKeys, "data_root", "local mirror of the datasets; default: the hub (needles are generated below --output)")
-    output: PathText | None = same(
+    output: PathText | None = field_of(
         RunKeys, "output", f"where points, table and figures go, and where a sweep resumes (default: {OUTPUT})")
     dry_run: bool = option(DRY_RUN, False)
     reported: bool = option("draw the paper's scores at 256K as crosses", False)
     report_only: bool = option("measure nothing: show and draw what --output holds", False)
-    seed: Seeds = same(RunKeys, "seed", group="engine")
+    seed: Seeds = field_of(RunKeys, "seed", group="engine")

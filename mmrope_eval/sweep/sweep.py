@@ -81,7 +81,7 @@ class Point:
     """Of the run that this point is."""
 
     def record(self) -> dict[str, Any]:
-        """Its head in sweep.json."""
+        """What the point is, as sweep.json has it."""
         checkpoint, budget = self.cell.checkpoint, self.budget
         return {
             "label": self.row, "checkpoint": str(checkpoint.path), "model": Path(checkpoint.path).name,
@@ -130,7 +130,7 @@ class Sweep:
             raise UserError(f"Sweep {self.config.path}: task {without[0]} has no videos to fill a context with.")
         return [*specs, *([self.registry.tasks[NEEDLE]] if self.config.needle else [])]
 
-    def go(self) -> Path:
+    def measure(self) -> Path:
         """Measure every point; the path of sweep.json, which is written anew after each."""
         self.run = with_task_limits(self.run, self.tasks, self.registry)
         given = values_by_task("--max-tokens", self.run.max_tokens, self.tasks, self.registry)
@@ -171,7 +171,7 @@ class Sweep:
         return row_limits(base.thinking, self.tasks, given)
 
     def budgets(self, base: Cell, plans: Mapping[str, Plans]) -> dict[tuple[str, int], Budget]:
-        """By task and context."""
+        """The budgets, by task and context."""
         writer, frames, checkpoint = self.writer(base.checkpoint), self.config.frames, base.checkpoint
         stamp = stamp_tokens(writer, checkpoint)
         limits = self.limits(base)
@@ -196,7 +196,7 @@ class Sweep:
         first = 0.0
         for context in (trained, *(context for context in budgets if context != trained)):
             unscaled = self.point(base, spec, budgets[context], Growth(1, 1), "none")
-            outcome = self.measure(unscaled, plans, holder)
+            outcome = self.measure_point(unscaled, plans, holder)
             planned = reach(base.variant, layout(unscaled.budget, self.config.frames, base.checkpoint), base.checkpoint)
             reached = reached_positions(self.run.output / outcome["folder"], spec.name) if "folder" in outcome else None
             growth = Growth(first or reached or planned, reached or planned)
@@ -204,7 +204,7 @@ class Sweep:
             for scaling in self.config.scaling:
                 point = self.point(base, spec, budgets[context], growth, scaling)
                 changed = point.cell.variant is not base.variant  # without growth a scaling changes nothing
-                measured = self.measure(point, plans, holder) if changed else outcome
+                measured = self.measure_point(point, plans, holder) if changed else outcome
                 self.points_done.append({**point.record(), **measured})
                 self.write()
 
@@ -254,7 +254,7 @@ class Sweep:
         return None if budget.grids else {
             "status": "no room", "cause": f"{budget.text} tokens of text leave no room for a frame"}  # fmt: skip
 
-    def measure(self, point: Point, plans: Mapping[str, Plans], holder: EngineHolder) -> dict[str, Any]:
+    def measure_point(self, point: Point, plans: Mapping[str, Plans], holder: EngineHolder) -> dict[str, Any]:
         """Run one point: its status, and the folder of its scores where it has them."""
         if status := self.without(point.budget):
             return status

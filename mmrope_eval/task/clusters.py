@@ -55,5 +55,5 @@ def cluster_of(spec: TaskSpec, sample: str, named: str | None, media: Sequence[s
 
 
 def contents(media: Sequence[str]) -> list[str]:
-    """Of every medium of a plan its content alone, without its span or place."""
+    """Name the content of every medium of a plan, without its span or place."""
     return [medium.partition(VIDEO_MARK)[0].partition(PLACE_MARK)[0] for medium in media]

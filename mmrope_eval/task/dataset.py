@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Docs:
+class TaskRows:
     """The rows of one task: `rows[i]` is a mapping; images are encoded bytes."""
 
     rows: Dataset
@@ -163,7 +163,7 @@ def _hub_has(spec: TaskSpec) -> bool:
     return True
 
 
-def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> Docs:
+def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> TaskRows:
     """The task's rows after its own row recipe, as lmms-eval loads them. UserError when they cannot be."""
     require_writable(tables_home())
     try:
@@ -173,20 +173,20 @@ def load_docs(spec: TaskSpec, data_root: Path | None, family: Family) -> Docs:
         require(spec, data_root)
     media = media_folder(spec, data_root)
     task = load_task(spec, data_root, family, media.roots, located)
-    return Docs(task.eval_docs, media, () if located is None else remarks(located))
+    return TaskRows(task.eval_docs, media, () if located is None else remarks(located))
 
 
-def columns_of(docs: Docs) -> list[str]:
+def columns_of(docs: TaskRows) -> list[str]:
     """The fields of a row; those that are only attached when a row is read among them."""
     return list(docs.rows[0]) if len(docs.rows) else list(docs.rows.column_names)
 
 
-def missing_columns(spec: TaskSpec, docs: Docs) -> list[str]:
+def missing_columns(spec: TaskSpec, docs: TaskRows) -> list[str]:
     """Fields that prompts, target or media of the task use and the data set does not have."""
     return sorted(needed_columns(spec) - set(columns_of(docs)))
 
 
-def require_columns(spec: TaskSpec, docs: Docs) -> None:
+def require_columns(spec: TaskSpec, docs: TaskRows) -> None:
     """UserError when rows lack a field that the task uses: no sample of it could be right."""
     for name in missing_columns(spec, docs)[:1]:
         close = nearest(name, columns_of(docs), 0.6)

@@ -22,7 +22,7 @@ from mmrope_eval.data.places import NotHereError, hub_home
 from mmrope_eval.errors import PlaceError, SampleError, UserError
 from mmrope_eval.messages import ImageSource, Part, VideoSource
 from mmrope_eval.models.families import DEFAULT_FAMILY
-from mmrope_eval.task.dataset import Docs, find_data, load_docs, missing_columns
+from mmrope_eval.task.dataset import TaskRows, find_data, load_docs, missing_columns
 from mmrope_eval.task.mirror_plan import folder_bytes, task_commands
 from mmrope_eval.task.options import CheckOptions
 from mmrope_eval.task.parts import build_parts, check_made, check_question, with_subtitles
@@ -193,7 +193,7 @@ def expected_counts(spec: TaskSpec, root: Path | None) -> dict[str, int]:
     return {"objects" if "objects" in spec.expected else "samples": rows}
 
 
-def found_counts(spec: TaskSpec, docs: Docs) -> dict[str, int]:
+def found_counts(spec: TaskSpec, docs: TaskRows) -> dict[str, int]:
     """Samples, and for referring expressions their objects."""
     total = len(docs.rows)
     if "source_row" not in docs.rows.column_names:
@@ -202,7 +202,7 @@ def found_counts(spec: TaskSpec, docs: Docs) -> dict[str, int]:
     return {"objects": len(set(light["source_row"])), "expressions": total}
 
 
-def check_rows(spec: TaskSpec, docs: Docs, problems: list[str], decode: bool = True) -> dict[Path, int]:
+def check_rows(spec: TaskSpec, docs: TaskRows, problems: list[str], decode: bool = True) -> dict[Path, int]:
     """Read every row as a run would, and its pictures whole (their heads without `decode`); appends to `problems`.
     Returns the videos found, each with its first row."""
     videos: dict[Path, int] = {}
@@ -225,7 +225,7 @@ def check_rows(spec: TaskSpec, docs: Docs, problems: list[str], decode: bool = T
     return videos
 
 
-def read_row(spec: TaskSpec, docs: Docs, index: int) -> tuple[Part, ...]:
+def read_row(spec: TaskSpec, docs: TaskRows, index: int) -> tuple[Part, ...]:
     """A row's parts, with its question and its target tried as well. SampleError when one of them is unusable."""
     row = docs.rows[index]
     check_made(row)

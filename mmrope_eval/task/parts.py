@@ -26,7 +26,7 @@ from mmrope_eval.task.template import Doc, render
 from mmrope_eval.words import flat
 
 if TYPE_CHECKING:
-    from mmrope_eval.task.dataset import Docs
+    from mmrope_eval.task.dataset import TaskRows
 
 
 def check_made(doc: Doc) -> None:
@@ -153,19 +153,19 @@ class LazyDocs:
     """A task's rows, loaded when first needed: a run that has all its answers needs none. What is sent to another
     process is how to load them (`load`, if it can be pickled), not the rows."""
 
-    def __init__(self, load: Callable[[], Docs]) -> None:
+    def __init__(self, load: Callable[[], TaskRows]) -> None:
         self._load = load
-        self._docs: Docs | None = None
+        self._docs: TaskRows | None = None
         self._loading = threading.Lock()
 
-    def get(self) -> Docs:
+    def get(self) -> TaskRows:
         """The rows. UserError when the dataset cannot be loaded."""
         with self._loading:
             if self._docs is None:
                 self._docs = self._load()
             return self._docs
 
-    def __reduce__(self) -> tuple[type[LazyDocs], tuple[Callable[[], Docs]]]:
+    def __reduce__(self) -> tuple[type[LazyDocs], tuple[Callable[[], TaskRows]]]:
         return LazyDocs, (self._load,)
 
 

@@ -20,7 +20,7 @@ from mmrope_eval.errors import SampleError, UserError, sentence
 from mmrope_eval.media.policy import MediaError
 from mmrope_eval.messages import Generation, ImageSource, Request
 from mmrope_eval.task.clusters import PLACE_MARK, VIDEO_MARK, named_cluster
-from mmrope_eval.task.dataset import Docs
+from mmrope_eval.task.dataset import TaskRows
 from mmrope_eval.task.parts import (
     LazyDocs,
     Reader,
@@ -56,11 +56,11 @@ class TaskPlan:
     """How the task itself has its answers decoded, where `samples` have another way (`limited`, `heated`)."""
 
     def limited(self, max_tokens: int) -> TaskPlan:
-        """The same questions with another answer limit, which is part of a response's identity."""
+        """Give all questions another answer limit, which is part of a response's identity."""
         return self._decoded(max_tokens=max_tokens)
 
     def heated(self, temperature: float, seed: int) -> TaskPlan:
-        """The same questions answered at another temperature, which with its seed is part of a response's identity.
+        """Have all questions answered at another temperature, which with its seed is part of a response's identity.
         Greedy decoding (0) draws nothing, so it has no seed."""
         return self._decoded(temperature=temperature, seed=seed if temperature > 0 else 0)
 
@@ -114,7 +114,7 @@ class Planned:
     """False where a file could not be read just now."""
 
 
-def plan_samples(spec: TaskSpec, docs: Docs, family: Family, limit: Limit | None, seed: int = 0) -> Planned:
+def plan_samples(spec: TaskSpec, docs: TaskRows, family: Family, limit: Limit | None, seed: int = 0) -> Planned:
     """The task's samples under a limit (all without one), in the order of its rows."""
     # Greedy decoding draws nothing, so another seed must not make another response of it.
     generation = dataclasses.replace(spec.generation, seed=seed if spec.generation.temperature > 0 else 0)
@@ -131,7 +131,7 @@ def plan_samples(spec: TaskSpec, docs: Docs, family: Family, limit: Limit | None
 ROWS_AT_A_TIME = 512
 
 
-def parts_of(spec: TaskSpec, docs: Docs, rows: Sequence[int]) -> Iterator[tuple[Docs, Sequence[int]]]:
+def parts_of(spec: TaskSpec, docs: TaskRows, rows: Sequence[int]) -> Iterator[tuple[TaskRows, Sequence[int]]]:
     """Rows with pictures, some at a time over mappings of their own: gigabytes of pictures are read once and let go."""
     if "video" in spec.media:
         yield docs, rows
@@ -140,7 +140,7 @@ def parts_of(spec: TaskSpec, docs: Docs, rows: Sequence[int]) -> Iterator[tuple[
         yield dataclasses.replace(docs, rows=reopened(docs.rows)), rows[start : start + ROWS_AT_A_TIME]
 
 
-def chosen_rows(spec: TaskSpec, docs: Docs, limit: Limit | None) -> list[int]:
+def chosen_rows(spec: TaskSpec, docs: TaskRows, limit: Limit | None) -> list[int]:
     """The rows that a limit takes, over the groups that the task declares."""
     count = len(docs.rows)
     if limit is None or limit.count >= count or limit.how == "first":
@@ -152,7 +152,7 @@ def chosen_rows(spec: TaskSpec, docs: Docs, limit: Limit | None) -> list[int]:
     return choose(limit, where, groups, units)
 
 
-def row_values(docs: Docs, expression: str) -> list[str]:
+def row_values(docs: TaskRows, expression: str) -> list[str]:
     """A Jinja expression over every row, as text; "" where it cannot be computed. Reads the fields that it names."""
     fields = sorted(expression_fields(expression) & set(docs.rows.column_names))
     light = docs.rows.with_format(None).select_columns(fields)
@@ -166,7 +166,7 @@ def row_values(docs: Docs, expression: str) -> list[str]:
     return [value(row) for row in light]
 
 
-def video_hashes(spec: TaskSpec, docs: Docs, rows: Sequence[int]) -> VideoHashes:
+def video_hashes(spec: TaskSpec, docs: TaskRows, rows: Sequence[int]) -> VideoHashes:
     """The content of every video that the rows show, each read once, many at a time."""
     if "video" not in spec.media:
         return {}
@@ -179,7 +179,7 @@ def video_hashes(spec: TaskSpec, docs: Docs, rows: Sequence[int]) -> VideoHashes
     return ContentHashes().of_many(videos)
 
 
-def plan_sample(spec: TaskSpec, docs: Docs, family: Family, index: int, generation: Generation,
+def plan_sample(spec: TaskSpec, docs: TaskRows, family: Family, index: int, generation: Generation,
                 hashes: VideoHashes) -> Sample:
     """One sample. Whatever is wrong with the row, or the task's own code does with it, becomes its `problem`."""
     prompt = ""
@@ -210,7 +210,7 @@ def plan_sample(spec: TaskSpec, docs: Docs, family: Family, index: int, generati
     return Sample(name, spec.name, index, prompt, family.system, media, generation, target, problem, cluster)
 
 
-def fingerprints(spec: TaskSpec, docs: Docs, prompt: str, row: Doc, hashes: VideoHashes) -> tuple[str, ...]:
+def fingerprints(spec: TaskSpec, docs: TaskRows, prompt: str, row: Doc, hashes: VideoHashes) -> tuple[str, ...]:
     """Every medium of a row before any policy: sha256 of an image's bytes, or of a video's with the span asked for.
     Raises SampleError for a medium that is not there, MediaError or UserError for one that cannot be read."""
     if "video" in spec.media:

@@ -76,7 +76,7 @@ class Tasks(Mapping[str, TaskSpec]):
 
     @cached_property
     def headings(self) -> Mapping[str, Heading]:
-        """Of all files, by task. UserError where two have one name or one column, which would hide one of them."""
+        """The headings of all task files. UserError where two have one name or one column, which would hide one."""
         taken: dict[tuple[str, str], Path] = {}
         headings = read_headings(self._paths)
         for heading in headings:
@@ -119,7 +119,7 @@ class Registry:
         self.tasks = Tasks([*shipped, *more])
         headings = self.tasks.headings.values() if more else ()
         self.added = tuple(self.tasks[heading.name] for heading in headings if heading.path not in shipped)
-        """Those that are not shipped."""
+        """The tasks that are not shipped."""
         averages = read_yaml(self._configs / "tables" / "averages.yaml") if self.added else {}
         for spec in self.added:
             for clash in _clashes(spec, self.families, self.suites, averages):
@@ -138,7 +138,7 @@ class Registry:
 
     @cached_property
     def families(self) -> Mapping[str, Family]:
-        """By name."""
+        """All prompt families, by name."""
         return {name: read_family(path) for name, path in self._family_files.items()}
 
     @cached_property

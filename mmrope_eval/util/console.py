@@ -93,13 +93,13 @@ class Quiet(io.TextIOBase):
             self._copy = None
 
     def flush(self) -> None:
-        """The terminal's."""
+        """Flush the terminal."""
         with contextlib.suppress(ValueError):
             (self._copy or self._terminal).flush()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The terminal's."""
+        """The terminal's encoding."""
         return self._terminal.encoding
 
 

@@ -29,7 +29,7 @@ def _list(value: Any) -> Any:
     return [_text(word) for word in value] if isinstance(value, list | tuple) else value
 
 
-def parts(text: str) -> list[str]:
+def comma_separated(text: str) -> list[str]:
     """The words of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -37,7 +37,7 @@ def parts(text: str) -> list[str]:
 def split_names(value: Any) -> Any:
     """Names: a list, or text with commas between."""
     value = _text(value)
-    return parts(value) if isinstance(value, str) else _list(value)
+    return comma_separated(value) if isinstance(value, str) else _list(value)
 
 
 def split_numbers(value: Any) -> Any:
@@ -46,7 +46,7 @@ def split_numbers(value: Any) -> Any:
         return (value,)
     if isinstance(value, str):
         try:
-            return tuple(map(int, parts(value)))
+            return tuple(map(int, comma_separated(value)))
         except ValueError:
             raise ValueError(f"must be a whole number, or several with commas between, not '{value}'") from None
     return tuple(value) if isinstance(value, list) else value
@@ -61,7 +61,7 @@ def _seed(value: int) -> int:
 def _numbers(value: Any) -> Any:
     """Numbers: a list, or words with commas between."""
     try:
-        return [float(word) for word in parts(value)] if isinstance(value, str) else value
+        return [float(word) for word in comma_separated(value)] if isinstance(value, str) else value
     except ValueError:
         raise ValueError(f"must be numbers with commas between, not '{value}'") from None
 
@@ -124,7 +124,7 @@ def option(words: str, default: Any = None, *, group: str = "", metavar: str = "
 
 
 def argument(words: str, default: Any = ..., *, metavar: str, **more: Any) -> Any:
-    """The same as a word without a name."""
+    """A field that a command line takes as a word without a name; else as `option`."""
     return option(words, default, metavar=metavar, name="", **more)
 
 
@@ -153,8 +153,8 @@ def by_field(kind: type[Keys], content: Mapping[str, Any]) -> dict[str, Any]:
             for key, value in content.items()}
 
 
-def same(kind: type[Keys], name: str, words: str | None = None, *, group: str = "") -> Any:
-    """A field as another kind declares it, in a group of its own, and with `words` in place of its own."""
+def field_of(kind: type[Keys], name: str, words: str | None = None, *, group: str = "") -> Any:
+    """Take over a field from another kind, in a group of its own, and with `words` in place of its own."""
     field = kind.model_fields[name]
     told = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     return Field(field.default, description=words or field.description, json_schema_extra={**told, "group": group})
@@ -176,6 +176,6 @@ def refuse_unread(keys: Keys, uses: Mapping[str, Collection[str]], use: str) -> 
                             "leave it out.")
 
 
-def said(keys: Keys) -> dict[str, Any]:
-    """The keys that were given."""
+def given_keys(keys: Keys) -> dict[str, Any]:
+    """The keys that a file or a command line gave, with their values."""
     return keys.model_dump(exclude_unset=True)

@@ -41,7 +41,7 @@ class AbsentJudge:
         self.asked = 0
 
     def generate(self, _prompt: str) -> str:
-        """VLMEvalKit's mark of a failed call."""
+        """Answer as a judge model whose call failed, by VLMEvalKit's mark."""
         self.asked += 1
         return "Failed to obtain answer via API."
 

@@ -18,7 +18,7 @@ from mmrope_eval.data.places import Member, NotHereError, find_split, names_of
 from mmrope_eval.data.tables import SplitFiles, TableError, read_split, split_files
 from mmrope_eval.errors import UserError
 from mmrope_eval.messages import VideoSource
-from mmrope_eval.task.dataset import Docs, load_docs, media_folder
+from mmrope_eval.task.dataset import TaskRows, load_docs, media_folder
 from mmrope_eval.task.parts import build_parts
 from mmrope_eval.task.registry import Registry
 from mmrope_eval.task.template import render
@@ -36,11 +36,11 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def load(task: str, root: Path | None) -> Docs:
+def load(task: str, root: Path | None) -> TaskRows:
     return load_docs(REGISTRY.tasks[task], root, QWEN)
 
 
-def videos_of(task: str, docs: Docs) -> list[Path]:
+def videos_of(task: str, docs: TaskRows) -> list[Path]:
     spec = REGISTRY.tasks[task]
     paths = []
     for row in docs.rows:
@@ -50,7 +50,7 @@ def videos_of(task: str, docs: Docs) -> list[Path]:
     return paths
 
 
-def words_of(docs: Docs) -> list[str]:
+def words_of(docs: TaskRows) -> list[str]:
     return [row["answer"][0] for row in docs.rows]
 
 

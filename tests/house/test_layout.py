@@ -129,6 +129,17 @@ def test_files_and_functions_are_short(path: Path) -> None:
             assert lines < 50, f"{node.name} has {lines} lines besides its docstring"
 
 
+RIDDLE = re.compile(r"The same\b|Those\b|Itself\b|Never known|Rule \d+\.$")
+"""How a docstring begins that is understood only by whoever has read another one."""
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_docstring_is_understood_by_itself(path: Path) -> None:
+    texts = [node.value.value for node in ast.walk(ast.parse(path.read_text()))
+             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]  # fmt: skip
+    assert [text for text in texts if isinstance(text, str) and RIDDLE.match(text)] == []
+
+
 def length(node: ast.stmt) -> int:
     assert node.end_lineno is not None
     return node.end_lineno - node.lineno + 1

@@ -76,7 +76,7 @@ def edit(patch: pytest.MonkeyPatch, *names: str) -> None:
 def declare(patch: pytest.MonkeyPatch, version: str) -> None:
     """The tree as if the register had it as an answer version."""
     read, register = Path.read_text, answer_code.package() / "store" / answer_code.REGISTER
-    line = answer_code.Declared(version, answer_code.read_code(answer_code.package()).rooms).line("the same")
+    line = answer_code.Declared(version, answer_code.read_code(answer_code.package()).rooms).register_line("the same")
     patch.setattr(Path, "read_text", lambda path, *how, **named: read(path, *how, **named) + line * (path == register))
 
 

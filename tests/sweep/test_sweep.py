@@ -152,7 +152,7 @@ class SharedNeedles(GeneratedNeedles):
 def go(checkpoint: Path, output: Path, machine: Machine, config: SweepConfig | None = None, **run: Any) -> Sweep:
     settings: dict[str, Any] = {"models": (str(checkpoint),), "tasks": (), "output": output, "variants": ("mrope",)}
     sweep = Sweep(config or sweep_of(), RunConfig(**{**settings, **run}), SharedNeedles(), machine, PromptWriter)
-    sweep.go()
+    sweep.measure()
     return sweep
 
 
@@ -768,7 +768,7 @@ def test_a_dry_run_tells_the_points_and_writes_nothing(checkpoint: Path, tmp_pat
     assert lines[0] == (f"dry run: 1 row, 1 task, {contexts} contexts, {scalings} scalings: {contexts * scalings} "
                         "points, of which 0 are measured")
     assert not (tmp_path / "out").exists() and len(lines) == 2 + contexts
-    sweep.go()
+    sweep.measure()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     again = list(dry_run(Sweep(sweep_of(), run, SharedNeedles(), Machine(), PromptWriter)))
     done = sum(point["status"] == "done" for point in sweep.points_done)

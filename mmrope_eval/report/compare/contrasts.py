@@ -50,7 +50,7 @@ class Contrast:
 
     @property
     def change(self) -> float:
-        """Gained by the second run."""
+        """What the second run gained."""
         return self.second - self.first
 
     @property
@@ -267,7 +267,7 @@ _ROUNDS: Final = 30
 
 
 def noticeable(tree: Tree, smallest: Callable[[int, float, float], float], alpha: float) -> list[float]:
-    """Of each test the smallest true difference that shows with a chance of POWER in a family of level `alpha`.
+    """Find for each test the smallest true difference that shows with a chance of POWER in a family of level `alpha`.
 
     `smallest` has that of one test by its number, a tail and a power; inf where none can show, which is handed on. What
     is tested is taken to differ alone: it shows by its own share of alpha, or after the averages above it, in which it

@@ -62,7 +62,7 @@ class Measured:
     designs: tuple[Design, ...]
     columns: Mapping[str, Column] = field(repr=False)
     averages: Mapping[str, tuple[str, ...]]
-    """Those of which every column is there, over the columns that there are (see `optional` of averages.yaml)."""
+    """Averages of which every column is there, over the columns that there are (see `optional` of averages.yaml)."""
     absent: tuple[str, ...]
     """Columns that only some trainings have."""
 
@@ -115,7 +115,7 @@ def trainings_in(label: str, entries: Sequence[BenchmarkResult]) -> dict[str, di
         columns = by_training.setdefault(training_of(entry.cell), {})
         name = str(entry.scores["column"])
         other = columns.setdefault(name, entry)
-        if other.same != entry.same:
+        if other.result_key != entry.result_key:
             raise UserError(f"{label}, {name}: two runs of the same weights have different results, {other.cell.path} "
                             f"and {entry.cell.path}; name one of them, it is one training.")
     steps = {entry.cell.step for entry in entries}

@@ -200,8 +200,10 @@ def against_reported(cells: Sequence[ReportedCell], rules: Rules) -> list[Verdic
     tree = tree_of([(cell.cell, cell.name or cell.column) for cell, _, _ in comparable],
                    {cell.name: cell.parts for cell, _, _ in comparable if cell.parts})
     refuse_margin(rules, tree.average)
-    losses = tree.adjusted([below(score, cell.reported - rules.tolerance, error) for cell, score, error in comparable])
-    gains = tree.adjusted([below(cell.reported + rules.tolerance, score, error) for cell, score, error in comparable])
+    losses = tree.adjusted([p_value_below(score, cell.reported - rules.tolerance, error)
+                            for cell, score, error in comparable])
+    gains = tree.adjusted([p_value_below(cell.reported + rules.tolerance, score, error)
+                           for cell, score, error in comparable])
     reach = noticeable(tree, lambda number, tail, power: stats.detectable_loss(
         comparable[number][0].reported / 100, comparable[number][0].answers, tail, power,
         rules.tolerance / 100), rules.alpha)
@@ -228,7 +230,7 @@ def samples_to_tell(cell: ReportedCell, score: float, rules: Rules) -> int:
     return math.ceil(cell.samples * (stats.detectable_errors(rules.alpha) * error / margin) ** 2)
 
 
-def below(low: float, high: float, error: float) -> float:
+def p_value_below(low: float, high: float, error: float) -> float:
     """One-sided p-value for `low` being below `high`, given the standard error of their difference."""
     return stats.share_below((low - high) / error) if error > 0 else float(low >= high)
 
@@ -288,7 +290,7 @@ def lacking(both: Sides) -> Iterator[Verdict]:
 
 
 def words(losses: Sequence[Finding]) -> tuple[str, ...]:
-    """Of how many trainings the verdicts are, and what they are about."""
+    """Sentences that say of how many trainings the verdicts are, and what they are about."""
     sentences = []
     for counts in dict.fromkeys(finding.counts for finding in losses):
         names = ", ".join(dict.fromkeys(finding.name for finding in losses if finding.counts == counts))

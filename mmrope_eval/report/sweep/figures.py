@@ -17,7 +17,7 @@ from mmrope_eval.report.csv_text import csv_text
 from mmrope_eval.report.definitions import load_definition
 from mmrope_eval.report.published import Published
 from mmrope_eval.report.sweep.read import SweepResult
-from mmrope_eval.report.sweep.text import short
+from mmrope_eval.report.sweep.text import context_label
 from mmrope_eval.util.console import write_file, writing
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def ticks(panel: Axes, contexts: list[int]) -> None:
     panel.set_xscale("log", base=2)
     panel.xaxis.set_major_locator(FixedLocator(contexts))
     panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_xticks(contexts, [short(context) for context in contexts])
+    panel.set_xticks(contexts, [context_label(context) for context in contexts])
 
 
 def draw_depths(sweep: SweepResult, folder: Path) -> list[Path]:
@@ -166,7 +166,7 @@ def draw_depths(sweep: SweepResult, folder: Path) -> list[Path]:
         grid = chosen.pivot_table(index="depth", columns="context", values="score").reindex(levels, columns=contexts)
         image = heat(panel, grid.to_numpy(dtype=float))
         panel.set_title(f"{label}, {shown(scaling)}", fontsize=8)
-        panel.set_xticks(range(len(contexts)), [short(context) for context in contexts], fontsize=7)
+        panel.set_xticks(range(len(contexts)), [context_label(context) for context in contexts], fontsize=7)
         panel.set_yticks(range(len(levels)), [f"{level:g}" for level in levels], fontsize=7)
         if number % across == 0:
             panel.set_ylabel("depth, %", fontsize=8)

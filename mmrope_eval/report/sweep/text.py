@@ -42,7 +42,7 @@ def pivot(points: pd.DataFrame, show: Any) -> str:
     for (label, scaling), rows in points.groupby(["label", "scaled"], sort=False):
         by = {row["context"]: row for _, row in rows.iterrows()}
         body.append([label, scaling, *(show(by.get(context)) for context in contexts)])
-    headers = ["variant", "scaling", *map(short, contexts)]
+    headers = ["variant", "scaling", *map(context_label, contexts)]
     align = ["left", "left", *["right"] * len(contexts)]
     return tabulate(body, headers, tablefmt="simple", colalign=align, disable_numparse=True)
 
@@ -56,7 +56,8 @@ def reached(points: pd.DataFrame) -> str:
     for context in sorted(done["context"].unique()):
         rows = done[done["context"] == context]
         low, middle, high = rows["tokens_min"].min(), rows["tokens_median"].median(), rows["tokens_max"].max()
-        lines.append([short(context), f"{rows['frames'].max():g}", f"{low:,.0f}", f"{middle:,.0f}", f"{high:,.0f}"])
+        lines.append([context_label(context), f"{rows['frames'].max():g}", f"{low:,.0f}", f"{middle:,.0f}",
+                      f"{high:,.0f}"])
     budget = tabulate(lines, ["context", "frames", "tokens, least", "median", "most"], tablefmt="simple",
                       colalign=["right"] * 5, disable_numparse=True)  # fmt: skip
     positions = pivot(done, lambda row: DASH if row is None or pd.isna(row.get("max_position"))
@@ -94,7 +95,7 @@ def unread_remarks(points: pd.DataFrame) -> list[str]:
 
 def spread(rows: pd.DataFrame, part: str, whole: str, which: str = "") -> str:
     """So many of so many, and at which contexts."""
-    contexts = ", ".join(map(short, sorted(rows["context"].unique())))
+    contexts = ", ".join(map(context_label, sorted(rows["context"].unique())))
     return f"{int(rows[part].sum()):,} of {int(rows[whole].sum()):,}{which} ({contexts})"
 
 
@@ -103,7 +104,7 @@ def remarks(sweep: SweepResult) -> list[str]:
     lines = [RULES[rule] for rule in RULES if sweep.points["scaled"].str.endswith(f" by {rule}").any()]
     lines += [f"no checkpoint is of {', '.join(sweep.empty)}: rows of this sweep without points"] if sweep.empty else []
     for (status, cause), rows in sweep.points[sweep.points["status"] != "done"].groupby(["status", "cause"]):
-        where = sorted({f"{row['column']} at {short(row['context'])}" for _, row in rows.iterrows()})
+        where = sorted({f"{row['column']} at {context_label(row['context'])}" for _, row in rows.iterrows()})
         lines.append(f"{DASH} {status}: {WORDS.get(str(status), status)} ({', '.join(where)}): {cause}")
     if "unparsed" in sweep.points:
         for column, rows in sweep.points[sweep.points["failed"].fillna(0) > 0].groupby("column", sort=False):
@@ -117,6 +118,6 @@ def remarks(sweep: SweepResult) -> list[str]:
     return lines
 
 
-def short(context: float) -> str:
+def context_label(context: float) -> str:
     """32768 as 32K, 160 as 160."""
     return f"{context / 1024:g}K" if context >= 1024 and context % 1024 == 0 else f"{context:g}"

@@ -7,7 +7,7 @@ from mmrope_eval.report.table.page import Page, records
 
 
 def write(page: Page, standalone: bool) -> str:
-    """The lines; never `standalone`."""
+    """Write the page as lines of CSV; `standalone` changes nothing."""
     frame = records(page)
     for name in frame.columns:
         if frame[name].map(lambda value: isinstance(value, tuple)).any():

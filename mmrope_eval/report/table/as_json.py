@@ -11,7 +11,7 @@ from mmrope_eval.report.table.page import Page, records
 
 
 def write(page: Page, standalone: bool) -> str:
-    """One object; never `standalone`."""
+    """Write the page as one JSON object; `standalone` changes nothing."""
     table = page.table
     cells = [{str(name): plain(value) for name, value in line.items()} for line in records(page).to_dict("records")]
     content = {

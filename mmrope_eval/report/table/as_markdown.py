@@ -20,7 +20,7 @@ STYLE: Final = Style(escape, "**{}**", "<ins>{}</ins>", superscript)
 
 
 def write(page: Page, standalone: bool) -> str:
-    """The table; never `standalone`."""
+    """Write the page as a table of markdown; `standalone` changes nothing."""
     content = styled(page, STYLE)
     frame = content.frame
     if page.table.definition.layout == "down":

@@ -266,7 +266,7 @@ def cell_values(row: str, column: str, benchmarks: tuple[str, ...],
 
 
 def unique(items: Iterable[Any]) -> tuple[str, ...]:
-    """Each once, in order, as text."""
+    """Values as text, each once, in order."""
     return tuple(dict.fromkeys(map(str, items)))
 
 

@@ -63,7 +63,7 @@ def lacking(entry: BenchmarkResult) -> tuple[int, int] | None:
 
 
 def added(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Of several runs that each have answers of their own: all of them."""
+    """Add up the counts of several runs that each have answers of their own."""
     return sum(part for part, _ in counts), sum(whole for _, whole in counts)
 
 
