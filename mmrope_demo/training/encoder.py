@@ -6,6 +6,7 @@ the time for pictures this small. Neither changes a result; a test compares them
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ class EvenAttention(nn.Module):
     def __init__(self, stock: Any) -> None:
         super().__init__()
         self.qkv, self.proj, self.heads = stock.qkv, stock.proj, stock.num_heads
+        self.rotate = importlib.import_module(type(stock).__module__).apply_rotary_pos_emb_vision
 
     def forward(
         self, hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
@@ -39,13 +41,11 @@ class EvenAttention(nn.Module):
 
         ValueError where the stretches differ in length.
         """
-        from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
-
         lengths = cu_seqlens.diff()
         if (lengths != lengths[0]).any():
             raise ValueError(f"pictures of one batch must be of one size, not of {lengths.unique().tolist()} patches")
         q, k, v = self.qkv(hidden_states).unflatten(1, (3, self.heads, -1)).unbind(1)
-        q, k = apply_rotary_pos_emb_vision(q, k, *position_embeddings)
+        q, k = self.rotate(q, k, *position_embeddings)
         q, k, v = (x.unflatten(0, (len(lengths), -1)).transpose(1, 2) for x in (q, k, v))
         weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1, dtype=torch.float32).to(v.dtype)
         mixed: Tensor = self.proj((weights @ v).transpose(1, 2).reshape(hidden_states.shape))

@@ -159,7 +159,7 @@ def build_parser(declared: Iterable[str] = COMMANDS) -> tuple[Parser, dict[str, 
     return parser, by_name
 
 
-def added(subparsers: Any, commands: Mapping[str, Command]) -> dict[str, Parser]:
+def added(subparsers: argparse._SubParsersAction[Parser], commands: Mapping[str, Command]) -> dict[str, Parser]:
     """A parser for each of these commands, by name."""
     return {name: subparsers.add_parser(
         name, help=command.summary, description=command.summary[0].upper() + command.summary[1:] + ".",

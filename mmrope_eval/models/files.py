@@ -335,7 +335,7 @@ def scan_file(path: Path, tensors: Mapping[str, TensorInfo], contents_of: frozen
     return WeightScan(whole_file.hexdigest(), tuple(bad), contents)
 
 
-def _pieces(file: BinaryIO, until: int, whole_file: Any, progress: ReadProgress) -> Iterator[bytes]:
+def _pieces(file: BinaryIO, until: int, whole_file: hashlib._Hash, progress: ReadProgress) -> Iterator[bytes]:
     """What a file holds from where it is up to an offset, hashed. Raises OSError where it ends before."""
     while (left := until - file.tell()) > 0:
         piece = file.read(min(PIECE, left))
@@ -346,7 +346,7 @@ def _pieces(file: BinaryIO, until: int, whole_file: Any, progress: ReadProgress)
         progress.add(len(piece))
 
 
-def _all_finite(pieces: Iterable[bytes], dtype: str, values: Any) -> bool:
+def _all_finite(pieces: Iterable[bytes], dtype: str, values: hashlib._Hash | None) -> bool:
     """Whether all values of a tensor are finite; they are hashed into `values`, where that is given."""
     kind, mask = _NOT_FINITE.get(dtype, (None, 0))
     finite = True

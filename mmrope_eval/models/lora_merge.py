@@ -10,13 +10,16 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.files import read_header
 from mmrope_eval.models.lora_adapter import CONFIG, WEIGHTS, Adapter, Parts, in_saved_module, read_parts
 from mmrope_eval.models.tensors import DECODER, EMBEDDING, HEAD, VISION, canonical_name, shape_words
 from mmrope_eval.words import flat
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # How the generations of transformers and vLLM write the parts of a network; `canonical_name` is the way back. Needed
 # where adapter_config.json holds patterns, which were written for the names of their time.
@@ -58,12 +61,12 @@ class Merge:
         touched = {_WORDS, _OUTPUT} & parts.lora.keys() or {EMBEDDING, HEAD} & parts.replaced.keys()
         return cls(adapter, parts, layers, tied and bool(touched))
 
-    def file(self, path: Path) -> dict[str, Any]:
+    def file(self, path: Path) -> dict[str, Tensor]:
         """The merged tensors of one of the base's files, by the names and in the dtypes that it has for them."""
         import torch
         from safetensors import safe_open
 
-        merged: dict[str, Any] = {}
+        merged: dict[str, Tensor] = {}
         with safe_open(path, "pt") as source:
             for stored in source.keys():  # noqa: SIM118 - no mapping
                 name = canonical_name(stored)
@@ -90,10 +93,10 @@ class Merge:
         both = {_WORDS, _OUTPUT} <= self.parts.lora.keys() or {EMBEDDING, HEAD} <= self.parts.replaced.keys()
         return bool(self.adapter.config.get("ensure_weight_tying")) and not both
 
-    def _value(self, name: str, tensor: Any) -> Any:
+    def _value(self, name: str, tensor: Tensor) -> Tensor:
         """What a parameter of the base becomes, in the base's dtype."""
         module = name.removesuffix(".weight")
-        new = self.parts.replaced.get(name)
+        new: Tensor | None = self.parts.replaced.get(name)
         if module != name and module in self.layers:
             start = tensor if new is None else new
             new = _merge_layer(self.layers[module], start, self.parts.lora[module])
@@ -123,7 +126,7 @@ def _skeleton(adapter: Adapter, base: Path) -> Any:
                         f"{CONFIG}") from error
 
 
-def _match(adapter: Adapter, parts: Parts, model: Any, tied: bool) -> dict[str, Any]:
+def _match(adapter: Adapter, parts: Parts, model: nn.Module, tied: bool) -> dict[str, Any]:
     """peft's layers for the adapter's modules. Every tensor must fit one, and every one that should be there be."""
     modules = dict(model.named_modules())
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters(remove_duplicate=False)}
@@ -188,7 +191,7 @@ def _spell(name: str, spelling: Mapping[str, str]) -> str:
     return name
 
 
-def _peft_layers(adapter: Adapter, parts: Parts, model: Any) -> dict[str, Any]:
+def _peft_layers(adapter: Adapter, parts: Parts, model: nn.Module) -> dict[str, Any]:
     """Put peft's layers into a network without memory, one for each adapted module, with its own rank and alpha."""
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
@@ -233,7 +236,7 @@ def _slot(layer: Any, kind: str) -> Any:
     return getattr(slot, "weight", slot)
 
 
-def _merge_layer(layer: Any, weight: Any, kinds: Mapping[str, Any]) -> Any:
+def _merge_layer(layer: Any, weight: Tensor, kinds: Mapping[str, Tensor]) -> Tensor:
     """One weight with its part of the adapter merged by peft, in float32."""
     import torch
 
@@ -249,6 +252,6 @@ def _merge_layer(layer: Any, weight: Any, kinds: Mapping[str, Any]) -> Any:
             slot["default"] = parameter
     with torch.no_grad():
         layer.merge()
-    merged = base.weight.data
+    merged: Tensor = base.weight.data
     base.weight = torch.nn.Parameter(merged.to("meta"), requires_grad=False)
     return merged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,8 @@ from typing import Any, Final
 import jinja2
 import jinja2.ext
 import jinja2.nodes
+import jinja2.parser
+import jinja2.runtime
 import jinja2.sandbox
 
 from mmrope_eval.errors import UserError, sentence
@@ -230,7 +232,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         super().__init__(**settings)
         self.filters = {name: _watched(name, made) for name, made in self.filters.items()}
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
         """A product, a power, a sum, or a text that is formatted."""
         check_growth(operator, left, (right,))
         return super().call_binop(context, operator, left, right)
@@ -246,7 +248,7 @@ class _Sandbox(Sandbox, jinja2.sandbox.ImmutableSandboxedEnvironment):
     """As transformers has it for chat templates: what a template is handed stays as it is."""
 
 
-def _watched(name: str, made: Any) -> Any:
+def _watched(name: str, made: Callable[..., Any]) -> Callable[..., Any]:
     """A filter whose arguments are looked at first; what jinja2 hands it besides stays."""
 
     @functools.wraps(made)
@@ -311,7 +313,7 @@ class _Generation(jinja2.ext.Extension):
 
     tags = {"generation"}
 
-    def parse(self, parser: Any) -> Any:
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
         """The block's content."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)

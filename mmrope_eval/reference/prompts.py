@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from mmrope_eval.messages import MediaFacts
 from mmrope_eval.models.families import family_of_config
 from mmrope_eval.models.template import turns
 from mmrope_eval.rope.segments import MediaSpan, Segment, Text, segments_from_tokens
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
 
 MEDIA_TENSORS = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
 
@@ -34,7 +37,7 @@ def text_prompt(token_ids: Sequence[int]) -> Prompt:
     return Prompt(tuple(token_ids), (Text(len(token_ids)),))
 
 
-def prepare(processor: Any, config: Any, content: Sequence[str | LoadedImage | LoadedVideo],
+def prepare(processor: ProcessorMixin, config: Any, content: Sequence[str | LoadedImage | LoadedVideo],
             system: str | None) -> Prompt:
     """Render one user turn with the processor's chat template and tokenise it; nothing is resized or sampled again."""
     messages = turns([_template_item(part) for part in content], system)

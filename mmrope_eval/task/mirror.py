@@ -12,11 +12,11 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from mmrope_eval.data.places import NotHereError, hub_home
 from mmrope_eval.errors import PlaceError, SampleError, UserError
@@ -153,7 +153,8 @@ def check(args: CheckOptions) -> int:
 # ---------------------------------------------------------------------------------------------------------------- check
 
 
-def check_task(spec: TaskSpec, root: Path | None, load: Any, decode: bool = True) -> TaskReport:
+def check_task(spec: TaskSpec, root: Path | None, load: Callable[[TaskSpec], Docs],
+               decode: bool = True) -> TaskReport:
     """Everything about one task's data; never an exception for what is wrong with them. PlaceError where the
     cache cannot be written."""
     try:

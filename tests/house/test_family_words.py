@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def test_code_outside_of_the_families_files_knows_no_family(path: Path) -> None:
     tree, name = ast.parse(path.read_text()), path.relative_to(ROOT).as_posix()
     assert family_words(tree) == WORDS.get(name, set())
     assert not set(imported_modules(tree)) & FAMILY_MODULES
+    assert not [module for module in imported_modules(tree) if re.match(r"(transformers|vllm)\..*qwen", module)]
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if not path.is_relative_to(MODELS)],

@@ -76,6 +76,32 @@ def test_a_library_is_imported_in_one_room(library: str, room: str) -> None:
     assert users == {room}
 
 
+def test_networks_of_transformers_are_built_in_the_reference_alone() -> None:
+    """But for that of an adapter's base, without memory for weights, whose modules' names and shapes a merge needs: it
+    is a checkpoint that is read, in a room below the reference, and whoever reads one would have to hand it in."""
+    users = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")
+             if builds_networks(ast.parse(path.read_text()))}  # fmt: skip
+    assert users == {"models/lora_merge.py", "reference/model.py"}
+
+
+def builds_networks(tree: ast.Module) -> bool:
+    """Whether a file takes a class of a network out of transformers, by its name or by a name that it is given."""
+    written = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Call)]
+    network = re.compile(r"getattr\(transformers,|transformers\.(AutoModel|models\b|\w+(For\w+|Model)$)")
+    return any(network.match(words) for words in (*written, *imported_modules(tree)))
+
+
+@pytest.mark.parametrize("code", [
+    "import transformers\nx = transformers.AutoModelForImageTextToText.from_config(y)",
+    "def f():\n    from transformers import Qwen2VLForConditionalGeneration",
+    "from transformers.models.qwen2_vl import modeling_qwen2_vl",
+    "import transformers\nx = getattr(transformers, name)(config)",
+])  # fmt: skip
+def test_a_network_is_seen_however_it_is_named(code: str) -> None:
+    assert builds_networks(ast.parse(code))
+    assert not builds_networks(ast.parse("import transformers\ntransformers.AutoConfig.from_pretrained(x)"))
+
+
 def test_no_two_files_lead_to_each_other() -> None:
     """Imports inside functions and for types are counted too."""
     homes = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}

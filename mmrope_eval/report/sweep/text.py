@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 import pandas as pd
 from tabulate import tabulate
@@ -10,6 +11,7 @@ from tabulate import tabulate
 from mmrope_eval.report.sweep.read import SweepResult
 from mmrope_eval.util.unread import MARK, WARNING, remedy, too_many
 
+Point: TypeAlias = "pd.Series[Any]"
 DASH: Final = "—"
 RULES: Final = {
     "reach": "by reach: the factor is how much further the variant's own positions reach than in the trained context",
@@ -35,7 +37,7 @@ def metric(points: pd.DataFrame) -> str:
     return (str(names[0]) if names else "score") + (f" (chance {chance.iloc[0]:g})" if len(chance) else "")
 
 
-def pivot(points: pd.DataFrame, show: Any) -> str:
+def pivot(points: pd.DataFrame, show: Callable[[Point | None], str]) -> str:
     """A line per variant and scaling, a column per context."""
     contexts = sorted(points["context"].unique())
     body = []
@@ -65,14 +67,18 @@ def reached(points: pd.DataFrame) -> str:
     return f"{budget}\n\nlargest position, and the factor scaled by\n{positions}"
 
 
-def score(row: Any) -> str:
+def score(row: Point | None) -> str:
     """One number; a dash with a mark where there is none."""
-    if row is None or row["status"] != "done" or pd.isna(row["score"]):
-        return f"{DASH} {row['status']}" if row is not None and row["status"] != "done" else DASH
+    if row is None:
+        return DASH
+    if row["status"] != "done":
+        return f"{DASH} {row['status']}"
+    if row.isna()["score"]:
+        return DASH
     return f"{row['score']:.1f}{'*' if row['failed'] else ''}{MARK if hardly_read(row) else ''}"
 
 
-def hardly_read(row: Any) -> bool:
+def hardly_read(row: Point) -> bool:
     """Whether too many of a point's answers are unread for its number to go without a word."""
     return row["status"] == "done" and too_many(int(row["unparsed"]), int(row["n"] - row["failed"]))
 
