@@ -14,6 +14,7 @@ from mmrope_eval.analysis.sections import Row, Section, percent, render
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.rope import Variant
+from mmrope_eval.rope.geometry import DEFAULT_GEOMETRY, Geometry
 from mmrope_eval.run.keys import LIMIT, Dtype, MediaKeys, RunKeys
 from mmrope_eval.util.console import say, write_file
 from mmrope_eval.util.keys import (
@@ -33,7 +34,6 @@ from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
     from mmrope_eval.analysis.attention import VisualAttention
-    from mmrope_eval.analysis.measures import Geometry
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.models.naming import ModelChoice
     from mmrope_eval.reference import Prompt, ReferenceModel
@@ -80,9 +80,11 @@ class AnalyzeOptions(MediaKeys):
     layout: str | None = option(
         "text:N, image:HxW and video:TxHxW@STEP in merged grid cells, for example 'text:12 image:9x7 text:20'; "
         "default: one image and one video, printed above the tables", group=ALONE, metavar="PARTS")
-    head_dim: Positive | None = option("default: 128 (Qwen2.5-VL-7B), or --model's", group=ALONE)
-    kv_heads: Positive | None = option("default: 4, or --model's", group=ALONE)
-    theta: Rate | None = option("rotary base; default: 1000000, or --model's", group=ALONE, metavar="F")
+    head_dim: Positive | None = option(
+        f"default: {DEFAULT_GEOMETRY.head_dim} (Qwen2.5-VL-7B), or --model's", group=ALONE)
+    kv_heads: Positive | None = option(f"default: {DEFAULT_GEOMETRY.num_kv_heads}, or --model's", group=ALONE)
+    theta: Rate | None = option(
+        f"rotary base; default: {DEFAULT_GEOMETRY.rope_theta:.0f}, or --model's", group=ALONE, metavar="F")
     figures: Place | None = option("also draw figures there, as PDF and PNG", group=ALONE, metavar="DIR")
     model: str | None = option(
         "whose RoPE and geometry are analysed, with --tasks its attention", group=CHECKPOINT, metavar="CKPT")
@@ -161,9 +163,7 @@ def wanted(tables: Sequence[Section], names: Sequence[str]) -> list[Section]:
 
 
 def _geometry(args: AnalyzeOptions, checkpoint: Checkpoint | None) -> Geometry:
-    from mmrope_eval.analysis.measures import Geometry
-
-    geometry = Geometry()
+    geometry = DEFAULT_GEOMETRY
     if checkpoint is not None:
         geometry = Geometry(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, checkpoint.rotary_dim)
     given: dict[str, Any] = {"num_kv_heads": args.kv_heads, "rope_theta": args.theta}
