@@ -15,13 +15,13 @@ from mmrope_eval.analysis.sections import Row, Section, percent, render
 from mmrope_eval.data.choice_of_rows import Limit, read_limit
 from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.rope import Variant
+from mmrope_eval.rope.geometry import DEFAULT_GEOMETRY, Geometry
 from mmrope_eval.util.console import say, write_file
 from mmrope_eval.util.keys import refuse_unread
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
     from mmrope_eval.analysis.attention import VisualAttention
-    from mmrope_eval.analysis.measures import Geometry
     from mmrope_eval.models.checkpoint import Checkpoint
     from mmrope_eval.models.naming import ModelChoice
     from mmrope_eval.reference import Prompt, ReferenceModel
@@ -91,9 +91,7 @@ def wanted(tables: Sequence[Section], names: Sequence[str]) -> list[Section]:
 
 
 def _geometry(args: AnalyzeOptions, checkpoint: Checkpoint | None) -> Geometry:
-    from mmrope_eval.analysis.measures import Geometry
-
-    geometry = Geometry()
+    geometry = DEFAULT_GEOMETRY
     if checkpoint is not None:
         geometry = Geometry(checkpoint.head_dim, checkpoint.num_kv_heads, checkpoint.rope_theta, checkpoint.rotary_dim)
     given: dict[str, Any] = {"num_kv_heads": args.kv_heads, "rope_theta": args.theta}

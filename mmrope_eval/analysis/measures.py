@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrope_eval.rope.geometry import Geometry
 from mmrope_eval.rope.positions import Floats
 from mmrope_eval.rope.read_variant import load_variant
 from mmrope_eval.rope.segments import Segment, Text, Vision
@@ -27,20 +28,6 @@ DECIMALS = 6
 """Coordinates equal to this many decimals are the same place."""
 
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The numbers of a model that its rotary table depends on; the defaults are Qwen2.5-VL-7B's."""
-
-    head_dim: int = 128
-    num_kv_heads: int = 4
-    rope_theta: float = 1e6
-    rotary_dim: int | None = None
-
-    def table(self, variant: Variant) -> RotaryTable:
-        """The variant's table for this model. Raises `VariantError` where it does not fit."""
-        return variant.table(self.head_dim, self.num_kv_heads, self.rope_theta, rotary_dim=self.rotary_dim)
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,9 @@ class AnalyzeOptions(MediaKeys):
     layout: str | None = option(
         "text:N, image:HxW and video:TxHxW@STEP in merged grid cells, for example 'text:12 image:9x7 text:20'; "
         "default: one image and one video, printed above the tables", group=ALONE, metavar="PARTS")
-    head_dim: Positive | None = option("default: 128, or --model's", group=ALONE)
-    kv_heads: Positive | None = option("default: 4, or --model's", group=ALONE)
-    theta: Rate | None = option("rotary base; default: 1000000, or --model's", group=ALONE, metavar="F")
+    head_dim: Positive | None = option("default: the paper's models', or --model's", group=ALONE)
+    kv_heads: Positive | None = option("default: the same", group=ALONE)
+    theta: Rate | None = option("rotary base; default: the same", group=ALONE, metavar="F")
     figures: Place | None = option("also draw figures there, as PDF and PNG", group=ALONE, metavar="DIR")
     model: str | None = option(
         "whose RoPE and geometry are analysed, with --tasks its attention", group=CHECKPOINT, metavar="CKPT")

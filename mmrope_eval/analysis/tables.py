@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mmrope_eval.analysis.measures import AXIS_NAMES, BANDS, TEXT_LENGTH, Analysis, Geometry, analyze, decay
+from mmrope_eval.analysis.measures import AXIS_NAMES, BANDS, TEXT_LENGTH, Analysis, analyze, decay
 from mmrope_eval.analysis.sections import UNKNOWN, Row, Section, dash, percent, yes_or_no
 from mmrope_eval.analysis.table1 import COLUMNS, PRINTED, Marks, marks
 from mmrope_eval.errors import UserError
-from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant
+from mmrope_eval.rope import Segment, Text, Variant, Vision, load_variant
+from mmrope_eval.rope.geometry import DEFAULT_GEOMETRY, Geometry, fit_heads
 from mmrope_eval.rope.positions import Floats
 
 DEFAULT_VARIANTS = ("vanilla", "mrope", "videorope", "hope", "circlerope", "mhrope", "mrope-i")
@@ -86,7 +87,7 @@ def parse_layout(text: str) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def make_report(variants: Sequence[str | Variant], layout: str = DEFAULT_LAYOUT, geometry: Geometry | None = None,
+def make_report(variants: Sequence[str | Variant], layout: str = DEFAULT_LAYOUT, geometry: Geometry = DEFAULT_GEOMETRY,
                 overrides: Mapping[str, Any] | None = None, *, fixed_heads: bool = False) -> Report:
     """Analyse variants by name or path, under `overrides`, or as they are. VariantError for one that does not fit.
 
@@ -94,28 +95,15 @@ def make_report(variants: Sequence[str | Variant], layout: str = DEFAULT_LAYOUT,
     assigns, and a note says so.
     """
     segments = parse_layout(layout)
-    model_geometry = geometry or Geometry()
     analyses, notes = [], []
     for name in variants or DEFAULT_VARIANTS:
         variant = name if isinstance(name, Variant) else load_variant(name, **dict(overrides or {}))
-        fitted = model_geometry if fixed_heads else fit_heads(variant, model_geometry)
-        if fitted != model_geometry:
+        fitted = geometry if fixed_heads else fit_heads(variant, geometry)
+        if fitted != geometry:
             notes.append(f"{variant.name} assigns {fitted.num_kv_heads} KV heads, the model has "
-                         f"{model_geometry.num_kv_heads}: analysed with {fitted.num_kv_heads}.")
+                         f"{geometry.num_kv_heads}: analysed with {fitted.num_kv_heads}.")
         analyses.append(analyze(variant, segments, fitted))
     return Report(tuple(analyses), layout, tuple(notes))
-
-
-def fit_heads(variant: Variant, geometry: Geometry) -> Geometry:
-    """The geometry, with more KV heads where the variant hands out whole heads and more than there are."""
-    try:
-        geometry.table(variant)
-    except VariantError:
-        frequency = variant.frequency
-        if frequency.allocation != "heads" or sum(frequency.mrope_section) <= geometry.num_kv_heads:
-            raise
-        return replace(geometry, num_kv_heads=sum(frequency.mrope_section))
-    return geometry
 
 
 def sections(report: Report) -> list[Section]:

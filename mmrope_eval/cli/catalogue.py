@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from mmrope_eval.task.listing import Asker
     from mmrope_eval.task.registry import Registry, Suite, TaskSpec
 
-HEAD_DIM, KV_HEADS, ROPE_THETA = 128, 8, 1e6
-"""The geometry that `show` draws a variant for: that of an 8B Qwen3-VL."""
-
 
 class ListOptions(Keys):
     """What `list` is asked."""
@@ -198,11 +195,14 @@ def parameter_lines(part: BaseModel) -> Iterator[str]:
 
 def allocation_lines(variant: Variant) -> Iterator[str]:
     """One letter per rotary pair and distinct KV head: the axis that turns it, `-` for none."""
-    table = variant.table(HEAD_DIM, KV_HEADS, ROPE_THETA)
-    yield f"axis of each rotary pair, fast to slow (head_dim {HEAD_DIM}, {KV_HEADS} KV heads)"
+    from mmrope_eval.rope.geometry import DEFAULT_GEOMETRY, fit_heads
+
+    geometry = fit_heads(variant, DEFAULT_GEOMETRY)
+    table = geometry.table(variant)
+    yield f"axis of each rotary pair, fast to slow (head_dim {geometry.head_dim}, {geometry.num_kv_heads} KV heads)"
     first, row_of_head = table.distinct_rows
     for row, representative in enumerate(first):
-        heads = [str(head) for head in range(KV_HEADS) if row_of_head[head] == row]
+        heads = [str(head) for head in range(geometry.num_kv_heads) if row_of_head[head] == row]
         named = "every head" if len(first) == 1 else f"KV head{'s'[: len(heads) > 1]} {','.join(heads)}"
         yield f"  {''.join('thw-'[axis] for axis in table.axis[representative])}  {named}"
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from mmrope_eval.rope.geometry import DEFAULT_GEOMETRY
 from mmrope_eval.rope.read_variant import load_variant, variant_names
 from mmrope_eval.rope.segments import Segment, Text, Vision
 from mmrope_eval.rope.variant import Variant
 
 FORMAT: Final = 1
-HEAD_DIM, KV_HEADS, ROPE_THETA = 128, 8, 1e6
+GEOMETRY: Final = replace(DEFAULT_GEOMETRY, num_kv_heads=8)
+"""The file has one model for all variants, so one with the eight KV heads that MHRoPE deals out."""
 PAIRS: Final = (0, 1, 2, 3, 15, 16, 31, 40, 62, 63)
 """Rotary pairs whose frequency is given."""
 
@@ -38,7 +41,7 @@ def vectors() -> dict[str, Any]:
         "format": FORMAT,
         "made_by": "python -m mmrope_eval.rope.vectors, from mmrope_eval's own position function and rotary table",
         "read": "docs/training.md of mmrope-eval",
-        "model": {"head_dim": HEAD_DIM, "num_kv_heads": KV_HEADS, "rope_theta": ROPE_THETA},
+        "model": {name: getattr(GEOMETRY, name) for name in ("head_dim", "num_kv_heads", "rope_theta")},
         "layouts": {name: [_part(segment) for segment in layout] for name, layout in LAYOUTS.items()},
         "variants": {name: _variant(load_variant(name)) for name in variant_names()},
     }
@@ -57,7 +60,7 @@ def _part(segment: Segment) -> dict[str, Any]:
 
 
 def _variant(variant: Variant) -> dict[str, Any]:
-    table = variant.table(HEAD_DIM, KV_HEADS, ROPE_THETA)
+    table = GEOMETRY.table(variant)
     return {
         "fingerprint": variant.fingerprint,
         "time": variant.time,

@@ -153,7 +153,7 @@ def check(args: CheckOptions) -> int:
 # ---------------------------------------------------------------------------------------------------------------- check
 
 
-def check_task(spec: TaskSpec, root: Path | None, load: Callable[[TaskSpec], Docs],
+def check_task(spec: TaskSpec, root: Path | None, load: Callable[[TaskSpec], TaskRows],
                decode: bool = True) -> TaskReport:
     """Everything about one task's data; never an exception for what is wrong with them. PlaceError where the
     cache cannot be written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.analysis.measures import Analysis, Geometry, analyze, decay, growth
+from mmrope_eval.analysis.measures import Analysis, analyze, decay, growth
 from mmrope_eval.analysis.table1 import COLUMNS, PRINTED, interval, marks
 from mmrope_eval.analysis.tables import (
     DEFAULT_LAYOUT,
@@ -27,8 +28,9 @@ from mmrope_eval.analysis.tables import (
 from mmrope_eval.cli import main
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import Segment, Text, Variant, VariantError, Vision, load_variant, variant_names
+from mmrope_eval.rope.geometry import DEFAULT_GEOMETRY, Geometry
 
-EIGHT_HEADS = Geometry(num_kv_heads=8)
+EIGHT_HEADS = dataclasses.replace(DEFAULT_GEOMETRY, num_kv_heads=8)
 EVERY_OTHER_PAIR = Geometry(head_dim=16, num_kv_heads=8, rope_theta=256)
 """Eight pairs with wavelengths 2 pi, 4 pi, 8 pi ...: two in each of the four bands."""
 
@@ -175,7 +177,7 @@ def test_vanilla_decays_by_its_closed_form() -> None:
     distances = np.array([0, 1, 2, 7, 100, 5000.5, 30000])
     theta, dim = 1e6, 128
     expected = [sum(math.cos(d * theta ** (-2 * i / dim)) for i in range(dim // 2)) / (dim // 2) for d in distances]
-    curves = decay(Geometry().table(load_variant("vanilla")), distances)
+    curves = decay(DEFAULT_GEOMETRY.table(load_variant("vanilla")), distances)
     assert set(curves) == {"t", "text"}
     assert curves["t"] == pytest.approx(expected, abs=1e-4)  # frequencies are float32
     assert curves["text"] == pytest.approx(expected, abs=1e-4)
@@ -393,7 +395,7 @@ def test_too_few_heads_are_said_or_refused() -> None:
     report = make_report(["mhrope"])
     assert report.notes == ("mhrope assigns 8 KV heads, the model has 4: analysed with 8.",)
     with pytest.raises(VariantError, match="8 KV heads"):
-        make_report(["mhrope"], geometry=Geometry(num_kv_heads=4), fixed_heads=True)
+        make_report(["mhrope"], fixed_heads=True)
     with pytest.raises(VariantError, match="adds up"):
         make_report(["mrope"], overrides={"mrope_section": [1, 2, 3]})
     assert make_report(["mhrope"], overrides={"mrope_section": [1, 2, 1]}).notes == ()

@@ -34,6 +34,16 @@ def test_the_star_of_a_parameter_is_explained(capsys: pytest.CaptureFixture[str]
     assert "  * spatial_reset: True" in shown and "\n* differs from the default of its kind\n" in shown
 
 
+@pytest.mark.parametrize(("words", "heads"), [
+    (["mrope-i"], 4), (["mhrope"], 8), (["mhrope", "--set", "mrope_section=[4,4,4]"], 12)])
+def test_a_variant_is_shown_for_the_model_that_it_is_analysed_for(
+    words: list[str], heads: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The paper's, with more KV heads where the variant deals out more."""
+    assert cli.main(["show", *words]) == 0
+    assert f"(head_dim 128, {heads} KV heads)" in capsys.readouterr().out
+
+
 def test_doctor_names_absent_data_sets_in_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrope_eval.analysis.measures import Geometry, text_deviation
+from mmrope_eval.analysis.measures import text_deviation
 from mmrope_eval.rope import Segment, Text, Variant, Vision, load_variant, variant_names
+from mmrope_eval.rope.geometry import Geometry
 from mmrope_eval.rope.kernels import rotate_, rotate_oracle
 
 HEADS, KV_HEADS, HEAD_DIM = 16, 8, 32
@@ -78,7 +79,7 @@ def test_text_alone_is_rotated_as_by_vanilla_rope(name: str, layout: list[Segmen
 
 
 def test_which_variants_keep_text_as_it_was() -> None:
-    model = Geometry(HEAD_DIM, KV_HEADS)
+    model = Geometry(HEAD_DIM, KV_HEADS, 1e6)
     assert {name for name in VARIANTS if text_deviation(named(name), model)} == OTHER_TEXT
 
 
