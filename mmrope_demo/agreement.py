@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmrope_eval.data.choice_of_rows import Limit
     from mmrope_eval.messages import Response
     from mmrope_eval.reference import ReferenceModel, Rounding
+    from mmrope_eval.task.plan import TaskPlan
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,6 @@ def compare(
     from mmrope_eval.models.checkpoint import read_checkpoint
     from mmrope_eval.models.variant_choice import resolve_variant
     from mmrope_eval.reference import load_reference
-    from mmrope_eval.run.results import scores
     from mmrope_eval.task.planner import Plans
     from mmrope_eval.task.registry import Registry
 
@@ -87,13 +87,18 @@ def compare(
             same += sum(their_id == best_id for their_id, best_id in zip(theirs, best, strict=True))
             if given[sample.id]["prediction"] != ours.text:
                 rows.append((task, given[sample.id], _margin(reference, prompt, ours.token_ids, theirs)))
+    return Agreement(len(answers), tokens, same, tuple(_differences(plans, answers, rows)))
+
+
+def _differences(plans: Mapping[str, TaskPlan], answers: Mapping[str, Response],
+                 rows: Iterable[tuple[str, dict[str, Any], float]]) -> Iterator[Difference]:
+    from mmrope_eval.run.results import scores
+
     worth = {scored.sample.id: scored.score.values for plan in plans.values() for scored in scores(plan, answers)}
-    different = []
     for task, row, margin in rows:
         main, id = plans[task].spec.metrics[0], row["id"]
         equal = row["scores"][main] == worth[id][main]
-        different.append(Difference(task, id, row["prediction"], answers[id].text, margin, equal))
-    return Agreement(len(answers), tokens, same, tuple(different))
+        yield Difference(task, id, row["prediction"], answers[id].text, margin, equal)
 
 
 def _rows(folder: Path, task: str) -> dict[str, dict[str, Any]]:

@@ -96,21 +96,40 @@ def build_checkpoint(
     transformers does since 4.52 (`model.language_model.layers`, `model.visual`).
     Raises `UserError` for an unknown family or a shape that the family cannot have.
     """
-    if family not in FAMILIES:
-        raise UserError(f"unknown checkpoint family '{family}': give one of {', '.join(FAMILIES)}")
     heads = num_heads or (2 * num_kv_heads if family == "qwen3-vl" else num_kv_heads)
-    if heads % num_kv_heads or head_dim % 16 or num_layers < 2:
-        raise UserError(
-            f"a tiny checkpoint cannot have {heads} query heads on {num_kv_heads} KV heads of size {head_dim} in "
-            f"{num_layers} layers: heads must divide evenly, the size be a multiple of 16, and there must be two layers"
-        )
-    text = {
+    _check_shape(family, heads, num_kv_heads, head_dim, num_layers)
+    sizes = {
         "vocab_size": VOCAB_SIZE,
         "hidden_size": 128 if family == "qwen3-vl" else heads * head_dim,
         "intermediate_size": intermediate_size,
         "num_hidden_layers": num_layers,
         "num_attention_heads": heads,
         "num_key_value_heads": num_kv_heads,
+    }
+    text = text_config(sizes, max_position_embeddings, rope_theta)
+    config = _with(_CONFIGS[family](text, head_dim, tie_word_embeddings, dtype), family, vision_heads, mm_rope)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_json(out / "config.json", config)
+    write_tokenizer(out)
+    write_processor(family, out)
+    _write_weights(config, out, seed=seed, sharpness=sharpness, dtype=dtype, old_names=old_names)
+    return out
+
+
+def _check_shape(family: str, heads: int, num_kv_heads: int, head_dim: int, num_layers: int) -> None:
+    if family not in FAMILIES:
+        raise UserError(f"unknown checkpoint family '{family}': give one of {', '.join(FAMILIES)}")
+    if heads % num_kv_heads or head_dim % 16 or num_layers < 2:
+        raise UserError(
+            f"a tiny checkpoint cannot have {heads} query heads on {num_kv_heads} KV heads of size {head_dim} in "
+            f"{num_layers} layers: heads must divide evenly, the size be a multiple of 16, and there must be two layers"
+        )
+
+
+def text_config(sizes: Mapping[str, int], max_position_embeddings: int, rope_theta: float) -> dict[str, Any]:
+    """The language model's keys of config.json; `sizes` are those of its vocabulary, width, layers and heads."""
+    return {
+        **sizes,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-6,
         "max_position_embeddings": max_position_embeddings,
@@ -119,13 +138,6 @@ def build_checkpoint(
         "eos_token_id": token_id("<|im_end|>"),
         "use_cache": True,
     }
-    config = _with(_CONFIGS[family](text, head_dim, tie_word_embeddings, dtype), family, vision_heads, mm_rope)
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / "config.json", config)
-    write_tokenizer(out)
-    write_processor(family, out)
-    _write_weights(config, out, seed=seed, sharpness=sharpness, dtype=dtype, old_names=old_names)
-    return out
 
 
 def _qwen2_config(text: dict[str, Any], head_dim: int, tied: bool, dtype: str) -> dict[str, Any]:

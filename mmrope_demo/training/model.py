@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mmrope_demo.checkpoints import qwen2_5_config, token_id, write_processor
+from mmrope_demo.checkpoints import qwen2_5_config, text_config, write_processor
 from mmrope_demo.training import language
 from mmrope_demo.training.recipe import FAMILY, SECTIONS, TIME, Shape, carried_policy
 from mmrope_eval.media.policy import MEDIA_KEY
@@ -45,22 +45,15 @@ def named_variant(name: str) -> str | dict[str, Any]:
 def write_shell(out: Path, shape: Shape, words: Sequence[str], variant: str | None = None) -> Path:
     """Write everything of a checkpoint but its weights into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    text = {
+    sizes = {
         "vocab_size": language.vocabulary_size(words),
         "hidden_size": shape.hidden_size,
         "intermediate_size": shape.intermediate_size,
         "num_hidden_layers": shape.num_layers,
         "num_attention_heads": shape.num_heads,
         "num_key_value_heads": shape.num_heads,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-6,
-        "max_position_embeddings": 131_072,
-        "rope_theta": shape.rope_theta,
-        "bos_token_id": token_id("<|endoftext|>"),
-        "eos_token_id": token_id("<|im_end|>"),
-        "use_cache": True,
     }
-    config = qwen2_5_config(text, shape.head_dim, True, "float32")
+    config = qwen2_5_config(text_config(sizes, 131_072, shape.rope_theta), shape.head_dim, True, "float32")
     config["vision_config"] |= {
         "hidden_size": shape.vision_hidden_size,
         "intermediate_size": shape.vision_intermediate_size,

@@ -137,9 +137,8 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
                   "copy the file again from where the checkpoint comes from")
     where, files = folder / "config.json", read_jsons(folder, _JSON_FILES)
     config = files["config.json"]
-    places, model_type = (config, text_part(config)), config.get("model_type")
-    family = family_of(model_type if isinstance(model_type, str) and model_type.isprintable() else shown(model_type),
-                       f"checkpoint '{path}' (config.json)")  # fmt: skip
+    places = (config, text_part(config))
+    family = family_of(config.get("model_type"), f"checkpoint '{path}' (config.json)")
     text, vision = _parts(places, family, where)
     geometry = VisionGeometry(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
     vocabulary = read_vocabulary(folder, files, text.vocab_size)
@@ -149,12 +148,9 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
     quantisation = _quantisation(places, where)
     checked = _read_weights(folder, config, family.tensors(text, vision), tied=_says_tied(places, where),
                             quantised=quantisation is not None, flat_names=family.flat_names, scan=read_weights)
-    mended = {**processor.mended, **_served_config(config, checked.config, family)}
-    notes = ["output matrix: the file's own"] if checked.config is not config else []
-    notes += [f"chat template: {template.source}"] if template.changed else []
     return Checkpoint(
         path=Path(path).expanduser().absolute(),  # a link keeps the name that somebody gave it
-        served=served_folder(folder, checked.weights, mended),
+        served=served_folder(folder, checked.weights, _mended(processor, config, checked.config, family)),
         family=family,
         geometry=geometry,
         head_dim=text.head_size,
@@ -165,7 +161,7 @@ def read_checkpoint(path: str | Path, trust_remote_code: bool = False, *, read_w
         max_position=text.max_position_embeddings,
         dtype=_dtype(places, where),
         quantisation=quantisation,
-        fingerprint=_fingerprint(folder, checked, notes) if read_weights else "",
+        fingerprint=_fingerprint(folder, checked, config, template) if read_weights else "",
         rope=rope,
         vocabulary=vocabulary,
         template=template,
@@ -244,15 +240,15 @@ def _says_tied(places: Places, where: Path) -> bool:
     return True in values
 
 
-def _served_config(config: Mapping[str, Any], mended: Mapping[str, Any], family: ModelFamily
-                   ) -> dict[str, Mapping[str, Any]]:
-    """config.json by name as transformers and vLLM have to read it, where that is not the user's file."""
+def _mended(processor: ProcessorSettings, config: Mapping[str, Any], mended: Mapping[str, Any], family: ModelFamily
+            ) -> dict[str, Mapping[str, Any]]:
+    """Files by name as transformers and vLLM have to read them, where those are not the user's."""
     if family.hf_model_type is not None:
         # What is not said would be as in the other family.
         unsaid = {"tokens_per_second": family.video.tokens_per_second} if family.video.timed else {}
         vision = {**unsaid, **config["vision_config"]}
         mended = {**mended, "model_type": family.hf_model_type, FAMILY_KEY: family.model_type, "vision_config": vision}
-    return {} if mended is config else {"config.json": mended}
+    return {**processor.mended, **({} if mended is config else {"config.json": mended})}
 
 
 def _dtype(places: Places, where: Path) -> str:
@@ -300,7 +296,9 @@ def _read_weights(folder: Path, config: Mapping[str, Any], needed: Shapes, *, ti
     return _Checked(weights, untied(config), False, (*remarks, remark), hashes)
 
 
-def _fingerprint(folder: Path, checked: _Checked, notes: list[str]) -> str:
+def _fingerprint(folder: Path, checked: _Checked, config: Mapping[str, Any], template: ChatTemplate) -> str:
+    notes = ["output matrix: the file's own"] if checked.config is not config else []
+    notes += [f"chat template: {template.source}"] if template.changed else []
     files = [folder / name for name in _IDENTITY_FILES if (folder / name).is_file()]
     where = folder / "config.json"
     text = where.read_bytes().decode("utf-8")

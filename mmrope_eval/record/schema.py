@@ -130,7 +130,6 @@ class ServedCheckpoint(Checkpoint):
     """The checkpoint in manifest.json: the keys of `Checkpoint`, and how it was read."""
 
     named: Words | None = None
-    """As the command wrote it."""
     family: Words | None = None
     remarks: tuple[Words, ...] = ()
     """What was found odd in its folder and does not change an answer."""
@@ -171,7 +170,6 @@ class VariantRecord(Record):
     assumed: bool | None = None
     fingerprint: Key | None = None
     set: dict[str, Any] = {}
-    """Its parameters that the command changed."""
     definition: dict[str, Any] | None = None
 
 
@@ -243,7 +241,6 @@ class Session(Record):
     """From the row before it to this one, in an engine that ran already; seconds, as the other two."""
     generation: Duration
     asked: Count
-    """Samples."""
     deaths: Count = 0
     """Engines that died meanwhile; not counted before 0.4."""
 

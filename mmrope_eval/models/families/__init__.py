@@ -10,6 +10,7 @@ from typing import Any, Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 from mmrope_eval.models.family import FAMILY_KEY, ModelFamily
+from mmrope_eval.words import shown
 
 
 def read_families(folders: list[str], package: str) -> tuple[ModelFamily, ...]:
@@ -51,8 +52,9 @@ def family_of_config(config: Any) -> ModelFamily:
     return family_of(getattr(config, FAMILY_KEY, config.model_type), "the model's configuration")
 
 
-def family_of(model_type: str, where: str) -> ModelFamily:
-    """The family of config.json's `model_type`. Raises `UserError` naming `where` for any other."""
-    if model_type not in BY_MODEL_TYPE:
-        raise UserError(f"{where} is of model type '{model_type}': this project evaluates {', '.join(BY_MODEL_TYPE)}")
+def family_of(model_type: object, where: str) -> ModelFamily:
+    """The family of config.json's `model_type`. Raises `UserError` naming `where` for anything else."""
+    if not isinstance(model_type, str) or model_type not in BY_MODEL_TYPE:
+        name = model_type if isinstance(model_type, str) and model_type.isprintable() else shown(model_type)
+        raise UserError(f"{where} is of model type '{name}': this project evaluates {', '.join(BY_MODEL_TYPE)}")
     return BY_MODEL_TYPE[model_type]
