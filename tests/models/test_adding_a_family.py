@@ -60,12 +60,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def ask(house: Path, checkpoint: Path, tmp_path: Path) -> Ask:
+@pytest.fixture(scope="module")
+def ask(house: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Ask:
     """What code prints in a process of the copied product; `checkpoint` is the folder's path there."""
 
     def run(code: str) -> str:
-        variables = {**os.environ, "PYTHONPATH": str(house), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        variables = {**os.environ, "PYTHONPATH": str(house),
+                     "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}  # fmt: skip
         done = subprocess.run([sys.executable, "-c", f"checkpoint = {str(checkpoint)!r}\n{code}"], cwd=house,
                               env=variables, capture_output=True, text=True)  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -96,9 +97,7 @@ print(published_size(1000, 1000, asked_as("made-up-vl")), read.family.stock_vari
     assert printed == "(3136, 12544) thousand\n(224, 224) mrope-i\n"
 
 
-def test_its_prompts_positions_and_reference_are_made(ask: Ask) -> None:
-    """A video's grid lasts one second, and the family counts 3 units a second."""
-    printed = ask("""
+REFERENCE = """
 import torch
 from mmrope_eval.engine.prompt import PromptWriter
 from mmrope_eval.media.image import LoadedVideo
@@ -114,16 +113,8 @@ print(prompt.token_ids == tuple(ids), type(reference.model).__name__, read.famil
 print(reference.model.config.model_type, reference.model.config.mm_family)
 logits = reference.forward(reference.collate([prompt]))
 print(bool(torch.isfinite(logits).all()))
-""")
-    assert printed.splitlines() == [
-        "True Qwen2_5_VLForConditionalGeneration MMRope_made_up_vl_Qwen2_5_VLForConditionalGeneration",
-        "qwen2_5_vl made_up_vl", "True",
-    ]  # fmt: skip
-
-
-def test_an_engine_answers_as_the_reference(ask: Ask) -> None:
-    """vLLM's class is Qwen2.5-VL's; what a second counts and the variant where none is named are the family's own."""
-    printed = ask("""
+"""
+ENGINE = """
 from pathlib import Path
 from PIL import Image
 from mmrope_eval.engine.live import LiveEngine
@@ -143,8 +134,26 @@ with LiveEngine.start(read, chosen.variant, EngineOptions(workers=False, max_mod
 reference = load_reference(read.served, chosen.variant)
 prompt = reference.prepare_request(request, checkpoint_policy(read, {})[0])
 print("same", reference.generate(prompt, request.generation).token_ids == answer.token_ids, len(answer.token_ids))
-""")
-    assert [line for line in printed.splitlines() if line.startswith(("shape", "same"))] == [
+"""
+
+
+@pytest.fixture(scope="module")
+def computed(ask: Ask) -> list[str]:
+    """What both print, in one process: it imports for longer than they take."""
+    return ask(f"{REFERENCE}print('engine')\n{ENGINE}").splitlines()
+
+
+def test_its_prompts_positions_and_reference_are_made(computed: list[str]) -> None:
+    """A video's grid lasts one second, and the family counts 3 units a second."""
+    assert computed[: computed.index("engine")] == [
+        "True Qwen2_5_VLForConditionalGeneration MMRope_made_up_vl_Qwen2_5_VLForConditionalGeneration",
+        "qwen2_5_vl made_up_vl", "True",
+    ]  # fmt: skip
+
+
+def test_an_engine_answers_as_the_reference(computed: list[str]) -> None:
+    """vLLM's class is Qwen2.5-VL's; what a second counts and the variant where none is named are the family's own."""
+    assert [line for line in computed if line.startswith(("shape", "same"))] == [
         "shape 3.0 mrope-i", "same True 6",
     ]  # fmt: skip
 
