@@ -1,7 +1,7 @@
 """From the samples' values to a column's number, as each benchmark's authors average it.
 
-What each average is over, `Average.make_up` says for all: the number and its error are made of that here, exactly, and
-the arrays that errors and tests of reports rest on in `report.compare.precision`.
+What each average is over, `Average.make_up` says for all: the number and what each cluster adds to its error are made
+of that here, exactly, and the arrays that intervals and tests of reports rest on in `report.compare.precision`.
 
 Values and results lie in [0, 1]. A sample that failed or cannot be read has the value 0 and stays in every
 denominator; only None ("this metric does not apply here") is left out. Results do not depend on the samples' order.
@@ -10,7 +10,7 @@ denominator; only None ("this metric does not apply here") is left out. Results 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -46,30 +46,10 @@ def groups_of(target: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for name in names))
 
 
-Weighed = tuple[float, str | None]
-"""The value of what is averaged over (a sample, or a question with its rotations), and its cluster."""
-
-
-def standard_error(strata: Sequence[Sequence[Weighed]]) -> float:
-    """Clustered standard error of the mean of the strata's means; not a number where one has less than two clusters.
-
-    What a cluster adds to the result, less what it would add if it were like its stratum, is squared and summed, each
-    stratum with C / (C - 1) for its C clusters (Cameron & Miller 2015, "A practitioner's guide to cluster-robust
-    inference", section II; Miller 2024, arXiv:2411.00640, section 2.2). With one sample a cluster that is the sample
-    standard deviation over root n.
-    """
-    added: dict[object, list[float]] = {}
-    for number, stratum in enumerate(strata):
-        centre = mean(value for value, _ in stratum)
-        apart: dict[object, list[float]] = {}
-        for place, (value, cluster) in enumerate(stratum):
-            apart.setdefault((number, place) if cluster is None else cluster, []).append(value - centre)
-        if len(apart) < 2:
-            return math.nan
-        scale = math.sqrt(len(apart) / (len(apart) - 1)) / len(stratum) / len(strata)
-        for name, deviations in apart.items():
-            added.setdefault(name, []).append(scale * math.fsum(deviations))
-    return math.sqrt(math.fsum(math.fsum(parts) ** 2 for parts in added.values())) if strata else math.nan
+def floored(clustered: float, independent: float) -> float:
+    """The clustered variance, never below that of independent units, as clusters that happen to be more alike than
+    their members make nothing surer; not a number for a cluster alone."""
+    return clustered if math.isnan(clustered) else max(clustered, independent)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -85,7 +65,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Summary:
-    """A column's number: value and standard error in [0, 1] (not a number where unknown), `n` units averaged over."""
+    """A column's number: value and standard error in [0, 1] (not a number where unknown), `n` units averaged over. The
+    error is that of reports: over clusters, or units where that is larger."""
 
     value: float
     stderr: float
@@ -116,6 +97,31 @@ class MakeUp:
             return math.nan
         centre = math.fsum(mean(units[number] for number in stratum) for stratum in self.strata) / len(self.strata)
         return self.share * centre + math.fsum(units[number] for number in self.strays) / len(units)
+
+    def influence(self, units: Sequence[float], clusters: Sequence[Hashable]) -> tuple[dict[Hashable, float], float]:
+        """What each cluster adds to the error, from each unit's value and cluster; and the variance if all units were
+        independent.
+
+        The clustered variance is the sum of squares (Cameron & Miller 2015, "A practitioner's guide to cluster-robust
+        inference", section II; Miller 2024, arXiv:2411.00640, section 2.2). Each unit adds its weight times its
+        distance from its group's mean, widened by sqrt(n / (n - 1)) for the n units that the mean rests on; all are
+        widened by sqrt(C / (C - 1)) for C clusters. A group of one unit has no mean to be distant from: the whole
+        number stands in, which counts differences between groups as error.
+        """
+        parts = [0.0] * len(units)
+        strata = [(self.share / len(self.strata), stratum) for stratum in self.strata] if units else []
+        for share, members in (*strata, (len(self.strays) / max(len(units), 1), self.strays)):
+            n = len(members)
+            centre = self.value(units) if n == 1 else mean(units[number] for number in members)
+            scale = share / max(n, 1) * math.sqrt(n / max(n - 1, 1))
+            for number in members:
+                parts[number] += scale * (units[number] - centre)
+        together: dict[Hashable, list[float]] = {}
+        for part, cluster in zip(parts, clusters, strict=True):
+            together.setdefault(cluster, []).append(part)
+        wider = math.sqrt(len(together) / (len(together) - 1)) if len(together) > 1 else math.nan
+        added = {cluster: wider * math.fsum(amounts) for cluster, amounts in together.items()}
+        return added, math.fsum(part**2 for part in parts)
 
 
 @dataclass(frozen=True)
@@ -151,9 +157,11 @@ class Average:
         units = [min(values[number] for number in unit) for unit in make_up.units]
         if not units:
             return Summary(math.nan, math.nan, 0, {})
-        clusters = [present[unit[0]].cluster for unit in make_up.units]
-        strata = [[(units[number], clusters[number]) for number in stratum] for stratum in make_up.strata]
-        return Summary(make_up.value(units), make_up.share * standard_error(strata), len(units), self._parts(present))
+        names = [present[unit[0]].cluster for unit in make_up.units]
+        clusters = [(number,) if name is None else name for number, name in enumerate(names)]
+        added, independent = make_up.influence(units, clusters)
+        error = math.sqrt(floored(math.fsum(amount**2 for amount in added.values()), independent))
+        return Summary(make_up.value(units), error, len(units), self._parts(present))
 
     def _parts(self, present: Iterable[Item]) -> Mapping[str, Part]:
         """The mean of each group; of questions none, as they would only be listed."""

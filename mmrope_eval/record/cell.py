@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,16 @@ from typing import Any, Final
 from mmrope_eval.errors import UserError
 from mmrope_eval.record.aggregate import AGGREGATES, Item, Summary
 from mmrope_eval.record.files import AGAIN, ANEW, Stored, read_record, read_samples, samples_path, seal_holds
-from mmrope_eval.record.schema import MANIFEST, SAMPLES, SCORES, Manifest, SampleLine, Scores, TaskScores
+from mmrope_eval.record.schema import (
+    MANIFEST,
+    SAMPLES,
+    SCORES,
+    STDERR_OVER,
+    Manifest,
+    SampleLine,
+    Scores,
+    TaskScores,
+)  # fmt: skip
 from mmrope_eval.words import shortened, visible
 
 ROUNDING: Final = 1e-6
@@ -123,7 +132,7 @@ def check_samples(cell: CellRecord, task: str) -> float:
     sums = cell.manifest.sha256
     if sums is not None and sums.get(f"{SAMPLES}/{task}.jsonl") != digest.hexdigest():
         raise changed(path, ANEW)
-    return 100 * tally.clustered[tally.entry.main].stderr
+    return 100 * tally.summaries[tally.entry.main].stderr
 
 
 class Tally:
@@ -161,24 +170,21 @@ class Tally:
         if (entry.average or "micro") not in AGGREGATES:
             raise UserError(f"{where}: the average '{entry.average}' is unknown here; use the mmrope-eval that wrote "
                             "the run.")
-        summaries = self.clustered if entry.stderr_over else self.averages(
-            {name: [replace(item, cluster=None) for item in items] for name, items in self.items.items()})
-        for metric, summary in summaries.items():
+        for metric, summary in self.summaries.items():
             value = entry.metrics[metric]
-            yield from differing(f"metrics.{metric}", {"value": value.value, "stderr": value.stderr, "n": value.n},
+            recorded = {"value": value.value, "n": value.n}
+            if entry.stderr_over == STDERR_OVER:  # others are as earlier versions had them
+                recorded["stderr"] = value.stderr
+            yield from differing(f"metrics.{metric}", recorded,
                                  {"value": summary.value, "stderr": summary.stderr, "n": summary.n})
             if metric == entry.main:
                 yield from self.groups(summary)
 
-    def averages(self, items: Mapping[str, Sequence[Item]]) -> dict[str, Summary]:
-        """By metric, what the average of the task makes of its items."""
-        average = AGGREGATES[self.entry.average or "micro"]
-        return {metric: average(values) for metric, values in items.items()}
-
     @cached_property
-    def clustered(self) -> dict[str, Summary]:
-        """By metric the average, its error clustered; once all samples are added."""
-        return self.averages(self.items)
+    def summaries(self) -> dict[str, Summary]:
+        """By metric, what the average of the task makes of its items; once all samples are added."""
+        average = AGGREGATES[self.entry.average or "micro"]
+        return {metric: average(items) for metric, items in self.items.items()}
 
     def groups(self, summary: Summary) -> Iterator[tuple[str, str, str]]:
         """The groups of the main metric that differ; those that only one side has are another version's."""

@@ -23,6 +23,8 @@ SAMPLES: Final = "samples"
 STORE: Final = "responses.sqlite"
 FAILED_ROW: Final = "failed.json"
 SWEEP: Final = "sweep.json"
+STDERR_OVER: Final = "clusters or samples"
+"""What the standard errors of a run of today take as independent."""
 
 
 def _file_name(name: str) -> str:
@@ -87,8 +89,9 @@ class TaskScores(Record):
     metrics: dict[Key, Value]
     average: Key | None = None
     """Which of `record.aggregate.AGGREGATES` makes the numbers; None in records older than 0.2: `micro`."""
-    stderr_over: Literal["clusters"] | None = None
-    """What the standard errors take as independent: clusters (`SampleLine.together`); None, before 0.4: samples."""
+    stderr_over: Literal["clusters", "clusters or samples"] | None = None
+    """What the standard errors take as independent: clusters (`SampleLine.together`) or samples, whichever makes the
+    larger error, as in reports; in earlier records clusters alone, or samples (None), which no report reads."""
     groups: dict[str, Part] = {}
     chance: Percent | None = None
     n: Count

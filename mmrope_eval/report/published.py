@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 from mmrope_eval.errors import UserError
@@ -70,7 +71,7 @@ class PublishedTable:
             return printed[0]
         parts = [self.recomputed(row, part, averages) for part in averages.get(column, ())]
         numbers = [part for part in parts if part is not None]
-        return sum(numbers) / len(numbers) if numbers and len(numbers) == len(parts) else None
+        return fmean(numbers) if numbers and len(numbers) == len(parts) else None
 
 
 @dataclass(frozen=True)

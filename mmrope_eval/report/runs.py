@@ -168,7 +168,8 @@ class Run:
         """One row per cell and task; `label` is the cell's name, and no two have one.
 
         `score`, `stderr` and `chance` are on a 0-100 scale and missing where unknown; `stderr` is clustered by
-        `Run.samples.group`, of older runs too; `n` counts samples asked, `expected` those of the whole benchmark;
+        `Run.samples.group`, and never below that of independent samples, of older runs too; `n` counts samples asked,
+        `expected` those of the whole benchmark;
         `failed` are counted wrong; `max_tokens` is the answer limit, `own_max_tokens` the task's own; so with
         `temperature` and `own_temperature`; `average` names how samples become the score (see
         mmrope_eval.record.aggregate); `step` and `training_run` are the checkpoint's, where it is a step of a training;

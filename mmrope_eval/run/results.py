@@ -9,6 +9,7 @@ from typing import Any
 
 from mmrope_eval.messages import Failure, Response
 from mmrope_eval.record.aggregate import AGGREGATES, Item
+from mmrope_eval.record.schema import STDERR_OVER
 from mmrope_eval.scorer import all as scorers
 from mmrope_eval.scorer import score as scoring
 from mmrope_eval.scorer.answer_part import whole_turn
@@ -137,7 +138,7 @@ def summarize(plan: TaskPlan, scored: Sequence[ScoredSample | SampleScore]) -> d
             for name, summary in summaries.items()
         },
         "average": average,
-        "stderr_over": "clusters",
+        "stderr_over": STDERR_OVER,
         "groups": {name: {"value": percent(part.value), "n": part.n} for name, part in groups.items()},
         "absent_groups": [name for name in plan.spec.groups if name not in groups],
         "chance": percent(chance_of(average, samples)),

@@ -58,7 +58,7 @@ def test_micro_counts_samples_and_reports_groups() -> None:
     assert summary.value == pytest.approx(3 / 8) and summary.n == 8
     assert dict(summary.groups) == {"long": Part(near(1 / 6), 6), "short": Part(1.0, 2)}
     values = [1.0, 1.0, 1.0, 0, 0, 0, 0, 0]
-    assert summary.stderr == pytest.approx(statistics.stdev(values) / math.sqrt(8))
+    assert summary.stderr == pytest.approx(statistics.stdev(values) / math.sqrt(7))
 
 
 def test_a_question_of_several_types_counts_once_in_all_and_once_in_each() -> None:
@@ -72,7 +72,7 @@ def test_macro_weighs_groups_equally() -> None:
     summary = AGGREGATES["macro"](items(("ego", "11"), ("count", "1000"), ("order", "01")))
     assert summary.value == pytest.approx((1 + 0.25 + 0.5) / 3)
     strata = [0.0, statistics.stdev([1, 0, 0, 0]) / 2, statistics.stdev([0, 1]) / math.sqrt(2)]
-    assert summary.stderr == pytest.approx(math.sqrt(sum(s**2 for s in strata)) / 3)
+    assert summary.stderr == pytest.approx(math.sqrt(8 / 7 * sum(s**2 for s in strata)) / 3), "of eight clusters"
 
 
 def test_macro_of_equal_groups_is_the_plain_mean() -> None:
@@ -103,7 +103,7 @@ def test_what_does_not_apply_is_left_out() -> None:
 def test_circular_needs_every_rotation() -> None:
     summary = AGGREGATES["circular"](items(("7", "111"), ("8", "110"), ("9", "1"), ("10", "0")))
     assert (summary.value, summary.n) == (0.5, 4)
-    assert summary.stderr == pytest.approx(statistics.stdev([1, 0, 1, 0]) / 2)
+    assert summary.stderr == pytest.approx(statistics.stdev([1, 0, 1, 0]) / math.sqrt(3))
     assert AGGREGATES["circular"]([*items(("7", "1")), Item.of(0.0, None)]).value == 0.5
 
 

@@ -170,7 +170,6 @@ def test_samples_that_do_not_fit_their_scores_are_refused(
     (("metrics", "relaxed", "value"), 12.0, "metrics.relaxed.value is 12, and the samples give 66.6666667"),
     (("metrics", "relaxed", "value"), None, "metrics.relaxed.value is unknown, and the samples give 66.6666667"),
     (("metrics", "relaxed", "value"), 66.67, "metrics.relaxed.value is 66.67, and"),
-    (("metrics", "relaxed", "stderr"), 1.0, "metrics.relaxed.stderr is 1, and"),
     (("metrics", "relaxed", "n"), 5, "metrics.relaxed.n is 5, and the samples give 6"),
     (("n",), 7, "chartqa.n is 7, and the samples give 6"),
     (("n_failed",), 1, "chartqa.n_failed is 1, and the samples give 0"),

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mmrope_eval.record.aggregate import AGGREGATES, Item
-from mmrope_eval.report.compare.precision import Layout
+from mmrope_eval.report.compare.precision import Layout, precision_of
 from mmrope_eval.report.compare.seed_stats import (
     Scores,
     contrast,
@@ -161,8 +160,8 @@ def test_residuals_sum_to_nothing_and_their_squares_to_the_clustered_variance(av
     values = (rng.random(120) < 0.4).astype(float)
     found = residuals(layout, values)
     assert found.sum() == pytest.approx(0, abs=1e-12)
-    items = [Item(value, (f"q{row // 2}",), str(row // 4)) for row, value in enumerate(values.tolist())]
-    assert (found**2).sum() == pytest.approx(AGGREGATES[average](items).stderr ** 2)
+    clustered = (precision_of(layout, layout.of_units(values)).influence ** 2).sum()
+    assert (found**2).sum() == pytest.approx(clustered * (layout.units - 1) / layout.units)
 
 
 def test_residuals_of_a_macro_column_are_of_its_groups() -> None:

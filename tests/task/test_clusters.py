@@ -19,12 +19,12 @@ from report_files import sample, write_cell
 
 from mmrope_eval.errors import SampleError, UserError
 from mmrope_eval.messages import Generation, MediaFacts, Response
-from mmrope_eval.record.aggregate import AGGREGATES, Item, standard_error
+from mmrope_eval.record.aggregate import AGGREGATES, Item
 from mmrope_eval.record.cell import read_cell
+from mmrope_eval.report.compare import stats
 from mmrope_eval.report.compare.intervals import benchmark_spread, correlation
 from mmrope_eval.report.compare.pairing import match
-from mmrope_eval.report.compare.precision import Layout, joined
-from mmrope_eval.report.compare.seed_stats import residuals
+from mmrope_eval.report.compare.precision import Layout, joined, precision_of
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import results
 from mmrope_eval.task.clusters import SHOWN, cluster_of, named_cluster
@@ -37,6 +37,7 @@ from mmrope_eval.task.sample import Sample
 REGISTRY = Registry()
 STAR, CHARADES, CHART = (REGISTRY.tasks[name] for name in ("star", "charades_sta", "chartqa"))
 ONE, OTHER = "a" * 64, "b" * 64
+DEMO = Path(__file__).resolve().parents[2] / "results" / "demo" / "runs" / "mrope"
 
 OWN = """
 dataset_path: someone/new
@@ -140,11 +141,11 @@ def test_star_s_cluster_is_the_video() -> None:
     lines, entry = summary(star(), "AAAABBBB" * 5)
     assert len({line["cluster"] for line in lines}) == 10
     assert len({line["media"][0]["fingerprint"] for line in lines}) == 1, "which is another thing"
-    assert entry["stderr_over"] == "clusters"
+    assert entry["stderr_over"] == "clusters or samples"
     # Every video all right or all wrong, five of a kind: as sure as its videos are, not as its questions are.
     lines, entry = summary(star(), "AAAAAAAABBBBBBBBAAAABBBBBBBBAAAAAAAAAAAA")
-    kinds = [[1, 0, 1, 0, 1], [1, 0, 0, 1, 1]]
-    expected = math.sqrt(sum(statistics.variance(kind) / 5 for kind in kinds)) / 2
+    apart = [right - 0.6 for kind in ([1, 0, 1, 0, 1], [1, 0, 0, 1, 1]) for right in kind]
+    expected = math.sqrt(10 / 9 * 20 / 19 * sum(each**2 for each in apart)) / 10  # ten videos, twenty questions a kind
     assert entry["metrics"]["accuracy"]["stderr"] == pytest.approx(100 * expected)
 
 
@@ -164,58 +165,79 @@ ROWS = st.lists(st.tuples(st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.integers(0, 
                 max_size=25)
 
 
-@pytest.mark.parametrize("average", ["micro", "circular", "mmmu", "ocrbench"])
+@pytest.mark.parametrize("average", AGGREGATES)
 @given(rows=ROWS)
 @settings(max_examples=60, deadline=None)
 def test_the_recorded_error_is_the_reports(average: str, rows: list[tuple[float, int, int]]) -> None:
-    """Two ways to one number: sums over clusters here, weights there."""
+    """One number, from items here and from arrays there."""
     questions: dict[int, int] = {}
     rows = [(value, questions.setdefault(question, cluster), question) for value, cluster, question in rows]
     items = [Item(value, (str(question),), str(cluster)) for value, cluster, question in rows]
     layout = Layout.of([cluster for _, cluster, _ in rows], average, [(str(question),) for _, _, question in rows])
-    theirs = math.sqrt((residuals(layout, np.array([value for value, _, _ in rows])) ** 2).sum())
-    expected = theirs if layout.clusters > 1 else math.nan
+    expected = precision_of(layout, layout.of_units(np.array([value for value, _, _ in rows]))).error
     assert AGGREGATES[average](items).stderr == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_a_run_and_its_report_have_one_error() -> None:
+    """Twenty pictures that are alike by chance: over them alone it was 2.083."""
+    run = load_run(DEMO)
+    row = run.scores[run.scores.task == "textvqa"].iloc[0]
+    samples = run.samples[run.samples.task == "textvqa"]
+    layout = Layout.of(samples["group"].tolist(), str(row["average"]))
+    assert row["stderr"] == pytest.approx(100 * stats.standard_error(layout, samples["score"].to_numpy()))
+    assert row["stderr"] == pytest.approx(5.125, abs=5e-4)
+
+
+def error(average: str, *items: tuple[float, str | None, str]) -> float:
+    return AGGREGATES[average]([Item(value, (group,), cluster) for value, cluster, group in items]).stderr
 
 
 def test_singles_have_the_plain_standard_error() -> None:
     values = [0.0, 1.0, 1.0, 0.25, 0.5, 1.0]
-    plain = statistics.stdev(values) / math.sqrt(6)
-    assert standard_error([[(value, None) for value in values]]) == pytest.approx(plain)
-    assert standard_error([[(value, str(i)) for i, value in enumerate(values)]]) == pytest.approx(plain)
-    doubled = [[(value, str(i)) for i, value in enumerate(values)] * 2]
-    assert standard_error(doubled) == pytest.approx(plain), "each question twice is no more to go by"
+    plain = statistics.stdev(values) / math.sqrt(5)
+    assert error("micro", *((value, None, "g") for value in values)) == pytest.approx(plain)
+    named = [(value, str(i), "g") for i, value in enumerate(values)]
+    assert error("micro", *named) == pytest.approx(plain)
+    assert error("micro", *named, *named) == pytest.approx(plain, rel=0.05), "each twice is no more to go by"
 
 
-@pytest.mark.parametrize("strata", [[], [[]], [[(1.0, "a")]], [[(1.0, "a"), (0.0, "a")]],
-                                    [[(1.0, "a"), (0.0, "b")], [(1.0, "c")]]], ids=str)
-def test_one_cluster_says_nothing_of_others(strata: list[Any]) -> None:
-    assert math.isnan(standard_error(strata))
+@pytest.mark.parametrize("items", [[], [(1.0, "a", "g")], [(1.0, "a", "g"), (0.0, "a", "h")]], ids=str)
+@pytest.mark.parametrize("average", ["micro", "macro"])
+def test_one_cluster_says_nothing_of_others(average: str, items: list[Any]) -> None:
+    assert math.isnan(error(average, *items))
+
+
+def test_clusters_that_are_alike_make_nothing_surer_than_their_members() -> None:
+    alike = [(value, name, "g") for name in "abc" for value in (1.0, 0.0)]
+    assert error("micro", *alike) == pytest.approx(statistics.stdev([1, 0] * 3) / math.sqrt(6))
 
 
 def test_a_cluster_in_two_groups_counts_in_both_at_once() -> None:
-    together = [[(1.0, "a"), (0.0, "b")], [(1.0, "a"), (0.0, "b")]]
-    apart = [[(1.0, "a"), (0.0, "b")], [(1.0, "c"), (0.0, "d")]]
-    assert standard_error(together) == pytest.approx(math.sqrt(2) * standard_error(apart))
+    together = error("macro", (1.0, "a", "g"), (0.0, "b", "g"), (1.0, "a", "h"), (0.0, "b", "h"))
+    apart = error("macro", (1.0, "a", "g"), (0.0, "b", "g"), (1.0, "c", "h"), (0.0, "d", "h"))
+    assert together == pytest.approx(math.sqrt(2 * (2 / 1) / (4 / 3)) * apart)
 
 
-def test_an_older_record_is_read_as_it_was_and_its_error_is_clustered(tmp_path: Path) -> None:
+def test_an_older_record_is_read_as_it_was_and_its_error_is_todays(tmp_path: Path) -> None:
     values = [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
     folder = write_cell(tmp_path / "old", "mrope", {"chartqa": values})  # neighbours share a picture
-    recorded = json.loads((folder / "scores.json").read_text())["tasks"]["chartqa"]
-    assert "stderr_over" not in recorded
-    assert recorded["metrics"]["relaxed"]["stderr"] == pytest.approx(100 * statistics.stdev(values) / math.sqrt(8))
-    found = load_run(folder).scores.iloc[0]
-    assert found["stderr"] == pytest.approx(100 * statistics.stdev([1, 0, 1, 0]) / 2)
+    path = folder / "scores.json"
+    for over, recorded in ((None, 18.9), ("clusters", 28.9)):
+        scores = json.loads(path.read_text())
+        scores["tasks"]["chartqa"]["stderr_over"] = over
+        scores["tasks"]["chartqa"]["metrics"]["relaxed"]["stderr"] = recorded
+        path.write_text(json.dumps(scores))
+        (row,) = load_run(folder).scores.to_dict("records")
+        assert row["stderr"] == pytest.approx(100 * math.sqrt(4 / 3 * 8 / 7) / 4)
 
 
-def test_a_newer_record_s_error_is_checked_against_its_clusters(tmp_path: Path) -> None:
+def test_a_record_s_error_is_checked_against_its_samples(tmp_path: Path) -> None:
     lines, entry = summary(star(), "AB" * 20)
     folder = write_cell(tmp_path / "new", "mrope", {"star": lines}, changes=entry)
     assert read_cell(folder).errors["star"] == pytest.approx(entry["metrics"]["accuracy"]["stderr"])
     path = folder / "scores.json"
     scores = json.loads(path.read_text())
-    del scores["tasks"]["star"]["stderr_over"]
+    scores["tasks"]["star"]["metrics"]["accuracy"]["stderr"] += 0.1
     path.write_text(json.dumps(scores))
     with pytest.raises(UserError, match=r"star\.metrics\.accuracy\.stderr"):
         read_cell(folder)

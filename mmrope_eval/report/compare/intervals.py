@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ def average_spread(parts: Sequence[ScoreInterval]) -> ScoreInterval:
     alike = np.array([[1.0 if part is other else correlation(part, other) for other in parts] for part in parts])
     below, above = (np.array(side) / len(parts) for side in (
         [part.score - part.low for part in parts], [part.high - part.score for part in parts]))
-    centre = sum(part.score for part in parts) / len(parts)
+    centre = fmean(part.score for part in parts)
     low, high = centre - math.sqrt(below @ alike @ below), centre + math.sqrt(above @ alike @ above)
     influence: dict[str, float] = {}
     for part in parts:
@@ -106,7 +107,7 @@ def _by_training(entries: Sequence[BenchmarkResult]) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     for entry in entries:
         scores.setdefault(training_of(entry.cell), []).append(float(entry.scores["score"]))
-    return {name: sum(numbers) / len(numbers) for name, numbers in scores.items()}
+    return {name: fmean(numbers) for name, numbers in scores.items()}
 
 
 def over_trainings(spread: ScoreInterval, column: str, by_benchmark: ByBenchmark, averages: Mapping[str, Sequence[str]],

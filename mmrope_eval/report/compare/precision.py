@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrope_eval.record.aggregate import AGGREGATES, MakeUp
+from mmrope_eval.record.aggregate import AGGREGATES, MakeUp, floored
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -209,7 +209,7 @@ class Precision:
     @property
     def variance(self) -> float:
         """The clustered variance, never below that of independent units; nan for a cluster alone."""
-        return max(float(self.influence @ self.influence), self.independent)
+        return floored(float(self.influence @ self.influence), self.independent)
 
     @property
     def error(self) -> float:
@@ -222,21 +222,10 @@ class Precision:
 
 
 def precision_of(layout: Layout, units: Floats) -> Precision:
-    """The precision of the score of unit values (u,); of a difference where these are differences.
-
-    Each unit adds its weight times its distance from its group's mean, widened by sqrt(n / (n - 1)) for the n units
-    that the mean rests on. A group of one unit has no mean to be distant from: the whole score stands in, which
-    counts differences between groups as error.
-    """
-    counts = layout.counts
-    centres = np.divide(units @ layout.inside, counts, out=np.zeros(len(counts)), where=counts > 0)
-    centres = np.where(counts == 1, float(layout.weights @ units), centres)
-    wider = np.sqrt(np.divide(counts, counts - 1, out=np.ones(len(counts)), where=counts > 1))
-    parts = ((units[:, None] - centres) * layout.inside * (layout.shares * wider)).sum(axis=1)
-    n = layout.clusters
-    sums = layout.per_cluster(parts) * (math.sqrt(n / (n - 1)) if n > 1 else math.nan)
-    weights = layout.weights
-    return Precision(sums, layout.per_cluster(weights), float(parts @ parts), float(weights @ weights))
+    """The precision of the score of unit values (u,); of a difference where these are differences."""
+    added, independent = layout.make_up.influence(units.tolist(), layout.cluster.tolist())
+    influence, weights = np.array([added[cluster] for cluster in range(layout.clusters)]), layout.weights
+    return Precision(influence, layout.per_cluster(weights), independent, float(weights @ weights))
 
 
 def mean_precision(parts: Sequence[tuple[float, Precision, Ints]], clusters: int) -> Precision:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 import numpy as np
@@ -96,16 +97,15 @@ def means_of(cell: str, printed: Sequence[ReportedCell]) -> Iterator[ReportedCel
     by_name = {cell.name: cell for cell in printed if cell.score is not None}
     shared = load_averages()
     for name, parts in shared.over.items():
-        means = [by_name[part] for part in parts if part in by_name and part in shared.over]
-        if len(means) < len(parts) or name in by_name or name in shared.derived:
+        averaged = [by_name[part] for part in parts if part in by_name and part in shared.over]
+        if len(averaged) < len(parts) or name in by_name or name in shared.derived:
             continue
-        spread = average_spread([mean.spread for mean in means if mean.spread is not None])
+        spread = average_spread([part.spread for part in averaged if part.spread is not None])
         yield ReportedCell(
-            cell, name, sum(mean.reported for mean in means) / len(means),
-            sum(mean.score or 0.0 for mean in means) / len(means), answers(spread.score, spread.high - spread.score),
-            sum(mean.samples for mean in means),
-            tuple(dict.fromkeys(column for mean in means for column in mean.partial)),
-            unread="; ".join(dict.fromkeys(mean.unread for mean in means if mean.unread)), name=name, parts=parts,
+            cell, name, fmean(part.reported for part in averaged), fmean(part.score or 0.0 for part in averaged),
+            answers(spread.score, spread.high - spread.score), sum(part.samples for part in averaged),
+            tuple(dict.fromkeys(column for part in averaged for column in part.partial)),
+            unread="; ".join(dict.fromkeys(part.unread for part in averaged if part.unread)), name=name, parts=parts,
             spread=spread,
         )
 

@@ -7,9 +7,11 @@ chosen, not averaged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any, Final
 
 import pandas as pd
@@ -276,7 +278,7 @@ def mean_of(column: str, name: str, by_benchmark: Mapping[str, Sequence[Benchmar
         parts = [mean_of(part, name, by_benchmark, averages) for part in averages[column]]
     else:
         parts = [float(entry.scores[name]) for entry in by_benchmark.get(column, ())]
-    return sum(parts) / len(parts) if parts else float("nan")
+    return fmean(parts) if parts else math.nan
 
 
 def baseline_row(lines: Sequence[Line], name: str | None) -> str | None:
