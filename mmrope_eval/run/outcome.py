@@ -92,16 +92,14 @@ def refuse_cache(folder: Path) -> None:
 
 @contextmanager
 def settled() -> Iterator[None]:
-    """Leave out of garbage collection, within the block, what exists when it begins; blocks may hold others. Python
-    walks everything that lives whenever that has grown by a quarter: with the plans and keys of 100,000 samples a fifth
-    of a resumed run's time, and there is nothing to be found among them."""
-    outermost = gc.get_freeze_count() == 0
+    """Leave out of garbage collection, within the block, what exists when it begins, and what `gc.freeze` finds in it.
+    Python walks everything that lives whenever that has grown by a quarter: with the plans and keys of 100,000 samples
+    a fifth of a resumed run's time, and there is nothing to be found among them."""
     gc.freeze()
     try:
         yield
     finally:
-        if outermost:
-            gc.unfreeze()
+        gc.unfreeze()
 
 
 def make_samples(staging: ExitStack, folder: Path, plans: Mapping[str, TaskPlan],
@@ -121,8 +119,8 @@ def make_samples(staging: ExitStack, folder: Path, plans: Mapping[str, TaskPlan]
                 yield scored.row()
 
         stage_lines(staging, folder / SAMPLES / f"{name}.jsonl", rows())
-        with settled():
-            entries_of_tasks[name] = results.summarize(plan, samples)
+        gc.freeze()  # the task's samples
+        entries_of_tasks[name] = results.summarize(plan, samples)
     return entries_of_tasks, failures
 
 

@@ -206,7 +206,7 @@ def rescore_runs(runs: Sequence[StoredRun], data_root: Path | None, targets: Map
     for run in runs:
         plans = plans_of(run, data_root)
         folder = targets[run.folder]
-        with ExitStack() as staging:
+        with outcome.settled(), ExitStack() as staging:
             entry, failures = outcome.make_samples(staging, folder, plans, stored_outcomes(run, plans))
             anew = {**run.scores, "tasks": entry}
             outcome.write_cell(staging, folder, anew, failures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -70,7 +71,8 @@ def run_row(config: RunConfig, cell: Cell, plans: Mapping[str, TaskPlan], holder
                     say(sentence, file=sys.stderr)
                 with progress:
                     asker.run(holder)
-        with outcome.settled(), ExitStack() as staging:
+        gc.freeze()  # what asking leaves: `outcome.settled`
+        with ExitStack() as staging:
             entry, failures = outcome.make_samples(staging, cell.folder, plans, Kept(store, work.keys))
             store.require_place()
             before = merging.earlier(cell, plans)
