@@ -71,7 +71,7 @@ class Point:
 
     cell: Cell
     row: str
-    """What the row is called that it is of: a checkpoint under a variant."""
+    """What its checkpoint under its variant is called."""
     scaling: str
     task: TaskSpec
     budget: Budget
@@ -83,14 +83,13 @@ class Point:
 
     def record(self) -> dict[str, Any]:
         """Its head in sweep.json."""
-        checkpoint, budget = self.cell.checkpoint, self.budget
+        checkpoint, budget, scaled_by = self.cell.checkpoint, self.budget, self.cell.variant.scaling
         return {
             "label": self.row, "checkpoint": str(checkpoint.path), "model": Path(checkpoint.path).name,
-            "variant": self.cell.variant.name,
-            "scaling": self.scaling, "task": self.task.name, "column": self.task.column, "chance": self.task.chance,
-            "context": budget.context, "text_tokens": budget.text, "frames": budget.frames,
-            "planned_tokens": budget.tokens, "trained_reach": self.growth.trained, "target_reach": self.growth.target,
-            "factor": self.cell.variant.scaling.factor,
+            "variant": self.cell.variant.name, "scaling": self.scaling, "task": self.task.name,
+            "column": self.task.column, "chance": self.task.chance, "context": budget.context,
+            "text_tokens": budget.text, "frames": budget.frames, "planned_tokens": budget.tokens,
+            "trained_reach": self.growth.trained, "target_reach": self.growth.target, "factor": scaled_by.factor,
             "factor_rule": None if self.scaling == "none" else self.stretch.rule,
         }  # fmt: skip
 
