@@ -112,12 +112,13 @@ def _with_variants(named: Sequence[tuple[ModelChoice, str]], drafts: Sequence[ob
 
     variants = {variant for (_, variant), draft in zip(named, drafts, strict=True) if isinstance(draft, Cell)}
     usual = variants.pop() if len(variants) == 1 else ""
+    names = [variant or usual for _, variant in named]
     pairs = [pair for key, value in overrides.items()
              for pair in (value.items() if isinstance(value, Mapping) else [(key, value)])]
     told = [f"{name}={value}" for name, value in pairs]
     changes = [changed_parameters(draft.variant) if isinstance(draft, Cell) else () for draft in drafts]
-    return [(choice, changed_name(variant or usual, told), tuple(change for change in changed if change not in told))
-            for (choice, variant), changed in zip(named, changes, strict=True)]
+    return [(choice, name and changed_name(name, told), tuple(change for change in changed if change not in told))
+            for (choice, _), name, changed in zip(named, names, changes, strict=True)]
 
 
 def _check_names(config: RunConfig, choices: Sequence[ModelChoice], registry: Registry) -> None:

@@ -82,14 +82,13 @@ class Point:
 
     def record(self) -> dict[str, Any]:
         """What the point is, as sweep.json has it."""
-        checkpoint, budget = self.cell.checkpoint, self.budget
+        checkpoint, budget, scaled_by = self.cell.checkpoint, self.budget, self.cell.variant.scaling
         return {
             "label": self.row, "checkpoint": str(checkpoint.path), "model": Path(checkpoint.path).name,
-            "variant": self.cell.variant.name,
-            "scaling": self.scaling, "task": self.task.name, "column": self.task.column, "chance": self.task.chance,
-            "context": budget.context, "text_tokens": budget.text, "frames": budget.frames,
-            "planned_tokens": budget.tokens, "trained_reach": self.growth.trained, "target_reach": self.growth.target,
-            "factor": self.cell.variant.scaling.factor,
+            "variant": self.cell.variant.name, "scaling": self.scaling, "task": self.task.name,
+            "column": self.task.column, "chance": self.task.chance, "context": budget.context,
+            "text_tokens": budget.text, "frames": budget.frames, "planned_tokens": budget.tokens,
+            "trained_reach": self.growth.trained, "target_reach": self.growth.target, "factor": scaled_by.factor,
             "factor_rule": None if self.scaling == "none" else self.stretch.rule,
         }  # fmt: skip
 
