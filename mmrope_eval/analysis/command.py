@@ -16,7 +16,7 @@ from mmrope_eval.errors import UserError, sentence
 from mmrope_eval.rope import Variant
 from mmrope_eval.run.keys import LIMIT, Dtype, MediaKeys, RunKeys
 from mmrope_eval.util.console import say, write_file
-from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, field_of, option
+from mmrope_eval.util.keys import DATA_ROOT, TASKS_DIR, Names, Place, Places, Positive, Rate, argument, field_of, option
 from mmrope_eval.words import nearest
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class AnalyzeOptions(MediaKeys):
         group=ATTENTION, metavar="LIST")
     tasks_dir: Places = option(TASKS_DIR, [], group=ATTENTION, metavar="DIR")
     dtype: Dtype = field_of(RunKeys, "dtype", group=ATTENTION)
-    data_root: Place | None = option("local mirror of the datasets; default: the hub", group=ATTENTION, metavar="DIR")
+    data_root: Place | None = option(DATA_ROOT, group=ATTENTION, metavar="DIR")
     limit: str | None = option(f"{LIMIT}; default: 16", group=ATTENTION)
 
 

@@ -14,7 +14,7 @@ from mmrope_eval.run.keys import AnswerKeys, EngineKeys, Limit, RunKeys, TalkKey
 from mmrope_eval.sweep.config import Factor, read_sweep
 from mmrope_eval.util.config import typed
 from mmrope_eval.util.console import say
-from mmrope_eval.util.keys import Names, Paths, PathText, Seeds, Text, Words, argument, field_of, option
+from mmrope_eval.util.keys import DATA_ROOT, Names, Paths, PathText, Seeds, Text, Words, argument, field_of, option
 
 if TYPE_CHECKING:
     from mmrope_eval.sweep.sweep import Sweep
@@ -45,7 +45,7 @@ class SweepOptions(AnswerKeys, EngineKeys, TalkKeys):
     no_cache: bool = field_of(RunKeys, "no_cache")
     prompts: Text | None = field_of(RunKeys, "prompts", "prompt family; default: that of the checkpoint")
     data_root: PathText | None = field_of(
-        RunKeys, "data_root", "local mirror of the datasets; default: the hub (needles are generated below --output)")
+        RunKeys, "data_root", f"{DATA_ROOT} (needles are generated below --output)")
     output: PathText | None = field_of(
         RunKeys, "output", f"where points, table and figures go, and where a sweep resumes (default: {OUTPUT})")
     dry_run: bool = option(DRY_RUN, False)

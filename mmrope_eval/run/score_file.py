@@ -47,7 +47,7 @@ from mmrope_eval.task.registry import Family, TaskSpec, open_registry
 from mmrope_eval.task.targets import check_target
 from mmrope_eval.task.template import build_target
 from mmrope_eval.util.console import say, write_file
-from mmrope_eval.util.keys import ROOT, TASKS_DIR, Keys, Place, Places, argument, field_of, option
+from mmrope_eval.util.keys import DATA_ROOT, TASKS_DIR, Keys, Place, Places, argument, field_of, option
 from mmrope_eval.util.unread import MARK, WARNING, too_many
 from mmrope_eval.words import shortened, visible
 
@@ -122,7 +122,7 @@ class ScoreOptions(Keys):
     tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
     scorer: Scorer = field_of(RunKeys, "scorer")
     data_root: Place | None = option(
-        f"for lines that name their rows by `id`: {ROOT}; default: HF_HOME, then the hub", metavar="DIR")
+        f"for lines that name their rows by `id`: {DATA_ROOT}", metavar="DIR")
     prompts: str = option(f"family whose coordinates the boxes are written in (default: {DEFAULT_FAMILY_NAME})",
                           DEFAULT_FAMILY_NAME, metavar="FAMILY")
     coordinates: Coordinates | None = field_of(
