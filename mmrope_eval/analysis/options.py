@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from mmrope_eval.run.keys import LIMIT, Dtype, MediaKeys, RunKeys
-from mmrope_eval.util.keys import TASKS_DIR, Names, Place, Places, Positive, Rate, argument, field_of, in_groups, option
+from mmrope_eval.util.keys import (
+    DATA_ROOT,
+    TASKS_DIR,
+    Names,
+    Place,
+    Places,
+    Positive,
+    Rate,
+    argument,
+    field_of,
+    in_groups,
+    option,
+)
 
 EXAMPLES: Final = """\
 examples:
@@ -54,7 +66,7 @@ class AnalyzeOptions(MediaKeys):
         group=ATTENTION, metavar="LIST")
     tasks_dir: Places = option(TASKS_DIR, [], group=ATTENTION, metavar="DIR")
     dtype: Dtype = field_of(RunKeys, "dtype", group=ATTENTION)
-    data_root: Place | None = option("local mirror of the datasets; default: the hub", group=ATTENTION, metavar="DIR")
+    data_root: Place | None = option(DATA_ROOT, group=ATTENTION, metavar="DIR")
     limit: str | None = option(f"{LIMIT}; default: 16", group=ATTENTION)
 
 

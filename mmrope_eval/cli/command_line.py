@@ -186,7 +186,7 @@ def chosen(argv: Sequence[str]) -> tuple[Command, Keys]:
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         sub = by_name[args.command]
-        options = re.findall(r"--[a-z][a-z-]*", sub.format_help())
+        options = option_names(sub, getattr(args, "part", None))
         word = unknown[0].split("=")[0]
         answered = answer(word, options)
         sub.error(f"unknown argument '{unknown[0]}'{f': {answered}' if answered else suggestion(word, options)}")
@@ -195,6 +195,16 @@ def chosen(argv: Sequence[str]) -> tuple[Command, Keys]:
 
     command = command.parts.get(getattr(args, "part", None) or "", command)
     return command, options_as(command.options(), args)
+
+
+def option_names(parser: argparse.ArgumentParser, part: str | None = None) -> list[str]:
+    """The names of all options of a command, or of one of its parts."""
+    names: list[str] = []
+    for action in parser._actions:
+        if part is not None and isinstance(action, argparse._SubParsersAction):
+            return option_names(action.choices[part])
+        names += [name for name in action.option_strings if name.startswith("--")]
+    return names
 
 
 def parse(argv: Sequence[str]) -> Any:

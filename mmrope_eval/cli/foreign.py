@@ -6,21 +6,29 @@ there), and generation parameters of transformers and vLLM. A test holds the lis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """`answer` is what a user reads, on every command that has our option `ours`."""
+    """`answer` is what a user reads, on every command that has our option `ours` and all that the answer names."""
 
     ours: str
     answer: str
 
 
 LIMIT = Foreign("--max-tokens", "an answer's limit is --max-tokens N here, or --max-tokens TASK:N for one task")
+GENERATION = Foreign("--temperature", "how answers are generated has options of its own here: --temperature F, "
+                     "--max-tokens N, --thinking on or off")  # fmt: skip
 THOUGHTS = Foreign("--thinking", "thoughts are turned on and off by --thinking on and --thinking off here")
+DEVICES = Foreign("--tensor-parallel-size", "the GPUs are those of CUDA_VISIBLE_DEVICES, else it is the CPU; "
+                  "--tensor-parallel-size N splits a model over N, --replicas N runs N engines")  # fmt: skip
+ONE_WAY = Foreign("--tasks", "every checkpoint is asked in one way, by vLLM with its own chat template")
+NO_JUDGE = Foreign("--tasks", "there is no judge model to start: answers are scored by rules")
+CLOCK = Foreign("--tasks", "all times are written in UTC")
 LOADED = Foreign("--tasks", "the checkpoint is --model here, and what loads it has options of its own: --dtype, "
                  "--max-model-len, --tensor-parallel-size, --gpu-memory-utilization")  # fmt: skip
 BATCHES = Foreign("--max-num-seqs", "vLLM makes its own batches; --max-num-seqs N is the most answers in one step")
@@ -41,12 +49,15 @@ PICTURES = Foreign("--max-pixels", "what media may take is --max-pixels, --min-p
 NONE = Foreign("--tasks", "there is nothing like it here")
 
 FOREIGN: Final[Mapping[str, Foreign]] = {
-    **dict.fromkeys(("max-new-tokens", "max-gen-toks", "max-gen-tokens", "gen-kwargs", "generation-kwargs",
-                     "generation-config"), LIMIT),
+    **dict.fromkeys(("max-gen-toks", "max-gen-tokens"), LIMIT),
+    "max-new-tokens": Foreign("--max-tokens", "it is written --max-tokens or --max-new-tokens"),
+    **dict.fromkeys(("gen-kwargs", "generation-kwargs", "generation-config"), GENERATION),
     "max-tokens": Foreign("--max-tokens", "it is written --max-tokens"),
     **dict.fromkeys(("enable-thinking", "chat-template-kwargs", "reasoning", "think", "no-thinking", "disable-thinking",
                      "reasoning-tags"), THOUGHTS),
-    **dict.fromkeys(("model-args", "pretrained", "device", "force-simple", "launcher-args"), LOADED),
+    **dict.fromkeys(("model-args", "pretrained"), LOADED),
+    "device": DEVICES, "force-simple": ONE_WAY, "launcher-args": NO_JUDGE, "timezone": CLOCK,
+    "json": Foreign("--format", "it is --format json here"), "format": Foreign("--json", "it is --json here"),
     **dict.fromkeys(("batch-size", "max-batch-size"), BATCHES),
     **dict.fromkeys(("use-cache", "cache-requests", "resume", "continue", "rerun", "force"), KEPT),
     **dict.fromkeys(("log-samples", "log-samples-suffix", "write-out", "process-with-media"), SAMPLES),
@@ -56,7 +67,7 @@ FOREIGN: Final[Mapping[str, Foreign]] = {
     **dict.fromkeys(("system-instruction", "system-prompt", "system-message"), SYSTEM),
     "apply-chat-template": TEMPLATE,
     **dict.fromkeys(("wandb-args", "wandb-config-args", "wandb-log-samples", "swanlab-args", "swanlab-log-samples",
-                     "hf-hub-log-args", "timezone"), ELSEWHERE),
+                     "hf-hub-log-args"), ELSEWHERE),
     **dict.fromkeys(("verbosity", "tui"), TALK),
     **dict.fromkeys(("offset", "samples", "sample-ids"), PART),
     "output-path": OUTPUT,
@@ -74,7 +85,12 @@ FOREIGN: Final[Mapping[str, Foreign]] = {
 """By name, with hyphens for underscores."""
 
 
-def answer(word: str, options: list[str]) -> str:
-    """What to say of an unknown option to a user of a command with these options; "" where nothing is known of it."""
-    option = FOREIGN.get(word.lstrip("-").replace("_", "-"))
-    return option.answer if option is not None and option.ours in options else ""
+def answer(word: str, options: Collection[str]) -> str:
+    """What to say of an unknown option to a user of a command with these options; "" where nothing is known of it, or
+    the answer is about options that this command does not have."""
+    foreign = FOREIGN.get(word.lstrip("-").replace("_", "-"))
+    if foreign is None:
+        return ""
+    own_words = re.sub("'[^']*'", "", foreign.answer)  # what is quoted is another command
+    needed = {foreign.ours, *re.findall("--[a-z][a-z-]*", own_words)}
+    return foreign.answer if needed <= set(options) else ""

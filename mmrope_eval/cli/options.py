@@ -37,7 +37,8 @@ def _add(group: argparse._ActionsContainer, kind: type[Keys], name: str, field: 
         group.add_argument(name, **told)
     else:
         told |= {} if "default" in field else {"required": True}
-        group.add_argument(f"--{(field['option'] or name).replace('_', '-')}", dest=name, **told)
+        names = (field["option"] or name, *field["also"])
+        group.add_argument(*(f"--{spelling.replace('_', '-')}" for spelling in names), dest=name, **told)
 
 
 def _value(kind: type[Keys], name: str, field: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mmrope_eval.engine.backends import BACKENDS
 from mmrope_eval.errors import UserError
 from mmrope_eval.util.keys import (
     CACHE_DIR,
-    ROOT,
+    DATA_ROOT,
     TASKS_DIR,
     Entries,
     Fraction,
@@ -148,7 +148,7 @@ class AnswerKeys(Keys):
 
     max_tokens: Annotated[tuple[tuple[Text | None, Positive], ...], BeforeValidator(_limits)] = _answers(
         "most tokens of an answer, in place of the tasks' own limits; for some tasks TASK:N, as in '512,mmmu:4096' "
-        "(tasks, suites and globs)", ())
+        "(tasks, suites and globs)", (), also=("max_new_tokens",))
     """A number for all tasks, a mapping by task, suite or glob, or text as after --max-tokens."""
     system: str | None = _answers(
         "system prompt in place of the one that the chat template has, as words or as a text file; '' is an empty one "
@@ -240,7 +240,7 @@ class CommandKeys(AskedKeys, EngineKeys, LogKeys):
         "take a checkpoint that names no RoPE for a stock one, whatever its folder is called", False)
     tasks_dir: Paths | None = _what(
         TASKS_DIR, metavar="DIR")
-    data_root: PathText | None = _data(f"{ROOT}; default: HF_HOME, then the hub", metavar="DIR")
+    data_root: PathText | None = _data(DATA_ROOT, metavar="DIR")
     cache_dir: PathText | None = _data(CACHE_DIR, metavar="DIR")
     output: PathText | None = _data(
         "where responses, scores and samples go, and where a run resumes (default: runs/default)", metavar="DIR")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mmrope_eval.models.default_family import DEFAULT_FAMILY_NAME
 from mmrope_eval.run.keys import Coordinates, RunKeys, Scorer
-from mmrope_eval.util.keys import ROOT, TASKS_DIR, Keys, Place, Places, argument, field_of, option
+from mmrope_eval.util.keys import DATA_ROOT, TASKS_DIR, Keys, Place, Places, argument, field_of, option
 
 EXAMPLES: Final = """\
 examples:
@@ -70,7 +70,7 @@ class ScoreOptions(Keys):
     tasks_dir: Places = option(TASKS_DIR, [], metavar="DIR")
     scorer: Scorer = field_of(RunKeys, "scorer")
     data_root: Place | None = option(
-        f"for lines that name their rows by `id`: {ROOT}; default: HF_HOME, then the hub", metavar="DIR")
+        f"for lines that name their rows by `id`: {DATA_ROOT}", metavar="DIR")
     prompts: str = option(f"family whose coordinates the boxes are written in (default: {DEFAULT_FAMILY_NAME})",
                           DEFAULT_FAMILY_NAME, metavar="FAMILY")
     coordinates: Coordinates | None = field_of(

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from mmrope_eval.run.keys import DRY_RUN, AnswerKeys, EngineKeys, Limit, RunKeys, TalkKeys
 from mmrope_eval.util.keys import (
+    DATA_ROOT,
     Names,
     Paths,
     PathText,
@@ -67,7 +68,7 @@ class SweepOptions(AnswerKeys, EngineKeys, TalkKeys):
     no_cache: bool = field_of(RunKeys, "no_cache")
     prompts: Text | None = field_of(RunKeys, "prompts", "prompt family; default: that of the checkpoint")
     data_root: PathText | None = field_of(
-        RunKeys, "data_root", "local mirror of the datasets; default: the hub (needles are generated below --output)")
+        RunKeys, "data_root", f"{DATA_ROOT} (needles are generated below --output)")
     output: PathText | None = field_of(
         RunKeys, "output", f"where points, table and figures go, and where a sweep resumes (default: {OUTPUT})")
     dry_run: bool = option(DRY_RUN, False)

@@ -8,7 +8,7 @@ nothing here is heavy.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -106,6 +106,7 @@ Step = Annotated[Whole | Literal["last", "all"], BeforeValidator(_step)]
 Pairs = Annotated[list[tuple[str, str]], BeforeValidator(_pairs)]
 
 ROOT: Final = "where the data sets are: a mirror (org/name/...), a hub cache, an HF_HOME, or VLMEvalKit's LMUData"
+DATA_ROOT: Final = f"{ROOT}; default: the hub's caches (HF_HOME), then the hub"
 TASKS_DIR: Final = "add the task files in DIR to the shipped ones (docs/benchmark.md); may be repeated"
 CACHE_DIR: Final = (
     "where tables, frames, unpacked videos and hashes are kept; default: $MMROPE_CACHE, else mmrope-eval in "
@@ -115,11 +116,11 @@ CACHE_DIR: Final = (
 
 
 def option(words: str, default: Any = None, *, group: str = "", metavar: str = "N", name: str | None = None,
-           policy: str | None = None, **more: Any) -> Any:
+           also: Sequence[str] = (), policy: str | None = None, **more: Any) -> Any:
     """A field that is an option of a command line too: with which words and in which group of --help, under which name
-    where it is not the field's, and what the parser is told that the type does not say. A `default` of ... makes it
-    required. `policy`: its field of `MediaPolicy`."""
-    told: dict[str, Any] = {"group": group, "metavar": metavar, "option": name, "more": more}
+    where it is not the field's (and `also` which other ones), and what the parser is told that the type does not say. A
+    `default` of ... makes it required. `policy`: its field of `MediaPolicy`."""
+    told: dict[str, Any] = {"group": group, "metavar": metavar, "option": name, "also": list(also), "more": more}
     return Field(default, description=words, serialization_alias=policy, json_schema_extra=told)
 
 

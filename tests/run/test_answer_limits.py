@@ -12,6 +12,8 @@ from suite_fakes import FakeStart
 from two_tasks import POLICY, configure, tasks
 
 from mmrope_eval import cli
+from mmrope_eval.cli.command_line import option_names
+from mmrope_eval.cli.foreign import FOREIGN as FOREIGN_OPTIONS
 from mmrope_eval.cli.foreign import answer
 from mmrope_eval.cli.run import configured
 from mmrope_eval.engine.options import EngineOptions
@@ -59,12 +61,11 @@ def test_a_name_that_is_no_task_of_the_run_is_refused(name: str, sentence: str) 
 
 
 FOREIGN = {
-    "--max-new-tokens": "--max-tokens N",
-    "--max_new_tokens": "--max-tokens N",
-    "--max_new_tokens=64": "--max-tokens N",
+    "--max_new_tokens": "--max-tokens or --max-new-tokens",
+    "--max_new_tokens=64": "--max-tokens or --max-new-tokens",
     "--max_gen_toks": "--max-tokens N",
-    "--gen_kwargs": "--max-tokens N",
-    "--gen-kwargs": "--max-tokens N",
+    "--gen_kwargs": "--temperature F, --max-tokens N",
+    "--gen-kwargs": "--temperature F, --max-tokens N",
     "--max_tokens": "--max-tokens",
     "--enable_thinking": "--thinking on and --thinking off",
     "--chat-template-kwargs": "--thinking on and --thinking off",
@@ -93,6 +94,34 @@ def test_every_option_of_lmms_eval_is_ours_too_or_is_answered() -> None:
     theirs = {word.replace("_", "-") for word in re.findall(r'"(--[a-zA-Z_-]+)"', source)}
     assert len(theirs) > 40
     assert sorted(word for word in theirs if word not in ours and not answer(word, ours)) == []
+
+
+@pytest.mark.parametrize(("argv", "said"), [
+    (["run", "--device", "cuda:0"], "CUDA_VISIBLE_DEVICES"), (["run", "--launcher_args", "tp=8"], "no judge model"),
+    (["run", "--force_simple"], "in one way"), (["run", "--timezone", "UTC"], "UTC"),
+    (["table", "overall", "RUN", "--json"], "it is --format json"), (["steps", "RUN", "--json"], "it is --format json"),
+    (["compare", "A", "B", "--format", "json"], "it is --json"), (["list", "--format=json"], "it is --json"),
+])  # fmt: skip
+def test_the_answer_is_about_what_was_asked(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(argv)
+    printed = capsys.readouterr().err
+    assert said in printed and "the checkpoint is --model" not in printed
+
+
+def test_the_name_in_transformers_is_another_spelling() -> None:
+    assert cli.parse([*RUN, "--max-new-tokens", "64"]).max_tokens == cli.parse([*RUN, "--max-tokens", "64"]).max_tokens
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_an_answer_names_only_options_that_the_command_has(command: str) -> None:
+    parser = cli.build_parser()[1][command]
+    for part in cli.COMMANDS[command].parts or (None,):
+        options = option_names(parser, part)
+        for word in FOREIGN_OPTIONS:
+            own_words = re.sub("'[^']*'", "", answer(word, options))
+            assert set(re.findall("--[a-z][a-z-]*", own_words)) <= set(options), word
+    assert not answer("--resume", option_names(cli.build_parser()[1]["check"]))
 
 
 def test_a_command_without_the_option_does_not_name_it(capsys: pytest.CaptureFixture[str]) -> None:
