@@ -20,6 +20,7 @@ from mmrope_eval.engine.options import EngineOptions
 from mmrope_eval.errors import UserError
 from mmrope_eval.media.policy import MediaPolicy
 from mmrope_eval.record.files import write_manifest
+from mmrope_eval.report.compare.pairing import match_cells
 from mmrope_eval.report.runs import load_run
 from mmrope_eval.run import run as running
 from mmrope_eval.run.config import RunConfig
@@ -230,6 +231,14 @@ def test_parameters_that_a_command_sets_stand_in_its_rows_names(
     assert go(base, **changes) == [], "and are found there"
     assert {cell.path.name for cell in load_run(base.output).cells} == {*names} == {*load_run(base.output).labels}
     assert go(base, **changes) == []
+
+
+def test_compare_names_the_parameters_that_two_rows_of_one_variant_differ_in(base: RunConfig, tmp_path: Path) -> None:
+    go(base)
+    go(base, output=tmp_path / "half", overrides={"temporal_stride": 0.5})
+    plain, half = load_run(base.output), load_run(tmp_path / "half")
+    assert [name for name, *_ in match_cells(plain, half)] == ["mrope -> mrope with temporal_stride=0.5"]
+    assert [name for name, *_ in match_cells(plain, plain)] == ["mrope"]
 
 
 def test_two_variants_of_one_name_are_told_apart_by_their_parameters(base: RunConfig, tmp_path: Path) -> None:
