@@ -29,10 +29,17 @@ lint: setup  ## ruff and mypy --strict
 answers: setup  ## Say which answer version this tree is, or declare it (docs/same-answer.md)
 	@$(PY) scripts/answer_version.py $(ARGS)
 
-bench: setup  ## Run the benchmarks one after another; each says how long it took
-	@for script in $(filter-out benchmarks/gpu_%,$(wildcard benchmarks/*.py)); do \
+BENCHMARKS := $(filter-out benchmarks/gpu_%,$(wildcard benchmarks/*.py))
+ifeq ($(strip $(ARGS)),--list)
+bench:
+	@for script in $(BENCHMARKS); do \
+	  printf '%-34s%s\n' "$$script" "$$(sed -n '1s/^"""//p' "$$script")" "" "$$(sed -n '/^Time: /{p;q}' "$$script")"; done
+else
+bench: setup  ## Run the benchmarks one after another (ARGS=--list: what each is for, and how long it takes)
+	@for script in $(BENCHMARKS); do \
 	  echo "== $$script"; start=$$(date +%s); $(PY) "$$script" $(ARGS) || exit 1; \
 	  echo "== $$script took $$(( $$(date +%s) - start )) s"; done
+endif
 
 lock:  ## Resolve all dependencies anew and rewrite the lock file
 	@$(PYTHON) scripts/setup.py --relock

@@ -2,6 +2,8 @@
 
     python benchmarks/agreement.py [--n 6] [--variant vanilla,mrope-i]
 
+Time: several minutes on two shared cores.
+
 Both decode greedily from the same weights in the same dtype. In half precision vLLM and transformers round at different
 places, and these models often rank neighbouring numbers alike (they were taught that a near miss is nearly right). So
 bfloat16 is compared in several ways: with a reference that rounds where vLLM does, one question at a time or as many as

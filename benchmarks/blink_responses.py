@@ -2,6 +2,8 @@
 
     python benchmarks/blink_responses.py [FOLDER]
 
+Time: about a minute on two shared cores.
+
 FOLDER is `eval/saved_outputs` of the authors' repository (github.com/zeyofu/BLINK_Benchmark): a folder a model with a
 file a task, in which every response stands beside the letter that the authors made of it (a reader of their own, then
 GPT-3.5). The authors' number is the mean of the fourteen tasks, which their leaderboard prints to one digit; right of

@@ -2,6 +2,8 @@
 
     python benchmarks/calibration.py [--rounds 400] [--part scores tests trainings] [--write docs/calibration.md]
 
+Time: several minutes on two shared cores.
+
 Every line is drawn from a seed of its own, made from its name, so that it comes out the same whatever else is drawn and
 on however many cores. `--write` puts the tables between the marks of the page; without it they are printed.
 """

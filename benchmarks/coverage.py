@@ -2,6 +2,8 @@
 
     python benchmarks/coverage.py [--rounds 1000] [--json FILE]
 
+Time: several minutes on two shared cores.
+
 Scores: videos or pictures with several questions each, a skill drawn for each picture (beta, with this correlation).
 Differences: a share of answers changes, half of a picture's alike; "passes" is how often a true loss of just the margin
 is called smaller, which a one-sided 95 % bound should do in one case of twenty.

@@ -2,6 +2,8 @@
 
     python benchmarks/crash.py [--kills 10] [--seed 0] [--scratch DIR]
 
+Time: about ten minutes on two shared cores.
+
 The run is real: `mmrope-eval run` on a tiny checkpoint and a small world, through the real engine, two variants and
 three tasks. Moments are drawn evenly over what an undisturbed run takes, so some kills hit the imports, some the
 engine's start and some the answering.

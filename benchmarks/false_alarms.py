@@ -3,6 +3,8 @@
     python benchmarks/false_alarms.py [--rounds 1000] [--power-rounds 200] [--tolerance 0 0.2] [--together 0 0.5]
         [--mutant] [--json FILE]
 
+Time: about ten minutes on two shared cores.
+
 Each round draws a baseline and a run over the same questions: every question has a difficulty, shared in part by the
 questions about its picture, and each run answers it right with that chance. The columns are those of a small table:
 plain accuracy, several questions a picture, IoU, means of unequal groups. "Equally good" means that nothing but luck

@@ -2,6 +2,8 @@
 
     python benchmarks/fault_disks.py [--trials 20] [--seed 0] [--scratch DIR]
 
+Time: about ten minutes on two shared cores.
+
 The whole command with a stand-in for the engine (fault_kills.py has it), its output on a small memory disk that this
 program mounts: as root, or in a namespace of its own where the kernel lets users have one. A run must end with exit
 code 2, one sentence and no traceback, or go on where only the cache is full. Given room again, the same command must

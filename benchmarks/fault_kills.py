@@ -2,6 +2,8 @@
 
     python benchmarks/fault_kills.py [--engine stand-in|process|workers] [--kills 20] [--seed 0] [--scratch DIR]
 
+Time: about ten minutes on two shared cores.
+
 stand-in: the whole suite with an engine of one process that answers at once, seconds a start; process: vLLM inside the
 run's process; workers: vLLM in processes of its own. Each attempt starts `mmrope-eval run` on a tiny checkpoint and a
 small world, waits for a moment drawn evenly over what an undisturbed run takes, and sends SIGKILL, SIGTERM or SIGINT to

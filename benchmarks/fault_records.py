@@ -2,6 +2,8 @@
 
     python benchmarks/fault_records.py [--damages 800] [--seed 0] [--unsealed] [--scratch DIR] [--json FILE]
 
+Time: about ten minutes on two shared cores.
+
 The run is real: one of the demo's checkpoints on miniature benchmarks, and a small sweep, through the real engine.
 Every damage goes to a copy, and all commands that read it run in this process: `table`, `steps`, `compare`, `check`
 and `rescore`, or `sweep --report-only`. What a command may do with damaged records:

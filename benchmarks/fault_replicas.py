@@ -3,6 +3,8 @@
     python benchmarks/fault_replicas.py [--backend processes|ray] [--replicas-killed 10] [--runs-killed 3] [--seed 0]
                                         [--rows 400] [--scratch DIR]
 
+Time: about half an hour on two shared cores.
+
 Each attempt starts `mmrope-eval run --replicas 2` on a checkpoint with random weights under two variants, waits for a
 moment drawn evenly over what an undisturbed one takes, and kills one of its replicas (with Ray the actor's process, or
 the engine's below it) or the run itself. A run whose replica was killed must go on and finish; one that was killed

@@ -2,6 +2,8 @@
 
     python benchmarks/fault_store.py [--seeds 300] [--first 0] [--kinds bits,log] [--scratch DIR]
 
+Time: about a quarter of an hour on two shared cores.
+
 Every seed takes a copy of one run (three tasks, a stand-in for the engine), does one thing to `responses.sqlite` or
 what lies beside it, and runs the same command. What may come out: the same files and nothing asked; the same files and
 a sentence on what was asked again; or one sentence and exit code 2. A traceback, another score, or questions asked

@@ -2,6 +2,8 @@
 
     python benchmarks/gate.py [--n 24] [--honest 10] [--model mrope-i] [--swapped mrope,vanilla]
 
+Time: about ten minutes on two shared cores.
+
 The baseline is one run of a checkpoint on all 25 columns. Honest runs start an engine of their own each, with other
 batch sizes, and ask everything anew: `mmrope-eval check` must pass. Then the same weights run under another variant's
 table, as a mistake would have it: `check` must fail.

@@ -1,6 +1,8 @@
-"""All that only a GPU can say, in one command of at most eight minutes: is it right there, and how fast.
+"""All that only a GPU can say, in one command: is it right there, and how fast.
 
     python benchmarks/gpu.py [--json FILE] [--seconds 480] [--only PART ...]
+
+Time: at most eight minutes.
 
 - correctness: every kernel of the rotation against plain torch (all tables of the catalogue, partial rotary, grouped
   heads, decode and prefill, three dtypes), cos and sin, slices of tensor-parallel ranks, compiled layers.

@@ -1,4 +1,4 @@
-"""The Triton kernel of `gpu_fill.fill_in_one_kernel`. Imported only where it runs."""
+"""The Triton kernel of `gpu_fill.fill_in_one_kernel`. Imported only where it runs, within the minutes of `gpu.py`."""
 
 from __future__ import annotations
 

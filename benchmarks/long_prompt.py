@@ -2,6 +2,8 @@
 
     python benchmarks/long_prompt.py [--tokens 65536] [--variants vanilla,mrope-i] [--size 448]
 
+Time: several minutes on two shared cores.
+
 A generated needle video (drawn frame by frame, never held in memory before it is encoded) fills the prompt up to the
 exact number of tokens. A tiny random checkpoint answers it: on a CPU, in float32, in one engine start for all variants,
 and again in transformers, each in a process of its own, so that seconds and peak memory are each one's own. Answers of

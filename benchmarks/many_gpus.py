@@ -2,6 +2,8 @@
 
     python benchmarks/many_gpus.py [--replicas 64] [--questions 100000] [--rate 8] [--seed 0]
 
+Time: about ten minutes on two shared cores.
+
 Everything of a run is real, plans, driver, messages, store and scores, but the engines: one process plays all of them,
 over a pipe each, as replicas of 64 answers in a step and 64 prepared, with service times that are drawn (log-normal,
 sigma 0.5) so that a replica answers `--rate` questions a second while it is full. Printed: the driver's processor time

@@ -2,6 +2,8 @@
 
     python benchmarks/many_samples.py [--samples 1000 10000 100000] [--scratch DIR]
 
+Time: about ten minutes on two shared cores.
+
 The whole suite, with a stand-in for the engine that answers at once: what remains is planning, storing and scoring. One
 task (InfoVQA) has so many questions about tiny pictures, each another. Every run is a process of its own, so that its
 peak memory is its own; importing lmms-eval, which planning needs and resuming does not, is most of the first one's.

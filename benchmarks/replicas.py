@@ -2,6 +2,8 @@
 
     python benchmarks/replicas.py [--model checkpoints/mrope] [--n 200] [--rounds 3] [--scratch DIR]
 
+Time: about half an hour on two shared cores.
+
 The small world with N questions a column, asked by the whole command: once by one replica, everything pinned to one
 core, once by two replicas with a core each, in turns. A replica prepares, computes and reads its media itself; the
 driver runs on the same cores. The rate is of the time in which samples are asked, without the engines' start. One run

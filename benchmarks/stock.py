@@ -2,6 +2,8 @@
 
     python benchmarks/stock.py [--scratch DIR]
 
+Time: several minutes on two shared cores.
+
 Both sides get the same small world, the same tiny checkpoint and the same three benchmarks. Wherever the two cannot be
 made equal, the difference favours stock: its answers are capped at 50 tokens (left alone it raises every limit to
 4,096), it gets all samples in one batch (its default is one at a time), pictures no larger than ours, and no

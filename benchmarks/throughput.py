@@ -2,6 +2,8 @@
 
     python benchmarks/throughput.py [--sizes 1 100] [--pictures 112x112 640x480] [--rounds 3] [--scratch DIR]
 
+Time: about half an hour on two shared cores.
+
 ChartQA-like questions, each about a picture of its own, to random weights that answer with 7 tokens. A process starts
 one engine and takes turns: `limit` hands prompts that were rendered beforehand to vLLM, all at once, and steps it until
 they are answered, as vLLM's own `generate` does; `ours` is a whole `mmrope-eval run` on that engine, from rows to

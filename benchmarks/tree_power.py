@@ -2,6 +2,8 @@
 
     python benchmarks/tree_power.py [--rounds 400] [--flips 1999] [--json FILE]
 
+Time: about an hour on two shared cores.
+
 Each round draws a baseline and a run of one variant. Two checkpoints differ in one right answer in five, two greedy
 runs of one checkpoint in one in fifty (numerical noise decides near ties). What differs is as often won as lost but for
 the loss of the line; answers about one picture or video change together (a correlation of 0.1 among checkpoints).

@@ -19,6 +19,7 @@ from mmrope_eval import __version__, cli
 from mmrope_eval.cli import command_line
 from mmrope_eval.errors import UserError
 from mmrope_eval.rope import VariantError
+from mmrope_eval.util.keys import DATA_ROOT
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ["run", "--model", "CKPT", "--tasks", "chartqa"]
@@ -271,3 +272,10 @@ def test_the_demo_names_a_checkpoint_that_is_missing(tmp_path: Path, capsys: pyt
     message = capsys.readouterr().err
     assert f"checkpoint {tmp_path / 'vanilla'} is missing" in message
     assert "demo train --variant vanilla" in message
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "analyze", "score"])
+def test_where_data_are_looked_for_has_one_description(command: str) -> None:
+    _, parsers = cli.build_parser()
+    (action,) = [action for action in parsers[command]._actions if "--data-root" in action.option_strings]
+    assert DATA_ROOT in str(action.help)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -189,3 +190,12 @@ def test_torchvision_works_in_this_environment_and_in_its_child_processes() -> N
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "(2, 3, 4, 4)\n", done.stderr
+
+
+def test_the_benchmarks_are_listed_with_what_they_are_for_and_how_long_they_take() -> None:
+    done = subprocess.run(["make", "bench", "ARGS=--list"], cwd=ROOT, capture_output=True, text=True, check=True)
+    scripts = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("gpu_"))
+    lines = done.stdout.splitlines()
+    assert sorted(line.split()[0] for line in lines[::2]) == [f"benchmarks/{name}" for name in scripts]
+    for script, time in zip(lines[::2], lines[1::2], strict=True):
+        assert len(script.split()) > 5 and re.fullmatch(r" +Time: .*(second|minute|hour)s?\b.*", time), script
