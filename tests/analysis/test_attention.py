@@ -44,14 +44,14 @@ def mixed_prompt(reference: ReferenceModel) -> Prompt:
 
 def weights_of(reference: ReferenceModel, prompt: Prompt) -> list[torch.Tensor]:
     """Every layer's full attention weights (heads, n, n)."""
-    found: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
 
     def keep(_: int, q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor | None) -> None:
-        found.append(attention_weights(q, k, mask)[0])
+        weights.append(attention_weights(q, k, mask)[0])
 
     with torch.no_grad(), observed(reference, keep):
         reference.forward(reference.collate([prompt]))
-    return found
+    return weights
 
 
 def test_weights_equal_those_of_stock_transformers(checkpoint: Path, reference: ReferenceModel) -> None:
@@ -75,11 +75,11 @@ def test_weights_equal_those_of_stock_transformers(checkpoint: Path, reference: 
 
     is_vision = (token_ids[0] == stock.config.image_token_id).numpy()
     rows = np.flatnonzero(~is_vision & (np.cumsum(is_vision) > 0))
-    found = visual_attention(reference, prompt)
+    measured = visual_attention(reference, prompt)
     for layer, other in enumerate(theirs):
         shares = other[0].mean(0).double().numpy()[rows][:, is_vision].sum(1)
-        assert found.text[layer] == pytest.approx(shares.mean(), abs=1e-5)
-        assert found.last[layer] == pytest.approx(shares[-1], abs=1e-5)
+        assert measured.text[layer] == pytest.approx(shares.mean(), abs=1e-5)
+        assert measured.last[layer] == pytest.approx(shares[-1], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mrope", "mrope-i", "qwen3-vl", "hope", "circlerope"])
@@ -90,21 +90,21 @@ def test_shares_are_shares(reference: ReferenceModel, name: str) -> None:
         assert weights.shape == (8, len(prompt.token_ids), len(prompt.token_ids))
         assert (weights.sum(-1) - 1).abs().max() < 1e-5
         assert weights.triu(1).abs().max() == 0
-    found = visual_attention(reference, prompt)
-    for share in (*found.text, *found.last, found.even_text, found.even_last):
+    shares = visual_attention(reference, prompt)
+    for share in (*shares.text, *shares.last, shares.even_text, shares.even_last):
         assert 0 < share < 1
     reference.set_variant(load_variant("mrope"))
 
 
 def test_variants_differ_on_the_same_weights(reference: ReferenceModel) -> None:
     prompt = mixed_prompt(reference)
-    found = {}
+    by_variant = {}
     for name in ("mrope-i", "qwen3-vl"):
         reference.set_variant(load_variant(name))
-        found[name] = visual_attention(reference, prompt)
+        by_variant[name] = visual_attention(reference, prompt)
     reference.set_variant(load_variant("mrope"))
-    assert np.abs(found["mrope-i"].text - found["qwen3-vl"].text).max() > 1e-3
-    assert found["mrope-i"].even_text == found["qwen3-vl"].even_text
+    assert np.abs(by_variant["mrope-i"].text - by_variant["qwen3-vl"].text).max() > 1e-3
+    assert by_variant["mrope-i"].even_text == by_variant["qwen3-vl"].even_text
 
 
 def test_observing_changes_nothing_and_ends(reference: ReferenceModel) -> None:
@@ -156,10 +156,10 @@ def test_even_attention_is_counted(reference: ReferenceModel) -> None:
     prompt = reference.prepare([image(FAMILY, 2, 3), "?"])
     before, block, after = prompt.segments
     assert (type(before), type(block), type(after)) == (Text, Vision, Text)
-    found = visual_attention(reference, prompt)
+    measured = visual_attention(reference, prompt)
     seen = [before.n + 6 + i for i in range(1, after.n + 1)]
-    assert found.even_last == pytest.approx(6 / seen[-1])
-    assert found.even_text == pytest.approx(np.mean([6 / n for n in seen]))
+    assert measured.even_last == pytest.approx(6 / seen[-1])
+    assert measured.even_text == pytest.approx(np.mean([6 / n for n in seen]))
 
 
 def test_text_alone_is_refused(reference: ReferenceModel) -> None:
@@ -179,18 +179,18 @@ def test_a_checkpoint_alone_is_analysed_under_its_own_rope(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not under the rows of Table 2; as a run would take it, with the scaling that its config.json asks for."""
-    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
-    config = json.loads((own / "config.json").read_text())
+    copied = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    config = json.loads((copied / "config.json").read_text())
     stride = {"name": "mrope-i", "temporal_stride": 0.5}
-    (own / "config.json").write_text(json.dumps({**config, "mm_rope": stride}))
+    (copied / "config.json").write_text(json.dumps({**config, "mm_rope": stride}))
 
     def growth(*argv: str) -> list[tuple[str, float]]:
         assert main(["analyze", *argv, "--section", "growth", "--layout", "video:5x1x1", "--format", "json"]) == 0
         return [(row["variant"], row["advance"]) for row in json.loads(capsys.readouterr().out)["growth"]["rows"]]
 
-    assert growth("--model", str(own)) == growth("mrope-i", "--model", str(own), "--set", "temporal_stride=0.5")
-    assert growth("--model", f"{own}=vanilla") == growth("vanilla", "--model", str(own))
-    assert growth("--model", str(own)) != growth("mrope-i", "--model", str(own)) != growth()
+    assert growth("--model", str(copied)) == growth("mrope-i", "--model", str(copied), "--set", "temporal_stride=0.5")
+    assert growth("--model", f"{copied}=vanilla") == growth("vanilla", "--model", str(copied))
+    assert growth("--model", str(copied)) != growth("mrope-i", "--model", str(copied)) != growth()
 
 
 def test_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,8 +199,8 @@ def test_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     command = ["analyze", "mrope-i", "qwen3-vl", "--model", str(checkpoint), "--tasks", "chartqa", "--limit", "2",
                "--data-root", str(tmp_path)]  # fmt: skip
     assert main([*command, "--format", "csv"]) == 0
-    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    values = {(r["variant"], r["item"], r["quantity"]): float(r["value"]) for r in found}
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    values = {(r["variant"], r["item"], r["quantity"]): float(r["value"]) for r in lines}
     for name in ("mrope-i", "qwen3-vl"):
         layers = [values[name, f"chartqa {layer}", "text"] for layer in (1, 2)]
         assert values[name, "chartqa all", "text"] == pytest.approx(np.mean(layers))
@@ -221,7 +221,7 @@ def test_a_sample_that_the_processor_cannot_take_is_left_out(
     suite_mirror.chartqa(tmp_path / "lmms-lab-encoder/ChartQA", rows)
     command = ["analyze", "mrope-i", "--model", str(checkpoint), "--tasks", "chartqa", "--data-root", str(tmp_path)]
     assert main(command) == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     # A picture asked for that is not there; which error that is differs between versions of transformers.
-    assert re.search(r"chartqa/1 left out: (StopIteration|\w+Error)", said.err)
-    assert "chartqa, 2 samples" in said.out
+    assert re.search(r"chartqa/1 left out: (StopIteration|\w+Error)", printed.err)
+    assert "chartqa, 2 samples" in printed.out

@@ -69,10 +69,10 @@ def test_a_changed_table_replaces_its_copy_and_no_other(tmp_path: Path) -> None:
 
 def test_cache_dir_moves_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data_layouts.lvbench(tmp_path / "m/lmms-eval/LVBench", zipped="v.zip")
-    own = tmp_path / "own cache"
-    command = ["data", "check", "--tasks", "lvbench", "--data-root", str(tmp_path / "m"), "--cache-dir", str(own)]
+    cache_dir = tmp_path / "own cache"
+    command = ["data", "check", "--tasks", "lvbench", "--data-root", str(tmp_path / "m"), "--cache-dir", str(cache_dir)]
     cli.main(command)
-    assert {path.name for path in own.iterdir()} >= {"datasets", "unpacked"}
+    assert {path.name for path in cache_dir.iterdir()} >= {"datasets", "unpacked"}
     assert not (tmp_path / "xdg/mmrope-eval").exists()
     assert "MMROPE_CACHE" not in os.environ, "the next command in this process has its own"
     capsys.readouterr()
@@ -124,34 +124,34 @@ class TestReadOnce:
         for path in paths:
             path.write_bytes(path.name.encode() * 9)
         swollen = replace(member(tmp_path, "zz", 2000), size=3 * 10**9)  # what its archive says of it
-        said = io.StringIO()
-        found = ContentHashes().of_many([*paths, *paths, tmp_path / "gone.mp4", swollen], said)
-        assert len(found) == 32 and "reading 3.0 GB of media in 32 files, once" in said.getvalue()
-        assert "cannot be read" in str(found[tmp_path / "gone.mp4"]) and "that is no video" in str(found[swollen])
-        assert "to go" not in said.getvalue(), "a minute has not passed"
+        stream = io.StringIO()
+        hashes = ContentHashes().of_many([*paths, *paths, tmp_path / "gone.mp4", swollen], stream)
+        assert len(hashes) == 32 and "reading 3.0 GB of media in 32 files, once" in stream.getvalue()
+        assert "cannot be read" in str(hashes[tmp_path / "gone.mp4"]) and "that is no video" in str(hashes[swollen])
+        assert "to go" not in stream.getvalue(), "a minute has not passed"
         minutes = itertools.count(0, 61)
         clock_is_put_on(monkeypatch, lambda: next(minutes))
         for path in paths:
             path.write_bytes(path.name.encode() * 10)
-        ContentHashes().of_many([*paths, swollen], said)
-        assert said.getvalue().count("GB/s, ") == 30, "an estimate also where there is no terminal"
-        with files.ReadProgress(2 * 10**9, 1, stream=said) as progress:
+        ContentHashes().of_many([*paths, swollen], stream)
+        assert stream.getvalue().count("GB/s, ") == 30, "an estimate also where there is no terminal"
+        with files.ReadProgress(2 * 10**9, 1, stream=stream) as progress:
             progress.add(2 * 10**9)
-        assert said.getvalue().endswith("\n2.0 of 2.0 GB, 0.03 GB/s, 0 s to go\n")
-        found = ContentHashes().of_many(paths)
+        assert stream.getvalue().endswith("\n2.0 of 2.0 GB, 0.03 GB/s, 0 s to go\n")
+        hashes = ContentHashes().of_many(paths)
         again = io.StringIO()
-        assert ContentHashes().of_many(paths, again)[paths[0]] == found[paths[0]]
+        assert ContentHashes().of_many(paths, again)[paths[0]] == hashes[paths[0]]
         assert again.getvalue() == ""
 
     def test_a_damaged_member_is_one_sentence(self, tmp_path: Path) -> None:
         archive = tmp_path / "v.zip"
         with zipfile.ZipFile(archive, "w") as made:
             made.writestr("v.mp4", b"x" * 1000)
-        found = MediaFolder((tmp_path,)).find("v.mp4")
+        located = MediaFolder((tmp_path,)).find("v.mp4")
         content = bytearray(archive.read_bytes())
         content[100] ^= 1
         archive.write_bytes(bytes(content))
-        (error,) = ContentHashes().of_many([found]).values()
+        (error,) = ContentHashes().of_many([located]).values()
         assert "v.mp4 in it is damaged" in str(error) and "\n" not in str(error)
 
 
@@ -159,9 +159,9 @@ def member(tmp_path: Path, name: str, size: int) -> Member:
     archive = tmp_path / f"{name}.zip"
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr(f"{name}.mp4", name.encode() * (size // len(name)))
-    found = MediaFolder((tmp_path,)).find(f"{name}.mp4")
-    assert isinstance(found, Member)
-    return found
+    located = MediaFolder((tmp_path,)).find(f"{name}.mp4")
+    assert isinstance(located, Member)
+    return located
 
 
 def test_unpacked_videos_are_bounded_and_those_in_use_stay(tmp_path: Path) -> None:
@@ -180,10 +180,10 @@ def test_a_cache_that_cannot_be_written_is_named_with_the_option(
 ) -> None:
     from mmrope_eval.errors import UserError
 
-    found = member(tmp_path, "aa", 1000)
+    located = member(tmp_path, "aa", 1000)
     monkeypatch.setenv("MMROPE_CACHE", "/proc/nope")
     with pytest.raises(UserError, match=r"cannot be unpacked below /proc/nope/unpacked .* --cache-dir"):
-        cache.unpack(found)
+        cache.unpack(located)
 
 
 class TestPrune:

@@ -60,7 +60,7 @@ def fresh(one: Checkpoint, two: Checkpoint, folder: Path) -> dict[str, dict[str,
         with LiveEngine.start(checkpoint, variant, options(**changes)) as engine:
             return (alone if not changes else answers)(engine, requests or every_kind(folder))
 
-    found = {name: run(one, B, **changes) for name, changes in SCHEDULES.items()}
+    by_schedule = {name: run(one, B, **changes) for name, changes in SCHEDULES.items()}
     first, second = (
         read_checkpoint(build_checkpoint("qwen2.5-vl", folder / f"tied {seed}", seed=seed, tie_word_embeddings=True))
         for seed in (1, 2)
@@ -70,8 +70,8 @@ def fresh(one: Checkpoint, two: Checkpoint, folder: Path) -> dict[str, dict[str,
     with LiveEngine.start(first, A, options()) as engine:
         alone(engine, brief)
         engine.switch(checkpoint=second)
-        found["tied two, switched to"] = alone(engine, brief)
-    return {**found, "variant B": run(one, B), "checkpoint two": run(two, A), "tied two": run(second, A, brief)}
+        by_schedule["tied two, switched to"] = alone(engine, brief)
+    return {**by_schedule, "variant B": run(one, B), "checkpoint two": run(two, A), "tied two": run(second, A, brief)}
 
 
 @dataclass(frozen=True)
@@ -99,24 +99,24 @@ def qwen2(one: Checkpoint, folder: Path) -> Qwen2Run:
         for seed in (1, 2)
     )
     requests = every_kind(folder)
-    found: dict[str, Any] = {}
+    observed: dict[str, Any] = {}
     with LiveEngine.start(first, A, options()) as engine:
-        found["rotation"] = rotates_as_transformers(engine)
-        found["first"] = alone(engine, requests)
+        observed["rotation"] = rotates_as_transformers(engine)
+        observed["first"] = alone(engine, requests)
         engine.switch(variant=B)
-        found["other_variant"] = alone(engine, requests)
+        observed["other_variant"] = alone(engine, requests)
         engine.switch(variant=A, checkpoint=second)
-        found["other_weights"] = alone(engine, requests)
+        observed["other_weights"] = alone(engine, requests)
         engine.switch(checkpoint=first)
-        found["again"] = alone(engine, requests)
+        observed["again"] = alone(engine, requests)
         with pytest.raises(SwitchError) as refused:
             engine.switch(checkpoint=one)
-        found["refusal"] = str(refused.value)
-        found["after_refusal"] = alone(engine, requests)
+        observed["refusal"] = str(refused.value)
+        observed["after_refusal"] = alone(engine, requests)
     for name, checkpoint, variant in (("fresh_variant", first, B), ("fresh_weights", second, A)):
         with LiveEngine.start(checkpoint, variant, options()) as engine:
-            found[name] = alone(engine, requests)
-    return Qwen2Run(**found)
+            observed[name] = alone(engine, requests)
+    return Qwen2Run(**observed)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def rotates_as_transformers(live: LiveEngine) -> bool:
 
     ((ours, theirs),) = live._engine.apply_model(rotate)
     assert ours.dtype == torch.bfloat16
-    return all(torch.equal(one, theirs) for one in ours)
+    return all(torch.equal(table, theirs) for table in ours)
 
 
 def test_the_vision_encoder_rotates_in_float32_as_transformers_does(live: LiveEngine, qwen2: Qwen2Run) -> None:
@@ -386,27 +386,27 @@ def test_failing_samples_are_listed_and_the_others_answered(engine: LiveEngine, 
     expected = answers(engine, good)
     mixed = [r for pair in zip(good, (b for b, _ in bad.values()), strict=False) for r in pair]
     mixed += [request for request, _ in list(bad.values())[len(good) :]]
-    found = outcomes(engine, mixed)
-    assert found.keys() == {r.id for r in mixed}
+    results = outcomes(engine, mixed)
+    assert results.keys() == {r.id for r in mixed}
     for name, (_, stage) in bad.items():
-        failure = found[name]
+        failure = results[name]
         assert isinstance(failure, Failure)
         assert (failure.stage, failure.cause.count("\n")) == (stage, 0), failure
     for name, response in expected.items():
-        result = found[name]
+        result = results[name]
         assert isinstance(result, Response)
         assert result.token_ids == response.token_ids
 
 
 def test_positions_out_of_range_name_the_sample(engine: LiveEngine, folder: Path) -> None:
     engine.switch(variant=load_variant("mrope", temporal_stride=1e12))
-    found = outcomes(engine, [ask("far", clip(folder), "?"), ask("near", "Hello")])
-    failure = found["far"]
+    results = outcomes(engine, [ask("far", clip(folder), "?"), ask("near", "Hello")])
+    failure = results["far"]
     assert isinstance(failure, Failure)
     assert failure.stage == "positions"
     assert "outside" in failure.cause
     assert failure.media[0].kind == "video"
-    assert isinstance(found["near"], Response)
+    assert isinstance(results["near"], Response)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), AssertionError(), MemoryError("too much")], ids=repr)
@@ -417,12 +417,12 @@ def test_whatever_a_library_raises_is_one_failure(
         raise error
 
     monkeypatch.setattr("mmrope_eval.engine.prepare.load_image", explode)
-    found = outcomes(engine, [ask("a", "Hello"), ask("b", picture(60, 60), "?"), ask("c", "Hello")])
-    failure = found["b"]
+    results = outcomes(engine, [ask("a", "Hello"), ask("b", picture(60, 60), "?"), ask("c", "Hello")])
+    failure = results["b"]
     assert isinstance(failure, Failure)
     assert type(error).__name__ in failure.cause
-    assert isinstance(found["a"], Response)
-    assert isinstance(found["c"], Response)
+    assert isinstance(results["a"], Response)
+    assert isinstance(results["c"], Response)
 
 
 def test_a_step_that_fails_costs_only_the_request_that_caused_it(
@@ -440,11 +440,11 @@ def test_a_step_that_fails_costs_only_the_request_that_caused_it(
 
     monkeypatch.setattr(model, "embed_multimodal", fragile)
     engine.switch(variant=A)  # forget what the encoder made of the same pictures
-    found = outcomes(engine, every_kind(folder))
-    failure = found.pop("two images")
+    results = outcomes(engine, every_kind(folder))
+    failure = results.pop("two images")
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.cause) == ("engine", "RuntimeError: the encoder broke")
-    for name, result in found.items():
+    for name, result in results.items():
         assert isinstance(result, Response)
         assert result.token_ids == expected[name].token_ids
     monkeypatch.undo()
@@ -489,10 +489,10 @@ def test_an_error_of_the_iterable_comes_after_the_answers_to_what_it_gave(engine
         yield ask("b", picture(60, 60), "?")
         raise LookupError("no more rows")
 
-    found: list[str] = []
+    answered: list[str] = []
     with pytest.raises(LookupError, match="no more rows"):
-        found.extend(result.id for result in engine.stream(broken()))
-    assert sorted(found) == ["a", "b"]
+        answered.extend(result.id for result in engine.stream(broken()))
+    assert sorted(answered) == ["a", "b"]
     assert answers(engine, [ask("q", "Hello")])
 
 

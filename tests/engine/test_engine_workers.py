@@ -38,8 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pair(folder: Path) -> tuple[Checkpoint, Checkpoint]:
-    one, two = (build_checkpoint("qwen3-vl", folder / f"{seed}", seed=seed) for seed in (1, 2))
-    return read_checkpoint(one), read_checkpoint(two)
+    first, second = (build_checkpoint("qwen3-vl", folder / f"{seed}", seed=seed) for seed in (1, 2))
+    return read_checkpoint(first), read_checkpoint(second)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,12 @@ def workers(pair: tuple[Checkpoint, Checkpoint]) -> Iterator[LiveEngine]:
 
 @pytest.fixture(scope="module")
 def expected(pair: tuple[Checkpoint, Checkpoint], folder: Path) -> dict[tuple[Variant, int], dict[str, Response]]:
-    found = {}
+    by_checkpoint = {}
     with LiveEngine.start(pair[0], MHROPE, options()) as engine:
         for variant, number in ((MHROPE, 0), (CIRCLE, 0), (CIRCLE, 1)):
             engine.switch(variant=variant, checkpoint=pair[number])
-            found[variant, number] = answers(engine, every_kind(folder))
-    return found
+            by_checkpoint[variant, number] = answers(engine, every_kind(folder))
+    return by_checkpoint
 
 
 def test_workers_answer_and_switch_as_one_process_does(
@@ -66,13 +66,13 @@ def test_workers_answer_and_switch_as_one_process_does(
 ) -> None:
     for variant, number in ((MHROPE, 0), (CIRCLE, 1), (CIRCLE, 0), (MHROPE, 0)):
         workers.switch(variant=variant, checkpoint=pair[number])
-        found = answers(workers, every_kind(folder))
+        answered = answers(workers, every_kind(folder))
         for name, response in expected[variant, number].items():
-            assert found[name].token_ids == response.token_ids
-            assert found[name].positions == response.positions
-            assert found[name].media == response.media
-            assert found[name].prompt_logprobs == pytest.approx(response.prompt_logprobs, abs=1e-4)
-            assert found[name].logprobs == pytest.approx(response.logprobs, abs=1e-4)
+            assert answered[name].token_ids == response.token_ids
+            assert answered[name].positions == response.positions
+            assert answered[name].media == response.media
+            assert answered[name].prompt_logprobs == pytest.approx(response.prompt_logprobs, abs=1e-4)
+            assert answered[name].logprobs == pytest.approx(response.logprobs, abs=1e-4)
 
 
 def test_a_stream_closed_early_leaves_the_workers_ready_to_switch(workers: LiveEngine, folder: Path) -> None:
@@ -88,10 +88,10 @@ def test_a_stream_closed_early_leaves_the_workers_ready_to_switch(workers: LiveE
 
 
 def test_failures_do_not_reach_the_workers(workers: LiveEngine) -> None:
-    found = outcomes(workers, [ask("long", "x" * 2000), ask("fine", "Hello"), ask("empty", "")])
-    assert isinstance(found["fine"], Response)
-    assert isinstance(found["long"], Failure)
-    assert isinstance(found["empty"], Failure)
+    results = outcomes(workers, [ask("long", "x" * 2000), ask("fine", "Hello"), ask("empty", "")])
+    assert isinstance(results["fine"], Response)
+    assert isinstance(results["long"], Failure)
+    assert isinstance(results["empty"], Failure)
 
 
 def test_workers_that_are_stuck_are_noticed_by_the_time_limit_and_ended(

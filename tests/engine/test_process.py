@@ -28,9 +28,9 @@ def test_blocks_that_overlap_take_back_their_own_variables_in_any_order(
     for count, ended in enumerate(order, 1):
         blocks[ended].__exit__(None, None, None)
         still = [values[number] for number in range(3) if number not in order[:count]]
-        for name, known in (("KNOWN", "user's"), ("NEW", None), ("ONLY_0", None)):
-            said = [value[name] for value in still if name in value]
-            assert os.environ.get(name) == (said[-1] if said else known)
+        for name, usual in (("KNOWN", "user's"), ("NEW", None), ("ONLY_0", None)):
+            open_values = [value[name] for value in still if name in value]
+            assert os.environ.get(name) == (open_values[-1] if open_values else usual)
     assert dict(os.environ) == before
 
 

@@ -56,17 +56,17 @@ def ask_all(
     checkpoints: Sequence[Checkpoint], requests: list[Request], number: int
 ) -> tuple[list[dict[str, Response]], tuple[str, int]]:
     stock = checkpoints[0].family.stock_variant
-    found = []
+    by_step = []
     chosen = options(dtype="float32", tensor_parallel_size=number)
     with LiveEngine.start(checkpoints[0], load_variant(stock), chosen) as engine:
         for name, weights in STEPS:
             engine.switch(variant=load_variant(stock if name == STOCK else name), checkpoint=checkpoints[weights - 1])
-            found.append(answers(engine, requests))
+            by_step.append(answers(engine, requests))
         if engine._watch.workers is not None:
             engine._watch.workers.kill()  # their orderly end takes seconds
         config = engine._engine.vllm_config
         mode = config.model_config.multimodal_config.mm_encoder_tp_mode
-        return found, (mode, config.parallel_config.tensor_parallel_size)
+        return by_step, (mode, config.parallel_config.tensor_parallel_size)
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +221,8 @@ def test_a_binding_that_cannot_be_is_refused(said: str, sentence: str) -> None:
 
 
 def test_the_cores_of_this_process_are_counted_once_each() -> None:
-    found = ranks.physical_cores()
-    assert found and len(set(found)) == len(found) and set(found) <= os.sched_getaffinity(0)
+    cores = ranks.physical_cores()
+    assert cores and len(set(cores)) == len(cores) and set(cores) <= os.sched_getaffinity(0)
 
 
 @pytest.mark.parametrize(("gpus", "number", "refused"), [(1, 2, True), (4, 4, False), (4, 8, True)])
@@ -247,8 +247,9 @@ def test_the_command_refuses_before_it_reads_a_task(
     command = ["run", "--model", str(checkpoint), "--tasks", "chartqa", "--tensor-parallel-size", number,
                "--data-root", str(tmp_path), "--output", str(tmp_path / "out")]  # fmt: skip
     assert main(command) == 2
-    said = capsys.readouterr().err
-    assert f"--tensor-parallel-size {number}: " in said and sentence in said and len(said.strip().splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert f"--tensor-parallel-size {number}: " in printed and sentence in printed
+    assert len(printed.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 

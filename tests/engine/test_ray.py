@@ -152,14 +152,14 @@ class RaisedError(Exception):
     ],
 )  # fmt: skip
 def test_what_ray_says_of_an_actor_s_end_is_the_end_of_a_sentence(text: str, said: str) -> None:
-    found = ending(RaisedError(text), "n1")
-    assert not isinstance(found, Broken) and found.cause == said
+    lost = ending(RaisedError(text), "n1")
+    assert not isinstance(lost, Broken) and lost.cause == said
 
 
 def test_a_node_without_the_package_is_no_death() -> None:
-    found = ending(RaisedError("failed to import\nModuleNotFoundError: No module named 'mmrope_eval'\n"), "")
-    assert isinstance(found, Broken) and not found.started
-    assert "install the same version of mmrope-eval on every node" in str(found.error)
+    broken = ending(RaisedError("failed to import\nModuleNotFoundError: No module named 'mmrope_eval'\n"), "")
+    assert isinstance(broken, Broken) and not broken.started
+    assert "install the same version of mmrope-eval on every node" in str(broken.error)
 
 
 # --- with a cluster of two nodes on this machine ------------------------------------------------------------------
@@ -180,12 +180,12 @@ def begin(cluster: str) -> Iterator[Begin]:
     begun: list[Replicas] = []
 
     def started(path: Path = TESTS, **orders: Any) -> tuple[Replicas, list[str]]:
-        said: list[str] = []
+        lines: list[str] = []
         setting = Setting(cast(Any, Folder("ck", path)), cast(Any, Named("mrope")), Orders(**orders))
         options = EngineOptions(replicas=2, backend="ray", ray_address=cluster)
         launch = Numbered(options)
-        begun.append(Replicas.start(launch, Birth(setting, options, ours, start), said.append))
-        return begun[-1], said
+        begun.append(Replicas.start(launch, Birth(setting, options, ours, start), lines.append))
+        return begun[-1], lines
 
     yield started
     for replicas in begun:
@@ -211,21 +211,21 @@ def asked(count: int) -> list[Deferred]:
 
 def test_actors_answer_and_whoever_is_killed_is_replaced(begin: Begin, capfd: pytest.CaptureFixture[str]) -> None:
     """First an actor, then a replica's own process, with SIGKILL; the actor's process does not outlive it."""
-    replicas, said = begin(delay=0.01)
-    found: list[Response] = []
+    replicas, lines = begin(delay=0.01)
+    results: list[Response] = []
     for result in replicas.stream(asked(300)):
         assert isinstance(result, Response)
-        found.append(result)
-        if len(found) == 20:
+        results.append(result)
+        if len(results) == 20:
             actor, children = next(iter(hosts().items()))
             os.kill(actor, signal.SIGKILL)
             wait_for_the_end([actor, *children])
-        if len(found) == 100:
+        if len(results) == 100:
             os.kill(result.token_ids[0], signal.SIGKILL)
-    assert sorted(one.id for one in found) == sorted(one.id for one in asked(300))
+    assert sorted(response.id for response in results) == sorted(response.id for response in asked(300))
     assert replicas.deaths == 2
     # Ray may take its time to notice the end of an actor.
-    causes = sorted(line.partition(" samples in flight: ")[2] for line in said)
+    causes = sorted(line.partition(" samples in flight: ")[2] for line in lines)
     assert causes[0].endswith("died because its worker process has died; another one is started.")
     assert causes[1] == "its process was killed by signal 9; another one is started."
     left = [pid for actor, children in hosts().items() for pid in (actor, *children)]

@@ -36,6 +36,6 @@ def test_every_replica_has_gpus_of_its_own_on_one_node(cluster: str) -> None:
     birth = Birth(setting, options, ours, start_with_gpus)
     with closing(Replicas.start(launch, birth, print)) as replicas:
         wait_for_all(replicas, 4)
-        found = list(replicas.stream([Deferred(f"s/{n}", read, f"s/{n}") for n in range(80)]))
-    seen = {one.text for one in found if isinstance(one, Response)}
+        results = list(replicas.stream([Deferred(f"s/{n}", read, f"s/{n}") for n in range(80)]))
+    seen = {response.text for response in results if isinstance(response, Response)}
     assert sorted(text.rpartition(" on GPU ")[2] for text in seen) == ["0,1", "0,1", "2,3", "2,3"]

@@ -48,10 +48,10 @@ class Client:
         self.resources = SimpleNamespace(engine_manager=manager, engine_dead=False)
 
     def get_output(self) -> Any:
-        found = self.outputs_queue.get()
-        if isinstance(found, Exception):
-            raise found
-        return found
+        output = self.outputs_queue.get()
+        if isinstance(output, Exception):
+            raise output
+        return output
 
     def call(self) -> Any:
         future: Future[Any] = Future()
@@ -146,10 +146,10 @@ class TestWorkers:
 
 class TestAnEngineInsideThisProcess:
     def test_that_is_stuck_is_reported(self) -> None:
-        said: list[str] = []
-        with Watch(stuck=said.append) as watch, watch.limit(0.3, "the start of the engine"):
-            eventually(lambda: said, "a report")
-        assert set(said) == {"the start of the engine has taken more than 0 s"}
+        lines: list[str] = []
+        with Watch(stuck=lines.append) as watch, watch.limit(0.3, "the start of the engine"):
+            eventually(lambda: lines, "a report")
+        assert set(lines) == {"the start of the engine has taken more than 0 s"}
 
     def test_is_waited_for_unless_the_process_may_end(self) -> None:
         with Watch() as watch, watch.limit(0.1, "an answer"):
@@ -396,10 +396,10 @@ def stream(engine: Engine, **options: Any) -> list[Response | Failure]:
 
 def test_a_request_that_never_ends_is_given_up_while_others_are_answered() -> None:
     engine = Engine(Watch(), never=frozenset("c"))  # a watch whose time is that of the engine's steps
-    found = {result.id: result for result in stream(engine, request_timeout=1)}
-    assert found.keys() == set("abcdefgh") and engine.aborted == ["c"]
-    assert found.pop("c") == Failure("c", "engine", "it has no answer after 1 s (--request-timeout)")
-    assert all(isinstance(result, Response) for result in found.values())
+    results = {result.id: result for result in stream(engine, request_timeout=1)}
+    assert results.keys() == set("abcdefgh") and engine.aborted == ["c"]
+    assert results.pop("c") == Failure("c", "engine", "it has no answer after 1 s (--request-timeout)")
+    assert all(isinstance(result, Response) for result in results.values())
 
 
 def test_an_engine_s_death_tells_what_was_in_flight() -> None:

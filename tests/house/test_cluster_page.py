@@ -58,11 +58,11 @@ def program(path: Path, text: str) -> None:
 def job(tmp_path: Path) -> Job:
     """Starts the page's job in what looks like Slurm; what it asks of Slurm and Ray goes to `calls`."""
     slurm, project, calls = tmp_path / "slurm", tmp_path / "project", tmp_path / "calls"
-    said = f'echo "$(basename "$0") $*" >> {calls}'
-    program(slurm / "scontrol", f'{said}\nif [ "$1 $2" = "show hostnames" ]; then printf "n1\\nn2\\nn3\\n"; fi')
-    program(slurm / "srun", f'{said}\nwhile [ "${{1:0:2}}" = -- ]; do shift; done\n"$@"')
-    program(project / ".venv/bin/ray", said)
-    program(project / ".venv/bin/python", said)
+    log_call = f'echo "$(basename "$0") $*" >> {calls}'
+    program(slurm / "scontrol", f'{log_call}\nif [ "$1 $2" = "show hostnames" ]; then printf "n1\\nn2\\nn3\\n"; fi')
+    program(slurm / "srun", f'{log_call}\nwhile [ "${{1:0:2}}" = -- ]; do shift; done\n"$@"')
+    program(project / ".venv/bin/ray", log_call)
+    program(project / ".venv/bin/python", log_call)
     (tmp_path / "run.sh").write_text(SCRIPTS[0])
 
     def start(own: str, **variables: str) -> subprocess.Popen[str]:
@@ -76,8 +76,8 @@ def job(tmp_path: Path) -> Job:
 
 
 def test_on_several_nodes_a_cluster_is_started_and_asked_before_the_run(job: Job, tmp_path: Path) -> None:
-    own = f'echo "mmrope-eval $*" >> {tmp_path / "calls"}'
-    done = job(own, SLURM_JOB_NUM_NODES="3", SLURM_CPUS_PER_TASK="16")
+    program = f'echo "mmrope-eval $*" >> {tmp_path / "calls"}'
+    done = job(program, SLURM_JOB_NUM_NODES="3", SLURM_CPUS_PER_TASK="16")
     assert (done.wait(PATIENCE), done.stderr and done.stderr.read()) == (0, "")
     calls = (tmp_path / "calls").read_text().splitlines()
     head = next(line for line in calls if line.startswith("ray start --head"))
@@ -114,14 +114,14 @@ def answers(folder: Path) -> int:
 
 def ours(mark: str) -> list[str]:
     """Processes with a mark in their environment."""
-    found = []
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text())
+                processes.append((folder / "cmdline").read_text())
         except OSError:
             continue
-    return found
+    return processes
 
 
 @pytest.mark.every_core
@@ -130,13 +130,13 @@ def test_a_preempted_job_ends_in_order_is_requeued_and_goes_on(job: Job, tmp_pat
     checkpoint, mirror = build_checkpoint("qwen2.5-vl", tmp_path / "ck"), suite_mirror.build(tmp_path / "data", n=40)
     output, mark = tmp_path / "out", f"MMROPE_EVAL_JOB={os.getpid()}"
     path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
-    own = (f'shift; exec {sys.executable} -m mmrope_eval run --variant mrope --max-pixels 50176 --video-tokens 64 '
+    program = (f'shift; exec {sys.executable} -m mmrope_eval run --variant mrope --max-pixels 50176 --video-tokens 64 '
            f'--max-model-len 1024 "${{@/auto/2}}"')  # fmt: skip
     given = {"MODEL": str(checkpoint), "DATA": str(mirror), "TASKS": ",".join(suite_mirror.TASKS), "PYTHONPATH": path,
              mark.split("=")[0]: mark.split("=")[1]}  # fmt: skip
     for _ in range(3):  # where this process stands still in the wrong moment, the run ends by itself
         shutil.rmtree(output, ignore_errors=True)
-        first = job(own, **given)
+        first = job(program, **given)
         eventually(partial(answered_or_over, output, first), "an answer")
         first.send_signal(signal.SIGTERM)
         began = time.monotonic()
@@ -150,6 +150,6 @@ def test_a_preempted_job_ends_in_order_is_requeued_and_goes_on(job: Job, tmp_pat
     eventually(lambda: not ours(mark), "the end of its processes")
     kept = answers(output)
     assert kept and not list(output.rglob("scores.json"))
-    second = job(own.replace("/auto/2", "/auto/1"), **given)
+    second = job(program.replace("/auto/2", "/auto/1"), **given)
     assert second.wait(600) == 0
     assert answers(output) > kept and list(output.rglob("scores.json"))

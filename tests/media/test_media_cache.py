@@ -46,9 +46,9 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
         return original(path, *rest, **named)
 
     def decoded() -> bool:
-        found = bool(seen)
+        hit = bool(seen)
         seen.clear()
-        return found
+        return hit
 
     monkeypatch.setattr(av, "open", noted)
     return decoded
@@ -259,5 +259,5 @@ class TestAnEntryThatIsNotAsItWasWritten:
         entry.write_bytes(entry.read_bytes().replace(b"FRAMES-2", b"FRAMES-1", 1))
         assert cache.get("key") is None and caplog.text == ""
         cache.put("key", np.ones((1, 2, 2, 3), np.uint8), {})
-        found = cache.get("key")
-        assert found is not None and found[1] == {}
+        frames = cache.get("key")
+        assert frames is not None and frames[1] == {}

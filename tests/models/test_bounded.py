@@ -27,8 +27,8 @@ from mmrope_eval.models.checkpoint import read_checkpoint
 def with_template(checkpoint: Path, tmp_path: Path, text: str) -> Path:
     copy = tmp_path / "copy"
     shutil.copytree(checkpoint, copy)
-    own = (copy / "chat_template.jinja").read_text()
-    (copy / "chat_template.jinja").write_text(text.replace("OWN", own))
+    template = (copy / "chat_template.jinja").read_text()
+    (copy / "chat_template.jinja").write_text(text.replace("OWN", template))
     return copy
 
 

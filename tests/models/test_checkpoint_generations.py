@@ -48,27 +48,27 @@ each = pytest.mark.parametrize("name", GENERATIONS)
 
 @each
 def test_the_tensors_are_the_source_s(name: str, read: dict[str, Checkpoint]) -> None:
-    found, wanted = values(read[name]), values(read["source"])
-    assert found.keys() == wanted.keys()
+    loaded, wanted = values(read[name]), values(read["source"])
+    assert loaded.keys() == wanted.keys()
     for key, tensor in wanted.items():
-        assert np.array_equal(found[key], tensor), key
+        assert np.array_equal(loaded[key], tensor), key
     assert read[name].tied
 
 
 @each
 def test_numbers_words_and_rotation_are_the_source_s(name: str, read: dict[str, Checkpoint]) -> None:
-    found, wanted = read[name], read["source"]
+    checkpoint, wanted = read[name], read["source"]
     for key in ("family", "geometry", "head_dim", "num_heads", "num_kv_heads", "num_layers", "tokens_per_second",
                 "max_position",
                 "rope_theta", "rotary_dim", "eos_ids", "adapter", "quantisation"):  # fmt: skip
-        assert getattr(found, key) == getattr(wanted, key), key
-    assert found.vocabulary.ids == wanted.vocabulary.ids
-    assert found.template.text == wanted.template.text
-    assert found.rope.section == wanted.rope.section
-    assert found.declared("mm_media") == wanted.declared("mm_media")
-    assert found.remarks == ()
-    one, other = resolve_variant(found, None), resolve_variant(wanted, None)
-    assert (one.variant.fingerprint, one.how) == (other.variant.fingerprint, "config.json (mm_rope)")
+        assert getattr(checkpoint, key) == getattr(wanted, key), key
+    assert checkpoint.vocabulary.ids == wanted.vocabulary.ids
+    assert checkpoint.template.text == wanted.template.text
+    assert checkpoint.rope.section == wanted.rope.section
+    assert checkpoint.declared("mm_media") == wanted.declared("mm_media")
+    assert checkpoint.remarks == ()
+    chosen, other = resolve_variant(checkpoint, None), resolve_variant(wanted, None)
+    assert (chosen.variant.fingerprint, chosen.how) == (other.variant.fingerprint, "config.json (mm_rope)")
 
 
 @each
@@ -99,8 +99,8 @@ def test_a_variant_trained_on_with_4_57_is_not_taken_for_the_earlier_one(
     folder = copies.copy(folders["4.57"], tmp_path / "trained-on")
     copies.edit(folder / "config.json", renamed(mm_rope="hope", where="text_config"))
     assert any(
-        "names two variants: {'name': 'mrope-i', 'time': 'seconds'} at mm_rope of the top and 'hope'" in one
-        for one in read_checkpoint(folder).rope.questions
+        "names two variants: {'name': 'mrope-i', 'time': 'seconds'} at mm_rope of the top and 'hope'" in checkpoint
+        for checkpoint in read_checkpoint(folder).rope.questions
     )
 
 

@@ -94,11 +94,11 @@ def by_hand(base: Mapping[str, torch.Tensor], adapter: Path, scale: float) -> di
     return expected
 
 
-def agree(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], base: Mapping[str, Any]) -> int:
+def agree(merged: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], base: Mapping[str, Any]) -> int:
     """Check all tensors; the number of those that are no longer the base's."""
-    assert found.keys() == expected.keys() == base.keys()
+    assert merged.keys() == expected.keys() == base.keys()
     changed = 0
-    for name, tensor in found.items():
+    for name, tensor in merged.items():
         assert tensor.dtype == base[name].dtype
         if expected[name] is base[name]:
             assert torch.equal(tensor, base[name]), name
@@ -142,9 +142,9 @@ def test_merged_weights_are_those_computed_by_hand(
 def test_a_bfloat16_base_is_merged_in_float32_and_rounded_once(use_dora: bool, tmp_path: Path) -> None:
     base = build_checkpoint("qwen3-vl", tmp_path / "base", dtype="bfloat16")
     adapter = train(base, tmp_path / "adapter", use_dora=use_dora)
-    found, expected = tensors(merge(adapter, base).path), by_hand(tensors(base), adapter, 3)
-    assert found.keys() == expected.keys()
-    for name, tensor in found.items():
+    merged, expected = tensors(merge(adapter, base).path), by_hand(tensors(base), adapter, 3)
+    assert merged.keys() == expected.keys()
+    for name, tensor in merged.items():
         assert tensor.dtype == torch.bfloat16
         # A norm's last bit in float32 may tip a value between two neighbours.
         assert (tensor != expected[name]).float().mean() <= (0.002 if use_dora else 0), name
@@ -223,8 +223,8 @@ def test_an_old_base_in_pieces_keeps_its_names_and_pieces(base: Path, tmp_path: 
     merged = merge(adapter, pieces).path
     assert json.loads((merged / "model.safetensors.index.json").read_text())["weight_map"] == weight_map
     assert sorted(path.name for path in merged.glob("*.safetensors")) == sorted(set(weight_map.values()))
-    found = tensors(merged)
-    assert all(torch.equal(found[old(name)], tensor) for name, tensor in expected.items())
+    merged_tensors = tensors(merged)
+    assert all(torch.equal(merged_tensors[old(name)], tensor) for name, tensor in expected.items())
 
 
 TIES: dict[str, tuple[dict[str, Any], bool]] = {  # settings, whether embeddings and output matrix part
@@ -413,10 +413,12 @@ def test_merging_twice_gives_the_same_bytes_and_touches_neither_source(
     before = state(adapter), state(base)
     first, second = (merge(adapter, base, tmp_path / name) for name in ("one", "two"))
     assert first.record == second.record and first.path.name == second.path.name
-    one, two = (state(merged.path) for merged in (first, second))
-    assert {name: digest for name, (_, digest) in one.items()} == {name: digest for name, (_, digest) in two.items()}
+    first_state, second_state = (state(merged.path) for merged in (first, second))
+    digests, others = ({name: digest for name, (_, digest) in files.items()} for files in (first_state, second_state))
+    assert digests == others
     assert (state(adapter), state(base)) == before
-    assert merge(adapter, base, tmp_path / "one") == first and state(first.path) == one, "nothing is written again"
+    assert merge(adapter, base, tmp_path / "one") == first
+    assert state(first.path) == first_state, "nothing is written again"
     record = json.loads((first.path / "merged.json").read_text())
     assert record["rank"] == 4 and record["alpha"] == 12 and record["target_modules"] == ["q_proj"]
     assert record["base"] == json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
@@ -473,7 +475,7 @@ def test_two_at_once_merge_once(adapter: Path, base: Path, monkeypatch: pytest.M
     monkeypatch.setattr("safetensors.torch.save_file", noted)
     with ThreadPoolExecutor(4) as pool:
         merged = list(pool.map(lambda _: merge(adapter, base), range(4)))
-    assert len({one.path for one in merged}) == 1 and len(writes) == 1
+    assert len({checkpoint.path for checkpoint in merged}) == 1 and len(writes) == 1
 
 
 def test_what_a_killed_merge_or_a_clean_up_left_is_done_anew(adapter: Path, base: Path) -> None:

@@ -221,9 +221,9 @@ HARMLESS: Mapping[str, Callable[[Tensors], Tensors]] = {
 def test_the_same_weights_written_otherwise_are_accepted(change: Callable[[Tensors], Tensors], tmp_path: Path) -> None:
     folder = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy")
     copies.dump(change(copies.load(folder / WEIGHTS)), folder / WEIGHTS)
-    found = read_checkpoint(folder)
-    assert found.served == folder.resolve()
-    assert found.remarks == ()
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.served == folder.resolve()
+    assert checkpoint.remarks == ()
 
 
 # ------------------------------------------------------------------------------------------------ the output matrix
@@ -264,18 +264,18 @@ def test_a_tied_checkpoint_is_served_with_the_output_matrix_that_its_files_hold(
 ) -> None:
     folder = tied(copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy"), True, where)
     copies.dump(head(kind, copies.load(folder / WEIGHTS)), folder / WEIGHTS)
-    found = read_checkpoint(folder)
-    assert found.tied == is_tied
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.tied == is_tied
     if is_tied:
-        assert found.remarks == ()
-        assert found.served == folder.resolve()
+        assert checkpoint.remarks == ()
+        assert checkpoint.served == folder.resolve()
         return
-    assert words in found.remarks[0]
-    served = copies.read_json(found.served / "config.json")
+    assert words in checkpoint.remarks[0]
+    served = copies.read_json(checkpoint.served / "config.json")
     assert served["tie_word_embeddings"] is False
     assert served.get("text_config", served)["tie_word_embeddings"] is False
-    assert (found.served / WEIGHTS).resolve() == folder / WEIGHTS
-    assert copies.read_json(folder / "config.json") == found.config, "the user's file stays"
+    assert (checkpoint.served / WEIGHTS).resolve() == folder / WEIGHTS
+    assert copies.read_json(folder / "config.json") == checkpoint.config, "the user's file stays"
 
 
 @pytest.mark.parametrize("where", ["top", "nested", "nowhere"])
@@ -462,17 +462,17 @@ def test_what_is_served_holds_the_right_files_and_no_others(
     folder = copies.copy(copies.tiny("qwen2.5-vl"), tmp_path / "copy")
     tensors = copies.load(folder / WEIGHTS)
     change(folder, tensors)
-    found = read_checkpoint(folder)
-    assert len(found.weights.files) == count
-    assert [remark in line for line in found.remarks] == ([True] if remark else [])
-    served = sorted(found.served.glob("*.safetensors"))
+    checkpoint = read_checkpoint(folder)
+    assert len(checkpoint.weights.files) == count
+    assert [remark in line for line in checkpoint.remarks] == ([True] if remark else [])
+    served = sorted(checkpoint.served.glob("*.safetensors"))
     loaded = {name: tensor for path in served for name, tensor in copies.load(path).items()}
     assert loaded == tensors, "what an engine loads: all files that it finds"
     assert len(served) == count
     if count > 1:
-        assert set(copies.read_json(found.served / INDEX)["weight_map"]) == set(tensors)
+        assert set(copies.read_json(checkpoint.served / INDEX)["weight_map"]) == set(tensors)
     else:
-        assert not (found.served / INDEX).exists()
+        assert not (checkpoint.served / INDEX).exists()
         assert served[0].name == WEIGHTS
 
 
@@ -489,16 +489,16 @@ def packed(names: Mapping[str, tuple[str, tuple[int, ...]]], *, keep: bool) -> C
     """The linear layers of the decoder in another form: `names` beside or in place of `weight`."""
 
     def change(tensors: Tensors) -> Tensors:
-        found: Tensors = {}
+        changed: Tensors = {}
         for name, tensor in tensors.items():
             linear = name.endswith("_proj.weight") and "language_model" in name
             if not linear or keep:
-                found[name] = Stored("F8_E4M3", tensor.shape, bytes(len(tensor.data) // 4)) if linear else tensor
+                changed[name] = Stored("F8_E4M3", tensor.shape, bytes(len(tensor.data) // 4)) if linear else tensor
             if linear:
-                found |= {name.removesuffix("weight") + key: Stored(dtype, shape,
+                changed |= {name.removesuffix("weight") + key: Stored(dtype, shape,
                                                                     bytes(4 * int(np.prod(shape, dtype=int))))
                           for key, (dtype, shape) in names.items()}  # fmt: skip
-        return found
+        return changed
 
     return change
 
@@ -585,9 +585,9 @@ def test_values_that_are_not_finite_are_found_in_every_dtype_and_no_others(dtype
     good = {f"good{i}": raw(dtype, *[value] * 3) for i, value in enumerate(FINITE[dtype])}
     bad = {f"bad{i}": raw(dtype, FINITE[dtype][0], value, FINITE[dtype][0])
            for i, value in enumerate(NOT_FINITE.get(dtype, ()))}  # fmt: skip
-    found = scanned(copies.dump(good | bad, tmp_path / "w.safetensors"))
-    assert set(found.not_finite) == set(bad)
-    assert found.digest == hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
+    bad_tensors = scanned(copies.dump(good | bad, tmp_path / "w.safetensors"))
+    assert set(bad_tensors.not_finite) == set(bad)
+    assert bad_tensors.digest == hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -604,8 +604,8 @@ def test_every_byte_of_eight_bit_floats_is_judged_as_torch_does(dtype: str, torc
 
     values = torch.arange(256, dtype=torch.uint8).view(getattr(torch, torch_name)).float()
     tensors = {f"{byte:02x}": raw(dtype, byte) for byte in range(256)}
-    found = scanned(copies.dump(tensors, tmp_path / "w.safetensors"))
-    assert set(found.not_finite) == {f"{byte:02x}" for byte in range(256) if not values[byte].isfinite()}
+    bad_tensors = scanned(copies.dump(tensors, tmp_path / "w.safetensors"))
+    assert set(bad_tensors.not_finite) == {f"{byte:02x}" for byte in range(256) if not values[byte].isfinite()}
 
 
 class Drop(io.FileIO):
@@ -654,10 +654,10 @@ def test_one_bad_value_anywhere_is_found_and_the_hash_is_the_file_s(
     path = copies.dump(tensors, folder / WEIGHTS, dict(entries))
     headers = {path: read_header(path)}
     with read_by(piece):
-        found = FileHashes(folder / "hashes").scan([path], headers, frozenset(tensors))[path]
-    assert set(found.not_finite) == wrong
-    assert found.digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert found.contents == {name: hashlib.sha256(tensor.data).hexdigest() for name, tensor in tensors.items()}
+        report = FileHashes(folder / "hashes").scan([path], headers, frozenset(tensors))[path]
+    assert set(report.not_finite) == wrong
+    assert report.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert report.contents == {name: hashlib.sha256(tensor.data).hexdigest() for name, tensor in tensors.items()}
 
 
 @pytest.mark.parametrize("at", [0, files.PIECE // 4 - 1, files.PIECE // 4, files.PIECE // 2 + 1])
@@ -753,8 +753,8 @@ def test_a_torn_download_is_refused(share: float, tmp_path: Path) -> None:
 def test_holes_of_no_length_and_spaces_behind_the_header_are_no_lie(tmp_path: Path) -> None:
     tensors = {"a": Stored.of(np.ones(4)), "none": Stored.of(np.ones((0, 3))), "b": Stored.of(np.ones(4)), "scalar":
                Stored("F32", (), bytes(4))}  # fmt: skip
-    found = read_header(copies.dump(tensors, tmp_path / "w.safetensors"))
-    assert {name: tensor.shape for name, tensor in found.items()} == {
+    header = read_header(copies.dump(tensors, tmp_path / "w.safetensors"))
+    assert {name: tensor.shape for name, tensor in header.items()} == {
         "a": (4,),
         "none": (0, 3),
         "b": (4,),
@@ -846,10 +846,10 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(tmp_path: Path) 
     path.write_bytes(b"old")
 
     def slow() -> str:
-        found = files.hash_file(path)
+        digest = files.hash_file(path)
         time.sleep(0.02)
         path.write_bytes(b"new")
-        return found
+        return digest
 
     FileHashes(tmp_path / "hashes").of_part(path, "", slow)
     assert FileHashes(tmp_path / "hashes").of(path) == hashlib.sha256(b"new").hexdigest()

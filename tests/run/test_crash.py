@@ -134,9 +134,9 @@ def test_kills_of_a_run_and_of_its_engine_s_process(tmp_path: Path) -> None:
 
     With this seed both come in the first half of an undisturbed run, so that later, faster runs are hit too.
     """
-    found = load_script("benchmarks/fault_kills.py").attack("stand-in", 2, 132, tmp_path)
-    assert found.right, found.table()
-    assert len(found.kills) == 2 and {target for target, _, _, _ in found.kills} == {"run", "core"}
+    tally = load_script("benchmarks/fault_kills.py").attack("stand-in", 2, 132, tmp_path)
+    assert tally.right, tally.table()
+    assert len(tally.kills) == 2 and {target for target, _, _, _ in tally.kills} == {"run", "core"}
 
 
 def test_what_is_left_over_of_a_run_is_found_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_what_is_left_over_of_a_run_is_found_and_ended(monkeypatch: pytest.Monke
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     assert run.wait() == 0
     monkeypatch.setattr(kills, "PROMPT", 1.0)
-    found = kills.Found()
-    kills.left_over(run.pid, found)
-    assert len(found.wrong) == 1 and found.wrong[0].startswith("left over: ") and "sleep(600)" in found.wrong[0]
-    assert not found.right and kills.members(run.pid) == {}
+    tally = kills.Found()
+    kills.left_over(run.pid, tally)
+    assert len(tally.wrong) == 1 and tally.wrong[0].startswith("left over: ") and "sleep(600)" in tally.wrong[0]
+    assert not tally.right and kills.members(run.pid) == {}

@@ -37,12 +37,12 @@ class Answering(FakeEngine):
     """ChartQA right, in quotes; refcoco a spray of boxes; one failure."""
 
     def reply(self, request: Request) -> Response | Failure:
-        found = super().reply(request)
+        answer = super().reply(request)
         task, _, index = request.id.partition("/")
-        if request.id == "chartqa/3" or isinstance(found, Failure):
-            return Failure(request.id, "engine", "told to fail.", found.media)
+        if request.id == "chartqa/3" or isinstance(answer, Failure):
+            return Failure(request.id, "engine", "told to fail.", answer.media)
         texts = {"chartqa": f'"{int(index) * 10}"', "refcoco_val": "[0, 0, 9, 9] [9, 7, 44, 33]"}
-        return dataclasses.replace(found, text=texts.get(task, found.text))
+        return dataclasses.replace(answer, text=texts.get(task, answer.text))
 
 
 def start(checkpoint: Any, variant: Any, options: Any) -> Answering:
@@ -57,9 +57,9 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def config(checkpoint: Path, mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     out = tmp_path_factory.mktemp("runs") / "one"
-    found = RunConfig((str(checkpoint),), TASKS, out, ("mrope",), data_root=mirror, options=EngineOptions())
-    running.run(found, start)
-    return found
+    config = RunConfig((str(checkpoint),), TASKS, out, ("mrope",), data_root=mirror, options=EngineOptions())
+    running.run(config, start)
+    return config
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def rescore(*argv: object) -> int:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    found = [folder / "scores.json", *sorted(folder.glob("samples/*")), folder / "failures.jsonl"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+    paths = [folder / "scores.json", *sorted(folder.glob("samples/*")), folder / "failures.jsonl"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -134,8 +134,8 @@ def test_a_changed_scorer_changes_what_run_would_change(stored: Path, config: Ru
     before = files(stored)
     again = Path(shutil.copytree(config.output, tmp_path / "again"))
     (product / "config").write_bytes(pickle.dumps(dataclasses.replace(config, output=again)))
-    said = said_by(product, BOTH.format(tests=str(Path(__file__).parents[1]), stored=str(stored)))
-    assert any("1 of 3 tasks changed (chartqa)" in line for line in said), said
+    printed = said_by(product, BOTH.format(tests=str(Path(__file__).parents[1]), stored=str(stored)))
+    assert any("1 of 3 tasks changed (chartqa)" in line for line in printed), printed
     assert files(stored) == files(again) != before
 
 

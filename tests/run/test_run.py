@@ -53,8 +53,8 @@ def rows(folder: Path, task: str) -> list[dict[str, Any]]:
 
 def files(folder: Path) -> dict[str, bytes]:
     """Everything that may not differ between identical runs."""
-    found = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
+    paths = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
 def test_every_sample_is_asked_once_and_written_in_dataset_order(
@@ -72,9 +72,9 @@ def test_every_sample_is_asked_once_and_written_in_dataset_order(
 
 def test_one_sample_per_expression(checkpoint: Path, mirror: Path, tmp_path: Path) -> None:
     running.run(configure(checkpoint, mirror, tmp_path, tasks=("refcoco_val",)), FakeStart())
-    found = rows(tmp_path, "refcoco_val")
-    assert ['"left thing 0"' in found[0]["prompt"], '"the thing number 0"' in found[1]["prompt"]] == [True, True]
-    assert found[0]["target"] == {"box": [10, 8, 50, 38], "coordinates": "absolute",
+    samples = rows(tmp_path, "refcoco_val")
+    assert ['"left thing 0"' in samples[0]["prompt"], '"the thing number 0"' in samples[1]["prompt"]] == [True, True]
+    assert samples[0]["target"] == {"box": [10, 8, 50, 38], "coordinates": "absolute",
                                   "source_size": [96, 64], "used_size": [84, 56]}
 
 

@@ -77,8 +77,8 @@ def rows(folder: Path, task: str) -> list[dict[str, Any]]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    found = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
+    paths = [*folder.rglob("scores.json"), *folder.rglob("*.jsonl")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +110,13 @@ class TestBadMedia:
         self, engine: SharedEngine, checkpoint: Path, bad_mirror: Path, tmp_path: Path
     ) -> None:
         result = running.run(configure(checkpoint, bad_mirror, tmp_path, tasks=self.TASKS), engine)
-        found = {row["id"]: row for task in self.TASKS for row in rows(tmp_path, task)}
-        failed = {name: row["failure"]["cause"] for name, row in found.items() if row["failure"]}
+        row_by_id = {row["id"]: row for task in self.TASKS for row in rows(tmp_path, task)}
+        failed = {name: row["failure"]["cause"] for name, row in row_by_id.items() if row["failure"]}
         assert failed.keys() == self.BAD.keys() and result.failed == 5
         for name, cause in self.BAD.items():
             assert cause in failed[name], (name, failed[name])
-            assert not any(found[name]["scores"].values()) and found[name]["prediction"] is None
-        assert {name for name, row in found.items() if row["prediction"] is not None} == {
+            assert not any(row_by_id[name]["scores"].values()) and row_by_id[name]["prediction"] is None
+        assert {name for name, row in row_by_id.items() if row["prediction"] is not None} == {
             "refcoco_val/0", "refcoco_val/4", "charades_sta/2"}
         entry = result.rows["mrope-i"]["refcoco_val"]
         assert (entry["n"], entry["n_failed"], entry["metrics"]["acc_50"]["n"]) == (5, 3, 5)

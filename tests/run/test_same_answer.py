@@ -101,8 +101,8 @@ def test_an_answer_belongs_to_the_code_that_made_it(config: RunConfig, start: St
                                        "mmrope_eval/rope/positions.py); see docs/same-answer.md."])  # fmt: skip
         assert start(config) == (0, [])
     with edited("rope/positions.py", "engine/prepare.py"):
-        asked, said = start(config)
-        assert asked == ALL and "(what differs: mmrope_eval/engine/prepare.py)" in said[0], "the nearest is named"
+        asked, printed = start(config)
+        assert asked == ALL and "(what differs: mmrope_eval/engine/prepare.py)" in printed[0], "the nearest is named"
     assert start(config) == (0, []), "back to the old code, and its answers are there"
 
 
@@ -153,28 +153,29 @@ def test_why_they_are_not_is_said_from_the_manifest(old: RunConfig, start: Start
 def test_without_a_manifest_it_is_said_that_nobody_knows(old: RunConfig, start: Start) -> None:
     (old.output / "manifest.json").unlink()
     with edited("rope/positions.py"):
-        asked, said = start(old)
-    assert asked == ALL and said[0].startswith(f"{ALL} kept answers are asked again, as an earlier version kept them")
+        asked, printed = start(old)
+    assert asked == ALL
+    assert printed[0].startswith(f"{ALL} kept answers are asked again, as an earlier version kept them")
 
 
 def test_settings_are_named_with_their_values(config: RunConfig, start: Start) -> None:
     (config.output / "scores.json").unlink()
     policy = MediaPolicy(image_max_pixels=50176, video_fps=1.0)
     before = json.loads((config.output / "manifest.json").read_text())["media"]["policy"]
-    asked, said = start(dataclasses.replace(config, options=EngineOptions(policy=policy, dtype="float32")))
-    assert asked == ALL and len(said) == 1
-    assert f"image_max_pixels is 50176, was {before['image_max_pixels']}" in said[0]
-    assert f"video_fps is 1.0, was {before['video_fps']}" in said[0] and "dtype is float32, was auto" in said[0]
+    asked, printed = start(dataclasses.replace(config, options=EngineOptions(policy=policy, dtype="float32")))
+    assert asked == ALL and len(printed) == 1
+    assert f"image_max_pixels is 50176, was {before['image_max_pixels']}" in printed[0]
+    assert f"video_fps is 1.0, was {before['video_fps']}" in printed[0] and "dtype is float32, was auto" in printed[0]
 
 
 def test_versions_of_libraries_are_named(
     config: RunConfig, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = manifest.versions()
+    versions = manifest.versions()
     install(tmp_path / "other", {"torch": "99.0"}, monkeypatch)
-    asked, said = start(config)
+    asked, printed = start(config)
     assert asked == ALL
-    assert said == [f"{ALL} kept answers are asked again, as torch is 99.0, was {found['torch']}; see "
+    assert printed == [f"{ALL} kept answers are asked again, as torch is 99.0, was {versions['torch']}; see "
                     "docs/same-answer.md."]  # fmt: skip
 
 
@@ -220,8 +221,8 @@ def test_what_a_fresh_command_began_the_plain_one_finishes(config: RunConfig, st
 
 
 def test_fresh_leaves_answers_that_it_does_not_ask_for(config: RunConfig, start: Start) -> None:
-    one = dataclasses.replace(config, tasks=("chartqa",), fresh=True)
-    assert start(one) == (N, [f"--fresh sets {N} kept answers aside until all are given anew"])
+    narrower = dataclasses.replace(config, tasks=("chartqa",), fresh=True)
+    assert start(narrower) == (N, [f"--fresh sets {N} kept answers aside until all are given anew"])
     assert start(config) == (0, [])
 
 
@@ -242,10 +243,11 @@ def test_an_environment_that_computes_otherwise_is_recorded_and_said(
 ) -> None:
     was = manifest.helpers()["environment"]
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
-    asked, said = start(config)
+    asked, printed = start(config)
     assert asked == 0
-    assert said == [f"{ALL} kept answers count although environment is {manifest.helpers()['environment']}, was {was}; "
-                    "--fresh asks again; see docs/same-answer.md."]  # fmt: skip
+    now = manifest.helpers()["environment"]
+    assert printed == [f"{ALL} kept answers count although environment is {now}, was {was}; "
+                       "--fresh asks again; see docs/same-answer.md."]  # fmt: skip
     assert json.loads((config.output / "manifest.json").read_text())["environment"]["NVIDIA_TF32_OVERRIDE"] == "1"
 
 
@@ -286,8 +288,8 @@ def test_answers_that_the_scores_were_made_of_and_that_are_gone_are_missed(
 
 def test_answers_under_another_limit_are_not_called_lost(config: RunConfig, start: Start) -> None:
     shorter = dataclasses.replace(config, max_tokens=((None, 5),))
-    asked, said = start(shorter)
-    assert asked == ALL and said == [f"{ALL} kept answers are asked again, as the question, its media, its answer "
+    asked, printed = start(shorter)
+    assert asked == ALL and printed == [f"{ALL} kept answers are asked again, as the question, its media, its answer "
                                      "limit or its temperature changed; see docs/same-answer.md."]  # fmt: skip
 
 
@@ -363,5 +365,5 @@ def test_pictures_of_the_shipped_tasks_have_no_place_in_the_identity_as_before(
 def test_the_places_of_pictures_are_part_of_a_question() -> None:
     """A task file of one's own that moves them, by its placeholder or by having none, asks other questions."""
     prompt = "Is <image 1> [1] (1) like <image 2> [2] (2)?"
-    ways = [IMAGES, *({**IMAGES, "placeholder": one} for one in ("<image {}>", "[{}]", "({})"))]
+    ways = [IMAGES, *({**IMAGES, "placeholder": placeholder} for placeholder in ("<image {}>", "[{}]", "({})"))]
     assert len({asked(media, prompt) for media in ways}) == len(ways)

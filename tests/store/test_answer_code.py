@@ -89,8 +89,8 @@ def test_fields_that_newer_pythons_add_change_nothing(monkeypatch: pytest.Monkey
 
 def test_the_tree_is_declared() -> None:
     """Who changes a file of these rooms says what it means for kept answers (docs/same-answer.md)."""
-    found = code.read_code(PACKAGE)
-    assert found.declared, (
+    read = code.read_code(PACKAGE)
+    assert read.declared, (
         "The code that gives answers has changed. Where every answer stays what it was, say so with\n"
         "    make answers ARGS='--same-as VERSION \"what was changed\"'\n"
         "and kept answers of that version are used again. Where answers change, open a new answer version with --new."

@@ -60,8 +60,8 @@ def test_folders_in_each_other_exclude_each_other(tmp_path: Path, one: str, othe
                 pass
     with held(tmp_path / one) as pid, pytest.raises(UserError) as caught, run_lock(tmp_path / other):
         pass
-    said = f"pid {pid}) is writing to {tmp_path / one}, and {tmp_path / other} is not apart from it"
-    assert said in str(caught.value)
+    sentence = f"pid {pid}) is writing to {tmp_path / one}, and {tmp_path / other} is not apart from it"
+    assert sentence in str(caught.value)
     with run_lock(tmp_path / other):
         pass
 
@@ -101,8 +101,9 @@ def test_a_file_system_without_locks_is_said_and_used(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with run_lock(tmp_path / "x"), read_lock(tmp_path / "x"):
         pass
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and f"{tmp_path / 'x'} is on a file system without locks ({os.strerror(code)})" in said[0]
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1
+    assert f"{tmp_path / 'x'} is on a file system without locks ({os.strerror(code)})" in printed[0]
 
 
 @pytest.mark.parametrize("code", [errno.EWOULDBLOCK, errno.EACCES])

@@ -100,15 +100,15 @@ def test_random_damage_is_never_another_answer_and_a_loss_is_said(whole: Path, t
         (folder / "responses.sqlite").write_bytes(damaged)
         try:
             with ResponseStore(folder / "responses.sqlite", read_only=read_only) as store:
-                found, notes = contents(store), store.notes
+                kept, notes = contents(store), store.notes
         except StoreError as error:
             assert "damaged" in str(error), seed
             continue
-        assert all(WHOLE[sample] == result for sample, result in found.items()), seed
-        assert len(found) == N or notes, seed
-        outcomes.add((len(found) == N, bool(notes)))
+        assert all(WHOLE[sample] == result for sample, result in kept.items()), seed
+        assert len(kept) == N or notes, seed
+        outcomes.add((len(kept) == N, bool(notes)))
         if read_only:
-            assert [one.name for one in folder.iterdir()] == ["responses.sqlite"]
+            assert [file.name for file in folder.iterdir()] == ["responses.sqlite"]
             assert (folder / "responses.sqlite").read_bytes() == damaged
     assert (True, False) in outcomes and (False, True) in outcomes
 
@@ -183,7 +183,7 @@ def test_another_kind_of_file_is_one_sentence_and_stays_as_it_is(
         assert str(caught.value).startswith(f"{path} ") and (expected in str(caught.value) or read_only)
         assert "\n" not in str(caught.value)
     assert (path.read_bytes() if path.is_file() else None) == before
-    assert {one.name for one in path.parent.iterdir()} == {"responses.sqlite"}
+    assert {file.name for file in path.parent.iterdir()} == {"responses.sqlite"}
 
 
 @pytest.mark.parametrize("pages", range(1, 9))
@@ -247,8 +247,8 @@ def test_answers_of_version_0_3_are_kept_with_their_keys(tmp_path: Path) -> None
     for _ in range(2):
         with ResponseStore(path) as store:
             assert contents(store) == WHOLE and store.notes == []
-            assert {sample: known.attempts for sample, known in store.known(KEYS).items()} == dict.fromkeys(KEYS, 1)
-    assert {one.name for one in tmp_path.iterdir()} == {"responses.sqlite"}
+            assert {sample: state.attempts for sample, state in store.known(KEYS).items()} == dict.fromkeys(KEYS, 1)
+    assert {file.name for file in tmp_path.iterdir()} == {"responses.sqlite"}
 
 
 def test_a_damaged_row_of_version_0_3_is_missing_and_said(tmp_path: Path) -> None:
@@ -290,8 +290,8 @@ def test_an_answer_that_another_version_wrote_and_this_one_cannot_read_is_one_se
 def test_half_a_character_of_an_odd_file_name_is_stored(tmp_path: Path) -> None:
     with ResponseStore(tmp_path / "responses.sqlite") as store:
         store.put_all([Outcome("a", Failure("t/0", "media", "/data/\udcff.mp4 is not there."))])
-        found = store.get([("a", "t/0")])["t/0"]
-    assert found == Failure("t/0", "media", "/data/?.mp4 is not there.")
+        outcome = store.get([("a", "t/0")])["t/0"]
+    assert outcome == Failure("t/0", "media", "/data/?.mp4 is not there.")
 
 
 # ------------------------------------------------------------------------------------- killed, copied, cut off, removed
@@ -312,11 +312,11 @@ def found(path: Path, read_only: bool = False) -> tuple[int, list[str]]:
 
 
 def test_nothing_is_lost_by_a_kill(killed: Path) -> None:
-    before = {one: one.read_bytes() for one in killed.parent.iterdir()}
+    before = {path: path.read_bytes() for path in killed.parent.iterdir()}
     assert found(killed, read_only=True) == (100, [])
-    assert {one: one.read_bytes() for one in killed.parent.iterdir()} == before
+    assert {path: path.read_bytes() for path in killed.parent.iterdir()} == before
     assert found(killed) == (100, [])
-    assert [one.name for one in killed.parent.iterdir()] == ["responses.sqlite"]
+    assert [path.name for path in killed.parent.iterdir()] == ["responses.sqlite"]
 
 
 def test_a_copy_of_the_main_file_alone_has_nearly_all_and_says_what_it_lacks(killed: Path, tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_a_damaged_log_says_how_many_answers_it_cost(killed: Path) -> None:
 
 
 def test_a_finished_store_is_one_file_that_a_folder_without_write_permission_can_hold(whole: Path) -> None:
-    assert [one.name for one in whole.parent.iterdir()] == ["responses.sqlite"]
+    assert [file.name for file in whole.parent.iterdir()] == ["responses.sqlite"]
     assert whole.read_bytes()[18:20] == b"\1\1", "no log is needed to read it"
 
 
@@ -424,8 +424,8 @@ def test_the_advice_fits_the_trouble(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 0, free))
     error = sqlite3.OperationalError("trouble")
     error.sqlite_errorname = name
-    said = str(file.trouble(tmp_path / "responses.sqlite", error))
-    assert expected in said and ("move it away" in said) == (name == "SQLITE_NOTADB")
+    advice = str(file.trouble(tmp_path / "responses.sqlite", error))
+    assert expected in advice and ("move it away" in advice) == (name == "SQLITE_NOTADB")
 
 
 class Lacking(sqlite3.Connection):
@@ -471,7 +471,7 @@ def test_sqlite_does_without_the_locks_or_the_memory_that_a_file_system_lacks(
         with ResponseStore(path) as store:
             assert len(contents(store)) == i
             store.put_all([Outcome(identity(i), outcome(i))])
-    assert [one.name for one in tmp_path.iterdir()] == ["responses.sqlite"]
+    assert [file.name for file in tmp_path.iterdir()] == ["responses.sqlite"]
 
 
 def test_a_lock_that_another_program_holds_is_no_missing_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,8 +533,8 @@ def test_a_few_damages_of_a_whole_run(tmp_path: Path, monkeypatch: pytest.Monkey
     start = bench.prepared(tmp_path)
     start(tmp_path / "run")
     trials = bench.campaign(tmp_path / "run", range(len(bench.KINDS)), tmp_path / "damaged", start, bench.KINDS)
-    assert [one for one in trials if one.outcome in (*bench.FAULTS, "another result, said")] == []
-    assert "asked again, said" in {one.outcome for one in trials}
+    assert [trial for trial in trials if trial.outcome in (*bench.FAULTS, "another result, said")] == []
+    assert "asked again, said" in {trial.outcome for trial in trials}
 
 
 def test_a_store_grows_with_its_answers_and_no_faster(tmp_path: Path) -> None:

@@ -53,10 +53,10 @@ def test_everything_is_written_once_and_in_order(items: list[int], flushes: set[
             writer.put(item)
             if i in flushes:
                 writer.flush()
-                assert [one for group in disk.groups for one in group] == items[: i + 1]
+                assert [written for group in disk.groups for written in group] == items[: i + 1]
             told += writer.written()
     told += writer.written()
-    assert [one for group in disk.groups for one in group] == items == told
+    assert [written for group in disk.groups for written in group] == items == told
 
 
 def test_what_is_not_on_disk_is_not_told() -> None:

@@ -445,11 +445,11 @@ class TestSweeping:
         sweep = go(checkpoint, tmp_path / "out", Machine(), config, models=(str(checkpoint), str(twin)), variants=())
         sweep.points_done.clear()
         shown = [line.split()[0] for line in dry_run(sweep) if "needle" in line]
-        found = load_sweep(tmp_path / "out")
-        assert list(found.points["label"]) == shown and len(set(shown)) == 4
+        loaded = load_sweep(tmp_path / "out")
+        assert list(loaded.points["label"]) == shown and len(set(shown)) == 4
         record = json.loads((tmp_path / "out" / "sweep.json").read_text())
         assert [point["label"] for point in record["points"]] == shown
-        assert set(found.depths["label"]) == set(shown) and "place" not in found.points.columns
+        assert set(loaded.depths["label"]) == set(shown) and "place" not in loaded.points.columns
 
     @pytest.mark.parametrize(("argv", "changes"), [
         (["--tasks", "lvbench", "--scaling", "none"], {"tasks": ("lvbench",), "scaling": ("none",)}),

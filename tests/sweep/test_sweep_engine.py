@@ -54,8 +54,8 @@ def test_the_factor_is_the_variant_s_own_growth(swept: tuple[Path, list[str]]) -
     points = load_sweep(swept[0]).points.set_index(["variant", "scaling", "context"])
 
     def at(variant: str, scaling: str, context: int, column: str) -> float:
-        found: Any = points.loc[(variant, scaling, context), column]
-        return float(found)
+        value: Any = points.loc[(variant, scaling, context), column]
+        return float(value)
 
     for variant in ("mrope", "vanilla"):
         short, long = (at(variant, "none", context, "max_position") + 1 for context in (320, 480))

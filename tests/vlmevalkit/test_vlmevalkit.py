@@ -118,24 +118,24 @@ def test_the_number_is_that_of_vlmevalkits_own_evaluation(column: str) -> None:
 
 @pytest.mark.parametrize("column", GOLDEN)
 def test_every_sample_has_its_part_in_the_number(column: str) -> None:
-    golden, found = GOLDEN[column], result_of(column)
-    shares = [share for share in found.samples if share is not None]
+    golden, result = GOLDEN[column], result_of(column)
+    shares = [share for share in result.samples if share is not None]
     if column in CIRCULAR:
         right, asked = CIRCULAR[column]
-        assert found.value == pytest.approx(100 * right / asked), "questions that are right under both rotations"
+        assert result.value == pytest.approx(100 * right / asked), "questions that are right under both rotations"
     else:
-        assert found.value == pytest.approx(100 * sum(shares) / len(shares))
-    failed = [share for share, response in zip(found.samples, golden["responses"], strict=True) if response is None]
+        assert result.value == pytest.approx(100 * sum(shares) / len(shares))
+    failed = [share for share, response in zip(result.samples, golden["responses"], strict=True) if response is None]
     assert len(failed) > 0 and not any(failed), "a failed sample is wrong"
-    assert (found.task, found.facts["package"]) == (golden["request"]["dataset"], "ms-vlmeval 0.0.20")
-    assert found.facts["functions"] == golden["request"]["functions"]
+    assert (result.task, result.facts["package"]) == (golden["request"]["dataset"], "ms-vlmeval 0.0.20")
+    assert result.facts["functions"] == golden["request"]["functions"]
 
 
 def test_questions_that_vlmevalkit_does_not_have_are_left_out() -> None:
-    found = result_of("realworldqa")
-    assert found.samples[1::2] == (None,) * 25 and None not in found.samples[::2]
-    assert found.facts["n_left_out"] == 25
-    assert "left out, though ours counts them: 25 of 50 questions" in str(found.note)
+    result = result_of("realworldqa")
+    assert result.samples[1::2] == (None,) * 25 and None not in result.samples[::2]
+    assert result.facts["n_left_out"] == 25
+    assert "left out, though ours counts them: 25 of 50 questions" in str(result.note)
     with pytest.raises(SecondError, match="RealWorldQA has none of the 1 questions"):
         scores.request("RealWorldQA", items_of(GOLDEN["realworldqa"])[1:2])
 
@@ -146,16 +146,16 @@ JUDGED = {"mmmu": (36, 36), "mmbench": (18, 10), "mmstar": (9, 9), "mvbench": (1
 
 @pytest.mark.parametrize(("column", "counts"), JUDGED.items())
 def test_answers_for_the_judge_and_draws_are_counted_and_shown(column: str, counts: tuple[int, int]) -> None:
-    found = result_of(column)
-    assert (found.facts["n_judge"], found.facts["n_drawn"]) == counts
+    result = result_of(column)
+    assert (result.facts["n_judge"], result.facts["n_drawn"]) == counts
     pattern = r"its rules do not read (\d+) of \d+ answers.*seed '42:'.* (\d+) drawn: ([\d.]+)\)$"
-    shown = re.search(pattern, found.note or "")
+    shown = re.search(pattern, result.note or "")
     assert (shown is not None) == (counts[0] > 0)
     if shown is not None:
         assert (int(shown[1]), int(shown[2])) == counts
-        assert float(shown[3]) == pytest.approx(found.facts["with_draws"], abs=0.005)
+        assert float(shown[3]) == pytest.approx(result.facts["with_draws"], abs=0.005)
     else:
-        assert found.facts["with_draws"] == pytest.approx(found.value)
+        assert result.facts["with_draws"] == pytest.approx(result.value)
 
 
 READ = {
@@ -202,11 +202,11 @@ def test_blank_answers_that_count_as_right_are_said() -> None:
 
 def test_boxes_in_pixels_are_said_to_be_beside_the_point() -> None:
     golden = GOLDEN["refcoco_val"]
-    for coordinates, said in (("thousand", False), ("absolute", True)):
+    for coordinates, warned in (("thousand", False), ("absolute", True)):
         items = [dataclasses.replace(item, target={**(item.target or {}), "coordinates": coordinates})
                  for item in items_of(golden)]
-        found = scores.result("RefCOCO", items, golden["request"], golden["reply"])
-        assert ("answers in pixels" in str(found.note)) == said
+        result = scores.result("RefCOCO", items, golden["request"], golden["reply"])
+        assert ("answers in pixels" in str(result.note)) == warned
 
 
 def test_mlvu_is_right_of_asked_where_ours_is_a_mean_of_tasks() -> None:
@@ -313,9 +313,9 @@ def test_a_row_without_its_fields_is_named() -> None:
 
 def rows_of(*predictions: str | None, **more: Sequence[Any]) -> list[dict[str, Any]]:
     made = []
-    for place, said in enumerate(predictions):
-        own = {name: values[place] for name, values in more.items()}
-        made.append({"prediction": said, "seed": f"42:{place}", "GT": "A", **own})
+    for place, prediction in enumerate(predictions):
+        fields = {name: values[place] for name, values in more.items()}
+        made.append({"prediction": prediction, "seed": f"42:{place}", "GT": "A", **fields})
     return made
 
 
@@ -341,13 +341,14 @@ def scored(kind: str, rows: list[dict[str, Any]], tmp_path: Path, **functions: C
 def test_an_unread_answer_is_wrong_by_rules_and_drawn_with_its_own_seed(tmp_path: Path) -> None:
     functions: dict[str, Callable[..., Any]] = {"eval_vanilla": read_or_ask, "report_acc": report}
     rows = rows_of("A", "B", *(["?"] * 60), None)
-    found = scored("choice", rows, tmp_path, **functions)
-    assert found["samples"] == [1.0] + [0.0] * 62 and found["value"] == pytest.approx(100 / 63)
-    assert (sum(found["unread"]), found["draws"]) == (60, 60) and not found["unread"][-1], "a failed one is not asked"
+    result = scored("choice", rows, tmp_path, **functions)
+    assert result["samples"] == [1.0] + [0.0] * 62 and result["value"] == pytest.approx(100 / 63)
+    assert (sum(result["unread"]), result["draws"]) == (60, 60)
+    assert not result["unread"][-1], "a failed one is not asked"
     expected = 1 + sum(random.Random(f"42:{i}").choice("ABC") == "A" for i in range(2, 62))
-    assert found["drawn_value"] == pytest.approx(100 * expected / 63)
+    assert result["drawn_value"] == pytest.approx(100 * expected / 63)
     backwards = scored("choice", rows[::-1], tmp_path, **functions)
-    assert backwards["drawn_value"] == pytest.approx(found["drawn_value"]), "no sample depends on another"
+    assert backwards["drawn_value"] == pytest.approx(result["drawn_value"]), "no sample depends on another"
 
 
 def test_a_question_is_right_under_every_rotation_and_unread_only_where_undecided(tmp_path: Path) -> None:
@@ -368,11 +369,11 @@ def test_a_question_is_right_under_every_rotation_and_unread_only_where_undecide
             judge.generate("?")
         return {"hit": 1}
 
-    found = scored("circular", rows, tmp_path, prefetch_answer=read, prefetch_circular_group=prefetch,
+    result = scored("circular", rows, tmp_path, prefetch_answer=read, prefetch_circular_group=prefetch,
                    eval_circular_group=ask, report_acc=report)
-    assert found["samples"] == [1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0]
-    assert found["unread"] == [False] * 5 + [True, False, False]
-    assert (found["value"], found["drawn_value"], found["draws"]) == (25.0, 50.0, 1)
+    assert result["samples"] == [1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0]
+    assert result["unread"] == [False] * 5 + [True, False, False]
+    assert (result["value"], result["drawn_value"], result["draws"]) == (25.0, 50.0, 1)
 
 
 def test_video_columns_count_right_answers_over_all_questions(tmp_path: Path) -> None:
@@ -385,9 +386,9 @@ def test_video_columns_count_right_answers_over_all_questions(tmp_path: Path) ->
         parts = {task: [int(part["score"].sum()), len(part)] for task, part in table.groupby("task_type")}
         return {**parts, "overall": [9, 9, "100%"]}
 
-    found = scored("mvbench", rows, tmp_path, get_dimension_rating=rating,
-                   check_ans_with_model=lambda said, gold, *_: said == gold[1])
-    assert (found["value"], found["samples"]) == (50.0, [1.0, 0.0, 1.0, 0.0])
+    result = scored("mvbench", rows, tmp_path, get_dimension_rating=rating,
+                   check_ans_with_model=lambda prediction, gold, *_: prediction == gold[1])
+    assert (result["value"], result["samples"]) == (50.0, [1.0, 0.0, 1.0, 0.0])
 
 
 def test_a_fault_names_the_row(tmp_path: Path) -> None:
