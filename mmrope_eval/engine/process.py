@@ -86,6 +86,8 @@ def words_of_start(log: Path | None, asked: str | None) -> Iterator[None]:
     values = {"VLLM_LOGGING_LEVEL": level}
     if log is not None:
         values |= {"VLLM_LOGGING_STREAM": "ext://sys.__stdout__"}  # whoever took sys.stdout has not taken descriptor 1
+        if not logger.handlers:  # until vLLM brings its own: Python would show its first warnings on the screen
+            logger.addHandler(logging.StreamHandler(sys.__stdout__))
     if asked is None:
         values |= {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning"}
     with environment(values), warnings.catch_warnings(), output_to(log):
