@@ -50,9 +50,15 @@ def test_garbage_is_collected_afterwards_if_it_was_before(before: bool) -> None:
 
 
 def test_what_vllm_says_before_it_has_a_logger_goes_to_the_log(tmp_path: Path) -> None:
-    """In a process of its own: where vLLM was imported before, its logger is there."""
-    code = ("import logging, sys; from pathlib import Path; from mmrope_eval.engine.process import words_of_start\n"
-            "with words_of_start(Path(sys.argv[1]), None): logging.getLogger('vllm.importing').warning('no Triton')")
+    """As in a run, whose stderr is a stream of our own. In a process of its own: here vLLM may have a logger already."""
+    code = """
+import io, logging, os, sys
+from pathlib import Path
+from mmrope_eval.engine.process import words_of_start
+sys.stderr = io.TextIOWrapper(os.fdopen(os.dup(2), "wb"), write_through=True)
+with words_of_start(Path(sys.argv[1]), None):
+    logging.getLogger("vllm.importing").warning("no Triton")
+"""
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "log.txt")], capture_output=True, text=True,
                           check=True)  # fmt: skip
     assert (done.stdout, done.stderr) == ("", "")
