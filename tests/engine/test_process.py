@@ -50,7 +50,7 @@ def test_garbage_is_collected_afterwards_if_it_was_before(before: bool) -> None:
 
 
 def test_what_vllm_says_before_it_has_a_logger_goes_to_the_log(tmp_path: Path) -> None:
-    """As in a run, whose stderr is a stream of ours; in a process of its own, as here vLLM may have a logger already."""
+    """As in a run, whose stderr is a stream of ours; in a process of its own, as vLLM may have a logger here."""
     code = """
 import io, logging, os, sys
 from pathlib import Path
