@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from gpu_cases import SHAPES, Given, Shape, Table, given, positions_of
 from gpu_lines import Line, skipped, verdict
 
 from mmrope_eval.engine.rotary import SharedRotary, kv_head_rows
-from mmrope_eval.rope import RotaryTable
 from mmrope_eval.rope.encoding import PositionCodec
 from mmrope_eval.rope.kernels import CosSinPlan, rotate, rotate_, rotate_oracle, rotate_packed
 
@@ -145,7 +145,7 @@ def fills_are_accurate(tables: Sequence[Table], device: str, kind: type[SharedRo
         CosSinPlan.build(table.axis, table.inv_freq, table.attention_factor, device).fill(positions.to(device), *plan)
         with torch.device(device):
             rotary = kind(rows, pairs, tokens, PositionCodec(), full_rows=True, captured=True)
-        rotary.set_table(RotaryTable(table.axis, table.inv_freq, table.attention_factor))
+        rotary.set_table(cast("Any", table))
         rotary.fill(encoded)
         for name, tensors in (("plan", plan), ("captured", [rotary.cos, rotary.sin])):
             error = float(np.max([np.abs(x.cpu().numpy() - w).max() for x, w in zip(tensors, want, strict=True)]))

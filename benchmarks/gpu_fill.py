@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from gpu_speed import best_times
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmrope_eval.engine.rotary import SharedRotary
-from mmrope_eval.rope import RotaryTable
 from mmrope_eval.rope.encoding import PositionCodec
 
 PART = "fill"
@@ -89,7 +88,7 @@ def rotary_of(table: Table, tokens: int, codec: PositionCodec, device: str, *, r
     rows, pairs = table.axis.shape
     with torch.device(device):
         rotary = SharedRotary(rows, pairs, tokens, codec, full_rows=True, captured=True)
-    rotary.set_table(RotaryTable(table.axis, table.inv_freq, table.attention_factor), text_spatial_reset=reset)
+    rotary.set_table(cast("Any", table), text_spatial_reset=reset)
     return rotary
 
 

@@ -193,7 +193,8 @@ def test_torchvision_works_in_this_environment_and_in_its_child_processes() -> N
 
 
 def test_the_benchmarks_are_listed_with_what_they_are_for_and_how_long_they_take() -> None:
-    done = subprocess.run(["make", "bench", "ARGS=--list"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["make", "--no-print-directory", "bench", "ARGS=--list"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     scripts = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("gpu_"))
     lines = done.stdout.splitlines()
     assert sorted(line.split()[0] for line in lines[::2]) == [f"benchmarks/{name}" for name in scripts]
