@@ -108,11 +108,11 @@ class MakeUp:
         widened by sqrt(C / (C - 1)) for C clusters. A group of one unit has no mean to be distant from: the whole
         number stands in, which counts differences between groups as error.
         """
-        parts = [0.0] * len(units)
+        parts, whole = [0.0] * len(units), self.value(units)
         strata = [(self.share / len(self.strata), stratum) for stratum in self.strata] if units else []
         for share, members in (*strata, (len(self.strays) / max(len(units), 1), self.strays)):
             n = len(members)
-            centre = self.value(units) if n == 1 else mean(units[number] for number in members)
+            centre = whole if n == 1 else mean(units[number] for number in members)
             scale = share / max(n, 1) * math.sqrt(n / max(n - 1, 1))
             for number in members:
                 parts[number] += scale * (units[number] - centre)
