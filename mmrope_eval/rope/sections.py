@@ -201,7 +201,7 @@ def check_keys(definition: Mapping[str, Any], *also: str) -> None:
     for key in definition:
         if key not in keys:
             hint = did_you_mean(key, keys) if isinstance(key, str) else ""
-            if "name" not in definition and isinstance(definition[key], str):
+            if not hint and "name" not in definition and isinstance(definition[key], str):
                 hint = ": the key of its name is 'name'"
             raise VariantError(f"{called(definition)} has an unknown key {shown(key)}{hint}")
 

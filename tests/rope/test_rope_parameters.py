@@ -214,6 +214,7 @@ def test_a_new_record_holds_what_is_read(name: str) -> None:
         ({"variant": "mrope-i"}, {}, "a variant without a name has an unknown key 'variant': the key of its name is "
                                      "'name'"),
         ({"position": {}, "type": "hope"}, {}, "has an unknown key 'type': the key of its name is 'name'"),
+        ({"extend": "mrope"}, {}, "a variant without a name has an unknown key 'extend' (did you mean 'extends'?)"),
         ({"name": "x", "position": {}, "sumary": "?"}, {}, "variant 'x' has an unknown key 'sumary' (did you mean"),
         ({"name": None, "position": {}}, {}, "a variant's name must be text on one line, not None"),
         ({"name": "two\nlines", "position": {}}, {}, "a variant's name must be text on one line, not 'two\\nlines'"),
